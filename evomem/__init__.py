@@ -1,0 +1,1 @@
+"""evomem: memory for agents, with embeddings that evolve as the conversation does."""

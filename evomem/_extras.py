@@ -1,0 +1,18 @@
+"""Optional packages: imported where they are used, through one function."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from evomem.errors import MissingExtra
+
+
+def require(module: str, *, extra: str) -> Any:
+    """Import `module`, or raise `MissingExtra` naming the extra that brings it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise  # it is there, but something that it needs is not: let that be seen
+        raise MissingExtra(module, extra) from error

@@ -1,0 +1,135 @@
+"""The encoder contract, and a deterministic encoder for tests and documentation.
+
+An encoder turns a text and a state into an embedding, and a turn and a state into new latents.
+It never keeps hidden state about a memory: what it caches may vanish without changing a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State, Vectors
+
+
+class Encoder(Protocol):
+    """Text to vectors, in the light of what came before. Never changes a state it is given."""
+
+    @property
+    def spec(self) -> Spec:
+        """Name, fingerprint and shapes."""
+        ...
+
+    def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
+        """Read `turns` in order, continuing from `state`; one reading a turn.
+
+        Any split of the turns over calls gives the same readings (within the encoder's stated
+        tolerance), as does a state rebuilt from the log.
+        """
+        ...
+
+    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
+        """Embed `queries` in the light of `state`: (Q, D) float32, unit rows. Changes nothing."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of `text` in the encoder's own tokens."""
+        ...
+
+
+def opens_chunk(sizes: Sequence[int], size: int, *, turns: int, tokens: int) -> bool:
+    """Say whether a turn of `size` tokens starts a new chunk after one that holds `sizes`.
+
+    Greedy, as the reference (specification 6): at most `turns` turns and `tokens` tokens; the
+    first turn of a chunk is taken whatever its length.
+
+    >>> opens_chunk([], 9000, turns=16, tokens=2048), opens_chunk([2000], 48, turns=16, tokens=2048)
+    (True, False)
+    >>> opens_chunk([2000], 49, turns=16, tokens=2048)
+    True
+    """
+    return not sizes or len(sizes) >= turns or sum(sizes) + size > tokens
+
+
+class HashEncoder:
+    """Words hashed into buckets, with a small recurrent memory: deterministic, no download.
+
+    Similar texts stay similar, and everything a recurrent encoder does happens here on a small
+    scale: one latent a turn, a queue of 8, chunks of at most 4 turns or 64 words, embeddings that
+    depend on the queue. For tests, doctests and notebooks; not for real use.
+    """
+
+    CHUNK_TURNS = 4
+    CHUNK_WORDS = 64
+
+    def __init__(self, dim: int = 256) -> None:
+        self._spec = Spec(
+            name="hash" if dim == 256 else f"hash:{dim}",
+            fingerprint=f"hash-1-{dim}",
+            dim=dim,
+            latents=1,
+            width=dim,
+            capacity=8,
+        )
+
+    @property
+    def spec(self) -> Spec:
+        """Name, fingerprint and shapes."""
+        return self._spec
+
+    def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
+        """See `Encoder.read`. Exact: bitwise equal for any split."""
+        readings = []
+        for turn in turns:
+            words = self._words(turn.text)
+            opens = opens_chunk(
+                [self.count_tokens(t.text) for t in state.open],
+                self.count_tokens(turn.text),
+                turns=self.CHUNK_TURNS,
+                tokens=self.CHUNK_WORDS,
+            )
+            seen = [] if opens else [self._words(t.text) for t in state.open]
+            past = state.queue if opens else state.chunk_queue
+            latent = _unit(words + 0.3 * _mean(past) + 0.3 * sum(seen, np.zeros_like(words)))
+            readings.append(Reading(self._embed(words, state), latent[None], opens))
+            state = state.after(turn, readings[-1])
+        return readings
+
+    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
+        """See `Encoder.embed_queries`."""
+        rows = [self._embed(self._words(query), state) for query in queries]
+        return np.stack(rows) if rows else np.zeros((0, self._spec.dim), np.float32)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of words."""
+        return len(_WORD.findall(text))
+
+    def _embed(self, words: Vectors, state: State[Turn]) -> Vectors:
+        return _unit(words + 0.05 * _mean(state.queue))
+
+    def _words(self, text: str) -> Vectors:
+        vector = np.zeros(self._spec.dim, np.float32)
+        for word in _WORD.findall(text.lower()):
+            value = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "big")
+            vector[value % self._spec.dim] += 1.0 if value >> 63 else -1.0
+        return _unit(vector)
+
+
+_WORD = re.compile(r"\w+")
+
+
+def _mean(rows: Vectors) -> Vectors:
+    return rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1], np.float32)
+
+
+def _unit(vector: Vectors) -> Vectors:
+    length = float(np.linalg.norm(vector))
+    if length == 0.0:  # no words, or words that cancel out: any fixed direction will do
+        vector = np.zeros_like(vector)
+        vector[0] = length = 1.0
+    return (vector / length).astype(np.float32)

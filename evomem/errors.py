@@ -1,0 +1,112 @@
+"""Every error that evomem raises on purpose.
+
+EvomemError
+├── InputError                what the caller gave cannot be used (also a ValueError)
+│   ├── TurnError             a turn: text, role, id, time, session or metadata
+│   ├── NamespaceError        the address of a memory
+│   ├── QueryError            a query, k, a mode, a filter, a point in time
+│   └── DuplicateTurn         an id that the memory holds with another text
+├── NotFound                  no such turn, memory or database (also a LookupError)
+├── EncoderError              an encoder cannot be loaded or gave unusable vectors
+│   ├── CheckpointError       a checkpoint with missing, extra, misshapen or pickled weights
+│   └── FingerprintMismatch   the database was written by another encoder
+├── StoreError                the database or an index file
+│   ├── DatabaseDamaged       SQLite reports that the file is corrupt, or it is none of ours
+│   ├── DatabaseBusy          another process held the write lock for too long
+│   ├── HeadMoved             the log grew while a turn was being read; re-read and retry
+│   └── SharedTurns           a purge would reach turns that forks share
+└── MissingExtra              an optional package is not installed (also an ImportError)
+
+A message says what was expected, what came, and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "DatabaseBusy",
+    "DatabaseDamaged",
+    "DuplicateTurn",
+    "EncoderError",
+    "EvomemError",
+    "FingerprintMismatch",
+    "HeadMoved",
+    "InputError",
+    "MissingExtra",
+    "NamespaceError",
+    "NotFound",
+    "QueryError",
+    "SharedTurns",
+    "StoreError",
+    "TurnError",
+]
+
+
+class EvomemError(Exception):
+    """The root: catch this to catch everything below."""
+
+
+class InputError(EvomemError, ValueError):
+    """What the caller gave cannot be used; nothing was written."""
+
+
+class TurnError(InputError):
+    """A turn cannot be stored as it is."""
+
+
+class NamespaceError(InputError):
+    """The address of a memory is not a tuple of plain, non-empty labels."""
+
+
+class QueryError(InputError):
+    """A query, its limits or its filters make no sense."""
+
+
+class DuplicateTurn(InputError):
+    """The memory holds this id already, with another content."""
+
+
+class NotFound(EvomemError, LookupError):
+    """There is no such turn, memory or database."""
+
+
+class EncoderError(EvomemError):
+    """An encoder cannot be loaded, or what it returned cannot be stored."""
+
+
+class CheckpointError(EncoderError):
+    """A checkpoint is incomplete, holds what it should not, or does not fit its configuration."""
+
+
+class FingerprintMismatch(EncoderError):
+    """The database was written by another encoder; the two spaces cannot be compared."""
+
+
+class StoreError(EvomemError):
+    """The database or its index could not do what was asked."""
+
+
+class DatabaseDamaged(StoreError):
+    """The file is not a database of ours, or a part of it cannot be read."""
+
+
+class DatabaseBusy(StoreError):
+    """Another process held the write lock longer than the busy timeout; nothing was written."""
+
+
+class HeadMoved(StoreError):
+    """The log has grown since it was read; the write was refused, nothing was written."""
+
+
+class SharedTurns(StoreError):
+    """Forks share the turns that would be rewritten."""
+
+
+class MissingExtra(EvomemError, ImportError):
+    """An optional package is not installed."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the package {module!r}, which comes with the extra [{extra}]: "
+            f"pip install 'evomem-engine[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+        )

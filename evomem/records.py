@@ -1,0 +1,229 @@
+"""What goes into a memory and what comes out: `Turn`, `Record`, `Hit`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import Any
+
+from evomem.errors import TurnError
+
+MAX_CHARS = 262_144  # one side of a turn; longer texts are documents and should be split
+MAX_LABEL = 512  # characters of an id, a session or a speaker
+MAX_METADATA = 65_536  # bytes of metadata as JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One unit of conversation: an exchange (both sides) or a single message (one side).
+
+    Raises:
+        TurnError: A field cannot be stored; the message names the value and the remedy.
+
+    >>> Turn(user="I moved to Oslo.", assistant="Noted.").text
+    'User: I moved to Oslo.\\nAssistant: Noted.'
+    >>> Turn(user="Hi Mel!", speaker="Caroline").text
+    'Caroline: Hi Mel!'
+    """
+
+    user: str = ""
+    assistant: str = ""
+    speaker: str | None = None
+    """A name to show in place of "User" (or of "Assistant" when only that side speaks)."""
+    id: str | None = None
+    """Unique in its memory; made up when the turn is stored if not given."""
+    time: datetime | None = None
+    """When it was said, with a time zone; the time of storing if not given. Kept in UTC."""
+    session: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Anything JSON can hold; a copy is kept."""
+
+    def __post_init__(self) -> None:
+        for side in ("user", "assistant"):
+            _check_text(side, getattr(self, side))
+        if not (self.user.strip() or self.assistant.strip()):
+            raise TurnError("a turn needs text: both sides are empty or white space; leave it out")
+        for name in ("speaker", "id", "session"):
+            _check_label(name, getattr(self, name))
+        object.__setattr__(self, "time", as_utc(self.time))
+        object.__setattr__(self, "metadata", _checked_metadata(self.metadata))
+
+    @property
+    def role(self) -> str:
+        """`"exchange"`, `"user"` or `"assistant"`: which sides speak."""
+        if self.user and self.assistant:
+            return "exchange"
+        return "user" if self.user else "assistant"
+
+    @property
+    def text(self) -> str:
+        """The turn as it is embedded and shown, in the reference's format (specification 5.2)."""
+        if not self.user:
+            return f"{self.speaker or 'Assistant'}: {self.assistant}"
+        said = f"{self.speaker or 'User'}: {self.user}"
+        return f"{said}\nAssistant: {self.assistant}" if self.assistant else said
+
+    @property
+    def content(self) -> bytes:
+        """What an encoder may depend on, as bytes: the input of the log's digest chain."""
+        return json.dumps([self.user, self.assistant, self.speaker]).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A turn as the log holds it: with an id, a time and its place."""
+
+    seq: int
+    """Place in the log, counted from 1; kept for good, also when an earlier turn is purged."""
+    turn: Turn
+    added: datetime
+    """When it was stored, UTC."""
+
+    @property
+    def id(self) -> str:
+        """The turn's id."""
+        return self.turn.id or ""
+
+    @property
+    def text(self) -> str:
+        """The turn's text, as embedded."""
+        return self.turn.text
+
+    @property
+    def time(self) -> datetime:
+        """When it was said, UTC."""
+        return self.turn.time or self.added
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as plain JSON values."""
+        turn = self.turn
+        return {
+            "seq": self.seq,
+            "id": self.id,
+            "role": turn.role,
+            "text": turn.text,
+            "user": turn.user,
+            "assistant": turn.assistant,
+            "speaker": turn.speaker,
+            "session": turn.session,
+            "time": self.time.isoformat(),
+            "added": self.added.isoformat(),
+            "metadata": dict(turn.metadata),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A turn that answers a query, and why."""
+
+    record: Record
+    score: float
+    """Higher is better: cosine in [-1, 1] for "evolvable", BM25 for "lexical", their fusion for "hybrid"."""
+    parts: Mapping[str, float]
+    """What the score is made of, such as `{"evolvable": 0.61, "lexical": 4.2}`."""
+
+    @property
+    def text(self) -> str:
+        """The turn's text, as embedded."""
+        return self.record.text
+
+    @property
+    def seq(self) -> int:
+        """The turn's place in the log."""
+        return self.record.seq
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the hit as plain JSON values."""
+        return {"score": self.score, "parts": dict(self.parts), **self.record.to_json()}
+
+
+def as_utc(time: object) -> datetime | None:
+    """Return a `datetime` or ISO 8601 string as UTC.
+
+    Raises:
+        TurnError: It is neither, or has no time zone: guessing one would reorder the past.
+    """
+    if time is None:
+        return None
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time[:-1] + "+00:00" if time.endswith("Z") else time)
+        except ValueError as error:
+            raise TurnError(
+                f"time {time!r} is not ISO 8601; write it like 2024-03-05T14:30:00+00:00"
+            ) from error
+    if not isinstance(time, datetime):
+        raise TurnError(f"time must be a datetime or an ISO 8601 string, got {type(time).__name__}")
+    if time.utcoffset() is None:
+        raise TurnError(
+            f"time {time.isoformat()!r} has no time zone; give one, for example "
+            "datetime(..., tzinfo=timezone.utc) or 2024-03-05T14:30:00+00:00"
+        )
+    try:
+        return time.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise TurnError(f"time {time.isoformat()!r} is out of range in UTC") from error
+
+
+def check_string(name: str, value: object, limit: int) -> None:
+    """Raise `TurnError` unless `value` is text that every backend can hold."""
+    if not isinstance(value, str):
+        raise TurnError(f"{name} must be a string, got {type(value).__name__}")
+    if len(value) > limit:
+        raise TurnError(f"{name} has {len(value):,} characters, the limit is {limit:,}; split it")
+    if "\x00" in value:
+        raise TurnError(f"{name} holds a NUL character at {value.index(chr(0))}; remove it")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TurnError(
+            f"{name} holds half of a surrogate pair at {error.start}, which is not text; "
+            "decode the source with the right encoding"
+        ) from error
+
+
+def _check_text(name: str, value: object) -> None:
+    check_string(name, value, MAX_CHARS)
+
+
+def _check_label(name: str, value: object) -> None:
+    if value is None:
+        return
+    check_string(name, value, MAX_LABEL)
+    if not str(value).strip():
+        raise TurnError(f"{name} is empty; leave it out or give it a name")
+
+
+def _checked_metadata(metadata: object) -> Mapping[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise TurnError(f"metadata must be a mapping, got {type(metadata).__name__}")
+    for key in metadata:
+        check_string("metadata key", key, MAX_LABEL)
+    try:
+        encoded = json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TurnError(f"metadata must be plain JSON (no NaN, no objects): {error}") from error
+    if len(encoded) > MAX_METADATA:
+        raise TurnError(
+            f"metadata takes {len(encoded):,} bytes as JSON, the limit is {MAX_METADATA:,}; "
+            "keep large values elsewhere and store their address"
+        )
+    if "\\u0000" in encoded or "\\ud8" in encoded.lower():
+        check_nested(metadata)
+    return MappingProxyType(json.loads(encoded))
+
+
+def check_nested(value: object) -> None:
+    """Check every string inside nested JSON."""
+    if isinstance(value, str):
+        check_string("metadata value", value, MAX_METADATA)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            check_nested(key)
+            check_nested(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_nested(inner)

@@ -1,0 +1,106 @@
+"""The state of a memory at one point of its log: a bounded queue of latents.
+
+The queue is a first-in-first-out list of the newest `capacity` latents. A turn is embedded in
+the light of the queue *before* it and then leaves its own latents behind. Because both are stored
+with the turn, the state after turn *t* is a slice of the log: nothing else is kept anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a store must know of an encoder."""
+
+    name: str
+    """How to load it again, such as `"static:all-MiniLM-L6-v2"`."""
+    fingerprint: str
+    """Hash of what decides its output: weights, tokenizer, formatting, chunk policy, dtype."""
+    dim: int
+    """D, the length of an embedding."""
+    latents: int = 0
+    """L, latents that a turn leaves behind; 0 for an encoder without memory."""
+    width: int = 0
+    """H, the length of a latent."""
+    capacity: int = 0
+    """Latents in the queue (512 = 32 turns of 16 in the reference configuration)."""
+    dtype: Dtype = "float32"
+    """The precision latents are computed in, and therefore stored in without loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading one turn yields; stored in the turn's row."""
+
+    embedding: Vectors
+    """(D,) float32, unit length: the turn in the light of everything before it."""
+    latents: Vectors
+    """(L, H) float32: what the turn leaves behind in the queue."""
+    opens_chunk: bool = True
+    """Whether the turn starts a new chunk (architecture 2). A later turn of the same chunk sees
+    the raw text of the earlier ones, so the boundary is part of the log."""
+
+
+class Item(Protocol):
+    """Something that can be read: a `Turn`, or its tokens."""
+
+    @property
+    def content(self) -> bytes:
+        """The bytes that decide what an encoder makes of it."""
+        ...
+
+
+T = TypeVar("T", bound=Item)
+
+
+@dataclass(frozen=True, slots=True)
+class State(Generic[T]):
+    """What an encoder may know of the past. A value: reading returns a new one."""
+
+    spec: Spec
+    key: bytes
+    """Digest of everything read so far; equal keys mean equal pasts, so caches may use it."""
+    latents: Vectors
+    """(k, H) float32, oldest first: the queue as the open chunk found it, then the chunk's own."""
+    open: tuple[T, ...]
+    """The turns of the open chunk, oldest first."""
+
+    @classmethod
+    def empty(cls, spec: Spec) -> State[T]:
+        """Return the state of a memory that has read nothing."""
+        return cls(spec, b"", np.zeros((0, spec.width), np.float32), ())
+
+    @property
+    def queue(self) -> Vectors:
+        """The newest `capacity` latents, (≤ capacity, H): what a text is embedded in."""
+        return self.latents[max(0, len(self.latents) - self.spec.capacity) :]
+
+    @property
+    def chunk_queue(self) -> Vectors:
+        """The queue as it stood when the open chunk began, (≤ capacity, H)."""
+        before = len(self.latents) - len(self.open) * self.spec.latents
+        return self.latents[max(0, before - self.spec.capacity) : before]
+
+    def after(self, item: T, reading: Reading) -> State[T]:
+        """Return the state that `item` leaves behind; the oldest latents fall out."""
+        open_turns = (item,) if reading.opens_chunk else (*self.open, item)
+        keep = self.spec.capacity + len(open_turns) * self.spec.latents
+        latents = np.concatenate([self.latents, reading.latents])
+        return State(
+            self.spec, digest(self.key, item), latents[max(0, len(latents) - keep) :], open_turns
+        )
+
+
+def digest(key: bytes, item: Item) -> bytes:
+    """Return the next link of the digest chain, 16 bytes."""
+    return hashlib.blake2b(key + item.content, digest_size=16).digest()

@@ -1,0 +1,1 @@
+"""evomem in other frameworks: LangChain, LangGraph, LlamaIndex, A-MEM, LightMem, MemoryOS, Mem0."""
