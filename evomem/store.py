@@ -1,0 +1,227 @@
+"""What a database must do: the `Store` (the log, the one source of truth) and the `Index`.
+
+A store keeps rows; an index is a cache of their embeddings that may be deleted at any time. Both
+read through a `View`: one memory as it stood at one point of its log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.records import Record, Turn
+from evomem.state import Reading, Spec, State, Vectors
+
+Seqs = npt.NDArray[np.int64]
+Namespace = tuple[str, ...]
+
+
+class Span(NamedTuple):
+    """Rows of one log that a memory sees: those of `memory` from `first` to `last`, inclusive.
+
+    A memory that was never forked from another has one span; a fork has its parent's, cut at the
+    fork, and then its own.
+    """
+
+    memory: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One memory at one point of its log; what every read starts from."""
+
+    memory: int
+    seq: int
+    """The newest turn that is part of the view; 0 for an empty one."""
+    key: bytes
+    """Digest of the log up to `seq` (`State.key`)."""
+    revision: int
+    """Grows whenever rows that were already written change (purge): caches of older ones are void."""
+    spans: tuple[Span, ...]
+    """In log order, without empty ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A turn as it is written: with an id and a time, what reading it yielded, and its place."""
+
+    seq: int
+    turn: Turn
+    added: datetime
+    reading: Reading
+    key: bytes
+    """Digest of the log up to and including this turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which turns a search may return. Every condition given must hold."""
+
+    since: datetime | None = None
+    """Said at this time or later."""
+    until: datetime | None = None
+    """Said before this time."""
+    session: str | None = None
+    role: str | None = None
+    """`"user"`, `"assistant"` or `"exchange"`."""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `OPERATORS`."""
+
+
+OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists")
+
+
+class Store(Protocol):
+    """An append-only log of turns per memory. A failed write leaves everything as it was."""
+
+    @property
+    def spec(self) -> Spec:
+        """The encoder that the rows were written by."""
+        ...
+
+    # memories ------------------------------------------------------------------------------
+    def memory(self, namespace: Namespace, *, create: bool) -> int | None:
+        """Return the number of a memory; None if there is none and `create` is false."""
+        ...
+
+    def memories(self, prefix: Namespace = ()) -> list[Namespace]:
+        """Return the namespaces that begin with `prefix`, sorted."""
+        ...
+
+    def fork(self, view: View, namespace: Namespace) -> int:
+        """Make a memory that shares the view's rows. Raises `NamespaceError` if it exists."""
+        ...
+
+    def forks(self, view: View, seq: int) -> list[Namespace]:
+        """Return the memories forked from this one that share a row from `seq` on."""
+        ...
+
+    # reading -------------------------------------------------------------------------------
+    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
+        """Return the memory as it is now, up to turn `seq`, or up to the last turn before the
+        first one said after `time`."""
+        ...
+
+    def state(self, view: View) -> State[Turn]:
+        """Rebuild the state at the view's end from the log."""
+        ...
+
+    def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
+        """Return the visible records at `seqs`; absent and deleted ones are left out."""
+        ...
+
+    def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """Return the visible records with a seq greater than `after`, oldest first."""
+        ...
+
+    def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
+        """Return the records with these ids, deleted ones too (an id is never used twice)."""
+        ...
+
+    def rows(self, view: View, *, after: int) -> list[Row]:
+        """Return whole rows with a seq greater than `after`, deleted ones too, oldest first."""
+        ...
+
+    def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
+        """Return seqs (n,) ascending and embeddings (n, D) of a span's rows."""
+        ...
+
+    def select(self, view: View, condition: Filter) -> Seqs | None:
+        """Return the seqs that may be searched, ascending; None where all of the view may."""
+        ...
+
+    def lexical(self, view: View, query: str) -> dict[int, float]:
+        """Return BM25 of every turn of the view that shares a word with `query`.
+
+        Word statistics are those of the view alone, so that no other memory, and nothing that
+        came later, has a part in the ranking.
+        """
+        ...
+
+    def count(self, view: View) -> int:
+        """Return the number of visible turns."""
+        ...
+
+    # writing -------------------------------------------------------------------------------
+    def append(self, view: View, rows: Sequence[Row]) -> None:
+        """Write `rows` behind the view's end, all or none, durably.
+
+        Raises:
+            HeadMoved: The log has grown or changed since `view` was taken.
+        """
+        ...
+
+    def hide(self, view: View, seqs: Sequence[int]) -> int:
+        """Leave `seqs` out of everything this memory returns from now on; return how many were new."""
+        ...
+
+    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> None:
+        """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
+
+        Raises:
+            HeadMoved: The log has grown or changed since `view` was taken.
+            SharedTurns: A fork shares a row from `seq` on.
+        """
+        ...
+
+    # upkeep --------------------------------------------------------------------------------
+    def stats(self) -> dict[str, Any]:
+        """Return counts and sizes: memories, turns, bytes."""
+        ...
+
+    def verify(self) -> list[str]:
+        """Check the whole database; return what is wrong, one sentence each."""
+        ...
+
+    def close(self) -> None:
+        """Release the database; harmless when repeated."""
+        ...
+
+
+class Index(Protocol):
+    """Nearest turns by inner product: exact, and never in disagreement with the log."""
+
+    def search(
+        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+    ) -> list[tuple[int, float]]:
+        """Return up to `k` (seq, cosine) of the view's turns, best first, ties by newer seq.
+
+        Args:
+            view: What may be found; rows beyond it do not exist.
+            query: (D,) float32, unit length.
+            k: At least 1.
+            allowed: The only seqs that may be returned, ascending; None for all.
+        """
+        ...
+
+    def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
+        """Return the cosine of exactly these turns of the view."""
+        ...
+
+    def verify(self) -> list[str]:
+        """Compare the index files with the log; return what is wrong, one sentence each."""
+        ...
+
+    def close(self) -> None:
+        """Write what is worth keeping and release it; harmless when repeated."""
+        ...
+
+
+class OpenStore(Protocol):
+    """What an entry point in the group `evomem.stores` must be."""
+
+    def __call__(self, location: str, spec: Spec | None, **options: Any) -> tuple[Store, Index]:
+        """Open `location`, making it for `spec` if it does not exist.
+
+        Raises:
+            NotFound: There is no database and no `spec` to make one for.
+            FingerprintMismatch: The database was written by another encoder than `spec`.
+        """
+        ...
