@@ -133,3 +133,10 @@ def _unit(vector: Vectors) -> Vectors:
         vector = np.zeros_like(vector)
         vector[0] = length = 1.0
     return (vector / length).astype(np.float32)
+
+
+def load_hash(
+    argument: str = "", *, device: str | None = None, dtype: str | None = None
+) -> Encoder:
+    """Make a `HashEncoder`; the entry point `hash`, or `hash:<dim>`."""
+    return HashEncoder(int(argument)) if argument else HashEncoder()

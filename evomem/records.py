@@ -18,13 +18,13 @@ MAX_METADATA = 65_536  # bytes of metadata as JSON
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One unit of conversation: an exchange (both sides) or a single message (one side).
+    r"""One unit of conversation: an exchange (both sides) or a single message (one side).
 
     Raises:
         TurnError: A field cannot be stored; the message names the value and the remedy.
 
     >>> Turn(user="I moved to Oslo.", assistant="Noted.").text
-    'User: I moved to Oslo.\\nAssistant: Noted.'
+    'User: I moved to Oslo.\nAssistant: Noted.'
     >>> Turn(user="Hi Mel!", speaker="Caroline").text
     'Caroline: Hi Mel!'
     """
@@ -43,7 +43,7 @@ class Turn:
 
     def __post_init__(self) -> None:
         for side in ("user", "assistant"):
-            _check_text(side, getattr(self, side))
+            check_string(side, getattr(self, side), MAX_CHARS)
         if not (self.user.strip() or self.assistant.strip()):
             raise TurnError("a turn needs text: both sides are empty or white space; leave it out")
         for name in ("speaker", "id", "session"):
@@ -183,10 +183,6 @@ def check_string(name: str, value: object, limit: int) -> None:
             f"{name} holds half of a surrogate pair at {error.start}, which is not text; "
             "decode the source with the right encoding"
         ) from error
-
-
-def _check_text(name: str, value: object) -> None:
-    check_string(name, value, MAX_CHARS)
 
 
 def _check_label(name: str, value: object) -> None:

@@ -87,8 +87,12 @@ class Store(Protocol):
         ...
 
     # memories ------------------------------------------------------------------------------
-    def memory(self, namespace: Namespace, *, create: bool) -> int | None:
-        """Return the number of a memory; None if there is none and `create` is false."""
+    def find_memory(self, namespace: Namespace) -> int | None:
+        """Return the number of a memory, None if there is none."""
+        ...
+
+    def make_memory(self, namespace: Namespace) -> int:
+        """Return the number of a memory, making the memory if there is none."""
         ...
 
     def memories(self, prefix: Namespace = ()) -> list[Namespace]:
@@ -105,8 +109,14 @@ class Store(Protocol):
 
     # reading -------------------------------------------------------------------------------
     def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
-        """Return the memory as it is now, up to turn `seq`, or up to the last turn before the
-        first one said after `time`."""
+        """Return the memory as it is now, as it was after turn `seq`, or as it was at `time`.
+
+        At `time`: up to the last turn before the first one that was said later. With an unused
+        `seq` (a purged turn's), the view ends at the last turn before it, but `View.seq` is `seq`.
+
+        Raises:
+            QueryError: `seq` is not between 0 and the newest turn.
+        """
         ...
 
     def state(self, view: View) -> State[Turn]:

@@ -1,0 +1,82 @@
+"""Checks of what callers pass in: namespaces, queries, limits and filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from evomem.errors import NamespaceError, QueryError, TurnError
+from evomem.records import MAX_CHARS, MAX_LABEL, as_utc, check_string
+from evomem.store import OPERATORS, Filter
+
+MODES = ("evolvable", "lexical", "hybrid")
+ROLES = ("user", "assistant", "exchange")
+MAX_LABELS = 16
+
+
+def check_labels(labels: Sequence[object]) -> None:
+    """Raise `NamespaceError` unless `labels` can address a memory."""
+    if not labels:
+        raise NamespaceError('a memory needs a name, such as db.memory("acme", "alice")')
+    if len(labels) > MAX_LABELS:
+        raise NamespaceError(f"a namespace has at most {MAX_LABELS} labels, got {len(labels)}")
+    for label in labels:
+        try:
+            check_string("a namespace label", label, MAX_LABEL)
+        except TurnError as error:
+            raise NamespaceError(f"{error} (in {tuple(labels)!r:.200})") from error
+        if not str(label).strip():
+            raise NamespaceError(f"a namespace label is empty in {tuple(labels)!r:.200}")
+
+
+def check_query(query: object) -> None:
+    """Raise `QueryError` unless `query` is text that says something."""
+    try:
+        check_string("the query", query, MAX_CHARS)
+    except TurnError as error:
+        raise QueryError(str(error)) from error
+    if not str(query).strip():
+        raise QueryError("the query is empty or white space; ask something")
+
+
+def check_k(k: object, name: str = "k") -> None:
+    """Raise `QueryError` unless `k` is a whole number of at least 1."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise QueryError(f"{name} must be a whole number of at least 1, got {k!r}")
+
+
+def check_mode(mode: object) -> None:
+    """Raise `QueryError` unless `mode` is one of `MODES`."""
+    if mode not in MODES:
+        raise QueryError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+
+
+def check_filter(
+    since: datetime | str | None,
+    until: datetime | str | None,
+    session: str | None,
+    role: str | None,
+    where: Mapping[str, Any] | None,
+) -> Filter:
+    """Return the conditions as a `Filter`, or raise `QueryError`."""
+    if role is not None and role not in ROLES:
+        raise QueryError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
+    if session is not None and not isinstance(session, str):
+        raise QueryError(f"session must be a string, got {type(session).__name__}")
+    try:
+        condition = Filter(as_utc(since), as_utc(until), session, role, dict(where or {}))
+    except (TurnError, TypeError, ValueError) as error:
+        raise QueryError(f"a filter cannot be used: {error}") from error
+    for key, test in condition.where.items():
+        if not isinstance(key, str):
+            raise QueryError(f"metadata keys are strings, got {key!r}")
+        if isinstance(test, Mapping):
+            unknown = [name for name in test if name not in OPERATORS]
+            if unknown or not test:
+                raise QueryError(
+                    f"where[{key!r}] has {unknown[0]!r}; "
+                    if unknown
+                    else f"where[{key!r}] is empty; the operators are {', '.join(OPERATORS)}"
+                )
+    return condition

@@ -1,0 +1,80 @@
+"""Stores and encoders are found by name, ours exactly as a stranger's: through entry points."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, cast
+
+from evomem.encoder import Encoder
+from evomem.errors import EncoderError, StoreError
+from evomem.store import OpenStore
+
+DEFAULT_ENCODER = "static:all-MiniLM-L6-v2"
+"""The best encoder that works offline right after installation. It has no memory of order."""
+
+
+def load_encoder(source: str, *, device: str | None = None, **options: Any) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        source: `"<kind>:<argument>"` with a kind registered under `evomem.encoders` (`"hash"`,
+            `"static:all-MiniLM-L6-v2"`, `"evoembedding:MiG-NJU/EvoEmbedding-4B"`), or a model's
+            folder or hub id alone, whose `config.json` then tells the kind.
+        device: Where it runs, such as `"cuda"`; None lets the encoder choose.
+        **options: For that kind of encoder, such as `dtype` or `base`.
+
+    Raises:
+        EncoderError: There is no such encoder, or it cannot be loaded.
+        MissingExtra: It needs a package that is not installed.
+    """
+    kind, _, argument = source.partition(":")
+    found = {point.name: point for point in entry_points(group="evomem.encoders")}
+    if kind not in found:
+        kind, argument = _kind_of(source, sorted(found)), source
+    return cast(Encoder, found[kind].load()(argument, device=device, **options))
+
+
+def store_opener(location: str) -> OpenStore:
+    """Return what opens `location`: a path, or a URL whose scheme names a store.
+
+    Raises:
+        StoreError: No store of that name is installed.
+    """
+    scheme = location.partition("://")[0].partition("+")[0] if "://" in location else "sqlite"
+    found = {point.name: point for point in entry_points(group="evomem.stores")}
+    if scheme not in found:
+        raise StoreError(
+            f"no store named {scheme!r} for {location!r}; installed: {', '.join(sorted(found))}"
+        )
+    return cast(OpenStore, found[scheme].load())
+
+
+def _kind_of(source: str, kinds: list[str]) -> str:
+    config = Path(source).expanduser() / "config.json"
+    if not config.is_file():
+        if "/" not in source or Path(source).is_absolute():
+            raise EncoderError(
+                f"no encoder {source!r}: give one of {', '.join(kinds)} (as in "
+                f"{DEFAULT_ENCODER!r}), a model's folder, or a hub id such as "
+                "'MiG-NJU/EvoEmbedding-4B'"
+            )
+        config = _config_from_hub(source)
+    try:
+        model_type = json.loads(config.read_text("utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise EncoderError(f"{config} is not a model's configuration: {error}") from error
+    return "evoembedding" if model_type == "EvoRAG" else "static"
+
+
+def _config_from_hub(source: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(hf_hub_download(source, "config.json"))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise EncoderError(
+            f"{source!r} is neither a folder here nor a model that the hub gives: {error}"
+        ) from error
