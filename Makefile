@@ -1,0 +1,38 @@
+# The two commands of the README, and what developers use. Needs Python 3.10+ and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    set up and watch evomem remember eight weeks of a life"
+	@echo "make test    set up and run every test"
+	@echo "make check   formatting, lint and types"
+	@echo "make format  repair formatting and imports"
+
+# torch first: whatever build is there is left alone by everything that follows.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "evomem needs Python 3.10 or newer; try: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: .venv/ready
+	$(BIN)/evomem demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

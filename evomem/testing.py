@@ -1,0 +1,109 @@
+"""Contracts as test classes: subclass one, give the fixture it asks for, and run pytest.
+
+>>> class TestMyEncoder(EncoderContract):  # doctest: +SKIP
+...     @pytest.fixture
+...     def encoder(self): return MyEncoder()
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evomem.encoder import Encoder
+from evomem.records import Turn
+from evomem.state import Reading, State
+
+STORY = [
+    Turn(user="I live in Bergen.", assistant="A rainy place!"),
+    Turn(user="I adopted a cat called Miso."),
+    Turn(assistant="Did you book the vet?"),
+    Turn(user="Hello from Bergen \N{SNOWMAN}", speaker="Caroline"),
+    Turn(user="I moved to Oslo last week. " * 12, assistant="How do you like it?"),
+    Turn(user="أعيش الآن في أوسلو", assistant="جميل"),
+    *(Turn(user=f"Note {i}: I ran {i} km.", assistant="Well done.") for i in range(30)),
+    Turn(user="Miso sleeps all day."),
+]
+QUERIES = ["Where do I live?", "What is the cat called?"]
+
+
+class EncoderContract:
+    """What every encoder must do. Subclass it and give an `encoder` fixture."""
+
+    tolerance = 1e-5
+    """The largest difference that the order of floating-point work may make."""
+
+    def test_readings_have_the_shapes_of_the_spec(self, encoder: Encoder) -> None:
+        spec = encoder.spec
+        for reading in encoder.read(State.empty(spec), STORY):
+            assert reading.embedding.shape == (spec.dim,)
+            assert reading.embedding.dtype == np.float32
+            assert reading.latents.shape == (spec.latents, spec.width)
+            assert reading.latents.dtype == np.float32
+            assert abs(float(np.linalg.norm(reading.embedding)) - 1) < 1e-3
+
+    def test_any_split_of_the_turns_gives_the_same_readings(self, encoder: Encoder) -> None:
+        whole, state = _read(encoder, [len(STORY)])
+        for split in ([1] * len(STORY), [5, 16, len(STORY) - 21], [20, len(STORY) - 20]):
+            parts, end = _read(encoder, split)
+            _assert_same(whole, parts, self.tolerance)
+            assert end.key == state.key
+
+    def test_a_state_holds_no_more_than_the_queue_and_the_open_chunk(
+        self, encoder: Encoder
+    ) -> None:
+        _, state = _read(encoder, [len(STORY)])
+        spec = encoder.spec
+        assert len(state.queue) == min(spec.capacity, len(STORY) * spec.latents)
+        assert len(state.latents) <= spec.capacity + len(state.open) * spec.latents
+
+    def test_reading_and_asking_leave_the_given_state_as_it_was(self, encoder: Encoder) -> None:
+        _, state = _read(encoder, [len(STORY)])
+        before = state.latents.copy(), state.key, state.open
+        first = encoder.embed_queries(state, QUERIES)
+        encoder.read(state, STORY[:3])
+        again = encoder.embed_queries(state, QUERIES)
+        np.testing.assert_allclose(first, again, atol=self.tolerance)
+        assert np.array_equal(before[0], state.latents)
+        assert before[1:] == (state.key, state.open)
+
+    def test_queries_are_unit_rows_one_for_each(self, encoder: Encoder) -> None:
+        state: State[Turn] = State.empty(encoder.spec)
+        rows = encoder.embed_queries(state, QUERIES)
+        assert rows.shape == (2, encoder.spec.dim)
+        assert rows.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)
+        alone = encoder.embed_queries(state, QUERIES[1:])
+        np.testing.assert_allclose(rows[1:], alone, atol=self.tolerance)
+        assert encoder.embed_queries(state, []).shape == (0, encoder.spec.dim)
+
+    def test_no_turns_give_no_readings(self, encoder: Encoder) -> None:
+        assert encoder.read(State.empty(encoder.spec), []) == []
+
+    def test_memory_is_used_if_and_only_if_the_spec_says_so(self, encoder: Encoder) -> None:
+        empty: State[Turn] = State.empty(encoder.spec)
+        _, state = _read(encoder, [len(STORY)])
+        fresh = encoder.embed_queries(empty, QUERIES)
+        later = encoder.embed_queries(state, QUERIES)
+        assert bool(np.abs(fresh - later).max() > self.tolerance) == bool(encoder.spec.capacity)
+
+    def test_counts_tokens(self, encoder: Encoder) -> None:
+        assert 0 < encoder.count_tokens("one two") < encoder.count_tokens("one two three four five")
+
+
+def _read(encoder: Encoder, split: list[int]) -> tuple[list[Reading], State[Turn]]:
+    state: State[Turn] = State.empty(encoder.spec)
+    readings: list[Reading] = []
+    for size in split:
+        turns = STORY[len(readings) : len(readings) + size]
+        part = encoder.read(state, turns)
+        for turn, reading in zip(turns, part, strict=True):
+            state = state.after(turn, reading)
+        readings += part
+    return readings, state
+
+
+def _assert_same(left: list[Reading], right: list[Reading], tolerance: float) -> None:
+    for one, other in zip(left, right, strict=True):
+        np.testing.assert_allclose(one.embedding, other.embedding, atol=tolerance)
+        np.testing.assert_allclose(one.latents, other.latents, atol=max(tolerance, 1e-4))
+        assert one.opens_chunk == other.opens_chunk

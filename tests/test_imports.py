@@ -1,0 +1,86 @@
+"""Imports point one way, importing does nothing, and the public names are a list."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+import evomem
+import evomem.errors
+from tests.conftest import ROOT
+
+ROOTS = {
+    "evomem": ROOT / "evomem",
+    "evomem_stores": ROOT / "stores" / "evomem_stores",
+    "evomem_integrations": ROOT / "integrations" / "evomem_integrations",
+    "benchmarks": ROOT / "benchmarks",
+}
+ALLOWED = {
+    "evomem": {"evomem"},
+    "evomem_stores": {"evomem", "evomem_stores"},
+    "evomem_integrations": {"evomem", "evomem_integrations"},
+    "benchmarks": {"evomem", "evomem_stores", "evomem_integrations", "benchmarks"},
+}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_imports_point_one_way(package):
+    for path in ROOTS[package].rglob("*.py"):
+        ours = {name.partition(".")[0] for name in imported(path)} & {*ROOTS, "tests"}
+        assert ours <= ALLOWED[package], f"{path} imports {ours - ALLOWED[package]}"
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_nothing_unpickles_or_runs_code_from_a_checkpoint(package):
+    for path in ROOTS[package].rglob("*.py"):
+        names = set(imported(path))
+        assert not names & {"pickle", "shelve", "dill", "joblib"}, path
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                assert ast.unparse(node.value) == "False", path
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) not in {"torch.load", "eval", "exec"}, path
+
+
+def test_importing_evomem_brings_no_model_database_or_framework():
+    """A fresh process: what is imported here would hide what `import evomem` imports."""
+    heavy = "torch transformers faiss sqlalchemy sentence_transformers langchain_core llama_index"
+    code = f"import evomem, sys; print([m for m in {heavy.split()!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert done.stderr == ""
+
+
+def test_the_public_names_are_all_there_and_none_is_missing():
+    assert all(hasattr(evomem, name) for name in evomem.__all__)
+    ours = {
+        name
+        for name, value in vars(evomem).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("evomem")
+    }
+    assert ours <= set(evomem.__all__)
+
+
+def test_every_error_is_listed_and_drawn_in_the_tree():
+    errors = [n for n, v in vars(evomem.errors).items() if isinstance(v, type)]
+    assert sorted(errors) == sorted(evomem.errors.__all__)
+    for name in errors:
+        assert name in (evomem.errors.__doc__ or "")
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it():
+    from evomem._extras import require
+
+    with pytest.raises(evomem.errors.MissingExtra, match=r"pip install 'evomem-engine\[gpu\]'"):
+        require("no_such_package_anywhere", extra="gpu")
