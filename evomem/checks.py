@@ -52,6 +52,18 @@ def check_mode(mode: object) -> None:
         raise QueryError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
 
 
+def check_point(at: object) -> int | datetime | None:
+    """Return a point of a log, a seq or a UTC time, or raise `QueryError`."""
+    if isinstance(at, bool) or not isinstance(at, int | datetime | str | None):
+        raise QueryError(f"a point of the log is a seq or a time, got {at!r}")
+    if isinstance(at, int) and at < 0:
+        raise QueryError(f"turns are counted from 1 (0 is before the first), got {at}")
+    try:
+        return at if isinstance(at, int) else as_utc(at)
+    except TurnError as error:
+        raise QueryError(str(error)) from error
+
+
 def check_filter(
     since: datetime | str | None,
     until: datetime | str | None,

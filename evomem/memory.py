@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 import numpy as np
 
 from evomem import ranking
-from evomem.checks import check_filter, check_k, check_labels, check_mode, check_query
+from evomem.checks import (
+    check_filter,
+    check_k,
+    check_labels,
+    check_mode,
+    check_point,
+    check_query,
+)
 from evomem.errors import DuplicateTurn, EncoderError, HeadMoved, NotFound, QueryError, TurnError
 from evomem.pairing import Message, as_turns
 from evomem.records import Hit, Record, Turn, as_utc
@@ -76,7 +83,7 @@ class MemoryView:
         k: int = 5,
         *,
         mode: Mode = "evolvable",
-        at: int | datetime | None = None,
+        at: int | datetime | str | None = None,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         session: str | None = None,
@@ -181,11 +188,7 @@ class MemoryView:
         """
         if (seq is None) == (time is None):
             raise QueryError("at() takes either seq= or time=")
-        if seq is None:
-            view = self._view(_time(time))
-        else:
-            view = self._view(seq)
-        return MemoryView(self._db, self.namespace, view.seq)
+        return MemoryView(self._db, self.namespace, self._view(time if seq is None else seq).seq)
 
     def fork(self, *labels: str) -> Memory:
         """Make a memory that begins as this one stands and is independent from then on.
@@ -211,20 +214,23 @@ class MemoryView:
 
     # ---------------------------------------------------------------------------------------
 
-    def _view(self, at: int | datetime | None = None) -> View:
+    def _view(self, at: int | datetime | str | None = None) -> View:
+        """Return the view at a seq or a time; the newest one that this object may see if None."""
+        at = check_point(at)
+        last = self._seq
         number = self._db.number(self.namespace)
         if number is None:
-            if isinstance(at, int) and at != 0:
+            if isinstance(at, int) and at > 0:
                 raise QueryError(f"{self!r} is empty: there is no turn {at}")
             return View(0, 0, b"", 0, ())
         if isinstance(at, datetime):
-            view = self._db.store.view(number, time=as_utc(at))
-            if self._seq is not None and view.seq > self._seq:
-                view = self._db.store.view(number, seq=self._seq)
-            return view
-        if at is not None and self._seq is not None and at > self._seq:
-            raise QueryError(f"{self!r} ends at turn {self._seq}: there is no turn {at}")
-        return self._db.store.view(number, seq=self._seq if at is None else at)
+            view = self._db.store.view(number, time=at)
+            at = view.seq if last is None else min(view.seq, last)
+        elif at is None:
+            at = last
+        elif last is not None and at > last:
+            raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
+        return self._db.store.view(number, seq=at)
 
     def _rank(
         self, view: View, query: str, k: int, mode: Mode, allowed: Seqs | None
@@ -462,10 +468,3 @@ def _check_ids(turns: Sequence[Turn]) -> None:
 
 def _id(turn: Turn) -> str:
     return turn.id or ""
-
-
-def _time(time: datetime | str | None) -> datetime | None:
-    try:
-        return as_utc(time)
-    except TurnError as error:
-        raise QueryError(str(error)) from error
