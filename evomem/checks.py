@@ -86,9 +86,8 @@ def check_filter(
         if isinstance(test, Mapping):
             unknown = [name for name in test if name not in OPERATORS]
             if unknown or not test:
+                fault = f"has {unknown[0]!r}" if unknown else "is empty"
                 raise QueryError(
-                    f"where[{key!r}] has {unknown[0]!r}; "
-                    if unknown
-                    else f"where[{key!r}] is empty; the operators are {', '.join(OPERATORS)}"
+                    f"where[{key!r}] {fault}; the operators are {', '.join(OPERATORS)}"
                 )
     return condition
