@@ -1,0 +1,58 @@
+"""The command line: `evomem add | import | search | show | stats | verify | demo`.
+
+arguments ─► one function in `commands` (or `demo`) ─► the engine ─► `screen`
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from evomem.cli import commands
+from evomem.cli.arguments import TOUR, make_parser
+from evomem.cli.demo import run_demo
+from evomem.cli.screen import Screen
+from evomem.errors import EvomemError, InputError
+
+COMMANDS = {
+    "add": commands.add,
+    "import": commands.import_,
+    "search": commands.search,
+    "show": commands.show,
+    "stats": commands.stats,
+    "verify": commands.verify,
+    "demo": run_demo,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; see `arguments.EXITS`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console may not know every character of a chat
+            stream.reconfigure(errors="replace")
+    try:
+        args = make_parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said why
+        return int(stop.code or 0)
+    if args.command is None:
+        sys.stdout.write(TOUR)
+        return 0
+    screen = Screen(as_json=args.json)
+    try:
+        code = COMMANDS[args.command](args, screen)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        screen.error("stopped; what was stored stays, run the same command again to go on")
+        return 130
+    except BrokenPipeError:  # `evomem show | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except InputError as error:
+        screen.error(str(error))
+        return 2
+    except EvomemError as error:
+        screen.error(str(error))
+        return 3

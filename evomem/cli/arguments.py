@@ -1,0 +1,235 @@
+"""The arguments of every command, and the help that teaches them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import evomem
+from evomem.checks import MODES, ROLES
+from evomem.plugins import DEFAULT_ENCODER
+
+TOUR = """\
+evomem keeps what was said, in order, and finds it again by meaning.
+
+  evomem demo                                      watch it remember eight weeks of a life
+  evomem add "I moved to Oslo last week."          remember one turn (in ./evomem.db)
+  evomem import chats.json                         remember whole conversations
+  evomem search "Where do I live now?"             find the turns that answer
+  evomem show                                      everything, in order
+
+Also: stats, verify. Each explains itself: evomem search --help
+"""
+
+EXITS = """\
+exit codes: 0 done, 1 nothing found or faults found, 2 wrong usage or bad input,
+3 the database or the encoder could not be used, 130 stopped with Ctrl-C
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; `args.command` is None without a command."""
+    parser = argparse.ArgumentParser(
+        prog="evomem",
+        description=TOUR,
+        epilog=EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"evomem {evomem.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for add in (_add, _import, _search, _show, _stats, _verify, _demo):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, summary: str, sentence: str, examples: str, **common: Any
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=sentence,
+        epilog=f"examples:\n{examples}\n\n{EXITS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _common(parser, **common)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, *, db: str | None = "./evomem.db") -> None:
+    group = parser.add_argument_group("common options")
+    group.add_argument(
+        "--db",
+        metavar="PATH",
+        default=db and os.environ.get("EVOMEM_DB", db),
+        help="the database: a file, or a URL whose scheme names a store "
+        + ("(default: $EVOMEM_DB, or ./evomem.db)" if db else "(default: one that is thrown away)"),
+    )
+    group.add_argument(
+        "--memory",
+        metavar="NAME",
+        action="append",
+        help="the memory; give it again for each further label of its name, as in "
+        f"--memory acme --memory alice (default: {'default' if db else 'demo'})",
+    )
+    group.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="what reads the turns, such as evoembedding:FOLDER-OR-HUB-ID (default: the database's "
+        f"own; for a new one {DEFAULT_ENCODER})",
+    )
+    group.add_argument("--device", help="where the encoder runs, such as cpu or cuda")
+    group.add_argument(
+        "--json", action="store_true", help="write JSON, and nothing else, to stdout"
+    )
+
+
+def _add(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "add",
+        "remember one turn",
+        "Read one turn in the light of everything before it, and store it for good.",
+        '  evomem add "I moved to Oslo last week." --session monday\n'
+        "  pbpaste | evomem add - --metadata topic=travel",
+    )
+    parser.add_argument("text", metavar="TEXT", help="what was said; - reads it from stdin")
+    parser.add_argument("--reply", metavar="TEXT", help="the assistant's answer to it")
+    parser.add_argument("--role", choices=ROLES[:2], default="user", help="who said it")
+    parser.add_argument("--speaker", metavar="NAME", help='a name to show instead of "User"')
+    parser.add_argument("--id", help="a name for the turn; adding it again changes nothing")
+    parser.add_argument("--time", help="when it was said, such as 2024-03-05T14:30:00+00:00")
+    parser.add_argument("--session", metavar="ID", help="the conversation it belongs to")
+    parser.add_argument(
+        "--metadata", metavar="KEY=VALUE", type=_pair, action="append", default=[], help=_PAIR_HELP
+    )
+
+
+def _import(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "import",
+        "remember chat files",
+        "Read chats (JSON or JSONL, messages as model APIs have them) and store what is new in "
+        "them; importing a file twice adds nothing.",
+        "  evomem import chats.json --timezone Europe/Berlin\n"
+        "  cat log.jsonl | evomem import - --memory acme --memory alice",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a chat file; - reads stdin")
+    parser.add_argument(
+        "--timezone",
+        metavar="ZONE",
+        type=_zone,
+        help="the time zone of times that name none, such as Europe/Berlin or UTC "
+        "(default: such times are refused)",
+    )
+
+
+def _search(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "search",
+        "find the turns that answer a question",
+        "Embed the question in the light of the memory as it is now (or was, with --at), and show "
+        "the turns that answer it best.",
+        '  evomem search "Where do I live now?" -k 3\n'
+        '  evomem search "travel plans" --mode hybrid --since 2024-03-01T00:00:00Z '
+        "--where topic=travel",
+    )
+    parser.add_argument("query", metavar="QUESTION", help="what you want to know")
+    parser.add_argument("-k", type=int, default=5, help="how many turns at most (default: 5)")
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="evolvable",
+        help="evolvable: the encoder's vectors; lexical: shared words (BM25); hybrid: both",
+    )
+    parser.add_argument("--since", metavar="TIME", help="only turns said then or later")
+    parser.add_argument("--until", metavar="TIME", help="only turns said before then")
+    parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    parser.add_argument("--role", choices=ROLES, help="only turns where these speak")
+    parser.add_argument(
+        "--where",
+        metavar="KEY=VALUE",
+        type=_pair,
+        action="append",
+        default=[],
+        help=f"only turns with this metadata: {_PAIR_HELP}",
+    )
+    parser.add_argument(
+        "--at", metavar="SEQ", type=int, help="ask as of this turn: later ones are not known yet"
+    )
+
+
+def _show(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "show",
+        "show the timeline",
+        "Show a memory's turns in the order in which they were told.",
+        "  evomem show --limit 20\n  evomem show --after 20 --limit 20 --memory acme --memory alice",
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="at most so many turns")
+    parser.add_argument(
+        "--after", metavar="SEQ", type=int, default=0, help="only turns behind this one"
+    )
+
+
+def _stats(commands: Any) -> None:
+    _command(
+        commands,
+        "stats",
+        "count memories, turns and bytes",
+        "Show the database's encoder, its size, and how many turns each memory holds.",
+        "  evomem stats\n  evomem stats --db agent.db --json",
+    )
+
+
+def _verify(commands: Any) -> None:
+    _command(
+        commands,
+        "verify",
+        "check the database for damage",
+        "Check the log, its chain of digests and the index files, and print each fault.",
+        "  evomem verify\n  evomem verify --db agent.db && echo sound",
+    )
+
+
+def _demo(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "demo",
+        "watch it remember eight weeks of a life",
+        "Tell a new memory the story that ships with evomem, and ask questions whose answer depends "
+        "on the order of things, with and without memory.",
+        "  evomem demo\n  evomem demo --all --encoder evoembedding:MiG-NJU/EvoEmbedding-0.8B",
+        db=None,
+    )
+    parser.add_argument("--all", action="store_true", help="ask all questions, not a handful")
+
+
+_PAIR_HELP = "a JSON value or a plain string, as in stars=5 or topic=travel; may be given again"
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, as in topic=travel")
+    try:
+        return key, json.loads(value, parse_constant=str)
+    except (ValueError, RecursionError):
+        return key, value
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise argparse.ArgumentTypeError(
+            f"no time zone {name!r}; give one such as Europe/Berlin or UTC"
+        ) from error

@@ -1,0 +1,186 @@
+"""What each command does: arguments in, one call to the engine, a result on the screen."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+import evomem
+from evomem.chats import Chats, read_chats
+from evomem.cli.screen import Screen, facts, hits_table, plain, timeline
+from evomem.database import Database
+from evomem.errors import InputError, NotFound
+from evomem.memory import Memory
+from evomem.records import Turn
+
+STDIN = "-"
+
+
+def add(args: Namespace, screen: Screen) -> int:
+    """Store one turn."""
+    text = _stdin("the text").strip() if args.text == STDIN else args.text
+    with open_database(args, screen, create=True) as db:
+        memory = _memory(db, args)
+        record = memory.add(
+            text,
+            role=args.role,
+            reply=args.reply,
+            speaker=args.speaker,
+            id=args.id,
+            time=args.time,
+            session=args.session,
+            metadata=dict(args.metadata),
+        )
+    said = f"turn {record.seq} of {_name(memory)}, id {record.id}"
+    screen.result(record.to_json(), Text(plain(said)))
+    return 0
+
+
+def import_(args: Namespace, screen: Screen) -> int:
+    """Store what is new in chat files; all of them are checked before anything is written."""
+    files = [read_chats(_bytes(name), _shown(name), zone=args.timezone) for name in args.files]
+    turns: dict[str | None, Turn] = {}
+    for turn in (turn for chats in files for turn in chats.turns):
+        if turns.setdefault(turn.id, turn).content != turn.content:
+            raise InputError(f"two of the files hold the id {turn.id!r}, with different texts")
+    with open_database(args, screen, create=True) as db, screen.progress() as progress:
+        memory = _memory(db, args)
+        before = len(memory)
+        memory.add_many(turns.values(), progress=lambda *count: progress("reading", *count))
+        new = len(memory) - before
+    summary = _summary(files, new=new, known=len(turns) - new)
+    lines = [
+        f"{new} new turns in {_name(memory)} ({len(turns) - new} were there already), from "
+        f"{summary['messages']} messages in {summary['conversations']} conversations"
+    ]
+    if summary["left_out"]:
+        left = ", ".join(f"{count} {kind}" for kind, count in summary["left_out"].items())
+        lines.append(f"left out: {left}")
+    screen.result(summary, *(Text(plain(line)) for line in lines))
+    return 0
+
+
+def search(args: Namespace, screen: Screen) -> int:
+    """Show the turns that answer a question best."""
+    with open_database(args, screen) as db:
+        memory = _memory(db, args)
+        hits = memory.search(
+            args.query,
+            args.k,
+            mode=args.mode,
+            at=args.at,
+            since=args.since,
+            until=args.until,
+            session=args.session,
+            role=args.role,
+            where=dict(args.where),
+        )
+        if not hits:
+            _say_nothing_found(db, memory, screen)
+    value = {"query": args.query, "mode": args.mode, "hits": [hit.to_json() for hit in hits]}
+    screen.result(value, *([hits_table(hits)] if hits else []))
+    return 0 if hits else 1
+
+
+def show(args: Namespace, screen: Screen) -> int:
+    """Show the timeline."""
+    with open_database(args, screen) as db:
+        memory = _memory(db, args)
+        records = memory.history(after=args.after, limit=args.limit)
+        if not records:
+            _say_nothing_found(db, memory, screen)
+    value = {"turns": [record.to_json() for record in records]}
+    screen.result(value, *([timeline(records)] if records else []))
+    return 0 if records else 1
+
+
+def stats(args: Namespace, screen: Screen) -> int:
+    """Show counts and sizes."""
+    with open_database(args, screen) as db:
+        values = {"database": args.db, **db.stats()}
+        counts = [(namespace, len(db.memory(*namespace))) for namespace in db.memories()]
+    by_memory = [{"memory": list(namespace), "turns": count} for namespace, count in counts]
+    table = facts(values, [("/".join(namespace), count) for namespace, count in counts])
+    screen.result({**values, "by_memory": by_memory}, table)
+    return 0
+
+
+def verify(args: Namespace, screen: Screen) -> int:
+    """Print each fault."""
+    with open_database(args, screen) as db:
+        faults = db.verify()
+    lines = faults or [f"{args.db} is sound"]
+    screen.result({"database": args.db, "faults": faults}, *(Text(plain(line)) for line in lines))
+    return 1 if faults else 0
+
+
+def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:
+    """Open `args.db`; say which encoder reads it if it is new."""
+    new = "://" not in args.db and not Path(args.db).expanduser().exists()
+    if new and not create:
+        raise NotFound(f"there is no database {args.db}; evomem add and evomem import make one")
+    db = evomem.open(args.db, args.encoder, device=args.device, create=create)
+    if new:
+        order = "" if db.spec.capacity else ", which has no memory of order"
+        chosen = "" if args.encoder else " (--encoder chooses another)"
+        screen.note(f"made {args.db}; its encoder is {db.spec.name}{order}{chosen}")
+    return db
+
+
+def _memory(db: Database, args: Namespace) -> Memory:
+    return db.memory(*(args.memory or ["default"]))
+
+
+def _name(memory: Memory) -> str:
+    return "/".join(memory.namespace)
+
+
+def _say_nothing_found(db: Database, memory: Memory, screen: Screen) -> None:
+    names = db.memories()
+    if memory.namespace in names:
+        screen.note(f"nothing found in {_name(memory)}")
+        return
+    shown = ", ".join("/".join(name) for name in names[:10]) or "none"
+    more = ", ..." if len(names) > 10 else ""
+    screen.note(f"there is no memory {_name(memory)}; the database holds: {shown}{more}")
+
+
+def _summary(files: list[Chats], *, new: int, known: int) -> dict[str, Any]:
+    left_out: dict[str, int] = {}
+    for chats in files:
+        for kind, count in chats.left_out.items():
+            left_out[kind] = left_out.get(kind, 0) + count
+    return {
+        "new": new,
+        "known": known,
+        "conversations": sum(chats.conversations for chats in files),
+        "messages": sum(chats.messages for chats in files),
+        "left_out": left_out,
+    }
+
+
+def _shown(name: str) -> str:
+    return "stdin" if name == STDIN else name
+
+
+def _bytes(name: str) -> bytes:
+    if name == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
+
+
+def _stdin(what: str) -> str:
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{what} on stdin is not UTF-8 (byte 0x{data[error.start]:02x} at {error.start})"
+        ) from error

@@ -1,0 +1,124 @@
+"""Where the command line writes: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from evomem.records import Hit, Record
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`, which treats it as success; rich would exit with 1."""
+        raise BrokenPipeError
+
+
+class Screen:
+    """Tables for people, or JSON for programs."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.out = _Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+
+    def result(self, value: dict[str, Any], *rendered: Table | Text) -> None:
+        """Write a result: `value` as JSON, or `rendered` for people."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(value, indent=2) + "\n")
+            return
+        for each in rendered:
+            self.out.print(
+                each, soft_wrap=isinstance(each, Text)
+            )  # lines are the terminal's to break
+
+    def note(self, text: str) -> None:
+        """Tell people something that is not the result."""
+        self.err.print(Text(plain(text), style="dim"), soft_wrap=True)
+
+    def error(self, text: str) -> None:
+        """Say in one line what went wrong."""
+        line = " ".join(plain(text).split())
+        self.err.print(Text.assemble(("evomem: ", "bold red"), line), soft_wrap=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[Callable[[str, int, int], None]]:
+        """Give a function `(what, done, total)` that draws a bar, on a terminal only."""
+        with Progress(
+            console=self.err, transient=True, disable=not self.err.is_terminal
+        ) as progress:
+            tasks: dict[str, Any] = {}
+
+            def update(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=total)
+                progress.update(tasks[what], completed=done)
+
+            yield update
+
+
+def plain(text: str) -> str:
+    """Return stored text without what a terminal would take for commands."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def when(record: Record) -> str:
+    """Return the record's time as tables show it, in UTC."""
+    return f"{record.time:%Y-%m-%d %H:%M}"
+
+
+def hits_table(hits: Sequence[Hit]) -> Table:
+    """Return hits with rank, score and what it is made of."""
+    table = _table(("rank", True), ("score", True), "made of", "turn", "time (UTC)", "text")
+    for rank, hit in enumerate(hits, 1):
+        table.add_row(
+            str(rank),
+            f"{hit.score:.3f}",
+            Text("\n".join(f"{name} {value:.2f}" for name, value in hit.parts.items())),
+            str(hit.seq),
+            when(hit.record),
+            Text(plain(hit.text)),
+        )
+    return table
+
+
+def timeline(records: Sequence[Record]) -> Table:
+    """Return records in their order."""
+    table = _table(("turn", True), "time (UTC)", "session", "text")
+    for record in records:
+        table.add_row(
+            str(record.seq),
+            when(record),
+            Text(plain(record.turn.session or "")),
+            Text(plain(record.text)),
+        )
+    return table
+
+
+def facts(values: dict[str, Any], names: Sequence[tuple[str, int]]) -> Table:
+    """Return a database's figures, then its memories with their counts of turns."""
+    table = _table("", ("", True), header=False)
+    for name, value in values.items():
+        shown = f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(Text(plain(name.replace("_", " "))), Text(plain(shown)))
+    for name, count in names:
+        table.add_row(Text(plain(f"turns in {name}")), f"{count:,}")
+    return table
+
+
+def _table(*columns: str | tuple[str, bool], header: bool = True) -> Table:
+    table = Table(
+        box=None, show_header=header, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for column in columns:
+        name, number = (column, False) if isinstance(column, str) else column
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    return table
