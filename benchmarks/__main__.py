@@ -1,0 +1,31 @@
+"""`python -m benchmarks <name> ...`: run one benchmark; each is a module with `main(argv)`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+BENCHMARKS = {
+    "retrieval": "are the turns that hold the answer found? LoCoMo, REALTALK, BEAM, LongMemEval",
+    "fusion": "which rule mixes cosine and BM25 best? development data only",
+    "streaming": "what does one more turn cost as a memory grows?",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the benchmark that `argv` names; return its exit code."""
+    name = argv[0] if argv else "--help"
+    if name in BENCHMARKS:
+        code: int = import_module(f"benchmarks.{name}").main(argv[1:])
+        return code
+    print("usage: python -m benchmarks NAME [options]; NAME --help explains them\n")
+    for each, what in BENCHMARKS.items():
+        print(f"  {each:<10} {what}")
+    if name in ("-h", "--help"):
+        return 0
+    print(f"\nthere is no benchmark {name!r}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,207 @@
+"""The one shape of every dataset, and what its readers share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from evomem.errors import EvomemError
+from evomem.records import MAX_CHARS, Turn
+
+UNLABELLED = "no evidence labelled"
+UNKNOWN = "its evidence names no turn"
+
+
+class DatasetError(EvomemError):
+    """A dataset is missing or not in its documented layout; the message names file and place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about one conversation, and the turns that answer it."""
+
+    text: str
+    type: str
+    evidence: tuple[int, ...]
+    """Indices of turns, counted from 0, ascending; empty: nothing to score, the question is left out."""
+    why_left_out: str = ""
+    """Why there is no evidence, in a few words."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """Turns in order, and questions about them; built turn by turn by a reader."""
+
+    id: str
+    turns: list[Turn] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    places: dict[Hashable, int] = field(default_factory=dict)
+    """The dataset's own name of a turn → its index in `turns`."""
+    repaired: int = 0
+    """Evidence labels that name a turn only after their spelling was normalised."""
+    dangling: int = 0
+    """Evidence labels that name no turn even then."""
+    cut: int = 0
+    """Turns longer than a turn can be, cut at `MAX_CHARS`."""
+
+    def say(
+        self,
+        name: Hashable,
+        text: object,
+        where: str,
+        *,
+        role: str = "user",
+        speaker: str | None = None,
+        session: object = None,
+        time: datetime | None = None,
+    ) -> None:
+        """Append a turn known to the dataset as `name`; a turn without text is left out.
+
+        Raises:
+            DatasetError: It cannot be a turn; `where` tells the reader which one it is.
+        """
+        if not isinstance(text, str):
+            raise DatasetError(f"{where}: the text is {text!r:.60}, expected a string")
+        if name in self.places:
+            raise DatasetError(f"{where}: the id {name!r} is taken by an earlier turn")
+        if not text.strip():
+            return
+        if len(text) > MAX_CHARS:
+            text, self.cut = text[:MAX_CHARS], self.cut + 1
+        try:
+            turn = Turn(
+                user=text if role == "user" else "",
+                assistant=text if role == "assistant" else "",
+                speaker=speaker,
+                time=time,
+                session=None if session is None else str(session),
+            )
+        except EvomemError as error:
+            raise DatasetError(f"{where}: {error}") from error
+        self.places[name] = len(self.turns)
+        self.turns.append(turn)
+
+    def ask(
+        self, text: object, kind: str, names: Iterable[Hashable], where: str, why: str = ""
+    ) -> None:
+        """Append a question whose evidence are the turns called `names`; unknown ones are dropped."""
+        if not isinstance(text, str) or not text.strip():
+            raise DatasetError(f"{where}: the question is {text!r:.60}, expected text")
+        names = list(names)
+        evidence = sorted({self.places[name] for name in names if name in self.places})
+        if not evidence:
+            why = why or (UNKNOWN if names else UNLABELLED)
+        self.questions.append(Question(text, kind, tuple(evidence), "" if evidence else why))
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Conversations from one file or folder."""
+
+    name: str
+    path: Path
+    sha256: str
+    """Of the file, or of the folder's files in order of their names."""
+    conversations: list[Conversation]
+
+    def counts(self) -> dict[str, Any]:
+        """Return how much there is, how much is scored, and what is left out and why."""
+        questions = [q for each in self.conversations for q in each.questions]
+        left_out: dict[str, int] = {}
+        for question in questions:
+            if question.why_left_out:
+                left_out[question.why_left_out] = left_out.get(question.why_left_out, 0) + 1
+        return {
+            "conversations": len(self.conversations),
+            "turns": sum(len(each.turns) for each in self.conversations),
+            "questions": len(questions),
+            "scored": sum(bool(question.evidence) for question in questions),
+            "left_out": left_out,
+            "evidence_repaired": sum(each.repaired for each in self.conversations),
+            "evidence_dangling": sum(each.dangling for each in self.conversations),
+            "turns_cut": sum(each.cut for each in self.conversations),
+        }
+
+
+def dataset(name: str, path: Path, files: list[Path], read: Callable[[Path], Any]) -> Dataset:
+    """Return the conversations of `files`, which make up `path`."""
+    digest = hashlib.sha256()
+    conversations: list[Conversation] = []
+    for file in files:
+        conversations += read(file)
+        digest.update(file.read_bytes())
+    if not any(each.questions for each in conversations):
+        raise DatasetError(f"{path}: there is no question in it")
+    return Dataset(name, path, digest.hexdigest(), conversations)
+
+
+def with_dates(conversation: Conversation) -> Conversation:
+    """Return the conversation with the date in front of every turn: "[8 May 2023] Caroline: ..."."""
+    turns = []
+    for turn in conversation.turns:
+        speaker = turn.speaker or ("User" if turn.user else "Assistant")
+        date = f"[{turn.time.day} {turn.time:%B %Y}] " if turn.time else ""
+        turns.append(replace(turn, speaker=date + speaker))
+    return replace(conversation, turns=turns)
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON value in a plain or .xz file."""
+    with _opened(path) as file:
+        try:
+            return json.load(file)
+        except (ValueError, lzma.LZMAError, EOFError) as error:
+            raise DatasetError(f"{path} is not JSON: {error}") from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (place, JSON value) of every line in a plain or .xz file."""
+    with _opened(path) as file:
+        number = 0
+        try:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path} line {number}", json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{path} line {max(1, number)} is not JSON: {error}") from error
+        except (lzma.LZMAError, EOFError) as error:
+            raise DatasetError(f"{path} is damaged after line {number}: {error}") from error
+
+
+def expect(value: object, kind: type | tuple[type, ...], where: str) -> Any:
+    """Return `value` if it is of `kind`, or say `where` it is not."""
+    if isinstance(value, kind):
+        return value
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    names = " or ".join(each.__name__ for each in kinds)
+    raise DatasetError(f"{where}: expected {names}, found {type(value).__name__} {value!r:.60}")
+
+
+def parse_time(text: object, layout: str, where: str) -> datetime | None:
+    """Return a local time without a zone as UTC, None if there is none.
+
+    The datasets give no zone; only order and calendar dates are used, which UTC keeps.
+    """
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(f"{text} +0000", f"{layout} %z")
+    except ValueError as error:
+        raise DatasetError(f"{where}: the time {text!r:.60} is not like {layout!r}") from error
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return (
+            lzma.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".xz"
+            else path.open(encoding="utf-8")
+        )
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error

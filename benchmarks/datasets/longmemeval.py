@@ -1,0 +1,98 @@
+"""LongMemEval: the official `longmemeval_*.json`, and histories with several questions."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.datasets.base import (
+    Conversation,
+    Dataset,
+    DatasetError,
+    dataset,
+    expect,
+    parse_time,
+    read_json,
+)
+
+NO_TURN_LABELS = "its sessions are labelled, its turns are not"
+
+
+def load_longmemeval(path: Path) -> Dataset:
+    """Read a file in the official layout; one conversation a history.
+
+    Evidence are the turns with `has_answer` in the question's answer sessions. Abstention
+    questions (ids that end in `_abs`) are left out, as the benchmark's own retrieval scores do.
+    A record may have parallel lists `questions` and `answer_session_ids` instead of one question.
+    Sessions are put in order of their dates: some files are not sorted.
+    """
+    return dataset("longmemeval", path, [path], _conversations)
+
+
+def _conversations(path: Path) -> list[Conversation]:
+    records = expect(read_json(path), list, str(path))
+    return [_conversation(record, f"{path} record {n}") for n, record in enumerate(records)]
+
+
+def _conversation(record: Any, where: str) -> Conversation:
+    expect(record, dict, where)
+    identity = str(record.get("question_id", where))
+    conversation = Conversation(identity)
+    marked: dict[str, list[str]] = {}  # session id → its turns with `has_answer`
+    for time, label, session in _sessions(record, where):
+        for position, message in enumerate(session):
+            here = f"{where} session {label} message {position}"
+            role = expect(message, dict, here).get("role")
+            if role not in ("user", "assistant"):
+                raise DatasetError(f"{here}: the role is {role!r}, expected 'user' or 'assistant'")
+            name = f"{label}#{position}#{len(conversation.turns)}"
+            conversation.say(
+                name, message.get("content"), here, role=role, session=label, time=time
+            )
+            if message.get("has_answer"):
+                marked.setdefault(label, []).append(name)
+    kind = str(record.get("question_type", "question"))
+    abstention = identity.endswith("_abs")
+    for text, labels in _questions(record, where):
+        names = [name for label in labels for name in marked.get(label, [])]
+        why = "abstention" if abstention else NO_TURN_LABELS if labels else ""
+        conversation.ask(text, kind, [] if abstention else names, where, why)
+    return conversation
+
+
+def _sessions(record: dict[str, Any], where: str) -> list[tuple[datetime | None, str, list[Any]]]:
+    sessions = expect(record.get("haystack_sessions"), list, f"{where} haystack_sessions")
+    dates = expect(record.get("haystack_dates"), list, f"{where} haystack_dates")
+    labels = expect(record.get("haystack_session_ids"), list, f"{where} haystack_session_ids")
+    if not len(sessions) == len(dates) == len(labels):
+        raise DatasetError(
+            f"{where}: {len(sessions)} haystack_sessions, {len(dates)} haystack_dates and "
+            f"{len(labels)} haystack_session_ids; there should be one of each for every session"
+        )
+    rows = []
+    for number, (date, label, session) in enumerate(zip(dates, labels, sessions, strict=True)):
+        here = f"{where} session {number}"
+        plain = re.sub(
+            r"\s*\(\w+\)", "", expect(date, str, f"{here} date")
+        )  # "2023/05/20 (Sat) 02:21"
+        time = parse_time(plain, "%Y/%m/%d %H:%M", here)
+        rows.append((time, str(label), expect(session, list, here)))
+    return sorted(rows, key=lambda row: str(row[0]))
+
+
+def _questions(record: dict[str, Any], where: str) -> list[tuple[Any, list[str]]]:
+    """Return every question with the sessions that answer it."""
+    answers = expect(record.get("answer_session_ids"), list, f"{where} answer_session_ids")
+    if "questions" not in record:
+        return [(record.get("question"), [str(label) for label in answers])]
+    questions = expect(record["questions"], list, f"{where} questions")
+    if len(questions) != len(answers):
+        raise DatasetError(
+            f"{where}: {len(questions)} questions, but {len(answers)} answer_session_ids"
+        )
+    return [
+        (text, [str(label) for label in expect(labels, list, f"{where} answer_session_ids")])
+        for text, labels in zip(questions, answers, strict=True)
+    ]

@@ -1,0 +1,55 @@
+"""REALTALK: `Chat_*.json` of danny911kr/REALTALK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.datasets.base import (
+    Conversation,
+    Dataset,
+    DatasetError,
+    dataset,
+    expect,
+    parse_time,
+    read_json,
+)
+from benchmarks.datasets.locomo import add_question, session_numbers, with_caption
+
+CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain"}
+
+
+def load_realtalk(path: Path) -> Dataset:
+    """Read a folder of chats, or one chat.
+
+    The text is `clean_text`, with the caption of a shared image behind it. Turns are looked up by
+    `dia_id` alone: the number before its colon is a day, not the session's.
+    """
+    files = sorted(path.glob("Chat_*.json"), key=_number) if path.is_dir() else [path]
+    if not files:
+        raise DatasetError(f"{path} holds no Chat_*.json")
+    return dataset("realtalk", path, files, lambda file: [_conversation(file)])
+
+
+def _number(path: Path) -> tuple[int, str]:
+    number = path.stem.split("_")[1]
+    return (int(number) if number.isdecimal() else 0, path.stem)
+
+
+def _conversation(path: Path) -> Conversation:
+    chat = expect(read_json(path), dict, str(path))
+    conversation = Conversation(path.stem)
+    for number in session_numbers(chat):
+        spot = f"{path} session_{number}"
+        for position, turn in enumerate(expect(chat[f"session_{number}"], list, spot)):
+            here = f"{spot} turn {position}"
+            conversation.say(
+                expect(turn, dict, here).get("dia_id"),
+                with_caption(turn, "clean_text", here),
+                here,
+                speaker=turn.get("speaker"),
+                session=number,
+                time=parse_time(turn.get("date_time"), "%d.%m.%Y, %H:%M:%S", here),
+            )
+    for position, item in enumerate(expect(chat.get("qa"), list, f"{path} qa")):
+        add_question(conversation, item, CATEGORIES, f"{path} qa {position}")
+    return conversation

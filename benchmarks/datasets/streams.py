@@ -1,0 +1,71 @@
+"""The common stream layout, one conversation or document a line: BEAM, COVID-QA and others.
+
+{"id": "beam_128k-1", "turns": [{"speaker": "user", "text": "...", "session": 1, "date": "March-15-2024"}],
+ "queries": [{"question": "...", "type": "...", "evidence": [28]}]}
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.datasets.base import (
+    Conversation,
+    Dataset,
+    DatasetError,
+    dataset,
+    expect,
+    parse_time,
+    read_lines,
+)
+
+
+def load_stream(path: Path, name: str | None = None) -> Dataset:
+    """Read a `.jsonl` or `.jsonl.xz` file; `name` is how tables call it.
+
+    Only `text` is indexed: plans, acts and other labels of a turn would leak. A date holds until
+    the next one. Evidence is a list of turn indices, or a span with both ends.
+    """
+    return dataset(name or path.name.partition(".")[0], path, [path], _conversations)
+
+
+def _conversations(path: Path) -> list[Conversation]:
+    return [_conversation(line, where) for where, line in read_lines(path)]
+
+
+def _conversation(stream: Any, where: str) -> Conversation:
+    expect(stream, dict, where)
+    conversation = Conversation(str(stream.get("id", where)))
+    time: datetime | None = None
+    for position, turn in enumerate(expect(stream.get("turns"), list, f"{where} turns")):
+        here = f"{where} turn {position}"
+        speaker = expect(turn, dict, here).get("speaker", "user")
+        time = parse_time(turn.get("date"), "%B-%d-%Y", here) or time
+        conversation.say(
+            position,
+            turn.get("text"),
+            here,
+            role="assistant" if speaker == "assistant" else "user",
+            speaker=None if speaker in ("user", "assistant") else speaker,
+            session=turn.get("session"),
+            time=time,
+        )
+    for position, query in enumerate(expect(stream.get("queries", []), list, f"{where} queries")):
+        here = f"{where} query {position}"
+        kind = str(expect(query, dict, here).get("type", "question"))
+        names = _evidence(query, here)
+        conversation.dangling += sum(name not in conversation.places for name in names)
+        why = "abstention" if kind == "abstention" else ""
+        conversation.ask(query.get("question"), kind, names, here, why)
+    return conversation
+
+
+def _evidence(query: dict[str, Any], where: str) -> list[int]:
+    if "evidence_span" in query:
+        span = expect(query["evidence_span"], list, f"{where} evidence_span")
+        if len(span) != 2 or not all(isinstance(end, int) for end in span):
+            raise DatasetError(f"{where} evidence_span: expected [first, last], found {span!r:.60}")
+        return list(range(span[0], span[1] + 1))
+    names = expect(query.get("evidence"), list, f"{where} evidence")
+    return [expect(name, int, f"{where} evidence") for name in names]

