@@ -1,0 +1,112 @@
+"""`verify`: the whole database read once, and everything that must hold of it checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from sqlalchemy import Connection, RowMapping, select, text
+
+from evomem.errors import DatabaseDamaged, StoreError
+from evomem.state import Spec, digest
+from evomem.store import Span, View
+from evomem_stores import lexical
+from evomem_stores.engine import Engine
+from evomem_stores.lineage import read, take_view
+from evomem_stores.rows import UNIT, checksum, decode_row, searched
+from evomem_stores.tables import column_names, hidden, memories, turns
+
+_POSTINGS = text("SELECT term, doc, offset FROM postings")
+
+Words = Counter[int]
+"""For each memory, the sum of the hashes of its postings: equal sums, equal postings."""
+
+
+def verify(engine: Engine, spec: Spec) -> list[str]:
+    """Return what is wrong with the database, one sentence each."""
+    found: list[str] = []
+    try:
+        with engine.reading() as connection:
+            for problem in _problems(connection, spec):
+                found.append(problem)
+    except StoreError as error:
+        found.append(f"the check could not be finished: {error}")
+    return found
+
+
+def _problems(connection: Connection, spec: Spec) -> Iterator[str]:
+    for (line,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if line != "ok":
+            yield f"SQLite reports: {line}"
+    for line in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"a row of {line[0]} refers to a memory that is not there"
+    words: Words = Counter()
+    for number in connection.scalars(select(memories.c.memory).order_by(memories.c.memory)).all():
+        yield from _memory(connection, number, spec, words)
+    for row in connection.execute(_POSTINGS):
+        memory = row.doc >> 32
+        words[memory] -= hash((row.term, row.doc, row.offset))
+    for memory, rest in words.items():
+        if rest:
+            yield f"the word index of memory {memory} does not agree with its turns"
+
+
+def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> Iterator[str]:
+    own = connection.execute(select(memories).where(memories.c.memory == number)).one()
+    inherited = View(number, 0, b"", 0, ())
+    if own.parent is not None:
+        try:
+            inherited = take_view(connection, own.parent, seq=own.parent_seq)
+        except (StoreError, ValueError) as error:
+            yield f"memory {number} was forked from turns that are not there: {error}"
+    tail = next(
+        read(connection, inherited.spans, ["seq", "chunk"], limit=1, newest_first=True), None
+    )
+    if own.parent_seq != (tail["seq"] if tail else 0):
+        yield f"memory {number} was forked at turn {own.parent_seq}, which is not there"
+    key, chunk, last = inherited.key, tail["chunk"] if tail else 0, own.parent_seq
+    ids = {row["id"] for row in read(connection, inherited.spans, ["id"])}
+    for row in read(connection, [Span(number, 1, 2**32 - 1)], column_names(turns)):
+        name = f"turn {row['seq']} of memory {number}"
+        for problem in _row(row, spec, words, before=(key, chunk)):
+            yield f"{name} {problem}"
+        if row["seq"] <= last:
+            yield f"{name} lies before the fork"
+        if row["id"] in ids:
+            yield f"{name} has an id that an earlier turn has"
+        ids.add(row["id"])
+        key, chunk, last = row["key"], row["chunk"], row["seq"]
+    if last > own.head:
+        yield f"memory {number} ends at turn {own.head}, but there is a turn {last}"
+    gone = select(hidden.c.seq).where(hidden.c.memory == number, hidden.c.seq > own.head)
+    if connection.scalar(gone.limit(1)) is not None:
+        yield f"memory {number} hides a turn that is not there"
+
+
+def _row(row: RowMapping, spec: Spec, words: Words, *, before: tuple[bytes, int]) -> Iterator[str]:
+    """Yield what is wrong with a row, given the key and the chunk of the row before it."""
+    key, chunk = before
+    if checksum(row) != row["checksum"]:
+        yield "was changed since it was written: its checksum does not fit"
+    if row["chunk"] not in (row["seq"], chunk):
+        yield f"is in the chunk of turn {row['chunk']}, which is not open"
+    try:
+        whole = decode_row(row, spec)
+    except DatabaseDamaged as error:
+        yield f"cannot be read: {error}"
+        return
+    if digest(key, whole.turn) != row["key"]:
+        yield "does not continue the digest chain"
+    embedding, latents = whole.reading.embedding, whole.reading.latents
+    if latents.shape != (spec.latents, spec.width):
+        yield f"has latents of shape {latents.shape}"
+    if not (np.isfinite(latents).all() and abs(float(np.linalg.norm(embedding)) - 1) <= UNIT):
+        yield "has an embedding or latents that no encoder gives"
+    found = lexical.terms(searched(whole.turn))
+    if len(found) != row["words"]:
+        yield f"has {len(found)} words, not {row['words']}"
+    words[row["memory"]] += sum(
+        hash((lexical.tagged(row["memory"], term), row["row"], place))
+        for place, term in enumerate(found)
+    )

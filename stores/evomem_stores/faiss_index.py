@@ -1,0 +1,222 @@
+"""`FaissIndex`: exact nearest turns, always as the log has them. See `evomem.store.Index`.
+
+There is one shard a memory, of its own rows; a fork searches its parent's too. Before a shard is
+searched it catches up with the log: by seq where the log has only grown, from nothing where the
+rows it has are not the log's any more. Files only save reading the log again.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from evomem.errors import HeadMoved, StoreError
+from evomem.state import Vectors
+from evomem.store import Seqs, Span, View
+from evomem_stores import index_file
+from evomem_stores.shard import Shard
+from evomem_stores.sql import SqlStore
+
+WORTH = 1024  # rows: fewer are read from the log as fast as from a file
+SHARE = 0.1  # of the rows: so many new ones are worth writing the file again
+TRIES = 100  # lost races against purges in other processes
+LAST = 2**32 - 1  # the greatest seq there can be
+
+
+class _Cached:
+    """A memory's shard, once it is there, and how much of it is on disk."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.shard: Shard | None = None
+        self.saved = 0
+
+
+class FaissIndex:
+    """An `Index` over the rows of an `SqlStore`. Safe to use from many threads and processes."""
+
+    def __init__(
+        self,
+        store: SqlStore,
+        folder: Path | None,
+        *,
+        max_bytes: int = 2**30,
+        worth: int = WORTH,
+    ) -> None:
+        """Make an index.
+
+        Args:
+            store: The log.
+            folder: Where files are kept; None for none.
+            max_bytes: Of shards in memory; the least recently used ones go first.
+            worth: How many rows that no file has yet are worth writing one.
+        """
+        self._store = store
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._worth = worth
+        self._guard = threading.Lock()
+        self._cached: OrderedDict[int, _Cached] = OrderedDict()
+        self._warned = False
+
+    def search(
+        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+    ) -> list[tuple[int, float]]:
+        """See `Index.search`."""
+        found: list[tuple[int, float]] = []
+        for span in view.spans:
+            with self._shard(span.memory) as shard:
+                found += shard.nearest(span, query, k, allowed)
+        return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
+
+    def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
+        """See `Index.score`."""
+        wanted = np.unique(np.array(seqs, np.int64))
+        found: dict[int, float] = {}
+        for span in view.spans if len(wanted) else ():
+            inside = wanted[(wanted >= span.first) & (wanted <= span.last)]
+            with self._shard(span.memory) as shard:
+                found |= shard.score(inside, query)
+        return found
+
+    def verify(self) -> list[str]:
+        """Compare every index file, and every shard in memory, with the log."""
+        found: list[str] = []
+        folder = self._folder
+        for path in sorted(folder.glob("*.faiss")) if folder and folder.is_dir() else ():
+            if problem := self._file_problem(path):
+                found.append(f"the index file {path.name} {problem}; it is replaced when needed")
+        with self._guard:
+            cached = list(self._cached.items())
+        for memory, each in cached:
+            with each.lock:
+                if each.shard and (problem := self._log_problem(memory, each.shard)):
+                    found.append(f"the index of memory {memory} {problem}")
+        return found
+
+    def forget(self, memory: int) -> None:
+        """Drop what is known of a memory, its file too: it holds vectors of purged turns."""
+        with self._guard:
+            self._cached.pop(memory, None)
+        if self._folder:
+            with suppress(OSError):  # if it stays, its revision tells that it is void
+                self._path(memory).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Write what is worth keeping and release it; harmless when repeated."""
+        with self._guard:
+            cached, self._cached = self._cached, OrderedDict()
+        self._release(cached)
+
+    # ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _shard(self, memory: int) -> Iterator[Shard]:
+        """Give the shard of a memory, caught up with the log, to this thread alone."""
+        with self._guard:
+            cached = self._cached.setdefault(memory, _Cached())
+            self._cached.move_to_end(memory)
+        with cached.lock:
+            shard = self._caught_up(memory, cached)
+            yield shard
+            if len(shard) - cached.saved >= max(self._worth, SHARE * cached.saved):
+                self._save(memory, cached)
+        self._evict()
+
+    def _caught_up(self, memory: int, cached: _Cached) -> Shard:
+        if cached.shard is None:
+            cached.shard = self._load(memory)
+            cached.saved = len(cached.shard) if cached.shard else 0
+        shard = cached.shard
+        for _ in range(TRIES):
+            revision, key = self._store.mark(memory, shard.watermark if shard else 0)
+            if shard is None or (shard.revision, shard.key) != (revision, key):
+                shard, cached.saved = Shard(self._store.spec.dim, revision), 0
+            try:
+                news = self._store.vectors(Span(memory, shard.watermark + 1, LAST), revision)
+            except HeadMoved:  # purged meanwhile: see what the log is now
+                continue
+            if len(news[0]):
+                now, key = self._store.mark(memory, int(news[0][-1]))
+                if now != revision:
+                    continue
+                shard.add(*news)
+                shard.key = key
+            cached.shard = shard
+            return shard
+        raise StoreError(f"memory {memory} is rewritten all the time; search it when it is quieter")
+
+    def _load(self, memory: int) -> Shard | None:
+        if not self._folder:
+            return None
+        try:
+            return index_file.load(self._path(memory).read_bytes(), memory, self._store.spec)
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError):
+            return None  # whatever is wrong with it: the log has all of it
+
+    def _save(self, memory: int, cached: _Cached) -> None:
+        if not (self._folder and cached.shard):
+            return
+        try:
+            index_file.write(
+                self._path(memory), index_file.dump(cached.shard, memory, self._store.spec)
+            )
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"index files cannot be kept in {self._folder} ({error}): searching goes on, "
+                    "but vectors are read from the database again after every start",
+                    stacklevel=2,
+                )
+        cached.saved = len(cached.shard)
+
+    def _evict(self) -> None:
+        gone: OrderedDict[int, _Cached] = OrderedDict()
+        with self._guard:
+            size = sum(each.shard.nbytes for each in self._cached.values() if each.shard)
+            while size > self._max_bytes and len(self._cached) > 1:
+                memory, each = self._cached.popitem(last=False)
+                size -= each.shard.nbytes if each.shard else 0
+                gone[memory] = each
+        self._release(gone)
+
+    def _release(self, gone: OrderedDict[int, _Cached]) -> None:
+        """Save shards that have unsaved rows, unless the log has been rewritten since."""
+        for memory, each in gone.items():
+            with each.lock:
+                shard = each.shard
+                if shard is None or len(shard) == each.saved or len(shard) < self._worth:
+                    continue
+                with suppress(StoreError):
+                    if self._store.mark(memory, shard.watermark) == (shard.revision, shard.key):
+                        self._save(memory, each)
+
+    def _path(self, memory: int) -> Path:
+        assert self._folder
+        return self._folder / f"{memory}.faiss"
+
+    def _file_problem(self, path: Path) -> str | None:
+        if not path.stem.isdecimal():
+            return "is not named after a memory"
+        memory = int(path.stem)
+        try:
+            shard = index_file.load(path.read_bytes(), memory, self._store.spec)
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+            return str(error)
+        return self._log_problem(memory, shard)
+
+    def _log_problem(self, memory: int, shard: Shard) -> str | None:
+        """Say how a shard differs from the log; being behind is no difference."""
+        if self._store.mark(memory, shard.watermark) != (shard.revision, shard.key):
+            return "is of rows that the log does not have, or not any more"
+        seqs, vectors = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)
+        if not (np.array_equal(seqs, shard.seqs) and np.array_equal(vectors, shard.vectors)):
+            return "does not agree with the log"
+        return None

@@ -1,0 +1,118 @@
+"""Which rows a memory sees: its own, and behind a fork those of its ancestors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+from sqlalchemy.sql import ColumnExpressionArgument
+
+from evomem.errors import NotFound, QueryError
+from evomem.store import Namespace, Span, View
+from evomem_stores.rows import micros
+from evomem_stores.tables import counted, hidden, memories, row_number, turns, within
+
+
+def encode_namespace(namespace: Namespace) -> str:
+    """Return the canonical text of a namespace: a JSON array without spaces."""
+    return json.dumps(list(namespace), ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_namespace(text: str) -> Namespace:
+    """Return the namespace that a canonical text stands for."""
+    return tuple(json.loads(text))
+
+
+def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
+    """Return what `memory` sees of the log up to `last`, oldest first.
+
+    Every span ends at a row that is there: one that was purged empty is left out.
+    """
+    found: list[Span] = []
+    number: int | None = memory
+    while number is not None and last > 0:
+        own = connection.execute(
+            select(memories.c.parent, memories.c.parent_seq).where(memories.c.memory == number)
+        ).one()
+        tail = connection.scalar(
+            select(func.max(turns.c.seq)).where(*counted(Span(number, own.parent_seq + 1, last)))
+        )
+        if tail is not None:
+            found.append(Span(number, own.parent_seq + 1, tail))
+        number, last = own.parent, min(last, own.parent_seq)
+    return tuple(reversed(found))
+
+
+def take_view(
+    connection: Connection,
+    memory: int,
+    *,
+    seq: int | None = None,
+    time: datetime | None = None,
+) -> View:
+    """See `Store.view`."""
+    own = connection.execute(
+        select(memories.c.head, memories.c.revision).where(memories.c.memory == memory)
+    ).one_or_none()
+    if own is None:
+        raise NotFound(f"there is no memory number {memory}")
+    end = own.head if seq is None else seq
+    if not 0 <= end <= own.head:
+        raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
+    seen = spans(connection, memory, end)
+    later = None if time is None else _first_later(connection, seen, micros(time))
+    if later is not None:
+        seen = spans(connection, memory, later - 1)
+        end = seen[-1].last if seen else 0
+    key = b""
+    if seen:
+        newest = row_number(seen[-1].memory, seen[-1].last)
+        key = connection.scalar(select(turns.c.key).where(turns.c.row == newest)) or b""
+    return View(memory, end, key, own.revision, seen)
+
+
+def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:
+    for span in seen:
+        first: int | None = connection.scalar(
+            select(func.min(turns.c.seq)).where(*counted(span), turns.c.time > time)
+        )
+        if first is not None:
+            return first
+    return None
+
+
+def read(
+    connection: Connection,
+    seen: Sequence[Span],
+    columns: Sequence[str],
+    *conditions: ColumnExpressionArgument[bool],
+    after: int = 0,
+    limit: int | None = None,
+    newest_first: bool = False,
+) -> Iterator[RowMapping]:
+    """Yield the rows that the spans hold, in log order or the other way round."""
+    wanted = [turns.c[name] for name in columns]
+    for span in reversed(seen) if newest_first else seen:
+        if span.last <= after or limit == 0:
+            continue
+        part = span._replace(first=max(span.first, after + 1))
+        query = select(*wanted).where(within(part), *conditions)
+        query = query.order_by(turns.c.row.desc() if newest_first else turns.c.row).limit(limit)
+        for row in connection.execute(query).mappings():
+            if limit is not None:
+                limit -= 1
+            yield row
+
+
+def one_of(column: ColumnElement[object], values: Iterable[object]) -> ColumnElement[bool]:
+    """Return the condition that a column has one of these values, however many they are."""
+    listed = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+def visible(view: View) -> ColumnElement[bool]:
+    """Return the condition that a turn was not hidden from the view's memory."""
+    gone = select(hidden.c.seq).where(hidden.c.memory == view.memory)
+    return turns.c.seq.not_in(gone)

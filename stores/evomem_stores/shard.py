@@ -1,0 +1,123 @@
+"""The vectors of one memory's own rows, in FAISS: exact nearest rows by inner product."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem._extras import require
+from evomem.state import Vectors
+from evomem.store import Seqs, Span
+
+faiss = require("faiss", extra="cpu")
+
+MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
+FEW = 512  # so few rows are scored directly, without a selector
+
+Places = npt.NDArray[np.int64]
+
+
+class Shard:
+    """Rows of one log, ascending by seq, as they were at one revision. Not safe for threads."""
+
+    def __init__(self, dim: int, revision: int, key: bytes | None = None) -> None:
+        self.revision = revision
+        self.key = key
+        """Key of the newest row (`SqlStore.mark`), None where there is none."""
+        self.index = faiss.IndexFlatIP(dim)
+        self._seqs = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return int(self.index.ntotal)
+
+    @property
+    def seqs(self) -> Seqs:
+        """(n,) seqs, ascending: FAISS itself counts rows from 0."""
+        return self._seqs[: len(self)]
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, D) float32: the rows where FAISS has them; not to be kept beyond an `add`."""
+        shape = len(self), int(self.index.d)
+        if not shape[0]:
+            return np.zeros(shape, np.float32)
+        rows: Vectors = faiss.rev_swig_ptr(self.index.get_xb(), shape[0] * shape[1])
+        return rows.reshape(shape)
+
+    @property
+    def watermark(self) -> int:
+        """The newest seq, 0 where there is none."""
+        return int(self.seqs[-1]) if len(self) else 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, about."""
+        return len(self) * (4 * int(self.index.d) + 8) + 1024
+
+    def add(self, seqs: Seqs, vectors: Vectors) -> None:
+        """Append rows; `seqs` ascending and greater than the watermark."""
+        if self.index.ntotal + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
+            spare = np.zeros(len(self) + 2 * len(seqs), np.int64)
+            self._seqs = np.concatenate([self.seqs, spare])
+        self._seqs[len(self) : len(self) + len(seqs)] = seqs
+        self.index.add(np.ascontiguousarray(vectors, np.float32))
+
+    def nearest(
+        self, span: Span, query: Vectors, k: int, allowed: Seqs | None
+    ) -> list[tuple[int, float]]:
+        """Return the `k` best (seq, cosine) of a span, best first, ties by newer seq."""
+        first, end = np.searchsorted(self.seqs, (span.first, span.last + 1))
+        if allowed is None:
+            places = np.arange(first, end)
+        else:
+            inside = allowed[(allowed >= span.first) & (allowed <= span.last)]
+            places = self._places(inside)
+        if len(places) > max(FEW, k + MARGIN):
+            places = self._narrow(places, query, k)
+        scored = zip(self.seqs[places].tolist(), self._score(places, query), strict=True)
+        return sorted(scored, key=lambda item: (-item[1], -item[0]))[:k]
+
+    def score(self, seqs: Seqs, query: Vectors) -> dict[int, float]:
+        """Return the cosine of those of `seqs` (ascending) that are there."""
+        places = self._places(seqs)
+        return dict(zip(self.seqs[places].tolist(), self._score(places, query), strict=True))
+
+    def _narrow(self, places: Places, query: Vectors, k: int) -> Places:
+        """Return the places that can be among the `k` best: `k`, and what ties with the last."""
+        if len(places) == places[-1] - places[0] + 1:
+            selector = faiss.IDSelectorRange(int(places[0]), int(places[-1]) + 1)
+        else:
+            bits = np.zeros(len(self), np.uint8)
+            bits[places] = 1
+            selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+        scores, found = self.index.search(
+            query[None], k + MARGIN, params=faiss.SearchParameters(sel=selector)
+        )
+        # What float32 sums of D products can be off by, of two scores together.
+        slack = 4 * len(query) * float(np.finfo(np.float32).eps)
+        if scores[0, -1] < scores[0, k - 1] - slack:
+            kept: Places = found[0, scores[0] >= scores[0, k - 1] - slack]
+            return kept
+        products = self.vectors[places] @ query  # many rows score alike: look at all of them
+        worst = np.partition(products, -k)[-k]
+        tied: Places = places[products >= worst - slack]
+        return tied
+
+    def _places(self, seqs: Seqs) -> Places:
+        """Return where those of `seqs` (ascending) that are there lie."""
+        places = np.searchsorted(self.seqs, seqs)
+        places = places[places < len(self)] if len(self) else places[:0]
+        seqs = seqs[: len(places)]  # ascending: what lies behind the end is at the end
+        there: Places = places[self.seqs[places] == seqs]
+        return there
+
+    def _score(self, places: Places, query: Vectors) -> list[float]:
+        """Return cosines that depend on the two vectors alone, not on which rows lie around them.
+
+        Sums in blocks, as in a matrix product, differ in the last bits with a row's place. Here
+        equal rows score equally in every memory and at every point of it.
+        """
+        wide = self.vectors[places].astype(np.float64)
+        wide *= query.astype(np.float64)
+        scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
+        return scores

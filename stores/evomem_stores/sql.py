@@ -1,0 +1,319 @@
+"""`SqlStore`: the log in SQLite. See `evomem.store.Store` for what each method promises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, func, insert, literal, select, text
+
+from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
+from evomem.records import Record, Turn
+from evomem.state import Spec, State, Vectors
+from evomem.store import Filter, Namespace, Row, Seqs, Span, View
+from evomem_stores import audit, filters, writing
+from evomem_stores.engine import Engine
+from evomem_stores.lexical import bm25, tagged, terms
+from evomem_stores.lineage import (
+    decode_namespace,
+    encode_namespace,
+    one_of,
+    read,
+    spans,
+    take_view,
+    visible,
+)
+from evomem_stores.rows import TURN, decode_record, decode_row, unpack, unpack_embedding
+from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
+
+_POSTINGS = text(
+    "SELECT doc & 4294967295 AS seq, count(*) AS count FROM postings "
+    "WHERE term = :term AND doc BETWEEN :first AND :last GROUP BY doc"
+)
+
+
+class SqlStore:
+    """A `Store` on one SQLite database. Safe to use from many threads and processes."""
+
+    def __init__(self, engine: Engine, spec: Spec) -> None:
+        self._engine = engine
+        self._spec = spec
+        self.rewritten: list[Callable[[int], None]] = []
+        """Called with the number of a memory after its rows were replaced."""
+
+    @property
+    def spec(self) -> Spec:
+        """The encoder that the rows were written by."""
+        return self._spec
+
+    # memories ------------------------------------------------------------------------------
+
+    def find_memory(self, namespace: Namespace) -> int | None:
+        """See `Store.find_memory`."""
+        with self._engine.reading() as connection:
+            return _find(connection, namespace)
+
+    def make_memory(self, namespace: Namespace) -> int:
+        """See `Store.make_memory`."""
+        with self._engine.writing() as connection:
+            number = _find(connection, namespace)
+            return number or writing.make_memory(connection, namespace, None, 0, 0)
+
+    def memories(self, prefix: Namespace = ()) -> list[Namespace]:
+        """See `Store.memories`."""
+        query = select(memories.c.namespace)
+        if prefix:
+            # Canonical texts that begin with the same labels are neighbours: after the last
+            # label comes "]" or ",", and a quotation mark inside a label is always escaped.
+            start = encode_namespace(prefix)[:-1]
+            name = memories.c.namespace
+            longer = (name >= start + ",") & (name < start + "-")
+            query = query.where((name == start + "]") | longer)
+        with self._engine.reading() as connection:
+            return sorted(decode_namespace(text) for text in connection.scalars(query))
+
+    def fork(self, view: View, namespace: Namespace) -> int:
+        """See `Store.fork`."""
+        with self._engine.writing() as connection:
+            if _find(connection, namespace) is not None:
+                raise NamespaceError(
+                    f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
+                )
+            seen = spans(connection, view.memory, view.seq)
+            # The parent is whoever owns the last row, so that no fork hangs on one in between.
+            parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
+            number = writing.make_memory(connection, namespace, parent, shared, view.seq)
+            gone = select(literal(number), hidden.c.seq).where(
+                hidden.c.memory == view.memory, hidden.c.seq <= view.seq
+            )
+            connection.execute(insert(hidden).from_select(["memory", "seq"], gone))
+            return number
+
+    def forks(self, view: View, seq: int) -> list[Namespace]:
+        """See `Store.forks`."""
+        with self._engine.reading() as connection:
+            return writing.sharing(connection, view.memory, seq)
+
+    # reading -------------------------------------------------------------------------------
+
+    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
+        """See `Store.view`."""
+        with self._engine.reading() as connection:
+            return take_view(connection, memory, seq=seq, time=time)
+
+    def state(self, view: View) -> State[Turn]:
+        """See `Store.state`."""
+        spec = self._spec
+        if not view.spans:
+            return State.empty(spec)
+        newest = row_number(view.spans[-1].memory, view.spans[-1].last)
+        with self._engine.reading() as connection:
+            chunk = connection.scalar(select(turns.c.chunk).where(turns.c.row == newest))
+            if chunk is None:
+                raise HeadMoved("the memory was rewritten while it was being read; try again")
+            rows = read(connection, view.spans, TURN, after=chunk - 1)
+            open_turns = tuple(decode_record(row).turn for row in rows)
+            queue = -(-spec.capacity // spec.latents) if spec.latents else -len(open_turns)
+            rows = read(
+                connection,
+                view.spans,
+                ["latents"],
+                limit=queue + len(open_turns),  # rows, not seqs: a purge leaves gaps
+                newest_first=True,
+            )
+            parts = [unpack(row["latents"], spec) for row in rows]
+        latents = np.concatenate([np.zeros((0, spec.width), np.float32), *reversed(parts)])
+        keep = spec.capacity + len(open_turns) * spec.latents
+        return State(spec, view.key, latents[max(0, len(latents) - keep) :], open_turns)
+
+    def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
+        """See `Store.records`."""
+        wanted = one_of(turns.c.seq, map(int, seqs))
+        with self._engine.reading() as connection:
+            rows = read(connection, view.spans, TURN, wanted, visible(view))
+            return {row["seq"]: decode_record(row) for row in rows}
+
+    def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """See `Store.history`."""
+        with self._engine.reading() as connection:
+            rows = read(connection, view.spans, TURN, visible(view), after=after, limit=limit)
+            return [decode_record(row) for row in rows]
+
+    def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
+        """See `Store.find`."""
+        with self._engine.reading() as connection:
+            rows = read(connection, view.spans, TURN, one_of(turns.c.id, ids))
+            return {row["id"]: decode_record(row) for row in rows}
+
+    def rows(self, view: View, *, after: int) -> list[Row]:
+        """See `Store.rows`."""
+        with self._engine.reading() as connection:
+            found = read(connection, view.spans, column_names(turns), after=after)
+            return [decode_row(row, self._spec) for row in found]
+
+    def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
+        """See `Store.vectors`. Raises `HeadMoved` where `span.memory` has another revision."""
+        with self._engine.reading() as connection:
+            now = connection.scalar(
+                select(memories.c.revision).where(memories.c.memory == span.memory)
+            )
+            if now != revision:
+                raise HeadMoved(f"memory {span.memory} is at revision {now}, not {revision}")
+            query = select(turns.c.seq, turns.c.embedding).where(within(span))
+            rows = connection.execute(query.order_by(turns.c.row)).all()
+        seqs = np.fromiter((row.seq for row in rows), np.int64, len(rows))
+        vectors = np.zeros((len(rows), self._spec.dim), np.float32)
+        for place, row in enumerate(rows):
+            try:
+                vectors[place] = unpack_embedding(row.embedding, self._spec)
+            except ValueError as error:
+                raise DatabaseDamaged(
+                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read: "
+                    "run verify, and restore the database from a backup"
+                ) from error
+        return seqs, vectors
+
+    def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
+        """Return a memory's revision, and the key of its own row at `seq`, None if it has none.
+
+        Equal marks mean that the memory's rows up to `seq` are the same: the key is a digest of
+        everything up to it.
+        """
+        with self._engine.reading() as connection:
+            query = select(memories.c.revision, turns.c.key).where(memories.c.memory == memory)
+            joined = query.select_from(
+                memories.outerjoin(turns, turns.c.row == row_number(memory, seq))
+            )
+            found = connection.execute(joined).one_or_none()
+            return (-1, None) if found is None else (found.revision, found.key)
+
+    def select(self, view: View, condition: Filter) -> Seqs | None:
+        """See `Store.select`, and `filters` for what a condition on metadata means."""
+        tests = filters.conditions(condition)
+        with self._engine.reading() as connection:
+            some = select(hidden.c.seq).where(hidden.c.memory == view.memory).limit(1)
+            if not tests and connection.scalar(some) is None:
+                return None
+            found: list[int] = []
+            for span in view.spans:
+                query = select(turns.c.seq).where(*counted(span), *tests, visible(view))
+                found += connection.scalars(query.order_by(turns.c.seq))
+        return np.array(found, np.int64)
+
+    def lexical(self, view: View, query: str) -> dict[int, float]:
+        """See `Store.lexical`, and the module `lexical` for how."""
+        asked = Counter(terms(query))
+        postings: dict[str, dict[int, int]] = {term: {} for term in asked}
+        lengths: dict[int, int] = {}
+        with self._engine.reading() as connection:
+            gone = set(
+                connection.scalars(select(hidden.c.seq).where(hidden.c.memory == view.memory))
+            )
+            for span in view.spans:
+                ends = {
+                    "first": row_number(span.memory, span.first),
+                    "last": row_number(span.memory, span.last),
+                }
+                for term, counts in postings.items():
+                    ends["term"] = tagged(span.memory, term)  # type: ignore[assignment]
+                    counts.update(
+                        {row.seq: row.count for row in connection.execute(_POSTINGS, ends)
+                         if row.seq not in gone}
+                    )  # fmt: skip
+            found = {seq for counts in postings.values() for seq in counts}
+            turns_seen, words_seen = _extent(connection, view)
+            for span in view.spans if found else ():
+                lengthy = select(turns.c.seq, turns.c.words).where(
+                    *counted(span), one_of(turns.c.seq, sorted(found))
+                )
+                lengths.update({row.seq: row.words for row in connection.execute(lengthy)})
+        return bm25(asked, postings, lengths, turns=turns_seen, words=words_seen)
+
+    def count(self, view: View) -> int:
+        """See `Store.count`."""
+        with self._engine.reading() as connection:
+            return _extent(connection, view)[0]
+
+    # writing -------------------------------------------------------------------------------
+
+    def append(self, view: View, rows: Sequence[Row]) -> None:
+        """See `Store.append`.
+
+        Raises:
+            HeadMoved: The log has grown or changed since `view` was taken.
+            DuplicateTurn: An id is in the memory's log already, or twice in `rows`.
+            EncoderError: A reading cannot be stored: misshapen, not finite, not of unit length.
+        """
+        writing.check_rows(rows, self._spec, first=view.seq + 1, dense=True)
+        with self._engine.writing() as connection:
+            writing.append(connection, view, rows, self._spec)
+
+    def hide(self, view: View, seqs: Sequence[int]) -> int:
+        """See `Store.hide`."""
+        wanted = one_of(turns.c.seq, map(int, seqs))
+        with self._engine.writing() as connection:
+            rows = list(read(connection, view.spans, ["seq"], wanted, visible(view)))
+            if rows:
+                new = [{"memory": view.memory, "seq": row["seq"]} for row in rows]
+                connection.execute(insert(hidden), new)
+            return len(rows)
+
+    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> None:
+        """See `Store.rewrite`.
+
+        Raises:
+            HeadMoved: The log has grown or changed since `view` was taken.
+            SharedTurns: A fork shares a row from `seq` on.
+            EncoderError: A reading cannot be stored.
+        """
+        writing.check_rows(rows, self._spec, first=seq, dense=False)
+        with self._engine.writing() as connection:
+            writing.rewrite(connection, view, seq, rows, self._spec)
+        for tell in self.rewritten:
+            tell(view.memory)
+        writing.scrub(self._engine)
+
+    # upkeep --------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Return the numbers of memories, turns and deleted turns, and bytes on disk."""
+        with self._engine.reading() as connection:
+            numbers: dict[str, Any] = {
+                name: connection.scalar(select(func.count()).select_from(table))
+                for name, table in (("memories", memories), ("turns", turns), ("deleted", hidden))
+            }
+        path = self._engine.path
+        files = [] if path is None else [path, path.with_name(path.name + "-wal")]
+        folder = None if path is None else path.with_name(path.name + ".index")
+        kept = list(folder.iterdir()) if folder and folder.is_dir() else []
+        numbers["bytes"] = sum(file.stat().st_size for file in files if file.exists())
+        numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
+        return numbers
+
+    def verify(self) -> list[str]:
+        """Check the whole database: SQLite's own structures, every row, and the word index."""
+        return audit.verify(self._engine, self._spec)
+
+    def close(self) -> None:
+        """Release the database; harmless when repeated."""
+        self._engine.close()
+
+
+def _find(connection: Connection, namespace: Namespace) -> int | None:
+    number: int | None = connection.scalar(
+        select(memories.c.memory).where(memories.c.namespace == encode_namespace(namespace))
+    )
+    return number
+
+
+def _extent(connection: Connection, view: View) -> tuple[int, int]:
+    """Return how many turns the view shows, and how many terms they have together."""
+    shown, words = 0, 0
+    for span in view.spans:
+        query = select(func.count(), func.coalesce(func.sum(turns.c.words), 0))
+        row = connection.execute(query.where(*counted(span), visible(view))).one()
+        shown, words = shown + row[0], words + row[1]
+    return shown, words
