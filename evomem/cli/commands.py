@@ -119,15 +119,19 @@ def verify(args: Namespace, screen: Screen) -> int:
 
 
 def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:
-    """Open `args.db`; say which encoder reads it if it is new."""
-    new = "://" not in args.db and not Path(args.db).expanduser().exists()
-    if new and not create:
-        raise NotFound(f"there is no database {args.db}; evomem add and evomem import make one")
-    db = evomem.open(args.db, args.encoder, device=args.device, create=create)
-    if new:
-        order = "" if db.spec.capacity else ", which has no memory of order"
-        chosen = "" if args.encoder else " (--encoder chooses another)"
-        screen.note(f"made {args.db}; its encoder is {db.spec.name}{order}{chosen}")
+    """Open `args.db`; if it is made, say which encoder reads it."""
+    encoder = evomem.load_encoder(args.encoder, device=args.device) if args.encoder else None
+    try:
+        return evomem.open(args.db, encoder, device=args.device, create=False)
+    except NotFound as error:
+        if not create:
+            raise NotFound(
+                f"there is no database {args.db}; evomem add and evomem import make one"
+            ) from error
+    db = evomem.open(args.db, encoder, device=args.device)
+    order = "" if db.spec.capacity else ", which has no memory of order"
+    chosen = "" if args.encoder else " (--encoder chooses another)"
+    screen.note(f"made {args.db}; its encoder is {db.spec.name}{order}{chosen}")
     return db
 
 
