@@ -1,0 +1,283 @@
+"""Load a published EvoEmbedding checkpoint: strictly, safely, in the precision asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evomem.errors import CheckpointError, EncoderError
+from evomem.evoembedding.attention import choose_attention
+from evomem.evoembedding.config import CheckpointConfig, DecoderConfig, qwen3_embedding_config
+from evomem.evoembedding.decoder import Decoder
+from evomem.evoembedding.files import Weights, resolve
+from evomem.evoembedding.model import EvoEmbedding
+from evomem.evoembedding.tokens import SpecialIds, Tokens
+from evomem.state import Dtype, Spec
+
+FORMAT = "evoembedding-1: turns by template, chunks of 16 turns or 2048 tokens"
+"""Part of the fingerprint: change it with anything that changes ids, chunks or arithmetic."""
+
+BASE = "model.base_model.model."  # PEFT wraps the causal LM, hence `model.base_model.model.model.`
+EMB = "emb_model."
+SAMPLED_BYTES = 65_536
+DTYPES: dict[Dtype, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded model, its tokenizer, and what a store must know of them."""
+
+    model: EvoEmbedding
+    tokens: Tokens
+    spec: Spec
+    weights: Weights
+    emb: Path | None
+
+    def load_native(self) -> Decoder:
+        """Load the frozen embedding model that native mode uses (specification 7.5).
+
+        Raises:
+            CheckpointError: It is absent, or knows fewer ids than the base's tokenizer has: the
+                case of Qwen3.5 bases, whose ids mean nothing to it (specification 12).
+        """
+        names = {name: _emb_name(name) for name in self.weights.shapes if name.startswith(EMB)}
+        names = {stored: name for stored, name in names.items() if name != "lm_head.weight"}
+        shapes = {name: self.weights.shapes[stored] for stored, name in names.items()}
+        config = DecoderConfig.read(self.emb) if self.emb else qwen3_embedding_config(shapes)
+        ids = len(self.tokens.tokenizer)
+        if ids > config.vocab_size:
+            raise CheckpointError(
+                f"native mode needs a base that shares the embedding model's vocabulary: its "
+                f"tokenizer has {ids:,} ids, the embedding model knows {config.vocab_size:,}"
+            )
+        with torch.device("meta"):
+            decoder = Decoder(config)
+        _fill(decoder, names, self.weights, self.model.device, self.model.dtype)
+        decoder.attend = self.model.decoder.attend
+        return decoder
+
+
+def load_checkpoint(
+    source: str,
+    *,
+    base: str | None = None,
+    emb: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    special_ids: Mapping[str, Any] | SpecialIds | None = None,
+) -> Checkpoint:
+    """Load a checkpoint from a folder or the hub.
+
+    Args:
+        source: Folder or hub id of the checkpoint.
+        base: Folder or hub id of the base, for its `config.json` and tokenizer only; by default
+            what the checkpoint's configuration names.
+        emb: Folder of the embedding model's `config.json`, for native mode; by default its shape
+            is told from the weights.
+        device: Such as `"cuda:1"`; by default CUDA if there is one, else the CPU.
+        dtype: `"float32"`, `"bfloat16"` or `"float16"`; by default bfloat16 on CUDA, float32 on the
+            CPU. Every weight is cast to it, whatever it is stored in.
+        special_ids: Overrides what is derived from the tokenizer (specification 5.1 and 12).
+
+    Raises:
+        CheckpointError: Something is missing, superfluous, misshapen, damaged or pickled.
+        EncoderError: The device or the dtype cannot be used.
+    """
+    where, precision = _placement(device, dtype)
+    folder = resolve(
+        source, weights=True, remedy="give the checkpoint's folder or a hub id such as "
+        "'MiG-NJU/EvoEmbedding-4B'"
+    )  # fmt: skip
+    config = CheckpointConfig.read(folder)
+    weights = Weights(folder)
+    base_folder = resolve(
+        base or config.base,
+        weights=False,
+        remedy="pass base= with the folder or hub id of the base model",
+        local_only=config.local_files_only,
+    )
+    decoder = DecoderConfig.read(base_folder)
+    tokens = _tokens(base_folder, special_ids, decoder.vocab_size)
+
+    [dim, _] = _shape(weights, "mem_to_emb.2.weight", 2)
+    with torch.device("meta"):
+        model = EvoEmbedding(config, decoder, dim)
+        if BASE + "lm_head.weight" in weights.shapes:
+            model.lm_head = nn.Linear(decoder.hidden_size, decoder.vocab_size, bias=False)
+    stored = {name for name in weights.shapes if not name.startswith(EMB)}
+    names = {name: _model_name(name) for name in stored}
+    samples = _fill(model, names, weights, where, DTYPES[precision])
+    model.decoder.attend = choose_attention(where, DTYPES[precision])
+
+    fingerprint = hashlib.sha256(
+        repr((FORMAT, precision, config.num_latents, config.capacity, config.lora_scale, decoder,
+              tokens.special, tokens.tokenizer.chat_template)).encode()
+    )  # fmt: skip
+    fingerprint.update(_vocabulary(base_folder))
+    for name in sorted(samples):
+        about = (name, weights.shapes[name], weights.dtypes[name], samples[name])
+        fingerprint.update(repr(about).encode())
+    spec = Spec(
+        name=f"evoembedding:{source}",
+        fingerprint=fingerprint.hexdigest(),
+        dim=dim,
+        latents=config.num_latents,
+        width=decoder.hidden_size,
+        capacity=config.capacity,
+        dtype=precision,
+    )
+    return Checkpoint(model.eval(), tokens, spec, weights, Path(emb).expanduser() if emb else None)
+
+
+def _placement(device: str | None, dtype: str | None) -> tuple[torch.device, Dtype]:
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:  # an assertion, in builds without CUDA
+        raise EncoderError(f"the device {device!r} cannot be used here: {error}") from error
+    wanted = dtype or ("bfloat16" if where.type == "cuda" else "float32")
+    for name in DTYPES:
+        if name == wanted:
+            return where, name
+    raise EncoderError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+
+
+def _tokens(
+    folder: Path, special_ids: Mapping[str, Any] | SpecialIds | None, vocab_size: int
+) -> Tokens:
+    # Imported here: it takes seconds, and training and tests build models without a tokenizer.
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # whatever a broken tokenizer file makes it raise
+        raise CheckpointError(
+            f"the tokenizer in {folder} cannot be loaded ({error}); pass base= with a folder that "
+            "holds tokenizer.json and tokenizer_config.json"
+        ) from error
+    special = SpecialIds.of(tokenizer, special_ids)
+    largest = max(special.largest, len(tokenizer) - 1)
+    if largest >= vocab_size:
+        raise CheckpointError(
+            f"the tokenizer or special_ids give the id {largest}, the base knows {vocab_size}; "
+            "pass base= with the tokenizer this checkpoint was trained with, or other special_ids="
+        )
+    return Tokens(tokenizer, special)
+
+
+def _vocabulary(folder: Path) -> bytes:
+    """Return the tokenizer's own file, or those it is made from where it has none."""
+    paths = [folder / "tokenizer.json"]
+    if not paths[0].is_file():
+        paths = [folder / "vocab.json", folder / "merges.txt"]
+    return b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths if path.is_file())
+
+
+def _model_name(stored: str) -> str:
+    """Return our name of a stored weight: the base lives under `decoder.`, all else as it is."""
+    if stored.startswith(BASE + "model."):
+        return "decoder." + stored.removeprefix(BASE + "model.")
+    return stored.removeprefix(BASE) if stored == BASE + "lm_head.weight" else stored
+
+
+def _emb_name(stored: str) -> str:
+    return stored.removeprefix(EMB).removeprefix("model.")
+
+
+def _shape(weights: Weights, name: str, rank: int) -> tuple[int, ...]:
+    shape = weights.shapes.get(name, ())
+    if len(shape) != rank:
+        raise CheckpointError(
+            f"{weights.folder} has no {rank}-dimensional {name}: not an EvoEmbedding checkpoint"
+        )
+    return shape
+
+
+def _fill(
+    module: nn.Module,
+    names: Mapping[str, str],
+    weights: Weights,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, str]:
+    """Give `module` its weights, one tensor at a time.
+
+    Args:
+        module: Made on the meta device: shapes without storage.
+        names: Stored name to the module's name, for all that should be there.
+        weights: What is stored.
+        device: Where to put them.
+        dtype: What to cast them to.
+
+    Returns:
+        Stored name to a digest of up to 64 KiB of the tensor: values spread evenly over it, so that
+        another training run is told apart without hashing gigabytes. A change that spares all of
+        them goes unnoticed.
+
+    Raises:
+        CheckpointError: Names or shapes differ, or a value does not fit `dtype`.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    shapes = {names[stored]: weights.shapes[stored] for stored in names}
+    _check(weights.folder, expected, shapes)
+    state: dict[str, Tensor] = {}
+    samples = {}
+    for stored, tensor in weights.read(names):
+        samples[stored] = _sample(tensor)
+        placed = tensor.to(device=device, dtype=dtype)
+        if not placed.isfinite().all():
+            raise CheckpointError(
+                f"{stored} is not finite in {str(dtype).removeprefix('torch.')}; the file is "
+                "damaged, or the dtype too narrow: try bfloat16 or float32"
+            )
+        state[names[stored]] = placed
+    module.load_state_dict(state, assign=True)
+    return samples
+
+
+def _check(
+    folder: Path, expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]]
+) -> None:
+    misshapen = [
+        f"{name} is {list(got[name])}, expected {list(expected[name])}"
+        for name in sorted(expected.keys() & got.keys())
+        if got[name] != expected[name]
+    ]
+    problems = [
+        f"{len(found)} weights {what}: {_some(found)}"
+        for what, found in (
+            ("missing", sorted(expected.keys() - got.keys())),
+            ("too many", sorted(got.keys() - expected.keys())),
+            ("of another shape", misshapen),
+        )
+        if found
+    ]
+    if problems:
+        raise CheckpointError(
+            f"the weights in {folder} do not fit its configuration and its base's; "
+            f"{'; '.join(problems)}. Is base= the right one?"
+        )
+
+
+def _some(items: Iterable[str]) -> str:
+    first, rest = list(items)[:4], len(list(items)) - 4
+    return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _sample(tensor: Tensor) -> str:
+    values = tensor.flatten()
+    step = max(1, -(-values.nbytes // SAMPLED_BYTES))
+    picked = values[::step].contiguous().view(torch.uint8)
+    return hashlib.sha256(picked.numpy().tobytes()).hexdigest()

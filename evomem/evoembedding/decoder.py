@@ -1,0 +1,116 @@
+"""The Qwen3 and Qwen3.5 text decoders, with two adapters and a cache that is a value.
+
+Why our own, and not transformers' classes: streaming rests on continuing from a cached prefix, and
+whether a library's cache may be continued by several tokens depends on its version (transformers
+5.2 silently drops the recurrent state of a Qwen3.5 layer there; specification 12). Here a cache is
+an immutable value and extending it is the only operation. transformers stays the oracle: tests hold
+both decoders to its classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from evomem.evoembedding.attention import Attend, attend_sdpa
+from evomem.evoembedding.config import DecoderConfig
+from evomem.evoembedding.layers import (
+    Adapter,
+    Layer,
+    LayerCache,
+    Lora,
+    Pass,
+    RMSNorm,
+)
+
+PREFILL = 4096
+"""Positions of one pass. A usual chunk fits (512 + 2048 + 256); a book-length turn is read in
+pieces, so that the mask and the activations stay small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Everything that later positions need of earlier ones. A value: extending makes a new one."""
+
+    layers: tuple[LayerCache, ...]
+    length: int
+
+    def expand(self, rows: int) -> Cache:
+        """Return this cache of one row as one of `rows` rows, without copying."""
+        return Cache(tuple(layer.expand(rows) for layer in self.layers), self.length)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keeping it costs."""
+        return sum(layer.nbytes for layer in self.layers)
+
+
+class Decoder(nn.Module):
+    """Embeddings in, hidden states after the final norm out (specification 4.1 and 12)."""
+
+    def __init__(self, config: DecoderConfig, lora: Lora | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            Layer(config, kind == "linear_attention", lora) for kind in config.layer_types
+        )
+        self.norm = RMSNorm(config.hidden_size, config)
+        self.attend: Attend = attend_sdpa
+
+    def forward(
+        self, embeds: Tensor, cache: Cache | None = None, adapter: Adapter | None = None
+    ) -> tuple[Tensor, Cache]:
+        """Continue `cache` by T positions.
+
+        Args:
+            embeds: Input embeddings, `(B, T, H)`, T at least 1.
+            cache: What came before, of B rows; None for nothing. Never changed.
+            adapter: Which adapter is added to the linears; None for the plain base.
+
+        Returns:
+            Hidden states after the final norm, `(B, T, H)`, and the extended cache.
+        """
+        hidden = []
+        for piece in torch.split(embeds, PREFILL, dim=1):
+            layers: list[LayerCache] = []
+            hidden.append(self._pass(piece, cache, adapter, layers))
+            cache = Cache(tuple(layers), (cache.length if cache else 0) + piece.shape[1])
+        return torch.cat(hidden, 1), cast(Cache, cache)
+
+    def hidden(self, embeds: Tensor, cache: Cache | None, adapter: Adapter | None) -> Tensor:
+        """Return the hidden states of `forward` alone: a layer's keys are freed behind it."""
+        if embeds.shape[1] > PREFILL:
+            return self.forward(embeds, cache, adapter)[0]
+        return self._pass(embeds, cache, adapter, None)
+
+    def _pass(
+        self,
+        embeds: Tensor,
+        cache: Cache | None,
+        adapter: Adapter | None,
+        extended: list[LayerCache] | None,
+    ) -> Tensor:
+        """Run all layers over one piece; append each layer's cache to `extended` if given."""
+        cos, sin = self._rotation(cache.length if cache else 0, embeds)
+        run = Pass(adapter, cos, sin, self.attend)
+        x = embeds
+        for i, layer in enumerate(self.layers):
+            x, after = layer(x, cache.layers[i] if cache else None, run)
+            if extended is not None:
+                extended.append(after)
+        return cast(Tensor, self.norm(x))
+
+    def _rotation(self, start: int, embeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of the positions from `start`, each `(T, rotary_dim / 2)` float32."""
+        dim = self.config.rotary_dim
+        # Powers in float32 on the CPU, whatever the device: a pow that differs in the last bit
+        # would turn position 2000 noticeably further.
+        powers = torch.arange(0, dim, 2, dtype=torch.float32) / dim
+        steps = (1.0 / self.config.rope_theta**powers).to(embeds.device)
+        positions = torch.arange(start, start + embeds.shape[1], device=embeds.device)
+        angles = positions.float()[:, None] * steps
+        return angles.cos(), angles.sin()

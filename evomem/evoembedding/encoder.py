@@ -1,0 +1,72 @@
+"""EvoEmbedding as an `Encoder`: protocol R, turn by turn (specification 7.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from evomem.evoembedding.checkpoint import load_checkpoint
+from evomem.evoembedding.reader import Reader
+from evomem.evoembedding.tokens import Segment, SpecialIds
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State, Vectors
+
+
+class EvoEmbeddingEncoder:
+    """Each turn in the light of the queue before it, each query in that of the queue it meets.
+
+    Contents are defused: a special-token string in them is plain text. Any split of the turns over
+    calls gives the same readings within 1e-5 in float32; in 16 bit the order of additions shows.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        base: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        special_ids: Mapping[str, Any] | SpecialIds | None = None,
+        cache_bytes: int | None = None,
+    ) -> None:
+        """Load a checkpoint; see `load_checkpoint` for all but `cache_bytes` (see `Reader`).
+
+        Raises:
+            CheckpointError: It cannot be loaded, or its chat template does not render turn by turn.
+            EncoderError: The device or the dtype cannot be used.
+        """
+        loaded = load_checkpoint(
+            source, base=base, device=device, dtype=dtype, special_ids=special_ids
+        )
+        loaded.tokens.check_turnwise()
+        self.reader = Reader(loaded.model, loaded.spec, cache_bytes)
+        self._tokens = loaded.tokens
+        # The chunk rule needs the lengths of the open chunk's turns at every step: 16 of them.
+        self._segment = lru_cache(maxsize=1024)(self._tokenise)
+
+    @property
+    def spec(self) -> Spec:
+        """Name, fingerprint and shapes."""
+        return self.reader.spec
+
+    def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
+        """See `Encoder.read`."""
+        opened = tuple(self._segment_of(turn) for turn in state.open)
+        segments = [self._segment_of(turn) for turn in turns]
+        return self.reader.read(State(self.spec, state.key, state.latents, opened), segments)
+
+    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
+        """See `Encoder.embed_queries`; the reference's instruction stands before each query."""
+        texts = [self._tokens.query(self._tokens.defuse(query.strip())) for query in queries]
+        return self.reader.embed(state, texts)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of `text` in the base's tokens."""
+        return len(self._tokens.encode(self._tokens.defuse(text)))
+
+    def _segment_of(self, turn: Turn) -> Segment:
+        return self._segment(turn.user, turn.assistant, turn.speaker)
+
+    def _tokenise(self, user: str, assistant: str, speaker: str | None) -> Segment:
+        return self._tokens.turn(Turn(user=user, assistant=assistant, speaker=speaker))

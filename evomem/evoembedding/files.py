@@ -1,0 +1,127 @@
+"""Where a checkpoint's files are, and how its weights are read: safetensors only, lazily."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from evomem.errors import CheckpointError
+
+TEXT_FILES = ("*.json", "*.txt", "*.jinja", "*.model")
+DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+INDEX = "model.safetensors.index.json"
+
+
+def resolve(source: str, *, weights: bool, remedy: str, local_only: bool = False) -> Path:
+    """Return the folder that `source` names, downloading a hub model's files if need be.
+
+    Only safetensors (where `weights` are wanted), configuration and tokenizer files are fetched:
+    nothing that could run code.
+
+    Raises:
+        CheckpointError: It is neither a folder nor to be had from the hub; ends with `remedy`.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    patterns = [*TEXT_FILES, *(["*.safetensors"] if weights else [])]
+    try:
+        return Path(snapshot_download(source, allow_patterns=patterns, local_files_only=local_only))
+    except Exception as error:  # the hub client lets its transport's own errors through
+        raise CheckpointError(
+            f"{source!r} is neither a folder here nor a model that the hub gives "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); {remedy}"
+        ) from error
+
+
+class Weights:
+    """The tensors of a folder, in one file or sharded, by name. Opened only while being read."""
+
+    def __init__(self, folder: Path) -> None:
+        """List the tensors.
+
+        Raises:
+            CheckpointError: There are none, a file is damaged, a shard is missing, the index
+                disagrees with the shards, or weights are in a type that is not supported.
+        """
+        self.folder = folder
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, str] = {}
+        self._files: dict[str, Path] = {}
+        indexed = _indexed(folder)
+        for path in sorted(set(indexed.values())) if indexed else [_single(folder)]:
+            self._list(path)
+        for name, path in indexed.items():
+            if self._files.get(name) != path:
+                raise CheckpointError(
+                    f"{folder / INDEX} says that {name!r} is in {path.name}, but it is not; "
+                    "download the checkpoint again"
+                )
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield the named tensors as they are stored, file by file."""
+        wanted = set(names)
+        for path in sorted({self._files[name] for name in wanted}):
+            with safe_open(path, "pt") as file:
+                for name in sorted(n for n in wanted if self._files[n] == path):
+                    yield name, file.get_tensor(name)
+
+    def _list(self, path: Path) -> None:
+        try:
+            with safe_open(path, "pt") as file:
+                for name in file.keys():
+                    part = file.get_slice(name)
+                    self._files[name] = path
+                    self.shapes[name] = tuple(part.get_shape())
+                    self.dtypes[name] = part.get_dtype()
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is damaged or cut short ({error}); download it again"
+            ) from error
+        for name, dtype in self.dtypes.items():
+            if dtype not in DTYPES:
+                raise CheckpointError(
+                    f"{path}: {name} is stored as {dtype}; supported are {', '.join(DTYPES)}"
+                )
+
+
+def _indexed(folder: Path) -> dict[str, Path]:
+    """Return the shard of every tensor that the index names; empty without an index."""
+    index = folder / INDEX
+    if not index.is_file():
+        return {}
+    try:
+        names = json.loads(index.read_text("utf-8"))["weight_map"]
+        shards = {str(name): str(shard) for name, shard in names.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index} is not an index of shards ({error!r}); download it again"
+        ) from error
+    for shard in sorted(set(shards.values())):
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{index} names {shard!r}, which is no safetensors file beside it"
+            )
+        if not (folder / shard).is_file():
+            raise CheckpointError(
+                f"{folder} lacks the shard {shard!r}; download the checkpoint again"
+            )
+    return {name: folder / shard for name, shard in shards.items()}
+
+
+def _single(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    if path.is_file():
+        return path
+    pickled = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind))
+    if pickled:
+        raise CheckpointError(
+            f"{folder} has only pickled weights ({pickled[0]}), which can run code when they are "
+            "read; convert them to safetensors on a machine you can lose, or ask the publisher"
+        )
+    raise CheckpointError(f"{folder} has neither model.safetensors nor {INDEX}")

@@ -1,0 +1,179 @@
+"""The EvoEmbedding model: one decoder that writes latents with one adapter and reads with another.
+
+All methods are functions of their arguments and differentiable; nothing is remembered. Who streams
+(`reader`) and who trains decides about gradients and caches. Shapes: M latents a turn, H hidden, E
+embedding; ids are sequences of token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evomem.errors import CheckpointError
+from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
+from evomem.evoembedding.decoder import Cache, Decoder
+from evomem.evoembedding.layers import Adapter, Lora
+
+Ids = Sequence[int]
+
+ROW_BUDGET = 8192
+"""Positions, prefix and padding included, that one batch of texts may hold. Numerically free."""
+
+INSERT_AT = 3
+"""Tokens of the prompt (`<|im_start|>user\\n`) that stand before the queue (specification 8)."""
+
+
+class EvoEmbedding(nn.Module):
+    """The module whose parameters a checkpoint holds (specification 3 to 8)."""
+
+    def __init__(self, config: CheckpointConfig, decoder: DecoderConfig, dim: int) -> None:
+        super().__init__()
+        size = decoder.hidden_size
+        self.config = config
+        self.dim = dim
+        self.decoder = Decoder(decoder, Lora(config.lora_r, config.lora_scale))
+        self.memory_queries = nn.Parameter(torch.zeros(1, config.num_latents, size))
+        self.latent_to_mem = nn.Sequential(nn.Linear(size, size), nn.ReLU())
+        self.mem_to_latent = nn.Sequential(nn.Linear(size, size))
+        self.mem_to_emb = nn.Sequential(nn.Linear(size, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.lm_head: nn.Linear | None = None  # None: the embedding matrix, where bases tie them
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.memory_queries.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are."""
+        return self.memory_queries.dtype
+
+    def embed_ids(self, ids: Ids) -> Tensor:
+        """Return the input embeddings of `ids`, `(T, H)`."""
+        tokens = torch.tensor(list(ids), dtype=torch.long, device=self.device)
+        return cast(Tensor, self.decoder.embed_tokens(tokens))
+
+    def evolve(
+        self, turns: Sequence[Ids], queue: Tensor, cache: Cache | None = None
+    ) -> tuple[Tensor, Cache]:
+        """Read turns of one chunk: each is followed by the memory queries (specification 6).
+
+        Args:
+            turns: Ids of each turn, in order.
+            queue: Latents that stand before the chunk, `(k, H)`; not read if `cache` is given.
+            cache: The open chunk so far, to be continued; None to start with `queue`.
+
+        Returns:
+            Latents `(turns, M, H)`, and the cache of the chunk so far.
+        """
+        queries = self.memory_queries[0]
+        parts = [] if cache else [self.mem_to_latent(queue)]
+        ends = []
+        length = sum(len(part) for part in parts)
+        for ids in turns:
+            parts += [self.embed_ids(ids), queries]
+            length += len(ids) + len(queries)
+            ends.append(length)
+        hidden, cache = self.decoder(torch.cat(parts)[None], cache, "memory_generator")
+        states = torch.stack([hidden[0, end - len(queries) : end] for end in ends])
+        return self.latent_to_mem(states), cache
+
+    def remember(self, latents: Tensor, prefix: Cache | None = None) -> Cache:
+        """Extend the prefix that texts are read behind by `latents`, `(k, H)` (specification 14)."""
+        _, cache = self.decoder(self.mem_to_latent(latents)[None], prefix, "retriever")
+        return cast(Cache, cache)
+
+    def embed(self, texts: Sequence[Ids], prefix: Cache | None = None) -> Tensor:
+        """Embed texts behind one shared queue: `(texts, E)`, not normalised (specification 4.3)."""
+        rows = [self.embed_ids(ids) for ids in texts]
+        return self._represent(self._last_hidden(rows, prefix, "retriever"))
+
+    def embed_behind(self, queues: Sequence[Tensor], texts: Sequence[Ids]) -> Tensor:
+        """Embed each text behind a queue `(k, H)` of its own: `(texts, E)`, not normalised."""
+        rows = [
+            torch.cat([self.mem_to_latent(queue), self.embed_ids(ids)])
+            for queue, ids in zip(queues, texts, strict=True)
+        ]
+        return self._represent(self._last_hidden(rows, None, "retriever"))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return next-token logits `(..., V)` for hidden states `(..., H)`.
+
+        Raises:
+            CheckpointError: The base has an output head of its own, which the checkpoint lacks.
+        """
+        if self.lm_head is not None:
+            return cast(Tensor, self.lm_head(hidden))
+        if not self.decoder.config.tied:
+            raise CheckpointError(
+                "this checkpoint has no lm_head.weight and its base does not tie it to the "
+                "embeddings, so it cannot generate; retrieval needs no output head"
+            )
+        return F.linear(hidden, self.decoder.embed_tokens.weight)
+
+    def prompt(self, ids: Ids, queue: Tensor) -> Tensor:
+        """Return the embeddings of a prompt with the queue `(k, H)` inserted, `(T, H)`."""
+        embeds = self.embed_ids(ids)
+        return torch.cat([embeds[:INSERT_AT], self.mem_to_latent(queue), embeds[INSERT_AT:]])
+
+    def generate(self, prompt: Tensor, limit: int, stop: Sequence[int]) -> Iterator[int]:
+        """Yield the greedy continuation of a prompt `(T, H)` by the plain base (specification 8).
+
+        At most `limit` ids; one of `stop` is yielded and ends it.
+        """
+        hidden, cache = self.decoder(prompt[None])
+        for _ in range(limit):
+            token = int(self.logits(hidden[0, -1]).argmax())
+            yield token
+            if token in stop:
+                return
+            hidden, cache = self.decoder(self.embed_ids([token])[None], cache)
+
+    def _represent(self, hidden: Tensor) -> Tensor:
+        return cast(Tensor, self.mem_to_emb(self.latent_to_mem(hidden)))
+
+    def _last_hidden(
+        self, rows: Sequence[Tensor], prefix: Cache | None, adapter: Adapter
+    ) -> Tensor:
+        return last_hidden(self.decoder, rows, prefix, adapter)
+
+
+def last_hidden(
+    decoder: Decoder, rows: Sequence[Tensor], prefix: Cache | None, adapter: Adapter | None
+) -> Tensor:
+    """Return the hidden state of each row's last position, `(rows, H)`.
+
+    Rows of input embeddings `(T_i, H)` are batched by length, padded on the right: the decoders are
+    causal, so what stands behind a row's end cannot reach it.
+    """
+    start = prefix.length if prefix else 0
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    last: dict[int, Tensor] = {}
+    for batch in _batches(order, rows, start):
+        padded = nn.utils.rnn.pad_sequence([rows[i] for i in batch], batch_first=True)
+        behind = prefix.expand(len(batch)) if prefix else None
+        hidden = decoder.hidden(padded, behind, adapter)
+        for row, i in enumerate(batch):
+            last[i] = hidden[row, len(rows[i]) - 1]
+    return torch.stack([last[i] for i in range(len(rows))])
+
+
+def _batches(order: list[int], rows: Sequence[Tensor], start: int) -> Iterator[list[int]]:
+    batch: list[int] = []
+    for i in order:  # by length: the newest member is the longest
+        if batch and (len(batch) + 1) * (start + len(rows[i])) > ROW_BUDGET:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def normalise(vectors: Tensor) -> Tensor:
+    """Return unit rows in float32; a zero row stays zero (specification 7.1)."""
+    return F.normalize(vectors.float(), dim=-1, eps=1e-12)

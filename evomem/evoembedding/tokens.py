@@ -1,0 +1,221 @@
+"""From texts to ids: both protocols of the reference, and the turns of a stream.
+
+Pure token arithmetic over a tokenizer; section numbers are the specification's. Two ways to read a
+text: the client interprets special-token strings inside contents, as the reference does; what is
+stored in a memory is *defused* first, so that nobody can end a turn by writing `<|im_end|>`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from evomem.errors import CheckpointError, EncoderError
+from evomem.records import Turn
+
+Message = Mapping[str, str]
+
+INSTRUCTION = (
+    "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialIds:
+    """The ids that the reference hard-codes (5.1); these defaults are Qwen3's."""
+
+    end: int = 151643
+    """Ends every embedded or evolved turn: `<|endoftext|>`."""
+    im_end: int = 151645
+    """Ends a message of a chat: `<|im_end|>`."""
+    user: int = 872
+    """The word `user` behind `<|im_start|>`."""
+    # fmt: off
+    instruction: tuple[int, ...] = (
+        641, 1235, 25, 16246, 264, 3482, 2711, 3239, 11, 17179, 9760, 46769, 429, 4226, 279, 3239,
+        198, 2859, 25,
+    )
+    # fmt: on
+    """Stands before a query in protocol R."""
+
+    @classmethod
+    def of(cls, tokenizer: Any, given: Mapping[str, Any] | SpecialIds | None) -> SpecialIds:
+        """Return `given`, and what it leaves open as `tokenizer` has it, else as Qwen3 does.
+
+        Raises:
+            EncoderError: `given` names an id that does not exist here.
+        """
+        if isinstance(given, SpecialIds):
+            return given
+        names = [field.name for field in fields(cls)]
+        unknown = set(given or {}) - set(names)
+        if unknown:
+            raise EncoderError(f"special_ids has {sorted(unknown)}; known are {', '.join(names)}")
+        found: dict[str, Any] = {"instruction": tuple(_encode(tokenizer, INSTRUCTION))}
+        for name, text in (("end", "<|endoftext|>"), ("im_end", "<|im_end|>"), ("user", "user")):
+            ids = _encode(tokenizer, text)
+            if len(ids) == 1:
+                found[name] = ids[0]
+        found.update(given or {})
+        found["instruction"] = tuple(found["instruction"])
+        return cls(**found)
+
+    @property
+    def largest(self) -> int:
+        """The largest of all."""
+        return max(self.end, self.im_end, self.user, *self.instruction)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One turn as the model reads it."""
+
+    ids: tuple[int, ...]
+    """What evolves the memory."""
+    text: tuple[int, ...]
+    """What is embedded; empty where only the memory is wanted."""
+    content: bytes
+    """What the state's digest is made of."""
+
+    @classmethod
+    def of_ids(cls, ids: Sequence[int], text: Sequence[int] = ()) -> Segment:
+        """Return the segment whose content is its ids."""
+        return cls(tuple(ids), tuple(text), repr((list(ids), list(text))).encode())
+
+
+class Tokens:
+    """Formatting and splitting with one tokenizer."""
+
+    def __init__(self, tokenizer: Any, special: SpecialIds) -> None:
+        self.tokenizer = tokenizer
+        self.special = special
+        added = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+        self._special_text = re.compile("|".join(map(re.escape, added)) or r"(?!)")
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text` alone; special-token strings become special ids."""
+        return _encode(self.tokenizer, text)
+
+    def defuse(self, text: str) -> str:
+        """Return `text` with a space inside every special-token string: `< |im_end|>`."""
+        return self._special_text.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
+
+    def ended(self, text: str) -> list[int]:
+        """Return the ids of a turn, query or text in protocol E: ended once (5.3)."""
+        ids = self.encode(text)
+        return ids if ids and ids[-1] == self.special.end else [*ids, self.special.end]
+
+    def history(self, text: str) -> list[int]:
+        """Return the ids of a history turn in protocol R: always ended (5.3)."""
+        return [*self.encode(text), self.special.end]
+
+    def query(self, text: str) -> list[int]:
+        """Return the ids of a query in protocol R: behind the instruction, ended (5.3)."""
+        return [*self.special.instruction, *self.history(text)]
+
+    def chat(self, messages: Sequence[Message], *, answer: bool = True) -> list[int]:
+        """Return the ids of a conversation in the tokenizer's own chat format.
+
+        Args:
+            messages: The conversation, query included.
+            answer: Whether the opening of the assistant's answer follows.
+
+        Raises:
+            CheckpointError: The tokenizer has no chat template, or it refuses the messages.
+        """
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tokenize=False,
+                add_generation_prompt=answer,
+            )
+        except Exception as error:  # a template raises what it likes
+            raise CheckpointError(
+                f"the base's chat template cannot render these messages: {error}; "
+                "pass base= with a folder whose tokenizer has a suitable template"
+            ) from error
+        return self.encode(text)
+
+    def split_points(self, ids: Sequence[int]) -> list[int]:
+        """Return where the segments of a conversation begin, and its end (5.4)."""
+        points, length = [0], len(ids)
+        for i, token in enumerate(ids):
+            if token == self.special.im_end and (
+                i == length - 2 or (i + 3 < length and ids[i + 3] == self.special.user)
+            ):
+                points.append(i + 2)
+        return points if points[-1] == length else [*points, length]
+
+    def segments(self, ids: Sequence[int]) -> list[list[int]]:
+        """Return the segments of a conversation: turns, then the query's (5.4)."""
+        points = self.split_points(ids)
+        return [list(ids[a:b]) for a, b in zip(points, points[1:], strict=False)]
+
+    def turn(self, turn: Turn) -> Segment:
+        """Return a turn of a stream, as protocol R reads it, with its contents defused.
+
+        A missing side is an empty message, as in the reference's evaluations (13), so that every
+        turn is one user and one assistant message.
+        """
+        user, assistant = turn.user, turn.assistant
+        if turn.speaker and user:
+            user = f"{turn.speaker}: {user}"
+        elif turn.speaker:
+            assistant = f"{turn.speaker}: {assistant}"
+        ids = self.exchange(self.defuse(user), self.defuse(assistant))
+        return Segment(tuple(ids), tuple(self.history(self.defuse(turn.text))), turn.content)
+
+    def exchange(self, user: str, assistant: str) -> list[int]:
+        """Return the segment of one exchange, cut out in front of a message that follows it."""
+        ids = self.chat(conversation((user, assistant)), answer=False)
+        return ids[: self.split_points(ids)[-2]]
+
+    def check_turnwise(self) -> None:
+        """Check that a conversation is the concatenation of its turns: what streaming rests on.
+
+        Raises:
+            CheckpointError: It is not, for instance because the template puts a default system
+                prompt in front.
+        """
+        first, second = ("Hello.", "Hi!"), ("And now?", "")
+        ids = self.chat(conversation(first, second), answer=False)
+        if self.segments(ids)[:-1] != [self.exchange(*first), self.exchange(*second)]:
+            raise CheckpointError(
+                "with this tokenizer's chat template a conversation is not the concatenation of "
+                "its turns, so it cannot be read as a stream; pass base= with a folder whose "
+                "template is plain, or special_ids= if the ids it marks turns with are unusual"
+            )
+
+
+def conversation(*exchanges: tuple[str, str]) -> list[Message]:
+    """Return `(user, assistant)` pairs as messages, with a short question behind them."""
+    messages: list[Message] = []
+    for user, assistant in exchanges:
+        messages.append({"role": "user", "content": user})
+        messages.append({"role": "assistant", "content": assistant})
+    return [*messages, {"role": "user", "content": "?"}]
+
+
+def pair_by_position(history: Sequence[Message]) -> list[str]:
+    r"""Return the turns of a history as the reference formats them: by position, not role (5.2).
+
+    >>> pair_by_position([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}])
+    ['User: Hi\nAssistant: Yo']
+    """
+    turns = []
+    for user, assistant in zip(history[::2], history[1::2], strict=False):
+        u, a = user["content"], assistant["content"]
+        if not u:
+            turns.append(f"Assistant: {a}")
+        else:
+            turns.append(f"User: {u}\nAssistant: {a}" if a else f"User: {u}")
+    if len(history) % 2:
+        turns.append(f"User: {history[-1]['content']}")
+    return turns
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
