@@ -1,0 +1,115 @@
+"""Writing to a store as `Memory` does, and everything a log holds as comparable values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evomem.encoder import HashEncoder
+from evomem.records import Turn
+from evomem.state import State, Vectors
+from evomem.store import Row, Store, View
+from evomem_stores import open_sqlite
+from evomem_stores.faiss_index import FaissIndex
+from evomem_stores.sql import SqlStore
+
+ENCODER = HashEncoder(32)
+DAY = [datetime(2024, 1, 1, tzinfo=timezone.utc) + timedelta(days=day) for day in range(400)]
+
+
+def open_at(path: Path | str, **options: Any) -> tuple[SqlStore, FaissIndex]:
+    store, index = open_sqlite(str(path), ENCODER.spec, **options)
+    assert isinstance(store, SqlStore)
+    assert isinstance(index, FaissIndex)
+    return store, index
+
+
+def turn(text: str, number: int, **fields: Any) -> Turn:
+    return Turn(user=text, **{"id": f"t{number}", "time": DAY[number % 400], **fields})
+
+
+def read_rows(
+    state: State[Turn], first: int, turns: Sequence[Turn], encoder: HashEncoder = ENCODER
+) -> list[Row]:
+    """Read turns from `state` on into rows that begin at seq `first`."""
+    rows = []
+    for seq, (each, reading) in enumerate(
+        zip(turns, encoder.read(state, turns), strict=True), start=first
+    ):
+        state = state.after(each, reading)
+        rows.append(Row(seq, each, DAY[0], reading, state.key))
+    return rows
+
+
+def write(store: Store, memory: int, turns: Sequence[Turn], encoder: HashEncoder = ENCODER) -> View:
+    """Append turns to a memory; return the view after them."""
+    view = store.view(memory)
+    store.append(view, read_rows(store.state(view), view.seq + 1, turns, encoder))
+    return store.view(memory)
+
+
+def purge(store: Store, memory: int, seq: int, encoder: HashEncoder = ENCODER) -> None:
+    """Forget one turn as `Memory.purge` does: read every later one again."""
+    view = store.view(memory)
+    state = store.state(store.view(memory, seq=seq - 1))
+    rows = []
+    for row in store.rows(view, after=seq):
+        rows += read_rows(state, row.seq, [row.turn], encoder)
+        state = state.after(row.turn, rows[-1].reading)
+    store.rewrite(view, seq, rows)
+
+
+def log(store: Store, view: View) -> list[tuple[Any, ...]]:
+    """Everything the log holds of a view."""
+    return [
+        (row.seq, row.turn, row.added, row.key, row.reading.opens_chunk)
+        + (row.reading.embedding.tobytes(), row.reading.latents.tobytes())
+        for row in store.rows(view, after=0)
+    ]
+
+
+def running(turns: Sequence[Turn], encoder: HashEncoder = ENCODER) -> State[Turn]:
+    """The state of an encoder that read `turns` in one go, no store involved."""
+    state: State[Turn] = State.empty(encoder.spec)
+    for each, reading in zip(turns, encoder.read(state, turns), strict=True):
+        state = state.after(each, reading)
+    return state
+
+
+def assert_same_state(left: State[Turn], right: State[Turn]) -> None:
+    assert left.key == right.key
+    assert [t.content for t in left.open] == [t.content for t in right.open]
+    assert left.latents.dtype == right.latents.dtype == np.float32
+    assert left.latents.shape == right.latents.shape
+    assert np.array_equal(left.latents, right.latents)
+
+
+def exact(store: Store, view: View, query: Vectors, k: int, allowed: Any = None) -> list[int]:
+    """The seqs of the nearest turns by NumPy alone, from the log."""
+    rows = store.rows(view, after=0)
+    scored = [
+        (
+            float(np.float32(np.dot(row.reading.embedding.astype(float), query.astype(float)))),
+            row.seq,
+        )
+        for row in rows
+        if allowed is None or row.seq in allowed
+    ]
+    return [seq for _, seq in sorted(scored, reverse=True)[:k]]
+
+
+def query(text: str) -> Vectors:
+    vector: Vectors = ENCODER.embed_queries(State.empty(ENCODER.spec), [text])[0]
+    return vector
+
+
+def found(hits: Sequence[tuple[int, float]]) -> list[int]:
+    return [seq for seq, _ in hits]
+
+
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())

@@ -1,0 +1,634 @@
+"""What the SQLite log does with turns: writing, views, states, forks, hiding, rewriting."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evomem.encoder import HashEncoder
+from evomem.errors import (
+    DatabaseBusy,
+    DuplicateTurn,
+    EncoderError,
+    FingerprintMismatch,
+    HeadMoved,
+    NamespaceError,
+    NotFound,
+    QueryError,
+    SharedTurns,
+    StoreError,
+)
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State
+from evomem.store import Filter, Row, Span, View
+from evomem_stores import migrations, open_sqlite, tables
+from tests.stores.helpers import (
+    DAY,
+    ENCODER,
+    assert_same_state,
+    bytes_of,
+    exact,
+    found,
+    log,
+    open_at,
+    purge,
+    query,
+    read_rows,
+    running,
+    turn,
+    write,
+)
+
+TEXTS = st.lists(st.sampled_from(["cat", "dog", "moved to Oslo", "a b c d " * 20]), min_size=1, max_size=30)  # fmt: skip
+PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened, index = open_at(tmp_path / "a.db")
+    yield opened
+    index.close()
+    opened.close()
+
+
+@pytest.fixture
+def alice(store):
+    return store.make_memory(("acme", "alice"))
+
+
+def notes(count, start=1):
+    return [turn(f"note {n} about cat number {n % 7}", n) for n in range(start, start + count)]
+
+
+# opening -------------------------------------------------------------------------------------
+
+
+def test_a_database_opens_with_the_spec_it_was_made_for(tmp_path):
+    spec = replace(ENCODER.spec, dtype="bfloat16", capacity=9)
+    store, _ = open_sqlite(str(tmp_path / "a.db"), spec)
+    store.close()
+    store, _ = open_sqlite(str(tmp_path / "a.db"), None)
+    assert store.spec == spec
+    store.close()
+
+
+def test_a_path_may_hold_anything_a_path_can(tmp_path):
+    for name in ("a b?.db", "ü#%20.db", "x;'\".db"):
+        store, _ = open_at(tmp_path / name)
+        write(store, store.make_memory(("a",)), notes(3))
+        store.close()
+        store, _ = open_sqlite(f"sqlite:///{tmp_path / name}", None)
+        assert store.stats()["turns"] == 3
+        store.close()
+
+
+@pytest.mark.parametrize("location", ["no.db", ":memory:", "empty.db"])
+def test_nothing_there_and_no_spec_is_not_found_and_makes_no_file(tmp_path, location):
+    (tmp_path / "empty.db").touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(NotFound, match=location):
+        open_sqlite(location if ":" in location else str(tmp_path / location), None)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_another_encoder_is_refused_with_both_names_and_the_remedy(tmp_path):
+    open_at(tmp_path / "a.db")[0].close()
+    with pytest.raises(FingerprintMismatch, match=r"'hash:32'.*'hash:64'.*new path"):
+        open_sqlite(str(tmp_path / "a.db"), HashEncoder(64).spec)
+
+
+def test_the_name_of_an_encoder_may_change_its_fingerprint_may_not(tmp_path):
+    open_at(tmp_path / "a.db")[0].close()
+    store, _ = open_sqlite(str(tmp_path / "a.db"), replace(ENCODER.spec, name="elsewhere"))
+    assert store.spec.name == "hash:32"
+    store.close()
+
+
+def test_every_file_is_readable_by_its_owner_alone(tmp_path):
+    store, index = open_at(tmp_path / "a.db")
+    index._worth = 1
+    view = write(store, store.make_memory(("a",)), notes(20))
+    index.search(view, query("cat"), 3)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*")}
+    assert set(modes) == {"a.db", "a.db-wal", "a.db-shm", "a.db.index", "1.faiss"}
+    assert modes.pop("a.db.index") == 0o700
+    assert set(modes.values()) == {0o600}
+    index.close()
+    store.close()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(StoreError, match="nowhere"):
+        open_at(tmp_path / "nowhere" / "a.db")
+
+
+def test_a_setting_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="'OFF'"):
+        open_at(tmp_path / "a.db", synchronous="OFF")
+
+
+@pytest.mark.parametrize(("setting", "level"), [("FULL", 2), ("NORMAL", 1)])
+def test_connections_are_set_up_for_a_log(tmp_path, setting, level):
+    store, _ = open_at(tmp_path / "a.db", synchronous=setting)
+    with store._engine.writing() as connection:
+        values = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+        }
+    assert values == {"journal_mode": "wal", "synchronous": level, "foreign_keys": 1, "secure_delete": 1}  # fmt: skip
+    store.close()
+
+
+def test_a_closed_database_says_so(tmp_path):
+    for location in (tmp_path / "a.db", ":memory:"):
+        store, _ = open_at(location)
+        store.close()
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            store.memories()
+
+
+def test_a_writer_that_waits_too_long_is_told_and_nothing_is_written(tmp_path):
+    one, _ = open_at(tmp_path / "a.db")
+    two, _ = open_at(tmp_path / "a.db", busy_timeout=0.05)
+    with one._engine.writing():
+        with pytest.raises(DatabaseBusy, match="busy_timeout"):
+            two.make_memory(("a",))
+        assert two.memories() == []
+    assert two.make_memory(("a",)) == 1
+    one.close()
+    two.close()
+
+
+# migrations ----------------------------------------------------------------------------------
+
+
+def test_the_tables_are_as_the_migrations_make_them(store):
+    with store._engine.reading() as connection:
+        for table in tables.METADATA.sorted_tables:
+            made = connection.exec_driver_sql(f"PRAGMA table_info({table.name})").mappings()
+            assert [row["name"] for row in made] == tables.column_names(table)
+        steps = connection.execute(tables.done.select()).all()
+    assert [(step.number, step.name) for step in steps] == [(1, "m001_log")]
+
+
+def test_a_new_step_is_taken_once_and_kept_with_its_record(tmp_path, monkeypatch):
+    store, _ = open_at(tmp_path / "a.db")
+    view = write(store, store.make_memory(("a",)), notes(5))
+    before = log(store, view)
+    store.close()
+
+    def m002_more(connection):
+        connection.exec_driver_sql("CREATE TABLE more (x)")
+
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, m002_more))
+    for _ in range(2):
+        store, _ = open_at(tmp_path / "a.db")
+        assert log(store, store.view(1)) == before
+        with store._engine.reading() as connection:
+            assert connection.scalar(tables.done.select().with_only_columns(tables.done.c.name).where(tables.done.c.number == 2)) == "m002_more"  # fmt: skip
+        store.close()
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
+    with pytest.raises(StoreError, match="upgrade evomem"):
+        open_at(tmp_path / "a.db")
+
+
+def test_a_step_that_fails_leaves_the_database_as_it_was(tmp_path, monkeypatch):
+    open_at(tmp_path / "a.db")[0].close()
+
+    def m002_bad(connection):
+        connection.exec_driver_sql("CREATE TABLE more (x)")
+        connection.exec_driver_sql("CREATE TABLE more (x)")
+
+    good = migrations.MIGRATIONS
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*good, m002_bad))
+    with pytest.raises(StoreError, match="already exists"):
+        open_at(tmp_path / "a.db")
+    monkeypatch.setattr(migrations, "MIGRATIONS", good)
+    store, _ = open_at(tmp_path / "a.db")
+    assert store.verify() == []
+    store.close()
+
+
+# memories ------------------------------------------------------------------------------------
+
+LABEL = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6) | st.sampled_from(['"', '","', "]", '\\"', "a", "aa", "%", "_", "'", "\\"])  # fmt: skip
+
+
+@PROPERTY
+@given(namespaces=st.sets(st.lists(LABEL, min_size=1, max_size=4).map(tuple)), data=st.data())
+def test_memories_are_listed_by_whole_labels(namespaces, data):
+    store, _ = open_at(":memory:")
+    numbers = {namespace: store.make_memory(namespace) for namespace in namespaces}
+    assert len(set(numbers.values())) == len(namespaces)
+    for namespace, number in numbers.items():
+        assert store.find_memory(namespace) == store.make_memory(namespace) == number
+    prefix = tuple(data.draw(st.lists(LABEL, max_size=2)))
+    for asked in (prefix, *(namespace[:1] for namespace in namespaces)):
+        expected = sorted(n for n in namespaces if n[: len(asked)] == asked)
+        assert store.memories(asked) == expected
+    store.close()
+
+
+# appending -----------------------------------------------------------------------------------
+
+
+def test_rows_come_back_bit_for_bit(store, alice):
+    turns = [
+        Turn(user="hi", assistant="yo", speaker="Mel", id="\N{SNOWMAN}'\"", time=DAY[3], session="s",
+             metadata={"a": [1, {"b": None}], "ü": 1.5, "": "x\ty"}),
+        Turn(assistant="אבג 🎉", id="2", time="0001-01-01T00:00:00Z"),
+        Turn(user="x", id="3", time="9999-12-31T23:59:59.999999Z"),
+    ]  # fmt: skip
+    rows = read_rows(State.empty(ENCODER.spec), 1, turns)
+    store.append(store.view(alice), rows)
+    view = store.view(alice)
+    assert log(store, view) == [
+        (r.seq, r.turn, r.added, r.key, r.reading.opens_chunk)
+        + (r.reading.embedding.tobytes(), r.reading.latents.tobytes())
+        for r in rows
+    ]
+    assert view == View(alice, 3, rows[-1].key, 0, (Span(alice, 1, 3),))
+    assert [r.turn for r in store.history(view)] == turns
+    assert store.verify() == []
+
+
+def test_a_view_that_is_not_the_end_any_more_is_refused(store, alice):
+    old = store.view(alice)
+    view = write(store, alice, notes(3))
+    rows = read_rows(store.state(view), 4, notes(1, 4))
+    for stale in (
+        old,
+        store.view(alice, seq=2),
+        replace(view, key=b"x"),
+        replace(view, revision=1),
+    ):
+        with pytest.raises(HeadMoved):
+            store.append(stale, [replace(rows[0], seq=stale.seq + 1)])
+    assert store.view(alice) == view
+    store.append(view, rows)
+    assert len(store.history(store.view(alice))) == 4
+
+
+def test_an_id_is_taken_once_in_a_lineage(store, alice):
+    view = write(store, alice, notes(3))
+    fork = store.fork(view, ("fork",))
+    for memory, ids in ((alice, ["t2"]), (fork, ["new", "t2"]), (fork, ["x", "x"])):
+        with pytest.raises(DuplicateTurn, match=repr(ids[-1])):
+            write(store, memory, [turn("again", 9, id=id) for id in ids])
+        assert len(store.history(store.view(memory))) == 3
+    store.hide(view, [2])
+    with pytest.raises(DuplicateTurn):
+        write(store, alice, notes(1, 2))
+
+
+def test_a_batch_is_written_as_a_whole_or_not_at_all(store, alice):
+    write(store, alice, notes(3))
+    view = store.view(alice)
+    rows = read_rows(store.state(view), 4, notes(3, 4))
+    rows[2] = replace(rows[2], turn=replace(rows[2].turn, id="t1"))
+    with pytest.raises(DuplicateTurn):
+        store.append(view, rows)
+    assert store.view(alice) == view
+    assert store.verify() == []
+
+
+def bad_readings():
+    good = np.zeros(32, np.float32)
+    good[0] = 1
+    latents = np.ones((1, 32), np.float32)
+    for name, value in (("NaN", np.nan), ("inf", np.inf)):
+        broken = good.copy()
+        broken[3] = value
+        yield f"embedding {name}", Reading(broken, latents), "an embedding with NaN"
+        yield f"latents {name}", Reading(good, latents * value), "latents with NaN"
+    yield "not unit", Reading(good * 1.01, latents), "length 1.01"
+    yield "zero", Reading(good * 0, latents), "length 0"
+    yield "short", Reading(good[:31], latents), r"shape \(31,\)"
+    yield "matrix", Reading(good[None], latents), r"shape \(1, 32\)"
+    yield "float64", Reading(good.astype(np.float64), latents), "float64"
+    yield "no latents", Reading(good, latents[:0]), r"shape \(0, 32\)"
+
+
+@pytest.mark.parametrize(
+    ("reading", "says"), [p[1:] for p in bad_readings()], ids=[p[0] for p in bad_readings()]
+)
+def test_what_cannot_be_searched_is_refused_before_anything_is_written(store, alice, reading, says):
+    view = store.view(alice)
+    rows = read_rows(store.state(view), 1, notes(2))
+    rows[1] = replace(rows[1], reading=reading)
+    with pytest.raises(EncoderError, match=says):
+        store.append(view, rows)
+    assert store.view(alice) == view
+    write(store, alice, notes(2))
+    with pytest.raises(EncoderError, match=says):
+        store.rewrite(store.view(alice), 1, rows)
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_latents_are_kept_exactly_in_the_precision_of_the_spec(tmp_path, dtype):
+    spec = Spec("x", "x", dim=4, latents=3, width=5, capacity=7, dtype=dtype)
+    store, _ = open_sqlite(str(tmp_path / "a.db"), spec)
+    memory = store.make_memory(("a",))
+    bits = np.random.default_rng(0).integers(0, 2**32, (40, 3, 5), np.uint32)
+    values = bits.view(np.float32)
+    if dtype == "bfloat16":
+        values = (bits & 0xFFFF0000).view(np.float32)
+    if dtype == "float16":
+        values = (bits >> 16).astype(np.uint16).view(np.float16).astype(np.float32)
+    values = np.where(np.isfinite(values), values, np.float32(-0.0))
+    embedding = np.array([0, 1, 0, 0], np.float32)
+    rows = []
+    state: State[Turn] = State.empty(spec)
+    for seq, latents in enumerate(values, start=1):
+        reading = Reading(embedding, latents, seq % 3 == 1)
+        state = state.after(turn("x", seq), reading)
+        rows.append(Row(seq, turn("x", seq), DAY[0], reading, state.key))
+    store.append(store.view(memory), rows)
+    view = store.view(memory)
+    kept = np.stack([row.reading.latents for row in store.rows(view, after=0)])
+    assert kept.tobytes() == values.tobytes()
+    assert_same_state(store.state(view), state)
+    assert store.verify() == []
+    store.close()
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("bfloat16", 1 + 2**-20), ("float16", 1e6)])
+def test_latents_that_would_not_survive_are_refused(tmp_path, dtype, value):
+    spec = replace(ENCODER.spec, dtype=dtype)
+    store, _ = open_sqlite(str(tmp_path / "a.db"), spec)
+    memory = store.make_memory(("a",))
+    [row] = read_rows(State.empty(ENCODER.spec), 1, notes(1))
+    reading = replace(row.reading, latents=np.full((1, 32), value, np.float32))
+    with pytest.raises(EncoderError, match=dtype):
+        store.append(store.view(memory), [replace(row, reading=reading)])
+    assert store.count(store.view(memory)) == 0
+    store.close()
+
+
+# views and states ----------------------------------------------------------------------------
+
+
+def test_a_view_of_a_seq_that_never_was_is_refused(store, alice):
+    write(store, alice, notes(3))
+    for seq in (-1, 4, 10**9):
+        with pytest.raises(QueryError, match="0 to 3"):
+            store.view(alice, seq=seq)
+    assert store.view(alice, seq=0) == View(alice, 0, b"", 0, ())
+    with pytest.raises(NotFound):
+        store.view(99)
+
+
+@PROPERTY
+@given(days=st.lists(st.integers(0, 6), max_size=12), cut=st.integers(0, 12), asked=st.integers(0, 7))  # fmt: skip
+def test_a_view_at_a_time_is_the_longest_prefix_with_nothing_later(days, cut, asked):
+    store, _ = open_at(":memory:")
+    memory = store.make_memory(("a",))
+    turns = [turn(f"note {n}", n, time=DAY[day]) for n, day in enumerate(days, start=1)]
+    cut = min(cut, len(days))
+    write(store, memory, turns[:cut])
+    memory = store.fork(store.view(memory), ("fork",))
+    view = write(store, memory, turns[cut:])
+    later = [n for n, day in enumerate(days) if day > asked]
+    expected = store.view(memory, seq=later[0] if later else len(days))
+    assert store.view(memory, time=DAY[asked]) == expected
+    assert view.seq == len(days)
+    store.close()
+
+
+@PROPERTY
+@given(
+    texts=TEXTS,
+    gone=st.lists(st.integers(1, 30), max_size=3, unique=True),
+    forks=st.lists(st.integers(0, 30), max_size=3),
+    shape=st.sampled_from([(1, 8), (3, 7), (2, 0), (0, 0), (4, 3)]),
+)
+def test_the_state_of_every_view_is_the_one_the_encoder_had(texts, gone, forks, shape):
+    encoder = HashEncoder(16)
+    encoder._spec = replace(encoder.spec, latents=shape[0], capacity=shape[1])
+    plain = encoder.read
+
+    def read(state, turns):  # as many latents a turn as the spec says
+        return [
+            replace(reading, latents=np.repeat(reading.latents, shape[0], axis=0))
+            for reading in plain(state, turns)
+        ]
+
+    encoder.read = lambda state, turns: _one_by_one(read, state, turns)
+    store, _ = open_sqlite(":memory:", encoder.spec)
+    memory = store.make_memory(("root",))
+    turns = [turn(text, n) for n, text in enumerate(texts, start=1)]
+    kept: list[Turn] = []
+    points = sorted({min(fork, len(texts)) for fork in forks} | {len(texts)})
+    for number, (start, end) in enumerate(zip([0, *points], points, strict=False)):
+        write(store, memory, turns[start:end], encoder)
+        kept += turns[start:end]
+        if end < len(texts):
+            memory = store.fork(store.view(memory), (f"fork{number}",))
+    for seq in gone:
+        if any(t.id == f"t{seq}" for t in kept):
+            purge(store, memory, seq, encoder)
+            kept = [t for t in kept if t.id != f"t{seq}"]
+    for seq in range(len(texts) + 1):
+        past = [t for t in kept if int(str(t.id)[1:]) <= seq]
+        assert_same_state(store.state(store.view(memory, seq=seq)), running(past, encoder))
+    assert store.verify() == []
+    store.close()
+
+
+def _one_by_one(read, state, turns):
+    readings = []
+    for each in turns:
+        readings += read(state, [each])
+        state = state.after(each, readings[-1])
+    return readings
+
+
+def test_reading_by_seq_id_and_place(store, alice):
+    view = write(store, alice, notes(10))
+    store.hide(view, [3])
+    assert sorted(store.records(view, [1, 3, 5, 99])) == [1, 5]
+    assert sorted(store.records(store.view(alice, seq=4), [1, 5])) == [1]
+    assert store.records(view, np.array([2], np.int64))[2].id == "t2"
+    assert [r.seq for r in store.history(view, after=2, limit=3)] == [4, 5, 6]
+    assert [r.seq for r in store.history(view)] == [1, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert {id: r.seq for id, r in store.find(view, ["t3", "t5", "'"]).items()} == {
+        "t3": 3,
+        "t5": 5,
+    }
+    assert store.count(view) == 9
+    assert [row.seq for row in store.rows(view, after=7)] == [8, 9, 10]
+    seqs, vectors = store.vectors(Span(alice, 2, 4), 0)
+    assert seqs.tolist() == [2, 3, 4]
+    assert vectors.shape == (3, 32)
+    with pytest.raises(HeadMoved):
+        store.vectors(Span(alice, 2, 4), 1)
+    assert store.select(view, Filter()).tolist() == [1, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert store.select(store.view(store.make_memory(("b",))), Filter()) is None
+
+
+# forks ---------------------------------------------------------------------------------------
+
+
+def test_a_fork_shares_rows_and_goes_its_own_way(store, alice):
+    view = write(store, alice, notes(6))
+    store.hide(view, [2])
+    fork = store.fork(store.view(alice, seq=4), ("fork",))
+    assert store.stats()["turns"] == 6
+    write(store, fork, [turn("my own", 50)])
+    write(store, alice, notes(1, 7))
+    store.hide(store.view(fork), [1])
+    store.hide(store.view(alice), [3])
+    assert [r.seq for r in store.history(store.view(fork))] == [3, 4, 5]
+    assert [r.seq for r in store.history(store.view(alice))] == [1, 4, 5, 6, 7]
+    assert store.view(fork).spans == (Span(alice, 1, 4), Span(fork, 5, 5))
+    with pytest.raises(NamespaceError, match="fork"):
+        store.fork(view, ("fork",))
+    assert store.verify() == []
+
+
+def test_a_fork_of_nothing_shares_nothing(store, alice):
+    fork = store.fork(store.view(alice), ("fork",))
+    assert write(store, fork, notes(2)).spans == (Span(fork, 1, 2),)
+    write(store, alice, notes(2))
+    assert store.verify() == []
+
+
+def test_who_shares_a_row_is_found_through_forks_of_forks(store, alice):
+    write(store, alice, notes(6))
+    one = store.fork(store.view(alice, seq=4), ("one",))
+    two = store.fork(store.view(one, seq=3), ("two",))  # sees nothing of `one`'s own
+    write(store, one, [turn("own", 60)])
+    store.fork(store.view(one), ("three",))
+    assert store.forks(store.view(alice), 4) == [("one",)]
+    assert store.forks(store.view(alice), 3) == [("one",), ("two",)]
+    assert store.forks(store.view(alice), 5) == []
+    assert store.forks(store.view(one), 2) == [("three",)]
+    before = log(store, store.view(two))
+    purge(store, two, 2)
+    assert [r.seq for r in store.history(store.view(two))] == [1, 3]
+    assert log(store, store.view(alice))[:3] == before
+    with pytest.raises(SharedTurns, match="three"):
+        purge(store, one, 2)
+    assert store.verify() == []
+
+
+# hiding and rewriting ------------------------------------------------------------------------
+
+
+def test_hiding_counts_only_what_is_new(store, alice):
+    view = write(store, alice, notes(4))
+    assert store.hide(view, [2, 3, 99]) == 2
+    assert store.hide(view, [3, 4]) == 1
+    assert store.hide(view, []) == 0
+    assert store.count(view) == 1
+    assert store.lexical(view, "note") == {1: store.lexical(store.view(alice, seq=1), "note")[1]}
+
+
+def test_rewriting_replaces_everything_from_a_seq_on(store, alice):
+    view = write(store, alice, notes(5))
+    store.hide(view, [2, 4])
+    purge(store, alice, 2)
+    after = store.view(alice)
+    assert (after.seq, after.revision) == (5, 1)
+    assert [row.seq for row in store.rows(after, after=0)] == [1, 3, 4, 5]
+    assert [r.seq for r in store.history(after)] == [1, 3, 5]
+    fresh = store.make_memory(("fresh",))
+    write(store, fresh, [t for t in notes(5) if t.id != "t2"])
+    assert [row[3:] for row in log(store, after)] == [
+        row[3:] for row in log(store, store.view(fresh))
+    ]
+    with pytest.raises(HeadMoved):
+        store.rewrite(view, 3, [])
+    with pytest.raises(QueryError):
+        store.rewrite(after, 6, [])
+    assert store.verify() == []
+
+
+def test_the_seq_of_a_purged_newest_turn_is_not_used_again(store, alice):
+    write(store, alice, notes(3))
+    purge(store, alice, 3)
+    view = store.view(alice)
+    assert (view.seq, view.spans) == (3, (Span(alice, 1, 2),))
+    assert store.view(alice, seq=2).key == view.key
+    assert write(store, alice, [turn("next", 9)]).seq == 4
+    for seq in (1, 2, 4):
+        purge(store, alice, seq)
+    assert store.view(alice).spans == ()
+    assert store.state(store.view(alice)).key == b""
+    assert store.verify() == []
+
+
+def test_a_purge_in_a_fork_copies_what_comes_later_and_leaves_the_parent(store, alice):
+    view = write(store, alice, notes(6))
+    fork = store.fork(view, ("fork",))
+    store.hide(store.view(fork), [5])
+    before = log(store, view)
+    purge(store, fork, 3)
+    assert store.view(fork).spans == (Span(alice, 1, 2), Span(fork, 3, 6))
+    assert [r.seq for r in store.history(store.view(fork))] == [1, 2, 4, 6]
+    assert log(store, store.view(alice)) == before
+    assert store.forks(store.view(alice), 3) == []
+    purge(store, fork, 1)
+    assert store.view(fork).spans == (Span(fork, 1, 6),)
+    purge(store, alice, 1)
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("hidden_first", [False, True])
+def test_purged_text_is_in_no_byte_of_the_folder(tmp_path, hidden_first):
+    store, index = open_at(tmp_path / "a.db")
+    index._worth = 1
+    memory = store.make_memory(("a",))
+    rng = np.random.default_rng(1)
+    for n in range(1, 120):
+        secret = f"zyxw{n}vuts" if n % 3 == 0 else f"plain{n}word"
+        filler = " ".join(f"w{rng.integers(500)}" for _ in range(rng.integers(1, 400)))
+        fields = {"session": secret + "session", "speaker": secret, "metadata": {secret: secret}}
+        write(store, memory, [turn(f"{filler} {secret} {filler}", n, id=secret, **fields)])
+        index.search(store.view(memory), query("w1"), 3)
+    assert bytes_of(tmp_path).count(b"zyxw") > 100
+    kept = {n: store.rows(store.view(memory, seq=n), after=n - 1)[0] for n in (2, 119)}
+    for n in reversed(range(3, 120, 3)):
+        if hidden_first:
+            store.hide(store.view(memory), [n])
+        purge(store, memory, n)
+    everything = bytes_of(tmp_path)
+    assert b"zyxw" not in everything
+    assert b"plain119word" in everything
+    assert kept[2].reading.embedding.tobytes() in everything
+    assert found(index.search(store.view(memory), query("w1"), 9)) == exact(
+        store, store.view(memory), query("w1"), 9
+    )
+    assert store.verify() == index.verify() == []
+    index.close()
+    store.close()
+    assert b"zyxw" not in bytes_of(tmp_path)
+
+
+def test_a_purge_while_another_process_reads_says_what_is_left(tmp_path):
+    store, _ = open_at(tmp_path / "a.db", busy_timeout=0.05)
+    other, _ = open_at(tmp_path / "a.db")
+    memory = store.make_memory(("a",))
+    write(store, memory, notes(3))
+    with other._engine.reading() as connection:
+        connection.execute(tables.turns.select().limit(1)).all()
+        with pytest.warns(UserWarning, match="were purged, but the write-ahead log"):
+            purge(store, memory, 2)
+    assert [r.seq for r in store.history(store.view(memory))] == [1, 3]
+    other.close()
+    store.close()
+
+
+def test_stats_count_what_is_there(store, alice):
+    view = write(store, alice, notes(4))
+    store.hide(view, [1])
+    stats = store.stats()
+    assert (stats["memories"], stats["turns"], stats["deleted"]) == (1, 4, 1)
+    assert stats["bytes"] > 4096
