@@ -209,7 +209,7 @@ def _message(
         "name": _label(where, raw, ("name",)),
         "id": _label(where, raw, ("id",)),
         "time": _time(where, conversation.time if time is None else time, zone),
-        "session": _label(where, raw, SESSION_FIELDS) or conversation.id,
+        "session": _label(where, raw, SESSION_FIELDS),
         "metadata": raw.get("metadata") or {},
     }
     try:

@@ -52,6 +52,11 @@ def test_conversations_become_sessions_that_keep_their_ids():
     assert chats.conversations == 2
 
 
+def test_a_message_may_name_its_own_session_for_itself_and_its_answer():
+    chats = read({"id": "a", "messages": [{**HI, "session": "b"}, HELLO, HI]})
+    assert [(turn.role, turn.session) for turn in chats.turns] == [("exchange", "b"), ("user", "a")]
+
+
 def test_machinery_and_empty_messages_are_left_out_and_counted():
     chats = read(
         [
@@ -135,6 +140,7 @@ def test_conversations_that_begin_alike_stay_apart(name):
         [{**name, "messages": [HI, HELLO]}, {**name, "messages": [HI, HELLO]}]
     ).turns
     assert first.id != second.id
+    assert (first.session == second.session) == bool(name)
 
 
 DEEP = b"[" * 200_000

@@ -131,6 +131,7 @@ def test_every_field_of_a_turn_can_be_given(run, path):
         (["--at", "1"], {"a"}),
         (["--since", "2100-01-01T00:00:00Z"], set()),
         (["--until", "2100-01-01T00:00:00Z"], {"a", "b"}),
+        (["--until", "2000-01-01T00:00:00Z"], set()),
         (["--memory", "nobody"], set()),
     ],
 )

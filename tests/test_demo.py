@@ -10,6 +10,7 @@ import pytest
 import evomem
 from evomem.cli import main
 from evomem.demo import Question, compare, load_questions, load_story
+from tests.conftest import ROOT
 
 STORY = load_story()
 PLACES = {turn.id or "": place for place, turn in enumerate(STORY)}
@@ -108,6 +109,19 @@ def test_with_memory_is_what_search_gives_and_without_reads_every_text_alone(db)
     assert differ > len(QUESTIONS) / 2
 
 
+def test_verdicts_and_totals_follow_from_the_ids_of_the_hits(db):
+    report = compare(db, db.memory("demo"), QUESTIONS, quiet)
+    for side in report.sides:
+        first = [(answer.question, answer.found[side][0]) for answer in report.answers]
+        assert report.right(side, 1) == sum(hit.record.id in q.right for q, hit in first)
+        assert report.misled(side) == sum(hit.record.id in q.wrong for q, hit in first) > 0
+        assert report.right(side, 3) == sum(
+            any(hit.record.id in answer.question.right for hit in answer.found[side])
+            for answer in report.answers
+        )
+        assert report.right(side, 3) > report.right(side, 1) > 0
+
+
 def test_one_turn_alone_is_the_same_with_and_without_memory(db):
     """The first turn of a memory is read from an empty state either way."""
     from evomem.demo.compare import _alone
@@ -169,6 +183,12 @@ def test_the_demo_keeps_the_story_in_a_database_that_is_given(tmp_path, capsys):
     capsys.readouterr()
     assert main(["demo", "--db", db, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["seconds_per_turn"] is None
+
+
+def test_the_documentation_counts_right():
+    text = " ".join((ROOT / "docs" / "cli.md").read_text("utf-8").split())
+    assert f"({len(STORY)} exchanges over eight weeks" in text
+    assert f"ask all {len(QUESTIONS)} questions" in text
 
 
 def test_the_demo_ignores_the_database_of_the_environment(tmp_path, monkeypatch):
