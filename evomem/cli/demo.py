@@ -42,7 +42,7 @@ def run_demo(args: Namespace, screen: Screen) -> int:
     for answer in report.answers:
         screen.out.print(_question(answer, report))
     screen.out.print(_totals(report))
-    screen.out.print(_closing(report, args, more=len(questions) - len(asked)))
+    screen.out.print(_closing(report, args, more=len(questions) - len(asked)), soft_wrap=True)
     return 0
 
 
@@ -121,7 +121,7 @@ def _closing(report: Report, args: Namespace, *, more: int) -> Text:
     if not report.remembers:
         tries.append(("evomem demo --encoder evoembedding:<folder or hub id>", "remembers order"))
     if args.db is None:
-        tries.append(("evomem demo --db tess.db", "keeps the story, to ask it yourself:"))
+        tries.append(("evomem demo --db tess.db", "keeps the story; ask it yourself:"))
     memory = " ".join(f"--memory {label}" for label in args.memory or ["demo"])
     tries.append((f'evomem search "Where do I climb?" --db {args.db or "tess.db"} {memory}', ""))
     lines = [f"  {command:56}{what}".rstrip() for command, what in tries]
