@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from evomem.errors import EncoderError
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -138,5 +139,15 @@ def _unit(vector: Vectors) -> Vectors:
 def load_hash(
     argument: str = "", *, device: str | None = None, dtype: str | None = None
 ) -> Encoder:
-    """Make a `HashEncoder`; the entry point `hash`, or `hash:<dim>`."""
-    return HashEncoder(int(argument)) if argument else HashEncoder()
+    """Make a `HashEncoder`; the entry point `hash`, or `hash:<dim>`.
+
+    Raises:
+        EncoderError: The dimension is no number, or the precision is not float32.
+    """
+    if dtype not in (None, "float32"):
+        raise EncoderError(f"the hashing encoder computes in float32, not in {dtype!r}")
+    if not argument:
+        return HashEncoder()
+    if not argument.isdecimal() or int(argument) < 1:
+        raise EncoderError(f"hash:{argument} is no encoder: give a dimension, as in 'hash:256'")
+    return HashEncoder(int(argument))

@@ -19,7 +19,7 @@ def test_an_encoder_is_found_by_name():
     assert load_encoder("hash:64").spec.dim == 64
 
 
-@pytest.mark.parametrize("name", ["nothing", "/no/such/folder", "hashish:3"])
+@pytest.mark.parametrize("name", ["nothing", "/no/such/folder", "hashish:3", "hash:abc", "hash:0"])
 def test_an_unknown_encoder_is_refused_with_the_names_there_are(name):
     with pytest.raises(EncoderError, match="hash"):
         load_encoder(name)
