@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from sqlalchemy import Connection, RowMapping, select, text
 
-from evomem.errors import DatabaseDamaged, StoreError
+from evomem.errors import DatabaseDamaged, EvomemError
 from evomem.state import Spec, digest
 from evomem.store import Span, View
 from evomem_stores import lexical
@@ -30,7 +30,7 @@ def verify(engine: Engine, spec: Spec) -> list[str]:
         with engine.reading() as connection:
             for problem in _problems(connection, spec):
                 found.append(problem)
-    except StoreError as error:
+    except EvomemError as error:
         found.append(f"the check could not be finished: {error}")
     return found
 
@@ -58,7 +58,7 @@ def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> It
     if own.parent is not None:
         try:
             inherited = take_view(connection, own.parent, seq=own.parent_seq)
-        except (StoreError, ValueError) as error:
+        except EvomemError as error:
             yield f"memory {number} was forked from turns that are not there: {error}"
     tail = next(
         read(connection, inherited.spans, ["seq", "chunk"], limit=1, newest_first=True), None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
@@ -20,8 +20,10 @@ from evomem_stores.migrations import APPLICATION
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one
 
-_BUSY = ("locked", "busy")
+_BUSY = ("locked", "busy", "queuepool limit")
 _DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
+
+_LOST = "{path} cannot be read ({says}): restore it from a backup; the file was left as it is"
 
 
 class Engine:
@@ -103,7 +105,9 @@ def translated(path: Path | None) -> Iterator[None]:
     """Turn what SQLite raises into errors of ours."""
     try:
         yield
-    except (DBAPIError, sqlite3.Error) as error:
+    except UnicodeDecodeError as error:  # the driver reads a text, or a message that quotes one
+        raise DatabaseDamaged(_LOST.format(path=path, says=error)) from error
+    except (SQLAlchemyError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         says = str(cause)
         if any(word in says.lower() for word in _BUSY):
@@ -112,9 +116,7 @@ def translated(path: Path | None) -> Iterator[None]:
                 "nothing was written: try again, or open with a larger busy_timeout="
             ) from error
         if any(word in says.lower() for word in _DAMAGED):
-            raise DatabaseDamaged(
-                f"{path} cannot be read ({says}): restore it from a backup; the file was left as it is"
-            ) from error
+            raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
         raise StoreError(f"{path}: {says}; nothing was written") from error
 
 
@@ -130,9 +132,8 @@ def prepare(path: Path, *, create: bool) -> bool:
     try:
         size = path.stat().st_size if path.exists() else -1
         if size <= 0 and not path.with_name(path.name + "-wal").exists():
-            if (
-                create and size < 0
-            ):  # private from the first moment; SQLite gives -wal the same mode
+            if create and size < 0:
+                # Private from the first moment; SQLite gives its other files the same mode.
                 with suppress(FileExistsError):  # another process is making the same database
                     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
                     sync_folder(path.parent)

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 from sqlalchemy.sql import ColumnExpressionArgument
 
-from evomem.errors import NotFound, QueryError
+from evomem.errors import DatabaseDamaged, NotFound, QueryError
 from evomem.store import Namespace, Span, View
 from evomem_stores.rows import micros
 from evomem_stores.tables import counted, hidden, memories, row_number, turns, within
@@ -35,7 +35,12 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
     while number is not None and last > 0:
         own = connection.execute(
             select(memories.c.parent, memories.c.parent_seq).where(memories.c.memory == number)
-        ).one()
+        ).one_or_none()
+        if own is None or (own.parent is not None and own.parent >= number):
+            raise DatabaseDamaged(
+                f"memory {memory} descends from memory {number}, which is not there or no older: "
+                "restore the database from a backup"
+            )
         tail = connection.scalar(
             select(func.max(turns.c.seq)).where(*counted(Span(number, own.parent_seq + 1, last)))
         )

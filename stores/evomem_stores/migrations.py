@@ -26,7 +26,7 @@ def m001_log(connection: Connection) -> None:
             capacity INTEGER NOT NULL, dtype TEXT NOT NULL)""",
         """CREATE TABLE memories (
             memory INTEGER PRIMARY KEY, namespace TEXT NOT NULL UNIQUE,
-            parent INTEGER REFERENCES memories, parent_seq INTEGER NOT NULL,
+            parent INTEGER REFERENCES memories CHECK (parent < memory), parent_seq INTEGER NOT NULL,
             head INTEGER NOT NULL CHECK (head >= parent_seq), revision INTEGER NOT NULL,
             created INTEGER NOT NULL)""",
         "CREATE INDEX memories_parent ON memories (parent, parent_seq) WHERE parent IS NOT NULL",

@@ -230,6 +230,11 @@ class SqlStore:
                     *counted(span), one_of(turns.c.seq, sorted(found))
                 )
                 lengths.update({row.seq: row.words for row in connection.execute(lengthy)})
+        if len(lengths) < len(found):
+            raise DatabaseDamaged(
+                f"the word index knows turns of memory {view.memory} that are not there: "
+                "run verify, and restore the database from a backup"
+            )
         return bm25(asked, postings, lengths, turns=turns_seen, words=words_seen)
 
     def count(self, view: View) -> int:

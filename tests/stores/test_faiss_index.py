@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import threading
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evomem.records import Turn
 from evomem.state import Reading, State
 from evomem.store import Row
 from evomem_stores import index_file
@@ -29,7 +31,8 @@ def fill(store, memory, vectors, start=1):
     key, rows = view.key, []
     for seq, vector in enumerate(vectors, start=view.seq + 1):
         each = turn(f"row {seq}", start + seq)
-        state = replace(State.empty(ENCODER.spec), key=key)
+        empty: State[Turn] = State.empty(ENCODER.spec)
+        state = replace(empty, key=key)
         reading = Reading(vector, np.zeros((1, 32), np.float32))
         key = state.after(each, reading).key
         rows.append(Row(seq, each, DAY[0], reading, key))
@@ -186,7 +189,12 @@ def test_a_good_file_is_read_and_only_what_is_new_comes_from_the_log(copy, made,
     write(store, 1, [turn("new", 50)])
     asked = []
     plain = store.vectors
-    monkeypatch.setattr(store, "vectors", lambda span, rev: asked.append(span.first) or plain(span, rev))  # fmt: skip
+
+    def watched(span, revision):
+        asked.append(span.first)
+        return plain(span, revision)
+
+    monkeypatch.setattr(store, "vectors", watched)
     index.search(store.view(1), query("cat"), 3)
     assert asked == [41]
     store.close()
@@ -293,18 +301,12 @@ def test_a_file_that_claims_more_than_it_holds_is_not_trusted(made):
     """The digest only tells accidents: a file made on purpose must not be believed either."""
     shard = index_file.load((made[0] / "a.db.index" / "1.faiss").read_bytes(), 1, ENCODER.spec)
 
-    def remade(change):
-        class Lying(type(shard)):
-            def __len__(self):
-                return change
-
-        shard.__class__ = Lying
-        return index_file.dump(shard, 1, ENCODER.spec)
-
     for count in (39, 41):
-        data = remade(count)
+        body = index_file.dump(shard, 1, ENCODER.spec)[: -index_file.DIGEST]
+        body = body.replace(b'"count": 40', b'"count": %d' % count)
+        digest = hashlib.blake2b(body, digest_size=index_file.DIGEST).digest()
         with pytest.raises((ValueError, RuntimeError)):
-            index_file.load(data, 1, ENCODER.spec)
+            index_file.load(body + digest, 1, ENCODER.spec)
     with pytest.raises(ValueError, match="damaged"):
         index_file.load(json.dumps({}).encode(), 1, ENCODER.spec)
 
@@ -335,7 +337,7 @@ def test_memory_is_bounded_and_what_was_put_aside_comes_back(tmp_path):
     for _ in range(2):
         for n, view in enumerate(views):
             assert found(index.search(view, random_rows(50, seed=n)[7], 1)) == [8]
-            held = sum(each.shard.nbytes for each in index._cached.values())
+            held = sum(each.shard.nbytes for each in index._cached.values() if each.shard)
             assert held <= 20_000
     assert list(tmp_path.glob("*.index")) == []  # so few rows are not worth a file
     store.close()
@@ -389,6 +391,7 @@ def test_faiss_is_what_answers(tmp_path, monkeypatch):
     view = fill(store, store.make_memory(("a",)), random_rows(2 * FEW))
     index.search(view, random_rows(1)[0], 1)
     shard = index._cached[1].shard
+    assert shard
     assert isinstance(shard.index, faiss.IndexFlatIP)
     monkeypatch.setattr(shard.index, "search", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -23,7 +23,7 @@ from evomem.errors import (
     SharedTurns,
     StoreError,
 )
-from evomem.records import Turn
+from evomem.records import Turn, as_utc
 from evomem.state import Reading, Spec, State
 from evomem.store import Filter, Row, Span, View
 from evomem_stores import migrations, open_sqlite, tables
@@ -72,9 +72,9 @@ def test_a_database_opens_with_the_spec_it_was_made_for(tmp_path):
     spec = replace(ENCODER.spec, dtype="bfloat16", capacity=9)
     store, _ = open_sqlite(str(tmp_path / "a.db"), spec)
     store.close()
-    store, _ = open_sqlite(str(tmp_path / "a.db"), None)
-    assert store.spec == spec
-    store.close()
+    again, _ = open_sqlite(str(tmp_path / "a.db"), None)
+    assert again.spec == spec
+    again.close()
 
 
 def test_a_path_may_hold_anything_a_path_can(tmp_path):
@@ -82,9 +82,9 @@ def test_a_path_may_hold_anything_a_path_can(tmp_path):
         store, _ = open_at(tmp_path / name)
         write(store, store.make_memory(("a",)), notes(3))
         store.close()
-        store, _ = open_sqlite(f"sqlite:///{tmp_path / name}", None)
-        assert store.stats()["turns"] == 3
-        store.close()
+        again, _ = open_sqlite(f"sqlite:///{tmp_path / name}", None)
+        assert again.stats()["turns"] == 3
+        again.close()
 
 
 @pytest.mark.parametrize("location", ["no.db", ":memory:", "empty.db"])
@@ -242,8 +242,8 @@ def test_rows_come_back_bit_for_bit(store, alice):
     turns = [
         Turn(user="hi", assistant="yo", speaker="Mel", id="\N{SNOWMAN}'\"", time=DAY[3], session="s",
              metadata={"a": [1, {"b": None}], "ü": 1.5, "": "x\ty"}),
-        Turn(assistant="אבג 🎉", id="2", time="0001-01-01T00:00:00Z"),
-        Turn(user="x", id="3", time="9999-12-31T23:59:59.999999Z"),
+        Turn(assistant="אבג 🎉", id="2", time=as_utc("0001-01-01T00:00:00Z")),
+        Turn(user="x", id="3", time=as_utc("9999-12-31T23:59:59.999999Z")),
     ]  # fmt: skip
     rows = read_rows(State.empty(ENCODER.spec), 1, turns)
     store.append(store.view(alice), rows)
@@ -402,6 +402,23 @@ def test_a_view_at_a_time_is_the_longest_prefix_with_nothing_later(days, cut, as
     store.close()
 
 
+class Wide(HashEncoder):
+    """Leaves as many latents a turn, and keeps as many, as it is told."""
+
+    def __init__(self, latents, capacity):
+        super().__init__(16)
+        self._spec = replace(self._spec, latents=latents, capacity=capacity)
+
+    def read(self, state, turns):
+        readings = []
+        for each in turns:
+            [reading] = super().read(state, [each])
+            latents = np.repeat(reading.latents, self._spec.latents, axis=0)
+            readings.append(replace(reading, latents=latents))
+            state = state.after(each, readings[-1])
+        return readings
+
+
 @PROPERTY
 @given(
     texts=TEXTS,
@@ -410,17 +427,7 @@ def test_a_view_at_a_time_is_the_longest_prefix_with_nothing_later(days, cut, as
     shape=st.sampled_from([(1, 8), (3, 7), (2, 0), (0, 0), (4, 3)]),
 )
 def test_the_state_of_every_view_is_the_one_the_encoder_had(texts, gone, forks, shape):
-    encoder = HashEncoder(16)
-    encoder._spec = replace(encoder.spec, latents=shape[0], capacity=shape[1])
-    plain = encoder.read
-
-    def read(state, turns):  # as many latents a turn as the spec says
-        return [
-            replace(reading, latents=np.repeat(reading.latents, shape[0], axis=0))
-            for reading in plain(state, turns)
-        ]
-
-    encoder.read = lambda state, turns: _one_by_one(read, state, turns)
+    encoder = Wide(*shape)
     store, _ = open_sqlite(":memory:", encoder.spec)
     memory = store.make_memory(("root",))
     turns = [turn(text, n) for n, text in enumerate(texts, start=1)]
@@ -440,14 +447,6 @@ def test_the_state_of_every_view_is_the_one_the_encoder_had(texts, gone, forks, 
         assert_same_state(store.state(store.view(memory, seq=seq)), running(past, encoder))
     assert store.verify() == []
     store.close()
-
-
-def _one_by_one(read, state, turns):
-    readings = []
-    for each in turns:
-        readings += read(state, [each])
-        state = state.after(each, readings[-1])
-    return readings
 
 
 def test_reading_by_seq_id_and_place(store, alice):

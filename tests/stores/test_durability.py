@@ -1,0 +1,342 @@
+"""What survives: killed writers, two writers, damaged and foreign files. Real processes, real files.
+
+EVOMEM_KILLS sets how many writers are killed (20 if not given).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evomem.errors import DatabaseDamaged, EvomemError, StoreError
+from evomem_stores import open_sqlite
+from tests.conftest import ROOT
+from tests.stores.helpers import (
+    ENCODER,
+    assert_same_state,
+    exact,
+    found,
+    log,
+    open_at,
+    query,
+    read_rows,
+    running,
+    turn,
+    write,
+)
+
+KILLS = int(os.environ.get("EVOMEM_KILLS", "20"))
+
+
+def start(path, memory, name, count):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.stores.writer", str(path), memory, name, str(count)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check(path, acknowledged):
+    """Everything that must hold of a memory whose writer was killed; return how many turns it has."""
+    store, index = open_at(path)
+    memory = store.make_memory(("m",))
+    view = store.view(memory)
+    rows = store.rows(view, after=0)
+    ids = [str(row.turn.id) for row in rows]
+    assert ids[: len(acknowledged)] == acknowledged  # all there, in order
+    assert len(ids) - len(acknowledged) <= 4  # at most the batch that was not yet acknowledged
+    assert len(set(ids)) == len(ids)
+    assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
+    state = running([])
+    for row, again in zip(rows, read_rows(state, 1, [row.turn for row in rows]), strict=True):
+        assert row.key == again.key
+        assert row.reading.embedding.tobytes() == again.reading.embedding.tobytes()
+        assert row.reading.latents.tobytes() == again.reading.latents.tobytes()
+        assert row.reading.opens_chunk == again.reading.opens_chunk
+    assert_same_state(store.state(view), running([row.turn for row in rows]))
+    assert sorted(store.lexical(view, "says")) == [row.seq for row in rows]
+    assert found(index.search(view, query("cat 3"), 10)) == exact(store, view, query("cat 3"), 10)
+    assert store.verify() == []
+    assert [p for p in index.verify() if "replaced when needed" not in p] == []
+    index.close()
+    store.close()
+    return len(rows)
+
+
+@pytest.mark.slow
+def test_every_acknowledged_turn_survives_a_kill_at_any_moment(tmp_path):
+    """One database after another, each killed several times: recovery is recovered from too."""
+    chance = random.Random(KILLS)
+    path = tmp_path / "0.db"
+    acknowledged: list[str] = []
+    moments = []
+    for kill in range(KILLS):
+        if kill % 5 == 0:
+            path, acknowledged = tmp_path / f"{kill}.db", []
+        process = start(path, "m", f"w{kill}", 10_000)
+        assert process.stdout
+        from_start = chance.random() < 0.2  # also while the database is being made or opened
+        if not from_start:
+            process.stdout.readline()
+        wait = chance.uniform(0.2, 2) if from_start else chance.uniform(0, 0.3)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        lines = process.stdout.read().split("\n")
+        process.wait()
+        process.stdout.close()
+        known = [id for line in lines[:-1] for id in line.split() if id != "ready"]
+        acknowledged += known
+        moments.append(len(known))
+        if not path.exists() or not path.stat().st_size:
+            continue
+        check(path, acknowledged)
+        store, _ = open_at(path)
+        memory = store.make_memory(("m",))
+        write(store, memory, [turn("the cat says it was killed", kill, id=f"after-{kill}")])
+        acknowledged = [str(r.id) for r in store.history(store.view(memory))]
+        store.close()
+    assert sum(moments) > KILLS  # the kills hit writers at work
+
+
+def test_two_processes_lose_and_double_nothing(tmp_path):
+    path = tmp_path / "a.db"
+    writers = [start(path, "m", name, 40) for name in ("left", "right")]
+    said = [writer.communicate(timeout=120)[0].split() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0]
+    store, index = open_at(path)
+    view = store.view(store.make_memory(("m",)))
+    ids = [str(record.id) for record in store.history(view)]
+    assert len(ids) == len(set(ids)) == 80
+    for name, words in zip(("left", "right"), said, strict=True):
+        assert [id for id in ids if id.startswith(name)] == words[1:]
+    order = [id.partition("-")[0] for id in ids]
+    assert order != sorted(order), "they took turns, so that the race was run"
+    assert index.verify() == []
+    store.close()
+    check(path, ids)
+
+
+def test_many_processes_may_make_the_same_database_at_once(tmp_path):
+    writers = [start(tmp_path / "a.db", f"m{n}", "x", 2) for n in range(4)]
+    for writer in writers:
+        writer.communicate(timeout=120)
+        assert writer.returncode == 0
+    store, _ = open_at(tmp_path / "a.db")
+    assert store.memories() == [("m0",), ("m1",), ("m2",), ("m3",)]
+    assert store.verify() == []
+    store.close()
+
+
+def test_a_database_whose_making_was_cut_short_is_made_by_the_next(tmp_path):
+    path = tmp_path / "a.db"
+    path.touch()
+    store, _ = open_at(path)
+    store.close()
+    other = tmp_path / "b.db"
+    connection = sqlite3.connect(other)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    store, _ = open_at(other)
+    assert write(store, store.make_memory(("a",)), [turn("x", 1)]).seq == 1
+    store.close()
+
+
+# damaged and foreign files -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A database, closed, and what its log holds."""
+    folder = tmp_path_factory.mktemp("made")
+    store, index = open_at(folder / "a.db")
+    memory = store.make_memory(("a",))
+    write(store, memory, [turn(f"note {n} about the cat {n % 7}", n) for n in range(1, 60)])
+    store.hide(store.view(memory), [5])
+    fork = store.fork(store.view(memory, seq=40), ("fork",))
+    write(store, fork, [turn("my own", 99)])
+    everything = Snapshot(store)
+    index.close()
+    store.close()
+    return folder, everything
+
+
+class Snapshot:
+    """What a database holds; equal to another that holds the same."""
+
+    def __init__(self, store):
+        self.held = [
+            (log(store, view), store.history(view), store.lexical(view, "cat 3"))
+            for view in (store.view(1), store.view(2))
+        ]
+
+    def __eq__(self, other):
+        return isinstance(other, Snapshot) and self.held == other.held
+
+
+def examine(path):
+    """Open, verify and read; return (what was said, what the log holds or None)."""
+    before = path.read_bytes()
+    said, held = [], None
+    try:
+        store, _ = open_at(path)
+        try:
+            said += store.verify()
+            held = Snapshot(store)
+        finally:
+            store.close()
+    except EvomemError as error:
+        said.append(str(error))
+    assert path.read_bytes() == before, "a damaged file is evidence: it must stay as it is"
+    return said, held
+
+
+FOREIGN = {
+    "text": b"Dear diary, ...\n" * 100,
+    "short": b"x",
+    "zeros": bytes(8192),
+    "magic alone": b"SQLite format 3\x00",
+    "magic and rubbish": b"SQLite format 3\x00" + bytes(range(256)) * 40,
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, name):
+    path = tmp_path / "a.db"
+    path.write_bytes(FOREIGN[name])
+    for spec in (ENCODER.spec, None):
+        with pytest.raises(DatabaseDamaged, match=r"a\.db.*(restore|another path)"):
+            open_sqlite(str(path), spec)
+        assert path.read_bytes() == FOREIGN[name]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_another_program_s_database_is_refused_and_left_alone(tmp_path, mode):
+    path = tmp_path / "a.db"
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA journal_mode = {mode}")
+    connection.execute("CREATE TABLE turns (x)")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    for spec in (ENCODER.spec, None):
+        with pytest.raises(DatabaseDamaged, match="another program's"):
+            open_sqlite(str(path), spec)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_is_no_database(tmp_path):
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        open_at(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_database_is_refused_or_reported(made, tmp_path, share):
+    path = tmp_path / "a.db"
+    whole = (made[0] / "a.db").read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    said, held = examine(path)
+    assert said
+    assert held is None or held != made[1]
+
+
+def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_anew(made, tmp_path):
+    store, _ = open_at(tmp_path / "a.db")
+    write(store, store.make_memory(("a",)), [turn("x", 1)])
+    shutil.copy(tmp_path / "a.db-wal", tmp_path / "b.db-wal")
+    store.close()
+    (tmp_path / "b.db").touch()
+    with pytest.raises(DatabaseDamaged):
+        open_at(tmp_path / "b.db")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(place=st.integers(0, 10**9 - 1))
+def test_a_flipped_bit_is_refused_or_reported_unless_it_changes_nothing(made, tmp_path, place):
+    whole = bytearray((made[0] / "a.db").read_bytes())
+    bit = place * 8 * len(whole) // 10**9
+    whole[bit // 8] ^= 1 << bit % 8
+    for old in tmp_path.glob("a.db*"):
+        old.unlink()
+    (tmp_path / "a.db").write_bytes(whole)
+    said, held = examine(tmp_path / "a.db")
+    assert said or held == made[1]
+
+
+@pytest.mark.parametrize("column", ["user", "metadata", "embedding", "latents", "session", "time", "chunk", "key", "words"])  # fmt: skip
+def test_a_changed_column_is_reported_by_name_of_the_turn(made, tmp_path, column):
+    path = tmp_path / "a.db"
+    shutil.copy(made[0] / "a.db", path)
+    change = {
+        "user": "replace(user, 'cat', 'dog')",
+        "metadata": "'{\"a\": 1}'",
+        "embedding": "zeroblob(length(embedding))",
+        "latents": "zeroblob(length(latents))",
+        "session": "'s'",
+        "key": "zeroblob(16)",
+    }.get(column, f"{column} - 1")
+    connection = sqlite3.connect(path)
+    connection.execute(f"UPDATE turns SET {column} = {change} WHERE seq = 7")
+    connection.commit()
+    connection.close()
+    said, _ = examine(path)
+    assert any("turn 7 of memory 1" in line for line in said), said
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("DELETE FROM turns WHERE seq = 9", "digest chain"),
+        ("DELETE FROM turns WHERE row = (1 << 32) + 40", "forked at turn 40"),
+        ("UPDATE memories SET head = 50", "ends at turn 50"),
+        ("UPDATE memories SET parent_seq = 30 WHERE memory = 2", "digest chain"),
+        ("UPDATE memories SET parent = 77, memory = 99 WHERE memory = 2", "from turns that are not there"),
+        ("UPDATE memories SET head = 39 WHERE memory = 1", "forked from turns that are not there"),
+        ("INSERT INTO hidden VALUES (1, 5000)", "hides a turn that is not there"),
+        ("INSERT INTO terms (rowid, body) VALUES ((1 << 32) + 3, 'm1_more')", "word index"),
+        ("INSERT INTO terms (terms) VALUES ('delete-all')", "word index of memory 1"),
+        ("UPDATE turns SET embedding = zeroblob(3) WHERE seq = 3", "cannot be read"),
+        ("DELETE FROM encoder", "does not say which encoder"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together_is_reported(made, tmp_path, statement, says):
+    path = tmp_path / "a.db"
+    shutil.copy(made[0] / "a.db", path)
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    said, _ = examine(path)
+    assert any(says in line for line in said), said
+
+
+def test_a_healthy_database_has_nothing_to_report(made, tmp_path):
+    shutil.copy(made[0] / "a.db", tmp_path / "a.db")
+    assert examine(tmp_path / "a.db") == ([], made[1])
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
+    store, _ = open_at(tmp_path / "a.db")
+    memory = store.make_memory(("a",))
+    view = write(store, memory, [turn(f"note {n}", n) for n in range(20)])
+    with store._engine.reading() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    with store._engine.writing() as connection:  # the pool gives the same one again
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    many = [turn(f"note {n} " + "long " * 500, n) for n in range(100, 200)]
+    with pytest.raises(StoreError, match="full.*nothing was written"):
+        write(store, memory, many)
+    assert store.view(memory) == view
+    assert store.verify() == []
+    store.close()

@@ -1,0 +1,50 @@
+"""A process that writes to a memory until it has said enough, or is killed.
+
+python -m tests.stores.writer DATABASE MEMORY NAME COUNT: appends COUNT turns, now and then several
+at once, and prints the ids of each batch when `append` has returned.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from evomem.errors import HeadMoved
+from evomem.store import Index, Store, View
+from tests.stores.helpers import open_at, query, read_rows, turn
+
+
+def main(path: str, memory: str, name: str, count: int) -> None:
+    store, index = open_at(path)
+    index._worth = 8  # so that kills hit the writing of index files too
+    number = store.make_memory((memory,))
+    done = 0
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while done < count:
+        size = min(1 + done % 4, count - done)
+        batch = [
+            turn(f"{name} says {n} of the cat {n % 7}", n, id=f"{name}-{n}")
+            for n in range(done, done + size)
+        ]
+        while True:
+            view = store.view(number)
+            try:
+                store.append(view, read_rows(store.state(view), view.seq + 1, batch))
+                break
+            except HeadMoved:
+                continue
+        sys.stdout.write(" ".join(str(each.id) for each in batch) + "\n")
+        sys.stdout.flush()
+        done += size
+        look(store, index, store.view(number))
+    index.close()
+    store.close()
+
+
+def look(store: Store, index: Index, view: View) -> None:
+    index.search(view, query("the cat"), 3)
+    store.lexical(view, "the cat")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
