@@ -118,7 +118,7 @@ def evaluate(
             )
     return {
         "dataset": dataset.name,
-        "path": str(dataset.path),
+        "file": dataset.path.name,
         "sha256": dataset.sha256,
         "use": "development" if dataset.name in DEVELOPMENT else "reporting",
         "counts": counts,
@@ -201,8 +201,8 @@ def _systems(options: argparse.Namespace) -> Iterator[System]:
     if vectors:
         yield Static(encoder(DEFAULT_ENCODER), vectors)
     if "evomem" in chosen:
-        for name in options.encoder or [DEFAULT_ENCODER]:
-            yield Evomem(encoder(name))
+        for number, name in enumerate(options.encoder or [DEFAULT_ENCODER]):
+            yield Evomem(encoder(name), Evomem.MODES if number == 0 else Evomem.VECTOR_MODES)
 
 
 def _progress() -> Progress:

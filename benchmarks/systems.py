@@ -100,12 +100,17 @@ class Evomem:
     """The product's own path: turns added to a memory, questions asked of it in its final state."""
 
     MODES: tuple[Mode, ...] = ("evolvable", "lexical", "hybrid")
+    VECTOR_MODES: tuple[Mode, ...] = ("evolvable", "hybrid")
+    """Those that depend on the encoder; the other need not be repeated for a second one."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, modes: tuple[Mode, ...] = MODES) -> None:
         self._encoder = encoder
         self._db: evomem.Database | None = None
-        self._names = {mode: f"evomem {mode} {_short(encoder.spec.name)}" for mode in self.MODES}
-        self._names["lexical"] = "evomem lexical"  # the same whatever the encoder
+        name = _short(encoder.spec.name)
+        self._names = {
+            mode: "evomem lexical" if mode == "lexical" else f"evomem {mode} {name}"
+            for mode in modes
+        }
         self.rows = tuple(self._names.values())
 
     def index(self, turns: Sequence[Turn]) -> Mapping[str, Rank]:

@@ -1,0 +1,65 @@
+"""The published files themselves, where they are at hand: counts must be those that are known."""
+
+import pytest
+
+from benchmarks.datasets import load_locomo, load_longmemeval, load_realtalk, load_stream
+from tests.conftest import SHARED
+
+FOLDER = SHARED / "data" / "benchmarks"
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no datasets in {FOLDER}")
+
+
+def test_locomo_counts():
+    counts = load_locomo(FOLDER / "locomo10.json").counts()
+    assert (counts["conversations"], counts["turns"], counts["questions"]) == (10, 5882, 1986)
+    assert counts["left_out"] == {"no evidence labelled": 4}
+    assert (counts["evidence_repaired"], counts["evidence_dangling"]) == (6, 3)
+
+
+def test_locomo_types():
+    data = load_locomo(FOLDER / "locomo10.json")
+    kinds = [question.type for each in data.conversations for question in each.questions]
+    assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
+        "adversarial": 446,
+        "multi-hop": 282,
+        "open-domain": 96,
+        "single-hop": 841,
+        "temporal": 321,
+    }
+
+
+def test_realtalk_counts():
+    """Two questions have no label; the labels of 20 more name only pictures that were dropped."""
+    data = load_realtalk(FOLDER / "realtalk")
+    counts = data.counts()
+    assert (counts["conversations"], counts["turns"], counts["questions"]) == (10, 8944, 728)
+    assert counts["left_out"] == {"no evidence labelled": 2, "its evidence names no turn": 20}
+    # labels that match no id as they stand, chat by chat
+    assert [each.repaired + each.dangling for each in data.conversations] == [
+        *(29, 3, 2, 1, 17, 17, 7, 51, 38, 23)
+    ]
+
+
+def test_beam_counts():
+    counts = load_stream(FOLDER / "beam_128k.jsonl.xz").counts()
+    assert (counts["conversations"], counts["turns"], counts["questions"]) == (20, 5094, 400)
+    assert counts["left_out"] == {"abstention": 40, "no evidence labelled": 5}
+    assert counts["turns_cut"] == 1
+
+
+def test_longmemeval_counts():
+    data = load_longmemeval(FOLDER / "longmemeval_haystacks.json.xz")
+    counts = data.counts()
+    assert (counts["conversations"], counts["turns"], counts["questions"]) == (4, 1768, 27)
+    assert counts["left_out"] == {"its sessions are labelled, its turns are not": 24}
+    assert sum(len({t.session for t in each.turns}) for each in data.conversations) == 173
+
+
+def test_a_longmemeval_file_in_the_official_layout_counts():
+    counts = load_longmemeval(FOLDER / "longmemeval_single.json").counts()
+    assert (counts["turns"], counts["scored"]) == (550, 1)
+
+
+def test_covidqa_counts():
+    counts = load_stream(FOLDER / "covidqa_98docs.jsonl.xz").counts()
+    assert (counts["conversations"], counts["turns"], counts["scored"]) == (98, 3923, 1380)
