@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from evomem import load_encoder
+from evomem import Turn, load_encoder
 from evomem.errors import CheckpointError, EncoderError
 from evomem.state import State
 from evomem.static import SAMPLE, load
@@ -74,7 +74,7 @@ class TestMiniLM(EncoderContract):
         assert (encoder.spec.dim, encoder.spec.capacity) == (384, 0)
 
     def test_meaning_beats_words(self, encoder):
-        past = State.empty(encoder.spec)
+        past: State[Turn] = State.empty(encoder.spec)
         question, same, other = encoder.embed_queries(
             past, ["Do you own a pet?", "I adopted a kitten.", "Do you own a boat?"]
         )
@@ -82,7 +82,7 @@ class TestMiniLM(EncoderContract):
         assert encoder.count_tokens("kitten " * 1000) == 1000  # counted before the model's cut
 
     def test_threads_may_share_it(self, encoder):
-        past = State.empty(encoder.spec)
+        past: State[Turn] = State.empty(encoder.spec)
         alone = encoder.embed_queries(past, QUERIES)
         with ThreadPoolExecutor(4) as pool:
             for rows in pool.map(lambda _: encoder.embed_queries(past, QUERIES), range(16)):
