@@ -141,17 +141,18 @@ def load(
             "it knows device, revision, cache_dir, token and local_files_only"
         )
     require("sentence_transformers", extra="static")  # before anything is fetched for it
-    name = source or DEFAULT
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        folder = folder.resolve()
-        return StaticEncoder(str(folder), folder, device=device)
-    if name == DEFAULT:
+    if source in ("", DEFAULT):
         package = find_spec(PACKAGE)
         if package and package.submodule_search_locations:
-            model = Path(package.submodule_search_locations[0]) / "model"
-            return StaticEncoder(name, model, device=device)
-    return StaticEncoder(name, _from_hub(HUB if name == DEFAULT else name, options), device=device)
+            folder = Path(package.submodule_search_locations[0]) / "model"
+        else:
+            folder = _from_hub(HUB, options)
+        return StaticEncoder(DEFAULT, folder, device=device)
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()  # the name must hold from any working directory
+        return StaticEncoder(str(folder), folder, device=device)
+    return StaticEncoder(source, _from_hub(source, options), device=device)
 
 
 @contextmanager
