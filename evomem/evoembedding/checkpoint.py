@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from evomem.errors import CheckpointError, EncoderError
 from evomem.evoembedding.attention import choose_attention
 from evomem.evoembedding.config import CheckpointConfig, DecoderConfig, qwen3_embedding_config
 from evomem.evoembedding.decoder import Decoder
-from evomem.evoembedding.files import Weights, resolve
+from evomem.evoembedding.files import Weights, fill, resolve
 from evomem.evoembedding.model import EvoEmbedding
 from evomem.evoembedding.tokens import SpecialIds, Tokens
 from evomem.state import Dtype, Spec
@@ -25,7 +25,6 @@ FORMAT = "evoembedding-1: turns by template, chunks of 16 turns or 2048 tokens"
 
 BASE = "model.base_model.model."  # PEFT wraps the causal LM, hence `model.base_model.model.model.`
 EMB = "emb_model."
-SAMPLED_BYTES = 65_536
 DTYPES: dict[Dtype, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -62,7 +61,7 @@ class Checkpoint:
             )
         with torch.device("meta"):
             decoder = Decoder(config)
-        _fill(decoder, names, self.weights, self.model.device, self.model.dtype)
+        fill(decoder, names, self.weights, self.model.device, self.model.dtype)
         decoder.attend = self.model.decoder.attend
         return decoder
 
@@ -116,7 +115,7 @@ def load_checkpoint(
             model.lm_head = nn.Linear(decoder.hidden_size, decoder.vocab_size, bias=False)
     stored = {name for name in weights.shapes if not name.startswith(EMB)}
     names = {name: _model_name(name) for name in stored}
-    samples = _fill(model, names, weights, where, DTYPES[precision])
+    samples = fill(model, names, weights, where, DTYPES[precision])
     model.decoder.attend = choose_attention(where, DTYPES[precision])
 
     fingerprint = hashlib.sha256(
@@ -203,81 +202,3 @@ def _shape(weights: Weights, name: str, rank: int) -> tuple[int, ...]:
             f"{weights.folder} has no {rank}-dimensional {name}: not an EvoEmbedding checkpoint"
         )
     return shape
-
-
-def _fill(
-    module: nn.Module,
-    names: Mapping[str, str],
-    weights: Weights,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> dict[str, str]:
-    """Give `module` its weights, one tensor at a time.
-
-    Args:
-        module: Made on the meta device: shapes without storage.
-        names: Stored name to the module's name, for all that should be there.
-        weights: What is stored.
-        device: Where to put them.
-        dtype: What to cast them to.
-
-    Returns:
-        Stored name to a digest of up to 64 KiB of the tensor: values spread evenly over it, so that
-        another training run is told apart without hashing gigabytes. A change that spares all of
-        them goes unnoticed.
-
-    Raises:
-        CheckpointError: Names or shapes differ, or a value does not fit `dtype`.
-    """
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    shapes = {names[stored]: weights.shapes[stored] for stored in names}
-    _check(weights.folder, expected, shapes)
-    state: dict[str, Tensor] = {}
-    samples = {}
-    for stored, tensor in weights.read(names):
-        samples[stored] = _sample(tensor)
-        placed = tensor.to(device=device, dtype=dtype)
-        if not placed.isfinite().all():
-            raise CheckpointError(
-                f"{stored} is not finite in {str(dtype).removeprefix('torch.')}; the file is "
-                "damaged, or the dtype too narrow: try bfloat16 or float32"
-            )
-        state[names[stored]] = placed
-    module.load_state_dict(state, assign=True)
-    return samples
-
-
-def _check(
-    folder: Path, expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]]
-) -> None:
-    misshapen = [
-        f"{name} is {list(got[name])}, expected {list(expected[name])}"
-        for name in sorted(expected.keys() & got.keys())
-        if got[name] != expected[name]
-    ]
-    problems = [
-        f"{len(found)} weights {what}: {_some(found)}"
-        for what, found in (
-            ("missing", sorted(expected.keys() - got.keys())),
-            ("too many", sorted(got.keys() - expected.keys())),
-            ("of another shape", misshapen),
-        )
-        if found
-    ]
-    if problems:
-        raise CheckpointError(
-            f"the weights in {folder} do not fit its configuration and its base's; "
-            f"{'; '.join(problems)}. Is base= the right one?"
-        )
-
-
-def _some(items: Iterable[str]) -> str:
-    first, rest = list(items)[:4], len(list(items)) - 4
-    return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _sample(tensor: Tensor) -> str:
-    values = tensor.flatten()
-    step = max(1, -(-values.nbytes // SAMPLED_BYTES))
-    picked = values[::step].contiguous().view(torch.uint8)
-    return hashlib.sha256(picked.numpy().tobytes()).hexdigest()

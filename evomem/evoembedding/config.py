@@ -6,15 +6,17 @@ that would change it in a way this package does not implement is refused (specif
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from evomem.errors import CheckpointError
+from evomem.evoembedding.fields import Fields
 
 LayerType = Literal["full_attention", "linear_attention"]
+FULL: LayerType = "full_attention"
+LINEAR: LayerType = "linear_attention"
 FAMILIES = {"qwen3": "qwen3", "qwen3_5": "qwen3_5", "qwen3_5_text": "qwen3_5"}
 HEAD_DIM = {"qwen3": 128, "qwen3_5": 256}  # where the key is left out, as in the published classes
 ROTARY_FACTOR = {"qwen3": 1.0, "qwen3_5": 0.25}
@@ -46,7 +48,7 @@ class CheckpointConfig:
         Raises:
             CheckpointError: It is absent, not JSON, of another model, or a value is unusable.
         """
-        fields = _Fields.read(folder)
+        fields = Fields.read(folder)
         kind = fields.values.get("model_type", "EvoRAG")
         if kind != "EvoRAG":
             raise CheckpointError(
@@ -109,10 +111,10 @@ class DecoderConfig:
         Raises:
             CheckpointError: It is absent, not JSON, or asks for what is not implemented here.
         """
-        return cls.parse(_Fields.read(folder))
+        return cls.parse(Fields.read(folder))
 
     @classmethod
-    def parse(cls, outer: _Fields) -> DecoderConfig:
+    def parse(cls, outer: Fields) -> DecoderConfig:
         """Return the configuration that `outer` holds."""
         fields = outer.inner("text_config") if "text_config" in outer.values else outer
         family = FAMILIES.get(str(fields.values.get("model_type", outer.values.get("model_type"))))
@@ -151,7 +153,7 @@ class DecoderConfig:
             rope_theta=(rope if "rope_theta" in rope.values else fields).number("rope_theta"),
             eps=fields.number("rms_norm_eps", 1e-6),
             layer_types=layer_types,
-            linear=_linear(fields) if "linear_attention" in layer_types else None,
+            linear=_linear(fields) if LINEAR in layer_types else None,
             tied=bool({**outer.values, **fields.values}.get("tie_word_embeddings", False)),
             stop_ids=_ids(fields.values.get("eos_token_id", outer.values.get("eos_token_id"))),
         )
@@ -183,8 +185,7 @@ def qwen3_embedding_config(shapes: Mapping[str, Sequence[int]]) -> DecoderConfig
             rotary_dim=head_dim,
             rope_theta=1e6,
             eps=1e-6,
-            layer_types=("full_attention",)
-            * len({k.split(".")[1] for k in shapes if ".mlp." in k}),
+            layer_types=(FULL,) * len({k.split(".")[1] for k in shapes if ".mlp." in k}),
             linear=None,
             tied=True,
             stop_ids=(),
@@ -196,20 +197,20 @@ def qwen3_embedding_config(shapes: Mapping[str, Sequence[int]]) -> DecoderConfig
         ) from error
 
 
-def _layer_types(fields: _Fields, family: str) -> tuple[LayerType, ...]:
+def _layer_types(fields: Fields, family: str) -> tuple[LayerType, ...]:
     count = fields.count("num_hidden_layers")
     given = fields.values.get("layer_types")
     if given is None:
         every = fields.count("full_attention_interval", 4) if family == "qwen3_5" else 1
-        pattern: tuple[LayerType, ...] = ("linear_attention",) * (every - 1) + ("full_attention",)
+        pattern: tuple[LayerType, ...] = (LINEAR,) * (every - 1) + (FULL,)
         return (pattern * count)[:count]
-    allowed = ("full_attention", "linear_attention")[: 2 if family == "qwen3_5" else 1]
+    allowed = (FULL, LINEAR)[: 2 if family == "qwen3_5" else 1]
     if not isinstance(given, list) or len(given) != count or not set(given) <= set(allowed):
         raise fields.error("layer_types", f"{count} of {' or '.join(allowed)}", "see the base")
     return tuple(given)
 
 
-def _linear(fields: _Fields) -> LinearConfig:
+def _linear(fields: Fields) -> LinearConfig:
     linear = LinearConfig(
         key_heads=fields.count("linear_num_key_heads"),
         value_heads=fields.count("linear_num_value_heads"),
@@ -227,55 +228,3 @@ def _linear(fields: _Fields) -> LinearConfig:
 def _ids(value: object) -> tuple[int, ...]:
     values = value if isinstance(value, list) else [value]
     return tuple(v for v in values if isinstance(v, int))
-
-
-@dataclass(frozen=True, slots=True)
-class _Fields:
-    """A JSON object, and where it stands, for messages."""
-
-    values: dict[str, Any]
-    where: str
-
-    @classmethod
-    def read(cls, folder: Path) -> _Fields:
-        path = folder / "config.json"
-        try:
-            values = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError as error:
-            raise CheckpointError(
-                f"{path} does not exist; give the folder that holds it"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise CheckpointError(f"{path} holds a {type(values).__name__}, expected an object")
-        return cls(values, str(path))
-
-    def inner(self, name: str) -> _Fields:
-        values = self.values[name]
-        if not isinstance(values, dict):
-            raise self.error(name, "an object", "download the file again")
-        return _Fields(values, f"{self.where}, {name}")
-
-    def count(self, name: str, default: int | None = None) -> int:
-        value = self.values.get(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise self.error(name, "a whole number of at least 1", "take it from the model's page")
-        return value
-
-    def number(self, name: str, default: float | None = None) -> float:
-        value = self.values.get(name, default)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e12:
-            raise self.error(name, "a number above 0", "take it from the model's page")
-        return float(value)
-
-    def refuse_unless(self, name: str, allowed: tuple[object, ...]) -> None:
-        value = self.values.get(name)
-        if value is not None and value not in allowed:
-            raise self.error(
-                name, " or ".join(map(repr, allowed)), "this variant is not implemented here"
-            )
-
-    def error(self, name: str, expected: str, remedy: str) -> CheckpointError:
-        got = repr(self.values[name]) if name in self.values else "nothing"
-        return CheckpointError(f"{self.where}: {name} must be {expected}, got {got}; {remedy}")

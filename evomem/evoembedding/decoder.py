@@ -23,8 +23,8 @@ from evomem.evoembedding.layers import (
     LayerCache,
     Lora,
     Pass,
-    RMSNorm,
 )
+from evomem.evoembedding.norms import RMSNorm
 
 PREFILL = 4096
 """Positions of one pass. A usual chunk fits (512 + 2048 + 256); a book-length turn is read in

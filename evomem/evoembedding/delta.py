@@ -14,11 +14,92 @@ for all blocks at once; only the cheap remainder runs block after block.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from evomem.evoembedding.config import DecoderConfig, LinearConfig
+from evomem.evoembedding.norms import GatedNorm
+
 BLOCK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaCache:
+    """State of a linear layer.
+
+    The last inputs of the convolution, `(B, channels, kernel - 1)`, and the recurrent matrices,
+    `(B, heads, K, V)` float32.
+    """
+
+    inputs: Tensor
+    matrices: Tensor
+
+    def expand(self, rows: int) -> DeltaCache:
+        """Show one row as many, without copying."""
+        return DeltaCache(self.inputs.expand(rows, -1, -1), self.matrices.expand(rows, -1, -1, -1))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keeping it costs."""
+        return self.inputs.nbytes + self.matrices.nbytes
+
+
+class DeltaAttention(nn.Module):
+    """Linear attention by the gated delta rule (specification 12). It has no adapters."""
+
+    def __init__(self, config: DecoderConfig, shape: LinearConfig) -> None:
+        super().__init__()
+        self.shape = shape
+        values = shape.value_heads * shape.value_dim
+        self.in_proj_qkv = nn.Linear(config.hidden_size, shape.channels, bias=False)
+        self.in_proj_z = nn.Linear(config.hidden_size, values, bias=False)
+        self.in_proj_b = nn.Linear(config.hidden_size, shape.value_heads, bias=False)
+        self.in_proj_a = nn.Linear(config.hidden_size, shape.value_heads, bias=False)
+        self.conv1d = nn.Conv1d(
+            shape.channels, shape.channels, shape.kernel, groups=shape.channels, bias=False
+        )
+        self.dt_bias = nn.Parameter(torch.ones(shape.value_heads))
+        self.A_log = nn.Parameter(torch.zeros(shape.value_heads))
+        self.norm = GatedNorm(shape.value_dim, config.eps)
+        self.out_proj = nn.Linear(values, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, past: DeltaCache | None) -> tuple[Tensor, DeltaCache]:
+        """Mix x `(B, T, H)` with the past; return `(B, T, H)` and the cache."""
+        past = past or self._nothing(x)
+        inputs = torch.cat([past.inputs, self.in_proj_qkv(x).transpose(1, 2)], 2)
+        mixed = F.silu(self.conv1d(inputs)).transpose(1, 2)  # (B, T, channels)
+        q, k, v = self._heads(mixed)
+        g = F.softplus(self.in_proj_a(x).float() + self.dt_bias.float())
+        g = -self.A_log.float().exp() * g  # (B, T, heads)
+        beta = self.in_proj_b(x).sigmoid().float()
+        out, matrices = delta_rule(q, k, v, g.transpose(1, 2), beta.transpose(1, 2), past.matrices)
+        z = self.in_proj_z(x).unflatten(-1, (-1, self.shape.value_dim))
+        out = self.norm(out.transpose(1, 2).to(x.dtype), z)  # (B, T, heads, V)
+        kept = inputs[:, :, inputs.shape[2] - (self.shape.kernel - 1) :]
+        return self.out_proj(out.flatten(2)), DeltaCache(kept.contiguous(), matrices)
+
+    def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Split channels into queries, keys and values, each `(B, value_heads, T, dim)` float32."""
+        s = self.shape
+        keys = s.key_heads * s.key_dim
+        q, k, v = torch.split(mixed.float(), [keys, keys, s.value_heads * s.value_dim], -1)
+        repeat = s.value_heads // s.key_heads  # consecutive value heads share a key head
+        q, k = (
+            _unit(torch.unflatten(x, -1, (s.key_heads, s.key_dim))).repeat_interleave(repeat, 2)
+            for x in (q, k)
+        )
+        v = torch.unflatten(v, -1, (s.value_heads, s.value_dim))
+        return (q * s.key_dim**-0.5).transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    def _nothing(self, x: Tensor) -> DeltaCache:
+        s, rows = self.shape, x.shape[0]
+        return DeltaCache(
+            x.new_zeros(rows, s.channels, s.kernel - 1),
+            x.new_zeros(rows, s.value_heads, s.key_dim, s.value_dim, dtype=torch.float32),
+        )
 
 
 def delta_rule(
@@ -68,3 +149,7 @@ def delta_rule(
         kept = grown[:, :, block, -1:] * state
         state = kept + (remaining[:, :, block] * k[:, :, block]).mT @ update
     return torch.cat(outputs, 2)[:, :, :length], state
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)

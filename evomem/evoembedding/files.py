@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from evomem.errors import CheckpointError
 
 TEXT_FILES = ("*.json", "*.txt", "*.jinja", "*.model")
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+SAMPLED_BYTES = 65_536
 INDEX = "model.safetensors.index.json"
 
 
@@ -88,6 +91,84 @@ class Weights:
                 raise CheckpointError(
                     f"{path}: {name} is stored as {dtype}; supported are {', '.join(DTYPES)}"
                 )
+
+
+def fill(
+    module: nn.Module,
+    names: Mapping[str, str],
+    weights: Weights,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, str]:
+    """Give `module` its weights, one tensor at a time.
+
+    Args:
+        module: Made on the meta device: shapes without storage.
+        names: Stored name to the module's name, for all that should be there.
+        weights: What is stored.
+        device: Where to put them.
+        dtype: What to cast them to.
+
+    Returns:
+        Stored name to a digest of up to 64 KiB of the tensor: values spread evenly over it, so that
+        another training run is told apart without hashing gigabytes. A change that spares all of
+        them goes unnoticed.
+
+    Raises:
+        CheckpointError: Names or shapes differ, or a value does not fit `dtype`.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    shapes = {names[stored]: weights.shapes[stored] for stored in names}
+    _check(weights.folder, expected, shapes)
+    state: dict[str, Tensor] = {}
+    samples = {}
+    for stored, tensor in weights.read(names):
+        samples[stored] = _sample(tensor)
+        placed = tensor.to(device=device, dtype=dtype)
+        if not placed.isfinite().all():
+            raise CheckpointError(
+                f"{stored} is not finite in {str(dtype).removeprefix('torch.')}; the file is "
+                "damaged, or the dtype too narrow: try bfloat16 or float32"
+            )
+        state[names[stored]] = placed
+    module.load_state_dict(state, assign=True)
+    return samples
+
+
+def _check(
+    folder: Path, expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]]
+) -> None:
+    misshapen = [
+        f"{name} is {list(got[name])}, expected {list(expected[name])}"
+        for name in sorted(expected.keys() & got.keys())
+        if got[name] != expected[name]
+    ]
+    problems = [
+        f"{len(found)} weights {what}: {_some(found)}"
+        for what, found in (
+            ("missing", sorted(expected.keys() - got.keys())),
+            ("too many", sorted(got.keys() - expected.keys())),
+            ("of another shape", misshapen),
+        )
+        if found
+    ]
+    if problems:
+        raise CheckpointError(
+            f"the weights in {folder} do not fit its configuration and its base's; "
+            f"{'; '.join(problems)}. Is base= the right one?"
+        )
+
+
+def _some(items: Iterable[str]) -> str:
+    first, rest = list(items)[:4], len(list(items)) - 4
+    return ", ".join(first) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _sample(tensor: Tensor) -> str:
+    values = tensor.flatten()
+    step = max(1, -(-values.nbytes // SAMPLED_BYTES))
+    picked = values[::step].contiguous().view(torch.uint8)
+    return hashlib.sha256(picked.numpy().tobytes()).hexdigest()
 
 
 def _indexed(folder: Path) -> dict[str, Path]:

@@ -1,8 +1,7 @@
-"""The layers of the decoders: norms, adapted linears, both kinds of attention, the MLP.
+"""The layers of the decoders: adapted linears, full attention, the MLP, and how they are stacked.
 
 Parameters carry the names of the published checkpoints. Shapes: B rows, T new positions, S
-positions in all, H hidden, D head. Norms, rotation, softmax and the delta rule compute in float32
-whatever the weights are, as the published models do.
+positions in all, H hidden, D head. Rotation is float32 whatever the weights are.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evomem.evoembedding.attention import Attend
-from evomem.evoembedding.config import DecoderConfig, LinearConfig
-from evomem.evoembedding.delta import delta_rule
+from evomem.evoembedding.config import DecoderConfig
+from evomem.evoembedding.delta import DeltaAttention, DeltaCache
+from evomem.evoembedding.norms import RMSNorm
 
 Adapter = Literal["memory_generator", "retriever"]
 ADAPTERS: tuple[Adapter, ...] = ("memory_generator", "retriever")
@@ -31,33 +31,14 @@ class AttentionCache:
 
     def expand(self, rows: int) -> AttentionCache:
         """Show one row as many, without copying."""
-        return AttentionCache(_expand(self.keys, rows), _expand(self.values, rows))
+        return AttentionCache(
+            self.keys.expand(rows, -1, -1, -1), self.values.expand(rows, -1, -1, -1)
+        )
 
     @property
     def nbytes(self) -> int:
         """Bytes that keeping it costs."""
         return self.keys.nbytes + self.values.nbytes
-
-
-@dataclass(frozen=True, slots=True)
-class DeltaCache:
-    """State of a linear layer.
-
-    The last inputs of the convolution, `(B, channels, kernel - 1)`, and the recurrent matrices,
-    `(B, heads, K, V)` float32.
-    """
-
-    inputs: Tensor
-    matrices: Tensor
-
-    def expand(self, rows: int) -> DeltaCache:
-        """Show one row as many, without copying."""
-        return DeltaCache(_expand(self.inputs, rows), _expand(self.matrices, rows))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that keeping it costs."""
-        return self.inputs.nbytes + self.matrices.nbytes
 
 
 LayerCache = AttentionCache | DeltaCache
@@ -70,23 +51,6 @@ class Pass(NamedTuple):
     cos: Tensor  # (T, rotary_dim / 2) float32
     sin: Tensor
     attend: Attend
-
-
-class RMSNorm(nn.Module):
-    """Scale to unit mean square. Qwen3.5 stores its weights as distance from 1."""
-
-    def __init__(self, size: int, config: DecoderConfig) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = config.eps
-        self.from_one = config.family == "qwen3_5"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Norm the last dimension."""
-        normed = _unit_mean_square(x.float(), self.eps)
-        if self.from_one:
-            return (normed * (1.0 + self.weight.float())).to(x.dtype)
-        return self.weight * normed.to(x.dtype)
 
 
 class AdaptedLinear(nn.Module):
@@ -150,7 +114,7 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(head, config)
 
     def forward(
-        self, x: Tensor, past: LayerCache | None, run: Pass
+        self, x: Tensor, past: AttentionCache | None, run: Pass
     ) -> tuple[Tensor, AttentionCache]:
         """Attend from x `(B, T, H)` to the past and to x; return `(B, T, H)` and the cache."""
         q, gate = self.q_proj(x, run.adapter), None
@@ -163,82 +127,11 @@ class Attention(nn.Module):
         q = _rotate(self.q_norm(q).transpose(1, 2), run.cos, run.sin)  # (B, heads, T, D)
         k = _rotate(self.k_norm(k).transpose(1, 2), run.cos, run.sin)
         if past is not None:
-            assert isinstance(past, AttentionCache)
             k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)
         out = run.attend(q, k, v)  # (B, T, heads, D)
         if gate is not None:
             out = out * gate.sigmoid()
         return self.o_proj(out.flatten(2), run.adapter), AttentionCache(k, v)
-
-
-class DeltaAttention(nn.Module):
-    """Linear attention by the gated delta rule (specification 12). It has no adapters."""
-
-    def __init__(self, config: DecoderConfig, shape: LinearConfig) -> None:
-        super().__init__()
-        self.shape = shape
-        values = shape.value_heads * shape.value_dim
-        self.in_proj_qkv = nn.Linear(config.hidden_size, shape.channels, bias=False)
-        self.in_proj_z = nn.Linear(config.hidden_size, values, bias=False)
-        self.in_proj_b = nn.Linear(config.hidden_size, shape.value_heads, bias=False)
-        self.in_proj_a = nn.Linear(config.hidden_size, shape.value_heads, bias=False)
-        self.conv1d = nn.Conv1d(
-            shape.channels, shape.channels, shape.kernel, groups=shape.channels, bias=False
-        )
-        self.dt_bias = nn.Parameter(torch.ones(shape.value_heads))
-        self.A_log = nn.Parameter(torch.zeros(shape.value_heads))
-        self.norm = GatedNorm(shape.value_dim, config.eps)
-        self.out_proj = nn.Linear(values, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, past: LayerCache | None, run: Pass) -> tuple[Tensor, DeltaCache]:
-        """Mix x `(B, T, H)` with the past; return `(B, T, H)` and the cache."""
-        past = past or self._nothing(x)
-        assert isinstance(past, DeltaCache)
-        inputs = torch.cat([past.inputs, self.in_proj_qkv(x).transpose(1, 2)], 2)
-        mixed = F.silu(self.conv1d(inputs)).transpose(1, 2)  # (B, T, channels)
-        q, k, v = self._heads(mixed)
-        g = F.softplus(self.in_proj_a(x).float() + self.dt_bias.float())
-        g = -self.A_log.float().exp() * g  # (B, T, heads)
-        beta = self.in_proj_b(x).sigmoid().float()
-        out, matrices = delta_rule(q, k, v, g.transpose(1, 2), beta.transpose(1, 2), past.matrices)
-        z = self.in_proj_z(x).unflatten(-1, (-1, self.shape.value_dim))
-        out = self.norm(out.transpose(1, 2).to(x.dtype), z)  # (B, T, heads, V)
-        kept = inputs[:, :, inputs.shape[2] - (self.shape.kernel - 1) :]
-        return self.out_proj(out.flatten(2)), DeltaCache(kept.contiguous(), matrices)
-
-    def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Split channels into queries, keys and values, each `(B, value_heads, T, dim)` float32."""
-        s = self.shape
-        keys = s.key_heads * s.key_dim
-        q, k, v = torch.split(mixed.float(), [keys, keys, s.value_heads * s.value_dim], -1)
-        repeat = s.value_heads // s.key_heads  # consecutive value heads share a key head
-        q, k = (
-            _unit(x.unflatten(-1, (s.key_heads, s.key_dim))).repeat_interleave(repeat, 2)
-            for x in (q, k)
-        )
-        v = v.unflatten(-1, (s.value_heads, s.value_dim))
-        return (q * s.key_dim**-0.5).transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-
-    def _nothing(self, x: Tensor) -> DeltaCache:
-        s, rows = self.shape, x.shape[0]
-        return DeltaCache(
-            x.new_zeros(rows, s.channels, s.kernel - 1),
-            x.new_zeros(rows, s.value_heads, s.key_dim, s.value_dim, dtype=torch.float32),
-        )
-
-
-class GatedNorm(nn.Module):
-    """RMSNorm whose output is gated; its weight is stored as it is, unlike the other norms'."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
-        """Norm the last dimension of x and multiply by SiLU of `gate`."""
-        normed = self.weight * _unit_mean_square(x.float(), self.eps).to(x.dtype)
-        return (normed * F.silu(gate.float())).to(x.dtype)
 
 
 class MLP(nn.Module):
@@ -275,22 +168,13 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, past: LayerCache | None, run: Pass) -> tuple[Tensor, LayerCache]:
         """Continue `past` by x `(B, T, H)`; return `(B, T, H)` and the extended cache."""
-        mixer = self.linear_attn if self.linear else self.self_attn
-        mixed, cache = mixer(self.input_layernorm(x), past, run)
+        normed = self.input_layernorm(x)
+        if self.linear:
+            mixed, cache = self.linear_attn(normed, past)
+        else:
+            mixed, cache = self.self_attn(normed, past, run)
         x = x + mixed
         return x + self.mlp(self.post_attention_layernorm(x), run.adapter), cache
-
-
-def _expand(x: Tensor, rows: int) -> Tensor:
-    return x.expand(rows, *x.shape[1:])
-
-
-def _unit_mean_square(x: Tensor, eps: float) -> Tensor:
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

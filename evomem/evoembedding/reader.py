@@ -14,10 +14,9 @@ Both are keyed by the state's digest: equal pasts, equal caches.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from evomem.encoder import opens_chunk
 from evomem.errors import EncoderError
+from evomem.evoembedding.caches import Caches
 from evomem.evoembedding.decoder import Cache
 from evomem.evoembedding.model import EvoEmbedding, Ids, normalise
 from evomem.evoembedding.tokens import Segment
@@ -33,8 +33,6 @@ from evomem.state import Reading, Spec, State, Vectors
 CHUNK_TURNS = 16  # both fixed in the reference, not in its configuration (specification 2)
 CHUNK_TOKENS = 2048
 CACHE_BYTES = 256 * 2**20
-
-Kind = Literal["chunk", "prefix"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,44 +202,6 @@ class Reader:
     def _count(self, tokens: int) -> None:
         with self._counting:
             self.tokens += tokens
-
-
-class Caches:
-    """Caches by kind and state, least recently used first out, bounded in bytes. Thread-safe."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.nbytes = 0
-        self._held: OrderedDict[tuple[Kind, bytes], Cache] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, kind: Kind, key: bytes) -> Cache | None:
-        """Return what is held, or None."""
-        with self._lock:
-            cache = self._held.get((kind, key))
-            if cache is not None:
-                self._held.move_to_end((kind, key))
-            return cache
-
-    def put(self, kind: Kind, key: bytes, cache: Cache) -> None:
-        """Hold `cache` unless it alone exceeds the limit; older ones make room."""
-        size = cache.nbytes
-        with self._lock:
-            if old := self._held.pop((kind, key), None):
-                self.nbytes -= old.nbytes
-            if size > self.limit:
-                return
-            self._held[kind, key] = cache
-            self.nbytes += size
-            while self.nbytes > self.limit:
-                _, old = self._held.popitem(last=False)
-                self.nbytes -= old.nbytes
-
-    def clear(self) -> None:
-        """Forget everything; results stay the same."""
-        with self._lock:
-            self._held.clear()
-            self.nbytes = 0
 
 
 def _opens(sizes: Sequence[int], segment: Segment) -> bool:

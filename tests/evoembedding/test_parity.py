@@ -27,9 +27,10 @@ FIXTURES = sorted((SHARED / "fixtures").glob("parity-*")) if SHARED.is_dir() els
 WHY = f"no fixtures/parity-* below {SHARED}; set EVOMEM_SHARED"
 GOLDEN = [json.loads((f / "golden.json").read_text("utf-8")) for f in FIXTURES]
 
-EMBEDDINGS = 1e-5  # ten times stricter than the fixtures ask: what two correct codes differ by
-LATENTS = 1e-4
-SCORES = 1e-3
+EMBEDDINGS, LATENTS, SCORES = 1e-5, 1e-4, 1e-3
+"""Stricter than the fixtures ask: what two correct codes differ by. A recurrence magnifies rounding
+more, so hybrid bases are held to what the fixtures ask (see `tolerance`)."""
+FIXTURE_EMBEDDINGS, FIXTURE_LATENTS, FIXTURE_SCORES = 1e-4, 1e-3, 2e-3
 SWAPPABLE = 1e-3  # golden scores closer than this may change places
 
 
@@ -85,7 +86,7 @@ def states_of(client, segments):
     """The state after each segment, and all latents in order."""
     reader = client.reader
     turns = [Segment.of_ids(ids, [client.tokens.special.end]) for ids in segments]
-    state = State.empty(reader.spec)
+    state: State[Segment] = State.empty(reader.spec)
     states, latents = [state], []
     for turn, reading in zip(turns, reader.read(state, turns), strict=True):
         state = state.after(turn, reading)
@@ -107,10 +108,15 @@ def chunk_plan(client, segments):
     return plan
 
 
-def assert_rows_close(got, want):
+def tolerance(fixture, strict, asked):
+    return asked if fixture.client.model.decoder.config.linear else strict
+
+
+def assert_rows_close(fixture, got, want):
     assert got.shape == want.shape
     assert got.dtype == np.float32
-    np.testing.assert_allclose(got, want, atol=EMBEDDINGS, rtol=0)
+    allowed = tolerance(fixture, EMBEDDINGS, FIXTURE_EMBEDDINGS)
+    np.testing.assert_allclose(got, want, atol=allowed, rtol=0)
     cosines = (got * want).sum(-1) / np.linalg.norm(got, axis=-1) / np.linalg.norm(want, axis=-1)
     assert cosines.min() > 0.9999
 
@@ -180,11 +186,14 @@ def test_latents_and_queues_equal_the_reference(fixtures, which, name):
         if latents is None:
             assert f"{name}/{protocol}/latents_all" not in arrays
             continue
-        want = arrays[f"{name}/{protocol}/latents_all"]
-        np.testing.assert_allclose(latents, want, atol=LATENTS, rtol=0)
+        want, allowed = (
+            arrays[f"{name}/{protocol}/latents_all"],
+            tolerance(fixture, LATENTS, FIXTURE_LATENTS),
+        )
+        np.testing.assert_allclose(latents, want, atol=allowed, rtol=0)
         if protocol == "e":
             np.testing.assert_allclose(
-                states[-1].queue, arrays[f"{name}/e/buffer"], atol=LATENTS, rtol=0
+                states[-1].queue, arrays[f"{name}/e/buffer"], atol=allowed, rtol=0
             )
 
 
@@ -192,7 +201,7 @@ def test_latents_and_queues_equal_the_reference(fixtures, which, name):
 def test_protocol_e_embeddings_equal_the_reference(fixtures, which, name):
     fixture = fixtures(which)
     got = fixture.client.encode_messages(fixture.messages[name])
-    assert_rows_close(got, fixture.arrays[f"{name}/e/embeddings"])
+    assert_rows_close(fixture, got, fixture.arrays[f"{name}/e/embeddings"])
 
 
 @per_case("conversations")
@@ -200,7 +209,7 @@ def test_protocol_e_embeddings_equal_the_reference(fixtures, which, name):
 def test_protocol_r_embeddings_equal_the_reference(fixtures, which, name):
     fixture = fixtures(which)
     got = fixture.client.encode_for_retrieval(fixture.messages[name])
-    assert_rows_close(got, fixture.arrays[f"{name}/r/embeddings"])
+    assert_rows_close(fixture, got, fixture.arrays[f"{name}/r/embeddings"])
 
 
 @per_case("conversations")
@@ -218,8 +227,10 @@ def test_raw_embeddings_equal_the_reference(fixtures, which, name):
         queues = [client.reader.queue_of(state) for state in states]
         raw = client.model.embed_behind(queues, texts)
     want = fixture.arrays[f"{name}/r/embeddings_raw"]
-    np.testing.assert_allclose(raw.numpy(), want, atol=1e-4 * max(1, np.abs(want).max()), rtol=0)
-    assert_rows_close(normalise(raw).numpy(), fixture.arrays[f"{name}/r/embeddings"])
+    np.testing.assert_allclose(
+        raw.numpy(), want, atol=tolerance(fixture, 1e-4, 1e-3) * max(1, np.abs(want).max()), rtol=0
+    )
+    assert_rows_close(fixture, normalise(raw).numpy(), fixture.arrays[f"{name}/r/embeddings"])
 
 
 @per_case("conversations")
@@ -234,10 +245,20 @@ def test_scores_and_rankings_equal_the_reference(fixtures, which, name):
         assert client.send_message_retrieve(messages, 3) == []
         return
     scores = arrays[f"{name}/r/scores"]
-    np.testing.assert_allclose(ranking["scores"], scores, atol=SCORES, rtol=0)
-    np.testing.assert_allclose(ranking["probs"], arrays[f"{name}/r/probs"], atol=SCORES, rtol=0)
     np.testing.assert_allclose(
-        ranking["sorted_scores"], arrays[f"{name}/r/sorted_scores"], atol=SCORES, rtol=0
+        ranking["scores"], scores, atol=tolerance(fixture, SCORES, FIXTURE_SCORES), rtol=0
+    )
+    np.testing.assert_allclose(
+        ranking["probs"],
+        arrays[f"{name}/r/probs"],
+        atol=tolerance(fixture, SCORES, FIXTURE_SCORES),
+        rtol=0,
+    )
+    np.testing.assert_allclose(
+        ranking["sorted_scores"],
+        arrays[f"{name}/r/sorted_scores"],
+        atol=tolerance(fixture, SCORES, FIXTURE_SCORES),
+        rtol=0,
     )
     assert_same_order(ranking["sorted_indices"].tolist(), want["sorted_indices"], scores)
     for k in (1, 3):
@@ -258,11 +279,15 @@ def test_native_embeddings_and_scores_equal_the_reference(fixtures, which, name)
     if f"{name}/e/native" not in arrays:
         pytest.skip("this fixture has no native mode")
     client, messages = fixture.client, fixture.messages[name]
-    assert_rows_close(client.encode_messages(messages, native=True), arrays[f"{name}/e/native"])
+    assert_rows_close(
+        fixture, client.encode_messages(messages, native=True), arrays[f"{name}/e/native"]
+    )
     ranking = client.generate_retrieve_idx(messages, native=True)
     if want["turns"]:
         scores = arrays[f"{name}/r/native_scores"]
-        np.testing.assert_allclose(ranking["scores"], scores, atol=SCORES, rtol=0)
+        np.testing.assert_allclose(
+            ranking["scores"], scores, atol=tolerance(fixture, SCORES, FIXTURE_SCORES), rtol=0
+        )
         order = ranking["sorted_indices"].tolist()
         assert_same_order(order, want["native_sorted_indices"], scores)
 
