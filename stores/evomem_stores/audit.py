@@ -14,8 +14,8 @@ from evomem.store import Span, View
 from evomem_stores import lexical
 from evomem_stores.engine import Engine
 from evomem_stores.lineage import read, take_view
-from evomem_stores.rows import UNIT, checksum, decode_row, searched
-from evomem_stores.tables import column_names, hidden, memories, turns
+from evomem_stores.rows import UNIT, checksum, decode_row, norm, searched
+from evomem_stores.tables import LAST, column_names, hidden, memories, row_number, turns
 
 _POSTINGS = text("SELECT term, doc, offset FROM postings")
 
@@ -67,12 +67,13 @@ def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> It
         yield f"memory {number} was forked at turn {own.parent_seq}, which is not there"
     key, chunk, last = inherited.key, tail["chunk"] if tail else 0, own.parent_seq
     ids = {row["id"] for row in read(connection, inherited.spans, ["id"])}
-    for row in read(connection, [Span(number, 1, 2**32 - 1)], column_names(turns)):
+    for row in read(connection, [Span(number, 1, LAST)], column_names(turns)):
         name = f"turn {row['seq']} of memory {number}"
+        if row_number(number, last + 1) > row["row"] or row["row"] & LAST != row["seq"]:
+            yield f"{name} is not where it belongs"
+            continue
         for problem in _row(row, spec, words, before=(key, chunk)):
             yield f"{name} {problem}"
-        if row["seq"] <= last:
-            yield f"{name} lies before the fork"
         if row["id"] in ids:
             yield f"{name} has an id that an earlier turn has"
         ids.add(row["id"])
@@ -99,9 +100,7 @@ def _row(row: RowMapping, spec: Spec, words: Words, *, before: tuple[bytes, int]
     if digest(key, whole.turn) != row["key"]:
         yield "does not continue the digest chain"
     embedding, latents = whole.reading.embedding, whole.reading.latents
-    if latents.shape != (spec.latents, spec.width):
-        yield f"has latents of shape {latents.shape}"
-    if not (np.isfinite(latents).all() and abs(float(np.linalg.norm(embedding)) - 1) <= UNIT):
+    if not (np.isfinite(latents).all() and abs(norm(embedding) - 1) <= UNIT):
         yield "has an embedding or latents that no encoder gives"
     found = lexical.terms(searched(whole.turn))
     if len(found) != row["words"]:

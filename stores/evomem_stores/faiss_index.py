@@ -22,11 +22,11 @@ from evomem.store import Seqs, Span, View
 from evomem_stores import index_file
 from evomem_stores.shard import Shard
 from evomem_stores.sql import SqlStore
+from evomem_stores.tables import LAST
 
 WORTH = 1024  # rows: fewer are read from the log as fast as from a file
 SHARE = 0.1  # of the rows: so many new ones are worth writing the file again
 TRIES = 100  # lost races against purges in other processes
-LAST = 2**32 - 1  # the greatest seq there can be
 
 
 class _Cached:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
@@ -93,22 +94,52 @@ def read(
     seen: Sequence[Span],
     columns: Sequence[str],
     *conditions: ColumnExpressionArgument[bool],
+    seqs: Iterable[int] | None = None,
+    ids: Iterable[str | None] | None = None,
     after: int = 0,
     limit: int | None = None,
     newest_first: bool = False,
 ) -> Iterator[RowMapping]:
-    """Yield the rows that the spans hold, in log order or the other way round."""
+    """Yield the rows that the spans hold, in log order or the other way round.
+
+    Args:
+        connection: Inside a transaction.
+        seen: Spans, oldest first.
+        columns: Which columns are wanted.
+        *conditions: What must hold of a row.
+        seqs: Only rows with these seqs.
+        ids: Only rows with these ids.
+        after: Only rows with a greater seq.
+        limit: How many rows at most.
+        newest_first: Whether to begin at the end.
+    """
+    wanted_seqs = None if seqs is None else sorted({int(seq) for seq in seqs})
+    wanted_ids = None if ids is None else list(ids)
     wanted = [turns.c[name] for name in columns]
     for span in reversed(seen) if newest_first else seen:
         if span.last <= after or limit == 0:
             continue
         part = span._replace(first=max(span.first, after + 1))
-        query = select(*wanted).where(within(part), *conditions)
+        query = select(*wanted).where(*_rows(part, wanted_seqs, wanted_ids), *conditions)
         query = query.order_by(turns.c.row.desc() if newest_first else turns.c.row).limit(limit)
         for row in connection.execute(query).mappings():
             if limit is not None:
                 limit -= 1
             yield row
+
+
+def _rows(
+    span: Span, seqs: list[int] | None, ids: Sequence[str | None] | None
+) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition for rows of a span in the form that the best index answers."""
+    if seqs is not None:
+        inside = seqs[bisect_left(seqs, span.first) : bisect_right(seqs, span.last)]
+        return (one_of(turns.c.row, [row_number(span.memory, seq) for seq in inside]),)
+    if ids is not None:
+        seq = turns.c.seq + 0  # not a bare column: the index on (memory, id) is the one to use
+        own = turns.c.memory == span.memory
+        return own, seq.between(span.first, span.last), one_of(turns.c.id, ids)
+    return (within(span),)
 
 
 def one_of(column: ColumnElement[object], values: Iterable[object]) -> ColumnElement[bool]:

@@ -65,12 +65,12 @@ def pack(latents: Vectors, dtype: Dtype) -> bytes:
 
 
 def unpack(data: bytes, spec: Spec) -> Vectors:
-    """Return stored latents, (n, H) float32."""
+    """Return a turn's stored latents, (L, H) float32."""
     if spec.dtype == "bfloat16":
         values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
     else:
         values = np.frombuffer(data, "<f4" if spec.dtype == "float32" else "<f2")
-    return values.astype(np.float32).reshape(-1, spec.width)
+    return values.astype(np.float32).reshape(spec.latents, spec.width)
 
 
 def unpack_embedding(data: bytes, spec: Spec) -> Vectors:
@@ -93,11 +93,15 @@ def check(row: Row, spec: Spec) -> None:
             )
         if not np.isfinite(array).all():
             raise EncoderError(f"{where} {name} with NaN or infinity in it; nothing was written")
-    length = float(np.linalg.norm(embedding))
-    if abs(length - 1) > UNIT:
+    if abs((length := norm(embedding)) - 1) > UNIT:
         raise EncoderError(
             f"{where} an embedding of length {length:.6g}, expected 1; nothing was written"
         )
+
+
+def norm(embedding: Vectors) -> float:
+    """Return the length of a vector; in float64, where no square of a float32 overflows."""
+    return float(np.linalg.norm(embedding.astype(np.float64)))
 
 
 def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list[str]]:

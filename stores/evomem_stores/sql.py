@@ -131,9 +131,8 @@ class SqlStore:
 
     def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
         """See `Store.records`."""
-        wanted = one_of(turns.c.seq, map(int, seqs))
         with self._engine.reading() as connection:
-            rows = read(connection, view.spans, TURN, wanted, visible(view))
+            rows = read(connection, view.spans, TURN, visible(view), seqs=seqs)
             return {row["seq"]: decode_record(row) for row in rows}
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
@@ -145,7 +144,7 @@ class SqlStore:
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
         """See `Store.find`."""
         with self._engine.reading() as connection:
-            rows = read(connection, view.spans, TURN, one_of(turns.c.id, ids))
+            rows = read(connection, view.spans, TURN, ids=ids)
             return {row["id"]: decode_record(row) for row in rows}
 
     def rows(self, view: View, *, after: int) -> list[Row]:
@@ -258,9 +257,8 @@ class SqlStore:
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
         """See `Store.hide`."""
-        wanted = one_of(turns.c.seq, map(int, seqs))
         with self._engine.writing() as connection:
-            rows = list(read(connection, view.spans, ["seq"], wanted, visible(view)))
+            rows = list(read(connection, view.spans, ["seq"], visible(view), seqs=seqs))
             if rows:
                 new = [{"memory": view.memory, "seq": row["seq"]} for row in rows]
                 connection.execute(insert(hidden), new)

@@ -9,6 +9,7 @@ from sqlalchemy import Column, ColumnElement, Integer, LargeBinary, MetaData, St
 from evomem.store import Span
 
 METADATA = MetaData()
+LAST = 2**32 - 1  # the greatest seq there can be
 
 encoder = Table(
     "encoder",

@@ -24,7 +24,7 @@ from evomem_stores.lineage import (
     take_view,
 )
 from evomem_stores.rows import check, encode, searched
-from evomem_stores.tables import Columns, hidden, memories, row_number, turns, within
+from evomem_stores.tables import LAST, Columns, hidden, memories, row_number, turns, within
 
 _ADD_TERMS = text("INSERT INTO terms (rowid, body) VALUES (:row, :body)")
 # A contentless index must be told what it was given; what that was follows from the turn's text.
@@ -131,7 +131,7 @@ def write_terms(connection: Connection) -> None:
     connection.execute(_FORGET_TERMS)
     names = ["memory", "seq", "user", "assistant", "speaker"]
     for memory in connection.scalars(select(memories.c.memory)).all():
-        for row in read(connection, [Span(memory, 1, 2**32 - 1)], names):
+        for row in read(connection, [Span(memory, 1, LAST)], names):
             turn = Turn(user=row["user"], assistant=row["assistant"], speaker=row["speaker"])
             found = lexical.terms(searched(turn))
             number = row_number(memory, row["seq"])
@@ -153,7 +153,7 @@ def _insert(
 ) -> None:
     """Write rows and their terms behind `seen`."""
     ids = Counter(row.turn.id for row in rows)
-    taken = [row["id"] for row in read(connection, seen, ["id"], one_of(turns.c.id, ids))]
+    taken = [row["id"] for row in read(connection, seen, ["id"], ids=ids)]
     taken += [id for id, times in ids.items() if times > 1]
     if taken:
         raise DuplicateTurn(

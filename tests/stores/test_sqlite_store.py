@@ -359,6 +359,23 @@ def test_latents_are_kept_exactly_in_the_precision_of_the_spec(tmp_path, dtype):
     store.close()
 
 
+@pytest.mark.parametrize(("latents", "width"), [(0, 0), (0, 8), (2, 0)])
+def test_an_encoder_without_memory_leaves_no_latents(tmp_path, latents, width):
+    spec = Spec("x", "x", dim=2, latents=latents, width=width)
+    store, _ = open_sqlite(str(tmp_path / "a.db"), spec)
+    memory = store.make_memory(("a",))
+    reading = Reading(np.array([0, 1], np.float32), np.zeros((latents, width), np.float32))
+    state: State[Turn] = State.empty(spec)
+    for seq in range(1, 4):
+        state = state.after(turn("x", seq), reading)
+        store.append(store.view(memory), [Row(seq, turn("x", seq), DAY[0], reading, state.key)])
+    view = store.view(memory)
+    assert store.rows(view, after=2)[0].reading.latents.shape == (latents, width)
+    assert_same_state(store.state(view), state)
+    assert store.verify() == []
+    store.close()
+
+
 @pytest.mark.parametrize(("dtype", "value"), [("bfloat16", 1 + 2**-20), ("float16", 1e6)])
 def test_latents_that_would_not_survive_are_refused(tmp_path, dtype, value):
     spec = replace(ENCODER.spec, dtype=dtype)
