@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.output import machine, setting, write_json
 from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
 from evomem.evoembedding.model import EvoEmbedding, normalise
 from evomem.evoembedding.reader import CHUNK_TURNS, Reader
@@ -62,11 +62,8 @@ def main(argv: Sequence[str]) -> int:
 
     torch.set_num_threads(1)
     reader = make_reader(options.hidden, options.layers)
-    about = (
-        f"qwen3 hidden {options.hidden}, {options.layers} layers, random, float32 · 1 thread · "
-        f"{platform.processor() or platform.machine()} · torch {torch.__version__}"
-    )
-    print(f"streaming · turns of {TURN_TOKENS} tokens · {about}")
+    model = f"qwen3 hidden {options.hidden}, {options.layers} layers, random, float32"
+    print(f"streaming · turns of {TURN_TOKENS} tokens · {model} · 1 thread of {machine()}")
     print("  turns   ms/step  tokens   floor  rebuild ms  rebuild tokens   ratio  difference")
     rows = []
     state: State[Segment] = State.empty(reader.spec)
@@ -79,10 +76,9 @@ def main(argv: Sequence[str]) -> int:
         row = measure(reader, state, size, size <= options.baseline_max)
         rows.append(row)
         print(line(row), flush=True)
-    result = {"benchmark": "streaming", "about": about, "rows": [asdict(row) for row in rows]}
+    result = {**setting("streaming", argv), "model": model, "rows": [asdict(row) for row in rows]}
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        write_json(options.out, result)
     print(json.dumps(result))
     return 0
 
