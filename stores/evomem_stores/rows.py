@@ -70,7 +70,8 @@ def unpack(data: bytes, spec: Spec) -> Vectors:
         values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
     else:
         values = np.frombuffer(data, "<f4" if spec.dtype == "float32" else "<f2")
-    return values.astype(np.float32).reshape(spec.latents, spec.width)
+    with np.errstate(invalid="ignore"):  # NaN, in a damaged row
+        return values.astype(np.float32).reshape(spec.latents, spec.width)
 
 
 def unpack_embedding(data: bytes, spec: Spec) -> Vectors:
@@ -101,7 +102,8 @@ def check(row: Row, spec: Spec) -> None:
 
 def norm(embedding: Vectors) -> float:
     """Return the length of a vector; in float64, where no square of a float32 overflows."""
-    return float(np.linalg.norm(embedding.astype(np.float64)))
+    with np.errstate(invalid="ignore"):  # NaN, in a damaged row
+        return float(np.linalg.norm(embedding.astype(np.float64)))
 
 
 def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list[str]]:
