@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.output import machine, setting, write_json
-from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
+from evomem.evoembedding.config import FULL, CheckpointConfig, DecoderConfig
 from evomem.evoembedding.model import EvoEmbedding, normalise
 from evomem.evoembedding.reader import CHUNK_TURNS, Reader
 from evomem.evoembedding.tokens import Segment
@@ -97,7 +97,7 @@ def make_reader(hidden: int, layers: int) -> Reader:
         rotary_dim=32,
         rope_theta=1e6,
         eps=1e-6,
-        layer_types=("full_attention",) * layers,
+        layer_types=(FULL,) * layers,
         linear=None,
         tied=True,
         stop_ids=(),
@@ -120,7 +120,8 @@ def turns_of(start: int, end: int) -> list[Segment]:
 
 def query_of(i: int) -> list[int]:
     """Return the query that follows turn `i`."""
-    return np.random.default_rng(10**6 + i).integers(0, VOCABULARY, QUERY_TOKENS).tolist()
+    ids: list[int] = np.random.default_rng(10**6 + i).integers(0, VOCABULARY, QUERY_TOKENS).tolist()
+    return ids
 
 
 def warm_up(reader: Reader) -> None:

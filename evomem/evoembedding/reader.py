@@ -57,11 +57,13 @@ class Reader:
             model: In inference; it is never changed.
             spec: Its description.
             cache_bytes: How much the caches may hold; by default 256 MiB, or what two streams need
-                where that is more (2 GiB for the 4B model in bfloat16).
+                where that is more (about 1 GB for the 4B model in bfloat16).
         """
         self.model = model
         self.spec = spec
-        self.caches = Caches(max(CACHE_BYTES, 2 * self._bytes_of_a_stream()) if cache_bytes is None else cache_bytes)  # fmt: skip
+        if cache_bytes is None:
+            cache_bytes = max(CACHE_BYTES, 2 * self._bytes_of_a_stream())
+        self.caches = Caches(cache_bytes)
         self.tokens = 0
         """Positions put through the decoder so far, without padding: what work costs."""
         self._counting = threading.Lock()

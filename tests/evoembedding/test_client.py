@@ -10,7 +10,7 @@ import pytest
 from evomem.errors import CheckpointError, QueryError
 from evomem.evoembedding import EvoEmbeddingClient, EvoEmbeddingEncoder, load
 from evomem.records import Turn
-from evomem.state import State
+from evomem.state import Reading, State
 from tests.evoembedding.tiny import EMB_HIDDEN, build
 
 MESSAGES = [
@@ -67,7 +67,8 @@ def test_k_is_clamped(client):
 
 def test_the_stream_gives_the_numbers_of_protocol_r(client, encoder):
     want = client.encode_for_retrieval(MESSAGES)
-    readings, state = [], State.empty(encoder.spec)
+    readings: list[Reading] = []
+    state: State[Turn] = State.empty(encoder.spec)
     for turn in TURNS:
         readings += encoder.read(state, [turn])
         state = state.after(turn, readings[-1])

@@ -15,7 +15,7 @@ from evomem.evoembedding.model import normalise
 from evomem.evoembedding.reader import Reader
 from evomem.evoembedding.tokens import Segment
 from evomem.records import Turn
-from evomem.state import State
+from evomem.state import Reading, State
 from evomem.testing import EncoderContract
 
 TOLERANCE = {"qwen3": 1e-5, "qwen3_5": 1e-4}  # a recurrence magnifies rounding
@@ -101,9 +101,9 @@ def assert_follows_the_specification(reader, segments, readings):
 
 def read_in_parts(reader, segments, sizes, between=lambda: None):
     """Read in parts; after each, rebuild the state from the readings alone, as from a log."""
-    readings = []
+    readings: list[Reading] = []
     for size in sizes:
-        state = State.empty(reader.spec)
+        state: State[Segment] = State.empty(reader.spec)
         for segment, reading in zip(segments, readings, strict=False):
             state = state.after(segment, reading)
         readings += reader.read(state, segments[len(readings) : len(readings) + size])
@@ -119,7 +119,7 @@ lengths_of_turns = st.lists(st.integers(1, 40), min_size=1, max_size=40)
 def test_any_split_restart_and_loss_of_caches_follows_the_specification(reader, data, lengths):
     """Up to 40 turns: the queue of 26 overflows after 6, chunks end by count after 16."""
     segments = segments_of(lengths)
-    sizes = []
+    sizes: list[int] = []
     while sum(sizes) < len(segments):
         sizes.append(data.draw(st.integers(1, len(segments) - sum(sizes))))
 
@@ -164,7 +164,7 @@ def test_caches_hold_no_more_than_their_limit_and_change_nothing(encoder):
 
 def test_the_state_handed_in_is_never_changed(reader):
     segments = segments_of([9] * 20)
-    state = State.empty(reader.spec)
+    state: State[Segment] = State.empty(reader.spec)
     for segment, reading in zip(segments, reader.read(state, segments), strict=True):
         state = state.after(segment, reading)
     state.latents.setflags(write=False)  # as bytes from a database are
@@ -177,7 +177,8 @@ def test_the_state_handed_in_is_never_changed(reader):
 
 def costs(reader, segments, ask_first):
     """Positions that each turn and the query behind it put through the decoder, and the states."""
-    state, seen = State.empty(reader.spec), []
+    state: State[Segment] = State.empty(reader.spec)
+    seen = []
     for segment in segments:
         if ask_first:
             reader.embed(state, [[1, 2, 3]])
@@ -215,7 +216,7 @@ def test_many_threads_may_read_different_memories_at_once(reader):
     memories = [segments_of([9] * 12, seed=seed) for seed in range(4)]
     alone = [read_in_parts(reader, segments, [1] * 12) for segments in memories]
     reader.caches.clear()
-    got = [[] for _ in memories]
+    got: list[list[Reading]] = [[] for _ in memories]
 
     def work(i):
         got[i] += read_in_parts(reader, memories[i], [1] * 12)
