@@ -30,7 +30,7 @@ from evomem.errors import DuplicateTurn, EncoderError, HeadMoved, NotFound, Quer
 from evomem.pairing import Message, as_turns
 from evomem.records import Hit, Record, Turn, as_utc
 from evomem.state import Reading, State, Vectors
-from evomem.store import Namespace, Row, Seqs, View
+from evomem.store import Filter, Namespace, Row, Seqs, View
 
 if TYPE_CHECKING:
     from evomem.database import Database
@@ -111,23 +111,12 @@ class MemoryView:
         check_k(k)
         check_mode(mode)
         condition = check_filter(since, until, session, role, where)
-        view = self._view(at)
-        if not view.spans:
-            return []
-        allowed = self._db.store.select(view, condition)
-        if allowed is not None and not len(allowed):
-            return []
-        ranked, parts = self._rank(view, query, k, mode, allowed)
-        records = self._db.store.records(view, [seq for seq, _ in ranked])
-        return [
-            Hit(
-                records[seq],
-                score,
-                {name: part[seq] for name, part in parts.items() if seq in part},
-            )
-            for seq, score in ranked
-            if seq in records  # deleted since it was ranked
-        ]
+        for _ in range(TRIES):
+            try:
+                return self._search(self._view(at), query, k, mode, condition)
+            except HeadMoved:  # a purge changed the log meanwhile: look at it as it is now
+                continue
+        raise HeadMoved(f"{self!r} is purged all the time; search it when it is quieter")
 
     def context(
         self,
@@ -231,6 +220,24 @@ class MemoryView:
         elif last is not None and at > last:
             raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
         return self._db.store.view(number, seq=at)
+
+    def _search(self, view: View, query: str, k: int, mode: Mode, condition: Filter) -> list[Hit]:
+        if not view.spans:
+            return []
+        allowed = self._db.store.select(view, condition)
+        if allowed is not None and not len(allowed):
+            return []
+        ranked, parts = self._rank(view, query, k, mode, allowed)
+        records = self._db.store.records(view, [seq for seq, _ in ranked])
+        return [
+            Hit(
+                records[seq],
+                score,
+                {name: part[seq] for name, part in parts.items() if seq in part},
+            )
+            for seq, score in ranked
+            if seq in records  # deleted since it was ranked
+        ]
 
     def _rank(
         self, view: View, query: str, k: int, mode: Mode, allowed: Seqs | None
@@ -372,16 +379,8 @@ class Memory(MemoryView):
                 if forks:
                     for namespace in self._db.store.forks(view, seq):
                         Memory(self._db, namespace).purge(id, forks=True)
-                later = self._db.store.rows(view, after=seq)
-                state = self._db.store.state(self._view(seq - 1))
-                rows: list[Row] = []
-                for start in range(0, len(later), BATCH):
-                    part = later[start : start + BATCH]
-                    read, state = self._read(state, part)
-                    rows += read
-                    if progress:
-                        progress(len(rows), len(later))
                 try:
+                    rows = self._without(view, seq, progress)
                     self._db.store.rewrite(view, seq, rows)
                 except HeadMoved:
                     continue
@@ -409,8 +408,8 @@ class Memory(MemoryView):
             places = [
                 Row(view.seq + 1 + place, turn, added, blank, b"") for place, turn in enumerate(new)
             ]
-            rows, state = self._read(self._db.state(view), places)
             try:
+                rows, state = self._read(self._db.state(view), places)
                 self._db.store.append(view, rows)
             except HeadMoved:  # another process was quicker: read again behind its turns
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
@@ -421,6 +420,18 @@ class Memory(MemoryView):
         raise HeadMoved(
             f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
         )
+
+    def _without(self, view: View, seq: int, progress: Progress | None) -> list[Row]:
+        """Return the rows behind turn `seq`, read again as if it had never been said."""
+        later = self._db.store.rows(view, after=seq)
+        state = self._db.store.state(self._view(seq - 1))
+        rows: list[Row] = []
+        for start in range(0, len(later), BATCH):
+            read, state = self._read(state, later[start : start + BATCH])
+            rows += read
+            if progress:
+                progress(len(rows), len(later))
+        return rows
 
     def _read(self, state: State[Turn], rows: Sequence[Row]) -> tuple[list[Row], State[Turn]]:
         """Read the rows' turns from `state` on; return the rows completed, and the state after."""

@@ -39,7 +39,8 @@ class View:
 
     memory: int
     seq: int
-    """The newest turn that is part of the view; 0 for an empty one."""
+    """Where the view ends; 0 for an empty one. No turn need be there: seqs of purged turns are not
+    used again."""
     key: bytes
     """Digest of the log up to `seq` (`State.key`)."""
     revision: int
@@ -140,7 +141,19 @@ class Store(Protocol):
         ...
 
     def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
-        """Return seqs (n,) ascending and embeddings (n, D) of a span's rows."""
+        """Return seqs (n,) ascending and embeddings (n, D) of a span's rows.
+
+        Raises:
+            HeadMoved: The span's memory is not at `revision` (any more).
+        """
+        ...
+
+    def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
+        """Return a memory's revision, and the key of its own row at `seq`, None if it has none.
+
+        Equal marks mean that the memory's rows up to `seq` are the same: what an index checks
+        before it trusts what it holds. A memory that does not exist has revision -1.
+        """
         ...
 
     def select(self, view: View, condition: Filter) -> Seqs | None:

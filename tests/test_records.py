@@ -50,6 +50,7 @@ def test_text_is_the_references_format(sides, text, role):
         ("metadata", {1: 2}, "metadata key must be a string"),
         ("metadata", {"a": ["\x00"]}, "NUL character"),
         ("metadata", {"a": {"b": "\ud800"}}, "surrogate"),
+        ("metadata", {"a": [{"\udfff": 1}]}, "surrogate"),
         ("metadata", {"a": "x" * MAX_METADATA}, "as JSON, the limit is"),
     ],
 )

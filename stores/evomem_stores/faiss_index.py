@@ -18,10 +18,9 @@ import numpy as np
 
 from evomem.errors import HeadMoved, StoreError
 from evomem.state import Vectors
-from evomem.store import Seqs, Span, View
+from evomem.store import Seqs, Span, Store, View
 from evomem_stores import index_file
 from evomem_stores.shard import Shard
-from evomem_stores.sql import SqlStore
 from evomem_stores.tables import LAST
 
 WORTH = 1024  # rows: fewer are read from the log as fast as from a file
@@ -39,11 +38,11 @@ class _Cached:
 
 
 class FaissIndex:
-    """An `Index` over the rows of an `SqlStore`. Safe to use from many threads and processes."""
+    """An `Index` over the rows of a store. Safe to use from many threads and processes."""
 
     def __init__(
         self,
-        store: SqlStore,
+        store: Store,
         folder: Path | None,
         *,
         max_bytes: int = 2**30,

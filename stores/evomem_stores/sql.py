@@ -154,7 +154,7 @@ class SqlStore:
             return [decode_row(row, self._spec) for row in found]
 
     def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
-        """See `Store.vectors`. Raises `HeadMoved` where `span.memory` has another revision."""
+        """See `Store.vectors`."""
         with self._engine.reading() as connection:
             now = connection.scalar(
                 select(memories.c.revision).where(memories.c.memory == span.memory)
@@ -176,11 +176,7 @@ class SqlStore:
         return seqs, vectors
 
     def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
-        """Return a memory's revision, and the key of its own row at `seq`, None if it has none.
-
-        Equal marks mean that the memory's rows up to `seq` are the same: the key is a digest of
-        everything up to it.
-        """
+        """See `Store.mark`."""
         with self._engine.reading() as connection:
             query = select(memories.c.revision, turns.c.key).where(memories.c.memory == memory)
             joined = query.select_from(
