@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from evomem.database import Database, open
 from evomem.encoder import Encoder, HashEncoder
 from evomem.errors import EvomemError
-from evomem.memory import Memory, MemoryView
+from evomem.memory import Memory
+from evomem.memory_view import MemoryView
 from evomem.plugins import load_encoder
 from evomem.records import Hit, Record, Turn
 

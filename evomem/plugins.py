@@ -6,6 +6,7 @@ import json
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 from evomem.encoder import Encoder
 from evomem.errors import EncoderError, StoreError
@@ -21,7 +22,9 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
     Args:
         source: `"<kind>:<argument>"` with a kind registered under `evomem.encoders` (`"hash"`,
             `"static:all-MiniLM-L6-v2"`, `"evoembedding:MiG-NJU/EvoEmbedding-4B"`), or a model's
-            folder or hub id alone, whose `config.json` then tells the kind.
+            folder or hub id alone, whose `config.json` then tells the kind. Options may follow as
+            in a URL, `"evoembedding:/models/evo?base=/models/qwen"`: so a database, which keeps the
+            whole string, can be opened again without naming them.
         device: Where it runs, such as `"cuda"`; None lets the encoder choose.
         **options: For that kind of encoder, such as `dtype` or `base`.
 
@@ -29,10 +32,12 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
         EncoderError: There is no such encoder, or it cannot be loaded.
         MissingExtra: It needs a package that is not installed.
     """
-    kind, _, argument = source.partition(":")
+    address, _, written = source.partition("?")
+    options = {**dict(parse_qsl(written)), **options}
+    kind, _, argument = address.partition(":")
     found = {point.name: point for point in entry_points(group="evomem.encoders")}
     if kind not in found:
-        kind, argument = _kind_of(source, sorted(found)), source
+        kind, argument = _kind_of(address, sorted(found)), address
     return cast(Encoder, found[kind].load()(argument, device=device, **options))
 
 

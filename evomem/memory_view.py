@@ -1,0 +1,247 @@
+"""`MemoryView`: what can be read of a memory, now or at one point of its log.
+
+query ─► encoder.embed_queries(state) ─► index.search ─► rank ─► store.records ─► hits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from evomem import ranking
+from evomem.checks import (
+    check_filter,
+    check_k,
+    check_labels,
+    check_mode,
+    check_point,
+    check_query,
+)
+from evomem.errors import EncoderError, HeadMoved, NotFound, QueryError
+from evomem.records import Hit, Record
+from evomem.state import Vectors
+from evomem.store import Filter, Namespace, Seqs, View
+from evomem.twins import twin
+
+if TYPE_CHECKING:
+    from evomem.database import Database
+    from evomem.memory import Memory
+
+Mode = Literal["evolvable", "lexical", "hybrid"]
+
+POOL = 100  # candidates of either side that are fused in hybrid mode, at least
+TRIES = 100  # lost races against other processes before a call gives up
+
+
+class MemoryView:
+    """What can be read of a memory. Get one from `Memory.at`; it never changes anything."""
+
+    def __init__(self, db: Database, namespace: Namespace, seq: int | None = None) -> None:
+        self._db = db
+        self._seq = seq
+        self.namespace = namespace
+
+    def __repr__(self) -> str:
+        at = "" if self._seq is None else f", seq={self._seq}"
+        return f"{type(self).__name__}({'/'.join(self.namespace)!r}{at})"
+
+    def __len__(self) -> int:
+        """Return the number of turns, deleted ones not counted."""
+        return self._db.store.count(self._view())
+
+    def search(
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        mode: Mode = "evolvable",
+        at: int | datetime | str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        session: str | None = None,
+        role: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Hit]:
+        """Return the turns that answer `query` best, in the light of the memory's state.
+
+        Args:
+            query: The question, as the user asked it.
+            k: How many hits at most; at least 1.
+            mode: `"evolvable"` (the encoder's vectors), `"lexical"` (BM25) or `"hybrid"` (both).
+            at: Ask as of that turn (seq) or time; the memory as it was then.
+            since: Only turns said at this time or later.
+            until: Only turns said before this time.
+            session: Only turns of this session.
+            role: Only `"user"`, `"assistant"` or `"exchange"` turns.
+            where: Only turns with this metadata, such as `{"topic": "travel"}` or
+                `{"stars": {"$gte": 4}}`; the operators are `evomem.store.OPERATORS`.
+
+        Raises:
+            QueryError: An argument makes no sense; the message says which and why.
+        """
+        check_query(query)
+        check_k(k)
+        check_mode(mode)
+        condition = check_filter(since, until, session, role, where)
+        for _ in range(TRIES):
+            try:
+                return self._search(self._view(at), query, k, mode, condition)
+            except HeadMoved:  # a purge changed the log meanwhile: look at it as it is now
+                continue
+        raise HeadMoved(f"{self!r} is purged all the time; search it when it is quieter")
+
+    def context(
+        self,
+        /,
+        query: str,
+        *,
+        max_tokens: int = 2000,
+        k: int = 50,
+        mode: Mode = "evolvable",
+        count_tokens: Callable[[str], int] | None = None,
+        **filters: Any,
+    ) -> str:
+        """Return the best turns for `query` as text for a prompt: dated lines, oldest first.
+
+        Args:
+            query: The question.
+            max_tokens: The budget; the best turns that fit are taken, in order of rank.
+            k: How many turns are considered.
+            mode: As in `search`.
+            count_tokens: Your model's token counter; the encoder's own if not given.
+            **filters: As in `search`.
+        """
+        if max_tokens < 1:
+            raise QueryError(f"max_tokens must be at least 1, got {max_tokens}")
+        count = count_tokens or self._db.encoder.count_tokens
+        chosen: dict[int, str] = {}
+        used = 0
+        for hit in self.search(query, k, mode=mode, **filters):
+            line = f"[{hit.record.time:%Y-%m-%d %H:%M}] {hit.text}"
+            cost = count(line + "\n")
+            if used + cost <= max_tokens:
+                chosen[hit.seq] = line
+                used += cost
+        return "\n".join(chosen[seq] for seq in sorted(chosen))
+
+    def get(self, id: str) -> Record:
+        """Return the turn with this id. Raises `NotFound`."""
+        view = self._view()
+        found = self._db.store.find(view, [id])
+        visible = self._db.store.records(view, [found[id].seq]) if id in found else {}
+        if not visible:
+            raise NotFound(f"{self!r} has no turn with the id {id!r}")
+        return next(iter(visible.values()))
+
+    def history(self, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """Return the turns with a seq greater than `after`, oldest first, at most `limit`."""
+        if limit is not None:
+            check_k(limit, "limit")
+        return self._db.store.history(self._view(), after=after, limit=limit)
+
+    def at(self, *, seq: int | None = None, time: datetime | str | None = None) -> MemoryView:
+        """Return the memory as it was after turn `seq`, or at `time`; read-only.
+
+        At `time` means: before the first turn that was said later than that.
+
+        Raises:
+            QueryError: Neither or both are given, or `seq` is not a point of this log.
+        """
+        if (seq is None) == (time is None):
+            raise QueryError("at() takes either seq= or time=")
+        return MemoryView(self._db, self.namespace, self._view(time if seq is None else seq).seq)
+
+    def fork(self, *labels: str) -> Memory:
+        """Make a memory that begins as this one stands and is independent from then on.
+
+        Its namespace is this one's with `labels` behind it. The shared turns are not copied.
+
+        Raises:
+            NamespaceError: It exists already.
+        """
+        check_labels(labels)
+        namespace = (*self.namespace, *labels)
+        view = self._view()
+        if not view.memory:
+            raise NotFound(f"{self!r} does not exist yet: add a turn before forking it")
+        self._db.store.fork(view, namespace)
+        return self._db.memory(*namespace)
+
+    asearch = twin(search)
+    acontext = twin(context)
+    aget = twin(get)
+    ahistory = twin(history)
+    afork = twin(fork, write=True)
+
+    # ---------------------------------------------------------------------------------------
+
+    def _view(self, at: int | datetime | str | None = None) -> View:
+        """Return the view at a seq or a time; the newest one that this object may see if None."""
+        at = check_point(at)
+        last = self._seq
+        number = self._db.number(self.namespace)
+        if number is None:
+            if isinstance(at, int) and at > 0:
+                raise QueryError(f"{self!r} is empty: there is no turn {at}")
+            return View(0, 0, b"", 0, ())
+        if isinstance(at, datetime):
+            view = self._db.store.view(number, time=at)
+            at = view.seq if last is None else min(view.seq, last)
+        elif at is None:
+            at = last
+        elif last is not None and at > last:
+            raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
+        return self._db.store.view(number, seq=at)
+
+    def _search(self, view: View, query: str, k: int, mode: Mode, condition: Filter) -> list[Hit]:
+        if not view.spans:
+            return []
+        allowed = self._db.store.select(view, condition)
+        if allowed is not None and not len(allowed):
+            return []
+        ranked, parts = self._rank(view, query, k, mode, allowed)
+        records = self._db.store.records(view, [seq for seq, _ in ranked])
+        return [
+            Hit(
+                records[seq],
+                score,
+                {name: part[seq] for name, part in parts.items() if seq in part},
+            )
+            for seq, score in ranked
+            if seq in records  # deleted since it was ranked
+        ]
+
+    def _rank(
+        self, view: View, query: str, k: int, mode: Mode, allowed: Seqs | None
+    ) -> tuple[list[tuple[int, float]], dict[str, Mapping[int, float]]]:
+        """Return (seq, score) best first, and the parts that the scores are made of."""
+        index, lexical = self._db.index, dict[int, float]()
+        if mode != "evolvable":
+            lexical = self._db.store.lexical(view, query)
+            if allowed is not None:
+                lexical = {seq: lexical[seq] for seq in allowed.tolist() if seq in lexical}
+        if mode == "lexical":
+            return ranking.top_k(lexical, k), {"lexical": lexical}
+        vector = self._embed(view, query)
+        if mode == "evolvable":
+            ranked = index.search(view, vector, k, allowed=allowed)
+            return ranked, {"evolvable": dict(ranked)}
+        pool = max(POOL, 4 * k)
+        cosines = dict(index.search(view, vector, pool, allowed=allowed))
+        missing = [seq for seq, _ in ranking.top_k(lexical, pool) if seq not in cosines]
+        cosines.update(index.score(view, vector, missing))
+        fused = ranking.fuse(cosines, lexical)
+        return ranking.top_k(fused, k), {"evolvable": cosines, "lexical": lexical}
+
+    def _embed(self, view: View, query: str) -> Vectors:
+        encoder = self._db.encoder
+        vector: Vectors = encoder.embed_queries(self._db.state(view), [query])[0]
+        if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
+            raise EncoderError(
+                f"the encoder {encoder.spec.name!r} gave an unusable vector of shape "
+                f"{vector.shape} for the query {query[:60]!r}"
+            )
+        return vector

@@ -1,0 +1,32 @@
+"""Async twins: the same code on a thread, never a second implementation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from evomem.database import Database
+
+
+class _OfDatabase(Protocol):
+    _db: Database
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Self = TypeVar("Self", bound=_OfDatabase)
+
+
+def twin(
+    method: Callable[Concatenate[Self, P], R], *, write: bool = False
+) -> Callable[Concatenate[Self, P], Coroutine[Any, Any, R]]:
+    """Make the async twin of a method: the same code on a thread, writes in call order."""
+
+    async def call(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._db.run(functools.partial(method, self, *args, **kwargs), ordered=write)
+
+    call.__name__ = f"a{method.__name__}"
+    call.__doc__ = f"Do as `{method.__name__}`, without blocking the event loop."
+    return call
