@@ -50,8 +50,12 @@ def test_the_queue_drops_the_oldest_rows_even_in_the_middle_of_a_turn():
 
 def test_the_chunks_queue_is_the_one_its_first_turn_saw():
     before = push(State.empty(SPEC), 5, opens=True)
-    first = before.after(Turn(user="a"), Reading(np.ones(2, np.float32), np.ones((3, 2), np.float32), True))
-    later = first.after(Turn(user="b"), Reading(np.ones(2, np.float32), np.ones((3, 2), np.float32), False))
+    first = before.after(
+        Turn(user="a"), Reading(np.ones(2, np.float32), np.ones((3, 2), np.float32), True)
+    )
+    later = first.after(
+        Turn(user="b"), Reading(np.ones(2, np.float32), np.ones((3, 2), np.float32), False)
+    )
     assert np.array_equal(first.chunk_queue, before.queue)
     assert np.array_equal(later.chunk_queue, before.queue)
     assert [turn.user for turn in later.open] == ["a", "b"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import torch
 from torch import nn
@@ -127,7 +128,7 @@ def load_checkpoint(
         about = (name, weights.shapes[name], weights.dtypes[name], samples[name])
         fingerprint.update(repr(about).encode())
     spec = Spec(
-        name=f"evoembedding:{source}",
+        name=_name(source, base),
         fingerprint=fingerprint.hexdigest(),
         dim=dim,
         latents=config.num_latents,
@@ -136,6 +137,17 @@ def load_checkpoint(
         dtype=precision,
     )
     return Checkpoint(model.eval(), tokens, spec, weights, Path(emb).expanduser() if emb else None)
+
+
+def _name(source: str, base: str | None) -> str:
+    """Return how to load this again, from any folder one stands in (`load_encoder`)."""
+
+    def absolute(place: str) -> str:
+        folder = Path(place).expanduser()
+        return str(folder.resolve()) if folder.is_dir() else place
+
+    given = f"?{urlencode({'base': absolute(base)}, safe='/')}" if base else ""
+    return f"evoembedding:{absolute(source)}{given}"
 
 
 def _placement(device: str | None, dtype: str | None) -> tuple[torch.device, Dtype]:
