@@ -140,11 +140,11 @@ class Tokens:
 
     def split_points(self, ids: Sequence[int]) -> list[int]:
         """Return where the segments of a conversation begin, and its end (5.4)."""
+        # A segment ends behind an `<|im_end|>` and its newline where the next message is a user's.
         points, length = [0], len(ids)
         for i, token in enumerate(ids):
-            if token == self.special.im_end and (
-                i == length - 2 or (i + 3 < length and ids[i + 3] == self.special.user)
-            ):
+            opens_turn = i + 3 < length and ids[i + 3] == self.special.user
+            if token == self.special.im_end and opens_turn:
                 points.append(i + 2)
         return points if points[-1] == length else [*points, length]
 
