@@ -29,15 +29,14 @@ SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the cosine
 Rule = Callable[[Scores, Scores], Scores]
 
 
-def max_sum(cosine: Scores, lexical: Scores, share: float) -> Scores:
-    """Mix the cosine and BM25 as a share of the question's best BM25."""
-    return share * cosine + (1 - share) * lexical / (lexical.max() or 1.0)
+def best_sum(cosine: Scores, lexical: Scores, share: float) -> Scores:
+    """Mix both as shares of the question's best: the product's rule, `evomem.ranking.fuse`."""
+    return share * cosine / (cosine.max() or 1.0) + (1 - share) * lexical / (lexical.max() or 1.0)
 
 
 def range_sum(cosine: Scores, lexical: Scores, share: float) -> Scores:
-    """Mix both after stretching the cosine over [0, 1] too."""
-    low, high = cosine.min(), cosine.max()
-    return max_sum((cosine - low) / ((high - low) or 1.0), lexical, share)
+    """Mix both after stretching the cosine over [0, 1]; BM25 begins at 0 as it is."""
+    return best_sum(cosine - cosine.min(), lexical, share)
 
 
 RULES: dict[str, Rule] = {
@@ -45,7 +44,7 @@ RULES: dict[str, Rule] = {
     "bm25 alone": lambda _, lexical: lexical,
     "rrf 60": rrf,
     **{f"z-scores {share}": partial(z_sum, share=share) for share in SHARES},
-    **{f"cosine + bm25/max {share}": partial(max_sum, share=share) for share in SHARES},
+    **{f"shares of the best {share}": partial(best_sum, share=share) for share in SHARES},
     **{f"min-max {share}": partial(range_sum, share=share) for share in SHARES},
 }
 

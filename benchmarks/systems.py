@@ -11,7 +11,7 @@ import numpy.typing as npt
 import evomem
 from evomem import Encoder, Turn
 from evomem._extras import require
-from evomem.memory import Mode
+from evomem.memory_view import Mode
 from evomem.state import State, Vectors
 
 Rank = Callable[[str, int], Sequence[int]]

@@ -351,10 +351,11 @@ def test_load_wants_a_name():
         load("")
 
 
-def test_the_entry_point_loads_a_folder_by_its_configuration(fresh):
+def test_the_entry_point_loads_a_folder_and_its_name_alone_loads_it_again(fresh):
     from evomem.plugins import load_encoder
 
     for source in (f"evoembedding:{fresh.checkpoint}", str(fresh.checkpoint)):
         encoder = load_encoder(source, **fresh.where)
-        assert encoder.spec.name == f"evoembedding:{fresh.checkpoint}"
         assert encoder.spec.dtype == "float32"
+        again = load_encoder(encoder.spec.name, device="cpu")  # the base is part of the name
+        assert again.spec == encoder.spec
