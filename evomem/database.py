@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from evomem.checks import check_labels
 from evomem.encoder import Encoder
+from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound
 from evomem.memory import Memory
 from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
-from evomem.records import Turn
-from evomem.state import Spec, State
-from evomem.store import Index, Namespace, Store, View
-
-R = TypeVar("R")
-
-STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save reading the log
+from evomem.state import Spec
+from evomem.store import Namespace
 
 
 def open(
@@ -63,7 +54,7 @@ def open(
         ready = load_encoder(DEFAULT_ENCODER, **loading)
         store, index = opener(location, ready.spec, **options)
     try:
-        return Database(store, index, ready, **loading)
+        return Database(Engine(store, index, ready, **loading))
     except FingerprintMismatch:
         store.close()
         raise
@@ -72,18 +63,8 @@ def open(
 class Database:
     """Memories in one store, read by one encoder. Close it, or use it as a context manager."""
 
-    def __init__(self, store: Store, index: Index, encoder: Encoder | None, **loading: str) -> None:
-        self.store = store
-        self.index = index
-        self._encoder = encoder
-        self._loading = loading
-        self._numbers: dict[Namespace, int] = {}
-        self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
-        self._guard = threading.Lock()
-        self._states: OrderedDict[bytes, State[Turn]] = OrderedDict()
-        self._writer: ThreadPoolExecutor | None = None
-        if encoder:
-            self._check(encoder)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def memory(self, *labels: str) -> Memory:
         """Return the memory at this namespace, such as `db.memory("acme", "alice")`.
@@ -94,45 +75,33 @@ class Database:
             NamespaceError: A label is empty or cannot be stored.
         """
         check_labels(labels)
-        return Memory(self, labels)
+        return Memory(self._engine, labels)
 
     def memories(self, *prefix: str) -> list[Namespace]:
         """Return the namespaces of all memories that begin with `prefix`, sorted."""
-        return self.store.memories(prefix)
+        return self._engine.store.memories(prefix)
 
     @property
     def spec(self) -> Spec:
         """The encoder that this database was written by."""
-        return self.store.spec
+        return self._engine.store.spec
 
     @property
     def encoder(self) -> Encoder:
         """The encoder; loaded when it is first needed if it was not given to `open`."""
-        with self._guard:
-            if self._encoder is None:
-                options = {"dtype": self.spec.dtype, **self._loading}
-                if self.spec.dtype == "float32" and "dtype" not in self._loading:
-                    del options["dtype"]  # every encoder's own default, or its only precision
-                encoder = load_encoder(self.spec.name, **options)
-                self._check(encoder)
-                self._encoder = encoder
-            return self._encoder
+        return self._engine.encoder
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes, and the encoder's name."""
-        return {"encoder": self.spec.name, **self.store.stats()}
+        return {"encoder": self.spec.name, **self._engine.store.stats()}
 
     def verify(self) -> list[str]:
         """Check the log, its digest chain and the index files; return what is wrong."""
-        return [*self.store.verify(), *self.index.verify()]
+        return [*self._engine.store.verify(), *self._engine.index.verify()]
 
     def close(self) -> None:
         """Release everything; harmless when repeated."""
-        if self._writer:
-            self._writer.shutdown()
-            self._writer = None
-        self.index.close()
-        self.store.close()
+        self._engine.close()
 
     def __enter__(self) -> Database:
         return self
@@ -144,57 +113,3 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    # for `Memory` --------------------------------------------------------------------------
-
-    def number(self, namespace: Namespace) -> int | None:
-        """Return the store's number of a memory, None if it does not exist yet."""
-        if namespace not in self._numbers:
-            number = self.store.find_memory(namespace)
-            if number is None:
-                return None
-            self._numbers[namespace] = number
-        return self._numbers[namespace]
-
-    def make(self, namespace: Namespace) -> int:
-        """Return the store's number of a memory, making the memory if it does not exist yet."""
-        return self.number(namespace) or self.store.make_memory(namespace)
-
-    def lock(self, namespace: Namespace) -> threading.RLock:
-        """Return the lock under which this process writes to a memory."""
-        with self._guard:
-            return self._locks[namespace]
-
-    def state(self, view: View) -> State[Turn]:
-        """Return the state at the view's end: remembered, or rebuilt from the log."""
-        with self._guard:
-            if view.key in self._states:
-                self._states.move_to_end(view.key)
-                return self._states[view.key]
-        state = self.store.state(view)
-        self.remember(state)
-        return state
-
-    def remember(self, state: State[Turn]) -> None:
-        """Keep a state for the next call; the least recently used ones go first."""
-        with self._guard:
-            self._states[state.key] = state
-            while sum(kept.latents.nbytes + 1024 for kept in self._states.values()) > STATES_BYTES:
-                self._states.popitem(last=False)
-
-    async def run(self, call: Callable[[], R], *, ordered: bool) -> R:
-        """Run `call` on a thread; ordered ones one at a time, in the order of the calls."""
-        if not ordered:
-            return await asyncio.to_thread(call)
-        if self._writer is None:
-            self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-writer")
-        return await asyncio.get_running_loop().run_in_executor(self._writer, call)
-
-    def _check(self, encoder: Encoder) -> None:
-        if encoder.spec.fingerprint != self.spec.fingerprint:
-            raise FingerprintMismatch(
-                f"the database was written by the encoder {self.spec.name!r} (fingerprint "
-                f"{self.spec.fingerprint[:12]}…), not by {encoder.spec.name!r} "
-                f"({encoder.spec.fingerprint[:12]}…): open it without encoder= to use its own, "
-                "or read the turns into a new database"
-            )

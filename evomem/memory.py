@@ -90,7 +90,7 @@ class Memory(MemoryView):
         turns = [_complete(turn) for turn in as_turns(items)]
         _check_ids(turns)
         records: list[Record] = []
-        with self._db.lock(self.namespace):
+        with self._engine.lock(self.namespace):
             self._known(self._view(), turns)  # refuse duplicates before the first batch is written
             for start in range(0, len(turns), BATCH):
                 records += self._append(turns[start : start + BATCH])
@@ -106,9 +106,9 @@ class Memory(MemoryView):
         Raises:
             NotFound: There is no such turn.
         """
-        with self._db.lock(self.namespace):
+        with self._engine.lock(self.namespace):
             record = self.get(id)
-            self._db.store.hide(self._view(), [record.seq])
+            self._engine.store.hide(self._view(), [record.seq])
             return record
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> int:
@@ -126,19 +126,19 @@ class Memory(MemoryView):
             NotFound: There is no such turn.
             SharedTurns: Forks share the turn or later ones, and `forks` is not set.
         """
-        with self._db.lock(self.namespace):
+        with self._engine.lock(self.namespace):
             for _ in range(TRIES):
                 view = self._view()
-                found = self._db.store.find(view, [id])
+                found = self._engine.store.find(view, [id])
                 if id not in found:
                     raise NotFound(f"{self!r} has no turn with the id {id!r}")
                 seq = found[id].seq
                 if forks:
-                    for namespace in self._db.store.forks(view, seq):
-                        Memory(self._db, namespace).purge(id, forks=True)
+                    for namespace in self._engine.store.forks(view, seq):
+                        Memory(self._engine, namespace).purge(id, forks=True)
                 try:
                     rows = self._without(view, seq, progress)
-                    self._db.store.rewrite(view, seq, rows)
+                    self._engine.store.rewrite(view, seq, rows)
                 except HeadMoved:
                     continue
                 return len(rows)
@@ -153,9 +153,9 @@ class Memory(MemoryView):
 
     def _append(self, turns: Sequence[Turn]) -> list[Record]:
         """Write what is new of `turns`; return the records of all of them, in order."""
-        number = self._db.make(self.namespace)
+        number = self._engine.make(self.namespace)
         for attempt in range(TRIES):
-            view = self._db.store.view(number)
+            view = self._engine.store.view(number)
             known = self._known(view, turns)
             new = [turn for turn in turns if turn.id not in known]
             if not new:
@@ -166,12 +166,12 @@ class Memory(MemoryView):
                 Row(view.seq + 1 + place, turn, added, blank, b"") for place, turn in enumerate(new)
             ]
             try:
-                rows, state = self._read(self._db.state(view), places)
-                self._db.store.append(view, rows)
+                rows, state = self._read(self._engine.state(view), places)
+                self._engine.store.append(view, rows)
             except HeadMoved:  # another process was quicker: read again behind its turns
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
                 continue
-            self._db.remember(state)
+            self._engine.remember(state)
             known.update({_id(row.turn): Record(row.seq, row.turn, added) for row in rows})
             return [known[_id(turn)] for turn in turns]
         raise HeadMoved(
@@ -180,8 +180,8 @@ class Memory(MemoryView):
 
     def _without(self, view: View, seq: int, progress: Progress | None) -> list[Row]:
         """Return the rows behind turn `seq`, read again as if it had never been said."""
-        later = self._db.store.rows(view, after=seq)
-        state = self._db.store.state(self._view(seq - 1))
+        later = self._engine.store.rows(view, after=seq)
+        state = self._engine.store.state(self._view(seq - 1))
         rows: list[Row] = []
         for start in range(0, len(later), BATCH):
             read, state = self._read(state, later[start : start + BATCH])
@@ -192,7 +192,7 @@ class Memory(MemoryView):
 
     def _read(self, state: State[Turn], rows: Sequence[Row]) -> tuple[list[Row], State[Turn]]:
         """Read the rows' turns from `state` on; return the rows completed, and the state after."""
-        readings = self._db.encoder.read(state, [row.turn for row in rows])
+        readings = self._engine.encoder.read(state, [row.turn for row in rows])
         done = []
         for row, reading in zip(rows, readings, strict=True):
             state = state.after(row.turn, reading)
@@ -202,8 +202,8 @@ class Memory(MemoryView):
     def _known(self, view: View, turns: Sequence[Turn]) -> dict[str, Record]:
         """Return those of `turns` that the log holds; raise `DuplicateTurn` where texts differ."""
         ids = [_id(turn) for turn in turns]
-        known = self._db.store.find(view, ids)
-        visible = self._db.store.records(view, [record.seq for record in known.values()])
+        known = self._engine.store.find(view, ids)
+        visible = self._engine.store.records(view, [record.seq for record in known.values()])
         for turn in turns:
             record = known.get(_id(turn))
             if record is None:

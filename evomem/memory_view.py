@@ -20,6 +20,7 @@ from evomem.checks import (
     check_point,
     check_query,
 )
+from evomem.engine import Engine
 from evomem.errors import EncoderError, HeadMoved, NotFound, QueryError
 from evomem.records import Hit, Record
 from evomem.state import Vectors
@@ -27,7 +28,6 @@ from evomem.store import Filter, Namespace, Seqs, View
 from evomem.twins import twin
 
 if TYPE_CHECKING:
-    from evomem.database import Database
     from evomem.memory import Memory
 
 Mode = Literal["evolvable", "lexical", "hybrid"]
@@ -39,8 +39,8 @@ TRIES = 100  # lost races against other processes before a call gives up
 class MemoryView:
     """What can be read of a memory. Get one from `Memory.at`; it never changes anything."""
 
-    def __init__(self, db: Database, namespace: Namespace, seq: int | None = None) -> None:
-        self._db = db
+    def __init__(self, engine: Engine, namespace: Namespace, seq: int | None = None) -> None:
+        self._engine = engine
         self._seq = seq
         self.namespace = namespace
 
@@ -50,7 +50,7 @@ class MemoryView:
 
     def __len__(self) -> int:
         """Return the number of turns, deleted ones not counted."""
-        return self._db.store.count(self._view())
+        return self._engine.store.count(self._view())
 
     def search(
         self,
@@ -116,7 +116,7 @@ class MemoryView:
         """
         if max_tokens < 1:
             raise QueryError(f"max_tokens must be at least 1, got {max_tokens}")
-        count = count_tokens or self._db.encoder.count_tokens
+        count = count_tokens or self._engine.encoder.count_tokens
         chosen: dict[int, str] = {}
         used = 0
         for hit in self.search(query, k, mode=mode, **filters):
@@ -130,8 +130,8 @@ class MemoryView:
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""
         view = self._view()
-        found = self._db.store.find(view, [id])
-        visible = self._db.store.records(view, [found[id].seq]) if id in found else {}
+        found = self._engine.store.find(view, [id])
+        visible = self._engine.store.records(view, [found[id].seq]) if id in found else {}
         if not visible:
             raise NotFound(f"{self!r} has no turn with the id {id!r}")
         return next(iter(visible.values()))
@@ -140,7 +140,7 @@ class MemoryView:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`."""
         if limit is not None:
             check_k(limit, "limit")
-        return self._db.store.history(self._view(), after=after, limit=limit)
+        return self._engine.store.history(self._view(), after=after, limit=limit)
 
     def at(self, *, seq: int | None = None, time: datetime | str | None = None) -> MemoryView:
         """Return the memory as it was after turn `seq`, or at `time`; read-only.
@@ -152,7 +152,9 @@ class MemoryView:
         """
         if (seq is None) == (time is None):
             raise QueryError("at() takes either seq= or time=")
-        return MemoryView(self._db, self.namespace, self._view(time if seq is None else seq).seq)
+        return MemoryView(
+            self._engine, self.namespace, self._view(time if seq is None else seq).seq
+        )
 
     def fork(self, *labels: str) -> Memory:
         """Make a memory that begins as this one stands and is independent from then on.
@@ -162,13 +164,15 @@ class MemoryView:
         Raises:
             NamespaceError: It exists already.
         """
+        from evomem.memory import Memory  # which builds on this class
+
         check_labels(labels)
         namespace = (*self.namespace, *labels)
         view = self._view()
         if not view.memory:
             raise NotFound(f"{self!r} does not exist yet: add a turn before forking it")
-        self._db.store.fork(view, namespace)
-        return self._db.memory(*namespace)
+        self._engine.store.fork(view, namespace)
+        return Memory(self._engine, namespace)
 
     asearch = twin(search)
     acontext = twin(context)
@@ -182,28 +186,28 @@ class MemoryView:
         """Return the view at a seq or a time; the newest one that this object may see if None."""
         at = check_point(at)
         last = self._seq
-        number = self._db.number(self.namespace)
+        number = self._engine.number(self.namespace)
         if number is None:
             if isinstance(at, int) and at > 0:
                 raise QueryError(f"{self!r} is empty: there is no turn {at}")
             return View(0, 0, b"", 0, ())
         if isinstance(at, datetime):
-            view = self._db.store.view(number, time=at)
+            view = self._engine.store.view(number, time=at)
             at = view.seq if last is None else min(view.seq, last)
         elif at is None:
             at = last
         elif last is not None and at > last:
             raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
-        return self._db.store.view(number, seq=at)
+        return self._engine.store.view(number, seq=at)
 
     def _search(self, view: View, query: str, k: int, mode: Mode, condition: Filter) -> list[Hit]:
         if not view.spans:
             return []
-        allowed = self._db.store.select(view, condition)
+        allowed = self._engine.store.select(view, condition)
         if allowed is not None and not len(allowed):
             return []
         ranked, parts = self._rank(view, query, k, mode, allowed)
-        records = self._db.store.records(view, [seq for seq, _ in ranked])
+        records = self._engine.store.records(view, [seq for seq, _ in ranked])
         return [
             Hit(
                 records[seq],
@@ -218,9 +222,9 @@ class MemoryView:
         self, view: View, query: str, k: int, mode: Mode, allowed: Seqs | None
     ) -> tuple[list[tuple[int, float]], dict[str, Mapping[int, float]]]:
         """Return (seq, score) best first, and the parts that the scores are made of."""
-        index, lexical = self._db.index, dict[int, float]()
+        index, lexical = self._engine.index, dict[int, float]()
         if mode != "evolvable":
-            lexical = self._db.store.lexical(view, query)
+            lexical = self._engine.store.lexical(view, query)
             if allowed is not None:
                 lexical = {seq: lexical[seq] for seq in allowed.tolist() if seq in lexical}
         if mode == "lexical":
@@ -237,8 +241,8 @@ class MemoryView:
         return ranking.top_k(fused, k), {"evolvable": cosines, "lexical": lexical}
 
     def _embed(self, view: View, query: str) -> Vectors:
-        encoder = self._db.encoder
-        vector: Vectors = encoder.embed_queries(self._db.state(view), [query])[0]
+        encoder = self._engine.encoder
+        vector: Vectors = encoder.embed_queries(self._engine.state(view), [query])[0]
         if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
             raise EncoderError(
                 f"the encoder {encoder.spec.name!r} gave an unusable vector of shape "

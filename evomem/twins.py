@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from evomem.database import Database
+from evomem.engine import Engine
 
 
-class _OfDatabase(Protocol):
-    _db: Database
+class _OfEngine(Protocol):
+    _engine: Engine
 
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Self = TypeVar("Self", bound=_OfDatabase)
+Self = TypeVar("Self", bound=_OfEngine)
 
 
 def twin(
@@ -25,7 +24,9 @@ def twin(
     """Make the async twin of a method: the same code on a thread, writes in call order."""
 
     async def call(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._db.run(functools.partial(method, self, *args, **kwargs), ordered=write)
+        return await self._engine.run(
+            functools.partial(method, self, *args, **kwargs), ordered=write
+        )
 
     call.__name__ = f"a{method.__name__}"
     call.__doc__ = f"Do as `{method.__name__}`, without blocking the event loop."

@@ -48,7 +48,7 @@ def log(memory):
     return [
         (row.turn.id, row.turn.text, row.reading.opens_chunk, row.key)
         + (row.reading.embedding.tobytes(), row.reading.latents.tobytes())
-        for row in memory._db.store.rows(view, after=0)
+        for row in memory._engine.store.rows(view, after=0)
     ]
 
 

@@ -32,7 +32,7 @@ def test_a_restart_after_any_turn_changes_nothing(tiny, name, tmp_path):
     with evomem.open(":memory:", encoder=whole) as db:
         memory = db.memory("m")
         memory.add_many(TURNS)
-        wanted = [row.reading for row in db.store.rows(memory._view(), after=0)]
+        wanted = [row.reading for row in db._engine.store.rows(memory._view(), after=0)]
         hits = [(hit.seq, hit.score) for hit in memory.search("Where do I live?", k=40)]
     path = str(tmp_path / "a.db")
     evomem.open(path, encoder=name).close()
@@ -42,7 +42,7 @@ def test_a_restart_after_any_turn_changes_nothing(tiny, name, tmp_path):
             db.memory("m").add_many(TURNS[start:end])
     with evomem.open(path) as db:
         memory = db.memory("m")
-        got = [row.reading for row in db.store.rows(memory._view(), after=0)]
+        got = [row.reading for row in db._engine.store.rows(memory._view(), after=0)]
         again = memory.search("Where do I live?", k=40)
     for one, other in zip(wanted, got, strict=True):
         np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-4)
@@ -67,10 +67,10 @@ def test_16_bit_latents_are_kept_exactly(tiny, name, tmp_path):
     with evomem.open(path, encoder=name, dtype="bfloat16") as db:
         memory = db.memory("m")
         memory.add_many(TURNS[:20])
-        before = db.state(memory._view())
+        before = db._engine.state(memory._view())
     with evomem.open(path) as db:
         assert db.encoder.spec.dtype == "bfloat16"
-        after = db.state(db.memory("m")._view())
+        after = db._engine.state(db.memory("m")._view())
     assert np.array_equal(before.latents, after.latents)
     with pytest.raises(FingerprintMismatch):
         evomem.open(path, encoder=name, dtype="float32")
