@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -69,8 +69,7 @@ class Engine:
     def checkpoint(self) -> bool:
         """Empty the write-ahead log into the database; say whether it is empty now."""
         with self._writers, translated(self.path), self._engine.connect() as connection:
-            raw = connection.connection.driver_connection
-            busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # type: ignore[union-attr]
+            busy, _, _ = raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
 
     def close(self) -> None:
@@ -94,6 +93,11 @@ class Engine:
             connection.close()
             raise
         return connection
+
+
+def raw(connection: Connection) -> sqlite3.Connection:
+    """Return the driver's own connection, inside the same transaction."""
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def _begin(connection: Connection) -> None:

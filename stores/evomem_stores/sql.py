@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, func, insert, literal, select, text
+from sqlalchemy import Connection, func, insert, literal, select
 
 from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
 from evomem.records import Record, Turn
 from evomem.state import Spec, State, Vectors
 from evomem.store import Filter, Namespace, Row, Seqs, Span, View
 from evomem_stores import audit, filters, writing
-from evomem_stores.engine import Engine
+from evomem_stores.engine import Engine, raw
 from evomem_stores.lexical import bm25, tagged, terms
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
-    one_of,
     read,
     spans,
     take_view,
@@ -29,9 +29,13 @@ from evomem_stores.lineage import (
 from evomem_stores.rows import TURN, decode_record, decode_row, unpack, unpack_embedding
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
 
-_POSTINGS = text(
-    "SELECT doc & 4294967295 AS seq, count(*) AS count FROM postings "
-    "WHERE term = :term AND doc BETWEEN :first AND :last GROUP BY doc"
+_POSTINGS = (
+    "SELECT doc & 4294967295, count(*) FROM postings "
+    "WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
+)
+_LENGTHS = (
+    "SELECT seq, words FROM turns WHERE memory = ? AND seq BETWEEN ? AND ? "
+    "AND seq IN (SELECT value FROM json_each(?))"
 )
 
 
@@ -204,27 +208,22 @@ class SqlStore:
         postings: dict[str, dict[int, int]] = {term: {} for term in asked}
         lengths: dict[int, int] = {}
         with self._engine.reading() as connection:
-            gone = set(
-                connection.scalars(select(hidden.c.seq).where(hidden.c.memory == view.memory))
-            )
+            hide = select(hidden.c.seq).where(hidden.c.memory == view.memory)
+            gone = connection.scalars(hide).all()
+            # Straight from the driver: a common word has a posting in every other turn, and a
+            # row object for each would cost more than everything else here together.
+            execute = raw(connection).execute
             for span in view.spans:
-                ends = {
-                    "first": row_number(span.memory, span.first),
-                    "last": row_number(span.memory, span.last),
-                }
+                ends = row_number(span.memory, span.first), row_number(span.memory, span.last)
                 for term, counts in postings.items():
-                    ends["term"] = tagged(span.memory, term)  # type: ignore[assignment]
-                    counts.update(
-                        {row.seq: row.count for row in connection.execute(_POSTINGS, ends)
-                         if row.seq not in gone}
-                    )  # fmt: skip
-            found = {seq for counts in postings.values() for seq in counts}
-            turns_seen, words_seen = _extent(connection, view)
+                    counts.update(execute(_POSTINGS, (tagged(span.memory, term), *ends)))
+            for counts in postings.values():
+                for seq in gone:
+                    counts.pop(seq, None)
+            found = set().union(*postings.values())
             for span in view.spans if found else ():
-                lengthy = select(turns.c.seq, turns.c.words).where(
-                    *counted(span), one_of(turns.c.seq, sorted(found))
-                )
-                lengths.update({row.seq: row.words for row in connection.execute(lengthy)})
+                lengths.update(execute(_LENGTHS, (*span, json.dumps(sorted(found)))))
+            turns_seen, words_seen = _extent(connection, view)
         if len(lengths) < len(found):
             raise DatabaseDamaged(
                 f"the word index knows turns of memory {view.memory} that are not there: "
