@@ -38,9 +38,10 @@ from tests.stores.helpers import (
 KILLS = int(os.environ.get("EVOMEM_KILLS", "20"))
 
 
-def start(path, memory, name, count):
+def start(path, memory, name, count, *gate):
+    words = [str(path), memory, name, str(count), *map(str, gate)]
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.stores.writer", str(path), memory, name, str(count)],
+        [sys.executable, "-m", "tests.stores.writer", *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -111,15 +112,18 @@ def test_every_acknowledged_turn_survives_a_kill_at_any_moment(tmp_path):
 
 def test_two_processes_lose_and_double_nothing(tmp_path):
     path = tmp_path / "a.db"
-    writers = [start(path, "m", name, 40) for name in ("left", "right")]
+    gate = tmp_path / "gate"
+    writers = [start(path, "m", name, 100, gate) for name in ("left", "right")]
+    assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 2
+    gate.touch()
     said = [writer.communicate(timeout=120)[0].split() for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0]
     store, index = open_at(path)
     view = store.view(store.make_memory(("m",)))
     ids = [str(record.id) for record in store.history(view)]
-    assert len(ids) == len(set(ids)) == 80
+    assert len(ids) == len(set(ids)) == 200
     for name, words in zip(("left", "right"), said, strict=True):
-        assert [id for id in ids if id.startswith(name)] == words[1:]
+        assert [id for id in ids if id.startswith(name)] == words
     order = [id.partition("-")[0] for id in ids]
     assert order != sorted(order), "they took turns, so that the race was run"
     assert index.verify() == []

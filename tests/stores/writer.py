@@ -1,25 +1,30 @@
 """A process that writes to a memory until it has said enough, or is killed.
 
-python -m tests.stores.writer DATABASE MEMORY NAME COUNT: appends COUNT turns, now and then several
-at once, and prints the ids of each batch when `append` has returned.
+python -m tests.stores.writer DATABASE MEMORY NAME COUNT [GATE]: appends COUNT turns, now and then
+several at once, and prints the ids of each batch when `append` has returned. With a GATE it begins
+when that file is there, so that writers begin together.
 """
 
 from __future__ import annotations
 
 import sys
+import time
+from pathlib import Path
 
 from evomem.errors import HeadMoved
 from evomem.store import Index, Store, View
 from tests.stores.helpers import open_at, query, read_rows, turn
 
 
-def main(path: str, memory: str, name: str, count: int) -> None:
+def main(path: str, memory: str, name: str, count: int, gate: str = "") -> None:
     store, index = open_at(path)
     index._worth = 8  # so that kills hit the writing of index files too
     number = store.make_memory((memory,))
     done = 0
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    while gate and not Path(gate).exists():
+        time.sleep(0.001)
     while done < count:
         size = min(1 + done % 4, count - done)
         batch = [
@@ -47,4 +52,4 @@ def look(store: Store, index: Index, view: View) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), *sys.argv[5:])
