@@ -90,13 +90,13 @@ def _add(histories: dict[tuple[str, ...], History], where: str, record: Any) -> 
     messages = _expect(record.get("messages"), list, f"{where} messages")
     meta = _expect(record.get("meta"), dict, f"{where} meta")
     turns = _expect(meta.get("turns"), list, f"{where} meta.turns")
-    for place, turn in enumerate(turns):
-        _text(turn, f"{where} meta.turns[{place}]")
     contents = [_message(each, f"{where} messages[{i}]") for i, each in enumerate(messages)]
     asked = [content for role, content in contents if role == "user"]
     if not asked:
         raise InputError(f"{where}: messages hold no question; expected one with role 'user'")
-    _text(asked[-1], f"{where} the question")
+    _text(asked[-1], f"{where}: the question")
+    for place, turn in enumerate(turns):
+        _text(turn, f"{where} meta.turns[{place}]")
     past = tuple(turns[:-1] if turns and turns[-1].strip() == asked[-1].strip() else turns)
     if not past:
         raise InputError(f"{where}: meta.turns holds no turn before the question")
