@@ -29,9 +29,15 @@ class MiniConfig:
     max_tokens: int = 256
     """Longer texts are cut here, as all-MiniLM-L6-v2 cuts them."""
     clock_share: float = 0.2
-    """Share of a turn's squared length that says when it was said."""
+    """Share of an evolved turn's squared length that says when it was said."""
     mention_share: float = 0.2
-    """Share of a turn's squared length that says how often its subject came up before."""
+    """Share of an evolved turn's squared length that says how often its subject came up before."""
+    ask_from: float = 0.25
+    """Length of a query's order coordinates from which it asks for the evolved reading ..."""
+    ask_full: float = 0.45
+    """... and from which it asks for nothing else. Chosen on development data (model card)."""
+    evolved_floor: float = 0.15
+    """Share of the evolved reading in questions that do not speak of order."""
 
     @property
     def order(self) -> int:
@@ -39,9 +45,14 @@ class MiniConfig:
         return 2 * (len(CLOCK_SCALES) + len(MENTION_SCALES))
 
     @property
-    def dim(self) -> int:
-        """D, the length of an embedding."""
+    def evolved(self) -> int:
+        """E, the length of a vector in the light of the queue: content and order."""
         return self.hidden + self.order
+
+    @property
+    def dim(self) -> int:
+        """D, the length of an embedding: a text read alone, and in the light of the queue."""
+        return self.hidden + self.evolved
 
     @property
     def width(self) -> int:

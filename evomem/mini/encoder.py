@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn import functional as F
 
 from evomem.errors import EncoderError
 from evomem.mini import weights
-from evomem.mini.reading import Tokens, read_queries, read_turns
+from evomem.mini.model import QUERY, TURN
+from evomem.mini.reading import Tokens, lower, upper_alone, upper_queries, upper_turns
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -49,7 +49,7 @@ class MiniEncoder:
         self._spec = Spec(
             name=f"mini:{source}" if source else "mini",
             fingerprint=_fingerprint(file, self._turns),
-            dim=config.dim,
+            dim=config.dim if memory else config.hidden,
             latents=config.latents if memory else 0,
             width=config.width if memory else 0,
             capacity=self._turns * config.latents,
@@ -63,16 +63,23 @@ class MiniEncoder:
     @torch.inference_mode()
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`. Splits differ by the order of floating-point sums, about 1e-6."""
-        past, now = self._past(state)
+        model = self._model
+        past, read = self._past(state)
         readings: list[Reading] = []
         for start in range(0, len(turns), BLOCK):
             tokens = self._tokens([turn.text for turn in turns[start : start + BLOCK]])
-            before = past.new_tensor([now + i for i in range(len(tokens))])
-            clock = before if self._turns else torch.zeros_like(before)
-            vectors, latents = read_turns(self._model, tokens, past, clock, self._turns)
-            past = torch.cat([past, latents])[max(0, len(past) + len(latents) - self._turns) :]
-            now += len(tokens)
-            readings += self._readings(vectors, latents, before + 1)
+            block = lower(model, tokens, TURN, self._device)
+            vectors = upper_alone(model, block)
+            rows = block.latents.new_zeros(len(tokens), 0, 0)
+            if self._turns:
+                now = read + torch.arange(float(len(tokens)), device=self._device)
+                evolved = upper_turns(model, block, past, now, self._turns)
+                vectors = model.both_turns(vectors, evolved)
+                numbers = (now + 1)[:, None, None].expand(-1, block.latents.shape[1], 1)
+                rows = torch.cat([block.latents, numbers], -1)
+                past = torch.cat([past, block.latents])[-self._turns :]
+                read += len(tokens)
+            readings += map(Reading, _numpy(vectors), _numpy(rows))
         return readings
 
     @torch.inference_mode()
@@ -80,9 +87,14 @@ class MiniEncoder:
         """See `Encoder.embed_queries`."""
         if not queries:
             return np.zeros((0, self._spec.dim), np.float32)
-        past, now = self._past(state)
-        vectors = read_queries(self._model, self._tokens(queries), past, now, self._turns)
-        return _numpy(F.normalize(vectors, dim=-1))
+        model = self._model
+        block = lower(model, self._tokens(queries), QUERY, self._device)
+        vectors = upper_alone(model, block)
+        if self._turns:
+            past, read = self._past(state)
+            evolved = upper_queries(model, block, past, read, self._turns)
+            vectors = model.both_queries(vectors, evolved)
+        return _numpy(vectors)
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in word pieces, uncut."""
@@ -96,15 +108,6 @@ class MiniEncoder:
         rows = torch.tensor(state.queue, device=self._device)
         past = rows[:, :-1].reshape(-1, config.latents, config.hidden)
         return past, float(rows[-1, -1])
-
-    def _readings(self, vectors: Tensor, latents: Tensor, numbers: Tensor) -> list[Reading]:
-        if self._turns:
-            column = numbers[:, None, None].expand(-1, latents.shape[1], 1)
-            rows = _numpy(torch.cat([latents, column], -1))
-        else:
-            rows = np.zeros((len(vectors), 0, 0), np.float32)
-        embeddings = _numpy(vectors)
-        return [Reading(embeddings[i], rows[i]) for i in range(len(vectors))]
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]

@@ -166,7 +166,7 @@ class MiniModel(nn.Module):
         return (likeness * (memory.age[:, ::step] > 0)).sum(-1)
 
     def turn_vectors(self, content: Tensor, now: Tensor, mentions: Tensor) -> Tensor:
-        """Put a turn's embedding together: (N, H), (N,), (N,) to (N, D), unit rows."""
+        """Put an evolved turn together: content (N, H), (N,), (N,) to (N, E), unit rows."""
         clock, count = self.config.clock_share, self.config.mention_share
         parts = [
             content * math.sqrt(1 - clock - count),
@@ -176,13 +176,34 @@ class MiniModel(nn.Module):
         return torch.cat(parts, -1)
 
     def query_vectors(self, content: Tensor, now: Tensor) -> Tensor:
-        """Put a query's embedding together: (N, H), (N,) to (N, D), not of unit length.
+        """Put an evolved query together: content (N, H), (N,) to (N, E), not of unit length.
 
         The coordinates of order say which end of time the query asks for, and how strongly;
         they are zero before training.
         """
         seen = torch.cat([content * math.sqrt(content.shape[-1]), dials(now, CLOCK_SCALES)], -1)
         return torch.cat([content, 4 * self.ask(seen)], -1)
+
+    def both_turns(self, alone: Tensor, evolved: Tensor) -> Tensor:
+        """Put a turn's two readings, (N, H) and (N, E), side by side: (N, D), unit rows.
+
+        The content weighs the same in both.
+        """
+        order = self.config.clock_share + self.config.mention_share
+        share = (1 - order) / (2 - order)
+        return torch.cat([alone * math.sqrt(share), evolved * math.sqrt(1 - share)], -1)
+
+    def both_queries(self, alone: Tensor, evolved: Tensor) -> Tensor:
+        """Let a query, (N, H) and (N, E), weigh the two readings of a turn: (N, D), unit rows.
+
+        How strongly its order coordinates speak decides how much it asks of the evolved reading.
+        """
+        content, order = evolved[:, : self.config.hidden], evolved[:, self.config.hidden :]
+        low, high = self.config.ask_from, self.config.ask_full
+        gate = ((order.norm(dim=-1, keepdim=True) - low) / (high - low)).clamp(0, 1)
+        share = gate.clamp(min=self.config.evolved_floor)
+        parts = [alone * (1 - share), content * share, order * gate]
+        return F.normalize(torch.cat(parts, -1), dim=-1)
 
 
 def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:

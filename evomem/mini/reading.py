@@ -8,6 +8,7 @@ how texts are grouped, up to the order of floating-point sums.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,54 +19,93 @@ Tokens = Sequence[int]
 GROUP = 16  # texts of similar length that are padded together
 
 
-def read_turns(
-    model: MiniModel, texts: Sequence[Tokens], past: Tensor, now: Tensor, turns: int
-) -> tuple[Tensor, Tensor]:
-    """Read consecutive turns.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Texts as the lower layers leave them: nothing of the past is in them yet."""
+
+    groups: list[tuple[list[int], Tensor, Tensor]]
+    """Rows, states (n, T, H) and mask (n, T) of texts of similar length."""
+    back: Tensor
+    """(N,) where each text is, counted through the groups."""
+    latents: Tensor
+    """(N, L, H)."""
+
+
+def lower(model: MiniModel, texts: Sequence[Tokens], role: int, device: torch.device) -> Block:
+    """Read texts alone and write their latents; `texts` holds at least one."""
+    groups, written, order = [], [], []
+    for rows, ids, mask in _groups(texts, device):
+        x = model.lower(ids, mask, role)
+        groups.append((rows, x, mask))
+        written.append(model.write(x, mask))
+        order += rows
+    back = torch.tensor(order, device=device).argsort()
+    return Block(groups, back, torch.cat(written)[back])
+
+
+def upper_turns(model: MiniModel, block: Block, past: Tensor, now: Tensor, turns: int) -> Tensor:
+    """Read consecutive turns in the light of the ones before.
 
     Args:
         model: The network.
-        texts: Their tokens, at least one of each.
+        block: The turns.
         past: (P, L, H), the latents of earlier turns, oldest first.
         now: (N,) how many turns were read before each.
         turns: How many earlier turns each may look at; 0 switches the memory off.
 
     Returns:
-        Embeddings (N, D), unit rows, and latents (N, L, H).
+        Evolved vectors (N, E), unit rows.
     """
-    groups = list(_groups(texts, past.device))
-    states = [model.lower(ids, mask, TURN) for _, ids, mask in groups]
-    written = [model.write(x, mask) for x, (_, _, mask) in zip(states, groups, strict=True)]
-    back = torch.tensor([i for rows, _, _ in groups for i in rows], device=past.device).argsort()
-    latents = torch.cat(written)[back]
-    queue = torch.cat([past, latents])
+    queue = torch.cat([past, block.latents])
     vectors = []
-    for x, (rows, _, mask) in zip(states, groups, strict=True):
+    for rows, x, mask in block.groups:
         place = len(past) + torch.tensor(rows, device=past.device)
         memory = _memory(queue, place, now[rows], turns)
         content = model.upper(x, mask, memory)
-        mentions = model.mentions(latents[rows], memory)
+        mentions = model.mentions(block.latents[rows], memory)
         vectors.append(model.turn_vectors(content, memory.now, mentions))
-    return torch.cat(vectors)[back], latents
+    return torch.cat(vectors)[block.back]
+
+
+def upper_queries(model: MiniModel, block: Block, past: Tensor, now: float, turns: int) -> Tensor:
+    """Read queries asked after `past`: (Q, E), not of unit length; see `upper_turns`."""
+    vectors = []
+    for rows, x, mask in block.groups:
+        place = torch.full((len(rows),), len(past), device=past.device)
+        memory = _memory(past, place, past.new_full((len(rows),), now), turns)
+        vectors.append(model.query_vectors(model.upper(x, mask, memory), memory.now))
+    return torch.cat(vectors)[block.back]
+
+
+def upper_alone(model: MiniModel, block: Block) -> Tensor:
+    """Read texts without any memory: content (N, H), unit rows."""
+    nothing = block.latents[:0].flatten(0, 1)
+    vectors = []
+    for rows, x, mask in block.groups:
+        age = torch.zeros(len(rows), 0, dtype=torch.long, device=nothing.device)
+        vectors.append(model.upper(x, mask, Memory(nothing, age, nothing.new_zeros(len(rows)))))
+    return torch.cat(vectors)[block.back]
+
+
+def read_turns(
+    model: MiniModel, texts: Sequence[Tokens], past: Tensor, now: Tensor, turns: int
+) -> tuple[Tensor, Tensor]:
+    """Return evolved vectors (N, E) and latents (N, L, H); see `upper_turns`."""
+    block = lower(model, texts, TURN, past.device)
+    return upper_turns(model, block, past, now, turns), block.latents
 
 
 def read_queries(
     model: MiniModel, texts: Sequence[Tokens], past: Tensor, now: float, turns: int
 ) -> Tensor:
-    """Read queries asked after `past`: (Q, D), not of unit length; see `read_turns`."""
-    vectors, order = [], []
-    for rows, ids, mask in _groups(texts, past.device):
-        place = torch.full((len(rows),), len(past), device=past.device)
-        memory = _memory(past, place, past.new_full((len(rows),), now), turns)
-        content = model.upper(model.lower(ids, mask, QUERY), mask, memory)
-        vectors.append(model.query_vectors(content, memory.now))
-        order += rows
-    return torch.cat(vectors)[torch.tensor(order).argsort()]
+    """Return evolved queries (Q, E), not of unit length; see `upper_queries`."""
+    return upper_queries(model, lower(model, texts, QUERY, past.device), past, now, turns)
 
 
 def _memory(queue: Tensor, place: Tensor, now: Tensor, turns: int) -> Memory:
     """Lay the latents of turns, (P, L, H), side by side; only those that some text sees."""
-    first, end = max(0, int(place.min()) - turns), int(place.max())
+    end = int(place.max())
+    first = max(0, int(place.min()) - turns) if turns else end
     age = place[:, None] - torch.arange(first, end, device=place.device)
     age = torch.where(age <= turns, age, 0)
     step = queue.shape[1]

@@ -60,6 +60,14 @@ def test_the_queue_has_another_length_on_request(tiny_file):
     assert encoder.spec.fingerprint != load(str(tiny_file)).spec.fingerprint
 
 
+def test_without_memory_an_embedding_is_the_text_read_alone(tiny_file):
+    [whole] = (encoder := load(str(tiny_file))).read(State.empty(encoder.spec), [STORY[0]])
+    [alone] = (encoder := load(str(tiny_file), turns=0)).read(State.empty(encoder.spec), [STORY[0]])
+    assert len(alone.embedding) == TINY.hidden
+    part = whole.embedding[: TINY.hidden] / np.linalg.norm(whole.embedding[: TINY.hidden])
+    np.testing.assert_allclose(part, alone.embedding, atol=1e-5)
+
+
 def test_a_queue_of_negative_length_is_refused(tiny_file):
     with pytest.raises(EncoderError, match="from 0"):
         load(str(tiny_file), turns=-1)
