@@ -1,0 +1,40 @@
+"""The bundled encoder: small, evolvable, no download. `MODEL_CARD.md` says how it was made.
+
+>>> encoder = load()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evomem.errors import EncoderError
+
+if TYPE_CHECKING:
+    from evomem.mini.encoder import MiniEncoder
+
+__all__ = ["load"]
+
+
+def load(
+    source: str = "",
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    turns: int | None = None,
+) -> MiniEncoder:
+    """Load the small encoder; the entry point `mini`.
+
+    Args:
+        source: A weight file that `python -m evomem.training` wrote; the bundled one if empty.
+        device: Such as `"cuda"`; None is the CPU.
+        dtype: Only `"float32"`, which is also None: latents are stored without loss.
+        turns: Another length of the queue, in turns; 0 switches the memory off.
+
+    Raises:
+        EncoderError: It cannot be loaded, or the dtype is not supported.
+    """
+    if dtype not in (None, "float32"):
+        raise EncoderError(f"the small encoder computes in float32 only, got dtype {dtype!r}")
+    from evomem.mini.encoder import MiniEncoder
+
+    return MiniEncoder(source, device=device, turns=turns)

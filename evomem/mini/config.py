@@ -1,0 +1,86 @@
+"""What decides the shape of the small encoder; stored in its weight file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+from evomem.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class MiniConfig:
+    """Shapes and constants. The first six are those of all-MiniLM-L6-v2."""
+
+    vocab: int = 30522
+    hidden: int = 384
+    layers: int = 6
+    heads: int = 12
+    inner: int = 1536
+    positions: int = 512
+    latents: int = 2
+    """L, latents that a turn leaves behind."""
+    turns: int = 64
+    """Length of the queue in turns."""
+    write_layer: int = 4
+    """Latents are written after this layer; only the layers above see the queue."""
+    match: int = 64
+    """Length of the keys by which a turn recognises earlier turns about the same thing."""
+    max_tokens: int = 256
+    """Longer texts are cut here, as all-MiniLM-L6-v2 cuts them."""
+    clock_share: float = 0.2
+    """Share of an evolved turn's squared length that says when it was said."""
+    mention_share: float = 0.2
+    """Share of an evolved turn's squared length that says how often its subject came up before."""
+    ask_from: float = 0.25
+    """Length of a query's order coordinates from which it asks for the evolved reading ..."""
+    ask_full: float = 0.45
+    """... and from which it asks for nothing else. Chosen on development data (model card)."""
+    evolved_floor: float = 0.15
+    """Share of the evolved reading in questions that do not speak of order."""
+
+    @property
+    def order(self) -> int:
+        """Coordinates of an embedding that speak of order: a pair for each scale."""
+        return 2 * (len(CLOCK_SCALES) + len(MENTION_SCALES))
+
+    @property
+    def evolved(self) -> int:
+        """E, the length of a vector in the light of the queue: content and order."""
+        return self.hidden + self.order
+
+    @property
+    def dim(self) -> int:
+        """D, the length of an embedding: a text read alone, and in the light of the queue."""
+        return self.hidden + self.evolved
+
+    @property
+    def width(self) -> int:
+        """H, the length of a latent: a vector, and the number of its turn."""
+        return self.hidden + 1
+
+    def to_json(self) -> str:
+        """Return the configuration as JSON text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> MiniConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            CheckpointError: It is no configuration of this encoder.
+        """
+        try:
+            values = json.loads(text)
+            unknown = set(values) - {field.name for field in fields(cls)}
+            if unknown:
+                raise CheckpointError(f"the configuration has unknown fields: {sorted(unknown)}")
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"not a configuration of the small encoder: {error}") from error
+
+
+CLOCK_SCALES = (8.0, 32.0, 128.0, 512.0, 2048.0)
+"""Turns after which a clock has run half its way: from a short chat to years of talk."""
+MENTION_SCALES = (1.0, 4.0, 16.0)
+"""Earlier mentions after which a mention counter has run half its way."""

@@ -1,0 +1,221 @@
+"""The small encoder's network: MiniLM whose upper layers see a queue of earlier turns.
+
+The lower layers read a text alone and write its latents. They need no memory, so the latents of a
+whole history are computed at once, in training as at run time. The upper layers read the same
+text again in the light of the latents of earlier turns. N texts of T tokens, K latents in memory,
+H hidden; every tensor is float32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evomem.mini.config import CLOCK_SCALES, MENTION_SCALES, MiniConfig
+
+TURN, QUERY = 0, 1
+AGES = 16  # buckets of the relative age of a latent, two for every doubling: up to 256 turns
+EPS = 1e-12  # of BERT's layer norms
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The latents that some texts may look at, and which of them each text sees."""
+
+    latents: Tensor
+    """(K, H), one after another for all texts."""
+    age: Tensor
+    """(N, K) int64: how many turns ago it was written; 0 or less: the text must not see it."""
+    now: Tensor
+    """(N,) how many turns were read before each text."""
+
+
+class Layer(nn.Module):
+    """One BERT layer (post-norm)."""
+
+    def __init__(self, config: MiniConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.hidden, 3 * config.hidden)
+        self.out = nn.Linear(config.hidden, config.hidden)
+        self.norm = nn.LayerNorm(config.hidden, eps=EPS)
+        self.grow = nn.Linear(config.hidden, config.inner)
+        self.shrink = nn.Linear(config.inner, config.hidden)
+        self.last_norm = nn.LayerNorm(config.hidden, eps=EPS)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Map (N, T, H) to (N, T, H); `mask` (N, 1, 1, T) is True where there is a token."""
+        n, t, h = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.heads, h // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = self.norm(x + self.out(mixed.transpose(1, 2).reshape(n, t, h)))
+        return self.last_norm(x + self.shrink(F.gelu(self.grow(x))))  # type: ignore[no-any-return]
+
+
+class Recall(nn.Module):
+    """Cross-attention from a text's tokens to the queue. Adds nothing until it is trained."""
+
+    def __init__(self, config: MiniConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.query = nn.Linear(config.hidden, config.hidden)
+        self.key = nn.Linear(config.hidden, config.hidden)
+        self.value = nn.Linear(config.hidden, config.hidden)
+        self.out = nn.Linear(config.hidden, config.hidden, bias=False)
+        nn.init.zeros_(self.out.weight)
+        self.nothing = nn.Parameter(torch.zeros(config.heads, config.hidden // config.heads))
+        """A key of value zero: what a head looks at when nothing in the queue concerns it."""
+        slope = torch.arange(config.heads) / config.heads
+        self.age = nn.Parameter(-0.5 * slope[:, None] * torch.arange(AGES))
+        """(heads, AGES): some heads begin by looking near, others everywhere."""
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
+        """Map (N, T, H) to (N, T, H)."""
+        n, t, h = x.shape
+        d = h // self.heads
+        q = self.query(x).view(n, t, self.heads, d).transpose(1, 2)  # (N, heads, T, d)
+        k = self.key(memory.latents).view(-1, self.heads, d).transpose(0, 1)  # (heads, K, d)
+        v = self.value(memory.latents).view(-1, self.heads, d).transpose(0, 1)
+        bias = self.age[:, bucket(memory.age)].transpose(0, 1)  # (N, heads, K)
+        bias = bias.masked_fill((memory.age <= 0)[:, None], -torch.inf)
+        scores = q @ k.transpose(1, 2) / math.sqrt(d) + bias[:, :, None]
+        nothing = (q * self.nothing[:, None]).sum(-1, keepdim=True) / math.sqrt(d)
+        weights = torch.cat([nothing, scores], -1).softmax(-1)[..., 1:]
+        return x + self.out((weights @ v).transpose(1, 2).reshape(n, t, h))  # type: ignore[no-any-return]
+
+
+class Writer(nn.Module):
+    """Pools a text's token states into L latents; the mean of all tokens before training."""
+
+    def __init__(self, config: MiniConfig) -> None:
+        super().__init__()
+        self.look = nn.Parameter(torch.zeros(config.latents, config.hidden))
+        self.project = nn.Linear(config.hidden, config.hidden)
+        nn.init.eye_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+        self.norm = nn.LayerNorm(config.hidden)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Map (N, T, H) and mask (N, T) to (N, L, H)."""
+        scores = (x @ self.look.T).transpose(1, 2) / math.sqrt(x.shape[-1])  # (N, L, T)
+        weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1)
+        return self.norm(self.project(weights @ x))  # type: ignore[no-any-return]
+
+
+class MiniModel(nn.Module):
+    """Tokens and memory to embeddings, in steps that training and run time put together."""
+
+    def __init__(self, config: MiniConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.words = nn.Embedding(config.vocab, config.hidden)
+        self.places = nn.Embedding(config.positions, config.hidden)
+        self.roles = nn.Parameter(torch.zeros(2, config.hidden))
+        self.norm = nn.LayerNorm(config.hidden, eps=EPS)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.write = Writer(config)
+        # Before every upper layer, and once more before pooling.
+        self.recall = nn.ModuleList(
+            Recall(config) for _ in range(config.layers - config.write_layer + 1)
+        )
+        self.match = nn.Linear(config.hidden, config.match)
+        self.match_scale = nn.Parameter(torch.tensor(10.0))
+        self.match_bar = nn.Parameter(torch.tensor(0.9))
+        clock = 2 * len(CLOCK_SCALES)
+        last = nn.Linear(128, config.order)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.ask = nn.Sequential(nn.Linear(config.hidden + clock, 128), nn.GELU(), last)
+
+    def lower(self, ids: Tensor, mask: Tensor, role: int) -> Tensor:
+        """Read texts alone: ids and mask (N, T) to states (N, T, H)."""
+        embedded = self.words(ids) + self.places.weight[: ids.shape[1]] + self.roles[role]
+        x: Tensor = self.norm(embedded)
+        for layer in self.layers[: self.config.write_layer]:
+            x = layer(x, mask[:, None, None])
+        return x
+
+    def upper(self, x: Tensor, mask: Tensor, memory: Memory) -> Tensor:
+        """Go on in the light of `memory`: states (N, T, H) to content (N, H) of unit length."""
+        recalls = iter(self.recall)
+        for layer in self.layers[self.config.write_layer :]:
+            x = layer(next(recalls)(x, memory), mask[:, None, None])
+        x = next(recalls)(x, memory)
+        weights = mask[..., None].float()
+        return F.normalize((x * weights).sum(1) / weights.sum(1), dim=-1)
+
+    def alike(self, latents: Tensor, others: Tensor) -> Tensor:
+        """Return (N, K) scores above 0 where two latents, (N, H) and (K, H), share a subject."""
+        left = F.normalize(self.match(latents), dim=-1)
+        right = F.normalize(self.match(others), dim=-1)
+        return self.match_scale * (left @ right.T - self.match_bar)
+
+    def mentions(self, latents: Tensor, memory: Memory) -> Tensor:
+        """Return (N,): how many of the queue's turns share the subject of a turn.
+
+        Args:
+            latents: (N, L, H), the turn's own.
+            memory: What it may look at; the first latent of each turn is compared.
+        """
+        step = self.config.latents
+        likeness = self.alike(latents[:, 0], memory.latents[::step]).sigmoid()
+        return (likeness * (memory.age[:, ::step] > 0)).sum(-1)
+
+    def turn_vectors(self, content: Tensor, now: Tensor, mentions: Tensor) -> Tensor:
+        """Put an evolved turn together: content (N, H), (N,), (N,) to (N, E), unit rows."""
+        clock, count = self.config.clock_share, self.config.mention_share
+        parts = [
+            content * math.sqrt(1 - clock - count),
+            dials(now + 1, CLOCK_SCALES) * math.sqrt(clock),
+            dials(mentions, MENTION_SCALES) * math.sqrt(count),
+        ]
+        return torch.cat(parts, -1)
+
+    def query_vectors(self, content: Tensor, now: Tensor) -> Tensor:
+        """Put an evolved query together: content (N, H), (N,) to (N, E), not of unit length.
+
+        The coordinates of order say which end of time the query asks for, and how strongly;
+        they are zero before training.
+        """
+        seen = torch.cat([content * math.sqrt(content.shape[-1]), dials(now, CLOCK_SCALES)], -1)
+        return torch.cat([content, 4 * self.ask(seen)], -1)
+
+    def both_turns(self, alone: Tensor, evolved: Tensor) -> Tensor:
+        """Put a turn's two readings, (N, H) and (N, E), side by side: (N, D), unit rows.
+
+        The content weighs the same in both.
+        """
+        order = self.config.clock_share + self.config.mention_share
+        share = (1 - order) / (2 - order)
+        return torch.cat([alone * math.sqrt(share), evolved * math.sqrt(1 - share)], -1)
+
+    def both_queries(self, alone: Tensor, evolved: Tensor) -> Tensor:
+        """Let a query, (N, H) and (N, E), weigh the two readings of a turn: (N, D), unit rows.
+
+        How strongly its order coordinates speak decides how much it asks of the evolved reading.
+        """
+        content, order = evolved[:, : self.config.hidden], evolved[:, self.config.hidden :]
+        low, high = self.config.ask_from, self.config.ask_full
+        gate = ((order.norm(dim=-1, keepdim=True) - low) / (high - low)).clamp(0, 1)
+        share = gate.clamp(min=self.config.evolved_floor)
+        parts = [alone * (1 - share), content * share, order * gate]
+        return F.normalize(torch.cat(parts, -1), dim=-1)
+
+
+def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:
+    """Write numbers (N,) as (N, 2 * scales), unit rows: a hand for each scale, from 0 to 90 degrees.
+
+    Each coordinate is monotone in the number, so a dot product can ask for small or large ones.
+    """
+    scale = torch.tensor(scales, device=value.device)
+    angle = value[:, None] / (value[:, None] + scale) * (math.pi / 2)
+    return torch.cat([angle.cos(), angle.sin()], -1) / math.sqrt(len(scales))
+
+
+def bucket(age: Tensor) -> Tensor:
+    """Return the bucket of ages in turns, two buckets for every doubling."""
+    return (2 * age.clamp(min=1).float().log2()).long().clamp(max=AGES - 1)

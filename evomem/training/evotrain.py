@@ -1,0 +1,153 @@
+"""The EvoTrain format: one JSON object a line, one question each, checked before training.
+
+    {"messages": [{"role": "user", "content": "Where do I live?"},
+                  {"role": "assistant", "content": "In Oslo."}],
+     "meta": {"turns": ["User: I moved to Oslo.", "Where do I live?"], "evidence_turns": [0]}}
+
+`meta.turns` ends with the question itself. Lines that share their turns are one history with
+several questions. `meta.threads`, which is ours and optional, groups turns about the same thing.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evomem.errors import InputError
+from evomem.training.histories import History
+
+MAX_TURN = 65_536  # characters, some 16,000 tokens; encoders of one turn read far less
+NAMES = ("*.jsonl", "*.jsonl.xz")
+
+
+def read_evotrain(path: Path) -> list[History]:
+    """Read a file, or every .jsonl and .jsonl.xz file in a folder.
+
+    Raises:
+        InputError: Something cannot be trained on; the message names file, line and fault.
+    """
+    if path.is_dir():
+        files = sorted(file for name in NAMES for file in path.glob(name))
+    else:
+        files = [path]
+    if not files:
+        raise InputError(f"{path} holds no {' or '.join(NAMES)} file")
+    histories: dict[tuple[str, ...], History] = {}
+    for file in files:
+        for where, record in _records(file):
+            _add(histories, where, record)
+    if not histories:
+        raise InputError(f"{path} holds no records")
+    return list(histories.values())
+
+
+def write_evotrain(histories: Sequence[History], file: Path) -> int:
+    """Write histories, one line a question (xz if the name says so); return the lines written."""
+    count = 0
+    with lzma.open(file, "wt") if file.suffix == ".xz" else file.open("w", encoding="utf-8") as out:
+        for history in histories:
+            for question in history.questions:
+                record = {
+                    "messages": [
+                        {"role": "user", "content": question.text},
+                        {"role": "assistant", "content": question.answer},
+                    ],
+                    "meta": {
+                        "turns": [*history.turns, question.text],
+                        "evidence_turns": list(question.evidence),
+                        "kind": question.kind,
+                        "threads": [list(thread) for thread in history.threads],
+                    },
+                }
+                out.write(json.dumps(record) + "\n")
+                count += 1
+    return count
+
+
+def _records(file: Path) -> Iterator[tuple[str, Any]]:
+    number = 0
+    try:
+        opened = (
+            lzma.open(file, "rt", encoding="utf-8")
+            if file.suffix == ".xz"
+            else file.open(encoding="utf-8")
+        )
+        with opened as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield f"{file} line {number}", json.loads(line)
+    except (ValueError, lzma.LZMAError, EOFError) as error:
+        raise InputError(f"{file} line {max(1, number)} is not JSON: {error}") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def _add(histories: dict[tuple[str, ...], History], where: str, record: Any) -> None:
+    record = _expect(record, dict, where)
+    messages = _expect(record.get("messages"), list, f"{where} messages")
+    meta = _expect(record.get("meta"), dict, f"{where} meta")
+    turns = _expect(meta.get("turns"), list, f"{where} meta.turns")
+    contents = [_message(each, f"{where} messages[{i}]") for i, each in enumerate(messages)]
+    asked = [content for role, content in contents if role == "user"]
+    if not asked:
+        raise InputError(f"{where}: messages hold no question; expected one with role 'user'")
+    _text(asked[-1], f"{where}: the question")
+    for place, turn in enumerate(turns):
+        _text(turn, f"{where} meta.turns[{place}]")
+    past = tuple(turns[:-1] if turns and turns[-1].strip() == asked[-1].strip() else turns)
+    if not past:
+        raise InputError(f"{where}: meta.turns holds no turn before the question")
+    evidence = _indices(meta.get("evidence_turns"), len(past), f"{where} meta.evidence_turns")
+    if not evidence:
+        raise InputError(
+            f"{where}: meta.evidence_turns is empty; leave out questions that no turn answers"
+        )
+    history = histories.setdefault(past, History(where, list(past)))
+    for place, thread in enumerate(_expect(meta.get("threads", []), list, f"{where} meta.threads")):
+        found = tuple(_indices(thread, len(past), f"{where} meta.threads[{place}]"))
+        if len(found) > 1 and found not in history.threads:
+            history.threads.append(found)
+    answers = [content for role, content in contents if role == "assistant"]
+    kind = _expect(meta.get("kind", ""), str, f"{where} meta.kind")
+    history.ask(asked[-1], evidence, kind, answer=answers[-1] if answers else "")
+
+
+def _expect(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise InputError(
+            f"{where}: expected {kind.__name__}, found {type(value).__name__} {value!r:.60}"
+        )
+    return value
+
+
+def _message(value: Any, where: str) -> tuple[str, str]:
+    message = _expect(value, dict, where)
+    role = _expect(message.get("role"), str, f"{where}.role")
+    return role, _expect(message.get("content"), str, f"{where}.content")
+
+
+def _text(value: Any, where: str) -> None:
+    text = _expect(value, str, where)
+    if not text.strip():
+        raise InputError(f"{where} is empty; leave it out and renumber the evidence")
+    if len(text) > MAX_TURN:
+        raise InputError(
+            f"{where} has {len(text):,} characters, the limit is {MAX_TURN:,}; split it into "
+            "several turns and renumber the evidence"
+        )
+
+
+def _indices(value: Any, count: int, where: str) -> list[int]:
+    indices = _expect(value, list, where)
+    for index in indices:
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise InputError(f"{where}: expected whole numbers, found {index!r:.60}")
+        if not 0 <= index < count:
+            raise InputError(
+                f"{where}: {index} is out of range; the {count} turns before the question are "
+                f"counted from 0 to {count - 1}"
+            )
+    return sorted(set(indices))

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+
+from evomem import Turn
+from evomem.errors import CheckpointError, EncoderError
+from evomem.mini import load, weights
+from evomem.mini.config import MiniConfig
+from evomem.mini.model import MiniModel
+from evomem.state import State
+from evomem.testing import STORY, EncoderContract
+from tests.mini.conftest import TINY
+
+
+class TestMiniEncoder(EncoderContract):
+    tolerance = 1e-4  # random weights of this size spread rounding more than trained ones
+
+    @pytest.fixture
+    def encoder(self, tiny_file):
+        return load(str(tiny_file))
+
+
+class TestMiniEncoderWithoutMemory(EncoderContract):
+    tolerance = 1e-4
+
+    @pytest.fixture
+    def encoder(self, tiny_file):
+        return load(str(tiny_file), turns=0)
+
+
+def read_all(encoder, turns):
+    state: State[Turn] = State.empty(encoder.spec)
+    readings = encoder.read(state, turns)
+    for turn, reading in zip(turns, readings, strict=True):
+        state = state.after(turn, reading)
+    return readings, state
+
+
+def test_a_turn_depends_on_what_came_before(tiny_file):
+    encoder = load(str(tiny_file))
+    [alone] = encoder.read(State.empty(encoder.spec), [STORY[0]])
+    readings, _ = read_all(encoder, [STORY[1], STORY[0]])
+    assert np.abs(alone.embedding - readings[1].embedding).max() > 1e-3
+
+
+def test_a_turn_outside_the_queue_no_longer_matters_but_is_still_counted(tiny_file):
+    encoder = load(str(tiny_file))
+    notes = [Turn(user=f"Note {i}.") for i in range(TINY.turns)]
+    one, _ = read_all(encoder, [STORY[0], *notes, STORY[1]])
+    other, _ = read_all(encoder, [STORY[3], *notes, STORY[1]])
+    shorter, _ = read_all(encoder, [*notes, STORY[1]])
+    np.testing.assert_allclose(one[-1].embedding, other[-1].embedding, atol=1e-4)
+    assert one[-1].latents[-1, -1] == TINY.turns + 2
+    assert np.abs(one[-1].embedding - shorter[-1].embedding).max() > 1e-3
+
+
+def test_the_queue_has_another_length_on_request(tiny_file):
+    encoder = load(str(tiny_file), turns=2)
+    assert encoder.spec.capacity == 2 * TINY.latents
+    assert encoder.spec.fingerprint != load(str(tiny_file)).spec.fingerprint
+
+
+def test_without_memory_an_embedding_is_the_text_read_alone(tiny_file):
+    [whole] = (encoder := load(str(tiny_file))).read(State.empty(encoder.spec), [STORY[0]])
+    [alone] = (encoder := load(str(tiny_file), turns=0)).read(State.empty(encoder.spec), [STORY[0]])
+    assert len(alone.embedding) == TINY.hidden
+    part = whole.embedding[: TINY.hidden] / np.linalg.norm(whole.embedding[: TINY.hidden])
+    np.testing.assert_allclose(part, alone.embedding, atol=1e-5)
+
+
+def test_a_queue_of_negative_length_is_refused(tiny_file):
+    with pytest.raises(EncoderError, match="from 0"):
+        load(str(tiny_file), turns=-1)
+
+
+def test_another_precision_is_refused(tiny_file):
+    with pytest.raises(EncoderError, match="float32 only"):
+        load(str(tiny_file), dtype="float16")
+
+
+def test_long_texts_are_cut_but_counted_whole(tiny_file):
+    encoder = load(str(tiny_file))
+    assert encoder.count_tokens("word " * 5000) == 5000
+    [reading] = encoder.read(State.empty(encoder.spec), [Turn(user="word " * 5000)])
+    assert reading.embedding.shape == (TINY.dim,)
+
+
+def test_saved_weights_come_back_within_their_precision(tiny_model, tiny_file):
+    loaded = weights.load(tiny_file).state_dict()
+    for name, value in tiny_model.state_dict().items():
+        assert torch.allclose(value, loaded[name], atol=0.02), name
+
+
+def test_a_file_that_is_not_safetensors_is_refused(tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"not weights at all, and not long")
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        load(str(file))
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(2)}, file)
+    with pytest.raises(CheckpointError, match="not a configuration"):
+        load(str(file))
+    save_file({"a": torch.zeros(2)}, file, {"config": MiniConfig().to_json()})
+    with pytest.raises(CheckpointError, match=r"no words\.weight"):
+        load(str(file))
+
+
+def test_a_configuration_with_unknown_fields_is_refused():
+    with pytest.raises(CheckpointError, match="unknown fields"):
+        MiniConfig.from_json('{"wings": 2}')
+
+
+def test_the_largest_model_stays_within_its_budget():
+    model = MiniModel(MiniConfig())
+    assert sum(parameter.numel() for parameter in model.parameters()) < 35_000_000
