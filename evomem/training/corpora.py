@@ -19,6 +19,7 @@ from evomem.errors import InputError
 from evomem.training.dialogues import multiwoz, sgd
 from evomem.training.histories import History, chained, excerpt
 from evomem.training.personas import persona_chat
+from evomem.training.replies import ask_replies, ask_topics
 
 Stream = dict[str, Any]
 WORDS = 32  # of a document that become one turn: fewer than the 64 tokens that training sees
@@ -56,7 +57,10 @@ def spoken(given: Iterable[Stream], rng: Random) -> Iterator[History]:
             if first <= covered or last - first > 2 * CONTEXT:
                 continue
             covered = min(last + rng.randint(0, CONTEXT), len(whole.turns) - 1)
-            yield excerpt(whole, max(0, first - rng.randint(0, CONTEXT)), covered)
+            part = excerpt(whole, max(0, first - rng.randint(0, CONTEXT)), covered)
+            ask_replies(part, rng, (), limit=3)
+            ask_topics(part, rng, (), limit=1)
+            yield part
 
 
 def documents(given: Iterable[Stream], rng: Random) -> Iterator[History]:
@@ -140,16 +144,16 @@ def _evidence(query: dict[str, Any]) -> list[int]:
 Convert = Callable[[Iterable[Stream], Random], Iterator[History]]
 
 CORPORA: dict[str, tuple[Convert, float]] = {
-    "sgd": (sgd, 0.26),
-    "multiwoz21_valtest": (multiwoz, 0.06),
-    "synthetic_persona_chat": (persona_chat, 0.22),
-    "friendsqa_devtest": (spoken, 0.14),
+    "sgd": (sgd, 0.22),
+    "multiwoz21_valtest": (multiwoz, 0.05),
+    "synthetic_persona_chat": (persona_chat, 0.30),
+    "friendsqa_devtest": (spoken, 0.12),
     "qmsum": (spoken, 0.06),
     "crd3": (spoken, 0.10),
     "squad_like": (documents, 0.06),
     "fairytaleqa": (documents, 0.04),
     "timeqa_human": (documents, 0.02),
-    "redocred": (facts, 0.03),
+    "redocred": (facts, 0.02),
     "multihop_small": (documents, 0.01),
 }
 """File → how it is read, and its share of the turns in a mixture."""

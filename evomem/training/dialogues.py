@@ -15,6 +15,7 @@ from typing import Any
 
 from evomem.training.histories import History
 from evomem.training.names import Person, cast
+from evomem.training.replies import ask_replies
 
 Stream = dict[str, Any]
 Change = tuple[int, str, str, str, bool]
@@ -99,6 +100,7 @@ def _history(dialogues: list[Stream], changes: Any, rng: Random) -> History:
     for (what, slot), mentions in seen.items():
         _ask(history, user, what, slot, mentions, rng)
     history.questions = rng.sample(history.questions, min(14, len(history.questions)))
+    ask_replies(history, rng, (user, helper), limit=3)
     return history
 
 

@@ -15,8 +15,10 @@ from typing import Any
 
 from evomem.training.histories import History
 from evomem.training.names import NAMES, Person
+from evomem.training.replies import ask_replies, ask_topics
 
 WORD = re.compile(r"[a-z']+")
+GROUPS = (1, 1, 1, 3, 5)  # chats of the same two people in one history
 COMMON = set(
     "i a an the to my is am are of and in with have has for on me it be that at was do not from "
     "like love really very i'm so about but when as by there can go get one".split()
@@ -30,28 +32,73 @@ ASKED = [
     "Is it true that {S} {claim}?",
     "Who {claim}?",
 ]
+WH: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"my favou?rite (.+?) (?:is|are|was) ", ("What is {P} favorite {0}?", "{P} favorite {0}?")),
+    (r"i (?:work|worked) ", ("Where does {S} work?", "What is {P} job?")),
+    (r"i live ", ("Where does {S} live?", "What is {P} home like?")),
+    (r"i (?:was born|grew up|was raised) ", ("Where did {S} grow up?", "Where is {S} from?")),
+    (
+        r"i have .*\b(dog|cat|horse|parrot|pet)s?\b",
+        ("What pets does {S} have?", "Which animal lives with {O}?"),
+    ),
+    (
+        r"i have \w+ (children|kids|sons|daughters|siblings|brothers|sisters)",
+        ("How many {0} does {S} have?",),
+    ),
+    (
+        r"i (?:like|love|enjoy) (?:to )?\w+",
+        ("What does {S} like to do?", "What does {S} enjoy?", "What is one of {P} hobbies?"),
+    ),
+    (r"i (?:hate|dislike|do not like|don't like|can't stand) ", ("What does {S} dislike?",)),
+    (
+        r"i (?:want|hope|plan|would like|wish|dream) ",
+        ("What does {S} want to do?", "What are {P} plans?"),
+    ),
+    (
+        r"my (mother|mom|father|dad|wife|husband|brother|sister|parents|son|daughter|grandmother|grandfather|boyfriend|girlfriend|boss)\b",
+        ("What do we know about {P} {0}?", "Who is {P} {0}?", "{P} {0}?"),
+    ),
+    (
+        r"i (play|drive|teach|study|collect|own|drink|eat|speak|write|read|watch|ride|cook|grow|sell|make) ",
+        ("What does {S} {0}?",),
+    ),
+    (r"i (?:am|'m) (?:a|an) \w+", ("What does {S} do for a living?", "Who is {S}?")),
+    (r"i (?:am|'m) (?:allergic|afraid|scared)", ("What is {S} afraid of or allergic to?",)),
+)
+"""Questions that do not repeat the trait's words."""
 THIRD = {"am": "is", "have": "has", "was": "was", "can": "can", "do": "does", "will": "will"}
 
 
 def persona_chat(given: Iterable[dict[str, Any]], rng: Random) -> Iterator[History]:
-    """Histories of one chat each, with questions about the traits that are clearly revealed."""
+    """Histories of one chat each, or of several chats of the same two people.
+
+    They ask about the traits that are clearly revealed, and what the two asked each other.
+    """
     chats = list(given)
     known = Counter(word for chat in chats for t in chat["turns"] for word in words(t["text"]))
-    total = sum(known.values())
-    for chat in chats:
-        people = dict(zip(chat["personas"], rng.sample(NAMES, 2), strict=True))
-        history = History(chat["id"])
-        for turn in chat["turns"]:
-            history.say(people[turn["speaker"]], turn["text"])
-        for speaker, traits in chat["personas"].items():
-            said = [words(t["text"]) if t["speaker"] == speaker else set() for t in chat["turns"]]
-            for trait in traits:
-                place = _revealed(words(trait), said, known, total)
-                if place is not None:
-                    text = _question(trait, Person(people[speaker]), rng)
-                    history.ask(text, [place], "trait", answer=trait)
+    while chats:
+        group = [chats.pop() for _ in range(min(len(chats), rng.choice(GROUPS)))]
+        history = _history(group, known, rng)
         if history.questions:
             yield history
+
+
+def _history(group: list[dict[str, Any]], known: Counter[str], rng: Random) -> History:
+    people = dict(zip(group[0]["personas"], rng.sample(NAMES, 2), strict=True))
+    history = History(group[0]["id"])
+    turns = [turn for chat in group for turn in chat["turns"]]
+    for turn in turns:
+        history.say(people[turn["speaker"]], turn["text"])
+    for speaker in people:
+        said = [words(t["text"]) if t["speaker"] == speaker else set() for t in turns]
+        for trait in (trait for chat in group for trait in chat["personas"][speaker]):
+            place = _revealed(words(trait), said, known, known.total())
+            if place is not None:
+                text = _question(trait, Person(people[speaker]), rng)
+                history.ask(text, [place], "trait", answer=trait)
+    ask_replies(history, rng, (), limit=6 * len(group))
+    ask_topics(history, rng, (), limit=len(group))
+    return history
 
 
 def words(text: str) -> set[str]:
@@ -77,6 +124,10 @@ def _revealed(trait: set[str], said: list[set[str]], known: Counter[str], total:
 def _question(trait: str, who: Person, rng: Random) -> str:
     claim = trait.strip().rstrip(".").lower()
     match = re.match(r"i (\w+)(.*)", claim)
+    for pattern, wordings in WH:
+        fits = re.match(pattern, claim)
+        if fits and rng.random() < 0.6:
+            return who.question(rng.choice(wordings).replace("{0}", "".join(fits.groups()[:1])))
     templates = ASKED if match else ASKED[:5]
     if match:
         verb = match[1]
