@@ -32,12 +32,8 @@ class MiniConfig:
     """Share of an evolved turn's squared length that says when it was said."""
     mention_share: float = 0.2
     """Share of an evolved turn's squared length that says how often its subject came up before."""
-    ask_from: float = 0.25
-    """Length of a query's order coordinates from which it asks for the evolved reading ..."""
-    ask_full: float = 0.45
-    """... and from which it asks for nothing else. Chosen on development data (model card)."""
-    evolved_floor: float = 0.15
-    """Share of the evolved reading in questions that do not speak of order."""
+    lean: float = -1.0
+    """Where a query begins between the reading alone and the evolved one, as a logit."""
 
     @property
     def order(self) -> int:

@@ -21,7 +21,7 @@ from evomem.state import Reading, Spec, State, Vectors
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "model.safetensors"
 TOKENIZER = FOLDER / "tokenizer.json"
-FORMAT = "mini-1"  # grows when a change of code changes what comes out
+FORMAT = "mini-2"  # grows when a change of code changes what comes out
 BLOCK = 64  # turns whose token states are in memory at the same time
 
 
@@ -92,8 +92,8 @@ class MiniEncoder:
         vectors = upper_alone(model, block)
         if self._turns:
             past, read = self._past(state)
-            evolved = upper_queries(model, block, past, read, self._turns)
-            vectors = model.both_queries(vectors, evolved)
+            evolved, share = upper_queries(model, block, past, read, self._turns)
+            vectors = model.both_queries(vectors, evolved, share)
         return _numpy(vectors)
 
     def count_tokens(self, text: str) -> int:

@@ -126,7 +126,7 @@ class MiniModel(nn.Module):
         self.match_scale = nn.Parameter(torch.tensor(10.0))
         self.match_bar = nn.Parameter(torch.tensor(0.9))
         clock = 2 * len(CLOCK_SCALES)
-        last = nn.Linear(128, config.order)
+        last = nn.Linear(128, config.order + 1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.ask = nn.Sequential(nn.Linear(config.hidden + clock, 128), nn.GELU(), last)
@@ -175,14 +175,17 @@ class MiniModel(nn.Module):
         ]
         return torch.cat(parts, -1)
 
-    def query_vectors(self, content: Tensor, now: Tensor) -> Tensor:
+    def query_vectors(self, content: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
         """Put an evolved query together: content (N, H), (N,) to (N, E), not of unit length.
 
         The coordinates of order say which end of time the query asks for, and how strongly;
-        they are zero before training.
+        they are zero before training. The second tensor, (N, 1) in 0 .. 1, says how much the query
+        asks of a turn's evolved reading.
         """
         seen = torch.cat([content * math.sqrt(content.shape[-1]), dials(now, CLOCK_SCALES)], -1)
-        return torch.cat([content, 4 * self.ask(seen)], -1)
+        asked = self.ask(seen)
+        share = torch.sigmoid(asked[:, -1:] + self.config.lean)
+        return torch.cat([content, 4 * asked[:, :-1]], -1), share
 
     def both_turns(self, alone: Tensor, evolved: Tensor) -> Tensor:
         """Put a turn's two readings, (N, H) and (N, E), side by side: (N, D), unit rows.
@@ -193,17 +196,18 @@ class MiniModel(nn.Module):
         share = (1 - order) / (2 - order)
         return torch.cat([alone * math.sqrt(share), evolved * math.sqrt(1 - share)], -1)
 
-    def both_queries(self, alone: Tensor, evolved: Tensor) -> Tensor:
-        """Let a query, (N, H) and (N, E), weigh the two readings of a turn: (N, D), unit rows.
+    def both_queries(self, alone: Tensor, evolved: Tensor, share: Tensor) -> Tensor:
+        """Let a query weigh the two readings of a turn: (N, H), (N, E), (N, 1) to (N, D), unit rows."""
+        return F.normalize(self.weighed(alone, evolved, share), dim=-1)
 
-        How strongly its order coordinates speak decides how much it asks of the evolved reading.
+    def weighed(self, alone: Tensor, evolved: Tensor, share: Tensor) -> Tensor:
+        """Return `both_queries` before they are cut to length.
+
+        Their products with `both_turns` are of the size of cosines, which training needs.
         """
-        content, order = evolved[:, : self.config.hidden], evolved[:, self.config.hidden :]
-        low, high = self.config.ask_from, self.config.ask_full
-        gate = ((order.norm(dim=-1, keepdim=True) - low) / (high - low)).clamp(0, 1)
-        share = gate.clamp(min=self.config.evolved_floor)
-        parts = [alone * (1 - share), content * share, order * gate]
-        return F.normalize(torch.cat(parts, -1), dim=-1)
+        order = self.config.clock_share + self.config.mention_share
+        size = math.sqrt((2 - order) / (1 - order))
+        return torch.cat([alone * (1 - share), evolved * share], -1) * size
 
 
 def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evomem.mini.model import QUERY, TURN, Memory, MiniModel
+from evomem.mini.model import Memory, MiniModel
 
 Tokens = Sequence[int]
 GROUP = 16  # texts of similar length that are padded together
@@ -67,14 +67,18 @@ def upper_turns(model: MiniModel, block: Block, past: Tensor, now: Tensor, turns
     return torch.cat(vectors)[block.back]
 
 
-def upper_queries(model: MiniModel, block: Block, past: Tensor, now: float, turns: int) -> Tensor:
-    """Read queries asked after `past`: (Q, E), not of unit length; see `upper_turns`."""
-    vectors = []
+def upper_queries(
+    model: MiniModel, block: Block, past: Tensor, now: float, turns: int
+) -> tuple[Tensor, Tensor]:
+    """Read queries asked after `past`: (Q, E), not of unit length, and (Q, 1); see `upper_turns`."""
+    vectors, shares = [], []
     for rows, x, mask in block.groups:
         place = torch.full((len(rows),), len(past), device=past.device)
         memory = _memory(past, place, past.new_full((len(rows),), now), turns)
-        vectors.append(model.query_vectors(model.upper(x, mask, memory), memory.now))
-    return torch.cat(vectors)[block.back]
+        found, share = model.query_vectors(model.upper(x, mask, memory), memory.now)
+        vectors.append(found)
+        shares.append(share)
+    return torch.cat(vectors)[block.back], torch.cat(shares)[block.back]
 
 
 def upper_alone(model: MiniModel, block: Block) -> Tensor:
@@ -85,21 +89,6 @@ def upper_alone(model: MiniModel, block: Block) -> Tensor:
         age = torch.zeros(len(rows), 0, dtype=torch.long, device=nothing.device)
         vectors.append(model.upper(x, mask, Memory(nothing, age, nothing.new_zeros(len(rows)))))
     return torch.cat(vectors)[block.back]
-
-
-def read_turns(
-    model: MiniModel, texts: Sequence[Tokens], past: Tensor, now: Tensor, turns: int
-) -> tuple[Tensor, Tensor]:
-    """Return evolved vectors (N, E) and latents (N, L, H); see `upper_turns`."""
-    block = lower(model, texts, TURN, past.device)
-    return upper_turns(model, block, past, now, turns), block.latents
-
-
-def read_queries(
-    model: MiniModel, texts: Sequence[Tokens], past: Tensor, now: float, turns: int
-) -> Tensor:
-    """Return evolved queries (Q, E), not of unit length; see `upper_queries`."""
-    return upper_queries(model, lower(model, texts, QUERY, past.device), past, now, turns)
 
 
 def _memory(queue: Tensor, place: Tensor, now: Tensor, turns: int) -> Memory:

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evomem.mini.model import MiniModel
-from evomem.mini.reading import Tokens, read_queries, read_turns
+from evomem.mini.model import QUERY, TURN, MiniModel
+from evomem.mini.reading import Tokens, lower, upper_alone, upper_queries, upper_turns
 
 TEMPERATURE = 0.05  # as the reference
+ALONE = 0.5  # weight of the readings by themselves; both together have 1
+EVOLVED = 0.25
 THREADS = 0.2  # weight of recognising turns about the same thing
 
 
@@ -23,6 +25,8 @@ class Sample:
     turns: list[Tokens]
     questions: list[Tokens]
     evidence: list[tuple[int, ...]]
+    rivals: list[tuple[int, ...]]
+    """Of each question: turns about the same thing that only order tells from the evidence."""
     threads: list[tuple[int, ...]]
     queue: int
     """Turns that may be looked at; 0: the memory is off."""
@@ -32,16 +36,56 @@ class Sample:
 
 def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
     """Return the loss of one history, and recall@10 of its questions."""
-    step = model.config
-    past = torch.zeros(0, step.latents, step.hidden)
-    turns, latents = read_turns(model, sample.turns, past, sample.now[:-1], sample.queue)
-    now = float(sample.now[-1])
-    queries = read_queries(model, sample.questions, latents, now, sample.queue)
-    scores = queries @ turns.T  # (Q, N); a query's length does not change its ranking
-    loss = retrieval(scores, sample.evidence)
-    if sample.threads and sample.queue:
-        loss = loss + THREADS * recognition(model, latents[:, 0], sample.threads)
-    return loss, recall(scores, sample.evidence, 10)
+    scores = score(model, sample)
+    loss = retrieval(scores.both, sample.evidence)
+    if sample.queue:
+        loss = loss + EVOLVED * retrieval(scores.evolved, sample.evidence)
+        plain = [row for row, rivals in enumerate(sample.rivals) if not rivals]
+        if plain:  # what needs no order must be found without memory as well
+            loss = loss + ALONE * retrieval(
+                scores.alone[plain], [sample.evidence[r] for r in plain]
+            )
+        if sample.threads:
+            loss = loss + THREADS * recognition(model, scores.latents[:, 0], sample.threads)
+    return loss, recall(scores.both, sample.evidence, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How near each question (Q) is to each turn (N), by the reading that is compared."""
+
+    alone: Tensor
+    """(Q, N) cosines of texts read alone."""
+    evolved: Tensor
+    """(Q, N) in the light of the queue; `alone` if the memory is off."""
+    both: Tensor
+    """(Q, N) as the encoder weighs them; a query's length does not change its ranking."""
+    latents: Tensor
+    """(N, L, H)."""
+
+
+def score(model: MiniModel, sample: Sample) -> Scores:
+    """Read a history and its questions, each text once."""
+    config, now = model.config, sample.now
+    past = torch.zeros(0, config.latents, config.hidden)
+    said, asked = (
+        lower(model, texts, role, past.device)
+        for texts, role in ((sample.turns, TURN), (sample.questions, QUERY))
+    )
+    turns, questions = upper_alone(model, said), upper_alone(model, asked)
+    alone = questions @ turns.T
+    if not sample.queue:
+        return Scores(alone, alone, alone, said.latents)
+    evolved_turns = upper_turns(model, said, past, now[:-1], sample.queue)
+    evolved_questions, share = upper_queries(
+        model, asked, said.latents, float(now[-1]), sample.queue
+    )
+    evolved = evolved_questions @ evolved_turns.T
+    both = (
+        model.weighed(questions, evolved_questions, share)
+        @ model.both_turns(turns, evolved_turns).T
+    )
+    return Scores(alone, evolved, both, said.latents)
 
 
 def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:

@@ -24,6 +24,7 @@ VAGUE = re.compile(  # what cannot be understood, or is about the asker
     r"know|mean|think|sure|ready|doing today|how are you|right|okay|ok|kidding)\b",
     re.IGNORECASE,
 )
+GREETING = re.compile(r"^(?:(?:so|and|but|well|oh|hi|hello|hey|wow|sorry|of course)\b[, ]*)+", re.I)
 CONTRACTED = ((r"\byou're\b", "you are"), (r"\byou've\b", "you have"), (r"\byou'd\b", "you would"))
 THIRD = {"do you": "does {S}", "are you": "is {S}", "were you": "was {S}", "have you": "has {S}"}
 EMPTY = frozenset(
@@ -68,13 +69,13 @@ def third_person(question: str, who: Person) -> str | None:
     """Turn a question to `who` into one about `who`; None if it would not stand alone.
 
     >>> third_person("So what do you do for a living?", Person("Omar"))
-    'So what does Omar do for a living?'
+    'What does Omar do for a living?'
     >>> third_person("Where is your brother now?", Person("User", is_me=True))
     'Where is my brother now?'
     >>> third_person("Did you like it?", Person("Omar")) is None
     True
     """
-    text = " ".join(question.split())
+    text = GREETING.sub("", " ".join(question.split()))
     if not text.endswith("?") or len(text.split()) not in LENGTH or "{" in text:
         return None
     if VAGUE.search(text) or not ASKS.search(text):

@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 from evomem.errors import InputError
 from evomem.mini import weights
 from evomem.mini.model import MiniModel
-from evomem.mini.reading import Tokens, read_queries, read_turns
-from evomem.training.contrastive import Sample, loss_of, recall
+from evomem.mini.reading import Tokens
+from evomem.training.contrastive import Sample, loss_of, recall, score
 from evomem.training.histories import History, excerpt
 
 BASE = ("words.", "places.", "norm.", "layers.")
@@ -163,6 +163,7 @@ class Trainer:
             self._tokens(history.turns),
             self._tokens([question.text for question in chosen]),
             [question.evidence for question in chosen],
+            [question.rivals for question in chosen],
             history.threads,
             0 if off else rng.choice(QUEUES),
             torch.zeros_like(now) if off else now,
@@ -213,12 +214,16 @@ def development(
     queue = model.config.turns if queue < 0 else queue
     total, count = 0.0, 0
     for history in histories:
-        past = torch.zeros(0, model.config.latents, model.config.hidden)
         now = torch.arange(len(history.turns) + 1.0) * (queue > 0)
-        turns, latents = read_turns(model, tokens(history.turns), past, now[:-1], queue)
-        asked = tokens([question.text for question in history.questions])
-        queries = read_queries(model, asked, latents, float(now[-1]), queue)
-        evidence = [question.evidence for question in history.questions]
-        total += recall(queries @ turns.T, evidence, 10) * len(evidence)
-        count += len(evidence)
+        sample = Sample(
+            tokens(history.turns),
+            tokens([question.text for question in history.questions]),
+            [question.evidence for question in history.questions],
+            [question.rivals for question in history.questions],
+            history.threads,
+            queue,
+            now,
+        )
+        total += recall(score(model, sample).both, sample.evidence, 10) * len(sample.evidence)
+        count += len(sample.evidence)
     return total / count
