@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["evolvable", "lexical", "hybrid"]
 
-POOL = 100  # candidates of either side that are fused in hybrid mode, at least
+POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
 TRIES = 100  # lost races against other processes before a call gives up
 
 
@@ -57,7 +57,7 @@ class MemoryView:
         query: str,
         k: int = 5,
         *,
-        mode: Mode = "evolvable",
+        mode: Mode = "hybrid",
         at: int | datetime | str | None = None,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
@@ -70,7 +70,8 @@ class MemoryView:
         Args:
             query: The question, as the user asked it.
             k: How many hits at most; at least 1.
-            mode: `"evolvable"` (the encoder's vectors), `"lexical"` (BM25) or `"hybrid"` (both).
+            mode: `"hybrid"` (all that speaks for a turn: `evomem.ranking.fuse`), `"evolvable"` (the
+                encoder's vectors alone) or `"lexical"` (BM25 alone).
             at: Ask as of that turn (seq) or time; the memory as it was then.
             since: Only turns said at this time or later.
             until: Only turns said before this time.
@@ -100,7 +101,7 @@ class MemoryView:
         *,
         max_tokens: int = 2000,
         k: int = 50,
-        mode: Mode = "evolvable",
+        mode: Mode = "hybrid",
         count_tokens: Callable[[str], int] | None = None,
         **filters: Any,
     ) -> str:
@@ -206,39 +207,42 @@ class MemoryView:
         allowed = self._engine.store.select(view, condition)
         if allowed is not None and not len(allowed):
             return []
-        ranked, parts = self._rank(view, query, k, mode, allowed)
+        if mode == "hybrid":
+            return self._fused(view, query, k, allowed)
+        if mode == "lexical":
+            ranked = ranking.top_k(self._words(view, query, allowed), k)
+        else:
+            ranked = self._engine.index.search(view, self._embed(view, query), k, allowed=allowed)
         records = self._engine.store.records(view, [seq for seq, _ in ranked])
         return [
-            Hit(
-                records[seq],
-                score,
-                {name: part[seq] for name, part in parts.items() if seq in part},
-            )
+            Hit(records[seq], score, {mode: score})
             for seq, score in ranked
             if seq in records  # deleted since it was ranked
         ]
 
-    def _rank(
-        self, view: View, query: str, k: int, mode: Mode, allowed: Seqs | None
-    ) -> tuple[list[tuple[int, float]], dict[str, Mapping[int, float]]]:
-        """Return (seq, score) best first, and the parts that the scores are made of."""
-        index, lexical = self._engine.index, dict[int, float]()
-        if mode != "evolvable":
-            lexical = self._engine.store.lexical(view, query)
-            if allowed is not None:
-                lexical = {seq: lexical[seq] for seq in allowed.tolist() if seq in lexical}
-        if mode == "lexical":
-            return ranking.top_k(lexical, k), {"lexical": lexical}
-        vector = self._embed(view, query)
-        if mode == "evolvable":
-            ranked = index.search(view, vector, k, allowed=allowed)
-            return ranked, {"evolvable": dict(ranked)}
-        pool = max(POOL, 4 * k)
+    def _fused(self, view: View, query: str, k: int, allowed: Seqs | None) -> list[Hit]:
+        """Rank the best turns of either side, and those next to them, by all that speaks for them."""
+        index, vector = self._engine.index, self._embed(view, query)
+        words = self._words(view, query, allowed)
+        pool = max(POOL, 2 * k)
         cosines = dict(index.search(view, vector, pool, allowed=allowed))
-        missing = [seq for seq, _ in ranking.top_k(lexical, pool) if seq not in cosines]
-        cosines.update(index.score(view, vector, missing))
-        fused = ranking.fuse(cosines, lexical)
-        return ranking.top_k(fused, k), {"evolvable": cosines, "lexical": lexical}
+        best = {*cosines, *(seq for seq, _ in ranking.top_k(words, pool))}
+        beside = self._engine.store.beside(view, sorted(best))
+        near = np.unique([seq for at, pair in beside.items() for seq in (at, *pair) if seq])
+        if allowed is not None:
+            near = near[np.isin(near, allowed)]
+        records = self._engine.store.records(view, near.tolist())
+        cosines.update(index.score(view, vector, [seq for seq in records if seq not in cosines]))
+        parts = ranking.fuse(query, cosines, words, records, beside)
+        scores = {seq: sum(each.values()) for seq, each in parts.items()}
+        return [Hit(records[seq], score, parts[seq]) for seq, score in ranking.top_k(scores, k)]
+
+    def _words(self, view: View, query: str, allowed: Seqs | None) -> dict[int, float]:
+        """Return BM25 of the turns that may be found, by seq."""
+        words = self._engine.store.lexical(view, query)
+        if allowed is None:
+            return words
+        return {seq: words[seq] for seq in allowed.tolist() if seq in words}
 
     def _embed(self, view: View, query: str) -> Vectors:
         encoder = self._engine.encoder

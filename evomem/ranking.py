@@ -1,11 +1,21 @@
-"""Ranking: pure functions from scores to an order."""
+"""Ranking: pure functions from scores to an order, and the parts that a hybrid score is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-LEXICAL_SHARE = 0.3
-"""Share of BM25 in a hybrid score; chosen on REALTALK and BEAM (docs/benchmarks.md)."""
+from evomem.dates import asked_days, nearness
+from evomem.records import Record
+
+WEIGHTS: Mapping[str, float] = {
+    "evolvable": 1.0,
+    "lexical": 0.27,
+    "time": 0.31,
+    "reply": 0.08,
+    "next": 0.07,
+    "question": -0.05,
+}
+"""What the parts of a hybrid score count; learned on REALTALK (docs/benchmarks.md)."""
 
 
 def top_k(scores: Mapping[int, float], k: int) -> list[tuple[int, float]]:
@@ -17,23 +27,59 @@ def top_k(scores: Mapping[int, float], k: int) -> list[tuple[int, float]]:
     return sorted(scores.items(), key=lambda item: (-item[1], -item[0]))[:k]
 
 
-def fuse(evolvable: Mapping[int, float], lexical: Mapping[int, float]) -> dict[int, float]:
-    """Return hybrid scores of the turns in `evolvable`, at most 1.
+def fuse(
+    query: str,
+    cosines: Mapping[int, float],
+    words: Mapping[int, float],
+    records: Mapping[int, Record],
+    beside: Mapping[int, tuple[int, int]],
+) -> dict[int, dict[str, float]]:
+    """Return the parts of the hybrid score of every turn in `records`; their sum is the score.
 
-    Each side counts as a share of its best for this query: cosines of one query lie close together
-    and BM25 has no upper end, so neither can be added as it is. A turn that shares no word with the
-    query has a lexical part of 0.
+    - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
+      of one query lie close together and BM25 has no upper end, so neither can be added as it is.
+    - `time`: the turn was said at a time that the query names, or in the week after it.
+    - `reply`: it answers a turn that asks something, by as much as that turn fits the query.
+    - `next`: so much of its follower's cosine: what is spoken of again was meant before.
+    - `question`: it only asks, and answers nothing.
 
-    >>> fuse({1: 0.4, 2: 0.2}, {2: 8.0})
-    {1: 0.7, 2: 0.65}
+    Args:
+        query: What was asked.
+        cosines: The cosine of each of `records`.
+        words: BM25 of the turns that share a word with the query.
+        records: The candidates, and turns next to them; neighbours are of the same session.
+        beside: The turns directly before and behind each candidate, 0 for none.
     """
-    cosine, words = _best(evolvable), _best(lexical)
-    return {
-        seq: round(
-            (1 - LEXICAL_SHARE) * score / cosine + LEXICAL_SHARE * lexical.get(seq, 0.0) / words, 9
-        )
-        for seq, score in evolvable.items()
-    }
+    cosine, word = _best(cosines), _best(words)
+    days = {seq: record.time.date() for seq, record in records.items()}
+    spans = asked_days(query, days.values())
+    before = {behind: seq for seq, (_, behind) in beside.items()}
+    behind = {before: seq for seq, (before, _) in beside.items()}
+    before |= {seq: pair[0] for seq, pair in beside.items()}
+    behind |= {seq: pair[1] for seq, pair in beside.items()}
+    fused = {}
+    for seq, record in records.items():
+        last = _same_session(record, records.get(before.get(seq, 0)))
+        then = _same_session(record, records.get(behind.get(seq, 0)))
+        raw = {
+            "evolvable": cosines[seq] / cosine,
+            "lexical": words.get(seq, 0.0) / word,
+            "time": nearness(days[seq], spans),
+            "reply": cosines[last.seq] / cosine if last and _asks(last) else 0.0,
+            "next": cosines[then.seq] / cosine if then else 0.0,
+            "question": float(_asks(record)),
+        }
+        fused[seq] = {name: WEIGHTS[name] * value for name, value in raw.items() if value}
+    return fused
+
+
+def _same_session(record: Record, other: Record | None) -> Record | None:
+    """Return the neighbour if it belongs to the same session."""
+    return other if other and other.turn.session == record.turn.session else None
+
+
+def _asks(record: Record) -> bool:
+    return record.text.rstrip().endswith(("?", "？"))
 
 
 def _best(scores: Mapping[int, float]) -> float:

@@ -121,9 +121,9 @@ class Hit:
 
     record: Record
     score: float
-    """Higher is better: cosine in [-1, 1] for "evolvable", BM25 for "lexical", their fusion for "hybrid"."""
+    """Higher is better: a sum of parts for "hybrid", cosine for "evolvable", BM25 for "lexical"."""
     parts: Mapping[str, float]
-    """What the score is made of, such as `{"evolvable": 0.61, "lexical": 4.2}`."""
+    """What the score is the sum of, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`."""
 
     @property
     def text(self) -> str:

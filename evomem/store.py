@@ -128,6 +128,13 @@ class Store(Protocol):
         """Return the visible records at `seqs`; absent and deleted ones are left out."""
         ...
 
+    def beside(self, view: View, seqs: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Return the seqs of the rows directly before and behind each of `seqs`, 0 for none.
+
+        A purge leaves gaps between seqs, so a turn's neighbour need not be the next number.
+        """
+        ...
+
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """Return the visible records with a seq greater than `after`, oldest first."""
         ...

@@ -139,6 +139,32 @@ class SqlStore:
             rows = read(connection, view.spans, TURN, visible(view), seqs=seqs)
             return {row["seq"]: decode_record(row) for row in rows}
 
+    def beside(self, view: View, seqs: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """See `Store.beside`."""
+        other = turns.alias()
+        found: dict[int, tuple[int, int]] = {}
+        with self._engine.reading() as connection:
+            for place, span in enumerate(view.spans):
+                asked = [seq for seq in seqs if span.first <= seq <= span.last]
+                inside = other.c.memory == span.memory, other.c.seq.between(span.first, span.last)
+                before = select(func.max(other.c.seq)).where(*inside, other.c.seq < turns.c.seq)
+                behind = select(func.min(other.c.seq)).where(*inside, other.c.seq > turns.c.seq)
+                query = select(turns.c.seq, before.scalar_subquery(), behind.scalar_subquery())
+                for seq, left, right in connection.execute(
+                    query.where(*counted(span), turns.c.seq.in_(asked))
+                ):
+                    found[seq] = (left or 0, right or 0)
+                if place:  # the first row of a fork's own follows the last one it shares
+                    parent = view.spans[place - 1]
+                    own = (
+                        connection.scalar(select(func.min(turns.c.seq)).where(*counted(span))) or 0
+                    )
+                    if own in found:
+                        found[own] = (parent.last, found[own][1])
+                    if parent.last in found:
+                        found[parent.last] = (found[parent.last][0], own)
+        return found
+
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """See `Store.history`."""
         with self._engine.reading() as connection:

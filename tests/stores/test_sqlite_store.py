@@ -509,6 +509,19 @@ def test_a_fork_shares_rows_and_goes_its_own_way(store, alice):
     assert store.verify() == []
 
 
+def test_the_turns_beside_a_turn_are_found_across_gaps_and_forks(store, alice):
+    write(store, alice, notes(5))
+    purge(store, alice, 3)
+    view = store.view(alice)
+    assert store.beside(view, [1, 2, 3, 4]) == {1: (0, 2), 2: (1, 4), 4: (2, 5)}
+    fork = store.fork(store.view(alice, seq=4), ("fork",))
+    forked = write(store, fork, [turn("my own", 50), turn("and another", 51)])
+    assert store.beside(forked, [4]) == {4: (2, 5)}
+    assert store.beside(forked, [5, 6]) == {5: (4, 6), 6: (5, 0)}
+    assert store.beside(store.view(fork, seq=4), [4]) == {4: (2, 0)}
+    assert store.beside(view, []) == {}
+
+
 def test_a_fork_of_nothing_shares_nothing(store, alice):
     fork = store.fork(store.view(alice), ("fork",))
     assert write(store, fork, notes(2)).spans == (Span(fork, 1, 2),)

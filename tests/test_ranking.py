@@ -1,0 +1,118 @@
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import evomem
+from evomem import Turn
+from evomem.ranking import WEIGHTS, fuse, top_k
+from evomem.records import Record
+
+START = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
+
+
+def records(*said, session=None):
+    """Return records of texts, one a week; a tuple is (session, text)."""
+    found = {}
+    for number, each in enumerate(said, 1):
+        where, text = each if isinstance(each, tuple) else (session, each)
+        time = START + timedelta(weeks=number - 1)
+        turn = Turn(user=text, id=str(number), time=time, session=where)
+        found[number] = Record(number, turn, time)
+    return found
+
+
+def parts_of(query, cosines, told, words=()):
+    beside = {seq: (seq - 1, seq + 1) for seq in told}
+    return fuse(query, cosines, dict(words), told, beside)
+
+
+def score(query, cosines, *said, words=()):
+    parts = parts_of(query, dict(enumerate(cosines, 1)), records(*said), words)
+    return {seq: sum(each.values()) for seq, each in parts.items()}
+
+
+def test_a_reply_profits_from_the_question_before_it():
+    alike = [0.8, 0.3, 0.3]
+    found = score("Which pet?", alike, "Which pet do you have?", "A cat.", "A car.")
+    assert found[2] > found[3]
+
+
+def test_a_statement_is_no_question_whose_follower_replies():
+    parts = parts_of("cat", {1: 0.8, 2: 0.3}, records("I like cats.", "A cat."))
+    assert "reply" not in parts[2]
+
+
+def test_neighbours_of_another_session_have_no_part():
+    told = records(("s1", "Which pet do you have?"), ("s2", "A cat."))
+    parts = parts_of("Which pet?", {1: 0.8, 2: 0.3}, told)
+    assert set(parts[2]) == {"evolvable"}
+    assert set(parts[1]) == {"evolvable", "question"}
+
+
+def test_of_equals_the_one_said_at_the_time_asked_for_wins():
+    found = score("What did I eat on 8 January 2024?", [0.5, 0.5, 0.5], "Soup.", "Rice.", "Figs.")
+    assert max(found, key=lambda seq: found[seq]) == 2
+
+
+def test_a_query_that_names_no_time_has_no_time_part():
+    parts = parts_of("What did I eat?", {1: 0.5}, records("Soup."))
+    assert set(parts[1]) == {"evolvable"}
+
+
+def test_what_only_asks_comes_after_what_answers():
+    found = score("cat", [0.5, 0.5], "It has a cat.", "Has it a cat?")
+    assert found[1] > found[2]
+
+
+def test_shared_words_lift_a_turn():
+    found = score("Miso", [0.5, 0.5], "A dog.", "A Miso.", words=[(2, 3.0)])
+    assert found[2] - found[1] == pytest.approx(WEIGHTS["lexical"] - WEIGHTS["next"])
+
+
+@given(st.dictionaries(st.integers(1, 30), st.floats(-1, 1), min_size=1), st.text())
+def test_every_candidate_is_scored_and_only_by_known_parts(cosines, query):
+    told = {seq: each for seq, each in records(*["So?", "It is."] * 15).items() if seq in cosines}
+    parts = parts_of(query, cosines, told)
+    assert set(parts) == set(cosines)
+    assert all(set(each) <= set(WEIGHTS) for each in parts.values())
+
+
+@given(st.dictionaries(st.integers(1, 30), st.floats(-1, 1)), st.integers(1, 40))
+def test_the_best_come_first_and_of_equals_the_newer(scores, k):
+    ranked = top_k(scores, k)
+    assert len(ranked) == min(k, len(scores))
+    assert ranked == sorted(ranked, key=lambda item: (item[1], item[0]), reverse=True)
+
+
+@pytest.fixture
+def memory():
+    with evomem.open(":memory:", encoder="hash:64") as db:
+        memory = db.memory("alice")
+        for number, text in enumerate(["Which pet do you have?", "A cat.", "Mind the gap."]):
+            memory.add(text, id=str(number), session="s1", time=START)
+        yield memory
+
+
+def test_a_deleted_question_lifts_no_reply(memory):
+    [before] = [hit for hit in memory.search("Which pet?") if hit.record.id == "1"]
+    assert before.parts["reply"] > 0
+    memory.delete("0")
+    [after] = [hit for hit in memory.search("Which pet?") if hit.record.id == "1"]
+    assert "reply" not in after.parts
+
+
+def test_a_turn_that_a_filter_leaves_out_has_no_part_in_the_ranking(memory):
+    memory.add("What else?", id="3", role="assistant", session="s1", time=START)
+    memory.add("A dog.", id="4", session="s1", time=START)
+    hits = {hit.record.id: hit for hit in memory.search("What else?", role="user")}
+    assert "3" not in hits
+    assert "reply" not in hits["4"].parts
+
+
+def test_hybrid_is_the_default_and_its_parts_make_up_the_score(memory):
+    hits = memory.search("Which pet do you have?")
+    assert hits == memory.search("Which pet do you have?", mode="hybrid")
+    for hit in hits:
+        assert hit.score == pytest.approx(sum(hit.parts.values()))
