@@ -7,8 +7,8 @@ from importlib import import_module
 
 BENCHMARKS = {
     "retrieval": "are the turns that hold the answer found? LoCoMo, REALTALK, BEAM, LongMemEval",
+    "ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
     "fusion": "which rule mixes cosine and BM25 best? development data only",
-    "mini": "what does the small encoder find, with its memory and without?",
     "order": "does an encoder know what came first, and what is true now?",
     "streaming": "what does one more turn cost as a memory grows?",
 }

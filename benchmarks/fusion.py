@@ -17,13 +17,13 @@ import numpy as np
 
 from benchmarks.datasets.base import Dataset, DatasetError
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
+from benchmarks.encoders import Encoders, read_all
 from benchmarks.metrics import DEPTH, score, summarise
 from benchmarks.output import setting, table, write_json
 from benchmarks.systems import Bm25, Scores, best, rrf, z_sum
-from evomem import Encoder, Turn, load_encoder
+from evomem import Encoder
 from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
-from evomem.state import State
 
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the cosine
 Rule = Callable[[Scores, Scores], Scores]
@@ -55,10 +55,10 @@ def main(argv: Sequence[str]) -> int:
     result: dict[str, Any] = {**setting("fusion", argv), "encoder": options.encoder}
     try:
         datasets = load_all(options, DEVELOPMENT)
-        reserved = [each.name for each in datasets if each.name in ("locomo", "longmemeval")]
+        reserved = [each.name for each in datasets if each.name in RESERVED]
         if reserved:
             raise DatasetError(f"{reserved[0]} is for reporting: choose on {DEVELOPMENT} only")
-        encoder = load_encoder(options.encoder)
+        encoder = Encoders()[options.encoder]
         result["datasets"] = {each.name: compare(each, encoder, options.limit) for each in datasets}
     except EvomemError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -73,15 +73,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def compare(dataset: Dataset, encoder: Encoder, limit: int | None = None) -> dict[str, Any]:
-    """Return the metrics of every rule; memoryless: turns and questions are read without a past."""
+    """Return the metrics of every rule; questions are asked behind the last turn."""
     scored: dict[str, list[tuple[str, dict[str, float]]]] = defaultdict(list)
-    past: State[Turn] = State.empty(encoder.spec)
     lexicon = Bm25()
     for conversation in dataset.conversations[:limit]:
         asked = [question for question in conversation.questions if question.evidence]
-        rows = encoder.read(past, conversation.turns)
-        vectors = np.stack([row.embedding for row in rows])  # (N, D)
-        queries = encoder.embed_queries(past, [question.text for question in asked])
+        vectors, state = read_all(encoder, conversation.turns)
+        queries = encoder.embed_queries(state, [question.text for question in asked])
         lexical = lexicon.scorer(conversation.turns)
         for question, query in zip(asked, queries, strict=True):
             cosines = np.asarray(vectors @ query, np.float64)
@@ -102,6 +100,7 @@ def report(datasets: dict[str, Any]) -> str:
 
 
 COLUMNS = ("recall@10", "ndcg@10")
+RESERVED = ("locomo", "longmemeval", "planted")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from math import log2
 
 CUTS = (1, 5, 10, 20)
-DEPTH = max(CUTS)  # how many turns a system is asked for; "mrr" looks no further either
+DEPTH = 50
+"""How many turns a system is asked for; no cut can be deeper."""
+MRR_DEPTH = 20
 
 
 def recall(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
@@ -45,12 +47,13 @@ def reciprocal_rank(ranking: Sequence[int], evidence: Collection[int]) -> float:
     return next((1 / rank for rank, turn in enumerate(ranking, 1) if turn in evidence), 0.0)
 
 
-def score(ranking: Sequence[int], evidence: Collection[int]) -> dict[str, float]:
+def score(
+    ranking: Sequence[int], evidence: Collection[int], cuts: Sequence[int] = CUTS
+) -> dict[str, float]:
     """Return every metric of one question; `evidence` is not empty."""
-    named = {"recall": recall, "recall_all": recall_all, "hit": hit}
-    scores = {f"{n}@{k}": f(ranking, evidence, k) for n, f in named.items() for k in CUTS}
-    scores["ndcg@10"] = ndcg(ranking, evidence, 10)
-    scores["mrr"] = reciprocal_rank(ranking[:DEPTH], evidence)
+    named = {"recall": recall, "recall_all": recall_all, "hit": hit, "ndcg": ndcg}
+    scores = {f"{n}@{k}": f(ranking, evidence, k) for n, f in named.items() for k in cuts}
+    scores["mrr"] = reciprocal_rank(ranking[:MRR_DEPTH], evidence)
     return scores
 
 
@@ -60,18 +63,16 @@ def mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def summarise(
-    scored: Sequence[tuple[str, Mapping[str, float]]], without: str = ""
+    scored: Sequence[tuple[str, Mapping[str, float]]],
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return means of (question type, metrics) pairs.
 
-    "overall" has "all" (every question counts the same), "macro" (every type counts the same)
-    and, for a type to leave `without`, "no <type>"; "types" has the mean of each type.
+    "overall" has "all" (every question counts the same) and "macro" (every type counts the same);
+    "types" has the mean of each type.
     """
     groups: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     for kind, metrics in scored:
         groups[kind].append(metrics)
     types = {kind: mean(rows) for kind, rows in sorted(groups.items())}
     overall = {"all": mean([m for _, m in scored]), "macro": mean(list(types.values()))}
-    if without in groups and len(groups) > 1:
-        overall[f"no {without}"] = mean([m for kind, m in scored if kind != without])
     return {"overall": overall, "types": types}

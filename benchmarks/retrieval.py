@@ -9,150 +9,255 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
-from benchmarks.datasets import Conversation, Dataset, DatasetError, with_dates
+from benchmarks.datasets import Conversation, Dataset, DatasetError, Question, with_dates
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
-from benchmarks.metrics import DEPTH, score, summarise
-from benchmarks.output import setting, table, write_json
-from benchmarks.systems import Bm25, Evomem, Static, System
-from evomem import Encoder, Turn, load_encoder
+from benchmarks.encoders import Encoders
+from benchmarks.intervals import Interval, Resampling
+from benchmarks.log import Log
+from benchmarks.metrics import CUTS, DEPTH, score
+from benchmarks.naming import NAMES, system_named
+from benchmarks.output import positive, progress_bar, setting, table, write_json
+from benchmarks.systems import System
 from evomem.errors import EvomemError
-from evomem.plugins import DEFAULT_ENCODER
 
-SYSTEMS = ("bm25", *Static.ROWS, "evomem")
-DEFAULT_SYSTEMS = ("bm25", "static", "hybrid", "evomem")
+DEFAULT_SYSTEMS = ("bm25", "static", "static+bm25", "evomem/evolvable", "evomem/hybrid")
 WITHOUT = "adversarial"  # LoCoMo's category 5, which papers often leave out
-COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "recall_all@10", "ndcg@10", "mrr")
-WARM_UP = [Turn(user="I moved to Oslo."), Turn(assistant="How do you like it?")]
+COLUMNS = ("recall@1", "recall@5", "recall@10", "recall_all@10", "ndcg@10", "mrr")
 
 R = TypeVar("R")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; return 0, or 2 after saying what is wrong."""
-    options = _parser().parse_args(argv)
-    result = {**setting("retrieval", argv), "dates": options.dates, "datasets": []}
-    try:
-        datasets = load_all(options)
-        systems = list(_systems(options))
-        for dataset in datasets:
-            with _progress() as progress:
-                entry = evaluate(dataset, systems, options.limit, options.dates, progress)
-            result["datasets"].append(entry)
-            print(report(entry, result), flush=True)
-            if options.out:
-                write_json(options.out, result)  # after each: a long run may be interrupted
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.out:
-        print(f"written to {options.out}")
-    return 0
+@dataclass(frozen=True)
+class Rankings:
+    """What every system ranked first, for every question that can be scored."""
+
+    dataset: Dataset
+    dates: bool
+    results: Mapping[str, Mapping[str, Any]]
+    """System → conversation → `rankings` of its scored questions, and times."""
+
+    @cached_property
+    def questions(self) -> list[tuple[Conversation, Question]]:
+        """Every scored question with its conversation, in the order of all values."""
+        return [
+            (each, q) for each in self.dataset.conversations for q in each.questions if q.evidence
+        ]
+
+    @cached_property
+    def resampling(self) -> Resampling:
+        """Draws of these questions."""
+        return Resampling([c.id for c, _ in self.questions], [q.type for _, q in self.questions])
+
+    def scores(self, system: str, cuts: Sequence[int] = CUTS) -> list[dict[str, float]]:
+        """Return the metrics of every question."""
+        found = [
+            ranking
+            for each in self.dataset.conversations
+            if each.id in self.results[system]
+            for ranking in self.results[system][each.id]["rankings"]
+        ]
+        return [
+            score(ranking, question.evidence, cuts)
+            for ranking, (_, question) in zip(found, self.questions, strict=True)
+        ]
+
+    def times(self, system: str) -> dict[str, float | None]:
+        """Return ms per turn, None where turns were known already, and the median ms per query."""
+        spent = list(self.results[system].values())
+        fresh = [each for each in spent if not each["reused"]]
+        turns = sum(each["turns"] for each in fresh)
+        return {
+            "ms_per_turn": 1000 * sum(each["read_s"] for each in fresh) / turns if turns else None,
+            "ms_per_query": 1000 * median(s for each in spent for s in each["query_s"]),
+        }
+
+    def summary(self, cuts: Sequence[int] = CUTS) -> dict[str, Any]:
+        """Return everything that a table needs, as JSON values."""
+        return {
+            "dataset": self.dataset.name,
+            "file": self.dataset.path.name,
+            "sha256": self.dataset.sha256,
+            "use": "development" if self.dataset.name in DEVELOPMENT else "reporting",
+            "dates": self.dates,
+            "counts": self.dataset.counts(),
+            "resampled": self.resampling.unit,
+            "rows": [
+                {"system": name, **self._groups(name, cuts), **self.times(name)}
+                for name in self.results
+            ],
+        }
+
+    def difference(self, system: str, other: str, metric: str) -> Interval:
+        """Return how much better `system` is than `other`, mean over types, question by question."""
+        values = ([row[metric] for row in self.scores(name)] for name in (system, other))
+        return self.resampling.difference(*values, macro=True)
+
+    def _groups(self, system: str, cuts: Sequence[int]) -> dict[str, Any]:
+        rows = self.scores(system, cuts)
+        kinds = [question.type for _, question in self.questions]
+        groups = {"all": self._intervals(rows), "macro": self._intervals(rows, macro=True)}
+        if WITHOUT in kinds and set(kinds) != {WITHOUT}:
+            keep = [n for n, kind in enumerate(kinds) if kind != WITHOUT]
+            groups[f"no {WITHOUT}"] = self._part(rows, keep)
+        types = {
+            kind: self._part(rows, [n for n, each in enumerate(kinds) if each == kind])
+            for kind in sorted(set(kinds))
+        }
+        return {"overall": groups, "types": types}
+
+    def _part(self, rows: list[dict[str, float]], keep: list[int]) -> dict[str, Any]:
+        asked = [self.questions[n] for n in keep]
+        resampling = Resampling([c.id for c, _ in asked], [q.type for _, q in asked])
+        return _with_intervals(resampling, [rows[n] for n in keep])
+
+    def _intervals(self, rows: list[dict[str, float]], *, macro: bool = False) -> dict[str, Any]:
+        return _with_intervals(self.resampling, rows, macro=macro)
 
 
-@dataclass
-class _Tally:
-    """What is measured of one row while the conversations pass by."""
+def _with_intervals(
+    resampling: Resampling, rows: list[dict[str, float]], *, macro: bool = False
+) -> dict[str, Any]:
+    """Return [mean, low, high] of every metric."""
+    found = {}
+    for metric in rows[0]:
+        interval = resampling.interval([row[metric] for row in rows], macro=macro)
+        found[metric] = [interval.mean, interval.low, interval.high]
+    return found
 
-    scored: list[tuple[str, dict[str, float]]] = field(default_factory=list)
-    query: list[tuple[float, float]] = field(default_factory=list)
 
-
-def evaluate(
+def rank_all(
     dataset: Dataset,
-    systems: Sequence[System],
+    systems: Sequence[str],
+    encoders: Encoders,
+    *,
+    folder: Path | None = None,
     limit: int | None = None,
     dates: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Return counts and, for every row of every system, metrics and times.
+) -> Rankings:
+    """Let every system rank the turns for every question; what `folder` holds is not done again.
 
     Args:
         dataset: What is asked.
-        systems: What is compared.
+        systems: Names (`benchmarks.naming`).
+        encoders: Where their encoders come from.
+        folder: Where rankings are kept, a file for each dataset and system; None keeps nothing.
         limit: Only the first so many conversations.
         dates: Put the date in front of every turn.
         progress: Where to draw a bar.
 
     Raises:
         DatasetError: No question of these conversations can be scored.
+        EvomemError: A system cannot be made, or fails.
     """
     dataset = replace(dataset, conversations=dataset.conversations[:limit])
-    counts = dataset.counts()
-    if not counts["scored"]:
+    if not dataset.counts()["scored"]:
         raise DatasetError(
-            f"{dataset.path}: no question has evidence; left out: {counts['left_out']}"
+            f"{dataset.path}: no question has evidence; left out: {dataset.counts()['left_out']}"
         )
-    chosen = [each for each in dataset.conversations if any(q.evidence for q in each.questions)]
-    turns = sum(len(each.turns) for each in chosen)
-    task = progress.add_task(dataset.name, total=len(systems) * len(chosen)) if progress else None
-    rows: list[dict[str, Any]] = []
-    for system in systems:
-        system.index(WARM_UP)
-        tallies = {name: _Tally() for name in system.rows}
-        write = [0.0, 0.0]
-        for conversation in chosen:
-            spent = _ask(system, with_dates(conversation) if dates else conversation, tallies)
-            write = [total + part for total, part in zip(write, spent, strict=True)]
+    made = {name: system_named(name, encoders) for name in systems}
+    logs = {
+        name: Log(folder and folder / dataset.name, name, _header(dataset, name, system, dates))
+        for name, system in made.items()
+    }
+    # neighbours share their beginnings, which an encoder then reads once
+    chosen = sorted(
+        (each for each in dataset.conversations if any(q.evidence for q in each.questions)),
+        key=lambda each: [turn.text for turn in each.turns],
+    )
+    task = progress.add_task(dataset.name, total=len(made) * len(chosen)) if progress else None
+    for conversation in chosen:
+        shown = with_dates(conversation) if dates else conversation
+        for name, system in made.items():
+            if conversation.id not in logs[name]:
+                logs[name].add(conversation.id, _ask(system, shown, encoders))
             if progress and task is not None:
                 progress.advance(task)
-        for name, tally in tallies.items():
-            rows.append(
-                {
-                    "system": name,
-                    **summarise(tally.scored, WITHOUT),
-                    "ms_per_turn": 1000 * write[0] / turns,
-                    "ms_per_query": 1000 * median(wall for wall, _ in tally.query),
-                    "write_cpu_s": write[1],
-                    "query_cpu_s": sum(cpu for _, cpu in tally.query),
-                }
-            )
+    ids = {each.id for each in chosen}
+    results = {
+        name: {id: result for id, result in log.results.items() if id in ids}
+        for name, log in logs.items()
+    }
+    return Rankings(dataset, dates, results)
+
+
+def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[str, Any]:
     return {
+        "rankings": 1,  # grows when a change of code changes what a line means
         "dataset": dataset.name,
-        "file": dataset.path.name,
         "sha256": dataset.sha256,
-        "use": "development" if dataset.name in DEVELOPMENT else "reporting",
-        "counts": counts,
-        "rows": rows,
+        "system": name,
+        "fingerprint": system.fingerprint,
+        "dates": dates,
+        "depth": DEPTH,
     }
 
 
-def _ask(
-    system: System, conversation: Conversation, tallies: dict[str, _Tally]
-) -> tuple[float, float]:
-    """Read a conversation and ask its questions; return wall and CPU seconds of the reading."""
-    ranks, *write = _timed(partial(system.index, conversation.turns))
-    for question in conversation.questions:
-        if not question.evidence:
-            continue
-        for name, rank in ranks.items():
-            ranking, *query = _timed(partial(rank, question.text, DEPTH))
-            tallies[name].scored.append((question.type, score(ranking, question.evidence)))
-            tallies[name].query.append((query[0], query[1]))
-    return write[0], write[1]
+def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict[str, Any]:
+    """Read a conversation and ask those of its questions that can be scored."""
+    reused = encoders.reused
+    rank, read_s = _timed(partial(system.index, conversation.turns))
+    asked = [
+        _timed(partial(rank, question.text, DEPTH))
+        for question in conversation.questions
+        if question.evidence
+    ]
+    return {
+        "rankings": [list(map(int, ranking)) for ranking, _ in asked],
+        "turns": len(conversation.turns),
+        "reused": encoders.reused - reused,
+        "read_s": round(read_s, 4),
+        "query_s": [round(seconds, 5) for _, seconds in asked],
+    }
 
 
-def _timed(call: Callable[[], R]) -> tuple[R, float, float]:
-    wall, cpu = time.perf_counter(), time.process_time()
+def _timed(call: Callable[[], R]) -> tuple[R, float]:
+    start = time.perf_counter()
     value = call()
-    return value, time.perf_counter() - wall, time.process_time() - cpu
+    return value, time.perf_counter() - start
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark; return 0, or 2 after saying what is wrong."""
+    options = _parser().parse_args(argv)
+    result = {**setting("retrieval", argv), "datasets": []}
+    try:
+        encoders = Encoders(options.device)
+        for dataset in load_all(options):
+            with progress_bar() as progress:
+                rankings = rank_all(
+                    dataset,
+                    options.system or DEFAULT_SYSTEMS,
+                    encoders,
+                    folder=options.out,
+                    limit=options.limit,
+                    dates=options.dates,
+                    progress=progress,
+                )
+            result["datasets"].append(rankings.summary())
+            print(report(result["datasets"][-1], result), flush=True)
+            if options.out:
+                write_json(options.out / "retrieval.json", result)
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
     """Return what a person reads about one dataset: what it is, then a table."""
     counts, rows = entry["counts"], entry["rows"]
     left_out = ", ".join(f"{n} left out ({why})" for why, n in counts["left_out"].items())
-    overall = list(rows[0]["overall"])
-    others = [name for name in overall if name != "all"]
+    others = [name for name in rows[0]["overall"] if name != "all"]
     kinds = list(rows[0]["types"])
     lines = [
         "",
@@ -160,15 +265,16 @@ def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
         f"{counts['turns']:,} turns · {counts['scored']:,} questions scored"
         + (f", {left_out}" if left_out else ""),
         f"{run['machine']} · " + " ".join(f"{k} {v}" for k, v in run["versions"].items()),
+        f"95 % intervals: bootstrap over {entry['resampled']}",
         "",
         table(
             ["system", *COLUMNS, *(f"{name} r@10" for name in others), "ms/turn", "ms/query"],
             [
                 [
                     row["system"],
-                    *(f"{row['overall']['all'][column]:.3f}" for column in COLUMNS),
-                    *(f"{row['overall'][name]['recall@10']:.3f}" for name in others),
-                    f"{row['ms_per_turn']:.2f}",
+                    *(_percent(row["overall"]["all"][column]) for column in COLUMNS),
+                    *(str(Interval(*row["overall"][name]["recall@10"])) for name in others),
+                    f"{row['ms_per_turn']:.2f}" if row["ms_per_turn"] is not None else "–",
                     f"{row['ms_per_query']:.2f}",
                 ]
                 for row in rows
@@ -178,7 +284,7 @@ def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
         table(
             ["recall@10 by type", *kinds],
             [
-                [row["system"], *(f"{row['types'][kind]['recall@10']:.3f}" for kind in kinds)]
+                [row["system"], *(_percent(row["types"][kind]["recall@10"]) for kind in kinds)]
                 for row in rows
             ],
         ),
@@ -186,63 +292,32 @@ def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _systems(options: argparse.Namespace) -> Iterator[System]:
-    chosen = options.system or list(DEFAULT_SYSTEMS)
-    loaded: dict[str, Encoder] = {}
-
-    def encoder(name: str) -> Encoder:
-        if name not in loaded:
-            loaded[name] = load_encoder(name, device=options.device)
-        return loaded[name]
-
-    if "bm25" in chosen:
-        yield Bm25()
-    vectors = tuple(name for name in Static.ROWS if name in chosen)
-    if vectors:
-        yield Static(encoder(DEFAULT_ENCODER), vectors)
-    if "evomem" in chosen:
-        for number, name in enumerate(options.encoder or [DEFAULT_ENCODER]):
-            yield Evomem(encoder(name), Evomem.MODES if number == 0 else Evomem.VECTOR_MODES)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+def _percent(interval: Sequence[float]) -> str:
+    return f"{100 * interval[0]:.1f}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks retrieval", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m benchmarks retrieval",
+        description=f"{(__doc__ or '').partition(chr(10))[0]}\n\nSYSTEM is one of\n{NAMES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument(
         "--system",
         action="append",
-        choices=SYSTEMS,
+        metavar="SYSTEM",
         help=f"what to compare; may be repeated; {', '.join(DEFAULT_SYSTEMS)} if not given",
     )
-    parser.add_argument(
-        "--encoder",
-        action="append",
-        metavar="NAME",
-        help="encoder of the evomem rows, such as evoembedding:/path or hash; may be repeated; "
-        f"{DEFAULT_ENCODER} if not given",
-    )
-    parser.add_argument("--device", help="where encoders run, such as cuda")
-    parser.add_argument("--dates", action="store_true", help="put the date in front of every turn")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only N conversations of each")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
     return parser
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how a retrieval run is done."""
+    parser.add_argument("--device", help="where encoders run, such as cuda")
+    parser.add_argument("--dates", action="store_true", help="put the date in front of every turn")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="keep rankings and results here, and resume"
+    )

@@ -2,52 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from random import Random
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 import evomem
+from benchmarks.encoders import read_all
 from evomem import Encoder, Turn
 from evomem._extras import require
 from evomem.memory_view import Mode
-from evomem.state import State, Vectors
 
 Rank = Callable[[str, int], Sequence[int]]
 """(question, k) → indices of the k best turns, best first; of equals, the newer one first."""
 Scores = npt.NDArray[np.float64]
+Score = Callable[[str], Scores]
+"""question → the score of every turn."""
+Fuse = Callable[[Scores, Scores], Scores]
 
 
 class System(Protocol):
-    """One way of reading, and one or more ways of asking."""
+    """One way of reading and asking: a row of a table."""
 
     @property
-    def rows(self) -> tuple[str, ...]:
-        """Names of the ways of asking: the rows of a table."""
+    def fingerprint(self) -> str:
+        """What decides its rankings beside its name: weights, versions."""
         ...
 
-    def index(self, turns: Sequence[Turn]) -> Mapping[str, Rank]:
-        """Forget everything, read `turns`, and return a way of asking for every row."""
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """Forget everything, read `turns`, and return what ranks them."""
+        ...
+
+
+class Scorer(System, Protocol):
+    """A system that gives every turn a score, so that it can be mixed with another."""
+
+    def scorer(self, turns: Sequence[Turn]) -> Score:
+        """Read `turns`, and return what scores them."""
         ...
 
 
 class Bm25:
     """BM25 by the library bm25s (k1 1.5, b 0.75): English stemming and stop words."""
 
-    rows = ("bm25",)
-
     def __init__(self) -> None:
         self._bm25s = require("bm25s", extra="benchmarks")
         self._stemmer = require("Stemmer", extra="benchmarks").Stemmer("english")
+        self.fingerprint = f"bm25s {version('bm25s')}"
 
-    def index(self, turns: Sequence[Turn]) -> Mapping[str, Rank]:
+    def index(self, turns: Sequence[Turn]) -> Rank:
         """See `System.index`."""
-        score = self.scorer(turns)
-        return {"bm25": lambda question, k: best(score(question), k)}
+        return _ranked(self.scorer(turns))
 
-    def scorer(self, turns: Sequence[Turn]) -> Callable[[str], Scores]:
-        """Return what gives the BM25 of every turn for a question."""
+    def scorer(self, turns: Sequence[Turn]) -> Score:
+        """See `Scorer.scorer`."""
         index = self._bm25s.BM25()
         index.index(self._tokens([turn.text for turn in turns]), show_progress=False)
 
@@ -67,66 +78,87 @@ class Bm25:
         )
 
 
-class Static:
-    """Plain vector search with an encoder that ignores the past, alone and mixed with BM25."""
+class Dense:
+    """An encoder alone: cosines with a question asked behind the last turn."""
 
-    ROWS = ("static", "hybrid", "rrf")
-
-    def __init__(self, encoder: Encoder, rows: tuple[str, ...] = ROWS) -> None:
-        self.rows = rows
+    def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._bm25 = Bm25()
-        self._past: State[Turn] = State.empty(encoder.spec)
+        self.fingerprint = encoder.spec.fingerprint
 
-    def index(self, turns: Sequence[Turn]) -> Mapping[str, Rank]:
+    def index(self, turns: Sequence[Turn]) -> Rank:
         """See `System.index`."""
-        readings = self._encoder.read(self._past, turns)
-        vectors: Vectors = np.stack([reading.embedding for reading in readings])  # (N, D)
-        lexical = self._bm25.scorer(turns)
+        return _ranked(self.scorer(turns))
 
-        def cosine(question: str) -> Scores:
-            query = self._encoder.embed_queries(self._past, [question])[0]
+    def scorer(self, turns: Sequence[Turn]) -> Score:
+        """See `Scorer.scorer`."""
+        vectors, state = read_all(self._encoder, turns)
+
+        def score(question: str) -> Scores:
+            query = self._encoder.embed_queries(state, [question])[0]
             return np.asarray(vectors @ query, np.float64)  # (N,)
 
-        ranks: dict[str, Rank] = {
-            "static": lambda question, k: best(cosine(question), k),
-            "hybrid": lambda question, k: best(z_sum(cosine(question), lexical(question)), k),
-            "rrf": lambda question, k: best(rrf(cosine(question), lexical(question)), k),
-        }
-        return {row: ranks[row] for row in self.rows}
+        return score
+
+
+class Mixed:
+    """The scores of two systems, made into one."""
+
+    def __init__(self, first: Scorer, second: Scorer, fuse: Fuse) -> None:
+        self._first, self._second, self._fuse = first, second, fuse
+        self.fingerprint = f"{first.fingerprint} + {second.fingerprint}"
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        first, second = self._first.scorer(turns), self._second.scorer(turns)
+        return _ranked(lambda question: self._fuse(first(question), second(question)))
+
+
+class Recency:
+    """The newest turns, whatever is asked: what a sliding window finds."""
+
+    fingerprint = ""
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        newest = range(len(turns) - 1, -1, -1)
+        return lambda _, k: newest[:k]
+
+
+class Shuffled:
+    """Another system that is fed the turns in a random order: what its sense of order is worth."""
+
+    SEED = 0
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self.fingerprint = f"shuffled by seed {self.SEED}: {system.fingerprint}"
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`. Rankings are in the true order's indices."""
+        order = list(range(len(turns)))
+        Random(self.SEED).shuffle(order)
+        rank = self._system.index([turns[place] for place in order])
+        return lambda question, k: [order[place] for place in rank(question, k)]
 
 
 class Evomem:
     """The product's own path: turns added to a memory, questions asked of it in its final state."""
 
-    MODES: tuple[Mode, ...] = ("evolvable", "lexical", "hybrid")
-    VECTOR_MODES: tuple[Mode, ...] = ("evolvable", "hybrid")
-    """Those that depend on the encoder; the other need not be repeated for a second one."""
-
-    def __init__(self, encoder: Encoder, modes: tuple[Mode, ...] = MODES) -> None:
-        self._encoder = encoder
+    def __init__(self, encoder: Encoder, mode: Mode) -> None:
+        self._encoder, self._mode = encoder, mode
         self._db: evomem.Database | None = None
-        name = _short(encoder.spec.name)
-        self._names = {
-            mode: "evomem lexical" if mode == "lexical" else f"evomem {mode} {name}"
-            for mode in modes
-        }
-        self.rows = tuple(self._names.values())
+        self.fingerprint = f"evomem {version('evomem-engine')}, {encoder.spec.fingerprint}"
 
-    def index(self, turns: Sequence[Turn]) -> Mapping[str, Rank]:
+    def index(self, turns: Sequence[Turn]) -> Rank:
         """See `System.index`."""
         if self._db:
             self._db.close()
         self._db = evomem.open(":memory:", encoder=self._encoder)
         memory = self._db.memory("bench")
         memory.add_many(turns)
-
-        def asked(mode: Mode) -> Rank:
-            return lambda question, k: [
-                hit.seq - 1 for hit in memory.search(question, k, mode=mode)
-            ]
-
-        return {name: asked(mode) for mode, name in self._names.items()}
+        return lambda question, k: [
+            hit.seq - 1 for hit in memory.search(question, k, mode=self._mode)
+        ]
 
 
 def best(scores: Scores, k: int) -> list[int]:
@@ -157,6 +189,5 @@ def rrf(cosine: Scores, lexical: Scores, constant: int = 60) -> Scores:
     return total
 
 
-def _short(name: str) -> str:
-    kind, _, argument = name.partition(":")
-    return f"{kind}:{argument.rstrip('/').rpartition('/')[2]}" if argument else kind
+def _ranked(score: Score) -> Rank:
+    return lambda question, k: best(score(question), k)

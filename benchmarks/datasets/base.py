@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -32,6 +33,11 @@ class Question:
     """Indices of turns, counted from 0, ascending; empty: nothing to score, the question is left out."""
     why_left_out: str = ""
     """Why there is no evidence, in a few words."""
+    answer: str = ""
+    id: str = ""
+    """Unique in its dataset."""
+    asked: str = ""
+    """When it is asked, as the dataset writes it."""
 
 
 @dataclass(slots=True)
@@ -88,7 +94,16 @@ class Conversation:
         self.turns.append(turn)
 
     def ask(
-        self, text: object, kind: str, names: Iterable[Hashable], where: str, why: str = ""
+        self,
+        text: object,
+        kind: str,
+        names: Iterable[Hashable],
+        where: str,
+        why: str = "",
+        *,
+        answer: object = None,
+        id: str = "",
+        asked: str = "",
     ) -> None:
         """Append a question whose evidence are the turns called `names`; unknown ones are dropped."""
         if not isinstance(text, str) or not text.strip():
@@ -97,7 +112,17 @@ class Conversation:
         evidence = sorted({self.places[name] for name in names if name in self.places})
         if not evidence:
             why = why or (UNKNOWN if names else UNLABELLED)
-        self.questions.append(Question(text, kind, tuple(evidence), "" if evidence else why))
+        self.questions.append(
+            Question(
+                text,
+                kind,
+                tuple(evidence),
+                "" if evidence else why,
+                "" if answer is None else str(answer),  # years are numbers in some files
+                id or f"{self.id}#{len(self.questions)}",
+                asked,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +163,13 @@ def dataset(name: str, path: Path, files: list[Path], read: Callable[[Path], Any
         digest.update(file.read_bytes())
     if not any(each.questions for each in conversations):
         raise DatasetError(f"{path}: there is no question in it")
+    for what, ids in (
+        ("conversations", [each.id for each in conversations]),
+        ("questions", [question.id for each in conversations for question in each.questions]),
+    ):
+        twice = [id for id, count in Counter(ids).items() if count > 1]
+        if twice:
+            raise DatasetError(f"{path}: two {what} have the id {twice[0]!r}")
     return Dataset(name, path, digest.hexdigest(), conversations)
 
 

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.datasets.base import Dataset, DatasetError
+from benchmarks.datasets.evotrain import load_evotrain
 from benchmarks.datasets.locomo import load_locomo
 from benchmarks.datasets.longmemeval import load_longmemeval
+from benchmarks.datasets.planted import load_planted
 from benchmarks.datasets.realtalk import load_realtalk
 from benchmarks.datasets.streams import load_stream
 
@@ -36,6 +38,16 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
         "longmemeval_haystacks.json.xz",
         "https://huggingface.co/datasets/xiaowu0162/longmemeval-cleaned",
     ),
+    "planted": (
+        load_planted,
+        "longmemeval_evidence.jsonl.xz",
+        "LongMemEval's questions and evidence turns, beside histories (docs/benchmarks.md)",
+    ),
+    "covidqa": (
+        partial(load_stream, name="covidqa"),
+        "covidqa_98docs.jsonl.xz",
+        "https://github.com/deepset-ai/COVID-QA, as a stream",
+    ),
 }
 DEVELOPMENT = ("realtalk", "beam")
 """Datasets that choices may be made on; the others are for reporting only."""
@@ -43,20 +55,27 @@ NEIGHBOUR = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add an argument for every known dataset, and one for any other in the stream layout."""
+    """Add an argument for every known dataset, and those for any other in a known layout."""
     group = parser.add_argument_group(
-        "datasets", "Without any, those found in the folder $EVOMEM_DATA are used."
+        "datasets", "Without any path, those found in the folder $EVOMEM_DATA are used."
+    )
+    group.add_argument(
+        "--data", nargs="+", choices=KNOWN, metavar="NAME", help=f"only these: {', '.join(KNOWN)}"
     )
     for name, (_, place, source) in KNOWN.items():
         group.add_argument(f"--{name}", type=Path, metavar="PATH", help=f"{place}; from {source}")
-    group.add_argument(
-        "--stream",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="any other .jsonl or .jsonl.xz of conversations, such as COVID-QA; may be repeated",
-    )
+    for layout, what in (
+        ("stream", "any other .jsonl or .jsonl.xz of conversations (docs/benchmarks.md)"),
+        ("evotrain", "questions in the EvoTrain format"),
+    ):
+        group.add_argument(
+            f"--{layout}",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="PATH",
+            help=f"{what}; may be repeated",
+        )
 
 
 def load_all(options: Namespace, names: tuple[str, ...] = tuple(KNOWN)) -> list[Dataset]:
@@ -66,16 +85,26 @@ def load_all(options: Namespace, names: tuple[str, ...] = tuple(KNOWN)) -> list[
         DatasetError: One cannot be read, or there is none; the message says where to get them.
     """
     paths = {name: getattr(options, name) for name in KNOWN if getattr(options, name)}
-    if not paths and not options.stream:
-        folder = Path(os.environ.get("EVOMEM_DATA") or NEIGHBOUR)
-        places = [folder / "benchmarks", folder]
-        found = {n: [p / KNOWN[n][1] for p in places if (p / KNOWN[n][1]).exists()] for n in names}
-        paths = {name: each[0] for name, each in found.items() if each}
+    if options.data or not (paths or options.stream or options.evotrain):
+        wanted = tuple(options.data or names)
+        paths = {name: _found(name) for name in wanted if options.data or _exists(name)} | paths
     loaded = [KNOWN[name][0](path) for name, path in paths.items()]
     loaded += [load_stream(path) for path in options.stream]
+    loaded += [load_evotrain(path) for path in options.evotrain]
     if not loaded:
         raise DatasetError(
             "no dataset: give paths, or set EVOMEM_DATA to a folder that holds them\n"
             + "\n".join(f"  --{name:<12} {source}" for name, (_, _, source) in KNOWN.items())
         )
     return loaded
+
+
+def _exists(name: str) -> bool:
+    return _found(name).exists()
+
+
+def _found(name: str) -> Path:
+    """Return where a known dataset lies in the data folder, or should."""
+    folder = Path(os.environ.get("EVOMEM_DATA") or NEIGHBOUR)
+    place = folder / "benchmarks" / KNOWN[name][1]
+    return place if place.exists() else folder / KNOWN[name][1]

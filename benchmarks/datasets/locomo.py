@@ -93,4 +93,5 @@ def add_question(
         resolve(conversation, labels),
         where,
         UNKNOWN if any(labels) else UNLABELLED,
+        answer=item.get("answer"),
     )

@@ -41,7 +41,7 @@ def _conversation(record: Any, where: str) -> Conversation:
     identity = str(record.get("question_id", where))
     conversation = Conversation(identity)
     marked: dict[str, list[str]] = {}  # session id → its turns with `has_answer`
-    for time, label, session in _sessions(record, where):
+    for time, label, session in record_sessions(record, where):
         for position, message in enumerate(session):
             here = f"{where} session {label} message {position}"
             role = expect(message, dict, here).get("role")
@@ -62,7 +62,10 @@ def _conversation(record: Any, where: str) -> Conversation:
     return conversation
 
 
-def _sessions(record: dict[str, Any], where: str) -> list[tuple[datetime | None, str, list[Any]]]:
+def record_sessions(
+    record: dict[str, Any], where: str
+) -> list[tuple[datetime | None, str, list[Any]]]:
+    """Return (time, id, messages) of every session of a record, in order of their dates."""
     sessions = expect(record.get("haystack_sessions"), list, f"{where} haystack_sessions")
     dates = expect(record.get("haystack_dates"), list, f"{where} haystack_dates")
     labels = expect(record.get("haystack_session_ids"), list, f"{where} haystack_session_ids")

@@ -57,7 +57,7 @@ def _conversation(stream: Any, where: str) -> Conversation:
         names = _evidence(query, here)
         conversation.dangling += sum(name not in conversation.places for name in names)
         why = "abstention" if kind == "abstention" else ""
-        conversation.ask(query.get("question"), kind, names, here, why)
+        conversation.ask(query.get("question"), kind, names, here, why, answer=query.get("answer"))
     return conversation
 
 

@@ -8,8 +8,10 @@ import pytest
 
 from benchmarks.datasets import (
     DatasetError,
+    load_evotrain,
     load_locomo,
     load_longmemeval,
+    load_planted,
     load_realtalk,
     load_stream,
     with_dates,
@@ -360,3 +362,79 @@ def test_turn_labels_of_another_question_are_not_evidence(tmp_path):
 def test_a_faulty_record_is_named(tmp_path, changes, message):
     with pytest.raises(DatasetError, match=rf"lme\.json record 0.*{message}"):
         longmemeval(tmp_path, **changes)
+
+
+# planted histories -------------------------------------------------------------------------
+
+
+def planted(tmp_path, *questions):
+    session = [{"role": "user", "content": f"Filler {n}."} for n in range(3)]
+    answer = [{"role": "user", "content": "An answer to something else.", "has_answer": True}]
+    history = {
+        "haystack_sessions": [session, answer, session],
+        "haystack_dates": ["2023/05/21 (Sun) 02:21"] * 3,
+        "haystack_session_ids": ["ultrachat_1", "answer_1", "sharegpt_2"],
+    }
+    with lzma.open(tmp_path / "longmemeval_haystacks.json.xz", "wt") as file:
+        json.dump([history], file)
+    path = tmp_path / "longmemeval_evidence.jsonl"
+    path.write_text("\n".join(map(json.dumps, questions)))
+    return load_planted(path)
+
+
+def evident(name, *texts):
+    evidence = [
+        {"session": n, "role": "user", "content": text, "date": "2023/05/22 (Mon) 02:21"}
+        for n, text in enumerate(texts)
+    ]
+    return {
+        "question_id": name,
+        "question_type": "multi-session",
+        "question": "What?",
+        "answer": 3,
+        "evidence": evidence,
+    }
+
+
+def test_evidence_is_planted_in_its_order_and_a_historys_own_answers_are_gone(tmp_path):
+    data = planted(tmp_path, evident("q", "First.", "Second."), evident("q_abs"))
+    [conversation] = data.conversations
+    texts = [turn.user for turn in conversation.turns]
+    [question] = conversation.questions
+    assert [texts[place] for place in question.evidence] == ["First.", "Second."]
+    assert len(texts) == 3 + 3 + 2
+    assert "An answer to something else." not in texts
+    assert (question.id, question.answer) == ("q", "3")
+
+
+def test_places_differ_between_questions_but_not_between_runs_or_with_other_questions(tmp_path):
+    several = [evident(f"q{n}", "Here.") for n in range(12)]
+    alone = planted(tmp_path, several[4]).conversations[0]
+    data = planted(tmp_path, *several)
+    assert next(each for each in data.conversations if each.id == "q4") == alone
+    assert len({each.questions[0].evidence for each in data.conversations}) > 1
+
+
+# EvoTrain ----------------------------------------------------------------------------------
+
+
+def test_an_evotrain_file_is_a_dataset_of_the_same_texts(tmp_path):
+    turns = ["User: I moved.\nAssistant: Where to?", "Ann: To Oslo.", "Assistant: Nice.", "Rain."]
+    record = {
+        "messages": [
+            {"role": "user", "content": "Where?"},
+            {"role": "assistant", "content": "Oslo"},
+        ],
+        "meta": {"turns": [*turns, "Where?"], "evidence_turns": [1], "kind": "latest"},
+    }
+    path = tmp_path / "held_out.jsonl"
+    path.write_text(json.dumps(record))
+    [conversation] = load_evotrain(path).conversations
+    assert [turn.text for turn in conversation.turns] == [*turns[:3], "User: Rain."]
+    [question] = conversation.questions
+    assert (question.evidence, question.type, question.answer) == ((1,), "latest", "Oslo")
+
+
+def test_two_conversations_of_one_name_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="two conversations have the id 'beam-1'"):
+        load_stream(stream(tmp_path, STREAM, STREAM))

@@ -2,7 +2,13 @@
 
 import pytest
 
-from benchmarks.datasets import load_locomo, load_longmemeval, load_realtalk, load_stream
+from benchmarks.datasets import (
+    load_locomo,
+    load_longmemeval,
+    load_planted,
+    load_realtalk,
+    load_stream,
+)
 from tests.conftest import SHARED
 
 FOLDER = SHARED / "data" / "benchmarks"
@@ -63,3 +69,21 @@ def test_a_longmemeval_file_in_the_official_layout_counts():
 def test_covidqa_counts():
     counts = load_stream(FOLDER / "covidqa_98docs.jsonl.xz").counts()
     assert (counts["conversations"], counts["turns"], counts["scored"]) == (98, 3923, 1380)
+
+
+def test_planted_counts_and_evidence():
+    data = load_planted(FOLDER / "longmemeval_evidence.jsonl.xz")
+    counts = data.counts()
+    assert counts["conversations"] == counts["questions"] == counts["scored"] == 479
+    turns = [len(each.turns) for each in data.conversations]
+    assert (min(turns), max(turns), sum(turns)) == (373, 544, 200_265)
+    one = next(each for each in data.conversations if each.id == "gpt4_2655b836")
+    evidence = [one.turns[place].user for place in one.questions[0].evidence]
+    assert len(evidence) == 2
+    assert "GPS" in evidence[0] or "GPS" in evidence[1]
+
+
+def test_planted_histories_do_not_depend_on_one_another():
+    first = load_planted(FOLDER / "longmemeval_evidence.jsonl.xz").conversations
+    again = load_planted(FOLDER / "longmemeval_evidence.jsonl.xz").conversations
+    assert first == again

@@ -1,11 +1,15 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from benchmarks import fusion, retrieval
+from benchmarks import ablation, fusion, retrieval
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.datasets import DatasetError, find, load_stream
+from benchmarks.encoders import Encoders, read_all
+from evomem import HashEncoder
 
 
 @pytest.fixture
@@ -28,12 +32,15 @@ def data(tmp_path):
     return path
 
 
+SYSTEMS = ("bm25", "hash", "evomem/hybrid/hash")
+
+
 @pytest.fixture
 def ran(data, tmp_path, capsys):
-    out = tmp_path / "results" / "out.json"
-    argv = ["--stream", str(data), "--system", "bm25", "--system", "evomem"]
-    assert retrieval.main([*argv, "--encoder", "hash", "--dates", "--out", str(out)]) == 0
-    return json.loads(out.read_text()), capsys.readouterr().out
+    out = tmp_path / "results"
+    argv = ["--stream", str(data), *(f"--system={name}" for name in SYSTEMS)]
+    assert retrieval.main([*argv, "--dates", "--out", str(out)]) == 0
+    return json.loads((out / "retrieval.json").read_text()), capsys.readouterr().out
 
 
 def test_a_run_writes_what_it_takes_to_repeat_it(ran):
@@ -41,25 +48,26 @@ def test_a_run_writes_what_it_takes_to_repeat_it(ran):
     assert result["command"].startswith("python -m benchmarks retrieval --stream ")
     assert result["versions"]["evomem-engine"]
     assert result["machine"]
-    assert result["dates"] is True
     [entry] = result["datasets"]
+    assert entry["dates"] is True
     assert len(entry["sha256"]) == 64
     assert entry["counts"]["left_out"] == {"abstention": 1}
 
 
-def test_a_run_scores_every_row_overall_and_by_type(ran):
+def test_a_run_scores_every_system_overall_and_by_type_with_intervals(ran):
     [entry] = ran[0]["datasets"]
-    assert [row["system"] for row in entry["rows"]] == [
-        "bm25",
-        "evomem evolvable hash",
-        "evomem lexical",
-        "evomem hybrid hash",
-    ]
+    assert tuple(row["system"] for row in entry["rows"]) == SYSTEMS
     for row in entry["rows"]:
         assert set(row["types"]) == {"pets", "places"}
-        assert row["overall"]["macro"]["recall@5"] == 1
-        assert row["ms_per_turn"] > 0
+        assert row["overall"]["macro"]["recall@5"] == [1, 1, 1]
         assert row["ms_per_query"] > 0
+
+
+def test_what_was_read_before_has_no_time_of_reading(ran):
+    times = [row["ms_per_turn"] for row in ran[0]["datasets"][0]["rows"]]
+    assert times[0] > 0
+    assert times[1] > 0
+    assert times[2] is None
 
 
 def test_a_run_prints_a_table_that_says_what_it_ran_on(ran):
@@ -71,13 +79,102 @@ def test_a_run_prints_a_table_that_says_what_it_ran_on(ran):
     assert "recall_all@10" in text
 
 
-def test_conversations_can_be_limited_but_something_must_be_left_to_score(data):
+class Counting(HashEncoder):
+    """Counts the turns it reads."""
+
+    read_turns = 0
+
+    def read(self, state, turns):
+        self.read_turns += len(turns)
+        return super().read(state, turns)
+
+
+def two_conversations(tmp_path):
+    def stream(name, texts):
+        turns = [{"speaker": "user", "text": text} for text in texts]
+        queries = [{"question": "What of cats?", "type": "t", "evidence": [0]}]
+        return json.dumps({"id": name, "turns": turns, "queries": queries})
+
+    path = tmp_path / "two.jsonl"
+    shared = ["I adopted a cat.", "It rains.", "The train is late."]
+    texts = [[*shared, "I moved to Rome."], [*shared, "I moved to Oslo."]]
+    path.write_text("\n".join(map(stream, "ab", texts)))
+    return load_stream(path)
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    encoder = Counting()
+    monkeypatch.setattr("benchmarks.encoders.load_encoder", lambda name, **_: encoder)
+    return encoder
+
+
+def test_a_shared_beginning_is_read_once_for_all_conversations_and_systems(tmp_path, counting):
+    dataset = two_conversations(tmp_path)
+    retrieval.rank_all(dataset, ["hash", "hash+bm25"], Encoders())
+    assert counting.read_turns == 3 + 1 + 1
+
+
+def test_reading_only_what_is_new_changes_no_ranking(tmp_path):
+    dataset = two_conversations(tmp_path)
+    shared = Encoders()["hash"]
+    for conversation in dataset.conversations:
+        again, state = read_all(shared, conversation.turns)
+        alone, expected = read_all(HashEncoder(), conversation.turns)
+        assert np.array_equal(again, alone)
+        assert state.key == expected.key
+        assert np.array_equal(state.latents, expected.latents)
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, counting):
+    dataset = two_conversations(tmp_path)
+    full = retrieval.rank_all(dataset, ["hash"], Encoders(), folder=tmp_path / "out")
+    [log] = (tmp_path / "out" / "two").iterdir()
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:2]) + lines[2][:20])  # killed while the second was written
+    counting.read_turns = 0
+    again = retrieval.rank_all(dataset, ["hash"], Encoders(), folder=tmp_path / "out")
+    assert counting.read_turns == 4
+    assert again.scores("hash") == full.scores("hash")
+    assert len(log.read_bytes().splitlines()) == 3
+
+
+def test_other_weights_or_other_data_are_not_taken_for_those_of_before(tmp_path, counting):
+    dataset = two_conversations(tmp_path)
+    folder = tmp_path / "out"
+    retrieval.rank_all(dataset, ["hash"], Encoders(), folder=folder)
+    counting._spec = replace(counting.spec, fingerprint="trained on")
+    retrieval.rank_all(dataset, ["hash"], Encoders(), folder=folder)
+    retrieval.rank_all(replace(dataset, sha256="other"), ["hash"], Encoders(), folder=folder)
+    assert len(list((folder / "two").iterdir())) == 3
+
+
+def test_conversations_can_be_limited_but_something_must_be_left_to_score(tmp_path, data):
+    dataset = two_conversations(tmp_path)
+    rankings = retrieval.rank_all(dataset, ["bm25"], Encoders(), limit=1)
+    assert rankings.summary()["counts"]["questions"] == 1
     dataset = load_stream(data)
-    assert retrieval.evaluate(dataset, [], limit=1)["counts"]["questions"] == 3
-    dataset.conversations[0].questions.pop(0)
-    dataset.conversations[0].questions.pop(0)
+    del dataset.conversations[0].questions[:2]
     with pytest.raises(DatasetError, match=r"no question has evidence.*abstention"):
-        retrieval.evaluate(dataset, [])
+        retrieval.rank_all(dataset, ["bm25"], Encoders())
+
+
+def test_an_ablation_is_one_table_with_differences_and_published_figures(data, tmp_path, capsys):
+    named = tmp_path / "locomo.jsonl"
+    data.rename(named)
+    out = tmp_path / "out"
+    argv = ["--stream", str(named), "--system", "hash", "--system", "recency", "--k", "2"]
+    assert ablation.main([*argv, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "EvoEmbedding-4B (published)" in shown
+    assert "arXiv 2606.21649" in shown
+    result = json.loads((out / "ablation.json").read_text())
+    [entry] = result["datasets"]
+    assert entry["against"] == "hash"
+    assert set(entry["differences"]) == {"recency"}
+    assert entry["rows"][0]["overall"]["all"]["recall@2"][0] == 1
+    with pytest.raises(SystemExit):
+        ablation.main([*argv, "--k", "51"])
 
 
 def test_without_data_the_official_addresses_are_given(monkeypatch, tmp_path, capsys):
@@ -97,9 +194,9 @@ def test_a_data_folder_is_searched_for_known_files(monkeypatch, tmp_path, data):
 
 
 def test_a_faulty_option_ends_with_a_message_and_not_with_a_traceback(data, capsys):
-    argv = ["--stream", str(data), "--system", "evomem", "--encoder", "/no/such"]
+    argv = ["--stream", str(data), "--system", "/no/such"]
     assert retrieval.main(argv) == 2
-    assert capsys.readouterr().err.startswith("error: no encoder '/no/such'")
+    assert "error: no encoder '/no/such'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         retrieval.main(["--limit", "0"])
 

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from benchmarks.systems import Bm25, Evomem, Static, best, rrf, z_sum
-from evomem import HashEncoder, Turn
+from benchmarks.encoders import Encoders
+from benchmarks.naming import system_named
+from benchmarks.systems import Bm25, Recency, Shuffled, best, rrf, z_sum
+from evomem import Turn
+from evomem.errors import EncoderError, QueryError
 
 TURNS = [
     Turn(user="I adopted a cat called Miso.", speaker="Ann"),
@@ -28,36 +31,56 @@ def test_reciprocal_ranks_are_added():
     assert scores.tolist() == pytest.approx([1 / 61 + 1 / 62] * 2)
 
 
-SYSTEMS = [Bm25, lambda: Static(HashEncoder()), lambda: Evomem(HashEncoder())]
+NAMES = ["bm25", "hash", "hash+bm25", "hash+bm25@rrf", "evomem/hybrid/hash", "shuffled/hash"]
 
 
-@pytest.mark.parametrize("make", SYSTEMS, ids=["bm25", "static", "evomem"])
-def test_every_system_finds_an_evident_turn_by_each_of_its_rows(make):
-    system = make()
-    ranks = system.index(TURNS)
-    assert tuple(ranks) == system.rows
-    for name, rank in ranks.items():
-        ranking = list(rank("What is the cat called?", 2))
-        assert ranking[0] == 0, name
-        assert len(set(ranking)) == len(ranking) <= 2
+@pytest.mark.parametrize("name", NAMES)
+def test_every_system_finds_an_evident_turn(name):
+    rank = system_named(name, Encoders()).index(TURNS)
+    ranking = list(rank("What is the cat called?", 2))
+    assert ranking[0] == 0
+    assert len(set(ranking)) == len(ranking) <= 2
 
 
-@pytest.mark.parametrize("make", SYSTEMS, ids=["bm25", "static", "evomem"])
-def test_a_system_forgets_the_last_conversation(make):
-    system = make()
+@pytest.mark.parametrize("name", NAMES)
+def test_a_system_forgets_the_last_conversation(name):
+    system = system_named(name, Encoders())
     system.index(TURNS)
-    for rank in system.index(TURNS[2:]).values():
-        assert set(rank("Did you like running?", 20)) <= {0, 1}
+    assert set(system.index(TURNS[2:])("Did you like running?", 20)) <= {0, 1}
 
 
 def test_bm25_stems_and_survives_a_question_of_stop_words():
-    rank = Bm25().index(TURNS)["bm25"]
+    rank = Bm25().index(TURNS)
     assert rank("rivers, runs", 1) == [2]
     assert sorted(rank("the of is", 20)) == [0, 1, 2, 3]
 
 
-def test_the_row_that_no_encoder_changes_can_be_left_out():
-    assert Evomem(HashEncoder(), Evomem.VECTOR_MODES).rows == (
-        "evomem evolvable hash",
-        "evomem hybrid hash",
-    )
+def test_recency_returns_the_newest_turns():
+    assert list(Recency().index(TURNS)("anything", 3)) == [3, 2, 1]
+
+
+def test_a_shuffled_history_is_read_in_another_order_and_ranked_in_the_true_one():
+    seen = []
+
+    class Newest(Recency):
+        def index(self, turns):
+            seen.extend(turns)
+            return super().index(turns)
+
+    turns = [Turn(user=f"number {n}") for n in range(9)]
+    ranking = Shuffled(Newest()).index(turns)("anything", 9)
+    assert seen != turns
+    assert [turns[place] for place in ranking] == seen[::-1]
+
+
+def test_a_number_in_an_encoders_name_is_an_option():
+    encoders = Encoders()
+    assert encoders["mini?turns=3"].spec.capacity == 3 * encoders["mini?turns=1"].spec.capacity
+    assert encoders["mini?turns=0"].spec.latents == 0
+
+
+def test_an_unknown_mode_or_encoder_is_refused():
+    with pytest.raises(QueryError, match="got 'best'"):
+        system_named("evomem/best/hash", Encoders())
+    with pytest.raises(EncoderError, match="no encoder 'nobody'"):
+        system_named("nobody", Encoders())

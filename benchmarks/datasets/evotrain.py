@@ -1,0 +1,57 @@
+"""Any file in the EvoTrain format: what an encoder is trained on can be held out and measured."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from benchmarks.datasets.base import Conversation, Dataset, dataset
+from evomem import Turn
+from evomem.training.evotrain import read_evotrain
+
+_SAID = re.compile(r"(?P<speaker>[^\n:]{1,60}): (?P<text>.+)", re.DOTALL)
+_EXCHANGE = re.compile(r"User: (?P<user>.+)\nAssistant: (?P<assistant>.+)", re.DOTALL)
+
+
+def load_evotrain(path: Path) -> Dataset:
+    """Read a `.jsonl` or `.jsonl.xz` file; lines with the same turns are one conversation."""
+    return dataset(path.name.partition(".")[0], path, [path], _conversations)
+
+
+def _conversations(path: Path) -> list[Conversation]:
+    found = []
+    for number, history in enumerate(read_evotrain(path)):
+        conversation = Conversation(str(number), turns=[as_turn(text) for text in history.turns])
+        conversation.places = {place: place for place in range(len(history.turns))}
+        for question in history.questions:
+            conversation.ask(
+                question.text,
+                question.kind or "question",
+                question.evidence,
+                history.id,
+                answer=question.answer,
+            )
+        found.append(conversation)
+    return found
+
+
+def as_turn(text: str) -> Turn:
+    r"""Return the turn that is written as `text`; one without a speaker is the user's.
+
+    >>> as_turn("Ann: Hi!").speaker, as_turn("User: Hi!\nAssistant: Hello.").assistant
+    ('Ann', 'Hello.')
+    >>> as_turn("It rained.").user
+    'It rained.'
+    """
+    both = _EXCHANGE.fullmatch(text)
+    if both:
+        turn = Turn(user=both["user"], assistant=both["assistant"])
+    elif said := _SAID.fullmatch(text):
+        speaker = said["speaker"]
+        if speaker == "Assistant":
+            turn = Turn(assistant=said["text"])
+        else:
+            turn = Turn(user=said["text"], speaker=None if speaker == "User" else speaker)
+    else:
+        turn = Turn(user=text)
+    return turn

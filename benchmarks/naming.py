@@ -1,0 +1,61 @@
+"""Systems by name: `bm25`, `mini?turns=8`, `static+bm25@0.6`, `shuffled/mini`, `evomem/hybrid`."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import cast
+
+from benchmarks.encoders import Encoders
+from benchmarks.systems import (
+    Bm25,
+    Dense,
+    Evomem,
+    Fuse,
+    Mixed,
+    Recency,
+    Shuffled,
+    System,
+    rrf,
+    z_sum,
+)
+from evomem.checks import check_mode
+from evomem.memory_view import Mode
+from evomem.plugins import DEFAULT_ENCODER
+
+NAMES = """\
+  bm25                   BM25 alone
+  recency                the newest turns, whatever is asked
+  ENCODER                its cosines: static, hash, mini, mini:FILE, mini?turns=8, evoembedding:FOLDER
+  ENCODER+bm25[@SHARE]   mixed with BM25 as z-scores; SHARE is the cosine's (0.6), or rrf
+  evomem/MODE[/ENCODER]  the product's own path: evolvable, lexical or hybrid
+  shuffled/SYSTEM        the same, fed the turns in a random order"""
+_MIXED = re.compile(r"(?P<encoder>.+)\+bm25(?:@(?P<rule>rrf|[01]?\.?\d+))?")
+
+
+def system_named(name: str, encoders: Encoders) -> System:
+    """Return the system of this name; `NAMES` explains what there is.
+
+    Raises:
+        EvomemError: There is none, or its encoder cannot be loaded.
+    """
+    first, _, rest = name.partition("/")
+    if first == "shuffled":
+        return Shuffled(system_named(rest, encoders))
+    if first == "evomem":
+        mode, _, encoder = rest.partition("/")
+        check_mode(mode)
+        return Evomem(encoders[encoder or DEFAULT_ENCODER], cast(Mode, mode))
+    if name == "bm25":
+        return Bm25()
+    if name == "recency":
+        return Recency()
+    if mixed := _MIXED.fullmatch(name):
+        return Mixed(Dense(encoders[mixed["encoder"]]), Bm25(), _rule(mixed["rule"]))
+    return Dense(encoders[name])
+
+
+def _rule(rule: str | None) -> Fuse:
+    if rule == "rrf":
+        return rrf
+    return partial(z_sum, share=float(rule)) if rule else z_sum

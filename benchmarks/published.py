@@ -1,0 +1,26 @@
+"""Figures that others have published, to be shown beside ours and marked as theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Turn-level recall@10, mean over question types, in percent."""
+
+    system: str
+    macro: dict[str, float]
+    """By dataset."""
+    source: str
+
+
+_PAPER = "EvoEmbedding, arXiv 2606.21649, LMEB protocol"
+PUBLISHED = (
+    Published("EvoEmbedding-0.8B", {"locomo": 63.0, "realtalk": 58.0}, _PAPER),
+    Published("EvoEmbedding-2B", {"locomo": 74.1, "realtalk": 60.7}, _PAPER),
+    Published("EvoEmbedding-4B", {"locomo": 76.3, "realtalk": 62.6}, _PAPER),
+    Published("Qwen3-Embedding-0.6B", {"locomo": 47.1, "realtalk": 46.5}, _PAPER),
+    Published("KaLM-Embedding-12B", {"locomo": 58.2, "realtalk": 55.0}, _PAPER),
+    Published("Nemotron-8B", {"locomo": 70.8, "realtalk": 55.5}, _PAPER),
+)
