@@ -1,56 +1,55 @@
-"""Which rule mixes cosine and BM25 best? Chosen on development data only: REALTALK and BEAM.
+"""What do the parts of a hybrid score count? Learned on development data only.
 
-Every turn of a conversation is scored by both; the rules differ in how they make the two comparable.
+A linear model over `evomem.ranking.signals` of every turn, fitted so that the turns that answer a
+question have the highest softmax in their conversation. The table adds one signal after another and
+scores conversations that the weights were not fitted on.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
 
-from benchmarks.datasets.base import Dataset, DatasetError
+import evomem
+from benchmarks.datasets.base import Conversation, DatasetError
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
 from benchmarks.encoders import Encoders, read_all
 from benchmarks.metrics import DEPTH, score, summarise
-from benchmarks.output import setting, table, write_json
-from benchmarks.systems import Bm25, Scores, best, rrf, z_sum
+from benchmarks.output import progress_bar, setting, table, write_json
+from benchmarks.systems import Bm25, best
 from evomem import Encoder
 from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
+from evomem.ranking import WEIGHTS, signals
 
-SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the cosine
-Rule = Callable[[Scores, Scores], Scores]
-
-
-def best_sum(cosine: Scores, lexical: Scores, share: float) -> Scores:
-    """Mix both as shares of the question's best: the product's rule, `evomem.ranking.fuse`."""
-    return share * cosine / (cosine.max() or 1.0) + (1 - share) * lexical / (lexical.max() or 1.0)
+RESERVED = ("locomo", "longmemeval", "planted")
+SIGNALS = tuple(WEIGHTS)
+FOLDS = 5  # parts of the conversations that are held out in turn
+PULL = 1.0  # towards zero, in questions: what few questions speak for stays small
 
 
-def range_sum(cosine: Scores, lexical: Scores, share: float) -> Scores:
-    """Mix both after stretching the cosine over [0, 1]; BM25 begins at 0 as it is."""
-    return best_sum(cosine - cosine.min(), lexical, share)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything the model may know of one question."""
 
-
-RULES: dict[str, Rule] = {
-    "cosine alone": lambda cosine, _: cosine,
-    "bm25 alone": lambda _, lexical: lexical,
-    "rrf 60": rrf,
-    **{f"z-scores {share}": partial(z_sum, share=share) for share in SHARES},
-    **{f"shares of the best {share}": partial(best_sum, share=share) for share in SHARES},
-    **{f"min-max {share}": partial(range_sum, share=share) for share in SHARES},
-}
+    conversation: int
+    type: str
+    evidence: tuple[int, ...]
+    signals: npt.NDArray[np.float32]
+    """(N, len(SIGNALS)), a row for each turn."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the comparison; return 0, or 2 after saying what is wrong."""
+    """Learn and compare; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("fusion", argv), "encoder": options.encoder}
     try:
@@ -59,48 +58,99 @@ def main(argv: Sequence[str]) -> int:
         if reserved:
             raise DatasetError(f"{reserved[0]} is for reporting: choose on {DEVELOPMENT} only")
         encoder = Encoders()[options.encoder]
-        result["datasets"] = {each.name: compare(each, encoder, options.limit) for each in datasets}
+        for dataset in datasets:
+            conversations = dataset.conversations[: options.limit]
+            with progress_bar() as progress:
+                questions = [
+                    question
+                    for number, each in progress.track(
+                        list(enumerate(conversations)), description=dataset.name
+                    )
+                    for question in gather(number, each, encoder)
+                ]
+            result[dataset.name] = entry = compare(questions)
+            print(f"\n{dataset.name} · {options.encoder} · {len(questions)} questions\n")
+            print(report(entry))
     except EvomemError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{result['machine']} · share of the cosine behind each rule's name · {options.encoder}\n"
-    )
-    print(report(result["datasets"]))
     if options.out:
         write_json(options.out, result)
     return 0
 
 
-def compare(dataset: Dataset, encoder: Encoder, limit: int | None = None) -> dict[str, Any]:
-    """Return the metrics of every rule; questions are asked behind the last turn."""
-    scored: dict[str, list[tuple[str, dict[str, float]]]] = defaultdict(list)
-    lexicon = Bm25()
-    for conversation in dataset.conversations[:limit]:
-        asked = [question for question in conversation.questions if question.evidence]
-        vectors, state = read_all(encoder, conversation.turns)
-        queries = encoder.embed_queries(state, [question.text for question in asked])
-        lexical = lexicon.scorer(conversation.turns)
-        for question, query in zip(asked, queries, strict=True):
-            cosines = np.asarray(vectors @ query, np.float64)
-            words = lexical(question.text)
-            for name, rule in RULES.items():
-                ranking = best(rule(cosines, words), DEPTH)
-                scored[name].append((question.type, score(ranking, question.evidence)))
-    return {name: summarise(rows)["overall"] for name, rows in scored.items()}
+def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[Asked]:
+    """Return the questions of a conversation, asked behind its last turn."""
+    asked = [question for question in conversation.questions if question.evidence]
+    vectors, state = read_all(encoder, conversation.turns)
+    queries = encoder.embed_queries(state, [question.text for question in asked])
+    lexical = Bm25().scorer(conversation.turns)
+    with evomem.open(":memory:", encoder="hash:1") as db:  # turns become records, nothing else
+        records = {r.seq - 1: r for r in db.memory("fusion").add_many(conversation.turns)}
+    beside = {place: (place - 1, place + 1) for place in records}
+    found = []
+    for question, query in zip(asked, queries, strict=True):
+        cosines = dict(enumerate((vectors @ query).tolist()))
+        words = {place: bm for place, bm in enumerate(lexical(question.text).tolist()) if bm > 0}
+        values = signals(question.text, cosines, words, records, beside)
+        rows = [[values[place][name] for name in SIGNALS] for place in records]
+        found.append(Asked(number, question.type, question.evidence, np.array(rows, np.float32)))
+    return found
 
 
-def report(datasets: dict[str, Any]) -> str:
-    """Return a table: a row for each rule, two columns for each dataset and metric."""
-    columns = [(d, group, m) for d in datasets for group in ("all", "macro") for m in COLUMNS]
+def compare(questions: Sequence[Asked]) -> dict[str, Any]:
+    """Return the metrics of growing sets of signals on held-out conversations, and the weights."""
+    rows = {}
+    for count in range(1, len(SIGNALS) + 1):
+        scored = []
+        for fold in range(FOLDS):
+            weights = fit([q for q in questions if q.conversation % FOLDS != fold], count)
+            for question in questions:
+                if question.conversation % FOLDS == fold:
+                    ranking = best(np.asarray(question.signals @ weights, np.float64), DEPTH)
+                    scored.append((question.type, score(ranking, question.evidence)))
+        rows[" + ".join(SIGNALS[:count])] = summarise(scored)["overall"]
+    weights = fit(questions, len(SIGNALS))
+    learned = {
+        name: round(float(w / weights[0]), 3) for name, w in zip(SIGNALS, weights, strict=True)
+    }
+    return {"rows": rows, "weights": learned, "in use": dict(WEIGHTS)}
+
+
+def fit(questions: Sequence[Asked], count: int) -> npt.NDArray[np.float32]:
+    """Return the weights (len(SIGNALS),) of the first `count` signals, the others 0."""
+    inputs = [torch.from_numpy(question.signals[:, :count]) for question in questions]
+    weights = torch.zeros(count, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        total = PULL * (weights[1:] ** 2).sum()
+        for question, each in zip(questions, inputs, strict=True):
+            scores = each @ weights
+            evidence = list(question.evidence)
+            wrong = scores.index_fill(0, torch.tensor(evidence), -torch.inf).logsumexp(0)
+            total = total + F.softplus(wrong - scores[evidence]).mean()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return np.pad(weights.detach().numpy(), (0, len(SIGNALS) - count))
+
+
+def report(entry: dict[str, Any]) -> str:
+    """Return two tables: what each signal adds, and what it counts."""
+    columns = [(group, metric) for group in ("all", "macro") for metric in ("recall@10", "ndcg@10")]
     rows = [
-        [name, *(f"{datasets[d][name][group][m]:.3f}" for d, group, m in columns)] for name in RULES
+        [name, *(f"{100 * means[group][metric]:.1f}" for group, metric in columns)]
+        for name, means in entry["rows"].items()
     ]
-    return table(["rule", *(f"{d} {group} {m}" for d, group, m in columns)], rows)
-
-
-COLUMNS = ("recall@10", "ndcg@10")
-RESERVED = ("locomo", "longmemeval", "planted")
+    head = ["held out, %", *(f"{metric} {group}" for group, metric in columns)]
+    weights = [
+        [name, f"{entry['weights'][name]:+.2f}", f"{entry['in use'][name]:+.2f}"]
+        for name in SIGNALS
+    ]
+    return f"{table(head, rows)}\n\n{table(['signal', 'learned', 'in use'], weights)}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from evomem.encoder import Encoder
 from evomem.errors import EncoderError, StoreError
 from evomem.store import OpenStore
 
-DEFAULT_ENCODER = "static:all-MiniLM-L6-v2"
+DEFAULT_ENCODER = "mini"
 """The best encoder that works offline right after installation. It has no memory of order."""
 
 

@@ -36,32 +36,48 @@ def fuse(
 ) -> dict[int, dict[str, float]]:
     """Return the parts of the hybrid score of every turn in `records`; their sum is the score.
 
+    The arguments are those of `signals`.
+    """
+    found = signals(query, cosines, words, records, beside)
+    return {
+        seq: {name: WEIGHTS[name] * value for name, value in each.items() if value}
+        for seq, each in found.items()
+    }
+
+
+def signals(
+    query: str,
+    cosines: Mapping[int, float],
+    words: Mapping[int, float],
+    records: Mapping[int, Record],
+    beside: Mapping[int, tuple[int, int]],
+) -> dict[int, dict[str, float]]:
+    """Return what speaks for every turn in `records`, before it is weighed.
+
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
     - `time`: the turn was said at a time that the query names, or in the week after it.
-    - `reply`: it answers a turn that asks something, by as much as that turn fits the query.
-    - `next`: so much of its follower's cosine: what is spoken of again was meant before.
-    - `question`: it only asks, and answers nothing.
+    - `reply`: the share of the turn before it, if that one asks something.
+    - `next`: the share of the turn behind it: what is spoken of again was meant before.
+    - `question`: 1 if it only asks, and so answers nothing.
 
     Args:
         query: What was asked.
         cosines: The cosine of each of `records`.
         words: BM25 of the turns that share a word with the query.
-        records: The candidates, and turns next to them; neighbours are of the same session.
-        beside: The turns directly before and behind each candidate, 0 for none.
+        records: The candidates, and turns next to them; only those of one session are neighbours.
+        beside: The seqs directly before and behind each candidate, 0 for none.
     """
     cosine, word = _best(cosines), _best(words)
     days = {seq: record.time.date() for seq, record in records.items()}
     spans = asked_days(query, days.values())
-    before = {behind: seq for seq, (_, behind) in beside.items()}
-    behind = {before: seq for seq, (before, _) in beside.items()}
-    before |= {seq: pair[0] for seq, pair in beside.items()}
-    behind |= {seq: pair[1] for seq, pair in beside.items()}
-    fused = {}
+    before = {seq: at for at, (_, seq) in beside.items()} | {s: b for s, (b, _) in beside.items()}
+    behind = {seq: at for at, (seq, _) in beside.items()} | {s: b for s, (_, b) in beside.items()}
+    found = {}
     for seq, record in records.items():
         last = _same_session(record, records.get(before.get(seq, 0)))
         then = _same_session(record, records.get(behind.get(seq, 0)))
-        raw = {
+        found[seq] = {
             "evolvable": cosines[seq] / cosine,
             "lexical": words.get(seq, 0.0) / word,
             "time": nearness(days[seq], spans),
@@ -69,8 +85,7 @@ def fuse(
             "next": cosines[then.seq] / cosine if then else 0.0,
             "question": float(_asks(record)),
         }
-        fused[seq] = {name: WEIGHTS[name] * value for name, value in raw.items() if value}
-    return fused
+    return found
 
 
 def _same_session(record: Record, other: Record | None) -> Record | None:

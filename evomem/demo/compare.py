@@ -112,7 +112,7 @@ def compare(
         at = seqs[question.at] if question.at else records[-1].seq
         told = [record for record in records if record.seq <= at]
         start = time.perf_counter()
-        hits = memory.search(question.question, K, at=at)
+        hits = memory.search(question.question, K, mode="evolvable", at=at)
         asking += time.perf_counter() - start
         first = [(hit.record, hit.score) for hit in hits]
         if alone is None:

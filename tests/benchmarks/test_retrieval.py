@@ -201,9 +201,11 @@ def test_a_faulty_option_ends_with_a_message_and_not_with_a_traceback(data, caps
         retrieval.main(["--limit", "0"])
 
 
-def test_fusion_compares_rules_and_refuses_sets_that_are_for_reporting(data, tmp_path, capsys):
+def test_fusion_learns_weights_and_refuses_sets_that_are_for_reporting(data, tmp_path, capsys):
     assert fusion.main(["--stream", str(data), "--encoder", "hash"]) == 0
-    assert "shares of the best 0.7" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "evolvable + lexical + time" in shown
+    assert "learned" in shown
     data.rename(tmp_path / "locomo.jsonl")
     assert fusion.main(["--stream", str(tmp_path / "locomo.jsonl"), "--encoder", "hash"]) == 2
     assert "locomo is for reporting" in capsys.readouterr().err

@@ -8,7 +8,8 @@ import torch
 from tokenizers import Tokenizer
 
 from evomem.mini.encoder import TOKENIZER
-from evomem.mini.reading import read_queries, read_turns
+from evomem.mini.model import QUERY, TURN
+from evomem.mini.reading import lower, upper_queries, upper_turns
 from evomem.mini.weights import from_minilm
 from evomem.testing import STORY
 
@@ -37,7 +38,8 @@ def tokens():
 @torch.no_grad()
 def test_untrained_turns_equal_minilm_whatever_the_memory_holds(model, expected):
     past = torch.randn(3, model.config.latents, model.config.hidden)
-    vectors, _ = read_turns(model, tokens(), past, torch.arange(10.0), turns=8)
+    block = lower(model, tokens(), TURN, past.device)
+    vectors = upper_turns(model, block, past, torch.arange(10.0), turns=8)
     content = vectors[:, : model.config.hidden]
     content = content / content.norm(dim=1, keepdim=True)
     np.testing.assert_allclose(content.numpy(), expected, atol=1e-5)
@@ -46,8 +48,10 @@ def test_untrained_turns_equal_minilm_whatever_the_memory_holds(model, expected)
 @torch.no_grad()
 def test_untrained_queries_rank_as_minilm_does(model, expected):
     past = torch.zeros(0, model.config.latents, model.config.hidden)
-    turns, _ = read_turns(model, tokens(), past, torch.zeros(10), turns=8)
-    queries = read_queries(model, tokens(), past, 0.0, turns=8)
+    block = lower(model, tokens(), TURN, past.device)
+    turns = upper_turns(model, block, past, torch.zeros(10), turns=8)
+    asked = lower(model, tokens(), QUERY, past.device)
+    queries, _ = upper_queries(model, asked, past, 0.0, turns=8)
     share = 1 - model.config.clock_share - model.config.mention_share
     np.testing.assert_allclose(
         (queries @ turns.T).numpy() / share**0.5, expected @ expected.T, atol=1e-5
