@@ -86,14 +86,14 @@ def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[As
     queries = encoder.embed_queries(state, [question.text for question in asked])
     lexical = Bm25().scorer(conversation.turns)
     with evomem.open(":memory:", encoder="hash:1") as db:  # turns become records, nothing else
-        records = {r.seq - 1: r for r in db.memory("fusion").add_many(conversation.turns)}
-    beside = {place: (place - 1, place + 1) for place in records}
+        records = {r.seq: r for r in db.memory("fusion").add_many(conversation.turns)}
+    beside = {seq: (seq - 1, seq + 1) for seq in records}
     found = []
     for question, query in zip(asked, queries, strict=True):
-        cosines = dict(enumerate((vectors @ query).tolist()))
-        words = {place: bm for place, bm in enumerate(lexical(question.text).tolist()) if bm > 0}
+        cosines = dict(enumerate((vectors @ query).tolist(), 1))
+        words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
         values = signals(question.text, cosines, words, records, beside)
-        rows = [[values[place][name] for name in SIGNALS] for place in records]
+        rows = [[values[seq][name] for name in SIGNALS] for seq in records]
         found.append(Asked(number, question.type, question.evidence, np.array(rows, np.float32)))
     return found
 
