@@ -93,7 +93,7 @@ def test_a_question_asked_at_two_times_has_two_answers():
         assert second.right <= first.wrong | first.right | second.right
 
 
-def test_with_memory_is_what_search_gives_and_without_reads_every_text_alone(db):
+def test_with_memory_is_what_evolvable_search_gives_and_without_reads_every_text_alone(db):
     memory = db.memory("demo")
     report = compare(db, memory, QUESTIONS, quiet)
     assert report.remembers
@@ -101,7 +101,7 @@ def test_with_memory_is_what_search_gives_and_without_reads_every_text_alone(db)
     differ = 0
     for answer in report.answers:
         at = PLACES[answer.question.at] + 1 if answer.question.at else len(STORY)
-        hits = memory.search(answer.question.question, 3, at=at)
+        hits = memory.search(answer.question.question, 3, mode="evolvable", at=at)
         with_memory, without = (answer.found[side] for side in report.sides)
         assert [found.record.id for found in with_memory] == [hit.record.id for hit in hits]
         assert all(found.record.seq <= at for found in without)

@@ -138,7 +138,7 @@ def _search(commands: Any) -> None:
         "Embed the question in the light of the memory as it is now (or was, with --at), and show "
         "the turns that answer it best.",
         '  evomem search "Where do I live now?" -k 3\n'
-        '  evomem search "travel plans" --mode hybrid --since 2024-03-01T00:00:00Z '
+        '  evomem search "travel plans" --since 2024-03-01T00:00:00Z '
         "--where topic=travel",
     )
     parser.add_argument("query", metavar="QUESTION", help="what you want to know")
@@ -146,8 +146,9 @@ def _search(commands: Any) -> None:
     parser.add_argument(
         "--mode",
         choices=MODES,
-        default="evolvable",
-        help="evolvable: the encoder's vectors; lexical: shared words (BM25); hybrid: both",
+        default="hybrid",
+        help="hybrid: all that speaks for a turn; evolvable: the encoder's vectors alone; "
+        "lexical: shared words alone (BM25)",
     )
     parser.add_argument("--since", metavar="TIME", help="only turns said then or later")
     parser.add_argument("--until", metavar="TIME", help="only turns said before then")
