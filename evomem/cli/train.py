@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import fields
 from pathlib import Path
@@ -112,7 +113,9 @@ def train(args: Namespace, screen: Screen) -> int:
         return 0
     turns = sum(len(each.turns) for each in data)
     asked = sum(len(each.questions) for each in data)
-    screen.note(f"{len(data):,} histories, {turns:,} turns, {asked:,} questions")
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher starts, one
+    if speaks:
+        screen.note(f"{len(data):,} histories, {turns:,} turns, {asked:,} questions")
     if isinstance(settings, EvoSettings):
         from evomem.training.evoembedding.trainer import train_evoembedding
 
@@ -125,7 +128,8 @@ def train(args: Namespace, screen: Screen) -> int:
 
         made = train_mini(base, data, dev, args.out, settings)
         name = f"mini:{made.resolve()}"
-    screen.result({"encoder": name}, Text(plain(f'evomem.open("agent.db", encoder="{name}")')))
+    if speaks:
+        screen.result({"encoder": name}, Text(plain(f'evomem.open("agent.db", encoder="{name}")')))
     return 0
 
 

@@ -70,7 +70,9 @@ def causal(tmp_path_factory):
 @pytest.fixture(scope="session")
 def emb(tmp_path_factory):
     """A tiny frozen embedding model."""
-    return write_causal(tmp_path_factory.mktemp("emb") / "emb", {**QWEN3, "hidden_size": 24}, seed=1)
+    return write_causal(
+        tmp_path_factory.mktemp("emb") / "emb", {**QWEN3, "hidden_size": 24}, seed=1
+    )
 
 
 @pytest.fixture(scope="session", params=["qwen3", "qwen3_5"])
@@ -88,10 +90,14 @@ def told(turns, *, seed=0, questions=2):
     history = History(f"told-{turns}-{seed}")
     for i in range(turns):
         city = CITIES[(i * 3 + seed) % len(CITIES)]
-        history.turns.append(f"User: In week {i} I was in {city}.\nAssistant: Noted{' again' * (i % 3)}.")
+        history.turns.append(
+            f"User: In week {i} I was in {city}.\nAssistant: Noted{' again' * (i % 3)}."
+        )
     for i in range(questions):
         at = (i * 5 + seed) % turns
         city = CITIES[(at * 3 + seed) % len(CITIES)]
         evidence = [turn for turn in range(turns) if f" {city}." in history.turns[turn]]
-        history.ask(f"When was I in {city}?", evidence, "", answer=f"In week {at}." if i % 3 < 2 else "")
+        history.ask(
+            f"When was I in {city}?", evidence, "", answer=f"In week {at}." if i % 3 < 2 else ""
+        )
     return history
