@@ -147,6 +147,8 @@ def _settings(args: Namespace, kind: str) -> MiniSettings | EvoSettings:
             f"{', '.join(map(flag, foreign))} cannot be used with --base {args.base}; "
             "evomem train --help says what belongs to which"
         )
+    if kind != "evoembedding" and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError("the small encoder is trained by one process; start it without a launcher")
     if kind != "evoembedding" and args.device not in (None, "cpu"):
         raise InputError(
             f"the small encoder is trained on the CPU; leave out --device {args.device}"

@@ -88,8 +88,8 @@ def test_the_checkpoint_opens_and_gives_the_scores_of_the_trained_model(finished
     out = finished(family)
     encoder = EvoEmbeddingEncoder(str(out / "model"), device="cpu", dtype="float32")
     history = told(9, seed=5)
-    pairs = [dict(zip(("user", "assistant"), sides(turn), strict=True)) for turn in history.turns]
-    turns = [Turn(**pair) for pair in pairs]
+    pairs = map(sides, history.turns)
+    turns = [Turn(user=user, assistant=assistant) for user, assistant in pairs]
     state: State[Turn] = State.empty(encoder.spec)
     readings = encoder.read(state, turns)
     for turn, reading in zip(turns, readings, strict=True):
