@@ -11,6 +11,7 @@ BENCHMARKS = {
     "fusion": "which rule mixes cosine and BM25 best? development data only",
     "order": "does an encoder know what came first, and what is true now?",
     "streaming": "what does one more turn cost as a memory grows?",
+    "training": "how much faster is training when segments share forward passes?",
 }
 
 

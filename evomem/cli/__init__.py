@@ -1,6 +1,6 @@
-"""The command line: `evomem add | import | search | show | stats | verify | demo`.
+"""The command line: `evomem add | import | search | show | stats | verify | train | demo`.
 
-arguments ─► one function in `commands` (or `demo`) ─► the engine ─► `screen`
+arguments ─► one function in `commands` (or `train`, `demo`) ─► the engine ─► `screen`
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from evomem.cli import commands
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
 from evomem.cli.screen import Screen
+from evomem.cli.train import train
 from evomem.errors import EvomemError, InputError
 
 COMMANDS = {
@@ -23,6 +24,7 @@ COMMANDS = {
     "show": commands.show,
     "stats": commands.stats,
     "verify": commands.verify,
+    "train": train,
     "demo": run_demo,
 }
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import evomem
 from evomem.checks import MODES, ROLES
+from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.plugins import DEFAULT_ENCODER
 
 TOUR = """\
@@ -21,7 +22,7 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: stats, verify. Each explains itself: evomem search --help
+Also: stats, verify, train. Each explains itself: evomem search --help
 """
 
 EXITS = """\
@@ -41,13 +42,21 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"evomem {evomem.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add, _import, _search, _show, _stats, _verify, _demo):
+    for add in (_add, _import, _search, _show, _stats, _verify, _train, _demo):
         add(commands)
     return parser
 
 
 def _command(
     commands: Any, name: str, summary: str, sentence: str, examples: str, **common: Any
+) -> argparse.ArgumentParser:
+    parser = _parser(commands, name, summary, sentence, examples)
+    _common(parser, **common)
+    return parser
+
+
+def _parser(
+    commands: Any, name: str, summary: str, sentence: str, examples: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -57,7 +66,6 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _common(parser, **common)
     return parser
 
 
@@ -198,6 +206,12 @@ def _verify(commands: Any) -> None:
         "check the database for damage",
         "Check the log, its chain of digests and the index files, and print each fault.",
         "  evomem verify\n  evomem verify --db agent.db && echo sound",
+    )
+
+
+def _train(commands: Any) -> None:
+    add_arguments(
+        _parser(commands, "train", "teach an encoder your own conversations", SENTENCE, EXAMPLES)
     )
 
 

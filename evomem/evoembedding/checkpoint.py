@@ -93,7 +93,7 @@ def load_checkpoint(
         CheckpointError: Something is missing, superfluous, misshapen, damaged or pickled.
         EncoderError: The device or the dtype cannot be used.
     """
-    where, precision = _placement(device, dtype)
+    where, precision = placement(device, dtype)
     folder = resolve(
         source, weights=True, remedy="give the checkpoint's folder or a hub id such as "
         "'MiG-NJU/EvoEmbedding-4B'"
@@ -107,7 +107,7 @@ def load_checkpoint(
         local_only=config.local_files_only,
     )
     decoder = DecoderConfig.read(base_folder)
-    tokens = _tokens(base_folder, special_ids, decoder.vocab_size)
+    tokens = load_tokens(base_folder, special_ids, decoder.vocab_size)
 
     [dim, _] = _shape(weights, "mem_to_emb.2.weight", 2)
     with torch.device("meta"):
@@ -150,7 +150,12 @@ def _name(source: str, base: str | None) -> str:
     return f"evoembedding:{absolute(source)}{given}"
 
 
-def _placement(device: str | None, dtype: str | None) -> tuple[torch.device, Dtype]:
+def placement(device: str | None, dtype: str | None) -> tuple[torch.device, Dtype]:
+    """Return where a model goes and its precision; see `load_checkpoint` for both.
+
+    Raises:
+        EncoderError: The device or the dtype cannot be used.
+    """
     try:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=where)
@@ -163,9 +168,14 @@ def _placement(device: str | None, dtype: str | None) -> tuple[torch.device, Dty
     raise EncoderError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
 
 
-def _tokens(
+def load_tokens(
     folder: Path, special_ids: Mapping[str, Any] | SpecialIds | None, vocab_size: int
 ) -> Tokens:
+    """Return the tokenizer in a base's folder.
+
+    Raises:
+        CheckpointError: It cannot be loaded, or gives ids that the base does not know.
+    """
     # Imported here: it takes seconds, and training and tests build models without a tokenizer.
     from transformers import AutoTokenizer
 

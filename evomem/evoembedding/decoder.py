@@ -14,6 +14,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from evomem.evoembedding.attention import Attend, attend_sdpa
 from evomem.evoembedding.config import DecoderConfig
@@ -60,6 +61,8 @@ class Decoder(nn.Module):
         )
         self.norm = RMSNorm(config.hidden_size, config)
         self.attend: Attend = attend_sdpa
+        self.recompute = False
+        """Whether training keeps no layer's activations and computes them again for gradients."""
 
     def forward(
         self, embeds: Tensor, cache: Cache | None = None, adapter: Adapter | None = None
@@ -99,7 +102,11 @@ class Decoder(nn.Module):
         run = Pass(adapter, cos, sin, self.attend)
         x = embeds
         for i, layer in enumerate(self.layers):
-            x, after = layer(x, cache.layers[i] if cache else None, run)
+            past = cache.layers[i] if cache else None
+            if self.recompute and torch.is_grad_enabled():
+                x, after = checkpoint(layer, x, past, run, use_reentrant=False)
+            else:
+                x, after = layer(x, past, run)
             if extended is not None:
                 extended.append(after)
         return cast(Tensor, self.norm(x))

@@ -91,7 +91,7 @@ class EvoEmbedding(nn.Module):
     def embed(self, texts: Sequence[Ids], prefix: Cache | None = None) -> Tensor:
         """Embed texts behind one shared queue: `(texts, E)`, not normalised (specification 4.3)."""
         rows = [self.embed_ids(ids) for ids in texts]
-        return self._represent(last_hidden(self.decoder, rows, prefix, "retriever"))
+        return self.represent(last_hidden(self.decoder, rows, prefix, "retriever"))
 
     def embed_behind(self, queues: Sequence[Tensor], texts: Sequence[Ids]) -> Tensor:
         """Embed each text behind a queue `(k, H)` of its own: `(texts, E)`, not normalised."""
@@ -99,7 +99,7 @@ class EvoEmbedding(nn.Module):
             torch.cat([self.mem_to_latent(queue), self.embed_ids(ids)])
             for queue, ids in zip(queues, texts, strict=True)
         ]
-        return self._represent(last_hidden(self.decoder, rows, None, "retriever"))
+        return self.represent(last_hidden(self.decoder, rows, None, "retriever"))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits `(..., V)` for hidden states `(..., H)`.
@@ -134,7 +134,8 @@ class EvoEmbedding(nn.Module):
                 return
             hidden, cache = self.decoder(self.embed_ids([token])[None], cache)
 
-    def _represent(self, hidden: Tensor) -> Tensor:
+    def represent(self, hidden: Tensor) -> Tensor:
+        """Return embeddings `(..., E)` of final hidden states `(..., H)`, not normalised."""
         return cast(Tensor, self.mem_to_emb(self.latent_to_mem(hidden)))
 
 

@@ -95,13 +95,24 @@ def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
         scores: (Q, N).
         evidence: The turns that answer each question.
     """
-    right = torch.zeros_like(scores, dtype=torch.bool)
+    return against_the_rest(scores / TEMPERATURE, evidence).mean()
+
+
+def against_the_rest(logits: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return, for each question, the mean cross-entropy of its evidence: (Q,).
+
+    Each piece of evidence stands against all turns that are none, not against the other pieces.
+
+    Args:
+        logits: (Q, N).
+        evidence: The turns that answer each question.
+    """
+    right = torch.zeros_like(logits, dtype=torch.bool)
     for row, found in enumerate(evidence):
         right[row, list(found)] = True
-    logits = scores / TEMPERATURE
     wrong = logits.masked_fill(right, -torch.inf).logsumexp(1, keepdim=True)
     losses = F.softplus(wrong - logits) * right
-    return (losses.sum(1) / right.sum(1)).mean()
+    return losses.sum(1) / right.sum(1)
 
 
 def recognition(model: MiniModel, latents: Tensor, threads: Sequence[tuple[int, ...]]) -> Tensor:

@@ -4,8 +4,10 @@
                   {"role": "assistant", "content": "In Oslo."}],
      "meta": {"turns": ["User: I moved to Oslo.", "Where do I live?"], "evidence_turns": [0]}}
 
-`meta.turns` ends with the question itself. Lines that share their turns are one history with
-several questions. `meta.threads`, which is ours and optional, groups turns about the same thing.
+`meta.turns` ends with the question itself. `messages` may hold the whole conversation: the question
+is the user's last message, and what the assistant says behind it is the answer, which may be absent.
+Lines that share their turns are one history with several questions. `meta.threads`, which is ours
+and optional, groups turns about the same thing.
 """
 
 from __future__ import annotations
@@ -18,29 +20,27 @@ from typing import Any
 
 from evomem.errors import InputError
 from evomem.training.histories import History
+from evomem.training.hub import PREFIX, dataset_records
 
 MAX_TURN = 65_536  # characters, some 16,000 tokens; encoders of one turn read far less
 NAMES = ("*.jsonl", "*.jsonl.xz")
 
 
-def read_evotrain(path: Path) -> list[History]:
-    """Read a file, or every .jsonl and .jsonl.xz file in a folder.
+def read_evotrain(source: str | Path) -> list[History]:
+    """Read everything that `source` holds, and check it.
+
+    Args:
+        source: A file; a folder, of which every .jsonl and .jsonl.xz file is read; or a data set
+            (see `evomem.training.hub`).
 
     Raises:
         InputError: Something cannot be trained on; the message names file, line and fault.
     """
-    if path.is_dir():
-        files = sorted(file for name in NAMES for file in path.glob(name))
-    else:
-        files = [path]
-    if not files:
-        raise InputError(f"{path} holds no {' or '.join(NAMES)} file")
     histories: dict[tuple[str, ...], History] = {}
-    for file in files:
-        for where, record in _records(file):
-            _add(histories, where, record)
+    for where, record in _found(source):
+        _add(histories, where, record)
     if not histories:
-        raise InputError(f"{path} holds no records")
+        raise InputError(f"{source} holds no records")
     return list(histories.values())
 
 
@@ -67,6 +67,24 @@ def write_evotrain(histories: Sequence[History], file: Path) -> int:
     return count
 
 
+def _found(source: str | Path) -> Iterator[tuple[str, Any]]:
+    """Yield where each record of a source stands, and the record."""
+    if str(source).startswith(PREFIX):
+        yield from dataset_records(str(source))
+        return
+    path = Path(source).expanduser()
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for name in NAMES for file in path.glob(name))
+        if not files:
+            raise InputError(
+                f"{path} holds no {' or '.join(NAMES)} file; a folder that the datasets package "
+                f"wrote is named {PREFIX}{path}"
+            )
+    for file in files:
+        yield from _records(file)
+
+
 def _records(file: Path) -> Iterator[tuple[str, Any]]:
     number = 0
     try:
@@ -79,7 +97,7 @@ def _records(file: Path) -> Iterator[tuple[str, Any]]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield f"{file} line {number}", json.loads(line)
-    except (ValueError, lzma.LZMAError, EOFError) as error:
+    except (ValueError, lzma.LZMAError, EOFError, RecursionError) as error:
         raise InputError(f"{file} line {max(1, number)} is not JSON: {error}") from error
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
@@ -90,14 +108,11 @@ def _add(histories: dict[tuple[str, ...], History], where: str, record: Any) -> 
     messages = _expect(record.get("messages"), list, f"{where} messages")
     meta = _expect(record.get("meta"), dict, f"{where} meta")
     turns = _expect(meta.get("turns"), list, f"{where} meta.turns")
-    contents = [_message(each, f"{where} messages[{i}]") for i, each in enumerate(messages)]
-    asked = [content for role, content in contents if role == "user"]
-    if not asked:
-        raise InputError(f"{where}: messages hold no question; expected one with role 'user'")
-    _text(asked[-1], f"{where}: the question")
+    question, answer = _asked(messages, where)
     for place, turn in enumerate(turns):
         _text(turn, f"{where} meta.turns[{place}]")
-    past = tuple(turns[:-1] if turns and turns[-1].strip() == asked[-1].strip() else turns)
+    last = turns[-1].strip().removeprefix("User: ") if turns else ""
+    past = tuple(turns[:-1] if last == question.strip() else turns)
     if not past:
         raise InputError(f"{where}: meta.turns holds no turn before the question")
     evidence = _indices(meta.get("evidence_turns"), len(past), f"{where} meta.evidence_turns")
@@ -106,13 +121,25 @@ def _add(histories: dict[tuple[str, ...], History], where: str, record: Any) -> 
             f"{where}: meta.evidence_turns is empty; leave out questions that no turn answers"
         )
     history = histories.setdefault(past, History(where, list(past)))
-    for place, thread in enumerate(_expect(meta.get("threads", []), list, f"{where} meta.threads")):
+    threads = _optional(meta, "threads", [], where)
+    for place, thread in enumerate(threads):
         found = tuple(_indices(thread, len(past), f"{where} meta.threads[{place}]"))
         if len(found) > 1 and found not in history.threads:
             history.threads.append(found)
-    answers = [content for role, content in contents if role == "assistant"]
-    kind = _expect(meta.get("kind", ""), str, f"{where} meta.kind")
-    history.ask(asked[-1], evidence, kind, answer=answers[-1] if answers else "")
+    history.ask(question, evidence, _optional(meta, "kind", "", where), answer=answer)
+
+
+def _asked(messages: list[Any], where: str) -> tuple[str, str]:
+    """Return the question, the last thing the user says, and the answer behind it, if any."""
+    said = [_message(each, f"{where} messages[{i}]") for i, each in enumerate(messages)]
+    answer = said.pop()[1] if said and said[-1][0] == "assistant" else ""
+    asked = [content for role, content in said if role == "user"]
+    if not asked:
+        raise InputError(f"{where}: messages hold no question; expected one with role 'user'")
+    _text(asked[-1], f"{where}: the question")
+    if answer.strip():
+        _text(answer, f"{where}: the answer")
+    return asked[-1], answer.strip()
 
 
 def _expect(value: Any, kind: type, where: str) -> Any:
@@ -121,6 +148,11 @@ def _expect(value: Any, kind: type, where: str) -> Any:
             f"{where}: expected {kind.__name__}, found {type(value).__name__} {value!r:.60}"
         )
     return value
+
+
+def _optional(meta: dict[str, Any], name: str, default: Any, where: str) -> Any:
+    value = meta.get(name)  # None, too, stands for nothing: data sets fill columns with it
+    return default if value is None else _expect(value, type(default), f"{where} meta.{name}")
 
 
 def _message(value: Any, where: str) -> tuple[str, str]:
@@ -133,6 +165,8 @@ def _text(value: Any, where: str) -> None:
     text = _expect(value, str, where)
     if not text.strip():
         raise InputError(f"{where} is empty; leave it out and renumber the evidence")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{where} holds half a character (a lone surrogate); write it as UTF-8")
     if len(text) > MAX_TURN:
         raise InputError(
             f"{where} has {len(text):,} characters, the limit is {MAX_TURN:,}; split it into "

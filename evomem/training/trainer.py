@@ -1,26 +1,25 @@
-"""The training loop of the small encoder: seeded, resumable, logged."""
+"""Training of the small encoder: seeded, resumable, logged."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from evomem.errors import InputError
 from evomem.mini import weights
+from evomem.mini.encoder import TOKENIZER, WEIGHTS
 from evomem.mini.model import MiniModel
 from evomem.mini.reading import Tokens
 from evomem.training.contrastive import Sample, loss_of, recall, score
 from evomem.training.histories import History, excerpt
+from evomem.training.run import Run, check_finite, train_to_the_end
+from evomem.training.settings import MiniSettings
+from evomem.training.sources import Base
 
 BASE = ("words.", "places.", "norm.", "layers.")
 """What MiniLM brings; everything else starts from nothing and learns faster."""
@@ -28,33 +27,8 @@ QUEUES = (8, 16, 32, 64, 96)
 DRIFTS = (1, 1, 1, 2, 5, 10)  # turns that pass for each turn of a sample: stands for longer ones
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a run depends on, apart from the data."""
-
-    steps: int = 600
-    seed: int = 0
-    lr: float = 3e-5
-    """Of MiniLM's own layers."""
-    fresh_lr: float = 6e-4
-    """Of everything that is new."""
-    warmup: float = 0.06
-    floor: float = 0.05
-    """Share of the learning rate that is left at the end."""
-    accumulate: int = 1
-    """Histories for each step."""
-    questions: int = 24
-    """At most, of one history in one step."""
-    tokens: int = 64
-    """Longer texts are cut here."""
-    drop_memory: float = 0.15
-    """Share of histories that are read without memory; 1 trains a static encoder."""
-    check_every: int = 100
-    """Steps between checkpoints with a development score."""
-
-
 class Trainer:
-    """One run. `run` goes on where the last checkpoint in `out` ends."""
+    """One run. `run` goes on where the last checkpoint in the run's folder ends."""
 
     def __init__(
         self,
@@ -62,11 +36,12 @@ class Trainer:
         tokenizer: Tokenizer,
         train: Sequence[History],
         dev: Sequence[History],
-        out: Path,
-        settings: Settings,
+        run: Run,
+        settings: MiniSettings,
     ) -> None:
-        """Prepare everything; raises InputError if `out` holds another run."""
-        self.model, self.train, self.dev, self.out, self.settings = model, train, dev, out, settings
+        """Prepare everything, and take up what was kept in the run's folder."""
+        self.model, self.train, self.dev, self.settings = model, train, dev, settings
+        self._run = run
         self._tokenizer = tokenizer
         tokenizer.no_padding()
         tokenizer.enable_truncation(settings.tokens)
@@ -83,32 +58,14 @@ class Trainer:
             ],
             weight_decay=0.01,
         )
-        self._step = 0
-        out.mkdir(parents=True, exist_ok=True)
-        described = out / "settings.json"
-        text = json.dumps(asdict(settings))
-        if described.exists() and described.read_text("utf-8") != text:
-            raise InputError(f"{out} holds a run with other settings; give another --out")
-        described.write_text(text, "utf-8")
-        if (out / "checkpoint.safetensors").exists():
-            self._resume()
+        run.begin()
+        self.step, kept = run.resume(self._optimizer)
+        if kept:
+            model.load_state_dict(kept)
 
     def run(self) -> None:
-        """Train to the end; the result is `model.safetensors` in `out`."""
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-        with Progress(*columns, TimeRemainingColumn()) as progress:
-            task = progress.add_task("training", total=self.settings.steps, completed=self._step)
-            if self._step == 0:
-                self._log({"step": 0, **self.check()})
-            while self._step < self.settings.steps:
-                loss, found = self._one_step()
-                self._log({"step": self._step, "loss": loss, "train_recall@10": found})
-                progress.update(task, advance=1, description=f"loss {loss:.3f}")
-                if self._step % self.settings.check_every == 0:
-                    self._log({"step": self._step, **self.check()})
-                    self._save()
-        weights.save(self.model, self.out / "model.safetensors")
-        self._log({"step": self._step, "final": True, **self.check()})
+        """Train to the end; the result is `model.safetensors` in the run's folder."""
+        train_to_the_end(self, self._run)
 
     def check(self) -> dict[str, float]:
         """Return recall@10 on the development histories, with memory and without."""
@@ -122,11 +79,10 @@ class Trainer:
         self.model.train()
         return scores
 
-    def _one_step(self) -> tuple[float, float]:
+    def one_step(self) -> dict[str, float]:
+        """Learn from the next histories."""
         self.model.train()
-        done = min(1.0, (self._step + 1) / max(1, self.settings.warmup * self.settings.steps))
-        left = 0.5 + 0.5 * math.cos(math.pi * self._step / self.settings.steps)
-        share = done * (self.settings.floor + (1 - self.settings.floor) * left)
+        share = self.settings.share(self.step)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * share
         losses, found = [], []
@@ -135,16 +91,27 @@ class Trainer:
             (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))
             found.append(right)
+        mean = sum(losses) / len(losses)
+        check_finite(mean, self.step)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._step += 1
-        return sum(losses) / len(losses), sum(found) / len(found)
+        self.step += 1
+        recalled = sum(found) / len(found)
+        return {"loss": mean, "lr": self.settings.lr * share, "train_recall@10": recalled}
+
+    def save(self) -> None:
+        """Keep the state in the run's folder."""
+        self._run.save(self.step, self.model.state_dict(), self._optimizer)
+
+    def finish(self) -> None:
+        """Write the weights that `mini:FILE` names."""
+        weights.save(self.model, self._run.out / "model.safetensors")
 
     def _samples(self) -> Iterator[Sample]:
         """Draw this step's histories; depends on seed and step alone, so a resumed run agrees."""
         for number in range(self.settings.accumulate):
-            place = self._step * self.settings.accumulate + number
+            place = self.step * self.settings.accumulate + number
             epoch, index = divmod(place, len(self.train))
             order = list(range(len(self.train)))
             Random(f"{self.settings.seed} epoch {epoch}").shuffle(order)
@@ -172,31 +139,38 @@ class Trainer:
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
 
-    def _log(self, entry: dict[str, Any]) -> None:
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
 
-    def _save(self) -> None:
-        state = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, slots in self._optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
-        half_done = self.out / "checkpoint.tmp"
-        save_file(state, half_done, {"step": str(self._step)})
-        (self.out / "step").write_text(str(self._step), "utf-8")
-        half_done.replace(self.out / "checkpoint.safetensors")
+def train_mini(
+    base: Base,
+    train: Sequence[History],
+    dev: Sequence[History],
+    out: Path,
+    settings: MiniSettings,
+) -> Path:
+    """Train the small encoder on the CPU and return its weight file, which `mini:FILE` names.
 
-    def _resume(self) -> None:
-        state = load_file(self.out / "checkpoint.safetensors")
-        self._step = int((self.out / "step").read_text("utf-8"))
-        own = {n[6:]: value for n, value in state.items() if n.startswith("model.")}
-        self.model.load_state_dict(own)
-        slots: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in state.items():
-            if name.startswith("optimizer."):
-                _, index, slot = name.split(".", 2)
-                slots.setdefault(int(index), {})[slot] = value
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    Args:
+        base: MiniLM, or weights that were trained before.
+        train: What to learn from.
+        dev: What to be scored on.
+        out: Where everything is written; a run that is there is gone on with.
+        settings: How.
+
+    Raises:
+        InputError: `out` holds another run; nothing was written.
+        CheckpointError: The base cannot be loaded; nothing was written.
+    """
+    run = Run(out, base.name, settings, train, dev)
+    torch.manual_seed(settings.seed)
+    if base.kind == "minilm":
+        folder = Path(base.source).expanduser()
+        model = weights.from_minilm(folder / "model.safetensors")
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    else:
+        model = weights.load(Path(base.source).expanduser() if base.source else WEIGHTS)
+        tokenizer = Tokenizer.from_file(str(TOKENIZER))
+    Trainer(model, tokenizer, train, dev, run, settings).run()
+    return out / "model.safetensors"
 
 
 @torch.no_grad()

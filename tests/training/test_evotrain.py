@@ -1,5 +1,6 @@
 import json
 import lzma
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,15 @@ FAULTS = {
     "no question; expected one with role 'user'": {**record(), "messages": []},
     "messages[0].content: expected str": {**record(), "messages": [{"role": "user"}]},
     "expected dict, found list": [],
+    "meta.turns[0] holds half a character": record(turns=["User: \ud83d"]),
+    "500,000 characters": record(question="word " * 100_000),
+    "the answer has 500,000 characters": {
+        **record(),
+        "messages": [
+            {"role": "user", "content": "Where do I live?"},
+            {"role": "assistant", "content": "word " * 100_000},
+        ],
+    },
     "meta.threads[0]: 4 is out of range": record(threads=[[0, 4]]),
     "meta.kind: expected str": record(kind=3),
 }
@@ -110,3 +120,66 @@ def test_a_missing_file_and_an_empty_folder_are_named(tmp_path):
 def test_the_limit_of_a_turn_is_itself_allowed(tmp_path):
     [history] = read_evotrain(written(tmp_path, record(turns=["x" * MAX_TURN])))
     assert len(history.turns[0]) == MAX_TURN
+
+
+def test_the_question_is_no_turn_of_its_history_in_either_way_of_writing_it(tmp_path):
+    for last in ("Where do I live?", "User: Where do I live?"):
+        line = record()
+        line["meta"]["turns"][-1] = last
+        [history] = read_evotrain(written(tmp_path, line))
+        assert history.turns == ["User: I moved to Oslo."]
+
+
+def test_a_whole_conversation_is_asked_by_its_last_message(tmp_path):
+    line = record()
+    line["messages"][:0] = [
+        {"role": "user", "content": "I moved to Oslo."},
+        {"role": "assistant", "content": "Noted."},
+    ]
+    [history] = read_evotrain(written(tmp_path, line))
+    [question] = history.questions
+    assert (question.text, question.answer) == ("Where do I live?", "In Oslo.")
+    line["messages"].pop()  # now nothing answers it, and what was said before is no answer
+    [history] = read_evotrain(written(tmp_path, line))
+    assert history.questions[0].answer == ""
+
+
+@pytest.fixture
+def datasets():
+    return pytest.importorskip("datasets", reason="data sets need the extra [train]")
+
+
+def saved(datasets, folder, *records):
+    made = datasets.Dataset.from_list(list(records))
+    made.save_to_disk(str(folder))
+    return f"dataset:{folder}"
+
+
+def test_a_data_set_reads_like_a_file_of_the_same_lines(datasets, tmp_path):
+    lines = record(kind="place", threads=[[0, 1]], turns=["User: a", "User: b"]), record("Which?")
+    [first, second] = read_evotrain(saved(datasets, tmp_path / "set", *lines))
+    assert [first, second] == [
+        replace(each, id=mine.id)
+        for each, mine in zip(
+            read_evotrain(written(tmp_path, *lines)), (first, second), strict=True
+        )
+    ]
+
+
+def test_a_fault_in_a_data_set_is_named_with_its_row(datasets, tmp_path):
+    name = saved(datasets, tmp_path / "set", record(), record(evidence=[7]))
+    with pytest.raises(InputError, match=r"set row 1 meta\.evidence_turns: 7 is out of range"):
+        read_evotrain(name)
+
+
+def test_a_split_is_chosen_and_a_missing_one_named(datasets, tmp_path):
+    parts = datasets.DatasetDict({"dev": datasets.Dataset.from_list([record()])})
+    parts.save_to_disk(str(tmp_path / "set"))
+    assert len(read_evotrain(f"dataset:{tmp_path / 'set'}?split=dev")) == 1
+    with pytest.raises(InputError, match=r"no split 'train', only dev; choose one with"):
+        read_evotrain(f"dataset:{tmp_path / 'set'}")
+
+
+def test_a_folder_that_holds_no_data_set_is_named(datasets, tmp_path):
+    with pytest.raises(InputError, match="cannot be loaded"):
+        read_evotrain(f"dataset:{tmp_path}")

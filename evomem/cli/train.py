@@ -1,0 +1,156 @@
+"""`evomem train`: the command, and the help that teaches it."""
+
+from __future__ import annotations
+
+import os
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from evomem.cli.screen import Screen, plain
+from evomem.errors import InputError
+from evomem.training.settings import GOING_ON, EvoSettings, MiniSettings, flag
+
+SENTENCE = """\
+Train an encoder on histories and questions whose answers are known: check all data, then train, then
+write weights that a memory opens. Stopped, the same command goes on where its last checkpoint ends.
+
+A line of data is a question, the turns before it, and which of them answer it (counted from 0):
+
+  {"messages": [{"role": "user", "content": "Where do I live?"},
+                {"role": "assistant", "content": "In Oslo."}],
+   "meta": {"turns": ["User: I moved to Oslo.", "Where do I live?"], "evidence_turns": [0]}}
+
+docs/training.md leads from a chat log to a trained encoder in five minutes.\
+"""
+
+EXAMPLES = """\
+  evomem train --data log.jsonl --base mini --out trained
+  evomem train --data train/ --dev dev.jsonl --base Qwen/Qwen3-0.6B --out evo --dtype bfloat16
+  accelerate launch -m evomem.training --data train/ --base Qwen/Qwen3-4B --out evo"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    add = parser.add_argument
+    add("--data", metavar="SOURCE", nargs="+", default=[],
+        help="what to learn from: .jsonl or .jsonl.xz files, folders of them, or "
+        "dataset:HUB-ID-OR-FOLDER for the datasets package")  # fmt: skip
+    add("--dev", metavar="SOURCE", nargs="+", default=[],
+        help="what to be scored on along the way (recall@10), in the same form")  # fmt: skip
+    add("--base", metavar="NAME", default="mini",
+        help="what to start from: mini (the bundled encoder, the default), mini:FILE (one you "
+        "trained), minilm, or the folder or hub id of a Qwen3 or Qwen3.5 model or of an "
+        "EvoEmbedding checkpoint")  # fmt: skip
+    add("--out", metavar="FOLDER", type=Path,
+        help="where weights, log.jsonl, settings.json and checkpoints go")  # fmt: skip
+    add("--device", help="where EvoEmbedding is trained, such as cpu or cuda (default: a GPU if "
+        "there is one; the small encoder is trained on the CPU)")  # fmt: skip
+    add("--json", action="store_true", help="write JSON, and nothing else, to stdout")
+    small = {each.name: each for each in fields(MiniSettings)}
+    large = {each.name: each for each in fields(EvoSettings)}
+    both, first, second = map(
+        parser.add_argument_group, ("how it learns", "mini and minilm only", "EvoEmbedding only")
+    )
+    for name in small | large:
+        group = both if name in small and name in large else first if name in small else second
+        about = (small | large)[name].metadata["help"]
+        group.add_argument(
+            flag(name), type=type((small | large)[name].default), default=SUPPRESS,
+            help=f"{about} ({_defaults(name)})",
+        )  # fmt: skip
+    second.add_argument("--recompute", action=BooleanOptionalAction, default=True,
+        help="keep no layer's activations but compute them again (gradient checkpointing): a third "
+        "slower, much less memory (default: yes)")  # fmt: skip
+    made = parser.add_argument_group("data that is made: how the bundled encoder was trained")
+    made.add_argument("--corpora", metavar="FOLDER", type=Path,
+        help="the public corpora to convert (see evomem/mini/MODEL_CARD.md)")  # fmt: skip
+    made.add_argument("--turns", metavar="N", type=int, default=18000,
+        help="turns to take from them (default: 18000)")  # fmt: skip
+    made.add_argument("--stories", metavar="N", type=int, default=0,
+        help="generated life stories to add (default: 0)")  # fmt: skip
+    made.add_argument("--length", metavar="N", type=int, default=56,
+        help="turns of a converted or generated history (default: 56)")  # fmt: skip
+    made.add_argument("--export", metavar="FILE", type=Path,
+        help="write all data as lines, and train nothing")  # fmt: skip
+
+
+def _defaults(name: str) -> str:
+    """Return what a setting is if it is not given, for each kind of base."""
+    kinds: dict[str, dict[str, Any]] = {
+        "minilm" if name in GOING_ON else "mini and minilm": {
+            each.name: each.default for each in fields(MiniSettings)
+        },
+        "mini": GOING_ON,
+        "EvoEmbedding": {each.name: each.default for each in fields(EvoSettings)},
+    }
+    found = {kind: values[name] for kind, values in kinds.items() if name in values}
+    if len(set(found.values())) == 1:
+        [value] = set(found.values())
+        return f"default: {value}" if value != "" else "default: none"
+    return "default: " + ", ".join(f"{kind} {value}" for kind, value in found.items())
+
+
+def train(args: Namespace, screen: Screen) -> int:
+    """Check everything, then train, or write the data where that is asked for."""
+    # Imported here: the other commands do without training.
+    from evomem.training.evotrain import write_evotrain
+    from evomem.training.sources import Base, gather, read_all
+
+    if not (args.out or args.export):
+        raise InputError("give --out, a folder for weights, log and checkpoints")
+    base = Base.named(args.base)
+    settings = _settings(args, base.kind)
+    sizes = {"corpora": args.corpora, "turns": args.turns, "stories": args.stories}
+    data = gather(args.data, **sizes, length=args.length, seed=settings.seed)
+    dev = read_all(args.dev)
+    if args.export:
+        lines = write_evotrain(data, args.export)
+        screen.result({"lines": lines}, Text(f"{lines:,} lines in {args.export}"))
+        return 0
+    turns = sum(len(each.turns) for each in data)
+    asked = sum(len(each.questions) for each in data)
+    speaks = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher starts, one
+    if speaks:
+        screen.note(f"{len(data):,} histories, {turns:,} turns, {asked:,} questions")
+    if isinstance(settings, EvoSettings):
+        from evomem.training.evoembedding.trainer import train_evoembedding
+
+        made = train_evoembedding(
+            base, data, dev, args.out, settings, device=args.device, recompute=args.recompute
+        )
+        name = f"evoembedding:{made.resolve()}"
+    else:
+        from evomem.training.trainer import train_mini
+
+        made = train_mini(base, data, dev, args.out, settings)
+        name = f"mini:{made.resolve()}"
+    if speaks:
+        screen.result({"encoder": name}, Text(plain(f'evomem.open("agent.db", encoder="{name}")')))
+    return 0
+
+
+def _settings(args: Namespace, kind: str) -> MiniSettings | EvoSettings:
+    """Return the settings of this kind of base; those of another kind are refused."""
+    made = EvoSettings if kind == "evoembedding" else MiniSettings
+    known = {each.name for each in fields(made)}
+    given = {
+        each.name: getattr(args, each.name)
+        for each in (*fields(MiniSettings), *fields(EvoSettings))
+        if hasattr(args, each.name)
+    }
+    if foreign := sorted(set(given) - known):
+        raise InputError(
+            f"{', '.join(map(flag, foreign))} cannot be used with --base {args.base}; "
+            "evomem train --help says what belongs to which"
+        )
+    if kind != "evoembedding" and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError("the small encoder is trained by one process; start it without a launcher")
+    if kind != "evoembedding" and args.device not in (None, "cpu"):
+        raise InputError(
+            f"the small encoder is trained on the CPU; leave out --device {args.device}"
+        )
+    return made(**{**(GOING_ON if kind == "mini" else {}), **given})

@@ -1,0 +1,193 @@
+"""The training objective (section 9), of many histories in few forward passes.
+
+Three kinds of passes, each over rows of input embeddings that are packed by length:
+
+1. the memory: chunk k of every history at once. Chunks of one history follow each other, since each
+   reads the latents that the earlier ones left; gradients flow through all of them;
+2. what is embedded: every turn behind the queue before it, every question behind the last queue;
+3. answers: next-token prediction by the plain base, the queue inserted into the question's prompt.
+
+How rows are packed is numerically free: decoders are causal, so padding behind a row's end cannot
+reach it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evomem.encoder import opens_chunk
+from evomem.evoembedding.decoder import Decoder
+from evomem.evoembedding.layers import Adapter
+from evomem.evoembedding.model import EvoEmbedding, Ids, normalise
+from evomem.evoembedding.reader import CHUNK_TOKENS, CHUNK_TURNS
+from evomem.training.batching import packs
+from evomem.training.contrastive import against_the_rest, recall
+from evomem.training.evoembedding.samples import Sample
+
+TEMPERATURE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Of one batch: means over its histories, and of each over its questions."""
+
+    contrastive: Tensor
+    sft: Tensor
+    recall: float
+    """recall@10 of the questions."""
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        return self.contrastive + self.sft
+
+
+def losses_of(model: EvoEmbedding, samples: Sequence[Sample], budget: int) -> Losses:
+    """Return the losses of histories that share forward passes of up to `budget` positions.
+
+    Raises:
+        CheckpointError: There are answers, but the model has no output head.
+    """
+    latents = evolve_all(model, [sample.segments for sample in samples], budget)
+    scores = score_all(model, samples, latents, budget)
+    sft = answer_losses(model, samples, latents, budget)
+    pairs = list(zip(scores, samples, strict=True))
+    return Losses(
+        torch.stack([contrastive(row, sample.evidence) for row, sample in pairs]).mean(),
+        torch.stack(sft).mean(),
+        sum(recall(row.detach(), sample.evidence, 10) for row, sample in pairs) / len(pairs),
+    )
+
+
+def contrastive(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return the mean over questions of how badly evidence is told from all other turns.
+
+    Args:
+        scores: Cosines, (Q, N).
+        evidence: The turns that answer each question.
+    """
+    others = [scores.shape[1] - len(found) for found in evidence]
+    weights = torch.tensor([math.log(count + 1) for count in others], device=scores.device)
+    return (against_the_rest(scores / TEMPERATURE, evidence) * weights).mean()
+
+
+def evolve_all(
+    model: EvoEmbedding, histories: Sequence[Sequence[Ids]], budget: int
+) -> list[Tensor]:
+    """Return all latents of each history, `(turns * M, H)`, chunk by chunk (section 6)."""
+    plans = [chunks(segments) for segments in histories]
+    size = model.decoder.config.hidden_size
+    empty = model.memory_queries.new_zeros(0, size)
+    latents = [empty] * len(plans)
+    for turn in range(max(map(len, plans), default=0)):
+        active = [i for i, plan in enumerate(plans) if turn < len(plan)]
+        rows, places = [], []
+        for i in active:
+            queue = model.mem_to_latent(latents[i][-model.config.capacity :])
+            row, place = _chunk(model, plans[i][turn], queue)
+            rows.append(row)
+            places.append(place)
+        hidden = hidden_states(model.decoder, rows, places, "memory_generator", budget)
+        for i, states in zip(active, hidden, strict=True):
+            latents[i] = torch.cat([latents[i], model.latent_to_mem(states)])
+    return latents
+
+
+def score_all(
+    model: EvoEmbedding, samples: Sequence[Sample], latents: Sequence[Tensor], budget: int
+) -> list[Tensor]:
+    """Return the cosines of each history's questions and turns, (Q, N) (section 7.2)."""
+    step, capacity = model.config.num_latents, model.config.capacity
+    rows = []
+    for sample, found in zip(samples, latents, strict=True):
+        queues = model.mem_to_latent(found)
+        ends = [step * turn for turn in range(len(sample.turns))]
+        ends += [len(queues)] * len(sample.questions)
+        texts = _embed_each(model, [*sample.turns, *sample.questions])
+        rows += [
+            torch.cat([queues[max(0, end - capacity) : end], text])
+            for end, text in zip(ends, texts, strict=True)
+        ]
+    places = [torch.tensor([len(row) - 1]) for row in rows]
+    hidden = torch.cat(hidden_states(model.decoder, rows, places, "retriever", budget))
+    vectors = normalise(model.represent(hidden))
+    scores = []
+    for sample in samples:
+        turns, questions = len(sample.turns), len(sample.questions)
+        own, vectors = vectors[: turns + questions], vectors[turns + questions :]
+        scores.append(own[turns:] @ own[:turns].T)
+    return scores
+
+
+def answer_losses(
+    model: EvoEmbedding, samples: Sequence[Sample], latents: Sequence[Tensor], budget: int
+) -> list[Tensor]:
+    """Return each history's mean loss of its answers by the plain base, 0 if it has none."""
+    rows, places, labels = [], [], []
+    for sample, found in zip(samples, latents, strict=True):
+        queue = found[-model.config.capacity :]
+        for answer in sample.answers:
+            rows.append(model.prompt(answer.ids, queue))
+            # A position predicts the next one; the queue stands in front of all labels.
+            places.append(torch.arange(answer.start, answer.end) + len(queue) - 1)
+            labels.append(torch.tensor(answer.ids[answer.start : answer.end]))
+    hidden = iter(hidden_states(model.decoder, rows, places, None, budget))
+    expected = iter(labels)
+    means = []
+    for sample in samples:
+        losses = [
+            F.cross_entropy(model.logits(next(hidden)).float(), next(expected).to(model.device))
+            for _ in sample.answers
+        ]
+        means.append(torch.stack(losses).mean() if losses else torch.zeros((), device=model.device))
+    return means
+
+
+def hidden_states(
+    decoder: Decoder,
+    rows: Sequence[Tensor],
+    places: Sequence[Tensor],
+    adapter: Adapter | None,
+    budget: int,
+) -> list[Tensor]:
+    """Return the final hidden states of rows `(T_i, H)` at `places[i]`, each `(places, H)`."""
+    found: dict[int, Tensor] = {}
+    for pack in packs([len(row) for row in rows], budget):
+        padded = nn.utils.rnn.pad_sequence([rows[i] for i in pack], batch_first=True)
+        hidden = decoder.hidden(padded, None, adapter)
+        for at, i in enumerate(pack):
+            found[i] = hidden[at, places[i].to(hidden.device)]
+    return [found[i] for i in range(len(rows))]
+
+
+def chunks(segments: Sequence[Ids]) -> list[list[Ids]]:
+    """Return the chunks that turns are read in (section 6)."""
+    plan: list[list[Ids]] = []
+    for ids in segments:
+        sizes = [len(each) for each in plan[-1]] if plan else []
+        if opens_chunk(sizes, len(ids), turns=CHUNK_TURNS, tokens=CHUNK_TOKENS):
+            plan.append([])
+        plan[-1].append(ids)
+    return plan
+
+
+def _chunk(model: EvoEmbedding, turns: Sequence[Ids], queue: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a chunk's row behind its projected queue, and where its memory queries stand."""
+    queries = model.memory_queries[0]
+    parts, places, length = [queue], [], len(queue)
+    for ids, embeds in zip(turns, _embed_each(model, turns), strict=True):
+        parts += [embeds, queries]
+        places.append(torch.arange(len(queries)) + length + len(ids))
+        length += len(ids) + len(queries)
+    return torch.cat(parts), torch.cat(places)
+
+
+def _embed_each(model: EvoEmbedding, texts: Sequence[Ids]) -> list[Tensor]:
+    together = model.embed_ids([token for ids in texts for token in ids])
+    return list(torch.split(together, [len(ids) for ids in texts]))

@@ -1,0 +1,197 @@
+"""The folder of a run: what was asked for, the log, and the state from which it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from evomem.errors import InputError
+from evomem.training.histories import History
+from evomem.training.settings import Settings
+
+STATE = "checkpoint.safetensors"
+
+
+class Run:
+    """`settings.json`, `log.jsonl` and `checkpoint.safetensors` in one folder."""
+
+    def __init__(
+        self,
+        out: Path,
+        base: str,
+        settings: Settings,
+        train: Sequence[History],
+        dev: Sequence[History],
+        *,
+        writes: bool = True,
+    ) -> None:
+        """Describe a run; nothing is written before `begin`.
+
+        Args:
+            out: The folder; it need not exist.
+            base: What the run starts from.
+            settings: What it depends on.
+            train: What it learns from.
+            dev: What it is scored on.
+            writes: False in all processes but one.
+
+        Raises:
+            InputError: `out` holds another run.
+        """
+        self.out, self.settings, self.writes = out, settings, writes
+        described = {"base": base, "train": digest(train), "dev": digest(dev), **asdict(settings)}
+        self._description = json.dumps(described, indent=1)
+        self._file = out / "settings.json"
+        if self._file.exists():
+            found = json.loads(self._file.read_text("utf-8"))
+            other = sorted(k for k in found | described if found.get(k) != described.get(k))
+            if other:
+                raise InputError(
+                    f"{out} holds a run with other settings ({', '.join(other)}); give another "
+                    "--out, or the same options and data to go on with it"
+                )
+
+    def begin(self) -> None:
+        """Make the folder and say in it what the run is."""
+        if self.writes:
+            self.out.mkdir(parents=True, exist_ok=True)
+            _replace(self._file, self._description)
+
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Append a line to the log."""
+        if self.writes:
+            with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(entry) + "\n")
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.AdamW) -> None:
+        """Keep what a run needs to go on behind `step`: all of it, or what was kept before."""
+        if not self.writes:
+            return
+        state = {f"model.{name}": value.detach().contiguous() for name, value in tensors.items()}
+        for index, slots in optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        partial = self.out / "checkpoint.partial"
+        save_file(state, partial, {"step": str(step)})
+        partial.replace(self.out / STATE)
+
+    def resume(self, optimizer: torch.optim.AdamW) -> tuple[int, dict[str, Tensor]]:
+        """Return the step that was kept and the model's tensors, and fill the optimizer.
+
+        The log forgets what came behind that step. Step 0 and nothing where nothing was kept.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        file = self.out / STATE
+        if not file.exists():
+            self._forget(-1)
+            return 0, {}
+        tensors: dict[str, Tensor] = {}
+        slots: dict[int, dict[str, Tensor]] = {}
+        try:
+            with safe_open(file, "pt") as opened:
+                step = int((opened.metadata() or {})["step"])
+                for name in opened.keys():
+                    part, _, rest = name.partition(".")
+                    if part == "model":
+                        tensors[rest] = opened.get_tensor(name)
+                    else:
+                        index, _, slot = rest.partition(".")
+                        slots.setdefault(int(index), {})[slot] = opened.get_tensor(name)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{file} is damaged ({error}); start again in another --out"
+            ) from error
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        self._forget(step)
+        return step, tensors
+
+    def _forget(self, step: int) -> None:
+        log = self.out / "log.jsonl"
+        if not (self.writes and log.exists()):
+            return
+        kept = []
+        for line in log.read_text("utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the line that a kill cut short
+                continue
+            if entry["step"] <= step and not entry.get("final"):
+                kept.append(line + "\n")
+        _replace(log, "".join(kept))
+
+
+class Trainee(Protocol):
+    """What the loop trains."""
+
+    step: int
+    """How many are done."""
+
+    def one_step(self) -> dict[str, float]:
+        """Do one step and return what the log is to say; `loss` is shown."""
+
+    def check(self) -> dict[str, float]:
+        """Return development scores."""
+
+    def save(self) -> None:
+        """Keep the state in the run's folder."""
+
+    def finish(self) -> None:
+        """Write the result."""
+
+
+def train_to_the_end(trainee: Trainee, run: Run) -> None:
+    """Go on from where `trainee` is to the last step, and write the result."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    settings = run.settings
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not run.writes
+    ) as progress:
+        task = progress.add_task("training", total=settings.steps, completed=trainee.step)
+        if trainee.step == 0:
+            run.log({"step": 0, **trainee.check()})
+        while trainee.step < settings.steps:
+            entry = trainee.one_step()
+            run.log({"step": trainee.step, **entry})
+            progress.update(task, advance=1, description=f"loss {entry['loss']:.3f}")
+            if trainee.step % settings.check_every == 0:
+                run.log({"step": trainee.step, **trainee.check()})
+                trainee.save()
+    trainee.finish()
+    run.log({"step": trainee.step, "final": True, **trainee.check()})
+
+
+def digest(histories: Sequence[History]) -> str:
+    """Return a hash of everything that is learnt from histories."""
+    found = hashlib.sha256()
+    for each in histories:
+        asked = [(q.text, q.evidence, q.answer) for q in each.questions]
+        found.update(repr((each.turns, asked, each.threads)).encode())
+    return found.hexdigest()
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Raise InputError unless a loss is a number: nothing that was kept is touched by then."""
+    if loss != loss or loss in (float("inf"), float("-inf")):
+        raise InputError(
+            f"the loss of step {step + 1} is not finite; lower --lr, or train in float32"
+        )
+
+
+def _replace(file: Path, text: str) -> None:
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(file)

@@ -1,0 +1,119 @@
+"""What a training run depends on, apart from its data and its base. Light: the help reads it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from evomem.errors import InputError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    least: float = 0,
+    below: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Return a field that is an option of the command, too.
+
+    Args:
+        default: Its type is the option's.
+        help: What it is.
+        least: Smallest allowed number.
+        below: All numbers are smaller than this.
+        choices: All texts that are allowed; any if empty.
+    """
+    about = {"help": help, "least": least, "below": below, "choices": choices}
+    return field(default=default, metadata=about)
+
+
+def flag(name: str) -> str:
+    """Return the command's spelling of a setting.
+
+    >>> flag("fresh_lr")
+    '--fresh-lr'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What both kinds of training have.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    steps: int = option(600, "optimiser steps", least=1)
+    seed: int = option(0, "of everything that is drawn")
+    lr: float = option(3e-5, "peak learning rate")
+    warmup: float = option(0.06, "share of the steps in which the rate rises", below=1)
+    floor: float = option(0.05, "share of the rate that is left at the end", below=1)
+    accumulate: int = option(1, "batches added up for each step", least=1)
+    questions: int = option(24, "at most, of one history in one step", least=1)
+    check_every: int = option(100, "steps between checkpoints with a development score", least=1)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value, about = getattr(self, each.name), each.metadata
+            if isinstance(value, str):
+                allowed = not about["choices"] or value in about["choices"]
+                expected = "one of " + ", ".join(filter(None, about["choices"]))
+            else:
+                allowed = about["least"] <= value < about["below"]
+                limit = f" and below {about['below']}" if about["below"] < math.inf else ""
+                expected = f"at least {about['least']}{limit}"
+            if not allowed:
+                raise InputError(f"{flag(each.name)} must be {expected}, got {value}")
+
+    def share(self, step: int) -> float:
+        """Return the share of the peak rate for a step, counted from 0: warm-up, then cosine."""
+        done = min(1.0, (step + 1) / max(1, self.warmup * self.steps))
+        left = 0.5 + 0.5 * math.cos(math.pi * step / self.steps)
+        return done * (self.floor + (1 - self.floor) * left)
+
+
+@dataclass(frozen=True, slots=True)
+class MiniSettings(Settings):
+    """Of the small encoder."""
+
+    fresh_lr: float = option(6e-4, "peak rate of what MiniLM does not have; --lr is for its layers")
+    tokens: int = option(64, "longer texts are cut here", least=3)
+    drop_memory: float = option(0.15, "share of histories read without memory", below=1.0001)
+
+
+GOING_ON: dict[str, Any] = {"steps": 100, "lr": 1e-5, "fresh_lr": 1e-4}
+"""What is smaller where weights that were trained before are trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvoSettings(Settings):
+    """Of EvoEmbedding; the defaults are the reference's (arXiv:2606.21649) where it has them."""
+
+    steps: int = option(
+        0, "optimiser steps; for EvoEmbedding 0: as many as pass once through the data"
+    )
+    lr: float = option(5e-5, "peak learning rate")
+    warmup: float = option(0.05, "share of the steps in which the rate rises", below=1)
+    floor: float = option(0.1, "share of the rate that is left at the end", below=1)
+    questions: int = option(8, "at most, of one history in one step", least=1)
+    batch: int = option(2, "histories that share their forward passes", least=1)
+    pack: int = option(16384, "positions of one forward pass, padding included", least=1)
+    dropout: float = option(0.1, "of the adapters' inputs", below=1)
+    latents: int = option(0, "a turn leaves behind; 0: as the checkpoint, 16 for a new model")
+    capacity: int = option(0, "of the queue, in latents; 0: as the checkpoint, or 512")
+    lora_rank: int = option(0, "of both adapters; 0: as the checkpoint, or 64")
+    dtype: str = option(
+        "",
+        "float32 or bfloat16, what is computed in; what is trained is kept in float32; if not "
+        "given, bfloat16 on a GPU and float32 on the CPU",
+        choices=("", "float32", "bfloat16"),
+    )
+    emb: str = option(
+        "",
+        "a new model's frozen embedding model (folder or hub id), whose weights go "
+        "into the checkpoint for the reference and for native mode",
+    )
