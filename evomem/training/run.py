@@ -54,7 +54,10 @@ class Run:
         self._description = json.dumps(described, indent=1)
         self._file = out / "settings.json"
         if self._file.exists():
-            found = json.loads(self._file.read_text("utf-8"))
+            try:
+                found = dict(json.loads(self._file.read_text("utf-8")))
+            except (OSError, ValueError, TypeError) as error:
+                raise InputError(f"{self._file} is none of a run's; give another --out") from error
             other = sorted(k for k in found | described if found.get(k) != described.get(k))
             if other:
                 raise InputError(

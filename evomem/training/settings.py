@@ -85,7 +85,7 @@ class MiniSettings(Settings):
     drop_memory: float = option(0.15, "share of histories read without memory", below=1.0001)
 
 
-GOING_ON: dict[str, Any] = {"steps": 100, "lr": 1e-5, "fresh_lr": 1e-4}
+GOING_ON: dict[str, Any] = {"steps": 100, "lr": 1e-5, "fresh_lr": 1e-4, "check_every": 25}
 """What is smaller where weights that were trained before are trained on."""
 
 

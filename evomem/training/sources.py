@@ -115,10 +115,16 @@ def gather(
 
 
 def _is_causal(folder: Path) -> bool:
-    """Say whether a folder holds a language model, or an EvoEmbedding checkpoint."""
+    """Say whether a folder holds a language model or an EvoEmbedding checkpoint, or MiniLM."""
     from evomem.evoembedding.config import FAMILIES
     from evomem.evoembedding.fields import Fields
 
     if not (folder / "config.json").is_file():
         return False
-    return Fields.read(folder).values.get("model_type") in {*FAMILIES, "EvoRAG"}
+    kind = Fields.read(folder).values.get("model_type", "bert")
+    if kind not in {"bert", "EvoRAG", *FAMILIES}:
+        raise InputError(
+            f"{folder} holds a model of type {kind!r}, which cannot be trained here; known are "
+            f"{', '.join(FAMILIES)}, EvoRAG (EvoEmbedding) and bert (MiniLM)"
+        )
+    return bool(kind != "bert")

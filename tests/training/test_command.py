@@ -127,3 +127,25 @@ def test_bases_are_told_apart(causal, tmp_path):
     assert (named.kind, named.source, named.base) == (
         "evoembedding", "MiG-NJU/EvoEmbedding-4B", "/models/qwen",
     )  # fmt: skip
+
+
+def test_a_model_of_another_kind_is_refused(run, data, tmp_path):
+    (tmp_path / "llama").mkdir()
+    (tmp_path / "llama" / "config.json").write_text('{"model_type": "llama"}', "utf-8")
+    code, _, said = run("--data", data, "--base", tmp_path / "llama", "--out", tmp_path / "out")
+    assert code == 2
+    assert "holds a model of type 'llama', which cannot be trained here" in said
+
+
+def test_a_folder_of_someone_elses_is_not_written_to(run, data, tmp_path):
+    (tmp_path / "settings.json").write_text("[1]", "utf-8")
+    code, _, said = run("--data", data, "--out", tmp_path)
+    assert code == 2
+    assert "settings.json is none of a run's" in said
+
+
+def test_the_small_encoder_wants_no_launcher(run, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, said = run("--data", data, "--out", tmp_path / "out")
+    assert code == 2
+    assert "trained by one process" in said

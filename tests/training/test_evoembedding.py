@@ -271,6 +271,20 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_what_was_kept(causal,
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@FAMILIES
+def test_a_gpu_learns_what_the_cpu_learns(causal, tmp_path, family):
+    entries = []
+    for device in ("cpu", "cuda"):
+        made = train_evoembedding(
+            Base.named(str(causal(family))), HISTORIES, [], tmp_path / device,
+            settings_of(steps=2, dropout=0.0, lr=1e-3), device=device,
+        )  # fmt: skip
+        entries.append([e["loss"] for e in log(made.parent) if "loss" in e])
+    assert entries[0] == pytest.approx(entries[1], rel=1e-3)
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_from_twice_the_batch(causal, tmp_path):
     pytest.importorskip("accelerate", reason="several processes need the extra [train]")

@@ -94,7 +94,7 @@ def _new(source: str, folder: Path, settings: EvoSettings, device: str | None) -
     weights = Weights(folder)
     names = _text_names(weights, decoder.tied)
     frozen: list[tuple[Weights, Mapping[str, str]]] = [
-        (weights, {stored: _published(name, decoder) for stored, name in names.items()})
+        (weights, {stored: _published(name) for stored, name in names.items()})
     ]
     dim = EMB_SIZE
     if settings.emb:
@@ -190,7 +190,7 @@ def _text_names(weights: Weights, tied: bool) -> dict[str, str]:
     return names
 
 
-def _published(plain: str, decoder: DecoderConfig) -> str:
+def _published(plain: str) -> str:
     """Return the published name of a base's weight: adapted linears stand below `base_layer`."""
     module, _, end = plain.rpartition(".")
     adapted = module.endswith("_proj") and "linear_attn" not in module

@@ -85,12 +85,12 @@ def evolve_all(
     size = model.decoder.config.hidden_size
     empty = model.memory_queries.new_zeros(0, size)
     latents = [empty] * len(plans)
-    for turn in range(max(map(len, plans), default=0)):
-        active = [i for i, plan in enumerate(plans) if turn < len(plan)]
+    for number in range(max(map(len, plans), default=0)):
+        active = [i for i, plan in enumerate(plans) if number < len(plan)]
         rows, places = [], []
         for i in active:
             queue = model.mem_to_latent(latents[i][-model.config.capacity :])
-            row, place = _chunk(model, plans[i][turn], queue)
+            row, place = _chunk(model, plans[i][number], queue)
             rows.append(row)
             places.append(place)
         hidden = hidden_states(model.decoder, rows, places, "memory_generator", budget)
