@@ -32,9 +32,10 @@ _NAMES = uuid.UUID("5a1d9c5e-6a2b-4a1e-9a0f-5d7f6f0c2b11")  # of turns, made of 
 
 
 class EvoMemState(AgentState[Any]):
-    """The agent's state, and the id of the last message that was written to the memory."""
+    """The agent's state, and what of the thread is in the memory."""
 
     evomem_written: NotRequired[Annotated[str, PrivateStateAttr]]
+    """The id of the last message that was written, `""` before the first."""
 
 
 class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
@@ -68,6 +69,18 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         self._memory = memory
         self._header = header
         self._options = options
+
+    def before_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Note in a new thread where it begins: with the last exchange of what was sent.
+
+        A caller without threads sends the whole conversation each time, and what came before its
+        last exchange was written in earlier runs.
+        """
+        if "evomem_written" in state or not state["messages"]:
+            return None
+        messages = state["messages"]
+        before = len(messages) - len(exchanges(messages)[-1].messages)
+        return {"evomem_written": messages[before - 1].id if before else ""}
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -152,16 +165,13 @@ def _query(messages: Sequence[BaseMessage]) -> str:
 
 
 def _unwritten(messages: Sequence[BaseMessage], last: str | None) -> Sequence[BaseMessage]:
-    """Return the messages behind the last one written; without it, those since the user spoke last.
-
-    Without a checkpointer nothing tells old messages from new ones, and whoever calls may send the
-    whole conversation each time: then only its last exchange is new.
-    """
-    places = [place for place, message in enumerate(messages) if last and message.id == last]
+    """Return the messages behind the last one written; if that was removed, the last exchange."""
+    if last == "":
+        return messages
+    places = [place for place, message in enumerate(messages) if message.id == last]
     if places:
         return messages[places[-1] + 1 :]
-    groups = exchanges(messages)
-    return groups[-1].messages if groups else []
+    return exchanges(messages)[-1].messages if messages else []
 
 
 def _write(memory: Memory, exchange: Exchange, thread: str | None) -> None:

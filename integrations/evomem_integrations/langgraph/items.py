@@ -100,7 +100,10 @@ def turns(op: PutOp, fields: Sequence[str], created: datetime) -> list[Turn]:
         raise TurnError(f"the key {op.key!r} is empty: give the item a name")
     value = dict(op.value or {})
     paths = fields if op.index is None else op.index or ()
-    texts = [text for path in paths for text in get_text_at_path(value, path) if text.strip()]
+    try:
+        texts = [text for path in paths for text in get_text_at_path(value, path) if text.strip()]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TurnError(f"the value of {op.key!r} must be plain JSON: {error}") from error
     name = uuid.uuid4().hex
     head = {
         "value": value,
