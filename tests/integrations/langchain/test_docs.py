@@ -23,5 +23,5 @@ def test_the_example_of_a_page_runs_as_it_stands(page, printed, tmp_path, monkey
     found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL)
     assert found
     monkeypatch.chdir(tmp_path)
-    exec(found[1], {"__name__": "example"})
+    exec(compile(found[1], page, "exec", dont_inherit=True), {})
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(printed)

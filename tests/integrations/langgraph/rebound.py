@@ -78,6 +78,10 @@ class AsyncSqlite(Sqlite):
         Sqlite.stop_ttl_sweeper(self)
         self._writer.shutdown()
 
+    def _sweep(self, seconds: float) -> None:
+        while not self._stop.wait(seconds):
+            Sqlite.sweep_ttl(self)
+
 
 def _module(name: str, **names: Any) -> None:
     made = ModuleType(name)
