@@ -1,0 +1,273 @@
+"""`EvoMemVectorStore`: documents in a memory, behind LangChain's `VectorStore`."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import VectorStore
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
+
+import evomem
+from evomem.database import Database
+from evomem.encoder import Encoder
+from evomem.errors import NotFound
+from evomem.memory import Memory
+from evomem.records import Hit, Record, Turn
+from evomem_integrations.langchain.embeddings import EvoMemEmbeddings
+from evomem_integrations.langchain.encoder import EmbeddingsEncoder
+
+Filter = Mapping[str, Any] | Callable[[Document], bool]
+"""Conditions on metadata as in `MemoryView.search`, or a test that a document must pass."""
+
+
+class EvoMemVectorStore(VectorStore):
+    """Documents as turns of one memory, read in the order they are added.
+
+    A document is a session of the log: its turns are its versions, the newest is what it says. So
+    adding an id again with other content is a new turn, and the old one is deleted. Use a memory of
+    its own for documents, not one that conversations are written to.
+    """
+
+    def __init__(self, database: Database, *namespace: str) -> None:
+        """Keep documents in the memory at `namespace`.
+
+        Args:
+            database: An open database; whoever opened it closes it.
+            *namespace: Labels, `"documents"` if none are given.
+        """
+        self.database = database
+        self.memory: Memory = database.memory(*(namespace or ("documents",)))
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: list[str],
+        embedding: Embeddings,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        location: str = ":memory:",
+        namespace: Sequence[str] = ("documents",),
+        **kwargs: Any,
+    ) -> EvoMemVectorStore:
+        """Open a database and add documents to it; it is closed with the store's last reference.
+
+        Args:
+            texts: What the documents say.
+            embedding: What reads them; `EvoMemEmbeddings(encoder)` for an encoder of evomem with its
+                memory, any other model as it is.
+            metadatas: One for each text.
+            ids: One for each text.
+            location: Of the database, as in `evomem.open`.
+            namespace: Of the memory.
+            **kwargs: Further options of `evomem.open`.
+        """
+        encoder: Encoder = (
+            embedding.encoder
+            if isinstance(embedding, EvoMemEmbeddings)
+            else EmbeddingsEncoder(embedding)
+        )
+        database = evomem.open(location, encoder, **kwargs)
+        store = cls(database, *namespace)
+        weakref.finalize(store, database.close)
+        store.add_texts(texts, metadatas, ids=ids)
+        return store
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """The database's encoder as LangChain sees it: the model it wraps, or without its memory."""
+        encoder = self.database.encoder
+        if isinstance(encoder, EmbeddingsEncoder):
+            return encoder.embeddings
+        return EvoMemEmbeddings(encoder)
+
+    # writing -------------------------------------------------------------------------------
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Add documents in order; return their ids.
+
+        A document that is there as it is stays untouched; one with other content is replaced.
+
+        Args:
+            texts: What they say; not empty.
+            metadatas: One for each text; anything JSON can hold.
+            ids: One for each text; made up where None.
+            **kwargs: What LangChain's callers also give, such as `batch_size`; changes nothing.
+
+        Raises:
+            ValueError: The lists differ in length.
+            TurnError: A document cannot be stored; nothing was written.
+        """
+        turns = _turns(list(texts), metadatas, ids)
+        new = [turn for turn in turns if not self._holds(turn)]
+        self.memory.add_many(new)
+        for id in {turn.session: None for turn in new}:
+            self._delete(self._versions(id)[:-1])
+        return [turn.session or "" for turn in turns]
+
+    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
+        """Delete documents, all of them if `ids` is None; missing ones are no error.
+
+        They are no longer found or listed. As with `Memory.delete`, their text stays on disk.
+        """
+        if ids is None:
+            self._delete(self.memory.history())
+        for id in ids or ():
+            self._delete(self._versions(id))
+        return True
+
+    # reading -------------------------------------------------------------------------------
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Return the documents with these ids, in that order; missing ones are left out."""
+        found = (self._versions(id) for id in ids)
+        return [_document(versions[-1]) for versions in found if versions]
+
+    def similarity_search(
+        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
+    ) -> list[Document]:
+        """Return the documents that answer `query` best.
+
+        Args:
+            query: The question.
+            k: How many at most.
+            filter: Conditions on metadata, or a test.
+            **kwargs: `mode`, `at`, `since` and `until` as in `MemoryView.search`.
+        """
+        return [document for document, _ in self._search(query, k, filter, **kwargs)]
+
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """Do as `similarity_search`, with scores: cosines, higher is better, unless `mode` differs."""
+        return self._search(query, k, filter, **kwargs)
+
+    def max_marginal_relevance_search(
+        self,
+        query: str,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Return documents that answer `query` and differ from each other.
+
+        The memory finds `fetch_k` candidates; how alike they are is then judged by `embeddings`,
+        which embeds them and the query again, without the memory.
+
+        Args:
+            query: The question.
+            k: How many at most.
+            fetch_k: How many candidates.
+            lambda_mult: 1 for relevance alone, 0 for variety alone.
+            filter: As in `similarity_search`.
+            **kwargs: As in `similarity_search`.
+        """
+        found = self.similarity_search(query, fetch_k, filter, **kwargs)
+        if not found:
+            return []
+        model = self.embeddings
+        vectors = model.embed_documents([document.page_content for document in found])
+        asked = np.array(model.embed_query(query))
+        chosen = maximal_marginal_relevance(asked, vectors, lambda_mult=lambda_mult, k=k)
+        return [found[place] for place in chosen]
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        return lambda cosine: min(1.0, max(0.0, (1 + cosine) / 2))
+
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        _check_cosine(kwargs)
+        return super()._similarity_search_with_relevance_scores(query, k, **kwargs)
+
+    async def _asimilarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        _check_cosine(kwargs)
+        return await super()._asimilarity_search_with_relevance_scores(query, k, **kwargs)
+
+    # ---------------------------------------------------------------------------------------
+
+    def _search(
+        self, query: str, k: int, filter: Filter | None, **options: Any
+    ) -> list[tuple[Document, float]]:
+        """Return the `k` best that pass the filter; ask the memory for more until it has no more."""
+        test, where = (filter, None) if callable(filter) else (None, filter)
+        wide = k
+        while True:
+            hits = self.memory.search(query, wide, where=where, **options)
+            found = [(_document(hit.record), hit.score) for hit in hits if self._is_newest(hit)]
+            if test:
+                found = [(document, score) for document, score in found if test(document)]
+            if len(found) >= k or len(hits) < wide:
+                return found[:k]
+            wide *= 4
+
+    def _holds(self, turn: Turn) -> bool:
+        versions = self._versions(turn.session)
+        if not versions:
+            return False
+        old = versions[-1].turn
+        return (old.content, old.metadata) == (turn.content, turn.metadata)
+
+    def _versions(self, id: str | None) -> list[Record]:
+        """Return the turns of a document, oldest first: one, unless it is being replaced just now."""
+        return self.memory.history(session=id) if id else []
+
+    def _is_newest(self, hit: Hit) -> bool:
+        return [record.seq for record in self._versions(hit.record.turn.session)][-1:] == [hit.seq]
+
+    def _delete(self, records: Iterable[Record]) -> None:
+        for record in records:
+            try:
+                self.memory.delete(record.id)
+            except NotFound:  # somebody else was quicker
+                continue
+
+
+def _turns(
+    texts: Sequence[str],
+    metadatas: Sequence[Mapping[str, Any]] | None,
+    ids: Sequence[str | None] | None,
+) -> list[Turn]:
+    for name, given in (("metadatas", metadatas), ("ids", ids)):
+        if given is not None and len(given) != len(texts):
+            raise ValueError(f"{len(texts)} texts but {len(given)} {name}: give one for each")
+    return [
+        Turn(
+            user=text,
+            session=(ids[place] if ids else None) or uuid.uuid4().hex,
+            metadata=metadatas[place] if metadatas else {},
+        )
+        for place, text in enumerate(texts)
+    ]
+
+
+def _document(record: Record) -> Document:
+    turn = record.turn
+    return Document(
+        page_content=turn.user or turn.text, id=turn.session, metadata=dict(turn.metadata)
+    )
+
+
+def _check_cosine(options: Mapping[str, Any]) -> None:
+    if options.get("mode", "evolvable") != "evolvable":
+        raise ValueError(
+            f"relevance scores are made of cosines, and mode={options['mode']!r} has none: use "
+            "similarity_search_with_score"
+        )

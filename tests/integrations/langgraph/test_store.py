@@ -1,0 +1,406 @@
+"""`EvoMemStore` behaves as LangGraph's stores do; what differs is said in docs/langgraph.md."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langgraph.store.base import (
+    GetOp,
+    InvalidNamespaceError,
+    ListNamespacesOp,
+    MatchCondition,
+    PutOp,
+    SearchOp,
+)
+from langgraph.store.memory import InMemoryStore
+
+import evomem
+from evomem.errors import TurnError
+from evomem_integrations.langgraph import EvoMemStore
+
+NS = ("users", "alice")
+
+
+@pytest.fixture
+def store(db):
+    made = EvoMemStore(db)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def facts(db):
+    """A store that reads only the text of a value."""
+    made = EvoMemStore(db, index={"fields": ["text"]}, root=("facts",))
+    made.put(NS, "home", {"text": "I live in Bergen.", "stars": 2})
+    made.put(NS, "cat", {"text": "I adopted a cat called Miso.", "stars": 5})
+    made.put(("users", "bob"), "home", {"text": "I live in Rome.", "stars": 4})
+    yield made
+    made.close()
+
+
+def keys(items):
+    return [item.key for item in items]
+
+
+def log(db, *namespace):
+    return [record.turn.user for record in db.memory(*namespace).history()]
+
+
+# one item ------------------------------------------------------------------------------------
+
+
+def test_an_item_comes_back_as_it_was_put(store):
+    value = {"text": "héllo 中", "n": 1.5, "none": None, "deep": {"list": [1, {"a": True}]}}
+    before = datetime.now(timezone.utc)
+    store.put(NS, "k", value)
+    item = store.get(NS, "k")
+    assert (item.namespace, item.key, item.value) == (NS, "k", value)
+    assert before <= item.created_at <= item.updated_at <= datetime.now(timezone.utc)
+    assert json.loads(json.dumps(item.dict()))["value"] == value
+
+
+def test_a_value_is_copied_in_and_out(store):
+    value = {"list": [1]}
+    store.put(NS, "k", value)
+    value["list"].append(2)
+    store.get(NS, "k").value["list"].append(3)
+    assert store.get(NS, "k").value == {"list": [1]}
+
+
+def test_what_is_not_there_is_none_and_can_be_deleted(store):
+    assert store.get(NS, "k") is None
+    store.delete(NS, "k")
+    assert store.search(NS) == []
+    assert store.search(NS, query="anything") == []
+    assert store.list_namespaces() == []
+
+
+def test_a_key_put_again_is_a_new_turn_and_the_old_value_is_not_found(facts, db):
+    first = facts.get(NS, "home")
+    facts.put(NS, "home", {"text": "I live in Oslo."})
+    second = facts.get(NS, "home")
+    assert second.value == {"text": "I live in Oslo."}
+    assert second.created_at == first.created_at
+    assert second.updated_at > first.updated_at
+    found = facts.search(NS, query="Do I live in Bergen?", limit=10)
+    assert sorted(keys(found)) == ["cat", "home"]
+    assert "Bergen" not in str(found)
+    assert log(db, "facts", *NS) == ["I adopted a cat called Miso.", "I live in Oslo."]
+    assert [record.seq for record in db.memory("facts", *NS).history()] == [2, 3]
+
+
+def test_a_deleted_item_is_gone_from_everything_and_can_be_put_again(facts):
+    facts.delete(("users", "bob"), "home")
+    assert facts.get(("users", "bob"), "home") is None
+    assert sorted(keys(facts.search(("users",), query="Rome"))) == ["cat", "home"]
+    assert facts.list_namespaces() == [NS]
+    facts.put(("users", "bob"), "home", {"text": "I live in Rome."})
+    assert facts.get(("users", "bob"), "home").value == {"text": "I live in Rome."}
+
+
+def test_items_are_there_after_a_restart(tmp_path):
+    path = str(tmp_path / "store.db")
+    with EvoMemStore.from_conn_string(path, encoder="hash") as store:
+        store.put(NS, "k", {"text": "I adopted a cat."})
+        item = store.get(NS, "k")
+    with EvoMemStore.from_conn_string(path) as store:
+        assert store.get(NS, "k") == item
+        assert keys(store.search(("users",), query="cat")) == ["k"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("k", {"x": object()}, "plain JSON"),
+        ("k", {"x": float("nan")}, "plain JSON"),
+        ("k", {"x": "y" * 70_000}, "keep large values elsewhere"),
+        ("k", {"x": "a\x00"}, "NUL"),
+        ("", {"x": 1}, "the key '' is empty"),
+        ("k" * 600, {"x": 1}, "the limit is 512"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_with_the_whole_batch(store, key, value, says):
+    store.put(NS, "k", {"old": True})
+    with pytest.raises(TurnError, match=says):
+        store.batch([PutOp(NS, "fine", {"x": 1}), PutOp(NS, key, value)])
+    assert keys(store.search(NS)) == ["k"]
+    assert store.get(NS, "k").value == {"old": True}
+
+
+@pytest.mark.parametrize("namespace", [(), ("langgraph", "x"), ("a.b",), ("",), ("a", 1)])
+def test_a_namespace_that_langgraph_refuses_is_refused(store, namespace):
+    with pytest.raises(InvalidNamespaceError):
+        store.put(namespace, "k", {"x": 1})
+
+
+def test_a_batch_is_checked_as_single_calls_are(store):
+    with pytest.raises(InvalidNamespaceError):
+        store.batch([PutOp(("a.b",), "k", {"x": 1})])
+    with pytest.raises(ValueError, match="unknown operation str"):
+        store.batch(["get"])  # type: ignore[list-item]
+
+
+# batches -------------------------------------------------------------------------------------
+
+
+def test_reads_of_a_batch_see_what_was_before_it_and_results_are_in_order(store):
+    store.put(NS, "a", {"n": 1})
+    results = store.batch(
+        [
+            PutOp(NS, "a", {"n": 2}),
+            GetOp(NS, "a"),
+            SearchOp(("users",)),
+            PutOp(("other",), "b", {"n": 3}),
+            ListNamespacesOp(),
+            GetOp(("other",), "b"),
+        ]
+    )
+    assert results[0] is results[3] is results[5] is None
+    assert results[1].value == {"n": 1}
+    assert [item.value for item in results[2]] == [{"n": 1}]
+    assert results[4] == [NS]
+    assert store.get(NS, "a").value == {"n": 2}
+
+
+def test_the_last_of_several_puts_to_a_key_counts(store, db):
+    store.batch([PutOp(NS, "a", {"n": 1}), PutOp(NS, "b", {"n": 2}), PutOp(NS, "a", {"n": 3})])
+    store.batch([PutOp(NS, "b", {"n": 4}), PutOp(NS, "b", None)])
+    assert [item.value for item in store.search(NS)] == [{"n": 3}]
+    assert len(db.memory("langgraph", *NS)) == 1
+
+
+def test_items_with_the_same_text_in_one_batch_are_all_kept(store):
+    store.batch([PutOp(NS, key, {"text": "same"}) for key in "abc"])
+    assert sorted(keys(store.search(NS, query="same"))) == ["a", "b", "c"]
+
+
+# search --------------------------------------------------------------------------------------
+
+
+def test_a_query_ranks_by_cosine_below_a_prefix_of_whole_labels(facts):
+    facts.put(("users2",), "x", {"text": "I live in Paris."})
+    found = facts.search(("users",), query="a cat called Miso")
+    assert keys(found)[0] == "cat"
+    assert sorted(keys(found)) == ["cat", "home", "home"]
+    scores = [item.score for item in found]
+    assert scores == sorted(scores, reverse=True)
+    assert all(-1 <= score <= 1 for score in scores)
+    assert facts.search(("user",), query="cat") == []
+    assert len(facts.search((), query="cat")) == 4
+
+
+def test_each_namespace_is_asked_in_the_light_of_its_own_log(facts, db):
+    """A score is what the memory itself would give: other namespaces have no part in it."""
+    for item in facts.search(("users",), query="Where do I live?"):
+        memory = db.memory("facts", *item.namespace)
+        (hit,) = [h for h in memory.search("Where do I live?") if h.record.turn.session == item.key]
+        assert item.score == hit.score
+
+
+def test_pages_follow_each_other_with_and_without_a_query(facts):
+    for query in (None, "I live"):
+        whole = facts.search((), query=query, limit=10)
+        pages = [facts.search((), query=query, limit=1, offset=n)[0] for n in range(3)]
+        assert pages == whole
+        assert facts.search((), query=query, limit=5, offset=3) == []
+
+
+def test_without_a_query_items_come_by_namespace_and_last_put(facts):
+    facts.put(NS, "home", {"text": "I live in Oslo."})
+    found = facts.search(())
+    assert [(item.namespace[1], item.key) for item in found] == [
+        ("alice", "cat"),
+        ("alice", "home"),
+        ("bob", "home"),
+    ]
+    assert {item.score for item in found} == {None}
+
+
+def test_what_is_not_indexed_is_listed_and_fills_a_search_unscored(facts):
+    facts.put(NS, "secret", {"text": "The cat burglar."}, index=False)
+    facts.put(NS, "empty", {"stars": 1})
+    found = facts.search(NS, query="the cat burglar")
+    assert keys(found)[0] == "cat"
+    assert [(item.key, item.score) for item in found[2:]] == [("secret", None), ("empty", None)]
+    assert keys(facts.search(NS, query="the cat burglar", limit=2)) == ["cat", "home"]
+    assert facts.get(NS, "secret").value == {"text": "The cat burglar."}
+
+
+def test_what_is_not_indexed_is_not_read(facts, db):
+    facts.put(NS, "secret", {"text": "The cat burglar."}, index=False)
+    assert log(db, "facts", *NS)[-1] == "secret"
+
+
+def test_an_item_of_several_texts_is_found_by_the_best_of_them_once(store, db):
+    value = {"title": "Pets", "notes": [{"text": "Miso is a cat"}, {"text": "Rex is a dog"}]}
+    store.put(NS, "pets", value, index=["title", "notes[*].text"])
+    store.put(NS, "home", {"text": "I live in Oslo"}, index=["text"])
+    for query in ("Miso is a cat", "Rex is a dog"):
+        found = store.search(NS, query=query)
+        assert keys(found) == ["pets", "home"]
+        assert found[0].value == value
+        assert found[0].score > 0.8
+    store.put(NS, "pets", {"text": "none left"}, index=["text"])
+    assert len(db.memory("langgraph", *NS)) == 2
+    store.delete(NS, "pets")
+    assert keys(store.search(NS, query="Miso")) == ["home"]
+
+
+@pytest.mark.parametrize(
+    ("filter", "found"),
+    [
+        ({"stars": 5}, ["cat"]),
+        ({"stars": {"$eq": 5}}, ["cat"]),
+        ({"stars": {"$ne": 5}}, ["home", "home", "odd"]),
+        ({"stars": {"$gt": 2}}, ["cat", "home"]),
+        ({"stars": {"$gte": 2, "$lt": 5}}, ["home", "home"]),
+        ({"stars": {"$lte": 2}}, ["home"]),
+        ({"stars": 5, "text": "other"}, []),
+        ({"deep": {"a": 1}}, ["odd"]),
+        ({"deep": {"a": {"$gte": 2}}}, []),
+        ({"deep.b": [1, 2]}, ["odd"]),
+        ({"a.b": True}, ["odd"]),
+        ({"nothing": None}, ["cat", "home", "home", "odd"]),
+        ({}, ["cat", "home", "home", "odd"]),
+    ],
+)
+def test_filters(facts, filter, found):
+    facts.put(("z",), "odd", {"stars": "many", "deep": {"a": 1, "b": [1, 2]}, "a.b": True})
+    assert sorted(keys(facts.search((), filter=filter))) == found
+    assert sorted(keys(facts.search((), filter=filter, query="live"))) == found
+
+
+def test_an_unknown_operator_is_refused(facts):
+    with pytest.raises(ValueError, match=r"unknown operator '\$like'"):
+        facts.search((), filter={"stars": {"$like": 5}})
+
+
+def test_a_filter_finds_what_ranks_last(facts):
+    last = facts.search((), query="cat", limit=3)[-1]
+    (found,) = facts.search((), query="cat", limit=1, filter={"stars": last.value["stars"]})
+    assert found == last
+
+
+def test_a_search_changes_no_log(facts, db):
+    before = [(m, db.memory(*m)._view()) for m in db.memories()]
+    facts.search((), query="cat", filter={"stars": 5})
+    facts.get(NS, "cat")
+    assert [(m, db.memory(*m)._view()) for m in db.memories()] == before
+
+
+# namespaces ----------------------------------------------------------------------------------
+
+LABELS = st.lists(st.sampled_from(["a", "b", "c", "A"]), min_size=1, max_size=4).map(tuple)
+PATHS = st.lists(st.sampled_from(["a", "b", "*"]), max_size=2).map(tuple)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    namespaces=st.lists(LABELS, min_size=1, max_size=5),
+    prefix=PATHS,
+    suffix=PATHS,
+    depth=st.none() | st.integers(1, 4),
+    offset=st.integers(0, 3),
+)
+def test_namespaces_are_listed_as_by_langgraphs_own_store(
+    namespaces, prefix, suffix, depth, offset
+):
+    reference = InMemoryStore()
+    with EvoMemStore.from_conn_string(":memory:", encoder="hash:4") as store:
+        for each in (reference, store):
+            for namespace in namespaces:
+                each.put(namespace, "k", {"x": 1})
+        asked = {"prefix": prefix, "suffix": suffix, "max_depth": depth, "offset": offset}
+        assert store.list_namespaces(**asked) == reference.list_namespaces(**asked)
+        plain = tuple(label for label in prefix if label != "*")
+        assert len(store.search(plain, limit=99)) == len(reference.search(plain, limit=99))
+
+
+def test_an_unknown_condition_is_refused(facts):
+    with pytest.raises(ValueError, match="unknown condition 'infix'"):
+        facts.batch([ListNamespacesOp((MatchCondition("infix", ("a",)),))])  # type: ignore[arg-type]
+
+
+def test_other_memories_of_the_database_are_not_the_stores(facts, db):
+    db.memory("users", "alice").add("I live in Paris.")
+    db.memory("facts").add("A turn at the root itself.")
+    assert facts.list_namespaces() == [NS, ("users", "bob")]
+    assert "Paris" not in str(facts.search((), query="Paris", limit=99))
+    assert EvoMemStore(db, root=("another",)).search(()) == []
+
+
+def test_turns_that_others_wrote_into_a_namespace_are_no_items(facts, db):
+    db.memory("facts", *NS).add("Not an item.", session="home")
+    assert sorted(keys(facts.search(NS, query="not an item"))) == ["cat", "home"]
+    assert facts.get(NS, "home").value["text"] == "I live in Bergen."
+
+
+# crashes -------------------------------------------------------------------------------------
+
+
+def test_a_put_that_was_cut_short_before_its_last_turn_is_not_there(facts, db):
+    memory = db.memory("facts", *NS)
+    memory.add("I live in Oslo.", session="home", id="cut/1")
+    memory.add("A new item.", session="new", id="off/1")
+    assert facts.get(NS, "home").value["text"] == "I live in Bergen."
+    assert facts.get(NS, "new") is None
+    assert keys(facts.search(NS, query="I live in Oslo. A new item.", limit=9)) == ["home", "cat"]
+    facts.delete(NS, "home")
+    assert [record.turn.session for record in memory.history()] == ["cat", "new"]
+
+
+def test_a_put_that_was_cut_short_before_the_old_value_was_deleted_shows_the_new_one(facts, db):
+    memory = db.memory("facts", *NS)
+    (old,) = memory.history(session="home")
+    head = {**old.turn.metadata, "value": {"text": "I live in Oslo."}}
+    memory.add("I live in Oslo.", session="home", id="new/1", metadata=head)
+    assert facts.get(NS, "home").value == {"text": "I live in Oslo."}
+    assert "Bergen" not in str(facts.search(NS, query="I live in Bergen"))
+    assert keys(facts.search(NS)) == ["cat", "home"]
+    facts.put(NS, "home", {"text": "I live in Rome."})
+    assert log(db, "facts", *NS) == ["I adopted a cat called Miso.", "I live in Rome."]
+
+
+# models --------------------------------------------------------------------------------------
+
+
+def test_a_model_given_as_for_other_stores_becomes_the_encoder(tmp_path):
+    index = {"dims": 6, "embed": DeterministicFakeEmbedding(size=6), "fields": ["text"]}
+    with EvoMemStore.from_conn_string(str(tmp_path / "a.db"), index=index) as store:  # type: ignore[arg-type]
+        store.put(NS, "a", {"text": "exactly this"})
+        store.put(NS, "b", {"text": "something else"})
+        (best, _) = store.search(NS, query="exactly this")
+        assert (best.key, best.score) == ("a", pytest.approx(1.0, abs=1e-5))
+        assert store.database.spec.dim == 6
+
+
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+def test_other_modes_rank_too(db, mode):
+    store = EvoMemStore(db, mode=mode, index={"fields": ["text"]})
+    store.put(NS, "home", {"text": "I live in Bergen."})
+    store.put(NS, "cat", {"text": "Miso is a cat."})
+    assert keys(store.search(NS, query="Bergen", limit=1)) == ["home"]
+    store.close()
+
+
+def test_the_log_reads_items_in_the_order_they_were_put(db):
+    """Namespaces are memories: their state is that of a memory that was told the same."""
+    store = EvoMemStore(db, index={"fields": ["text"]})
+    told = [f"fact number {n}" for n in range(12)]
+    store.batch([PutOp(NS, text, {"text": text}) for text in told])
+    with evomem.open(":memory:", encoder="hash") as other:
+        same = other.memory("m")
+        for text in told:
+            same.add(text)
+        ours = db.memory("langgraph", *NS)
+        asked = "which fact is number 7?"
+        assert [(h.text, h.score) for h in ours.search(asked)] == [
+            (h.text, h.score) for h in same.search(asked)
+        ]
+    store.close()
