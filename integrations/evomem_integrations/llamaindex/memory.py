@@ -10,6 +10,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.memory import BaseMemory
 from llama_index.core.memory import Memory as ShortTermMemory
 from llama_index.core.memory.memory import DEFAULT_TOKEN_LIMIT, generate_chat_store_key
+from llama_index.core.storage.chat_store.base_db import MessageStatus
 
 from evomem_integrations.llamaindex.connection import Connection
 from evomem_integrations.llamaindex.history import History, default_uri, run
@@ -93,9 +94,9 @@ class EvoMemMemory(Connection, BaseMemory):
         found = await self._recall(query, messages, self.session_id)
         return _with_memories(messages, f"{self.header}\n\n{found}") if found else messages
 
-    async def aget_all(self) -> list[ChatMessage]:
-        """Return every message of the session, as it was put."""
-        return await self._history.aget_all()
+    async def aget_all(self, status: MessageStatus | None = None) -> list[ChatMessage]:
+        """Return every message of the session, as it was put, or those with a status."""
+        return await self._history.aget_all(status)
 
     # writing -------------------------------------------------------------------------------
 
@@ -118,9 +119,9 @@ class EvoMemMemory(Connection, BaseMemory):
         await self._commit(complete(messages, self.session_id))
         await self._history.aset(messages)
 
-    async def areset(self) -> None:
+    async def areset(self, status: MessageStatus | None = None) -> None:
         """Forget the session's messages. What the memory has read stays; `memory.purge` forgets it."""
-        await self._history.areset()
+        await self._history.areset(status)
 
     # the same, synchronously -----------------------------------------------------------------
 
@@ -128,9 +129,9 @@ class EvoMemMemory(Connection, BaseMemory):
         """See `aget`."""
         return run(self.aget(input, **kwargs))
 
-    def get_all(self) -> list[ChatMessage]:
+    def get_all(self, status: MessageStatus | None = None) -> list[ChatMessage]:
         """See `aget_all`."""
-        return run(self.aget_all())
+        return run(self.aget_all(status))
 
     def put(self, message: ChatMessage) -> None:
         """See `aput`."""
@@ -144,9 +145,9 @@ class EvoMemMemory(Connection, BaseMemory):
         """See `aset`."""
         run(self.aset(messages))
 
-    def reset(self) -> None:
+    def reset(self, status: MessageStatus | None = None) -> None:
         """See `areset`."""
-        run(self.areset())
+        run(self.areset(status))
 
 
 def _with_memories(messages: list[ChatMessage], text: str) -> list[ChatMessage]:

@@ -30,7 +30,7 @@ def spoken(messages: Sequence[ChatMessage]) -> list[Message]:
     System and tool messages, calls of tools and messages without text are left out. A text longer
     than a turn can hold is cut, and NUL characters are dropped: the history keeps them.
     """
-    said = []
+    said: list[Message] = []
     for message in messages:
         role = _ROLES.get(message.role)
         text = (message.content or "").replace("\x00", "")[:MAX_CHARS]

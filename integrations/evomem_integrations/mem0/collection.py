@@ -19,7 +19,7 @@ from evomem.database import Database
 from evomem.errors import NotFound, QueryError
 from evomem.memory import Memory
 from evomem.memory_view import Mode
-from evomem.records import Record, Turn
+from evomem.records import Hit, Record, Turn
 from evomem.store import Namespace
 from evomem_integrations.mem0.filters import Where, wheres
 
@@ -48,7 +48,9 @@ class Collection:
 
     # writing -------------------------------------------------------------------------------
 
-    def add(self, payloads: Sequence[Mapping[str, Any]], times: Sequence[datetime | None]) -> list[str]:
+    def add(
+        self, payloads: Sequence[Mapping[str, Any]], times: Sequence[datetime | None]
+    ) -> list[str]:
         """Store rows of one owner in order, all or none up to 64; return the ids made for them."""
         memory = self._memory(self._owner(payloads[0]))
         ids = [_new_id(memory.namespace) for _ in payloads]
@@ -91,10 +93,12 @@ class Collection:
         """Purge the rows that pass the filters; return how many."""
         count = 0
         for memory, conditions in self._searched(filters):
-            found = {r.seq: r for where in conditions for r in memory.history(where=where)}
-            for seq in sorted(found, reverse=True):  # the newest first: less is read again
-                self._forget(memory, found[seq])
-            count += len(found)
+            found = [record for where in conditions for record in memory.history(where=where)]
+            found.sort(key=lambda record: record.seq)
+            rows = {_session(record): record for record in found}
+            for record in sorted(rows.values(), key=lambda record: -record.seq):
+                self._forget(memory, record)  # the newest first: so less is read again
+            count += len(rows)
         return count
 
     # reading -------------------------------------------------------------------------------
@@ -107,7 +111,7 @@ class Collection:
             return None
         return _row(held[-1])
 
-    def list(
+    def rows(
         self, filters: Mapping[str, Any] | None, limit: int | None, *, alive: str | None = None
     ) -> list[Row]:
         """Return rows in the order they were stored, at most `limit`.
@@ -117,11 +121,11 @@ class Collection:
             limit: None for all.
             alive: A date; rows that expired before it are left out.
         """
-        found: dict[tuple[Namespace, int], Record] = {}
+        found: dict[str, Record] = {}
         for memory, conditions in self._searched(filters, alive):
             for where in conditions:
-                records = memory.history(where=where, limit=limit)
-                found.update({(memory.namespace, record.seq): record for record in records})
+                for record in memory.history(where=where, limit=limit):
+                    found[_session(record)] = record
         records = sorted(found.values(), key=lambda record: (record.added, record.seq))
         return [_row(record) for record in records[:limit]]
 
@@ -135,12 +139,15 @@ class Collection:
         alive: str | None = None,
     ) -> list[Row]:
         """Return the rows that answer `query` best; scores are evomem's."""
-        best: dict[tuple[Namespace, int], Row] = {}
+        best: dict[str, Hit] = {}
         for memory, conditions in self._searched(filters, alive):
             for where in conditions:
                 for hit in memory.search(query, limit, mode=mode, where=where):
-                    best[memory.namespace, hit.seq] = _row(hit.record, hit.score)
-        return sorted(best.values(), key=lambda row: -(row.score or 0.0))[:limit]
+                    held = best.setdefault(_session(hit.record), hit)
+                    if held.seq < hit.seq:  # an old text that a crash kept from being hidden
+                        best[_session(hit.record)] = hit
+        hits = sorted(best.values(), key=lambda hit: -hit.score)
+        return [_row(hit.record, hit.score) for hit in hits[:limit]]
 
     def count(self) -> int:
         """Return the number of rows."""

@@ -25,6 +25,8 @@ _NEGATED = {
 }  # fmt: skip
 _ORDER = ("$gt", "$gte", "$lt", "$lte")
 
+NOTHING = object()  # an operand that no value passes
+
 Test = tuple[str, str, Any]
 """A key, an operator of evomem's, a value."""
 
@@ -121,29 +123,35 @@ def _joined(tests: Iterable[Test]) -> Where | None:
     where: Where = {}
     for key, operator, value in tests:
         held = where.setdefault(key, {})
-        if operator in ("$eq", "$ne"):
-            operator, value = ("$in", [value]) if operator == "$eq" else ("$nin", [value])
-        if operator in ("$in", "$nin"):
-            if isinstance(value, str) or not isinstance(value, Iterable):
-                raise QueryError(f"the filter for {key!r} takes a list of values, got {value!r}")
-            value = list(value)
-        if operator not in held:
-            held[operator] = value
-        elif operator == "$nin":
-            held[operator] = [*held[operator], *value]
-        elif operator == "$in":
-            held[operator] = [each for each in value if any(_same(each, h) for h in held[operator])]
-        elif operator == "$exists":
-            if held[operator] != value:
-                return None
-        elif isinstance(held[operator], str) != isinstance(value, str):
-            return None  # nothing is a number and a string
-        else:
-            tighter = max if operator in ("$gt", "$gte") else min
-            held[operator] = tighter(held[operator], value)
-        if held.get("$in") == []:
+        operator, value = _as_list(key, operator, value)
+        held[operator] = _both(operator, held[operator], value) if operator in held else value
+        if held[operator] is NOTHING:
             return None
     return where
+
+
+def _as_list(key: str, operator: str, value: Any) -> tuple[str, Any]:
+    """Return an equality as membership of one, so that two of them can be joined."""
+    if operator in ("$eq", "$ne"):
+        return ("$in" if operator == "$eq" else "$nin"), [value]
+    if operator in ("$in", "$nin"):
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise QueryError(f"the filter for {key!r} takes a list of values, got {value!r}")
+        return operator, list(value)
+    return operator, value
+
+
+def _both(operator: str, one: Any, other: Any) -> Any:
+    """Return the operand that asks for what both ask for; NOTHING if nothing can be both."""
+    if operator == "$nin":
+        return [*one, *other]
+    if operator == "$in":
+        return [each for each in one if any(_same(each, them) for them in other)] or NOTHING
+    if operator == "$exists":
+        return one if one == other else NOTHING
+    if isinstance(one, str) != isinstance(other, str):
+        return NOTHING  # no value is both a number and a string
+    return max(one, other) if operator in ("$gt", "$gte") else min(one, other)
 
 
 def _same(one: Any, other: Any) -> bool:
