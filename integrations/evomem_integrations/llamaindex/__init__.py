@@ -1,0 +1,36 @@
+"""evomem in LlamaIndex: memory, memory block, retriever, reranker, embedding.
+
+Everything translates between LlamaIndex's interfaces and a `Memory`; see `docs/llamaindex.md`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from evomem._extras import require
+
+if TYPE_CHECKING:
+    from evomem_integrations.llamaindex.block import EvoMemBlock
+    from evomem_integrations.llamaindex.embedding import EvoMemEmbedding
+    from evomem_integrations.llamaindex.memory import EvoMemMemory
+    from evomem_integrations.llamaindex.reranker import EvoMemReranker
+    from evomem_integrations.llamaindex.retriever import EvoMemRetriever
+
+__all__ = ["EvoMemBlock", "EvoMemEmbedding", "EvoMemMemory", "EvoMemReranker", "EvoMemRetriever"]
+
+_HOMES = {
+    "EvoMemBlock": "block",
+    "EvoMemEmbedding": "embedding",
+    "EvoMemMemory": "memory",
+    "EvoMemReranker": "reranker",
+    "EvoMemRetriever": "retriever",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a class, and with it LlamaIndex, only when it is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require("llama_index.core", extra="llamaindex")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

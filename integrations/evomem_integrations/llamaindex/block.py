@@ -1,0 +1,48 @@
+"""`EvoMemBlock`: what LlamaIndex's `Memory` hands its oldest messages to."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.memory import BaseMemoryBlock
+from llama_index.core.utils import get_tokenizer
+
+from evomem.pairing import as_turns
+from evomem_integrations.llamaindex.connection import Connection
+from evomem_integrations.llamaindex.turns import identified, question, spoken
+
+_ENTRY = re.compile(r"^(?=\[\d{4}-\d\d-\d\d \d\d:\d\d\] )", re.MULTILINE)  # of `Memory.context`
+
+
+class EvoMemBlock(Connection, BaseMemoryBlock[str]):
+    """A memory as a block of `Memory.from_defaults(memory_blocks=[...])`.
+
+    `Memory` gives a block nothing until its own queue is over `token_limit *
+    chat_history_token_ratio`, 21,000 tokens by default. Where every exchange should be remembered
+    as soon as it is over, use `EvoMemMemory`.
+    """
+
+    name: str = Field(default="evomem", description="The block's tag in the prompt.")
+
+    async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> str:
+        query = question(messages or [])
+        if not messages or query is None:
+            return ""
+        return await self._recall(query, messages, block_kwargs.get("session_id"))
+
+    async def _aput(self, messages: list[ChatMessage]) -> None:
+        # `Memory` puts the session there; without it, a turn belongs to none.
+        sessions = (message.additional_kwargs.get("session_id") for message in messages)
+        session = next((each for each in sessions if each), None)
+        await self._commit(identified(as_turns(spoken(messages)), session))
+
+    async def atruncate(self, content: str, tokens_to_truncate: int) -> str | None:
+        """Return the content without its oldest entries, shorter by that many tokens; None if none is left."""
+        count = get_tokenizer()
+        entries = [entry for entry in _ENTRY.split(content) if entry]
+        while entries and tokens_to_truncate > 0:
+            tokens_to_truncate -= len(count(entries.pop(0)))
+        return "".join(entries) or None

@@ -1,0 +1,26 @@
+"""evomem for users of Mem0: `Memory` and `AsyncMemory` in its place, or a vector store inside it.
+
+The two classes need nothing but evomem; `register` and the store need Mem0. See `docs/mem0.md`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from evomem._extras import require
+from evomem_integrations.mem0.aio import AsyncMemory
+from evomem_integrations.mem0.memory import Memory, MemoryNotFound
+
+if TYPE_CHECKING:
+    from evomem_integrations.mem0.vector_store import EvoMemVectorStore, register
+
+__all__ = ["AsyncMemory", "EvoMemVectorStore", "Memory", "MemoryNotFound", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the store, and with it Mem0, only when it is asked for."""
+    if name not in ("EvoMemVectorStore", "register"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require("mem0", extra="mem0")
+    return getattr(import_module(f"{__name__}.vector_store"), name)

@@ -1,0 +1,186 @@
+"""What Mem0's callers pass in, checked as Mem0 checks it: ids, limits, messages, dates."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timezone
+from typing import Any
+
+from evomem.errors import QueryError, TurnError
+from evomem.pairing import as_turns
+from evomem.records import Turn, as_utc
+from evomem_integrations.mem0.collection import OWNERS
+
+logger = logging.getLogger(__name__)
+
+IDENTITY = (*OWNERS, "actor_id")  # set by who is asking and who speaks, never by metadata
+
+
+def owner(ids: Mapping[str, Any]) -> dict[str, str]:
+    """Return the ids that are given, as text.
+
+    Raises:
+        QueryError: One is blank or holds white space.
+    """
+    found = {}
+    for name in OWNERS:
+        value = ids.get(name)
+        if value is None:
+            continue
+        text = str(value).strip()
+        if not text or any(char.isspace() for char in text):
+            raise QueryError(f"{name} is {value!r}; give an id without white space")
+        found[name] = text
+    return found
+
+
+def scope(filters: Mapping[str, Any] | None, ids: Mapping[str, Any]) -> dict[str, Any]:
+    """Return filters that name whose memories are meant: 2.x has the ids among them, 1.x apart.
+
+    Raises:
+        QueryError: No id is given, or two that differ.
+    """
+    given = {name: value for name, value in ids.items() if value is not None}
+    for name in given:
+        if filters and filters.get(name, given[name]) != given[name]:
+            raise QueryError(f"{name} is {given[name]!r}, and {filters[name]!r} in the filters")
+    scoped = {**(filters or {}), **given}
+    if not any(scoped.get(name) is not None for name in OWNERS):
+        raise QueryError(
+            "filters must contain at least one of: user_id, agent_id, run_id. "
+            "Example: filters={'user_id': 'u1'}"
+        )
+    return {**scoped, **owner(scoped)}
+
+
+def limit(top_k: object, limit: object) -> int:
+    """Return how many results are wanted: `top_k` of 2.x, unless `limit` of 1.x is given.
+
+    Raises:
+        QueryError: It is no whole number, or negative.
+    """
+    wanted = top_k if limit is None else limit
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+        raise QueryError(f"top_k must be a whole number that is not negative, got {wanted!r}")
+    return wanted
+
+
+def threshold(value: object) -> float:
+    """Return the least score wanted; None is Mem0's default, 0.1.
+
+    Raises:
+        QueryError: It is no number between 0 and 1.
+    """
+    if value is None:
+        return 0.1
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise QueryError(f"threshold must be a number between 0 and 1, got {value!r}")
+    return float(value)
+
+
+def expiry(value: object) -> str | None:
+    """Return an expiration date as text.
+
+    Raises:
+        TurnError: It is no date.
+    """
+    if isinstance(value, datetime):
+        return value.date().isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(str(value)).isoformat()
+    except ValueError as error:
+        raise TurnError(f"expiration_date must be a date like 2027-01-31, got {value!r}") from error
+
+
+def moment(value: object) -> datetime | None:
+    """Return a time: seconds since 1970, a `datetime` or ISO 8601 with a time zone."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, timezone.utc)
+    return as_utc(value)
+
+
+def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, Any]:
+    """Return metadata without the keys that say whose a memory is: those are not up to it."""
+    kept = dict(metadata or {})
+    for name in IDENTITY:
+        if name in kept:
+            logger.warning(
+                "%s: ignoring metadata[%r] - identity fields cannot be set through metadata",
+                context,
+                name,
+            )
+            del kept[name]
+    return kept
+
+
+def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
+    """Return messages as payloads with their text, role and actor: one each, or one an exchange.
+
+    System messages and messages without text are left out, as Mem0 does; of content in parts, the
+    text counts.
+
+    Args:
+        messages: A text, a message, or a list of messages.
+        infer: Whether a user's message and the answer to it are one.
+
+    Raises:
+        TurnError: It is none of these.
+    """
+    said = [message for message in _messages(messages) if message["content"].strip()]
+    if not infer:
+        return [_payload(message) for message in said]
+    payloads: list[dict[str, Any]] = []
+    run: list[dict[str, Any]] = []  # of what can be paired
+    for message in said:
+        if message["role"] in ("user", "assistant") and "name" not in message:
+            run.append(message)
+            continue
+        payloads += [_paired(turn) for turn in as_turns(run)] + [_payload(message)]
+        run = []
+    return payloads + [_paired(turn) for turn in as_turns(run)]
+
+
+def _messages(messages: object) -> list[dict[str, Any]]:
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    elif isinstance(messages, Mapping):
+        messages = [messages]
+    if not isinstance(messages, Sequence):
+        raise TurnError(
+            f"messages must be a text, a dict or a list of dicts, got {type(messages).__name__}"
+        )
+    found = []
+    for message in messages:
+        if not isinstance(message, Mapping):
+            raise TurnError(
+                'a message is a dict like {"role": "user", "content": "..."}, '
+                f"got {type(message).__name__}"
+            )
+        role, content = message.get("role"), message.get("content")
+        if isinstance(content, list):
+            parts = [each for each in content if isinstance(each, Mapping)]
+            content = " ".join(str(p.get("text")) for p in parts if p.get("type") == "text")
+        if role == "system":
+            continue
+        if not isinstance(role, str) or not isinstance(content, str):
+            logger.warning("Skipping a message without role or text: %s", sorted(message))
+            continue
+        name = {"name": str(message["name"])} if message.get("name") else {}
+        found.append({"role": role, "content": content, **name})
+    return found
+
+
+def _payload(message: Mapping[str, Any]) -> dict[str, Any]:
+    actor = {"actor_id": message["name"]} if "name" in message else {}
+    return {"data": message["content"], "role": message["role"], **actor}
+
+
+def _paired(turn: Turn) -> dict[str, Any]:
+    if turn.role == "exchange":
+        return {"data": turn}
+    return {"data": turn.user or turn.assistant, "role": turn.role}

@@ -1,0 +1,280 @@
+"""`Collection`: Mem0's rows, an id with a text and a payload, as turns of evomem's memories.
+
+Every user has a log of their own, so that nobody's turns are read in the light of somebody else's;
+what has no user belongs to its agent, else to its run. A row is a turn; a row whose text was changed
+is the newest of several turns, which share a session: the row's id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from evomem.database import Database
+from evomem.errors import NotFound, QueryError
+from evomem.memory import Memory
+from evomem.memory_view import Mode
+from evomem.records import Hit, Record, Turn
+from evomem.store import Namespace
+from evomem_integrations.mem0.filters import Where, wheres
+
+ROOT = "mem0"  # the first label of every namespace used here
+OWNERS = ("user_id", "agent_id", "run_id")  # whose log a row is in: the first of them it has
+EXPIRES, VERSION = "mem0_expires", "mem0_version"  # metadata of ours, never shown
+NEVER = "9999-12-31"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What Mem0 calls a vector: an id, a payload with the text under `data`, and perhaps a score."""
+
+    id: str
+    payload: dict[str, Any]
+    score: float | None = None
+
+
+class Collection:
+    """The rows of one collection of a database."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.database = database
+        self.name = name
+        self._last: Namespace | None = None  # where a row was found last: likely there again
+
+    # writing -------------------------------------------------------------------------------
+
+    def add(
+        self, payloads: Sequence[Mapping[str, Any]], times: Sequence[datetime | None]
+    ) -> list[str]:
+        """Store rows of one owner in order, all or none up to 64; return the ids made for them."""
+        memory = self._memory(self._owner(payloads[0]))
+        ids = [_new_id(memory.namespace) for _ in payloads]
+        memory.add_many(
+            _turn(id, payload, time=time)
+            for id, payload, time in zip(ids, payloads, times, strict=True)
+        )
+        return ids
+
+    def put(self, id: str, payload: Mapping[str, Any]) -> None:
+        """Store a row under its own id; one that is there is replaced."""
+        memory = self._memory(self._owner(payload))
+        held = memory.history(session=id)
+        if held:
+            self._replace(memory, held, payload)
+        else:
+            memory.add_many([_turn(id, payload)])
+
+    def replace(self, id: str, payload: Mapping[str, Any]) -> None:
+        """Give a row another payload. With the text as it was, the turn is not read again.
+
+        A new text is read as the newest turn, and the old one is hidden.
+
+        Raises:
+            NotFound: There is no such row.
+        """
+        memory, held = self._find(id)
+        self._replace(memory, held, payload)
+
+    def forget(self, id: str) -> None:
+        """Purge a row and all that it ever said.
+
+        Raises:
+            NotFound: There is no such row.
+        """
+        memory, held = self._find(id)
+        self._forget(memory, held[-1])
+
+    def forget_all(self, filters: Mapping[str, Any]) -> int:
+        """Purge the rows that pass the filters; return how many."""
+        count = 0
+        for memory, conditions in self._searched(filters):
+            found = [record for where in conditions for record in memory.history(where=where)]
+            found.sort(key=lambda record: record.seq)
+            rows = {_session(record): record for record in found}
+            for record in sorted(rows.values(), key=lambda record: -record.seq):
+                self._forget(memory, record)  # the newest first: so less is read again
+            count += len(rows)
+        return count
+
+    # reading -------------------------------------------------------------------------------
+
+    def get(self, id: str) -> Row | None:
+        """Return a row, None if there is none."""
+        try:
+            _, held = self._find(id)
+        except NotFound:
+            return None
+        return _row(held[-1])
+
+    def rows(
+        self, filters: Mapping[str, Any] | None, limit: int | None, *, alive: str | None = None
+    ) -> list[Row]:
+        """Return rows in the order they were stored, at most `limit`.
+
+        Args:
+            filters: As in `evomem_integrations.mem0.filters`.
+            limit: None for all.
+            alive: A date; rows that expired before it are left out.
+        """
+        found: dict[str, Record] = {}
+        for memory, conditions in self._searched(filters, alive):
+            for where in conditions:
+                for record in memory.history(where=where, limit=limit):
+                    found[_session(record)] = record
+        records = sorted(found.values(), key=lambda record: (record.added, record.seq))
+        return [_row(record) for record in records[:limit]]
+
+    def search(
+        self,
+        query: str,
+        filters: Mapping[str, Any] | None,
+        limit: int,
+        *,
+        mode: Mode = "evolvable",
+        alive: str | None = None,
+    ) -> list[Row]:
+        """Return the rows that answer `query` best; scores are evomem's."""
+        best: dict[str, Hit] = {}
+        for memory, conditions in self._searched(filters, alive):
+            for where in conditions:
+                for hit in memory.search(query, limit, mode=mode, where=where):
+                    held = best.setdefault(_session(hit.record), hit)
+                    if held.seq < hit.seq:  # an old text that a crash kept from being hidden
+                        best[_session(hit.record)] = hit
+        hits = sorted(best.values(), key=lambda hit: -hit.score)
+        return [_row(hit.record, hit.score) for hit in hits[:limit]]
+
+    def count(self) -> int:
+        """Return the number of rows."""
+        return sum(len(self._memory(namespace)) for namespace in self._namespaces())
+
+    # ---------------------------------------------------------------------------------------
+
+    def _owner(self, payload: Mapping[str, Any]) -> Namespace:
+        for kind in OWNERS:
+            if payload.get(kind) is not None:
+                return (ROOT, self.name, kind, str(payload[kind]))
+        return (ROOT, self.name, "nobody")
+
+    def _memory(self, namespace: Namespace) -> Memory:
+        return self.database.memory(*namespace)
+
+    def _namespaces(self) -> list[Namespace]:
+        return self.database.memories(ROOT, self.name)
+
+    def _searched(
+        self, filters: Mapping[str, Any] | None, alive: str | None = None
+    ) -> Iterable[tuple[Memory, list[Where]]]:
+        """Yield the memories that may hold rows which pass the filters, and the conditions."""
+        conditions = wheres(filters)
+        if alive is not None:
+            conditions = [{**where, EXPIRES: {"$gte": alive}} for where in conditions]
+        for namespace in self._candidates(filters or {}):
+            yield self._memory(namespace), conditions
+
+    def _candidates(self, filters: Mapping[str, Any]) -> list[Namespace]:
+        """Return where rows with the ids of these filters may be: a user's only with the user."""
+        kinds = []
+        for kind in OWNERS:
+            kinds.append(kind)
+            if isinstance(filters.get(kind), str) and filters[kind] != "*":
+                own = self._owner({kind: filters[kind]})
+                return [
+                    n for n in self._namespaces() if n == own or (n[2] in kinds and n[2] != kind)
+                ]
+        return self._namespaces()
+
+    def _find(self, id: str) -> tuple[Memory, list[Record]]:
+        """Return where a row is, and its turns, the newest last."""
+        namespaces = self._namespaces()
+        namespaces.sort(key=lambda n: (_mark(n) != id.replace("-", "")[:12], n != self._last))
+        for namespace in namespaces:
+            memory = self._memory(namespace)
+            held = memory.history(session=id)
+            if held:
+                self._last = namespace
+                return memory, held
+        raise NotFound(f"Memory with id {id} not found")
+
+    def _replace(self, memory: Memory, held: list[Record], payload: Mapping[str, Any]) -> None:
+        newest = held[-1]
+        number = newest.turn.metadata.get(VERSION, 1)
+        turn = _turn(_session(newest), payload, number=number)
+        if text_of(turn) == text_of(newest.turn):
+            memory.annotate(newest.id, turn.metadata)
+            return
+        # The new one first: a crash between the two must not lose the row.
+        memory.add_many([_turn(_session(newest), payload, number=number + 1)])
+        for record in held:
+            memory.delete(record.id)
+
+    def _forget(self, memory: Memory, newest: Record) -> None:
+        session = _session(newest)
+        for number in range(1, newest.turn.metadata.get(VERSION, 1)):
+            try:
+                memory.purge(_turn_id(session, number))
+            except NotFound:  # an earlier attempt came this far
+                continue
+        memory.purge(newest.id)
+
+
+def text_of(turn: Turn) -> str:
+    """Return what a row says: a side's words alone, an exchange as evomem shows it."""
+    return turn.text if turn.role == "exchange" else turn.user or turn.assistant
+
+
+def _turn(
+    id: str, payload: Mapping[str, Any], *, number: int = 1, time: datetime | None = None
+) -> Turn:
+    said = payload.get("data")
+    sides = said if isinstance(said, Turn) else _one_sided(payload)
+    metadata = {key: value for key, value in payload.items() if key != "data"}
+    metadata[EXPIRES] = payload.get("expiration_date") or NEVER
+    if number > 1:
+        metadata[VERSION] = number
+    return Turn(
+        user=sides.user,
+        assistant=sides.assistant,
+        speaker=sides.speaker,
+        id=_turn_id(id, number),
+        time=time,
+        session=id,
+        metadata=metadata,
+    )
+
+
+def _one_sided(payload: Mapping[str, Any]) -> Turn:
+    text, role, speaker = payload.get("data"), payload.get("role"), payload.get("actor_id")
+    if not isinstance(text, str):
+        raise QueryError(f"a memory needs text, got {text!r}")
+    if role == "assistant":
+        return Turn(assistant=text, speaker=speaker)
+    return Turn(user=text, speaker=speaker or (role if role not in (None, "user") else None))
+
+
+def _row(record: Record, score: float | None = None) -> Row:
+    payload = {k: v for k, v in record.turn.metadata.items() if k not in (EXPIRES, VERSION)}
+    return Row(_session(record), {"data": text_of(record.turn), **payload}, score)
+
+
+def _session(record: Record) -> str:
+    return record.turn.session or record.id
+
+
+def _turn_id(id: str, number: int) -> str:
+    return id if number == 1 else f"{id}/{number}"
+
+
+def _new_id(namespace: Namespace) -> str:
+    """Return a random UUID that begins with the mark of its owner, so that it is found quickly."""
+    mark = bytes.fromhex(_mark(namespace))
+    return str(uuid.UUID(bytes=mark + os.urandom(10), version=4))
+
+
+def _mark(namespace: Namespace) -> str:
+    return hashlib.blake2b("\0".join(namespace).encode(), digest_size=6).hexdigest()

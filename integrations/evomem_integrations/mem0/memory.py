@@ -1,0 +1,435 @@
+"""`Memory`: Mem0's class over an evomem database, without a language model and without a key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from evomem.database import Database
+from evomem.errors import NotFound, QueryError
+from evomem.memory_view import Mode
+from evomem.records import Turn
+from evomem_integrations._databases import Handle, share
+from evomem_integrations.mem0 import arguments
+from evomem_integrations.mem0.collection import Collection, Row, text_of
+
+logger = logging.getLogger(__name__)
+
+PROMOTED = (
+    "user_id", "agent_id", "run_id", "actor_id", "role", "attributed_to", "expiration_date",
+)  # fmt: skip
+EARLIER = "mem0_earlier"  # metadata of ours: the texts before an update, oldest first
+EARLIER_BYTES = 32_768  # of them that are kept: a turn's metadata has room for twice that
+CORE = {"data", "hash", "created_at", "updated_at", "id", "text_lemmatized", EARLIER, *PROMOTED}
+UNSET: Any = object()
+
+
+class MemoryNotFound(NotFound, ValueError):
+    """There is no memory with this id. Mem0 raises a `ValueError`, evomem a `NotFound`."""
+
+
+class Memory:
+    """Stands in for `mem0.Memory`: only the import changes.
+
+    What is added is read, not sent to a language model: messages are kept word for word, a user's
+    message and the answer to it as one memory. The calling forms of Mem0 1.x and 2.x are both
+    understood.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        database: Database | None = None,
+        collection: str = "mem0",
+        mode: Mode = "evolvable",
+    ) -> None:
+        """Open the database of a configuration, or use one that is open.
+
+        Args:
+            config: As Mem0's, with `{"vector_store": {"provider": "evomem", "config": {"location":
+                "agent.db"}}}`; its config also takes `collection_name`, `encoder` and the other
+                options of `evomem.open`. Without it, the database is `~/.mem0/evomem.db`. What
+                configures a language model, an embedder or a reranker is not needed, and ignored.
+            database: An open database instead; whoever opened it closes it.
+            collection: The collection's name in it.
+            mode: How memories are found: `"evolvable"` or `"hybrid"`.
+
+        Raises:
+            QueryError: The configuration is another store's.
+        """
+        if mode not in ("evolvable", "hybrid"):
+            raise QueryError(f"mode must be 'evolvable' or 'hybrid', got {mode!r}")
+        self._mode: Mode = mode
+        self._handle: Handle | None = None
+        if database is None:
+            options = _store_options(config or {})
+            collection = options.pop("collection_name", collection)
+            self._handle = share(**options)
+            database = self._handle.database
+        self._rows = Collection(database, collection)
+
+    @classmethod
+    def from_config(cls, config_dict: Mapping[str, Any]) -> Memory:
+        """Open the database of a configuration."""
+        return cls(config_dict)
+
+    # writing -------------------------------------------------------------------------------
+
+    def add(
+        self,
+        messages: str | Mapping[str, Any] | list[Any],
+        *,
+        user_id: Any = None,
+        agent_id: Any = None,
+        run_id: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        timestamp: Any = None,
+        expiration_date: Any = None,
+        infer: bool = True,
+        memory_type: str | None = None,
+        prompt: str | None = None,
+    ) -> dict[str, Any]:
+        """Read messages and keep them, word for word.
+
+        Args:
+            messages: A text, a message, or a list of messages; system messages are left out.
+            user_id: Whose memory it is; at least one of the three ids is needed.
+            agent_id: The agent's.
+            run_id: The conversation's.
+            metadata: Anything JSON can hold, to filter by later.
+            timestamp: When it was said: seconds since 1970, or ISO 8601 with a time zone.
+            expiration_date: The last day on which it is found.
+            infer: True: a user's message and the answer to it are one memory, which is what evomem
+                reads best. False: every message is one. Nothing is extracted or left out either way.
+            memory_type: Mem0's procedural memories are written by a language model: refused.
+            prompt: Ignored, for the same reason.
+
+        Raises:
+            QueryError: No id is given, or a memory type.
+            TurnError: A message cannot be stored; nothing was written.
+        """
+        owner = arguments.owner({"user_id": user_id, "agent_id": agent_id, "run_id": run_id})
+        if not owner:
+            raise QueryError("At least one of 'user_id', 'agent_id', or 'run_id' must be provided.")
+        if memory_type is not None:
+            raise QueryError(
+                f"memory_type {memory_type!r} needs a language model, which evomem does not use: "
+                "write the procedure yourself and add it as a text"
+            )
+        said = arguments.moment(timestamp)
+        shared = {**arguments.own_metadata(metadata, "add()"), **owner}
+        until = arguments.expiry(expiration_date)
+        if until is not None:
+            shared["expiration_date"] = until
+        payloads = [
+            _stamped({**shared, **payload}, said) for payload in arguments.turns(messages, infer)
+        ]
+        if not payloads:
+            return {"results": []}
+        ids = self._rows.add(payloads, [said] * len(payloads))
+        return {"results": [_event(*pair, infer) for pair in zip(ids, payloads, strict=True)]}
+
+    def update(
+        self,
+        memory_id: str,
+        text: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expiration_date: Any = UNSET,
+        data: str | None = None,
+    ) -> dict[str, str]:
+        """Change a memory's text, metadata or expiry; `data` is `text` of Mem0 1.x.
+
+        A new text is read as what was said last, and the old one is no longer found; it stays in
+        `history` and, as Mem0's does, in the database until the memory is deleted.
+
+        Raises:
+            MemoryNotFound: There is no such memory.
+            QueryError: There is nothing to change.
+        """
+        text = data if text is None else text
+        if text is None and metadata is None and expiration_date is UNSET:
+            raise QueryError("At least one of text, metadata, or expiration_date must be provided.")
+        row = self._existing(memory_id)
+        payload = {**row.payload, **arguments.own_metadata(metadata, "update()")}
+        if expiration_date is not UNSET:
+            payload["expiration_date"] = arguments.expiry(expiration_date)
+        payload["updated_at"] = datetime.now(timezone.utc).isoformat()
+        if text is not None and text != row.payload["data"]:
+            payload.update(data=text, hash=_hash(text))
+            if "role" not in payload:  # it was an exchange; what replaces it is one text
+                payload["role"] = "user"
+            was = {"memory": row.payload["data"], "at": row.payload["updated_at"]}
+            payload[EARLIER] = _newest([*payload.get(EARLIER, []), was])
+        else:
+            payload["data"] = row.payload["data"]
+        self._rows.replace(memory_id, payload)
+        return {"message": "Memory updated successfully!"}
+
+    def delete(self, memory_id: str) -> dict[str, str]:
+        """Forget a memory truly: its texts, its history, and its influence on later ones.
+
+        That is `evomem.Memory.purge`: all of the user's later turns are read again without it.
+
+        Raises:
+            MemoryNotFound: There is no such memory.
+        """
+        self._existing(memory_id)
+        self._rows.forget(memory_id)
+        return {"message": "Memory deleted successfully!"}
+
+    def delete_all(
+        self, user_id: Any = None, agent_id: Any = None, run_id: Any = None
+    ) -> dict[str, str]:
+        """Forget all memories that have these ids, as `delete` does.
+
+        Raises:
+            QueryError: No id is given.
+        """
+        owner = arguments.owner({"user_id": user_id, "agent_id": agent_id, "run_id": run_id})
+        if not owner:
+            raise QueryError(
+                "At least one filter is required to delete all memories. If you want to delete "
+                "all memories, use the `reset()` method."
+            )
+        self._rows.forget_all(owner)
+        return {"message": "Memories deleted successfully!"}
+
+    def reset(self) -> None:
+        """Forget every memory of the collection."""
+        self._rows.forget_all({})
+
+    # reading -------------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: str,
+        *,
+        top_k: int = 20,
+        filters: Mapping[str, Any] | None = None,
+        threshold: float | None = 0.1,
+        rerank: bool = False,
+        explain: bool = False,
+        reference_date: Any = None,
+        show_expired: bool = False,
+        user_id: Any = None,
+        agent_id: Any = None,
+        run_id: Any = None,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """Return the memories that answer `query` best.
+
+        Args:
+            query: The question.
+            top_k: How many at most.
+            filters: Whose memories, and conditions on metadata: see `filters.py`.
+            threshold: Memories with a lower score are left out.
+            rerank: Ignored: there is no reranker.
+            explain: Whether to say what scores are made of.
+            reference_date: Not supported, as in the open-source Mem0.
+            show_expired: Whether memories past their expiration date are found.
+            user_id: Mem0 1.x: whose memories.
+            agent_id: Mem0 1.x.
+            run_id: Mem0 1.x.
+            limit: Mem0 1.x: `top_k`.
+
+        Raises:
+            QueryError: An argument makes no sense, or no id is given.
+        """
+        if reference_date is not None:
+            raise QueryError("reference_date is not supported; filter by metadata instead")
+        ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
+        scope = arguments.scope(filters, ids)
+        wanted, least = arguments.limit(top_k, limit), arguments.threshold(threshold)
+        if not isinstance(query, str) or not query.strip():
+            raise QueryError(f"Invalid query: must be a non-empty string, got {query!r}")
+        if not wanted:
+            return {"results": []}
+        alive = None if show_expired else _today()
+        rows = self._rows.search(query.strip(), scope, wanted, mode=self._mode, alive=alive)
+        scored = [(row, max(0.0, row.score or 0.0)) for row in rows]
+        return {
+            "results": [
+                {**_item(row), "score": score, **(_details(score, least) if explain else {})}
+                for row, score in scored
+                if score >= least
+            ]
+        }
+
+    def get(self, memory_id: str) -> dict[str, Any] | None:
+        """Return a memory, None if there is none."""
+        row = self._rows.get(memory_id)
+        return None if row is None else _item(row)
+
+    def get_all(
+        self,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        top_k: int = 20,
+        show_expired: bool = False,
+        user_id: Any = None,
+        agent_id: Any = None,
+        run_id: Any = None,
+        limit: int | None = None,
+    ) -> dict[str, Any]:
+        """Return memories in the order they were added; the arguments are those of `search`.
+
+        Raises:
+            QueryError: An argument makes no sense, or no id is given.
+        """
+        ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
+        scope = arguments.scope(filters, ids)
+        wanted = arguments.limit(top_k, limit)
+        alive = None if show_expired else _today()
+        rows = self._rows.rows(scope, wanted, alive=alive) if wanted else []
+        items = [_item(row) for row in rows]
+        return {"results": [{k: v for k, v in item.items() if k != "score"} for item in items]}
+
+    def history(self, memory_id: str) -> list[dict[str, Any]]:
+        """Return what a memory said, oldest first; nothing once it is deleted."""
+        row = self._rows.get(memory_id)
+        if row is None:
+            return []
+        payload, events = row.payload, []
+        versions = [*payload.get(EARLIER, []), {"memory": payload["data"]}]
+        for place, version in enumerate(versions):
+            before = versions[place - 1] if place else None
+            at = version.get("at") or payload["updated_at"]
+            events.append(
+                {
+                    "id": str(uuid.uuid5(uuid.UUID(int=0), f"{memory_id}/{at}/{place}")),
+                    "memory_id": memory_id,
+                    "old_memory": before and before["memory"],
+                    "new_memory": version["memory"],
+                    "event": "UPDATE" if before or version.get("first") is False else "ADD",
+                    "created_at": payload["created_at"],
+                    "updated_at": at,
+                    "is_deleted": False,
+                    "actor_id": payload.get("actor_id"),
+                    "role": payload.get("role"),
+                }
+            )
+        return events
+
+    def chat(self, query: str) -> None:
+        """Not implemented, as in Mem0."""
+        raise NotImplementedError("Chat function not implemented yet.")
+
+    # ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of a database that this object opened."""
+        self._handle = None
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _existing(self, memory_id: str) -> Row:
+        row = self._rows.get(memory_id)
+        if row is None:
+            raise MemoryNotFound(
+                f"Memory with id {memory_id} not found. Please provide a valid 'memory_id'"
+            )
+        return row
+
+
+def _store_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to open, from a configuration of Mem0's."""
+    store = config.get("vector_store") or {}
+    provider, options = store.get("provider", "evomem"), dict(store.get("config") or {})
+    if provider != "evomem":
+        raise QueryError(
+            f"this Memory keeps its memories in evomem, not in {provider!r}: give "
+            '{"vector_store": {"provider": "evomem", "config": {"location": "agent.db"}}}'
+        )
+    unused = sorted(
+        {"llm", "embedder", "reranker", "graph_store"} & {k for k in config if config[k]}
+    )
+    if unused:
+        logger.info("evomem needs no %s: ignored", ", no ".join(unused))
+    options.pop("embedding_model_dims", None)
+    if "location" not in options:
+        home = Path(os.environ.get("MEM0_DIR") or Path.home() / ".mem0")
+        home.mkdir(parents=True, exist_ok=True)
+        options["location"] = str(home / "evomem.db")
+    return options
+
+
+def _stamped(payload: dict[str, Any], said: datetime | None) -> dict[str, Any]:
+    """Return a payload with the fields that Mem0 adds."""
+    data = payload["data"]
+    created = payload.get("created_at") or (said or datetime.now(timezone.utc)).isoformat()
+    hashed = _hash(text_of(data) if isinstance(data, Turn) else data)
+    return {**payload, "hash": hashed, "created_at": created, "updated_at": created}
+
+
+def _event(id: str, payload: Mapping[str, Any], infer: bool) -> dict[str, Any]:
+    data = payload["data"]
+    event = {"id": id, "memory": text_of(data) if isinstance(data, Turn) else data, "event": "ADD"}
+    if infer:
+        return event
+    return {**event, "actor_id": payload.get("actor_id"), "role": payload["role"]}
+
+
+def _item(row: Row) -> dict[str, Any]:
+    """Return a row as Mem0 shows it."""
+    payload = row.payload
+    extra = {key: value for key, value in payload.items() if key not in CORE}
+    item = {
+        "id": row.id,
+        "memory": payload["data"],
+        "hash": payload.get("hash"),
+        "metadata": extra or None,
+        "score": None,
+        "created_at": payload.get("created_at"),
+        "updated_at": payload.get("updated_at"),
+    }
+    return {**item, **{key: payload[key] for key in PROMOTED if key in payload}}
+
+
+def _details(score: float, least: float) -> dict[str, Any]:
+    """Return Mem0's explanation of a score; there is one signal, which has all the weight."""
+    return {
+        "score_details": {
+            "semantic_score": score,
+            "bm25_score": 0.0,
+            "entity_boost": 0.0,
+            "raw_score": score,
+            "max_possible_score": 1.0,
+            "final_score": score,
+            "threshold": least,
+        }
+    }
+
+
+def _newest(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the newest of the earlier versions, as many as there is room for."""
+    while versions and len(json.dumps(versions)) > EARLIER_BYTES:
+        versions = versions[1:]
+        if versions:
+            versions[0] = {**versions[0], "first": False}
+    return versions
+
+
+def _hash(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _today() -> str:
+    return datetime.now(timezone.utc).date().isoformat()

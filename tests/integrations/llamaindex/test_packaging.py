@@ -1,0 +1,33 @@
+"""Importing the package brings nothing; a missing LlamaIndex is named with its extra."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import evomem_integrations.llamaindex as package
+
+
+def test_importing_the_package_does_not_import_llamaindex():
+    code = "import evomem_integrations.llamaindex, sys; print('llama_index' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_every_name_is_there_and_no_other():
+    assert all(isinstance(getattr(package, name), type) for name in package.__all__)
+    with pytest.raises(AttributeError, match="Nothing"):
+        _ = package.Nothing
+
+
+def test_without_llamaindex_the_extra_is_named():
+    code = (
+        "import sys; sys.modules['llama_index'] = None\n"
+        "import evomem_integrations.llamaindex as p\n"
+        "try: p.EvoMemMemory\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'evomem-engine[llamaindex]'" in done.stdout
