@@ -98,6 +98,20 @@ class Memory(MemoryView):
                     progress(len(records), len(turns))
         return records
 
+    def annotate(self, id: str, metadata: Mapping[str, Any]) -> Record:
+        """Replace a turn's metadata, which no embedding depends on; return the turn as it is now.
+
+        Raises:
+            NotFound: There is no such turn.
+            TurnError: The metadata cannot be stored; nothing was written.
+            SharedTurns: The turn is shared with a fork.
+        """
+        with self._engine.lock(self.namespace):
+            record = self.get(id)
+            turn = replace(record.turn, metadata=metadata)
+            self._engine.store.annotate(self._view(), record.seq, turn.metadata)
+            return replace(record, turn=turn)
+
     def delete(self, id: str) -> Record:
         """Hide a turn at once from everything this memory returns; return it.
 
@@ -146,6 +160,7 @@ class Memory(MemoryView):
 
     aadd = twin(add, write=True)
     aadd_many = twin(add_many, write=True)
+    aannotate = twin(annotate, write=True)
     adelete = twin(delete, write=True)
     apurge = twin(purge, write=True)
 

@@ -136,11 +136,31 @@ class MemoryView:
             raise NotFound(f"{self!r} has no turn with the id {id!r}")
         return next(iter(visible.values()))
 
-    def history(self, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        """Return the turns with a seq greater than `after`, oldest first, at most `limit`."""
+    def history(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        session: str | None = None,
+        role: str | None = None,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
+
+        The filters are those of `search`; `session` is answered by an index.
+        """
         if limit is not None:
             check_k(limit, "limit")
-        return self._engine.store.history(self._view(), after=after, limit=limit)
+        condition = check_filter(since, until, session, role, where)
+        store, view = self._engine.store, self._view()
+        if condition == Filter():
+            return store.history(view, after=after, limit=limit)
+        seqs = store.select(view, condition)
+        chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
+        records = store.records(view, chosen)
+        return [records[seq] for seq in chosen if seq in records]
 
     def at(self, *, seq: int | None = None, time: datetime | str | None = None) -> MemoryView:
         """Return the memory as it was after turn `seq`, or at `time`; read-only.

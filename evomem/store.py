@@ -185,6 +185,15 @@ class Store(Protocol):
         """Leave `seqs` out of everything this memory returns from now on; return how many were new."""
         ...
 
+    def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
+        """Replace the metadata of turn `seq`; everything else stays, the digest chain too.
+
+        Raises:
+            NotFound: The view holds no such turn (any more).
+            SharedTurns: The turn is inherited, or a fork shares it.
+        """
+        ...
+
     def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> None:
         """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
 

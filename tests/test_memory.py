@@ -390,6 +390,46 @@ def test_a_fork_of_a_fork_reads_on_from_where_it_left(alice, db):
 # forgetting ----------------------------------------------------------------------------------
 
 
+def test_history_can_be_filtered_like_a_search(alice):
+    def seqs(**filters):
+        return [record.seq for record in alice.history(**filters)]
+
+    assert seqs(session="s1") == [1, 2]
+    assert seqs(session="s1", after=1) == [2]
+    assert seqs(role="user", limit=1) == [2]
+    assert seqs(since=DAY[1], until=DAY[3]) == [2, 3]
+    assert seqs(where={"stars": {"$gte": 4}}) == [4]
+    assert seqs(session="nowhere") == []
+    alice.delete("cat")
+    assert seqs(session="s1") == [1]
+    with pytest.raises(QueryError, match="operators"):
+        alice.history(where={"stars": {"$near": 4}})
+
+
+def test_metadata_can_be_replaced_and_nothing_else_changes(alice, db, tmp_path):
+    before = log(alice)
+    assert alice.annotate("oslo", {"topic": "work"}).turn.metadata == {"topic": "work"}
+    assert log(alice) == before
+    assert ids(alice.search("Oslo", where={"topic": "work"})) == ["oslo"]
+    assert alice.search("Oslo", where={"topic": "home"}) == []
+    assert db.verify() == []
+    with evomem.open(str(tmp_path / "test.db")) as again:
+        assert again.memory("acme", "alice").get("oslo").turn.metadata == {"topic": "work"}
+
+
+def test_metadata_of_a_turn_that_is_gone_shared_or_not_json_is_not_replaced(alice):
+    with pytest.raises(TurnError, match="plain JSON"):
+        alice.annotate("cat", {"x": object()})
+    fork = alice.fork("b")
+    for memory in (alice, fork):
+        with pytest.raises(SharedTurns, match="turn 2 is shared with"):
+            memory.annotate("cat", {})
+    alice.delete("cat")
+    with pytest.raises(NotFound):
+        alice.annotate("cat", {})
+    assert fork.get("cat").turn.metadata == {}
+
+
 def test_a_deleted_turn_is_gone_from_everything_returned(alice):
     assert alice.delete("cat").id == "cat"
     assert len(alice) == 3

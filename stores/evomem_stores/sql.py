@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -258,6 +258,11 @@ class SqlStore:
                 new = [{"memory": view.memory, "seq": row["seq"]} for row in rows]
                 connection.execute(insert(hidden), new)
             return len(rows)
+
+    def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
+        """See `Store.annotate`."""
+        with self._engine.writing() as connection:
+            writing.annotate(connection, view, seq, metadata)
 
     def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> None:
         """See `Store.rewrite`.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, text, update
 
-from evomem.errors import DuplicateTurn, HeadMoved, QueryError, SharedTurns, StoreError
+from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
@@ -22,9 +24,19 @@ from evomem_stores.lineage import (
     read,
     spans,
     take_view,
+    visible,
 )
-from evomem_stores.rows import check, encode, searched
-from evomem_stores.tables import LAST, Columns, hidden, memories, row_number, turns, within
+from evomem_stores.rows import check, checksum, encode, searched
+from evomem_stores.tables import (
+    LAST,
+    Columns,
+    column_names,
+    hidden,
+    memories,
+    row_number,
+    turns,
+    within,
+)
 
 _ADD_TERMS = text("INSERT INTO terms (rowid, body) VALUES (:row, :body)")
 # A contentless index must be told what it was given; what that was follows from the turn's text.
@@ -98,6 +110,20 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
     if rows:
         _insert(connection, view.memory, before, rows, spec)
     connection.execute(_MERGE_TERMS)  # until segments are merged, deleted terms stay in them
+
+
+def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
+    """See `Store.annotate`."""
+    row = next(read(connection, view.spans, column_names(turns), visible(view), seqs=[seq]), None)
+    if row is None:
+        raise NotFound(f"memory {view.memory} has no turn {seq} (any more)")
+    shared = sharing(connection, view.memory, seq)
+    if row["memory"] != view.memory or shared:
+        with_whom = ", ".join("/".join(namespace) for namespace in shared) or "the forked memory"
+        raise SharedTurns(f"turn {seq} is shared with {with_whom}: its metadata cannot be replaced")
+    changed: Columns = {**row, "metadata": json.dumps(dict(metadata))}
+    changes = {"metadata": changed["metadata"], "checksum": checksum(changed)}
+    connection.execute(update(turns).where(turns.c.row == row["row"]).values(changes))
 
 
 def scrub(engine: Engine) -> None:
