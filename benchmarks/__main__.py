@@ -10,6 +10,7 @@ BENCHMARKS = {
     "ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
     "fusion": "which rule mixes cosine and BM25 best? development data only",
     "order": "does an encoder know what came first, and what is true now?",
+    "plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",
     "streaming": "what does one more turn cost as a memory grows?",
     "training": "how much faster is training when segments share forward passes?",
 }

@@ -1,0 +1,229 @@
+"""`AgenticMemorySystem` of A-MEM without an LLM: notes are what was said, as it was said."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from evomem import Encoder
+from evomem_integrations.amem.retrievers import ChromaRetriever, written
+from evomem_integrations.documents import InMemory, key_of
+
+Note = dict[str, Any]
+
+
+class MemoryNote:
+    """A note, with the attributes of A-MEM's; what is not given, or empty, gets A-MEM's default."""
+
+    def __init__(
+        self,
+        content: str,
+        id: str | None = None,
+        keywords: list[str] | None = None,
+        links: list[str] | None = None,
+        retrieval_count: int | None = None,
+        timestamp: str | None = None,
+        last_accessed: str | None = None,
+        context: str | None = None,
+        evolution_history: list[Any] | None = None,
+        category: str | None = None,
+        tags: list[str] | None = None,
+    ) -> None:
+        now = datetime.now().strftime("%Y%m%d%H%M")
+        self.content = content
+        self.id = id or str(uuid.uuid4())
+        self.keywords = keywords or []
+        self.links = links or []
+        self.context = context or "General"
+        self.category = category or "Uncategorized"
+        self.tags = tags or []
+        self.timestamp = timestamp or now
+        self.last_accessed = last_accessed or now
+        self.retrieval_count = retrieval_count or 0
+        self.evolution_history = evolution_history or []
+
+    def line(self, start: str = "") -> str:
+        """Return the note as A-MEM writes it into prompts."""
+        return (
+            f"{start}talk start time:{self.timestamp}\tmemory content: {self.content}\t"
+            f"memory context: {self.context}\tmemory keywords: {self.keywords}\t"
+            f"memory tags: {self.tags}\n"
+        )
+
+
+class AgenticMemorySystem:
+    """A-MEM's memory system: same methods, same results, no LLM, no Chroma.
+
+    `memories` maps ids to notes in the order they were added. Nothing is evolved by an LLM:
+    `process_memory` returns notes as they are, keywords, context and tags are what they are given.
+    """
+
+    def __init__(
+        self,
+        model_name: str = "all-MiniLM-L6-v2",
+        llm_backend: str = "openai",
+        llm_model: str = "gpt-4o-mini",
+        evo_threshold: int = 100,
+        api_key: str | None = None,
+        *,
+        location: str = InMemory,
+        encoder: str | Encoder | None = None,
+        **unused: Any,
+    ) -> None:
+        """Open the notes at `location`.
+
+        Args:
+            model_name: Kept as an attribute, not used.
+            llm_backend: Not used.
+            llm_model: Not used.
+            evo_threshold: Kept as an attribute, not used.
+            api_key: Not used.
+            location: A file, or `":memory:"`; notes that are there are in `memories` again.
+            encoder: What reads the notes; the one that wrote the file, or the default.
+            **unused: What forks of A-MEM pass: `api_base`, `embedder_provider`, `user_id` and so on.
+        """
+        self.model_name = model_name
+        self.evo_cnt = 0
+        self.evo_threshold = evo_threshold
+        self.llm_controller: Any = None
+        self.retriever = NoteRetriever(location, encoder)
+        self.memories: dict[str, MemoryNote] = {note.id: note for note in self.retriever.notes()}
+
+    def add_note(self, content: str, time: str | None = None, **kwargs: Any) -> str:
+        """Read a note and store it; return its id.
+
+        Args:
+            content: What was said.
+            time: The note's timestamp, as text; now if not given.
+            **kwargs: Other attributes of `MemoryNote`.
+        """
+        if time is not None:
+            kwargs["timestamp"] = time
+        _, note = self.process_memory(MemoryNote(content, **kwargs))
+        self._store(note)
+        self.memories[note.id] = note
+        return note.id
+
+    def read(self, memory_id: str) -> MemoryNote | None:
+        """Return a note, None if there is none."""
+        return self.memories.get(memory_id)
+
+    def update(self, memory_id: str, **kwargs: Any) -> bool:
+        """Change attributes of a note; False if there is no such note.
+
+        A note whose content changed is read again as the newest; the id never changes.
+        """
+        note = self.memories.get(memory_id)
+        if note is None:
+            return False
+        known = {key: value for key, value in kwargs.items() if key in vars(note) and key != "id"}
+        changed = MemoryNote(**{**vars(note), **known})
+        self._store(changed)  # checked and written before the note is touched
+        vars(note).update(vars(changed))
+        return True
+
+    def delete(self, memory_id: str) -> bool:
+        """Hide a note; False if there is no such note. Links to it stay."""
+        if memory_id not in self.memories:
+            return False
+        self.retriever.delete_document(memory_id)
+        del self.memories[memory_id]
+        return True
+
+    def search(self, query: str, k: int = 5) -> list[Note]:
+        """Return the best notes: `id, content, context, keywords, score`; the least score is best."""
+        return [
+            {
+                "id": note.id,
+                "content": note.content,
+                "context": note.context,
+                "keywords": note.keywords,
+                "score": score,
+            }
+            for note, score in self._found(query, k)
+        ]
+
+    def search_agentic(self, query: str, k: int = 5) -> list[Note]:
+        """Return the best notes and then those they link to, `k` together, as plain values."""
+        if not self.memories:
+            return []
+        found = [{**_plain(note), "score": score} for note, score in self._found(query, k)]
+        seen = {note["id"] for note in found}
+        for note in list(found):
+            for neighbour in self._linked(self.memories[note["id"]], k):
+                if neighbour.id not in seen:
+                    seen.add(neighbour.id)
+                    found.append({**_plain(neighbour), "is_neighbor": True})
+        return found[:k]
+
+    def find_related_memories(self, query: str, k: int = 5) -> tuple[str, list[int]]:
+        """Return the best notes as text for a prompt, and their ranks."""
+        notes = [note for note, _ in self._found(query, k)]
+        lines = [note.line(f"memory index:{rank}\t") for rank, note in enumerate(notes)]
+        return "".join(lines), list(range(len(notes)))
+
+    def find_related_memories_raw(self, query: str, k: int = 5) -> str:
+        """Return the best notes as text for a prompt, each with the notes it links to."""
+        notes = [note for note, _ in self._found(query, k)]
+        return "".join(each.line() for note in notes for each in (note, *self._linked(note, k)))
+
+    def consolidate_memories(self) -> None:
+        """Store every note's attributes as they are now; no text that did not change is read."""
+        for note in self.memories.values():
+            self._store(note)
+
+    def process_memory(self, note: MemoryNote) -> tuple[bool, MemoryNote]:
+        """Return the note as it is: there is no LLM that could make it evolve."""
+        return False, note
+
+    def analyze_content(self, content: str) -> Note:
+        """Return what A-MEM returns where no LLM answers."""
+        return {"keywords": [], "context": "General", "tags": []}
+
+    def close(self) -> None:
+        """Release the database; harmless when repeated."""
+        self.retriever.close()
+
+    # ---------------------------------------------------------------------------------------
+
+    def _store(self, note: MemoryNote) -> None:
+        self.retriever.add_document(note.content, vars(note), note.id)
+
+    def _found(self, query: str, k: int) -> list[tuple[MemoryNote, float]]:
+        if not self.memories:
+            return []
+        found = self.retriever.search(query, k)
+        pairs = zip(found["ids"][0], found["distances"][0], strict=True)
+        return [(self.memories[id], score) for id, score in pairs if id in self.memories]
+
+    def _linked(self, note: MemoryNote, k: int) -> Sequence[MemoryNote]:
+        return [self.memories[link] for link in note.links if link in self.memories][:k]
+
+
+class NoteRetriever(ChromaRetriever):
+    """The retriever of `AgenticMemorySystem`: any location, and its notes back as objects."""
+
+    def __init__(self, location: str, encoder: str | Encoder | None) -> None:
+        self._open("memories", location, encoder)
+
+    def notes(self) -> Iterator[MemoryNote]:
+        """Yield the stored notes in the order they were read."""
+        for record in self._documents.all():
+            metadata = {**written(record), "id": key_of(record)}
+            metadata["retrieval_count"] = int(metadata["retrieval_count"])
+            yield MemoryNote(**metadata)
+
+
+def _plain(note: MemoryNote) -> Note:
+    return {
+        "id": note.id,
+        "content": note.content,
+        "context": note.context,
+        "keywords": note.keywords,
+        "tags": note.tags,
+        "timestamp": note.timestamp,
+        "category": note.category,
+        "is_neighbor": False,
+    }

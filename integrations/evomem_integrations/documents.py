@@ -1,0 +1,111 @@
+"""Texts with keys and payloads in one memory: what hosts with a vector database expect to find.
+
+The log never changes a text: a document that is put again with another text is read as the newest
+turn, and the old one is hidden. The key is kept as the turn's session, which the log finds by an
+index, the payload as its metadata.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import evomem
+from evomem import Encoder, Hit, Record
+from evomem.plugins import DEFAULT_ENCODER
+
+InMemory = ":memory:"
+
+
+def as_encoder(encoder: str | Encoder | None) -> Encoder:
+    """Return an encoder given by name or itself; the default one for None."""
+    if isinstance(encoder, str | None):
+        return evomem.load_encoder(encoder or DEFAULT_ENCODER)
+    return encoder
+
+
+def key_of(record: Record) -> str:
+    """Return the key that a document was put under."""
+    return record.turn.session or ""
+
+
+def text_of(record: Record) -> str:
+    """Return a document's text, without who said it."""
+    return record.turn.user or record.turn.assistant
+
+
+class Documents:
+    """Documents in the memory `name` of the database at `location`. Safe to use from threads."""
+
+    def __init__(self, location: str, encoder: str | Encoder | None, *name: str) -> None:
+        self._db = evomem.open(location, encoder=as_encoder(encoder))
+        self._lock = threading.Lock()
+        self.memory = self._db.memory(*name)
+
+    @property
+    def encoder(self) -> Encoder:
+        """What reads the documents."""
+        return self._db.encoder
+
+    def put(
+        self,
+        key: str,
+        text: str,
+        payload: Mapping[str, Any],
+        *,
+        role: str = "user",
+        time: datetime | None = None,
+    ) -> None:
+        """Store a document; one whose text is the same as before is not read again.
+
+        `role` and `time` say who said it and when.
+
+        Raises:
+            TurnError: Text, key or payload cannot be stored; nothing was written.
+        """
+        with self._lock:
+            old = self.memory.history(session=key)
+            if old and text_of(old[-1]) == text:
+                self.memory.annotate(old.pop().id, payload)
+            else:
+                self.memory.add(text, role=role, session=key, metadata=payload, time=time)
+            for record in old:  # the new one is there first: no crash loses the document
+                self.memory.delete(record.id)
+
+    def merge(self, key: str, payload: Mapping[str, Any]) -> None:
+        """Change some entries of a document's payload; a key that is not there is let be."""
+        with self._lock:
+            record = self.get(key)
+            if record:
+                self.memory.annotate(record.id, {**record.turn.metadata, **payload})
+
+    def get(self, key: str) -> Record | None:
+        """Return a document, None if there is none."""
+        found = self.memory.history(session=key)
+        return found[-1] if found else None
+
+    def all(self, **options: Any) -> list[Record]:
+        """Return the documents in the order they were read; options as in `Memory.history`."""
+        return self.memory.history(**options)
+
+    def search(self, query: str, k: int, **filters: Any) -> list[Hit]:
+        """Return the documents that answer `query` best; filters as in `Memory.search`."""
+        return self.memory.search(query, k, **filters)
+
+    def delete(self, key: str) -> None:
+        """Hide a document; a key that is not there is let be."""
+        with self._lock:
+            for record in self.memory.history(session=key):
+                self.memory.delete(record.id)
+
+    def clear(self) -> None:
+        """Forget every document truly, its influence on later ones included."""
+        with self._lock:
+            for record in reversed(self.memory.history()):  # newest first: nothing is read again
+                self.memory.purge(record.id)
+
+    def close(self) -> None:
+        """Release the database; harmless when repeated."""
+        self._db.close()

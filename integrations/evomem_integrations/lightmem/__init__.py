@@ -1,0 +1,55 @@
+"""LightMem with evomem: its embedder and vector store, or the whole class. See docs/lightmem.md."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from evomem import Encoder
+from evomem.errors import NotFound
+from evomem_integrations.documents import as_encoder
+from evomem_integrations.lightmem.embedder import PlainTextEmbedder, TextEmbedder
+from evomem_integrations.lightmem.memory import LightMemory
+from evomem_integrations.lightmem.retriever import EmbeddingRetriever
+
+__all__ = ["EmbeddingRetriever", "LightMemory", "PlainTextEmbedder", "TextEmbedder", "install"]
+
+EMBEDDERS = ("lightmem.factory.text_embedder.factory", "TextEmbedderFactory")
+RETRIEVERS = (
+    "lightmem.factory.retriever.embeddingretriever.factory",
+    "EmbeddingRetrieverFactory",
+)
+
+
+def install(encoder: str | Encoder | None = None, *, retriever: bool = True) -> None:
+    """Let LightMem's registries build our parts where a configuration names its own.
+
+    Every embedder name (`"huggingface"`, `"openai"`) and every vector store (`"qdrant"`) then means
+    evomem, for every `LightMemory` made afterwards in this process.
+
+    Args:
+        encoder: What reads the memories; the default encoder if not given.
+        retriever: Whether to replace the vector store as well. Without it vectors go into LightMem's
+            own store, and are made without any memory behind them.
+
+    Raises:
+        NotFound: LightMem is not installed; nothing was changed.
+    """
+    try:
+        factories = [
+            getattr(import_module(module), name) for module, name in (EMBEDDERS, RETRIEVERS)
+        ]
+    except ModuleNotFoundError as error:
+        raise NotFound(
+            f"LightMem cannot be imported ({error}): install it from a checkout of "
+            "https://github.com/zjunlp/LightMem"
+        ) from error
+    loaded = as_encoder(encoder)
+    embedder = TextEmbedder if retriever else PlainTextEmbedder
+    replaced: list[tuple[Any, Any]] = [(factories[0], embedder)]
+    if retriever:
+        replaced.append((factories[1], EmbeddingRetriever))
+    for factory, ours in replaced:
+        ours.encoder = loaded
+        registry = factory._MODEL_MAPPING
+        registry.update(dict.fromkeys(registry, f"{ours.__module__}.{ours.__qualname__}"))

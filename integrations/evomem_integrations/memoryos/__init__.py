@@ -1,0 +1,63 @@
+"""MemoryOS with evomem's embeddings. See docs/memoryos.md.
+
+Nothing of MemoryOS is imported here.
+"""
+
+from __future__ import annotations
+
+import re
+from types import ModuleType
+from typing import Any
+
+from evomem import Encoder, Turn
+from evomem.errors import NotFound
+from evomem.state import State, Vectors
+from evomem_integrations.documents import as_encoder
+
+__all__ = ["Embedding", "install"]
+
+NAME = "get_embedding"
+PAGE = re.compile(r"User: (.*?) Assistant: (.*)", re.DOTALL)
+
+
+class Embedding:
+    """`utils.get_embedding` of MemoryOS: texts to unit vectors. Safe to use from threads.
+
+    MemoryOS asks for one vector at a time and says neither whose it is nor what for, so no memory
+    stands behind these: every text is embedded as in a conversation that has only just begun. A page
+    (`User: … Assistant: …`) is read as a turn; everything else is embedded as a query.
+    """
+
+    def __init__(self, encoder: str | Encoder | None = None) -> None:
+        """`encoder`: what embeds; the default encoder if not given."""
+        self._encoder = as_encoder(encoder)
+
+    def __call__(
+        self, text: str, model_name: str | None = None, use_cache: bool = True, **unused: Any
+    ) -> Vectors:
+        """Return the embedding of `text`, (D,) float32, unit length; the rest is not used."""
+        state: State[Turn] = State.empty(self._encoder.spec)
+        page = PAGE.fullmatch(text)
+        if page and "".join(page.groups()).strip():
+            turn = Turn(user=page[1], assistant=page[2])
+            return self._encoder.read(state, [turn])[0].embedding
+        vector: Vectors = self._encoder.embed_queries(state, [text])[0]
+        return vector
+
+
+def install(*modules: ModuleType, encoder: str | Encoder | None = None) -> None:
+    """Let MemoryOS's modules `mid_term` and `long_term` embed with evomem.
+
+    Args:
+        *modules: Those that have imported `get_embedding`: both of them, or vectors of two models meet.
+        encoder: What embeds; the default encoder if not given.
+
+    Raises:
+        NotFound: A module has no `get_embedding`; nothing was changed.
+    """
+    for module in modules:
+        if not hasattr(module, NAME):
+            raise NotFound(f"{module.__name__} has no {NAME}: give mid_term and long_term")
+    embedding = Embedding(encoder)
+    for module in modules:
+        setattr(module, NAME, embedding)
