@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -37,6 +38,7 @@ def amem(checkout: Path) -> Callable[[], Any]:
     Raises:
         DatasetError: The checkout cannot be imported.
     """
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else importing it downloads
     original = _import(checkout, "memory_layer").SimpleEmbeddingRetriever(model())
 
     def make() -> Any:
