@@ -10,6 +10,7 @@ BENCHMARKS = {
     "ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
     "fusion": "which rule mixes cosine and BM25 best? development data only",
     "order": "does an encoder know what came first, and what is true now?",
+    "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",
     "temporal": "does an embedding know its place in time? curves, a map, and one number",
     "streaming": "what does one more turn cost as a memory grows?",
 }
