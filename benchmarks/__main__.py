@@ -13,6 +13,9 @@ BENCHMARKS = {
     "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",
     "temporal": "does an embedding know its place in time? curves, a map, and one number",
     "streaming": "what does one more turn cost as a memory grows?",
+    "mteb": "the same questions through MTEB, with its own metrics",
+    "report": "one Markdown and one HTML page of all results",
+    "figures": "check or rewrite the figures in a document from results",
 }
 
 
