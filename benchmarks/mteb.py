@@ -75,8 +75,8 @@ class ConversationSearch:
         for ids, rows in asked.items():
             turns = [as_turn(self._corpus[id]) for id in ids]
             vectors, state = read_all(self._encoder, turns)
-            embedded = self._encoder.embed_queries(state, [text for _, text in rows])
-            for (query, _), scores in zip(rows, embedded @ vectors.T, strict=True):
+            embedded = self._encoder.embed_queries(state, [text for _id, text in rows])
+            for (query, _text), scores in zip(rows, embedded @ vectors.T, strict=True):
                 best = sorted(zip(ids, scores.tolist(), strict=True), key=lambda pair: -pair[1])
                 results[query] = dict(best[:top_k])
         return results

@@ -13,6 +13,7 @@ from benchmarks.qa import main, prompts
 from benchmarks.qa.answers import exact, f1, verdict
 from benchmarks.qa.contexts import Context, count_tokens, cut
 from benchmarks.qa.endpoint import Endpoint, EndpointError
+from benchmarks.qa.summary import chosen
 from evomem import Turn
 from tests.benchmarks.endpoint import Script, serving
 from tests.conftest import ROOT
@@ -248,3 +249,35 @@ def test_a_dataset_without_a_reader_gives_retrieval_alone(tmp_path, data):
     assert system["contexts"] == {}
     assert system["retrieval"]["questions"] == 9
     assert len(load_stream(data).conversations) == 3
+
+
+def test_a_choice_is_right_if_the_reply_names_its_letter_and_no_other():
+    question = Question("Hi?", "t", (), "", "(b)", choices=("(a) one", "(b) two"))
+    for right in ("(b)", "b", "B)", "The best reply is (b) two."):
+        assert chosen(right, question) == 1, right
+    for wrong in ("(a)", "", "(a) or (b)", "bb"):
+        assert chosen(wrong, question) == 0, wrong
+
+
+def test_choices_are_scored_without_a_judge(tmp_path):
+    (tmp_path / "shared_contexts_32k.jsonl").write_text(
+        json.dumps({"c": [{"role": "user", "content": "I drink tea."}]})
+    )
+    path = tmp_path / "questions_32k.csv"
+    path.write_text(
+        "question_id,question_type,user_question_or_message,correct_answer,all_options,"
+        "shared_context_id,end_index_in_shared_context\n"
+        'q1,recall,What do I drink?,(b),"[""(a) Milk"", ""(b) Tea""]",c,1\n'
+        'q2,recall,What do I eat?,(a),"[""(a) Cake"", ""(b) Tea""]",c,1\n'
+    )
+    script = Script(lambda prompt: "(b)")
+    with serving(script) as url:
+        argv = ["--personamem", str(path), "--system", "recency", "--out", str(tmp_path / "out")]
+        argv += ["--reader-model", "m", "--reader-url", url, "--judge-model", "j"]
+        assert main([*argv, "--judge-url", url]) == 0
+    assert len(script.prompts) == 2
+    [system] = json.loads((tmp_path / "out" / "qa.json").read_text())["datasets"][0][
+        "systems"
+    ].values()
+    assert system["contexts"]["k8"]["judged"]["all"][0] == 0.5
+    assert "f1" not in system["contexts"]["k8"]
