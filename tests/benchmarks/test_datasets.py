@@ -480,14 +480,16 @@ def evident(name, *texts):
 
 
 def test_evidence_is_planted_in_its_order_and_a_historys_own_answers_are_gone(tmp_path):
-    data = planted(tmp_path, evident("q", "First.", "Second."), evident("q_abs"))
-    [conversation] = data.conversations
-    texts = [turn.user for turn in conversation.turns]
-    [question] = conversation.questions
-    assert [texts[place] for place in question.evidence] == ["First.", "Second."]
-    assert len(texts) == 3 + 3 + 2
-    assert "An answer to something else." not in texts
-    assert (question.id, question.answer) == ("q", "3")
+    said = ["First.", "Second.", "Third."]
+    data = planted(tmp_path, *(evident(f"q{n}", *said) for n in range(30)), evident("q_abs"))
+    assert len(data.conversations) == 30
+    for conversation in data.conversations:
+        texts = [turn.user for turn in conversation.turns]
+        [question] = conversation.questions
+        assert [texts[place] for place in question.evidence] == said
+        assert len(texts) == 3 + 3 + 3
+        assert "An answer to something else." not in texts
+        assert (question.id, question.answer) == (conversation.id, "3")
 
 
 def test_places_differ_between_questions_but_not_between_runs_or_with_other_questions(tmp_path):
