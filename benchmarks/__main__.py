@@ -8,11 +8,16 @@ from importlib import import_module
 BENCHMARKS = {
     "retrieval": "are the turns that hold the answer found? LoCoMo, REALTALK, BEAM, LongMemEval",
     "ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
-    "fusion": "which rule mixes cosine and BM25 best? development data only",
+    "fusion": "what do the parts of a hybrid score count? learned on development data only",
     "order": "does an encoder know what came first, and what is true now?",
     "plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",
+    "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",
+    "temporal": "does an embedding know its place in time? curves, a map, and one number",
     "streaming": "what does one more turn cost as a memory grows?",
     "training": "how much faster is training when segments share forward passes?",
+    "mteb": "the same questions through MTEB, with its own metrics",
+    "report": "one Markdown and one HTML page of all results",
+    "figures": "check or rewrite the figures in a document from results",
 }
 
 

@@ -81,22 +81,34 @@ class Encoders:
     def __init__(self, device: str | None = None) -> None:
         """`device`: where they run, such as `"cuda"`."""
         self._device = device
-        self._loaded: dict[str, Memo] = {}
+        self._loaded: dict[str, Encoder] = {}
+        self._memos: dict[str, Memo] = {}
 
     def __getitem__(self, name: str) -> Memo:
         """Return the encoder of this name. Numbers in it are numbers: `"mini?turns=8"`."""
+        if name not in self._memos:
+            self._memos[name] = Memo(self._load(name))
+        return self._memos[name]
+
+    def apart(self) -> Encoders:
+        """Return the same encoders, with a memory of their own of what they have read."""
+        other = Encoders(self._device)
+        other._loaded = self._loaded
+        return other
+
+    def _load(self, name: str) -> Encoder:
         if name not in self._loaded:
             address, _, written = name.partition("?")
             options = {
                 key: int(value) if value.isdecimal() else value for key, value in parse_qsl(written)
             }
-            self._loaded[name] = Memo(load_encoder(address, device=self._device, **options))
+            self._loaded[name] = load_encoder(address, device=self._device, **options)
         return self._loaded[name]
 
     @property
     def reused(self) -> int:
         """Turns that were not read again, over all encoders."""
-        return sum(memo.reused for memo in self._loaded.values())
+        return sum(memo.reused for memo in self._memos.values())
 
 
 def read_all(encoder: Encoder, turns: Sequence[Turn]) -> tuple[Vectors, State[Turn]]:

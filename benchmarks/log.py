@@ -30,7 +30,8 @@ class Log:
         first = json.dumps(header, sort_keys=True)
         digest = hashlib.sha256(first.encode()).hexdigest()[:10]
         plain = re.sub(r"[^\w.@+-]+", "_", name)[-60:]
-        self.path = folder / f"{plain}-{digest}.jsonl" if folder else None
+        self.name = f"{plain}-{digest}"
+        self.path = folder / f"{self.name}.jsonl" if folder else None
         self.results: dict[str, Any] = {}
         self._lock = threading.Lock()
         if not self.path:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
 from benchmarks.encoders import Encoders
+from benchmarks.others import AMem, LightMem
 from benchmarks.systems import (
     Bm25,
     Dense,
     Evomem,
+    Full,
     Fuse,
     Mixed,
     Recency,
@@ -26,10 +29,15 @@ from evomem.plugins import DEFAULT_ENCODER
 NAMES = """\
   bm25                   BM25 alone
   recency                the newest turns, whatever is asked
+  full                   every turn: the whole history
   ENCODER                its cosines: static, hash, mini, mini:FILE, mini?turns=8, evoembedding:FOLDER
   ENCODER+bm25[@SHARE]   mixed with BM25 as z-scores; SHARE is the cosine's (0.6), or rrf
   evomem/MODE[/ENCODER]  the product's own path: evolvable, lexical or hybrid
-  shuffled/SYSTEM        the same, fed the turns in a random order"""
+  shuffled/SYSTEM        the same, fed the turns in a random order
+  amem[:FILE]            A-MEM as you installed it; FILE holds its arguments as JSON
+  lightmem:FILE          LightMem as you installed it; FILE is its configuration
+"""
+OTHERS: dict[str, Callable[[str], System]] = {"amem": AMem, "lightmem": LightMem}
 _MIXED = re.compile(r"(?P<encoder>.+)\+bm25(?:@(?P<rule>rrf|[01]?\.?\d+))?")
 
 
@@ -50,6 +58,11 @@ def system_named(name: str, encoders: Encoders) -> System:
         return Bm25()
     if name == "recency":
         return Recency()
+    if name == "full":
+        return Full()
+    kind, _, options = name.partition(":")
+    if kind in OTHERS:
+        return OTHERS[kind](options)
     if mixed := _MIXED.fullmatch(name):
         return Mixed(Dense(encoders[mixed["encoder"]]), Bm25(), _rule(mixed["rule"]))
     return Dense(encoders[name])

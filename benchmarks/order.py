@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from benchmarks.datasets.evotrain import as_turn
+from benchmarks.encoders import Encoders
 from benchmarks.output import setting, table, write_json
-from evomem import Encoder, Turn, load_encoder
+from evomem import Encoder, Turn
 from evomem.errors import EvomemError
-from evomem.mini import load
 from evomem.state import State, Vectors
 from evomem.training.corpora import streams
 from evomem.training.dialogues import sgd
@@ -31,6 +32,7 @@ from evomem.training.stories import stories
 
 HELD_OUT = 9_000_001  # a seed that no training run uses
 TRAINED_ON = 4000  # streams of SGD that conversion may use; the test begins far behind them
+ENCODERS = ("mini", "mini?turns=0")
 COLUMNS = ("first", "latest", "before", "after", "evolves")
 
 
@@ -39,13 +41,11 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("order", argv), "sets": {}}
     try:
-        rows: list[tuple[str, Encoder]] = [
-            (name, load_encoder(name)) for name in options.encoder or ()
-        ]
-        for turns in options.queue:
-            rows.append((f"mini, queue {turns}", load(options.mini, turns=turns)))
+        encoders = Encoders(options.device)
         for name, histories in held_out(options).items():
-            result["sets"][name] = {row: measure(encoder, histories, row) for row, encoder in rows}
+            result["sets"][name] = {
+                row: measure(encoders[row], histories, row) for row in options.encoder or ENCODERS
+            }
     except EvomemError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -77,7 +77,7 @@ def measure(encoder: Encoder, histories: Sequence[History], name: str) -> dict[s
     """Return the share of right answers for each kind of question."""
     right: dict[str, list[float]] = defaultdict(list)
     for history in track(histories, name, transient=True):
-        turns = [_turn(text) for text in history.turns]
+        turns = [as_turn(text) for text in history.turns]
         state: State[Turn] = State.empty(encoder.spec)
         states = [state]
         readings = encoder.read(state, turns)
@@ -102,18 +102,17 @@ def measure(encoder: Encoder, histories: Sequence[History], name: str) -> dict[s
     return {kind: sum(right[kind]) / max(1, len(right[kind])) for kind in COLUMNS}
 
 
-def _turn(text: str) -> Turn:
-    speaker, _, said = text.partition(": ")
-    return Turn(assistant=said) if speaker == "Assistant" else Turn(user=said, speaker=speaker)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks order", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--mini", default="", metavar="FILE", help="weights; bundled if not given")
-    parser.add_argument("--queue", type=int, nargs="*", default=[64, 0], help="lengths in turns")
-    parser.add_argument("--encoder", action="append", help="other encoders to compare with")
+    parser.add_argument(
+        "--encoder",
+        action="append",
+        metavar="NAME",
+        help=f"may be repeated; {' and '.join(ENCODERS)} if not given",
+    )
+    parser.add_argument("--device", help="where encoders run, such as cuda")
     parser.add_argument("--corpora", type=Path, help="folder with sgd.jsonl.xz")
     parser.add_argument("--histories", type=int, default=60, help="of each kind")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")

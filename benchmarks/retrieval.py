@@ -26,8 +26,8 @@ from benchmarks.log import Log
 from benchmarks.metrics import CUTS, DEPTH, score
 from benchmarks.naming import NAMES, system_named
 from benchmarks.output import positive, progress_bar, setting, table, write_json
-from benchmarks.systems import System
-from evomem.errors import EvomemError
+from benchmarks.systems import Hit, System
+from evomem.errors import EvomemError, InputError
 
 DEFAULT_SYSTEMS = ("bm25", "static", "static+bm25", "evomem/evolvable", "evomem/hybrid")
 WITHOUT = "adversarial"  # LoCoMo's category 5, which papers often leave out
@@ -212,12 +212,19 @@ def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict
         if question.evidence
     ]
     return {
-        "rankings": [list(map(int, ranking)) for ranking, _ in asked],
+        "rankings": [_indices(ranking)[:DEPTH] for ranking, _ in asked],
         "turns": len(conversation.turns),
         "reused": encoders.reused - reused,
         "read_s": round(read_s, 4),
         "query_s": [round(seconds, 5) for _, seconds in asked],
     }
+
+
+def _indices(ranking: Sequence[Hit]) -> list[int]:
+    """Return a ranking of turns; texts of a system's own cannot be compared with evidence."""
+    if any(isinstance(hit, str) for hit in ranking):
+        raise InputError("this system returns texts of its own: measure its answers, with qa")
+    return [int(hit) for hit in ranking]
 
 
 def _timed(call: Callable[[], R]) -> tuple[R, float]:

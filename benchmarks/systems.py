@@ -16,8 +16,10 @@ from evomem import Encoder, Turn
 from evomem._extras import require
 from evomem.memory_view import Mode
 
-Rank = Callable[[str, int], Sequence[int]]
-"""(question, k) → indices of the k best turns, best first; of equals, the newer one first."""
+Hit = int | str
+"""A turn's index; or a text of its own, from a system that rewrites what it reads."""
+Rank = Callable[[str, int], Sequence[Hit]]
+"""(question, k) → the k best, best first; of equal turns, the newer one first."""
 Scores = npt.NDArray[np.float64]
 Score = Callable[[str], Scores]
 """question → the score of every turn."""
@@ -124,6 +126,17 @@ class Recency:
         return lambda _, k: newest[:k]
 
 
+class Full:
+    """Every turn, whatever is asked and however many are: the whole history as context."""
+
+    fingerprint = ""
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        newest = range(len(turns) - 1, -1, -1)
+        return lambda _question, _k: newest
+
+
 class Shuffled:
     """Another system that is fed the turns in a random order: what its sense of order is worth."""
 
@@ -138,7 +151,9 @@ class Shuffled:
         order = list(range(len(turns)))
         Random(self.SEED).shuffle(order)
         rank = self._system.index([turns[place] for place in order])
-        return lambda question, k: [order[place] for place in rank(question, k)]
+        return lambda question, k: [
+            order[hit] if isinstance(hit, int) else hit for hit in rank(question, k)
+        ]
 
 
 class Evomem:

@@ -15,7 +15,10 @@ from typing import Any, TextIO
 from evomem.errors import EvomemError
 from evomem.records import MAX_CHARS, Turn
 
+CHUNK = 1 << 24  # characters read at a time from a file of many records
 UNLABELLED = "no evidence labelled"
+ABSTENTION = "abstention"
+ADVERSARIAL = "adversarial"  # LoCoMo's category 5: asks one speaker for what the other said
 UNKNOWN = "its evidence names no turn"
 
 
@@ -38,6 +41,13 @@ class Question:
     """Unique in its dataset."""
     asked: str = ""
     """When it is asked, as the dataset writes it."""
+    choices: tuple[str, ...] = ()
+    """Answers to choose from, each with its letter in front: "(a) ..."; `answer` is that letter."""
+
+    @property
+    def unanswerable(self) -> bool:
+        """Whether the right answer is that there is none."""
+        return self.why_left_out == ABSTENTION or self.type == ADVERSARIAL
 
 
 @dataclass(slots=True)
@@ -104,6 +114,7 @@ class Conversation:
         answer: object = None,
         id: str = "",
         asked: str = "",
+        choices: Iterable[str] = (),
     ) -> None:
         """Append a question whose evidence are the turns called `names`; unknown ones are dropped."""
         if not isinstance(text, str) or not text.strip():
@@ -121,6 +132,7 @@ class Conversation:
                 "" if answer is None else str(answer),  # years are numbers in some files
                 id or f"{self.id}#{len(self.questions)}",
                 asked,
+                tuple(choices),
             )
         )
 
@@ -190,6 +202,37 @@ def read_json(path: Path) -> Any:
             return json.load(file)
         except (ValueError, lzma.LZMAError, EOFError) as error:
             raise DatasetError(f"{path} is not JSON: {error}") from error
+
+
+def read_records(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (place, value) of a JSON array in a plain or .xz file, one at a time: it may be large."""
+    decoder, text, number = json.JSONDecoder(), "", -1
+    with _opened(path) as file:
+        try:
+            while piece := file.read(CHUNK):
+                text += piece
+                if number < 0:
+                    if not text.lstrip().startswith("["):
+                        break
+                    text, number = text.lstrip()[1:], 0
+                while value := _first(decoder, text):
+                    yield f"{path} record {number}", value[0]
+                    text, number = text[value[1] :], number + 1
+        except (UnicodeDecodeError, lzma.LZMAError, EOFError) as error:
+            raise DatasetError(f"{path} is damaged behind record {number}: {error}") from error
+    if number < 0 or text.strip() != "]":
+        raise DatasetError(f"{path} is not a whole JSON list: record {max(0, number)} is no JSON")
+
+
+def _first(decoder: json.JSONDecoder, text: str) -> tuple[Any, int] | None:
+    """Return the first value of the rest of a list and where it ends, if it is there as a whole."""
+    start = len(text) - len(text.lstrip(" ,\n\r\t"))
+    if text[start : start + 1] not in ("{", "["):  # only such values end where they say
+        return None
+    try:
+        return decoder.raw_decode(text, start)
+    except json.JSONDecodeError:
+        return None
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from benchmarks.datasets.base import Dataset, DatasetError
 from benchmarks.datasets.evotrain import load_evotrain
 from benchmarks.datasets.locomo import load_locomo
 from benchmarks.datasets.longmemeval import load_longmemeval
+from benchmarks.datasets.personamem import load_personamem
 from benchmarks.datasets.planted import load_planted
 from benchmarks.datasets.realtalk import load_realtalk
 from benchmarks.datasets.streams import load_stream
@@ -42,6 +43,11 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
         load_planted,
         "longmemeval_evidence.jsonl.xz",
         "LongMemEval's questions and evidence turns, beside histories (docs/benchmarks.md)",
+    ),
+    "personamem": (
+        load_personamem,
+        "questions_32k.csv",
+        "https://huggingface.co/datasets/bowen-upenn/PersonaMem, beside its contexts; for qa only",
     ),
     "covidqa": (
         partial(load_stream, name="covidqa"),

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.datasets.base import (
+    ABSTENTION,
     Conversation,
     Dataset,
     DatasetError,
     dataset,
     expect,
     parse_time,
-    read_json,
+    read_records,
 )
 
 NO_TURN_LABELS = "its sessions are labelled, its turns are not"
@@ -32,22 +33,21 @@ def load_longmemeval(path: Path) -> Dataset:
 
 
 def _conversations(path: Path) -> list[Conversation]:
-    records = expect(read_json(path), list, str(path))
-    return [_conversation(record, f"{path} record {n}") for n, record in enumerate(records)]
+    return [_conversation(record, where) for where, record in read_records(path)]
 
 
 def _conversation(record: Any, where: str) -> Conversation:
     expect(record, dict, where)
     identity = str(record.get("question_id", where))
     conversation = Conversation(identity)
-    marked: dict[str, list[str]] = {}  # session id → its turns with `has_answer`
-    for time, label, session in record_sessions(record, where):
+    marked: dict[str, list[tuple[int, int]]] = {}  # session id → its turns with `has_answer`
+    for number, time, label, session in record_sessions(record, where):
         for position, message in enumerate(session):
             here = f"{where} session {label} message {position}"
             role = expect(message, dict, here).get("role")
             if role not in ("user", "assistant"):
                 raise DatasetError(f"{here}: the role is {role!r}, expected 'user' or 'assistant'")
-            name = f"{label}#{position}#{len(conversation.turns)}"
+            name = (number, position)  # session in the file's order, message in the session
             conversation.say(
                 name, message.get("content"), here, role=role, session=label, time=time
             )
@@ -55,17 +55,26 @@ def _conversation(record: Any, where: str) -> Conversation:
                 marked.setdefault(label, []).append(name)
     kind = str(record.get("question_type", "question"))
     abstention = identity.endswith("_abs")
-    for text, labels in _questions(record, where):
+    questions = _questions(record, where)
+    for text, answer, labels in questions:
         names = [name for label in labels for name in marked.get(label, [])]
-        why = "abstention" if abstention else NO_TURN_LABELS if labels else ""
-        conversation.ask(text, kind, [] if abstention else names, where, why)
+        conversation.ask(
+            text,
+            kind,
+            [] if abstention else names,
+            where,
+            ABSTENTION if abstention else NO_TURN_LABELS if labels else "",
+            answer=answer,
+            id=identity if len(questions) == 1 else "",
+            asked=record.get("question_date") or "",
+        )
     return conversation
 
 
 def record_sessions(
     record: dict[str, Any], where: str
-) -> list[tuple[datetime | None, str, list[Any]]]:
-    """Return (time, id, messages) of every session of a record, in order of their dates."""
+) -> list[tuple[int, datetime | None, str, list[Any]]]:
+    """Return (number in the file, time, id, messages) of every session, in order of their dates."""
     sessions = expect(record.get("haystack_sessions"), list, f"{where} haystack_sessions")
     dates = expect(record.get("haystack_dates"), list, f"{where} haystack_dates")
     labels = expect(record.get("haystack_session_ids"), list, f"{where} haystack_session_ids")
@@ -81,21 +90,23 @@ def record_sessions(
             r"\s*\(\w+\)", "", expect(date, str, f"{here} date")
         )  # "2023/05/20 (Sat) 02:21"
         time = parse_time(plain, "%Y/%m/%d %H:%M", here)
-        rows.append((time, str(label), expect(session, list, here)))
-    return sorted(rows, key=lambda row: str(row[0]))
+        rows.append((number, time, str(label), expect(session, list, here)))
+    return sorted(rows, key=lambda row: str(row[1]))
 
 
-def _questions(record: dict[str, Any], where: str) -> list[tuple[Any, list[str]]]:
-    """Return every question with the sessions that answer it."""
-    answers = expect(record.get("answer_session_ids"), list, f"{where} answer_session_ids")
+def _questions(record: dict[str, Any], where: str) -> list[tuple[Any, Any, list[str]]]:
+    """Return every question with its answer and the sessions that hold it."""
+    labels = expect(record.get("answer_session_ids"), list, f"{where} answer_session_ids")
     if "questions" not in record:
-        return [(record.get("question"), [str(label) for label in answers])]
+        return [(record.get("question"), record.get("answer"), [str(label) for label in labels])]
     questions = expect(record["questions"], list, f"{where} questions")
-    if len(questions) != len(answers):
+    answers = expect(record.get("answers", [None] * len(questions)), list, f"{where} answers")
+    if not len(questions) == len(answers) == len(labels):
         raise DatasetError(
-            f"{where}: {len(questions)} questions, but {len(answers)} answer_session_ids"
+            f"{where}: {len(questions)} questions, but {len(labels)} answer_session_ids and "
+            f"{len(answers)} answers"
         )
     return [
-        (text, [str(label) for label in expect(labels, list, f"{where} answer_session_ids")])
-        for text, labels in zip(questions, answers, strict=True)
+        (text, answer, [str(label) for label in expect(ids, list, f"{where} answer_session_ids")])
+        for text, answer, ids in zip(questions, answers, labels, strict=True)
     ]

@@ -50,7 +50,7 @@ def _sessions(record: Any) -> list[_Session]:
     """Return a history's sessions in order of their dates, without those that hold answers."""
     return [
         _Session(label, time, messages)
-        for time, label, messages in record_sessions(record, HISTORIES)
+        for _, time, label, messages in record_sessions(record, HISTORIES)
         if not label.startswith("answer")
     ]
 

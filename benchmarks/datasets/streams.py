@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.datasets.base import (
+    ABSTENTION,
     Conversation,
     Dataset,
     DatasetError,
@@ -56,7 +57,7 @@ def _conversation(stream: Any, where: str) -> Conversation:
         kind = str(expect(query, dict, here).get("type", "question"))
         names = _evidence(query, here)
         conversation.dangling += sum(name not in conversation.places for name in names)
-        why = "abstention" if kind == "abstention" else ""
+        why = ABSTENTION if kind == "abstention" else ""
         conversation.ask(query.get("question"), kind, names, here, why, answer=query.get("answer"))
     return conversation
 

@@ -1,5 +1,6 @@
 """Every layout and each of its traps, on samples small enough to read."""
 
+import csv
 import json
 import lzma
 from datetime import datetime, timezone
@@ -16,6 +17,8 @@ from benchmarks.datasets import (
     load_stream,
     with_dates,
 )
+from benchmarks.datasets.base import read_records
+from benchmarks.datasets.personamem import load_personamem
 from evomem.records import MAX_CHARS
 
 
@@ -292,7 +295,7 @@ def test_a_damaged_archive_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is damaged"):
         load_stream(path)
-    with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is not JSON"):
+    with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is (damaged|not a whole JSON list)"):
         load_longmemeval(path)
 
 
@@ -364,6 +367,86 @@ def test_a_faulty_record_is_named(tmp_path, changes, message):
         longmemeval(tmp_path, **changes)
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+def test_records_are_read_one_by_one_whatever_the_size_of_a_read(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr("benchmarks.datasets.base.CHUNK", chunk)
+    records = [{"a": "]}[{,"}, {"b": [1, {"c": None}]}, {}]
+    path = write(tmp_path / "list.json", records)
+    assert [value for _, value in read_records(path)] == records
+    path.write_text(json.dumps(records)[:-3])
+    with pytest.raises(DatasetError, match="not a whole JSON list: record 2"):
+        list(read_records(path))
+    path.write_text('{"a": 1}')
+    with pytest.raises(DatasetError, match="not a whole JSON list: record 0"):
+        list(read_records(path))
+
+
+def test_longmemeval_questions_keep_their_id_answer_and_date(tmp_path):
+    data = longmemeval(tmp_path, answer=4, question_date="2023/05/30 (Tue) 23:40")
+    [question] = data.conversations[0].questions
+    assert (question.id, question.answer, question.asked) == (
+        "e47becba",
+        "4",
+        "2023/05/30 (Tue) 23:40",
+    )
+
+
+# PersonaMem --------------------------------------------------------------------------------
+
+
+def personamem(tmp_path, **changes):
+    messages = [
+        {"role": "system", "content": "The user loves tea."},
+        {"role": "user", "content": "User: I drink tea."},
+        {"role": "assistant", "content": "Assistant: Noted."},
+        {"role": "user", "content": "User: Now coffee."},
+    ]
+    row = {
+        "persona_id": "0",
+        "question_id": "q1",
+        "question_type": "recall_user_shared_facts",
+        "user_question_or_message": "What do I drink?",
+        "correct_answer": "(b)",
+        "all_options": "['(a) Milk', \"(b) You said 'tea'\"]",
+        "shared_context_id": "abc",
+        "end_index_in_shared_context": "3",
+        **changes,
+    }
+    (tmp_path / "shared_contexts_32k.jsonl").write_text(json.dumps({"abc": messages}))
+    path = tmp_path / "questions_32k.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+        writer.writerow({**row, "question_id": "q2", "end_index_in_shared_context": "4"})
+    return load_personamem(path)
+
+
+def test_personamem_questions_see_what_came_before_them_and_not_the_persona(tmp_path):
+    first, second = personamem(tmp_path).conversations
+    assert [turn.user or turn.assistant for turn in first.turns] == [
+        "User: I drink tea.",
+        "Assistant: Noted.",
+    ]
+    assert len(second.turns) == 3
+    [question] = first.questions
+    assert question.choices == ("(a) Milk", "(b) You said 'tea'")
+    assert (question.answer, question.evidence) == ("(b)", ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shared_context_id": "xyz"}, "row 1: .* has no context 'xyz'"),
+        ({"all_options": "tea"}, "all_options: expected a list, found 'tea'"),
+        ({"end_index_in_shared_context": "-1"}, "expected a number, found '-1'"),
+    ],
+)
+def test_a_faulty_personamem_row_is_named(tmp_path, changes, message):
+    with pytest.raises(DatasetError, match=message):
+        personamem(tmp_path, **changes)
+
+
 # planted histories -------------------------------------------------------------------------
 
 
@@ -397,14 +480,16 @@ def evident(name, *texts):
 
 
 def test_evidence_is_planted_in_its_order_and_a_historys_own_answers_are_gone(tmp_path):
-    data = planted(tmp_path, evident("q", "First.", "Second."), evident("q_abs"))
-    [conversation] = data.conversations
-    texts = [turn.user for turn in conversation.turns]
-    [question] = conversation.questions
-    assert [texts[place] for place in question.evidence] == ["First.", "Second."]
-    assert len(texts) == 3 + 3 + 2
-    assert "An answer to something else." not in texts
-    assert (question.id, question.answer) == ("q", "3")
+    said = ["First.", "Second.", "Third."]
+    data = planted(tmp_path, *(evident(f"q{n}", *said) for n in range(30)), evident("q_abs"))
+    assert len(data.conversations) == 30
+    for conversation in data.conversations:
+        texts = [turn.user for turn in conversation.turns]
+        [question] = conversation.questions
+        assert [texts[place] for place in question.evidence] == said
+        assert len(texts) == 3 + 3 + 3
+        assert "An answer to something else." not in texts
+        assert (question.id, question.answer) == (conversation.id, "3")
 
 
 def test_places_differ_between_questions_but_not_between_runs_or_with_other_questions(tmp_path):

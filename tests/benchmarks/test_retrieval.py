@@ -3,13 +3,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from benchmarks import ablation, fusion, retrieval
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.datasets import DatasetError, find, load_stream
 from benchmarks.encoders import Encoders, read_all
-from evomem import HashEncoder
+from evomem import HashEncoder, Turn
 
 
 @pytest.fixture
@@ -115,12 +117,14 @@ def test_a_shared_beginning_is_read_once_for_all_conversations_and_systems(tmp_p
     assert counting.read_turns == 3 + 1 + 1
 
 
-def test_reading_only_what_is_new_changes_no_ranking(tmp_path):
-    dataset = two_conversations(tmp_path)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.text("abc", min_size=1, max_size=6), max_size=6))
+def test_reading_only_what_is_new_changes_no_vector(histories):
     shared = Encoders()["hash"]
-    for conversation in dataset.conversations:
-        again, state = read_all(shared, conversation.turns)
-        alone, expected = read_all(HashEncoder(), conversation.turns)
+    for texts in histories:
+        turns = [Turn(user=text) for text in texts]
+        again, state = read_all(shared, turns)
+        alone, expected = read_all(HashEncoder(), turns)
         assert np.array_equal(again, alone)
         assert state.key == expected.key
         assert np.array_equal(state.latents, expected.latents)

@@ -70,7 +70,7 @@ def test_a_shuffled_history_is_read_in_another_order_and_ranked_in_the_true_one(
     turns = [Turn(user=f"number {n}") for n in range(9)]
     ranking = Shuffled(Newest()).index(turns)("anything", 9)
     assert seen != turns
-    assert [turns[place] for place in ranking] == seen[::-1]
+    assert [turns[int(hit)] for hit in ranking] == seen[::-1]
 
 
 def test_a_number_in_an_encoders_name_is_an_option():

@@ -1,0 +1,47 @@
+"""Scores of an answer as text, and the reading of a verdict."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans(string.punctuation, " " * len(string.punctuation))
+
+
+def words(text: str) -> list[str]:
+    """Return the words of an answer as SQuAD compares them: no case, punctuation or articles.
+
+    >>> words("The cat's name, it is Miso.")
+    ['cat', 's', 'name', 'it', 'is', 'miso']
+    """
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def exact(answer: str, truth: str) -> float:
+    """Return 1 if both have the same words in the same order."""
+    return float(words(answer) == words(truth))
+
+
+def f1(answer: str, truth: str) -> float:
+    """Return the harmonic mean of the precision and the recall of words.
+
+    >>> f1("She moved to Oslo", "Oslo")
+    0.4
+    """
+    given, right = words(answer), words(truth)
+    shared = sum((Counter(given) & Counter(right)).values())
+    if not shared:
+        return float(given == right)
+    return 2 * shared / (len(given) + len(right))
+
+
+def verdict(reply: str) -> bool | None:
+    """Return whether a judge says yes or no; None if it says neither, or both.
+
+    >>> verdict("Yes."), verdict("The answer is **no**"), verdict("Let me think")
+    (True, False, None)
+    """
+    said = {word.lower() for word in re.findall(r"\b(?:yes|no)\b", reply, re.IGNORECASE)}
+    return said.pop() == "yes" if len(said) == 1 else None

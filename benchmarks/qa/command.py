@@ -1,0 +1,236 @@
+"""`python -m benchmarks qa`: questions answered from memory, on every dataset and for every system."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.datasets import Dataset
+from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
+from benchmarks.encoders import Encoders
+from benchmarks.intervals import Interval
+from benchmarks.log import Log
+from benchmarks.naming import NAMES
+from benchmarks.output import positive, progress_bar, setting, table, write_json
+from benchmarks.plots import draw_accuracy
+from benchmarks.qa import official, summary
+from benchmarks.qa.contexts import Context
+from benchmarks.qa.endpoint import (
+    RETRIES,
+    TIMEOUT,
+    Endpoint,
+    add_endpoint_arguments,
+    endpoint_of,
+)
+from benchmarks.qa.stages import Asked, How, judge, read, retrieve
+from evomem.errors import EvomemError
+
+DEFAULT_SYSTEMS = ("recency", "bm25", "static", "evomem/hybrid")
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Who reads and who judges, if anybody."""
+
+    reader: Endpoint | None
+    judge: Endpoint | None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the stages; return 0, or 2 after saying what is wrong."""
+    options = _parser().parse_args(argv)
+    models = Models(endpoint_of(options, "reader"), endpoint_of(options, "judge"))
+    contexts = [*(Context(k=k) for k in options.k), *(Context(tokens=n) for n in options.budget)]
+    result: dict[str, Any] = {
+        **setting("qa", argv),
+        "reader": models.reader and models.reader.model,
+        "judge": models.judge and models.judge.model,
+        "datasets": [],
+    }
+    encoders = Encoders(options.device)
+    try:
+        for dataset in load_all(options):
+            dataset = replace(dataset, conversations=dataset.conversations[: options.limit])
+            entry = _about(dataset)
+            result["datasets"].append(entry)
+            for system in options.system or DEFAULT_SYSTEMS:
+                asked = Asked(dataset, system, options.dates)
+                allowed = [Context()] if system == "full" else contexts
+                with progress_bar() as progress:
+                    folder = options.out / dataset.name
+                    how = How(folder, options.parallel, options.workers, progress)
+                    entry["systems"][system] = _ask(asked, encoders, allowed, models, how, options)
+                write_json(options.out / "qa.json", result)
+            print(report(entry), flush=True)
+            _plot(entry, options.out)
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _about(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "dataset": dataset.name,
+        "file": dataset.path.name,
+        "sha256": dataset.sha256,
+        "use": "development" if dataset.name in DEVELOPMENT else "reporting",
+        "counts": dataset.counts(),
+        "systems": {},
+    }
+
+
+def _ask(
+    asked: Asked,
+    encoders: Encoders,
+    contexts: Sequence[Context],
+    models: Models,
+    how: How,
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Run all stages of one system on one dataset; return what they came to."""
+    found = retrieve(asked, encoders, how)
+    entry: dict[str, Any] = {"retrieval": summary.retrieval(asked, found.results), "contexts": {}}
+    for context in contexts if models.reader else ():
+        assert models.reader
+        answers = read(asked, found, context, models.reader, how)
+        verdicts = judge(asked, answers, context, models.judge, how) if models.judge else None
+        entry["contexts"][context.name] = summary.answers(
+            asked, answers.results, verdicts.results if verdicts else None
+        )
+        if asked.dataset.name == "longmemeval":
+            path = _beside(answers, "hypotheses")
+            official.write_hypotheses(answers.results, path)
+            if options.official_repo and options.official_judge:
+                arguments = (options.official_judge, str(path), str(asked.dataset.path))
+                script = "evaluate_qa.py"
+                said = official.run_script(options.official_repo, script, *arguments)
+                entry["contexts"][context.name]["official_script"] = _accuracy(said)
+    if asked.dataset.name == "longmemeval":
+        path = _beside(found, "retrievallog_turn")
+        entry["official"] = official.write_retrieval_log(asked.dataset, found.results, path)
+        if options.official_repo:
+            script = "print_retrieval_metrics.py"
+            entry["official_script"] = official.run_script(options.official_repo, script, str(path))
+    return entry
+
+
+def _accuracy(printed: str) -> str:
+    """Return what the official judge prints behind its list of answers."""
+    return printed[printed.rfind("Accuracy:") :].strip()
+
+
+def _beside(log: Log, what: str) -> Path:
+    assert log.path
+    return log.path.with_name(f"{what}-{log.name}.jsonl")
+
+
+def report(entry: dict[str, Any]) -> str:
+    """Return what a person reads about one dataset."""
+    counts = entry["counts"]
+    lines = [
+        f"\n{entry['dataset']} ({entry['use']}) · {counts['conversations']} conversations, "
+        f"{counts['questions']:,} questions\n",
+        _retrieval_table(entry["systems"]),
+    ]
+    answered = [
+        [system, context, *_answer_cells(found)]
+        for system, each in entry["systems"].items()
+        for context, found in each["contexts"].items()
+    ]
+    if answered:
+        head = ["system", "context", "questions", "judged, %", "macro", "f1", "exact"]
+        head += ["tokens/prompt", "read tokens", "judge tokens"]
+        lines += ["", table(head, answered)]
+    for system, each in entry["systems"].items():
+        for name, found in [("retrieval", each), *each["contexts"].items()]:
+            if "official_script" in found:
+                said = found["official_script"]
+                lines.append(f"\n{system}, {name}, by LongMemEval's own script:\n{said}")
+    return "\n".join(lines)
+
+
+def _retrieval_table(systems: dict[str, Any]) -> str:
+    rows = []
+    for system, each in systems.items():
+        found = each["retrieval"]
+        cells = [
+            str(Interval(*found["figures"][f"all {metric}"])) if found["figures"] else "–"
+            for metric in summary.METRICS
+        ]
+        cells += [f"{found['ingest_tokens']:,}", f"{found['ingest_s']:.1f}"]
+        rows.append([system, *cells, f"{found['retrieve_tokens']:,}", f"{found['retrieve_s']:.1f}"])
+    head = ["retrieval, %", *summary.METRICS, "ingest tokens", "s", "question tokens", "s"]
+    return table(head, rows)
+
+
+def _answer_cells(found: dict[str, Any]) -> list[str]:
+    def interval(name: str, group: str) -> str:
+        return str(Interval(*found[name][group])) if name in found else "–"
+
+    return [
+        str(found["questions"]),
+        interval("judged", "all"),
+        interval("judged", "macro"),
+        interval("f1", "all"),
+        interval("exact", "all"),
+        f"{found['prompt_tokens']:.0f}",
+        f"{found['read_tokens']:,}",
+        f"{found['judge_tokens']:,}",
+    ]
+
+
+def _plot(entry: dict[str, Any], folder: Path) -> None:
+    """Draw accuracy (F1 where nobody judged) against the tokens of a prompt."""
+    for measure in ("judged", "f1"):
+        lines = {
+            system: [
+                (found["prompt_tokens"], found[measure]["all"][0])
+                for found in each["contexts"].values()
+                if measure in found
+            ]
+            for system, each in entry["systems"].items()
+        }
+        lines = {system: points for system, points in lines.items() if points}
+        if lines:
+            draw_accuracy(lines, measure, folder / f"qa_{entry['dataset']}.svg")
+            return
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks qa",
+        description=f"Are questions answered from memory?\n\nSYSTEM is one of\n{NAMES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="also to resume")
+    parser.add_argument("--system", action="append", metavar="SYSTEM", help="may be repeated")
+    parser.add_argument("--device", help="where encoders run, such as cuda")
+    parser.add_argument(
+        "--dates", action="store_true", help="put dates in front of turns and questions"
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
+    parser.add_argument(
+        "--k", type=positive, nargs="*", default=[8], help="turns shown, each in turn"
+    )
+    parser.add_argument(
+        "--budget", type=positive, nargs="*", default=[], help="tokens shown, each in turn"
+    )
+    add_endpoint_arguments(parser, "reader", max_tokens=256)
+    add_endpoint_arguments(parser, "judge", max_tokens=16)
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for a request")
+    parser.add_argument("--retries", type=int, default=RETRIES, help="of a request that failed")
+    parser.add_argument("--parallel", type=positive, default=8, help="questions read at a time")
+    parser.add_argument("--workers", type=positive, default=1, help="histories ingested at a time")
+    parser.add_argument(
+        "--official-repo", type=Path, metavar="PATH", help="a checkout of xiaowu0162/LongMemEval"
+    )
+    parser.add_argument(
+        "--official-judge", metavar="NAME", help="let its script judge too, with a model it knows"
+    )
+    return parser

@@ -1,0 +1,113 @@
+"""What came of the stages: retrieval, answers, verdicts and their price, in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.datasets.base import Question
+from benchmarks.intervals import Resampling
+from benchmarks.metrics import score
+from benchmarks.qa.answers import exact, f1
+from benchmarks.qa.stages import Asked
+
+Results = Mapping[str, Mapping[str, Any]]
+METRICS = ("recall@5", "recall@10", "recall_all@10", "ndcg@10")
+
+
+def retrieval(asked: Asked, found: Results) -> dict[str, Any]:
+    """Return what retrieval found, by `benchmarks.metrics`, and what both stages cost."""
+    scored = [
+        (conversation.id, question.type, score(found[question.id]["hits"], question.evidence))
+        for conversation, question in asked.questions
+        if question.evidence
+        and question.id in found
+        and not any(isinstance(hit, str) for hit in found[question.id]["hits"])
+    ]
+    figures = {}
+    if scored:
+        resampling = Resampling([c for c, _, _ in scored], [kind for _, kind, _ in scored])
+        figures = {
+            f"{name} {metric}": _interval(
+                resampling, [row[metric] for _, _, row in scored], name == "macro"
+            )
+            for name in ("all", "macro")
+            for metric in METRICS
+        }
+    return {
+        "questions": len(scored),
+        "figures": figures,
+        **{
+            name: sum(each[name] for each in found.values())
+            for name in ("ingest_s", "ingest_tokens", "retrieve_s", "retrieve_tokens")
+        },
+    }
+
+
+def answers(asked: Asked, read: Results, judged: Results | None) -> dict[str, Any]:
+    """Return how good the answers are, overall and by type, with intervals, and their price.
+
+    "judged" is the judge's yes, and for a choice the right letter; a reply that is neither yes nor
+    no counts as wrong. F1 and exact match leave out questions that have no answer.
+    """
+    done = [(c.id, q) for c, q in asked.questions if q.id in read]
+
+    def right(question: Question) -> float:
+        if question.choices:
+            return chosen(read[question.id]["answer"], question)
+        return float(bool(judged and judged[question.id]["right"]))
+
+    measures: dict[str, tuple[Callable[[Question], float], list[tuple[str, Question]]]] = {}
+    decided = [(c, q) for c, q in done if q.choices or (judged and q.id in judged)]
+    if decided:
+        measures["judged"] = right, decided
+    plain = [(c, q) for c, q in done if q.answer and not q.unanswerable and not q.choices]
+    measures["f1"] = lambda q: f1(read[q.id]["answer"], q.answer), plain
+    measures["exact"] = lambda q: exact(read[q.id]["answer"], q.answer), plain
+    replies = [*read.values(), *(judged or {}).values()]
+    return {
+        "questions": len(done),
+        "unclear_verdicts": sum(each["right"] is None for each in (judged or {}).values()),
+        **{name: _scores(measure, pairs) for name, (measure, pairs) in measures.items() if pairs},
+        "context_tokens": _mean([each["context_tokens"] for each in read.values()]),
+        "prompt_tokens": _mean([each["prompt_tokens"] for each in read.values()]),
+        "read_tokens": sum(_price(each) for each in read.values()),
+        "judge_tokens": sum(_price(each) for each in replies[len(read) :]),
+    }
+
+
+def chosen(answer: str, question: Question) -> float:
+    """Return 1 if the reply names the right letter, and no other."""
+    letters = {choice[:3] for choice in question.choices}  # "(a)"
+    plain = answer.strip().strip("().").lower()
+    named = {f"({plain})"} if len(plain) == 1 else {each for each in letters if each in answer}
+    return float(named == {question.answer})
+
+
+def _scores(
+    measure: Callable[[Question], float], pairs: Sequence[tuple[str, Question]]
+) -> dict[str, Any]:
+    values = [measure(question) for _, question in pairs]
+    kinds = [question.type for _, question in pairs]
+    resampling = Resampling([conversation for conversation, _ in pairs], kinds)
+    return {
+        "all": _interval(resampling, values, False),
+        "macro": _interval(resampling, values, True),
+        "types": {
+            kind: _mean([v for v, each in zip(values, kinds, strict=True) if each == kind])
+            for kind in sorted(set(kinds))
+        },
+    }
+
+
+def _interval(resampling: Resampling, values: list[float], macro: bool) -> list[float]:
+    found = resampling.interval(values, macro=macro)
+    return [found.mean, found.low, found.high]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _price(reply: Mapping[str, Any]) -> int:
+    return int(reply["prompt_tokens"]) + int(reply["completion_tokens"])
