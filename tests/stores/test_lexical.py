@@ -127,7 +127,7 @@ def test_an_index_of_another_analyser_is_written_anew(tmp_path, monkeypatch):
     store, _ = open_at(tmp_path / "a.db")
     view = write(store, store.make_memory(("a",)), [turn("the cats sleep", 1), turn("dogs", 2)])
     store.close()
-    monkeypatch.setattr("evomem_stores.ANALYSER", "2 another")
+    monkeypatch.setattr("evomem_stores.opening.ANALYSER", "2 another")
     monkeypatch.setattr(lexical, "terms", lambda text: text.split())
     monkeypatch.setattr("evomem_stores.sql.terms", lambda text: text.split())
     store, _ = open_at(tmp_path / "a.db")
