@@ -36,7 +36,8 @@ def postgres() -> Iterator[str]:
         with psycopg.connect(given, autocommit=True) as connection:
             names = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
             for (name,) in connection.execute(names, [PREFIX]).fetchall():
-                connection.execute(f'DROP SCHEMA "{name}" CASCADE')
+                quoted = psycopg.sql.Identifier(name)
+                connection.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(quoted))
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it likes to have a folder for the user's sockets
@@ -53,7 +54,7 @@ PREFIX = f"test_{secrets.token_hex(4)}_"
 _numbers = count(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_schema(postgres: str) -> Fresh:
     """Gives the location of a PostgreSQL database that is not there yet, another at each call."""
     separator = "&" if "?" in postgres else "?"

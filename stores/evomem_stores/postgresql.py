@@ -39,6 +39,13 @@ _DAMAGED = ("XX001", "XX002")
 _LOST = ("08", "57P")  # classes of states: the connection, or the server going away
 
 
+_WHAT_IS_THERE = """
+    SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding'),
+        (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm')
+            AND relnamespace = to_regnamespace(quote_ident(%s))),
+        obj_description(to_regclass('migrations'), 'pg_class')"""
+
+
 def open_postgresql(
     location: str,
     spec: Spec | None,
@@ -106,7 +113,8 @@ class PostgresEngine(Engine):
                 f"got {synchronous_commit!r}"
             )
         url, self.schema = _parsed(location)
-        self.place = f"{url.render_as_string(hide_password=True)} (schema {self.schema})"
+        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        self.place = f"{shown} (schema {self.schema})"
         self._closed = False
         self._engine = create_engine(
             url,
@@ -169,19 +177,8 @@ class PostgresEngine(Engine):
             StoreError: The server is too old, or stores text in another encoding than UTF-8.
         """
         with self.reading() as connection:
-            execute = driver(connection).execute
-            [version] = execute(
-                "SELECT current_setting('server_version_num')::int / 10000"
-            ).fetchone()
-            [encoding] = execute("SELECT current_setting('server_encoding')").fetchone()
-            [tables] = execute(
-                "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') "
-                "AND relnamespace = to_regnamespace(quote_ident(%s))",
-                [self.schema],
-            ).fetchone()
-            [mark] = execute(
-                "SELECT obj_description(to_regclass('migrations'), 'pg_class')"
-            ).fetchone()
+            found = driver(connection).execute(_WHAT_IS_THERE, [self.schema])
+            version, encoding, tables, mark = found.fetchone()
         if version < OLDEST or encoding != "UTF8":
             raise StoreError(
                 f"{self.place} is PostgreSQL {version} with the encoding {encoding}: evomem needs "
