@@ -18,6 +18,7 @@ from evomem_stores.engine import Engine
 from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.migrations import OURS
 from evomem_stores.opening import set_up
+from evomem_stores.pgvector_index import PgvectorIndex
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import memories
 from evomem_stores.words import driver
@@ -53,8 +54,10 @@ def open_postgresql(
     synchronous_commit: Commit = "on",
     busy_timeout: float = 30.0,
     pool_size: int = 16,
+    index: Literal["faiss", "pgvector"] = "faiss",
     index_folder: str | Path | None = None,
     index_bytes: int = 2**30,
+    hnsw_rows: int | None = None,
 ) -> tuple[Store, Index]:
     """Open a database on a PostgreSQL server and its index, making the tables if there are none.
 
@@ -67,8 +70,12 @@ def open_postgresql(
             crashes. See PostgreSQL's manual for the others.
         busy_timeout: Seconds to wait for a lock, or for a connection of the pool.
         pool_size: How many connections this process may have open at once.
-        index_folder: Where this process keeps index files between runs; None for nowhere.
-        index_bytes: How much memory the vectors of recently searched memories may take.
+        index: What finds nearest turns: `"faiss"` in this process, from a copy of the vectors that
+            it keeps; `"pgvector"` in the server, which has that extension then.
+        index_folder: FAISS: where this process keeps files between runs; None for nowhere.
+        index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
+        hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
+            answers; None for never.
 
     Raises:
         NotFound: There are no tables and no `spec` to make them for.
@@ -76,6 +83,8 @@ def open_postgresql(
         DatabaseDamaged: The schema holds tables of another program.
         StoreError: The server cannot be reached or is too old, or the tables are of a newer version.
     """
+    if index not in ("faiss", "pgvector"):
+        raise StoreError(f"index must be 'faiss' or 'pgvector', got {index!r}")
     engine = PostgresEngine(
         location,
         synchronous_commit=synchronous_commit,
@@ -93,9 +102,17 @@ def open_postgresql(
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
     store = SqlStore(engine, set_up(engine, spec), folder)
-    index = FaissIndex(store, folder, max_bytes=index_bytes)
-    store.rewritten.append(index.forget)
-    return store, index
+    found: FaissIndex | PgvectorIndex
+    try:
+        if index == "pgvector":
+            found = PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
+        else:
+            found = FaissIndex(store, folder, max_bytes=index_bytes)
+    except BaseException:
+        engine.close()
+        raise
+    store.rewritten.append(found.forget)
+    return store, found
 
 
 class PostgresEngine(Engine):
