@@ -158,9 +158,12 @@ class PgvectorIndex:
     def _approximate(
         self, connection: Connection, span: Span, query: Vectors, k: int
     ) -> list[tuple[int, float]]:
-        execute = driver(connection).execute
-        execute(f"SET LOCAL hnsw.ef_search = {max(40, 2 * k)}")
-        execute("SET LOCAL hnsw.iterative_scan = strict_order")  # for views that end earlier
+        # Scanned on where rows are beyond the view; and whatever the planner thinks of it: without
+        # statistics of this memory, it would rather read all of its rows and sort them.
+        driver(connection).execute(
+            f"SET LOCAL hnsw.ef_search = {max(40, 2 * k)}; "
+            "SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL enable_sort = off"
+        )
         return self._rows(
             connection,
             f"SELECT seq, -({self._product}) AS score FROM ("
