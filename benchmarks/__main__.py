@@ -10,6 +10,7 @@ BENCHMARKS = {
     "fusion": "which rule mixes cosine and BM25 best? development data only",
     "mini": "what does the small encoder find, with its memory and without?",
     "order": "does an encoder know what came first, and what is true now?",
+    "storage": "what does a turn take on disk, in SQLite and in PostgreSQL?",
     "streaming": "what does one more turn cost as a memory grows?",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
 from evomem.state import Spec, State, Vectors
-from evomem.store import OpenStore, Row, Store, View
+from evomem.store import Index, Row, Store, View
 from evomem_stores import open_sqlite
 from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.postgresql import open_postgresql
@@ -26,7 +26,7 @@ def open_at(
     location: Path | str, spec: Spec | None = ENCODER.spec, **options: Any
 ) -> tuple[SqlStore, FaissIndex]:
     server = str(location).startswith("postgresql")
-    opener: OpenStore = open_postgresql if server else open_sqlite
+    opener: Callable[..., tuple[Store, Index]] = open_postgresql if server else open_sqlite
     store, index = opener(str(location), spec, **options)
     assert isinstance(store, SqlStore)
     assert isinstance(index, FaissIndex)

@@ -12,7 +12,17 @@ import pytest
 from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, SharedTurns, StoreError
 from evomem_stores import writing
 from evomem_stores.postgresql import PostgresEngine
-from tests.stores.helpers import ENCODER, open_at, purge, read_rows, turn, write
+from tests.stores.helpers import (
+    ENCODER,
+    exact,
+    found,
+    open_at,
+    purge,
+    query,
+    read_rows,
+    turn,
+    write,
+)
 
 
 @pytest.fixture
@@ -230,6 +240,24 @@ def test_a_pool_that_is_used_up_is_said(location):
         store.memories()
     assert store.memories() == []
     store.close()
+
+
+def test_each_worker_keeps_index_files_of_its_own(location, tmp_path):
+    one, one_index = open_at(location, index_folder=tmp_path / "one")
+    two, two_index = open_at(location, index_folder=tmp_path / "two")
+    memory = one.make_memory(("a",))
+    write(one, memory, notes(20))
+    for index in (one_index, two_index):
+        index._worth = 1
+        index.search(one.view(memory), query("cat"), 3)
+    assert one.stats()["index_bytes"] == two.stats()["index_bytes"] > 0
+    purge(one, memory, 7)  # which the other worker is not told of
+    assert [len(list((tmp_path / name).iterdir())) for name in ("one", "two")] == [0, 1]
+    view = two.view(memory)
+    assert found(two_index.search(view, query("cat"), 30)) == exact(two, view, query("cat"), 30)
+    assert two_index.verify() == []
+    for opened in (one_index, one, two_index, two):
+        opened.close()
 
 
 # lost connections ----------------------------------------------------------------------------
