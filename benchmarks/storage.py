@@ -23,10 +23,10 @@ import numpy as np
 
 from evomem._extras import require
 from evomem.mini.config import MiniConfig
+from evomem.plugins import store_opener
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State
-from evomem.store import Row, Store
-from evomem_stores import open_sqlite
+from evomem.store import Row
 
 SHAPES = (
     Spec("static:all-MiniLM-L6-v2", "static", dim=384),
@@ -80,42 +80,49 @@ def rows(spec: Spec, turns: int, words: int, state: State[Turn]) -> Iterator[Row
         yield Row(seq, turn, datetime.now(timezone.utc), reading, state.key)
 
 
-def measure(store: Store, spec: Spec, turns: int, words: int) -> tuple[float, float]:
+def measure(location: str, spec: Spec, turns: int, words: int) -> tuple[float, float]:
     """Write a memory; return the bytes of a turn's text, and what the database has grown by."""
-    before = store.stats()["bytes"]
+    opener = store_opener(location)
+    store, _ = opener(location, spec)
     memory = store.make_memory(("someone",))
+    store.close()  # which empties SQLite's write-ahead log
+    before = size(location)
+    store, _ = opener(location, spec)
     made = list(rows(spec, turns, words, State.empty(spec)))
     for start in range(0, turns, 64):
         store.append(store.view(memory), made[start : start + 64])
+    store.close()
     text = sum(len(row.turn.user) + len(row.turn.assistant) for row in made)
-    return text / turns, (store.stats()["bytes"] - before) / turns
+    return text / turns, (size(location) - before) / turns
+
+
+def size(location: str) -> int:
+    """Return the bytes of a database that nobody has open."""
+    store, _ = store_opener(location)(location, None)
+    found: int = store.stats()["bytes"]
+    store.close()
+    return found
 
 
 @contextmanager
-def opened(spec: Spec, url: str | None) -> Iterator[Store]:
-    """Open a new database, and remove it afterwards."""
+def place(url: str | None) -> Iterator[str]:
+    """Give the location of a new database, and remove it afterwards."""
     if url is None:
         with tempfile.TemporaryDirectory() as folder:
-            store, _ = open_sqlite(str(Path(folder) / "a.db"), spec, synchronous="NORMAL")
-            yield store
-            store.close()
+            yield str(Path(folder) / "a.db")
         return
-    from evomem_stores.postgresql import open_postgresql
-
     schema = f"storage_{next(_names)}"
-    store, _ = open_postgresql(f"{url}{'&' if '?' in url else '?'}schema={schema}", spec)
     try:
-        yield store
+        yield f"{url}{'&' if '?' in url else '?'}schema={schema}"
     finally:
-        store.close()
         with require("psycopg", extra="postgres").connect(url, autocommit=True) as connection:
-            connection.execute(f"DROP SCHEMA {schema} CASCADE")
+            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the table; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks storage", description=__doc__)
-    parser.add_argument("--turns", type=int, default=1000, help="written for each measurement")
+    parser.add_argument("--turns", type=int, default=500, help="written for each measurement")
     parser.add_argument("--words", type=int, default=60, help="of a turn, on average")
     parser.add_argument("--postgres", metavar="URL", help="measure there as well")
     parser.add_argument("--out", type=Path, help="everything as JSON")
@@ -126,18 +133,21 @@ def main(argv: Sequence[str]) -> int:
     found = []
     for spec in SHAPES:
         for url in (None, given.postgres) if given.postgres else (None,):
-            with opened(spec, url) as store:
-                text, size = measure(store, spec, given.turns, given.words)
-            line = Size(spec.name, "PostgreSQL" if url else "SQLite", text, computed(spec), size)
+            with place(url) as location:
+                text, taken = measure(location, spec, given.turns, given.words)
+            line = Size(spec.name, "PostgreSQL" if url else "SQLite", text, computed(spec), taken)
             found.append(line)
             print(
                 f"{line.encoder:<24} {line.database:<10} {text:>5.0f} {line.computed:>9,} "
-                f"{size:>9,.0f} {size / 1000:>13.1f} {size * USERS * TURNS / 1e12:>13.1f}"
+                f"{taken:>9,.0f} {taken / 1000:>13.1f} {taken * USERS * TURNS / 1e12:>13.1f}",
+                flush=True,
             )
     print(f"bytes a turn; a user has {TURNS} turns of {given.words} words")
     if given.out:
         report = {
-            "command": ["python", "-m", "benchmarks", "storage", *argv],
+            "command": ["python", "-m", "benchmarks", "storage"],
+            "turns": given.turns,
+            "words": given.words,
             "python": sys.version,
         }
         given.out.write_text(

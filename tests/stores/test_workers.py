@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import evomem
-from evomem import HashEncoder
+from evomem import HashEncoder, Turn
 from evomem.state import State
 from tests.conftest import ROOT
 
@@ -24,7 +24,7 @@ def test_two_workers_keep_their_order_and_double_nothing(location, tmp_path):
         )
         for name in ("left", "right")
     ]
-    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 2
+    assert [worker.stdout.readline() for worker in workers if worker.stdout] == ["ready\n"] * 2
     gate.touch()
     for worker in workers:
         worker.communicate(timeout=600)
@@ -38,7 +38,8 @@ def test_two_workers_keep_their_order_and_double_nothing(location, tmp_path):
             assert said == [f"{name}-{n}" for n in range(COUNT)]
         view = memory._view()
         rows = memory._engine.store.rows(view, after=0)
-        encoder, state = HashEncoder(), State.empty(HashEncoder().spec)
+        encoder = HashEncoder()
+        state: State[Turn] = State.empty(encoder.spec)
         for row in rows:  # each was read in the light of those before it, whoever added them
             [reading] = encoder.read(state, [row.turn])
             assert row.reading.embedding.tobytes() == reading.embedding.tobytes()

@@ -14,7 +14,7 @@ from evomem.state import State
 from evomem_stores.pgvector_index import BATCH
 from evomem_stores.postgresql import open_postgresql
 from evomem_stores.words import driver
-from tests.stores.helpers import ENCODER, exact, found, purge, query, turn, write
+from tests.stores.helpers import ENCODER, exact, found, open_at, purge, query, turn, write
 from tests.stores.test_faiss_index import fill, random_rows
 
 
@@ -156,4 +156,4 @@ def test_what_cannot_be_indexed_is_refused(new_schema):
     with pytest.raises(StoreError, match="4000"):
         open_postgresql(new_schema(), wide, index="pgvector", hnsw_rows=1)
     with pytest.raises(StoreError, match="'annoy'"):
-        open_postgresql(new_schema(), wide, index="annoy")
+        open_at(new_schema(), wide, index="annoy")
