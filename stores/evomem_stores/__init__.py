@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
-from sqlalchemy import insert, select, update
-
-from evomem.errors import DatabaseDamaged, FingerprintMismatch, NotFound
+from evomem.errors import NotFound
 from evomem.state import Spec
 from evomem.store import Index, Store
-from evomem_stores import tables
-from evomem_stores.engine import Engine, Synchronous, prepare
 from evomem_stores.faiss_index import FaissIndex
-from evomem_stores.lexical import ANALYSER
-from evomem_stores.migrations import apply, pending
+from evomem_stores.opening import set_up
 from evomem_stores.sql import SqlStore
-from evomem_stores.writing import write_terms
+from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
 
 __all__ = ["open_sqlite"]
 
@@ -54,44 +48,9 @@ def open_sqlite(
             f"there is no database at {location!r}: name an encoder to make one, "
             'such as encoder="static:all-MiniLM-L6-v2"'
         )
-    engine = Engine(path, synchronous, busy_timeout)
-    try:
-        stored = _set_up(engine, spec, location)
-    except BaseException:
-        engine.close()
-        raise
-    store = SqlStore(engine, stored)
+    engine = SqliteEngine(path, synchronous, busy_timeout)
     folder = None if path is None else path.with_name(path.name + ".index")
+    store = SqlStore(engine, set_up(engine, spec), folder)
     index = FaissIndex(store, folder, max_bytes=index_bytes)
     store.rewritten.append(index.forget)
     return store, index
-
-
-def _set_up(engine: Engine, spec: Spec | None, location: str) -> Spec:
-    """Bring the schema up to date; return the spec of the encoder that the rows are of."""
-    with engine.reading() as connection:
-        waiting = len(pending(connection))
-    for _ in range(waiting):
-        with engine.writing() as connection:
-            for number, step in pending(connection)[:1]:  # none: another process was quicker
-                apply(connection, number, step)
-                if number == 1 and spec is not None:
-                    connection.execute(insert(tables.encoder).values(id=1, **asdict(spec)))
-                    connection.execute(insert(tables.lexicon).values(id=1, analyser=ANALYSER))
-    with engine.reading() as connection:
-        row = connection.execute(select(tables.encoder)).mappings().one_or_none()
-        analyser = connection.scalar(select(tables.lexicon.c.analyser))
-    if row is None:
-        raise DatabaseDamaged(f"{location} does not say which encoder wrote it: restore a backup")
-    stored = Spec(**{name: value for name, value in row.items() if name != "id"})
-    if spec is not None and replace(spec, name=stored.name) != stored:
-        raise FingerprintMismatch(
-            f"{location} was written by the encoder {stored.name!r} (fingerprint "
-            f"{stored.fingerprint[:12]}), not by {spec.name!r} ({spec.fingerprint[:12]}): open it "
-            "with its own encoder, or use a new path for the new one"
-        )
-    if analyser != ANALYSER:
-        with engine.writing() as connection:
-            write_terms(connection)
-            connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
-    return stored

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-from sqlalchemy import Connection, RowMapping, select, text
+from sqlalchemy import Connection, RowMapping, select
 
 from evomem.errors import DatabaseDamaged, EvomemError
 from evomem.state import Spec, digest
@@ -16,8 +16,7 @@ from evomem_stores.engine import Engine
 from evomem_stores.lineage import read, take_view
 from evomem_stores.rows import UNIT, checksum, decode_row, norm, searched
 from evomem_stores.tables import LAST, column_names, hidden, memories, row_number, turns
-
-_POSTINGS = text("SELECT term, doc, offset FROM postings")
+from evomem_stores.words import words_of
 
 Words = Counter[int]
 """For each memory, the sum of the hashes of its postings: equal sums, equal postings."""
@@ -28,7 +27,7 @@ def verify(engine: Engine, spec: Spec) -> list[str]:
     found: list[str] = []
     try:
         with engine.reading() as connection:
-            for problem in _problems(connection, spec):
+            for problem in (*engine.faults(connection), *_problems(connection, spec)):
                 found.append(problem)
     except EvomemError as error:
         found.append(f"the check could not be finished: {error}")
@@ -36,17 +35,11 @@ def verify(engine: Engine, spec: Spec) -> list[str]:
 
 
 def _problems(connection: Connection, spec: Spec) -> Iterator[str]:
-    for (line,) in connection.exec_driver_sql("PRAGMA integrity_check"):
-        if line != "ok":
-            yield f"SQLite reports: {line}"
-    for line in connection.exec_driver_sql("PRAGMA foreign_key_check"):
-        yield f"a row of {line[0]} refers to a memory that is not there"
     words: Words = Counter()
     for number in connection.scalars(select(memories.c.memory).order_by(memories.c.memory)).all():
         yield from _memory(connection, number, spec, words)
-    for row in connection.execute(_POSTINGS):
-        memory = row.doc >> 32
-        words[memory] -= hash((row.term, row.doc, row.offset))
+    for posting in words_of(connection).postings(connection):
+        words[posting[0] >> 32] -= hash(posting)
     for memory, rest in words.items():
         if rest:
             yield f"the word index of memory {memory} does not agree with its turns"
@@ -106,6 +99,6 @@ def _row(row: RowMapping, spec: Spec, words: Words, *, before: tuple[bytes, int]
     if len(found) != row["words"]:
         yield f"has {len(found)} words, not {row['words']}"
     words[row["memory"]] += sum(
-        hash((lexical.tagged(row["memory"], term), row["row"], place))
-        for place, term in enumerate(found)
+        hash((row["row"], lexical.tagged(row["memory"], term), count))
+        for term, count in Counter(found).items()
     )

@@ -1,171 +1,57 @@
-"""One SQLite file: how it is made, recognised and opened, its transactions and its errors."""
+"""`Engine`: what the log needs of a database around its queries. See `sqlite` and `postgresql`."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
-import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, cast
 
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool, StaticPool
-
-from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
-from evomem_stores.migrations import APPLICATION
-
-Synchronous = Literal["FULL", "NORMAL"]
-READERS = 16  # connections kept open; more threads than that wait for one
-
-_BUSY = ("locked", "busy", "queuepool limit")
-_DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
-
-_LOST = "{path} cannot be read ({says}): restore it from a backup; the file was left as it is"
+from sqlalchemy import Connection
 
 
-class Engine:
-    """Connections to one database, set up for a log: WAL, fsync at commit, secure deletion."""
+class Engine(ABC):
+    """Connections to one database. Safe to use from many threads and processes.
 
-    def __init__(self, path: Path | None, synchronous: Synchronous, busy_timeout: float) -> None:
-        if synchronous not in ("FULL", "NORMAL"):
-            raise StoreError(f"synchronous must be 'FULL' or 'NORMAL', got {synchronous!r}")
-        self.path = path
-        self._closed = False
-        self._timeout = busy_timeout
-        self._pragmas = (
-            "PRAGMA journal_mode = WAL",
-            f"PRAGMA synchronous = {synchronous}",
-            "PRAGMA foreign_keys = ON",
-            "PRAGMA secure_delete = ON",
-        )
-        pool: dict[str, Any] = {"poolclass": StaticPool}
-        if path is not None:
-            pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
-        self._engine = create_engine("sqlite://", creator=self._connect, **pool)
-        event.listen(self._engine, "begin", _begin)
-        # Threads of one process queue here instead of polling for SQLite's lock. A database in
-        # memory is a single connection, so that there even reading has to queue.
-        self._writers = threading.RLock()
-        self._readers = nullcontext() if path is not None else self._writers
+    Whatever the driver raises inside a transaction comes out as an error of `evomem.errors`.
+    """
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    place: str
+    """Which database this is, for messages: without a password."""
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Connection]:
         """Give a connection that sees one unchanging state of the database."""
-        with self._readers, translated(self.path), self._engine.connect() as connection:
-            with connection.begin():
-                yield connection
 
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Give a connection that holds the write lock; what is done is kept or undone as one."""
-        with self._writers, translated(self.path), self._engine.connect() as connection:
-            connection.execution_options(begin="BEGIN IMMEDIATE")
-            with connection.begin():
-                yield connection
+    @abstractmethod
+    def writing(self, memory: int | None = None) -> AbstractContextManager[Connection]:
+        """Give a connection to change `memory` with, or to make one; kept or undone as one.
 
-    def checkpoint(self) -> bool:
-        """Empty the write-ahead log into the database; say whether it is empty now."""
-        with self._writers, translated(self.path), self._engine.connect() as connection:
-            busy, _, _ = raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return not busy
+        Until it ends, nobody else changes this memory or shares more of its rows. A memory that is
+        forked from rows of others keeps them from changing by being there (`writing.sharing`), so
+        that this one lock is enough, and two writers never wait for each other.
+        """
 
+    @abstractmethod
+    def altering(self) -> AbstractContextManager[Connection]:
+        """Give a connection to change the tables with; there is one at a time."""
+
+    @abstractmethod
+    def scrub(self) -> None:
+        """Remove what is left of rows that were replaced from disk, as far as the database lets."""
+
+    @abstractmethod
+    def faults(self, connection: Connection) -> Iterator[str]:
+        """Yield what the database itself finds wrong with its files, one sentence each."""
+
+    @abstractmethod
+    def size(self, connection: Connection) -> int:
+        """Return bytes on disk."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close every connection; harmless when repeated."""
-        self._closed = True
-        self._engine.dispose()
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._closed:
-            raise StoreError(f"{self.path or 'the database in memory'} was closed: open it again")
-        connection = sqlite3.connect(
-            ":memory:" if self.path is None else str(self.path),
-            timeout=self._timeout,
-            isolation_level=None,  # the driver would begin and commit on its own account
-            check_same_thread=False,  # the pool gives a connection to one thread at a time
-        )
-        try:
-            for pragma in self._pragmas:
-                connection.execute(pragma)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-
-def raw(connection: Connection) -> sqlite3.Connection:
-    """Return the driver's own connection, inside the same transaction."""
-    return cast(sqlite3.Connection, connection.connection.driver_connection)
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-@contextmanager
-def translated(path: Path | None) -> Iterator[None]:
-    """Turn what SQLite raises into errors of ours."""
-    try:
-        yield
-    except UnicodeDecodeError as error:  # the driver reads a text, or a message that quotes one
-        raise DatabaseDamaged(_LOST.format(path=path, says=error)) from error
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        says = str(cause)
-        if any(word in says.lower() for word in _BUSY):
-            raise DatabaseBusy(
-                f"{path}: another process held the lock for longer than the busy timeout ({says}); "
-                "nothing was written: try again, or open with a larger busy_timeout="
-            ) from error
-        if any(word in says.lower() for word in _DAMAGED):
-            raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
-        raise StoreError(f"{path}: {says}; nothing was written") from error
-
-
-def prepare(path: Path, *, create: bool) -> bool:
-    """Say whether there is a database of ours at `path`; make an empty private file if not.
-
-    A file that is something else is left as it is, down to the last byte.
-
-    Raises:
-        DatabaseDamaged: The file is not SQLite, cannot be read, or is another program's.
-        StoreError: The file cannot be made or opened.
-    """
-    try:
-        size = path.stat().st_size if path.exists() else -1
-        if size <= 0 and not path.with_name(path.name + "-wal").exists():
-            if create and size < 0:
-                # Private from the first moment; SQLite gives its other files the same mode.
-                with suppress(FileExistsError):  # another process is making the same database
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-                    sync_folder(path.parent)
-            return False
-        with path.open("rb") as file:
-            magic = file.read(16)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists"
-        ) from error
-    if magic != b"SQLite format 3\x00":
-        raise DatabaseDamaged(
-            f"{path} is not a database (it begins with {magic!r}): give another path, or restore "
-            "it from a backup; the file was left as it is"
-        )
-    with translated(path):
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
-        try:
-            [application] = connection.execute("PRAGMA application_id").fetchone()
-            [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        finally:
-            connection.close()
-    if tables and application != APPLICATION:
-        raise DatabaseDamaged(
-            f"{path} is another program's SQLite database, not evomem's: give another path; "
-            "the file was left as it is"
-        )
-    return bool(tables)
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,11 +12,12 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, func, literal, not_, or_, select, true
+from sqlalchemy import ColumnElement, and_, exists, false, literal, not_, or_, select, true
 
 from evomem.errors import QueryError, TurnError
 from evomem.records import MAX_METADATA, check_string
 from evomem.store import OPERATORS, Filter
+from evomem_stores.dialects import Entries, Number
 from evomem_stores.rows import micros
 from evomem_stores.tables import turns
 
@@ -62,7 +63,7 @@ def _metadata(key: str, name: str, value: Any) -> Test:
     """Return the condition that `key` passes the test `name` with `value`."""
     if name not in OPERATORS:
         raise QueryError(f"where[{key!r}] has {name!r}; the operators are {', '.join(OPERATORS)}")
-    entry = func.json_each(turns.c.metadata).table_valued("key", "value", "type")
+    entry = Entries(turns.c.metadata).table_valued("key", "type", "value", "number")
 
     def some(test: Test) -> Test:
         found = select(literal(1)).select_from(entry).where(entry.c.key == key, test)
@@ -99,12 +100,13 @@ def _typed(key: str, entry: Any, value: Any, compare: Callable[[Any, Any], Any])
         number: int | float = value
         if isinstance(number, int) and not -(2**63) <= number < 2**63:
             try:
-                number = float(number)  # as SQLite reads such a number in JSON
+                number = float(number)  # as such a number counts in metadata
             except OverflowError as error:
                 raise QueryError(f"where[{key!r}]: the number is too large") from error
         if number != number:
             raise QueryError(f"where[{key!r}]: NaN compares with nothing")
-        return and_(entry.c.type.in_(["integer", "real"]), compare(entry.c.value, literal(number)))
+        given = literal(number, Number())
+        return and_(entry.c.type.in_(["integer", "real"]), compare(entry.c.number, given))
     raise QueryError(
         f"where[{key!r}]: metadata is compared with strings, numbers, true, false and null, "
         f"got {type(value).__name__}"

@@ -12,6 +12,7 @@ from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.errors import DatabaseDamaged, NotFound, QueryError
 from evomem.store import Namespace, Span, View
+from evomem_stores.dialects import OneOf
 from evomem_stores.rows import micros
 from evomem_stores.tables import counted, hidden, memories, row_number, turns, within
 
@@ -134,18 +135,12 @@ def _rows(
     """Return the condition for rows of a span in the form that the best index answers."""
     if seqs is not None:
         inside = seqs[bisect_left(seqs, span.first) : bisect_right(seqs, span.last)]
-        return (one_of(turns.c.row, [row_number(span.memory, seq) for seq in inside]),)
+        return (OneOf(turns.c.row, [row_number(span.memory, seq) for seq in inside]),)
     if ids is not None:
         seq = turns.c.seq + 0  # not a bare column: the index on (memory, id) is the one to use
         own = turns.c.memory == span.memory
-        return own, seq.between(span.first, span.last), one_of(turns.c.id, ids)
+        return own, seq.between(span.first, span.last), OneOf(turns.c.id, ids)
     return (within(span),)
-
-
-def one_of(column: ColumnElement[object], values: Iterable[object]) -> ColumnElement[bool]:
-    """Return the condition that a column has one of these values, however many they are."""
-    listed = func.json_each(json.dumps(list(values))).table_valued("value")
-    return column.in_(select(listed.c.value))
 
 
 def visible(view: View) -> ColumnElement[bool]:

@@ -1,6 +1,7 @@
 """The schema as numbered steps. A step and its record are committed together.
 
-A step that was released is never changed again: what changes comes as a new one.
+A step that was released is never changed again: what changes comes as a new one. A step has the
+same number, and does the same, in SQLite and in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -14,43 +15,109 @@ from evomem.errors import StoreError
 from evomem_stores.tables import done
 
 APPLICATION = 0x45764F6D  # "EvOm" in the file's header: this SQLite database is ours
+OURS = "evomem"  # the comment on the table `migrations`: this PostgreSQL schema is ours
+
+
+_LOG_SQLITE = (
+    f"PRAGMA application_id = {APPLICATION}",
+    """CREATE TABLE encoder (
+        id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
+        dim INTEGER NOT NULL, latents INTEGER NOT NULL, width INTEGER NOT NULL,
+        capacity INTEGER NOT NULL, dtype TEXT NOT NULL)""",
+    """CREATE TABLE memories (
+        memory INTEGER PRIMARY KEY, namespace TEXT NOT NULL UNIQUE,
+        parent INTEGER REFERENCES memories CHECK (parent < memory), parent_seq INTEGER NOT NULL,
+        head INTEGER NOT NULL CHECK (head >= parent_seq), revision INTEGER NOT NULL,
+        created INTEGER NOT NULL)""",
+    "CREATE INDEX memories_parent ON memories (parent, parent_seq) WHERE parent IS NOT NULL",
+    """CREATE TABLE turns (
+        row INTEGER PRIMARY KEY CHECK (row = (memory << 32) + seq),
+        memory INTEGER NOT NULL REFERENCES memories,
+        seq INTEGER NOT NULL CHECK (seq BETWEEN 1 AND 4294967295),
+        id TEXT NOT NULL, chunk INTEGER NOT NULL CHECK (chunk BETWEEN 1 AND seq),
+        words INTEGER NOT NULL, time INTEGER NOT NULL, added INTEGER NOT NULL,
+        key BLOB NOT NULL, checksum BLOB NOT NULL, session TEXT, speaker TEXT,
+        user TEXT NOT NULL, assistant TEXT NOT NULL, metadata TEXT NOT NULL,
+        embedding BLOB NOT NULL, latents BLOB NOT NULL, UNIQUE (memory, id))""",
+    "CREATE INDEX turns_words ON turns (memory, seq, words)",
+    "CREATE INDEX turns_time ON turns (memory, time, seq)",
+    "CREATE INDEX turns_session ON turns (memory, session, seq) WHERE session IS NOT NULL",
+    """CREATE TABLE hidden (
+        memory INTEGER NOT NULL REFERENCES memories, seq INTEGER NOT NULL,
+        PRIMARY KEY (memory, seq)) WITHOUT ROWID""",
+    "CREATE TABLE lexicon (id INTEGER PRIMARY KEY CHECK (id = 1), analyser TEXT NOT NULL)",
+    # contentless: the words are in `turns` already. ascii: every other character is kept.
+    """CREATE VIRTUAL TABLE terms USING fts5(
+        body, content='', columnsize=0, tokenize="ascii tokenchars '_'")""",
+    "CREATE VIRTUAL TABLE postings USING fts5vocab('terms', 'instance')",
+)
+
+# Collation "C" orders by bytes, as SQLite does. Names can be longer than a B-tree takes; the hash
+# index behind EXCLUDE has no limit. Vectors do not compress: EXTERNAL saves trying.
+_LOG_POSTGRESQL = (
+    f"COMMENT ON TABLE migrations IS '{OURS}'",
+    """CREATE TABLE encoder (
+        id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
+        dim BIGINT NOT NULL, latents BIGINT NOT NULL, width BIGINT NOT NULL,
+        capacity BIGINT NOT NULL, dtype TEXT NOT NULL)""",
+    """CREATE TABLE memories (
+        memory BIGINT PRIMARY KEY GENERATED ALWAYS AS IDENTITY (MAXVALUE 2147483647),
+        namespace TEXT COLLATE "C" NOT NULL, parent BIGINT REFERENCES memories CHECK (parent < memory),
+        parent_seq BIGINT NOT NULL, head BIGINT NOT NULL CHECK (head >= parent_seq),
+        revision BIGINT NOT NULL, created BIGINT NOT NULL, EXCLUDE USING hash (namespace WITH =))""",
+    "CREATE INDEX memories_parent ON memories (parent, parent_seq) WHERE parent IS NOT NULL",
+    """CREATE TABLE turns (
+        "row" BIGINT PRIMARY KEY CHECK ("row" = (memory << 32) + seq),
+        memory BIGINT NOT NULL REFERENCES memories,
+        seq BIGINT NOT NULL CHECK (seq BETWEEN 1 AND 4294967295),
+        id TEXT COLLATE "C" NOT NULL, chunk BIGINT NOT NULL CHECK (chunk BETWEEN 1 AND seq),
+        words INTEGER NOT NULL, "time" BIGINT NOT NULL, added BIGINT NOT NULL,
+        key BYTEA NOT NULL, checksum BYTEA NOT NULL, session TEXT COLLATE "C", speaker TEXT,
+        "user" TEXT NOT NULL, assistant TEXT NOT NULL, metadata TEXT NOT NULL,
+        embedding BYTEA NOT NULL, latents BYTEA NOT NULL, UNIQUE (memory, id))""",
+    """ALTER TABLE turns ALTER COLUMN embedding SET STORAGE EXTERNAL,
+        ALTER COLUMN latents SET STORAGE EXTERNAL""",
+    "CREATE INDEX turns_words ON turns (memory, seq) INCLUDE (words)",
+    'CREATE INDEX turns_time ON turns (memory, "time", seq)',
+    "CREATE INDEX turns_session ON turns (memory, session, seq) WHERE session IS NOT NULL",
+    """CREATE TABLE hidden (
+        memory BIGINT NOT NULL REFERENCES memories, seq BIGINT NOT NULL,
+        PRIMARY KEY (memory, seq))""",
+    "CREATE TABLE lexicon (id INTEGER PRIMARY KEY CHECK (id = 1), analyser TEXT NOT NULL)",
+    """CREATE TABLE terms (
+        memory BIGINT NOT NULL REFERENCES memories, term TEXT COLLATE "C" NOT NULL,
+        seq BIGINT NOT NULL, count INTEGER NOT NULL,
+        PRIMARY KEY (memory, term, seq) INCLUDE (count))""",
+    # As SQLite reads numbers in JSON: 64-bit integers, and float64 for all others. A float64 is
+    # written out exactly where it could be compared with an integer that is close to it.
+    """CREATE FUNCTION metadata_number(literal TEXT) RETURNS NUMERIC LANGUAGE sql IMMUTABLE AS $$
+        SELECT CASE
+            WHEN literal ~ '^-?[0-9]+$'
+                AND literal::numeric BETWEEN -9223372036854775808 AND 9223372036854775807
+                THEN literal::numeric
+            WHEN abs(literal::numeric) > 1.7976931348623157e308
+                THEN sign(literal::numeric) * 'Infinity'::numeric
+            WHEN abs(literal::float8) >= 9007199254740992 AND abs(literal::float8) < 9223372036854775808
+                THEN literal::float8::bigint::numeric
+            ELSE literal::float8::text::numeric
+        END $$""",
+    """CREATE FUNCTION metadata_entries(metadata TEXT)
+        RETURNS TABLE (key TEXT, type TEXT, value TEXT, number NUMERIC) LANGUAGE sql IMMUTABLE AS $$
+        SELECT entry.key COLLATE "C",
+            CASE json_typeof(entry.value)
+                WHEN 'string' THEN 'text' WHEN 'number' THEN 'real'
+                WHEN 'boolean' THEN entry.value #>> '{}' ELSE json_typeof(entry.value) END,
+            (entry.value #>> '{}') COLLATE "C",
+            CASE WHEN json_typeof(entry.value) = 'number'
+                THEN metadata_number(entry.value #>> '{}') END
+        FROM json_each(metadata::json) AS entry $$""",
+)
 
 
 def m001_log(connection: Connection) -> None:
     """Make the log, its tombstones and the inverted index of its words."""
-    for statement in (
-        f"PRAGMA application_id = {APPLICATION}",
-        """CREATE TABLE encoder (
-            id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
-            dim INTEGER NOT NULL, latents INTEGER NOT NULL, width INTEGER NOT NULL,
-            capacity INTEGER NOT NULL, dtype TEXT NOT NULL)""",
-        """CREATE TABLE memories (
-            memory INTEGER PRIMARY KEY, namespace TEXT NOT NULL UNIQUE,
-            parent INTEGER REFERENCES memories CHECK (parent < memory), parent_seq INTEGER NOT NULL,
-            head INTEGER NOT NULL CHECK (head >= parent_seq), revision INTEGER NOT NULL,
-            created INTEGER NOT NULL)""",
-        "CREATE INDEX memories_parent ON memories (parent, parent_seq) WHERE parent IS NOT NULL",
-        """CREATE TABLE turns (
-            row INTEGER PRIMARY KEY CHECK (row = (memory << 32) + seq),
-            memory INTEGER NOT NULL REFERENCES memories,
-            seq INTEGER NOT NULL CHECK (seq BETWEEN 1 AND 4294967295),
-            id TEXT NOT NULL, chunk INTEGER NOT NULL CHECK (chunk BETWEEN 1 AND seq),
-            words INTEGER NOT NULL, time INTEGER NOT NULL, added INTEGER NOT NULL,
-            key BLOB NOT NULL, checksum BLOB NOT NULL, session TEXT, speaker TEXT,
-            user TEXT NOT NULL, assistant TEXT NOT NULL, metadata TEXT NOT NULL,
-            embedding BLOB NOT NULL, latents BLOB NOT NULL, UNIQUE (memory, id))""",
-        "CREATE INDEX turns_words ON turns (memory, seq, words)",
-        "CREATE INDEX turns_time ON turns (memory, time, seq)",
-        "CREATE INDEX turns_session ON turns (memory, session, seq) WHERE session IS NOT NULL",
-        """CREATE TABLE hidden (
-            memory INTEGER NOT NULL REFERENCES memories, seq INTEGER NOT NULL,
-            PRIMARY KEY (memory, seq)) WITHOUT ROWID""",
-        "CREATE TABLE lexicon (id INTEGER PRIMARY KEY CHECK (id = 1), analyser TEXT NOT NULL)",
-        # contentless: the words are in `turns` already. ascii: every other character is kept.
-        """CREATE VIRTUAL TABLE terms USING fts5(
-            body, content='', columnsize=0, tokenize="ascii tokenchars '_'")""",
-        "CREATE VIRTUAL TABLE postings USING fts5vocab('terms', 'instance')",
-    ):
+    server = connection.dialect.name == "postgresql"
+    for statement in _LOG_POSTGRESQL if server else _LOG_SQLITE:
         connection.exec_driver_sql(statement)
 
 
@@ -79,7 +146,7 @@ def apply(connection: Connection, number: int, step: Callable[[Connection], None
     """Run one step and record it, in the connection's transaction."""
     connection.exec_driver_sql(
         "CREATE TABLE IF NOT EXISTS migrations "
-        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied INTEGER NOT NULL)"
+        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied BIGINT NOT NULL)"
     )
     step(connection)
     connection.execute(

@@ -1,11 +1,11 @@
-"""`SqlStore`: the log in SQLite. See `evomem.store.Store` for what each method promises."""
+"""`SqlStore`: the log in SQLite or PostgreSQL. See `evomem.store.Store` for what each method promises."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from evomem.records import Record, Turn
 from evomem.state import Spec, State, Vectors
 from evomem.store import Filter, Namespace, Row, Seqs, Span, View
 from evomem_stores import audit, filters, writing
-from evomem_stores.engine import Engine, raw
-from evomem_stores.lexical import bm25, tagged, terms
+from evomem_stores.engine import Engine
+from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
@@ -28,23 +28,16 @@ from evomem_stores.lineage import (
 )
 from evomem_stores.rows import TURN, decode_record, decode_row, unpack, unpack_embedding
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
-
-_POSTINGS = (
-    "SELECT doc & 4294967295, count(*) FROM postings "
-    "WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
-)
-_LENGTHS = (
-    "SELECT seq, words FROM turns WHERE memory = ? AND seq BETWEEN ? AND ? "
-    "AND seq IN (SELECT value FROM json_each(?))"
-)
+from evomem_stores.words import words_of
 
 
 class SqlStore:
-    """A `Store` on one SQLite database. Safe to use from many threads and processes."""
+    """A `Store` on one SQL database. Safe to use from many threads and processes."""
 
-    def __init__(self, engine: Engine, spec: Spec) -> None:
+    def __init__(self, engine: Engine, spec: Spec, index_folder: Path | None) -> None:
         self._engine = engine
         self._spec = spec
+        self._index_folder = index_folder
         self.rewritten: list[Callable[[int], None]] = []
         """Called with the number of a memory after its rows were replaced."""
 
@@ -64,7 +57,8 @@ class SqlStore:
         """See `Store.make_memory`."""
         with self._engine.writing() as connection:
             number = _find(connection, namespace)
-            return number or writing.make_memory(connection, namespace, None, 0, 0)
+            number = number or writing.make_memory(connection, namespace, None, 0, 0)
+            return number or _found(connection, namespace)
 
     def memories(self, prefix: Namespace = ()) -> list[Namespace]:
         """See `Store.memories`."""
@@ -81,15 +75,15 @@ class SqlStore:
 
     def fork(self, view: View, namespace: Namespace) -> int:
         """See `Store.fork`."""
-        with self._engine.writing() as connection:
-            if _find(connection, namespace) is not None:
-                raise NamespaceError(
-                    f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
-                )
+        with self._engine.writing(view.memory) as connection:
             seen = spans(connection, view.memory, view.seq)
             # The parent is whoever owns the last row, so that no fork hangs on one in between.
             parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
             number = writing.make_memory(connection, namespace, parent, shared, view.seq)
+            if number is None:
+                raise NamespaceError(
+                    f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
+                )
             gone = select(literal(number), hidden.c.seq).where(
                 hidden.c.memory == view.memory, hidden.c.seq <= view.seq
             )
@@ -234,21 +228,18 @@ class SqlStore:
         postings: dict[str, dict[int, int]] = {term: {} for term in asked}
         lengths: dict[int, int] = {}
         with self._engine.reading() as connection:
+            words = words_of(connection)
             hide = select(hidden.c.seq).where(hidden.c.memory == view.memory)
             gone = connection.scalars(hide).all()
-            # Straight from the driver: a common word has a posting in every other turn, and a
-            # row object for each would cost more than everything else here together.
-            execute = raw(connection).execute
             for span in view.spans:
-                ends = row_number(span.memory, span.first), row_number(span.memory, span.last)
                 for term, counts in postings.items():
-                    counts.update(execute(_POSTINGS, (tagged(span.memory, term), *ends)))
+                    counts.update(words.counts(connection, span, term))
             for counts in postings.values():
                 for seq in gone:
                     counts.pop(seq, None)
             found = set().union(*postings.values())
             for span in view.spans if found else ():
-                lengths.update(execute(_LENGTHS, (*span, json.dumps(sorted(found)))))
+                lengths.update(words.lengths(connection, span, found))
             turns_seen, words_seen = _extent(connection, view)
         if len(lengths) < len(found):
             raise DatabaseDamaged(
@@ -273,12 +264,12 @@ class SqlStore:
             EncoderError: A reading cannot be stored: misshapen, not finite, not of unit length.
         """
         writing.check_rows(rows, self._spec, first=view.seq + 1, dense=True)
-        with self._engine.writing() as connection:
+        with self._engine.writing(view.memory) as connection:
             writing.append(connection, view, rows, self._spec)
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
         """See `Store.hide`."""
-        with self._engine.writing() as connection:
+        with self._engine.writing(view.memory) as connection:
             rows = list(read(connection, view.spans, ["seq"], visible(view), seqs=seqs))
             if rows:
                 new = [{"memory": view.memory, "seq": row["seq"]} for row in rows]
@@ -287,7 +278,7 @@ class SqlStore:
 
     def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
         """See `Store.annotate`."""
-        with self._engine.writing() as connection:
+        with self._engine.writing(view.memory) as connection:
             writing.annotate(connection, view, seq, metadata)
 
     def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> None:
@@ -299,11 +290,11 @@ class SqlStore:
             EncoderError: A reading cannot be stored.
         """
         writing.check_rows(rows, self._spec, first=seq, dense=False)
-        with self._engine.writing() as connection:
+        with self._engine.writing(view.memory) as connection:
             writing.rewrite(connection, view, seq, rows, self._spec)
         for tell in self.rewritten:
             tell(view.memory)
-        writing.scrub(self._engine)
+        self._engine.scrub()
 
     # upkeep --------------------------------------------------------------------------------
 
@@ -314,16 +305,14 @@ class SqlStore:
                 name: connection.scalar(select(func.count()).select_from(table))
                 for name, table in (("memories", memories), ("turns", turns), ("deleted", hidden))
             }
-        path = self._engine.path
-        files = [] if path is None else [path, path.with_name(path.name + "-wal")]
-        folder = None if path is None else path.with_name(path.name + ".index")
+            numbers["bytes"] = self._engine.size(connection)
+        folder = self._index_folder
         kept = list(folder.iterdir()) if folder and folder.is_dir() else []
-        numbers["bytes"] = sum(file.stat().st_size for file in files if file.exists())
         numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
         return numbers
 
     def verify(self) -> list[str]:
-        """Check the whole database: SQLite's own structures, every row, and the word index."""
+        """Check the whole database: its own structures, every row, and the word index."""
         return audit.verify(self._engine, self._spec)
 
     def close(self) -> None:
@@ -335,6 +324,13 @@ def _find(connection: Connection, namespace: Namespace) -> int | None:
     number: int | None = connection.scalar(
         select(memories.c.memory).where(memories.c.namespace == encode_namespace(namespace))
     )
+    return number
+
+
+def _found(connection: Connection, namespace: Namespace) -> int:
+    """Return the number of a memory that somebody else made a moment ago."""
+    number = _find(connection, namespace)
+    assert number is not None, "memories are never deleted"
     return number
 
 

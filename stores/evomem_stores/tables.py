@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, MetaData, String, Table
 
 from evomem.store import Span
 
@@ -14,39 +14,39 @@ LAST = 2**32 - 1  # the greatest seq there can be
 encoder = Table(
     "encoder",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", BigInteger, primary_key=True),
     Column("name", String),
     Column("fingerprint", String),
-    Column("dim", Integer),
-    Column("latents", Integer),
-    Column("width", Integer),
-    Column("capacity", Integer),
+    Column("dim", BigInteger),
+    Column("latents", BigInteger),
+    Column("width", BigInteger),
+    Column("capacity", BigInteger),
     Column("dtype", String),
 )
 
 memories = Table(
     "memories",
     METADATA,
-    Column("memory", Integer, primary_key=True),
+    Column("memory", BigInteger, primary_key=True),
     Column("namespace", String),  # canonical JSON array of the labels
-    Column("parent", Integer),  # the memory whose rows up to `parent_seq` come before its own
-    Column("parent_seq", Integer),
-    Column("head", Integer),  # the newest seq ever given out: a purged turn's is not used again
-    Column("revision", Integer),
-    Column("created", Integer),  # this and all times: microseconds since 1970, UTC
+    Column("parent", BigInteger),  # the memory whose rows up to `parent_seq` come before its own
+    Column("parent_seq", BigInteger),
+    Column("head", BigInteger),  # the newest seq ever given out: a purged turn's is not used again
+    Column("revision", BigInteger),
+    Column("created", BigInteger),  # this and all times: microseconds since 1970, UTC
 )
 
 turns = Table(
     "turns",
     METADATA,
-    Column("row", Integer, primary_key=True),  # see `row_number`
-    Column("memory", Integer),
-    Column("seq", Integer),
+    Column("row", BigInteger, primary_key=True),  # see `row_number`
+    Column("memory", BigInteger),
+    Column("seq", BigInteger),
     Column("id", String),
-    Column("chunk", Integer),  # seq of the first turn of the chunk that the turn belongs to
-    Column("words", Integer),  # length in terms, for BM25
-    Column("time", Integer),
-    Column("added", Integer),
+    Column("chunk", BigInteger),  # seq of the first turn of the chunk that the turn belongs to
+    Column("words", BigInteger),  # length in terms, for BM25
+    Column("time", BigInteger),
+    Column("added", BigInteger),
     Column("key", LargeBinary),
     Column("checksum", LargeBinary),  # of all other columns: SQLite does not notice a flipped bit
     Column("session", String),
@@ -61,23 +61,23 @@ turns = Table(
 hidden = Table(
     "hidden",
     METADATA,
-    Column("memory", Integer, primary_key=True),
-    Column("seq", Integer, primary_key=True),
+    Column("memory", BigInteger, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
 )
 
 lexicon = Table(
     "lexicon",
     METADATA,
-    Column("id", Integer, primary_key=True),
+    Column("id", BigInteger, primary_key=True),
     Column("analyser", String),
 )
 
 done = Table(
     "migrations",
     METADATA,
-    Column("number", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
     Column("name", String),
-    Column("applied", Integer),
+    Column("applied", BigInteger),
 )
 
 

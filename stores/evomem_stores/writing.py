@@ -4,62 +4,45 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
 from evomem_stores import lexical
-from evomem_stores.engine import Engine
+from evomem_stores.dialects import OneOf, insert_new
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
-    one_of,
     read,
     spans,
     take_view,
     visible,
 )
 from evomem_stores.rows import check, checksum, encode, searched
-from evomem_stores.tables import (
-    LAST,
-    Columns,
-    column_names,
-    hidden,
-    memories,
-    row_number,
-    turns,
-    within,
-)
-
-_ADD_TERMS = text("INSERT INTO terms (rowid, body) VALUES (:row, :body)")
-# A contentless index must be told what it was given; what that was follows from the turn's text.
-_DROP_TERMS = text("INSERT INTO terms (terms, rowid, body) VALUES ('delete', :row, :body)")
-_MERGE_TERMS = text("INSERT INTO terms (terms) VALUES ('optimize')")
-_FORGET_TERMS = text("INSERT INTO terms (terms) VALUES ('delete-all')")
+from evomem_stores.tables import LAST, Columns, column_names, hidden, memories, turns, within
+from evomem_stores.words import words_of
 
 
 def make_memory(
     connection: Connection, namespace: Namespace, parent: int | None, parent_seq: int, head: int
-) -> int:
-    """Insert a memory; return its number."""
-    done = connection.execute(
-        insert(memories).values(
-            namespace=encode_namespace(namespace),
-            parent=parent,
-            parent_seq=parent_seq,
-            head=head,
-            revision=0,
-            created=time.time_ns() // 1000,
-        )
+) -> int | None:
+    """Insert a memory; return its number, None if there is one of that name."""
+    new = insert_new(connection, memories).values(
+        namespace=encode_namespace(namespace),
+        parent=parent,
+        parent_seq=parent_seq,
+        head=head,
+        revision=0,
+        created=time.time_ns() // 1000,
     )
-    return int(done.lastrowid)
+    number: int | None = connection.scalar(new.returning(memories.c.memory))
+    return number
 
 
 def check_rows(rows: Sequence[Row], spec: Spec, *, first: int, dense: bool) -> None:
@@ -93,10 +76,10 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
             "purge them there first, or with forks=True"
         )
     own = Span(view.memory, seq, now.seq)
-    _drop_terms(connection, own)
+    words_of(connection).drop(connection, view.memory, _terms(connection, own))
     connection.execute(delete(turns).where(within(own)))
     stale = (hidden.c.memory == view.memory, hidden.c.seq >= seq)
-    kept = one_of(hidden.c.seq, [row.seq for row in rows])
+    kept = OneOf(hidden.c.seq, [row.seq for row in rows])
     connection.execute(delete(hidden).where(*stale, ~kept))
     before = spans(connection, view.memory, seq - 1)
     changes: Columns = {"revision": now.revision + 1}
@@ -109,7 +92,6 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
     connection.execute(update(memories).where(memories.c.memory == view.memory).values(changes))
     if rows:
         _insert(connection, view.memory, before, rows, spec)
-    connection.execute(_MERGE_TERMS)  # until segments are merged, deleted terms stay in them
 
 
 def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
@@ -126,21 +108,6 @@ def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str
     connection.execute(update(turns).where(turns.c.row == row["row"]).values(changes))
 
 
-def scrub(engine: Engine) -> None:
-    """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
-    try:
-        clean, why = engine.checkpoint(), "another process is reading"
-    except StoreError as error:
-        clean, why = False, str(error)
-    if not clean:
-        warnings.warn(
-            f"{engine.path}: the turns were purged, but the write-ahead log still holds their text "
-            f"({why}); it is emptied by the next purge, or when the last process closes the "
-            "database",
-            stacklevel=4,
-        )
-
-
 def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
     """Return the memories that see a row of `memory` from `seq` on.
 
@@ -154,14 +121,10 @@ def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
 
 def write_terms(connection: Connection) -> None:
     """Write the word index anew from the turns."""
-    connection.execute(_FORGET_TERMS)
-    names = ["memory", "seq", "user", "assistant", "speaker"]
+    words = words_of(connection)
+    words.clear(connection)
     for memory in connection.scalars(select(memories.c.memory)).all():
-        for row in read(connection, [Span(memory, 1, LAST)], names):
-            turn = Turn(user=row["user"], assistant=row["assistant"], speaker=row["speaker"])
-            found = lexical.terms(searched(turn))
-            number = row_number(memory, row["seq"])
-            connection.execute(_ADD_TERMS, {"row": number, "body": lexical.body(memory, found)})
+        words.add(connection, memory, _terms(connection, Span(memory, 1, LAST)))
 
 
 def _unmoved(connection: Connection, view: View) -> View:
@@ -187,24 +150,19 @@ def _insert(
         )
     last = next(read(connection, seen, ["chunk"], limit=1, newest_first=True), None)
     chunk = 0 if last is None else int(last["chunk"])
-    columns, bodies = [], []
+    columns, terms = [], {}
     for row in rows:
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
-        values, found = encode(memory, row, chunk, spec)
+        values, terms[row.seq] = encode(memory, row, chunk, spec)
         columns.append(values)
-        if found:
-            bodies.append({"row": values["row"], "body": lexical.body(memory, found)})
     connection.execute(insert(turns), columns)
-    if bodies:
-        connection.execute(_ADD_TERMS, bodies)
+    words_of(connection).add(connection, memory, terms)
 
 
-def _drop_terms(connection: Connection, own: Span) -> None:
-    names = ["row", "user", "assistant", "speaker"]
-    gone = []
-    for row in read(connection, [own], names):
+def _terms(connection: Connection, own: Span) -> dict[int, list[str]]:
+    """Return the terms of the turns of a span, by seq."""
+    found = {}
+    for row in read(connection, [own], ["seq", "user", "assistant", "speaker"]):
         turn = Turn(user=row["user"], assistant=row["assistant"], speaker=row["speaker"])
-        if found := lexical.terms(searched(turn)):
-            gone.append({"row": row["row"], "body": lexical.body(own.memory, found)})
-    if gone:
-        connection.execute(_DROP_TERMS, gone)
+        found[row["seq"]] = lexical.terms(searched(turn))
+    return found

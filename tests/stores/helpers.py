@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,23 @@ import numpy as np
 
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
-from evomem.state import State, Vectors
-from evomem.store import Row, Store, View
+from evomem.state import Spec, State, Vectors
+from evomem.store import Index, Row, Store, View
 from evomem_stores import open_sqlite
 from evomem_stores.faiss_index import FaissIndex
+from evomem_stores.postgresql import open_postgresql
 from evomem_stores.sql import SqlStore
 
 ENCODER = HashEncoder(32)
 DAY = [datetime(2024, 1, 1, tzinfo=timezone.utc) + timedelta(days=day) for day in range(400)]
 
 
-def open_at(path: Path | str, **options: Any) -> tuple[SqlStore, FaissIndex]:
-    store, index = open_sqlite(str(path), ENCODER.spec, **options)
+def open_at(
+    location: Path | str, spec: Spec | None = ENCODER.spec, **options: Any
+) -> tuple[SqlStore, FaissIndex]:
+    server = str(location).startswith("postgresql")
+    opener: Callable[..., tuple[Store, Index]] = open_postgresql if server else open_sqlite
+    store, index = opener(str(location), spec, **options)
     assert isinstance(store, SqlStore)
     assert isinstance(index, FaissIndex)
     return store, index

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evomem.errors import DatabaseDamaged, EvomemError, StoreError
+from evomem.errors import DatabaseDamaged, EvomemError, NotFound, StoreError
 from evomem_stores import open_sqlite
 from tests.conftest import ROOT
 from tests.stores.helpers import (
@@ -46,6 +46,15 @@ def start(path, memory, name, count, *gate):
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def there(path):
+    """Whether a database was made before its writer was killed."""
+    try:
+        open_at(path, None)[0].close()
+    except NotFound:
+        return False
+    return True
 
 
 def check(path, acknowledged):
@@ -76,15 +85,15 @@ def check(path, acknowledged):
 
 
 @pytest.mark.slow
-def test_every_acknowledged_turn_survives_a_kill_at_any_moment(tmp_path):
+def test_every_acknowledged_turn_survives_a_kill_at_any_moment(fresh):
     """One database after another, each killed several times: recovery is recovered from too."""
     chance = random.Random(KILLS)
-    path = tmp_path / "0.db"
+    path = fresh()
     acknowledged: list[str] = []
     moments = []
     for kill in range(KILLS):
         if kill % 5 == 0:
-            path, acknowledged = tmp_path / f"{kill}.db", []
+            path, acknowledged = fresh(), []
         process = start(path, "m", f"w{kill}", 10_000)
         assert process.stdout
         from_start = chance.random() < 0.2  # also while the database is being made or opened
@@ -99,7 +108,7 @@ def test_every_acknowledged_turn_survives_a_kill_at_any_moment(tmp_path):
         known = [id for line in lines[:-1] for id in line.split() if id != "ready"]
         acknowledged += known
         moments.append(len(known))
-        if not path.exists() or not path.stat().st_size:
+        if not there(path):
             continue
         check(path, acknowledged)
         store, _ = open_at(path)
@@ -110,15 +119,14 @@ def test_every_acknowledged_turn_survives_a_kill_at_any_moment(tmp_path):
     assert sum(moments) > KILLS  # the kills hit writers at work
 
 
-def test_two_processes_lose_and_double_nothing(tmp_path):
-    path = tmp_path / "a.db"
+def test_two_processes_lose_and_double_nothing(location, tmp_path):
     gate = tmp_path / "gate"
-    writers = [start(path, "m", name, 100, gate) for name in ("left", "right")]
+    writers = [start(location, "m", name, 100, gate) for name in ("left", "right")]
     assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 2
     gate.touch()
     said = [writer.communicate(timeout=120)[0].split() for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0]
-    store, index = open_at(path)
+    store, index = open_at(location)
     view = store.view(store.make_memory(("m",)))
     ids = [str(record.id) for record in store.history(view)]
     assert len(ids) == len(set(ids)) == 200
@@ -128,15 +136,15 @@ def test_two_processes_lose_and_double_nothing(tmp_path):
     assert order != sorted(order), "they took turns, so that the race was run"
     assert index.verify() == []
     store.close()
-    check(path, ids)
+    check(location, ids)
 
 
-def test_many_processes_may_make_the_same_database_at_once(tmp_path):
-    writers = [start(tmp_path / "a.db", f"m{n}", "x", 2) for n in range(4)]
+def test_many_processes_may_make_the_same_database_at_once(location):
+    writers = [start(location, f"m{n}", "x", 2) for n in range(4)]
     for writer in writers:
         writer.communicate(timeout=120)
         assert writer.returncode == 0
-    store, _ = open_at(tmp_path / "a.db")
+    store, _ = open_at(location)
     assert store.memories() == [("m0",), ("m1",), ("m2",), ("m3",)]
     assert store.verify() == []
     store.close()

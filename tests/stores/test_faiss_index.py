@@ -47,9 +47,9 @@ def random_rows(count, seed=0, distinct=None):
     return rows[rng.integers(0, len(rows), count)] if distinct else rows
 
 
-def test_results_equal_exact_search_for_any_k_point_and_filter(tmp_path):
+def test_results_equal_exact_search_for_any_k_point_and_filter(location):
     """Large enough that FAISS and its selectors do the work, with many exact ties."""
-    store, index = open_at(tmp_path / "a.db")
+    store, index = open_at(location)
     memory = store.make_memory(("a",))
     fill(store, memory, random_rows(3 * FEW, distinct=300))
     fork = store.fork(store.view(memory, seq=2 * FEW + 7), ("fork",))
@@ -104,8 +104,8 @@ def test_no_other_memory_is_ever_returned(tmp_path):
     store.close()
 
 
-def test_the_index_follows_the_log_through_everything(tmp_path):
-    store, index = open_at(tmp_path / "a.db")
+def test_the_index_follows_the_log_through_everything(location):
+    store, index = open_at(location)
     index._worth = 1
     memory = store.make_memory(("a",))
     for n in range(1, 40):
@@ -118,8 +118,8 @@ def test_the_index_follows_the_log_through_everything(tmp_path):
     store.close()
 
 
-def test_another_process_s_turns_and_purges_are_seen(tmp_path):
-    (store, index), (other, other_index) = open_at(tmp_path / "a.db"), open_at(tmp_path / "a.db")
+def test_another_process_s_turns_and_purges_are_seen(location):
+    (store, index), (other, other_index) = open_at(location), open_at(location)
     memory = store.make_memory(("a",))
     for n in range(1, 30, 2):
         write(store, memory, [turn(f"note {n}", n)])
@@ -363,8 +363,8 @@ def test_a_file_is_written_when_enough_is_new_and_at_the_end(tmp_path):
     store.close()
 
 
-def test_many_threads_search_while_the_log_grows(tmp_path):
-    store, index = open_at(tmp_path / "a.db")
+def test_many_threads_search_while_the_log_grows(location):
+    store, index = open_at(location)
     memory = store.make_memory(("a",))
     fill(store, memory, random_rows(600))
     wrong = []

@@ -44,7 +44,7 @@ def kind(value):
 
 
 def number(value):
-    """Numbers as SQLite has them: beyond 64 bits they are floats."""
+    """Numbers as they count in metadata: beyond 64 bits they are floats."""
     return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
@@ -69,9 +69,10 @@ def holds(metadata, key, name, value):
     return ORDERED[name](number(left), number(right))
 
 
-@pytest.fixture(scope="module")
-def empty():
-    store, _ = open_at(":memory:")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def empty(request):
+    server = request.param == "postgresql"
+    store, _ = open_at(request.getfixturevalue("new_schema")() if server else ":memory:")
     yield store
     store.close()
 

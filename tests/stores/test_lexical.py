@@ -20,8 +20,8 @@ PROPERTY = settings(max_examples=30, deadline=None, suppress_health_check=list(H
 
 
 @pytest.fixture
-def store():
-    opened, _ = open_at(":memory:")
+def store(location):
+    opened, _ = open_at(location)
     yield opened
     opened.close()
 
@@ -56,13 +56,13 @@ def test_a_term_is_one_token_to_the_index(text):
 
 @PROPERTY
 @given(texts=TEXTS, asked=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4))
-def test_scores_equal_those_of_bm25s(texts, asked):
+def test_scores_equal_those_of_bm25s(fresh, texts, asked):
     corpus = [lexical.terms(text) for text in texts]
     reference = bm25s.BM25(method="lucene", k1=lexical.K1, b=lexical.B)
     reference.index(corpus, show_progress=False)
     tokens = [t for t in lexical.terms(" ".join(asked)) if t in reference.vocab_dict]
     expected = reference.get_scores(tokens) if tokens else np.zeros(len(texts))
-    store, _ = open_at(":memory:")
+    store, _ = open_at(fresh())
     memory = store.make_memory(("a",))
     write(store, memory, [turn(text, n) for n, text in enumerate(texts, start=1)])
     write(store, store.make_memory(("b",)), [turn(text, n) for n, text in enumerate(texts[:3])])
@@ -75,13 +75,13 @@ def test_scores_equal_those_of_bm25s(texts, asked):
 
 @PROPERTY
 @given(texts=TEXTS, data=st.data())
-def test_only_what_a_view_shows_has_a_part_in_its_scores(texts, data):
+def test_only_what_a_view_shows_has_a_part_in_its_scores(fresh, texts, data):
     """Other memories, later turns, deleted and purged ones: none moves a score."""
     turns = [turn(text, n) for n, text in enumerate(texts, start=1)]
     cut = data.draw(st.integers(0, len(texts)))
     point = data.draw(st.integers(0, cut))
     gone = data.draw(st.sets(st.integers(1, len(texts)), max_size=2))
-    store, _ = open_at(":memory:")
+    store, _ = open_at(fresh())
     write(
         store, store.make_memory(("noise",)), [turn("cat dog oslo paris 東京", n) for n in range(9)]
     )
@@ -123,14 +123,14 @@ def test_a_query_is_words_and_never_a_query_language(store, query):
     assert sorted(store.lexical(view, query)) == expected
 
 
-def test_an_index_of_another_analyser_is_written_anew(tmp_path, monkeypatch):
-    store, _ = open_at(tmp_path / "a.db")
+def test_an_index_of_another_analyser_is_written_anew(location, monkeypatch):
+    store, _ = open_at(location)
     view = write(store, store.make_memory(("a",)), [turn("the cats sleep", 1), turn("dogs", 2)])
     store.close()
-    monkeypatch.setattr("evomem_stores.ANALYSER", "2 another")
+    monkeypatch.setattr("evomem_stores.opening.ANALYSER", "2 another")
     monkeypatch.setattr(lexical, "terms", lambda text: text.split())
     monkeypatch.setattr("evomem_stores.sql.terms", lambda text: text.split())
-    store, _ = open_at(tmp_path / "a.db")
+    store, _ = open_at(location)
     assert list(store.lexical(view, "cats")) == [1]
     assert store.lexical(view, "cat") == {}
     store.close()

@@ -1,0 +1,156 @@
+"""What a turn takes on disk, for the shapes of each encoder: computed, and measured on databases.
+
+python -m benchmarks storage --postgres postgresql://user@host/db --out storage.json
+
+Texts are made up (words drawn as natural language draws them), vectors are random: sizes depend on
+shapes and lengths alone. On the server, a schema is made for each row of the table and dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from evomem._extras import require
+from evomem.mini.config import MiniConfig
+from evomem.plugins import store_opener
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State
+from evomem.store import Row
+
+SHAPES = (
+    Spec("static:all-MiniLM-L6-v2", "static", dim=384),
+    Spec("mini", "mini", MiniConfig().dim, MiniConfig().latents, MiniConfig().width, 128),
+    Spec("EvoEmbedding-0.8B", "0.8B", 1024, 16, 1024, 512, "bfloat16"),
+    Spec("EvoEmbedding-4B", "4B", 1024, 16, 2560, 512, "bfloat16"),
+)
+USERS, TURNS = 10**6, 200  # for the last column
+_names = count(1)
+
+
+@dataclass
+class Size:
+    """One line of the table; bytes a turn."""
+
+    encoder: str
+    database: str
+    text: float
+    computed: int
+    measured: float
+
+
+def computed(spec: Spec) -> int:
+    """Return the bytes of a turn's embedding and latents."""
+    return 4 * spec.dim + spec.latents * spec.width * (4 if spec.dtype == "float32" else 2)
+
+
+def rows(spec: Spec, turns: int, words: int, state: State[Turn]) -> Iterator[Row]:
+    """Yield rows of made-up turns with random vectors."""
+    rng = np.random.default_rng(0)
+    vocabulary = [
+        "".join(rng.choice(list("etaoinshrdlu"), rng.integers(2, 9))) for _ in range(20_000)
+    ]
+    for seq in range(1, turns + 1):
+        length = max(2, int(rng.poisson(words)))
+        said = [vocabulary[min(place, 20_000) - 1] for place in rng.zipf(1.2, length)]
+        half = length // 2
+        turn = Turn(
+            user=" ".join(said[:half]),
+            assistant=" ".join(said[half:]),
+            id=f"{rng.integers(2**63):032x}",
+            time=datetime(2024, 1, 1, tzinfo=timezone.utc),
+            session=f"session-{seq // 20}",
+        )
+        embedding = rng.standard_normal(spec.dim)
+        latents = rng.standard_normal((spec.latents, spec.width)).astype(np.float32)
+        if spec.dtype == "bfloat16":
+            latents = (latents.view(np.uint32) & 0xFFFF0000).view(np.float32)
+        reading = Reading((embedding / np.linalg.norm(embedding)).astype(np.float32), latents)
+        state = state.after(turn, reading)
+        yield Row(seq, turn, datetime.now(timezone.utc), reading, state.key)
+
+
+def measure(location: str, spec: Spec, turns: int, words: int) -> tuple[float, float]:
+    """Write a memory; return the bytes of a turn's text, and what the database has grown by."""
+    opener = store_opener(location)
+    store, _ = opener(location, spec)
+    memory = store.make_memory(("someone",))
+    store.close()  # which empties SQLite's write-ahead log
+    before = size(location)
+    store, _ = opener(location, spec)
+    made = list(rows(spec, turns, words, State.empty(spec)))
+    for start in range(0, turns, 64):
+        store.append(store.view(memory), made[start : start + 64])
+    store.close()
+    text = sum(len(row.turn.user) + len(row.turn.assistant) for row in made)
+    return text / turns, (size(location) - before) / turns
+
+
+def size(location: str) -> int:
+    """Return the bytes of a database that nobody has open."""
+    store, _ = store_opener(location)(location, None)
+    found: int = store.stats()["bytes"]
+    store.close()
+    return found
+
+
+@contextmanager
+def place(url: str | None) -> Iterator[str]:
+    """Give the location of a new database, and remove it afterwards."""
+    if url is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield str(Path(folder) / "a.db")
+        return
+    schema = f"storage_{next(_names)}"
+    try:
+        yield f"{url}{'&' if '?' in url else '?'}schema={schema}"
+    finally:
+        with require("psycopg", extra="postgres").connect(url, autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the table; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks storage", description=__doc__)
+    parser.add_argument("--turns", type=int, default=500, help="written for each measurement")
+    parser.add_argument("--words", type=int, default=60, help="of a turn, on average")
+    parser.add_argument("--postgres", metavar="URL", help="measure there as well")
+    parser.add_argument("--out", type=Path, help="everything as JSON")
+    given = parser.parse_args(argv)
+    print(
+        "encoder                  database    text  computed  measured   GB/1M turns   TB/1M users"
+    )
+    found = []
+    for spec in SHAPES:
+        for url in (None, given.postgres) if given.postgres else (None,):
+            with place(url) as location:
+                text, taken = measure(location, spec, given.turns, given.words)
+            line = Size(spec.name, "PostgreSQL" if url else "SQLite", text, computed(spec), taken)
+            found.append(line)
+            print(
+                f"{line.encoder:<24} {line.database:<10} {text:>5.0f} {line.computed:>9,} "
+                f"{taken:>9,.0f} {taken / 1000:>13.1f} {taken * USERS * TURNS / 1e12:>13.1f}",
+                flush=True,
+            )
+    print(f"bytes a turn; a user has {TURNS} turns of {given.words} words")
+    if given.out:
+        report = {
+            "command": ["python", "-m", "benchmarks", "storage"],
+            "turns": given.turns,
+            "words": given.words,
+            "python": sys.version,
+        }
+        given.out.write_text(
+            json.dumps({**report, "sizes": [asdict(line) for line in found]}, indent=1)
+        )
+    return 0

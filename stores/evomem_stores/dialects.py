@@ -1,0 +1,134 @@
+"""What SQLite and PostgreSQL say differently in a query: one construct each, compiled for both.
+
+The rest of the difference is in `sqlite` and `postgresql` (connections, transactions, errors),
+`words` (the word index) and `migrations` (the tables).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Insert, Table, Text, literal
+from sqlalchemy import Dialect as SqlDialect
+from sqlalchemy import Numeric as SqlNumeric
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Boolean, NullType, TypeDecorator, TypeEngine
+
+EXACT, LONG = 2**53, 2**63  # whole numbers up to here are all float64s; all fit into 64 bits
+
+
+def insert_new(connection: Connection, table: Table) -> Insert:
+    """Return an INSERT that leaves out what a unique index has already."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+class OneOf(FunctionElement[bool]):
+    """The condition that a column has one of these values, however many they are."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any], values: Iterable[int | str | None]) -> None:
+        kind = _Longs() if isinstance(column.type, BigInteger) else _Texts()
+        super().__init__(column, literal(list(values), kind))
+
+
+class Entries(FunctionElement[Any]):
+    """The top-level entries of metadata, as rows: key, type, value, and number if it is one.
+
+    `type` is one of SQLite's `json_each`; a number that is no 64-bit integer counts as the float64
+    nearest to it.
+    """
+
+    name = "entries"
+    inherit_cache = True
+
+
+class Number(TypeDecorator[int | float]):
+    """A number that is compared with `Entries`' numbers, exactly, whichever of both is a float."""
+
+    impl = SqlNumeric
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: SqlDialect) -> TypeEngine[Any]:
+        """Return the type that the driver is to see."""
+        kind = SqlNumeric() if dialect.name == "postgresql" else NullType()
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: int | float | None, dialect: SqlDialect) -> Any:
+        """Return what the driver is given."""
+        return _decimal(value) if value is not None and dialect.name == "postgresql" else value
+
+
+class _Listed(TypeDecorator[list[Any]]):
+    """Values of one type as one parameter: an array, or JSON where there are none."""
+
+    impl = Text
+    cache_ok = True
+    element: TypeEngine[Any] = Text()
+
+    def load_dialect_impl(self, dialect: SqlDialect) -> TypeEngine[Any]:
+        kind = ARRAY(self.element) if dialect.name == "postgresql" else Text()
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: list[Any] | None, dialect: SqlDialect) -> Any:
+        if dialect.name == "postgresql":
+            return [each for each in value or () if _can_be_there(each)]
+        return json.dumps(value)
+
+
+class _Longs(_Listed):
+    cache_ok = True
+    element = BigInteger()
+
+
+class _Texts(_Listed):
+    cache_ok = True
+
+
+@compiles(OneOf, "sqlite")
+def _one_of_in_sqlite(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+@compiles(OneOf, "postgresql")
+def _one_of_in_postgresql(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(each, **options) for each in element.clauses)
+    return f"{column} = ANY ({values})"
+
+
+@compiles(Entries, "sqlite")
+def _entries_in_sqlite(element: Entries, compiler: SQLCompiler, **options: Any) -> str:
+    metadata = compiler.process(element.clauses, **options)
+    return f"(SELECT key, type, value, value AS number FROM json_each({metadata}))"
+
+
+@compiles(Entries, "postgresql")
+def _entries_in_postgresql(element: Entries, compiler: SQLCompiler, **options: Any) -> str:
+    return f"metadata_entries({compiler.process(element.clauses, **options)})"
+
+
+def _decimal(number: int | float) -> Decimal:
+    """Return what `metadata_number` in PostgreSQL makes of the same number."""
+    if isinstance(number, int) or EXACT <= abs(number) < LONG:
+        return Decimal(int(number))
+    return Decimal(repr(number))
+
+
+def _can_be_there(value: object) -> bool:
+    """Say whether PostgreSQL can hold a text at all; asking it for one it cannot is an error."""
+    if not isinstance(value, str):
+        return True
+    try:
+        return b"\x00" not in value.encode()
+    except UnicodeEncodeError:
+        return False

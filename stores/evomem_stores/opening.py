@@ -1,0 +1,67 @@
+"""What happens to every SQL database when it is opened: its tables, its encoder, its analyser."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from sqlalchemy import insert, select, update
+
+from evomem.errors import DatabaseDamaged, FingerprintMismatch
+from evomem.state import Spec
+from evomem_stores import tables
+from evomem_stores.engine import Engine
+from evomem_stores.lexical import ANALYSER
+from evomem_stores.migrations import apply, pending
+from evomem_stores.writing import write_terms
+
+
+def set_up(engine: Engine, spec: Spec | None) -> Spec:
+    """Bring the tables up to date; return the spec of the encoder that the rows are of.
+
+    The engine is closed where that fails.
+
+    Args:
+        engine: Of a database that is there, or is to be made.
+        spec: The encoder to be used; None to take whichever the database was written by.
+
+    Raises:
+        FingerprintMismatch: The database was written by another encoder than `spec`.
+        DatabaseDamaged: It does not say by which.
+        StoreError: It is of a newer version.
+    """
+    try:
+        return _set_up(engine, spec)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def _set_up(engine: Engine, spec: Spec | None) -> Spec:
+    with engine.reading() as connection:
+        waiting = len(pending(connection))
+    for _ in range(waiting):
+        with engine.altering() as connection:
+            for number, step in pending(connection)[:1]:  # none: another process was quicker
+                apply(connection, number, step)
+                if number == 1 and spec is not None:
+                    connection.execute(insert(tables.encoder).values(id=1, **asdict(spec)))
+                    connection.execute(insert(tables.lexicon).values(id=1, analyser=ANALYSER))
+    with engine.reading() as connection:
+        row = connection.execute(select(tables.encoder)).mappings().one_or_none()
+        analyser = connection.scalar(select(tables.lexicon.c.analyser))
+    if row is None:
+        raise DatabaseDamaged(
+            f"{engine.place} does not say which encoder wrote it: restore a backup"
+        )
+    stored = Spec(**{name: value for name, value in row.items() if name != "id"})
+    if spec is not None and replace(spec, name=stored.name) != stored:
+        raise FingerprintMismatch(
+            f"{engine.place} was written by the encoder {stored.name!r} (fingerprint "
+            f"{stored.fingerprint[:12]}), not by {spec.name!r} ({spec.fingerprint[:12]}): open it "
+            "with its own encoder, or use a new path for the new one"
+        )
+    if analyser != ANALYSER:
+        with engine.altering() as connection:
+            write_terms(connection)
+            connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
+    return stored

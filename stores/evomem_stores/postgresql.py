@@ -1,0 +1,291 @@
+"""The log on a PostgreSQL server: what `evomem.open("postgresql://user@host/db")` opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, get_args
+
+from sqlalchemy import URL, Connection, create_engine, event, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from evomem._extras import require
+from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, StoreError
+from evomem.state import Spec
+from evomem.store import Index, Store
+from evomem_stores.engine import Engine
+from evomem_stores.faiss_index import FaissIndex
+from evomem_stores.migrations import OURS
+from evomem_stores.opening import set_up
+from evomem_stores.pgvector_index import PgvectorIndex
+from evomem_stores.sql import SqlStore
+from evomem_stores.tables import memories
+from evomem_stores.words import driver
+
+psycopg = require("psycopg", extra="postgres")
+
+Commit = Literal["on", "remote_apply", "remote_write", "local", "off"]
+
+SCHEMA = "evomem"
+OLDEST = 14  # version of the server: older ones have no infinite numbers
+
+_BUSY = {
+    "40001": "two transactions were in each other's way",
+    "40P01": "two transactions were in each other's way",
+    "53300": "the server takes no more connections",
+    "55P03": "another process held the lock for longer than the busy timeout",
+}
+_DAMAGED = ("XX001", "XX002")
+_LOST = ("08", "57P")  # classes of states: the connection, or the server going away
+
+
+_WHAT_IS_THERE = """
+    SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding'),
+        (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm')
+            AND relnamespace = to_regnamespace(quote_ident(%s))),
+        obj_description(to_regclass('migrations'), 'pg_class')"""
+
+
+def open_postgresql(
+    location: str,
+    spec: Spec | None,
+    *,
+    synchronous_commit: Commit = "on",
+    busy_timeout: float = 30.0,
+    pool_size: int = 16,
+    index: Literal["faiss", "pgvector"] = "faiss",
+    index_folder: str | Path | None = None,
+    index_bytes: int = 2**30,
+    hnsw_rows: int | None = None,
+) -> tuple[Store, Index]:
+    """Open a database on a PostgreSQL server and its index, making the tables if there are none.
+
+    Args:
+        location: A URL as psycopg takes it. `?schema=<name>` says where the tables are (`evomem`
+            if not given): one schema holds the memories of one encoder.
+        spec: The encoder to be used; None to take whichever the database was written by.
+        synchronous_commit: The server's setting for what is written here. `"on"`: what was
+            written survives a power loss. `"off"`: the last turns may be lost when the server
+            crashes. See PostgreSQL's manual for the others.
+        busy_timeout: Seconds to wait for a lock, or for a connection of the pool.
+        pool_size: How many connections this process may have open at once.
+        index: What finds nearest turns: `"faiss"` in this process, from a copy of the vectors that
+            it keeps; `"pgvector"` in the server, which has that extension then.
+        index_folder: FAISS: where this process keeps files between runs; None for nowhere.
+        index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
+        hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
+            answers; None for never.
+
+    Raises:
+        NotFound: There are no tables and no `spec` to make them for.
+        FingerprintMismatch: The database was written by another encoder than `spec`.
+        DatabaseDamaged: The schema holds tables of another program.
+        StoreError: The server cannot be reached or is too old, or the tables are of a newer version.
+    """
+    if index not in ("faiss", "pgvector"):
+        raise StoreError(f"index must be 'faiss' or 'pgvector', got {index!r}")
+    engine = PostgresEngine(
+        location,
+        synchronous_commit=synchronous_commit,
+        busy_timeout=busy_timeout,
+        pool_size=pool_size,
+    )
+    try:
+        if not engine.is_ours() and spec is None:
+            raise NotFound(
+                f"there are no tables at {engine.place}: name an encoder to make them, "
+                'such as encoder="static:all-MiniLM-L6-v2"'
+            )
+    except BaseException:
+        engine.close()
+        raise
+    folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
+    store = SqlStore(engine, set_up(engine, spec), folder)
+    found: FaissIndex | PgvectorIndex
+    try:
+        if index == "pgvector":
+            found = PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
+        else:
+            found = FaissIndex(store, folder, max_bytes=index_bytes)
+    except BaseException:
+        engine.close()
+        raise
+    store.rewritten.append(found.forget)
+    return store, found
+
+
+class PostgresEngine(Engine):
+    """A pool of connections to one schema of a server.
+
+    Every setting is made for the length of a transaction, so that a pooler may be in between.
+    """
+
+    def __init__(
+        self, location: str, *, synchronous_commit: Commit, busy_timeout: float, pool_size: int
+    ) -> None:
+        if synchronous_commit not in get_args(Commit):
+            raise StoreError(
+                f"synchronous_commit must be one of {', '.join(get_args(Commit))}, "
+                f"got {synchronous_commit!r}"
+            )
+        url, self.schema = _parsed(location)
+        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        self.place = f"{shown} (schema {self.schema})"
+        self._closed = False
+        self._engine = create_engine(
+            url,
+            isolation_level="AUTOCOMMIT",  # the driver would begin on its own account
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=busy_timeout,
+            pool_pre_ping=True,  # a connection that the server closed meanwhile is replaced
+            connect_args={"client_encoding": "utf8", "fallback_application_name": "evomem"},
+        )
+        quoted = self._engine.dialect.identifier_preparer.quote_identifier(self.schema)
+        settings = (
+            f"SET LOCAL search_path TO {quoted}; "
+            f"SET LOCAL lock_timeout TO {max(1, round(busy_timeout * 1000))}"
+        )
+        self._reading = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
+        self._writing = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {settings}; "
+            f"SET LOCAL synchronous_commit TO {synchronous_commit}"
+        )
+        self._create = f"CREATE SCHEMA IF NOT EXISTS {quoted}"
+        event.listen(self._engine, "begin", self._begin)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """See `Engine.reading`."""
+        with self._transaction(self._reading) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, memory: int | None = None) -> Iterator[Connection]:
+        """See `Engine.writing`. The lock is on the memory's row in `memories`."""
+        with self._transaction(self._writing) as connection:
+            own = select(memories.c.memory).where(memories.c.memory == memory)
+            connection.execute(own.with_for_update(key_share=True))
+            yield connection
+
+    @contextmanager
+    def altering(self) -> Iterator[Connection]:
+        """See `Engine.altering`. The lock is an advisory one, named after the schema."""
+        with self._transaction(self._writing) as connection:
+            name = f"evomem {self.schema}"
+            driver(connection).execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name]
+            )
+            [there] = (
+                driver(connection)
+                .execute("SELECT to_regnamespace(quote_ident(%s))", [self.schema])
+                .fetchone()
+            )
+            if there is None:
+                driver(connection).execute(self._create)
+            yield connection
+
+    def is_ours(self) -> bool:
+        """Say whether the schema holds our tables; False if it holds none at all.
+
+        Raises:
+            DatabaseDamaged: It holds another program's.
+            StoreError: The server is too old, or stores text in another encoding than UTF-8.
+        """
+        with self.reading() as connection:
+            found = driver(connection).execute(_WHAT_IS_THERE, [self.schema])
+            version, encoding, tables, mark = found.fetchone()
+        if version < OLDEST or encoding != "UTF8":
+            raise StoreError(
+                f"{self.place} is PostgreSQL {version} with the encoding {encoding}: evomem needs "
+                f"version {OLDEST} or newer, and a database made with ENCODING 'UTF8'"
+            )
+        if tables and mark != OURS:
+            raise DatabaseDamaged(
+                f"{self.place} holds tables of another program: name a schema of evomem's own, "
+                "such as ?schema=evomem; nothing was changed"
+            )
+        return bool(tables)
+
+    def scrub(self) -> None:
+        """Do nothing: VACUUM is the server's own affair (docs/postgresql.md, "Forgetting")."""
+
+    def faults(self, connection: Connection) -> Iterator[str]:
+        """Yield nothing: the server checks its pages whenever it reads them."""
+        return iter(())
+
+    def size(self, connection: Connection) -> int:
+        """See `Engine.size`."""
+        [size] = (
+            driver(connection)
+            .execute(
+                "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class "
+                "WHERE relkind = 'r' AND relnamespace = to_regnamespace(quote_ident(%s))",
+                [self.schema],
+            )
+            .fetchone()
+        )
+        return int(size)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._closed = True
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        if self._closed:
+            raise StoreError(f"{self.place} was closed: open it again")
+        with self._translated(), self._engine.connect() as connection:
+            connection.execution_options(begin=begin)
+            with connection.begin():
+                yield connection
+
+    @staticmethod
+    def _begin(connection: Connection) -> None:
+        if begin := connection.get_execution_options().get("begin"):
+            driver(connection).execute(begin)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what SQLAlchemy and psycopg raise into errors of ours."""
+        try:
+            yield
+        except (SQLAlchemyError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            says = str(cause).strip().partition("\n")[0]
+            state = getattr(cause, "sqlstate", None) or ""
+            if state in _BUSY or "QueuePool limit" in says:
+                raise DatabaseBusy(
+                    f"{self.place}: {_BUSY.get(state, 'every connection of the pool is in use')} "
+                    f"({says}); nothing was written: try again, or open with a larger "
+                    "busy_timeout= or pool_size="
+                ) from error
+            if state in _DAMAGED:
+                raise DatabaseDamaged(
+                    f"{self.place} cannot be read ({says}): restore it from a backup"
+                ) from error
+            if state.startswith(_LOST) or (
+                not state and isinstance(cause, psycopg.OperationalError)
+            ):
+                raise StoreError(
+                    f"{self.place}: there is no connection to the server, or it was lost ({says}); "
+                    "what was being written is there as a whole or not at all: add it again with "
+                    "the same ids, which is harmless"
+                ) from error
+            raise StoreError(f"{self.place}: {says}; nothing was written") from error
+
+
+def _parsed(location: str) -> tuple[URL, str]:
+    """Return the URL for the driver, and the schema."""
+    try:
+        url = make_url(location).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError) as error:
+        raise StoreError(
+            "the location is not a URL such as postgresql://user@host/database"
+        ) from error
+    schema = url.query.get("schema", SCHEMA)
+    if not isinstance(schema, str) or not schema:
+        raise StoreError(f"?schema= takes one name, got {schema!r}")
+    return url.difference_update_query(["schema"]), schema

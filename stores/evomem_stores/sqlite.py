@@ -1,0 +1,197 @@
+"""SQLite: how a file is made, recognised and opened, its transactions and its errors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
+from evomem_stores.engine import Engine, sync_folder
+from evomem_stores.migrations import APPLICATION
+from evomem_stores.words import driver
+
+Synchronous = Literal["FULL", "NORMAL"]
+READERS = 16  # connections kept open; more threads than that wait for one
+
+_BUSY = ("locked", "busy", "queuepool limit")
+_DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
+
+_LOST = "{path} cannot be read ({says}): restore it from a backup; the file was left as it is"
+
+
+class SqliteEngine(Engine):
+    """Connections to one file, set up for a log: WAL, fsync at commit, secure deletion."""
+
+    def __init__(self, path: Path | None, synchronous: Synchronous, busy_timeout: float) -> None:
+        if synchronous not in ("FULL", "NORMAL"):
+            raise StoreError(f"synchronous must be 'FULL' or 'NORMAL', got {synchronous!r}")
+        self.path = path
+        self.place = str(path or ":memory:")
+        self._closed = False
+        self._timeout = busy_timeout
+        self._pragmas = (
+            "PRAGMA journal_mode = WAL",
+            f"PRAGMA synchronous = {synchronous}",
+            "PRAGMA foreign_keys = ON",
+            "PRAGMA secure_delete = ON",
+        )
+        pool: dict[str, Any] = {"poolclass": StaticPool}
+        if path is not None:
+            pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
+        self._engine = create_engine("sqlite://", creator=self._connect, **pool)
+        event.listen(self._engine, "begin", _begin)
+        # Threads of one process queue here instead of polling for SQLite's lock. A database in
+        # memory is a single connection, so that there even reading has to queue.
+        self._writers = threading.RLock()
+        self._readers = nullcontext() if path is not None else self._writers
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """See `Engine.reading`."""
+        with self._readers, translated(self.path), self._engine.connect() as connection:
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def writing(self, memory: int | None = None) -> Iterator[Connection]:
+        """See `Engine.writing`. There is one lock for all of the database."""
+        with self._writers, translated(self.path), self._engine.connect() as connection:
+            connection.execution_options(begin="BEGIN IMMEDIATE")
+            with connection.begin():
+                yield connection
+
+    altering = writing
+
+    def scrub(self) -> None:
+        """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
+        try:
+            clean, why = self._checkpoint(), "another process is reading"
+        except StoreError as error:
+            clean, why = False, str(error)
+        if not clean:
+            warnings.warn(
+                f"{self.path}: the turns were purged, but the write-ahead log still holds their "
+                f"text ({why}); it is emptied by the next purge, or when the last process closes "
+                "the database",
+                stacklevel=4,
+            )
+
+    def faults(self, connection: Connection) -> Iterator[str]:
+        """See `Engine.faults`."""
+        for (line,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+            if line != "ok":
+                yield f"SQLite reports: {line}"
+        for line in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            yield f"a row of {line[0]} refers to a memory that is not there"
+
+    def size(self, connection: Connection) -> int:
+        """See `Engine.size`."""
+        files = (
+            [] if self.path is None else [self.path, self.path.with_name(self.path.name + "-wal")]
+        )
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._closed = True
+        self._engine.dispose()
+
+    def _checkpoint(self) -> bool:
+        with self._writers, translated(self.path), self._engine.connect() as connection:
+            busy, _, _ = driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError(f"{self.path or 'the database in memory'} was closed: open it again")
+        connection = sqlite3.connect(
+            ":memory:" if self.path is None else str(self.path),
+            timeout=self._timeout,
+            isolation_level=None,  # the driver would begin and commit on its own account
+            check_same_thread=False,  # the pool gives a connection to one thread at a time
+        )
+        try:
+            for pragma in self._pragmas:
+                connection.execute(pragma)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+@contextmanager
+def translated(path: Path | None) -> Iterator[None]:
+    """Turn what SQLite raises into errors of ours."""
+    try:
+        yield
+    except UnicodeDecodeError as error:  # the driver reads a text, or a message that quotes one
+        raise DatabaseDamaged(_LOST.format(path=path, says=error)) from error
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        says = str(cause)
+        if any(word in says.lower() for word in _BUSY):
+            raise DatabaseBusy(
+                f"{path}: another process held the lock for longer than the busy timeout ({says}); "
+                "nothing was written: try again, or open with a larger busy_timeout="
+            ) from error
+        if any(word in says.lower() for word in _DAMAGED):
+            raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
+        raise StoreError(f"{path}: {says}; nothing was written") from error
+
+
+def prepare(path: Path, *, create: bool) -> bool:
+    """Say whether there is a database of ours at `path`; make an empty private file if not.
+
+    A file that is something else is left as it is, down to the last byte.
+
+    Raises:
+        DatabaseDamaged: The file is not SQLite, cannot be read, or is another program's.
+        StoreError: The file cannot be made or opened.
+    """
+    try:
+        size = path.stat().st_size if path.exists() else -1
+        if size <= 0 and not path.with_name(path.name + "-wal").exists():
+            if create and size < 0:
+                # Private from the first moment; SQLite gives its other files the same mode.
+                with suppress(FileExistsError):  # another process is making the same database
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+                    sync_folder(path.parent)
+            return False
+        with path.open("rb") as file:
+            magic = file.read(16)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists"
+        ) from error
+    if magic != b"SQLite format 3\x00":
+        raise DatabaseDamaged(
+            f"{path} is not a database (it begins with {magic!r}): give another path, or restore "
+            "it from a backup; the file was left as it is"
+        )
+    with translated(path):
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        try:
+            [application] = connection.execute("PRAGMA application_id").fetchone()
+            [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        finally:
+            connection.close()
+    if tables and application != APPLICATION:
+        raise DatabaseDamaged(
+            f"{path} is another program's SQLite database, not evomem's: give another path; "
+            "the file was left as it is"
+        )
+    return bool(tables)

@@ -1,0 +1,48 @@
+"""Two processes that serve one memory through the API: order kept, nothing doubled, one answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import evomem
+from evomem import HashEncoder, Turn
+from evomem.state import State
+from tests.conftest import ROOT
+
+COUNT = 8
+
+
+def test_two_workers_keep_their_order_and_double_nothing(location, tmp_path):
+    gate = tmp_path / "gate"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.stores.worker", location, name, str(COUNT), str(gate)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("left", "right")
+    ]
+    assert [worker.stdout.readline() for worker in workers if worker.stdout] == ["ready\n"] * 2
+    gate.touch()
+    for worker in workers:
+        worker.communicate(timeout=600)
+    assert [worker.returncode for worker in workers] == [0, 0]
+    with evomem.open(location) as db:
+        memory = db.memory("served")
+        history = memory.history()
+        assert [record.seq for record in history] == list(range(1, 3 * COUNT + 1))
+        for name in ("left", "right", "all"):
+            said = [record.id for record in history if record.id.startswith(name)]
+            assert said == [f"{name}-{n}" for n in range(COUNT)]
+        view = memory._view()
+        rows = memory._engine.store.rows(view, after=0)
+        encoder = HashEncoder()
+        state: State[Turn] = State.empty(encoder.spec)
+        for row in rows:  # each was read in the light of those before it, whoever added them
+            [reading] = encoder.read(state, [row.turn])
+            assert row.reading.embedding.tobytes() == reading.embedding.tobytes()
+            state = state.after(row.turn, reading)
+            assert row.key == state.key
+        assert db.verify() == []
