@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from langchain_core.messages import (
     AIMessage,
@@ -82,7 +84,7 @@ def test_a_message_that_cannot_be_stored_keeps_all_of_them_out(history):
 async def test_a_runnable_with_history_goes_on_after_a_restart(tmp_path):
     path = str(tmp_path / "chat.db")
     prompt = ChatPromptTemplate([MessagesPlaceholder("past"), ("user", "{input}")])
-    model = RunnableLambda(lambda value: AIMessage(f"{len(value.to_messages())} messages"))
+    model: Any = RunnableLambda(lambda value: AIMessage(f"{len(value.to_messages())} messages"))
     for turn in (1, 2):
         with evomem.open(path, encoder="hash") as db:
             with pytest.warns(DeprecationWarning, match="RunnableWithMessageHistory"):
@@ -92,7 +94,7 @@ async def test_a_runnable_with_history_goes_on_after_a_restart(tmp_path):
                     input_messages_key="input",
                     history_messages_key="past",
                 )
-            where = {"configurable": {"session_id": "monday"}}
+            where: Any = {"configurable": {"session_id": "monday"}}
             assert chat.invoke({"input": "hi"}, where).text == f"{4 * turn - 3} messages"
             answer = await chat.ainvoke({"input": "hi"}, where)
             assert answer.text == f"{4 * turn - 1} messages"

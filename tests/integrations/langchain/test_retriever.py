@@ -87,7 +87,7 @@ def test_a_search_changes_nothing(alice):
 
 def test_a_field_that_does_not_exist_or_makes_no_sense_is_refused(alice):
     with pytest.raises(ValidationError, match="filter"):
-        EvoMemRetriever(memory=alice, filter={"topic": "home"})
+        EvoMemRetriever(memory=alice, filter={"topic": "home"})  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="colour"):
         EvoMemRetriever(memory=alice).invoke("Oslo", colour="red")
     with pytest.raises(QueryError, match="k must be"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from langchain_core.documents import Document
@@ -213,7 +214,7 @@ async def test_documents_of_concurrent_calls_stay_together_and_in_order(store):
 def test_langchain_can_keep_an_index_of_sources_up_to_date(store):
     records = InMemoryRecordManager("notes")
     records.create_schema()
-    options = {"cleanup": "full", "source_id_key": "topic", "key_encoder": "sha256"}
+    options: dict[str, Any] = {"cleanup": "full", "source_id_key": "topic", "key_encoder": "sha256"}
     first = index(NOTES, records, store, **options)
     assert (first["num_added"], first["num_skipped"]) == (3, 0)
     second = index(NOTES[:2], records, store, **options)

@@ -36,7 +36,7 @@ class Sqlite(EvoMemStore):
 
     @classmethod
     @contextmanager
-    def from_conn_string(cls, conn_string: str, *, index: Any = None, ttl: Any = None) -> Iterator[Any]:  # fmt: skip
+    def from_conn_string(cls, conn_string: str, *, index: Any = None, ttl: Any = None) -> Iterator[Any]:  # type: ignore[override]  # fmt: skip
         if conn_string != ":memory:":  # the tests make an empty file beforehand, and delete it
             conn_string += ".evomem"
         encoder = None if index else "hash"

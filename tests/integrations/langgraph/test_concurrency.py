@@ -20,7 +20,7 @@ THREADS = 16
 @pytest.fixture
 def store(tmp_path):
     path = str(tmp_path / "store.db")
-    with EvoMemStore.from_conn_string(path, encoder="hash:16", index={"fields": ["text"]}) as made:  # type: ignore[typeddict-item]
+    with EvoMemStore.from_conn_string(path, encoder="hash:16", index={"fields": ["text"]}) as made:
         yield made
 
 

@@ -143,7 +143,7 @@ def test_a_batch_is_checked_as_single_calls_are(store):
     with pytest.raises(InvalidNamespaceError):
         store.batch([PutOp(("a.b",), "k", {"x": 1})])
     with pytest.raises(ValueError, match="unknown operation str"):
-        store.batch(["get"])  # type: ignore[list-item]
+        store.batch(["get"])
 
 
 # batches -------------------------------------------------------------------------------------
@@ -322,6 +322,24 @@ def test_namespaces_are_listed_as_by_langgraphs_own_store(
         assert len(store.search(plain, limit=99)) == len(reference.search(plain, limit=99))
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"suffix": ("home",)}, [("a", "home"), ("b", "home")]),
+        ({"suffix": ("a", "*")}, [("a", "home"), ("a", "work")]),
+        ({"prefix": ("*", "work")}, [("a", "work"), ("b", "work", "x")]),
+        ({"prefix": ("b",), "suffix": ("x",)}, [("b", "work", "x")]),
+        ({"suffix": ("1", "2", "3", "4")}, []),
+        ({"max_depth": 1}, [("a",), ("b",)]),
+        ({"max_depth": 2, "offset": 1, "limit": 2}, [("a", "work"), ("b", "home")]),
+    ],
+)
+def test_namespaces_can_be_asked_for_by_both_ends(store, asked, found):
+    for namespace in (("a", "home"), ("a", "work"), ("b", "home"), ("b", "work", "x")):
+        store.put(namespace, "k", {"x": 1})
+    assert store.list_namespaces(**asked) == found
+
+
 def test_an_unknown_condition_is_refused(facts):
     with pytest.raises(ValueError, match="unknown condition 'infix'"):
         facts.batch([ListNamespacesOp((MatchCondition("infix", ("a",)),))])  # type: ignore[arg-type]
@@ -376,7 +394,8 @@ def test_a_model_given_as_for_other_stores_becomes_the_encoder(tmp_path):
         store.put(NS, "a", {"text": "exactly this"})
         store.put(NS, "b", {"text": "something else"})
         (best, _) = store.search(NS, query="exactly this")
-        assert (best.key, best.score) == ("a", pytest.approx(1.0, abs=1e-5))
+        assert best.key == "a"
+        assert best.score == pytest.approx(1.0, abs=1e-5)
         assert store.database.spec.dim == 6
 
 

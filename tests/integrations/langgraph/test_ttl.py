@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,8 @@ def make(db):
     made = []
 
     def build(**ttl):
-        made.append(EvoMemStore(db, ttl=ttl or None))
+        config: Any = ttl
+        made.append(EvoMemStore(db, ttl=config))
         return made[-1]
 
     yield build
