@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from rich.progress import Progress
@@ -21,9 +23,10 @@ from rich.progress import Progress
 from benchmarks import plugin_hosts as hosts
 from benchmarks.datasets import Dataset
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
+from benchmarks.metrics import DEPTH, score, summarise
 from benchmarks.output import setting, table, write_json
-from benchmarks.retrieval import WITHOUT, evaluate
-from benchmarks.systems import Rank, System, best
+from benchmarks.retrieval import WITHOUT
+from benchmarks.systems import best
 from evomem import Encoder, Turn, load_encoder
 from evomem.errors import EvomemError
 from evomem.state import State, Vectors
@@ -49,16 +52,34 @@ def memory(turn: Turn) -> str:
     return f"{_speaker(turn)}: {_said(turn)}"
 
 
+class Rank(Protocol):
+    """What ranks the turns of a conversation."""
+
+    def __call__(self, question: str, k: int) -> list[int]:
+        """Return the indices of the `k` best turns, best first."""
+        ...
+
+
+class Plugged(Protocol):
+    """A host's way of retrieving, with one of the retrievers that fit into it."""
+
+    name: str
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """Forget everything, read `turns`, and return what ranks them."""
+        ...
+
+
 class AsDefault:
     """What both hosts do unless told otherwise: cosine of all-MiniLM-L6-v2, written anew."""
 
     def __init__(self, name: str, text: Any, encoder: Encoder) -> None:
-        self.rows = (f"{name}, its default written anew",)
+        self.name = f"{name}, its default written anew"
         self._text, self._encoder = text, encoder
         self._past: State[Turn] = State.empty(encoder.spec)
 
-    def index(self, turns: Sequence[Turn]) -> Mapping[str, Rank]:
-        """See `System.index`."""
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `Plugged.index`."""
         texts = [self._text(turn) for turn in turns]
         vectors: Vectors = self._encoder.embed_queries(self._past, texts)  # (N, D), no prefix
 
@@ -66,34 +87,34 @@ class AsDefault:
             query = self._encoder.embed_queries(self._past, [question])[0]
             return best(np.asarray(vectors @ query, np.float64), k)
 
-        return {self.rows[0]: rank}
+        return rank
 
 
 class Amem:
     """A retriever with A-MEM's interface: ours, or theirs."""
 
-    def __init__(self, row: str, make: Any) -> None:
+    def __init__(self, name: str, make: Any) -> None:
         """`make` returns a new, empty retriever."""
-        self.rows = (row,)
+        self.name = name
         self._make = make
 
-    def index(self, turns: Sequence[Turn]) -> Mapping[str, Rank]:
-        """See `System.index`."""
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `Plugged.index`."""
         retriever = self._make()
         retriever.add_documents([note(turn) for turn in turns])
-        return {self.rows[0]: lambda question, k: [int(i) for i in retriever.search(question, k)]}
+        return lambda question, k: [int(place) for place in retriever.search(question, k)]
 
 
 class LightMem:
     """An embedder and a vector store with LightMem's interfaces: ours, or theirs."""
 
-    def __init__(self, row: str, make: Any) -> None:
+    def __init__(self, name: str, make: Any) -> None:
         """`make` returns an embedder and a new, empty store."""
-        self.rows = (row,)
+        self.name = name
         self._make = make
 
-    def index(self, turns: Sequence[Turn]) -> Mapping[str, Rank]:
-        """See `System.index`."""
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `Plugged.index`."""
         embedder, store = self._make()
         places = {hosts.uuid_of(place): place for place in range(len(turns))}
         for id, turn in zip(places, turns, strict=True):
@@ -104,7 +125,7 @@ class LightMem:
             found = store.search(query_vector=embedder.embed(question), limit=k, filters=None)
             return [places[hit["id"]] for hit in found]
 
-        return {self.rows[0]: rank}
+        return rank
 
 
 def ours_for_lightmem(encoder: Encoder) -> tuple[TextEmbedder, EmbeddingRetriever]:
@@ -131,6 +152,33 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def evaluate(
+    dataset: Dataset, systems: Sequence[Plugged], limit: int | None, progress: Progress
+) -> dict[str, Any]:
+    """Return the metrics of every system, by question type and overall, and its times."""
+    conversations = dataset.conversations[:limit]
+    rows = []
+    for system in systems:
+        scored: list[tuple[str, dict[str, float]]] = []
+        read, asked = 0.0, []
+        for each in progress.track(conversations, description=f"{dataset.name} · {system.name}"):
+            start = time.perf_counter()
+            rank = system.index(each.turns)
+            read += time.perf_counter() - start
+            for question in each.questions:
+                if question.evidence:
+                    start = time.perf_counter()
+                    ranking = rank(question.text, DEPTH)
+                    asked.append(time.perf_counter() - start)
+                    scored.append((question.type, score(ranking, question.evidence)))
+        turns = sum(len(each.turns) for each in conversations)
+        times = {"ms_per_turn": 1000 * read / turns, "ms_per_query": 1000 * median(asked)}
+        rows.append({"system": system.name, **summarise(scored), **times})
+    use = "development" if dataset.name in DEVELOPMENT else "reporting"
+    counts = replace(dataset, conversations=conversations).counts()
+    return {"dataset": dataset.name, "use": use, "counts": counts, "rows": rows}
 
 
 def without(dataset: Dataset) -> Dataset:
@@ -170,7 +218,7 @@ def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
     )
 
 
-def _systems(options: argparse.Namespace) -> Iterator[System]:
+def _systems(options: argparse.Namespace) -> Iterator[Plugged]:
     default = load_encoder(DEFAULT)
     encoders = [
         default if name == DEFAULT else load_encoder(name, device=options.device)
