@@ -81,9 +81,3 @@ def test_planted_counts_and_evidence():
     evidence = [one.turns[place].user for place in one.questions[0].evidence]
     assert len(evidence) == 2
     assert "GPS" in evidence[0] or "GPS" in evidence[1]
-
-
-def test_planted_histories_do_not_depend_on_one_another():
-    first = load_planted(FOLDER / "longmemeval_evidence.jsonl.xz").conversations
-    again = load_planted(FOLDER / "longmemeval_evidence.jsonl.xz").conversations
-    assert first == again
