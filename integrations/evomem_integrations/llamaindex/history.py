@@ -23,18 +23,14 @@ TABLE = "llama_index_memory"  # LlamaIndex's own default
 class History:
     """A session's messages in a database of LlamaIndex's; the newest are the prompt's."""
 
-    def __init__(self, uri: str | URL | None, session: str, token_limit: int) -> None:
-        """Connect; None keeps the messages in this process only."""
-        if uri is None:
-            store = SQLAlchemyChatStore(TABLE)
-        else:  # connections belong to an event loop, and every synchronous call has one of its own
-            engine = create_async_engine(uri, poolclass=NullPool)
-            store = SQLAlchemyChatStore(TABLE, async_engine=engine)
+    def __init__(self, uri: str | URL, session: str, token_limit: int) -> None:
+        # A connection belongs to an event loop, and every synchronous call has one of its own.
+        engine = create_async_engine(uri, poolclass=NullPool)
         self.messages = Memory.from_defaults(
             session_id=session,
             token_limit=token_limit,
             chat_history_token_ratio=1.0,
-            chat_store=store,
+            chat_store=SQLAlchemyChatStore(TABLE, async_engine=engine),
         )
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
@@ -42,19 +38,17 @@ class History:
         return type(None), ()
 
 
-def default_uri(location: str) -> URL | None:
+def default_uri(location: str) -> URL:
     """Return where the messages go that belong to a database: a file beside it.
 
     Raises:
         ValueError: The database is no file; the message says what to give.
     """
-    if location == ":memory:":
-        return None
     path = location.removeprefix("sqlite:///")
-    if "://" in path:
+    if path == ":memory:" or "://" in path:
         raise ValueError(
-            f"where should the messages of {location!r} be kept? Give chat_store_uri, an "
-            'asynchronous SQLAlchemy URL such as "postgresql+asyncpg://..."'
+            f"messages are kept in a file beside the database, and {location!r} is none: give "
+            'chat_store_uri, an asynchronous SQLAlchemy URL such as "postgresql+asyncpg://..."'
         )
     file = Path(path).expanduser().absolute()
     return URL.create("sqlite+aiosqlite", database=f"{file}.chat")

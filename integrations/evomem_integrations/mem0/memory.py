@@ -28,6 +28,7 @@ PROMOTED = (
 )  # fmt: skip
 EARLIER = "mem0_earlier"  # metadata of ours: the texts before an update, oldest first
 EARLIER_BYTES = 32_768  # of them that are kept: a turn's metadata has room for twice that
+EARLIER_COUNT = 256
 CORE = {"data", "hash", "created_at", "updated_at", "id", "text_lemmatized", EARLIER, *PROMOTED}
 UNSET: Any = object()
 
@@ -309,7 +310,7 @@ class Memory:
                     "memory_id": memory_id,
                     "old_memory": before and before["memory"],
                     "new_memory": version["memory"],
-                    "event": "UPDATE" if before or version.get("first") is False else "ADD",
+                    "event": "UPDATE" if before else "ADD",
                     "created_at": payload["created_at"],
                     "updated_at": at,
                     "is_deleted": False,
@@ -419,12 +420,13 @@ def _details(score: float, least: float) -> dict[str, Any]:
 
 
 def _newest(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the newest of the earlier versions, as many as there is room for."""
-    while versions and len(json.dumps(versions)) > EARLIER_BYTES:
-        versions = versions[1:]
-        if versions:
-            versions[0] = {**versions[0], "first": False}
-    return versions
+    """Return the earlier versions with as many of the newest texts as there is room for."""
+    kept = [*versions[:1], *versions[1:][-EARLIER_COUNT:]]
+    for place, version in enumerate(kept):
+        if len(json.dumps(kept)) <= EARLIER_BYTES:
+            break
+        kept[place] = {**version, "memory": None}
+    return kept
 
 
 def _hash(text: str) -> str:

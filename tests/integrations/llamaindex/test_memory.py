@@ -283,16 +283,13 @@ def test_messages_lie_beside_the_database_and_nowhere_else(make, tmp_path):
     chat.close()
 
 
-def test_a_server_needs_to_be_told_where_messages_go(make):
-    with pytest.raises(ValueError, match="chat_store_uri"):
-        make(location="postgresql://server/db").put(user("a"))
-
-
-def test_a_memory_of_this_process_only_works_too(make):
-    memory = make(location=":memory:")
-    memory.put_messages([user("I live in Bergen."), assistant("Nice."), user("Where?")])
-    assert len(memory.get_all()) == 3
-    assert texts(memory) == ["User: I live in Bergen.\nAssistant: Nice."]
+@pytest.mark.parametrize("location", [":memory:", "postgresql://server/db"])
+def test_where_there_is_no_file_it_needs_to_be_told_where_messages_go(make, tmp_path, location):
+    with pytest.raises(ValueError, match="give chat_store_uri"):
+        make(location=location).put(user("a"))
+    memory = make(chat_store_uri=f"sqlite+aiosqlite:///{tmp_path}/elsewhere")
+    memory.put(user("a"))
+    assert (tmp_path / "elsewhere").exists()
 
 
 # as LlamaIndex's own memory does -----------------------------------------------------------------

@@ -24,7 +24,11 @@ def test_every_name_is_there_and_no_other():
 
 def test_without_llamaindex_the_extra_is_named():
     code = (
-        "import sys; sys.modules['llama_index'] = None\n"
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'llama_index': raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
         "import evomem_integrations.llamaindex as p\n"
         "try: p.EvoMemMemory\n"
         "except ImportError as error: print(error)"

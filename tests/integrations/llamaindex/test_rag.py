@@ -107,7 +107,7 @@ def test_a_reranker_needs_a_question_and_drops_what_says_nothing():
         reranker.postprocess_nodes(nodes("a"))
     assert reranker.postprocess_nodes([], query_str="q") == []
     assert [n.text for n in reranker.postprocess_nodes(nodes("", "a"), query_str="q")] == ["a"]
-    assert EvoMemReranker.from_dict(reranker.to_dict()) == reranker
+    assert EvoMemReranker.from_dict(reranker.to_dict()).to_dict() == reranker.to_dict()
 
 
 # embedding -------------------------------------------------------------------------------------

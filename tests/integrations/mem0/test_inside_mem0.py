@@ -1,0 +1,233 @@
+"""evomem as a vector store of an unmodified Mem0, and `Memory` beside Mem0's own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("mem0", reason="mem0ai, the extra [mem0], is not installed")
+
+import mem0
+from mem0.embeddings.base import EmbeddingBase
+from mem0.llms.base import LLMBase
+from mem0.utils.factory import EmbedderFactory, LlmFactory
+from mem0.vector_stores.base import VectorStoreBase
+
+from evomem_integrations.mem0 import EvoMemVectorStore, Memory, register
+
+ALICE = {"user_id": "alice"}
+
+
+class Facts(LLMBase):
+    """Extracts every line of the user as a fact, as a language model would be asked to."""
+
+    def generate_response(self, messages, response_format=None, **kwargs):
+        said = messages[-1]["content"]
+        facts = [line for line in ("I live in Bergen.", "I have a cat.") if line in said]
+        return json.dumps({"memory": [{"text": fact} for fact in facts]})
+
+
+class Nothing(EmbeddingBase):
+    """Vectors that tell nothing: whatever is found, evomem has found."""
+
+    def embed(self, text, memory_action=None):
+        return [0.0] * 8
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    register()
+    here = "tests.integrations.mem0.test_inside_mem0"
+    monkeypatch.setitem(EmbedderFactory.provider_to_class, "huggingface", f"{here}.Nothing")
+    config_class = LlmFactory.provider_to_class["ollama"][1]
+    monkeypatch.setitem(LlmFactory.provider_to_class, "ollama", (f"{here}.Facts", config_class))
+    return {
+        "vector_store": {
+            "provider": "evomem",
+            "config": {"location": str(tmp_path / "agent.db"), "encoder": "hash"},
+        },
+        "embedder": {"provider": "huggingface", "config": {}},
+        "llm": {"provider": "ollama", "config": {}},
+        "history_db_path": ":memory:",
+    }
+
+
+@pytest.fixture
+def theirs(config):
+    with mem0.Memory.from_config(config) as memory:
+        yield memory
+
+
+def texts(found):
+    return [item["memory"] for item in found["results"]]
+
+
+# through Mem0 -----------------------------------------------------------------------------------
+
+
+def test_what_mem0_extracts_is_read_found_changed_and_forgotten(theirs):
+    assert isinstance(theirs.vector_store, VectorStoreBase)
+    said = [{"role": "user", "content": "I live in Bergen.\nI have a cat."}]
+    added = theirs.add(said, user_id="alice")["results"]
+    assert [event["memory"] for event in added] == ["I live in Bergen.", "I have a cat."]
+    assert theirs.add(said, user_id="alice")["results"] == []  # Mem0 drops duplicates by their hash
+    found = theirs.search("Who lives in Bergen?", filters=ALICE, top_k=1)
+    assert texts(found) == ["I live in Bergen."]
+    id = found["results"][0]["id"]
+    theirs.update(id, "I live in Oslo.")
+    assert theirs.get(id)["memory"] == "I live in Oslo."
+    assert sorted(texts(theirs.get_all(filters=ALICE))) == ["I have a cat.", "I live in Oslo."]
+    theirs.delete(id)
+    assert theirs.get(id) is None
+    with pytest.raises(ValueError, match="not found"):
+        theirs.delete(id)
+    theirs.delete_all(user_id="alice")
+    assert theirs.get_all(filters=ALICE) == {"results": []}
+
+
+def test_filters_reach_the_store_as_mem0_passes_them_on(theirs):
+    for city, stars in (("Oslo", 5), ("Bergen", 3), ("Rome", 4)):
+        theirs.add(
+            f"I was in {city}.",
+            user_id="alice",
+            infer=False,
+            metadata={"city": city, "stars": stars},
+        )
+
+    def cities(**filters):
+        found = theirs.search("I was in", filters={**ALICE, **filters}, threshold=0.0)
+        return {item["metadata"]["city"] for item in found["results"]}
+
+    assert cities(stars={"gte": 4}) == {"Oslo", "Rome"}
+    assert cities(OR=[{"city": "Oslo"}, {"stars": 3}]) == {"Oslo", "Bergen"}
+    assert cities(NOT=[{"city": "Oslo"}]) == {"Bergen", "Rome"}
+    assert cities(city="*") == {"Oslo", "Bergen", "Rome"}
+    assert cities(city={"in": ["Rome"]}) == {"Rome"}
+
+
+def test_rows_survive_and_reset_forgets_them(config, tmp_path):
+    with mem0.Memory.from_config(config) as memory:
+        memory.add("I live in Bergen.", user_id="alice", infer=False)
+    with mem0.Memory.from_config(config) as memory:
+        assert texts(memory.get_all(filters=ALICE)) == ["I live in Bergen."]
+        memory.reset()
+        assert memory.get_all(filters=ALICE) == {"results": []}
+    assert b"Bergen" not in (tmp_path / "agent.db").read_bytes()
+
+
+async def test_mem0s_asynchronous_class_works_too(config):
+    async with mem0.AsyncMemory.from_config(config) as memory:
+        await memory.add("I live in Bergen.", user_id="alice", infer=False)
+        found = await memory.search("Bergen", filters=ALICE)
+        assert texts(found) == ["I live in Bergen."]
+
+
+def test_the_provider_checks_its_configuration(config):
+    config["vector_store"]["config"] = {"path": "/tmp/x"}
+    with pytest.raises(ValueError, match="location"):
+        mem0.Memory.from_config(config)
+
+
+# the store itself -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path):
+    return EvoMemVectorStore(str(tmp_path / "agent.db"), "c", "hash")
+
+
+def rows(*texts, **payload):
+    payloads = [{"data": text, **ALICE, **payload} for text in texts]
+    return [[0.0]] * len(texts), payloads, [f"id-{text}" for text in texts]
+
+
+def test_a_store_does_what_mem0_asks_of_one(store):
+    store.create_col("c", 8, "cosine")
+    store.insert(*rows("I live in Bergen.", "I have a cat.", stars=4))
+    found = store.search("Bergen", [0.0], top_k=2, filters=ALICE)
+    assert found[0].payload == {"data": "I live in Bergen.", **ALICE, "stars": 4}
+    assert all(0 <= row.score <= 1 for row in found)
+    assert found == sorted(found, key=lambda row: -row.score)
+    assert [row.id for row in store.keyword_search("cat", filters=ALICE)] == ["id-I have a cat."]
+    assert store.search(" ", [0.0]) == store.search("x", [0.0], top_k=0) == []
+    assert len(store.list(filters=ALICE)[0]) == 2
+    assert len(store.list(top_k=1)[0]) == 1
+    assert store.list_cols() == ["c"]
+    assert store.col_info() == {"name": "c", "count": 2, "dimension": 256, "distance": "cosine"}
+
+
+def test_an_id_that_is_inserted_again_is_replaced(store):
+    store.insert(*rows("a b"))
+    store.insert([[0.0]], [{"data": "c d", **ALICE}], ["id-a b"])
+    [[row]] = store.list()
+    assert (row.id, row.payload["data"]) == ("id-a b", "c d")
+
+
+def test_an_update_replaces_the_payload_and_reads_only_a_new_text(store):
+    store.insert(*rows("a b", stars=4))
+    memory = store._rows.database.memory("mem0", "c", "user_id", "alice")
+    [before] = memory.history()
+    store.update(vector_id="id-a b", vector=[0.0], payload={"data": "a b", **ALICE, "x": 1})
+    assert store.get(vector_id="id-a b").payload == {"data": "a b", **ALICE, "x": 1}
+    assert memory.history()[0].seq == before.seq
+    store.update("id-a b", payload=None)
+    store.update("id-a b", payload={"data": "c d", **ALICE})
+    assert [record.text for record in memory.history()] == ["User: c d"]
+
+
+def test_missing_ids_are_no_error_and_rows_without_text_are(store):
+    assert store.get("nothing") is None
+    store.delete("nothing")
+    with pytest.raises(ValueError, match="needs text"):
+        store.insert([[0.1]], [{"user_id": "u", "type": "user_identity"}], ["u"])
+    with pytest.raises(ValueError, match="reads texts"):
+        store.insert([[0.1]])
+    store.insert(*rows("a b"))
+    store.delete_col()
+    assert store.list() == [[]]
+
+
+# beside Mem0 ------------------------------------------------------------------------------------
+
+
+def test_what_the_stand_in_returns_has_the_shape_of_what_mem0_returns(theirs, tmp_path):
+    ours = Memory(
+        {"vector_store": {"config": {"location": str(tmp_path / "o.db"), "encoder": "hash"}}}
+    )
+
+    def shapes(memory):
+        meta = {"topic": "home"}
+        chat = [{"role": "user", "content": "I live in Bergen."}]
+        raw = memory.add(chat, user_id="alice", run_id="r", metadata=meta, infer=False)
+        inferred = memory.add("I have a cat.", user_id="alice")
+        id = raw["results"][0]["id"]
+        yield from (raw, inferred, memory.get(id), memory.get(inferred["results"][0]["id"]))
+        yield memory.get_all(filters=ALICE)
+        yield memory.search("Bergen", filters={**ALICE, "run_id": "r"}, explain=True)
+        yield memory.update(id, "I live in Oslo.")
+        yield [
+            {k: v for k, v in e.items() if k not in ("id", "memory_id")} for e in memory.history(id)
+        ]
+        yield (
+            memory.delete(id),
+            memory.get(id),
+            memory.delete_all(user_id="alice"),
+            memory.reset(),
+        )
+
+    for mine, mem0s in zip(shapes(ours), shapes(theirs), strict=True):
+        assert shape(mine) == shape(mem0s)
+
+
+def shape(value):
+    """What can be relied on: keys in their order do not matter, nor do values of these kinds."""
+    if isinstance(value, dict):
+        varied = {
+            "role",
+            "score_details",
+        }  # extracted facts have no role; ours were said by someone
+        return {key: shape(each) for key, each in sorted(value.items()) if key not in varied}
+    if isinstance(value, list | tuple):
+        return [shape(each) for each in value]
+    return value if isinstance(value, str) and value.endswith("!") else type(value).__name__
