@@ -1,10 +1,13 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import plugin
+from benchmarks import plugin, plugin_hosts
+from benchmarks.datasets.find import load_all
+from evomem import load_encoder
 
 
 @pytest.fixture
@@ -54,17 +57,18 @@ def test_a_checkout_that_cannot_be_imported_is_named(data, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_hosts_own_retrievers_rank_as_their_default_written_anew(data, tmp_path):
     """Needs EVOMEM_AMEM_EVAL and EVOMEM_LIGHTMEM, checkouts with what they import installed."""
-    folders = [os.environ.get(each) for each in ("EVOMEM_AMEM_EVAL", "EVOMEM_LIGHTMEM")]
-    if not all(folders):
+    amem, lightmem = (os.environ.get(each) for each in ("EVOMEM_AMEM_EVAL", "EVOMEM_LIGHTMEM"))
+    if not (amem and lightmem):
         pytest.skip("set EVOMEM_AMEM_EVAL and EVOMEM_LIGHTMEM to checkouts")
-    turns = plugin.load_all(plugin._parser().parse_args(["--stream", str(data)]))[0]
-    turns = turns.conversations[0].turns
-    encoder = plugin.load_encoder(plugin.DEFAULT)
-    for host, text, theirs in (
-        ("A-MEM", plugin.note, plugin.Amem("x", plugin.hosts.amem(Path(folders[0])))),
-        ("LightMem", plugin.memory, plugin.LightMem("x", plugin.hosts.lightmem(Path(folders[1])))),
-    ):
-        [written] = plugin.AsDefault(host, text, encoder).index(turns).values()
-        [own] = theirs.index(turns).values()
+    [dataset] = load_all(plugin._parser().parse_args(["--stream", str(data)]))
+    turns = dataset.conversations[0].turns
+    encoder = load_encoder(plugin.DEFAULT)
+    cases: list[tuple[str, Any, plugin.Plugged]] = [
+        ("A-MEM", plugin.note, plugin.Amem("x", plugin_hosts.amem(Path(amem)))),
+        ("LightMem", plugin.memory, plugin.LightMem("x", plugin_hosts.lightmem(Path(lightmem)))),
+    ]
+    for host, text, theirs in cases:
+        written = plugin.AsDefault(host, text, encoder).index(turns)
+        own = theirs.index(turns)
         for question in ("Which cat?", "Oslo", "Where do I live?"):
             assert list(own(question, 3)) == list(written(question, 3))

@@ -1,5 +1,6 @@
 import pickle
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,6 @@ def test_a_cache_of_theirs_or_of_another_encoder_is_refused(retriever, tmp_path)
 
 def test_notes_can_be_read_back_from_memory(retriever):
     note = SimpleNamespace(content="I moved", context="Oslo", keywords=["a", "b"], tags=["c"])
-    bound = type("Bound", (SimpleEmbeddingRetriever,), {"encoder": "hash"})
+    bound: Any = type("Bound", (SimpleEmbeddingRetriever,), {"encoder": "hash"})
     loaded = bound.load_from_local_memory({"1": note}, "all-MiniLM-L6-v2")
     assert loaded.corpus == ["I moved , Oslo a b c"]

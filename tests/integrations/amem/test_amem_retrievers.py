@@ -1,4 +1,5 @@
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ def test_a_copy_is_independent_of_its_source(tmp_path):
 
 
 def test_install_replaces_what_a_module_has_and_nothing_else():
-    module = ModuleType("memory_system")
+    module: Any = ModuleType("memory_system")
     module.ChromaRetriever = object
     amem.install(module, encoder="hash")
     assert issubclass(module.ChromaRetriever, ChromaRetriever)

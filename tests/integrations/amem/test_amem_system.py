@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from evomem.errors import InputError
@@ -102,16 +104,20 @@ def test_consolidation_stores_what_was_changed_on_the_notes_themselves(tmp_path)
     file = str(tmp_path / "notes.db")
     system = AgenticMemorySystem(location=file, encoder="hash")
     id = system.add_note("I moved to Oslo")
-    system.read(id).context = "home"
+    note = system.read(id)
+    assert note
+    note.context = "home"
     system.consolidate_memories()
     system.close()
     again = AgenticMemorySystem(location=file, encoder="hash")
-    assert again.read(id).context == "home"
+    found = again.read(id)
+    assert found
+    assert found.context == "home"
 
 
 def test_notes_are_there_again_when_a_file_is_opened_again(tmp_path):
     file = str(tmp_path / "notes.db")
-    with_all = {
+    with_all: dict[str, Any] = {
         "keywords": ["k"],
         "links": ["l"],
         "retrieval_count": 2,

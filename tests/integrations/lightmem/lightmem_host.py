@@ -5,6 +5,7 @@ Its LLM is replaced by one that takes every user message as a fact, so that no n
 
 import sys
 from types import ModuleType
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -95,8 +96,9 @@ def main(part, folder):
     from lightmem.factory.memory_manager.factory import MemoryManagerFactory
     from lightmem.memory.lightmem import LightMemory
 
-    sys.modules["managers"] = ModuleType("managers")
-    sys.modules["managers"].Manager = Manager
+    managers: Any = ModuleType("managers")
+    managers.Manager = Manager
+    sys.modules["managers"] = managers
     MemoryManagerFactory._MODEL_MAPPING["openai"] = "managers.Manager"
 
     light = LightMemory.from_config(configuration(folder))

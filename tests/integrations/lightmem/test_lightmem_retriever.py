@@ -202,7 +202,9 @@ def test_a_collection_on_disk_is_opened_again_and_never_deleted(embedder, tmp_pa
     first.close()
     EmbeddingRetriever(configured(folder)).close()  # upstream deletes the folder here
     again = EmbeddingRetriever(configured(folder, on_disk=True))
-    assert again.get("0").payload == {"memory": FACTS[0]}
+    point = again.get("0")
+    assert point
+    assert point.payload == {"memory": FACTS[0]}
     assert again.col_info() == {"name": "facts", "points_count": 1}
     again.reset()
     assert again.get_all() == []

@@ -1,10 +1,11 @@
 import json
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from evomem import HashEncoder
+from evomem import HashEncoder, Turn
 from evomem.errors import NotFound
 from evomem.state import State
 from evomem.testing import STORY
@@ -20,7 +21,7 @@ def embedding():
 
 def test_a_page_is_read_as_a_turn_and_anything_else_is_a_query(embedding):
     encoder = HashEncoder()
-    empty = State.empty(encoder.spec)
+    empty: State[Turn] = State.empty(encoder.spec)
     [reading] = encoder.read(empty, STORY[:1])
     assert (embedding(PAGE) == reading.embedding).all()
     query = "Where do I live?"
@@ -43,7 +44,8 @@ def test_the_same_text_has_the_same_vector_whatever_came_between(embedding):
 
 
 def test_install_replaces_the_function_in_every_module_or_in_none():
-    mid_term, long_term, other = map(ModuleType, ("mid_term", "long_term", "other"))
+    modules: list[Any] = [ModuleType(name) for name in ("mid_term", "long_term", "other")]
+    mid_term, long_term, other = modules
     mid_term.get_embedding = long_term.get_embedding = original = object()
     with pytest.raises(NotFound, match="other has no get_embedding"):
         install(mid_term, other, encoder="hash")
