@@ -411,14 +411,14 @@ def test_history_can_be_filtered_like_a_search(alice):
         alice.history(where={"stars": {"$near": 4}})
 
 
-def test_metadata_can_be_replaced_and_nothing_else_changes(alice, db, tmp_path):
+def test_metadata_can_be_replaced_and_nothing_else_changes(alice, db, location):
     before = log(alice)
     assert alice.annotate("oslo", {"topic": "work"}).turn.metadata == {"topic": "work"}
     assert log(alice) == before
     assert ids(alice.search("Oslo", where={"topic": "work"})) == ["oslo"]
     assert alice.search("Oslo", where={"topic": "home"}) == []
     assert db.verify() == []
-    with evomem.open(str(tmp_path / "test.db")) as again:
+    with evomem.open(location) as again:
         assert again.memory("acme", "alice").get("oslo").turn.metadata == {"topic": "work"}
 
 
