@@ -206,17 +206,19 @@ class EvoMemVectorStore(VectorStore):
     def _search(
         self, query: str, k: int, filter: Filter | None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """Return the `k` best that pass the filter; ask the memory for more until it has no more."""
+        """Return the `k` best that pass the filter, without versions that were replaced."""
+        if not callable(filter):
+            hits = self.memory.search(query, k, where=filter, **options)
+            if all(self._is_newest(hit) for hit in hits):
+                return [(_document(hit.record), hit.score) for hit in hits]
         test, where = (filter, None) if callable(filter) else (None, filter)
-        wide = k
-        while True:
-            hits = self.memory.search(query, wide, where=where, **options)
-            found = [(_document(hit.record), hit.score) for hit in hits if self._is_newest(hit)]
-            if test:
-                found = [(document, score) for document, score in found if test(document)]
-            if len(found) >= k or len(hits) < wide:
-                return found[:k]
-            wide *= 4
+        newest = {record.turn.session: record.seq for record in self.memory.history()}
+        found = [
+            (_document(hit.record), hit.score)
+            for hit in self.memory.search(query, max(k, len(self.memory)), where=where, **options)
+            if hit.record.turn.session and newest.get(hit.record.turn.session) == hit.seq
+        ]
+        return [each for each in found if test is None or test(each[0])][:k]
 
     def _holds(self, turn: Turn) -> bool:
         versions = self._versions(turn.session)

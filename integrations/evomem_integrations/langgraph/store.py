@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -32,7 +32,7 @@ from evomem.database import Database
 from evomem.encoder import Encoder
 from evomem.memory import Memory
 from evomem.memory_view import Mode
-from evomem.records import Turn
+from evomem.records import Hit, Turn
 from evomem_integrations.langgraph.items import (
     Head,
     hide,
@@ -252,23 +252,31 @@ class EvoMemStore(BaseStore):
         return self._shows(head) and passes(head.value, op.filter)
 
     def _rank(self, namespace: Namespace, op: SearchOp, wanted: int) -> list[tuple[Head, float]]:
-        """Return the best items of one namespace; ask the memory for more until it has no more."""
+        """Return the best items of one namespace, at least `wanted` if so many pass."""
         memory = self._memory(namespace)
-        wide = max(1, wanted)
-        while True:
-            hits = memory.search(op.query or "", wide, mode=self._mode)
-            best: dict[str, tuple[Head, float]] = {}
-            for hit in hits:
-                key = hit.record.turn.session or ""
-                if key in best:
-                    continue
-                head = read(memory, namespace, key)
-                current = head is not None and version(head.record) == version(hit.record)
-                if head and current and head.indexed and self._passes(head, op):
-                    best[key] = head, hit.score
-            if len(best) >= wanted or len(hits) < wide:
-                return list(best.values())
-            wide *= 4
+        query = op.query or ""
+        if not op.filter:
+            hits = memory.search(query, max(1, wanted), mode=self._mode)
+            found = self._items(hits, lambda key: read(memory, namespace, key), op)
+            if len(found) >= wanted or len(hits) < wanted:
+                return found
+        heads = {head.key: head for head in read_all(memory, namespace)}
+        hits = memory.search(query, max(1, len(memory)), mode=self._mode)
+        return self._items(hits, heads.get, op)
+
+    def _items(
+        self, hits: Iterable[Hit], find: Callable[[str], Head | None], op: SearchOp
+    ) -> list[tuple[Head, float]]:
+        """Return the items that hits belong to, each once, without what is out of date or filtered."""
+        found: dict[str, tuple[Head, float]] = {}
+        for hit in hits:
+            key = hit.record.turn.session or ""
+            head = None if key in found else find(key)
+            if head is None or version(head.record) != version(hit.record):
+                continue
+            if head.indexed and self._passes(head, op):
+                found[key] = head, hit.score
+        return list(found.values())
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
         found: dict[Namespace, None] = {}
