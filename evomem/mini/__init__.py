@@ -20,7 +20,7 @@ def load(
     *,
     device: str | None = None,
     dtype: str | None = None,
-    turns: int | None = None,
+    turns: int | str | None = None,
 ) -> MiniEncoder:
     """Load the small encoder; the entry point `mini`.
 
@@ -35,6 +35,10 @@ def load(
     """
     if dtype not in (None, "float32"):
         raise EncoderError(f"the small encoder computes in float32 only, got dtype {dtype!r}")
+    if isinstance(turns, str):  # from a name such as "mini?turns=8"
+        if not turns.isdecimal():
+            raise EncoderError(f"the queue's length is counted in turns, from 0, got {turns!r}")
+        turns = int(turns)
     from evomem.mini.encoder import MiniEncoder
 
     return MiniEncoder(source, device=device, turns=turns)

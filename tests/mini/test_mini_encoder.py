@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from evomem import Turn
+from evomem import Turn, load_encoder
 from evomem.errors import CheckpointError, EncoderError
 from evomem.mini import load, weights
 from evomem.mini.config import MiniConfig
@@ -118,3 +118,9 @@ def test_a_configuration_with_unknown_fields_is_refused():
 def test_the_largest_model_stays_within_its_budget():
     model = MiniModel(MiniConfig())
     assert sum(parameter.numel() for parameter in model.parameters()) < 35_000_000
+
+
+def test_the_queue_s_length_can_be_part_of_the_name():
+    assert load_encoder("mini?turns=8").spec.capacity == load(turns=8).spec.capacity
+    with pytest.raises(EncoderError, match="counted in turns"):
+        load_encoder("mini?turns=many")
