@@ -92,7 +92,7 @@ class Documents:
 
     def search(self, query: str, k: int, **filters: Any) -> list[Hit]:
         """Return the documents that answer `query` best; filters as in `Memory.search`."""
-        return self.memory.search(query, k, **filters)
+        return self.memory.search(query, k, mode="evolvable", **filters)
 
     def delete(self, key: str) -> None:
         """Hide a document; a key that is not there is let be."""

@@ -207,6 +207,7 @@ class EvoMemVectorStore(VectorStore):
         self, query: str, k: int, filter: Filter | None, **options: Any
     ) -> list[tuple[Document, float]]:
         """Return the `k` best that pass the filter, without versions that were replaced."""
+        options = {"mode": "evolvable", **options}  # whose scores are cosines
         if not callable(filter):
             hits = self.memory.search(query, k, where=filter, **options)
             if all(self._is_newest(hit) for hit in hits):
