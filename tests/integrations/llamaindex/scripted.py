@@ -68,7 +68,9 @@ class ScriptedLLM(FunctionCallingLLM):
 
         return one()
 
-    def _prepare_chat_with_tools(self, tools, user_msg=None, chat_history=None, **kwargs):
+    def _prepare_chat_with_tools(  # type: ignore[override]  # what it leaves out is in kwargs
+        self, tools, user_msg=None, chat_history=None, **kwargs
+    ):
         return {"messages": [*(chat_history or []), *([user_msg] if user_msg else [])]}
 
     def get_tool_calls_from_response(self, response, error_on_no_tool_call=True, **kwargs):
@@ -76,7 +78,7 @@ class ScriptedLLM(FunctionCallingLLM):
             ToolSelection(
                 tool_id=block.tool_call_id or "",
                 tool_name=block.tool_name,
-                tool_kwargs=block.tool_kwargs,
+                tool_kwargs=dict(block.tool_kwargs),
             )
             for block in response.message.blocks
             if isinstance(block, ToolCallBlock)

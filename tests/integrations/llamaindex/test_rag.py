@@ -82,7 +82,7 @@ def test_nodes_are_read_as_a_story_and_the_best_answers_are_kept():
     ranked = EvoMemReranker(encoder="hash", top_n=2).postprocess_nodes(
         nodes(*texts), query_str="Where do I live now?"
     )
-    state = State.empty(encoder.spec)
+    state: State[Turn] = State.empty(encoder.spec)
     turns = [Turn(user=text) for text in texts]
     readings = encoder.read(state, turns)
     for turn, reading in zip(turns, readings, strict=True):
@@ -117,7 +117,7 @@ def test_texts_are_embedded_alone_and_questions_as_questions():
     encoder = HashEncoder()
     embedding = EvoMemEmbedding("hash")
     assert isinstance(embedding, BaseEmbedding)
-    empty = State.empty(encoder.spec)
+    empty: State[Turn] = State.empty(encoder.spec)
     together = embedding.get_text_embedding_batch(["I live in Bergen.", "I adopted a cat."])
     for text, vector in zip(["I live in Bergen.", "I adopted a cat."], together, strict=True):
         expected = encoder.read(empty, [Turn(user=text)])[0].embedding

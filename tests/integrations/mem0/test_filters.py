@@ -95,7 +95,7 @@ def mixes(payload, filters):
 names = count()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(filters=FILTERS, payloads=st.lists(PAYLOADS, min_size=1, max_size=5))
 def test_what_is_found_is_what_the_filter_means(db, filters, payloads):
     payloads = [each for each in payloads if not mixes(each, filters)]

@@ -19,7 +19,7 @@ from evomem_integrations.mem0 import EvoMemVectorStore, Memory, register
 ALICE = {"user_id": "alice"}
 
 
-class Facts(LLMBase):
+class Facts(LLMBase):  # type: ignore[misc]  # Mem0 has no types
     """Extracts every line of the user as a fact, as a language model would be asked to."""
 
     def generate_response(self, messages, response_format=None, **kwargs):
@@ -28,7 +28,7 @@ class Facts(LLMBase):
         return json.dumps({"memory": [{"text": fact} for fact in facts]})
 
 
-class Nothing(EmbeddingBase):
+class Nothing(EmbeddingBase):  # type: ignore[misc]
     """Vectors that tell nothing: whatever is found, evomem has found."""
 
     def embed(self, text, memory_action=None):
