@@ -67,7 +67,7 @@ def test_a_search_asks_the_memory_in_its_state(embedder, store):
     [hit] = store.search(embedder.embed("a cat called Miso"), limit=1, return_full=True)
     assert hit["id"] == "0"
     assert hit["payload"]["memory"] == FACTS[0]
-    [same] = store._documents.memory.search("a cat called Miso", 1)
+    [same] = store._documents.memory.search("a cat called Miso", 1, mode="evolvable")
     assert hit["score"] == same.score
 
 

@@ -31,7 +31,7 @@ def alice(db):
 
 
 def test_a_retriever_finds_what_a_search_finds(alice):
-    hits = alice.search("Where do I live?", 2)
+    hits = alice.search("Where do I live?", 2, mode="evolvable")
     nodes = EvoMemRetriever(alice, k=2).retrieve("Where do I live?")
     assert [(n.node_id, n.text, n.score) for n in nodes] == [
         (hit.record.id, hit.text, hit.score) for hit in hits
