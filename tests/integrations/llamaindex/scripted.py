@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from llama_index.core.base.llms.types import ToolCallBlock
 from llama_index.core.llms import ChatMessage, ChatResponse, LLMMetadata
@@ -78,7 +78,7 @@ class ScriptedLLM(FunctionCallingLLM):
             ToolSelection(
                 tool_id=block.tool_call_id or "",
                 tool_name=block.tool_name,
-                tool_kwargs=dict(block.tool_kwargs),
+                tool_kwargs=cast(dict[str, Any], block.tool_kwargs),
             )
             for block in response.message.blocks
             if isinstance(block, ToolCallBlock)
