@@ -38,7 +38,7 @@ format: .venv/ready
 # The run of evomem/mini/MODEL_CARD.md.
 CORPORA ?= ../shared/data/train
 train-mini: .venv/ready
-	$(BIN)/evomem train --base minilm --corpora $(CORPORA) --turns 17500 --length 56 --stories 110 --steps 400 --seed 1 --out results/mini
+	$(BIN)/evomem train --base minilm --corpora $(CORPORA) --turns 36000 --length 112 --stories 150 --steps 440 --questions 48 --seed 1 --out results/mini
 
 clean:
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
