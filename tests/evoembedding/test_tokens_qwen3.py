@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from evomem.evoembedding.checkpoint import _tokens
+from evomem.evoembedding.checkpoint import load_tokens
 from evomem.evoembedding.tokens import SpecialIds
 from tests.conftest import SHARED
 from tests.evoembedding.tiny import write_json
@@ -40,7 +40,7 @@ def tokens(tmp_path_factory):
     template = json.loads(GOLDEN[0].read_text("utf-8"))["chat_template"]
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": template}
     write_json(folder / "tokenizer_config.json", settings)
-    return _tokens(folder, None, 151936)
+    return load_tokens(folder, None, 151936)
 
 
 def test_the_derived_special_ids_are_those_the_reference_hard_codes(tokens):
