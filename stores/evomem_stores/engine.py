@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -154,18 +154,27 @@ def prepare(path: Path, *, create: bool) -> bool:
             "it from a backup; the file was left as it is"
         )
     with translated(path):
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
         try:
-            [application] = connection.execute("PRAGMA application_id").fetchone()
-            [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        finally:
-            connection.close()
+            application, tables = _contents(path, "ro")
+        except sqlite3.OperationalError as error:
+            if "readonly" not in str(error):
+                raise
+            # Somebody was killed while changing it: SQLite has to undo that before anyone can read.
+            application, tables = _contents(path, "rw")
     if tables and application != APPLICATION:
         raise DatabaseDamaged(
             f"{path} is another program's SQLite database, not evomem's: give another path; "
             "the file was left as it is"
         )
     return bool(tables)
+
+
+def _contents(path: Path, mode: str) -> tuple[int, int]:
+    """Return the application id of a database and how many tables and indexes it has."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True)) as connection:
+        [application] = connection.execute("PRAGMA application_id").fetchone()
+        [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return application, tables
 
 
 def sync_folder(folder: Path) -> None:
