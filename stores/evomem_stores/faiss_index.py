@@ -63,6 +63,8 @@ class FaissIndex:
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
+        if folder:
+            index_file.sweep(folder)
 
     def search(
         self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
@@ -103,9 +105,7 @@ class FaissIndex:
         """Drop what is known of a memory, its file too: it holds vectors of purged turns."""
         with self._guard:
             self._cached.pop(memory, None)
-        if self._folder:
-            with suppress(OSError):  # if it stays, its revision tells that it is void
-                self._path(memory).unlink(missing_ok=True)
+        self._remove(memory)
 
     def close(self) -> None:
         """Write what is worth keeping and release it; harmless when repeated."""
@@ -136,6 +136,8 @@ class FaissIndex:
         for _ in range(TRIES):
             revision, key = self._store.mark(memory, shard.watermark if shard else 0)
             if shard is None or (shard.revision, shard.key) != (revision, key):
+                if shard:
+                    self._remove(memory)  # it may hold vectors of turns that were purged
                 shard, cached.saved = Shard(self._store.spec.dim, revision), 0
             try:
                 news = self._store.vectors(Span(memory, shard.watermark + 1, LAST), revision)
@@ -156,16 +158,20 @@ class FaissIndex:
             return None
         try:
             return index_file.load(self._path(memory).read_bytes(), memory, self._store.spec)
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError, LookupError, TypeError, RuntimeError):
-            return None  # whatever is wrong with it: the log has all of it
+            self._remove(memory)  # whatever is wrong with it: the log has all of it
+            return None
 
     def _save(self, memory: int, cached: _Cached) -> None:
-        if not (self._folder and cached.shard):
+        shard = cached.shard
+        if not (self._folder and shard):
             return
         try:
-            index_file.write(
-                self._path(memory), index_file.dump(cached.shard, memory, self._store.spec)
-            )
+            index_file.write(self._path(memory), index_file.dump(shard, memory, self._store.spec))
+            if self._store.mark(memory, shard.watermark) != (shard.revision, shard.key):
+                self._remove(memory)  # a purge was quicker: it may have looked for the file before
         except OSError as error:
             if not self._warned:
                 self._warned = True
@@ -174,7 +180,12 @@ class FaissIndex:
                     "but vectors are read from the database again after every start",
                     stacklevel=2,
                 )
-        cached.saved = len(cached.shard)
+        cached.saved = len(shard)
+
+    def _remove(self, memory: int) -> None:
+        if self._folder:
+            with suppress(OSError):  # if it stays, its revision tells that it is void
+                self._path(memory).unlink(missing_ok=True)
 
     def _evict(self) -> None:
         gone: OrderedDict[int, _Cached] = OrderedDict()
