@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from sqlalchemy import insert, select, update
 
-from evomem.errors import DatabaseDamaged, FingerprintMismatch, NotFound
+from evomem.errors import DatabaseDamaged, FingerprintMismatch, NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores import tables
@@ -60,6 +61,8 @@ def open_sqlite(
     except BaseException:
         engine.close()
         raise
+    with suppress(StoreError):
+        engine.finish()
     store = SqlStore(engine, stored)
     folder = None if path is None else path.with_name(path.name + ".index")
     index = FaissIndex(store, folder, max_bytes=index_bytes)

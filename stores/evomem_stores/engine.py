@@ -72,6 +72,16 @@ class Engine:
             busy, _, _ = raw(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
 
+    def finish(self) -> None:
+        """Empty a write-ahead log that somebody left who was killed: purged text may be in it.
+
+        Unlike `checkpoint`, this waits for nobody: whoever is at work will do it at the end.
+        """
+        log = self.path and self.path.with_name(self.path.name + "-wal")
+        if log and log.exists() and log.stat().st_size:
+            with translated(self.path), closing(sqlite3.connect(str(self.path), 0)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close every connection; harmless when repeated."""
         self._closed = True
