@@ -411,7 +411,7 @@ def test_after_a_purge_the_memory_equals_one_never_fed_the_turn(texts, data):
         turns = [Turn(user=text, id=str(i), time=DAY[0]) for i, text in enumerate(texts)]
         purged.add_many(turns)
         fresh.add_many(turn for i, turn in enumerate(turns) if i != gone)
-        assert purged.purge(str(gone)) == len(texts) - gone - 1
+        assert purged.purge(str(gone)).reread == len(texts) - gone - 1
         assert log(purged) == log(fresh)
         for mode in ("evolvable", "lexical", "hybrid"):
             left, right = (m.search("cat in Oslo", k=9, mode=mode) for m in (purged, fresh))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -14,16 +15,16 @@ from sqlalchemy import Connection, func, insert, literal, select
 from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
 from evomem.records import Record, Turn
 from evomem.state import Spec, State, Vectors
-from evomem.store import Filter, Namespace, Row, Seqs, Span, View
-from evomem_stores import audit, filters, writing
+from evomem.store import Dropped, Filter, Namespace, Row, Seqs, Span, View
+from evomem_stores import audit, dropping, filters, writing
 from evomem_stores.engine import Engine, raw
 from evomem_stores.lexical import bm25, tagged, terms
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
     read,
-    spans,
     take_view,
+    under,
     visible,
 )
 from evomem_stores.rows import TURN, decode_record, decode_row, unpack, unpack_embedding
@@ -46,7 +47,7 @@ class SqlStore:
         self._engine = engine
         self._spec = spec
         self.rewritten: list[Callable[[int], None]] = []
-        """Called with the number of a memory after its rows were replaced."""
+        """Called with the number of a memory that loses rows: before they are lost, and after."""
 
     @property
     def spec(self) -> Spec:
@@ -68,14 +69,7 @@ class SqlStore:
 
     def memories(self, prefix: Namespace = ()) -> list[Namespace]:
         """See `Store.memories`."""
-        query = select(memories.c.namespace)
-        if prefix:
-            # Canonical texts that begin with the same labels are neighbours: after the last
-            # label comes "]" or ",", and a quotation mark inside a label is always escaped.
-            start = encode_namespace(prefix)[:-1]
-            name = memories.c.namespace
-            longer = (name >= start + ",") & (name < start + "-")
-            query = query.where((name == start + "]") | longer)
+        query = select(memories.c.namespace).where(under(prefix))
         with self._engine.reading() as connection:
             return sorted(decode_namespace(text) for text in connection.scalars(query))
 
@@ -86,7 +80,7 @@ class SqlStore:
                 raise NamespaceError(
                     f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
                 )
-            seen = spans(connection, view.memory, view.seq)
+            seen = take_view(connection, view.memory, seq=view.seq).spans
             # The parent is whoever owns the last row, so that no fork hangs on one in between.
             parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
             number = writing.make_memory(connection, namespace, parent, shared, view.seq)
@@ -259,7 +253,7 @@ class SqlStore:
                 connection.execute(insert(hidden), new)
             return len(rows)
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> None:
+    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
         """See `Store.rewrite`.
 
         Raises:
@@ -268,11 +262,37 @@ class SqlStore:
             EncoderError: A reading cannot be stored.
         """
         writing.check_rows(rows, self._spec, first=seq, dense=False)
-        with self._engine.writing() as connection:
+        with self._forgetting() as (connection, changed):
             writing.rewrite(connection, view, seq, rows, self._spec)
+            changed += [view.memory, *dropping.prune(connection)[0]]
+        return writing.scrub(self._engine)
+
+    def drop(self, prefix: Namespace, *, below: bool = True) -> Dropped:
+        """See `Store.drop`."""
+        with self._forgetting() as (connection, changed):
+            names = dropping.drop(connection, prefix, below=below)
+            pruned, erased = dropping.prune(connection)
+            changed += pruned
+            kept = dropping.kept(connection)
+        return Dropped(names, erased, kept, clean=writing.scrub(self._engine))
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[tuple[Connection, list[int]]]:
+        """Give a transaction, and a list for the numbers of memories that lose rows in it.
+
+        Whoever keeps copies of rows is told before they are lost, so that no copy stays behind if
+        the process is killed, and again after, since until then copies could still be made.
+        """
+        changed: list[int] = []
+        with self._engine.writing() as connection:
+            yield connection, changed
+            self._tell(changed)
+        self._tell(changed)
+
+    def _tell(self, changed: list[int]) -> None:
         for tell in self.rewritten:
-            tell(view.memory)
-        writing.scrub(self._engine)
+            for memory in changed:
+                tell(memory)
 
     # upkeep --------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from evomem_stores.lineage import (
     read,
     spans,
     take_view,
+    under,
 )
 from evomem_stores.rows import check, encode, searched
 from evomem_stores.tables import LAST, Columns, hidden, memories, row_number, turns, within
@@ -80,9 +81,7 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
             f"turns from {seq} on are shared by {len(shared)} forks ({names}): "
             "purge them there first, or with forks=True"
         )
-    own = Span(view.memory, seq, now.seq)
-    _drop_terms(connection, own)
-    connection.execute(delete(turns).where(within(own)))
+    erase(connection, Span(view.memory, seq, now.seq))
     stale = (hidden.c.memory == view.memory, hidden.c.seq >= seq)
     kept = one_of(hidden.c.seq, [row.seq for row in rows])
     connection.execute(delete(hidden).where(*stale, ~kept))
@@ -97,10 +96,17 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
     connection.execute(update(memories).where(memories.c.memory == view.memory).values(changes))
     if rows:
         _insert(connection, view.memory, before, rows, spec)
+
+
+def erase(connection: Connection, own: Span) -> int:
+    """Delete a memory's own rows and their words; return how many rows there were."""
+    _drop_terms(connection, own)
+    erased = connection.execute(delete(turns).where(within(own))).rowcount
     connection.execute(_MERGE_TERMS)  # until segments are merged, deleted terms stay in them
+    return erased
 
 
-def scrub(engine: Engine) -> None:
+def scrub(engine: Engine) -> bool:
     """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
     try:
         clean, why = engine.checkpoint(), "another process is reading"
@@ -113,17 +119,23 @@ def scrub(engine: Engine) -> None:
             "database",
             stacklevel=4,
         )
+    return clean
 
 
 def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
     """Return the memories that see a row of `memory` from `seq` on.
 
-    A fork's parent is the owner of the last row it shares, so asking the children is enough.
+    A fork's parent is the owner of the last row it shares, so asking the children is enough; in
+    place of a dropped one its own children count.
     """
-    query = select(memories.c.namespace).where(
+    query = select(memories.c.memory, under(()).label("named"), memories.c.namespace).where(
         memories.c.parent == memory, memories.c.parent_seq >= seq
     )
-    return sorted(decode_namespace(text) for text in connection.scalars(query))
+    found: list[Namespace] = []
+    for row in connection.execute(query).all():
+        own = [decode_namespace(row.namespace)] if row.named else sharing(connection, row.memory, 1)
+        found += own
+    return sorted(found)
 
 
 def write_terms(connection: Connection) -> None:

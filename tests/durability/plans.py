@@ -40,8 +40,9 @@ def add(*turns: Turn, to: str = "m") -> Step:
     """Add turns in one batch, and look for them, as agents do."""
 
     def step(db: evomem.Database) -> None:
-        db.memory(to).add_many(turns)
-        db.memory(to).search("the cat", 3, mode="hybrid")
+        memory = db.memory(*to.split("/"))
+        memory.add_many(turns)
+        memory.search("the cat", 3, mode="hybrid")
 
     return step
 
@@ -62,6 +63,25 @@ def hide(memory: str, id: str) -> Step:
     def step(db: evomem.Database) -> None:
         with suppress(NotFound):
             db.memory(memory).delete(id)
+
+    return step
+
+
+def expire(memory: str, session: str) -> Step:
+    """Forget a session, in forks too."""
+
+    def step(db: evomem.Database) -> None:
+        db.memory(memory).expire(session=session, forks=True)
+
+    return step
+
+
+def drop(memory: str) -> Step:
+    """Drop a memory and what is below it, unless an earlier run has done so."""
+
+    def step(db: evomem.Database) -> None:
+        with suppress(NotFound):
+            db.drop(*memory.split("/"))
 
     return step
 
@@ -105,6 +125,10 @@ PLANS: dict[str, tuple[list[Step], list[Step]]] = {
             forget("m/f", "t3"),
             forget("m", "t8", forks=True),
         ],
+    ),
+    "drop": (
+        [*_told(5), add(_secret(6), turn(7)), fork("m", "f"), add(_secret(8), turn(9), to="n")],
+        [drop("n"), expire("m", SECRET), add(turn(10), to="m/f"), drop("m/f")],
     ),
     "fork": (_told(8), [fork("m", "f"), fork("m", "g"), add(turn(9)), fork("m", "h")]),
     "stream": (_told(9), list(_stream())),

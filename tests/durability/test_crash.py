@@ -16,7 +16,7 @@ from tests.durability.reference import between, expected, snapshot
 from tests.durability.trials import ERRORS, Bench
 
 # In all, with both ways of being killed: about 300 kill points.
-SAMPLES = {"adds": 60, "make": 40, "forget": 60, "fork": 30}
+SAMPLES = {"adds": 50, "make": 40, "forget": 40, "drop": 40, "fork": 20}
 
 
 def points(bench: Bench, plan: str, count: int) -> list[int]:
@@ -71,7 +71,7 @@ def test_a_clock_that_jumps_changes_nothing_but_the_times_of_storing(bench):
 # power losses --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", ["adds", "make", "forget", "fork"])
+@pytest.mark.parametrize("plan", ["adds", "make", "forget", "drop", "fork"])
 def test_with_full_synchronous_a_power_loss_takes_nothing_that_was_acknowledged(bench, plan):
     calls = bench.recorded(plan, "FULL")
     for seed in range(15):
