@@ -97,7 +97,10 @@ class FaissIndex:
             cached = list(self._cached.items())
         for memory, each in cached:
             with each.lock:
-                if each.shard and (problem := self._log_problem(memory, each.shard)):
+                shard = each.shard
+                if not (shard and self._is_of_the_log(memory, shard)):
+                    continue  # another process purged: this one will see it before it searches
+                if problem := self._log_problem(memory, shard):
                     found.append(f"the index of memory {memory} {problem}")
         return found
 
@@ -170,7 +173,7 @@ class FaissIndex:
             return
         try:
             index_file.write(self._path(memory), index_file.dump(shard, memory, self._store.spec))
-            if self._store.mark(memory, shard.watermark) != (shard.revision, shard.key):
+            if not self._is_of_the_log(memory, shard):
                 self._remove(memory)  # a purge was quicker: it may have looked for the file before
         except OSError as error:
             if not self._warned:
@@ -205,7 +208,7 @@ class FaissIndex:
                 if shard is None or len(shard) == each.saved or len(shard) < self._worth:
                     continue
                 with suppress(StoreError):
-                    if self._store.mark(memory, shard.watermark) == (shard.revision, shard.key):
+                    if self._is_of_the_log(memory, shard):
                         self._save(memory, each)
 
     def _path(self, memory: int) -> Path:
@@ -222,9 +225,13 @@ class FaissIndex:
             return str(error)
         return self._log_problem(memory, shard)
 
+    def _is_of_the_log(self, memory: int, shard: Shard) -> bool:
+        """Say whether the log has a shard's rows still, as they were; it may have more."""
+        return self._store.mark(memory, shard.watermark) == (shard.revision, shard.key)
+
     def _log_problem(self, memory: int, shard: Shard) -> str | None:
         """Say how a shard differs from the log; being behind is no difference."""
-        if self._store.mark(memory, shard.watermark) != (shard.revision, shard.key):
+        if not self._is_of_the_log(memory, shard):
             return "is of rows that the log does not have, or not any more"
         seqs, vectors = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)
         if not (np.array_equal(seqs, shard.seqs) and np.array_equal(vectors, shard.vectors)):
