@@ -15,7 +15,17 @@ from evomem_stores import lexical
 from evomem_stores.engine import Engine
 from evomem_stores.lineage import read, take_view
 from evomem_stores.rows import UNIT, checksum, decode_row, norm, searched
-from evomem_stores.tables import LAST, column_names, hidden, memories, row_number, turns
+from evomem_stores.tables import (
+    LAST,
+    READ,
+    SAME_ROW,
+    column_names,
+    hidden,
+    memories,
+    readings,
+    row_number,
+    turns,
+)
 
 _POSTINGS = text("SELECT term, doc, offset FROM postings")
 
@@ -28,14 +38,15 @@ def verify(engine: Engine, spec: Spec) -> list[str]:
     found: list[str] = []
     try:
         with engine.reading() as connection:
-            for problem in _problems(connection, spec):
+            for problem in problems(connection, spec):
                 found.append(problem)
     except EvomemError as error:
         found.append(f"the check could not be finished: {error}")
     return found
 
 
-def _problems(connection: Connection, spec: Spec) -> Iterator[str]:
+def problems(connection: Connection, spec: Spec) -> Iterator[str]:
+    """Yield what is wrong, one sentence each."""
     for (line,) in connection.exec_driver_sql("PRAGMA integrity_check"):
         if line != "ok":
             yield f"SQLite reports: {line}"
@@ -50,6 +61,16 @@ def _problems(connection: Connection, spec: Spec) -> Iterator[str]:
     for memory, rest in words.items():
         if rest:
             yield f"the word index of memory {memory} does not agree with its turns"
+    for name in _damaged_readings(connection):
+        yield f"what another encoder made of {name} was changed: run reencode --drop-old"
+
+
+def _damaged_readings(connection: Connection) -> Iterator[str]:
+    own = [column for column in turns.columns if column.name not in READ]
+    query = select(*own, *(readings.c[name] for name in READ))
+    for row in connection.execute(query.join_from(readings, turns, onclause=SAME_ROW)).mappings():
+        if checksum(row) != row["checksum"]:
+            yield f"turn {row['seq']} of memory {row['memory']}"
 
 
 def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> Iterator[str]:

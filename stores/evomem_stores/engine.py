@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -33,6 +33,8 @@ class Engine:
         if synchronous not in ("FULL", "NORMAL"):
             raise StoreError(f"synchronous must be 'FULL' or 'NORMAL', got {synchronous!r}")
         self.path = path
+        self.guard: Callable[[Connection], None] = lambda connection: None
+        """Called at the beginning of every transaction; what it raises ends it."""
         self._closed = False
         self._timeout = busy_timeout
         self._pragmas = (
@@ -56,6 +58,7 @@ class Engine:
         """Give a connection that sees one unchanging state of the database."""
         with self._readers, translated(self.path), self._engine.connect() as connection:
             with connection.begin():
+                self.guard(connection)
                 yield connection
 
     @contextmanager
@@ -64,7 +67,16 @@ class Engine:
         with self._writers, translated(self.path), self._engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
+                self.guard(connection)
                 yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[sqlite3.Connection]:
+        """Give the driver's connection outside of a transaction, for what SQLite does on its own."""
+        with self._writers, translated(self.path), self._engine.connect() as connection:
+            self.guard(connection)
+            connection.rollback()
+            yield raw(connection)
 
     def checkpoint(self) -> bool:
         """Empty the write-ahead log into the database; say whether it is empty now."""

@@ -54,7 +54,24 @@ def m001_log(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_log,)
+def m002_generations(connection: Connection) -> None:
+    """Make room for what other encoders make of the turns, until one takes the place of the first."""
+    for statement in (
+        """CREATE TABLE generations (
+            generation INTEGER PRIMARY KEY, name TEXT NOT NULL, fingerprint TEXT NOT NULL UNIQUE,
+            dim INTEGER NOT NULL, latents INTEGER NOT NULL, width INTEGER NOT NULL,
+            capacity INTEGER NOT NULL, dtype TEXT NOT NULL)""",
+        """CREATE TABLE readings (
+            generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
+            row INTEGER NOT NULL REFERENCES turns ON DELETE CASCADE, chunk INTEGER NOT NULL,
+            embedding BLOB NOT NULL, latents BLOB NOT NULL, checksum BLOB NOT NULL,
+            PRIMARY KEY (row, generation))""",
+        "CREATE INDEX readings_generation ON readings (generation)",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_log, m002_generations)
 
 
 def pending(connection: Connection) -> list[tuple[int, Callable[[Connection], None]]]:

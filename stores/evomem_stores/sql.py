@@ -16,7 +16,7 @@ from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
 from evomem.records import Record, Turn
 from evomem.state import Spec, State, Vectors
 from evomem.store import Dropped, Filter, Namespace, Row, Seqs, Span, View
-from evomem_stores import audit, dropping, filters, writing
+from evomem_stores import audit, dropping, filters, generations, writing
 from evomem_stores.engine import Engine, raw
 from evomem_stores.lexical import bm25, tagged, terms
 from evomem_stores.lineage import (
@@ -29,6 +29,7 @@ from evomem_stores.lineage import (
 )
 from evomem_stores.rows import TURN, decode_record, decode_row, unpack, unpack_embedding
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
+from evomem_stores.upkeep import Upkeep
 
 _POSTINGS = (
     "SELECT doc & 4294967295, count(*) FROM postings "
@@ -40,12 +41,13 @@ _LENGTHS = (
 )
 
 
-class SqlStore:
+class SqlStore(Upkeep):
     """A `Store` on one SQLite database. Safe to use from many threads and processes."""
 
     def __init__(self, engine: Engine, spec: Spec) -> None:
         self._engine = engine
         self._spec = spec
+        engine.guard = generations.guard(spec)
         self.rewritten: list[Callable[[int], None]] = []
         """Called with the number of a memory that loses rows: before they are lost, and after."""
 
@@ -303,6 +305,8 @@ class SqlStore:
                 name: connection.scalar(select(func.count()).select_from(table))
                 for name, table in (("memories", memories), ("turns", turns), ("deleted", hidden))
             }
+            if others := generations.kept(connection):
+                numbers["other_encoders"] = others
         path = self._engine.path
         files = [] if path is None else [path, path.with_name(path.name + "-wal")]
         folder = None if path is None else path.with_name(path.name + ".index")
