@@ -10,6 +10,8 @@ BENCHMARKS = {
     "fusion": "which rule mixes cosine and BM25 best? development data only",
     "mini": "what does the small encoder find, with its memory and without?",
     "order": "does an encoder know what came first, and what is true now?",
+    "influence": "how far does one turn reach into what comes later?",
+    "forks": "what do a thousand forks of a long memory cost?",
     "streaming": "what does one more turn cost as a memory grows?",
 }
 
