@@ -9,6 +9,7 @@ from evomem.checks import check_labels
 from evomem.encoder import Encoder
 from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound
+from evomem.forgetting import Receipt, drop
 from evomem.memory import Memory
 from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.state import Spec
@@ -80,6 +81,16 @@ class Database:
     def memories(self, *prefix: str) -> list[Namespace]:
         """Return the namespaces of all memories that begin with `prefix`, sorted."""
         return self._engine.store.memories(prefix)
+
+    def drop(self, *prefix: str) -> Receipt:
+        """Forget all memories that begin with `prefix`, such as a tenant's, at once and for good.
+
+        Raises:
+            NamespaceError: There is no prefix, or it is not one.
+            NotFound: There are no such memories.
+        """
+        check_labels(prefix)
+        return drop(self._engine, prefix, below=True)
 
     @property
     def spec(self) -> Spec:

@@ -43,7 +43,6 @@ class Engine:
         self.index = index
         self._encoder = encoder
         self._loading = loading
-        self._numbers: dict[Namespace, int] = {}
         self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
         self._states: OrderedDict[bytes, State[Turn]] = OrderedDict()
@@ -64,19 +63,6 @@ class Engine:
                 self._check(encoder)
                 self._encoder = encoder
             return self._encoder
-
-    def number(self, namespace: Namespace) -> int | None:
-        """Return the store's number of a memory, None if it does not exist yet."""
-        if namespace not in self._numbers:
-            number = self.store.find_memory(namespace)
-            if number is None:
-                return None
-            self._numbers[namespace] = number
-        return self._numbers[namespace]
-
-    def make(self, namespace: Namespace) -> int:
-        """Return the store's number of a memory, making the memory if it does not exist yet."""
-        return self.number(namespace) or self.store.make_memory(namespace)
 
     def lock(self, namespace: Namespace) -> threading.RLock:
         """Return the lock under which this process writes to a memory."""

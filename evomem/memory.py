@@ -8,23 +8,23 @@ from __future__ import annotations
 import random
 import time as clock
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 
-from evomem.errors import DuplicateTurn, HeadMoved, NotFound, TurnError
+from evomem.checks import check_filter
+from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
+from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import TRIES, MemoryView
 from evomem.pairing import Message, as_turns
+from evomem.reading import read_rows
 from evomem.records import Record, Turn, as_utc
-from evomem.state import Reading, State
+from evomem.state import Reading
 from evomem.store import Row, View
 from evomem.twins import twin
-
-Progress = Callable[[int, int], None]
-"""Called as `progress(done, total)` while many turns are read."""
 
 BATCH = 64  # turns of one transaction in `add_many`
 
@@ -125,63 +125,102 @@ class Memory(MemoryView):
             self._engine.store.hide(self._view(), [record.seq])
             return record
 
-    def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> int:
+    def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
         """Forget a turn truly: its row, its text on disk, and its influence on later turns.
 
         Every later turn is read again without it; afterwards the memory equals one that was never
-        fed the turn, except that the other turns keep their seqs. Returns how many were re-read.
+        fed the turn, except that the other turns keep their seqs.
 
         Args:
             id: The turn; it may have been deleted before.
-            forks: Purge it from the forks that share it as well.
+            forks: Purge it from the forks that hold it as well.
             progress: Called while the later turns are read.
 
         Raises:
             NotFound: There is no such turn.
             SharedTurns: Forks share the turn or later ones, and `forks` is not set.
         """
+
+        def named(view: View) -> list[Record]:
+            return list(self._engine.store.find(view, [id]).values())
+
+        receipt = forget(self._engine, self.namespace, named, forks, progress)
+        if not receipt.turns:
+            raise NotFound(f"{self!r} has no turn with the id {id!r}")
+        return receipt
+
+    def expire(
+        self,
+        *,
+        before: datetime | str | None = None,
+        session: str | None = None,
+        forks: bool = False,
+        progress: Progress | None = None,
+    ) -> Receipt:
+        """Purge all turns said before a time, of one session, or both; see `purge`.
+
+        For a retention of 30 days, call it now and then with `before=now - timedelta(days=30)`.
+        Later turns are read again once, however many are forgotten.
+
+        Raises:
+            QueryError: Neither `before` nor `session` is given, or one of them makes no sense.
+            SharedTurns: Forks share such turns or later ones, and `forks` is not set.
+        """
+        if before is None and session is None:
+            raise QueryError(
+                "expire() takes before=, session=, or both: it would forget everything"
+            )
+        condition = check_filter(None, before, session, None, None)
+
+        def expired(view: View) -> list[Record]:
+            return [
+                Record(row.seq, row.turn, row.added)
+                for row in self._engine.store.rows(view, after=0)
+                if session in (None, row.turn.session)
+                and (condition.until is None or (row.turn.time or row.added) < condition.until)
+            ]
+
+        return forget(self._engine, self.namespace, expired, forks, progress)
+
+    def drop(self) -> Receipt:
+        """Forget this memory as a whole; its forks live on, with the turns that they share.
+
+        `Database.drop` forgets a memory together with everything below its name.
+
+        Raises:
+            NotFound: There is no such memory.
+        """
         with self._engine.lock(self.namespace):
-            for _ in range(TRIES):
-                view = self._view()
-                found = self._engine.store.find(view, [id])
-                if id not in found:
-                    raise NotFound(f"{self!r} has no turn with the id {id!r}")
-                seq = found[id].seq
-                if forks:
-                    for namespace in self._engine.store.forks(view, seq):
-                        Memory(self._engine, namespace).purge(id, forks=True)
-                try:
-                    rows = self._without(view, seq, progress)
-                    self._engine.store.rewrite(view, seq, rows)
-                except HeadMoved:
-                    continue
-                return len(rows)
-        raise HeadMoved(f"{self!r} is written to all the time; purge it when it is quieter")
+            return drop(self._engine, self.namespace, below=False)
 
     aadd = twin(add, write=True)
     aadd_many = twin(add_many, write=True)
     aannotate = twin(annotate, write=True)
     adelete = twin(delete, write=True)
     apurge = twin(purge, write=True)
+    aexpire = twin(expire, write=True)
+    adrop = twin(drop, write=True)
 
     # ---------------------------------------------------------------------------------------
 
     def _append(self, turns: Sequence[Turn]) -> list[Record]:
         """Write what is new of `turns`; return the records of all of them, in order."""
-        number = self._engine.make(self.namespace)
         for attempt in range(TRIES):
-            view = self._engine.store.view(number)
-            known = self._known(view, turns)
-            new = [turn for turn in turns if turn.id not in known]
-            if not new:
-                return [known[_id(turn)] for turn in turns]
-            added = datetime.now(timezone.utc)
-            blank = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
-            places = [
-                Row(view.seq + 1 + place, turn, added, blank, b"") for place, turn in enumerate(new)
-            ]
+            store = self._engine.store
             try:
-                rows, state = self._read(self._engine.state(view), places)
+                view = store.view(
+                    store.find_memory(self.namespace) or store.make_memory(self.namespace)
+                )
+                known = self._known(view, turns)
+                new = [turn for turn in turns if turn.id not in known]
+                if not new:
+                    return [known[_id(turn)] for turn in turns]
+                added = datetime.now(timezone.utc)
+                blank = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+                places = [
+                    Row(view.seq + n, turn, added, blank, b"") for n, turn in enumerate(new, 1)
+                ]
+                rows, state = read_rows(self._engine.encoder, self._engine.state(view), places)
                 self._engine.store.append(view, rows)
             except HeadMoved:  # another process was quicker: read again behind its turns
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
@@ -192,27 +231,6 @@ class Memory(MemoryView):
         raise HeadMoved(
             f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
         )
-
-    def _without(self, view: View, seq: int, progress: Progress | None) -> list[Row]:
-        """Return the rows behind turn `seq`, read again as if it had never been said."""
-        later = self._engine.store.rows(view, after=seq)
-        state = self._engine.store.state(self._view(seq - 1))
-        rows: list[Row] = []
-        for start in range(0, len(later), BATCH):
-            read, state = self._read(state, later[start : start + BATCH])
-            rows += read
-            if progress:
-                progress(len(rows), len(later))
-        return rows
-
-    def _read(self, state: State[Turn], rows: Sequence[Row]) -> tuple[list[Row], State[Turn]]:
-        """Read the rows' turns from `state` on; return the rows completed, and the state after."""
-        readings = self._engine.encoder.read(state, [row.turn for row in rows])
-        done = []
-        for row, reading in zip(rows, readings, strict=True):
-            state = state.after(row.turn, reading)
-            done.append(replace(row, reading=reading, key=state.key))
-        return done, state
 
     def _known(self, view: View, turns: Sequence[Turn]) -> dict[str, Record]:
         """Return those of `turns` that the log holds; raise `DuplicateTurn` where texts differ."""

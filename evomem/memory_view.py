@@ -207,7 +207,7 @@ class MemoryView:
         """Return the view at a seq or a time; the newest one that this object may see if None."""
         at = check_point(at)
         last = self._seq
-        number = self._engine.number(self.namespace)
+        number = self._engine.store.find_memory(self.namespace)
         if number is None:
             if isinstance(at, int) and at > 0:
                 raise QueryError(f"{self!r} is empty: there is no turn {at}")

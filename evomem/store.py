@@ -76,6 +76,18 @@ class Filter:
     """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `OPERATORS`."""
 
 
+class Dropped(NamedTuple):
+    """What dropping memories came to."""
+
+    memories: list[Namespace]
+    erased: int
+    """Turns whose rows are gone."""
+    kept: int
+    """Turns of memories dropped now or before that stay for forks that see them."""
+    clean: bool
+    """Whether their text is in no file any more; if not, another process was reading."""
+
+
 OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists")
 
 
@@ -201,12 +213,21 @@ class Store(Protocol):
         """
         ...
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> None:
+    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
         """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
+
+        Returns whether that text is in no file any more (False: another process was reading).
 
         Raises:
             HeadMoved: The log has grown or changed since `view` was taken.
             SharedTurns: A fork shares a row from `seq` on.
+        """
+        ...
+
+    def drop(self, prefix: Namespace, *, below: bool = True) -> Dropped:
+        """Forget the memory at `prefix`, and those `below` it, with all their text, at once.
+
+        Rows that forks outside of them see stay for these forks, until the last one is dropped.
         """
         ...
 

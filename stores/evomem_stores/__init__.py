@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
-from evomem.errors import NotFound
+from evomem.errors import NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores.faiss_index import FaissIndex
@@ -51,6 +52,8 @@ def open_sqlite(
     engine = SqliteEngine(path, synchronous, busy_timeout)
     folder = None if path is None else path.with_name(path.name + ".index")
     store = SqlStore(engine, set_up(engine, spec), folder)
+    with suppress(StoreError):
+        engine.finish()
     index = FaissIndex(store, folder, max_bytes=index_bytes)
-    store.rewritten.append(index.forget)
+    store.rewritten.append(lambda memory, _: index.forget(memory))
     return store, index

@@ -50,7 +50,7 @@ def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> It
     inherited = View(number, 0, b"", 0, ())
     if own.parent is not None:
         try:
-            inherited = take_view(connection, own.parent, seq=own.parent_seq)
+            inherited = take_view(connection, own.parent, seq=own.parent_seq, dropped=True)
         except EvomemError as error:
             yield f"memory {number} was forked from turns that are not there: {error}"
     tail = next(

@@ -38,8 +38,18 @@ class Engine(ABC):
         """Give a connection to change the tables with; there is one at a time."""
 
     @abstractmethod
-    def scrub(self) -> None:
-        """Remove what is left of rows that were replaced from disk, as far as the database lets."""
+    def forgetting(self, memory: int | None = None) -> AbstractContextManager[Connection]:
+        """Give a connection as `writing` does, to erase rows with; there is one at a time.
+
+        Who erases looks at several memories, to find which rows no fork sees any more.
+        """
+
+    @abstractmethod
+    def scrub(self) -> bool:
+        """Remove what is left of erased rows from disk, as far as the database lets.
+
+        Returns whether nothing is left that this process can do something about.
+        """
 
     @abstractmethod
     def faults(self, connection: Connection) -> Iterator[str]:

@@ -63,6 +63,8 @@ class FaissIndex:
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
+        if folder:
+            index_file.sweep(folder)
 
     def search(
         self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
@@ -95,7 +97,10 @@ class FaissIndex:
             cached = list(self._cached.items())
         for memory, each in cached:
             with each.lock:
-                if each.shard and (problem := self._log_problem(memory, each.shard)):
+                shard = each.shard
+                if not (shard and self._is_of_the_log(memory, shard)):
+                    continue  # another process purged: this one will see it before it searches
+                if problem := self._log_problem(memory, shard):
                     found.append(f"the index of memory {memory} {problem}")
         return found
 
@@ -103,9 +108,7 @@ class FaissIndex:
         """Drop what is known of a memory, its file too: it holds vectors of purged turns."""
         with self._guard:
             self._cached.pop(memory, None)
-        if self._folder:
-            with suppress(OSError):  # if it stays, its revision tells that it is void
-                self._path(memory).unlink(missing_ok=True)
+        self._remove(memory)
 
     def close(self) -> None:
         """Write what is worth keeping and release it; harmless when repeated."""
@@ -136,6 +139,8 @@ class FaissIndex:
         for _ in range(TRIES):
             revision, key = self._store.mark(memory, shard.watermark if shard else 0)
             if shard is None or (shard.revision, shard.key) != (revision, key):
+                if shard:
+                    self._remove(memory)  # it may hold vectors of turns that were purged
                 shard, cached.saved = Shard(self._store.spec.dim, revision), 0
             try:
                 news = self._store.vectors(Span(memory, shard.watermark + 1, LAST), revision)
@@ -156,16 +161,20 @@ class FaissIndex:
             return None
         try:
             return index_file.load(self._path(memory).read_bytes(), memory, self._store.spec)
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError, LookupError, TypeError, RuntimeError):
-            return None  # whatever is wrong with it: the log has all of it
+            self._remove(memory)  # whatever is wrong with it: the log has all of it
+            return None
 
     def _save(self, memory: int, cached: _Cached) -> None:
-        if not (self._folder and cached.shard):
+        shard = cached.shard
+        if not (self._folder and shard):
             return
         try:
-            index_file.write(
-                self._path(memory), index_file.dump(cached.shard, memory, self._store.spec)
-            )
+            index_file.write(self._path(memory), index_file.dump(shard, memory, self._store.spec))
+            if not self._is_of_the_log(memory, shard):
+                self._remove(memory)  # a purge was quicker: it may have looked for the file before
         except OSError as error:
             if not self._warned:
                 self._warned = True
@@ -174,7 +183,12 @@ class FaissIndex:
                     "but vectors are read from the database again after every start",
                     stacklevel=2,
                 )
-        cached.saved = len(cached.shard)
+        cached.saved = len(shard)
+
+    def _remove(self, memory: int) -> None:
+        if self._folder:
+            with suppress(OSError):  # if it stays, its revision tells that it is void
+                self._path(memory).unlink(missing_ok=True)
 
     def _evict(self) -> None:
         gone: OrderedDict[int, _Cached] = OrderedDict()
@@ -194,7 +208,7 @@ class FaissIndex:
                 if shard is None or len(shard) == each.saved or len(shard) < self._worth:
                     continue
                 with suppress(StoreError):
-                    if self._store.mark(memory, shard.watermark) == (shard.revision, shard.key):
+                    if self._is_of_the_log(memory, shard):
                         self._save(memory, each)
 
     def _path(self, memory: int) -> Path:
@@ -211,9 +225,13 @@ class FaissIndex:
             return str(error)
         return self._log_problem(memory, shard)
 
+    def _is_of_the_log(self, memory: int, shard: Shard) -> bool:
+        """Say whether the log has a shard's rows still, as they were; it may have more."""
+        return self._store.mark(memory, shard.watermark) == (shard.revision, shard.key)
+
     def _log_problem(self, memory: int, shard: Shard) -> str | None:
         """Say how a shard differs from the log; being behind is no difference."""
-        if self._store.mark(memory, shard.watermark) != (shard.revision, shard.key):
+        if not self._is_of_the_log(memory, shard):
             return "is of rows that the log does not have, or not any more"
         seqs, vectors = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)
         if not (np.array_equal(seqs, shard.seqs) and np.array_equal(vectors, shard.vectors)):

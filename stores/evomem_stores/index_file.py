@@ -76,7 +76,7 @@ def load(data: bytes, memory: int, spec: Spec) -> Shard:
 def write(path: Path, data: bytes) -> None:
     """Write a file as a whole or not at all, readable by its owner alone. Raises `OSError`."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -88,3 +88,14 @@ def write(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed while writing a file have left of it."""
+    for path in folder.glob(".*.faiss.*.*"):
+        try:
+            os.kill(int(path.name.split(".")[-2]), 0)  # only asks whether there is such a process
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (OSError, ValueError, OverflowError):
+            continue  # it is there, or the file is not ours

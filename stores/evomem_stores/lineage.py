@@ -7,10 +7,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, true
 from sqlalchemy.sql import ColumnExpressionArgument
 
-from evomem.errors import DatabaseDamaged, NotFound, QueryError
+from evomem.errors import DatabaseDamaged, HeadMoved, QueryError
 from evomem.store import Namespace, Span, View
 from evomem_stores.dialects import OneOf
 from evomem_stores.rows import micros
@@ -25,6 +25,22 @@ def encode_namespace(namespace: Namespace) -> str:
 def decode_namespace(text: str) -> Namespace:
     """Return the namespace that a canonical text stands for."""
     return tuple(json.loads(text))
+
+
+def under(prefix: Namespace) -> ColumnElement[bool]:
+    """Return the condition that a memory has a name, and that it begins with `prefix`."""
+    name = memories.c.namespace
+    if not prefix:
+        return name >= "["
+    # Canonical texts that begin with the same labels are neighbours: after the last label comes
+    # "]" or ",", and a quotation mark inside a label is always escaped.
+    start = encode_namespace(prefix)[:-1]
+    return (name == start + "]") | ((name >= start + ",") & (name < start + "-"))
+
+
+def nameless() -> ColumnElement[bool]:
+    """Return the condition that a memory was dropped (`dropping`): its number is all it is called."""
+    return memories.c.namespace < "["
 
 
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
@@ -58,13 +74,16 @@ def take_view(
     *,
     seq: int | None = None,
     time: datetime | None = None,
+    dropped: bool = False,
 ) -> View:
-    """See `Store.view`."""
+    """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
     own = connection.execute(
-        select(memories.c.head, memories.c.revision).where(memories.c.memory == memory)
+        select(memories.c.head, memories.c.revision).where(
+            memories.c.memory == memory, true() if dropped else under(())
+        )
     ).one_or_none()
     if own is None:
-        raise NotFound(f"there is no memory number {memory}")
+        raise HeadMoved(f"there is no memory number {memory} any more: it was dropped meanwhile")
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
         raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")

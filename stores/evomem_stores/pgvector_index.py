@@ -8,6 +8,7 @@ has; so all processes share one copy, and none keeps vectors of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -116,10 +117,15 @@ class PgvectorIndex:
                 found.append(f"the vectors of memory {memory} do not agree with the log")
         return found
 
-    def forget(self, memory: int) -> None:
-        """Drop the copy of a memory: it holds vectors of purged turns."""
-        with self._engine.writing(memory) as connection:
-            self._clear(connection, memory)
+    def forget(self, memory: int, connection: Connection | None = None) -> None:
+        """Drop the copy of a memory: it holds vectors of purged turns.
+
+        Args:
+            memory: The number of the memory.
+            connection: Of the transaction in which the turns are purged, if it is not over.
+        """
+        with nullcontext(connection) if connection else self._engine.writing(memory) as own:
+            self._clear(own, memory)
 
     def close(self) -> None:
         """Do nothing: everything is in the database."""

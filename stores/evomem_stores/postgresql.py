@@ -102,17 +102,17 @@ def open_postgresql(
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
     store = SqlStore(engine, set_up(engine, spec), folder)
-    found: FaissIndex | PgvectorIndex
     try:
         if index == "pgvector":
-            found = PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
-        else:
-            found = FaissIndex(store, folder, max_bytes=index_bytes)
+            in_server = PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
+            store.rewritten.append(in_server.forget)
+            return store, in_server
+        in_process = FaissIndex(store, folder, max_bytes=index_bytes)
     except BaseException:
         engine.close()
         raise
-    store.rewritten.append(found.forget)
-    return store, found
+    store.rewritten.append(lambda memory, _: in_process.forget(memory))
+    return store, in_process
 
 
 class PostgresEngine(Engine):
@@ -165,8 +165,7 @@ class PostgresEngine(Engine):
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.writing`. The lock is on the memory's row in `memories`."""
         with self._transaction(self._writing) as connection:
-            own = select(memories.c.memory).where(memories.c.memory == memory)
-            connection.execute(own.with_for_update(key_share=True))
+            _lock(connection, memory)
             yield connection
 
     @contextmanager
@@ -184,6 +183,13 @@ class PostgresEngine(Engine):
             )
             if there is None:
                 driver(connection).execute(self._create)
+            yield connection
+
+    @contextmanager
+    def forgetting(self, memory: int | None = None) -> Iterator[Connection]:
+        """See `Engine.forgetting`. Takes the locks of both `altering` and `writing`."""
+        with self.altering() as connection:
+            _lock(connection, memory)
             yield connection
 
     def is_ours(self) -> bool:
@@ -208,8 +214,9 @@ class PostgresEngine(Engine):
             )
         return bool(tables)
 
-    def scrub(self) -> None:
+    def scrub(self) -> bool:
         """Do nothing: VACUUM is the server's own affair (docs/postgresql.md, "Forgetting")."""
+        return True
 
     def faults(self, connection: Connection) -> Iterator[str]:
         """Yield nothing: the server checks its pages whenever it reads them."""
@@ -275,6 +282,11 @@ class PostgresEngine(Engine):
                     "the same ids, which is harmless"
                 ) from error
             raise StoreError(f"{self.place}: {says}; nothing was written") from error
+
+
+def _lock(connection: Connection, memory: int | None) -> None:
+    own = select(memories.c.memory).where(memories.c.memory == memory)
+    connection.execute(own.with_for_update(key_share=True))
 
 
 def _parsed(location: str) -> tuple[URL, str]:

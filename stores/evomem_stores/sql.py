@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,16 @@ from sqlalchemy import Connection, func, insert, literal, select
 from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
 from evomem.records import Record, Turn
 from evomem.state import Spec, State, Vectors
-from evomem.store import Filter, Namespace, Row, Seqs, Span, View
-from evomem_stores import audit, filters, writing
+from evomem.store import Dropped, Filter, Namespace, Row, Seqs, Span, View
+from evomem_stores import audit, dropping, filters, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
     read,
-    spans,
     take_view,
+    under,
     visible,
 )
 from evomem_stores.rows import TURN, decode_record, decode_row, unpack, unpack_embedding
@@ -38,8 +39,9 @@ class SqlStore:
         self._engine = engine
         self._spec = spec
         self._index_folder = index_folder
-        self.rewritten: list[Callable[[int], None]] = []
-        """Called with the number of a memory after its rows were replaced."""
+        self.rewritten: list[Callable[[int, Connection | None], None]] = []
+        """Called with the number of a memory that loses rows: in the transaction in which they are
+        lost, with its connection, and after it without one."""
 
     @property
     def spec(self) -> Spec:
@@ -62,21 +64,14 @@ class SqlStore:
 
     def memories(self, prefix: Namespace = ()) -> list[Namespace]:
         """See `Store.memories`."""
-        query = select(memories.c.namespace)
-        if prefix:
-            # Canonical texts that begin with the same labels are neighbours: after the last
-            # label comes "]" or ",", and a quotation mark inside a label is always escaped.
-            start = encode_namespace(prefix)[:-1]
-            name = memories.c.namespace
-            longer = (name >= start + ",") & (name < start + "-")
-            query = query.where((name == start + "]") | longer)
+        query = select(memories.c.namespace).where(under(prefix))
         with self._engine.reading() as connection:
             return sorted(decode_namespace(text) for text in connection.scalars(query))
 
     def fork(self, view: View, namespace: Namespace) -> int:
         """See `Store.fork`."""
         with self._engine.writing(view.memory) as connection:
-            seen = spans(connection, view.memory, view.seq)
+            seen = take_view(connection, view.memory, seq=view.seq).spans
             # The parent is whoever owns the last row, so that no fork hangs on one in between.
             parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
             number = writing.make_memory(connection, namespace, parent, shared, view.seq)
@@ -281,7 +276,7 @@ class SqlStore:
         with self._engine.writing(view.memory) as connection:
             writing.annotate(connection, view, seq, metadata)
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> None:
+    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
         """See `Store.rewrite`.
 
         Raises:
@@ -290,11 +285,37 @@ class SqlStore:
             EncoderError: A reading cannot be stored.
         """
         writing.check_rows(rows, self._spec, first=seq, dense=False)
-        with self._engine.writing(view.memory) as connection:
+        with self._forgetting(view.memory) as (connection, changed):
             writing.rewrite(connection, view, seq, rows, self._spec)
+            changed += [view.memory, *dropping.prune(connection)[0]]
+        return self._engine.scrub()
+
+    def drop(self, prefix: Namespace, *, below: bool = True) -> Dropped:
+        """See `Store.drop`."""
+        with self._forgetting() as (connection, changed):
+            names = dropping.drop(connection, prefix, below=below)
+            pruned, erased = dropping.prune(connection)
+            changed += pruned
+            kept = dropping.kept(connection)
+        return Dropped(names, erased, kept, clean=self._engine.scrub())
+
+    @contextmanager
+    def _forgetting(self, memory: int | None = None) -> Iterator[tuple[Connection, list[int]]]:
+        """Give a transaction, and a list for the numbers of memories that lose rows in it.
+
+        Whoever keeps copies of rows is told before they are lost, so that no copy stays behind if
+        the process is killed, and again after, since until then copies could still be made.
+        """
+        changed: list[int] = []
+        with self._engine.forgetting(memory) as connection:
+            yield connection, changed
+            self._tell(changed, connection)
+        self._tell(changed, None)
+
+    def _tell(self, changed: list[int], connection: Connection | None) -> None:
         for tell in self.rewritten:
-            tell(view.memory)
-        self._engine.scrub()
+            for memory in changed:
+                tell(memory, connection)
 
     # upkeep --------------------------------------------------------------------------------
 
@@ -328,9 +349,14 @@ def _find(connection: Connection, namespace: Namespace) -> int | None:
 
 
 def _found(connection: Connection, namespace: Namespace) -> int:
-    """Return the number of a memory that somebody else made a moment ago."""
+    """Return the number of a memory that somebody else made a moment ago.
+
+    Raises:
+        HeadMoved: It was dropped again.
+    """
     number = _find(connection, namespace)
-    assert number is not None, "memories are never deleted"
+    if number is None:
+        raise HeadMoved(f"the memory {'/'.join(namespace)!r} was dropped as it was made; try again")
     return number
 
 

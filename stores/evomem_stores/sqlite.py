@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,9 +70,9 @@ class SqliteEngine(Engine):
             with connection.begin():
                 yield connection
 
-    altering = writing
+    altering = forgetting = writing
 
-    def scrub(self) -> None:
+    def scrub(self) -> bool:
         """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
         try:
             clean, why = self._checkpoint(), "another process is reading"
@@ -85,6 +85,17 @@ class SqliteEngine(Engine):
                 "the database",
                 stacklevel=4,
             )
+        return clean
+
+    def finish(self) -> None:
+        """Empty a write-ahead log that somebody left who was killed: purged text may be in it.
+
+        Unlike `scrub`, this waits for nobody: whoever is at work will do it at the end.
+        """
+        log = self.path and self.path.with_name(self.path.name + "-wal")
+        if log and log.exists() and log.stat().st_size:
+            with translated(self.path), closing(sqlite3.connect(str(self.path), 0)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def faults(self, connection: Connection) -> Iterator[str]:
         """See `Engine.faults`."""
@@ -183,15 +194,24 @@ def prepare(path: Path, *, create: bool) -> bool:
             "it from a backup; the file was left as it is"
         )
     with translated(path):
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
         try:
-            [application] = connection.execute("PRAGMA application_id").fetchone()
-            [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        finally:
-            connection.close()
+            application, tables = _contents(path, "ro")
+        except sqlite3.OperationalError as error:
+            if "readonly" not in str(error):
+                raise
+            # Somebody was killed while changing it: SQLite has to undo that before anyone can read.
+            application, tables = _contents(path, "rw")
     if tables and application != APPLICATION:
         raise DatabaseDamaged(
             f"{path} is another program's SQLite database, not evomem's: give another path; "
             "the file was left as it is"
         )
     return bool(tables)
+
+
+def _contents(path: Path, mode: str) -> tuple[int, int]:
+    """Return the application id of a database and how many tables and indexes it has."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True)) as connection:
+        [application] = connection.execute("PRAGMA application_id").fetchone()
+        [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return application, tables

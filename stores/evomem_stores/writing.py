@@ -22,6 +22,7 @@ from evomem_stores.lineage import (
     read,
     spans,
     take_view,
+    under,
     visible,
 )
 from evomem_stores.rows import check, checksum, encode, searched
@@ -75,9 +76,7 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
             f"turns from {seq} on are shared by {len(shared)} forks ({names}): "
             "purge them there first, or with forks=True"
         )
-    own = Span(view.memory, seq, now.seq)
-    words_of(connection).drop(connection, view.memory, _terms(connection, own))
-    connection.execute(delete(turns).where(within(own)))
+    erase(connection, Span(view.memory, seq, now.seq))
     stale = (hidden.c.memory == view.memory, hidden.c.seq >= seq)
     kept = OneOf(hidden.c.seq, [row.seq for row in rows])
     connection.execute(delete(hidden).where(*stale, ~kept))
@@ -92,6 +91,12 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
     connection.execute(update(memories).where(memories.c.memory == view.memory).values(changes))
     if rows:
         _insert(connection, view.memory, before, rows, spec)
+
+
+def erase(connection: Connection, own: Span) -> int:
+    """Delete a memory's own rows and their words; return how many rows there were."""
+    words_of(connection).drop(connection, own.memory, _terms(connection, own))
+    return connection.execute(delete(turns).where(within(own))).rowcount
 
 
 def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
@@ -111,12 +116,17 @@ def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str
 def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
     """Return the memories that see a row of `memory` from `seq` on.
 
-    A fork's parent is the owner of the last row it shares, so asking the children is enough.
+    A fork's parent is the owner of the last row it shares, so asking the children is enough; in
+    place of a dropped one its own children count.
     """
-    query = select(memories.c.namespace).where(
+    query = select(memories.c.memory, under(()).label("named"), memories.c.namespace).where(
         memories.c.parent == memory, memories.c.parent_seq >= seq
     )
-    return sorted(decode_namespace(text) for text in connection.scalars(query))
+    found: list[Namespace] = []
+    for row in connection.execute(query).all():
+        own = [decode_namespace(row.namespace)] if row.named else sharing(connection, row.memory, 1)
+        found += own
+    return sorted(found)
 
 
 def write_terms(connection: Connection) -> None:

@@ -18,7 +18,6 @@ from evomem.errors import (
     FingerprintMismatch,
     HeadMoved,
     NamespaceError,
-    NotFound,
     QueryError,
     SharedTurns,
     StoreError,
@@ -342,7 +341,7 @@ def test_a_view_of_a_seq_that_never_was_is_refused(store, alice):
         with pytest.raises(QueryError, match="0 to 3"):
             store.view(alice, seq=seq)
     assert store.view(alice, seq=0) == View(alice, 0, b"", 0, ())
-    with pytest.raises(NotFound):
+    with pytest.raises(HeadMoved, match="dropped"):
         store.view(99)
 
 

@@ -1,0 +1,145 @@
+"""Forgetting for good: turns with their influence, and whole memories. Each ends in a `Receipt`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from evomem.engine import Engine
+from evomem.errors import HeadMoved, NotFound
+from evomem.reading import read_rows
+from evomem.records import Record
+from evomem.store import Namespace, Row, View
+
+Progress = Callable[[int, int], None]
+"""Called as `progress(done, total)` while many turns are read."""
+
+Choose = Callable[[View], list[Record]]
+"""Returns those of a view's turns that are to be forgotten."""
+
+BATCH = 64  # turns that are read between two calls of `progress`
+TRIES = 100  # lost races against other processes before a call gives up
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Says what was forgotten for good."""
+
+    memories: tuple[Namespace, ...]
+    """Where from: the memory itself, then forks; or the memories that were dropped as a whole."""
+    ids: tuple[str, ...]
+    """Of the turns, each once; empty where whole memories were dropped."""
+    turns: int
+    """How many turns were erased, those of forks counted as well."""
+    reread: int = 0
+    """How many later turns were read again, so that nothing of them is left in these either."""
+    kept: int = 0
+    """Turns of dropped memories that stay for forks which share them, until these are dropped."""
+    clean: bool = True
+    """Whether the text is in no file any more. If not, another process was reading at that moment:
+    the write-ahead log is emptied by the next one who opens, purges or closes the database."""
+    time: datetime = field(default_factory=_now)
+    """When, UTC."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the receipt as plain JSON values."""
+        return {
+            "memories": [list(namespace) for namespace in self.memories],
+            "ids": list(self.ids),
+            "turns": self.turns,
+            "reread": self.reread,
+            "kept": self.kept,
+            "clean": self.clean,
+            "time": self.time.isoformat(),
+        }
+
+
+def forget(
+    engine: Engine, namespace: Namespace, choose: Choose, forks: bool, progress: Progress | None
+) -> Receipt:
+    """Forget the turns that `choose` finds, and read everything behind the first one again.
+
+    Each memory is changed at once; if this is interrupted between forks, doing it again goes on.
+
+    Raises:
+        SharedTurns: Forks share such turns or later ones, and `forks` is not set.
+    """
+    parts: list[Receipt] = []
+    with engine.lock(namespace):
+        for _ in range(TRIES):
+            number = engine.store.find_memory(namespace)
+            if number is None:
+                break
+            try:
+                view = engine.store.view(number)
+                gone = {record.seq: record for record in choose(view)}
+                if not gone:
+                    break
+                if forks:
+                    parts += _forget_in_forks(engine, namespace, list(gone.values()), progress)
+                rows = _without(engine, view, gone, progress)
+                clean = engine.store.rewrite(view, min(gone), rows)
+            except HeadMoved:
+                continue
+            ids = tuple(record.id for record in gone.values())
+            parts.insert(0, Receipt((namespace,), ids, len(gone), len(rows), clean=clean))
+            return Receipt(
+                memories=tuple(name for part in parts for name in part.memories),
+                ids=ids,
+                turns=sum(part.turns for part in parts),
+                reread=sum(part.reread for part in parts),
+                clean=all(part.clean for part in parts),
+            )
+        else:
+            raise HeadMoved(
+                f"the memory {'/'.join(namespace)!r} is written to all the time; purge it when it "
+                "is quieter"
+            )
+    return Receipt((), (), 0)
+
+
+def drop(engine: Engine, prefix: Namespace, *, below: bool) -> Receipt:
+    """Drop the memory at `prefix`, and those `below` it. Raises `NotFound` if there is none."""
+    result = engine.store.drop(prefix, below=below)
+    if not result.memories:
+        raise NotFound(f"there is no memory {'/'.join(prefix)!r} to drop")
+    memories = tuple(result.memories)
+    return Receipt(memories, (), result.erased, kept=result.kept, clean=result.clean)
+
+
+def _forget_in_forks(
+    engine: Engine, namespace: Namespace, gone: list[Record], progress: Progress | None
+) -> list[Receipt]:
+    """Forget turns in every fork, those that have copies of their own since a purge included."""
+    same = {record.id: (record.turn.content, record.added) for record in gone}
+
+    def copies(view: View) -> list[Record]:
+        found = engine.store.find(view, list(same)).items()
+        return [copy for id, copy in found if (copy.turn.content, copy.added) == same[id]]
+
+    below = [name for name in engine.store.memories(namespace) if name != namespace]
+    forks_first = reversed(below)  # those of forks before the forks
+    parts = [forget(engine, name, copies, False, progress) for name in forks_first]
+    return [part for part in parts if part.turns]
+
+
+def _without(
+    engine: Engine, view: View, gone: Collection[int], progress: Progress | None
+) -> list[Row]:
+    """Return the rows behind the first of `gone`, read again as if these were never said."""
+    first = min(gone)
+    later = [row for row in engine.store.rows(view, after=first) if row.seq not in gone]
+    state = engine.store.state(engine.store.view(view.memory, seq=first - 1))
+    rows: list[Row] = []
+    for start in range(0, len(later), BATCH):
+        read, state = read_rows(engine.encoder, state, later[start : start + BATCH])
+        rows += read
+        if progress:
+            progress(len(rows), len(later))
+    return rows

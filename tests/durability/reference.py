@@ -1,0 +1,156 @@
+"""What a database must hold after each step of a plan, and whether one that was hit does."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import evomem
+from evomem.state import State
+from tests.durability.plans import ENCODER, PLANS, SECRET, open_database, turn
+from tests.stores.helpers import bytes_of, exact, found
+
+Snapshot = dict[tuple[str, ...], Any]
+QUERIES = ("says 7 of the cat", "secret")
+
+
+def snapshot(db: evomem.Database) -> Snapshot:
+    """Return everything that the memories hold, but not when it was stored."""
+    store = db._engine.store
+    held = {}
+    for namespace in db.memories():
+        number = store.find_memory(namespace)
+        assert number is not None
+        view = store.view(number)
+        shown = {record.seq for record in store.history(view)}
+        rows = [
+            (row.seq, row.turn, row.key, row.reading.opens_chunk, row.seq in shown)
+            + (row.reading.embedding.tobytes(), row.reading.latents.tobytes())
+            for row in store.rows(view, after=0)
+        ]
+        if rows:
+            held[namespace] = rows
+    return held
+
+
+@functools.cache
+def expected(plan: str) -> list[Snapshot]:
+    """Return what the database holds before the first step and after each, from one in memory."""
+    before, steps = PLANS[plan]
+    states = []
+    with open_database(":memory:") as db:
+        for step in before:
+            step(db)
+        states.append(snapshot(db))
+        for step in steps:
+            step(db)
+            states.append(snapshot(db))
+    return states
+
+
+def base(plan: str, folder: Path) -> Path:
+    """Make, once, the database that the plan begins with; copy it to interrupt the plan."""
+    folder = folder / plan
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        if PLANS[plan][0]:
+            with open_database(folder / "a.db") as db:
+                for step in PLANS[plan][0]:
+                    step(db)
+    return folder
+
+
+def copy(source: Path, target: Path) -> Path:
+    """Return a fresh copy of a folder."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+    return target
+
+
+def check(
+    plan: str,
+    folder: Path,
+    done: int,
+    *,
+    lost: bool = False,
+    **options: Any,
+) -> None:
+    """Raise `AssertionError` unless the database is as `done` acknowledged steps leave it.
+
+    The step that was not acknowledged may be there, in each memory as a whole. `lost` allows that
+    acknowledged steps are missing at the end, as after a power loss with a faster setting. Then the
+    steps are run again, as a program would that was started again, and everything must be as if
+    nothing had happened.
+    """
+    states = expected(plan)
+    steps = PLANS[plan][1]
+    path = folder / "a.db"
+    with open_database(path, **options) as db:
+        held = snapshot(db)
+        there = range(done + 1) if lost else [done]
+        assert any(between(states, number, held) for number in there), (
+            f"{done} steps were acknowledged: {_difference(states[done], held)}"
+        )
+        assert_sound(db)
+        for step in steps[0 if lost else done :]:
+            step(db)
+        assert snapshot(db) == states[-1], "the steps could not be run again"
+        db.memory("m").add_many([turn(1000)])
+        assert db.memory("m").history()[-1].id == "t1000"
+        assert db.verify() == []
+    if SECRET not in repr(states[-1]):
+        assert SECRET.encode() not in bytes_of(folder), "forgotten text is in a file"
+
+
+def assert_sound(db: evomem.Database) -> None:
+    """Everything that must hold of any database: it verifies, and its index is what the log says."""
+    assert [each for each in db.verify() if "replaced when needed" not in each] == []
+    engine = db._engine
+    for namespace in db.memories():
+        number = engine.store.find_memory(namespace)
+        assert number is not None
+        view = engine.store.view(number)
+        state = engine.store.state(view)
+        fresh: State[evomem.Turn] = State.empty(ENCODER.spec)
+        for row in engine.store.rows(view, after=0):
+            [reading] = ENCODER.read(fresh, [row.turn])
+            assert reading.embedding.tobytes() == row.reading.embedding.tobytes()
+            assert reading.latents.tobytes() == row.reading.latents.tobytes()
+            fresh = fresh.after(row.turn, reading)
+        assert fresh.key == state.key
+        assert np.array_equal(fresh.latents, state.latents)
+        for query in ENCODER.embed_queries(state, QUERIES):
+            hits = found(engine.index.search(view, query, 5))
+            assert hits == exact(engine.store, view, query, 5)
+        shown = [record for record in engine.store.history(view) if "cat" in record.turn.user]
+        assert sorted(engine.store.lexical(view, "cat")) == [record.seq for record in shown]
+
+
+def warm_up() -> None:
+    """Import and run everything once, so that forks of this process need not."""
+    with open_database(":memory:") as db:
+        db.memory("m").add_many([turn(1)])
+        db.memory("m").search("the cat", mode="hybrid")
+        db.verify()
+
+
+def between(states: list[Snapshot], done: int, held: Snapshot) -> bool:
+    """Say whether each memory is as after `done` steps or as after one more."""
+    before, after = states[done], states[min(done + 1, len(states) - 1)]
+    names = before.keys() | after.keys() | held.keys()
+    return all(held.get(name) in (before.get(name), after.get(name)) for name in names)
+
+
+def _difference(wanted: Snapshot, held: Snapshot) -> str:
+    ids = [
+        {
+            "/".join(name): [(row[0], row[1].id, row[4]) for row in rows]
+            for name, rows in each.items()
+        }
+        for each in (wanted, held)
+    ]
+    return f"there should be {ids[0]} (seq, id, visible), there is {ids[1]}"

@@ -1,0 +1,106 @@
+"""What memories must do, written down as plainly as possible: lists, and no database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evomem.encoder import HashEncoder
+from evomem.records import Turn
+from evomem.state import State
+from evomem_stores.lexical import bm25, terms
+from evomem_stores.rows import searched
+
+
+@dataclass
+class Entry:
+    """A turn where it stands in a log."""
+
+    seq: int
+    turn: Turn
+    said: int
+    """The same for a turn and its copies in forks, and for nothing else."""
+    hidden: bool = False
+
+
+class ModelMemory:
+    """One log."""
+
+    def __init__(self, encoder: HashEncoder) -> None:
+        self.encoder = encoder
+        self.entries: list[Entry] = []
+        self.head = 0
+
+    def add(self, turn: Turn, said: int) -> int:
+        """Append a turn; return its seq."""
+        self.head += 1
+        self.entries.append(Entry(self.head, turn, said))
+        return self.head
+
+    def entry(self, id: str) -> Entry | None:
+        """Return the entry with an id, hidden or not."""
+        return next((each for each in self.entries if each.turn.id == id), None)
+
+    def at(self, seq: int) -> ModelMemory:
+        """Return a copy that ends at `seq`; what is deleted today is deleted in it."""
+        past = ModelMemory(self.encoder)
+        past.entries = [replace(each) for each in self.entries if each.seq <= seq]
+        past.head = seq
+        return past
+
+    def seq_at(self, time: object) -> int:
+        """Return where the log ends before the first turn that was said later than `time`."""
+        end = 0
+        for each in self.entries:
+            if each.turn.time > time:  # type: ignore[operator]
+                return end
+            end = each.seq
+        return self.head
+
+    def purge(self, *said: int) -> None:
+        """Forget turns."""
+        self.entries = [each for each in self.entries if each.said not in said]
+
+    def visible(self) -> list[Entry]:
+        """Return what may be seen."""
+        return [each for each in self.entries if not each.hidden]
+
+    def state(self) -> State[Turn]:
+        """Return the state of an encoder that read the turns, and only them, in one go."""
+        state: State[Turn] = State.empty(self.encoder.spec)
+        turns = [each.turn for each in self.entries]
+        for turn, reading in zip(turns, self.encoder.read(state, turns), strict=True):
+            state = state.after(turn, reading)
+        return state
+
+    def evolvable(self, query: str, allowed: Iterable[Entry]) -> dict[int, float]:
+        """Return the cosine of each allowed turn."""
+        turns = [each.turn for each in self.entries]
+        readings = self.encoder.read(State.empty(self.encoder.spec), turns)
+        vector = self.encoder.embed_queries(self.state(), [query])[0].astype(np.float64)
+        seqs = {each.seq for each in allowed}
+        return {
+            each.seq: float(np.float32((reading.embedding.astype(np.float64) * vector).sum()))
+            for each, reading in zip(self.entries, readings, strict=True)
+            if each.seq in seqs
+        }
+
+    def lexical(self, query: str, allowed: Iterable[Entry]) -> dict[int, float]:
+        """Return the BM25 of each allowed turn; what is visible counts, filtered out or not."""
+        words = {each.seq: Counter(terms(searched(each.turn))) for each in self.visible()}
+        asked = Counter(terms(query))
+        scores = bm25(
+            asked,
+            {
+                term: {seq: count[term] for seq, count in words.items() if count[term]}
+                for term in asked
+            },
+            {seq: count.total() for seq, count in words.items()},
+            turns=len(words),
+            words=sum(count.total() for count in words.values()),
+        )
+        seqs = {each.seq for each in allowed}
+        return {seq: score for seq, score in scores.items() if seq in seqs}
