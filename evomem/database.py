@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from evomem.checks import check_labels
 from evomem.encoder import Encoder
 from evomem.engine import Engine
-from evomem.errors import FingerprintMismatch, NotFound
+from evomem.errors import FingerprintMismatch, NotFound, StoreError
 from evomem.forgetting import Receipt, drop
 from evomem.memory import Memory
 from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
@@ -61,6 +62,19 @@ def open(
         raise
 
 
+def restore(backup: str | Path, location: str | Path) -> None:
+    """Make a database of a backup that was found to be sound.
+
+    Raises:
+        NotFound: There is no backup.
+        StoreError: The backup has faults, or there is something at `location` already.
+    """
+    with open(str(backup), create=False) as db:
+        if faults := db.verify():
+            raise StoreError(f"the backup {backup} has faults, so it is not used: {faults[0]}")
+        db.backup(location)
+
+
 class Database:
     """Memories in one store, read by one encoder. Close it, or use it as a context manager."""
 
@@ -109,6 +123,48 @@ class Database:
     def verify(self) -> list[str]:
         """Check the log, its digest chain and the index files; return what is wrong."""
         return [*self._engine.store.verify(), *self._engine.index.verify()]
+
+    def mend(self) -> list[str]:
+        """Repair what can be had from the log again (`verify` says what is wrong); return what was.
+
+        Index files need no repair: whatever is wrong with one, it is replaced when it is needed.
+        """
+        return [*self._engine.store.mend(), *self._engine.index.mend()]
+
+    def compact(self) -> tuple[int, int]:
+        """Give unused space back to the file system; return the bytes before and after."""
+        return self._engine.store.compact()
+
+    def backup(self, path: str | Path) -> None:
+        """Copy the database as it is at this moment, while others read and write.
+
+        The copy is a database like any other.
+
+        Raises:
+            StoreError: There is something at `path` already, or it cannot be written.
+        """
+        self._engine.store.backup(Path(path).expanduser().absolute())
+
+    def export(self, folder: str | Path) -> int:
+        """Write everything to a new folder, as JSON lines and safetensors (docs/tools.md).
+
+        Returns the number of turns.
+        """
+        return self._engine.store.export(Path(folder).expanduser().absolute())
+
+    def load(self, folder: str | Path) -> int:
+        """Add the memories of an export, all or none; return the number of turns.
+
+        Raises:
+            FingerprintMismatch: The export is of another encoder.
+            NamespaceError: A memory is here already.
+            StoreError: The export is incomplete or was changed.
+        """
+        return self._engine.store.load(Path(folder).expanduser().absolute())
+
+    def drop_generations(self) -> list[str]:
+        """Forget the readings of encoders that are not in use (see `evomem.reencode`)."""
+        return self._engine.store.drop_generations()
 
     def close(self) -> None:
         """Release everything; harmless when repeated."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -240,8 +241,71 @@ class Store(Protocol):
         """Check the whole database; return what is wrong, one sentence each."""
         ...
 
+    def mend(self) -> list[str]:
+        """Repair what can be had from the log again; return what was repaired."""
+        ...
+
+    def compact(self) -> tuple[int, int]:
+        """Give unused space back to the file system; return the bytes before and after."""
+        ...
+
+    def backup(self, target: Path) -> None:
+        """Copy the database as it is at this moment, whoever writes meanwhile."""
+        ...
+
+    def export(self, folder: Path) -> int:
+        """Write everything to open files in a new folder; return the number of turns."""
+        ...
+
+    def load(self, folder: Path) -> int:
+        """Add what an export holds, as a whole or not at all; return the number of turns."""
+        ...
+
+    def generation(self, spec: Spec) -> Generation:
+        """Return what another encoder has read so far, beginning if it has read nothing."""
+        ...
+
+    def drop_generations(self) -> list[str]:
+        """Forget all readings but those in use; return the names of their encoders."""
+        ...
+
     def close(self) -> None:
         """Release the database; harmless when repeated."""
+        ...
+
+
+class Generation(Protocol):
+    """The log as another encoder reads it, beside the readings in use, until they swap places.
+
+    What was read stays when the process ends: the next one goes on from there.
+    """
+
+    def progress(self) -> tuple[int, int]:
+        """Return how many turns were read, and how many there are."""
+        ...
+
+    def unread(self) -> list[list[int]]:
+        """Return the memories that have unread turns, in layers: forks behind what they share."""
+        ...
+
+    def next(self, memory: int, limit: int) -> tuple[State[Turn], list[Row]]:
+        """Return the state before a memory's first unread turns, and up to `limit` of these.
+
+        Raises:
+            HeadMoved: A turn before them is unread (again).
+        """
+        ...
+
+    def add(self, memory: int, rows: Sequence[Row]) -> None:
+        """Keep what was read. Raises `HeadMoved` if a turn was purged meanwhile."""
+        ...
+
+    def adopt(self) -> bool:
+        """Swap the readings, in one transaction; False if there are unread turns (again).
+
+        The old readings are kept as a generation of theirs. Whoever has the database open is told,
+        with `FingerprintMismatch`, to open it again.
+        """
         ...
 
 
@@ -267,6 +331,10 @@ class Index(Protocol):
 
     def verify(self) -> list[str]:
         """Compare the index files with the log; return what is wrong, one sentence each."""
+        ...
+
+    def mend(self) -> list[str]:
+        """Remove index files that are wrong; return what was removed, one sentence each."""
         ...
 
     def close(self) -> None:

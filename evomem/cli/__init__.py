@@ -1,6 +1,6 @@
-"""The command line: `evomem add | import | search | show | stats | verify | train | demo`.
+"""The command line: `evomem add`, `search`, ...; `COMMANDS` lists them all.
 
-arguments ─► one function in `commands` (or `train`, `demo`) ─► the engine ─► `screen`
+arguments ─► one function in `commands`, `upkeep`, `train` or `demo` ─► the engine ─► `screen`
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from evomem.cli import commands
+from evomem.cli import commands, upkeep
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
 from evomem.cli.screen import Screen
@@ -26,6 +26,15 @@ COMMANDS = {
     "verify": commands.verify,
     "train": train,
     "demo": run_demo,
+    "purge": upkeep.purge,
+    "expire": upkeep.expire,
+    "drop": upkeep.drop,
+    "reencode": upkeep.reencode,
+    "backup": upkeep.backup,
+    "restore": upkeep.restore,
+    "export": upkeep.export,
+    "compact": upkeep.compact,
+    "doctor": upkeep.doctor,
 }
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import evomem
 from evomem.checks import MODES, ROLES
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
+from evomem.cli.upkeep_arguments import add_upkeep
 from evomem.plugins import DEFAULT_ENCODER
 
 TOUR = """\
@@ -22,7 +23,8 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: stats, verify, train. Each explains itself: evomem search --help
+Also: stats, verify, train, purge, expire, drop, reencode, backup, restore, export, compact, doctor.
+Each explains itself: evomem search --help
 """
 
 EXITS = """\
@@ -44,6 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for add in (_add, _import, _search, _show, _stats, _verify, _train, _demo):
         add(commands)
+    add_upkeep(commands, _command)
     return parser
 
 
@@ -200,12 +203,15 @@ def _stats(commands: Any) -> None:
 
 
 def _verify(commands: Any) -> None:
-    _command(
+    parser = _command(
         commands,
         "verify",
         "check the database for damage",
         "Check the log, its chain of digests and the index files, and print each fault.",
-        "  evomem verify\n  evomem verify --db agent.db && echo sound",
+        "  evomem verify\n  evomem verify --db agent.db && echo sound\n  evomem verify --mend",
+    )
+    parser.add_argument(
+        "--mend", action="store_true", help="first repair what can be had from the log again"
     )
 
 

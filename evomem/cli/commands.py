@@ -24,7 +24,7 @@ def add(args: Namespace, screen: Screen) -> int:
     """Store one turn."""
     text = _stdin("the text").strip() if args.text == STDIN else args.text
     with open_database(args, screen, create=True) as db:
-        memory = _memory(db, args)
+        memory = memory_of(db, args)
         record = memory.add(
             text,
             role=args.role,
@@ -42,13 +42,17 @@ def add(args: Namespace, screen: Screen) -> int:
 
 def import_(args: Namespace, screen: Screen) -> int:
     """Store what is new in chat files; all of them are checked before anything is written."""
+    if len(args.files) == 1 and Path(args.files[0]).is_dir():
+        from evomem.cli import upkeep  # which builds on this module
+
+        return upkeep.load(args.files[0], args, screen)
     files = [read_chats(_bytes(name), _shown(name), zone=args.timezone) for name in args.files]
     turns: dict[str | None, Turn] = {}
     for turn in (turn for chats in files for turn in chats.turns):
         if turns.setdefault(turn.id, turn).content != turn.content:
             raise InputError(f"two of the files hold the id {turn.id!r}, with different texts")
     with open_database(args, screen, create=True) as db, screen.progress() as progress:
-        memory = _memory(db, args)
+        memory = memory_of(db, args)
         before = len(memory)
         memory.add_many(turns.values(), progress=lambda *count: progress("reading", *count))
         new = len(memory) - before
@@ -67,7 +71,7 @@ def import_(args: Namespace, screen: Screen) -> int:
 def search(args: Namespace, screen: Screen) -> int:
     """Show the turns that answer a question best."""
     with open_database(args, screen) as db:
-        memory = _memory(db, args)
+        memory = memory_of(db, args)
         hits = memory.search(
             args.query,
             args.k,
@@ -89,7 +93,7 @@ def search(args: Namespace, screen: Screen) -> int:
 def show(args: Namespace, screen: Screen) -> int:
     """Show the timeline."""
     with open_database(args, screen) as db:
-        memory = _memory(db, args)
+        memory = memory_of(db, args)
         records = memory.history(after=args.after, limit=args.limit)
         if not records:
             _say_nothing_found(db, memory, screen)
@@ -112,9 +116,11 @@ def stats(args: Namespace, screen: Screen) -> int:
 def verify(args: Namespace, screen: Screen) -> int:
     """Print each fault."""
     with open_database(args, screen) as db:
+        mended = db.mend() if args.mend else []
         faults = db.verify()
-    lines = faults or [f"{args.db} is sound"]
-    screen.result({"database": args.db, "faults": faults}, *(Text(plain(line)) for line in lines))
+    values = {"database": args.db, "faults": faults, **({"mended": mended} if args.mend else {})}
+    lines = [*mended, *(faults or [f"{args.db} is sound"])]
+    screen.result(values, *(Text(plain(line)) for line in lines))
     return 1 if faults else 0
 
 
@@ -135,7 +141,8 @@ def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> D
     return db
 
 
-def _memory(db: Database, args: Namespace) -> Memory:
+def memory_of(db: Database, args: Namespace) -> Memory:
+    """Return the memory that the arguments name."""
     return db.memory(*(args.memory or ["default"]))
 
 

@@ -15,7 +15,17 @@ from evomem_stores import lexical
 from evomem_stores.engine import Engine
 from evomem_stores.lineage import read, take_view
 from evomem_stores.rows import UNIT, checksum, decode_row, norm, searched
-from evomem_stores.tables import LAST, column_names, hidden, memories, row_number, turns
+from evomem_stores.tables import (
+    LAST,
+    READ,
+    SAME_ROW,
+    column_names,
+    hidden,
+    memories,
+    readings,
+    row_number,
+    turns,
+)
 from evomem_stores.words import words_of
 
 Words = Counter[int]
@@ -27,14 +37,15 @@ def verify(engine: Engine, spec: Spec) -> list[str]:
     found: list[str] = []
     try:
         with engine.reading() as connection:
-            for problem in (*engine.faults(connection), *_problems(connection, spec)):
+            for problem in (*engine.faults(connection), *problems(connection, spec)):
                 found.append(problem)
     except EvomemError as error:
         found.append(f"the check could not be finished: {error}")
     return found
 
 
-def _problems(connection: Connection, spec: Spec) -> Iterator[str]:
+def problems(connection: Connection, spec: Spec) -> Iterator[str]:
+    """Yield what is wrong with the rows, one sentence each."""
     words: Words = Counter()
     for number in connection.scalars(select(memories.c.memory).order_by(memories.c.memory)).all():
         yield from _memory(connection, number, spec, words)
@@ -43,6 +54,16 @@ def _problems(connection: Connection, spec: Spec) -> Iterator[str]:
     for memory, rest in words.items():
         if rest:
             yield f"the word index of memory {memory} does not agree with its turns"
+    for name in _damaged_readings(connection):
+        yield f"what another encoder made of {name} was changed: run reencode --drop-old"
+
+
+def _damaged_readings(connection: Connection) -> Iterator[str]:
+    own = [column for column in turns.columns if column.name not in READ]
+    query = select(*own, *(readings.c[name] for name in READ))
+    for row in connection.execute(query.join_from(readings, turns, onclause=SAME_ROW)).mappings():
+        if checksum(row) != row["checksum"]:
+            yield f"turn {row['seq']} of memory {row['memory']}"
 
 
 def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ class Engine(ABC):
 
     place: str
     """Which database this is, for messages: without a password."""
+    guard: Callable[[Connection], None] = staticmethod(lambda connection: None)
+    """Called at the beginning of every transaction on the log; what it raises ends it."""
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:
@@ -32,6 +34,10 @@ class Engine(ABC):
         forked from rows of others keeps them from changing by being there (`writing.sharing`), so
         that this one lock is enough, and two writers never wait for each other.
         """
+
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[Connection]:
+        """Give a connection as `writing` does, to change any memory with, while nobody else writes."""
 
     @abstractmethod
     def altering(self) -> AbstractContextManager[Connection]:
@@ -58,6 +64,14 @@ class Engine(ABC):
     @abstractmethod
     def size(self, connection: Connection) -> int:
         """Return bytes on disk."""
+
+    @abstractmethod
+    def compact(self) -> None:
+        """Give unused space back to the file system."""
+
+    @abstractmethod
+    def backup(self, target: Path) -> None:
+        """Copy the database as it is at this moment to a new file, as a whole or not at all."""
 
     @abstractmethod
     def close(self) -> None:

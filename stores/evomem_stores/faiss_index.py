@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evomem.errors import HeadMoved, StoreError
+from evomem.errors import EvomemError, HeadMoved, StoreError
 from evomem.state import Vectors
 from evomem.store import Seqs, Span, Store, View
 from evomem_stores import index_file
@@ -103,6 +103,16 @@ class FaissIndex:
                 if problem := self._log_problem(memory, shard):
                     found.append(f"the index of memory {memory} {problem}")
         return found
+
+    def mend(self) -> list[str]:
+        """Remove every index file that is not of the log; return what was removed."""
+        mended = []
+        folder = self._folder
+        for path in sorted(folder.glob("*.faiss")) if folder and folder.is_dir() else ():
+            if problem := self._file_problem(path):
+                path.unlink(missing_ok=True)
+                mended.append(f"the index file {path.name} was removed: it {problem}")
+        return mended
 
     def forget(self, memory: int) -> None:
         """Drop what is known of a memory, its file too: it holds vectors of purged turns."""
@@ -207,7 +217,7 @@ class FaissIndex:
                 shard = each.shard
                 if shard is None or len(shard) == each.saved or len(shard) < self._worth:
                     continue
-                with suppress(StoreError):
+                with suppress(EvomemError):  # the database may be of another encoder by now
                     if self._is_of_the_log(memory, shard):
                         self._save(memory, each)
 

@@ -114,6 +114,36 @@ _LOG_POSTGRESQL = (
 )
 
 
+_GENERATIONS_SQLITE = (
+    """CREATE TABLE generations (
+        generation INTEGER PRIMARY KEY, name TEXT NOT NULL, fingerprint TEXT NOT NULL UNIQUE,
+        dim INTEGER NOT NULL, latents INTEGER NOT NULL, width INTEGER NOT NULL,
+        capacity INTEGER NOT NULL, dtype TEXT NOT NULL)""",
+    """CREATE TABLE readings (
+        generation INTEGER NOT NULL REFERENCES generations ON DELETE CASCADE,
+        row INTEGER NOT NULL REFERENCES turns ON DELETE CASCADE, chunk INTEGER NOT NULL,
+        embedding BLOB NOT NULL, latents BLOB NOT NULL, checksum BLOB NOT NULL,
+        PRIMARY KEY (row, generation))""",
+    "CREATE INDEX readings_generation ON readings (generation)",
+)
+
+_GENERATIONS_POSTGRESQL = (
+    """CREATE TABLE generations (
+        generation BIGINT PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+        name TEXT NOT NULL, fingerprint TEXT NOT NULL UNIQUE,
+        dim BIGINT NOT NULL, latents BIGINT NOT NULL, width BIGINT NOT NULL,
+        capacity BIGINT NOT NULL, dtype TEXT NOT NULL)""",
+    """CREATE TABLE readings (
+        generation BIGINT NOT NULL REFERENCES generations ON DELETE CASCADE,
+        "row" BIGINT NOT NULL REFERENCES turns ON DELETE CASCADE, chunk BIGINT NOT NULL,
+        embedding BYTEA NOT NULL, latents BYTEA NOT NULL, checksum BYTEA NOT NULL,
+        PRIMARY KEY ("row", generation))""",
+    """ALTER TABLE readings ALTER COLUMN embedding SET STORAGE EXTERNAL,
+        ALTER COLUMN latents SET STORAGE EXTERNAL""",
+    "CREATE INDEX readings_generation ON readings (generation)",
+)
+
+
 def m001_log(connection: Connection) -> None:
     """Make the log, its tombstones and the inverted index of its words."""
     server = connection.dialect.name == "postgresql"
@@ -121,7 +151,14 @@ def m001_log(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_log,)
+def m002_generations(connection: Connection) -> None:
+    """Make room for what other encoders make of the turns, until one takes the place of the first."""
+    server = connection.dialect.name == "postgresql"
+    for statement in _GENERATIONS_POSTGRESQL if server else _GENERATIONS_SQLITE:
+        connection.exec_driver_sql(statement)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_log, m002_generations)
 
 
 def pending(connection: Connection) -> list[tuple[int, Callable[[Connection], None]]]:

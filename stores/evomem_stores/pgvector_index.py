@@ -7,7 +7,7 @@ has; so all processes share one copy, and none keeps vectors of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -72,6 +72,13 @@ class PgvectorIndex:
                 "JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'"
             ).fetchone()
             self._home = str(home)
+            of_another_encoder = execute(
+                "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('vectors') "
+                "AND attname = 'embedding' AND atttypmod <> %s",
+                [self._dim],
+            ).fetchone()
+            if of_another_encoder:  # the database was re-encoded: the copy is void anyway
+                execute("DROP TABLE vectors, copied")
             execute(
                 f"CREATE TABLE IF NOT EXISTS vectors (memory BIGINT, seq BIGINT, "
                 f"embedding {home}.vector({self._dim}) NOT NULL, PRIMARY KEY (memory, seq))"
@@ -101,21 +108,16 @@ class PgvectorIndex:
 
     def verify(self) -> list[str]:
         """Compare the copied vectors with the log; being behind is no difference."""
-        with self._engine.reading() as connection:
-            rows = driver(connection).execute(
-                "SELECT memory, copied.seq, revision FROM copied JOIN memories "
-                "USING (memory, revision) ORDER BY memory"
-            )
-            memories = rows.fetchall()
-        found = []
-        for memory, last, revision in memories:
-            span = Span(memory, 1, last)
-            with self._engine.reading() as connection:
-                seqs, vectors = self._copied(connection, span)
-            in_log, embeddings = self._store.vectors(span, revision)
-            if not (np.array_equal(seqs, in_log) and np.array_equal(vectors, embeddings)):
-                found.append(f"the vectors of memory {memory} do not agree with the log")
-        return found
+        return [
+            f"the vectors of memory {memory} do not agree with the log" for memory in self._wrong()
+        ]
+
+    def mend(self) -> list[str]:
+        """See `Index.mend`."""
+        wrong = list(self._wrong())
+        for memory in wrong:
+            self.forget(memory)
+        return [f"the vectors of memory {memory} were removed" for memory in wrong]
 
     def forget(self, memory: int, connection: Connection | None = None) -> None:
         """Drop the copy of a memory: it holds vectors of purged turns.
@@ -131,6 +133,22 @@ class PgvectorIndex:
         """Do nothing: everything is in the database."""
 
     # ---------------------------------------------------------------------------------------
+
+    def _wrong(self) -> Iterator[int]:
+        """Yield the memories whose copy does not agree with the log."""
+        with self._engine.reading() as connection:
+            rows = driver(connection).execute(
+                "SELECT memory, copied.seq, revision FROM copied JOIN memories "
+                "USING (memory, revision) ORDER BY memory"
+            )
+            memories = rows.fetchall()
+        for memory, last, revision in memories:
+            span = Span(memory, 1, last)
+            with self._engine.reading() as connection:
+                seqs, vectors = self._copied(connection, span)
+            in_log, embeddings = self._store.vectors(span, revision)
+            if not (np.array_equal(seqs, in_log) and np.array_equal(vectors, embeddings)):
+                yield memory
 
     def _ask(
         self, span: Span, query: Vectors, k: int, allowed: Seqs | None

@@ -20,7 +20,7 @@ from evomem_stores.migrations import OURS
 from evomem_stores.opening import set_up
 from evomem_stores.pgvector_index import PgvectorIndex
 from evomem_stores.sql import SqlStore
-from evomem_stores.tables import memories
+from evomem_stores.tables import hidden, memories, readings, turns
 from evomem_stores.words import driver
 
 psycopg = require("psycopg", extra="postgres")
@@ -159,23 +159,29 @@ class PostgresEngine(Engine):
     def reading(self) -> Iterator[Connection]:
         """See `Engine.reading`."""
         with self._transaction(self._reading) as connection:
+            self.guard(connection)
             yield connection
 
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.writing`. The lock is on the memory's row in `memories`."""
         with self._transaction(self._writing) as connection:
-            _lock(connection, memory)
+            self._lock(connection, memory)
+            yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """See `Engine.alone`."""
+        with self._transaction(self._writing) as connection:
+            self._hold(connection, "writers")
+            self.guard(connection)
             yield connection
 
     @contextmanager
     def altering(self) -> Iterator[Connection]:
         """See `Engine.altering`. The lock is an advisory one, named after the schema."""
         with self._transaction(self._writing) as connection:
-            name = f"evomem {self.schema}"
-            driver(connection).execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [name]
-            )
+            self._hold(connection, "tables")
             [there] = (
                 driver(connection)
                 .execute("SELECT to_regnamespace(quote_ident(%s))", [self.schema])
@@ -189,7 +195,7 @@ class PostgresEngine(Engine):
     def forgetting(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.forgetting`. Takes the locks of both `altering` and `writing`."""
         with self.altering() as connection:
-            _lock(connection, memory)
+            self._lock(connection, memory)
             yield connection
 
     def is_ours(self) -> bool:
@@ -235,10 +241,48 @@ class PostgresEngine(Engine):
         )
         return int(size)
 
+    def compact(self) -> None:
+        """See `Engine.compact`. Whoever reads or writes a table waits while it is rewritten."""
+        with self._transaction(self._writing) as connection:
+            self.guard(connection)
+        quote = self._engine.dialect.identifier_preparer.quote_identifier
+        with self._translated(), self._engine.connect() as connection:
+            for table in (memories, turns, readings, hidden):
+                driver(connection).execute(
+                    f"VACUUM (FULL, ANALYZE) {quote(self.schema)}.{quote(table.name)}"
+                )
+            driver(connection).execute(f"VACUUM (FULL, ANALYZE) {quote(self.schema)}.terms")
+
+    def backup(self, target: Path) -> None:
+        """Refuse: copies of a server are its own affair.
+
+        Raises:
+            StoreError: Always; it says what to do instead.
+        """
+        raise StoreError(
+            f"{self.place} is copied with PostgreSQL's own tools (pg_dump --schema={self.schema}); "
+            "`evomem export` writes its memories to open files"
+        )
+
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True
         self._engine.dispose()
+
+    def _lock(self, connection: Connection, memory: int | None) -> None:
+        """Keep others from changing a memory, and `alone` from beginning, for this transaction."""
+        self._hold(connection, "writers", shared=True)
+        self.guard(connection)
+        own = select(memories.c.memory).where(memories.c.memory == memory)
+        connection.execute(own.with_for_update(key_share=True))
+
+    def _hold(self, connection: Connection, what: str, *, shared: bool = False) -> None:
+        """Take an advisory lock, named after the schema, for this transaction."""
+        kind = "_shared" if shared else ""
+        driver(connection).execute(
+            f"SELECT pg_advisory_xact_lock{kind}(hashtextextended(%s, 0))",
+            [f"evomem {what} {self.schema}"],
+        )
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
@@ -282,11 +326,6 @@ class PostgresEngine(Engine):
                     "the same ids, which is harmless"
                 ) from error
             raise StoreError(f"{self.place}: {says}; nothing was written") from error
-
-
-def _lock(connection: Connection, memory: int | None) -> None:
-    own = select(memories.c.memory).where(memories.c.memory == memory)
-    connection.execute(own.with_for_update(key_share=True))
 
 
 def _parsed(location: str) -> tuple[URL, str]:

@@ -16,7 +16,7 @@ from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
 from evomem.records import Record, Turn
 from evomem.state import Spec, State, Vectors
 from evomem.store import Dropped, Filter, Namespace, Row, Seqs, Span, View
-from evomem_stores import audit, dropping, filters, writing
+from evomem_stores import audit, dropping, filters, generations, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
@@ -29,16 +29,18 @@ from evomem_stores.lineage import (
 )
 from evomem_stores.rows import TURN, decode_record, decode_row, unpack, unpack_embedding
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
+from evomem_stores.upkeep import Upkeep
 from evomem_stores.words import words_of
 
 
-class SqlStore:
+class SqlStore(Upkeep):
     """A `Store` on one SQL database. Safe to use from many threads and processes."""
 
     def __init__(self, engine: Engine, spec: Spec, index_folder: Path | None) -> None:
         self._engine = engine
         self._spec = spec
         self._index_folder = index_folder
+        engine.guard = generations.guard(spec)
         self.rewritten: list[Callable[[int, Connection | None], None]] = []
         """Called with the number of a memory that loses rows: in the transaction in which they are
         lost, with its connection, and after it without one."""
@@ -326,6 +328,8 @@ class SqlStore:
                 name: connection.scalar(select(func.count()).select_from(table))
                 for name, table in (("memories", memories), ("turns", turns), ("deleted", hidden))
             }
+            if others := generations.kept(connection):
+                numbers["other_encoders"] = others
             numbers["bytes"] = self._engine.size(connection)
         folder = self._index_folder
         kept = list(folder.iterdir()) if folder and folder.is_dir() else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sqlite3
 import threading
 import warnings
@@ -60,6 +61,7 @@ class SqliteEngine(Engine):
         """See `Engine.reading`."""
         with self._readers, translated(self.path), self._engine.connect() as connection:
             with connection.begin():
+                self.guard(connection)
                 yield connection
 
     @contextmanager
@@ -68,9 +70,10 @@ class SqliteEngine(Engine):
         with self._writers, translated(self.path), self._engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
+                self.guard(connection)
                 yield connection
 
-    altering = forgetting = writing
+    alone = altering = forgetting = writing
 
     def scrub(self) -> bool:
         """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
@@ -111,6 +114,37 @@ class SqliteEngine(Engine):
             [] if self.path is None else [self.path, self.path.with_name(self.path.name + "-wal")]
         )
         return sum(file.stat().st_size for file in files if file.exists())
+
+    def compact(self) -> None:
+        """See `Engine.compact`."""
+        self._checkpoint()
+        with self._writers, translated(self.path), self._engine.connect() as connection:
+            driver(connection).execute("VACUUM")
+        self._checkpoint()
+
+    def backup(self, target: Path) -> None:
+        """See `Engine.backup`. The copy is for the owner alone.
+
+        Raises:
+            StoreError: There is something at `target` already, or it cannot be written.
+        """
+        for path in (target, target.with_name(target.name + "-wal")):
+            if path.exists():
+                raise StoreError(f"{path} exists already: give another path, or move it away first")
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            with self.reading() as connection, translated(partial):
+                with closing(sqlite3.connect(partial)) as copy:
+                    copy.execute("PRAGMA synchronous = FULL")
+                    driver(connection).backup(copy)
+            os.link(partial, target)  # unlike a rename, this never replaces a file
+            sync_folder(target.parent)
+        except OSError as error:
+            raise StoreError(f"{target} cannot be written: {error}") from error
+        finally:
+            for ending in ("", "-wal", "-shm", "-journal"):
+                partial.with_name(partial.name + ending).unlink(missing_ok=True)
 
     def close(self) -> None:
         """See `Engine.close`."""

@@ -72,6 +72,29 @@ lexicon = Table(
     Column("analyser", String),
 )
 
+generations = Table(
+    "generations",  # encoders, other than the one in use, that have read turns as well
+    METADATA,
+    Column("generation", BigInteger, primary_key=True),
+    *(Column(column.name, column.type) for column in encoder.columns if column.name != "id"),
+)
+
+readings = Table(
+    "readings",  # what they made of a turn; goes with the turn
+    METADATA,
+    Column("generation", BigInteger, primary_key=True),
+    Column("row", BigInteger, primary_key=True),
+    Column("chunk", BigInteger),
+    Column("embedding", LargeBinary),
+    Column("latents", LargeBinary),
+    Column("checksum", LargeBinary),  # that of the turn's row, were this its reading
+)
+
+READ = ("chunk", "embedding", "latents", "checksum")
+"""The columns of a turn that differ from encoder to encoder."""
+
+SAME_ROW = readings.c.row == turns.c.row
+
 done = Table(
     "migrations",
     METADATA,

@@ -60,7 +60,7 @@ def append(connection: Connection, view: View, rows: Sequence[Row], spec: Spec) 
     """See `Store.append`."""
     now = _unmoved(connection, view)
     if rows:
-        _insert(connection, view.memory, now.spans, rows, spec)
+        insert_rows(connection, view.memory, now.spans, rows, spec)
         own = memories.c.memory == view.memory
         connection.execute(update(memories).where(own).values(head=rows[-1].seq))
 
@@ -90,7 +90,7 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
         changes |= {"parent": parent, "parent_seq": shared_seq}
     connection.execute(update(memories).where(memories.c.memory == view.memory).values(changes))
     if rows:
-        _insert(connection, view.memory, before, rows, spec)
+        insert_rows(connection, view.memory, before, rows, spec)
 
 
 def erase(connection: Connection, own: Span) -> int:
@@ -147,7 +147,7 @@ def _unmoved(connection: Connection, view: View) -> View:
     return now
 
 
-def _insert(
+def insert_rows(
     connection: Connection, memory: int, seen: Sequence[Span], rows: Sequence[Row], spec: Spec
 ) -> None:
     """Write rows and their terms behind `seen`."""

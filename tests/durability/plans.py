@@ -5,6 +5,7 @@ Every step may be run again after it was interrupted, as a program would that wa
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -15,10 +16,12 @@ import evomem
 from evomem.encoder import HashEncoder
 from evomem.errors import NamespaceError, NotFound
 from evomem.records import Turn
+from evomem.reencode import reencode
 
 Step = Callable[[evomem.Database], object]
 
 ENCODER = HashEncoder(16)
+OTHER = HashEncoder(24)
 SECRET = "zyxw"  # in every turn that is forgotten for good, and nowhere else
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 
@@ -96,6 +99,38 @@ def fork(memory: str, label: str) -> Step:
     return step
 
 
+def backup(db: evomem.Database) -> None:
+    """Back the database up, unless an earlier run has done so."""
+    path = _beside(db, "b.db")
+    if path and not path.exists():
+        db.backup(path)
+
+
+def export(db: evomem.Database) -> None:
+    """Export the database, and load the export into another one."""
+    path = _beside(db, "dump")
+    if path:
+        shutil.rmtree(path, ignore_errors=True)
+        db.export(path)
+        with open_database(path.with_name("c.db")) as copy, suppress(NamespaceError):
+            copy.load(path)
+
+
+def reencoded(encoder: HashEncoder) -> Step:
+    """Change the encoder."""
+
+    def step(db: evomem.Database) -> None:
+        if path := _beside(db, "a.db"):
+            reencode(str(path), encoder)
+
+    return step
+
+
+def _beside(db: evomem.Database, name: str) -> Path | None:
+    store: Any = db._engine.store
+    return store._engine.path and store._engine.path.with_name(name)
+
+
 def _secret(number: int) -> Turn:
     return turn(number, f"my {SECRET}{{}} secret", metadata={SECRET: SECRET}, session=SECRET)
 
@@ -129,6 +164,12 @@ PLANS: dict[str, tuple[list[Step], list[Step]]] = {
     "drop": (
         [*_told(5), add(_secret(6), turn(7)), fork("m", "f"), add(_secret(8), turn(9), to="n")],
         [drop("n"), expire("m", SECRET), add(turn(10), to="m/f"), drop("m/f")],
+    ),
+    "backup": (_told(5), [backup, add(turn(6))]),
+    "export": (_told(5), [export, add(turn(6))]),
+    "reencode": (
+        [*_told(5), fork("m", "f"), add(turn(6), to="m/f")],
+        [reencoded(OTHER), reencoded(ENCODER), add(turn(7))],
     ),
     "fork": (_told(8), [fork("m", "f"), fork("m", "g"), add(turn(9)), fork("m", "h")]),
     "stream": (_told(9), list(_stream())),

@@ -23,6 +23,7 @@ class Bench:
     machine: Machine
     folder: Path
     counted: dict[str, int] = field(default_factory=dict)
+    checked: int = 0
 
     def calls(self, plan: str) -> int:
         """Return how many calls the plan makes when nothing goes wrong."""
@@ -46,10 +47,17 @@ class Bench:
         return self.machine.run(job)
 
     def check(self, plan: str, done: int, *, lost: bool = False) -> None:
-        """Check the database that was hit."""
-        check(plan, self.folder / "hit", done, lost=lost)
+        """Check the database that was hit; every third time, also that the plan can go on."""
+        self.checked += 1
+        check(plan, self.folder / "hit", done, lost=lost, again=self.checked % 3 == 0)
 
     # ---------------------------------------------------------------------------------------
+
+    def killed_at(self, plan: str, number: int, *, torn: bool = False) -> Path:
+        """Kill the process before, or in the middle of, one call; return the folder as it is."""
+        folder = self.fresh(plan)
+        assert self.run(Job(plan, folder, "tear" if torn else "kill", number)).killed
+        return Path(folder)
 
     def kill_at(self, plan: str, number: int, *, torn: bool = False) -> None:
         """Kill the process before, or in the middle of, one call."""

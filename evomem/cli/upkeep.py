@@ -1,0 +1,145 @@
+"""What the commands do that look after a database: forgetting, copies, repairs, other encoders."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+import evomem
+from evomem.cli.commands import memory_of, open_database
+from evomem.cli.screen import Screen, plain
+from evomem.database import restore as restore_database
+from evomem.doctor import examine
+from evomem.errors import InputError
+from evomem.forgetting import Receipt
+from evomem.reencode import reencode as reencode_database
+
+
+def purge(args: Namespace, screen: Screen) -> int:
+    """Forget one turn."""
+    with open_database(args, screen) as db, screen.progress() as progress:
+        receipt = memory_of(db, args).purge(
+            args.id, forks=args.forks, progress=lambda *count: progress("reading", *count)
+        )
+    return _receipt(receipt, screen)
+
+
+def expire(args: Namespace, screen: Screen) -> int:
+    """Forget turns by age or session."""
+    if args.before is None and args.session is None:
+        raise InputError("give --before, --session, or both: without them everything would go")
+    with open_database(args, screen) as db, screen.progress() as progress:
+        receipt = memory_of(db, args).expire(
+            before=args.before,
+            session=args.session,
+            forks=args.forks,
+            progress=lambda *count: progress("reading", *count),
+        )
+    return _receipt(receipt, screen)
+
+
+def drop(args: Namespace, screen: Screen) -> int:
+    """Forget whole memories."""
+    if not args.memory:
+        raise InputError("name the memory to drop with --memory: none is dropped by default")
+    with open_database(args, screen) as db:
+        return _receipt(db.drop(*args.memory), screen)
+
+
+def reencode(args: Namespace, screen: Screen) -> int:
+    """Change the encoder, or forget what earlier ones made of the turns."""
+    if args.drop_old:
+        with open_database(args, screen) as db:
+            names = db.drop_generations()
+        said = f"dropped the readings of: {', '.join(names) or 'none'}"
+        screen.result({"database": args.db, "dropped": names}, Text(plain(said)))
+        return 0
+    if args.encoder is None:
+        raise InputError("name the new encoder with --encoder")
+    with screen.progress() as progress:
+        count = reencode_database(
+            args.db,
+            args.encoder,
+            device=args.device,
+            workers=args.workers,
+            progress=lambda *done: progress("reading", *done),
+        )
+    said = f"{args.db} is of the encoder {args.encoder} now; {count} turns were read"
+    screen.result({"database": args.db, "encoder": args.encoder, "read": count}, Text(plain(said)))
+    return 0
+
+
+def backup(args: Namespace, screen: Screen) -> int:
+    """Copy the database."""
+    with open_database(args, screen) as db:
+        db.backup(args.target)
+    return _done(screen, {"database": args.db, "backup": args.target}, f"wrote {args.target}")
+
+
+def restore(args: Namespace, screen: Screen) -> int:
+    """Make a database of a backup."""
+    restore_database(args.backup, args.db)
+    return _done(screen, {"database": args.db, "backup": args.backup}, f"made {args.db}")
+
+
+def export(args: Namespace, screen: Screen) -> int:
+    """Write open files."""
+    with open_database(args, screen) as db:
+        count = db.export(args.target)
+    said = f"wrote {count} turns to {args.target}"
+    return _done(screen, {"database": args.db, "folder": args.target, "turns": count}, said)
+
+
+def load(folder: str, args: Namespace, screen: Screen) -> int:
+    """Load an export (`evomem import FOLDER`)."""
+    encoder = args.encoder or _encoder_of(folder)
+    with open_database(Namespace(**{**vars(args), "encoder": encoder}), screen, create=True) as db:
+        count = db.load(folder)
+    return _done(
+        screen, {"database": args.db, "folder": folder, "turns": count}, f"loaded {count} turns"
+    )
+
+
+def compact(args: Namespace, screen: Screen) -> int:
+    """Give space back."""
+    with open_database(args, screen) as db:
+        before, after = db.compact()
+    said = f"{before:,} bytes before, {after:,} after"
+    return _done(screen, {"database": args.db, "before": before, "after": after}, said)
+
+
+def doctor(args: Namespace, screen: Screen) -> int:
+    """Say what is well and what is not."""
+    findings = list(examine(args.db))
+    values = [{"what": each.what, "sound": each.sound, "says": each.says} for each in findings]
+    lines = [f"{'ok ' if each.sound else 'NO '} {each.what}: {each.says}" for each in findings]
+    screen.result(
+        {"evomem": evomem.__version__, "findings": values}, *(Text(plain(line)) for line in lines)
+    )
+    return 0 if all(each.sound for each in findings) else 1
+
+
+def _encoder_of(folder: str) -> str:
+    """Return the name of the encoder that an export was written by."""
+    try:
+        return str(json.loads((Path(folder) / "evomem.json").read_text("utf-8"))["encoder"]["name"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{folder} is not what evomem export writes: {error}") from error
+
+
+def _receipt(receipt: Receipt, screen: Screen) -> int:
+    said = f"forgot {receipt.turns} turns, read {receipt.reread} later ones again"
+    if receipt.kept:
+        said += f"; {receipt.kept} turns stay for forks that share them"
+    if not receipt.clean:
+        said += "; their text is in the write-ahead log until the last process closes the database"
+    return _done(screen, receipt.to_json(), said)
+
+
+def _done(screen: Screen, values: dict[str, Any], said: str) -> int:
+    screen.result(values, Text(plain(said)))
+    return 0

@@ -1,0 +1,94 @@
+"""The arguments of the commands that look after a database."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+Make = Callable[..., argparse.ArgumentParser]
+"""Makes the parser of one command: its name, a summary, a sentence, and examples."""
+
+_FORKS = "also in forks that hold such turns"
+
+
+def add_upkeep(commands: Any, make: Make) -> None:
+    """Add the parsers."""
+    parser = make(
+        commands,
+        "purge",
+        "forget one turn for good",
+        "Remove a turn, its text on disk and its influence on later turns, which are read again.",
+        "  evomem purge turn-17\n  evomem purge turn-17 --forks --json",
+    )
+    parser.add_argument("id", metavar="ID", help="the turn, as evomem show --json names it")
+    parser.add_argument("--forks", action="store_true", help=_FORKS)
+    parser = make(
+        commands,
+        "expire",
+        "forget old turns or a session for good",
+        "Purge every turn of a memory that was said before a time, or in a session, or both.",
+        "  evomem expire --before 2024-01-01T00:00:00Z\n  evomem expire --session monday --forks",
+    )
+    parser.add_argument("--before", metavar="TIME", help="turns said before then, as ISO 8601")
+    parser.add_argument("--session", metavar="ID", help="turns of this session")
+    parser.add_argument("--forks", action="store_true", help=_FORKS)
+    make(
+        commands,
+        "drop",
+        "forget whole memories for good",
+        "Remove the memory that --memory names, and every memory whose name begins with it.",
+        "  evomem drop --memory acme --memory alice\n  evomem drop --memory acme",
+    )
+    parser = make(
+        commands,
+        "reencode",
+        "change the encoder",
+        "Read every turn again with the encoder that --encoder names, while the database is used, "
+        "then let it take the place of the old one.",
+        "  evomem reencode --encoder mini\n  evomem reencode --drop-old",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="memories read at the same time"
+    )
+    parser.add_argument(
+        "--drop-old", action="store_true", help="forget what encoders not in use made of the turns"
+    )
+    parser = make(
+        commands,
+        "backup",
+        "copy the database while it is used",
+        "Copy the database as it is at this moment, whoever writes meanwhile.",
+        "  evomem backup monday.db\n  evomem backup /backups/agent.db --db agent.db",
+    )
+    parser.add_argument("target", metavar="FILE", help="a path where nothing is yet")
+    parser = make(
+        commands,
+        "restore",
+        "make a database of a backup",
+        "Check a backup, and copy it to where --db says, if nothing is there.",
+        "  evomem restore monday.db\n  evomem restore /backups/agent.db --db agent.db",
+    )
+    parser.add_argument("backup", metavar="FILE", help="what evomem backup wrote")
+    parser = make(
+        commands,
+        "export",
+        "write everything to open files",
+        "Write every memory as JSON lines and safetensors to a new folder; evomem import reads it.",
+        "  evomem export dump\n  evomem export /backups/dump --db agent.db",
+    )
+    parser.add_argument("target", metavar="FOLDER", help="a folder that is not there yet")
+    make(
+        commands,
+        "compact",
+        "give unused space back",
+        "Rewrite the database without the space that forgotten turns have left.",
+        "  evomem compact\n  evomem compact --db agent.db --json",
+    )
+    make(
+        commands,
+        "doctor",
+        "check the installation and the database's surroundings",
+        "Say whether everything is there that evomem needs, and whether the database can be used.",
+        "  evomem doctor\n  evomem doctor --db agent.db",
+    )

@@ -1,0 +1,126 @@
+"""`evomem doctor`: is everything here that evomem needs, and is this database in good health?"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import evomem
+from evomem.errors import EvomemError
+
+PACKAGES = {  # distribution: what it is for, and whether evomem works without it
+    "torch": ("models", False),
+    "transformers": ("models", False),
+    "safetensors": ("weights and exports", False),
+    "faiss-cpu": ("searching: the extra [cpu], or faiss-gpu-cu12 with [gpu]", True),
+    "faiss-gpu-cu12": ("searching on a GPU: the extra [gpu]", True),
+    "sentence-transformers": ("static encoders: the extra [static]", True),
+}
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    what: str
+    sound: bool
+    says: str
+
+
+def examine(location: str) -> Iterator[Finding]:
+    """Yield what is found about this installation, and about the database if there is one."""
+    yield Finding("python", True, f"{platform.python_version()} on {platform.platform()}")
+    yield Finding("evomem", True, evomem.__version__)
+    yield from _packages()
+    yield _sqlite()
+    yield _trial()
+    path = Path(location.removeprefix("sqlite:///"))
+    if "://" in location.removeprefix("sqlite:///"):
+        yield from _database(location)
+    elif path.exists():
+        yield from _files(path)
+        yield from _database(location)
+    else:
+        yield Finding("database", True, f"there is none at {location} yet")
+
+
+def _packages() -> Iterator[Finding]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    for package, (use, optional) in PACKAGES.items():
+        if package in found:
+            yield Finding(package, True, found[package])
+        elif not optional:
+            yield Finding(package, False, f"is missing; it is needed for {use}")
+    faiss = [package for package in found if package.startswith("faiss")]
+    if len(faiss) != 1:
+        says = "both are installed, and overwrite each other" if faiss else "is missing"
+        yield Finding("faiss", False, f"{says}: install exactly one of faiss-cpu, faiss-gpu-cu12")
+
+
+def _sqlite() -> Finding:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("CREATE VIRTUAL TABLE words USING fts5(body)")
+        connection.execute("SELECT json_extract('[1]', '$[0]')")
+    except sqlite3.Error as error:
+        return Finding(
+            "sqlite", False, f"{sqlite3.sqlite_version} lacks what evomem needs: {error}"
+        )
+    finally:
+        connection.close()
+    return Finding("sqlite", True, f"{sqlite3.sqlite_version} with FTS5 and JSON")
+
+
+def _trial() -> Finding:
+    """Write a turn to a database in memory, and find it."""
+    try:
+        with evomem.open(":memory:", "hash") as db:
+            db.memory("trial").add("I adopted a cat.")
+            [hit] = db.memory("trial").search("cat", mode="hybrid")
+            faults = db.verify()
+    except (EvomemError, ValueError, OSError) as error:
+        return Finding("trial", False, f"a turn could not be written and found: {error}")
+    sound = not faults and hit.seq == 1
+    return Finding("trial", sound, "a turn was written and found" if sound else str(faults))
+
+
+def _files(path: Path) -> Iterator[Finding]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    private = not mode & 0o077
+    says = (
+        "readable by its owner alone"
+        if private
+        else f"others may read it (mode {mode:o}): chmod 600"
+    )
+    yield Finding("permissions", private, says)
+    size, free = path.stat().st_size, shutil.disk_usage(path.parent).free
+    says = f"{free:,} bytes free, the database has {size:,}"
+    yield Finding("disk", free > max(size, 2**26), says)
+
+
+def _database(location: str) -> Iterator[Finding]:
+    try:
+        with evomem.open(location, create=False) as db:
+            stats = db.stats()
+            yield Finding(
+                "database", True, f"{stats['turns']:,} turns in {stats['memories']} memories"
+            )
+            if others := stats.get("other_encoders"):
+                says = f"readings of {', '.join(others)} are kept: evomem reencode --drop-old"
+                yield Finding("other encoders", True, says)
+            try:
+                yield Finding("encoder", True, db.encoder.spec.name)
+            except EvomemError as error:
+                yield Finding("encoder", False, str(error))
+    except EvomemError as error:
+        yield Finding("database", False, str(error))

@@ -1,0 +1,88 @@
+"""Changing the encoder of a database: every memory is read again, while it goes on being used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from evomem.encoder import Encoder
+from evomem.errors import HeadMoved
+from evomem.plugins import load_encoder, store_opener
+from evomem.reading import read_rows
+from evomem.store import Generation
+
+BATCH = 64  # turns that are kept at once
+
+
+def reencode(
+    location: str,
+    encoder: str | Encoder,
+    *,
+    device: str | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> int:
+    """Read every turn of a database with another encoder, then let it take the place of the old.
+
+    Until then everything goes on with the old encoder, in this process and others; who has the
+    database open when they change places is told to open it again. Interrupted, it goes on where it
+    was when it is called again. The old readings are kept until `Database.drop_generations`.
+
+    Args:
+        location: As for `evomem.open`.
+        encoder: As for `evomem.open`.
+        device: Where the encoder runs.
+        workers: How many memories are read at the same time; each is read in its order.
+        progress: Called as `progress(done, total)`.
+        **options: For the store.
+
+    Returns:
+        How many turns were read; 0 if the database is of this encoder already.
+
+    Raises:
+        NotFound: There is no database.
+    """
+    opener = store_opener(location)
+    store, index = opener(location, None, **options)
+    try:
+        ready = load_encoder(encoder, device=device) if isinstance(encoder, str) else encoder
+        if ready.spec.fingerprint == store.spec.fingerprint:
+            return 0
+        generation = store.generation(ready.spec)
+        count = 0
+        with ThreadPoolExecutor(workers, thread_name_prefix="evomem-reencode") as pool:
+
+            def read(memory: int) -> int:
+                return _read_memory(generation, ready, memory, progress)
+
+            while not generation.adopt():
+                for layer in generation.unread():
+                    count += sum(pool.map(read, layer))
+        return count
+    finally:
+        index.close()
+        store.close()
+
+
+def _read_memory(
+    generation: Generation,
+    encoder: Encoder,
+    memory: int,
+    progress: Callable[[int, int], None] | None,
+) -> int:
+    """Read a memory's turns to its end; return how many."""
+    count = 0
+    while True:
+        try:
+            state, turns = generation.next(memory, BATCH)
+            if not turns:
+                return count
+            rows, _ = read_rows(encoder, state, turns)
+            generation.add(memory, rows)
+        except HeadMoved:  # purged meanwhile: `adopt` will find what is unread
+            return count
+        count += len(rows)
+        if progress:
+            progress(*generation.progress())

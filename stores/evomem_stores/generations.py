@@ -1,0 +1,244 @@
+"""Changing the encoder: the log is read by another one beside the readings in use, then they swap.
+
+What another encoder makes of the turns is kept in a table of its own, row by row, in log order, so
+that reading can stop at any moment and go on later. When all turns are read, one transaction puts
+the new readings in the place of the old, and the old where the new were: searching goes on with one
+generation until the next transaction sees the other, and never mixes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import numpy as np
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+
+from evomem.errors import DatabaseDamaged, FingerprintMismatch, HeadMoved
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State
+from evomem.store import Row, Span
+from evomem_stores.dialects import OneOf, insert_new
+from evomem_stores.engine import Engine
+from evomem_stores.lineage import read, spans
+from evomem_stores.rows import TURN, check, checksum, decode_record, pack, unpack
+from evomem_stores.tables import (
+    LAST,
+    READ,
+    SAME_ROW,
+    column_names,
+    encoder,
+    generations,
+    memories,
+    readings,
+    row_number,
+    turns,
+)
+
+
+class SqlGeneration:
+    """See `evomem.store.Generation`."""
+
+    def __init__(self, engine: Engine, spec: Spec, switched: Callable[[list[int]], None]) -> None:
+        """Find what `spec` has read so far, or begin.
+
+        Args:
+            engine: The database.
+            spec: The encoder that reads.
+            switched: Called with the numbers of all memories after the readings were swapped.
+        """
+        self._engine = engine
+        self._spec = spec
+        self._switched = switched
+        with engine.writing() as connection:
+            self._number = _number(connection, spec)
+
+    @property
+    def _done(self) -> ColumnElement[bool]:
+        """The condition that a turn was read."""
+        own = and_(SAME_ROW, readings.c.generation == self._number)
+        return exists(select(literal(1)).where(own)).correlate(turns)
+
+    def progress(self) -> tuple[int, int]:
+        """See `Generation.progress`."""
+        with self._engine.reading() as connection:
+            own = readings.c.generation == self._number
+            done = connection.scalar(select(func.count()).select_from(readings).where(own)) or 0
+            return done, connection.scalar(select(func.count()).select_from(turns)) or 0
+
+    def unread(self) -> list[list[int]]:
+        """See `Generation.unread`."""
+        with self._engine.reading() as connection:
+            open_ = set(connection.scalars(select(turns.c.memory).where(~self._done).distinct()))
+            rows = connection.execute(
+                select(memories.c.memory, memories.c.parent).order_by(memories.c.memory)
+            ).all()
+        depth: dict[int | None, int] = {None: 0}
+        layers: dict[int, list[int]] = {}
+        for memory, parent in rows:  # what a memory was forked from has a smaller number
+            depth[memory] = depth.get(parent, 0) + 1
+            if memory in open_:
+                layers.setdefault(depth[memory], []).append(memory)
+        return [layers[each] for each in sorted(layers)]
+
+    def next(self, memory: int, limit: int) -> tuple[State[Turn], list[Row]]:
+        """See `Generation.next`."""
+        blank = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+        with self._engine.reading() as connection:
+            first = connection.scalar(
+                select(func.min(turns.c.seq)).where(turns.c.memory == memory, ~self._done)
+            )
+            if first is None:
+                return State.empty(self._spec), []
+            state = self._state(connection, spans(connection, memory, first - 1))
+            found = read(connection, [Span(memory, first, LAST)], (*TURN, "key"), limit=limit)
+            rows = []
+            for columns in found:
+                record = decode_record(columns)
+                rows.append(Row(record.seq, record.turn, record.added, blank, columns["key"]))
+        return state, rows
+
+    def add(self, memory: int, rows: Sequence[Row]) -> None:
+        """See `Generation.add`."""
+        for row in rows:
+            check(row, self._spec)
+        numbers = {row_number(memory, row.seq): row for row in rows}
+        with self._engine.writing(memory) as connection:
+            named = OneOf(turns.c.row, list(numbers))
+            found = {row["row"]: row for row in _columns(connection, named)}
+            new = []
+            for number, row in numbers.items():
+                columns = found.get(number)
+                if columns is None or columns["key"] != row.key:
+                    raise HeadMoved(f"memory {memory} was changed while it was read: read it again")
+                before = {**columns, **_reading(row, self._spec)}
+                before["chunk"] = row.seq if row.reading.opens_chunk else 0
+                new.append(before)
+            self._number = _number(connection, self._spec)  # dropped meanwhile: begin anew
+            own = readings.c.generation == self._number
+            connection.execute(delete(readings).where(own, OneOf(readings.c.row, list(numbers))))
+            chunk = self._chunk(connection, memory, rows[0].seq)
+            for values in new:
+                chunk = values["chunk"] = values["chunk"] or chunk
+                values["checksum"] = checksum(values)
+                kept = {name: values[name] for name in ("row", *READ)}
+                connection.execute(insert(readings).values(generation=self._number, **kept))
+
+    def adopt(self) -> bool:
+        """See `Generation.adopt`."""
+        with self._engine.alone() as connection:
+            if connection.scalar(select(turns.c.row).where(~self._done).limit(1)) is not None:
+                return False
+            old = _number(connection, stored_spec(connection))
+            connection.execute(
+                insert(readings).from_select(
+                    ["generation", "row", *READ],
+                    select(literal(old), turns.c.row, *(turns.c[name] for name in READ)),
+                )
+            )
+            own = and_(SAME_ROW, readings.c.generation == self._number)
+            new = {name: readings.c[name] for name in READ}
+            connection.execute(update(turns).where(own).values(new))
+            connection.execute(delete(generations).where(generations.c.generation == self._number))
+            connection.execute(update(encoder).values(asdict(self._spec)))
+            connection.execute(update(memories).values(revision=memories.c.revision + 1))
+            numbers = list(connection.scalars(select(memories.c.memory)))
+        self._switched(numbers)
+        return True
+
+    def _state(self, connection: Connection, seen: Sequence[Span]) -> State[Turn]:
+        """Return the state behind the rows of `seen`, as this encoder left it."""
+        spec = self._spec
+        if not seen:
+            return State.empty(spec)
+        chunk = self._chunk(connection, seen[-1].memory, seen[-1].last + 1)
+        open_rows = list(read(connection, seen, TURN, after=chunk - 1))
+        queue = -(-spec.capacity // spec.latents) if spec.latents else -len(open_rows)
+        needed = queue + len(open_rows)
+        newest = list(
+            read(connection, seen, ("row", "key"), limit=max(needed, 1), newest_first=True)
+        )
+        numbers = [row["row"] for row in newest[:needed]]
+        own = readings.c.generation == self._number, OneOf(readings.c.row, numbers)
+        found = connection.execute(select(readings.c.row, readings.c.latents).where(*own))
+        packed = {row.row: row.latents for row in found}
+        if len(packed) < len(numbers):
+            raise HeadMoved("a turn before these was changed: read it again first")
+        parts = [unpack(packed[number], spec) for number in reversed(numbers)]
+        latents = np.concatenate([np.zeros((0, spec.width), np.float32), *parts])
+        keep = spec.capacity + len(open_rows) * spec.latents
+        open_turns = tuple(decode_record(row).turn for row in open_rows)
+        latents = latents[max(0, len(latents) - keep) :]
+        return State(spec, newest[0]["key"], latents, open_turns)
+
+    def _chunk(self, connection: Connection, memory: int, seq: int) -> int:
+        """Return the chunk that is open before turn `seq` of a memory, 0 at the beginning."""
+        seen = spans(connection, memory, seq - 1)
+        if not seen:
+            return 0
+        newest = row_number(seen[-1].memory, seen[-1].last)
+        own = readings.c.generation == self._number, readings.c.row == newest
+        chunk: int | None = connection.scalar(select(readings.c.chunk).where(*own))
+        if chunk is None:
+            raise HeadMoved("the turn before these was changed: read it again first")
+        return chunk
+
+
+def stored_spec(connection: Connection) -> Spec:
+    """Return the encoder in use."""
+    row = connection.execute(select(encoder)).mappings().one_or_none()
+    if row is None:
+        raise DatabaseDamaged("the database does not say which encoder wrote it: restore a backup")
+    return Spec(**{name: value for name, value in row.items() if name != "id"})
+
+
+def guard(spec: Spec) -> Callable[[Connection], None]:
+    """Return what refuses to go on with a database whose encoder was changed by somebody else."""
+
+    def check_encoder(connection: Connection) -> None:
+        found = connection.exec_driver_sql("SELECT name, fingerprint FROM encoder").fetchone()
+        if found is None or found[1] != spec.fingerprint:
+            raise FingerprintMismatch(
+                f"the database was re-encoded: it was opened with {spec.name!r}, and is of "
+                f"{found[0] if found else None!r} now; open it again"
+            )
+
+    return check_encoder
+
+
+def kept(connection: Connection) -> list[str]:
+    """Return the names of encoders that have readings besides the one in use."""
+    return list(connection.scalars(select(generations.c.name).order_by(generations.c.generation)))
+
+
+def _number(connection: Connection, spec: Spec) -> int:
+    """Return the number of an encoder's readings, making an entry for them if there is none."""
+    same = select(generations.c.generation).where(generations.c.fingerprint == spec.fingerprint)
+    number: int | None = connection.scalar(same)
+    if number is None:  # or another process is making it now
+        connection.execute(insert_new(connection, generations).values(asdict(spec)))
+        number = connection.scalars(same).one()
+    return number
+
+
+def _columns(connection: Connection, condition: ColumnElement[bool]) -> list[dict[str, object]]:
+    columns = [turns.c[name] for name in column_names(turns)]
+    return [dict(row) for row in connection.execute(select(*columns).where(condition)).mappings()]
+
+
+def _reading(row: Row, spec: Spec) -> dict[str, object]:
+    return {
+        "embedding": np.ascontiguousarray(row.reading.embedding, "<f4").tobytes(),
+        "latents": pack(row.reading.latents, spec.dtype),
+    }

@@ -1,0 +1,51 @@
+"""Backups, exports and re-encodings that were killed: nothing half is ever taken for whole."""
+
+from __future__ import annotations
+
+import evomem
+from evomem.errors import EvomemError
+from evomem.reencode import reencode
+from tests.durability.plans import ENCODER, OTHER, open_database
+from tests.durability.reference import assert_sound, expected, snapshot
+from tests.durability.trials import Bench
+
+
+def test_a_backup_that_was_killed_is_whole_or_not_there(bench: Bench):
+    found = set()
+    for number in range(2, bench.calls("backup"), 4):
+        target = bench.killed_at("backup", number) / "b.db"
+        found.add(target.exists())
+        if target.exists():
+            with open_database(target) as db:
+                assert snapshot(db) == expected("backup")[0]
+    assert found == {True, False}
+
+
+def test_an_export_that_was_killed_is_refused_or_whole(bench: Bench):
+    found = set()
+    for number in range(2, bench.calls("export"), 6):
+        folder = bench.killed_at("export", number)
+        with open_database(folder / "d.db") as db:
+            try:
+                db.load(folder / "dump")
+                assert snapshot(db) == expected("export")[0]
+                found.add("whole")
+            except EvomemError:
+                assert snapshot(db) == {}
+                found.add("refused")
+    assert found == {"whole", "refused"}
+
+
+def test_a_reencoding_that_was_killed_leaves_one_encoder_and_goes_on_where_it_was(bench: Bench):
+    found = set()
+    for number in range(3, bench.calls("reencode"), 8):
+        path = bench.killed_at("reencode", number, torn=number % 2 == 0) / "a.db"
+        with evomem.open(str(path)) as db:
+            found.add(db.spec.fingerprint)
+            assert [each for each in db.verify() if "replaced when needed" not in each] == []
+        reencode(str(path), OTHER)
+        reencode(str(path), ENCODER)
+        with open_database(path) as db:
+            assert snapshot(db) in expected("reencode")
+            assert_sound(db)
+    assert found == {ENCODER.spec.fingerprint, OTHER.spec.fingerprint}
