@@ -14,6 +14,8 @@ BENCHMARKS = {
     "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",
     "temporal": "does an embedding know its place in time? curves, a map, and one number",
     "storage": "what does a turn take on disk, in SQLite and in PostgreSQL?",
+    "influence": "how far does one turn reach into what comes later?",
+    "forks": "what do a thousand forks of a long memory cost?",
     "streaming": "what does one more turn cost as a memory grows?",
     "training": "how much faster is training when segments share forward passes?",
     "mteb": "the same questions through MTEB, with its own metrics",

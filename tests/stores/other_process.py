@@ -14,7 +14,6 @@ from typing import Any
 import evomem
 from evomem.records import Turn
 from tests.conftest import ROOT
-from tests.stores.helpers import ENCODER
 
 
 class OtherProcess:
@@ -53,7 +52,7 @@ def main() -> None:
         if wanted != location or db is None:
             if db is not None:
                 db.close()
-            location, db = wanted, evomem.open(wanted, ENCODER)
+            location, db = wanted, evomem.open(wanted)
         records = db.memory(*namespace).add_many([Turn(**turn) for turn in turns])
         sys.stdout.write(json.dumps([record.seq for record in records]) + "\n")
         sys.stdout.flush()
