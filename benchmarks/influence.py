@@ -80,7 +80,7 @@ def measure(
                 other = ranked(others[place - 1][query], without[:place])
                 first.setdefault(distance, []).append(float(one[0] != other[0]))
                 top.setdefault(distance, []).append(float(set(one[:K]) != set(other[:K])))
-    rows = []
+    rows: list[dict[str, float | str]] = []
     for start, end in pairwise(EDGES):
         inside = [distance for distance in changes if start <= distance < end]
         if not inside:

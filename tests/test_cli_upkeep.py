@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -105,8 +106,10 @@ def test_an_export_is_imported_into_a_new_database_of_its_encoder(run, path, tmp
 
 
 def test_what_can_be_mended_is_mended_and_named(run, path):
-    with evomem.open(str(path)) as db, db._engine.store._engine.writing() as connection:
-        connection.exec_driver_sql("INSERT INTO terms (terms) VALUES ('delete-all')")
+    with evomem.open(str(path)) as db:
+        store: Any = db._engine.store
+        with store._engine.writing() as connection:
+            connection.exec_driver_sql("INSERT INTO terms (terms) VALUES ('delete-all')")
     assert run("verify")[0] == 1
     code, said = run("verify", "--mend")
     assert (code, said["faults"]) == (0, [])

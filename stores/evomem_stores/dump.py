@@ -120,6 +120,7 @@ def _load_memory(
         connection, name or (secrets.token_hex(16),), numbers[entry["parent"]],
         entry["parent_seq"], entry["head"],
     )  # fmt: skip
+    assert number is not None  # names were looked at, and nobody else writes
     if name is None:  # it was dropped, and is there for its forks alone
         own = memories.c.memory == number
         connection.execute(update(memories).where(own).values(namespace=str(number)))

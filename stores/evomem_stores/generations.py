@@ -37,6 +37,7 @@ from evomem_stores.tables import (
     LAST,
     READ,
     SAME_ROW,
+    Columns,
     column_names,
     encoder,
     generations,
@@ -117,7 +118,7 @@ class SqlGeneration:
         with self._engine.writing(memory) as connection:
             named = OneOf(turns.c.row, list(numbers))
             found = {row["row"]: row for row in _columns(connection, named)}
-            new = []
+            new: list[Columns] = []
             for number, row in numbers.items():
                 columns = found.get(number)
                 if columns is None or columns["key"] != row.key:
@@ -232,12 +233,12 @@ def _number(connection: Connection, spec: Spec) -> int:
     return number
 
 
-def _columns(connection: Connection, condition: ColumnElement[bool]) -> list[dict[str, object]]:
+def _columns(connection: Connection, condition: ColumnElement[bool]) -> list[Columns]:
     columns = [turns.c[name] for name in column_names(turns)]
     return [dict(row) for row in connection.execute(select(*columns).where(condition)).mappings()]
 
 
-def _reading(row: Row, spec: Spec) -> dict[str, object]:
+def _reading(row: Row, spec: Spec) -> Columns:
     return {
         "embedding": np.ascontiguousarray(row.reading.embedding, "<f4").tobytes(),
         "latents": pack(row.reading.latents, spec.dtype),

@@ -11,6 +11,7 @@ from evomem.state import Spec
 from evomem_stores import audit, dump, generations
 from evomem_stores.engine import Engine
 from evomem_stores.generations import SqlGeneration
+from evomem_stores.tables import generations as kept_encoders
 from evomem_stores.tables import hidden
 from evomem_stores.writing import write_terms
 
@@ -32,7 +33,7 @@ class Upkeep:
         """See `Store.drop_generations`."""
         with self._engine.writing() as connection:
             names = generations.kept(connection)
-            connection.execute(delete(generations.generations))
+            connection.execute(delete(kept_encoders))
         return names
 
     def _switched(self, numbers: list[int]) -> None:

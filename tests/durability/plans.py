@@ -128,7 +128,8 @@ def reencoded(encoder: HashEncoder) -> Step:
 
 def _beside(db: evomem.Database, name: str) -> Path | None:
     store: Any = db._engine.store
-    return store._engine.path and store._engine.path.with_name(name)
+    path: Path | None = store._engine.path
+    return path and path.with_name(name)
 
 
 def _secret(number: int) -> Turn:

@@ -100,8 +100,10 @@ def test_threads_objects_and_processes_that_write_at_once_lose_nothing(path):
             assert own == [f"{name}-{n}" for n in range(10)]
         assert_sound(databases[1])
     finally:
-        for each in (*databases, *processes):
-            each.close()
+        for database in databases:
+            database.close()
+        for process in processes:
+            process.close()
 
 
 # a scope that is forgotten on one code path ------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,10 +155,8 @@ def test_a_purge_reaches_what_other_encoders_made_of_the_turns(path):
         with evomem.open(":memory:", encoder) as db:
             _tell(db)
             db.memory("m").add_many([turn(70, f"{SECRET}{{}} said")])
-            number = db._engine.store.find_memory(("m",))
-            rows[encoder.spec.name] = db._engine.store.rows(db._engine.store.view(number), after=0)[
-                -1
-            ]
+            store = db._engine.store
+            rows[encoder.spec.name] = store.rows(db.memory("m")._view(), after=0)[-1]
     vectors = [row.reading.embedding.tobytes() for row in rows.values()]
     assert all(vector in bytes_of(path.parent) for vector in vectors)
     with evomem.open(str(path), NEW) as db:
@@ -173,7 +172,7 @@ def test_a_purge_reaches_what_other_encoders_made_of_the_turns(path):
 def test_a_damaged_reading_of_another_encoder_is_reported(path):
     reencode(str(path), NEW)
     with evomem.open(str(path), NEW) as db:
-        store = db._engine.store
+        store: Any = db._engine.store
         with store._engine.writing() as connection:
             connection.exec_driver_sql(
                 "UPDATE readings SET embedding = zeroblob(length(embedding)) WHERE row % 7 = 0"
