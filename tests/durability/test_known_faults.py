@@ -123,6 +123,7 @@ def _nothing(call):
 ENTRY_POINTS = {
     "add": lambda m: ids([m.add("mine", id="t1")]) == ["t1"] and m.get("t1").text == "User: mine",
     "add_many": lambda m: m.add_many([turn(1, "mine {}")])[0].seq == 1,
+    "annotate": lambda m: _nothing(lambda: m.annotate("t1", {"mood": "stolen"})) == [],
     "at": lambda m: (
         _nothing(lambda: m.at(time=TIME).history()) == [] == _nothing(lambda: m.at(seq=3))
     ),

@@ -185,7 +185,7 @@ def test_vectors_of_two_encoders_never_meet_in_the_index(path):
         db.memory("m").search("the cat")
     reencode(str(path), NEW)
     with evomem.open(str(path), NEW) as db:
-        hits = db.memory("m").search("says 7 of the cat", 20)
+        hits = db.memory("m").search("says 7 of the cat", 20, mode="evolvable")
         state = db._engine.store.state(db.memory("m")._view())
         query = NEW.embed_queries(state, ["says 7 of the cat"])[0]
         rows = db._engine.store.rows(db.memory("m")._view(), after=0)
