@@ -9,11 +9,10 @@ from evomem.records import Record
 
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
-    "lexical": 0.27,
+    "lexical": 0.22,
     "time": 0.31,
-    "reply": 0.08,
-    "next": 0.07,
-    "question": -0.05,
+    "session": 0.29,
+    "beside": 0.09,
 }
 """What the parts of a hybrid score count; learned on REALTALK (docs/benchmarks.md)."""
 
@@ -57,9 +56,10 @@ def signals(
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
     - `time`: the turn was said at a time that the query names, or in the week after it.
-    - `reply`: the share of the turn before it, if that one asks something.
-    - `next`: the share of the turn behind it: what is spoken of again was meant before.
-    - `question`: 1 if it only asks, and so answers nothing.
+    - `session`: the best share of cosine in the turn's session: what is spoken of together is meant
+      together.
+    - `beside`: the shares of BM25 of the turns directly before and behind it, added: a reply seldom
+      repeats the words of what it replies to.
 
     Args:
         query: What was asked.
@@ -71,30 +71,30 @@ def signals(
     cosine, word = _best(cosines), _best(words)
     days = {seq: record.time.date() for seq, record in records.items()}
     spans = asked_days(query, days.values())
-    before = {seq: at for at, (_, seq) in beside.items()} | {s: b for s, (b, _) in beside.items()}
-    behind = {seq: at for at, (seq, _) in beside.items()} | {s: b for s, (_, b) in beside.items()}
+    near: dict[int, set[int]] = {}
+    for seq, pair in beside.items():
+        for each in pair:
+            near.setdefault(seq, set()).add(each)
+            near.setdefault(each, set()).add(seq)
+    sessions: dict[str | None, float] = {}
+    for seq, record in records.items():
+        name = record.turn.session
+        sessions[name] = max(cosines[seq], sessions.get(name, cosines[seq]))
     found = {}
     for seq, record in records.items():
-        last = _same_session(record, records.get(before.get(seq, 0)))
-        then = _same_session(record, records.get(behind.get(seq, 0)))
+        name = record.turn.session
         found[seq] = {
             "evolvable": cosines[seq] / cosine,
             "lexical": words.get(seq, 0.0) / word,
             "time": nearness(days[seq], spans),
-            "reply": cosines[last.seq] / cosine if last and _asks(last) else 0.0,
-            "next": cosines[then.seq] / cosine if then else 0.0,
-            "question": float(_asks(record)),
+            "session": sessions[name] / cosine if name is not None else 0.0,
+            "beside": sum(
+                words.get(each, 0.0) / word
+                for each in sorted(near.get(seq, ()))
+                if each in records and records[each].turn.session == name
+            ),
         }
     return found
-
-
-def _same_session(record: Record, other: Record | None) -> Record | None:
-    """Return the neighbour if it belongs to the same session."""
-    return other if other and other.turn.session == record.turn.session else None
-
-
-def _asks(record: Record) -> bool:
-    return record.text.rstrip().endswith(("?", "？"))
 
 
 def _best(scores: Mapping[int, float]) -> float:

@@ -33,22 +33,26 @@ def score(query, cosines, *said, words=()):
     return {seq: sum(each.values()) for seq, each in parts.items()}
 
 
-def test_a_reply_profits_from_the_question_before_it():
-    alike = [0.8, 0.3, 0.3]
-    found = score("Which pet?", alike, "Which pet do you have?", "A cat.", "A car.")
-    assert found[2] > found[3]
+def test_a_reply_profits_from_the_words_of_what_it_replies_to():
+    told = "Which pet do you have?", "A cat.", "Mind the gap.", "A car."
+    found = score("Which pet?", [0.8, 0.3, 0.3, 0.3], *told, words=[(1, 3.0)])
+    assert found[2] > found[3] == found[4]
 
 
-def test_a_statement_is_no_question_whose_follower_replies():
-    parts = parts_of("cat", {1: 0.8, 2: 0.3}, records("I like cats.", "A cat."))
-    assert "reply" not in parts[2]
+def test_turns_of_a_session_that_speaks_of_it_come_before_others_alike():
+    told = records(("s1", "Miso is a cat."), ("s1", "He is black."), ("s2", "It is black."))
+    parts = parts_of("Which colour?", {1: 0.8, 2: 0.3, 3: 0.3}, told)
+    assert parts[2]["session"] > parts[3]["session"]
+
+
+def test_turns_without_a_session_have_no_session_part():
+    assert set(parts_of("cat", {1: 0.8}, records("I like cats."))[1]) == {"evolvable"}
 
 
 def test_neighbours_of_another_session_have_no_part():
     told = records(("s1", "Which pet do you have?"), ("s2", "A cat."))
-    parts = parts_of("Which pet?", {1: 0.8, 2: 0.3}, told)
-    assert set(parts[2]) == {"evolvable"}
-    assert set(parts[1]) == {"evolvable", "question"}
+    parts = parts_of("Which pet?", {1: 0.8, 2: 0.3}, told, words=[(1, 3.0)])
+    assert set(parts[2]) == {"evolvable", "session"}
 
 
 def test_of_equals_the_one_said_at_the_time_asked_for_wins():
@@ -61,19 +65,16 @@ def test_a_query_that_names_no_time_has_no_time_part():
     assert set(parts[1]) == {"evolvable"}
 
 
-def test_what_only_asks_comes_after_what_answers():
-    found = score("cat", [0.5, 0.5], "It has a cat.", "Has it a cat?")
-    assert found[1] > found[2]
-
-
 def test_shared_words_lift_a_turn():
     found = score("Miso", [0.5, 0.5], "A dog.", "A Miso.", words=[(2, 3.0)])
-    assert found[2] - found[1] == pytest.approx(WEIGHTS["lexical"] - WEIGHTS["next"])
+    assert found[2] - found[1] == pytest.approx(WEIGHTS["lexical"] - WEIGHTS["beside"])
 
 
 @given(st.dictionaries(st.integers(1, 30), st.floats(-1, 1), min_size=1), st.text())
 def test_every_candidate_is_scored_and_only_by_known_parts(cosines, query):
-    told = {seq: each for seq, each in records(*["So?", "It is."] * 15).items() if seq in cosines}
+    told = {
+        seq: each for seq, each in records(*[("s", "So?"), "It is."] * 15).items() if seq in cosines
+    }
     parts = parts_of(query, cosines, told)
     assert set(parts) == set(cosines)
     assert all(set(each) <= set(WEIGHTS) for each in parts.values())
@@ -95,12 +96,11 @@ def memory():
         yield memory
 
 
-def test_a_deleted_question_lifts_no_reply(memory):
+def test_a_deleted_turn_lifts_no_other(memory):
     [before] = [hit for hit in memory.search("Which pet?") if hit.record.id == "1"]
-    assert before.parts["reply"] > 0
+    assert before.parts["beside"] > 0
     memory.delete("0")
-    [after] = [hit for hit in memory.search("Which pet?") if hit.record.id == "1"]
-    assert "reply" not in after.parts
+    assert all("beside" not in hit.parts for hit in memory.search("Which pet?"))
 
 
 def test_a_turn_that_a_filter_leaves_out_has_no_part_in_the_ranking(memory):
@@ -108,7 +108,7 @@ def test_a_turn_that_a_filter_leaves_out_has_no_part_in_the_ranking(memory):
     memory.add("A dog.", id="4", session="s1", time=START)
     hits = {hit.record.id: hit for hit in memory.search("What else?", role="user")}
     assert "3" not in hits
-    assert "reply" not in hits["4"].parts
+    assert "beside" not in hits["4"].parts
 
 
 def test_hybrid_is_the_default_and_its_parts_make_up_the_score(memory):
