@@ -24,7 +24,7 @@ demo: .venv/ready
 	$(BIN)/evomem demo
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

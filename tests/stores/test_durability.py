@@ -116,7 +116,7 @@ def test_every_acknowledged_turn_survives_a_kill_at_any_moment(fresh):
         write(store, memory, [turn("the cat says it was killed", kill, id=f"after-{kill}")])
         acknowledged = [str(r.id) for r in store.history(store.view(memory))]
         store.close()
-    assert sum(moments) > KILLS  # the kills hit writers at work
+    assert sum(moments) > KILLS // 4  # the kills hit writers at work, on a busy machine too
 
 
 def test_two_processes_lose_and_double_nothing(location, tmp_path):
