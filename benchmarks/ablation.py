@@ -22,7 +22,7 @@ from benchmarks.retrieval import Rankings, add_run_arguments, rank_all
 from evomem.errors import EvomemError
 
 QUEUES = (0, 8, 32, 64, 128)
-BASELINES = ("bm25", "recency", "static", "static+bm25@0.6", "evomem/hybrid")
+BASELINES = ("bm25", "recency", "static", "static+bm25@0.6", "evomem/hybrid/static")
 METRIC = "recall@10"
 METRICS = ("recall@1", "recall@5", "recall@10", "ndcg@10")
 
