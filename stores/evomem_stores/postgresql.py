@@ -18,9 +18,9 @@ from evomem_stores.engine import Engine
 from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.migrations import OURS
 from evomem_stores.opening import set_up
-from evomem_stores.pgvector_index import PgvectorIndex
+from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
-from evomem_stores.tables import hidden, memories, readings, turns
+from evomem_stores.tables import memories
 from evomem_stores.words import driver
 
 psycopg = require("psycopg", extra="postgres")
@@ -102,11 +102,10 @@ def open_postgresql(
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
     store = SqlStore(engine, set_up(engine, spec), folder)
+    store.rewritten.append(forget_copy)  # made by whichever process, if not by this one
     try:
         if index == "pgvector":
-            in_server = PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
-            store.rewritten.append(in_server.forget)
-            return store, in_server
+            return store, PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
         in_process = FaissIndex(store, folder, max_bytes=index_bytes)
     except BaseException:
         engine.close()
@@ -221,8 +220,8 @@ class PostgresEngine(Engine):
         return bool(tables)
 
     def scrub(self) -> bool:
-        """Do nothing: VACUUM is the server's own affair (docs/postgresql.md, "Forgetting")."""
-        return True
+        """Say that old bytes stay: only `compact`, which makes everybody wait, removes them."""
+        return False
 
     def faults(self, connection: Connection) -> Iterator[str]:
         """Yield nothing: the server checks its pages whenever it reads them."""
@@ -245,13 +244,13 @@ class PostgresEngine(Engine):
         """See `Engine.compact`. Whoever reads or writes a table waits while it is rewritten."""
         with self._transaction(self._writing) as connection:
             self.guard(connection)
-        quote = self._engine.dialect.identifier_preparer.quote_identifier
+        tables = (
+            "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = %s"
+        )
         with self._translated(), self._engine.connect() as connection:
-            for table in (memories, turns, readings, hidden):
-                driver(connection).execute(
-                    f"VACUUM (FULL, ANALYZE) {quote(self.schema)}.{quote(table.name)}"
-                )
-            driver(connection).execute(f"VACUUM (FULL, ANALYZE) {quote(self.schema)}.terms")
+            execute = driver(connection).execute
+            for (table,) in execute(tables, [self.schema]).fetchall():
+                execute(f"VACUUM (FULL, ANALYZE) {table}")
 
     def backup(self, target: Path) -> None:
         """Refuse: copies of a server are its own affair.
