@@ -217,9 +217,7 @@ def test_an_export_can_be_read_without_evomem(path, tmp_path):
         ("evomem.json", b'"turns": 12', b'"turns": 13', "12 turns, not 13"),
     ],
 )
-def test_a_changed_export_is_refused_and_nothing_is_written(
-    path, tmp_path, file, old, new, says
-):
+def test_a_changed_export_is_refused_and_nothing_is_written(path, tmp_path, file, old, new, says):
     with open_database(path) as db:
         db.export(tmp_path / "dump")
     changed = tmp_path / "dump" / file
