@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 import evomem
 from evomem.encoder import HashEncoder
 from evomem.errors import DuplicateTurn, NamespaceError, NotFound, SharedTurns
+from evomem.ranking import WEIGHTS
 from evomem.records import Turn
 from tests.conftest import Fresh
 from tests.stores.helpers import ENCODER
@@ -282,11 +283,11 @@ class Databases(RuleBasedStateMachine):
         known = {entry.seq: entry.turn for entry in allowed}
         for hit in hits:
             assert hit.record.turn == known[hit.seq]
-            if "evolvable" in hit.parts:
-                assert hit.parts["evolvable"] == pytest.approx(cosines[hit.seq])
-            assert hit.parts.get("lexical", 0) == pytest.approx(
-                words.get(hit.seq, 0) if mode != "evolvable" else 0
-            )
+            for part, scores in {"evolvable": cosines, "lexical": words}.items():
+                if mode == "hybrid":  # there, parts are shares of the best score
+                    best_score = max([0.0, *scores.values()]) or 1
+                    share = WEIGHTS[part] * scores.get(hit.seq, 0) / best_score
+                    assert hit.parts.get(part, 0) == pytest.approx(share)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), query=queries)
