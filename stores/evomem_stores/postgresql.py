@@ -17,7 +17,7 @@ from evomem.store import Index, Store
 from evomem_stores.engine import Engine
 from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.migrations import OURS
-from evomem_stores.opening import set_up
+from evomem_stores.opening import open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import memories
@@ -54,10 +54,13 @@ def open_postgresql(
     synchronous_commit: Commit = "on",
     busy_timeout: float = 30.0,
     pool_size: int = 16,
-    index: Literal["faiss", "pgvector"] = "faiss",
+    index: Literal["faiss", "pgvector", "milvus"] = "faiss",
     index_folder: str | Path | None = None,
     index_bytes: int = 2**30,
     hnsw_rows: int | None = None,
+    milvus_uri: str | None = None,
+    milvus_token: str | None = None,
+    milvus_collection: str | None = None,
 ) -> tuple[Store, Index]:
     """Open a database on a PostgreSQL server and its index, making the tables if there are none.
 
@@ -71,11 +74,15 @@ def open_postgresql(
         busy_timeout: Seconds to wait for a lock, or for a connection of the pool.
         pool_size: How many connections this process may have open at once.
         index: What finds nearest turns: `"faiss"` in this process, from a copy of the vectors that
-            it keeps; `"pgvector"` in the server, which has that extension then.
+            it keeps; `"pgvector"` in the server, which has that extension then; `"milvus"` in a
+            Milvus server or cluster. All processes of a database use the same.
         index_folder: FAISS: where this process keeps files between runs; None for nowhere.
         index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
         hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
             answers; None for never.
+        milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
+        milvus_token: Milvus: `"user:password"` or an API key.
+        milvus_collection: Milvus: the name of the collection, if not the database's own.
 
     Raises:
         NotFound: There are no tables and no `spec` to make them for.
@@ -83,8 +90,8 @@ def open_postgresql(
         DatabaseDamaged: The schema holds tables of another program.
         StoreError: The server cannot be reached or is too old, or the tables are of a newer version.
     """
-    if index not in ("faiss", "pgvector"):
-        raise StoreError(f"index must be 'faiss' or 'pgvector', got {index!r}")
+    if index not in ("faiss", "pgvector", "milvus"):
+        raise StoreError(f"index must be 'faiss', 'pgvector' or 'milvus', got {index!r}")
     engine = PostgresEngine(
         location,
         synchronous_commit=synchronous_commit,
@@ -106,6 +113,8 @@ def open_postgresql(
     try:
         if index == "pgvector":
             return store, PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
+        if index == "milvus":
+            return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
         in_process = FaissIndex(store, folder, max_bytes=index_bytes)
     except BaseException:
         engine.close()

@@ -372,11 +372,21 @@ class Pgvector(Server):
         return {"index": "pgvector"}
 
 
+class Milvus(Server):
+    """PostgreSQL, and the vectors in Milvus."""
+
+    uri: str
+
+    def options(self) -> dict[str, Any]:
+        return {"index": "milvus", "milvus_uri": self.uri}
+
+
 KINDS: dict[str, type[Databases]] = {
     "file": Databases,
     ":memory:": InMemory,
     "postgresql": Server,
     "pgvector": Pgvector,
+    "milvus": Milvus,
 }
 
 
@@ -385,6 +395,8 @@ def _machine(name: str, request: pytest.FixtureRequest) -> Iterator[type[Databas
     kind = KINDS[name]
     if issubclass(kind, Server):
         kind.schemas = staticmethod(request.getfixturevalue("new_schema"))
+    if issubclass(kind, Milvus):
+        kind.uri = request.getfixturevalue("milvus")
     if not kind.shared:
         yield kind
         return
