@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -61,7 +62,8 @@ def test_a_receipt_says_where_text_stays_because_another_process_reads(tmp_path)
         open_database(tmp_path / "a.db", busy_timeout=0.05) as purging,
     ):
         told(db.memory("a"), range(1, 4))
-        with db._engine.store._engine.reading() as connection:
+        store: Any = db._engine.store
+        with store._engine.reading() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM turns").all()
             with pytest.warns(UserWarning, match="write-ahead log"):
                 assert not purging.memory("a").purge("t2").clean
