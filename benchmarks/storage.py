@@ -2,7 +2,8 @@
 
 python -m benchmarks storage --postgres postgresql://user@host/db --out storage.json
 
-Texts are made up (words drawn as natural language draws them), vectors are random: sizes depend on
+The copy of the vectors that searches make is measured too: index files of FAISS beside SQLite, the
+table of pgvector on the server. Texts are made up (words drawn as natural language draws them), vectors are random: sizes depend on
 shapes and lengths alone. On the server, a schema is made for each row of the table and dropped.
 """
 
@@ -32,6 +33,9 @@ SHAPES = (
     Spec("static:all-MiniLM-L6-v2", "static", dim=384),
     Spec("mini", "mini", MiniConfig().dim, MiniConfig().latents, MiniConfig().width, 128),
     Spec("EvoEmbedding-0.8B", "0.8B", 1024, 16, 1024, 512, "bfloat16"),
+    Spec(
+        "EvoEmbedding-2B", "2B", 1024, 16, 2048, 512, "bfloat16"
+    ),  # the base's width: not read here
     Spec("EvoEmbedding-4B", "4B", 1024, 16, 2560, 512, "bfloat16"),
 )
 USERS, TURNS = 10**6, 200  # for the last column
@@ -47,6 +51,8 @@ class Size:
     text: float
     computed: int
     measured: float
+    copied: float
+    """By the index."""
 
 
 def computed(spec: Spec) -> int:
@@ -80,8 +86,8 @@ def rows(spec: Spec, turns: int, words: int, state: State[Turn]) -> Iterator[Row
         yield Row(seq, turn, datetime.now(timezone.utc), reading, state.key)
 
 
-def measure(location: str, spec: Spec, turns: int, words: int) -> tuple[float, float]:
-    """Write a memory; return the bytes of a turn's text, and what the database has grown by."""
+def measure(location: str, spec: Spec, turns: int, words: int) -> tuple[float, float, float]:
+    """Write a memory and search it; return the bytes of a turn's text, row and copied vector."""
     opener = store_opener(location)
     store, _ = opener(location, spec)
     memory = store.make_memory(("someone",))
@@ -93,15 +99,24 @@ def measure(location: str, spec: Spec, turns: int, words: int) -> tuple[float, f
         store.append(store.view(memory), made[start : start + 64])
     store.close()
     text = sum(len(row.turn.user) + len(row.turn.assistant) for row in made)
-    return text / turns, (size(location) - before) / turns
+    written = size(location)
+    options = {"index": "pgvector"} if location.startswith("postgres") else {}
+    store, index = opener(location, spec, **options)
+    empty = size(location)
+    view = store.view(memory)
+    index.search(view, made[0].reading.embedding, 1)
+    index.close()
+    store.close()
+    copied = size(location) - empty
+    return text / turns, (written - before) / turns, copied / turns
 
 
 def size(location: str) -> int:
     """Return the bytes of a database that nobody has open."""
     store, _ = store_opener(location)(location, None)
-    found: int = store.stats()["bytes"]
+    stats = store.stats()
     store.close()
-    return found
+    return int(stats["bytes"] + stats["index_bytes"])
 
 
 @contextmanager
@@ -122,24 +137,30 @@ def place(url: str | None) -> Iterator[str]:
 def main(argv: Sequence[str]) -> int:
     """Print the table; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks storage", description=__doc__)
-    parser.add_argument("--turns", type=int, default=500, help="written for each measurement")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        default=1100,
+        help="written for each measurement; from 1,024 on FAISS keeps files",
+    )
     parser.add_argument("--words", type=int, default=60, help="of a turn, on average")
     parser.add_argument("--postgres", metavar="URL", help="measure there as well")
     parser.add_argument("--out", type=Path, help="everything as JSON")
     given = parser.parse_args(argv)
     print(
-        "encoder                  database    text  computed  measured   GB/1M turns   TB/1M users"
+        "encoder                  database    text  computed  measured    copied   GB/1M turns   TB/1M users"
     )
     found = []
     for spec in SHAPES:
         for url in (None, given.postgres) if given.postgres else (None,):
             with place(url) as location:
-                text, taken = measure(location, spec, given.turns, given.words)
-            line = Size(spec.name, "PostgreSQL" if url else "SQLite", text, computed(spec), taken)
+                text, taken, copied = measure(location, spec, given.turns, given.words)
+            database = "PostgreSQL" if url else "SQLite"
+            line = Size(spec.name, database, text, computed(spec), taken, copied)
             found.append(line)
             print(
                 f"{line.encoder:<24} {line.database:<10} {text:>5.0f} {line.computed:>9,} "
-                f"{taken:>9,.0f} {taken / 1000:>13.1f} {taken * USERS * TURNS / 1e12:>13.1f}",
+                f"{taken:>9,.0f} {copied:>9,.0f} {taken / 1000:>13.1f} {taken * USERS * TURNS / 1e12:>13.1f}",
                 flush=True,
             )
     print(f"bytes a turn; a user has {TURNS} turns of {given.words} words")

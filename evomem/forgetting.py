@@ -42,8 +42,9 @@ class Receipt:
     kept: int = 0
     """Turns of dropped memories that stay for forks which share them, until these are dropped."""
     clean: bool = True
-    """Whether the text is in no file any more. If not, another process was reading at that moment:
-    the write-ahead log is emptied by the next one who opens, purges or closes the database."""
+    """Whether the text is in no file any more. If not: SQLite's write-ahead log still has it, because
+    another process was reading, and is emptied by the next one who opens, purges or closes the
+    database; on PostgreSQL, `Database.compact` has to follow, always."""
     time: datetime = field(default_factory=_now)
     """When, UTC."""
 

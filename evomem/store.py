@@ -86,7 +86,7 @@ class Dropped(NamedTuple):
     kept: int
     """Turns of memories dropped now or before that stay for forks that see them."""
     clean: bool
-    """Whether their text is in no file any more; if not, another process was reading."""
+    """Whether their text is in no file any more (`Receipt.clean`)."""
 
 
 OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists")
@@ -217,7 +217,7 @@ class Store(Protocol):
     def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
         """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
 
-        Returns whether that text is in no file any more (False: another process was reading).
+        Returns whether that text is in no file any more (`Receipt.clean`).
 
         Raises:
             HeadMoved: The log has grown or changed since `view` was taken.

@@ -50,6 +50,16 @@ def postgres() -> Iterator[str]:
     server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where a Milvus is, for `milvus_uri=`: a file, which milvus-lite serves to this process alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for package in ("pymilvus", "milvus_lite"):
+            pytest.importorskip(package, reason="needs the extra [milvus-lite]")
+    return str(tmp_path_factory.mktemp("milvus") / "vectors.db")
+
+
 PREFIX = f"test_{secrets.token_hex(4)}_"
 _numbers = count(1)
 

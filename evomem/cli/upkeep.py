@@ -136,7 +136,7 @@ def _receipt(receipt: Receipt, screen: Screen) -> int:
     if receipt.kept:
         said += f"; {receipt.kept} turns stay for forks that share them"
     if not receipt.clean:
-        said += "; their text is in the write-ahead log until the last process closes the database"
+        said += "; old bytes are in the database's files still: see docs/forgetting.md"
     return _done(screen, receipt.to_json(), said)
 
 

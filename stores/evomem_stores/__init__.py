@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from evomem.errors import NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores.faiss_index import FaissIndex
-from evomem_stores.opening import set_up
+from evomem_stores.opening import open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
 
@@ -22,7 +23,11 @@ def open_sqlite(
     *,
     synchronous: Synchronous = "FULL",
     busy_timeout: float = 30.0,
+    index: Literal["faiss", "milvus"] = "faiss",
     index_bytes: int = 2**30,
+    milvus_uri: str | None = None,
+    milvus_token: str | None = None,
+    milvus_collection: str | None = None,
 ) -> tuple[Store, Index]:
     """Open an SQLite database and its index, making them for `spec` if there are none.
 
@@ -32,7 +37,11 @@ def open_sqlite(
         synchronous: `"FULL"`: what was written survives a power loss. `"NORMAL"`: it survives the
             end of the process, but a power loss may take the last writes back.
         busy_timeout: Seconds to wait while another process writes.
-        index_bytes: How much memory the vectors of recently searched memories may take.
+        index: What finds nearest turns: `"faiss"` in this process, or `"milvus"` in a Milvus server.
+        index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
+        milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
+        milvus_token: Milvus: `"user:password"` or an API key.
+        milvus_collection: Milvus: the name of the collection, if not the database's own.
 
     Raises:
         NotFound: There is no database and no `spec` to make one for.
@@ -41,6 +50,8 @@ def open_sqlite(
         DatabaseBusy: Another process held the lock for longer than `busy_timeout`.
         StoreError: The file cannot be opened, or is of a newer version.
     """
+    if index not in ("faiss", "milvus"):
+        raise StoreError(f"index must be 'faiss' or 'milvus', got {index!r}")
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
@@ -54,6 +65,12 @@ def open_sqlite(
     store = SqlStore(engine, set_up(engine, spec), folder)
     with suppress(StoreError):
         engine.finish()
-    index = FaissIndex(store, folder, max_bytes=index_bytes)
-    store.rewritten.append(lambda memory, _: index.forget(memory))
-    return store, index
+    try:
+        if index == "milvus":
+            return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
+        in_process = FaissIndex(store, folder, max_bytes=index_bytes)
+    except BaseException:
+        engine.close()
+        raise
+    store.rewritten.append(lambda memory, _: in_process.forget(memory))
+    return store, in_process

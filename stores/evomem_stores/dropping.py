@@ -46,6 +46,8 @@ def prune(connection: Connection) -> tuple[list[int], int]:
         if connection.scalar(select(turns.c.seq).where(*counted(unseen)).limit(1)):
             erased += erase(connection, unseen)
             pruned.append(number)
+            void = {"revision": memories.c.revision + 1}
+            connection.execute(update(memories).where(own).values(void))
         connection.execute(delete(hidden).where(hidden.c.memory == number))
         if shared:
             head = max(shared, kept or 0)

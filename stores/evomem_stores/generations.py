@@ -51,17 +51,23 @@ from evomem_stores.tables import (
 class SqlGeneration:
     """See `evomem.store.Generation`."""
 
-    def __init__(self, engine: Engine, spec: Spec, switched: Callable[[list[int]], None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        spec: Spec,
+        rewritten: Callable[[list[int], Connection | None], None],
+    ) -> None:
         """Find what `spec` has read so far, or begin.
 
         Args:
             engine: The database.
             spec: The encoder that reads.
-            switched: Called with the numbers of all memories after the readings were swapped.
+            rewritten: Called with the numbers of all memories when the readings are swapped, in
+                that transaction, and after it without a connection.
         """
         self._engine = engine
         self._spec = spec
-        self._switched = switched
+        self._rewritten = rewritten
         with engine.writing() as connection:
             self._number = _number(connection, spec)
 
@@ -155,7 +161,8 @@ class SqlGeneration:
             connection.execute(update(encoder).values(asdict(self._spec)))
             connection.execute(update(memories).values(revision=memories.c.revision + 1))
             numbers = list(connection.scalars(select(memories.c.memory)))
-        self._switched(numbers)
+            self._rewritten(numbers, connection)
+        self._rewritten(numbers, None)
         return True
 
     def _state(self, connection: Connection, seen: Sequence[Span]) -> State[Turn]:

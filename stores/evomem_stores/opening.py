@@ -1,4 +1,4 @@
-"""What happens to every SQL database when it is opened: its tables, its encoder, its analyser."""
+"""What happens to SQL databases when they are opened: tables, encoder, analyser, a shared index."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from sqlalchemy import insert, select, update
 
 from evomem.errors import DatabaseDamaged, FingerprintMismatch
 from evomem.state import Spec
+from evomem.store import Index
 from evomem_stores import tables
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import ANALYSER
 from evomem_stores.migrations import apply, pending
+from evomem_stores.sql import SqlStore
 from evomem_stores.writing import write_terms
 
 
@@ -65,3 +67,14 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
             write_terms(connection)
             connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored
+
+
+def open_milvus(
+    store: SqlStore, engine: Engine, uri: str | None, token: str | None, collection: str | None
+) -> Index:
+    """Return the index of a log in Milvus. See `MilvusIndex`."""
+    from evomem_stores.milvus_index import MilvusIndex  # only who uses Milvus needs pymilvus
+
+    index = MilvusIndex(store, engine, uri, token=token, collection=collection)
+    store.rewritten.append(index.forget)
+    return index

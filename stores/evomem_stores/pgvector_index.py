@@ -8,7 +8,6 @@ has; so all processes share one copy, and none keeps vectors of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -64,7 +63,7 @@ class PgvectorIndex:
                 f"pgvector indexes vectors of up to {MAX_HALF_DIM} numbers, the encoder "
                 f"{store.spec.name!r} gives {self._dim}: leave hnsw_rows= out, or use another index"
             )
-        with engine.altering() as connection:
+        with engine.forgetting() as connection:  # so that nobody changes the encoder meanwhile
             execute = driver(connection).execute
             execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
             [home] = execute(
@@ -116,18 +115,9 @@ class PgvectorIndex:
         """See `Index.mend`."""
         wrong = list(self._wrong())
         for memory in wrong:
-            self.forget(memory)
+            with self._engine.writing(memory) as connection:
+                _clear(connection, memory)
         return [f"the vectors of memory {memory} were removed" for memory in wrong]
-
-    def forget(self, memory: int, connection: Connection | None = None) -> None:
-        """Drop the copy of a memory: it holds vectors of purged turns.
-
-        Args:
-            memory: The number of the memory.
-            connection: Of the transaction in which the turns are purged, if it is not over.
-        """
-        with nullcontext(connection) if connection else self._engine.writing(memory) as own:
-            self._clear(own, memory)
 
     def close(self) -> None:
         """Do nothing: everything is in the database."""
@@ -229,7 +219,7 @@ class PgvectorIndex:
             with self._engine.writing(memory) as connection:
                 current, seq, rows, hnsw = self._state(connection, memory)
                 if not current:
-                    self._clear(connection, memory)
+                    _clear(connection, memory)
                     seq, rows, hnsw = 0, 0, False
                 new = driver(connection).execute(_NEW, [memory, seq, BATCH]).fetchall()
                 if new:
@@ -265,10 +255,6 @@ class PgvectorIndex:
             )
             driver(connection).execute("UPDATE copied SET hnsw = true WHERE memory = %s", [memory])
 
-    def _clear(self, connection: Connection, memory: int) -> None:
-        for table in ("vectors", "copied"):
-            driver(connection).execute(f"DELETE FROM {table} WHERE memory = %s", [memory])
-
     def _copied(self, connection: Connection, span: Span) -> tuple[Seqs, Vectors]:
         """Return seqs (n,) and vectors (n, D) of a span, as `Store.vectors` does."""
         rows = driver(connection).execute(
@@ -279,3 +265,19 @@ class PgvectorIndex:
         found = rows.fetchall()
         vectors = np.array([row[1] for row in found], np.float32)
         return np.array([row[0] for row in found], np.int64), vectors.reshape(-1, self._dim)
+
+
+def forget_copy(memory: int, connection: Connection | None) -> None:
+    """Delete the copied vectors of a memory that loses rows, in the transaction that takes them.
+
+    Nobody can copy them again before that transaction ends, so nothing is left to do afterwards.
+    """
+    if connection is not None:
+        [copies] = driver(connection).execute("SELECT to_regclass('copied')").fetchone()
+        if copies is not None:
+            _clear(connection, memory)
+
+
+def _clear(connection: Connection, memory: int) -> None:
+    for table in ("vectors", "copied"):
+        driver(connection).execute(f"DELETE FROM {table} WHERE memory = %s", [memory])

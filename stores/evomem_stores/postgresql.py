@@ -17,10 +17,10 @@ from evomem.store import Index, Store
 from evomem_stores.engine import Engine
 from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.migrations import OURS
-from evomem_stores.opening import set_up
-from evomem_stores.pgvector_index import PgvectorIndex
+from evomem_stores.opening import open_milvus, set_up
+from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
-from evomem_stores.tables import hidden, memories, readings, turns
+from evomem_stores.tables import memories
 from evomem_stores.words import driver
 
 psycopg = require("psycopg", extra="postgres")
@@ -54,10 +54,13 @@ def open_postgresql(
     synchronous_commit: Commit = "on",
     busy_timeout: float = 30.0,
     pool_size: int = 16,
-    index: Literal["faiss", "pgvector"] = "faiss",
+    index: Literal["faiss", "pgvector", "milvus"] = "faiss",
     index_folder: str | Path | None = None,
     index_bytes: int = 2**30,
     hnsw_rows: int | None = None,
+    milvus_uri: str | None = None,
+    milvus_token: str | None = None,
+    milvus_collection: str | None = None,
 ) -> tuple[Store, Index]:
     """Open a database on a PostgreSQL server and its index, making the tables if there are none.
 
@@ -71,11 +74,15 @@ def open_postgresql(
         busy_timeout: Seconds to wait for a lock, or for a connection of the pool.
         pool_size: How many connections this process may have open at once.
         index: What finds nearest turns: `"faiss"` in this process, from a copy of the vectors that
-            it keeps; `"pgvector"` in the server, which has that extension then.
+            it keeps; `"pgvector"` in the server, which has that extension then; `"milvus"` in a
+            Milvus server or cluster. All processes of a database use the same.
         index_folder: FAISS: where this process keeps files between runs; None for nowhere.
         index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
         hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
             answers; None for never.
+        milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
+        milvus_token: Milvus: `"user:password"` or an API key.
+        milvus_collection: Milvus: the name of the collection, if not the database's own.
 
     Raises:
         NotFound: There are no tables and no `spec` to make them for.
@@ -83,8 +90,8 @@ def open_postgresql(
         DatabaseDamaged: The schema holds tables of another program.
         StoreError: The server cannot be reached or is too old, or the tables are of a newer version.
     """
-    if index not in ("faiss", "pgvector"):
-        raise StoreError(f"index must be 'faiss' or 'pgvector', got {index!r}")
+    if index not in ("faiss", "pgvector", "milvus"):
+        raise StoreError(f"index must be 'faiss', 'pgvector' or 'milvus', got {index!r}")
     engine = PostgresEngine(
         location,
         synchronous_commit=synchronous_commit,
@@ -102,11 +109,12 @@ def open_postgresql(
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
     store = SqlStore(engine, set_up(engine, spec), folder)
+    store.rewritten.append(forget_copy)  # made by whichever process, if not by this one
     try:
         if index == "pgvector":
-            in_server = PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
-            store.rewritten.append(in_server.forget)
-            return store, in_server
+            return store, PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
+        if index == "milvus":
+            return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
         in_process = FaissIndex(store, folder, max_bytes=index_bytes)
     except BaseException:
         engine.close()
@@ -221,8 +229,8 @@ class PostgresEngine(Engine):
         return bool(tables)
 
     def scrub(self) -> bool:
-        """Do nothing: VACUUM is the server's own affair (docs/postgresql.md, "Forgetting")."""
-        return True
+        """Say that old bytes stay: only `compact`, which makes everybody wait, removes them."""
+        return False
 
     def faults(self, connection: Connection) -> Iterator[str]:
         """Yield nothing: the server checks its pages whenever it reads them."""
@@ -245,13 +253,13 @@ class PostgresEngine(Engine):
         """See `Engine.compact`. Whoever reads or writes a table waits while it is rewritten."""
         with self._transaction(self._writing) as connection:
             self.guard(connection)
-        quote = self._engine.dialect.identifier_preparer.quote_identifier
+        tables = (
+            "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = %s"
+        )
         with self._translated(), self._engine.connect() as connection:
-            for table in (memories, turns, readings, hidden):
-                driver(connection).execute(
-                    f"VACUUM (FULL, ANALYZE) {quote(self.schema)}.{quote(table.name)}"
-                )
-            driver(connection).execute(f"VACUUM (FULL, ANALYZE) {quote(self.schema)}.terms")
+            execute = driver(connection).execute
+            for (table,) in execute(tables, [self.schema]).fetchall():
+                execute(f"VACUUM (FULL, ANALYZE) {table}")
 
     def backup(self, target: Path) -> None:
         """Refuse: copies of a server are its own affair.

@@ -177,11 +177,7 @@ class SqlStore(Upkeep):
     def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
         """See `Store.vectors`."""
         with self._engine.reading() as connection:
-            now = connection.scalar(
-                select(memories.c.revision).where(memories.c.memory == span.memory)
-            )
-            if now != revision:
-                raise HeadMoved(f"memory {span.memory} is at revision {now}, not {revision}")
+            _at_revision(connection, span.memory, revision)
             query = select(turns.c.seq, turns.c.embedding).where(within(span))
             rows = connection.execute(query.order_by(turns.c.row)).all()
         seqs = np.fromiter((row.seq for row in rows), np.int64, len(rows))
@@ -195,6 +191,13 @@ class SqlStore(Upkeep):
                     "run verify, and restore the database from a backup"
                 ) from error
         return seqs, vectors
+
+    def keys(self, span: Span, revision: int) -> list[tuple[int, bytes]]:
+        """Return (seq, key) of a span's rows, ascending. Raises `HeadMoved` as `vectors` does."""
+        with self._engine.reading() as connection:
+            _at_revision(connection, span.memory, revision)
+            query = select(turns.c.seq, turns.c.key).where(within(span)).order_by(turns.c.row)
+            return [(row.seq, row.key) for row in connection.execute(query)]
 
     def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
         """See `Store.mark`."""
@@ -362,6 +365,12 @@ def _found(connection: Connection, namespace: Namespace) -> int:
     if number is None:
         raise HeadMoved(f"the memory {'/'.join(namespace)!r} was dropped as it was made; try again")
     return number
+
+
+def _at_revision(connection: Connection, memory: int, revision: int) -> None:
+    now = connection.scalar(select(memories.c.revision).where(memories.c.memory == memory))
+    if now != revision:
+        raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")
 
 
 def _extent(connection: Connection, view: View) -> tuple[int, int]:

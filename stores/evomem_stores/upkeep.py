@@ -21,13 +21,13 @@ class Upkeep:
 
     _engine: Engine
     _spec: Spec
-    rewritten: list[Callable[[int, Connection | None], None]]
+    _tell: Callable[[list[int], Connection | None], None]
 
     # other encoders ------------------------------------------------------------------------
 
     def generation(self, spec: Spec) -> SqlGeneration:
         """See `Store.generation`."""
-        return SqlGeneration(self._engine, spec, self._switched)
+        return SqlGeneration(self._engine, spec, self._tell)
 
     def drop_generations(self) -> list[str]:
         """See `Store.drop_generations`."""
@@ -35,11 +35,6 @@ class Upkeep:
             names = generations.kept(connection)
             connection.execute(delete(kept_encoders))
         return names
-
-    def _switched(self, numbers: list[int]) -> None:
-        for tell in self.rewritten:
-            for number in numbers:
-                tell(number, None)
 
     # copies --------------------------------------------------------------------------------
 

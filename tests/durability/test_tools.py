@@ -12,6 +12,7 @@ import threading
 import time
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,13 +22,21 @@ from evomem.database import restore
 from evomem.doctor import examine
 from evomem.encoder import HashEncoder
 from evomem.errors import DatabaseDamaged, FingerprintMismatch, NamespaceError, StoreError
-from evomem_stores import open_sqlite
 from tests.durability.plans import ENCODER, forget, fork, hide, open_database, turn
 from tests.durability.reference import assert_sound, snapshot
+from tests.stores.helpers import open_at
+
+
+@pytest.fixture
+def place(location):
+    with open_database(location) as db:
+        _tell(db)
+    return location
 
 
 @pytest.fixture
 def path(tmp_path):
+    """The same, in a file: for what is about files, as backups are."""
     with open_database(tmp_path / "a.db") as db:
         _tell(db)
     return tmp_path / "a.db"
@@ -132,11 +141,21 @@ def test_a_database_is_not_restored_beside_another_one_s_write_ahead_log(path, t
         restore(path, tmp_path / "c.db")
 
 
+def test_a_server_is_not_backed_up_but_told_how_that_is_done(new_schema, tmp_path):
+    with open_database(new_schema()) as db:
+        with pytest.raises(StoreError, match=r"pg_dump --schema=test_.*evomem export"):
+            db.backup(tmp_path / "b.db")
+    assert list(tmp_path.iterdir()) == []
+
+
 # exports -------------------------------------------------------------------------------------
 
 
-def test_an_export_loaded_again_is_equal_bit_for_bit(path, tmp_path):
-    with open_database(path) as db, open_database(tmp_path / "b.db") as copy:
+@pytest.mark.parametrize("target", ["sqlite", "postgresql"])
+def test_an_export_loaded_again_is_equal_bit_for_bit(place, target, tmp_path, request):
+    """From either database into either."""
+    to = tmp_path / "b.db" if target == "sqlite" else request.getfixturevalue("new_schema")()
+    with open_database(place) as db, open_database(to) as copy:
         assert db.export(tmp_path / "dump") == copy.load(tmp_path / "dump") == db.stats()["turns"]
         assert snapshot(copy) == snapshot(db)
         for name in db.memories():
@@ -213,8 +232,8 @@ def test_a_changed_export_is_refused_and_nothing_is_written(path, tmp_path, file
         assert copy.verify() == []
 
 
-def test_an_export_is_not_loaded_over_a_memory_nor_into_another_encoder_s_database(path, tmp_path):
-    with open_database(path) as db:
+def test_an_export_is_not_loaded_over_a_memory_nor_into_another_encoder_s_database(place, tmp_path):
+    with open_database(place) as db:
         db.export(tmp_path / "dump")
         before = snapshot(db)
         with pytest.raises(NamespaceError, match="already"):
@@ -226,23 +245,35 @@ def test_an_export_is_not_loaded_over_a_memory_nor_into_another_encoder_s_databa
         other.load(tmp_path / "dump")
 
 
+LONG = " ".join(f"word{n}" for n in range(400))  # text that does not compress to nothing
+
+
 # repairs -------------------------------------------------------------------------------------
+
+
+WORDS = {  # damage to the word index, which the two databases keep differently
+    "gone": ("INSERT INTO terms (terms) VALUES ('delete-all')", "DELETE FROM terms"),
+    "more": (
+        "INSERT INTO terms (rowid, body) VALUES ((1 << 32) + 3, 'm1_more')",
+        "INSERT INTO terms VALUES (1, 'more', 3, 1)",
+    ),
+}
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        "INSERT INTO terms (terms) VALUES ('delete-all')",
-        "INSERT INTO terms (rowid, body) VALUES ((1 << 32) + 3, 'm1_more')",
+        *WORDS,
         "INSERT INTO hidden VALUES (1, 5000)",
         "UPDATE lexicon SET analyser = 'another'",
     ],
 )
-def test_what_follows_from_the_log_is_mended(path, damage):
-    with open_database(path) as db:
+def test_what_follows_from_the_log_is_mended(place, damage):
+    with open_database(place) as db:
         before, words = snapshot(db), db.memory("m").search("the cat", 20, mode="lexical")
-    _spoil(path, damage)
-    with open_database(path) as db:
+    both = WORDS.get(damage, (damage, damage))
+    _spoil(place, both[place.startswith("postgresql")])
+    with open_database(place) as db:
         db.mend()
         assert snapshot(db) == before
         assert db.memory("m").search("the cat", 20, mode="lexical") == words
@@ -261,9 +292,9 @@ def test_index_files_that_are_wrong_are_removed(path):
         assert db.verify() == []
 
 
-def test_a_changed_turn_cannot_be_mended_and_stays_reported(path):
-    _spoil(path, "UPDATE turns SET user = 'other' WHERE seq = 3 AND memory = 1")
-    with open_database(path) as db:
+def test_a_changed_turn_cannot_be_mended_and_stays_reported(place):
+    _spoil(place, "UPDATE turns SET speaker = 'other' WHERE seq = 3 AND memory = 1")
+    with open_database(place) as db:
         db.mend()
         assert any("turn 3 of memory 1" in fault for fault in db.verify())
 
@@ -281,9 +312,9 @@ def test_half_written_index_files_of_dead_processes_are_swept_and_of_live_ones_k
     assert [p.name for p in folder.glob(".*")] == [f".1.faiss.{os.getpid()}.0abc"]
 
 
-def test_compacting_gives_space_back_and_changes_nothing(path):
-    with open_database(path) as db:
-        db.memory("big").add_many([turn(n, "long " * 400 + "{}") for n in range(50)])
+def test_compacting_gives_space_back_and_changes_nothing(place):
+    with open_database(place) as db:
+        db.memory("big").add_many([turn(n, LONG + "{}") for n in range(50)])
         before = snapshot(db)
         del before[("big",)]
         db.drop("big")
@@ -296,12 +327,13 @@ def test_compacting_gives_space_back_and_changes_nothing(path):
 # doctor --------------------------------------------------------------------------------------
 
 
-def test_the_doctor_finds_a_healthy_installation_and_database(path):
-    findings = list(examine(str(path)))
+def test_the_doctor_finds_a_healthy_installation_and_database(place):
+    findings = list(examine(place))
     assert [each for each in findings if not each.sound] == []
-    assert {"sqlite", "trial", "permissions", "disk", "database", "encoder"} <= {
-        each.what for each in findings
-    }
+    looked_at = {"sqlite", "trial", "database", "encoder"}
+    if not place.startswith("postgresql"):
+        looked_at |= {"permissions", "disk"}
+    assert looked_at <= {each.what for each in findings}
 
 
 @pytest.mark.parametrize("ailment", ["others may read it", "is not a database", "no encoder"])
@@ -319,24 +351,29 @@ def test_the_doctor_says_what_is_wrong(path, ailment):
 # the schema of the first release ---------------------------------------------------------------
 
 
-def test_a_database_of_the_first_schema_opens_with_everything(tmp_path, monkeypatch):
+def test_a_database_of_the_first_schema_opens_with_everything(location, monkeypatch):
     from evomem_stores import migrations
 
     monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
     monkeypatch.setattr("evomem_stores.sql.generations.kept", lambda connection: [])
-    store, index = open_sqlite(str(tmp_path / "a.db"), ENCODER.spec)
+    store, index = open_at(location, ENCODER.spec)
     store.make_memory(("m",))
     index.close()
     store.close()
     monkeypatch.undo()
-    with open_database(tmp_path / "a.db") as db:
+    with open_database(location) as db:
         assert db.memories() == [("m",)]
         db.memory("m").add_many([turn(1)])
         assert db.verify() == []
 
 
-def _spoil(path, statement):
-    connection = sqlite3.connect(path)
+def _spoil(place, statement):
+    if str(place).startswith("postgresql"):
+        url, _, schema = place.rpartition("schema=")
+        with psycopg.connect(url.rstrip("?&"), options=f"-csearch_path={schema}") as server:
+            server.execute(statement)
+        return
+    connection = sqlite3.connect(place)
     connection.execute(statement)
     connection.commit()
     connection.close()

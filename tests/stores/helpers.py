@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
@@ -118,3 +119,22 @@ def found(hits: Sequence[tuple[int, float]]) -> list[int]:
 
 def bytes_of(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+FILES = """
+    SELECT pg_relation_filepath(oid) FROM pg_class
+    WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'i') OR oid IN (
+        SELECT reltoastrelid FROM pg_class WHERE relnamespace = to_regnamespace(%(schema)s))
+    ORDER BY oid"""
+
+
+def bytes_held(location: str) -> bytes:
+    """Every byte that a database keeps on disk: all files beside a file, all tables of a schema."""
+    if not location.startswith("postgresql"):
+        return bytes_of(Path(location).parent)
+    url, _, schema = location.rpartition("schema=")
+    with psycopg.connect(url.rstrip("?&"), autocommit=True) as admin:
+        admin.execute("CHECKPOINT")
+        read = "SELECT pg_read_binary_file(%s)"
+        files = [path for (path,) in admin.execute(FILES, {"schema": schema}) if path]
+        return b"".join(admin.execute(read, [path]).fetchone()[0] for path in files)  # type: ignore[index]

@@ -97,12 +97,11 @@ def test_every_acknowledged_turn_survives_a_kill_at_any_moment(fresh):
         process = start(path, "m", f"w{kill}", 10_000)
         assert process.stdout
         from_start = chance.random() < 0.2  # also while the database is being made or opened
-        if not from_start:
-            process.stdout.readline()
-        wait = chance.uniform(0.2, 2) if from_start else chance.uniform(0, 0.3)
-        time.sleep(wait)
+        batches = 0 if from_start else chance.randint(1, 8)  # however busy the machine is
+        heard = [process.stdout.readline() for _ in range(batches)]
+        time.sleep(chance.uniform(0.2, 2) if from_start else chance.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
-        lines = process.stdout.read().split("\n")
+        lines = ("".join(heard) + process.stdout.read()).split("\n")
         process.wait()
         process.stdout.close()
         known = [id for line in lines[:-1] for id in line.split() if id != "ready"]
@@ -116,7 +115,7 @@ def test_every_acknowledged_turn_survives_a_kill_at_any_moment(fresh):
         write(store, memory, [turn("the cat says it was killed", kill, id=f"after-{kill}")])
         acknowledged = [str(r.id) for r in store.history(store.view(memory))]
         store.close()
-    assert sum(moments) > KILLS // 4  # the kills hit writers at work, on a busy machine too
+    assert sum(moments) > KILLS  # the kills hit writers at work
 
 
 def test_two_processes_lose_and_double_nothing(location, tmp_path):

@@ -31,7 +31,9 @@ from hypothesis.stateful import (
 import evomem
 from evomem.encoder import HashEncoder
 from evomem.errors import DuplicateTurn, NamespaceError, NotFound, SharedTurns
+from evomem.ranking import WEIGHTS
 from evomem.records import Turn
+from tests.conftest import Fresh
 from tests.stores.helpers import ENCODER
 from tests.stores.model import ModelMemory
 from tests.stores.other_process import OtherProcess
@@ -59,29 +61,37 @@ class Databases(RuleBasedStateMachine):
     encoder = HashEncoder(ENCODER.spec.dim)
     other: OtherProcess | None = None
     shared = True  # whether several may open it
+    exact = True  # whether scores are equal to the last bit, so that ties are ties
 
     def __init__(self) -> None:
         super().__init__()
         self.model: dict[Namespace, ModelMemory] = {}
         self.count = itertools.count(1)
         self.folder = Path(tempfile.mkdtemp())
+        self.index_folder = self.folder / "a.db.index"
         self.location = self.make_location()
         self.open: list[evomem.Database] = []
 
     def make_location(self) -> str:
         return str(self.folder / "a.db")
 
+    def options(self) -> dict[str, Any]:
+        return {}
+
     @initialize()
     def start(self) -> None:
         self.open = [self._opened() for _ in range(2 if self.shared else 1)]
 
     def teardown(self) -> None:
-        for db in self.open:
-            db.close()
-        shutil.rmtree(self.folder)
+        try:
+            self.check_at_the_end()
+        finally:
+            for db in self.open:
+                db.close()
+            shutil.rmtree(self.folder)
 
     def _opened(self) -> evomem.Database:
-        db = evomem.open(self.location, self.encoder)
+        db = evomem.open(self.location, self.encoder, **self.options())
         index: Any = db._engine.index
         index._worth = 3
         return db
@@ -232,10 +242,9 @@ class Databases(RuleBasedStateMachine):
     @precondition(lambda self: self.shared)
     @rule(damage=st.sampled_from(["gone", "empty", "flipped", "another's"]))
     def the_index_is_lost(self, damage):
-        folder = Path(self.location + ".index")
-        files = sorted(folder.glob("*.faiss")) if folder.exists() else []
+        files = sorted(self.index_folder.glob("*.faiss"))
         if damage == "gone":
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(self.index_folder, ignore_errors=True)
         for file in files if damage != "gone" else ():
             data = bytearray(file.read_bytes())
             data[len(data) // 2] ^= 8
@@ -268,16 +277,17 @@ class Databases(RuleBasedStateMachine):
             scores = cosines if mode == "evolvable" else words
             best = sorted(scores.items(), key=lambda item: (-item[1], -item[0]))[:k]
             assert [hit.score for hit in hits] == pytest.approx([score for _, score in best])
-            if mode == "evolvable":
+            if mode == "evolvable" and self.exact:
                 assert [hit.seq for hit in hits] == [seq for seq, _ in best]
+            assert [scores[hit.seq] for hit in hits] == pytest.approx([score for _, score in best])
         known = {entry.seq: entry.turn for entry in allowed}
         for hit in hits:
             assert hit.record.turn == known[hit.seq]
-            if "evolvable" in hit.parts:
-                assert hit.parts["evolvable"] == pytest.approx(cosines[hit.seq])
-            assert hit.parts.get("lexical", 0) == pytest.approx(
-                words.get(hit.seq, 0) if mode != "evolvable" else 0
-            )
+            for part, scores in {"evolvable": cosines, "lexical": words}.items():
+                if mode == "hybrid":  # there, parts are shares of the best score
+                    best_score = max([0.0, *scores.values()]) or 1
+                    share = WEIGHTS[part] * scores.get(hit.seq, 0) / best_score
+                    assert hit.parts.get(part, 0) == pytest.approx(share)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), query=queries)
@@ -341,30 +351,67 @@ class InMemory(Databases):
         return ":memory:"
 
 
+class Server(Databases):
+    """PostgreSQL; index files are in a folder of this process."""
+
+    schemas: Fresh
+
+    def make_location(self) -> str:
+        return type(self).schemas()
+
+    def options(self) -> dict[str, Any]:
+        return {"index_folder": self.index_folder}
+
+
+class Pgvector(Server):
+    """PostgreSQL, which finds the nearest turns itself, and sums in float32."""
+
+    exact = False
+
+    def options(self) -> dict[str, Any]:
+        return {"index": "pgvector"}
+
+
+class Milvus(Server):
+    """PostgreSQL, and the vectors in Milvus."""
+
+    uri: str
+
+    def options(self) -> dict[str, Any]:
+        return {"index": "milvus", "milvus_uri": self.uri}
+
+
+KINDS: dict[str, type[Databases]] = {
+    "file": Databases,
+    ":memory:": InMemory,
+    "postgresql": Server,
+    "pgvector": Pgvector,
+    "milvus": Milvus,
+}
+
+
 @contextmanager
-def _machine(kind: type[Databases]) -> Iterator[type[Databases]]:
+def _machine(name: str, request: pytest.FixtureRequest) -> Iterator[type[Databases]]:
+    kind = KINDS[name]
+    if issubclass(kind, Server):
+        kind.schemas = staticmethod(request.getfixturevalue("new_schema"))
+    if issubclass(kind, Milvus):
+        kind.uri = request.getfixturevalue("milvus")
     if not kind.shared:
         yield kind
         return
-    kind.other = OtherProcess()
+    kind.other = process = OtherProcess()
     try:
         yield kind
     finally:
-        kind.other.close()
-
-
-class Ending(Databases):
-    """Also verifies at the end of each history."""
-
-    def teardown(self) -> None:
-        self.check_at_the_end()
-        super().teardown()
+        kind.other = None  # or kinds that are derived from this one would have it
+        process.close()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Ending, InMemory], ids=["file", ":memory:"])
-def test_any_history_leaves_what_the_model_says(kind):
-    with _machine(kind) as machine:
+@pytest.mark.parametrize("name", KINDS)
+def test_any_history_leaves_what_the_model_says(name, request):
+    with _machine(name, request) as machine:
         run_state_machine_as_test(
             machine,
             settings=settings(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+
+import pytest
 
 import evomem
 from evomem import HashEncoder, Turn
@@ -13,11 +16,42 @@ from tests.conftest import ROOT
 COUNT = 8
 
 
-def test_two_workers_keep_their_order_and_double_nothing(location, tmp_path):
+@pytest.fixture
+def milvus_server(milvus, tmp_path):
+    """The address of a Milvus that several processes may use at once."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.stores.milvus_server", str(tmp_path / "milvus")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout
+    yield server.stdout.readline().strip()
+    server.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("kind", "index"),
+    [
+        ("sqlite", "faiss"),
+        ("postgresql", "faiss"),
+        ("postgresql", "pgvector"),
+        ("postgresql", "milvus"),
+    ],
+)
+def test_two_workers_keep_their_order_and_double_nothing(kind, index, tmp_path, request):
+    location = str(tmp_path / "a.db")
+    if kind == "postgresql":
+        location = request.getfixturevalue("new_schema")()
+    options = {} if kind == "sqlite" else {"index": index}
+    if index == "milvus":
+        options["milvus_uri"] = request.getfixturevalue("milvus_server")
     gate = tmp_path / "gate"
     workers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.stores.worker", location, name, str(COUNT), str(gate)],
+            [sys.executable, "-m", "tests.stores.worker"]
+            + [location, json.dumps(options), name, str(COUNT), str(gate)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -29,7 +63,7 @@ def test_two_workers_keep_their_order_and_double_nothing(location, tmp_path):
     for worker in workers:
         worker.communicate(timeout=600)
     assert [worker.returncode for worker in workers] == [0, 0]
-    with evomem.open(location) as db:
+    with evomem.open(location, **options) as db:
         memory = db.memory("served")
         history = memory.history()
         assert [record.seq for record in history] == list(range(1, 3 * COUNT + 1))
@@ -45,4 +79,6 @@ def test_two_workers_keep_their_order_and_double_nothing(location, tmp_path):
             assert row.reading.embedding.tobytes() == reading.embedding.tobytes()
             state = state.after(row.turn, reading)
             assert row.key == state.key
+        found = memory.search("left says 3", k=3 * COUNT, mode="evolvable")
+        assert {hit.seq for hit in found} == set(range(1, 3 * COUNT + 1))
         assert db.verify() == []

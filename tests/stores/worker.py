@@ -1,20 +1,22 @@
 """A process that serves a memory beside others: it adds, and searches after every turn.
 
-python -m tests.stores.worker LOCATION NAME COUNT GATE: adds COUNT turns of its own and as many that
+python -m tests.stores.worker LOCATION OPTIONS NAME COUNT GATE: adds COUNT turns of its own and as many that
 every worker adds, from when the file GATE is there; then prints what a search finds.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import evomem
 
 
-def main(location: str, name: str, count: int, gate: Path) -> None:
-    with evomem.open(location, encoder="hash") as db:
+def main(location: str, options: dict[str, Any], name: str, count: int, gate: Path) -> None:
+    with evomem.open(location, encoder="hash", **options) as db:
         memory = db.memory("served")
         sys.stdout.write("ready\n")
         sys.stdout.flush()
@@ -28,4 +30,5 @@ def main(location: str, name: str, count: int, gate: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    location, options, name, count, gate = sys.argv[1:]
+    main(location, json.loads(options), name, int(count), Path(gate))

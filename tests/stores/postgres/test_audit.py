@@ -52,7 +52,7 @@ def said_after(made, postgres, statement):
         connection.execute(statement)
         connection.commit()
         said = store.verify()
-        connection.execute("TRUNCATE memories, turns, hidden, terms")
+        connection.execute("TRUNCATE memories, turns, hidden, terms CASCADE")
         for name, rows in kept.items():
             marks = ", ".join(["%s"] * len(rows[0]))
             for row in rows:

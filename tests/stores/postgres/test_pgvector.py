@@ -86,16 +86,21 @@ def test_the_index_follows_the_log_through_everything(both, location):
     other.close()
 
 
-def test_a_purge_takes_the_copied_vectors_with_it(both, location, postgres):
+@pytest.mark.parametrize("other", ["pgvector", "faiss"])
+def test_a_purge_takes_the_copied_vectors_with_it_whichever_index_the_process_uses(
+    both, location, postgres, other
+):
     store, index = both
+    purging, _ = open_postgresql(location, None, index=other)
     memory = memory_of(store)
     view = write(store, memory, [turn(f"note {n}", n) for n in range(1, 9)])
     index.search(view, query("note"), 1)
     count = f"SELECT count(*) FROM {location.rpartition('schema=')[2]}.vectors WHERE memory = %s"
     with psycopg.connect(postgres, autocommit=True) as admin:
         assert admin.execute(count, [memory]).fetchone() == (8,)
-        purge(store, memory, 3)
+        purge(purging, memory, 3)
         assert admin.execute(count, [memory]).fetchone() == (0,)
+    purging.close()
 
 
 def test_vectors_that_differ_from_the_log_are_reported(both, location, postgres):
@@ -107,7 +112,7 @@ def test_vectors_that_differ_from_the_log_are_reported(both, location, postgres)
         table = f"{location.rpartition('schema=')[2]}.vectors"
         admin.execute(f"UPDATE {table} SET embedding = embedding + embedding WHERE memory = %s AND seq = 4", [memory])  # fmt: skip
     assert index.verify() == [f"the vectors of memory {memory} do not agree with the log"]
-    index.forget(memory)
+    assert index.mend() == [f"the vectors of memory {memory} were removed"]
     assert sorted(found(index.search(view, query("note"), 9))) == list(range(1, 9))
     assert index.verify() == []
 

@@ -234,6 +234,41 @@ def test_a_fork_and_a_purge_of_what_it_shares_come_one_after_the_other(location,
     other.close()
 
 
+def test_while_readings_are_swapped_writers_wait_and_readers_do_not(location, store, alice):
+    """Loading an export and mending hold the same lock."""
+
+    def swap():
+        with store._engine.alone():
+            pass
+
+    write(store, alice, notes(3))
+    other, _ = open_at(location, busy_timeout=0.05)
+    with store._engine.alone():
+        for call in (lambda: write(other, alice, notes(1, 4)), lambda: other.make_memory(("b",))):
+            with pytest.raises(DatabaseBusy, match="nothing was written"):
+                call()
+        assert len(other.history(other.view(alice))) == 3
+    with ThreadPoolExecutor(1) as thread, other._engine.writing(alice):
+        swapping = thread.submit(swap)
+        with pytest.raises(TimeoutError):  # and it waits for those who have begun
+            swapping.result(0.2)
+    other.close()
+
+
+def test_purges_come_one_after_the_other_and_other_memories_go_on_being_written(
+    location, store, alice
+):
+    other, _ = open_at(location, busy_timeout=0.05)
+    bob = other.make_memory(("acme", "bob"))
+    write(other, bob, notes(5))
+    with store._engine.forgetting(alice):
+        assert write(other, bob, notes(1, 6)).seq == 6
+        with pytest.raises(DatabaseBusy, match="nothing was written"):
+            purge(other, bob, 2)
+    purge(other, bob, 2)
+    other.close()
+
+
 def test_a_pool_that_is_used_up_is_said(location):
     store, _ = open_at(location, pool_size=1, busy_timeout=0.05)
     with store._engine.reading(), pytest.raises(DatabaseBusy, match="pool_size"):
