@@ -246,7 +246,7 @@ class Databases(RuleBasedStateMachine):
         if damage == "gone":
             shutil.rmtree(self.index_folder, ignore_errors=True)
         for file in files if damage != "gone" else ():
-            data = bytearray(file.read_bytes())
+            data = bytearray(file.read_bytes()) or bytearray(1)  # it may be empty already
             data[len(data) // 2] ^= 8
             another = files[0].read_bytes()
             file.write_bytes({"empty": b"", "flipped": bytes(data)}.get(damage, another))
