@@ -10,6 +10,7 @@ import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 
 class Model:
@@ -24,7 +25,7 @@ class Model:
 
     def complete(self, messages, max_tokens):
         """Return the reply, the tokens of the prompt and of the reply, and why it ended."""
-        prompt = self._tokenizer.apply_chat_template(
+        prompt: Any = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         with self._lock:

