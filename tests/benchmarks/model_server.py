@@ -19,13 +19,13 @@ class Model:
     def __init__(self, file: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self._tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        self._model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
         self._lock = threading.Lock()
 
     def complete(self, messages, max_tokens):
         """Return the reply, the tokens of the prompt and of the reply, and why it ended."""
-        prompt: Any = self._tokenizer.apply_chat_template(
+        prompt = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         with self._lock:
