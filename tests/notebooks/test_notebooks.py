@@ -14,7 +14,7 @@ nbclient = pytest.importorskip("nbclient", reason="needs the extra [dev]")
 FOLDER = ROOT / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 SHOWN = {
-    "01_first_steps": ["I live in Oslo now", "on disk: True", "on disk: False", "'reread': 3"],
+    "01_first_steps": ["found: False\non disk: True", "on disk: False", "'reread': 3"],
     "02_how_memory_evolves": [
         "with memory\n  from 03 Mar.*\n  from 27 Mar.*first Thursday.*\n  from 23 Apr.*first Friday",
         "42 turns told: I found somewhere to stay",
