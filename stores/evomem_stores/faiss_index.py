@@ -1,4 +1,4 @@
-"""`FaissIndex`: exact nearest turns, always as the log has them. See `evomem.store.Index`.
+"""`FaissIndex`: nearest turns, always as the log has them. See `evomem.store.Index`.
 
 There is one shard a memory, of its own rows; a fork searches its parent's too. Before a shard is
 searched it catches up with the log: by seq where the log has only grown, from nothing where the
@@ -22,6 +22,7 @@ from evomem.store import Seqs, Span, Store, View
 from evomem_stores import index_file
 from evomem_stores.shard import Shard
 from evomem_stores.tables import LAST
+from evomem_stores.tier import ROWS
 
 WORTH = 1024  # rows: fewer are read from the log as fast as from a file
 SHARE = 0.1  # of the rows: so many new ones are worth writing the file again
@@ -47,6 +48,7 @@ class FaissIndex:
         *,
         max_bytes: int = 2**30,
         worth: int = WORTH,
+        exact_rows: int | None = ROWS,
     ) -> None:
         """Make an index.
 
@@ -55,11 +57,14 @@ class FaissIndex:
             folder: Where files are kept; None for none.
             max_bytes: Of shards in memory; the least recently used ones go first.
             worth: How many rows that no file has yet are worth writing one.
+            exact_rows: Memories of more rows are searched by their codes first (`tier`), so that
+                a turn may be missed; None: every answer is exact.
         """
         self._store = store
         self._folder = folder
         self._max_bytes = max_bytes
         self._worth = worth
+        self._exact_rows = exact_rows
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
@@ -162,6 +167,10 @@ class FaissIndex:
                     continue
                 shard.add(*news)
                 shard.key = key
+            if self._exact_rows is not None and len(shard) > self._exact_rows:
+                shard.encode()
+            else:
+                shard.tier = None
             cached.shard = shard
             return shard
         raise StoreError(f"memory {memory} is rewritten all the time; search it when it is quieter")
@@ -246,4 +255,6 @@ class FaissIndex:
         seqs, vectors = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)
         if not (np.array_equal(seqs, shard.seqs) and np.array_equal(vectors, shard.vectors)):
             return "does not agree with the log"
+        if shard.tier and not shard.tier.fits(shard.vectors[: len(shard.tier)]):
+            return "has codes that are not those of its vectors"
         return None
