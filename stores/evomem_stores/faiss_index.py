@@ -77,7 +77,7 @@ class FaissIndex:
         """See `Index.search`."""
         found: list[tuple[int, float]] = []
         for span in view.spans:
-            with self._shard(span.memory) as shard:
+            with self._shard(span) as shard:
                 found += shard.nearest(span, query, k, allowed)
         return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
 
@@ -87,7 +87,7 @@ class FaissIndex:
         found: dict[int, float] = {}
         for span in view.spans if len(wanted) else ():
             inside = wanted[(wanted >= span.first) & (wanted <= span.last)]
-            with self._shard(span.memory) as shard:
+            with self._shard(span) as shard:
                 found |= shard.score(inside, query)
         return found
 
@@ -134,19 +134,21 @@ class FaissIndex:
     # ---------------------------------------------------------------------------------------
 
     @contextmanager
-    def _shard(self, memory: int) -> Iterator[Shard]:
-        """Give the shard of a memory, caught up with the log, to this thread alone."""
+    def _shard(self, span: Span) -> Iterator[Shard]:
+        """Give the shard of a memory, with all that the log has of a span, to this thread alone."""
+        memory = span.memory
         with self._guard:
             cached = self._cached.setdefault(memory, _Cached())
             self._cached.move_to_end(memory)
         with cached.lock:
-            shard = self._caught_up(memory, cached)
+            shard = self._caught_up(span, cached)
             yield shard
             if len(shard) - cached.saved >= max(self._worth, SHARE * cached.saved):
                 self._save(memory, cached)
         self._evict()
 
-    def _caught_up(self, memory: int, cached: _Cached) -> Shard:
+    def _caught_up(self, span: Span, cached: _Cached) -> Shard:
+        memory = span.memory
         if cached.shard is None:
             cached.shard = self._load(memory)
             cached.saved = len(cached.shard) if cached.shard else 0
@@ -157,6 +159,8 @@ class FaissIndex:
                 if shard:
                     self._remove(memory)  # it may hold vectors of turns that were purged
                 shard, cached.saved = Shard(self._store.spec.dim, revision), 0
+            elif shard.watermark >= span.last:
+                return shard
             try:
                 news = self._store.vectors(Span(memory, shard.watermark + 1, LAST), revision)
             except HeadMoved:  # purged meanwhile: see what the log is now
