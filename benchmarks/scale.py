@@ -20,20 +20,26 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 import evomem
 from benchmarks.output import positive, progress_bar, setting, table, write_json
 from benchmarks.scale_others import OTHERS, K, measure, percentiles
 from benchmarks.scale_vectors import Stored, Texts, grown, nearest, seeds
 from evomem.memory_view import Mode
-from evomem.plugins import load_encoder
 from evomem.records import Turn
 from evomem.state import Vectors
+from evomem.store import Span
+from evomem_stores.shard import Shard
 
 Figures = dict[str, Any]
+INDEX = (50_000, 100_000, 200_000, 1_000_000)
 LARGE = ("200000x500", "1000000x40")
 MODES: tuple[Mode, ...] = ("evolvable", "lexical", "hybrid")
-PARTS = ("large", "small", "others")
+PARTS = ("index", "large", "small", "others")
 ADDED = 2000  # vectors kept for turns that are added while something is measured
+REPEATS = 300  # turns added, and cold memories searched, one after another
+SECONDS = 10  # in which some threads search and one adds
 BATCH = 8192  # turns given to `add_many` at once
 
 
@@ -41,12 +47,16 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
     options = _parser().parse_args(argv)
     options.part = options.part or PARTS
-    encoder = load_encoder("static:all-MiniLM-L6-v2")
-    turns, questions = seeds(options.seeds, options.corpora, encoder)
+    turns, questions = seeds(options.seeds, options.corpora)
     questions = questions[: options.questions]
     sizes = [(int(size.split("x")[0]), int(size.split("x")[1])) for size in options.memory or LARGE]
-    most = max(size for size, _ in sizes) if "large" in options.part else options.each
-    vectors = grown(turns, max(most, options.others * ("others" in options.part)) + ADDED)
+    wanted = {
+        "index": max(options.index or INDEX),
+        "large": max(size for size, _ in sizes),
+        "small": options.each,
+        "others": options.others,
+    }
+    vectors = grown(turns, max(wanted[part] for part in options.part) + ADDED)
     result: Figures = {**setting("scale", argv), "dim": turns.shape[1]}
     with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
         parts = _parts(options, sizes, vectors, questions, Path(folder))
@@ -75,6 +85,7 @@ def _parts(
             return measure(name, others, questions, nearest(others, questions, K), Path(place))
 
     return [
+        *(("index", partial(index, vectors[:size], questions)) for size in options.index or INDEX),
         *(
             (
                 "large",
@@ -101,6 +112,32 @@ def _page(result: Figures) -> str:
     skipped = [row for row in result.get("others", ()) if "skipped" in row]
     pages += [f"{row['system']} was skipped: {row['skipped']}" for row in skipped]
     return "\n\n".join(pages)
+
+
+def index(vectors: Vectors, questions: Vectors) -> Figures:
+    """Measure the two tiers of the index alone on all of the vectors."""
+    shard = Shard(vectors.shape[1], 0)
+    shard.add(np.arange(len(vectors)), vectors)
+    whole = Span(0, 0, len(vectors))
+
+    def search(place: str) -> set[int]:
+        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K, None)}
+
+    places = [str(place) for place in range(len(questions))]
+    figures: Figures = {"turns": len(vectors)}
+    took, cpu = _times(search, places[:30])
+    figures |= {"exact p50, ms": median(took), "exact p50, CPU ms": median(cpu)}
+    start = time.process_time()
+    shard.encode()
+    figures["learning and writing codes, CPU s"] = time.process_time() - start
+    assert shard.tier
+    figures |= {"vectors, MB": vectors.nbytes / 1e6, "codes, MB": shard.tier.nbytes / 1e6}
+    took, cpu = _times(search, places)
+    figures |= percentiles("codes", took) | percentiles("codes, CPU:", cpu)
+    right = nearest(vectors, questions, K)
+    found = sum(len(best & search(place)) for best, place in zip(right, places, strict=True))
+    figures["recall@10"] = found / (K * len(right))
+    return figures
 
 
 def large(path: Path, vectors: Vectors, questions: Vectors, tokens: int) -> Figures:
@@ -147,12 +184,12 @@ def large(path: Path, vectors: Vectors, questions: Vectors, tokens: int) -> Figu
         for mode in MODES[1:]:
             took, cpu_took = _times(partial(memory.search, k=K, mode=mode), list(asked)[:10])
             figures |= {f"{mode} p50, ms": median(took), f"{mode} p50, CPU ms": median(cpu_took)}
-        added = [str(n) for n in range(count, count + 300)]
+        added = [str(n) for n in range(count, count + REPEATS)]
         text = texts.text(tokens)
         took, cpu_took = _times(lambda id: memory.add(text, id=id), added)
         figures |= percentiles("add", took) | percentiles("add, CPU:", cpu_took)
         figures |= percentiles("fsync", _syncs(path.with_name("fsync")))
-        figures |= _together(memory, list(asked), text, range(count + 300, count + ADDED))
+        figures |= _together(memory, list(asked), text, range(count + REPEATS, count + ADDED))
     return figures
 
 
@@ -172,7 +209,7 @@ def small(path: Path, vectors: Vectors, memories: int, each: int) -> Figures:
     with evomem.open(str(path), encoder) as db:
         figures["open, ms"] = 1000 * (time.perf_counter() - start)
         db.memory("user", "0").search(question, K)  # what Python and SQLAlchemy do only once
-        some = [str(n * memories // 300) for n in range(1, 300)]
+        some = [str(n * memories // REPEATS) for n in range(1, REPEATS)]
         for first, mode in enumerate(MODES[::2]):
 
             def search(name: str, mode: Mode = mode) -> None:
@@ -180,8 +217,10 @@ def small(path: Path, vectors: Vectors, memories: int, each: int) -> Figures:
 
             took, cpu = _times(search, some[first::2])
             figures |= percentiles(f"cold {mode}", took) | percentiles(f"cold {mode}, CPU:", cpu)
-        ids = [str(each + n) for n in range(300)]
-        took, cpu = _times(lambda id: db.memory("user", id[-2:]).add("a new turn", id=id), ids)
+        ids = [str(each + n) for n in range(REPEATS)]
+        took, cpu = _times(
+            lambda id: db.memory("user", str(int(id) % memories)).add("a new turn", id=id), ids
+        )
         figures |= percentiles("add", took) | percentiles("add, CPU:", cpu)
     return figures
 
@@ -216,8 +255,8 @@ def _times(call: Callable[[str], Any], given: Sequence[str]) -> tuple[list[float
 def _together(
     memory: evomem.Memory, asked: list[str], text: str, ids: range, *, readers: int = 4
 ) -> Figures:
-    """Measure threads that search while one adds, for ten seconds."""
-    end = time.perf_counter() + 10
+    """Measure threads that search while one adds, for `SECONDS`."""
+    end = time.perf_counter() + SECONDS
     searches: list[float] = []
     adds: list[float] = []
 
@@ -240,8 +279,8 @@ def _together(
     for thread in threads:
         thread.join()
     return {
-        "together: searches/s": len(searches) / 10,
-        "together: adds/s": len(adds) / 10,
+        "together: searches/s": len(searches) / SECONDS,
+        "together: adds/s": len(adds) / SECONDS,
         **percentiles(f"together: search of {readers} threads", searches),
         **percentiles("together: add", adds),
     }
@@ -279,6 +318,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--part", action="extend", nargs="+", choices=PARTS, help="default: all of them")
     add("--seeds", type=Path, required=True, help="embedded texts (.npz); made if it is not there")
     add("--corpora", type=Path, help="folder of streams (*.jsonl.xz) to make the seeds from")
+    add("--index", action="append", type=positive, help=f"vectors; default: {INDEX}")
     add("--memory", action="append", metavar="TURNSxTOKENS", help=f"default: {' '.join(LARGE)}")
     add("--memories", type=positive, default=100_000, help="small ones, in one database")
     add("--each", type=positive, default=100, help="turns of a small memory")

@@ -139,6 +139,6 @@ def measure(
 
 
 def percentiles(name: str, took: list[float]) -> dict[str, float]:
-    """Return p50, p95 and p99 of times in milliseconds."""
-    found = np.percentile(took, [50, 95, 99])
+    """Return p50, p95 and p99 of times in milliseconds; NaN where there are none."""
+    found = np.percentile(took or [np.nan], [50, 95, 99])
     return {f"{name} p{p}, ms": float(value) for p, value in zip((50, 95, 99), found, strict=True)}

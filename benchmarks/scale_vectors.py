@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evomem.encoder import Encoder
 from evomem.errors import InputError
+from evomem.plugins import load_encoder
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -20,8 +20,10 @@ SHORT, LONG = 20, 400  # characters: shorter texts are left out, longer ones cut
 MIXED, NOISE = 4, 0.3
 
 
-def seeds(path: Path, corpora: Path | None, encoder: Encoder) -> tuple[Vectors, Vectors]:
+def seeds(path: Path, corpora: Path | None) -> tuple[Vectors, Vectors]:
     """Return embeddings of turns and of questions, (n, D) each; kept in `path` for the next run.
+
+    They are made by all-MiniLM-L6-v2, which takes minutes.
 
     Raises:
         InputError: They are not kept there, and there are no corpora (`*.jsonl.xz`) to read.
@@ -41,6 +43,7 @@ def seeds(path: Path, corpora: Path | None, encoder: Encoder) -> tuple[Vectors, 
         drawn = random.Random(0)
         for texts, _ in kinds.values():
             drawn.shuffle(texts)
+        encoder = load_encoder("static:all-MiniLM-L6-v2")
         state: State[Turn] = State.empty(encoder.spec)
         np.savez(
             path,
