@@ -145,7 +145,7 @@ class SqlStore(Upkeep):
                 behind = select(func.min(other.c.seq)).where(own, *right)
                 query = select(turns.c.seq, before.scalar_subquery(), behind.scalar_subquery())
                 for seq, last, next in connection.execute(
-                    query.where(*counted(span), turns.c.seq.in_(asked))
+                    query.where(turns.c.memory == span.memory, turns.c.seq.in_(asked))
                 ):
                     found[seq] = (last or 0, next or 0)
                 if place:  # the first row of a fork's own follows the last one it shares

@@ -13,6 +13,7 @@ from sqlalchemy import event
 import evomem
 from evomem.errors import NotFound, StoreError
 from evomem_stores import open_sqlite, tables
+from evomem_stores.words import words_of
 from tests.stores.helpers import ENCODER, bytes_of, exact, found, open_at, purge, query, turn, write
 
 
@@ -155,3 +156,28 @@ def test_nothing_that_is_done_all_the_time_reads_every_turn(tmp_path):
                 assert looked_up, statement
     connection.close()
     assert len(asked) > 50
+
+
+def test_what_is_looked_up_costs_the_same_in_a_long_memory(tmp_path):
+    """Counted in hundreds of instructions of SQLite's machine."""
+    store, _ = open_at(tmp_path / "a.db")
+    counted: list[list[int]] = [[]]
+    event.listen(
+        store._engine._engine,  # type: ignore[attr-defined]
+        "checkout",
+        lambda connection, *_: connection.set_progress_handler(lambda: counted[-1].append(1), 100),
+    )
+    cost = []
+    for count in (100, 2000):
+        memory = store.make_memory((str(count),))
+        view = write(store, memory, [turn("rare", 1), *notes(count, 2)])
+        counted.append([])
+        middle = count // 2
+        assert store.beside(view, [middle]) == {middle: (middle - 1, middle + 1)}
+        assert set(store.records(view, [middle])) == {middle}
+        assert set(store.find(view, [f"t{middle}"])) == {f"t{middle}"}
+        with store._engine.reading() as connection:
+            assert list(words_of(connection).lengths(connection, view.spans[0], [1])) == [(1, 1)]
+        cost.append(len(counted[-1]))
+    store.close()
+    assert cost[1] < cost[0] + 5
