@@ -144,7 +144,7 @@ def large(path: Path, vectors: Vectors, questions: Vectors, tokens: int) -> Figu
     """Measure one memory of all but the last `ADDED` vectors."""
     count = len(vectors) - ADDED
     texts = Texts()
-    asked = {texts.question(): question for question in questions}
+    asked = {f"{texts.question()} {n}": each for n, each in enumerate(questions)}
     encoder = Stored(vectors, asked)
     figures: Figures = {"turns": count, "tokens a turn": tokens}
     before = _resident()

@@ -142,6 +142,10 @@ class FaissIndex:
             self._cached.move_to_end(memory)
         with cached.lock:
             shard = self._caught_up(span, cached)
+            if self._exact_rows is None or len(shard) <= self._exact_rows:
+                shard.tier = None
+            elif shard.tier is None or len(shard.tier) < len(shard):
+                shard.encode()
             yield shard
             if len(shard) - cached.saved >= max(self._worth, SHARE * cached.saved):
                 self._save(memory, cached)
@@ -171,10 +175,6 @@ class FaissIndex:
                     continue
                 shard.add(*news)
                 shard.key = key
-            if self._exact_rows is not None and len(shard) > self._exact_rows:
-                shard.encode()
-            else:
-                shard.tier = None
             cached.shard = shard
             return shard
         raise StoreError(f"memory {memory} is rewritten all the time; search it when it is quieter")

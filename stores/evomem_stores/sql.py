@@ -144,10 +144,10 @@ class SqlStore(Upkeep):
                 before = select(func.max(other.c.seq)).where(own, *left)
                 behind = select(func.min(other.c.seq)).where(own, *right)
                 query = select(turns.c.seq, before.scalar_subquery(), behind.scalar_subquery())
-                for seq, last, next in connection.execute(
+                for seq, earlier, later in connection.execute(
                     query.where(turns.c.memory == span.memory, turns.c.seq.in_(asked))
                 ):
-                    found[seq] = (last or 0, next or 0)
+                    found[seq] = (earlier or 0, later or 0)
                 if place:  # the first row of a fork's own follows the last one it shares
                     parent = view.spans[place - 1]
                     first = (

@@ -34,7 +34,8 @@ class Tier:
     def learn(cls, vectors: Vectors) -> Tier:
         """Return a tier without rows whose codes suit `vectors`, (n, D)."""
         count, dim = vectors.shape
-        index = faiss.IndexPQFastScan(dim, dim // 2 or 1, 4, faiss.METRIC_INNER_PRODUCT)
+        codes = dim if dim % 2 else dim // 2
+        index = faiss.IndexPQFastScan(dim, codes, 4, faiss.METRIC_INNER_PRODUCT)
         index.train(np.ascontiguousarray(vectors[:: max(1, count // SAMPLE)]))
         return cls(index, count)
 

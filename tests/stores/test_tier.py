@@ -114,16 +114,27 @@ def test_of_equal_rows_the_newest_come_first(equal):
     ]
 
 
-def test_codes_are_learned_anew_only_when_there_are_many_more_rows(monkeypatch):
-    learned = []
-    plain = Tier.learn
-    monkeypatch.setattr(Tier, "learn", lambda rows: learned.append(len(rows)) or plain(rows))
+@pytest.mark.parametrize("dim", [1, 2, 31])
+def test_vectors_may_have_any_length(dim):
+    rows = np.random.default_rng(0).standard_normal((5000, dim)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    shard = Shard(dim, 0)
+    shard.add(np.arange(5000), rows)
+    right = shard.nearest(Span(1, 0, 5000), rows[7], 3, None)
+    shard.encode()
+    assert shard.nearest(Span(1, 0, 5000), rows[7], 3, None) == right
+
+
+def test_codes_are_learned_anew_only_when_there_are_many_more_rows():
     shard = Shard(DIM, 0)
+    learned = []
     for n in range(2 * GROWTH):
         shard.add(np.arange(500 * n, 500 * (n + 1)), clustered(500, seed=n))
         shard.encode()
+        assert shard.tier
         assert len(shard.tier) == len(shard)
-    assert learned == [500, 500 * GROWTH]
+        learned.append(shard.tier.learned)
+    assert learned == [500] * (GROWTH - 1) + [500 * GROWTH] * (GROWTH + 1)
 
 
 # in a database ------------------------------------------------------------------------------
@@ -221,6 +232,7 @@ def test_a_damaged_file_is_replaced(copy, damage):
 def test_codes_of_other_vectors_are_reported(copy):
     path = copy / "a.db.index" / "1.faiss"
     shard = index_file.load(path.read_bytes(), 1, ENCODER.spec)
+    assert shard.tier
     shard.tier.index.reset()
     shard.tier.add(clustered(ROWS, seed=9))
     path.write_bytes(index_file.dump(shard, 1, ENCODER.spec))
@@ -232,6 +244,7 @@ def test_codes_of_other_vectors_are_reported(copy):
 def test_a_file_whose_codes_are_not_of_its_rows_is_not_trusted(copy):
     path = copy / "a.db.index" / "1.faiss"
     shard = index_file.load(path.read_bytes(), 1, ENCODER.spec)
+    assert shard.tier
     shard.tier.add(clustered(1))
     with pytest.raises(ValueError, match="codes"):
         index_file.load(index_file.dump(shard, 1, ENCODER.spec), 1, ENCODER.spec)
