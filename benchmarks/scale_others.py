@@ -69,7 +69,9 @@ def lancedb(vectors: Vectors, folder: Path) -> Iterator[Search]:
 
     def search(query: Vectors) -> list[int]:
         asked = table.search(query).distance_type("cosine").nprobes(20).ef(256).refine_factor(10)
-        places: list[int] = asked.limit(K).select(["place", "_distance"]).to_arrow()["place"].to_pylist()
+        places: list[int] = (
+            asked.limit(K).select(["place", "_distance"]).to_arrow()["place"].to_pylist()
+        )
         return places
 
     yield search
