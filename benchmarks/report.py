@@ -198,6 +198,18 @@ def _streaming(result: dict[str, Any]) -> list[Block]:
     return [Text(result["model"]), Table(columns, rows)]
 
 
+def _scale(result: dict[str, Any]) -> list[Block]:
+    blocks: list[Block] = []
+    for part in ("index", "large", "small", "others"):
+        rows = [row for row in result.get(part, ()) if "skipped" not in row]
+        if rows:
+            first, *names = rows[0]
+            head = [first, *(_cell(row[first]) for row in rows)]
+            lines = [[name, *(_cell(row[name]) for row in rows)] for name in names]
+            blocks += [Heading(3, part), Table(head, lines)]
+    return blocks
+
+
 def _nothing(result: dict[str, Any]) -> list[Block]:
     return [Text("See the file: there is no table for this benchmark.")]
 
@@ -214,6 +226,10 @@ def _difference(value: Sequence[float] | None) -> str:
     return f"{found} *" if found.excludes_zero else str(found)
 
 
+def _cell(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.4g}"
 
@@ -225,6 +241,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], list[Block]]] = {
     "order": _order,
     "qa": _qa,
     "streaming": _streaming,
+    "scale": _scale,
 }
 
 

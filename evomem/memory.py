@@ -91,7 +91,8 @@ class Memory(MemoryView):
         _check_ids(turns)
         records: list[Record] = []
         with self._engine.lock(self.namespace):
-            self._known(self._view(), turns)  # refuse duplicates before the first batch is written
+            if len(turns) > BATCH:  # refuse duplicates before the first batch is written
+                self._known(self._view(), turns)
             for start in range(0, len(turns), BATCH):
                 records += self._append(turns[start : start + BATCH])
                 if progress:
@@ -236,6 +237,8 @@ class Memory(MemoryView):
         """Return those of `turns` that the log holds; raise `DuplicateTurn` where texts differ."""
         ids = [_id(turn) for turn in turns]
         known = self._engine.store.find(view, ids)
+        if not known:
+            return {}
         visible = self._engine.store.records(view, [record.seq for record in known.values()])
         for turn in turns:
             record = known.get(_id(turn))

@@ -310,7 +310,11 @@ class Generation(Protocol):
 
 
 class Index(Protocol):
-    """Nearest turns by inner product: exact, and never in disagreement with the log."""
+    """Nearest turns by inner product, never in disagreement with the log.
+
+    Of a large memory one may be missed now and then; what is returned is of the log, with its true
+    score, and in the right order.
+    """
 
     def search(
         self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None

@@ -13,6 +13,7 @@ from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.opening import open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
+from evomem_stores.tier import ROWS
 
 __all__ = ["open_sqlite"]
 
@@ -25,6 +26,7 @@ def open_sqlite(
     busy_timeout: float = 30.0,
     index: Literal["faiss", "milvus"] = "faiss",
     index_bytes: int = 2**30,
+    exact_rows: int | None = ROWS,
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
     milvus_collection: str | None = None,
@@ -39,6 +41,7 @@ def open_sqlite(
         busy_timeout: Seconds to wait while another process writes.
         index: What finds nearest turns: `"faiss"` in this process, or `"milvus"` in a Milvus server.
         index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
+        exact_rows: FAISS: memories of more turns are searched approximately; None: none are.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
@@ -68,7 +71,7 @@ def open_sqlite(
     try:
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        in_process = FaissIndex(store, folder, max_bytes=index_bytes)
+        in_process = FaissIndex(store, folder, max_bytes=index_bytes, exact_rows=exact_rows)
     except BaseException:
         engine.close()
         raise

@@ -40,6 +40,10 @@ class OneOf(FunctionElement[bool]):
         kind = _Longs() if isinstance(column.type, BigInteger) else _Texts()
         super().__init__(column, literal(list(values), kind))
 
+    def self_group(self, against: object = None) -> OneOf:
+        """Stay as it is: as `… = 1`, the form of other conditions, SQLite answers it by no index."""
+        return self
+
 
 class Entries(FunctionElement[Any]):
     """The top-level entries of metadata, as rows: key, type, value, and number if it is one.

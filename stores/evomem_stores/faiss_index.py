@@ -1,4 +1,4 @@
-"""`FaissIndex`: exact nearest turns, always as the log has them. See `evomem.store.Index`.
+"""`FaissIndex`: nearest turns, always as the log has them. See `evomem.store.Index`.
 
 There is one shard a memory, of its own rows; a fork searches its parent's too. Before a shard is
 searched it catches up with the log: by seq where the log has only grown, from nothing where the
@@ -22,6 +22,7 @@ from evomem.store import Seqs, Span, Store, View
 from evomem_stores import index_file
 from evomem_stores.shard import Shard
 from evomem_stores.tables import LAST
+from evomem_stores.tier import ROWS
 
 WORTH = 1024  # rows: fewer are read from the log as fast as from a file
 SHARE = 0.1  # of the rows: so many new ones are worth writing the file again
@@ -47,6 +48,7 @@ class FaissIndex:
         *,
         max_bytes: int = 2**30,
         worth: int = WORTH,
+        exact_rows: int | None = ROWS,
     ) -> None:
         """Make an index.
 
@@ -55,11 +57,14 @@ class FaissIndex:
             folder: Where files are kept; None for none.
             max_bytes: Of shards in memory; the least recently used ones go first.
             worth: How many rows that no file has yet are worth writing one.
+            exact_rows: Memories of more rows are searched by their codes first (`tier`), so that
+                a turn may be missed; None: every answer is exact.
         """
         self._store = store
         self._folder = folder
         self._max_bytes = max_bytes
         self._worth = worth
+        self._exact_rows = exact_rows
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
@@ -72,7 +77,7 @@ class FaissIndex:
         """See `Index.search`."""
         found: list[tuple[int, float]] = []
         for span in view.spans:
-            with self._shard(span.memory) as shard:
+            with self._shard(span) as shard:
                 found += shard.nearest(span, query, k, allowed)
         return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
 
@@ -82,7 +87,7 @@ class FaissIndex:
         found: dict[int, float] = {}
         for span in view.spans if len(wanted) else ():
             inside = wanted[(wanted >= span.first) & (wanted <= span.last)]
-            with self._shard(span.memory) as shard:
+            with self._shard(span) as shard:
                 found |= shard.score(inside, query)
         return found
 
@@ -129,19 +134,25 @@ class FaissIndex:
     # ---------------------------------------------------------------------------------------
 
     @contextmanager
-    def _shard(self, memory: int) -> Iterator[Shard]:
-        """Give the shard of a memory, caught up with the log, to this thread alone."""
+    def _shard(self, span: Span) -> Iterator[Shard]:
+        """Give the shard of a memory, with all that the log has of a span, to this thread alone."""
+        memory = span.memory
         with self._guard:
             cached = self._cached.setdefault(memory, _Cached())
             self._cached.move_to_end(memory)
         with cached.lock:
-            shard = self._caught_up(memory, cached)
+            shard = self._caught_up(span, cached)
+            if self._exact_rows is None or len(shard) <= self._exact_rows:
+                shard.tier = None
+            elif shard.tier is None or len(shard.tier) < len(shard):
+                shard.encode()
             yield shard
             if len(shard) - cached.saved >= max(self._worth, SHARE * cached.saved):
                 self._save(memory, cached)
         self._evict()
 
-    def _caught_up(self, memory: int, cached: _Cached) -> Shard:
+    def _caught_up(self, span: Span, cached: _Cached) -> Shard:
+        memory = span.memory
         if cached.shard is None:
             cached.shard = self._load(memory)
             cached.saved = len(cached.shard) if cached.shard else 0
@@ -152,6 +163,8 @@ class FaissIndex:
                 if shard:
                     self._remove(memory)  # it may hold vectors of turns that were purged
                 shard, cached.saved = Shard(self._store.spec.dim, revision), 0
+            elif shard.watermark >= span.last:
+                return shard
             try:
                 news = self._store.vectors(Span(memory, shard.watermark + 1, LAST), revision)
             except HeadMoved:  # purged meanwhile: see what the log is now
@@ -246,4 +259,6 @@ class FaissIndex:
         seqs, vectors = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)
         if not (np.array_equal(seqs, shard.seqs) and np.array_equal(vectors, shard.vectors)):
             return "does not agree with the log"
+        if shard.tier and not shard.tier.fits(shard.vectors[: len(shard.tier)]):
+            return "has codes that are not those of its vectors"
         return None

@@ -1,4 +1,4 @@
-"""One index file: a header, what FAISS makes of the vectors, and a digest over all of it.
+"""One index file: a header, what FAISS makes of the vectors and their codes, and a digest over it.
 
 A file is a copy of rows that the log has, so nothing in it is ever trusted: unless every byte and
 every claim of the header fits, it is as good as missing.
@@ -17,14 +17,16 @@ import numpy as np
 
 from evomem.state import Spec
 from evomem_stores.engine import sync_folder
-from evomem_stores.shard import Shard, faiss
+from evomem_stores.shard import Shard
+from evomem_stores.tier import Tier, faiss
 
-MAGIC = b"evomem index 1\n\x00"
+MAGIC = b"evomem index 2\n\x00"
 DIGEST = 32
 
 
 def dump(shard: Shard, memory: int, spec: Spec) -> bytes:
     """Return the bytes of an index file."""
+    vectors = faiss.serialize_index(shard.index)
     header = json.dumps(
         {
             "memory": memory,
@@ -34,12 +36,17 @@ def dump(shard: Shard, memory: int, spec: Spec) -> bytes:
             "watermark": shard.watermark,
             "key": (shard.key or b"").hex(),
             "count": len(shard),
+            "vectors": len(vectors),
+            "learned": shard.tier.learned if shard.tier else 0,
         }
     ).encode()
-    size = len(header).to_bytes(4, "little")
-    seqs = shard.seqs.astype("<i8").tobytes()
-    body: bytes = MAGIC + size + header + seqs + faiss.serialize_index(shard.index).tobytes()
-    return body + hashlib.blake2b(body, digest_size=DIGEST).digest()
+    parts = [MAGIC, len(header).to_bytes(4, "little"), header, shard.seqs.astype("<i8"), vectors]
+    if shard.tier:
+        parts.append(faiss.serialize_index(shard.tier.index))
+    digest = hashlib.blake2b(digest_size=DIGEST)
+    for part in parts:
+        digest.update(part)
+    return b"".join([*parts, digest.digest()])
 
 
 def load(data: bytes, memory: int, spec: Spec) -> Shard:
@@ -48,12 +55,13 @@ def load(data: bytes, memory: int, spec: Spec) -> Shard:
     Raises:
         ValueError: The file is damaged, or is not of this memory and encoder; the message says how.
     """
-    body, digest = data[:-DIGEST], data[-DIGEST:]
-    if not body.startswith(MAGIC) or hashlib.blake2b(body, digest_size=DIGEST).digest() != digest:
+    body, digest = memoryview(data)[:-DIGEST], data[-DIGEST:]
+    fits = hashlib.blake2b(body, digest_size=DIGEST).digest() == digest
+    if not data.startswith(MAGIC) or not fits:
         raise ValueError("is damaged: its digest does not fit")
     start = len(MAGIC) + 4
     end = start + int.from_bytes(body[start - 4 : start], "little")
-    header: dict[str, Any] = json.loads(body[start:end])
+    header: dict[str, Any] = json.loads(bytes(body[start:end]))
     for name, value in (
         ("memory", memory),
         ("fingerprint", spec.fingerprint),
@@ -62,14 +70,21 @@ def load(data: bytes, memory: int, spec: Spec) -> Shard:
         if header[name] != value:
             raise ValueError(f"is foreign: its {name} is {header[name]!r}, not {value!r}")
     shard = Shard(spec.dim, header["revision"], bytes.fromhex(header["key"]) or None)
-    count = header["count"]
+    count, learned = header["count"], header["learned"]
     seqs = np.frombuffer(body, "<i8", count, end).astype(np.int64)
-    index = faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=end + seqs.nbytes))
+    start, end = end + seqs.nbytes, end + seqs.nbytes + header["vectors"]
+    index = faiss.deserialize_index(np.frombuffer(body, np.uint8, end - start, start))
     if not isinstance(index, faiss.IndexFlatIP) or (index.ntotal, index.d) != (count, spec.dim):
         raise ValueError("is damaged: it does not hold what its header says")
     shard.index, shard._seqs = index, seqs
     if shard.watermark != header["watermark"] or (np.diff(seqs) <= 0).any():
         raise ValueError("is damaged: its seqs are out of order")
+    if learned:
+        codes = faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=end))
+        right = isinstance(codes, faiss.IndexPQFastScan) and codes.ntotal == count
+        if not right or codes.d != spec.dim or not 0 < learned <= count:
+            raise ValueError("is damaged: it does not hold the codes of its vectors")
+        shard.tier = Tier(codes, learned)
     return shard
 
 

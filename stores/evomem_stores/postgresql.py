@@ -21,6 +21,7 @@ from evomem_stores.opening import open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import memories
+from evomem_stores.tier import ROWS
 from evomem_stores.words import driver
 
 psycopg = require("psycopg", extra="postgres")
@@ -57,6 +58,7 @@ def open_postgresql(
     index: Literal["faiss", "pgvector", "milvus"] = "faiss",
     index_folder: str | Path | None = None,
     index_bytes: int = 2**30,
+    exact_rows: int | None = ROWS,
     hnsw_rows: int | None = None,
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
@@ -78,6 +80,7 @@ def open_postgresql(
             Milvus server or cluster. All processes of a database use the same.
         index_folder: FAISS: where this process keeps files between runs; None for nowhere.
         index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
+        exact_rows: FAISS: memories of more turns are searched approximately; None: none are.
         hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
             answers; None for never.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
@@ -115,7 +118,7 @@ def open_postgresql(
             return store, PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        in_process = FaissIndex(store, folder, max_bytes=index_bytes)
+        in_process = FaissIndex(store, folder, max_bytes=index_bytes, exact_rows=exact_rows)
     except BaseException:
         engine.close()
         raise

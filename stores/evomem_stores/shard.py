@@ -1,18 +1,22 @@
-"""The vectors of one memory's own rows, in FAISS: exact nearest rows by inner product."""
+"""The vectors of one memory's own rows, in FAISS: nearest rows by inner product.
+
+Small shards are searched exactly. In a large one, a `Tier` names the rows that are worth an exact
+look; where it may have left one out, all are read as in a small one.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from evomem._extras import require
 from evomem.state import Vectors
 from evomem.store import Seqs, Span
-
-faiss = require("faiss", extra="cpu")
+from evomem_stores.tier import GROWTH, Tier, faiss
 
 MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
 FEW = 512  # so few rows are scored directly, without a selector
+NAMED = 512  # rows that a tier is asked for, at least,
+PER_HIT = 16  # and for each hit
 
 Places = npt.NDArray[np.int64]
 
@@ -25,6 +29,7 @@ class Shard:
         self.key = key
         """Key of the newest row (`SqlStore.mark`), None where there is none."""
         self.index = faiss.IndexFlatIP(dim)
+        self.tier: Tier | None = None
         self._seqs = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
@@ -52,7 +57,9 @@ class Shard:
     @property
     def nbytes(self) -> int:
         """Bytes in memory, about."""
-        return len(self) * (4 * int(self.index.d) + 8) + 1024
+        return (
+            len(self) * (4 * int(self.index.d) + 8) + 1024 + (self.tier.nbytes if self.tier else 0)
+        )
 
     def add(self, seqs: Seqs, vectors: Vectors) -> None:
         """Append rows; `seqs` ascending and greater than the watermark."""
@@ -62,18 +69,26 @@ class Shard:
         self._seqs[len(self) : len(self) + len(seqs)] = seqs
         self.index.add(np.ascontiguousarray(vectors, np.float32))
 
+    def encode(self) -> None:
+        """Have codes of all rows in the tier; learn them where there are none, or for far fewer."""
+        if self.tier is None or len(self) >= GROWTH * self.tier.learned:
+            self.tier = Tier.learn(self.vectors)
+        self.tier.add(self.vectors[len(self.tier) :])
+
     def nearest(
         self, span: Span, query: Vectors, k: int, allowed: Seqs | None
     ) -> list[tuple[int, float]]:
         """Return the `k` best (seq, cosine) of a span, best first, ties by newer seq."""
-        first, end = np.searchsorted(self.seqs, (span.first, span.last + 1))
-        if allowed is None:
-            places = np.arange(first, end)
-        else:
-            inside = allowed[(allowed >= span.first) & (allowed <= span.last)]
-            places = self._places(inside)
-        if len(places) > max(FEW, k + MARGIN):
-            places = self._narrow(places, query, k)
+        if allowed is not None:
+            allowed = allowed[slice(*np.searchsorted(allowed, (span.first, span.last + 1)))]
+        places = self._named(span, query, k, allowed) if self.tier else None
+        if places is None:
+            inside = self._inside(span)
+            places = (
+                np.arange(inside.start, inside.stop) if allowed is None else self._places(allowed)
+            )
+            if len(places) > max(FEW, k + MARGIN):
+                places = self._narrow(places, query, k)
         scored = zip(self.seqs[places].tolist(), self._score(places, query), strict=True)
         return sorted(scored, key=lambda item: (-item[1], -item[0]))[:k]
 
@@ -81,6 +96,35 @@ class Shard:
         """Return the cosine of those of `seqs` (ascending) that are there."""
         places = self._places(seqs)
         return dict(zip(self.seqs[places].tolist(), self._score(places, query), strict=True))
+
+    def _named(self, span: Span, query: Vectors, k: int, allowed: Seqs | None) -> Places | None:
+        """Return the best of the rows that the tier names; None where others may be as good.
+
+        That is so where less than half of the rows may be found, or so many hits are wanted that
+        reading all rows is as quick; and where the codes do not tell the hits from other rows.
+        """
+        assert self.tier
+        inside = self._inside(span)
+        count = len(inside) if allowed is None else len(allowed)
+        wanted = max(NAMED, PER_HIT * k)
+        if 2 * count < len(self) or 8 * wanted > len(self):
+            return None
+        places, rough = self.tier.nearest(query, wanted * len(self) // count)
+        if allowed is None:
+            kept = (places >= inside.start) & (places < inside.stop)
+        else:
+            seqs = self.seqs[places]
+            kept = allowed[np.searchsorted(allowed[:-1], seqs)] == seqs
+        places, rough = places[kept], rough[kept]
+        if len(places) < wanted // 2:
+            return None
+        products = self.vectors[places] @ query
+        best = products >= np.partition(products, -k)[-k] - _slack(query)
+        # A hit that its code puts so low might as well have been beyond the end of the list.
+        if rough[best].min() <= rough[len(rough) // 2]:
+            return None
+        found: Places = places[best]
+        return found
 
     def _narrow(self, places: Places, query: Vectors, k: int) -> Places:
         """Return the places that can be among the `k` best: `k`, and what ties with the last."""
@@ -93,8 +137,7 @@ class Shard:
         scores, found = self.index.search(
             query[None], k + MARGIN, params=faiss.SearchParameters(sel=selector)
         )
-        # What float32 sums of D products can be off by, of two scores together.
-        slack = 4 * len(query) * float(np.finfo(np.float32).eps)
+        slack = _slack(query)
         if scores[0, -1] < scores[0, k - 1] - slack:
             kept: Places = found[0, scores[0] >= scores[0, k - 1] - slack]
             return kept
@@ -102,6 +145,10 @@ class Shard:
         worst = np.partition(products, -k)[-k]
         tied: Places = places[products >= worst - slack]
         return tied
+
+    def _inside(self, span: Span) -> range:
+        """Return where the rows of a span lie."""
+        return range(*np.searchsorted(self.seqs, (span.first, span.last + 1)).tolist())
 
     def _places(self, seqs: Seqs) -> Places:
         """Return where those of `seqs` (ascending) that are there lie."""
@@ -121,3 +168,8 @@ class Shard:
         wide *= query.astype(np.float64)
         scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
         return scores
+
+
+def _slack(query: Vectors) -> float:
+    """Return what float32 sums of D products can be off by, of two scores together."""
+    return 4 * len(query) * float(np.finfo(np.float32).eps)

@@ -137,23 +137,26 @@ class SqlStore(Upkeep):
         with self._engine.reading() as connection:
             for place, span in enumerate(view.spans):
                 asked = [seq for seq in seqs if span.first <= seq <= span.last]
-                inside = other.c.memory == span.memory, other.c.seq.between(span.first, span.last)
-                before = select(func.max(other.c.seq)).where(*inside, other.c.seq < turns.c.seq)
-                behind = select(func.min(other.c.seq)).where(*inside, other.c.seq > turns.c.seq)
+                # One bound at each end: of two, SQLite may take the far one and walk from there.
+                own = other.c.memory == span.memory
+                left = other.c.seq >= span.first, other.c.seq < turns.c.seq
+                right = other.c.seq > turns.c.seq, other.c.seq <= span.last
+                before = select(func.max(other.c.seq)).where(own, *left)
+                behind = select(func.min(other.c.seq)).where(own, *right)
                 query = select(turns.c.seq, before.scalar_subquery(), behind.scalar_subquery())
-                for seq, left, right in connection.execute(
-                    query.where(*counted(span), turns.c.seq.in_(asked))
+                for seq, earlier, later in connection.execute(
+                    query.where(turns.c.memory == span.memory, turns.c.seq.in_(asked))
                 ):
-                    found[seq] = (left or 0, right or 0)
+                    found[seq] = (earlier or 0, later or 0)
                 if place:  # the first row of a fork's own follows the last one it shares
                     parent = view.spans[place - 1]
-                    own = (
+                    first = (
                         connection.scalar(select(func.min(turns.c.seq)).where(*counted(span))) or 0
                     )
-                    if own in found:
-                        found[own] = (parent.last, found[own][1])
+                    if first in found:
+                        found[first] = (parent.last, found[first][1])
                     if parent.last in found:
-                        found[parent.last] = (found[parent.last][0], own)
+                        found[parent.last] = (found[parent.last][0], first)
         return found
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:

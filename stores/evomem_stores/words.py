@@ -79,8 +79,9 @@ class _Fts5:
         "SELECT doc & 4294967295, count(*) FROM postings "
         "WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
     )
+    # +seq: looked up one by one, not by going through the whole span.
     _LENGTHS = (
-        "SELECT seq, words FROM turns WHERE memory = ? AND seq BETWEEN ? AND ? "
+        "SELECT seq, words FROM turns WHERE memory = ? AND +seq BETWEEN ? AND ? "
         "AND seq IN (SELECT value FROM json_each(?))"
     )
     _POSTINGS = text("SELECT doc, term FROM postings")  # in the order of the terms, then the docs

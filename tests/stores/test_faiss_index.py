@@ -19,7 +19,8 @@ from evomem.state import Reading, State
 from evomem.store import Row
 from evomem_stores import index_file
 from evomem_stores.faiss_index import FaissIndex
-from evomem_stores.shard import FEW, faiss
+from evomem_stores.shard import FEW
+from evomem_stores.tier import faiss
 from tests.stores.helpers import DAY, ENCODER, exact, found, open_at, purge, query, turn, write
 
 PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
