@@ -97,6 +97,7 @@ class Batcher:
         """Whose thread does the passes, until its own request is done."""
         self._asks: deque[_Ask] = deque()
         self._reads: deque[_Read] = deque()
+        self._asked = False  # whether the last pass was one of queries
         self._closed = False
 
     @property
@@ -162,9 +163,12 @@ class Batcher:
             self._quiet.notify_all()
 
     def _pass(self) -> None:
-        """Do one pass of queries and one of turns."""
-        self._do(self._asks, self._take_asks, self._embed)
-        self._do(self._reads, self._take_reads, self._read)
+        """Do a pass of queries, or one of turns: in turn, where there are both."""
+        self._asked = bool(self._asks) and not (self._asked and self._reads)
+        if self._asked:
+            self._do(self._asks, self._take_asks, self._embed)
+        else:
+            self._do(self._reads, self._take_reads, self._read)
 
     def _do(
         self,
