@@ -198,6 +198,22 @@ def _streaming(result: dict[str, Any]) -> list[Block]:
     return [Text(result["model"]), Table(columns, rows)]
 
 
+def _speed(result: dict[str, Any]) -> list[Block]:
+    blocks: list[Block] = [
+        Text(f"{result['device']}, peak {result['peak_flops'] / 1e9:,.0f} GFLOP/s")
+    ]
+    for part in dict.fromkeys(row["part"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["part"] == part]
+        columns = list(dict.fromkeys(name for row in rows for name in row if name != "part"))
+        cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+        blocks += [Heading(3, part), Table(columns, cells)]
+    return blocks
+
+
+def _cell(value: str | float | None) -> str:
+    return value if isinstance(value, str) else _number(value)
+
+
 def _nothing(result: dict[str, Any]) -> list[Block]:
     return [Text("See the file: there is no table for this benchmark.")]
 
@@ -225,6 +241,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], list[Block]]] = {
     "order": _order,
     "qa": _qa,
     "streaming": _streaming,
+    "speed": _speed,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -283,7 +284,9 @@ async def test_writes_of_one_memory_keep_their_order_and_of_others_go_beside_the
         while not encoder.inside.is_set():
             await asyncio.sleep(0.001)
         beside = [asyncio.create_task(db.memory(f"b{i}").aadd("b")) for i in range(20)]
-        while len(db._engine.reader._reads) < 20:
+        reader = db._engine.reader
+        assert isinstance(reader, Batcher)
+        while len(reader._reads) < 20:
             await asyncio.sleep(0.001)
         encoder.gate.set()
         await asyncio.gather(*slow, *beside)
@@ -311,8 +314,9 @@ async def test_a_write_that_has_not_begun_can_be_cancelled(tmp_path):
 
 
 def test_lanes_finish_everything_before_they_close():
-    lanes, done = Lanes(), []
-    futures = [lanes.submit(lambda i=i: done.append(i), lane=i % 3) for i in range(60)]
+    lanes = Lanes()
+    done: list[int] = []
+    futures = [lanes.submit(partial(done.append, i), lane=i % 3) for i in range(60)]
     lanes.close()
     assert all(future.done() for future in futures)
     for lane in range(3):

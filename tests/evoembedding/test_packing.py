@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from evomem.evoembedding import EvoEmbeddingEncoder, packing
 from evomem.evoembedding.packing import passes
 from evomem.evoembedding.reader import Reader
+from evomem.evoembedding.tokens import Segment
 from evomem.state import State
 from tests.evoembedding.test_streaming import LATENTS, family, segments_of
 
@@ -42,7 +43,7 @@ def test_a_memory_gets_in_company_what_it_gets_alone(reader, lengths, data):
     jobs = []
     for seed, each in enumerate(lengths):
         segments = segments_of(each, seed)
-        state = State.empty(reader.spec)
+        state: State[Segment] = State.empty(reader.spec)
         known = data.draw(st.integers(0, len(segments)))
         for segment, reading in zip(segments, reader.read(state, segments[:known]), strict=False):
             state = state.after(segment, reading)
@@ -64,7 +65,7 @@ def test_a_memory_gets_in_company_what_it_gets_alone(reader, lengths, data):
 def test_one_turn_of_each_memory_is_one_pass_for_latents_and_one_for_embeddings(reader):
     states = []
     for seed in range(6):
-        state = State.empty(reader.spec)
+        state: State[Segment] = State.empty(reader.spec)
         segments = segments_of([9] * (7 + seed), seed)  # queues are full, chunks are open
         for segment, reading in zip(segments, reader.read(state, segments), strict=True):
             state = state.after(segment, reading)

@@ -385,7 +385,8 @@ def test_conversations_that_are_read_together_equal_the_reference(fixtures, whic
     """All of them in the same forward passes, and then all of their queries."""
     fixture = fixtures(which)
     tokens, reader = fixture.client.tokens, fixture.client.reader
-    jobs, asked, names = [], [], []
+    jobs: list[tuple[State[Segment], list[Segment]]] = []
+    asked, names = [], []
     for name, messages in fixture.messages.items():
         turns, query = split(messages)
         segments = tokens.segments(tokens.chat(messages))[:-1]
