@@ -174,7 +174,7 @@ def _one_stream(work: _Work, clock: Clock, rebuild: Sequence[int]) -> Iterator[L
         reader.embed(state, [query_of(turns)])  # someone asked before
         until = time.monotonic() + clock.seconds
         for n, turn in enumerate(turns_of(turns, turns + 32)):
-            if added and n % 16 == 0 and time.monotonic() > until:
+            if n and n % 4 == 0 and time.monotonic() > until:
                 break
             grows = len(state.queue) + reader.spec.latents <= reader.spec.capacity
             shared = QUERY_TOKENS + (0 if grows else reader.spec.capacity)  # what the query costs
@@ -315,7 +315,7 @@ def _memory_latency(encoder: MiniEncoder, size: int, clock: Clock) -> Iterator[L
             embedded: list[Line] = []
             until = time.monotonic() + clock.seconds
             n = 0
-            while n < 8 or (time.monotonic() < until and n < 200):
+            while n < 4 or (time.monotonic() < until and n < 200):
                 added.append(_timed(memory.add, _said(n))[0])
                 asked.append(_timed(memory.search, _said(n)[:60])[0])
                 state = db._engine.state(memory._view())
@@ -371,7 +371,7 @@ def _side_by_side(
 
 def _bulk_import(name: str, encoder: Encoder, histories: int, clock: Clock) -> Iterator[Line]:
     """Import histories into a database: all at once, and one memory after another."""
-    count = BULK if clock.seconds >= 10 else 64  # shorter ones where time is short
+    count = BULK if clock.seconds >= 10 else 8 + int(16 * clock.seconds)  # where time is short
     texts = [[Turn(user=_said(7 * i + n)) for n in range(count)] for i in range(histories)]
     for what in ("many at once", "one after another"):
         with tempfile.TemporaryDirectory() as folder:
