@@ -37,6 +37,7 @@ from evomem.plugins import load_encoder
 SHARE = 4  # threads of one memory
 TURNS = 12  # that each of them adds before it is dropped
 SAMPLES = 12  # of the memory in use
+CACHE_BYTES = 4 * 2**20  # of what is kept to save work: full soon, so that a leak cannot hide there
 
 
 @dataclass
@@ -105,6 +106,9 @@ def soak(path: Path, encoder: Encoder, seconds: float, threads: int) -> tuple[Co
     groups = -(-threads // SHARE)
     end = time.monotonic() + seconds
     with evomem.open(str(path), encoder, synchronous="NORMAL") as db:
+        for cache in (db._engine._states, getattr(encoder, "_queues", None)):
+            if cache is not None:
+                cache.limit = CACHE_BYTES
         with ThreadPoolExecutor(groups * SHARE) as pool:
             work = []
             for group in range(groups):

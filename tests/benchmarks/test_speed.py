@@ -1,8 +1,10 @@
 import json
+import threading
 
 import pytest
 
 from benchmarks import report, soak, speed
+from evomem.memory import Memory
 
 
 def test_every_part_of_the_speed_benchmark_gives_rows_that_a_report_shows(tmp_path):
@@ -28,12 +30,12 @@ def test_a_short_soak_loses_and_reorders_nothing(tmp_path):
 
 
 def test_a_soak_notices_a_lost_turn(tmp_path, monkeypatch):
-    add = soak.Memory.add
+    add = Memory.add
 
     def lossy(self, text, **rest):
         return None if text == "thread 1 says thing 7" else add(self, text, **rest)
 
-    monkeypatch.setattr(soak.Memory, "add", lossy)
+    monkeypatch.setattr(Memory, "add", lossy)
     encoder = soak.tiny(tmp_path / "tiny.safetensors")
-    with pytest.raises((AssertionError, soak.threading.BrokenBarrierError)):
+    with pytest.raises((AssertionError, threading.BrokenBarrierError)):
         soak.soak(tmp_path / "a.db", encoder, seconds=1, threads=4)
