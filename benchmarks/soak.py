@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
         else:
             encoder = load_encoder(options.encoder)
         count, used = soak(Path(folder) / "a.db", encoder, 60 * options.minutes, options.threads)
-    settled = used[len(used) // 3 :]  # pools fill, allocators settle
+    settled = used[len(used) // 2 :]  # pools fill, allocators settle
     grown = settled[-1] - settled[0]
     result = {
         **setting("soak", argv),
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
         "queries": count.queries,
         "memories": count.memories,
         "MB in use": used,
-        "MB grown in the last two thirds": grown,
+        "MB grown in the second half": grown,
     }
     print(f"{machine()} · {options.threads} threads, {options.minutes:g} minutes")
     print(f"{count.turns:,} turns, {count.queries:,} queries, {count.memories:,} memories dropped")

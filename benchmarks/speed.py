@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +46,7 @@ from evomem.encoder import Encoder
 from evomem.errors import MissingExtra
 from evomem.evoembedding.reader import Reader
 from evomem.evoembedding.tokens import Segment
-from evomem.mini.encoder import MiniEncoder
+from evomem.mini.encoder import TOKENIZER, MiniEncoder
 from evomem.plugins import load_encoder
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State
@@ -390,19 +391,20 @@ def _bulk_import(name: str, encoder: Encoder, histories: int, clock: Clock) -> I
 
 
 def _said(n: int) -> str:
-    """Return what is said in turn `n`: words as often as in a language, of a chat's length."""
+    """Return what is said in turn `n`: words as often as in English, of a chat's length."""
     rng = random.Random(n)
+    words = _english()
     length = max(3, min(80, int(rng.expovariate(1 / WORDS))))
-    return " ".join(
-        f"{SYLLABLES[int(rng.paretovariate(1)) % len(SYLLABLES)]}" for _ in range(length)
-    )
+    return " ".join(words[int(len(words) ** rng.random()) - 1] for _ in range(length))
 
 
-SYLLABLES = (
-    "the I to a and you it that of we my is in was for so really with have on went but had her me "
-    "this they about week like all sister cat home job at be new just out moved dog school garden "
-    "Paris music day did last kids friend painting running book adopted beach trip love family"
-).split()
+@lru_cache
+def _english() -> list[str]:
+    """Return words by how common they are: as the small encoder's vocabulary lists them."""
+    vocabulary = json.loads(TOKENIZER.read_text("utf-8"))["model"]["vocab"]
+    first = vocabulary["the"]  # before it are single characters
+    words = (word for word in vocabulary if word.isascii() and word.isalpha())
+    return sorted((w for w in words if vocabulary[w] >= first), key=vocabulary.__getitem__)
 
 
 def _known(spec: Spec, seed: int) -> State[Turn]:
