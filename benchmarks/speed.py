@@ -202,6 +202,7 @@ def _many_streams(work: _Work, streams: Sequence[int], clock: Clock) -> Iterator
         if clock.late():
             return
         states = [_full(reader.spec, seed) for seed in range(count)]
+        reader.embed_batch([(state, [query_of(0)]) for state in states])  # someone asked before
         total: list[Line] = []
         until = time.monotonic() + clock.seconds
         step = floor = 0
