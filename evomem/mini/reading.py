@@ -180,7 +180,7 @@ def similar(lengths: Sequence[int]) -> Iterator[list[int]]:
     A group is closed when it is full, or when the next text would make more than an eighth of it
     padding and it is large enough to use the processor well as it is.
 
-    >>> list(similar([50, 3, 52, 51, 200]))
+    >>> list(similar([50, 48, 52, 51, 200]))
     [[1, 0, 3, 2], [4]]
     """
     rows: list[int] = []
