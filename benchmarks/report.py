@@ -210,6 +210,18 @@ def _scale(result: dict[str, Any]) -> list[Block]:
     return blocks
 
 
+def _speed(result: dict[str, Any]) -> list[Block]:
+    blocks: list[Block] = [
+        Text(f"{result['device']}, peak {result['peak_flops'] / 1e9:,.0f} GFLOP/s")
+    ]
+    for part in dict.fromkeys(row["part"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["part"] == part]
+        columns = list(dict.fromkeys(name for row in rows for name in row if name != "part"))
+        cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+        blocks += [Heading(3, part), Table(columns, cells)]
+    return blocks
+
+
 def _nothing(result: dict[str, Any]) -> list[Block]:
     return [Text("See the file: there is no table for this benchmark.")]
 
@@ -227,6 +239,8 @@ def _difference(value: Sequence[float] | None) -> str:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
@@ -242,6 +256,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], list[Block]]] = {
     "qa": _qa,
     "streaming": _streaming,
     "scale": _scale,
+    "speed": _speed,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,7 +14,9 @@ from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound, StoreError
 from evomem.forgetting import Receipt, drop
 from evomem.memory import Memory
+from evomem.pairing import Message
 from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
+from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace
 
@@ -91,6 +95,39 @@ class Database:
         """
         check_labels(labels)
         return Memory(self._engine, labels)
+
+    def add_many(
+        self,
+        histories: Iterable[tuple[Namespace, Iterable[Turn | Message]]],
+        *,
+        workers: int = 32,
+    ) -> int:
+        """Read and store the histories of many memories at once; return how many turns they hold.
+
+        Texts of different memories go through the encoder together, each memory's in its order;
+        tokenising and writing go on meanwhile. Turns are committed in batches (`Memory.add_many`).
+        After an error, or a crash, turns with ids can simply be added again.
+
+        Args:
+            histories: Namespaces with turns or messages, taken as they are needed: about as many
+                as `workers` are in memory at a time.
+            workers: Memories that are read side by side.
+
+        Raises:
+            NamespaceError: A namespace cannot be one.
+            TurnError: As `Memory.add_many` does; other memories' turns may have been written.
+        """
+        running: dict[Future[int], Namespace] = {}
+        count = 0
+        with ThreadPoolExecutor(workers, thread_name_prefix="evomem-bulk") as pool:
+            for labels, turns in histories:
+                while len(running) >= workers or tuple(labels) in running.values():
+                    count += _finished(running)
+                memory = self.memory(*labels)
+                running[pool.submit(_add_history, memory, turns)] = memory.namespace
+            while running:
+                count += _finished(running)
+        return count
 
     def memories(self, *prefix: str) -> list[Namespace]:
         """Return the namespaces of all memories that begin with `prefix`, sorted."""
@@ -180,3 +217,15 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _add_history(memory: Memory, turns: Iterable[Turn | Message]) -> int:
+    return len(memory.add_many(turns))
+
+
+def _finished(running: dict[Future[int], Namespace]) -> int:
+    """Wait until some of `running` are done; forget them and return the sum of their results."""
+    done, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in done:
+        del running[future]
+    return sum(future.result() for future in done)

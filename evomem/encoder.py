@@ -9,13 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from evomem.errors import EncoderError
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
+
+T = TypeVar("T")
+Job = tuple[State[Turn], Sequence[T]]
+"""A memory's state, and the turns to be read from there on, or the queries to be embedded there."""
 
 
 class Encoder(Protocol):
@@ -40,6 +44,37 @@ class Encoder(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in the encoder's own tokens."""
+        ...
+
+
+class BatchEncoder(Encoder, Protocol):
+    """An encoder that can do the work of several memories in one call.
+
+    What a job yields does not depend on its company (within the encoder's stated tolerance).
+    `evomem.batching` brings jobs together; an encoder without these methods is asked one by one.
+    """
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens of turns one call should hold: enough to be efficient, and no more.
+
+        A query that comes in meanwhile waits for it.
+        """
+        ...
+
+    def measure(self, turn: Turn) -> int:
+        """Return about how many tokens reading `turn` takes.
+
+        Called on the caller's thread while others compute: what is found out may be kept.
+        """
+        ...
+
+    def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
+        """Do as `read` for each state and its turns."""
+        ...
+
+    def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
+        """Do as `embed_queries` for each state and its queries."""
         ...
 
 

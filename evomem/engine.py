@@ -6,15 +6,18 @@ Everything kept here can be had again from the log; nothing of it decides a resu
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from evomem.batching import Batcher, shared
 from evomem.encoder import Encoder
 from evomem.errors import FingerprintMismatch
+from evomem.lanes import Lanes
 from evomem.plugins import load_encoder
+from evomem.recent import Recent
 from evomem.records import Turn
 from evomem.state import State
 from evomem.store import Index, Namespace, Store, View
@@ -45,9 +48,9 @@ class Engine:
         self._loading = loading
         self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
-        self._states: OrderedDict[bytes, State[Turn]] = OrderedDict()
-        self._states_bytes = 0
-        self._writer: ThreadPoolExecutor | None = None
+        self._states: Recent[bytes, State[Turn]] = Recent(STATES_BYTES, _size)
+        self._reader: Encoder | None = None
+        self._lanes: Lanes | None = None
         if encoder:
             self._check(encoder)
 
@@ -64,6 +67,15 @@ class Engine:
                 self._encoder = encoder
             return self._encoder
 
+    @property
+    def reader(self) -> Encoder:
+        """The encoder for many threads at once (`evomem.batching`)."""
+        encoder = self.encoder
+        with self._guard:
+            if self._reader is None:
+                self._reader = shared(encoder)
+            return self._reader
+
     def lock(self, namespace: Namespace) -> threading.RLock:
         """Return the lock under which this process writes to a memory."""
         with self._guard:
@@ -71,36 +83,30 @@ class Engine:
 
     def state(self, view: View) -> State[Turn]:
         """Return the state at the view's end: remembered, or rebuilt from the log."""
-        with self._guard:
-            if view.key in self._states:
-                self._states.move_to_end(view.key)
-                return self._states[view.key]
-        state = self.store.state(view)
-        self.remember(state)
+        state = self._states.get(view.key)
+        if state is None:
+            state = self.store.state(view)
+            self.remember(state)
         return state
 
     def remember(self, state: State[Turn]) -> None:
         """Keep a state for the next call; the least recently used ones go first."""
-        with self._guard:
-            old = self._states.pop(state.key, None)
-            self._states[state.key] = state
-            self._states_bytes += _size(state) - (_size(old) if old else 0)
-            while self._states_bytes > STATES_BYTES:
-                self._states_bytes -= _size(self._states.popitem(last=False)[1])
+        self._states.put(state.key, state)
 
-    async def run(self, call: Callable[[], R], *, ordered: bool) -> R:
-        """Run `call` on a thread; ordered ones one at a time, in the order of the calls."""
-        if not ordered:
-            return await asyncio.to_thread(call)
-        if self._writer is None:
-            self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-writer")
-        return await asyncio.get_running_loop().run_in_executor(self._writer, call)
+    async def run(self, call: Callable[[], R], lane: Namespace | None = None) -> R:
+        """Run `call` on a thread; those of one lane one at a time, in the order of the calls."""
+        with self._guard:
+            if self._lanes is None:
+                self._lanes = Lanes()
+        context = contextvars.copy_context()
+        return await asyncio.wrap_future(self._lanes.submit(lambda: context.run(call), lane))
 
     def close(self) -> None:
-        """Release everything; harmless when repeated."""
-        if self._writer:
-            self._writer.shutdown()
-            self._writer = None
+        """Finish what was begun and release everything; harmless when repeated."""
+        if self._lanes:
+            self._lanes.close()
+        if isinstance(self._reader, Batcher):
+            self._reader.close()
         self.index.close()
         self.store.close()
 

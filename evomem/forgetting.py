@@ -139,7 +139,7 @@ def _without(
     state = engine.store.state(engine.store.view(view.memory, seq=first - 1))
     rows: list[Row] = []
     for start in range(0, len(later), BATCH):
-        read, state = read_rows(engine.encoder, state, later[start : start + BATCH])
+        read, state = read_rows(engine.reader, state, later[start : start + BATCH])
         rows += read
         if progress:
             progress(len(rows), len(later))

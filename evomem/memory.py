@@ -221,7 +221,7 @@ class Memory(MemoryView):
                 places = [
                     Row(view.seq + n, turn, added, blank, b"") for n, turn in enumerate(new, 1)
                 ]
-                rows, state = read_rows(self._engine.encoder, self._engine.state(view), places)
+                rows, state = read_rows(self._engine.reader, self._engine.state(view), places)
                 self._engine.store.append(view, rows)
             except HeadMoved:  # another process was quicker: read again behind its turns
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))

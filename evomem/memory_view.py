@@ -265,7 +265,7 @@ class MemoryView:
         return {seq: words[seq] for seq in allowed.tolist() if seq in words}
 
     def _embed(self, view: View, query: str) -> Vectors:
-        encoder = self._engine.encoder
+        encoder = self._engine.reader
         vector: Vectors = encoder.embed_queries(self._engine.state(view), [query])[0]
         if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
             raise EncoderError(

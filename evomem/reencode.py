@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from evomem.batching import shared
 from evomem.encoder import Encoder
 from evomem.errors import HeadMoved
 from evomem.plugins import load_encoder, store_opener
@@ -50,12 +51,12 @@ def reencode(
         ready = load_encoder(encoder, device=device) if isinstance(encoder, str) else encoder
         if ready.spec.fingerprint == store.spec.fingerprint:
             return 0
-        generation = store.generation(ready.spec)
+        generation, reader = store.generation(ready.spec), shared(ready)
         count = 0
         with ThreadPoolExecutor(workers, thread_name_prefix="evomem-reencode") as pool:
 
             def read(memory: int) -> int:
-                return _read_memory(generation, ready, memory, progress)
+                return _read_memory(generation, reader, memory, progress)
 
             while not generation.adopt():
                 for layer in generation.unread():

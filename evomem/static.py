@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from evomem._extras import require
+from evomem.encoder import Job
 from evomem.errors import CheckpointError, EncoderError
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
@@ -83,13 +84,33 @@ class StaticEncoder:
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`. Equal for any split up to the rounding of padded batches."""
-        nothing = np.zeros((0, 0), np.float32)
-        rows = self._encode(self._model.encode_document, [turn.text for turn in turns])
-        return [Reading(row, nothing) for row in rows]
+        return self.read_batch([(state, turns)])[0]
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
         """See `Encoder.embed_queries`."""
-        return self._encode(self._model.encode_query, list(queries))
+        return self.embed_batch([(state, queries)])[0]
+
+    @property
+    def batch_tokens(self) -> int:
+        """See `BatchEncoder.batch_tokens`."""
+        return 2048
+
+    def measure(self, turn: Turn) -> int:
+        """See `BatchEncoder.measure`; four characters to a token."""
+        return len(turn.text) // 4 + 1
+
+    def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
+        """See `BatchEncoder.read_batch`. The library sorts texts by length before it pads them."""
+        texts = [[turn.text for turn in turns] for _, turns in jobs]
+        nothing = np.zeros((0, 0), np.float32)
+        return [
+            [Reading(row, nothing) for row in rows]
+            for rows in self._encode_many(self._model.encode_document, texts)
+        ]
+
+    def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
+        """See `BatchEncoder.embed_batch`."""
+        return self._encode_many(self._model.encode_query, [queries for _, queries in jobs])
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens, before any cut and without special tokens."""
@@ -98,6 +119,10 @@ class StaticEncoder:
             if not callable(tokenizer):  # a `tokenizers.Tokenizer`, as static word models have
                 return len(tokenizer.encode(text, add_special_tokens=False).ids)
             return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _encode_many(self, encode: Any, texts: Sequence[Sequence[str]]) -> list[Vectors]:
+        rows = self._encode(encode, [text for each in texts for text in each])
+        return np.split(rows, np.cumsum([len(each) for each in texts])[:-1])
 
     def _encode(self, encode: Any, texts: list[str]) -> Vectors:
         if not texts:

@@ -7,8 +7,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from evomem.batching import embed_batch, read_batch
 from evomem.encoder import Encoder
 from evomem.records import Turn
 from evomem.state import Reading, State
@@ -76,6 +79,22 @@ class EncoderContract:
         np.testing.assert_allclose(rows[1:], alone, atol=self.tolerance)
         assert encoder.embed_queries(state, []).shape == (0, encoder.spec.dim)
 
+    def test_what_a_memory_yields_does_not_depend_on_its_company(self, encoder: Encoder) -> None:
+        split = [1, 7, 40]
+        jobs, asked = [], []
+        for start in range(len(split)):  # memories of other lengths, at other places of the story
+            turns = STORY[start * 3 :]
+            state = _after(encoder, turns[: split[start]])
+            jobs.append((state, turns[split[start] :]))
+            asked.append((state, QUERIES[start:]))
+        together = read_batch(encoder, jobs)
+        for job, readings in zip(jobs, together, strict=True):
+            _assert_same(readings, encoder.read(*job), self.tolerance)
+        for query, rows in zip(asked, embed_batch(encoder, asked), strict=True):
+            alone = encoder.embed_queries(*query)
+            assert rows.shape == alone.shape
+            np.testing.assert_allclose(rows, alone, atol=self.tolerance)
+
     def test_no_turns_give_no_readings(self, encoder: Encoder) -> None:
         assert encoder.read(State.empty(encoder.spec), []) == []
 
@@ -100,6 +119,13 @@ def _read(encoder: Encoder, split: list[int]) -> tuple[list[Reading], State[Turn
             state = state.after(turn, reading)
         readings += part
     return readings, state
+
+
+def _after(encoder: Encoder, turns: Sequence[Turn]) -> State[Turn]:
+    state: State[Turn] = State.empty(encoder.spec)
+    for turn, reading in zip(turns, encoder.read(state, turns), strict=True):
+        state = state.after(turn, reading)
+    return state
 
 
 def _assert_same(left: list[Reading], right: list[Reading], tolerance: float) -> None:

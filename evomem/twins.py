@@ -7,10 +7,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from evomem.engine import Engine
+from evomem.store import Namespace
 
 
 class _OfEngine(Protocol):
     _engine: Engine
+    namespace: Namespace
 
 
 P = ParamSpec("P")
@@ -21,11 +23,11 @@ Self = TypeVar("Self", bound=_OfEngine)
 def twin(
     method: Callable[Concatenate[Self, P], R], *, write: bool = False
 ) -> Callable[Concatenate[Self, P], Coroutine[Any, Any, R]]:
-    """Make the async twin of a method: the same code on a thread, writes in call order."""
+    """Make the async twin of a method: the same code on a thread; a memory's writes in call order."""
 
     async def call(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._engine.run(
-            functools.partial(method, self, *args, **kwargs), ordered=write
+            functools.partial(method, self, *args, **kwargs), self.namespace if write else None
         )
 
     call.__name__ = f"a{method.__name__}"

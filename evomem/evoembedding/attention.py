@@ -1,44 +1,98 @@
-"""Causal attention over what came before and what is new: one signature, two kernels.
+"""Causal attention over what came before and what is new: two kernels, each for one row and many.
 
 Queries belong to the last T of the keys' S positions, so causality is aligned at the lower right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(B, heads, T, D) queries, (B, kv_heads, S, D) keys and values -> (B, T, heads, D)."""
+from evomem.evoembedding.packing import Packing
 
 
-def choose_attention(device: torch.device, dtype: torch.dtype) -> Attend:
+class Kernel(Protocol):
+    """A way to compute attention."""
+
+    def together(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend in rows of one length.
+
+        (B, heads, T, D) queries, (B, kv_heads, S, D) keys and values -> (B, T, heads, D).
+        """
+        ...
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, rows: Packing) -> Tensor:
+        """Attend in rows that lie one behind another.
+
+        (1, heads, sum of T, D) queries, (1, kv_heads, sum of S, D) keys and values -> (1, sum of T,
+        heads, D).
+        """
+        ...
+
+
+def choose_attention(device: torch.device, dtype: torch.dtype) -> Kernel:
     """Return flash-attn where it is installed and can run, else PyTorch's own kernel."""
     if device.type == "cuda" and dtype.itemsize == 2 and find_spec("flash_attn"):
-        return _flash(import_module("flash_attn").flash_attn_func)
-    return attend_sdpa
+        return Flash(import_module("flash_attn"))
+    return SDPA
 
 
-def attend_sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend with `scaled_dot_product_attention`."""
-    new, total = q.shape[2], k.shape[2]
-    group = q.shape[1] // k.shape[1]
-    if group > 1:  # consecutive query heads share a key head
-        k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-    mask = None
-    if 1 < new < total:  # without a past, is_causal does; a single query sees everything
-        mask = torch.ones(new, total, dtype=torch.bool, device=q.device).tril(total - new)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=new == total > 1)
-    return out.transpose(1, 2)
+class Sdpa:
+    """`scaled_dot_product_attention`."""
+
+    def together(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See `Kernel.together`."""
+        new, total = q.shape[2], k.shape[2]
+        mask = None
+        if 1 < new < total:  # without a past, is_causal does; a single query sees everything
+            mask = torch.ones(new, total, dtype=torch.bool, device=q.device).tril(total - new)
+        return self._attend(q, k, v, mask, causal=new == total > 1)
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, rows: Packing) -> Tensor:
+        """See `Kernel.packed`. Rows are padded to one length, in here alone."""
+        q = q[0].transpose(0, 1)[rows.aside].transpose(1, 2)  # (B, heads, T, D)
+        k, v = (x[0].transpose(0, 1)[rows.keys_aside].transpose(1, 2) for x in (k, v))
+        return rows.packed(self._attend(q, k, v, rows.mask, causal=False))
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, *, causal: bool
+    ) -> Tensor:
+        group = q.shape[1] // k.shape[1]
+        if group > 1:  # consecutive query heads share a key head
+            k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        return out.transpose(1, 2)
 
 
-def _flash(kernel: Callable[..., Tensor]) -> Attend:
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return kernel(*(x.transpose(1, 2) for x in (q, k, v)), causal=True)
+class Flash:
+    """The package flash-attn; nothing is padded."""
 
-    return attend
+    def __init__(self, library: Any) -> None:
+        self._library = library
+
+    def together(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See `Kernel.together`."""
+        out: Tensor = self._library.flash_attn_func(
+            *(x.transpose(1, 2) for x in (q, k, v)), causal=True
+        )
+        return out
+
+    def packed(self, q: Tensor, k: Tensor, v: Tensor, rows: Packing) -> Tensor:
+        """See `Kernel.packed`."""
+        out: Tensor = self._library.flash_attn_varlen_func(
+            *(x[0].transpose(0, 1).contiguous() for x in (q, k, v)),
+            rows.ends(rows.new),
+            rows.ends(rows.totals),
+            max(rows.new),
+            max(rows.totals),
+            causal=True,
+        )
+        return out[None]
+
+
+SDPA = Sdpa()

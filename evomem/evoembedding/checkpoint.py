@@ -63,7 +63,7 @@ class Checkpoint:
         with torch.device("meta"):
             decoder = Decoder(config)
         fill(decoder, names, self.weights, self.model.device, self.model.dtype)
-        decoder.attend = self.model.decoder.attend
+        decoder.kernel = self.model.decoder.kernel
         return decoder
 
 
@@ -117,7 +117,7 @@ def load_checkpoint(
     stored = {name for name in weights.shapes if not name.startswith(EMB)}
     names = {name: _model_name(name) for name in stored}
     samples = fill(model, names, weights, where, DTYPES[precision])
-    model.decoder.attend = choose_attention(where, DTYPES[precision])
+    model.decoder.kernel = choose_attention(where, DTYPES[precision])
 
     fingerprint = hashlib.sha256(
         repr((FORMAT, precision, config.num_latents, config.capacity, config.lora_scale, decoder,

@@ -235,7 +235,9 @@ class EvoEmbeddingClient:
         with torch.no_grad():
             table, device = self._native.embed_tokens, self.model.device
             rows = [table(torch.tensor(ids, dtype=torch.long, device=device)) for ids in texts]
-            return normalise(last_hidden(self._native, rows, None, None)).cpu().numpy()
+            return (
+                normalise(last_hidden(self._native, rows, [None] * len(rows), None)).cpu().numpy()
+            )
 
     def _text(self, ids: Ids) -> str:
         return cast(str, self.tokens.tokenizer.decode(list(ids), skip_special_tokens=True))

@@ -9,6 +9,7 @@ both decoders to its classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from evomem.evoembedding.attention import Attend, attend_sdpa
+from evomem.evoembedding.attention import SDPA, Kernel
 from evomem.evoembedding.config import DecoderConfig
 from evomem.evoembedding.layers import (
     Adapter,
@@ -26,6 +27,7 @@ from evomem.evoembedding.layers import (
     Pass,
 )
 from evomem.evoembedding.norms import RMSNorm
+from evomem.evoembedding.packing import Packing
 
 PREFILL = 4096
 """Positions of one pass. A usual chunk fits (512 + 2048 + 256); a book-length turn is read in
@@ -60,7 +62,7 @@ class Decoder(nn.Module):
             Layer(config, kind == "linear_attention", lora) for kind in config.layer_types
         )
         self.norm = RMSNorm(config.hidden_size, config)
-        self.attend: Attend = attend_sdpa
+        self.kernel: Kernel = SDPA
         self.recompute = False
         """Whether training keeps no layer's activations and computes them again for gradients."""
 
@@ -90,6 +92,44 @@ class Decoder(nn.Module):
             return self.forward(embeds, cache, adapter)[0]
         return self._pass(embeds, cache, adapter, None)
 
+    def packed(
+        self,
+        rows: Sequence[Tensor],
+        pasts: Sequence[Cache | None],
+        adapter: Adapter | None = None,
+        *,
+        keep: bool = False,
+    ) -> tuple[list[Tensor], list[Cache]]:
+        """Continue several caches of one row each, in one pass; for inference only.
+
+        Args:
+            rows: Input embeddings of each, `(T, H)`, T at least 1.
+            pasts: What came before each.
+            adapter: As in `forward`.
+            keep: Whether the extended caches are wanted.
+
+        Returns:
+            Hidden states after the final norm, `(T, H)` of each, and the caches, none without `keep`.
+        """
+        if len(rows) == 1:
+            [row], [past] = rows, pasts
+            if not keep:
+                return [self.hidden(row[None], past, adapter)[0]], []
+            hidden, cache = self(row[None], past, adapter)
+            return [hidden[0]], [cache]
+        lengths = [past.length if past else 0 for past in pasts]
+        packing = Packing([len(row) for row in rows], lengths, rows[0].device)
+        run = Pass(adapter, *self._rotation(packing.positions), self.kernel, packing)
+        x = torch.cat(list(rows))[None]
+        kept: list[list[LayerCache]] = []
+        for i, layer in enumerate(self.layers):
+            x, after = layer(x, [past.layers[i] if past else None for past in pasts], run)
+            if keep:
+                kept.append([each.own() for each in after])
+        layers = zip(*kept, strict=True)
+        caches = [Cache(*each) for each in zip(layers, packing.totals, strict=keep)]
+        return list(self.norm(x)[0].split(packing.new)), caches
+
     def _pass(
         self,
         embeds: Tensor,
@@ -98,8 +138,9 @@ class Decoder(nn.Module):
         extended: list[LayerCache] | None,
     ) -> Tensor:
         """Run all layers over one piece; append each layer's cache to `extended` if given."""
-        cos, sin = self._rotation(cache.length if cache else 0, embeds)
-        run = Pass(adapter, cos, sin, self.attend)
+        start = cache.length if cache else 0
+        positions = torch.arange(start, start + embeds.shape[1], device=embeds.device)
+        run = Pass(adapter, *self._rotation(positions), self.kernel)
         x = embeds
         for i, layer in enumerate(self.layers):
             past = cache.layers[i] if cache else None
@@ -111,13 +152,12 @@ class Decoder(nn.Module):
                 extended.append(after)
         return cast(Tensor, self.norm(x))
 
-    def _rotation(self, start: int, embeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine of the positions from `start`, each `(T, rotary_dim / 2)` float32."""
+    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of positions `(T,)`, each `(T, rotary_dim / 2)` float32."""
         dim = self.config.rotary_dim
         # Powers in float32 on the CPU, whatever the device: a pow that differs in the last bit
         # would turn position 2000 noticeably further.
         powers = torch.arange(0, dim, 2, dtype=torch.float32) / dim
-        steps = (1.0 / self.config.rope_theta**powers).to(embeds.device)
-        positions = torch.arange(start, start + embeds.shape[1], device=embeds.device)
+        steps = (1.0 / self.config.rope_theta**powers).to(positions.device)
         angles = positions.float()[:, None] * steps
         return angles.cos(), angles.sin()

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from evomem.evoembedding.config import DecoderConfig, LinearConfig
 from evomem.evoembedding.norms import GatedNorm
+from evomem.evoembedding.packing import Packing
 
 BLOCK = 64
 
@@ -40,6 +41,10 @@ class DeltaCache:
     def expand(self, rows: int) -> DeltaCache:
         """Show one row as many, without copying."""
         return DeltaCache(self.inputs.expand(rows, -1, -1), self.matrices.expand(rows, -1, -1, -1))
+
+    def own(self) -> DeltaCache:
+        """Return it with memory of its own: a packed row's cache is a part of the whole pass."""
+        return DeltaCache(self.inputs.clone(), self.matrices.clone())
 
     @property
     def nbytes(self) -> int:
@@ -66,20 +71,50 @@ class DeltaAttention(nn.Module):
         self.norm = GatedNorm(shape.value_dim, config.eps)
         self.out_proj = nn.Linear(values, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, past: DeltaCache | None) -> tuple[Tensor, DeltaCache]:
-        """Mix x `(B, T, H)` with the past; return `(B, T, H)` and the cache."""
-        past = past or self._nothing(x)
+    def forward(
+        self,
+        x: Tensor,
+        past: DeltaCache | None | list[DeltaCache | None],
+        rows: Packing | None = None,
+    ) -> tuple[Tensor, DeltaCache | list[DeltaCache]]:
+        """Mix x `(B, T, H)` with the past; return `(B, T, H)` and the cache.
+
+        Of packed rows, with x `(1, sum of T, H)`, there is a past and a cache for each.
+        """
+        if rows is None:
+            assert not isinstance(past, list)
+            return self._mix(x, past or self._nothing(x), None)
+        assert isinstance(past, list)
+        wide = rows.side_by_side(x)
+        nothing = self._nothing(wide[:1])
+        every = [each or nothing for each in past]
+        before = DeltaCache(
+            torch.cat([each.inputs for each in every]), torch.cat([each.matrices for each in every])
+        )
+        out, after = self._mix(wide, before, rows)
+        ends = zip(torch.split(after.inputs, 1), torch.split(after.matrices, 1), strict=True)
+        return rows.packed(out), [DeltaCache(*end) for end in ends]
+
+    def _mix(self, x: Tensor, past: DeltaCache, rows: Packing | None) -> tuple[Tensor, DeltaCache]:
         inputs = torch.cat([past.inputs, self.in_proj_qkv(x).transpose(1, 2)], 2)
         mixed = F.silu(self.conv1d(inputs)).transpose(1, 2)  # (B, T, channels)
         q, k, v = self._heads(mixed)
         g = F.softplus(self.in_proj_a(x).float() + self.dt_bias.float())
         g = -self.A_log.float().exp() * g  # (B, T, heads)
         beta = self.in_proj_b(x).sigmoid().float()
+        kept = self.shape.kernel - 1
+        if rows is None:
+            last = inputs[:, :, inputs.shape[2] - kept :]
+        else:  # what pads a row decays nothing and writes nothing
+            g, beta = (values * rows.real[..., None] for values in (g, beta))
+            ends = torch.tensor(rows.new, device=x.device)[:, None] + torch.arange(
+                kept, device=x.device
+            )
+            last = inputs.gather(2, ends[:, None].expand(-1, inputs.shape[1], -1))
         out, matrices = delta_rule(q, k, v, g.transpose(1, 2), beta.transpose(1, 2), past.matrices)
         z = self.in_proj_z(x).unflatten(-1, (-1, self.shape.value_dim))
         out = self.norm(out.transpose(1, 2).to(x.dtype), z)  # (B, T, heads, V)
-        kept = inputs[:, :, inputs.shape[2] - (self.shape.kernel - 1) :]
-        return self.out_proj(out.flatten(2)), DeltaCache(kept.contiguous(), matrices)
+        return self.out_proj(out.flatten(2)), DeltaCache(last.contiguous(), matrices)
 
     def _heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Split channels into queries, keys and values, each `(B, value_heads, T, dim)` float32."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from evomem.encoder import Job
 from evomem.evoembedding.checkpoint import load_checkpoint
+from evomem.evoembedding.packing import PASS_TOKENS
 from evomem.evoembedding.reader import Reader
 from evomem.evoembedding.tokens import Segment, SpecialIds
 from evomem.records import Turn
@@ -43,7 +45,7 @@ class EvoEmbeddingEncoder:
         self.reader = Reader(loaded.model, loaded.spec, cache_bytes)
         self._tokens = loaded.tokens
         # The chunk rule needs the lengths of the open chunk's turns at every step: 16 of them.
-        self._segment = lru_cache(maxsize=1024)(self._tokenise)
+        self._segment = lru_cache(maxsize=16384)(self._tokenise)
 
     @property
     def spec(self) -> Spec:
@@ -52,14 +54,39 @@ class EvoEmbeddingEncoder:
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`."""
-        opened = tuple(self._segment_of(turn) for turn in state.open)
-        segments = [self._segment_of(turn) for turn in turns]
-        return self.reader.read(State(self.spec, state.key, state.latents, opened), segments)
+        return self.read_batch([(state, turns)])[0]
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
         """See `Encoder.embed_queries`; the reference's instruction stands before each query."""
-        texts = [self._tokens.query(self._tokens.defuse(query.strip())) for query in queries]
-        return self.reader.embed(state, texts)
+        return self.embed_batch([(state, queries)])[0]
+
+    @property
+    def batch_tokens(self) -> int:
+        """See `BatchEncoder.batch_tokens`: of a GPU, what fills it."""
+        return PASS_TOKENS if self.reader.model.device.type == "cuda" else PASS_TOKENS // 4
+
+    def measure(self, turn: Turn) -> int:
+        """See `BatchEncoder.measure`. The turn's tokens are kept until it is read."""
+        segment = self._segment_of(turn)
+        return len(segment.ids) + len(segment.text)
+
+    def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
+        """See `BatchEncoder.read_batch`."""
+        ours = []
+        for state, turns in jobs:
+            opened = tuple(self._segment_of(turn) for turn in state.open)
+            before = State(self.spec, state.key, state.latents, opened)
+            ours.append((before, [self._segment_of(turn) for turn in turns]))
+        return self.reader.read_batch(ours)
+
+    def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
+        """See `BatchEncoder.embed_batch`."""
+        return self.reader.embed_batch(
+            [
+                (state, [self._tokens.query(self._tokens.defuse(text.strip())) for text in texts])
+                for state, texts in jobs
+            ]
+        )
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in the base's tokens."""

@@ -6,17 +6,19 @@ positions in all, H hidden, D head. Rotation is float32 whatever the weights are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evomem.evoembedding.attention import Attend
+from evomem.evoembedding.attention import Kernel
 from evomem.evoembedding.config import DecoderConfig
 from evomem.evoembedding.delta import DeltaAttention, DeltaCache
 from evomem.evoembedding.norms import RMSNorm
+from evomem.evoembedding.packing import Packing
 
 Adapter = Literal["memory_generator", "retriever"]
 ADAPTERS: tuple[Adapter, ...] = ("memory_generator", "retriever")
@@ -35,6 +37,10 @@ class AttentionCache:
             self.keys.expand(rows, -1, -1, -1), self.values.expand(rows, -1, -1, -1)
         )
 
+    def own(self) -> AttentionCache:
+        """Return it with memory of its own: a packed row's cache is a part of the whole pass."""
+        return AttentionCache(self.keys.clone(), self.values.clone())
+
     @property
     def nbytes(self) -> int:
         """Bytes that keeping it costs."""
@@ -42,6 +48,9 @@ class AttentionCache:
 
 
 LayerCache = AttentionCache | DeltaCache
+Past = Any
+"""What came before in a layer: its cache, None, or a list of these, one for each packed row."""
+After = LayerCache | list[LayerCache]
 
 
 class Pass(NamedTuple):
@@ -50,7 +59,9 @@ class Pass(NamedTuple):
     adapter: Adapter | None
     cos: Tensor  # (T, rotary_dim / 2) float32
     sin: Tensor
-    attend: Attend
+    kernel: Kernel
+    rows: Packing | None = None
+    """Where rows lie if many are packed; then `past` and caches are lists with one for each row."""
 
 
 class AdaptedLinear(nn.Module):
@@ -113,9 +124,7 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(head, config)
         self.k_norm = RMSNorm(head, config)
 
-    def forward(
-        self, x: Tensor, past: AttentionCache | None, run: Pass
-    ) -> tuple[Tensor, AttentionCache]:
+    def forward(self, x: Tensor, past: Past, run: Pass) -> tuple[Tensor, After]:
         """Attend from x `(B, T, H)` to the past and to x; return `(B, T, H)` and the cache."""
         q, gate = self.q_proj(x, run.adapter), None
         if self.gated:  # a head's query and its gate lie side by side
@@ -126,12 +135,20 @@ class Attention(nn.Module):
         v = self.v_proj(x, run.adapter).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         q = _rotate(self.q_norm(q).transpose(1, 2), run.cos, run.sin)  # (B, heads, T, D)
         k = _rotate(self.k_norm(k).transpose(1, 2), run.cos, run.sin)
-        if past is not None:
-            k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)
-        out = run.attend(q, k, v)  # (B, T, heads, D)
+        after: After
+        if run.rows is None:
+            if past is not None:
+                k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)
+            out, after = run.kernel.together(q, k, v), AttentionCache(k, v)  # (B, T, heads, D)
+        else:
+            k = _behind([each and each.keys for each in past], k, run.rows)
+            v = _behind([each and each.values for each in past], v, run.rows)
+            out = run.kernel.packed(q, k, v, run.rows)
+            parts = zip(*(torch.split(each, run.rows.totals, 2) for each in (k, v)), strict=True)
+            after = [AttentionCache(*part) for part in parts]
         if gate is not None:
             out = out * gate.sigmoid()
-        return self.o_proj(out.flatten(2), run.adapter), AttentionCache(k, v)
+        return self.o_proj(out.flatten(2), run.adapter), after
 
 
 class MLP(nn.Module):
@@ -166,15 +183,21 @@ class Layer(nn.Module):
         self.linear = linear
         self.mlp = MLP(config, lora)
 
-    def forward(self, x: Tensor, past: LayerCache | None, run: Pass) -> tuple[Tensor, LayerCache]:
+    def forward(self, x: Tensor, past: Past, run: Pass) -> tuple[Tensor, After]:
         """Continue `past` by x `(B, T, H)`; return `(B, T, H)` and the extended cache."""
         normed = self.input_layernorm(x)
         if self.linear:
-            mixed, cache = self.linear_attn(normed, past)
+            mixed, cache = self.linear_attn(normed, past, run.rows)
         else:
             mixed, cache = self.self_attn(normed, past, run)
         x = x + mixed
         return x + self.mlp(self.post_attention_layernorm(x), run.adapter), cache
+
+
+def _behind(pasts: Sequence[Tensor | None], new: Tensor, rows: Packing) -> Tensor:
+    """Put every row's new keys or values, packed in `new`, behind its old ones."""
+    pairs = zip(pasts, torch.split(new, rows.new, 2), strict=True)
+    return torch.cat([part for pair in pairs for part in pair if part is not None], 2)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -18,11 +18,9 @@ from evomem.errors import CheckpointError
 from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
 from evomem.evoembedding.decoder import Cache, Decoder
 from evomem.evoembedding.layers import Adapter, Lora
+from evomem.evoembedding.packing import passes
 
 Ids = Sequence[int]
-
-ROW_BUDGET = 8192
-"""Positions, prefix and padding included, that one batch of texts may hold. Numerically free."""
 
 INSERT_AT = 3
 """Tokens of the prompt (`<|im_start|>user\\n`) that stand before the queue (specification 8)."""
@@ -71,27 +69,57 @@ class EvoEmbedding(nn.Module):
         Returns:
             Latents `(turns, M, H)`, and the cache of the chunk so far.
         """
+        [(_, latents, after)] = self.evolve_many([(turns, queue, cache)])
+        return latents, after
+
+    def evolve_many(
+        self, chunks: Sequence[tuple[Sequence[Ids], Tensor, Cache | None]]
+    ) -> Iterator[tuple[int, Tensor, Cache]]:
+        """Do as `evolve` for chunks of different memories, many in one pass.
+
+        Yields:
+            The place in `chunks`, latents and cache of each, as passes are done.
+        """
         queries = self.memory_queries[0]
-        parts = [] if cache else [self.mem_to_latent(queue)]
-        ends = []
-        length = sum(len(part) for part in parts)
-        for ids in turns:
-            parts += [self.embed_ids(ids), queries]
-            length += len(ids) + len(queries)
-            ends.append(length)
-        hidden, cache = self.decoder(torch.cat(parts)[None], cache, "memory_generator")
-        states = torch.stack([hidden[0, end - len(queries) : end] for end in ends])
-        return self.latent_to_mem(states), cache
+        rows: list[Tensor] = []
+        ends: list[list[int]] = []
+        for turns, queue, cache in chunks:
+            parts = [] if cache else [self.mem_to_latent(queue)]
+            ends.append([])
+            length = sum(len(part) for part in parts)
+            for ids in turns:
+                parts += [self.embed_ids(ids), queries]
+                length += len(ids) + len(queries)
+                ends[-1].append(length)
+            rows.append(torch.cat(parts))
+        pasts = [cache for _, _, cache in chunks]
+        for i, hidden, after in continued(self.decoder, rows, pasts, "memory_generator"):
+            states = torch.stack([hidden[end - len(queries) : end] for end in ends[i]])
+            yield i, self.latent_to_mem(states), after
 
     def remember(self, latents: Tensor, prefix: Cache | None = None) -> Cache:
         """Extend the prefix that texts are read behind by `latents`, `(k, H)` (specification 14)."""
-        _, cache = self.decoder(self.mem_to_latent(latents)[None], prefix, "retriever")
-        return cast(Cache, cache)
+        [(_, after)] = self.remember_many([(latents, prefix)])
+        return after
+
+    def remember_many(
+        self, prefixes: Sequence[tuple[Tensor, Cache | None]]
+    ) -> Iterator[tuple[int, Cache]]:
+        """Do as `remember` for different memories; yields place and prefix as passes are done."""
+        rows = [self.mem_to_latent(latents) for latents, _ in prefixes]
+        pasts = [prefix for _, prefix in prefixes]
+        for i, _, after in continued(self.decoder, rows, pasts, "retriever"):
+            yield i, after
 
     def embed(self, texts: Sequence[Ids], prefix: Cache | None = None) -> Tensor:
         """Embed texts behind one shared queue: `(texts, E)`, not normalised (specification 4.3)."""
-        rows = [self.embed_ids(ids) for ids in texts]
-        return self.represent(last_hidden(self.decoder, rows, prefix, "retriever"))
+        return self.embed_many([(ids, prefix) for ids in texts])
+
+    def embed_many(self, texts: Sequence[tuple[Ids, Cache | None]]) -> Tensor:
+        """Embed each text behind its own prefix: `(texts, E)`, not normalised."""
+        rows = [self.embed_ids(ids) for ids, _ in texts]
+        prefixes = [prefix for _, prefix in texts]
+        return self.represent(last_hidden(self.decoder, rows, prefixes, "retriever"))
 
     def embed_behind(self, queues: Sequence[Tensor], texts: Sequence[Ids]) -> Tensor:
         """Embed each text behind a queue `(k, H)` of its own: `(texts, E)`, not normalised."""
@@ -99,7 +127,7 @@ class EvoEmbedding(nn.Module):
             torch.cat([self.mem_to_latent(queue), self.embed_ids(ids)])
             for queue, ids in zip(queues, texts, strict=True)
         ]
-        return self.represent(last_hidden(self.decoder, rows, None, "retriever"))
+        return self.represent(last_hidden(self.decoder, rows, [None] * len(rows), "retriever"))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits `(..., V)` for hidden states `(..., H)`.
@@ -139,35 +167,31 @@ class EvoEmbedding(nn.Module):
         return cast(Tensor, self.mem_to_emb(self.latent_to_mem(hidden)))
 
 
+def continued(
+    decoder: Decoder, rows: Sequence[Tensor], pasts: Sequence[Cache | None], adapter: Adapter
+) -> Iterator[tuple[int, Tensor, Cache]]:
+    """Yield place, hidden states `(T, H)` and extended cache of each row, as passes are done."""
+    lengths = [past.length if past else 0 for past in pasts]
+    for batch in passes([len(row) for row in rows], lengths):
+        hidden, caches = decoder.packed(
+            [rows[i] for i in batch], [pasts[i] for i in batch], adapter, keep=True
+        )
+        yield from zip(batch, hidden, caches, strict=True)
+
+
 def last_hidden(
-    decoder: Decoder, rows: Sequence[Tensor], prefix: Cache | None, adapter: Adapter | None
+    decoder: Decoder,
+    rows: Sequence[Tensor],
+    prefixes: Sequence[Cache | None],
+    adapter: Adapter | None,
 ) -> Tensor:
-    """Return the hidden state of each row's last position, `(rows, H)`.
-
-    Rows of input embeddings `(T_i, H)` are batched by length, padded on the right: the decoders are
-    causal, so what stands behind a row's end cannot reach it.
-    """
-    start = prefix.length if prefix else 0
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    """Return the hidden state of the last position of each row `(T_i, H)`: `(rows, H)`."""
+    lengths = [prefix.length if prefix else 0 for prefix in prefixes]
     last: dict[int, Tensor] = {}
-    for batch in _batches(order, rows, start):
-        padded = nn.utils.rnn.pad_sequence([rows[i] for i in batch], batch_first=True)
-        behind = prefix.expand(len(batch)) if prefix else None
-        hidden = decoder.hidden(padded, behind, adapter)
-        for row, i in enumerate(batch):
-            last[i] = hidden[row, len(rows[i]) - 1]
+    for batch in passes([len(row) for row in rows], lengths):
+        hidden, _ = decoder.packed([rows[i] for i in batch], [prefixes[i] for i in batch], adapter)
+        last.update(zip(batch, (states[-1] for states in hidden), strict=True))
     return torch.stack([last[i] for i in range(len(rows))])
-
-
-def _batches(order: list[int], rows: Sequence[Tensor], start: int) -> Iterator[list[int]]:
-    batch: list[int] = []
-    for i in order:  # by length: the newest member is the longest
-        if batch and (len(batch) + 1) * (start + len(rows[i])) > ROW_BUDGET:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def normalise(vectors: Tensor) -> Tensor:

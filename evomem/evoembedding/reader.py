@@ -8,7 +8,8 @@ Two caches save work, and may vanish at any moment without changing a result (sp
   state. While the queue grows the prefix grows with it; once the oldest latents fall out every
   position shifts, and it is computed anew, once for each state.
 
-Both are keyed by the state's digest: equal pasts, equal caches.
+Both are keyed by the state's digest: equal pasts, equal caches. Work of different memories goes
+through the decoder together, packed; what a memory gets does not depend on that.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,15 +25,22 @@ from torch import Tensor
 
 from evomem.encoder import opens_chunk
 from evomem.errors import EncoderError
-from evomem.evoembedding.caches import Caches
 from evomem.evoembedding.decoder import Cache
 from evomem.evoembedding.model import EvoEmbedding, Ids, normalise
 from evomem.evoembedding.tokens import Segment
+from evomem.recent import Recent
 from evomem.state import Reading, Spec, State, Vectors
 
 CHUNK_TURNS = 16  # both fixed in the reference, not in its configuration (specification 2)
 CHUNK_TOKENS = 2048
 CACHE_BYTES = 256 * 2**20
+
+Caches = Recent[tuple[Literal["chunk", "prefix"], bytes], Cache]
+"""By kind and state."""
+
+
+Start = tuple[State[Segment], Sequence[Segment]]
+"""A memory's state, and the turns to be read from there on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class Reader:
         self.spec = spec
         if cache_bytes is None:
             cache_bytes = max(CACHE_BYTES, 2 * self._bytes_of_a_stream())
-        self.caches = Caches(cache_bytes)
+        self.caches: Caches = Recent(cache_bytes, lambda cache: cache.nbytes)
         self.tokens = 0
         """Positions put through the decoder so far, without padding: what work costs."""
         self._counting = threading.Lock()
@@ -76,21 +84,28 @@ class Reader:
         Raises:
             EncoderError: The model's output is not finite, as may happen in float16.
         """
-        readings: list[Reading] = []
+        return self.read_batch([(state, segments)])[0]
+
+    def read_batch(self, jobs: Sequence[Start]) -> list[list[Reading]]:
+        """Do as `read` for several memories: what they need next goes through one forward pass."""
+        readings: list[list[Reading]] = [[] for _ in jobs]
         with torch.no_grad():
-            for run in self._runs(state, segments):
-                rows = _to_numpy(normalise(self._embed_run(run)))
-                readings += [
-                    replace(reading, embedding=row)
-                    for reading, row in zip(run.readings, rows, strict=True)
-                ]
+            for runs in self._rounds(jobs):
+                for (job, run), rows in zip(
+                    runs.items(), self._embed(list(runs.values())), strict=True
+                ):
+                    vectors = _to_numpy(normalise(rows))
+                    readings[job] += [
+                        replace(reading, embedding=row)
+                        for reading, row in zip(run.readings, vectors, strict=True)
+                    ]
         return readings
 
     def evolve(self, state: State[Segment], segments: Sequence[Segment]) -> State[Segment]:
         """Return the state that `segments` leave behind; nothing is embedded."""
         with torch.no_grad():
-            for run in self._runs(state, segments):
-                state = run.after
+            for runs in self._rounds([(state, segments)]):
+                state = runs[0].after
         return state
 
     def embed(self, state: State[Any], texts: Sequence[Ids]) -> Vectors:
@@ -99,24 +114,35 @@ class Reader:
         Raises:
             EncoderError: The model's output is not finite, as may happen in float16.
         """
-        if not texts:
-            return np.zeros((0, self.spec.dim), np.float32)
+        return self.embed_batch([(state, texts)])[0]
+
+    def embed_batch(self, jobs: Sequence[tuple[State[Any], Sequence[Ids]]]) -> list[Vectors]:
+        """Do as `embed` for several memories, in one forward pass."""
+        counts = [len(texts) for _, texts in jobs]
+        if not sum(counts):
+            return [np.zeros((0, self.spec.dim), np.float32) for _ in jobs]
         with torch.no_grad():
-            prefix = self._prefix(state)
-            self._count(sum(map(len, texts)))
-            return _to_numpy(normalise(self.model.embed(texts, prefix)))
+            prefixes = self._prefixes([state for state, texts in jobs if texts])
+            behind = [(ids, prefixes[state.key]) for state, texts in jobs for ids in texts]
+            self._count(sum(len(ids) for ids, _ in behind))
+            rows = _to_numpy(normalise(self.model.embed_many(behind)))
+        return np.split(rows, np.cumsum(counts)[:-1])
 
     def queue_of(self, state: State[Any]) -> Tensor:
         """Return the queue of `state` as the model takes it, `(k, H)`."""
         return self._to_tensor(state.queue)
 
-    def _runs(self, state: State[Segment], segments: Sequence[Segment]) -> Iterator[Run]:
-        done = 0
-        while done < len(segments):
-            run = self._evolve_run(state, self._fitting(state, segments[done:]))
-            yield run
-            done += len(run.segments)
-            state = run.after
+    def _rounds(self, jobs: Sequence[Start]) -> Iterator[dict[int, Run]]:
+        """Yield the next run of every job that has turns left, until none has."""
+        states = [state for state, _ in jobs]
+        done = [0] * len(jobs)
+        while left := [i for i, (_, segments) in enumerate(jobs) if done[i] < len(segments)]:
+            starts = [(states[i], self._fitting(states[i], jobs[i][1][done[i] :])) for i in left]
+            runs = dict(zip(left, self._evolve(starts), strict=True))
+            yield runs
+            for i, run in runs.items():
+                done[i] += len(run.segments)
+                states[i] = run.after
 
     def _fitting(self, state: State[Segment], segments: Sequence[Segment]) -> list[Segment]:
         """Return the next turns that share a chunk: the open one, or a new one (specification 6)."""
@@ -131,60 +157,94 @@ class Reader:
             fitting.append(segment)
         return fitting
 
-    def _evolve_run(self, state: State[Segment], segments: list[Segment]) -> Run:
-        opens = _opens([len(segment.ids) for segment in state.open], segments[0])
-        cache = None if opens else self.caches.get("chunk", state.key)
-        reread = () if opens or cache else state.open
-        turns = [segment.ids for segment in (*reread, *segments)]
-        queue = state.queue if opens else state.chunk_queue
-        self._count((0 if cache else len(queue)) + sum(len(t) + self.spec.latents for t in turns))
-        tensor, cache = self.model.evolve(turns, self._to_tensor(queue), cache)
-        latents = _to_numpy(tensor[len(reread) :])  # (turns, M, H)
+    def _evolve(self, starts: Sequence[tuple[State[Segment], list[Segment]]]) -> list[Run]:
+        """Write the latents of turns that share a chunk, of each memory."""
+        chunks, reread, opening = [], [], []
+        for state, segments in starts:
+            opens = _opens([len(segment.ids) for segment in state.open], segments[0])
+            cache = None if opens else self.caches.get(("chunk", state.key))
+            again = () if opens or cache else state.open
+            turns = [segment.ids for segment in (*again, *segments)]
+            queue = state.queue if opens else state.chunk_queue
+            self._count(0 if cache else len(queue))
+            self._count(sum(len(ids) + self.spec.latents for ids in turns))
+            chunks.append((turns, self._to_tensor(queue), cache))
+            reread.append(len(again))
+            opening.append(opens)
+        runs: dict[int, Run] = {}
+        for i, tensor, cache in self.model.evolve_many(chunks):
+            state, segments = starts[i]
+            latents = _to_numpy(tensor[reread[i] :])  # (turns, M, H)
+            before, readings = [], []
+            for n, segment in enumerate(segments):
+                before.append(state)
+                opens = opening[i] and n == 0
+                readings.append(Reading(np.zeros(0, np.float32), latents[n], opens))
+                state = state.after(segment, readings[-1])
+            if len(state.open) < CHUNK_TURNS:
+                self.caches.put(("chunk", state.key), cache)
+            runs[i] = Run(segments, before, readings, state)
+        return [runs[i] for i in range(len(starts))]
 
-        before, readings = [], []
-        for i, segment in enumerate(segments):
-            before.append(state)
-            readings.append(Reading(np.zeros(0, np.float32), latents[i], opens and i == 0))
-            state = state.after(segment, readings[-1])
-        if len(state.open) < CHUNK_TURNS:
-            self.caches.put("chunk", state.key, cache)
-        return Run(segments, before, readings, state)
+    def _embed(self, runs: Sequence[Run]) -> list[Tensor]:
+        """Embed every turn of each run behind its own queue: (turns, E) of each, not normalised.
 
-    def _embed_run(self, run: Run) -> Tensor:
-        """Embed every turn of a run behind its own queue: (turns, E), not normalised.
-
-        While the queue grows, one prefix grows along. Where it shifts, the turns that follow have
+        While a queue grows, one prefix grows along. Where it shifts, the turns that follow have
         no prefix in common, and are embedded together, each with its queue in front.
         """
-        texts = [segment.text for segment in run.segments]
-        prefix = self._prefix(run.before[0])
-        rows: list[Tensor] = []
-        for state, text, reading in zip(run.before, texts, run.readings, strict=True):
-            self._count(len(text))
-            rows.append(self.model.embed([text], prefix))
-            if len(state.queue) + self.spec.latents > self.spec.capacity:
+        rows: list[list[Tensor]] = [[] for _ in runs]
+        going = [i for i, run in enumerate(runs) if self._lasts(run.before[0])]
+        known = self._prefixes([runs[i].before[0] for i in going])
+        prefixes = {i: known[runs[i].before[0].key] for i in going}
+        for n in range(CHUNK_TURNS):
+            if not going:
                 break
-            self._count(self.spec.latents)
-            prefix = self.model.remember(self._to_tensor(reading.latents), prefix)
-        else:
-            assert prefix is not None
-            self.caches.put("prefix", run.after.key, prefix)
-        if rest := texts[len(rows) :]:
-            queues = [state.queue for state in run.before[len(rows) :]]
-            self._count(sum(map(len, queues)) + sum(map(len, rest)))
-            rows.append(self.model.embed_behind([self._to_tensor(q) for q in queues], rest))
-        return torch.cat(rows)
+            texts = [(runs[i].segments[n].text, prefixes[i]) for i in going]
+            self._count(sum(len(ids) for ids, _ in texts))
+            for i, row in zip(going, torch.split(self.model.embed_many(texts), 1), strict=True):
+                rows[i].append(row)
+            going = [i for i in going if self._grows(runs[i].before[n])]
+            new = [(self._to_tensor(runs[i].readings[n].latents), prefixes[i]) for i in going]
+            self._count(len(new) * self.spec.latents)
+            for at, prefix in self.model.remember_many(new):
+                prefixes[going[at]] = prefix
+                run = runs[going[at]]
+                if n + 1 == len(run.segments):
+                    self.caches.put(("prefix", run.after.key), prefix)
+            going = [i for i in going if n + 1 < len(runs[i].segments)]
+        rest = [(i, n) for i, run in enumerate(runs) for n in range(len(rows[i]), len(run.before))]
+        if rest:
+            queues = [runs[i].before[n].queue for i, n in rest]
+            last = [runs[i].segments[n].text for i, n in rest]
+            self._count(sum(map(len, queues)) + sum(map(len, last)))
+            found = self.model.embed_behind([self._to_tensor(queue) for queue in queues], last)
+            for (i, _), row in zip(rest, torch.split(found, 1), strict=True):
+                rows[i].append(row)
+        return [torch.cat(each) for each in rows]
 
-    def _prefix(self, state: State[Any]) -> Cache | None:
-        """Return the prefix of a state's queue; None for an empty queue."""
-        if not len(state.queue):
-            return None
-        prefix = self.caches.get("prefix", state.key)
-        if prefix is None:
-            self._count(len(state.queue))
-            prefix = self.model.remember(self._to_tensor(state.queue))
-            self.caches.put("prefix", state.key, prefix)
-        return prefix
+    def _grows(self, state: State[Any]) -> bool:
+        """Say whether the queue of `state` has room for another turn's latents."""
+        return len(state.queue) + self.spec.latents <= self.spec.capacity
+
+    def _lasts(self, state: State[Any]) -> bool:
+        """Say whether a prefix of `state` is there already or will be of use again."""
+        return self._grows(state) or self.caches.get(("prefix", state.key)) is not None
+
+    def _prefixes(self, states: Sequence[State[Any]]) -> dict[bytes, Cache | None]:
+        """Return the prefix of each state's queue by the state's key; None for an empty queue."""
+        found: dict[bytes, Cache | None] = {}
+        missing: dict[bytes, State[Any]] = {}
+        for state in states:
+            found[state.key] = self.caches.get(("prefix", state.key))
+            if found[state.key] is None and len(state.queue):
+                missing[state.key] = state
+        self._count(sum(len(state.queue) for state in missing.values()))
+        queues = [(self._to_tensor(state.queue), None) for state in missing.values()]
+        keys = list(missing)
+        for i, prefix in self.model.remember_many(queues):
+            found[keys[i]] = prefix
+            self.caches.put(("prefix", keys[i]), prefix)
+        return found
 
     def _bytes_of_a_stream(self) -> int:
         """Return about what a full chunk and a full prefix take together."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from evomem.encoder import Job
 from evomem.errors import EncoderError
 from evomem.mini import weights
 from evomem.mini.model import QUERY, TURN
-from evomem.mini.reading import Tokens, lower, upper_alone, upper_queries, upper_turns
+from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
+from evomem.recent import Recent
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -23,6 +25,7 @@ WEIGHTS = FOLDER / "model.safetensors"
 TOKENIZER = FOLDER / "tokenizer.json"
 FORMAT = "mini-2"  # grows when a change of code changes what comes out
 BLOCK = 64  # turns whose token states are in memory at the same time
+QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 50 memories
 
 
 class MiniEncoder:
@@ -45,6 +48,7 @@ class MiniEncoder:
         self._whole.no_padding()
         self._whole.no_truncation()
         self._tokenizer.enable_truncation(config.max_tokens)
+        self._queues: Recent[bytes, Tensor] = Recent(QUEUES_BYTES, lambda queue: queue.nbytes)
         memory = self._turns > 0
         self._spec = Spec(
             name=f"mini:{source}" if source else "mini",
@@ -60,57 +64,120 @@ class MiniEncoder:
         """Name, fingerprint and shapes."""
         return self._spec
 
-    @torch.inference_mode()
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`. Splits differ by the order of floating-point sums, about 1e-6."""
-        model = self._model
-        past, read = self._past(state)
-        readings: list[Reading] = []
-        for start in range(0, len(turns), BLOCK):
-            tokens = self._tokens([turn.text for turn in turns[start : start + BLOCK]])
-            block = lower(model, tokens, TURN, self._device)
-            vectors = upper_alone(model, block)
-            rows = block.latents.new_zeros(len(tokens), 0, 0)
-            if self._turns:
-                now = read + torch.arange(float(len(tokens)), device=self._device)
-                evolved = upper_turns(model, block, past, now, self._turns)
-                vectors = model.both_turns(vectors, evolved)
-                numbers = (now + 1)[:, None, None].expand(-1, block.latents.shape[1], 1)
-                rows = torch.cat([block.latents, numbers], -1)
-                past = torch.cat([past, block.latents])[-self._turns :]
-                read += len(tokens)
-            readings += map(Reading, _numpy(vectors), _numpy(rows))
+        return self.read_batch([(state, turns)])[0]
+
+    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
+        """See `Encoder.embed_queries`."""
+        return self.embed_batch([(state, queries)])[0]
+
+    @property
+    def batch_tokens(self) -> int:
+        """See `BatchEncoder.batch_tokens`: about a block of short turns."""
+        return 2048
+
+    def measure(self, turn: Turn) -> int:
+        """See `BatchEncoder.measure`; four characters to a token."""
+        return min(len(turn.text) // 4 + 1, self._model.config.max_tokens)
+
+    @torch.inference_mode()
+    def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
+        """See `BatchEncoder.read_batch`. Company changes a reading as little as a split does."""
+        readings: list[list[Reading]] = [[] for _ in jobs]
+        states = [state for state, _ in jobs]
+        for block in _blocks([len(turns) for _, turns in jobs]):
+            parts = [jobs[job][1][start:end] for job, start, end in block]
+            found, queues = self._read([states[job] for job, _, _ in block], parts)
+            for (job, _, _), turns, rows in zip(block, parts, found, strict=True):
+                readings[job] += rows
+                for turn, reading in zip(turns, rows, strict=True):
+                    states[job] = states[job].after(turn, reading)
+            for (job, _, _), queue in zip(block, queues, strict=False):
+                self._queues.put(states[job].key, queue[-self._turns :].clone())
         return readings
 
     @torch.inference_mode()
-    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """See `Encoder.embed_queries`."""
-        if not queries:
-            return np.zeros((0, self._spec.dim), np.float32)
+    def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
+        """See `BatchEncoder.embed_batch`."""
+        counts = [len(queries) for _, queries in jobs]
+        if not sum(counts):
+            return [np.zeros((0, self._spec.dim), np.float32) for _ in jobs]
         model = self._model
-        block = lower(model, self._tokens(queries), QUERY, self._device)
-        vectors = upper_alone(model, block)
+        block = lower(
+            model, self._tokens([text for _, texts in jobs for text in texts]), QUERY, self._device
+        )
         if self._turns:
-            past, read = self._past(state)
-            evolved, share = upper_queries(model, block, past, read, self._turns)
-            vectors = model.both_queries(vectors, evolved, share)
-        return _numpy(vectors)
+            queues = [self._queue(state) for state, _ in jobs]
+            now = torch.tensor([_now(state) for state, texts in jobs for _ in texts])
+            found = upper_queries(model, block, queues, counts, now.to(self._device), self._turns)
+            vectors = model.both_queries(*found)
+        else:
+            vectors = upper_alone(model, block)
+        return np.split(_numpy(vectors), np.cumsum(counts)[:-1])
+
+    def _read(
+        self, states: Sequence[State[Turn]], parts: Sequence[Sequence[Turn]]
+    ) -> tuple[list[list[Reading]], list[Tensor]]:
+        """Read the next turns of several memories in one pass; return their queues, too."""
+        model, counts = self._model, [len(turns) for turns in parts]
+        tokens = self._tokens([turn.text for turns in parts for turn in turns])
+        block = lower(model, tokens, TURN, self._device)
+        queues: list[Tensor] = []
+        if self._turns:
+            pasts = [self._queue(state) for state in states]
+            queues = queues_of(model, block, pasts, counts)
+            now = torch.cat(
+                [_now(state) + torch.arange(n) for state, n in zip(states, counts, strict=True)]
+            ).to(self._device)
+            vectors = model.both_turns(*upper_turns(model, block, queues, counts, now, self._turns))
+            numbers = (now + 1)[:, None, None].expand(-1, block.latents.shape[1], 1)
+            rows = torch.cat([block.latents, numbers], -1)
+        else:
+            vectors, rows = upper_alone(model, block), block.latents.new_zeros(len(tokens), 0, 0)
+        pairs = list(map(Reading, _numpy(vectors), _numpy(rows)))
+        ends = np.cumsum(counts).tolist()
+        return [pairs[end - n : end] for end, n in zip(ends, counts, strict=True)], queues
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in word pieces, uncut."""
         return len(self._whole.encode(text, add_special_tokens=False).ids)
 
-    def _past(self, state: State[Turn]) -> tuple[Tensor, float]:
-        """Return the queue's latents (P, L, H) and how many turns were read so far."""
-        config = self._model.config
-        if not len(state.queue):
-            return torch.zeros(0, config.latents, config.hidden, device=self._device), 0.0
-        rows = torch.tensor(state.queue, device=self._device)
-        past = rows[:, :-1].reshape(-1, config.latents, config.hidden)
-        return past, float(rows[-1, -1])
+    def _queue(self, state: State[Turn]) -> Tensor:
+        """Return the queue's latents as the upper layers look at them, (P, L, W)."""
+        queue = self._queues.get(state.key)
+        if queue is None:
+            config = self._model.config
+            rows = torch.tensor(state.queue[:, :-1], device=self._device)
+            queue = self._model.show(rows.reshape(-1, config.latents, config.hidden))
+            self._queues.put(state.key, queue)
+        return queue
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
+
+def _now(state: State[Turn]) -> float:
+    """Return how many turns were read so far: the newest latent carries its turn's number."""
+    return float(state.latents[-1, -1]) if len(state.latents) else 0.0
+
+
+def _blocks(counts: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
+    """Share out jobs of so many turns: `(job, start, end)` of at most `BLOCK` turns at a time."""
+    block: list[tuple[int, int, int]] = []
+    room = BLOCK
+    for job, count in enumerate(counts):
+        start = 0
+        while start < count:
+            end = min(count, start + room)
+            block.append((job, start, end))
+            room -= end - start
+            start = end
+            if not room:
+                yield block
+                block, room = [], BLOCK
+    if block:
+        yield block
 
 
 def _numpy(values: Tensor) -> Vectors:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +25,20 @@ EPS = 1e-12  # of BERT's layer norms
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The latents that some texts may look at, and which of them each text sees."""
+    """What some texts may look at: queues of latents, and which of them each text sees."""
 
-    latents: Tensor
-    """(K, H), one after another for all texts."""
+    seen: Tensor
+    """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded behind."""
+    owner: Tensor
+    """(N,) int64: which of the M memories each text belongs to."""
     age: Tensor
     """(N, K) int64: how many turns ago it was written; 0 or less: the text must not see it."""
     now: Tensor
     """(N,) how many turns were read before each text."""
+
+    def of_texts(self, seen: Tensor) -> Tensor:
+        """Return the part `seen`, (M, ...), of each text's memory: (N, ...), or (1, ...) of one."""
+        return seen if len(seen) == 1 else seen[self.owner]
 
 
 class Layer(nn.Module):
@@ -73,16 +80,20 @@ class Recall(nn.Module):
         self.age = nn.Parameter(-0.5 * slope[:, None] * torch.arange(AGES))
         """(heads, AGES): some heads begin by looking near, others everywhere."""
 
-    def forward(self, x: Tensor, memory: Memory) -> Tensor:
-        """Map (N, T, H) to (N, T, H)."""
+    def look(self, latents: Tensor) -> Tensor:
+        """Return the keys and values of latents (..., H): (..., 2 H)."""
+        return torch.cat([self.key(latents), self.value(latents)], -1)
+
+    def forward(self, x: Tensor, seen: Tensor, memory: Memory) -> Tensor:
+        """Map (N, T, H) to (N, T, H); `seen` is what `look` gave, (M, K, 2 H)."""
         n, t, h = x.shape
         d = h // self.heads
         q = self.query(x).view(n, t, self.heads, d).transpose(1, 2)  # (N, heads, T, d)
-        k = self.key(memory.latents).view(-1, self.heads, d).transpose(0, 1)  # (heads, K, d)
-        v = self.value(memory.latents).view(-1, self.heads, d).transpose(0, 1)
+        both = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, d))
+        k, v = both.permute(2, 0, 3, 1, 4)  # (N or 1, heads, K, d)
         bias = self.age[:, bucket(memory.age)].transpose(0, 1)  # (N, heads, K)
         bias = bias.masked_fill((memory.age <= 0)[:, None], -torch.inf)
-        scores = q @ k.transpose(1, 2) / math.sqrt(d) + bias[:, :, None]
+        scores = q @ k.transpose(2, 3) / math.sqrt(d) + bias[:, :, None]
         nothing = (q * self.nothing[:, None]).sum(-1, keepdim=True) / math.sqrt(d)
         weights = torch.cat([nothing, scores], -1).softmax(-1)[..., 1:]
         return x + self.out((weights @ v).transpose(1, 2).reshape(n, t, h))  # type: ignore[no-any-return]
@@ -139,14 +150,35 @@ class MiniModel(nn.Module):
             x = layer(x, mask[:, None, None])
         return x
 
-    def upper(self, x: Tensor, mask: Tensor, memory: Memory) -> Tensor:
-        """Go on in the light of `memory`: states (N, T, H) to content (N, H) of unit length."""
-        recalls = iter(self.recall)
-        for layer in self.layers[self.config.write_layer :]:
-            x = layer(next(recalls)(x, memory), mask[:, None, None])
-        x = next(recalls)(x, memory)
-        weights = mask[..., None].float()
-        return F.normalize((x * weights).sum(1) / weights.sum(1), dim=-1)
+    def show(self, latents: Tensor) -> Tensor:
+        """Return latents (..., H) as the upper layers look at them: (..., W).
+
+        Keys and values of every recall, and the key by which turns of one subject are recognised.
+        """
+        looks = [recall.look(latents) for recall in self._recalls()]
+        return torch.cat([*looks, F.normalize(self.match(latents), dim=-1)], -1)
+
+    def upper(self, x: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor]:
+        """Go on twice, alone and in the light of `memory`: states (N, T, H) to two (N, H).
+
+        Both are contents of unit length. They share every pass, so that weights are read once;
+        without a memory they are the same.
+        """
+        layers = self.layers[self.config.write_layer :]
+        wide = mask[:, None, None]
+        if memory is None or not memory.seen.shape[1]:
+            for layer in layers:
+                x = layer(x, wide)
+            alone = _mean(x, mask)
+            return alone, alone
+        alone = evolved = x
+        *looks, _ = torch.split(memory.seen, self._widths(), -1)
+        *recalls, last = self._recalls()
+        wide = torch.cat([wide, wide])
+        for layer, recall, look in zip(layers, recalls, looks, strict=False):
+            both = layer(torch.cat([alone, recall(evolved, look, memory)]), wide)
+            alone, evolved = both.chunk(2)
+        return _mean(alone, mask), _mean(last(evolved, looks[-1], memory), mask)
 
     def alike(self, latents: Tensor, others: Tensor) -> Tensor:
         """Return (N, K) scores above 0 where two latents, (N, H) and (K, H), share a subject."""
@@ -162,8 +194,10 @@ class MiniModel(nn.Module):
             memory: What it may look at; the first latent of each turn is compared.
         """
         step = self.config.latents
-        likeness = self.alike(latents[:, 0], memory.latents[::step]).sigmoid()
-        return (likeness * (memory.age[:, ::step] > 0)).sum(-1)
+        subject = F.normalize(self.match(latents[:, 0]), dim=-1)[:, :, None]
+        known = memory.of_texts(memory.seen[:, ::step, -self.config.match :])
+        likeness = self.match_scale * ((known @ subject)[..., 0] - self.match_bar)
+        return (likeness.sigmoid() * (memory.age[:, ::step] > 0)).sum(-1)
 
     def turn_vectors(self, content: Tensor, now: Tensor, mentions: Tensor) -> Tensor:
         """Put an evolved turn together: content (N, H), (N,), (N,) to (N, E), unit rows."""
@@ -208,6 +242,18 @@ class MiniModel(nn.Module):
         order = self.config.clock_share + self.config.mention_share
         size = math.sqrt((2 - order) / (1 - order))
         return torch.cat([alone * (1 - share), evolved * share], -1) * size
+
+    def _recalls(self) -> list[Recall]:
+        return [cast(Recall, recall) for recall in self.recall]
+
+    def _widths(self) -> list[int]:
+        return [2 * self.config.hidden] * len(self.recall) + [self.config.match]
+
+
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the direction of the mean of each text's token states, (N, T, H) to (N, H)."""
+    weights = mask[..., None].float()
+    return F.normalize((x * weights).sum(1) / weights.sum(1), dim=-1)
 
 
 def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from evomem.mini.model import Memory, MiniModel
 
 Tokens = Sequence[int]
-GROUP = 16  # texts of similar length that are padded together
+GROUP = 16  # texts of similar length that are padded together, at most
+MOST = 1.125  # of a group's tokens, padding included
+ENOUGH = 64  # tokens with which a matrix product runs at full speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,71 +46,125 @@ def lower(model: MiniModel, texts: Sequence[Tokens], role: int, device: torch.de
     return Block(groups, back, torch.cat(written)[back])
 
 
-def upper_turns(model: MiniModel, block: Block, past: Tensor, now: Tensor, turns: int) -> Tensor:
-    """Read consecutive turns in the light of the ones before.
+def upper_alone(model: MiniModel, block: Block) -> Tensor:
+    """Read texts without any memory: content (N, H), unit rows."""
+    return torch.cat([model.upper(x, mask, None)[0] for _, x, mask in block.groups])[block.back]
+
+
+def queues_of(
+    model: MiniModel, block: Block, pasts: Sequence[Tensor], counts: Sequence[int]
+) -> list[Tensor]:
+    """Put the turns of a block behind the pasts of the memories that they belong to.
 
     Args:
         model: The network.
-        block: The turns.
-        past: (P, L, H), the latents of earlier turns, oldest first.
-        now: (N,) how many turns were read before each.
-        turns: How many earlier turns each may look at; 0 switches the memory off.
+        block: Turns of several memories, one memory's after another's.
+        pasts: What each has in its queue, as `MiniModel.show` gives it: (P, L, W), oldest first.
+        counts: How many turns of the block are of each.
 
     Returns:
-        Evolved vectors (N, E), unit rows.
+        (P + count, L, W) for each memory.
     """
-    queue = torch.cat([past, block.latents])
-    vectors = []
-    for rows, x, mask in block.groups:
-        place = len(past) + torch.tensor(rows, device=past.device)
-        memory = _memory(queue, place, now[rows], turns)
-        content = model.upper(x, mask, memory)
+    shown = torch.split(model.show(block.latents), list(counts))
+    return [torch.cat(pair) for pair in zip(pasts, shown, strict=True)]
+
+
+def upper_turns(
+    model: MiniModel,
+    block: Block,
+    queues: Sequence[Tensor],
+    counts: Sequence[int],
+    now: Tensor,
+    turns: int,
+) -> tuple[Tensor, Tensor]:
+    """Read the turns of several memories, alone and in the light of the ones before.
+
+    Args:
+        model: The network.
+        block: The turns, consecutive ones of one memory after another's.
+        queues: Of each memory; the block's own turns are in it (`queues_of`).
+        counts: How many turns of the block are of each.
+        now: (N,) how many turns were read before each.
+        turns: How many earlier turns each may look at, at least 1.
+
+    Returns:
+        Contents (N, H) and evolved vectors (N, E), unit rows.
+    """
+    starts = [len(queue) - count for queue, count in zip(queues, counts, strict=True)]
+    place = [start + i for start, n in zip(starts, counts, strict=True) for i in range(n)]
+    read, vectors = [], []
+    for rows, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
         mentions = model.mentions(block.latents[rows], memory)
+        read.append(alone)
         vectors.append(model.turn_vectors(content, memory.now, mentions))
-    return torch.cat(vectors)[block.back]
+    return torch.cat(read)[block.back], torch.cat(vectors)[block.back]
 
 
 def upper_queries(
-    model: MiniModel, block: Block, past: Tensor, now: float, turns: int
-) -> tuple[Tensor, Tensor]:
-    """Read queries asked after `past`: (Q, E), not of unit length, and (Q, 1); see `upper_turns`."""
-    vectors, shares = [], []
-    for rows, x, mask in block.groups:
-        place = torch.full((len(rows),), len(past), device=past.device)
-        memory = _memory(past, place, past.new_full((len(rows),), now), turns)
-        found, share = model.query_vectors(model.upper(x, mask, memory), memory.now)
+    model: MiniModel,
+    block: Block,
+    queues: Sequence[Tensor],
+    counts: Sequence[int],
+    now: Tensor,
+    turns: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Read queries that are asked behind the queues; arguments as in `upper_turns`.
+
+    Returns:
+        Contents (N, H), unit rows; evolved vectors (N, E), not of unit length; and (N, 1), how much
+        of the latter is asked for.
+    """
+    place = [len(queue) for queue, n in zip(queues, counts, strict=True) for _ in range(n)]
+    read, vectors, shares = [], [], []
+    for _, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
+        found, share = model.query_vectors(content, memory.now)
+        read.append(alone)
         vectors.append(found)
         shares.append(share)
-    return torch.cat(vectors)[block.back], torch.cat(shares)[block.back]
+    return tuple(torch.cat(each)[block.back] for each in (read, vectors, shares))  # type: ignore[return-value]
 
 
-def upper_alone(model: MiniModel, block: Block) -> Tensor:
-    """Read texts without any memory: content (N, H), unit rows."""
-    nothing = block.latents[:0].flatten(0, 1)
-    vectors = []
+def _upper(
+    model: MiniModel,
+    block: Block,
+    queues: Sequence[Tensor],
+    counts: Sequence[int],
+    place: Sequence[int],
+    now: Tensor,
+    turns: int,
+) -> Iterator[tuple[list[int], Tensor, Tensor, Memory]]:
+    """Yield rows, both contents (n, H) and the memory of each group of texts.
+
+    `place` says how many turns of its queue stand before each text.
+    """
+    device = now.device
+    owners = [memory for memory, count in enumerate(counts) for _ in range(count)]
     for rows, x, mask in block.groups:
-        age = torch.zeros(len(rows), 0, dtype=torch.long, device=nothing.device)
-        vectors.append(model.upper(x, mask, Memory(nothing, age, nothing.new_zeros(len(rows)))))
-    return torch.cat(vectors)[block.back]
+        here = sorted({owners[row] for row in rows})
+        seen = _side_by_side([queues[memory] for memory in here])
+        at = torch.tensor([place[row] for row in rows], device=device)
+        first, end = max(0, int(at.min()) - turns), int(at.max())
+        age = at[:, None] - torch.arange(first, end, device=device)
+        age = torch.where(age <= turns, age, 0)
+        memory = Memory(
+            seen[:, first:end].flatten(1, 2),
+            torch.tensor([here.index(owners[row]) for row in rows], device=device),
+            age.repeat_interleave(seen.shape[2], 1),
+            now[rows],
+        )
+        yield rows, *model.upper(x, mask, memory), memory
 
 
-def _memory(queue: Tensor, place: Tensor, now: Tensor, turns: int) -> Memory:
-    """Lay the latents of turns, (P, L, H), side by side; only those that some text sees."""
-    end = int(place.max())
-    first = max(0, int(place.min()) - turns) if turns else end
-    age = place[:, None] - torch.arange(first, end, device=place.device)
-    age = torch.where(age <= turns, age, 0)
-    step = queue.shape[1]
-    return Memory(queue[first:end].flatten(0, 1), age.repeat_interleave(step, 1), now)
+def _side_by_side(queues: Sequence[Tensor]) -> Tensor:
+    """Return queues (P, L, W) as one tensor (m, P, L, W), padded behind; of one, without copying."""
+    return queues[0][None] if len(queues) == 1 else pad_sequence(list(queues), batch_first=True)
 
 
 def _groups(
     texts: Sequence[Tokens], device: torch.device
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Yield rows, ids (N, T) and mask (N, T) of texts of similar length."""
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    for start in range(0, len(order), GROUP):
-        rows = order[start : start + GROUP]
+    for rows in similar([len(text) for text in texts]):
         longest = len(texts[rows[-1]])
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         for at, row in enumerate(rows):
@@ -115,3 +172,26 @@ def _groups(
         lengths = torch.tensor([len(texts[row]) for row in rows])
         mask = torch.arange(longest) < lengths[:, None]
         yield rows, ids.to(device), mask.to(device)
+
+
+def similar(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Group texts by length, shortest first, so that padding is a small part of the work.
+
+    A group is closed when it is full, or when the next text would make more than an eighth of it
+    padding and it is large enough to use the processor well as it is.
+
+    >>> list(similar([50, 48, 52, 51, 200]))
+    [[1, 0, 3, 2], [4]]
+    """
+    rows: list[int] = []
+    total = 0
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        padded = lengths[row] * (len(rows) + 1)
+        wasteful = total >= ENOUGH and padded > (total + lengths[row]) * MOST
+        if rows and (len(rows) >= GROUP or wasteful):
+            yield rows
+            rows, total = [], 0
+        rows.append(row)
+        total += lengths[row]
+    if rows:
+        yield rows

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evomem.mini.model import QUERY, TURN, MiniModel
-from evomem.mini.reading import Tokens, lower, upper_alone, upper_queries, upper_turns
+from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
 
 TEMPERATURE = 0.05  # as the reference
 ALONE = 0.5  # weight of the readings by themselves; both together have 1
@@ -66,20 +66,22 @@ class Scores:
 
 def score(model: MiniModel, sample: Sample) -> Scores:
     """Read a history and its questions, each text once."""
-    config, now = model.config, sample.now
-    past = torch.zeros(0, config.latents, config.hidden)
+    now = sample.now
     said, asked = (
-        lower(model, texts, role, past.device)
+        lower(model, texts, role, now.device)
         for texts, role in ((sample.turns, TURN), (sample.questions, QUERY))
     )
-    turns, questions = upper_alone(model, said), upper_alone(model, asked)
-    alone = questions @ turns.T
     if not sample.queue:
+        alone = upper_alone(model, asked) @ upper_alone(model, said).T
         return Scores(alone, alone, alone, said.latents)
-    evolved_turns = upper_turns(model, said, past, now[:-1], sample.queue)
-    evolved_questions, share = upper_queries(
-        model, asked, said.latents, float(now[-1]), sample.queue
+    counts = [len(sample.turns)], [len(sample.questions)]
+    nothing = model.show(said.latents[:0])
+    queues = queues_of(model, said, [nothing], counts[0])
+    turns, evolved_turns = upper_turns(model, said, queues, counts[0], now[:-1], sample.queue)
+    questions, evolved_questions, share = upper_queries(
+        model, asked, queues, counts[1], now[-1:].expand(counts[1][0]), sample.queue
     )
+    alone = questions @ turns.T
     evolved = evolved_questions @ evolved_turns.T
     both = (
         model.weighed(questions, evolved_questions, share)

@@ -11,7 +11,7 @@ from transformers import Qwen3Config, Qwen3Model
 from transformers.models.qwen3_5 import Qwen3_5TextConfig, Qwen3_5TextModel
 
 from evomem.evoembedding import decoder as decoder_module
-from evomem.evoembedding.attention import attend_sdpa
+from evomem.evoembedding.attention import SDPA
 from evomem.evoembedding.config import DecoderConfig
 from evomem.evoembedding.decoder import Decoder
 from evomem.evoembedding.delta import delta_rule
@@ -191,7 +191,7 @@ def test_attention_is_causal_at_the_lower_right(new, total):
     generator = torch.Generator().manual_seed(0)
     q = torch.randn(1, 4, new, 8, generator=generator)
     k, v = (torch.randn(1, 2, total, 8, generator=generator) for _ in range(2))
-    got = attend_sdpa(q, k, v)
+    got = SDPA.together(q, k, v)
     for i in range(new):
         seen = total - new + i + 1
         for head in range(4):

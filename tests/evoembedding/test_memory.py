@@ -57,7 +57,9 @@ def test_the_same_question_is_embedded_differently_as_the_story_goes_on(tiny, na
     with evomem.open(":memory:", encoder=name) as db:
         memory = db.memory("m")
         memory.add_many(TURNS)
-        early, late = (memory.search("Where do I live?", k=1, at=at)[0] for at in (10, 40))
+        early, late = (
+            memory.search("Where do I live?", k=1, mode="evolvable", at=at)[0] for at in (10, 40)
+        )
         assert early.seq <= 10
         assert early.score != late.score
 

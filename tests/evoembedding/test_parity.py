@@ -374,3 +374,41 @@ def test_a_base_that_cannot_be_resolved_asks_for_it(folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="pass base="):
         EvoEmbeddingClient(str(folder / "checkpoint"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "which",
+    [pytest.param(i, id=f.name) for i, f in enumerate(FIXTURES)]
+    or [pytest.param(0, marks=pytest.mark.skip(reason=WHY), id="absent")],
+)
+def test_conversations_that_are_read_together_equal_the_reference(fixtures, which):
+    """All of them in the same forward passes, and then all of their queries."""
+    fixture = fixtures(which)
+    tokens, reader = fixture.client.tokens, fixture.client.reader
+    jobs: list[tuple[State[Segment], list[Segment]]] = []
+    asked, names = [], []
+    for name, messages in fixture.messages.items():
+        turns, query = split(messages)
+        segments = tokens.segments(tokens.chat(messages))[:-1]
+        if len(segments) == len(turns):
+            pairs = zip(segments, map(tokens.history, turns), strict=True)
+            jobs.append((State.empty(reader.spec), [Segment.of_ids(*pair) for pair in pairs]))
+            asked.append([tokens.query(query)])
+            names.append(name)
+    assert len(names) > 10
+    reader.caches.clear()
+    readings = reader.read_batch(jobs)
+    ends = []
+    for (state, turns), found in zip(jobs, readings, strict=True):
+        for turn, reading in zip(turns, found, strict=True):
+            state = state.after(turn, reading)
+        ends.append(state)
+    queries = reader.embed_batch(list(zip(ends, asked, strict=True)))
+    for name, found, query in zip(names, readings, queries, strict=True):
+        rows = np.stack([*(reading.embedding for reading in found), query[0]])
+        assert_rows_close(fixture, rows, fixture.arrays[f"{name}/r/embeddings"])
+        if found:
+            latents = np.concatenate([reading.latents for reading in found])
+            allowed = tolerance(fixture, LATENTS, FIXTURE_LATENTS)
+            want = fixture.arrays[f"{name}/r/latents_all"]
+            np.testing.assert_allclose(latents, want, atol=allowed, rtol=0)

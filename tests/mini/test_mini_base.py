@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from evomem.mini.encoder import TOKENIZER
 from evomem.mini.model import QUERY, TURN
-from evomem.mini.reading import lower, upper_queries, upper_turns
+from evomem.mini.reading import lower, queues_of, upper_queries, upper_turns
 from evomem.mini.weights import from_minilm
 from evomem.testing import STORY
 
@@ -37,21 +37,24 @@ def tokens():
 
 @torch.no_grad()
 def test_untrained_turns_equal_minilm_whatever_the_memory_holds(model, expected):
-    past = torch.randn(3, model.config.latents, model.config.hidden)
+    past = model.show(torch.randn(3, model.config.latents, model.config.hidden))
     block = lower(model, tokens(), TURN, past.device)
-    vectors = upper_turns(model, block, past, torch.arange(10.0), turns=8)
-    content = vectors[:, : model.config.hidden]
+    queues = queues_of(model, block, [past], [10])
+    alone, evolved = upper_turns(model, block, queues, [10], torch.arange(10.0), turns=8)
+    content = evolved[:, : model.config.hidden]
     content = content / content.norm(dim=1, keepdim=True)
+    np.testing.assert_allclose(alone.numpy(), expected, atol=1e-5)
     np.testing.assert_allclose(content.numpy(), expected, atol=1e-5)
 
 
 @torch.no_grad()
 def test_untrained_queries_rank_as_minilm_does(model, expected):
-    past = torch.zeros(0, model.config.latents, model.config.hidden)
-    block = lower(model, tokens(), TURN, past.device)
-    turns = upper_turns(model, block, past, torch.zeros(10), turns=8)
-    asked = lower(model, tokens(), QUERY, past.device)
-    queries, _ = upper_queries(model, asked, past, 0.0, turns=8)
+    nothing = model.show(torch.zeros(0, model.config.latents, model.config.hidden))
+    block = lower(model, tokens(), TURN, nothing.device)
+    queues = queues_of(model, block, [nothing], [10])
+    _, turns = upper_turns(model, block, queues, [10], torch.zeros(10), turns=8)
+    asked = lower(model, tokens(), QUERY, nothing.device)
+    _, queries, _ = upper_queries(model, asked, [nothing], [10], torch.zeros(10), turns=8)
     share = 1 - model.config.clock_share - model.config.mention_share
     np.testing.assert_allclose(
         (queries @ turns.T).numpy() / share**0.5, expected @ expected.T, atol=1e-5

@@ -130,7 +130,7 @@ def _new(source: str, folder: Path, settings: EvoSettings, device: str | None) -
             masters[name] = _drawn(name, tensor.shape, generator).to(where)
             state[name] = masters[name].to(DTYPES[precision], copy=True)
     model.load_state_dict(state, assign=True)
-    model.decoder.attend = choose_attention(where, DTYPES[precision])
+    model.decoder.kernel = choose_attention(where, DTYPES[precision])
     return Start(model, masters, tokens, config.base, frozen)
 
 

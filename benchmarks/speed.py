@@ -1,0 +1,533 @@
+"""What reading costs: one stream, many streams, bulk, memory; beside rebuilding and static vectors.
+
+    python -m benchmarks speed --out benchmarks/results/speed.json                # a CPU, minutes
+    python -m benchmarks speed --device cuda --model 0.8B --model 4B --model 2B   # a GPU, < 8 minutes
+
+Models of the published shapes have random weights made in place; the small encoder has its own.
+`share of peak` is achieved FLOP/s, counted from the weights that every token meets, over what a
+large matrix product reaches on the same device in the same run. `over the floor` is the number of
+tokens put through the decoder over the least that the algorithm needs (one pass over each turn's
+tokens, latents and text, and one over the queue wherever it shifts). Rows with `rebuild` are the
+reference's algorithm on our model code: everything again for every call. On a CPU, which may be
+shared, shares of the peak are by seconds of CPU; the clock's are shown as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+import evomem
+from benchmarks.output import machine, positive, setting, table, write_json
+from benchmarks.shapes import peak, random_reader, settle, weights_of
+from benchmarks.streaming import (
+    QUERY_TOKENS,
+    TEXT_TOKENS,
+    TURN_TOKENS,
+    floor_of,
+    query_of,
+    rebuild_everything,
+    turns_of,
+)
+from evomem.batching import embed_batch, read_batch
+from evomem.encoder import Encoder
+from evomem.errors import MissingExtra
+from evomem.evoembedding.reader import Reader
+from evomem.evoembedding.tokens import Segment
+from evomem.mini.encoder import TOKENIZER, MiniEncoder
+from evomem.plugins import load_encoder
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State
+from evomem.store import Row
+
+PARTS = ("stream", "many", "bulk", "memory")
+BULK = 600  # turns of a LoCoMo-sized history
+WORDS = 24  # of a turn for the small encoder: LoCoMo's utterances have as many on average
+Line = dict[str, Any]
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How long the run may take and one measurement should."""
+
+    end: float
+    seconds: float
+
+    def late(self) -> bool:
+        """Say whether the time is up."""
+        return time.monotonic() > self.end
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark; return 0."""
+    options = _parser().parse_args(argv)
+    device = torch.device(options.device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    clock = Clock(time.monotonic() + 60 * options.minutes, options.seconds)
+    parts = options.part or PARTS
+    result: dict[str, Any] = {
+        **setting("speed", argv),
+        "device": _device(device),
+        "threads": torch.get_num_threads(),
+        "peak_flops": peak(device, dtype),
+        "rows": [],
+    }
+    print(f"{result['device']} · {machine()} · peak {result['peak_flops'] / 1e9:,.0f} GFLOP/s")
+    if not options.no_mini:
+        for make in (_mini, _static):
+            _add(result, make(options, parts, clock, device))
+    for name in options.model:
+        cache = options.cache_gib * 2**30 if options.cache_gib else None
+        reader = random_reader(name, device, dtype, cache)
+        _add(result, _published(name, reader, parts, options, clock, result["peak_flops"]))
+        del reader
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    result["complete"] = not clock.late()
+    if options.out:
+        write_json(options.out, result)
+    print(json.dumps(result))
+    return 0
+
+
+# the published shapes --------------------------------------------------------------------------
+
+
+def _published(
+    name: str,
+    reader: Reader,
+    parts: Sequence[str],
+    options: argparse.Namespace,
+    clock: Clock,
+    limit: float,
+) -> Iterator[Line]:
+    """Measure a random model of a published shape."""
+    work = _Work(name, reader, 2.0 * weights_of(reader.model), limit)
+    start = time.monotonic()
+    reader.read(_full(reader.spec, 0), turns_of(0, 1))  # kernels settle
+    print(f"{name}: {work.flops / 2e9:.2f} G weights, first turn {time.monotonic() - start:.1f} s")
+    if "stream" in parts:
+        yield from _one_stream(work, clock, options.rebuild)
+    if "many" in parts:
+        yield from _many_streams(work, options.streams, clock)
+    if "bulk" in parts and not clock.late():
+        yield _bulk(work, options.histories, clock)
+    if "memory" in parts and not clock.late():
+        yield _stream_bytes(work)
+
+
+@dataclass
+class _Work:
+    name: str
+    reader: Reader
+    flops: float
+    limit: float
+
+    def run(self, turns: int, floor: int, call: Callable[..., R], *given: Any) -> tuple[Line, R]:
+        """Call once; return what it cost, and what it gave."""
+        device = self.reader.model.device
+        settle(device)
+        tokens, cpu, wall = self.reader.tokens, time.process_time(), time.perf_counter()
+        value = call(*given)
+        settle(device)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        done = self.reader.tokens - tokens
+        busy = wall if device.type == "cuda" else cpu
+        line = {
+            "model": self.name,
+            "turns/s": turns / wall,
+            "tokens/s": done / wall,
+            "seconds": wall,
+            "cpu seconds": cpu,
+            "share of peak": self.flops * done / busy / self.limit,
+            "over the floor": done / floor if floor else None,
+        }
+        return line, value
+
+
+def _full(spec: Spec, seed: int) -> State[Any]:
+    """Return a state whose queue is full, of a past that nobody has read."""
+    rng = np.random.default_rng(seed)
+    latents = rng.standard_normal((spec.capacity, spec.width), np.float32)
+    latents = (latents.view(np.uint32) & 0xFFFF0000).view(np.float32)  # as bfloat16 keeps them
+    return State(spec, b"past %d" % seed, latents, ())
+
+
+def _one_stream(work: _Work, clock: Clock, rebuild: Sequence[int]) -> Iterator[Line]:
+    """Add a turn and ask, again and again, from the first turn on and with a full queue."""
+    reader = work.reader
+    for turns, state in ((0, State.empty(reader.spec)), (10_000, _full(reader.spec, 1))):
+        added: list[Line] = []
+        asked: list[Line] = []
+        reader.embed(state, [query_of(turns)])  # someone asked before
+        until = time.monotonic() + clock.seconds
+        for n, turn in enumerate(turns_of(turns, turns + 32)):
+            if n and n % 4 == 0 and time.monotonic() > until:
+                break
+            grows = len(state.queue) + reader.spec.latents <= reader.spec.capacity
+            shared = QUERY_TOKENS + (0 if grows else reader.spec.capacity)  # what the query costs
+            floor = floor_of(state, len(state.open) in (0, 16)) - shared
+            line, [reading] = work.run(1, floor, reader.read, state, [turn])
+            added.append(line)
+            state = state.after(turn, reading)
+            asked.append(work.run(0, shared, reader.embed, state, [query_of(n)])[0])
+        for what, measured in (("append", added), ("query", asked)):
+            yield {"part": "stream", "what": what, "turns": turns, **_latency(measured)}
+    for size in rebuild:
+        if not clock.late():
+            line, _ = work.run(0, 0, rebuild_everything, reader.model, size)
+            yield {
+                "part": "stream", "what": "rebuild", "model": work.name, "turns": size,
+                "p50 ms": 1000 * line["seconds"], "cpu p50 ms": 1000 * line["cpu seconds"],
+            }  # fmt: skip
+
+
+def _many_streams(work: _Work, streams: Sequence[int], clock: Clock) -> Iterator[Line]:
+    """Let every stream add a turn and ask, all of them in the same passes."""
+    reader = work.reader
+    for count in streams:
+        if clock.late():
+            return
+        states = [_full(reader.spec, seed) for seed in range(count)]
+        reader.embed_batch([(state, [query_of(0)]) for state in states])  # someone asked before
+        total: list[Line] = []
+        until = time.monotonic() + clock.seconds
+        step = floor = 0
+        while not total or (time.monotonic() < until and step < 32):
+            turns = [turns_of(1000 * i + step, 1000 * i + step + 1) for i in range(count)]
+            floor = sum(floor_of(state, len(state.open) in (0, 16)) for state in states)
+            line, _ = work.run(count, floor, _step, reader, states, turns, query_of(step))
+            total.append(line)
+            step += 1
+        yield {"part": "many", "what": "append + query", "streams": count, **_mean(total)}
+    reader.caches.clear()
+
+
+def _bulk(work: _Work, histories: int, clock: Clock) -> Line:
+    """Read histories from their first turn on, a batch of 16 turns of each at a time."""
+    reader = work.reader
+    states: list[State[Any]] = [State.empty(reader.spec) for _ in range(histories)]
+    total: list[Line] = []
+    until = time.monotonic() + 3 * clock.seconds
+    at = 0
+    while at < BULK and (not total or time.monotonic() < until):
+        turns = [turns_of(1000 * i + at, 1000 * i + at + 16) for i in range(histories)]
+        floor = 0
+        for n in range(16):
+            held = min((at + n) * reader.spec.latents, reader.spec.capacity)
+            grows = held + reader.spec.latents <= reader.spec.capacity
+            floor += TURN_TOKENS + TEXT_TOKENS + reader.spec.latents * (2 if grows else 1)
+            floor += 0 if grows else held
+            floor += held if n == 0 else 0
+        line, _ = work.run(16 * histories, floor * histories, _step, reader, states, turns)
+        total.append(line)
+        at += 16
+    reader.caches.clear()
+    return {"part": "bulk", "what": f"first {at} turns", "streams": histories, **_mean(total)}
+
+
+def _step(
+    reader: Reader,
+    states: list[State[Any]],
+    turns: Sequence[list[Segment]],
+    query: Sequence[int] | None = None,
+) -> None:
+    """Read the turns of every stream, and then a query in each, if any; `states` move on."""
+    for i, found in enumerate(reader.read_batch(list(zip(states, turns, strict=True)))):
+        for turn, reading in zip(turns[i], found, strict=True):
+            states[i] = states[i].after(turn, reading)
+    if query is not None:
+        reader.embed_batch([(state, [query]) for state in states])
+
+
+def _stream_bytes(work: _Work) -> Line:
+    """Measure what a stream in use holds: its caches, and the state that must be kept."""
+    reader = work.reader
+    reader.caches.clear()
+    turns = turns_of(0, 16)
+    state = _full(reader.spec, 2)
+    for turn, reading in zip(turns, reader.read(state, turns), strict=True):
+        state = state.after(turn, reading)
+    reader.embed(state, [query_of(0)])
+    line: Line = {
+        "part": "memory", "what": "one stream", "model": work.name,
+        "cache MB": reader.caches.nbytes / 1e6, "state MB": state.latents.nbytes / 1e6,
+    }  # fmt: skip
+    if reader.model.device.type == "cuda":
+        line["most in use MB"] = torch.cuda.max_memory_allocated() / 1e6
+    return line
+
+
+# the small encoder, and static vectors ---------------------------------------------------------
+
+
+def _mini(
+    options: argparse.Namespace, parts: Sequence[str], clock: Clock, device: torch.device
+) -> Iterator[Line]:
+    encoder = MiniEncoder(device=str(device))
+    if "stream" in parts:
+        for size in options.turns:
+            if not clock.late():
+                yield from _memory_latency(encoder, size, clock)
+        for size in options.rebuild:
+            yield _rebuild_mini(encoder, size)
+    if "many" in parts:
+        yield from _side_by_side("mini", encoder, options.streams, clock)
+    if "bulk" in parts and not clock.late():
+        yield from _bulk_import("mini", encoder, options.histories, clock)
+
+
+def _static(
+    options: argparse.Namespace, parts: Sequence[str], clock: Clock, device: torch.device
+) -> Iterator[Line]:
+    """The same texts embedded each alone: what any encoder with a memory costs at least."""
+    try:
+        encoder = load_encoder("static", device=str(device))
+    except MissingExtra as error:
+        print(f"no static baseline: {error}")
+        return
+    if "many" in parts:
+        yield from _side_by_side("static MiniLM", encoder, options.streams, clock)
+    if "bulk" in parts and not clock.late():
+        yield from _bulk_import("static MiniLM", encoder, options.histories, clock)
+
+
+def _memory_latency(encoder: MiniEncoder, size: int, clock: Clock) -> Iterator[Line]:
+    """Add and ask through the whole product, in a database that holds `size` turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        with evomem.open(str(Path(folder) / "a.db"), encoder) as db:
+            memory = db.memory("m")
+            _fill(db, size)
+            memory.search(_said(0), k=5)  # the index reads the log once
+            added: list[Line] = []
+            asked: list[Line] = []
+            embedded: list[Line] = []
+            until = time.monotonic() + clock.seconds
+            n = 0
+            while n < 4 or (time.monotonic() < until and n < 200):
+                added.append(_timed(memory.add, _said(n))[0])
+                asked.append(_timed(memory.search, _said(n)[:60])[0])
+                state = db._engine.state(memory._view())
+                embedded.append(_timed(encoder.embed_queries, state, [_said(n)[:60]])[0])
+                n += 1
+    for what, lines in (("append", added), ("query", asked), ("query, encoder only", embedded)):
+        yield {"part": "stream", "what": what, "model": "mini", "turns": size, **_latency(lines)}
+
+
+def _rebuild_mini(encoder: MiniEncoder, size: int) -> Line:
+    """Read a whole history and a question behind it, as a client does that keeps nothing."""
+    turns = [Turn(user=_said(n)) for n in range(size)]
+
+    def go() -> None:
+        state: State[Turn] = State.empty(encoder.spec)
+        for turn, reading in zip(turns, encoder.read(state, turns), strict=True):
+            state = state.after(turn, reading)
+        encoder.embed_queries(state, [_said(0)[:60]])
+
+    line, _ = _timed(go)
+    return {"part": "stream", "what": "rebuild", "model": "mini", "turns": size, **_latency([line])}
+
+
+def _side_by_side(
+    name: str, encoder: Encoder, streams: Sequence[int], clock: Clock
+) -> Iterator[Line]:
+    """Let every stream add a turn and ask, all of them in the same passes; no database."""
+    spec = encoder.spec
+    for count in streams:
+        if clock.late():
+            return
+        states: list[State[Turn]] = [
+            _known(spec, seed) if spec.capacity else State.empty(spec) for seed in range(count)
+        ]
+        seconds = cpu = 0.0
+        step = tokens = 0
+        while not step or (seconds < clock.seconds and step < 32):
+            turns = [Turn(user=_said(31 * i + step)) for i in range(count)]
+            tokens += sum(encoder.count_tokens(turn.text) for turn in turns)
+            start, begin = time.perf_counter(), time.process_time()
+            found = read_batch(encoder, [(s, [t]) for s, t in zip(states, turns, strict=True)])
+            states = [s.after(t, f[0]) for s, t, f in zip(states, turns, found, strict=True)]
+            embed_batch(encoder, [(state, [_said(step)[:60]]) for state in states])
+            seconds += time.perf_counter() - start
+            cpu += time.process_time() - begin
+            step += 1
+        yield {
+            "part": "many", "what": "append + query", "model": name, "streams": count,
+            "turns/s": count * step / seconds, "tokens/s": tokens / seconds,
+            "cpu ms a turn": 1000 * cpu / count / step,
+        }  # fmt: skip
+
+
+def _bulk_import(name: str, encoder: Encoder, histories: int, clock: Clock) -> Iterator[Line]:
+    """Import histories into a database: all at once, and one memory after another."""
+    count = BULK if clock.seconds >= 10 else 8 + int(16 * clock.seconds)  # where time is short
+    texts = [[Turn(user=_said(7 * i + n)) for n in range(count)] for i in range(histories)]
+    for what in ("many at once", "one after another"):
+        with tempfile.TemporaryDirectory() as folder:
+            with evomem.open(str(Path(folder) / "a.db"), encoder) as db:
+                start, begin = time.perf_counter(), time.process_time()
+                if what == "many at once":
+                    db.add_many(((f"m{i}",), turns) for i, turns in enumerate(texts))
+                else:
+                    for i, turns in enumerate(texts):
+                        db.memory(f"m{i}").add_many(turns)
+                seconds, cpu = time.perf_counter() - start, time.process_time() - begin
+        yield {
+            "part": "bulk", "what": what, "model": name, "streams": histories,
+            "turns/s": histories * count / seconds, "cpu ms a turn": 1000 * cpu / histories / count,
+        }  # fmt: skip
+
+
+def _said(n: int) -> str:
+    """Return what is said in turn `n`: words as often as in English, of a chat's length."""
+    rng = random.Random(n)
+    words = _english()
+    length = max(3, min(80, int(rng.expovariate(1 / WORDS))))
+    return " ".join(words[int(len(words) ** rng.random()) - 1] for _ in range(length))
+
+
+@lru_cache
+def _english() -> list[str]:
+    """Return words by how common they are: as the small encoder's vocabulary lists them."""
+    vocabulary = json.loads(TOKENIZER.read_text("utf-8"))["model"]["vocab"]
+    first = vocabulary["the"]  # before it are single characters
+    words = (word for word in vocabulary if word.isascii() and word.isalpha())
+    return sorted((w for w in words if vocabulary[w] >= first), key=vocabulary.__getitem__)
+
+
+def _known(spec: Spec, seed: int) -> State[Turn]:
+    """Return a state of the small encoder with a full queue."""
+    rng = np.random.default_rng(seed)
+    latents = rng.standard_normal((spec.capacity, spec.width), np.float32)
+    latents[:, -1] = np.repeat(np.arange(spec.capacity // spec.latents), spec.latents) + 1000
+    return State(spec, b"past %d" % seed, latents, ())
+
+
+def _fill(db: evomem.Database, size: int) -> None:
+    """Write `size` turns with made-up vectors: what they are has no part in what reading costs."""
+    store, spec = db._engine.store, db.spec
+    memory = store.make_memory(("m",))
+    rng = np.random.default_rng(0)
+    state: State[Turn] = State.empty(spec)
+    now = datetime.now(timezone.utc)
+    for start in range(0, size, 1000):
+        rows = []
+        vectors = rng.standard_normal((min(1000, size - start), spec.dim), np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        for n, vector in enumerate(vectors, start):
+            latents = rng.standard_normal((spec.latents, spec.width), np.float32)
+            latents[:, -1] = n + 1
+            turn = Turn(user=_said(n), id=f"t{n}", time=now)
+            reading = Reading(vector, latents)
+            state = state.after(turn, reading)
+            rows.append(Row(n + 1, turn, now, reading, state.key))
+        store.append(store.view(memory), rows)
+
+
+# figures ---------------------------------------------------------------------------------------
+
+
+def _timed(call: Callable[..., R], *given: Any) -> tuple[Line, R]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    value = call(*given)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {"seconds": wall, "cpu seconds": cpu}, value
+
+
+def _latency(lines: Sequence[Line]) -> Line:
+    wall = 1000 * np.array([line["seconds"] for line in lines])
+    cpu = 1000 * np.array([line["cpu seconds"] for line in lines])
+    kept = _mean([line for line in lines if "model" in line]) if "model" in lines[0] else {}
+    return {
+        **{name: kept[name] for name in ("model", "share of peak", "over the floor") if name in kept},
+        "p50 ms": float(np.median(wall)),
+        "p95 ms": float(np.quantile(wall, 0.95)),
+        "cpu p50 ms": float(np.median(cpu)),
+    }  # fmt: skip
+
+
+def _mean(lines: Sequence[Line]) -> Line:
+    """Return the line of all `lines` together: rates by time."""
+    seconds = sum(line["seconds"] for line in lines)
+    turns = sum(line["turns/s"] * line["seconds"] for line in lines)
+    found: Line = {"model": lines[0]["model"]}
+    if turns:
+        found["cpu ms a turn"] = 1000 * sum(line["cpu seconds"] for line in lines) / turns
+    for name in ("turns/s", "tokens/s", "share of peak"):
+        found[name] = sum(line[name] * line["seconds"] for line in lines) / seconds
+    floors = [line for line in lines if line["over the floor"]]
+    if floors:
+        done = sum(line["tokens/s"] * line["seconds"] for line in floors)
+        least = sum(line["tokens/s"] * line["seconds"] / line["over the floor"] for line in floors)
+        found["over the floor"] = done / least
+    return found
+
+
+def _add(result: dict[str, Any], lines: Iterator[Line]) -> None:
+    """Keep lines as they come, and print them: a run that is cut short has shown what it had."""
+    found = []
+    for line in lines:
+        result["rows"].append(line)
+        found.append(line)
+        print(*(f"{name} {_number(value)} ·" for name, value in line.items()), flush=True)
+    for part in dict.fromkeys(line["part"] for line in found):
+        rows = [line for line in found if line["part"] == part]
+        names = list(dict.fromkeys(name for row in rows for name in row if name != "part"))
+        print(f"\n{part}")
+        print(
+            table(names, [[_number(row.get(name)) for name in names] for row in rows]), flush=True
+        )
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:,.4g}"
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--model", action="append", default=[], choices=("tiny", "0.8B", "2B", "4B")
+    )
+    parser.add_argument(
+        "--part", action="append", choices=PARTS, help="which tables; all if not given"
+    )
+    parser.add_argument("--no-mini", action="store_true", help="only the models named by --model")
+    parser.add_argument(
+        "--turns", type=positive, nargs="+", default=[100, 10_000, 100_000],
+        help="turns that a memory holds (small encoder)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--streams", type=positive, nargs="+", default=[1, 4, 16, 64, 256, 1024],
+        help="streams side by side",
+    )  # fmt: skip
+    parser.add_argument("--histories", type=positive, default=16, help="of a bulk import")
+    parser.add_argument(
+        "--rebuild", type=positive, nargs="*", default=[64, 512], help="turns that are read again"
+    )
+    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement, about")
+    parser.add_argument("--minutes", type=float, default=7.0, help="when to begin nothing more")
+    parser.add_argument("--cache-gib", type=int, help="caches of the published shapes")
+    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    return parser

@@ -1,0 +1,245 @@
+"""The work of many threads, done together: one forward pass for many memories.
+
+Nobody waits for company. Whoever comes when nothing is going on does its own work at once, on its own
+thread, exactly as without this module. Whoever comes while others compute, waits; when they are done,
+everything that has gathered meanwhile goes into the next passes: first all queries, then turns, of
+every memory an equal share. So a query waits for one pass of turns at most, turns for one of queries
+and for the memories before them, and a batch is as large as there is work.
+
+A request is a value (a state, and what to read from there), so the order inside a memory is that in
+which the memory asks; what it gets does not depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+
+from evomem.encoder import BatchEncoder, Encoder, Job, T
+from evomem.errors import EncoderError
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State, Vectors
+
+WAITING = 4096  # requests to read inside; whoever comes then waits at the door
+QUERIES = 256  # requests to embed that one pass answers
+LEAST = 256  # tokens that a pass holds however often memory ran out
+OUT_OF_MEMORY = "OutOfMemoryError"  # torch's; its name, because nothing here imports torch
+
+
+def batches(encoder: Encoder) -> bool:
+    """Say whether an encoder is a `BatchEncoder`."""
+    return hasattr(encoder, "read_batch") and hasattr(encoder, "embed_batch")
+
+
+def read_batch(encoder: Encoder, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
+    """Read turns of several memories: together if the encoder can, else one after another."""
+    if batches(encoder):
+        return cast(BatchEncoder, encoder).read_batch(jobs)
+    return [encoder.read(state, turns) for state, turns in jobs]
+
+
+def embed_batch(encoder: Encoder, jobs: Sequence[Job[str]]) -> list[Vectors]:
+    """Embed queries asked of several memories: together if the encoder can."""
+    if batches(encoder):
+        return cast(BatchEncoder, encoder).embed_batch(jobs)
+    return [encoder.embed_queries(state, queries) for state, queries in jobs]
+
+
+def shared(encoder: Encoder) -> Encoder:
+    """Return an encoder for many threads: a `Batcher` around one that can work for several memories."""
+    return Batcher(cast(BatchEncoder, encoder)) if batches(encoder) else encoder
+
+
+R = TypeVar("R")
+
+
+@dataclass(eq=False)
+class _Request(Generic[T, R]):
+    """What one call asks for, and what has become of it."""
+
+    state: State[Turn]
+    items: Sequence[T]
+    """What is still to be done."""
+    portion: int = 0
+    """How many of them the next pass does."""
+    found: list[R] = field(default_factory=list)
+    error: Exception | None = None
+    done: bool = False
+    wake: threading.Event = field(default_factory=threading.Event)
+    """Set when it is done, or when its thread is to do the next passes."""
+
+    def finish(self, error: Exception | None = None) -> None:
+        self.error, self.done = error, True
+        self.wake.set()
+
+
+_Read = _Request[Turn, Reading]
+_Ask = _Request[str, Vectors]
+
+
+class Batcher:
+    """An encoder for many threads at once; itself an `Encoder`.
+
+    A pass that fails is halved until the failure stands alone, and is raised where it belongs. When
+    it was memory that ran out, later passes are smaller, too.
+    """
+
+    def __init__(self, encoder: BatchEncoder, *, waiting: int = WAITING) -> None:
+        """Work for `encoder`, with at most `waiting` requests to read inside."""
+        self._encoder = encoder
+        self._tokens = encoder.batch_tokens
+        self._door = threading.Semaphore(waiting)
+        self._quiet = threading.Condition()  # its lock guards everything below
+        self._leader: _Request[Any, Any] | None = None
+        """Whose thread does the passes, until its own request is done."""
+        self._asks: deque[_Ask] = deque()
+        self._reads: deque[_Read] = deque()
+        self._asked = False  # whether the last pass was one of queries
+        self._closed = False
+
+    @property
+    def spec(self) -> Spec:
+        """Name, fingerprint and shapes of the encoder."""
+        return self._encoder.spec
+
+    def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
+        """See `Encoder.read`. Raises `EncoderError` if this is closed."""
+        request: _Read = _Request(state, turns)
+        if turns:
+            for turn in turns:
+                self._encoder.measure(turn)  # here, while others compute
+            with self._door:
+                self._await(request, self._reads)
+        return request.found
+
+    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
+        """See `Encoder.embed_queries`. Raises `EncoderError` if this is closed."""
+        request: _Ask = _Request(state, queries)
+        self._await(request, self._asks)
+        return request.found[0]
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of `text` in the encoder's tokens."""
+        return self._encoder.count_tokens(text)
+
+    def close(self) -> None:
+        """Take no more requests, and return when those inside are done."""
+        with self._quiet:
+            self._closed = True
+            self._quiet.wait_for(lambda: self._leader is None)
+
+    # ---------------------------------------------------------------------------------------
+
+    def _await(self, request: _Request[T, R], line: deque[_Request[T, R]]) -> None:
+        """Return when `request` is done, by another thread or by this one."""
+        with self._quiet:
+            if self._closed:
+                raise EncoderError("the database is closed; open it again to go on")
+            line.append(request)
+            if self._leader is None:
+                self._lead(request)
+        try:
+            request.wake.wait()
+            while not request.done:
+                self._pass()
+        finally:
+            with self._quiet:
+                if not request.done and request in line:  # interrupted, say by Ctrl-C
+                    line.remove(request)
+                if self._leader is request:
+                    line_up: list[_Request[Any, Any]] = [*self._asks, *self._reads]
+                    self._lead(line_up[0] if line_up else None)
+        if request.error:
+            raise request.error
+
+    def _lead(self, request: _Request[Any, Any] | None) -> None:
+        self._leader = request
+        if request:
+            request.wake.set()
+        else:
+            self._quiet.notify_all()
+
+    def _pass(self) -> None:
+        """Do a pass of queries, or one of turns: in turn, where there are both."""
+        self._asked = bool(self._asks) and not (self._asked and self._reads)
+        if self._asked:
+            self._do(self._asks, self._take_asks, self._embed)
+        else:
+            self._do(self._reads, self._take_reads, self._read)
+
+    def _do(
+        self,
+        line: deque[_Request[T, R]],
+        take: Callable[[], list[_Request[T, R]]],
+        step: Callable[[Sequence[_Request[T, R]]], None],
+    ) -> None:
+        with self._quiet:
+            taken = take()
+        try:
+            if taken:
+                self._settle(taken, step)
+        finally:
+            with self._quiet:
+                line.extend(request for request in taken if not request.done)
+
+    def _take_asks(self) -> list[_Ask]:
+        return [self._asks.popleft() for _ in range(min(QUERIES, len(self._asks)))]
+
+    def _take_reads(self) -> list[_Read]:
+        """Take an equal share of every request, up to what one pass should hold."""
+        taken: list[_Read] = []
+        room = self._tokens
+        share = room // max(1, len(self._reads))
+        while self._reads and (room > 0 or not taken):
+            request = self._reads.popleft()
+            request.portion = size = 0
+            for turn in request.items:
+                size += self._encoder.measure(turn)
+                if request.portion and size > min(share, room):
+                    break
+                request.portion += 1
+            room -= size
+            taken.append(request)
+        return taken
+
+    def _settle(
+        self,
+        requests: Sequence[_Request[T, R]],
+        step: Callable[[Sequence[_Request[T, R]]], None],
+    ) -> None:
+        """Do a step for all; if it fails, for either half."""
+        try:
+            return step(requests)
+        except Exception as error:
+            short = isinstance(error, MemoryError) or type(error).__name__ == OUT_OF_MEMORY
+            if short:
+                self._tokens = max(LEAST, self._tokens // 2)
+            if len(requests) == 1 and not (short and requests[0].portion > 1):
+                return requests[0].finish(error)
+        if len(requests) == 1:  # the rest of its turns comes in later passes
+            requests[0].portion //= 2
+            return self._settle(requests, step)
+        middle = len(requests) // 2
+        self._settle(requests[:middle], step)
+        self._settle(requests[middle:], step)
+
+    def _embed(self, asks: Sequence[_Ask]) -> None:
+        found = self._encoder.embed_batch([(ask.state, ask.items) for ask in asks])
+        for ask, vectors in zip(asks, found, strict=True):
+            ask.found = [vectors]
+            ask.finish()
+
+    def _read(self, reads: Sequence[_Read]) -> None:
+        found = self._encoder.read_batch(
+            [(read.state, read.items[: read.portion]) for read in reads]
+        )
+        for read, readings in zip(reads, found, strict=True):
+            for turn, reading in zip(read.items[: read.portion], readings, strict=True):
+                read.state = read.state.after(turn, reading)
+            read.found += readings
+            read.items = read.items[read.portion :]
+            if not read.items:
+                read.finish()

@@ -1,0 +1,54 @@
+"""Calls on threads: those of one lane one at a time and in order, lanes side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+
+THREADS = 64  # on either side; they are made when they are needed
+
+
+class Lanes:
+    """Runs calls for an event loop. A call that has not begun can be cancelled."""
+
+    def __init__(self) -> None:
+        self._free = ThreadPoolExecutor(THREADS, thread_name_prefix="evomem-reader")
+        self._ordered = ThreadPoolExecutor(THREADS, thread_name_prefix="evomem-writer")
+        self._lanes: dict[Hashable, deque[tuple[Future[Any], Callable[[], Any]]]] = {}
+        self._lock = threading.Lock()
+
+    def submit(self, call: Callable[[], R], lane: Hashable | None = None) -> Future[R]:
+        """Run `call`; in a lane, behind all that was submitted there before."""
+        if lane is None:
+            return self._free.submit(call)
+        future: Future[R] = Future()
+        with self._lock:
+            if lane in self._lanes:  # somebody is at work in it
+                self._lanes[lane].append((future, call))
+                return future
+            self._ordered.submit(self._work, lane)
+            self._lanes[lane] = deque([(future, call)])
+        return future
+
+    def close(self) -> None:
+        """Return when everything that was submitted is done."""
+        self._free.shutdown()
+        self._ordered.shutdown()
+
+    def _work(self, lane: Hashable) -> None:
+        while True:
+            with self._lock:
+                if not self._lanes[lane]:
+                    del self._lanes[lane]
+                    return
+                future, call = self._lanes[lane].popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:  # it belongs to whoever awaits it
+                    future.set_exception(error)

@@ -1,0 +1,39 @@
+import json
+import threading
+
+import pytest
+
+from benchmarks import report, soak, speed
+from evomem.memory import Memory
+
+
+def test_every_part_of_the_speed_benchmark_gives_rows_that_a_report_shows(tmp_path):
+    out = tmp_path / "speed.json"
+    arguments = "--no-mini --model tiny --streams 1 2 --histories 1 --rebuild 3 --seconds 0".split()
+    assert speed.main([*arguments, "--out", str(out)]) == 0
+    result = json.loads(out.read_text())
+    assert {row["part"] for row in result["rows"]} == set(speed.PARTS)
+    for row in (row for row in result["rows"] if row["part"] == "stream"):
+        if row["what"] != "rebuild":  # nothing is read that need not be
+            assert row["over the floor"] == pytest.approx(1, abs=0.01)
+    assert report.main([str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert "append + query" in (tmp_path / "report.md").read_text()
+
+
+def test_a_short_soak_loses_and_reorders_nothing(tmp_path):
+    encoder = soak.tiny(tmp_path / "tiny.safetensors")
+    count, used = soak.soak(tmp_path / "a.db", encoder, seconds=1, threads=8)
+    assert count.turns == count.queries == count.memories * soak.SHARE * soak.TURNS > 0
+    assert len(used) == soak.SAMPLES + 1
+
+
+def test_a_soak_notices_a_lost_turn(tmp_path, monkeypatch):
+    add = Memory.add
+
+    def lossy(self, text, **rest):
+        return None if text == "thread 1 says thing 7" else add(self, text, **rest)
+
+    monkeypatch.setattr(Memory, "add", lossy)
+    encoder = soak.tiny(tmp_path / "tiny.safetensors")
+    with pytest.raises((AssertionError, threading.BrokenBarrierError)):
+        soak.soak(tmp_path / "a.db", encoder, seconds=1, threads=4)

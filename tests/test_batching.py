@@ -1,0 +1,323 @@
+"""Many threads, one encoder: what they get, in which order, and what happens when something fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import pytest
+
+import evomem
+from evomem import HashEncoder, Turn
+from evomem.batching import LEAST, Batcher, shared
+from evomem.errors import EncoderError
+from evomem.lanes import Lanes
+from evomem.state import State
+
+
+class Together(HashEncoder):
+    """The hashing encoder for several memories at once; notes what it was asked together."""
+
+    batch_tokens = 1000
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.inside = threading.Event()
+
+    def measure(self, turn):
+        return self.count_tokens(turn.user)
+
+    def read_batch(self, jobs):
+        self.pause("read", [[turn.user for turn in turns] for _, turns in jobs])
+        if any("poison" in turn.user for _, turns in jobs for turn in turns):
+            raise EncoderError("there is poison in it")
+        return [self.read(state, turns) for state, turns in jobs]
+
+    def embed_batch(self, jobs):
+        self.pause("ask", [list(queries) for _, queries in jobs])
+        return [self.embed_queries(state, queries) for state, queries in jobs]
+
+    def pause(self, kind, what):
+        self.calls.append((kind, what))
+        self.inside.set()
+        assert self.gate.wait(30)
+
+
+class Small(Together):
+    """One that has memory for so many turns only."""
+
+    limit = 4
+
+    def read_batch(self, jobs):
+        if sum(len(turns) for _, turns in jobs) > self.limit:
+            raise MemoryError("too many")
+        return super().read_batch(jobs)
+
+
+@pytest.fixture
+def encoder():
+    return Together()
+
+
+@pytest.fixture
+def batcher(encoder):
+    return Batcher(encoder)
+
+
+START: State[Turn] = State.empty(HashEncoder().spec)
+
+
+def gathered(batcher, encoder, *calls):
+    """Start `calls` one after another while a first pass is held up; return their futures."""
+    encoder.gate.clear()
+    encoder.inside.clear()
+    pool = ThreadPoolExecutor(len(calls) + 1)
+    first = pool.submit(batcher.read, START, [Turn(user="first")])
+    assert encoder.inside.wait(30)
+    futures = []
+    for call in calls:
+        waiting = len(batcher._asks) + len(batcher._reads)
+        futures.append(pool.submit(call))
+        while len(batcher._asks) + len(batcher._reads) == waiting:
+            threading.Event().wait(0.001)
+    encoder.gate.set()
+    pool.shutdown()
+    first.result()
+    return futures
+
+
+def reading(batcher, *texts):
+    return lambda: batcher.read(START, [Turn(user=text) for text in texts])
+
+
+def asking(batcher, text):
+    return lambda: batcher.embed_queries(START, [text])
+
+
+def same(found, texts):
+    want = HashEncoder().read(START, [Turn(user=text) for text in texts])
+    return all(
+        np.array_equal(a.embedding, b.embedding) and np.array_equal(a.latents, b.latents)
+        for a, b in zip(found, want, strict=True)
+    )
+
+
+def test_whoever_is_alone_is_served_at_once_on_its_own_thread(batcher, encoder):
+    me, seen = threading.get_ident(), []
+    encoder.pause = lambda *_: seen.append(threading.get_ident())
+    assert same(batcher.read(START, [Turn(user="a"), Turn(user="b")]), ["a", "b"])
+    assert len(batcher.embed_queries(START, ["a"])) == 1
+    assert seen == [me, me]
+
+
+def test_what_gathers_while_others_compute_is_done_together_queries_first(batcher, encoder):
+    one, asked, two, more = gathered(
+        batcher, encoder,
+        reading(batcher, "a", "b"), asking(batcher, "who?"), reading(batcher, "c"),
+        asking(batcher, "where?"),
+    )  # fmt: skip
+    assert encoder.calls == [
+        ("read", [["first"]]),
+        ("ask", [["who?"], ["where?"]]),
+        ("read", [["a", "b"], ["c"]]),
+    ]
+    assert same(one.result(), ["a", "b"])
+    assert same(two.result(), ["c"])
+    for future, text in ((asked, "who?"), (more, "where?")):
+        assert np.array_equal(future.result(), HashEncoder().embed_queries(START, [text]))
+
+
+def test_a_pass_holds_so_many_tokens_and_every_memory_an_equal_share(batcher, encoder):
+    batcher._tokens = 8
+    long = [f"long {i}" for i in range(10)]  # two words each
+    futures = gathered(batcher, encoder, reading(batcher, *long), reading(batcher, "x", "y"))
+    passes = [jobs for kind, jobs in encoder.calls if kind == "read"][1:]
+    assert passes[0] == [long[:2], ["x", "y"]]
+    assert all(sum(len(text.split()) for job in jobs for text in job) <= 8 for jobs in passes)
+    assert [text for jobs in passes for job in jobs for text in job if "l" in text] == long
+    assert same(futures[0].result(), long)
+
+
+def test_an_error_is_raised_where_it_belongs_and_nowhere_else(batcher, encoder):
+    good, bad, fine = gathered(
+        batcher, encoder,
+        reading(batcher, "a"), reading(batcher, "b", "poison"), reading(batcher, "c"),
+    )  # fmt: skip
+    assert same(good.result(), ["a"])
+    assert same(fine.result(), ["c"])
+    with pytest.raises(EncoderError, match="poison"):
+        bad.result()
+    assert same(batcher.read(START, [Turn(user="later")]), ["later"])
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on():
+    encoder = Small()
+    batcher = Batcher(encoder)
+    texts = [[f"{name}{i}" for i in range(6)] for name in "abc"]
+    futures = gathered(batcher, encoder, *(reading(batcher, *each) for each in texts))
+    for future, each in zip(futures, texts, strict=True):
+        assert same(future.result(), each)
+    assert LEAST <= batcher._tokens < encoder.batch_tokens
+
+
+def test_a_turn_that_no_memory_suffices_for_is_an_error_of_its_own_caller():
+    encoder = Small()
+    encoder.limit = 0
+    with pytest.raises(MemoryError):
+        Batcher(encoder).read(START, [Turn(user="a"), Turn(user="b")])
+
+
+def test_whoever_is_interrupted_leaves_and_the_others_go_on(batcher, encoder):
+    """As Ctrl-C does it: once in the thread that computes, once in one that waits."""
+    interrupt = iter([KeyboardInterrupt])
+
+    def pause(kind, what):
+        encoder.calls.append((kind, what))
+        encoder.inside.set()
+        assert encoder.gate.wait(30)
+        for error in interrupt:
+            raise error
+
+    encoder.pause = pause
+    encoder.gate.clear()
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(reading(batcher, "a"))
+        assert encoder.inside.wait(30)
+        second = pool.submit(reading(batcher, "b"))
+        while not batcher._reads:
+            threading.Event().wait(0.001)
+        encoder.gate.set()
+        assert same(second.result(), ["b"])
+        with pytest.raises(KeyboardInterrupt):
+            first.result()
+    assert same(batcher.read(START, [Turn(user="c")]), ["c"])
+
+
+def test_closing_finishes_what_is_inside_and_refuses_what_comes_later(batcher, encoder):
+    futures = gathered(batcher, encoder, *(reading(batcher, str(i)) for i in range(5)))
+    batcher.close()
+    assert all(future.done() for future in futures)
+    with pytest.raises(EncoderError, match="closed"):
+        batcher.read(START, [Turn(user="a")])
+
+
+def test_no_more_requests_to_read_are_inside_than_allowed_and_queries_pass_them(encoder):
+    batcher = Batcher(encoder, waiting=2)
+    encoder.gate.clear()
+    with ThreadPoolExecutor(8) as pool:
+        reads = [pool.submit(reading(batcher, str(i))) for i in range(6)]
+        assert encoder.inside.wait(30)
+        asked = pool.submit(asking(batcher, "who?"))
+        while not batcher._asks:
+            threading.Event().wait(0.001)
+        assert len(batcher._reads) <= 1  # and one is being done
+        encoder.gate.set()
+        assert len(asked.result()) == 1
+        assert all(same(future.result(), [str(i)]) for i, future in enumerate(reads))
+    kinds = [kind for kind, _ in encoder.calls]
+    assert kinds.index("ask") <= 1
+
+
+def test_an_encoder_that_reads_one_memory_at_a_time_is_left_as_it_is():
+    plain = HashEncoder()
+    assert shared(plain) is plain
+
+
+def test_many_threads_lose_and_reorder_nothing(tmp_path):
+    with evomem.open(str(tmp_path / "a.db"), Together(), synchronous="NORMAL") as db:
+        memories = [db.memory(f"m{i}") for i in range(8)]
+
+        def talk(i):
+            for n in range(6):
+                memories[i % 8].add(f"turn {n} of thread {i}", id=f"{i}-{n}")
+                memories[i % 8].search(f"turn {n}", k=1)
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(talk, range(16)))
+        assert db.verify() == []
+        for i, memory in enumerate(memories):
+            for thread in (i, i + 8):
+                own = [r.id for r in memory.history() if r.id.startswith(f"{thread}-")]
+                assert own == [f"{thread}-{n}" for n in range(6)]
+    plain = HashEncoder()
+    with evomem.open(str(tmp_path / "a.db"), plain) as db:  # and each was read in its own order
+        turns = [record.turn for record in db.memory("m3").history()]
+        rows = db._engine.store.rows(db.memory("m3")._view(), after=0)
+        for row, want in zip(rows, plain.read(START, turns), strict=True):
+            assert np.array_equal(row.reading.embedding, want.embedding)
+
+
+def histories(count):
+    for i in range(count):
+        yield ("bulk", f"m{i % 5}"), [Turn(user=f"fact {i} {n}", id=f"{i}-{n}") for n in range(70)]
+
+
+def test_many_histories_are_read_together_and_each_equals_one_read_alone(tmp_path):
+    encoder = Together()
+    with evomem.open(str(tmp_path / "a.db"), encoder) as db:
+        assert db.add_many(histories(10), workers=3) == 700  # two histories to a memory, in order
+        assert db.verify() == []
+        for i, namespace in enumerate(db.memories("bulk")):
+            turns = [record.turn for record in db.memory(*namespace).history()]
+            assert [t.id for t in turns] == [f"{h}-{n}" for h in (i, i + 5) for n in range(70)]
+    assert any(len(jobs) > 1 for _, jobs in encoder.calls)
+
+
+def test_an_error_in_one_history_stops_the_bulk_and_leaves_nothing_half_written(db):
+    bad = [(("a",), [Turn(user="fine")]), (("b",), ["no turn"]), (("c",), [Turn(user="fine")])]
+    with pytest.raises(evomem.errors.TurnError):
+        db.add_many(bad, workers=1)
+    assert db.memories() == [("a",)]
+
+
+async def test_writes_of_one_memory_keep_their_order_and_of_others_go_beside_them(tmp_path):
+    encoder = Together()
+    with evomem.open(str(tmp_path / "a.db"), encoder) as db:
+        encoder.gate.clear()
+        slow = [asyncio.create_task(db.memory("a").aadd(f"a{i}")) for i in range(3)]
+        while not encoder.inside.is_set():
+            await asyncio.sleep(0.001)
+        beside = [asyncio.create_task(db.memory(f"b{i}").aadd("b")) for i in range(20)]
+        reader = db._engine.reader
+        assert isinstance(reader, Batcher)
+        while len(reader._reads) < 20:
+            await asyncio.sleep(0.001)
+        encoder.gate.set()
+        await asyncio.gather(*slow, *beside)
+        assert [record.turn.user for record in db.memory("a").history()] == [
+            "a0",
+            "a1",
+            "a2",
+        ]
+    assert max(len(jobs) for _, jobs in encoder.calls) == 20
+
+
+async def test_a_write_that_has_not_begun_can_be_cancelled(tmp_path):
+    encoder = Together()
+    with evomem.open(str(tmp_path / "a.db"), encoder) as db:
+        encoder.gate.clear()
+        memory = db.memory("a")
+        tasks = [asyncio.create_task(memory.aadd(f"turn {i}")) for i in range(3)]
+        while not encoder.inside.is_set():
+            await asyncio.sleep(0.001)
+        tasks[1].cancel()
+        encoder.gate.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert tasks[1].cancelled()
+        assert [record.turn.user for record in memory.history()] == ["turn 0", "turn 2"]
+
+
+def test_lanes_finish_everything_before_they_close():
+    lanes = Lanes()
+    done: list[int] = []
+    futures = [lanes.submit(partial(done.append, i), lane=i % 3) for i in range(60)]
+    lanes.close()
+    assert all(future.done() for future in futures)
+    for lane in range(3):
+        assert [i for i in done if i % 3 == lane] == list(range(lane, 60, 3))
