@@ -78,5 +78,5 @@ def measure(path: Path, turns: int, forks: int, dim: int) -> dict[str, float]:
 def size(db: evomem.Database, path: Path) -> int:
     """Return the bytes of the database when nothing is left in its write-ahead log."""
     store: Any = db._engine.store
-    store._engine.checkpoint()
+    store._engine.scrub()
     return path.stat().st_size
