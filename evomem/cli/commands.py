@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.text import Text
 
-import evomem
 from evomem.chats import Chats, read_chats
+from evomem.cli import upkeep
+from evomem.cli.opening import memory_of, open_database
 from evomem.cli.screen import Screen, facts, hits_table, plain, timeline
 from evomem.database import Database
-from evomem.errors import InputError, NotFound
+from evomem.errors import InputError
 from evomem.memory import Memory
 from evomem.records import Turn
 
@@ -43,8 +44,6 @@ def add(args: Namespace, screen: Screen) -> int:
 def import_(args: Namespace, screen: Screen) -> int:
     """Store what is new in chat files; all of them are checked before anything is written."""
     if len(args.files) == 1 and Path(args.files[0]).is_dir():
-        from evomem.cli import upkeep  # which builds on this module
-
         return upkeep.load(args.files[0], args, screen)
     files = [read_chats(_bytes(name), _shown(name), zone=args.timezone) for name in args.files]
     turns: dict[str | None, Turn] = {}
@@ -122,28 +121,6 @@ def verify(args: Namespace, screen: Screen) -> int:
     lines = [*mended, *(faults or [f"{args.db} is sound"])]
     screen.result(values, *(Text(plain(line)) for line in lines))
     return 1 if faults else 0
-
-
-def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:
-    """Open `args.db`; if it is made, say which encoder reads it."""
-    encoder = evomem.load_encoder(args.encoder, device=args.device) if args.encoder else None
-    try:
-        return evomem.open(args.db, encoder, device=args.device, create=False)
-    except NotFound as error:
-        if not create:
-            raise NotFound(
-                f"there is no database {args.db}; evomem add and evomem import make one"
-            ) from error
-    db = evomem.open(args.db, encoder, device=args.device)
-    order = "" if db.spec.capacity else ", which has no memory of order"
-    chosen = "" if args.encoder else " (--encoder chooses another)"
-    screen.note(f"made {args.db}; its encoder is {db.spec.name}{order}{chosen}")
-    return db
-
-
-def memory_of(db: Database, args: Namespace) -> Memory:
-    """Return the memory that the arguments name."""
-    return db.memory(*(args.memory or ["default"]))
 
 
 def _name(memory: Memory) -> str:

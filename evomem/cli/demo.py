@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import evomem
-from evomem.cli.commands import open_database
+from evomem.cli.opening import open_database
 from evomem.cli.screen import Screen, plain
 from evomem.database import Database
 from evomem.demo import Report, Side, compare, load_questions

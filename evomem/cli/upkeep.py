@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 
 import evomem
-from evomem.cli.commands import memory_of, open_database
+from evomem.cli.opening import memory_of, open_database
 from evomem.cli.screen import Screen, plain
 from evomem.database import restore as restore_database
 from evomem.doctor import examine

@@ -14,7 +14,7 @@ import re
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,8 +25,9 @@ from sqlalchemy import Connection, select
 from evomem._extras import require
 from evomem.errors import EvomemError, FingerprintMismatch, HeadMoved, StoreError
 from evomem.state import Vectors
-from evomem.store import Seqs, Span, View
+from evomem.store import Seqs, Span
 from evomem_stores.engine import Engine
+from evomem_stores.span_index import SpanIndex
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import done, memories
 
@@ -50,7 +51,7 @@ class _Known(NamedTuple):
     key: bytes | None
 
 
-class MilvusIndex:
+class MilvusIndex(SpanIndex):
     """An `Index` in a Milvus server, cluster, or file (milvus-lite). Safe for threads and processes."""
 
     def __init__(
@@ -94,23 +95,6 @@ class MilvusIndex:
             self._name = collection or f"evomem_{made}"
             with self._translated():
                 self._prepare()
-
-    def search(
-        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
-    ) -> list[tuple[int, float]]:
-        """See `Index.search`."""
-        found: list[tuple[int, float]] = []
-        for span in view.spans:
-            found += self._ask(span, query, k, allowed)
-        return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
-
-    def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
-        """See `Index.score`."""
-        wanted = np.unique(np.array(seqs, np.int64))
-        found: dict[int, float] = {}
-        for span in view.spans if len(wanted) else ():
-            found |= dict(self._ask(span, query, len(wanted), wanted))
-        return found
 
     def verify(self) -> list[str]:
         """Compare the copied vectors with the log; being behind is no difference."""

@@ -7,7 +7,7 @@ has; so all processes share one copy, and none keeps vectors of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 
 from evomem.errors import HeadMoved, StoreError
 from evomem.state import Vectors
-from evomem.store import Seqs, Span, View
+from evomem.store import Seqs, Span
 from evomem_stores.engine import Engine
+from evomem_stores.span_index import SpanIndex
 from evomem_stores.sql import SqlStore
 from evomem_stores.words import driver
 
@@ -39,7 +40,7 @@ _COPIED = """
     SET revision = excluded.revision, seq = excluded.seq, rows = excluded.rows"""
 
 
-class PgvectorIndex:
+class PgvectorIndex(SpanIndex):
     """An `Index` in the schema of the log. Safe to use from many threads and processes."""
 
     def __init__(self, store: SqlStore, engine: Engine, *, hnsw_rows: int | None = None) -> None:
@@ -87,23 +88,6 @@ class PgvectorIndex:
                 "NOT NULL, seq BIGINT NOT NULL, rows BIGINT NOT NULL, hnsw BOOLEAN NOT NULL "
                 "DEFAULT false)"
             )
-
-    def search(
-        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
-    ) -> list[tuple[int, float]]:
-        """See `Index.search`."""
-        found: list[tuple[int, float]] = []
-        for span in view.spans:
-            found += self._ask(span, query, k, allowed)
-        return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
-
-    def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
-        """See `Index.score`."""
-        wanted = np.unique(np.array(seqs, np.int64))
-        found: dict[int, float] = {}
-        for span in view.spans if len(wanted) else ():
-            found |= dict(self._ask(span, query, len(wanted), wanted))
-        return found
 
     def verify(self) -> list[str]:
         """Compare the copied vectors with the log; being behind is no difference."""
