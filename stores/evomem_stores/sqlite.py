@@ -27,6 +27,8 @@ READERS = 16  # connections kept open; more threads than that wait for one
 _BUSY = ("locked", "busy", "queuepool limit")
 _DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
 
+_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # how SQLite's rollback journal begins
+
 _LOST = "{path} cannot be read ({says}): restore it from a backup; the file was left as it is"
 
 
@@ -134,17 +136,22 @@ class SqliteEngine(Engine):
         partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
             os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            with self.reading() as connection, translated(partial):
-                with closing(sqlite3.connect(partial)) as copy:
+            with self.reading() as connection, closing(sqlite3.connect(partial)) as copy:
+                try:
                     copy.execute("PRAGMA synchronous = FULL")
                     driver(connection).backup(copy)
+                except sqlite3.Error as error:
+                    raise OSError(str(error)) from error
             os.link(partial, target)  # unlike a rename, this never replaces a file
             sync_folder(target.parent)
         except OSError as error:
             raise StoreError(f"{target} cannot be written: {error}") from error
         finally:
             for ending in ("", "-wal", "-shm", "-journal"):
-                partial.with_name(partial.name + ending).unlink(missing_ok=True)
+                with suppress(
+                    OSError
+                ):  # a disk that fails now has failed before, or will be seen to
+                    partial.with_name(partial.name + ending).unlink(missing_ok=True)
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -222,7 +229,7 @@ def prepare(path: Path, *, create: bool) -> bool:
         raise StoreError(
             f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists"
         ) from error
-    if magic != b"SQLite format 3\x00":
+    if magic != b"SQLite format 3\x00" and not _can_be_undone(path):
         raise DatabaseDamaged(
             f"{path} is not a database (it begins with {magic!r}): give another path, or restore "
             "it from a backup; the file was left as it is"
@@ -241,6 +248,12 @@ def prepare(path: Path, *, create: bool) -> bool:
             "the file was left as it is"
         )
     return bool(tables)
+
+
+def _can_be_undone(path: Path) -> bool:
+    """Say whether SQLite can take back an unfinished change: the first one, if power was lost in it."""
+    journal = path.with_name(path.name + "-journal")
+    return journal.exists() and journal.read_bytes()[: len(_JOURNAL)] == _JOURNAL
 
 
 def _contents(path: Path, mode: str) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import evomem
 from evomem.errors import EvomemError
 from evomem.reencode import reencode
@@ -49,3 +51,8 @@ def test_a_reencoding_that_was_killed_leaves_one_encoder_and_goes_on_where_it_wa
             assert snapshot(db) in expected("reencode")
             assert_sound(db)
     assert found == {ENCODER.spec.fingerprint, OTHER.spec.fingerprint}
+
+
+def test_a_backup_whose_disk_fails_says_so_and_harms_nothing(bench: Bench):
+    for number in range(1, bench.calls("backup") + 1, 2):
+        bench.fail_at("backup", number, errno.ENOSPC, lasting=True)

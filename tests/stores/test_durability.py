@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import evomem
 from evomem.errors import DatabaseDamaged, EvomemError, NotFound, StoreError
 from evomem_stores import open_sqlite
 from tests.conftest import ROOT
@@ -231,6 +233,17 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, name):
             open_sqlite(str(path), spec)
         assert path.read_bytes() == FOREIGN[name]
     assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_a_database_that_lost_power_in_its_very_first_write_is_made_anew(tmp_path):
+    path = tmp_path / "cut.db"
+    path.write_bytes(bytes(4096))  # the size reached the disk, the page did not
+    begun = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 7, 0, 512, 4096)
+    path.with_name("cut.db-journal").write_bytes(begun.ljust(512, b"\0"))
+    with evomem.open(str(path), "hash") as db:
+        db.memory("m").add("the cat")
+        assert db.verify() == []
+    assert not path.with_name("cut.db-journal").exists()
 
 
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
