@@ -9,8 +9,7 @@ from typing import Literal
 from evomem.errors import NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
-from evomem_stores.faiss_index import FaissIndex
-from evomem_stores.opening import open_milvus, set_up
+from evomem_stores.opening import open_faiss, open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
 from evomem_stores.tier import ROWS
@@ -71,9 +70,7 @@ def open_sqlite(
     try:
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        in_process = FaissIndex(store, folder, max_bytes=index_bytes, exact_rows=exact_rows)
+        return store, open_faiss(store, folder, index_bytes, exact_rows)
     except BaseException:
         engine.close()
         raise
-    store.rewritten.append(lambda memory, _: in_process.forget(memory))
-    return store, in_process

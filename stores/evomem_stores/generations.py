@@ -147,7 +147,7 @@ class SqlGeneration:
         with self._engine.alone() as connection:
             if connection.scalar(select(turns.c.row).where(~self._done).limit(1)) is not None:
                 return False
-            old = _number(connection, stored_spec(connection))
+            old = _number(connection, stored_spec(connection, self._engine.place))
             connection.execute(
                 insert(readings).from_select(
                     ["generation", "row", *READ],
@@ -203,11 +203,11 @@ class SqlGeneration:
         return chunk
 
 
-def stored_spec(connection: Connection) -> Spec:
-    """Return the encoder in use."""
+def stored_spec(connection: Connection, place: str) -> Spec:
+    """Return the encoder in use; `place` is what messages call the database."""
     row = connection.execute(select(encoder)).mappings().one_or_none()
     if row is None:
-        raise DatabaseDamaged("the database does not say which encoder wrote it: restore a backup")
+        raise DatabaseDamaged(f"{place} does not say which encoder wrote it: restore a backup")
     return Spec(**{name: value for name, value in row.items() if name != "id"})
 
 
@@ -228,6 +228,13 @@ def guard(spec: Spec) -> Callable[[Connection], None]:
 def kept(connection: Connection) -> list[str]:
     """Return the names of encoders that have readings besides the one in use."""
     return list(connection.scalars(select(generations.c.name).order_by(generations.c.generation)))
+
+
+def drop(connection: Connection) -> list[str]:
+    """Forget the readings of all of them; return their names."""
+    names = kept(connection)
+    connection.execute(delete(generations))
+    return names
 
 
 def _number(connection: Connection, spec: Spec) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from sqlalchemy import insert, select, update
 
-from evomem.errors import DatabaseDamaged, FingerprintMismatch
+from evomem.errors import FingerprintMismatch
 from evomem.state import Spec
 from evomem.store import Index
 from evomem_stores import tables
 from evomem_stores.engine import Engine
+from evomem_stores.faiss_index import FaissIndex
+from evomem_stores.generations import stored_spec
 from evomem_stores.lexical import ANALYSER
 from evomem_stores.migrations import apply, pending
 from evomem_stores.sql import SqlStore
@@ -49,13 +52,8 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
                     connection.execute(insert(tables.encoder).values(id=1, **asdict(spec)))
                     connection.execute(insert(tables.lexicon).values(id=1, analyser=ANALYSER))
     with engine.reading() as connection:
-        row = connection.execute(select(tables.encoder)).mappings().one_or_none()
+        stored = stored_spec(connection, engine.place)
         analyser = connection.scalar(select(tables.lexicon.c.analyser))
-    if row is None:
-        raise DatabaseDamaged(
-            f"{engine.place} does not say which encoder wrote it: restore a backup"
-        )
-    stored = Spec(**{name: value for name, value in row.items() if name != "id"})
     if spec is not None and replace(spec, name=stored.name) != stored:
         raise FingerprintMismatch(
             f"{engine.place} was written by the encoder {stored.name!r} (fingerprint "
@@ -67,6 +65,15 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
             write_terms(connection)
             connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored
+
+
+def open_faiss(
+    store: SqlStore, folder: Path | None, max_bytes: int, exact_rows: int | None
+) -> Index:
+    """Return the index of a log in this process. See `FaissIndex`."""
+    index = FaissIndex(store, folder, max_bytes=max_bytes, exact_rows=exact_rows)
+    store.rewritten.append(lambda memory, _: index.forget(memory))
+    return index
 
 
 def open_milvus(

@@ -15,9 +15,8 @@ from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores.engine import Engine
-from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.migrations import OURS
-from evomem_stores.opening import open_milvus, set_up
+from evomem_stores.opening import open_faiss, open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import memories
@@ -118,12 +117,10 @@ def open_postgresql(
             return store, PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        in_process = FaissIndex(store, folder, max_bytes=index_bytes, exact_rows=exact_rows)
+        return store, open_faiss(store, folder, index_bytes, exact_rows)
     except BaseException:
         engine.close()
         raise
-    store.rewritten.append(lambda memory, _: in_process.forget(memory))
-    return store, in_process
 
 
 class PostgresEngine(Engine):

@@ -11,7 +11,6 @@ from evomem.state import Spec
 from evomem_stores import audit, dump, generations
 from evomem_stores.engine import Engine
 from evomem_stores.generations import SqlGeneration
-from evomem_stores.tables import generations as kept_encoders
 from evomem_stores.tables import hidden
 from evomem_stores.writing import write_terms
 
@@ -32,9 +31,7 @@ class Upkeep:
     def drop_generations(self) -> list[str]:
         """See `Store.drop_generations`."""
         with self._engine.writing() as connection:
-            names = generations.kept(connection)
-            connection.execute(delete(kept_encoders))
-        return names
+            return generations.drop(connection)
 
     # copies --------------------------------------------------------------------------------
 
