@@ -260,13 +260,20 @@ def histories(count):
 
 def test_many_histories_are_read_together_and_each_equals_one_read_alone(tmp_path):
     encoder = Together()
-    with evomem.open(str(tmp_path / "a.db"), encoder) as db:
-        assert db.add_many(histories(10), workers=3) == 700  # two histories to a memory, in order
+    with evomem.open(str(tmp_path / "a.db"), encoder) as db, ThreadPoolExecutor(1) as pool:
+        reader = db._engine.reader
+        assert isinstance(reader, Batcher)
+        encoder.gate.clear()  # the first of three workers is held up until the others wait for it
+        bulk = pool.submit(db.add_many, histories(10), workers=3)
+        while len(reader._reads) < 2:
+            threading.Event().wait(0.001)
+        encoder.gate.set()
+        assert bulk.result() == 700  # two histories to a memory, in order
+        assert max(len(jobs) for _, jobs in encoder.calls) >= 2
         assert db.verify() == []
         for i, namespace in enumerate(db.memories("bulk")):
             turns = [record.turn for record in db.memory(*namespace).history()]
             assert [t.id for t in turns] == [f"{h}-{n}" for h in (i, i + 5) for n in range(70)]
-    assert any(len(jobs) > 1 for _, jobs in encoder.calls)
 
 
 def test_an_error_in_one_history_stops_the_bulk_and_leaves_nothing_half_written(db):
