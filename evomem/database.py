@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -101,33 +102,40 @@ class Database:
         histories: Iterable[tuple[Namespace, Iterable[Turn | Message]]],
         *,
         workers: int = 32,
+        progress: Callable[[int], None] | None = None,
     ) -> int:
         """Read and store the histories of many memories at once; return how many turns they hold.
 
         Texts of different memories go through the encoder together, each memory's in its order;
         tokenising and writing go on meanwhile. Turns are committed in batches (`Memory.add_many`).
-        After an error, or a crash, turns with ids can simply be added again.
+        An error stops all of them, each behind the batch that it is at; after it, or a crash,
+        turns with ids can simply be added again.
 
         Args:
             histories: Namespaces with turns or messages, taken as they are needed: about as many
                 as `workers` are in memory at a time.
             workers: Memories that are read side by side.
+            progress: Called with the number of turns that are done, now and then.
 
         Raises:
             NamespaceError: A namespace cannot be one.
             TurnError: As `Memory.add_many` does; other memories' turns may have been written.
         """
-        running: dict[Future[int], Namespace] = {}
-        count = 0
+        running: dict[Future[None], Namespace] = {}
+        counter = _Counter(progress)
         with ThreadPoolExecutor(workers, thread_name_prefix="evomem-bulk") as pool:
-            for labels, turns in histories:
-                while len(running) >= workers or tuple(labels) in running.values():
-                    count += _finished(running)
-                memory = self.memory(*labels)
-                running[pool.submit(_add_history, memory, turns)] = memory.namespace
-            while running:
-                count += _finished(running)
-        return count
+            try:
+                for labels, turns in histories:
+                    while len(running) >= workers or tuple(labels) in running.values():
+                        _finish_some(running)
+                    memory = self.memory(*labels)
+                    running[pool.submit(_add_history, memory, turns, counter)] = memory.namespace
+                while running:
+                    _finish_some(running)
+            except BaseException:
+                counter.stopped = True
+                raise
+        return counter.total
 
     def memories(self, *prefix: str) -> list[Namespace]:
         """Return the namespaces of all memories that begin with `prefix`, sorted."""
@@ -219,13 +227,39 @@ class Database:
         self.close()
 
 
-def _add_history(memory: Memory, turns: Iterable[Turn | Message]) -> int:
-    return len(memory.add_many(turns))
+class _Counter:
+    """Adds up what several threads have done, and stops them where one fails."""
+
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
+        self.total = 0
+        self.stopped = False
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.total += count
+            if self._progress:
+                self._progress(self.total)
+        if self.stopped:
+            raise CancelledError("another history failed, or the import was interrupted")
 
 
-def _finished(running: dict[Future[int], Namespace]) -> int:
-    """Wait until some of `running` are done; forget them and return the sum of their results."""
+def _add_history(memory: Memory, turns: Iterable[Turn | Message], counter: _Counter) -> None:
+    before = 0
+
+    def count(done: int, _: int) -> None:
+        nonlocal before
+        counter.add(done - before)
+        before = done
+
+    memory.add_many(turns, progress=count)
+
+
+def _finish_some(running: dict[Future[None], Namespace]) -> None:
+    """Wait until some of `running` are done, and forget them; raise what they raised."""
     done, _ = wait(running, return_when=FIRST_COMPLETED)
     for future in done:
         del running[future]
-    return sum(future.result() for future in done)
+    for future in done:
+        future.result()

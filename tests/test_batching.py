@@ -283,6 +283,32 @@ def test_an_error_in_one_history_stops_the_bulk_and_leaves_nothing_half_written(
     assert db.memories() == [("a",)]
 
 
+class Slow(HashEncoder):
+    def read(self, state, turns):
+        threading.Event().wait(0.05)
+        return super().read(state, turns)
+
+
+def test_an_interrupted_bulk_stops_behind_the_batch_that_it_is_at(tmp_path):
+    def endless():
+        yield ("a",), [Turn(user=f"fact {n}") for n in range(64 * 40)]
+        raise KeyboardInterrupt
+
+    with evomem.open(str(tmp_path / "a.db"), Slow()) as db:
+        with pytest.raises(KeyboardInterrupt):
+            db.add_many(endless())
+        assert len(db.memory("a")) < 64 * 40
+        assert len(db.memory("a")) % 64 == 0
+        assert db.verify() == []
+
+
+def test_progress_counts_the_turns_of_all_histories(db):
+    seen: list[int] = []
+    assert db.add_many(histories(4), progress=seen.append) == 280
+    assert seen == sorted(seen)
+    assert seen[-1] == 280
+
+
 async def test_writes_of_one_memory_keep_their_order_and_of_others_go_beside_them(tmp_path):
     encoder = Together()
     with evomem.open(str(tmp_path / "a.db"), encoder) as db:

@@ -246,6 +246,34 @@ def test_one_bad_file_among_good_ones_writes_nothing(run, tmp_path):
     assert not db.exists()
 
 
+def test_each_file_is_a_memory_of_its_own_on_request(run, path, tmp_path):
+    files = []
+    for name in ("alice", "bob"):
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps([{"role": "user", "content": f"I am {name}."}]))
+    assert (
+        "2 new turns in 2 memories (0 were"
+        in run("import", *files, "--memory", "acme", "--each")[1]
+    )
+    assert run("import", files[0], "--each")[0] == 0
+    with evomem.open(str(path)) as db:
+        for namespace in (("acme", "alice"), ("acme", "bob"), ("alice",)):
+            [record] = db.memory(*namespace).history()
+            assert record.text == f"User: I am {namespace[-1]}."
+
+
+def test_files_that_would_be_one_memory_are_refused(run, feed, path, tmp_path):
+    (tmp_path / "old").mkdir()
+    files = [chat_file(tmp_path), chat_file(tmp_path / "old")]
+    before = json.loads(run("stats", "--json")[1])["memories"]
+    code, _, err = run("import", *files, "--each")
+    assert code == 2
+    assert "two of the files are called 'chat'" in err
+    feed(b'{"role": "user", "content": "Hi"}')
+    assert "leave out --each" in run("import", "-", "--each")[2]
+    assert json.loads(run("stats", "--json")[1])["memories"] == before
+
+
 BAD_INPUT = {
     "no such command": ["remember"],
     "no such option": ["show", "--everything"],

@@ -1,6 +1,6 @@
 """The command line: `evomem add`, `search`, ...; `COMMANDS` lists them all.
 
-arguments ─► one function in `commands`, `upkeep`, `train` or `demo` ─► the engine ─► `screen`
+arguments ─► one function in `commands`, `importing`, `upkeep`, `train` or `demo` ─► the engine ─► `screen`
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from evomem.cli import commands, upkeep
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
+from evomem.cli.importing import import_
 from evomem.cli.screen import Screen
 from evomem.cli.train import train
 from evomem.errors import EvomemError, InputError
 
 COMMANDS = {
     "add": commands.add,
-    "import": commands.import_,
+    "import": import_,
     "search": commands.search,
     "show": commands.show,
     "stats": commands.stats,

@@ -129,9 +129,16 @@ def _import(commands: Any) -> None:
         "Read chats (JSON or JSONL, messages as model APIs have them) and store what is new in "
         "them; importing a file twice adds nothing.",
         "  evomem import chats.json --timezone Europe/Berlin\n"
-        "  cat log.jsonl | evomem import - --memory acme --memory alice",
+        "  cat log.jsonl | evomem import - --memory acme --memory alice\n"
+        "  evomem import users/*.jsonl --memory acme --each",
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help="a chat file; - reads stdin")
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="each file into a memory of its own, called as the file is and below --memory if that "
+        "is given; many are read at once",
+    )
     parser.add_argument(
         "--timezone",
         metavar="ZONE",

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 
-from evomem.chats import Chats, read_chats
-from evomem.cli import upkeep
 from evomem.cli.opening import memory_of, open_database
 from evomem.cli.screen import Screen, facts, hits_table, plain, timeline
 from evomem.database import Database
 from evomem.errors import InputError
 from evomem.memory import Memory
-from evomem.records import Turn
 
 STDIN = "-"
 
@@ -38,32 +33,6 @@ def add(args: Namespace, screen: Screen) -> int:
         )
     said = f"turn {record.seq} of {_name(memory)}, id {record.id}"
     screen.result(record.to_json(), Text(plain(said)))
-    return 0
-
-
-def import_(args: Namespace, screen: Screen) -> int:
-    """Store what is new in chat files; all of them are checked before anything is written."""
-    if len(args.files) == 1 and Path(args.files[0]).is_dir():
-        return upkeep.load(args.files[0], args, screen)
-    files = [read_chats(_bytes(name), _shown(name), zone=args.timezone) for name in args.files]
-    turns: dict[str | None, Turn] = {}
-    for turn in (turn for chats in files for turn in chats.turns):
-        if turns.setdefault(turn.id, turn).content != turn.content:
-            raise InputError(f"two of the files hold the id {turn.id!r}, with different texts")
-    with open_database(args, screen, create=True) as db, screen.progress() as progress:
-        memory = memory_of(db, args)
-        before = len(memory)
-        memory.add_many(turns.values(), progress=lambda *count: progress("reading", *count))
-        new = len(memory) - before
-    summary = _summary(files, new=new, known=len(turns) - new)
-    lines = [
-        f"{new} new turns in {_name(memory)} ({len(turns) - new} were there already), from "
-        f"{summary['messages']} messages in {summary['conversations']} conversations"
-    ]
-    if summary["left_out"]:
-        left = ", ".join(f"{count} {kind}" for kind, count in summary["left_out"].items())
-        lines.append(f"left out: {left}")
-    screen.result(summary, *(Text(plain(line)) for line in lines))
     return 0
 
 
@@ -135,33 +104,6 @@ def _say_nothing_found(db: Database, memory: Memory, screen: Screen) -> None:
     shown = ", ".join("/".join(name) for name in names[:10]) or "none"
     more = ", ..." if len(names) > 10 else ""
     screen.note(f"there is no memory {_name(memory)}; the database holds: {shown}{more}")
-
-
-def _summary(files: list[Chats], *, new: int, known: int) -> dict[str, Any]:
-    left_out: dict[str, int] = {}
-    for chats in files:
-        for kind, count in chats.left_out.items():
-            left_out[kind] = left_out.get(kind, 0) + count
-    return {
-        "new": new,
-        "known": known,
-        "conversations": sum(chats.conversations for chats in files),
-        "messages": sum(chats.messages for chats in files),
-        "left_out": left_out,
-    }
-
-
-def _shown(name: str) -> str:
-    return "stdin" if name == STDIN else name
-
-
-def _bytes(name: str) -> bytes:
-    if name == STDIN:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
 
 
 def _stdin(what: str) -> str:

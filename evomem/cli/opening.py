@@ -30,4 +30,9 @@ def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> D
 
 def memory_of(db: Database, args: Namespace) -> Memory:
     """Return the memory that the arguments name."""
-    return db.memory(*(args.memory or ["default"]))
+    return db.memory(*labels_of(args))
+
+
+def labels_of(args: Namespace) -> tuple[str, ...]:
+    """Return the labels of the memory that the arguments name."""
+    return tuple(args.memory or ["default"])

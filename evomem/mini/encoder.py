@@ -15,6 +15,7 @@ from evomem.encoder import Job
 from evomem.errors import EncoderError
 from evomem.mini import weights
 from evomem.mini.model import QUERY, TURN
+from evomem.mini.packed import pack
 from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
 from evomem.recent import Recent
 from evomem.records import Turn
@@ -38,6 +39,8 @@ class MiniEncoder:
         file = Path(source).expanduser() if source else WEIGHTS
         self._device = torch.device(device or "cpu")
         self._model = weights.load(file).to(self._device).eval()
+        if self._device.type == "cpu":
+            pack(self._model)
         config = self._model.config
         self._turns = config.turns if turns is None else turns
         if self._turns < 0:

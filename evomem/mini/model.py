@@ -41,6 +41,14 @@ class Memory:
         return seen if len(seen) == 1 else seen[self.owner]
 
 
+class Grow(nn.Linear):
+    """The first half of an MLP: a linear layer and its activation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., H) to (..., I)."""
+        return F.gelu(super().forward(x))
+
+
 class Layer(nn.Module):
     """One BERT layer (post-norm)."""
 
@@ -50,7 +58,7 @@ class Layer(nn.Module):
         self.qkv = nn.Linear(config.hidden, 3 * config.hidden)
         self.out = nn.Linear(config.hidden, config.hidden)
         self.norm = nn.LayerNorm(config.hidden, eps=EPS)
-        self.grow = nn.Linear(config.hidden, config.inner)
+        self.grow = Grow(config.hidden, config.inner)
         self.shrink = nn.Linear(config.inner, config.hidden)
         self.last_norm = nn.LayerNorm(config.hidden, eps=EPS)
 
@@ -60,7 +68,7 @@ class Layer(nn.Module):
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, h // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = self.norm(x + self.out(mixed.transpose(1, 2).reshape(n, t, h)))
-        return self.last_norm(x + self.shrink(F.gelu(self.grow(x))))  # type: ignore[no-any-return]
+        return self.last_norm(x + self.shrink(self.grow(x)))  # type: ignore[no-any-return]
 
 
 class Recall(nn.Module):

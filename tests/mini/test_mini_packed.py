@@ -1,0 +1,42 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from evomem.mini import load
+from evomem.mini.model import Grow
+from evomem.mini.packed import Packed, pack
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN"
+)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, Grow])
+@given(shape=st.lists(st.integers(1, 9), min_size=1, max_size=4), bias=st.booleans())
+@torch.inference_mode()
+def test_a_packed_layer_computes_what_the_layer_does(kind, shape, bias):
+    layer = kind(24, 40, bias=bias)
+    x = torch.randn(*shape, 24)
+    torch.testing.assert_close(Packed(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_packed_model_has_no_plain_layer_left_and_reads_the_same(tiny_model):
+    packed = copy.deepcopy(tiny_model)
+    pack(packed)
+    assert not any(isinstance(module, nn.Linear) for module in packed.modules())
+    ids, mask = torch.arange(1, 13).view(2, 6), torch.ones(2, 6, dtype=torch.bool)
+    for one, other in zip(
+        packed.upper(packed.lower(ids, mask, 0), mask, None),
+        tiny_model.upper(tiny_model.lower(ids, mask, 0), mask, None),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_the_encoder_on_a_cpu_is_packed(tiny_file):
+    assert any(isinstance(module, Packed) for module in load(str(tiny_file))._model.modules())
