@@ -20,6 +20,7 @@ from evomem.mini.config import CLOCK_SCALES, MENTION_SCALES, MiniConfig
 
 TURN, QUERY = 0, 1
 AGES = 16  # buckets of the relative age of a latent, two for every doubling: up to 256 turns
+UNSEEN = AGES  # the bucket of what a text cannot see
 EPS = 1e-12  # of BERT's layer norms
 
 
@@ -31,8 +32,8 @@ class Memory:
     """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded behind."""
     owner: Tensor
     """(N,) int64: which of the M memories each text belongs to."""
-    age: Tensor
-    """(N, K) int64: how many turns ago it was written; 0 or less: the text must not see it."""
+    bucket: Tensor
+    """(N, K) int64: how many turns ago it was written (`bucket`), or that the text cannot see it."""
     now: Tensor
     """(N,) how many turns were read before each text."""
 
@@ -99,8 +100,8 @@ class Recall(nn.Module):
         q = self.query(x).view(n, t, self.heads, d).transpose(1, 2)  # (N, heads, T, d)
         both = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, d))
         k, v = both.permute(2, 0, 3, 1, 4)  # (N or 1, heads, K, d)
-        bias = self.age[:, bucket(memory.age)].transpose(0, 1)  # (N, heads, K)
-        bias = bias.masked_fill((memory.age <= 0)[:, None], -torch.inf)
+        unseen = self.age.new_full((self.heads, 1), -torch.inf)
+        bias = torch.cat([self.age, unseen], 1)[:, memory.bucket].transpose(0, 1)  # (N, heads, K)
         scores = q @ k.transpose(2, 3) / math.sqrt(d) + bias[:, :, None]
         nothing = (q * self.nothing[:, None]).sum(-1, keepdim=True) / math.sqrt(d)
         weights = torch.cat([nothing, scores], -1).softmax(-1)[..., 1:]
@@ -205,7 +206,7 @@ class MiniModel(nn.Module):
         subject = F.normalize(self.match(latents[:, 0]), dim=-1)[:, :, None]
         known = memory.of_texts(memory.seen[:, ::step, -self.config.match :])
         likeness = self.match_scale * ((known @ subject)[..., 0] - self.match_bar)
-        return (likeness.sigmoid() * (memory.age[:, ::step] > 0)).sum(-1)
+        return (likeness.sigmoid() * (memory.bucket[:, ::step] < UNSEEN)).sum(-1)
 
     def turn_vectors(self, content: Tensor, now: Tensor, mentions: Tensor) -> Tensor:
         """Put an evolved turn together: content (N, H), (N,), (N,) to (N, E), unit rows."""
@@ -274,6 +275,7 @@ def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], -1) / math.sqrt(len(scales))
 
 
-def bucket(age: Tensor) -> Tensor:
-    """Return the bucket of ages in turns, two buckets for every doubling."""
-    return (2 * age.clamp(min=1).float().log2()).long().clamp(max=AGES - 1)
+def bucket(age: Tensor, most: int) -> Tensor:
+    """Return the bucket of ages in turns, two for every doubling; `UNSEEN` outside 1 .. `most`."""
+    found = (2 * age.clamp(min=1).float().log2()).long().clamp(max=AGES - 1)
+    return found.masked_fill((age < 1) | (age > most), UNSEEN)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from evomem.mini.model import Memory, MiniModel
+from evomem.mini.model import Memory, MiniModel, bucket
 
 Tokens = Sequence[int]
 GROUP = 16  # texts of similar length that are padded together, at most
@@ -145,11 +145,10 @@ def _upper(
         at = torch.tensor([place[row] for row in rows], device=device)
         first, end = max(0, int(at.min()) - turns), int(at.max())
         age = at[:, None] - torch.arange(first, end, device=device)
-        age = torch.where(age <= turns, age, 0)
         memory = Memory(
             seen[:, first:end].flatten(1, 2),
             torch.tensor([here.index(owners[row]) for row in rows], device=device),
-            age.repeat_interleave(seen.shape[2], 1),
+            bucket(age, turns).repeat_interleave(seen.shape[2], 1),
             now[rows],
         )
         yield rows, *model.upper(x, mask, memory), memory
