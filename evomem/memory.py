@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time as clock
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -87,14 +87,16 @@ class Memory(MemoryView):
             TurnError: An item cannot be stored; the message names its position.
             DuplicateTurn: An id is taken by another text.
         """
-        turns = [_complete(turn) for turn in as_turns(items)]
+        given = list(as_turns(items))
+        turns = [_complete(turn) for turn in given]
         _check_ids(turns)
+        named = {turn.id for turn in given if turn.id}  # an id made up here is known to be new
         records: list[Record] = []
         with self._engine.lock(self.namespace):
             if len(turns) > BATCH:  # refuse duplicates before the first batch is written
-                self._known(self._view(), turns)
+                self._known(self._view(), turns, named)
             for start in range(0, len(turns), BATCH):
-                records += self._append(turns[start : start + BATCH])
+                records += self._append(turns[start : start + BATCH], named)
                 if progress:
                     progress(len(records), len(turns))
         return records
@@ -204,7 +206,7 @@ class Memory(MemoryView):
 
     # ---------------------------------------------------------------------------------------
 
-    def _append(self, turns: Sequence[Turn]) -> list[Record]:
+    def _append(self, turns: Sequence[Turn], named: Collection[str]) -> list[Record]:
         """Write what is new of `turns`; return the records of all of them, in order."""
         for attempt in range(TRIES):
             store = self._engine.store
@@ -212,7 +214,7 @@ class Memory(MemoryView):
                 view = store.view(
                     store.find_memory(self.namespace) or store.make_memory(self.namespace)
                 )
-                known = self._known(view, turns)
+                known = self._known(view, turns, named)
                 new = [turn for turn in turns if turn.id not in known]
                 if not new:
                     return [known[_id(turn)] for turn in turns]
@@ -233,10 +235,16 @@ class Memory(MemoryView):
             f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
         )
 
-    def _known(self, view: View, turns: Sequence[Turn]) -> dict[str, Record]:
-        """Return those of `turns` that the log holds; raise `DuplicateTurn` where texts differ."""
-        ids = [_id(turn) for turn in turns]
-        known = self._engine.store.find(view, ids)
+    def _known(
+        self, view: View, turns: Sequence[Turn], named: Collection[str]
+    ) -> dict[str, Record]:
+        """Return those of `turns` that the log holds, looking for the ids in `named`.
+
+        Raises:
+            DuplicateTurn: The log holds another text under one of them, or it was deleted.
+        """
+        ids = [_id(turn) for turn in turns if turn.id in named]
+        known = self._engine.store.find(view, ids) if ids else {}
         if not known:
             return {}
         visible = self._engine.store.records(view, [record.seq for record in known.values()])

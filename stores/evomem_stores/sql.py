@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, func, insert, literal, select
+from sqlalchemy import Connection, bindparam, func, insert, literal, select
 
 from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
 from evomem.records import Record, Turn
@@ -351,10 +351,11 @@ class SqlStore(Upkeep):
         self._engine.close()
 
 
+_FIND = select(memories.c.memory).where(memories.c.namespace == bindparam("name"))
+
+
 def _find(connection: Connection, namespace: Namespace) -> int | None:
-    number: int | None = connection.scalar(
-        select(memories.c.memory).where(memories.c.namespace == encode_namespace(namespace))
-    )
+    number: int | None = connection.scalar(_FIND, {"name": encode_namespace(namespace)})
     return number
 
 

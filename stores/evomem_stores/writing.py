@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.records import Turn
@@ -26,7 +26,16 @@ from evomem_stores.lineage import (
     visible,
 )
 from evomem_stores.rows import check, checksum, encode, searched
-from evomem_stores.tables import LAST, Columns, column_names, hidden, memories, turns, within
+from evomem_stores.tables import (
+    LAST,
+    Columns,
+    column_names,
+    hidden,
+    memories,
+    row_number,
+    turns,
+    within,
+)
 from evomem_stores.words import words_of
 
 
@@ -147,6 +156,9 @@ def _unmoved(connection: Connection, view: View) -> View:
     return now
 
 
+_CHUNK = select(turns.c.chunk).where(turns.c.row == bindparam("newest"))
+
+
 def insert_rows(
     connection: Connection, memory: int, seen: Sequence[Span], rows: Sequence[Row], spec: Spec
 ) -> None:
@@ -158,8 +170,8 @@ def insert_rows(
         raise DuplicateTurn(
             f"the id {taken[0]!r} is taken: ids are unique in a memory; nothing was written"
         )
-    last = next(read(connection, seen, ["chunk"], limit=1, newest_first=True), None)
-    chunk = 0 if last is None else int(last["chunk"])
+    newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0
+    chunk = connection.scalar(_CHUNK, {"newest": newest}) or 0
     columns, terms = [], {}
     for row in rows:
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
