@@ -93,7 +93,7 @@ class Resident:
             if count > len(self._rows):
                 self._rows, self._count = torch.empty(0), 0  # make room first
                 self._rows = _allocate(count + count // SPARE, dim, self._device)
-            self._rows[self._count : count] = torch.from_numpy(vectors[self._count :])
+            self._rows[self._count : count].copy_(torch.from_numpy(vectors[self._count :]))
         except RuntimeError as error:
             return self._give_up(error)
         self._count = count

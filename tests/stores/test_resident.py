@@ -196,6 +196,23 @@ def test_new_rows_are_added_without_copying_all_others(device, monkeypatch):
     assert other.fits(np.where(np.arange(1000)[:, None] == 5, np.float32(0), vectors))
 
 
+def test_processes_with_a_device_and_without_one_share_their_files(device, tmp_path):
+    vectors = random_rows(5000)
+    store, index = open_at(tmp_path / "a.db", exact_rows=4000)
+    view = fill(store, store.make_memory(("a",)), vectors)
+    index.search(view, vectors[0], 1)
+    index.close()
+    assert (tmp_path / "a.db.index" / "1.faiss").exists()
+    _, there = open_on_device(device, tmp_path / "a.db", exact_rows=4000)
+    view = fill(store, 1, random_rows(30, seed=3), start=10_000)
+    assert found(there.search(view, vectors[70], 1)) == [71]
+    there.close()
+    _, again = open_at(tmp_path / "a.db", exact_rows=4000)
+    assert again.verify() == []
+    assert found(again.search(view, random_rows(30, seed=3)[7], 1)) == [5008]
+    store.close()
+
+
 # what a device has no room for -----------------------------------------------------------------
 
 
