@@ -381,22 +381,8 @@ class Milvus(Server):
         return {"index": "milvus", "milvus_uri": self.uri}
 
 
-class OnDevice(Databases):
-    """A file; torch reads every vector, on a device that is the CPU."""
-
-    def options(self) -> dict[str, Any]:
-        return {"index_device": "cpu"}
-
-    def _opened(self) -> evomem.Database:
-        db = super()._opened()
-        index: Any = db._engine.index
-        index._device.rows = 0
-        return db
-
-
 KINDS: dict[str, type[Databases]] = {
     "file": Databases,
-    "device": OnDevice,
     ":memory:": InMemory,
     "postgresql": Server,
     "pgvector": Pgvector,
@@ -409,10 +395,6 @@ def _machine(name: str, request: pytest.FixtureRequest) -> Iterator[type[Databas
     kind = KINDS[name]
     if issubclass(kind, Server):
         kind.schemas = staticmethod(request.getfixturevalue("new_schema"))
-    if issubclass(kind, OnDevice):
-        patch = request.getfixturevalue("monkeypatch")
-        patch.setattr("evomem_stores.shard.FEW", 0)
-        patch.setattr("evomem_stores.shard.MARGIN", 0)
     if issubclass(kind, Milvus):
         kind.uri = request.getfixturevalue("milvus")
     if not kind.shared:
