@@ -1,6 +1,7 @@
 """How far one machine goes: large memories, many memories, and what users would take instead.
 
     python -m benchmarks scale --seeds seeds.npz --corpora FOLDER --out benchmarks/results/scale.json
+    python -m benchmarks scale --seeds seeds.npz --part index large --index-device cuda   # on a GPU
 
 The encoder is replaced by stored vectors: what is measured is the log, the index and everything
 between them and `Memory`. Texts are made up. Files are in the page cache throughout.
@@ -21,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 
 import evomem
 from benchmarks.output import positive, progress_bar, setting, table, write_json
@@ -30,6 +32,7 @@ from evomem.memory_view import Mode
 from evomem.records import Turn
 from evomem.state import Vectors
 from evomem.store import Span
+from evomem_stores.resident import Device
 from evomem_stores.shard import Shard
 
 Figures = dict[str, Any]
@@ -58,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
     }
     vectors = grown(turns, max(wanted[part] for part in options.part) + ADDED)
     result: Figures = {**setting("scale", argv), "dim": turns.shape[1]}
+    if options.index_device:
+        result["index_device"] = _described(options.index_device)
     with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
         parts = _parts(options, sizes, vectors, questions, Path(folder))
         for name, run in bar.track([each for each in parts if each[0] in options.part]):
@@ -85,11 +90,21 @@ def _parts(
             return measure(name, others, questions, nearest(others, questions, K), Path(place))
 
     return [
-        *(("index", partial(index, vectors[:size], questions)) for size in options.index or INDEX),
+        *(
+            ("index", partial(index, vectors[:size], questions, options.index_device))
+            for size in options.index or INDEX
+        ),
         *(
             (
                 "large",
-                partial(large, folder / f"{size}.db", vectors[: size + ADDED], questions, tokens),
+                partial(
+                    large,
+                    folder / f"{size}.db",
+                    vectors[: size + ADDED],
+                    questions,
+                    tokens,
+                    options.index_device,
+                ),
             )
             for size, tokens in sizes
         ),
@@ -114,8 +129,8 @@ def _page(result: Figures) -> str:
     return "\n\n".join(pages)
 
 
-def index(vectors: Vectors, questions: Vectors) -> Figures:
-    """Measure the two tiers of the index alone on all of the vectors."""
+def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Figures:
+    """Measure the ways to search the index alone on all of the vectors: exact, codes, a device."""
     shard = Shard(vectors.shape[1], 0)
     shard.add(np.arange(len(vectors)), vectors)
     whole = Span(0, 0, len(vectors))
@@ -124,9 +139,17 @@ def index(vectors: Vectors, questions: Vectors) -> Figures:
         return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K, None)}
 
     places = [str(place) for place in range(len(questions))]
+    right = nearest(vectors, questions, K)
+
+    def recall(asked: int = len(questions)) -> float:
+        found = sum(len(right[place] & search(places[place])) for place in range(asked))
+        return found / (K * asked)
+
     figures: Figures = {"turns": len(vectors)}
-    took, cpu = _times(search, places[:30])
-    figures |= {"exact p50, ms": median(took), "exact p50, CPU ms": median(cpu)}
+    some = places[:30]
+    took, cpu = _times(search, some)
+    figures |= percentiles("exact", took) | percentiles("exact, CPU:", cpu)
+    figures["exact recall@10"] = recall(len(some))
     start = time.process_time()
     shard.encode()
     figures["learning and writing codes, CPU s"] = time.process_time() - start
@@ -134,13 +157,23 @@ def index(vectors: Vectors, questions: Vectors) -> Figures:
     figures |= {"vectors, MB": vectors.nbytes / 1e6, "codes, MB": shard.tier.nbytes / 1e6}
     took, cpu = _times(search, places)
     figures |= percentiles("codes", took) | percentiles("codes, CPU:", cpu)
-    right = nearest(vectors, questions, K)
-    found = sum(len(best & search(place)) for best, place in zip(right, places, strict=True))
-    figures["recall@10"] = found / (K * len(right))
+    figures["recall@10"] = recall()
+    if device is None:
+        return figures
+    shard.tier, shard.resident = None, Device(device).resident()
+    start = time.perf_counter()
+    shard.resident.follow(shard.vectors)
+    figures["copying to the device, s"] = time.perf_counter() - start
+    figures["on the device, MB"] = shard.resident.nbytes / 1e6
+    took, cpu = _times(search, places)
+    figures |= percentiles("device", took) | percentiles("device, CPU:", cpu)
+    figures["device recall@10"] = recall()
     return figures
 
 
-def large(path: Path, vectors: Vectors, questions: Vectors, tokens: int) -> Figures:
+def large(
+    path: Path, vectors: Vectors, questions: Vectors, tokens: int, device: str | None = None
+) -> Figures:
     """Measure one memory of all but the last `ADDED` vectors."""
     count = len(vectors) - ADDED
     texts = Texts()
@@ -148,7 +181,7 @@ def large(path: Path, vectors: Vectors, questions: Vectors, tokens: int) -> Figu
     encoder = Stored(vectors, asked)
     figures: Figures = {"turns": count, "tokens a turn": tokens}
     before = _resident()
-    with evomem.open(str(path), encoder) as db:
+    with evomem.open(str(path), encoder, index_device=device) as db:
         memory = db.memory("one")
         figures |= _fill(
             (memory.add_many, _turns(texts, tokens, start, min(start + BATCH, count)))
@@ -162,7 +195,7 @@ def large(path: Path, vectors: Vectors, questions: Vectors, tokens: int) -> Figu
     files = path.with_name(path.name + ".index").glob("*")
     figures["index file, MB"] = sum(file.stat().st_size for file in files) / 1e6
     start = time.perf_counter()
-    with evomem.open(str(path), encoder) as db:
+    with evomem.open(str(path), encoder, index_device=device) as db:
         memory = db.memory("one")
         figures["open, ms"] = 1000 * (time.perf_counter() - start)
         start = time.perf_counter()
@@ -298,6 +331,12 @@ def _syncs(path: Path) -> list[float]:
         return _times(sync, [""] * 100)[0]
 
 
+def _described(device: str) -> str:
+    """Return a device's name, of a GPU the one that it was sold under."""
+    place = Device(device).place
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else device
+
+
 def _resident() -> float:
     """Return the memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
@@ -323,6 +362,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--memories", type=positive, default=100_000, help="small ones, in one database")
     add("--each", type=positive, default=100, help="turns of a small memory")
     add("--others", type=positive, default=1_000_000, help="vectors for the other systems")
+    add("--index-device", help="search the index there, too, such as cuda")
     add("--questions", type=positive, default=300)
     add("--folder", type=Path, help="where databases are made")
     add("--out", type=Path, help="where to write the figures as JSON")

@@ -9,7 +9,7 @@ from typing import Literal
 from evomem.errors import NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
-from evomem_stores.opening import open_faiss, open_milvus, set_up
+from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
 from evomem_stores.tier import ROWS
@@ -26,6 +26,7 @@ def open_sqlite(
     index: Literal["faiss", "milvus"] = "faiss",
     index_bytes: int = 2**30,
     exact_rows: int | None = ROWS,
+    index_device: str | None = None,
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
     milvus_collection: str | None = None,
@@ -41,6 +42,8 @@ def open_sqlite(
         index: What finds nearest turns: `"faiss"` in this process, or `"milvus"` in a Milvus server.
         index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
         exact_rows: FAISS: memories of more turns are searched approximately; None: none are.
+        index_device: FAISS: where memories of more than 10,000 turns are searched, exactly at any
+            size, such as `"cuda"`; None for the CPU.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
@@ -50,10 +53,11 @@ def open_sqlite(
         FingerprintMismatch: The database was written by another encoder than `spec`.
         DatabaseDamaged: The file is not a database of ours, or cannot be read.
         DatabaseBusy: Another process held the lock for longer than `busy_timeout`.
-        StoreError: The file cannot be opened, or is of a newer version.
+        StoreError: The file cannot be opened, or is of a newer version, or there is no such device.
     """
     if index not in ("faiss", "milvus"):
         raise StoreError(f"index must be 'faiss' or 'milvus', got {index!r}")
+    device = find_device(index_device, index)
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
@@ -70,7 +74,7 @@ def open_sqlite(
     try:
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        return store, open_faiss(store, folder, index_bytes, exact_rows)
+        return store, open_faiss(store, folder, index_bytes, exact_rows, device)
     except BaseException:
         engine.close()
         raise

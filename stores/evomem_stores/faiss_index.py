@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from evomem_stores import index_file
 from evomem_stores.shard import Shard
 from evomem_stores.tables import LAST
 from evomem_stores.tier import ROWS
+
+if TYPE_CHECKING:  # torch comes only with a device
+    from evomem_stores.resident import Device
 
 WORTH = 1024  # rows: fewer are read from the log as fast as from a file
 SHARE = 0.1  # of the rows: so many new ones are worth writing the file again
@@ -37,6 +41,13 @@ class _Cached:
         self.shard: Shard | None = None
         self.saved = 0
 
+    @property
+    def on_device(self) -> int:
+        """Bytes that the device has of it."""
+        shard = self.shard
+        copy = shard.resident if shard else None
+        return copy.nbytes if copy else 0
+
 
 class FaissIndex:
     """An `Index` over the rows of a store. Safe to use from many threads and processes."""
@@ -49,6 +60,7 @@ class FaissIndex:
         max_bytes: int = 2**30,
         worth: int = WORTH,
         exact_rows: int | None = ROWS,
+        device: Device | None = None,
     ) -> None:
         """Make an index.
 
@@ -59,12 +71,14 @@ class FaissIndex:
             worth: How many rows that no file has yet are worth writing one.
             exact_rows: Memories of more rows are searched by their codes first (`tier`), so that
                 a turn may be missed; None: every answer is exact.
+            device: Where large memories are searched exactly, instead of by their codes.
         """
         self._store = store
         self._folder = folder
         self._max_bytes = max_bytes
         self._worth = worth
         self._exact_rows = exact_rows
+        self._device = device
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
@@ -142,7 +156,8 @@ class FaissIndex:
             self._cached.move_to_end(memory)
         with cached.lock:
             shard = self._caught_up(span, cached)
-            if self._exact_rows is None or len(shard) <= self._exact_rows:
+            exact = self._exact_rows is None or len(shard) <= self._exact_rows
+            if self._is_resident(shard) or exact:
                 shard.tier = None
             elif shard.tier is None or len(shard.tier) < len(shard):
                 shard.encode()
@@ -150,6 +165,14 @@ class FaissIndex:
             if len(shard) - cached.saved >= max(self._worth, SHARE * cached.saved):
                 self._save(memory, cached)
         self._evict()
+
+    def _is_resident(self, shard: Shard) -> bool:
+        """Copy a large shard to the device, if there is one; say whether all of it is there."""
+        if self._device is None or len(shard) <= self._device.rows:
+            return False
+        if shard.resident is None:
+            shard.resident = self._device.resident()
+        return shard.resident.follow(shard.vectors)
 
     def _caught_up(self, span: Span, cached: _Cached) -> Shard:
         memory = span.memory
@@ -222,6 +245,22 @@ class FaissIndex:
                 size -= each.shard.nbytes if each.shard else 0
                 gone[memory] = each
         self._release(gone)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Take the least recently used copies off the device while all of them are too large."""
+        if self._device is None:
+            return
+        with self._guard:
+            held = [each for each in self._cached.values() if each.on_device]
+        size = sum(each.on_device for each in held)
+        for each in held[:-1]:
+            if size <= self._device.max_bytes:
+                return
+            with each.lock:
+                size -= each.on_device
+                if each.shard:
+                    each.shard.resident = None
 
     def _release(self, gone: OrderedDict[int, _Cached]) -> None:
         """Save shards that have unsaved rows, unless the log has been rewritten since."""
@@ -261,4 +300,6 @@ class FaissIndex:
             return "does not agree with the log"
         if shard.tier and not shard.tier.fits(shard.vectors[: len(shard.tier)]):
             return "has codes that are not those of its vectors"
+        if shard.resident and not shard.resident.fits(shard.vectors[: len(shard.resident)]):
+            return "has other vectors on its device"
         return None

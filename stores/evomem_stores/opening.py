@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select, update
 
-from evomem.errors import FingerprintMismatch
+from evomem.errors import FingerprintMismatch, StoreError
 from evomem.state import Spec
 from evomem.store import Index
 from evomem_stores import tables
@@ -18,6 +19,9 @@ from evomem_stores.lexical import ANALYSER
 from evomem_stores.migrations import apply, pending
 from evomem_stores.sql import SqlStore
 from evomem_stores.writing import write_terms
+
+if TYPE_CHECKING:  # torch comes only with a device
+    from evomem_stores.resident import Device
 
 
 def set_up(engine: Engine, spec: Spec | None) -> Spec:
@@ -67,11 +71,33 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
     return stored
 
 
+def find_device(name: str | None, index: str) -> Device | None:
+    """Return where large memories are searched, None for the CPU.
+
+    Raises:
+        StoreError: There is no such device, or `index` does not search in this process.
+    """
+    if name is None:
+        return None
+    if index != "faiss":
+        raise StoreError(
+            f"index_device={name!r} is for index='faiss', which searches in this process; leave it "
+            f"out with index={index!r}"
+        )
+    from evomem_stores.resident import Device  # torch takes seconds: only who has a device waits
+
+    return Device(name)
+
+
 def open_faiss(
-    store: SqlStore, folder: Path | None, max_bytes: int, exact_rows: int | None
+    store: SqlStore,
+    folder: Path | None,
+    max_bytes: int,
+    exact_rows: int | None,
+    device: Device | None,
 ) -> Index:
     """Return the index of a log in this process. See `FaissIndex`."""
-    index = FaissIndex(store, folder, max_bytes=max_bytes, exact_rows=exact_rows)
+    index = FaissIndex(store, folder, max_bytes=max_bytes, exact_rows=exact_rows, device=device)
     store.rewritten.append(lambda memory, _: index.forget(memory))
     return index
 

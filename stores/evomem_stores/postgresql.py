@@ -16,7 +16,7 @@ from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores.engine import Engine
 from evomem_stores.migrations import OURS
-from evomem_stores.opening import open_faiss, open_milvus, set_up
+from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import memories
@@ -58,6 +58,7 @@ def open_postgresql(
     index_folder: str | Path | None = None,
     index_bytes: int = 2**30,
     exact_rows: int | None = ROWS,
+    index_device: str | None = None,
     hnsw_rows: int | None = None,
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
@@ -80,6 +81,8 @@ def open_postgresql(
         index_folder: FAISS: where this process keeps files between runs; None for nowhere.
         index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
         exact_rows: FAISS: memories of more turns are searched approximately; None: none are.
+        index_device: FAISS: where memories of more than 10,000 turns are searched, exactly at any
+            size, such as `"cuda"`; None for the CPU.
         hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
             answers; None for never.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
@@ -90,10 +93,12 @@ def open_postgresql(
         NotFound: There are no tables and no `spec` to make them for.
         FingerprintMismatch: The database was written by another encoder than `spec`.
         DatabaseDamaged: The schema holds tables of another program.
-        StoreError: The server cannot be reached or is too old, or the tables are of a newer version.
+        StoreError: The server cannot be reached or is too old, the tables are of a newer version,
+            or there is no such device.
     """
     if index not in ("faiss", "pgvector", "milvus"):
         raise StoreError(f"index must be 'faiss', 'pgvector' or 'milvus', got {index!r}")
+    device = find_device(index_device, index)
     engine = PostgresEngine(
         location,
         synchronous_commit=synchronous_commit,
@@ -117,7 +122,7 @@ def open_postgresql(
             return store, PgvectorIndex(store, engine, hnsw_rows=hnsw_rows)
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        return store, open_faiss(store, folder, index_bytes, exact_rows)
+        return store, open_faiss(store, folder, index_bytes, exact_rows, device)
     except BaseException:
         engine.close()
         raise

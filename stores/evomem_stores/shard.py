@@ -1,10 +1,13 @@
 """The vectors of one memory's own rows, in FAISS: nearest rows by inner product.
 
 Small shards are searched exactly. In a large one, a `Tier` names the rows that are worth an exact
-look; where it may have left one out, all are read as in a small one.
+look; where it may have left one out, all are read as in a small one. If there is a device, it reads
+them (`Resident`).
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +15,9 @@ import numpy.typing as npt
 from evomem.state import Vectors
 from evomem.store import Seqs, Span
 from evomem_stores.tier import GROWTH, Tier, faiss
+
+if TYPE_CHECKING:  # torch comes only with a device
+    from evomem_stores.resident import Resident
 
 MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
 FEW = 512  # so few rows are scored directly, without a selector
@@ -30,6 +36,7 @@ class Shard:
         """Key of the newest row (`SqlStore.mark`), None where there is none."""
         self.index = faiss.IndexFlatIP(dim)
         self.tier: Tier | None = None
+        self.resident: Resident | None = None
         self._seqs = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
@@ -57,9 +64,8 @@ class Shard:
     @property
     def nbytes(self) -> int:
         """Bytes in memory, about."""
-        return (
-            len(self) * (4 * int(self.index.d) + 8) + 1024 + (self.tier.nbytes if self.tier else 0)
-        )
+        codes = self.tier  # another thread may ask
+        return len(self) * (4 * int(self.index.d) + 8) + 1024 + (codes.nbytes if codes else 0)
 
     def add(self, seqs: Seqs, vectors: Vectors) -> None:
         """Append rows; `seqs` ascending and greater than the watermark."""
@@ -128,6 +134,11 @@ class Shard:
 
     def _narrow(self, places: Places, query: Vectors, k: int) -> Places:
         """Return the places that can be among the `k` best: `k`, and what ties with the last."""
+        slack = _slack(query)
+        if self.resident:
+            near = self.resident.narrow(places, query, k, slack)
+            if near is not None:
+                return near
         if len(places) == places[-1] - places[0] + 1:
             selector = faiss.IDSelectorRange(int(places[0]), int(places[-1]) + 1)
         else:
@@ -137,7 +148,6 @@ class Shard:
         scores, found = self.index.search(
             query[None], k + MARGIN, params=faiss.SearchParameters(sel=selector)
         )
-        slack = _slack(query)
         if scores[0, -1] < scores[0, k - 1] - slack:
             kept: Places = found[0, scores[0] >= scores[0, k - 1] - slack]
             return kept

@@ -36,6 +36,8 @@ def test_a_small_run_finds_everything_and_can_be_reported(some, tmp_path, monkey
     given += [
         "--index",
         "5000",
+        "--index-device",
+        "cpu",
         "--seeds",
         str(tmp_path / "seeds.npz"),
         "--out",
@@ -45,6 +47,9 @@ def test_a_small_run_finds_everything_and_can_be_reported(some, tmp_path, monkey
     assert "search p95, ms" in capsys.readouterr().out
     result = json.loads((tmp_path / "scale.json").read_text())
     assert [row["recall@10"] for row in result["index"] + result["large"]] == [1.0, 1.0]
+    assert result["index"][0]["device recall@10"] == 1.0
+    assert result["index"][0]["on the device, MB"] == pytest.approx(5000 * 1.25 * 24 * 4 / 1e6)
+    assert result["index_device"] == "cpu"
     assert result["small"][0]["memories"] == 3
     assert report.main([str(tmp_path), "--out", str(tmp_path)]) == 0
     assert "| cold hybrid p95, ms |" in (tmp_path / "report.md").read_text()

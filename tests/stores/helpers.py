@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import psycopg
+import pytest
+import torch
 
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
@@ -31,6 +33,29 @@ def open_at(
     store, index = opener(str(location), spec, **options)
     assert isinstance(store, SqlStore)
     assert isinstance(index, FaissIndex)
+    return store, index
+
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+        ],
+    ),
+]
+"""For `index_device`: what is tested on a GPU is the same code as on the CPU."""
+
+
+def open_on_device(
+    device: str, location: Path | str, spec: Spec | None = ENCODER.spec, **options: Any
+) -> tuple[SqlStore, FaissIndex]:
+    """Open a database whose memories have all their vectors on a device, however few they are."""
+    store, index = open_at(location, spec, index_device=device, **options)
+    assert index._device
+    index._device.rows = 0
     return store, index
 
 

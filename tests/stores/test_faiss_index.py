@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,30 @@ from evomem_stores import index_file
 from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.shard import FEW
 from evomem_stores.tier import faiss
-from tests.stores.helpers import DAY, ENCODER, exact, found, open_at, purge, query, turn, write
+from tests.stores.helpers import (
+    DAY,
+    DEVICES,
+    ENCODER,
+    exact,
+    found,
+    open_at,
+    open_on_device,
+    purge,
+    query,
+    turn,
+    write,
+)
 
 PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture(autouse=True, params=["faiss", *DEVICES])
+def reader(request, monkeypatch):
+    """What reads the vectors: every test is run with FAISS and with torch, and must not tell."""
+    if request.param != "faiss":
+        monkeypatch.setitem(globals(), "open_at", partial(open_on_device, request.param))
+        monkeypatch.setattr("evomem_stores.shard.FEW", 0)
+        monkeypatch.setattr("evomem_stores.shard.MARGIN", 0)
 
 
 def fill(store, memory, vectors, start=1):
@@ -387,6 +409,7 @@ def test_many_threads_search_while_the_log_grows(location):
     store.close()
 
 
+@pytest.mark.parametrize("reader", ["faiss"], indirect=True)
 def test_faiss_is_what_answers(tmp_path, monkeypatch):
     store, index = open_at(tmp_path / "a.db")
     view = fill(store, store.make_memory(("a",)), random_rows(2 * FEW))
