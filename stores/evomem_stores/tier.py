@@ -17,7 +17,7 @@ from evomem.store import Seqs
 
 faiss = require("faiss", extra="cpu")
 
-ROWS = 100_000  # more are worth codes (docs/scale.md)
+ROWS = 20_000  # more are worth codes (docs/scale.md)
 SAMPLE = 20_000  # rows that the codes are learned from
 GROWTH = 4  # times as many rows as when they were learned: they are learned anew
 
