@@ -23,6 +23,7 @@ from evomem.state import Reading, Spec, State, Vectors
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "model.safetensors"
 TOKENIZER = FOLDER / "tokenizer.json"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMAT = "mini-2"  # grows when a change of code changes what comes out
 BLOCK = 64  # turns whose token states are in memory at the same time
 QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 50 memories
@@ -32,12 +33,22 @@ class MiniEncoder:
     """See `evomem.mini.load`. Safe to use from several threads."""
 
     def __init__(
-        self, source: str = "", *, device: str | None = None, turns: int | None = None
+        self,
+        source: str = "",
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        turns: int | None = None,
     ) -> None:
         """Load weights and tokenizer; see `evomem.mini.load` for arguments and errors."""
         file = Path(source).expanduser() if source else WEIGHTS
+        dtype = dtype or "float32"
+        if dtype not in DTYPES:
+            raise EncoderError(
+                f"the small encoder computes in {' or '.join(DTYPES)}, got dtype {dtype!r}"
+            )
         self._device = torch.device(device or "cpu")
-        self._model = weights.load(file).to(self._device).eval()
+        self._model = weights.load(file).to(self._device, DTYPES[dtype]).eval()
         config = self._model.config
         self._turns = config.turns if turns is None else turns
         if self._turns < 0:
@@ -52,7 +63,7 @@ class MiniEncoder:
         memory = self._turns > 0
         self._spec = Spec(
             name=f"mini:{source}" if source else "mini",
-            fingerprint=_fingerprint(file, self._turns),
+            fingerprint=_fingerprint(file, self._turns, dtype),
             dim=config.dim if memory else config.hidden,
             latents=config.latents if memory else 0,
             width=config.width if memory else 0,
@@ -148,7 +159,8 @@ class MiniEncoder:
         queue = self._queues.get(state.key)
         if queue is None:
             config = self._model.config
-            rows = torch.tensor(state.queue[:, :-1], device=self._device)
+            dtype = self._model.roles.dtype
+            rows = torch.tensor(state.queue[:, :-1], device=self._device, dtype=dtype)
             queue = self._model.show(rows.reshape(-1, config.latents, config.hidden))
             self._queues.put(state.key, queue)
         return queue
@@ -181,11 +193,11 @@ def _blocks(counts: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
 
 
 def _numpy(values: Tensor) -> Vectors:
-    return values.cpu().numpy().astype(np.float32)
+    return values.float().cpu().numpy()
 
 
-def _fingerprint(file: Path, turns: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {turns} float32".encode())
+def _fingerprint(file: Path, turns: int, dtype: str) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {turns} {dtype}".encode())
     for part in (file, TOKENIZER):
         digest.update(hashlib.sha256(part.read_bytes()).digest())
     return digest.hexdigest()[:32]
