@@ -60,8 +60,9 @@ from evomem.store import Row
 
 PARTS = ("stream", "many", "bulk", "memory")
 BULK = 600  # turns of a LoCoMo-sized history
-AGREE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.99}
-"""The least cosine between the reference's embeddings and ours with which it is the same model."""
+AGREE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.9}
+"""The least cosine between the reference's embeddings and ours with which it is the same model. Deep
+random recurrences magnify the rounding of 16 bit: of one with 24 hybrid layers both are as far from float32, 0.93."""
 WORDS = 24  # of a turn for the small encoder: LoCoMo's utterances have as many on average
 Line = dict[str, Any]
 R = TypeVar("R")
@@ -136,6 +137,7 @@ def _published(
     print(f"{name}: {work.flops / 2e9:.2f} G weights, first turn {time.monotonic() - start:.1f} s")
     if options.compile:
         list(_one_stream(work, clock, ()))  # each kind of pass is compiled when it first comes
+        reader.caches.clear()  # or the same queries would find their prefixes
     if "stream" in parts:
         yield from _one_stream(work, clock, options.rebuild)
         if code:
