@@ -62,7 +62,8 @@ PARTS = ("stream", "many", "bulk", "memory")
 BULK = 600  # turns of a LoCoMo-sized history
 AGREE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.9}
 """The least cosine between the reference's embeddings and ours with which it is the same model. Deep
-random recurrences magnify the rounding of 16 bit: of one with 24 hybrid layers both are as far from float32, 0.93."""
+random recurrences magnify the rounding of 16 bit: with 24 hybrid layers either code comes within 0.93
+of float32."""
 WORDS = 24  # of a turn for the small encoder: LoCoMo's utterances have as many on average
 Line = dict[str, Any]
 R = TypeVar("R")

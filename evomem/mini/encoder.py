@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class MiniEncoder:
         self._queues: Recent[bytes, Tensor] = Recent(QUEUES_BYTES, lambda queue: queue.nbytes)
         memory = self._turns > 0
         self._spec = Spec(
-            name=f"mini:{source}" if source else "mini",
+            name=_name(source, None if dtype == "float32" else dtype, turns),
             fingerprint=_fingerprint(file, self._turns, dtype),
             dim=config.dim if memory else config.hidden,
             latents=config.latents if memory else 0,
@@ -194,6 +195,13 @@ def _blocks(counts: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
 
 def _numpy(values: Tensor) -> Vectors:
     return values.float().cpu().numpy()
+
+
+def _name(source: str, dtype: str | None, turns: int | None) -> str:
+    """Return how to load this again (`load_encoder`)."""
+    given = {"dtype": dtype, "turns": turns}
+    written = urlencode({key: value for key, value in given.items() if value is not None})
+    return (f"mini:{source}" if source else "mini") + (f"?{written}" if written else "")
 
 
 def _fingerprint(file: Path, turns: int, dtype: str) -> str:

@@ -103,6 +103,13 @@ def test_another_precision_is_refused(tiny_file):
         load(str(tiny_file), dtype="float16")
 
 
+@pytest.mark.parametrize("options", ["", "?turns=2", "?dtype=bfloat16", "?dtype=bfloat16&turns=2"])
+def test_its_name_loads_it_again(tiny_file, options):
+    spec = load_encoder(f"mini:{tiny_file}{options}").spec
+    assert spec.name == f"mini:{tiny_file}{options}"
+    assert load_encoder(spec.name).spec == spec
+
+
 def test_long_texts_are_cut_but_counted_whole(tiny_file):
     encoder = load(str(tiny_file))
     assert encoder.count_tokens("word " * 5000) == 5000
