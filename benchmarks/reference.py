@@ -139,7 +139,6 @@ class _Bases:
     def from_pretrained(self, name: str, **_: Any) -> nn.Module:
         """Return the base, or something as wide as the embedding model; weights are to come."""
         import transformers
-        from transformers.models.qwen3_5 import Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
         base = self._decoder
         values: dict[str, Any] = {
@@ -165,7 +164,10 @@ class _Bases:
             values |= {"hidden_size": self._dim, "intermediate_size": 8, "vocab_size": 8}
             values |= {"num_hidden_layers": 1, "layer_types": None}
         elif base.linear:
-            make, config, linear = Qwen3_5ForCausalLM, Qwen3_5TextConfig, base.linear
+            from transformers.models import qwen3_5  # which transformers 4 does not have
+
+            make, config = qwen3_5.Qwen3_5ForCausalLM, qwen3_5.Qwen3_5TextConfig
+            linear = base.linear
             values |= {
                 "linear_num_key_heads": linear.key_heads,
                 "linear_num_value_heads": linear.value_heads,
