@@ -18,6 +18,7 @@ BENCHMARKS = {
     "forks": "what do a thousand forks of a long memory cost?",
     "scale": "how far does one machine go? a million turns, many memories, other systems",
     "speed": "how fast is reading, one stream or a thousand, and how full is the device?",
+    "precision": "what does bfloat16 change in embeddings and in what is found?",
     "soak": "do many threads lose, reorder or leak anything in ten minutes?",
     "streaming": "what does one more turn cost as a memory grows?",
     "training": "how much faster is training when segments share forward passes?",

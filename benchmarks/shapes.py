@@ -23,7 +23,7 @@ HYBRID: tuple[LayerType, ...] = (LINEAR, LINEAR, LINEAR, FULL)
 VOCABULARY = 32_000  # rows are looked up, never multiplied: more of them would only take memory
 
 
-def decoder_of(name: str) -> DecoderConfig:
+def decoder_of(name: str, vocabulary: int = VOCABULARY) -> DecoderConfig:
     """Return the shape of a base: `tiny` (for a CPU), or `0.8B`, `2B`, `4B`.
 
     0.8B and 4B are those of their published configurations; 2B is 0.8B with the doubled width of
@@ -38,7 +38,7 @@ def decoder_of(name: str) -> DecoderConfig:
     hybrid = name in ("0.8B", "2B")
     return DecoderConfig(
         family="qwen3_5" if hybrid else "qwen3",
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=inner,
         heads=heads,
@@ -55,12 +55,16 @@ def decoder_of(name: str) -> DecoderConfig:
 
 
 def random_reader(
-    name: str, device: torch.device, dtype: torch.dtype, cache_bytes: int | None = None
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    cache_bytes: int | None = None,
+    vocabulary: int = VOCABULARY,
 ) -> Reader:
     """Return a reader of a random model of that shape with the reference's memory settings."""
     small = name == "tiny"
     memory = CheckpointConfig("", 16, 512, 16 if small else 64, 32.0 if small else 128.0, False)
-    decoder = decoder_of(name)
+    decoder = decoder_of(name, vocabulary)
     dim = decoder.hidden_size if small else 1024
     torch.manual_seed(0)
     before = torch.get_default_dtype()

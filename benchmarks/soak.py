@@ -147,8 +147,8 @@ class Group:
             self.memory.drop()
             with self.count.lock:
                 self.count.memories += 1
+        self.over = self.rounds > 0 and time.monotonic() > self.end  # one round in any case
         self.rounds += 1
-        self.over = time.monotonic() > self.end
 
     def talk(self, thread: int) -> None:
         """Add and ask, together with the others, until the time is up."""

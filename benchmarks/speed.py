@@ -8,8 +8,10 @@ Models of the published shapes have random weights made in place; the small enco
 large matrix product reaches on the same device in the same run. `over the floor` is the number of
 tokens put through the decoder over the least that the algorithm needs (one pass over each turn's
 tokens, latents and text, and one over the queue wherever it shifts). Rows with `rebuild` are the
-reference's algorithm on our model code: everything again for every call. On a CPU, which may be
-shared, shares of the peak are by seconds of CPU; the clock's are shown as well.
+reference's algorithm on our model code: everything again for every call. With `--reference`, rows
+with `reference` are its own code with the same weights, for one new turn and a query behind a
+history; `ratio` is its time over our mean for the same. On a CPU, which may be shared, shares of the
+peak and ratios are by seconds of CPU; the clock's are shown as well.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +27,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,7 +35,9 @@ import torch
 
 import evomem
 from benchmarks.output import machine, positive, setting, table, write_json
-from benchmarks.shapes import peak, random_reader, settle, weights_of
+from benchmarks.reference import VOCABULARY as REFERENCE_VOCABULARY
+from benchmarks.reference import Reference, conversation, load_code, question
+from benchmarks.shapes import VOCABULARY, peak, random_reader, settle, weights_of
 from benchmarks.streaming import (
     QUERY_TOKENS,
     TEXT_TOKENS,
@@ -43,17 +49,21 @@ from benchmarks.streaming import (
 )
 from evomem.batching import embed_batch, read_batch
 from evomem.encoder import Encoder
-from evomem.errors import MissingExtra
-from evomem.evoembedding.reader import Reader
+from evomem.errors import InputError, MissingExtra
+from evomem.evoembedding.reader import CHUNK_TURNS, Reader
 from evomem.evoembedding.tokens import Segment
 from evomem.mini.encoder import TOKENIZER, MiniEncoder
 from evomem.plugins import load_encoder
 from evomem.records import Turn
-from evomem.state import Reading, Spec, State
+from evomem.state import Reading, Spec, State, Vectors
 from evomem.store import Row
 
 PARTS = ("stream", "many", "bulk", "memory")
 BULK = 600  # turns of a LoCoMo-sized history
+AGREE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.9}
+"""The least cosine between the reference's embeddings and ours with which it is the same model. Deep
+random recurrences magnify the rounding of 16 bit: with 24 hybrid layers either code comes within 0.93
+of float32."""
 WORDS = 24  # of a turn for the small encoder: LoCoMo's utterances have as many on average
 Line = dict[str, Any]
 R = TypeVar("R")
@@ -72,8 +82,13 @@ class Clock:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; return 0."""
-    options = _parser().parse_args(argv)
+    """Run the benchmark; return 0, 1 if the reference disagrees, or 2 after saying what is wrong."""
+    options = _options(argv)
+    try:
+        code = load_code(options.reference) if options.reference else None
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     device = torch.device(options.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     clock = Clock(time.monotonic() + 60 * options.minutes, options.seconds)
@@ -90,16 +105,19 @@ def main(argv: Sequence[str]) -> int:
         for make in (_mini, _static):
             _add(result, make(options, parts, clock, device))
     for name in options.model:
-        cache = options.cache_gib * 2**30 if options.cache_gib else None
-        reader = random_reader(name, device, dtype, cache)
-        _add(result, _published(name, reader, parts, options, clock, result["peak_flops"]))
-        del reader
+        work = _work(name, options, device, dtype, result["peak_flops"])
+        _add(result, _published(work, parts, options, clock, code))
+        del work
         if device.type == "cuda":
             torch.cuda.empty_cache()
     result["complete"] = not clock.late()
     if options.out:
         write_json(options.out, result)
     print(json.dumps(result))
+    worst = min((row["cosine"] for row in result["rows"] if "cosine" in row), default=1.0)
+    if not worst >= AGREE[dtype]:  # nor if it is not a number
+        print(f"the reference's embeddings are not ours: cosine {worst}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -107,20 +125,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _published(
-    name: str,
-    reader: Reader,
+    work: _Work,
     parts: Sequence[str],
     options: argparse.Namespace,
     clock: Clock,
-    limit: float,
+    code: ModuleType | None,
 ) -> Iterator[Line]:
     """Measure a random model of a published shape."""
-    work = _Work(name, reader, 2.0 * weights_of(reader.model), limit)
+    name, reader = work.name, work.reader
     start = time.monotonic()
     reader.read(_full(reader.spec, 0), turns_of(0, 1))  # kernels settle
     print(f"{name}: {work.flops / 2e9:.2f} G weights, first turn {time.monotonic() - start:.1f} s")
+    if options.compile:
+        list(_one_stream(work, clock, ()))  # each kind of pass is compiled when it first comes
+        reader.caches.clear()  # or the same queries would find their prefixes
     if "stream" in parts:
         yield from _one_stream(work, clock, options.rebuild)
+        if code:
+            yield from _beside(work, code, options.rebuild, clock)
     if "many" in parts:
         yield from _many_streams(work, options.streams, clock)
     if "bulk" in parts and not clock.late():
@@ -158,6 +180,20 @@ class _Work:
         return line, value
 
 
+def _work(
+    name: str, options: argparse.Namespace, device: torch.device, dtype: torch.dtype, limit: float
+) -> _Work:
+    """Return a random model of a shape, as the options want it."""
+    cache = options.cache_gib * 2**30 if options.cache_gib else None
+    words = REFERENCE_VOCABULARY if options.reference else VOCABULARY
+    reader = random_reader(name, device, dtype, cache, words)
+    if options.compile:
+        name += ", compiled"
+        for layer in reader.model.decoder.layers:
+            layer.compile(dynamic=True)
+    return _Work(name, reader, 2.0 * weights_of(reader.model), limit)
+
+
 def _full(spec: Spec, seed: int) -> State[Any]:
     """Return a state whose queue is full, of a past that nobody has read."""
     rng = np.random.default_rng(seed)
@@ -193,6 +229,47 @@ def _one_stream(work: _Work, clock: Clock, rebuild: Sequence[int]) -> Iterator[L
                 "part": "stream", "what": "rebuild", "model": work.name, "turns": size,
                 "p50 ms": 1000 * line["seconds"], "cpu p50 ms": 1000 * line["cpu seconds"],
             }  # fmt: skip
+
+
+def _beside(work: _Work, code: ModuleType, sizes: Sequence[int], clock: Clock) -> Iterator[Line]:
+    """Add a turn and ask behind histories of `sizes` turns: we, and the reference's own code."""
+    reader = work.reader
+    theirs = Reference(code, reader.model)
+    theirs.embed(conversation(1), question(1))  # kernels settle
+    for size in sizes:
+        if clock.late():
+            return
+        turns = conversation(size + CHUNK_TURNS)
+        state = reader.evolve(State.empty(reader.spec), turns[:size])
+        reader.embed(state, [question(size)])  # someone asked before
+        lines: list[Line] = []
+        vectors: list[Vectors] = []
+        for n, turn in enumerate(turns[size:], size):  # one chunk's worth
+            floor = floor_of(state, len(state.open) in (0, CHUNK_TURNS))
+            line, (state, ours) = work.run(1, floor, _turn_and_query, reader, state, turn, n)
+            lines.append(line)
+            vectors.append(ours)
+        yield {"part": "stream", "what": "append + query", "turns": size, **_latency(lines)}
+        busy = "seconds" if reader.model.device.type == "cuda" else "cpu seconds"
+        mean = sum(line[busy] for line in lines) / len(lines)
+        for what, logits in (("reference, no logits", False), ("reference", True)):
+            if clock.late():
+                return
+            line, found = work.run(0, 0, theirs.embed, turns[: size + 1], question(size), logits)
+            yield {
+                "part": "stream", "what": what, "model": work.name, "turns": size,
+                "p50 ms": 1000 * line["seconds"], "cpu p50 ms": 1000 * line["cpu seconds"],
+                "ratio": line[busy] / mean, "cosine": float((found[-2:] * vectors[0]).sum(1).min()),
+            }  # fmt: skip
+
+
+def _turn_and_query(
+    reader: Reader, state: State[Any], turn: Segment, n: int
+) -> tuple[State[Any], Vectors]:
+    """Read turn `n` and the question behind it; return the state and both embeddings."""
+    [reading] = reader.read(state, [turn])
+    state = state.after(turn, reading)
+    return state, np.stack([reading.embedding, reader.embed(state, [question(n)])[0]])
 
 
 def _many_streams(work: _Work, streams: Sequence[int], clock: Clock) -> Iterator[Line]:
@@ -500,6 +577,16 @@ def _device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.reference and not options.model:
+        parser.error("--reference is measured beside a model: name one with --model")
+    if options.compile and options.part != ["stream"]:
+        parser.error("--compile takes part in one stream's latencies only: add --part stream")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="benchmarks speed",
@@ -526,6 +613,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rebuild", type=positive, nargs="*", default=[64, 512], help="turns that are read again"
     )
+    parser.add_argument(
+        "--reference", type=Path, metavar="CHECKOUT",
+        help="of https://github.com/MiG-NJU/EvoEmbedding: its own code behind histories of as many "
+        "turns as --rebuild says; needs --model, and peft installed",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action="store_true",
+        help="torch.compile around the decoder's layers, with --part stream: packed passes would be "
+        "compiled anew for every number of streams",
+    )  # fmt: skip
     parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement, about")
     parser.add_argument("--minutes", type=float, default=7.0, help="when to begin nothing more")
     parser.add_argument("--cache-gib", type=int, help="caches of the published shapes")

@@ -173,7 +173,9 @@ def rebuild_everything(model: EvoEmbedding, count: int) -> tuple[Vectors, int]:
     """
     turns = turns_of(0, count)
     capacity, each = model.config.capacity, model.config.num_latents
-    latents = torch.zeros(0, model.decoder.config.hidden_size)
+    latents = torch.zeros(
+        0, model.decoder.config.hidden_size, device=model.device, dtype=model.dtype
+    )
     tokens = 0
     with torch.no_grad():
         for first in range(0, count, CHUNK_TURNS):  # 16 turns of 64 tokens end a chunk by count
@@ -192,7 +194,7 @@ def rebuild_everything(model: EvoEmbedding, count: int) -> tuple[Vectors, int]:
             part = slice(first, first + batch)
             tokens += sum(map(len, queues[part])) + sum(map(len, texts[part]))
             rows.append(normalise(model.embed_behind(queues[part], texts[part])))
-    return torch.cat(rows).numpy(), tokens
+    return torch.cat(rows).cpu().numpy(), tokens
 
 
 def line(row: Row) -> str:

@@ -27,18 +27,17 @@ def load(
     Args:
         source: A weight file that `python -m evomem.training` wrote; the bundled one if empty.
         device: Such as `"cuda"`; None is the CPU.
-        dtype: Only `"float32"`, which is also None: latents are stored without loss.
+        dtype: What it computes in, `"float32"` (also None) or `"bfloat16"`. Readings are float32 in
+            any case.
         turns: Another length of the queue, in turns; 0 switches the memory off.
 
     Raises:
         EncoderError: It cannot be loaded, or the dtype is not supported.
     """
-    if dtype not in (None, "float32"):
-        raise EncoderError(f"the small encoder computes in float32 only, got dtype {dtype!r}")
     if isinstance(turns, str):  # from a name such as "mini?turns=8"
         if not turns.isdecimal():
             raise EncoderError(f"the queue's length is counted in turns, from 0, got {turns!r}")
         turns = int(turns)
     from evomem.mini.encoder import MiniEncoder
 
-    return MiniEncoder(source, device=device, turns=turns)
+    return MiniEncoder(source, device=device, dtype=dtype, turns=turns)

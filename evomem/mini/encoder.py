@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from evomem.state import Reading, Spec, State, Vectors
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "model.safetensors"
 TOKENIZER = FOLDER / "tokenizer.json"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMAT = "mini-2"  # grows when a change of code changes what comes out
 BLOCK = 64  # turns whose token states are in memory at the same time
 QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 50 memories
@@ -33,12 +35,22 @@ class MiniEncoder:
     """See `evomem.mini.load`. Safe to use from several threads."""
 
     def __init__(
-        self, source: str = "", *, device: str | None = None, turns: int | None = None
+        self,
+        source: str = "",
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        turns: int | None = None,
     ) -> None:
         """Load weights and tokenizer; see `evomem.mini.load` for arguments and errors."""
         file = Path(source).expanduser() if source else WEIGHTS
+        dtype = dtype or "float32"
+        if dtype not in DTYPES:
+            raise EncoderError(
+                f"the small encoder computes in {' or '.join(DTYPES)}, got dtype {dtype!r}"
+            )
         self._device = torch.device(device or "cpu")
-        self._model = weights.load(file).to(self._device).eval()
+        self._model = weights.load(file).to(self._device, DTYPES[dtype]).eval()
         if self._device.type == "cpu":
             pack(self._model)
         config = self._model.config
@@ -54,8 +66,8 @@ class MiniEncoder:
         self._queues: Recent[bytes, Tensor] = Recent(QUEUES_BYTES, lambda queue: queue.nbytes)
         memory = self._turns > 0
         self._spec = Spec(
-            name=f"mini:{source}" if source else "mini",
-            fingerprint=_fingerprint(file, self._turns),
+            name=_name(source, None if dtype == "float32" else dtype, turns),
+            fingerprint=_fingerprint(file, self._turns, dtype),
             dim=config.dim if memory else config.hidden,
             latents=config.latents if memory else 0,
             width=config.width if memory else 0,
@@ -151,7 +163,8 @@ class MiniEncoder:
         queue = self._queues.get(state.key)
         if queue is None:
             config = self._model.config
-            rows = torch.tensor(state.queue[:, :-1], device=self._device)
+            dtype = self._model.roles.dtype
+            rows = torch.tensor(state.queue[:, :-1], device=self._device, dtype=dtype)
             queue = self._model.show(rows.reshape(-1, config.latents, config.hidden))
             self._queues.put(state.key, queue)
         return queue
@@ -184,11 +197,18 @@ def _blocks(counts: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
 
 
 def _numpy(values: Tensor) -> Vectors:
-    return values.cpu().numpy().astype(np.float32)
+    return values.float().cpu().numpy()
 
 
-def _fingerprint(file: Path, turns: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {turns} float32".encode())
+def _name(source: str, dtype: str | None, turns: int | None) -> str:
+    """Return how to load this again (`load_encoder`)."""
+    given = {"dtype": dtype, "turns": turns}
+    written = urlencode({key: value for key, value in given.items() if value is not None})
+    return (f"mini:{source}" if source else "mini") + (f"?{written}" if written else "")
+
+
+def _fingerprint(file: Path, turns: int, dtype: str) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {turns} {dtype}".encode())
     for part in (file, TOKENIZER):
         digest.update(hashlib.sha256(part.read_bytes()).digest())
     return digest.hexdigest()[:32]

@@ -3,7 +3,7 @@
 The lower layers read a text alone and write its latents. They need no memory, so the latents of a
 whole history are computed at once, in training as at run time. The upper layers read the same
 text again in the light of the latents of earlier turns. N texts of T tokens, K latents in memory,
-H hidden; every tensor is float32.
+H hidden. States and latents are of the weights' type; embeddings, and what counts, are float32.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class MiniModel(nn.Module):
         subject = F.normalize(self.match(latents[:, 0]), dim=-1)[:, :, None]
         known = memory.of_texts(memory.seen[:, ::step, -self.config.match :])
         likeness = self.match_scale * ((known @ subject)[..., 0] - self.match_bar)
-        return (likeness.sigmoid() * (memory.bucket[:, ::step] < UNSEEN)).sum(-1)
+        return (likeness.float().sigmoid() * (memory.bucket[:, ::step] < UNSEEN)).sum(-1)
 
     def turn_vectors(self, content: Tensor, now: Tensor, mentions: Tensor) -> Tensor:
         """Put an evolved turn together: content (N, H), (N,), (N,) to (N, E), unit rows."""
@@ -226,7 +226,7 @@ class MiniModel(nn.Module):
         asks of a turn's evolved reading.
         """
         seen = torch.cat([content * math.sqrt(content.shape[-1]), dials(now, CLOCK_SCALES)], -1)
-        asked = self.ask(seen)
+        asked = self.ask(seen.to(self.roles.dtype)).float()
         share = torch.sigmoid(asked[:, -1:] + self.config.lean)
         return torch.cat([content, 4 * asked[:, :-1]], -1), share
 

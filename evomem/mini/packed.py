@@ -1,8 +1,8 @@
 """Linear layers whose weights lie as the CPU's kernels read them.
 
 A text has few tokens, so that most of the time of an ordinary matrix product goes into bringing the
-weights into order, again for every call. Here that is done once: the same float32 numbers, products
-of a dozen rows in half the time (docs/speed.md). They can be used, not trained.
+weights into order, again for every call. Here that is done once: the same numbers, products of a dozen
+rows in half the time (docs/speed.md). They can be used, not trained.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Packed(nn.Module):
         self.then = GELU if isinstance(linear, Grow) else NOTHING
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., in) to (..., out), both float32."""
+        """Map (..., in) to (..., out), both of the weights' dtype."""
         product: Tensor = ONEDNN._linear_pointwise(x, self.weight, self.bias, *self.then)
         return product
 

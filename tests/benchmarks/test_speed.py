@@ -1,9 +1,11 @@
 import json
 import threading
 
+import numpy as np
 import pytest
+import torch
 
-from benchmarks import report, soak, speed
+from benchmarks import report, shapes, soak, speed, streaming
 from evomem.memory import Memory
 
 
@@ -20,9 +22,27 @@ def test_every_part_of_the_speed_benchmark_gives_rows_that_a_report_shows(tmp_pa
     assert "append + query" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # PyTorch's own
+def test_compiled_layers_are_measured_for_one_stream_only(capsys):
+    with pytest.raises(SystemExit):
+        speed.main(["--no-mini", "--model", "tiny", "--compile"])
+    assert "add --part stream" in capsys.readouterr().err
+    options = speed._options("--model tiny --compile --part stream".split())
+    work = speed._work("tiny", options, torch.device("cpu"), torch.float32, 1.0)
+    assert work.name == "tiny, compiled"
+    assert all(layer._compiled_call_impl for layer in work.reader.model.decoder.layers)
+
+
+def test_the_rebuilding_baseline_takes_the_model_s_own_precision():
+    reader = shapes.random_reader("tiny", torch.device("cpu"), torch.bfloat16)
+    vectors, _ = streaming.rebuild_everything(reader.model, 2)
+    assert vectors.shape == (3, reader.spec.dim)
+    assert vectors.dtype == np.float32
+
+
 def test_a_short_soak_loses_and_reorders_nothing(tmp_path):
     encoder = soak.tiny(tmp_path / "tiny.safetensors")
-    count, used = soak.soak(tmp_path / "a.db", encoder, seconds=1, threads=8)
+    count, used = soak.soak(tmp_path / "a.db", encoder, seconds=0, threads=8)
     assert count.turns == count.queries == count.memories * soak.SHARE * soak.TURNS > 0
     assert len(used) == soak.SAMPLES + 1
 
@@ -36,4 +56,4 @@ def test_a_soak_notices_a_lost_turn(tmp_path, monkeypatch):
     monkeypatch.setattr(Memory, "add", lossy)
     encoder = soak.tiny(tmp_path / "tiny.safetensors")
     with pytest.raises((AssertionError, threading.BrokenBarrierError)):
-        soak.soak(tmp_path / "a.db", encoder, seconds=1, threads=4)
+        soak.soak(tmp_path / "a.db", encoder, seconds=0, threads=4)

@@ -28,6 +28,14 @@ class TestMiniEncoderWithoutMemory(EncoderContract):
         return load(str(tiny_file), turns=0)
 
 
+class TestMiniEncoderInBfloat16(EncoderContract):
+    tolerance = 0.05  # three significant digits, and a split rounds at other places
+
+    @pytest.fixture
+    def encoder(self, tiny_file):
+        return load(str(tiny_file), dtype="bfloat16")
+
+
 def read_all(encoder, turns):
     state: State[Turn] = State.empty(encoder.spec)
     readings = encoder.read(state, turns)
@@ -73,9 +81,33 @@ def test_a_queue_of_negative_length_is_refused(tiny_file):
         load(str(tiny_file), turns=-1)
 
 
+def test_in_bfloat16_embeddings_point_the_same_way_and_turns_are_counted_exactly():
+    whole, half = load(), load(dtype="bfloat16")
+    turns = [Turn(user=f"On day {i} I planted {i} trees.") for i in range(301)]
+    one, state = read_all(whole, turns)
+    other, behind = read_all(half, turns)
+    cosines = [a.embedding @ b.embedding for a, b in zip(one, other, strict=True)]
+    assert min(cosines) > 0.999
+    assert other[-1].latents[0, -1] == 301  # bfloat16 itself knows 300 and 302
+    [query], [same] = (
+        encoder.embed_queries(past, ["When did I plant nine trees?"])
+        for encoder, past in ((whole, state), (half, behind))
+    )
+    assert query @ same > 0.999
+    assert not np.array_equal(query, same)
+    assert whole.spec.fingerprint != half.spec.fingerprint
+
+
 def test_another_precision_is_refused(tiny_file):
-    with pytest.raises(EncoderError, match="float32 only"):
+    with pytest.raises(EncoderError, match="float32 or bfloat16, got dtype 'float16'"):
         load(str(tiny_file), dtype="float16")
+
+
+@pytest.mark.parametrize("options", ["", "?turns=2", "?dtype=bfloat16", "?dtype=bfloat16&turns=2"])
+def test_its_name_loads_it_again(tiny_file, options):
+    spec = load_encoder(f"mini:{tiny_file}{options}").spec
+    assert spec.name == f"mini:{tiny_file}{options}"
+    assert load_encoder(spec.name).spec == spec
 
 
 def test_long_texts_are_cut_but_counted_whole(tiny_file):

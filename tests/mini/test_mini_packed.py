@@ -25,6 +25,13 @@ def test_a_packed_layer_computes_what_the_layer_does(kind, shape, bias):
 
 
 @torch.inference_mode()
+def test_a_packed_layer_computes_in_bfloat16_too():
+    layer = Grow(24, 40).bfloat16()
+    x = torch.randn(7, 24).bfloat16()
+    torch.testing.assert_close(Packed(layer)(x), layer(x), atol=0.02, rtol=0.02)
+
+
+@torch.inference_mode()
 def test_a_packed_model_has_no_plain_layer_left_and_reads_the_same(tiny_model):
     packed = copy.deepcopy(tiny_model)
     pack(packed)
