@@ -37,6 +37,7 @@ import evomem
 from benchmarks.output import machine, positive, setting, table, write_json
 from benchmarks.reference import VOCABULARY as REFERENCE_VOCABULARY
 from benchmarks.reference import Reference, conversation, load_code, question
+from benchmarks.scale_vectors import grown
 from benchmarks.shapes import VOCABULARY, peak, random_reader, settle, weights_of
 from benchmarks.streaming import (
     QUERY_TOKENS,
@@ -64,6 +65,7 @@ AGREE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.9}
 """The least cosine between the reference's embeddings and ours with which it is the same model. Deep
 random recurrences magnify the rounding of 16 bit: with 24 hybrid layers either code comes within 0.93
 of float32."""
+READ = 500  # turns of a made-up memory that are read; the others' vectors are mixtures
 WORDS = 24  # of a turn for the small encoder: LoCoMo's utterances have as many on average
 Line = dict[str, Any]
 R = TypeVar("R")
@@ -494,17 +496,20 @@ def _known(spec: Spec, seed: int) -> State[Turn]:
 
 
 def _fill(db: evomem.Database, size: int) -> None:
-    """Write `size` turns with made-up vectors: what they are has no part in what reading costs."""
+    """Write `size` turns with readings that a few are mixed to: what they are costs nothing.
+
+    The vectors lie as those of texts do, because large memories are searched by codes.
+    """
     store, spec = db._engine.store, db.spec
     memory = store.make_memory(("m",))
     rng = np.random.default_rng(0)
     state: State[Turn] = State.empty(spec)
+    read = db.encoder.read(state, [Turn(user=_said(n)) for n in range(min(READ, size))])
+    vectors = grown(np.stack([reading.embedding for reading in read]), size)
     now = datetime.now(timezone.utc)
     for start in range(0, size, 1000):
         rows = []
-        vectors = rng.standard_normal((min(1000, size - start), spec.dim), np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        for n, vector in enumerate(vectors, start):
+        for n, vector in enumerate(vectors[start : start + 1000], start):
             latents = rng.standard_normal((spec.latents, spec.width), np.float32)
             latents[:, -1] = n + 1
             turn = Turn(user=_said(n), id=f"t{n}", time=now)
