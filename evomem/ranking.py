@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evomem.dates import asked_days, nearness
-from evomem.records import Record
+from evomem.records import Said
 
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
@@ -30,14 +30,14 @@ def fuse(
     query: str,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
-    records: Mapping[int, Record],
+    said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
 ) -> dict[int, dict[str, float]]:
-    """Return the parts of the hybrid score of every turn in `records`; their sum is the score.
+    """Return the parts of the hybrid score of every turn in `said`; their sum is the score.
 
     The arguments are those of `signals`.
     """
-    found = signals(query, cosines, words, records, beside)
+    found = signals(query, cosines, words, said, beside)
     return {
         seq: {name: WEIGHTS[name] * value for name, value in each.items() if value}
         for seq, each in found.items()
@@ -48,10 +48,10 @@ def signals(
     query: str,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
-    records: Mapping[int, Record],
+    said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
 ) -> dict[int, dict[str, float]]:
-    """Return what speaks for every turn in `records`, before it is weighed.
+    """Return what speaks for every turn in `said`, before it is weighed.
 
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
@@ -63,38 +63,35 @@ def signals(
 
     Args:
         query: What was asked.
-        cosines: The cosine of each of `records`.
-        words: BM25 of the turns that share a word with the query.
-        records: The candidates, and turns next to them; only those of one session are neighbours.
+        cosines: The cosine of each of `said`.
+        words: BM25 of those that share a word with the query; the best turn is one of them.
+        said: The candidates, and turns next to them; only those of one session are neighbours.
         beside: The seqs directly before and behind each candidate, 0 for none.
     """
     cosine, word = _best(cosines), _best(words)
-    days = {seq: record.time.date() for seq, record in records.items()}
+    days = {seq: each.time.date() for seq, each in said.items()}
     spans = asked_days(query, days.values())
-    near: dict[int, set[int]] = {}
-    for seq, pair in beside.items():
-        for each in pair:
-            near.setdefault(seq, set()).add(each)
-            near.setdefault(each, set()).add(seq)
+    shares = {seq: score / word for seq, score in words.items() if seq in said}
+    neighbours = dict.fromkeys(said, 0.0)
+    for left, right in {
+        pair for seq, (before, behind) in beside.items() for pair in ((before, seq), (seq, behind))
+    }:
+        if left in said and right in said and said[left].session == said[right].session:
+            neighbours[left] += shares.get(right, 0.0)
+            neighbours[right] += shares.get(left, 0.0)
     sessions: dict[str | None, float] = {}
-    for seq, record in records.items():
-        name = record.turn.session
+    for seq, (_, name) in said.items():
         sessions[name] = max(cosines[seq], sessions.get(name, cosines[seq]))
-    found = {}
-    for seq, record in records.items():
-        name = record.turn.session
-        found[seq] = {
+    return {
+        seq: {
             "evolvable": cosines[seq] / cosine,
-            "lexical": words.get(seq, 0.0) / word,
-            "time": nearness(days[seq], spans),
+            "lexical": shares.get(seq, 0.0),
+            "time": nearness(days[seq], spans) if spans else 0.0,
             "session": sessions[name] / cosine if name is not None else 0.0,
-            "beside": sum(
-                words.get(each, 0.0) / word
-                for each in sorted(near.get(seq, ()))
-                if each in records and records[each].turn.session == name
-            ),
+            "beside": neighbours[seq],
         }
-    return found
+        for seq, (_, name) in said.items()
+    }
 
 
 def _best(scores: Mapping[int, float]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from evomem.errors import TurnError
 
@@ -70,6 +70,13 @@ class Turn:
     def content(self) -> bytes:
         """What an encoder may depend on, as bytes: the input of the log's digest chain."""
         return json.dumps([self.user, self.assistant, self.speaker]).encode()
+
+
+class Said(NamedTuple):
+    """When a turn was said, UTC, and in which session: a record without the text."""
+
+    time: datetime
+    session: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,11 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select
+from sqlalchemy import Row as SqlRow
 from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.errors import DatabaseDamaged, HeadMoved, QueryError
@@ -43,6 +46,24 @@ def nameless() -> ColumnElement[bool]:
     return memories.c.namespace < "["
 
 
+# Every call takes a view, and putting a statement together costs more than the database's answer.
+_END = select(memories.c.head, memories.c.revision, under(()).label("named")).where(
+    memories.c.memory == bindparam("number")
+)
+_OWN_SPAN = select(
+    memories.c.parent,
+    memories.c.parent_seq,
+    select(func.max(turns.c.seq))
+    .where(
+        turns.c.memory == bindparam("number"),
+        turns.c.seq.between(memories.c.parent_seq + 1, bindparam("end")),
+    )
+    .scalar_subquery()
+    .label("tail"),
+).where(memories.c.memory == bindparam("number"))
+_KEY = select(turns.c.key).where(turns.c.row == bindparam("newest"))
+
+
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
     """Return what `memory` sees of the log up to `last`, oldest first.
 
@@ -51,19 +72,14 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
     found: list[Span] = []
     number: int | None = memory
     while number is not None and last > 0:
-        own = connection.execute(
-            select(memories.c.parent, memories.c.parent_seq).where(memories.c.memory == number)
-        ).one_or_none()
+        own = connection.execute(_OWN_SPAN, {"number": number, "end": last}).one_or_none()
         if own is None or (own.parent is not None and own.parent >= number):
             raise DatabaseDamaged(
                 f"memory {memory} descends from memory {number}, which is not there or no older: "
                 "restore the database from a backup"
             )
-        tail = connection.scalar(
-            select(func.max(turns.c.seq)).where(*counted(Span(number, own.parent_seq + 1, last)))
-        )
-        if tail is not None:
-            found.append(Span(number, own.parent_seq + 1, tail))
+        if own.tail is not None:
+            found.append(Span(number, own.parent_seq + 1, own.tail))
         number, last = own.parent, min(last, own.parent_seq)
     return tuple(reversed(found))
 
@@ -77,12 +93,8 @@ def take_view(
     dropped: bool = False,
 ) -> View:
     """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
-    own = connection.execute(
-        select(memories.c.head, memories.c.revision).where(
-            memories.c.memory == memory, true() if dropped else under(())
-        )
-    ).one_or_none()
-    if own is None:
+    own = connection.execute(_END, {"number": memory}).one_or_none()
+    if own is None or not (own.named or dropped):
         raise HeadMoved(f"there is no memory number {memory} any more: it was dropped meanwhile")
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
@@ -95,7 +107,7 @@ def take_view(
     key = b""
     if seen:
         newest = row_number(seen[-1].memory, seen[-1].last)
-        key = connection.scalar(select(turns.c.key).where(turns.c.row == newest)) or b""
+        key = connection.scalar(_KEY, {"newest": newest}) or b""
     return View(memory, end, key, own.revision, seen)
 
 
@@ -160,6 +172,27 @@ def _rows(
         own = turns.c.memory == span.memory
         return own, seq.between(span.first, span.last), OneOf(turns.c.id, ids)
     return (within(span),)
+
+
+def look_up(
+    connection: Connection, view: View, columns: tuple[str, ...], seqs: Iterable[int]
+) -> Sequence[SqlRow[Any]]:
+    """Return the visible rows of a view at `seqs`, in log order."""
+    wanted = sorted({int(seq) for seq in seqs})
+    numbers = [
+        row_number(span.memory, seq)
+        for span in view.spans
+        for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
+    ]
+    given = {"rows": numbers, "memory": view.memory}
+    return connection.execute(_at(columns), given).all()
+
+
+@lru_cache
+def _at(columns: tuple[str, ...]) -> Select[Any]:
+    gone = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory"))
+    there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
+    return select(*(turns.c[name] for name in columns)).where(*there).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:

@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import RowMapping
 
 from evomem.errors import DatabaseDamaged, EncoderError, StoreError
-from evomem.records import Record, Turn
+from evomem.records import Record, Said, Turn
 from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row
 from evomem_stores.lexical import terms
@@ -20,6 +20,9 @@ from evomem_stores.tables import Columns, column_names, row_number, turns
 
 TURN = ("memory", "seq", "id", "time", "added", "session", "speaker", "user", "assistant", "metadata")  # fmt: skip
 """The columns that make a `Record`."""
+
+SAID = ("memory", "seq", "time", "session")
+"""The columns that make a `Said`."""
 
 UNIT = 1e-3  # how far the length of an embedding may be from 1
 
@@ -111,7 +114,7 @@ def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list
     turn = row.turn
     if not turn.id:
         raise StoreError(f"turn {row.seq} has no id: give it one before it is stored")
-    found = terms(searched(turn))
+    found = terms(searched(turn.speaker, turn.user, turn.assistant))
     columns: Columns = {
         "row": row_number(memory, row.seq),
         "memory": memory,
@@ -133,9 +136,9 @@ def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list
     return {**columns, "checksum": checksum(columns)}, found
 
 
-def searched(turn: Turn) -> str:
+def searched(speaker: str | None, user: str, assistant: str) -> str:
     """Return the text that lexical search looks in: what was said, and the name of who said it."""
-    return "\n".join((turn.speaker or "", turn.user, turn.assistant))
+    return "\n".join((speaker or "", user, assistant))
 
 
 def checksum(columns: Mapping[str, Any] | RowMapping) -> bytes:
@@ -167,6 +170,14 @@ def decode_record(columns: RowMapping) -> Record:
         )
         return Record(columns["seq"], turn, moment(columns["added"]))
     except (ValueError, TypeError, OverflowError) as error:
+        raise _damaged(columns, error) from error
+
+
+def decode_said(columns: RowMapping) -> Said:
+    """Return what the columns `SAID` hold. Raises `DatabaseDamaged`."""
+    try:
+        return Said(moment(columns["time"]), columns["session"])
+    except (TypeError, OverflowError) as error:
         raise _damaged(columns, error) from error
 
 
