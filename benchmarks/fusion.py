@@ -88,15 +88,15 @@ def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[As
     lexical = Bm25().scorer(conversation.turns)
     with evomem.open(":memory:", encoder="hash:1") as db:  # turns become records, nothing else
         records = db.memory("fusion").add_many(conversation.turns)
-    said = {record.seq: Said(record.time, record.turn.session) for record in records}
+    said = {record.seq: Said(record.time.date(), record.turn.session) for record in records}
     beside = {seq: (seq - 1, seq + 1) for seq in said}
     found = []
     for question, query in zip(asked, queries, strict=True):
         cosines = dict(enumerate((vectors @ query).tolist(), 1))
         words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
         values = signals(question.text, cosines, words, said, beside)
-        rows = [[values[seq][name] for name in SIGNALS] for seq in said]
-        found.append(Asked(number, question.type, question.evidence, np.array(rows, np.float32)))
+        rows = np.stack([values[name] for name in SIGNALS], axis=1).astype(np.float32)
+        found.append(Asked(number, question.type, question.evidence, rows))
     return found
 
 

@@ -255,11 +255,11 @@ class MemoryView:
             near = near[np.isin(near, allowed)]
             said = {seq: said[seq] for seq in near.tolist()}
         cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
-        parts = ranking.fuse(query, cosines, dict(words.among(near)), said, beside)
-        scores = {seq: sum(each.values()) for seq, each in parts.items()}
-        ranked = ranking.top_k(scores, k)
+        ranked = ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k)
         records = store.records(view, [seq for seq, _ in ranked])
-        return [Hit(records[seq], score, parts[seq]) for seq, score in ranked if seq in records]
+        return [
+            Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked if seq in records
+        ]
 
     def _words(self, view: View, query: str, allowed: Seqs | None) -> Scores:
         """Return BM25 of the turns that may be found."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 from evomem.dates import asked_days, nearness
 from evomem.records import Said
 
@@ -32,16 +35,21 @@ def fuse(
     words: Mapping[int, float],
     said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
-) -> dict[int, dict[str, float]]:
-    """Return the parts of the hybrid score of every turn in `said`; their sum is the score.
+    k: int,
+) -> list[tuple[int, dict[str, float]]]:
+    """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
     The arguments are those of `signals`.
     """
     found = signals(query, cosines, words, said, beside)
-    return {
-        seq: {name: WEIGHTS[name] * value for name, value in each.items() if value}
-        for seq, each in found.items()
-    }
+    parts = {name: WEIGHTS[name] * values for name, values in found.items()}
+    scores = np.sum(list(parts.values()), axis=0)
+    order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
+    seqs = list(said)
+    return [
+        (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
+        for n in order
+    ]
 
 
 def signals(
@@ -50,8 +58,8 @@ def signals(
     words: Mapping[int, float],
     said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
-) -> dict[int, dict[str, float]]:
-    """Return what speaks for every turn in `said`, before it is weighed.
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what speaks for every turn in `said`, in its order, before it is weighed.
 
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
@@ -68,29 +76,26 @@ def signals(
         said: The candidates, and turns next to them; only those of one session are neighbours.
         beside: The seqs directly before and behind each candidate, 0 for none.
     """
-    cosine, word = _best(cosines), _best(words)
-    days = {seq: each.time.date() for seq, each in said.items()}
-    spans = asked_days(query, days.values())
-    shares = {seq: score / word for seq, score in words.items() if seq in said}
-    neighbours = dict.fromkeys(said, 0.0)
-    for left, right in {
-        pair for seq, (before, behind) in beside.items() for pair in ((before, seq), (seq, behind))
-    }:
-        if left in said and right in said and said[left].session == said[right].session:
-            neighbours[left] += shares.get(right, 0.0)
-            neighbours[right] += shares.get(left, 0.0)
+    near = np.array([cosines[seq] for seq in said]) / _best(cosines)
+    share = np.array([words.get(seq, 0.0) for seq in said]) / _best(words)
+    spans = asked_days(query, [each.day for each in said.values()])
     sessions: dict[str | None, float] = {}
-    for seq, (_, name) in said.items():
-        sessions[name] = max(cosines[seq], sessions.get(name, cosines[seq]))
+    for (_, name), value in zip(said.values(), near.tolist(), strict=True):
+        sessions[name] = max(value, sessions.get(name, value))
+    sessions[None] = 0.0
+    place = {seq: number for number, seq in enumerate(said)}
+    neighbours = np.zeros(len(said))
+    pairs = {pair for seq, (one, other) in beside.items() for pair in ((one, seq), (seq, other))}
+    for left, right in pairs:
+        if left in said and right in said and said[left].session == said[right].session:
+            neighbours[place[left]] += share[place[right]]
+            neighbours[place[right]] += share[place[left]]
     return {
-        seq: {
-            "evolvable": cosines[seq] / cosine,
-            "lexical": shares.get(seq, 0.0),
-            "time": nearness(days[seq], spans) if spans else 0.0,
-            "session": sessions[name] / cosine if name is not None else 0.0,
-            "beside": neighbours[seq],
-        }
-        for seq, (_, name) in said.items()
+        "evolvable": near,
+        "lexical": share,
+        "time": np.array([nearness(day, spans) if spans else 0.0 for day, _ in said.values()]),
+        "session": np.array([sessions[name] for _, name in said.values()]),
+        "beside": neighbours,
     }
 
 

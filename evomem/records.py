@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -73,9 +73,9 @@ class Turn:
 
 
 class Said(NamedTuple):
-    """When a turn was said, UTC, and in which session: a record without the text."""
+    """On which day a turn was said, UTC, and in which session: what ranking has of a record."""
 
-    time: datetime
+    day: date
     session: str | None
 
 

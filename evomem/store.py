@@ -145,7 +145,7 @@ class Store(Protocol):
         ...
 
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
-        """Return which rows are next to those at `seqs`, and when all of them were said.
+        """Return which rows are next to those at `seqs`, and on which day all of them were said.
 
         A purge leaves gaps between seqs, so a turn's neighbour need not be the next number. Deleted
         turns are neighbours, too; when they were said is left out.

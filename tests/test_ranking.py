@@ -18,13 +18,13 @@ def records(*said, session=None):
     found = {}
     for number, each in enumerate(said, 1):
         where = each[0] if isinstance(each, tuple) else session
-        found[number] = Said(START + timedelta(weeks=number - 1), where)
+        found[number] = Said(START.date() + timedelta(weeks=number - 1), where)
     return found
 
 
 def parts_of(query, cosines, told, words=()):
     beside = {seq: (seq - 1, seq + 1) for seq in told}
-    return fuse(query, cosines, dict(words), told, beside)
+    return dict(fuse(query, cosines, dict(words), told, beside, len(told)))
 
 
 def score(query, cosines, *said, words=()):

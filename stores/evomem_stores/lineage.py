@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select
-from sqlalchemy import Row as SqlRow
 from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.errors import DatabaseDamaged, HeadMoved, QueryError
@@ -176,7 +175,7 @@ def _rows(
 
 def look_up(
     connection: Connection, view: View, columns: tuple[str, ...], seqs: Iterable[int]
-) -> Sequence[SqlRow[Any]]:
+) -> Sequence[Any]:
     """Return the visible rows of a view at `seqs`, in log order."""
     wanted = sorted({int(seq) for seq in seqs})
     numbers = [

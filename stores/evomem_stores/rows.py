@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ UNIT = 1e-3  # how far the length of an embedding may be from 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST, _DAY = _EPOCH.toordinal(), timedelta(days=1) // _MICROSECOND
 _CHECKED = [name for name in column_names(turns) if name != "checksum"]
 
 
@@ -170,15 +171,15 @@ def decode_record(columns: RowMapping) -> Record:
         )
         return Record(columns["seq"], turn, moment(columns["added"]))
     except (ValueError, TypeError, OverflowError) as error:
-        raise _damaged(columns, error) from error
+        raise _damaged(columns["memory"], columns["seq"], error) from error
 
 
-def decode_said(columns: RowMapping) -> Said:
+def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
     """Return what the columns `SAID` hold. Raises `DatabaseDamaged`."""
     try:
-        return Said(moment(columns["time"]), columns["session"])
-    except (TypeError, OverflowError) as error:
-        raise _damaged(columns, error) from error
+        return Said(date.fromordinal(_FIRST + time // _DAY), session)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _damaged(memory, seq, error) from error
 
 
 def decode_row(columns: RowMapping, spec: Spec) -> Row:
@@ -191,12 +192,12 @@ def decode_row(columns: RowMapping, spec: Spec) -> Row:
             columns["chunk"] == columns["seq"],
         )
     except (ValueError, TypeError) as error:
-        raise _damaged(columns, error) from error
+        raise _damaged(columns["memory"], columns["seq"], error) from error
     return Row(record.seq, record.turn, record.added, reading, columns["key"])
 
 
-def _damaged(columns: RowMapping, error: Exception) -> DatabaseDamaged:
+def _damaged(memory: int, seq: int, error: Exception) -> DatabaseDamaged:
     return DatabaseDamaged(
-        f"turn {columns['seq']} of memory {columns['memory']} cannot be read ({error}): "
+        f"turn {seq} of memory {memory} cannot be read ({error}): "
         "run verify, and restore the database from a backup"
     )

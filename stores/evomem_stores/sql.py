@@ -157,8 +157,7 @@ class SqlStore(Upkeep):
             there = own[places].tolist()
             rows = look_up(connection, view, SAID, {*there, *before, *behind})
         pairs = zip(before, behind, strict=True)
-        said = {row.seq: decode_said(row._mapping) for row in rows}
-        return dict(zip(there, pairs, strict=True)), said
+        return dict(zip(there, pairs, strict=True)), {row[1]: decode_said(*row) for row in rows}
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """See `Store.history`."""
