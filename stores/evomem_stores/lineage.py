@@ -110,6 +110,20 @@ def take_view(
     return View(memory, end, key, own.revision, seen)
 
 
+_MARK = (
+    select(memories.c.revision, memories.c.head, turns.c.key)
+    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
+    .where(memories.c.memory == bindparam("memory"))
+)
+
+
+def mark(connection: Connection, memory: int, seq: int) -> tuple[int, int, bytes | None]:
+    """Return a memory's revision (-1 if it is not there), its head, and the key of its row at `seq`."""
+    given = {"memory": memory, "row": row_number(memory, seq)}
+    found = connection.execute(_MARK, given).one_or_none()
+    return (-1, 0, None) if found is None else (found.revision, found.head, found.key)
+
+
 def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:
     for span in seen:
         first: int | None = connection.scalar(

@@ -17,7 +17,7 @@ from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
 from evomem.state import Spec, State, Vectors
 from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, View
-from evomem_stores import audit, dropping, filters, generations, writing
+from evomem_stores import audit, dropping, filters, generations, lineage, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
@@ -205,12 +205,8 @@ class SqlStore(Upkeep):
     def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
         """See `Store.mark`."""
         with self._engine.reading() as connection:
-            query = select(memories.c.revision, turns.c.key).where(memories.c.memory == memory)
-            joined = query.select_from(
-                memories.outerjoin(turns, turns.c.row == row_number(memory, seq))
-            )
-            found = connection.execute(joined).one_or_none()
-            return (-1, None) if found is None else (found.revision, found.key)
+            revision, _, key = lineage.mark(connection, memory, seq)
+            return revision, key
 
     def select(self, view: View, condition: Filter) -> Seqs | None:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
@@ -218,7 +214,7 @@ class SqlStore(Upkeep):
         with self._engine.reading() as connection:
             gone = _hidden(connection, view)
             if not tests:
-                return np.setdiff1d(self._seqs(connection, view), gone) if len(gone) else None
+                return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
             for span in view.spans:
                 query = select(turns.c.seq).where(*counted(span), *tests, visible(view))

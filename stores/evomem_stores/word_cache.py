@@ -10,25 +10,20 @@ Values are never changed, only replaced: whoever has one may go on with it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from evomem.errors import DatabaseDamaged
 from evomem.recent import Recent
 from evomem.store import Seqs, Span
 from evomem_stores.lexical import Counts, Part, Places, Postings
-from evomem_stores.tables import LAST, memories, row_number, turns
+from evomem_stores.lineage import mark
+from evomem_stores.tables import LAST
 from evomem_stores.words import words_of
 
 BYTES = 2**27  # of lengths, and as many of postings: some ten million of each
-
-_MARK = (
-    select(memories.c.revision, memories.c.head, turns.c.key)
-    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("newest")))
-    .where(memories.c.memory == bindparam("memory"))
-)
 
 
 class Rows(NamedTuple):
@@ -100,24 +95,21 @@ class WordCache:
         last writes in a crash, and others may come in their place.
         """
         known = self._rows.get(memory)
-        mark = _mark(connection, memory, known.last if known else 0)
-        if mark is None:  # dropped meanwhile
-            return _nothing(-1)
-        if known is None or known.revision != mark.revision:
-            known = _nothing(mark.revision)
-        elif mark.head < known.last:
+        revision, head, key = mark(connection, memory, known.last if known else 0)
+        if known is None or known.revision != revision:
+            known = _nothing(revision)
+        elif head < known.last:
             return None
-        elif mark.key != known.key:  # others have come in the place of lost ones
-            known = _nothing(mark.revision)
-        if known.head < mark.head:
+        elif key != known.key:  # others have come in the place of lost ones
+            known = _nothing(revision)
+        if known.head < head:
             news = words_of(connection).lengths(connection, Span(memory, known.last + 1, LAST))
             known = known._replace(
-                head=mark.head,
+                head=head,
                 seqs=np.concatenate([known.seqs, news[0]]),
                 lengths=np.concatenate([known.lengths, news[1].astype(np.int32)]),
             )
-            now = _mark(connection, memory, known.last)
-            known = known._replace(key=now.key if now else None)
+            known = known._replace(key=mark(connection, memory, known.last)[2])
             self._rows.put(memory, known)
         return known
 
@@ -147,12 +139,6 @@ class WordCache:
 
 
 _NONE: Places = np.zeros(0, np.int32)
-
-
-def _mark(connection: Connection, memory: int, seq: int) -> Any:
-    """Return a memory's revision and head, and the key of its own row at `seq`; None without one."""
-    given = {"memory": memory, "newest": row_number(memory, seq)}
-    return connection.execute(_MARK, given).one_or_none()
 
 
 def _nothing(revision: int) -> Rows:
