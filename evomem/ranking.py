@@ -76,11 +76,12 @@ def signals(
         said: The candidates, and turns next to them; only those of one session are neighbours.
         beside: The seqs directly before and behind each candidate, 0 for none.
     """
-    near = np.array([cosines[seq] for seq in said]) / _best(cosines)
-    share = np.array([words.get(seq, 0.0) for seq in said]) / _best(words)
+    cosine, word = _best(cosines), _best(words)
+    near = [cosines[seq] / cosine for seq in said]
+    share = [words.get(seq, 0.0) / word for seq in said]
     spans = asked_days(query, [each.day for each in said.values()])
     sessions: dict[str | None, float] = {}
-    for (_, name), value in zip(said.values(), near.tolist(), strict=True):
+    for (_, name), value in zip(said.values(), near, strict=True):
         sessions[name] = max(value, sessions.get(name, value))
     sessions[None] = 0.0
     place = {seq: number for number, seq in enumerate(said)}
@@ -91,8 +92,8 @@ def signals(
             neighbours[place[left]] += share[place[right]]
             neighbours[place[right]] += share[place[left]]
     return {
-        "evolvable": near,
-        "lexical": share,
+        "evolvable": np.array(near),
+        "lexical": np.array(share),
         "time": np.array([nearness(day, spans) if spans else 0.0 for day, _ in said.values()]),
         "session": np.array([sessions[name] for _, name in said.values()]),
         "beside": neighbours,

@@ -2,7 +2,7 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import evomem
@@ -69,6 +69,7 @@ def test_shared_words_lift_a_turn():
     assert found[2] - found[1] == pytest.approx(WEIGHTS["lexical"] - WEIGHTS["beside"])
 
 
+@example({1: 5e-324, 2: -1.0}, "cat")
 @given(st.dictionaries(st.integers(1, 30), st.floats(-1, 1), min_size=1), st.text())
 def test_every_candidate_is_scored_and_only_by_known_parts(cosines, query):
     told = {
@@ -84,6 +85,12 @@ def test_the_best_come_first_and_of_equals_the_newer(scores, k):
     ranked = top_k(scores, k)
     assert len(ranked) == min(k, len(scores))
     assert ranked == sorted(ranked, key=lambda item: (item[1], item[0]), reverse=True)
+
+
+def test_of_equal_candidates_the_newer_come_first_and_no_more_than_asked_for():
+    told = records("So?", "It is.", "I see.")
+    assert [seq for seq, _ in fuse("cat", dict.fromkeys(told, 0.5), {}, told, {}, 2)] == [3, 2]
+    assert fuse("cat", {}, {}, {}, {}, 2) == []
 
 
 SCORES = st.dictionaries(st.integers(1, 60), st.sampled_from([0.25, 0.5, 1.0, 1.5]))

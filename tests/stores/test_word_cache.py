@@ -116,6 +116,7 @@ def test_a_transaction_that_began_earlier_neither_sees_what_came_later_nor_hides
         part = store._words.part(earlier, Span(memory, 1, LAST), ["cat", "dog"])
         assert part.seqs.tolist() == [1, 2]
         assert [part.postings[term].places.tolist() for term in ("cat", "dog")] == [[0], [1]]
+    assert store._words._rows.get(memory).last == 3  # still known: the next query need not read it
     assert words(store, view, "dog").keys() == {2, 3}
     assert words(store, view, "cat dog") == words(other, view, "cat dog")
 
