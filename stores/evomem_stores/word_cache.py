@@ -96,7 +96,10 @@ class WordCache:
         """
         known = self._rows.get(memory)
         revision, head, key = mark(connection, memory, known.last if known else 0)
-        if known is None or known.revision != revision:
+        if known is not None and known.revision != revision:
+            self.forget(memory)  # words of turns that were purged may be in it
+            known = None
+        if known is None:
             known = _nothing(revision)
         elif head < known.last:
             return None

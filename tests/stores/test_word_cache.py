@@ -136,6 +136,16 @@ def test_turns_in_the_place_of_some_that_a_server_lost_are_read(two, later):
         assert words(store, view, "dog") == pytest.approx(plain(store, view, "dog"))
 
 
+def test_after_a_purge_elsewhere_the_next_question_drops_what_was_kept(two):
+    store, other = two
+    memory = store.make_memory(("a",))
+    view = write(store, memory, [turn("secret cat", 1), turn("dog", 2)])
+    assert words(store, view, "secret cat").keys() == {1}
+    purge(other, memory, 1)
+    assert words(store, store.view(memory), "dog").keys() == {2}
+    assert held(store, memory) == [memory, (memory, "dog")]
+
+
 @pytest.mark.parametrize("way", ["purge", "drop"])
 def test_nothing_is_kept_of_a_memory_that_is_purged_or_dropped(two, way):
     store, _ = two
