@@ -30,6 +30,7 @@ from evomem import Encoder
 from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
 from evomem.ranking import WEIGHTS, signals
+from evomem.records import Said
 
 RESERVED = ("locomo", "longmemeval", "planted")
 SIGNALS = tuple(WEIGHTS)
@@ -86,15 +87,16 @@ def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[As
     queries = encoder.embed_queries(state, [question.text for question in asked])
     lexical = Bm25().scorer(conversation.turns)
     with evomem.open(":memory:", encoder="hash:1") as db:  # turns become records, nothing else
-        records = {r.seq: r for r in db.memory("fusion").add_many(conversation.turns)}
-    beside = {seq: (seq - 1, seq + 1) for seq in records}
+        records = db.memory("fusion").add_many(conversation.turns)
+    said = {record.seq: Said(record.time.date(), record.turn.session) for record in records}
+    beside = {seq: (seq - 1, seq + 1) for seq in said}
     found = []
     for question, query in zip(asked, queries, strict=True):
         cosines = dict(enumerate((vectors @ query).tolist(), 1))
         words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
-        values = signals(question.text, cosines, words, records, beside)
-        rows = [[values[seq][name] for name in SIGNALS] for seq in records]
-        found.append(Asked(number, question.type, question.evidence, np.array(rows, np.float32)))
+        values = signals(question.text, cosines, words, said, beside)
+        rows = np.stack([values[name] for name in SIGNALS], axis=1).astype(np.float32)
+        found.append(Asked(number, question.type, question.evidence, rows))
     return found
 
 

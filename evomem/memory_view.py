@@ -23,6 +23,7 @@ from evomem.checks import (
 from evomem.engine import Engine
 from evomem.errors import EncoderError, HeadMoved, NotFound, QueryError
 from evomem.records import Hit, Record
+from evomem.scores import Scores
 from evomem.state import Vectors
 from evomem.store import Filter, Namespace, Seqs, View
 from evomem.twins import twin
@@ -230,7 +231,7 @@ class MemoryView:
         if mode == "hybrid":
             return self._fused(view, query, k, allowed)
         if mode == "lexical":
-            ranked = ranking.top_k(self._words(view, query, allowed), k)
+            ranked = self._words(view, query, allowed).top(k)
         else:
             ranked = self._engine.index.search(view, self._embed(view, query), k, allowed=allowed)
         records = self._engine.store.records(view, [seq for seq, _ in ranked])
@@ -242,27 +243,28 @@ class MemoryView:
 
     def _fused(self, view: View, query: str, k: int, allowed: Seqs | None) -> list[Hit]:
         """Rank the best turns of either side, and those next to them, by all that speaks for them."""
-        index, vector = self._engine.index, self._embed(view, query)
+        store, index = self._engine.store, self._engine.index
+        vector = self._embed(view, query)
         words = self._words(view, query, allowed)
         pool = max(POOL, 2 * k)
         cosines = dict(index.search(view, vector, pool, allowed=allowed))
-        best = {*cosines, *(seq for seq, _ in ranking.top_k(words, pool))}
-        beside = self._engine.store.beside(view, sorted(best))
-        near = np.unique([seq for at, pair in beside.items() for seq in (at, *pair) if seq])
+        best = {*cosines, *(seq for seq, _ in words.top(pool))}
+        beside, said = store.around(view, sorted(best))
+        near = np.array(sorted(said), np.int64)
         if allowed is not None:
             near = near[np.isin(near, allowed)]
-        records = self._engine.store.records(view, near.tolist())
-        cosines.update(index.score(view, vector, [seq for seq in records if seq not in cosines]))
-        parts = ranking.fuse(query, cosines, words, records, beside)
-        scores = {seq: sum(each.values()) for seq, each in parts.items()}
-        return [Hit(records[seq], score, parts[seq]) for seq, score in ranking.top_k(scores, k)]
+            said = {seq: said[seq] for seq in near.tolist()}
+        cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
+        ranked = ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k)
+        records = store.records(view, [seq for seq, _ in ranked])
+        return [
+            Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked if seq in records
+        ]
 
-    def _words(self, view: View, query: str, allowed: Seqs | None) -> dict[int, float]:
-        """Return BM25 of the turns that may be found, by seq."""
+    def _words(self, view: View, query: str, allowed: Seqs | None) -> Scores:
+        """Return BM25 of the turns that may be found."""
         words = self._engine.store.lexical(view, query)
-        if allowed is None:
-            return words
-        return {seq: words[seq] for seq in allowed.tolist() if seq in words}
+        return words if allowed is None else words.among(allowed)
 
     def _embed(self, view: View, query: str) -> Vectors:
         encoder = self._engine.reader

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 from evomem.dates import asked_days, nearness
-from evomem.records import Record
+from evomem.records import Said
 
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
@@ -30,28 +33,33 @@ def fuse(
     query: str,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
-    records: Mapping[int, Record],
+    said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
-) -> dict[int, dict[str, float]]:
-    """Return the parts of the hybrid score of every turn in `records`; their sum is the score.
+    k: int,
+) -> list[tuple[int, dict[str, float]]]:
+    """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
     The arguments are those of `signals`.
     """
-    found = signals(query, cosines, words, records, beside)
-    return {
-        seq: {name: WEIGHTS[name] * value for name, value in each.items() if value}
-        for seq, each in found.items()
-    }
+    found = signals(query, cosines, words, said, beside)
+    parts = {name: WEIGHTS[name] * values for name, values in found.items()}
+    scores = np.sum(list(parts.values()), axis=0)
+    order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
+    seqs = list(said)
+    return [
+        (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
+        for n in order
+    ]
 
 
 def signals(
     query: str,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
-    records: Mapping[int, Record],
+    said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
-) -> dict[int, dict[str, float]]:
-    """Return what speaks for every turn in `records`, before it is weighed.
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what speaks for every turn in `said`, in its order, before it is weighed.
 
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
@@ -63,38 +71,33 @@ def signals(
 
     Args:
         query: What was asked.
-        cosines: The cosine of each of `records`.
-        words: BM25 of the turns that share a word with the query.
-        records: The candidates, and turns next to them; only those of one session are neighbours.
+        cosines: The cosine of each of `said`.
+        words: BM25 of those that share a word with the query; the best turn is one of them.
+        said: The candidates, and turns next to them; only those of one session are neighbours.
         beside: The seqs directly before and behind each candidate, 0 for none.
     """
     cosine, word = _best(cosines), _best(words)
-    days = {seq: record.time.date() for seq, record in records.items()}
-    spans = asked_days(query, days.values())
-    near: dict[int, set[int]] = {}
-    for seq, pair in beside.items():
-        for each in pair:
-            near.setdefault(seq, set()).add(each)
-            near.setdefault(each, set()).add(seq)
+    near = [cosines[seq] / cosine for seq in said]
+    share = [words.get(seq, 0.0) / word for seq in said]
+    spans = asked_days(query, [each.day for each in said.values()])
     sessions: dict[str | None, float] = {}
-    for seq, record in records.items():
-        name = record.turn.session
-        sessions[name] = max(cosines[seq], sessions.get(name, cosines[seq]))
-    found = {}
-    for seq, record in records.items():
-        name = record.turn.session
-        found[seq] = {
-            "evolvable": cosines[seq] / cosine,
-            "lexical": words.get(seq, 0.0) / word,
-            "time": nearness(days[seq], spans),
-            "session": sessions[name] / cosine if name is not None else 0.0,
-            "beside": sum(
-                words.get(each, 0.0) / word
-                for each in sorted(near.get(seq, ()))
-                if each in records and records[each].turn.session == name
-            ),
-        }
-    return found
+    for (_, name), value in zip(said.values(), near, strict=True):
+        sessions[name] = max(value, sessions.get(name, value))
+    sessions[None] = 0.0
+    place = {seq: number for number, seq in enumerate(said)}
+    neighbours = np.zeros(len(said))
+    pairs = {pair for seq, (one, other) in beside.items() for pair in ((one, seq), (seq, other))}
+    for left, right in pairs:
+        if left in said and right in said and said[left].session == said[right].session:
+            neighbours[place[left]] += share[place[right]]
+            neighbours[place[right]] += share[place[left]]
+    return {
+        "evolvable": np.array(near),
+        "lexical": np.array(share),
+        "time": np.array([nearness(day, spans) if spans else 0.0 for day, _ in said.values()]),
+        "session": np.array([sessions[name] for _, name in said.values()]),
+        "beside": neighbours,
+    }
 
 
 def _best(scores: Mapping[int, float]) -> float:

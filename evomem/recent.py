@@ -51,6 +51,12 @@ class Recent(Generic[K, V]):
             while self.nbytes > self.limit:
                 self.nbytes -= self._size(self._held.popitem(last=False)[1])
 
+    def forget(self, gone: Callable[[K], bool]) -> None:
+        """Hold no longer what has a key of which `gone` is true."""
+        with self._lock:
+            for key in [key for key in self._held if gone(key)]:
+                self.nbytes -= self._size(self._held.pop(key))
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from evomem.errors import TurnError
 
@@ -70,6 +70,13 @@ class Turn:
     def content(self) -> bytes:
         """What an encoder may depend on, as bytes: the input of the log's digest chain."""
         return json.dumps([self.user, self.assistant, self.speaker]).encode()
+
+
+class Said(NamedTuple):
+    """On which day a turn was said, UTC, and in which session: what ranking has of a record."""
+
+    day: date
+    session: str | None
 
 
 @dataclass(frozen=True, slots=True)

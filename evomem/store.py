@@ -15,11 +15,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from evomem.records import Record, Turn
+from evomem.records import Record, Said, Turn
+from evomem.scores import Scores
 from evomem.state import Reading, Spec, State, Vectors
 
 Seqs = npt.NDArray[np.int64]
 Namespace = tuple[str, ...]
+Pair = tuple[int, int]
+"""The seqs directly before and behind a row, 0 for none."""
 
 
 class Span(NamedTuple):
@@ -141,10 +144,11 @@ class Store(Protocol):
         """Return the visible records at `seqs`; absent and deleted ones are left out."""
         ...
 
-    def beside(self, view: View, seqs: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Return the seqs of the rows directly before and behind each of `seqs`, 0 for none.
+    def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
+        """Return which rows are next to those at `seqs`, and on which day all of them were said.
 
-        A purge leaves gaps between seqs, so a turn's neighbour need not be the next number.
+        A purge leaves gaps between seqs, so a turn's neighbour need not be the next number. Deleted
+        turns are neighbours, too; when they were said is left out.
         """
         ...
 
@@ -180,7 +184,7 @@ class Store(Protocol):
         """Return the seqs that may be searched, ascending; None where all of the view may."""
         ...
 
-    def lexical(self, view: View, query: str) -> dict[int, float]:
+    def lexical(self, view: View, query: str) -> Scores:
         """Return BM25 of every turn of the view that shares a word with `query`.
 
         Word statistics are those of the view alone, so that no other memory, and nothing that

@@ -1,31 +1,30 @@
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import evomem
-from evomem import Turn
 from evomem.ranking import WEIGHTS, fuse, top_k
-from evomem.records import Record
+from evomem.records import Said
+from evomem.scores import Scores
 
 START = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 
 
 def records(*said, session=None):
-    """Return records of texts, one a week; a tuple is (session, text)."""
+    """Return when and where texts were said, one a week; a tuple is (session, text)."""
     found = {}
     for number, each in enumerate(said, 1):
-        where, text = each if isinstance(each, tuple) else (session, each)
-        time = START + timedelta(weeks=number - 1)
-        turn = Turn(user=text, id=str(number), time=time, session=where)
-        found[number] = Record(number, turn, time)
+        where = each[0] if isinstance(each, tuple) else session
+        found[number] = Said(START.date() + timedelta(weeks=number - 1), where)
     return found
 
 
 def parts_of(query, cosines, told, words=()):
     beside = {seq: (seq - 1, seq + 1) for seq in told}
-    return fuse(query, cosines, dict(words), told, beside)
+    return dict(fuse(query, cosines, dict(words), told, beside, len(told)))
 
 
 def score(query, cosines, *said, words=()):
@@ -70,6 +69,7 @@ def test_shared_words_lift_a_turn():
     assert found[2] - found[1] == pytest.approx(WEIGHTS["lexical"] - WEIGHTS["beside"])
 
 
+@example({1: 5e-324, 2: -1.0}, "cat")
 @given(st.dictionaries(st.integers(1, 30), st.floats(-1, 1), min_size=1), st.text())
 def test_every_candidate_is_scored_and_only_by_known_parts(cosines, query):
     told = {
@@ -85,6 +85,31 @@ def test_the_best_come_first_and_of_equals_the_newer(scores, k):
     ranked = top_k(scores, k)
     assert len(ranked) == min(k, len(scores))
     assert ranked == sorted(ranked, key=lambda item: (item[1], item[0]), reverse=True)
+
+
+def test_of_equal_candidates_the_newer_come_first_and_no_more_than_asked_for():
+    told = records("So?", "It is.", "I see.")
+    assert [seq for seq, _ in fuse("cat", dict.fromkeys(told, 0.5), {}, told, {}, 2)] == [3, 2]
+    assert fuse("cat", {}, {}, {}, {}, 2) == []
+
+
+SCORES = st.dictionaries(st.integers(1, 60), st.sampled_from([0.25, 0.5, 1.0, 1.5]))
+
+
+def as_scores(scores):
+    seqs = np.array(sorted(scores), np.int64)
+    return Scores(seqs, np.array([scores[seq] for seq in sorted(scores)], np.float64))
+
+
+@given(SCORES, st.integers(1, 70))
+def test_scores_in_arrays_come_in_the_same_order(scores, k):
+    assert as_scores(scores).top(k) == top_k(scores, k)
+
+
+@given(SCORES, st.sets(st.integers(1, 70)))
+def test_scores_of_some_turns_are_theirs_alone(scores, chosen):
+    kept = as_scores(scores).among(np.array(sorted(chosen), np.int64))
+    assert dict(kept) == {seq: score for seq, score in scores.items() if seq in chosen}
 
 
 @pytest.fixture

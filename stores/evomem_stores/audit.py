@@ -116,7 +116,8 @@ def _row(row: RowMapping, spec: Spec, words: Words, *, before: tuple[bytes, int]
     embedding, latents = whole.reading.embedding, whole.reading.latents
     if not (np.isfinite(latents).all() and abs(norm(embedding) - 1) <= UNIT):
         yield "has an embedding or latents that no encoder gives"
-    found = lexical.terms(searched(whole.turn))
+    turn = whole.turn
+    found = lexical.terms(searched(turn.speaker, turn.user, turn.assistant))
     if len(found) != row["words"]:
         yield f"has {len(found)} words, not {row['words']}"
     words[row["memory"]] += sum(

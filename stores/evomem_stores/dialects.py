@@ -11,7 +11,18 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Insert, Table, Text, literal
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Insert,
+    Table,
+    Text,
+    literal,
+    type_coerce,
+)
 from sqlalchemy import Dialect as SqlDialect
 from sqlalchemy import Numeric as SqlNumeric
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,9 +47,15 @@ class OneOf(FunctionElement[bool]):
     type = Boolean()
     inherit_cache = True
 
-    def __init__(self, column: ColumnElement[Any], values: Iterable[int | str | None]) -> None:
+    def __init__(
+        self, column: ColumnElement[Any], values: Iterable[int | str | None] | BindParameter[Any]
+    ) -> None:
+        """Take the values, or a parameter that will be a list of them."""
         kind = _Longs() if isinstance(column.type, BigInteger) else _Texts()
-        super().__init__(column, literal(list(values), kind))
+        named = isinstance(values, BindParameter)
+        super().__init__(
+            column, type_coerce(values, kind) if named else literal(list(values), kind)
+        )
 
     def self_group(self, against: object = None) -> OneOf:
         """Stay as it is: as `… = 1`, the form of other conditions, SQLite answers it by no index."""

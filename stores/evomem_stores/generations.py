@@ -46,6 +46,7 @@ from evomem_stores.tables import (
     row_number,
     turns,
 )
+from evomem_stores.words import driver
 
 
 class SqlGeneration:
@@ -215,7 +216,7 @@ def guard(spec: Spec) -> Callable[[Connection], None]:
     """Return what refuses to go on with a database whose encoder was changed by somebody else."""
 
     def check_encoder(connection: Connection) -> None:
-        found = connection.exec_driver_sql("SELECT name, fingerprint FROM encoder").fetchone()
+        found = driver(connection).execute("SELECT name, fingerprint FROM encoder").fetchone()
         if found is None or found[1] != spec.fingerprint:
             raise FingerprintMismatch(
                 f"the database was re-encoded: it was opened with {spec.name!r}, and is of "

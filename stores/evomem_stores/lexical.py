@@ -12,9 +12,18 @@ import math
 import re
 import threading
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import Stemmer
+
+from evomem.scores import Scores
+from evomem.store import Seqs
+
+Places = npt.NDArray[np.integer[Any]]
+Counts = npt.NDArray[np.integer[Any]]
 
 K1, B = 1.5, 0.75  # as in bm25s
 MAX_TERM = 64  # characters; longer ones (encoded files, mostly) are cut, in texts and queries alike
@@ -70,33 +79,69 @@ def body(memory: int, found: list[str]) -> str:
     return " ".join(tagged(memory, term) for term in found)
 
 
-def bm25(
-    query: Mapping[str, int],
-    postings: Mapping[str, Mapping[int, int]],
-    lengths: Mapping[int, int],
-    *,
-    turns: int,
-    words: int,
-) -> dict[int, float]:
-    """Return the BM25 of every turn that has a posting, by seq (Lucene's form of it).
+class Postings(NamedTuple):
+    """Where a term occurs."""
+
+    places: Places
+    """(p,) places of turns, ascending; no turn twice."""
+    counts: Counts
+    """(p,) how often in each."""
+
+
+class Part(NamedTuple):
+    """Turns of one log, and where a query's terms are in them."""
+
+    seqs: Seqs
+    """(n,) ascending."""
+    lengths: Counts
+    """(n,) how many terms each turn has."""
+    postings: Mapping[str, Postings]
+    """By term; places count from the first of `seqs`."""
+
+    def without(self, gone: Seqs) -> Part:
+        """Return the part as if the turns `gone` had never been."""
+        places = np.searchsorted(self.seqs, gone)
+        there = places < np.searchsorted(self.seqs, gone, side="right")
+        if not there.any():
+            return self
+        shown = np.ones(len(self.seqs), bool)
+        shown[places[there]] = False
+        moved = np.cumsum(shown) - 1
+        postings = {}
+        for term, found in self.postings.items():
+            kept = shown[found.places]
+            postings[term] = Postings(moved[found.places[kept]], found.counts[kept])
+        return Part(self.seqs[shown], self.lengths[shown], postings)
+
+
+def bm25(query: Mapping[str, int], parts: Sequence[Part]) -> Scores:
+    """Return the BM25 of every turn that has a term of the query (Lucene's form of it).
 
     Args:
         query: How often each term occurs in the query.
-        postings: For each term, how often it occurs in which turn.
-        lengths: The number of terms of each turn in `postings`.
-        turns: How many turns there are.
-        words: How many terms they have together.
+        parts: All turns that count, in the order of their seqs, and the postings of each term.
 
-    >>> scores = bm25({"cat": 1}, {"cat": {7: 2}}, {7: 4}, turns=2, words=8)
-    >>> round(scores[7], 6)
-    0.396084
+    >>> cat = Postings(np.array([1]), np.array([2]))
+    >>> scores = bm25({"cat": 1}, [Part(np.array([6, 7]), np.array([4, 4]), {"cat": cat})])
+    >>> [(seq, round(score, 6)) for seq, score in scores]
+    [(7, 0.396084)]
     """
-    scores: dict[int, float] = {}
+    turns = sum(len(part.seqs) for part in parts)
+    words = sum(int(part.lengths.sum()) for part in parts)
     mean = words / turns if turns else 0.0
+    sums = [np.zeros(len(part.seqs)) for part in parts]
     for term, times in query.items():
-        found = postings.get(term, {})
-        weight = times * math.log(1 + (turns - len(found) + 0.5) / (len(found) + 0.5))
-        for seq, count in found.items():
-            part = count / (count + K1 * (1 - B + B * lengths[seq] / mean))
-            scores[seq] = scores.get(seq, 0.0) + weight * part
-    return scores
+        having = sum(len(part.postings[term].places) for part in parts)
+        if not having:
+            continue
+        weight = times * math.log(1 + (turns - having + 0.5) / (having + 0.5))
+        for part, scores in zip(parts, sums, strict=True):
+            places, counts = part.postings[term]
+            share = counts / (counts + K1 * (1 - B + B * part.lengths[places] / mean))
+            scores[places] += weight * share
+    found = [np.flatnonzero(scores > 0) for scores in sums]  # quicker than of the numbers
+    seqs = [part.seqs[places] for part, places in zip(parts, found, strict=True)]
+    values = [scores[places] for scores, places in zip(sums, found, strict=True)]
+    return Scores(
+        np.concatenate([np.zeros(0, np.int64), *seqs]), np.concatenate([np.zeros(0), *values])
+    )

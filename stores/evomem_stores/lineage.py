@@ -6,8 +6,10 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select
 from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.errors import DatabaseDamaged, HeadMoved, QueryError
@@ -108,6 +110,20 @@ def take_view(
     return View(memory, end, key, own.revision, seen)
 
 
+_MARK = (
+    select(memories.c.revision, memories.c.head, turns.c.key)
+    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
+    .where(memories.c.memory == bindparam("memory"))
+)
+
+
+def mark(connection: Connection, memory: int, seq: int) -> tuple[int, int, bytes | None]:
+    """Return a memory's revision (-1 if it is not there), its head, and the key of its row at `seq`."""
+    given = {"memory": memory, "row": row_number(memory, seq)}
+    found = connection.execute(_MARK, given).one_or_none()
+    return (-1, 0, None) if found is None else (found.revision, found.head, found.key)
+
+
 def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:
     for span in seen:
         first: int | None = connection.scalar(
@@ -169,6 +185,27 @@ def _rows(
         own = turns.c.memory == span.memory
         return own, seq.between(span.first, span.last), OneOf(turns.c.id, ids)
     return (within(span),)
+
+
+def look_up(
+    connection: Connection, view: View, columns: tuple[str, ...], seqs: Iterable[int]
+) -> Sequence[Any]:
+    """Return the visible rows of a view at `seqs`, in log order."""
+    wanted = sorted({int(seq) for seq in seqs})
+    numbers = [
+        row_number(span.memory, seq)
+        for span in view.spans
+        for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
+    ]
+    given = {"rows": numbers, "memory": view.memory}
+    return connection.execute(_at(columns), given).all()
+
+
+@lru_cache
+def _at(columns: tuple[str, ...]) -> Select[Any]:
+    gone = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory"))
+    there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
+    return select(*(turns.c[name] for name in columns)).where(*there).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
 from sqlalchemy import RowMapping
 
 from evomem.errors import DatabaseDamaged, EncoderError, StoreError
-from evomem.records import Record, Turn
+from evomem.records import Record, Said, Turn
 from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row
 from evomem_stores.lexical import terms
@@ -21,10 +21,14 @@ from evomem_stores.tables import Columns, column_names, row_number, turns
 TURN = ("memory", "seq", "id", "time", "added", "session", "speaker", "user", "assistant", "metadata")  # fmt: skip
 """The columns that make a `Record`."""
 
+SAID = ("memory", "seq", "time", "session")
+"""The columns that make a `Said`."""
+
 UNIT = 1e-3  # how far the length of an embedding may be from 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST, _DAY = _EPOCH.toordinal(), timedelta(days=1) // _MICROSECOND
 _CHECKED = [name for name in column_names(turns) if name != "checksum"]
 
 
@@ -111,7 +115,7 @@ def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list
     turn = row.turn
     if not turn.id:
         raise StoreError(f"turn {row.seq} has no id: give it one before it is stored")
-    found = terms(searched(turn))
+    found = terms(searched(turn.speaker, turn.user, turn.assistant))
     columns: Columns = {
         "row": row_number(memory, row.seq),
         "memory": memory,
@@ -133,9 +137,9 @@ def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list
     return {**columns, "checksum": checksum(columns)}, found
 
 
-def searched(turn: Turn) -> str:
+def searched(speaker: str | None, user: str, assistant: str) -> str:
     """Return the text that lexical search looks in: what was said, and the name of who said it."""
-    return "\n".join((turn.speaker or "", turn.user, turn.assistant))
+    return "\n".join((speaker or "", user, assistant))
 
 
 def checksum(columns: Mapping[str, Any] | RowMapping) -> bytes:
@@ -167,7 +171,15 @@ def decode_record(columns: RowMapping) -> Record:
         )
         return Record(columns["seq"], turn, moment(columns["added"]))
     except (ValueError, TypeError, OverflowError) as error:
-        raise _damaged(columns, error) from error
+        raise _damaged(columns["memory"], columns["seq"], error) from error
+
+
+def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
+    """Return what the columns `SAID` hold. Raises `DatabaseDamaged`."""
+    try:
+        return Said(date.fromordinal(_FIRST + time // _DAY), session)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _damaged(memory, seq, error) from error
 
 
 def decode_row(columns: RowMapping, spec: Spec) -> Row:
@@ -180,12 +192,12 @@ def decode_row(columns: RowMapping, spec: Spec) -> Row:
             columns["chunk"] == columns["seq"],
         )
     except (ValueError, TypeError) as error:
-        raise _damaged(columns, error) from error
+        raise _damaged(columns["memory"], columns["seq"], error) from error
     return Row(record.seq, record.turn, record.added, reading, columns["key"])
 
 
-def _damaged(columns: RowMapping, error: Exception) -> DatabaseDamaged:
+def _damaged(memory: int, seq: int, error: Exception) -> DatabaseDamaged:
     return DatabaseDamaged(
-        f"turn {columns['seq']} of memory {columns['memory']} cannot be read ({error}): "
+        f"turn {seq} of memory {memory} cannot be read ({error}): "
         "run verify, and restore the database from a backup"
     )

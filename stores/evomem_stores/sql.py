@@ -13,24 +13,36 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, func, insert, literal, select
 
 from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
-from evomem.records import Record, Turn
+from evomem.records import Record, Said, Turn
+from evomem.scores import Scores
 from evomem.state import Spec, State, Vectors
-from evomem.store import Dropped, Filter, Namespace, Row, Seqs, Span, View
-from evomem_stores import audit, dropping, filters, generations, writing
+from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, View
+from evomem_stores import audit, dropping, filters, generations, lineage, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
+    look_up,
     read,
     take_view,
     under,
     visible,
 )
-from evomem_stores.rows import TURN, decode_record, decode_row, unpack, unpack_embedding
+from evomem_stores.rows import (
+    SAID,
+    TURN,
+    decode_record,
+    decode_row,
+    decode_said,
+    unpack,
+    unpack_embedding,
+)
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
 from evomem_stores.upkeep import Upkeep
-from evomem_stores.words import words_of
+from evomem_stores.word_cache import WordCache
+
+_HIDDEN = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory")).order_by(hidden.c.seq)
 
 
 class SqlStore(Upkeep):
@@ -40,8 +52,11 @@ class SqlStore(Upkeep):
         self._engine = engine
         self._spec = spec
         self._index_folder = index_folder
+        self._words = WordCache()
         engine.guard = generations.guard(spec)
-        self.rewritten: list[Callable[[int, Connection | None], None]] = []
+        self.rewritten: list[Callable[[int, Connection | None], None]] = [
+            lambda memory, _: self._words.forget(memory)
+        ]
         """Called with the number of a memory that loses rows: in the transaction in which they are
         lost, with its connection, and after it without one."""
 
@@ -127,37 +142,22 @@ class SqlStore(Upkeep):
     def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
         """See `Store.records`."""
         with self._engine.reading() as connection:
-            rows = read(connection, view.spans, TURN, visible(view), seqs=seqs)
-            return {row["seq"]: decode_record(row) for row in rows}
+            rows = look_up(connection, view, TURN, seqs)
+        return {row.seq: decode_record(row._mapping) for row in rows}
 
-    def beside(self, view: View, seqs: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """See `Store.beside`."""
-        other = turns.alias()
-        found: dict[int, tuple[int, int]] = {}
+    def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
+        """See `Store.around`."""
+        asked = np.unique(np.array(seqs, np.int64))
         with self._engine.reading() as connection:
-            for place, span in enumerate(view.spans):
-                asked = [seq for seq in seqs if span.first <= seq <= span.last]
-                # One bound at each end: of two, SQLite may take the far one and walk from there.
-                own = other.c.memory == span.memory
-                left = other.c.seq >= span.first, other.c.seq < turns.c.seq
-                right = other.c.seq > turns.c.seq, other.c.seq <= span.last
-                before = select(func.max(other.c.seq)).where(own, *left)
-                behind = select(func.min(other.c.seq)).where(own, *right)
-                query = select(turns.c.seq, before.scalar_subquery(), behind.scalar_subquery())
-                for seq, earlier, later in connection.execute(
-                    query.where(turns.c.memory == span.memory, turns.c.seq.in_(asked))
-                ):
-                    found[seq] = (earlier or 0, later or 0)
-                if place:  # the first row of a fork's own follows the last one it shares
-                    parent = view.spans[place - 1]
-                    first = (
-                        connection.scalar(select(func.min(turns.c.seq)).where(*counted(span))) or 0
-                    )
-                    if first in found:
-                        found[first] = (parent.last, found[first][1])
-                    if parent.last in found:
-                        found[parent.last] = (found[parent.last][0], first)
-        return found
+            own = self._seqs(connection, view)
+            places = np.searchsorted(own, asked)
+            places = places[places < np.searchsorted(own, asked, side="right")]
+            before = np.where(places > 0, own[places - 1], 0).tolist()
+            behind = np.where(places + 1 < len(own), own.take(places + 1, mode="clip"), 0).tolist()
+            there = own[places].tolist()
+            rows = look_up(connection, view, SAID, {*there, *before, *behind})
+        pairs = zip(before, behind, strict=True)
+        return dict(zip(there, pairs, strict=True)), {row[1]: decode_said(*row) for row in rows}
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """See `Store.history`."""
@@ -205,56 +205,35 @@ class SqlStore(Upkeep):
     def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
         """See `Store.mark`."""
         with self._engine.reading() as connection:
-            query = select(memories.c.revision, turns.c.key).where(memories.c.memory == memory)
-            joined = query.select_from(
-                memories.outerjoin(turns, turns.c.row == row_number(memory, seq))
-            )
-            found = connection.execute(joined).one_or_none()
-            return (-1, None) if found is None else (found.revision, found.key)
+            revision, _, key = lineage.mark(connection, memory, seq)
+            return revision, key
 
     def select(self, view: View, condition: Filter) -> Seqs | None:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._engine.reading() as connection:
-            some = select(hidden.c.seq).where(hidden.c.memory == view.memory).limit(1)
-            if not tests and connection.scalar(some) is None:
-                return None
+            gone = _hidden(connection, view)
+            if not tests:
+                return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
             for span in view.spans:
                 query = select(turns.c.seq).where(*counted(span), *tests, visible(view))
                 found += connection.scalars(query.order_by(turns.c.seq))
         return np.array(found, np.int64)
 
-    def lexical(self, view: View, query: str) -> dict[int, float]:
+    def lexical(self, view: View, query: str) -> Scores:
         """See `Store.lexical`, and the module `lexical` for how."""
         asked = Counter(terms(query))
-        postings: dict[str, dict[int, int]] = {term: {} for term in asked}
-        lengths: dict[int, int] = {}
         with self._engine.reading() as connection:
-            words = words_of(connection)
-            hide = select(hidden.c.seq).where(hidden.c.memory == view.memory)
-            gone = connection.scalars(hide).all()
-            for span in view.spans:
-                for term, counts in postings.items():
-                    counts.update(words.counts(connection, span, term))
-            for counts in postings.values():
-                for seq in gone:
-                    counts.pop(seq, None)
-            found = set().union(*postings.values())
-            for span in view.spans if found else ():
-                lengths.update(words.lengths(connection, span, found))
-            turns_seen, words_seen = _extent(connection, view)
-        if len(lengths) < len(found):
-            raise DatabaseDamaged(
-                f"the word index knows turns of memory {view.memory} that are not there: "
-                "run verify, and restore the database from a backup"
-            )
-        return bm25(asked, postings, lengths, turns=turns_seen, words=words_seen)
+            gone = _hidden(connection, view)
+            parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
+        return bm25(asked, parts)
 
     def count(self, view: View) -> int:
         """See `Store.count`."""
         with self._engine.reading() as connection:
-            return _extent(connection, view)[0]
+            shown = select(func.count()).select_from(turns).where(visible(view))
+            return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
 
     # writing -------------------------------------------------------------------------------
 
@@ -306,6 +285,11 @@ class SqlStore(Upkeep):
             changed += pruned
             kept = dropping.kept(connection)
         return Dropped(names, erased, kept, clean=self._engine.scrub())
+
+    def _seqs(self, connection: Connection, view: View) -> Seqs:
+        """Return the seqs of all rows of a view, hidden ones too, ascending."""
+        parts = [self._words.part(connection, span, ()).seqs for span in view.spans]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
 
     @contextmanager
     def _forgetting(self, memory: int | None = None) -> Iterator[tuple[Connection, list[int]]]:
@@ -377,11 +361,7 @@ def _at_revision(connection: Connection, memory: int, revision: int) -> None:
         raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")
 
 
-def _extent(connection: Connection, view: View) -> tuple[int, int]:
-    """Return how many turns the view shows, and how many terms they have together."""
-    shown, words = 0, 0
-    for span in view.spans:
-        query = select(func.count(), func.coalesce(func.sum(turns.c.words), 0))
-        row = connection.execute(query.where(*counted(span), visible(view))).one()
-        shown, words = shown + row[0], words + row[1]
-    return shown, words
+def _hidden(connection: Connection, view: View) -> Seqs:
+    """Return the seqs that are hidden from the view's memory, ascending."""
+    found = connection.scalars(_HIDDEN, {"memory": view.memory}).all()
+    return np.array(found, np.int64)

@@ -182,7 +182,7 @@ class SqliteEngine(Engine):
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+    driver(connection).execute(connection.get_execution_options().get("begin", "BEGIN"))
 
 
 @contextmanager

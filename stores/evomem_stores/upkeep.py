@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete, text, update
 
 from evomem.state import Spec
 from evomem_stores import audit, dump, generations
 from evomem_stores.engine import Engine
 from evomem_stores.generations import SqlGeneration
-from evomem_stores.tables import hidden
+from evomem_stores.tables import hidden, memories
 from evomem_stores.writing import write_terms
 
 
@@ -57,6 +57,8 @@ class Upkeep:
         with self._engine.alone() as connection:
             if any("word index" in fault for fault in audit.problems(connection, self._spec)):
                 write_terms(connection)
+                void = {"revision": memories.c.revision + 1}  # what was read of the old ones
+                connection.execute(update(memories).values(void))
                 mended.append("the word index was written anew from the turns")
             reused = connection.execute(
                 delete(hidden).where(

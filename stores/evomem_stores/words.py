@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any, Protocol
 
+import numpy as np
 from sqlalchemy import Connection, text
 
-from evomem.store import Span
-from evomem_stores.lexical import body, tagged
-from evomem_stores.tables import row_number
+from evomem.store import Seqs, Span
+from evomem_stores.lexical import body, tagged, terms
+from evomem_stores.rows import searched
+from evomem_stores.tables import LAST, row_number
 
 Terms = Mapping[int, list[str]]
 """The terms of turns, by seq."""
+
+FEW = 32  # turns whose texts are read sooner than all postings of a common word
 
 
 class Words(Protocol):
@@ -37,14 +41,12 @@ class Words(Protocol):
         """Remove everything."""
         ...
 
-    def counts(self, connection: Connection, span: Span, term: str) -> Iterable[tuple[int, int]]:
-        """Return (seq, how often) for the turns of a span in which a term occurs."""
+    def counts(self, connection: Connection, span: Span, term: str) -> tuple[Seqs, Seqs]:
+        """Return the seqs of a span's turns in which a term occurs, ascending, and how often."""
         ...
 
-    def lengths(
-        self, connection: Connection, span: Span, seqs: Collection[int]
-    ) -> Iterable[tuple[int, int]]:
-        """Return (seq, number of terms) of those of `seqs` that lie in the span."""
+    def lengths(self, connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
+        """Return the seqs of a span's turns, ascending, and how many terms each has."""
         ...
 
     def postings(self, connection: Connection) -> Iterator[tuple[int, str, int]]:
@@ -76,13 +78,16 @@ class _Fts5:
     _MERGE = text("INSERT INTO terms (terms) VALUES ('optimize')")
     _CLEAR = text("INSERT INTO terms (terms) VALUES ('delete-all')")
     _COUNTS = (
-        "SELECT doc & 4294967295, count(*) FROM postings "
-        "WHERE term = ? AND doc BETWEEN ? AND ? GROUP BY doc"
+        "SELECT group_concat(doc & 4294967295) FROM postings WHERE term = ? AND doc BETWEEN ? AND ?"
     )
-    # +seq: looked up one by one, not by going through the whole span.
     _LENGTHS = (
-        "SELECT seq, words FROM turns WHERE memory = ? AND +seq BETWEEN ? AND ? "
-        "AND seq IN (SELECT value FROM json_each(?))"
+        "SELECT group_concat(seq), group_concat(words) FROM "
+        "(SELECT seq, words FROM turns WHERE memory = ? AND seq BETWEEN ? AND ? ORDER BY seq)"
+    )
+    _DOCS = "SELECT rowid FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? LIMIT ?"
+    _TEXTS = (
+        "SELECT row, speaker, user, assistant FROM turns "
+        "WHERE row IN (SELECT value FROM json_each(?))"
     )
     _POSTINGS = text("SELECT doc, term FROM postings")  # in the order of the terms, then the docs
 
@@ -98,20 +103,29 @@ class _Fts5:
     def clear(self, connection: Connection) -> None:
         connection.execute(self._CLEAR)
 
-    def counts(self, connection: Connection, span: Span, term: str) -> Iterable[tuple[int, int]]:
-        ends = row_number(span.memory, span.first), row_number(span.memory, span.last)
-        found: Iterable[tuple[int, int]] = driver(connection).execute(
-            self._COUNTS, (tagged(span.memory, term), *ends)
-        )
-        return found
+    def counts(self, connection: Connection, span: Span, term: str) -> tuple[Seqs, Seqs]:
+        """See `Words.counts`.
 
-    def lengths(
-        self, connection: Connection, span: Span, seqs: Collection[int]
-    ) -> Iterable[tuple[int, int]]:
-        found: Iterable[tuple[int, int]] = driver(connection).execute(
-            self._LENGTHS, (*span, json.dumps(sorted(seqs)))
-        )
-        return found
+        Only a search for the term can begin in the middle of its postings, and it does not say how
+        often the term occurs in a turn. That is counted in the texts, where they are few.
+        """
+        known_as = tagged(span.memory, term)
+        ends = row_number(span.memory, span.first), row_number(span.memory, span.last)
+        execute = driver(connection).execute
+        if span.first > 1:
+            few = [doc for (doc,) in execute(self._DOCS, (f'"{known_as}"', *ends, FEW + 1))]
+            if len(few) <= FEW:
+                texts = execute(self._TEXTS, (json.dumps(few),)) if few else ()
+                found = {row: terms(searched(*said)).count(term) for row, *said in texts}
+                docs = np.array(sorted(few), np.int64)
+                return docs & LAST, np.array([found.get(doc, 0) for doc in docs.tolist()], np.int64)
+        [docs] = execute(self._COUNTS, (known_as, *ends)).fetchone()
+        seqs, counts = np.unique(_numbers(docs), return_counts=True)
+        return seqs, counts
+
+    def lengths(self, connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
+        seqs, lengths = driver(connection).execute(self._LENGTHS, span).fetchone()
+        return _numbers(seqs), _numbers(lengths)
 
     def postings(self, connection: Connection) -> Iterator[tuple[int, str, int]]:
         for (doc, term), places in groupby(map(tuple, connection.execute(self._POSTINGS))):
@@ -136,11 +150,12 @@ class _Table:
     _DROP = "DELETE FROM terms WHERE memory = %s AND seq = ANY (%s::bigint[])"
     _CLEAR = text("DELETE FROM terms")
     _COUNTS = (
-        "SELECT seq, count FROM terms WHERE memory = %s AND term = %s AND seq BETWEEN %s AND %s"
+        "SELECT string_agg(seq::text, ','), string_agg(count::text, ',') FROM (SELECT seq, count "
+        "FROM terms WHERE memory = %s AND term = %s AND seq BETWEEN %s AND %s ORDER BY seq) AS found"
     )
     _LENGTHS = (
-        "SELECT seq, words FROM turns "
-        "WHERE memory = %s AND seq BETWEEN %s AND %s AND seq = ANY (%s::bigint[])"
+        "SELECT string_agg(seq::text, ','), string_agg(words::text, ',') FROM (SELECT seq, words "
+        "FROM turns WHERE memory = %s AND seq BETWEEN %s AND %s ORDER BY seq) AS found"
     )
     _POSTINGS = text("SELECT memory, term, seq, count FROM terms")
 
@@ -160,23 +175,29 @@ class _Table:
     def clear(self, connection: Connection) -> None:
         connection.execute(self._CLEAR)
 
-    def counts(self, connection: Connection, span: Span, term: str) -> Iterable[tuple[int, int]]:
-        found: Iterable[tuple[int, int]] = driver(connection).execute(
-            self._COUNTS, (span.memory, term, span.first, span.last)
+    def counts(self, connection: Connection, span: Span, term: str) -> tuple[Seqs, Seqs]:
+        seqs, counts = (
+            driver(connection)
+            .execute(self._COUNTS, (span.memory, term, span.first, span.last))
+            .fetchone()
         )
-        return found
+        return _numbers(seqs), _numbers(counts)
 
-    def lengths(
-        self, connection: Connection, span: Span, seqs: Collection[int]
-    ) -> Iterable[tuple[int, int]]:
-        found: Iterable[tuple[int, int]] = driver(connection).execute(
-            self._LENGTHS, (*span, sorted(seqs))
-        )
-        return found
+    def lengths(self, connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
+        seqs, lengths = driver(connection).execute(self._LENGTHS, span).fetchone()
+        return _numbers(seqs), _numbers(lengths)
 
     def postings(self, connection: Connection) -> Iterator[tuple[int, str, int]]:
         for memory, term, seq, count in connection.execute(self._POSTINGS):
             yield row_number(memory, seq), tagged(memory, term), count
+
+
+def _numbers(listed: str | None) -> Seqs:
+    """Return the numbers of a list such as "1,2,3", None for none.
+
+    In one text they come several times as fast as in a row each.
+    """
+    return np.fromstring(listed or "", np.int64, sep=",")
 
 
 _FTS5, _TABLE = _Fts5(), _Table()

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
-from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
 from evomem_stores import lexical
@@ -183,8 +182,7 @@ def insert_rows(
 
 def _terms(connection: Connection, own: Span) -> dict[int, list[str]]:
     """Return the terms of the turns of a span, by seq."""
-    found = {}
-    for row in read(connection, [own], ["seq", "user", "assistant", "speaker"]):
-        turn = Turn(user=row["user"], assistant=row["assistant"], speaker=row["speaker"])
-        found[row["seq"]] = lexical.terms(searched(turn))
-    return found
+    return {
+        row["seq"]: lexical.terms(searched(row["speaker"], row["user"], row["assistant"]))
+        for row in read(connection, [own], ["seq", "speaker", "user", "assistant"])
+    }

@@ -13,7 +13,7 @@ import evomem
 from evomem.reencode import reencode
 from evomem.state import State
 from tests.durability.plans import ENCODER, PLANS, SECRET, open_database, turn
-from tests.stores.helpers import bytes_of, exact, found
+from tests.stores.helpers import bytes_of, exact, found, words
 
 Snapshot = dict[tuple[str, ...], Any]
 QUERIES = ("says 7 of the cat", "secret")
@@ -132,7 +132,7 @@ def assert_sound(db: evomem.Database) -> None:
             hits = found(engine.index.search(view, query, 5))
             assert hits == exact(engine.store, view, query, 5)
         shown = [record for record in engine.store.history(view) if "cat" in record.turn.user]
-        assert sorted(engine.store.lexical(view, "cat")) == [record.seq for record in shown]
+        assert sorted(words(engine.store, view, "cat")) == [record.seq for record in shown]
 
 
 def warm_up() -> None:

@@ -133,6 +133,11 @@ def exact(store: Store, view: View, query: Vectors, k: int, allowed: Any = None)
     return [seq for _, seq in sorted(scored, reverse=True)[:k]]
 
 
+def words(store: Store, view: View, query: str) -> dict[int, float]:
+    """BM25 of the turns that share a word with `query`, by seq."""
+    return dict(store.lexical(view, query))
+
+
 def query(text: str) -> Vectors:
     vector: Vectors = ENCODER.embed_queries(State.empty(ENCODER.spec), [text])[0]
     return vector

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
 from evomem.state import State
-from evomem_stores.lexical import bm25, terms
+from evomem_stores.lexical import K1, B, terms
 from evomem_stores.rows import searched
 
 
@@ -90,17 +91,26 @@ class ModelMemory:
 
     def lexical(self, query: str, allowed: Iterable[Entry]) -> dict[int, float]:
         """Return the BM25 of each allowed turn; what is visible counts, filtered out or not."""
-        words = {each.seq: Counter(terms(searched(each.turn))) for each in self.visible()}
-        asked = Counter(terms(query))
-        scores = bm25(
-            asked,
-            {
-                term: {seq: count[term] for seq, count in words.items() if count[term]}
-                for term in asked
-            },
-            {seq: count.total() for seq, count in words.items()},
-            turns=len(words),
-            words=sum(count.total() for count in words.values()),
-        )
+        words = {each.seq: Counter(_terms(each.turn)) for each in self.visible()}
+        scores = bm25(Counter(terms(query)), words)
         seqs = {each.seq for each in allowed}
         return {seq: score for seq, score in scores.items() if seq in seqs}
+
+
+def bm25(query: Counter[str], words: Mapping[int, Counter[str]]) -> dict[int, float]:
+    """Return the BM25 of the turns with these words, as Lucene has it; those without any are left out."""
+    total = sum(count.total() for count in words.values())
+    scores: dict[int, float] = {}
+    for term, times in query.items():
+        having = sum(1 for count in words.values() if count[term])
+        weight = times * math.log(1 + (len(words) - having + 0.5) / (having + 0.5))
+        for seq, count in words.items():
+            if count[term]:
+                length = B * count.total() * len(words) / total
+                part = count[term] / (count[term] + K1 * (1 - B + length))
+                scores[seq] = scores.get(seq, 0.0) + weight * part
+    return scores
+
+
+def _terms(turn: Turn) -> list[str]:
+    return terms(searched(turn.speaker, turn.user, turn.assistant))

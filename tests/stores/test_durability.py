@@ -34,6 +34,7 @@ from tests.stores.helpers import (
     read_rows,
     running,
     turn,
+    words,
     write,
 )
 
@@ -77,7 +78,7 @@ def check(path, acknowledged):
         assert row.reading.latents.tobytes() == again.reading.latents.tobytes()
         assert row.reading.opens_chunk == again.reading.opens_chunk
     assert_same_state(store.state(view), running([row.turn for row in rows]))
-    assert sorted(store.lexical(view, "says")) == [row.seq for row in rows]
+    assert sorted(words(store, view, "says")) == [row.seq for row in rows]
     assert found(index.search(view, query("cat 3"), 10)) == exact(store, view, query("cat 3"), 10)
     assert store.verify() == []
     assert [p for p in index.verify() if "replaced when needed" not in p] == []
@@ -131,8 +132,8 @@ def test_two_processes_lose_and_double_nothing(location, tmp_path):
     view = store.view(store.make_memory(("m",)))
     ids = [str(record.id) for record in store.history(view)]
     assert len(ids) == len(set(ids)) == 200
-    for name, words in zip(("left", "right"), said, strict=True):
-        assert [id for id in ids if id.startswith(name)] == words
+    for name, own in zip(("left", "right"), said, strict=True):
+        assert [id for id in ids if id.startswith(name)] == own
     order = [id.partition("-")[0] for id in ids]
     assert order != sorted(order), "they took turns, so that the race was run"
     assert index.verify() == []
@@ -189,7 +190,7 @@ class Snapshot:
 
     def __init__(self, store):
         self.held = [
-            (log(store, view), store.history(view), store.lexical(view, "cat 3"))
+            (log(store, view), store.history(view), words(store, view, "cat 3"))
             for view in (store.view(1), store.view(2))
         ]
 

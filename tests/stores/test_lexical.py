@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evomem.records import Turn
 from evomem_stores import lexical
-from tests.stores.helpers import open_at, purge, turn, write
+from tests.stores.helpers import open_at, purge, turn, words, write
 
 WORDS = "cat dog paris oslo ran running runs the a 東京 東京都 ネコ straße CAFÉ naïve 42 x_y don't".split()
 TEXTS = st.lists(
@@ -66,7 +66,7 @@ def test_scores_equal_those_of_bm25s(fresh, texts, asked):
     memory = store.make_memory(("a",))
     write(store, memory, [turn(text, n) for n, text in enumerate(texts, start=1)])
     write(store, store.make_memory(("b",)), [turn(text, n) for n, text in enumerate(texts[:3])])
-    scores = store.lexical(store.view(memory), " ".join(asked))
+    scores = words(store, store.view(memory), " ".join(asked))
     dense = [scores.get(seq, 0.0) for seq in range(1, len(texts) + 1)]
     np.testing.assert_allclose(dense, expected, atol=1e-5)
     assert all(score > 0 for score in scores.values())
@@ -101,8 +101,8 @@ def test_only_what_a_view_shows_has_a_part_in_its_scores(fresh, texts, data):
     left = [seq for seq in range(1, cut + 1) if seq not in gone]
     write(store, fresh, [turns[seq - 1] for seq in left])
     for query in ("cat dog", "running in Paris", "東京", "nothing here"):
-        expected = store.lexical(store.view(fresh), query)
-        assert store.lexical(view, query) == {left[seq - 1]: s for seq, s in expected.items()}
+        expected = words(store, store.view(fresh), query)
+        assert words(store, view, query) == {left[seq - 1]: s for seq, s in expected.items()}
     assert store.verify() == []
     store.close()
 
@@ -110,17 +110,17 @@ def test_only_what_a_view_shows_has_a_part_in_its_scores(fresh, texts, data):
 def test_the_name_of_the_speaker_is_found_and_the_word_user_is_not(store):
     memory = store.make_memory(("a",))
     view = write(store, memory, [Turn(user="hello", speaker="Caroline", id="1"), turn("hello", 2)])
-    assert list(store.lexical(view, "caroline")) == [1]
-    assert store.lexical(view, "user assistant") == {}
-    assert sorted(store.lexical(view, "hello")) == [1, 2]
+    assert list(words(store, view, "caroline")) == [1]
+    assert words(store, view, "user assistant") == {}
+    assert sorted(words(store, view, "hello")) == [1, 2]
 
 
 @pytest.mark.parametrize("query", ["", '"', "cat*", "NEAR(cat dog)", "cat OR dog", "m1_cat", "body:cat", "^cat", "'; DROP TABLE turns; --"])  # fmt: skip
 def test_a_query_is_words_and_never_a_query_language(store, query):
     view = write(store, store.make_memory(("a",)), [turn("a cat", 1), turn("m1_cat", 2)])
-    words = set(lexical.terms(query))
-    expected = [n for n, text in ((1, "a cat"), (2, "m1_cat")) if words & set(lexical.terms(text))]
-    assert sorted(store.lexical(view, query)) == expected
+    asked = set(lexical.terms(query))
+    expected = [n for n, text in ((1, "a cat"), (2, "m1_cat")) if asked & set(lexical.terms(text))]
+    assert sorted(words(store, view, query)) == expected
 
 
 def test_an_index_of_another_analyser_is_written_anew(location, monkeypatch):
@@ -131,6 +131,6 @@ def test_an_index_of_another_analyser_is_written_anew(location, monkeypatch):
     monkeypatch.setattr(lexical, "terms", lambda text: text.split())
     monkeypatch.setattr("evomem_stores.sql.terms", lambda text: text.split())
     store, _ = open_at(location)
-    assert list(store.lexical(view, "cats")) == [1]
-    assert store.lexical(view, "cat") == {}
+    assert list(words(store, view, "cats")) == [1]
+    assert words(store, view, "cat") == {}
     store.close()

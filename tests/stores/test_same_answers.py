@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evomem.store import Filter
-from tests.stores.helpers import found, log, open_at, purge, query, turn, write
+from tests.stores.helpers import found, log, open_at, purge, query, turn, words, write
 
 WORDS = (
     "cat dog paris oslo running runs the a 東京 東京都 ネコ straße CAFÉ 42 x_y don't m1_cat".split()
@@ -44,12 +44,12 @@ def test_logs_scores_filters_and_neighbours_are_equal(both, texts, asked, gone, 
             purge(store, memory, gone)
         store.hide(store.view(memory), [hidden])
         view = store.view(store.fork(store.view(memory), (name, "fork")))
-        words = store.lexical(view, asked)
+        scores = words(store, view, asked)
         chosen = store.select(view, Filter(where={"stars": {"$gte": stars[0]}}))
         answers.append(
             (
                 log(store, view),
-                sorted(words.items()),
+                sorted(scores.items()),
                 None if chosen is None else chosen.tolist(),
                 index.search(view, query(asked), 5, allowed=chosen),
                 found(index.search(view, query(asked), 50)),

@@ -13,7 +13,6 @@ from sqlalchemy import event
 import evomem
 from evomem.errors import NotFound, StoreError
 from evomem_stores import open_sqlite, tables
-from evomem_stores.words import words_of
 from tests.stores.helpers import ENCODER, bytes_of, exact, found, open_at, purge, query, turn, write
 
 
@@ -171,13 +170,15 @@ def test_what_is_looked_up_costs_the_same_in_a_long_memory(tmp_path):
     for count in (100, 2000):
         memory = store.make_memory((str(count),))
         view = write(store, memory, [turn("rare", 1), *notes(count, 2)])
+        store.lexical(view, "rare")  # how long the turns are is read once
         counted.append([])
         middle = count // 2
-        assert store.beside(view, [middle]) == {middle: (middle - 1, middle + 1)}
+        beside, said = store.around(view, [middle])
+        assert beside == {middle: (middle - 1, middle + 1)}
+        assert set(said) == {middle - 1, middle, middle + 1}
         assert set(store.records(view, [middle])) == {middle}
         assert set(store.find(view, [f"t{middle}"])) == {f"t{middle}"}
-        with store._engine.reading() as connection:
-            assert list(words_of(connection).lengths(connection, view.spans[0], [1])) == [(1, 1)]
+        assert dict(store.lexical(view, "rare")).keys() == {1}
         cost.append(len(counted[-1]))
     store.close()
     assert cost[1] < cost[0] + 5

@@ -22,7 +22,7 @@ from evomem.errors import (
     SharedTurns,
     StoreError,
 )
-from evomem.records import Turn, as_utc
+from evomem.records import Said, Turn, as_utc
 from evomem.state import Reading, Spec, State
 from evomem.store import Filter, Row, Span, View
 from evomem_stores import migrations, tables
@@ -36,6 +36,7 @@ from tests.stores.helpers import (
     read_rows,
     running,
     turn,
+    words,
     write,
 )
 
@@ -460,13 +461,28 @@ def test_the_turns_beside_a_turn_are_found_across_gaps_and_forks(store, alice):
     write(store, alice, notes(5))
     purge(store, alice, 3)
     view = store.view(alice)
-    assert store.beside(view, [1, 2, 3, 4]) == {1: (0, 2), 2: (1, 4), 4: (2, 5)}
+    store.hide(view, [2])
+
+    def beside(view, seqs):
+        return store.around(view, seqs)[0]
+
+    assert beside(view, [1, 2, 3, 4]) == {1: (0, 2), 2: (1, 4), 4: (2, 5)}
     fork = store.fork(store.view(alice, seq=4), ("fork",))
     forked = write(store, fork, [turn("my own", 50), turn("and another", 51)])
-    assert store.beside(forked, [4]) == {4: (2, 5)}
-    assert store.beside(forked, [5, 6]) == {5: (4, 6), 6: (5, 0)}
-    assert store.beside(store.view(fork, seq=4), [4]) == {4: (2, 0)}
-    assert store.beside(view, []) == {}
+    assert beside(forked, [4]) == {4: (2, 5)}
+    assert beside(forked, [5, 6]) == {5: (4, 6), 6: (5, 0)}
+    assert beside(store.view(fork, seq=4), [4]) == {4: (2, 0)}
+    assert store.around(view, []) == ({}, {})
+
+
+def test_when_turns_and_those_beside_them_were_said(store, alice):
+    view = write(store, alice, [turn("a", n, session=f"s{n}") for n in range(1, 6)])
+    store.hide(view, [2])
+    _, said = store.around(view, [3])
+    assert said == {3: Said(DAY[3].date(), "s3"), 4: Said(DAY[4].date(), "s4")}
+    view = write(store, store.fork(view, ("fork",)), [turn("b", 9)])
+    _, said = store.around(view, [6])
+    assert said == {5: Said(DAY[5].date(), "s5"), 6: Said(DAY[9].date(), None)}
 
 
 def test_a_fork_of_nothing_shares_nothing(store, alice):
@@ -504,7 +520,7 @@ def test_hiding_counts_only_what_is_new(store, alice):
     assert store.hide(view, [3, 4]) == 1
     assert store.hide(view, []) == 0
     assert store.count(view) == 1
-    assert store.lexical(view, "note") == {1: store.lexical(store.view(alice, seq=1), "note")[1]}
+    assert words(store, view, "note") == words(store, store.view(alice, seq=1), "note")
 
 
 def test_rewriting_replaces_everything_from_a_seq_on(store, alice):

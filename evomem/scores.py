@@ -1,0 +1,51 @@
+"""`Scores`: what a ranking gives the turns it knows of, as arrays: a common word is in most turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """The scores of turns; those that are not named have none.
+
+    >>> scores = Scores(np.array([2, 3, 5, 7]), np.array([0.5, 0.9, 0.5, 0.5]))
+    >>> scores.top(2)
+    [(3, 0.9), (7, 0.5)]
+    >>> scores.among(np.array([1, 2, 3])).top(1)
+    [(3, 0.9)]
+    >>> dict(scores)[5]
+    0.5
+    """
+
+    seqs: npt.NDArray[np.int64]
+    """(n,), ascending."""
+    values: npt.NDArray[np.float64]
+    """(n,)"""
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        return zip(self.seqs.tolist(), self.values.tolist(), strict=True)
+
+    def among(self, seqs: npt.NDArray[np.int64]) -> Scores:
+        """Return the scores of those of `seqs` (ascending) that have one."""
+        places = np.searchsorted(self.seqs, seqs)
+        places = places[: np.searchsorted(places, len(self))]  # what lies behind the end is last
+        places = places[self.seqs[places] == seqs[: len(places)]]
+        return Scores(self.seqs[places], self.values[places])
+
+    def top(self, k: int) -> list[tuple[int, float]]:
+        """Return the `k` best (seq, score), best first; of equals, the newer turn."""
+        kept = self
+        if k < len(self):
+            least = np.partition(self.values, -k)[-k]
+            places = np.flatnonzero(self.values >= least)  # all that tie with the last one, too
+            kept = Scores(self.seqs[places], self.values[places])
+        order = np.lexsort((-kept.seqs, -kept.values))[:k]
+        return list(Scores(kept.seqs[order], kept.values[order]))
