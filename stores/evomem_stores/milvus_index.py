@@ -41,6 +41,11 @@ MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place wa
 KNOWN = 100_000  # memories of which is remembered what was copied
 TRIES = 100  # lost races against purges in other processes
 PARTITIONS = 64  # among which Milvus spreads the memories
+GRPC = {"grpc.keepalive_time_ms": 300_000}
+"""How often gRPC servers let a quiet client ask whether they are there, unless set otherwise.
+
+pymilvus asks every 10 seconds, for which milvus-lite, now and then, ends the connection.
+"""
 
 
 class _Known(NamedTuple):
@@ -89,7 +94,7 @@ class MilvusIndex(SpanIndex):
         self._guard = threading.Lock()
         self._known: OrderedDict[int, _Known] = OrderedDict()
         with self._translated():
-            self._client = pymilvus.MilvusClient(uri, token=token or "")
+            self._client = pymilvus.MilvusClient(uri, token=token or "", grpc_options=GRPC)
         with engine.forgetting() as connection:  # one at a time; nobody changes the encoder
             made = connection.scalar(select(done.c.applied).where(done.c.number == 1))
             self._name = collection or f"evomem_{made}"

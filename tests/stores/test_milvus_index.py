@@ -52,6 +52,11 @@ def small(monkeypatch):
         monkeypatch.setattr(f"evomem_stores.milvus_index.{name}", value)
 
 
+def test_a_quiet_connection_asks_no_more_often_than_any_server_allows(both):
+    _, index = both
+    assert index._client._handler._grpc_options["grpc.keepalive_time_ms"] == 300_000
+
+
 def test_results_equal_exact_search_for_any_k_point_and_filter(both, small):
     store, index = both
     memory = store.make_memory(("a",))
