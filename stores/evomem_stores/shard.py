@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from evomem.state import Vectors
 from evomem.store import Seqs, Span
-from evomem_stores.tier import GROWTH, Tier, faiss
+from evomem_stores.tier import GROWTH, Tier, faiss, single_threaded
 
 if TYPE_CHECKING:  # torch comes only with a device
     from evomem_stores.resident import Resident
@@ -124,7 +124,7 @@ class Shard:
         places, rough = places[kept], rough[kept]
         if len(places) < wanted // 2:
             return None
-        products = self.vectors[places] @ query
+        products = _products(self.vectors[places], query)
         best = products >= np.partition(products, -k)[-k] - _slack(query)
         # A hit that its code puts so low might as well have been beyond the end of the list.
         if rough[best].min() <= rough[len(rough) // 2]:
@@ -145,13 +145,15 @@ class Shard:
             bits = np.zeros(len(self), np.uint8)
             bits[places] = 1
             selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
-        scores, found = self.index.search(
-            query[None], k + MARGIN, params=faiss.SearchParameters(sel=selector)
-        )
+        with single_threaded():
+            scores, found = self.index.search(
+                query[None], k + MARGIN, params=faiss.SearchParameters(sel=selector)
+            )
         if scores[0, -1] < scores[0, k - 1] - slack:
             kept: Places = found[0, scores[0] >= scores[0, k - 1] - slack]
             return kept
-        products = self.vectors[places] @ query  # many rows score alike: look at all of them
+        # Many rows score alike: look at all of them.
+        products = _products(self.vectors[places], query)
         worst = np.partition(products, -k)[-k]
         tied: Places = places[products >= worst - slack]
         return tied
@@ -178,6 +180,12 @@ class Shard:
         wide *= query.astype(np.float64)
         scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
         return scores
+
+
+def _products(vectors: Vectors, query: Vectors) -> Vectors:
+    """Return (n, D) @ (D,) by one thread: BLAS's others would spin as FAISS's (`single_threaded`)."""
+    found: Vectors = np.einsum("nd,d->n", vectors, query)
+    return found
 
 
 def _slack(query: Vectors) -> float:

@@ -7,6 +7,8 @@ of a vector share a code of 4 bits, so that a scan reads a sixteenth of what an 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,23 @@ faiss = require("faiss", extra="cpu")
 
 ROWS = 20_000  # more are worth codes (docs/scale.md)
 SAMPLE = 20_000  # rows that the codes are learned from
+MANY = 1000  # rows are coded by all threads at once
 GROWTH = 4  # times as many rows as when they were learned: they are learned anew
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Keep FAISS to this thread.
+
+    One query, or one new turn, is nothing to share out. FAISS's other threads would only wait for more, spinning, on the
+    cores that the encoder needs next: it took twice as long.
+    """
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 class Tier:
@@ -49,11 +67,13 @@ class Tier:
 
     def add(self, vectors: Vectors) -> None:
         """Append rows, (n, D)."""
-        self.index.add(np.ascontiguousarray(vectors, np.float32))
+        with single_threaded() if len(vectors) < MANY else nullcontext():
+            self.index.add(np.ascontiguousarray(vectors, np.float32))
 
     def nearest(self, query: Vectors, count: int) -> tuple[Seqs, Vectors]:
         """Return the places of the `count` best rows by their codes, best first, and rough scores."""
-        scores, places = self.index.search(query[None], count)
+        with single_threaded():
+            scores, places = self.index.search(query[None], count)
         return places[0], scores[0]
 
     def fits(self, vectors: Vectors) -> bool:

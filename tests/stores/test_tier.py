@@ -13,7 +13,7 @@ from evomem.store import Span
 from evomem_stores import index_file
 from evomem_stores.faiss_index import FaissIndex
 from evomem_stores.shard import Shard
-from evomem_stores.tier import GROWTH, Tier
+from evomem_stores.tier import GROWTH, Tier, faiss, single_threaded
 from tests.stores.helpers import ENCODER, found, open_at, purge
 from tests.stores.test_faiss_index import fill
 
@@ -255,3 +255,15 @@ def test_who_wants_every_answer_exact_gets_it(copy):
     index.search(store.view(1), clustered(1)[0], 10)
     assert index._cached[1].shard.tier is None
     store.close()
+
+
+def test_faiss_keeps_to_one_thread_for_a_question_and_no_longer():
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(3)
+    try:
+        with pytest.raises(KeyError), single_threaded():
+            assert faiss.omp_get_max_threads() == 1
+            raise KeyError
+        assert faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)
