@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -63,12 +65,17 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--most", type=float, default=20, help="MB that memory in use may grow by")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
+    folder = Path(tempfile.mkdtemp(prefix="evomem-soak-"))
+    try:
         if options.encoder == "tiny":
-            encoder: Encoder = tiny(Path(folder) / "tiny.safetensors")
+            encoder: Encoder = tiny(folder / "tiny.safetensors")
         else:
             encoder = load_encoder(options.encoder)
-        count, used = soak(Path(folder) / "a.db", encoder, 60 * options.minutes, options.threads)
+        count, used = soak(folder / "a.db", encoder, 60 * options.minutes, options.threads)
+    except BaseException:
+        print(f"the database is left in {folder}, to be looked at", file=sys.stderr)
+        raise
+    shutil.rmtree(folder)
     settled = used[len(used) // 2 :]  # pools fill, allocators settle
     grown = settled[-1] - settled[0]
     result = {
