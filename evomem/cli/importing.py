@@ -14,12 +14,11 @@ from rich.text import Text
 from evomem import store
 from evomem.chats import Chats, read_chats
 from evomem.cli import upkeep
+from evomem.cli.commands import STDIN
 from evomem.cli.opening import labels_of, open_database
 from evomem.cli.screen import Screen, plain
 from evomem.errors import InputError
 from evomem.records import Turn
-
-STDIN = "-"
 
 
 def import_(args: Namespace, screen: Screen) -> int:

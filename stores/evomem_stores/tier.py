@@ -29,8 +29,8 @@ GROWTH = 4  # times as many rows as when they were learned: they are learned ane
 def single_threaded() -> Iterator[None]:
     """Keep FAISS to this thread.
 
-    One query, or one new turn, is nothing to share out. FAISS's other threads would only wait for more, spinning, on the
-    cores that the encoder needs next: it took twice as long.
+    One query, or one new turn, is nothing to share out. FAISS's other threads would only wait for
+    more, spinning, on the cores that the encoder needs next: it took twice as long.
     """
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
