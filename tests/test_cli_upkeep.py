@@ -109,7 +109,7 @@ def test_what_can_be_mended_is_mended_and_named(run, path):
     with evomem.open(str(path)) as db:
         store: Any = db._engine.store
         with store._engine.writing() as connection:
-            connection.exec_driver_sql("INSERT INTO terms (terms) VALUES ('delete-all')")
+            connection.exec_driver_sql("DELETE FROM postings")
     assert run("verify")[0] == 1
     code, said = run("verify", "--mend")
     assert (code, said["faults"]) == (0, [])

@@ -26,7 +26,7 @@ from evomem_stores.tables import (
     row_number,
     turns,
 )
-from evomem_stores.words import words_of
+from evomem_stores.words import everything
 
 Words = Counter[int]
 """For each memory, the sum of the hashes of its postings: equal sums, equal postings."""
@@ -49,8 +49,8 @@ def problems(connection: Connection, spec: Spec) -> Iterator[str]:
     words: Words = Counter()
     for number in connection.scalars(select(memories.c.memory).order_by(memories.c.memory)).all():
         yield from _memory(connection, number, spec, words)
-    for posting in words_of(connection).postings(connection):
-        words[posting[0] >> 32] -= hash(posting)
+    for posting in everything(connection):
+        words[posting[0]] -= hash(posting)
     for memory, rest in words.items():
         if rest:
             yield f"the word index of memory {memory} does not agree with its turns"
@@ -121,6 +121,5 @@ def _row(row: RowMapping, spec: Spec, words: Words, *, before: tuple[bytes, int]
     if len(found) != row["words"]:
         yield f"has {len(found)} words, not {row['words']}"
     words[row["memory"]] += sum(
-        hash((row["row"], lexical.tagged(row["memory"], term), count))
-        for term, count in Counter(found).items()
+        hash((row["memory"], row["seq"], term, count)) for term, count in Counter(found).items()
     )

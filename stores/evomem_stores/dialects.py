@@ -1,7 +1,7 @@
 """What SQLite and PostgreSQL say differently in a query: one construct each, compiled for both.
 
-The rest of the difference is in `sqlite` and `postgresql` (connections, transactions, errors),
-`words` (the word index) and `migrations` (the tables).
+The rest of the difference is in `sqlite` and `postgresql` (connections, transactions, errors), and
+in `migrations` (the tables).
 """
 
 from __future__ import annotations

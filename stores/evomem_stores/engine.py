@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -76,6 +77,11 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close every connection; harmless when repeated."""
+
+
+def driver(connection: Connection) -> Any:
+    """Return the driver's own connection, inside the same transaction: for what SQLAlchemy cannot say."""
+    return connection.connection.driver_connection
 
 
 def sync_folder(folder: Path) -> None:

@@ -30,7 +30,7 @@ from evomem.records import Turn
 from evomem.state import Reading, Spec, State
 from evomem.store import Row, Span
 from evomem_stores.dialects import OneOf, insert_new
-from evomem_stores.engine import Engine
+from evomem_stores.engine import Engine, driver
 from evomem_stores.lineage import read, spans
 from evomem_stores.rows import TURN, check, checksum, decode_record, pack, unpack
 from evomem_stores.tables import (
@@ -46,7 +46,6 @@ from evomem_stores.tables import (
     row_number,
     turns,
 )
-from evomem_stores.words import driver
 
 
 class SqlGeneration:

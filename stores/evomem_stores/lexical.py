@@ -1,9 +1,8 @@
 """Words and BM25: how a text becomes terms, and how a view's turns are scored by them.
 
-SQLite's FTS5 holds the inverted index, but its own `bm25()` counts over the whole table: how often
-a word occurs in other people's memories, and in turns that came later, would move the scores, and
-so tell about them. Here every term carries its memory in front (`m12_pari`), postings are read by
-exact term, and the statistics are those of one view: what it can see, and nothing else.
+A database's own full-text search counts over its whole table: how often a word occurs in other
+people's memories, and in turns that came later, would move the scores, and so tell about them. Here
+the statistics are those of one view: what it can see, and nothing else.
 """
 
 from __future__ import annotations
@@ -67,16 +66,6 @@ def terms(text: str) -> list[str]:
     with _stemming:
         stems: list[str] = _stemmer.stemWords(kept)
     return stems
-
-
-def tagged(memory: int, term: str) -> str:
-    """Return a term as the index knows it: with its memory in front."""
-    return f"m{memory}_{term}"
-
-
-def body(memory: int, found: list[str]) -> str:
-    """Return what the index is given for a turn of `memory` with these terms."""
-    return " ".join(tagged(memory, term) for term in found)
 
 
 class Postings(NamedTuple):

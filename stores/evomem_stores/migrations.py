@@ -46,10 +46,6 @@ _LOG_SQLITE = (
         memory INTEGER NOT NULL REFERENCES memories, seq INTEGER NOT NULL,
         PRIMARY KEY (memory, seq)) WITHOUT ROWID""",
     "CREATE TABLE lexicon (id INTEGER PRIMARY KEY CHECK (id = 1), analyser TEXT NOT NULL)",
-    # contentless: the words are in `turns` already. ascii: every other character is kept.
-    """CREATE VIRTUAL TABLE terms USING fts5(
-        body, content='', columnsize=0, tokenize="ascii tokenchars '_'")""",
-    "CREATE VIRTUAL TABLE postings USING fts5vocab('terms', 'instance')",
 )
 
 # Collation "C" orders by bytes, as SQLite does. Names can be longer than a B-tree takes; the hash
@@ -84,10 +80,6 @@ _LOG_POSTGRESQL = (
         memory BIGINT NOT NULL REFERENCES memories, seq BIGINT NOT NULL,
         PRIMARY KEY (memory, seq))""",
     "CREATE TABLE lexicon (id INTEGER PRIMARY KEY CHECK (id = 1), analyser TEXT NOT NULL)",
-    """CREATE TABLE terms (
-        memory BIGINT NOT NULL REFERENCES memories, term TEXT COLLATE "C" NOT NULL,
-        seq BIGINT NOT NULL, count INTEGER NOT NULL,
-        PRIMARY KEY (memory, term, seq) INCLUDE (count))""",
     # As SQLite reads numbers in JSON: 64-bit integers, and float64 for all others. A float64 is
     # written out exactly where it could be compared with an integer that is close to it.
     """CREATE FUNCTION metadata_number(literal TEXT) RETURNS NUMERIC LANGUAGE sql IMMUTABLE AS $$
@@ -144,8 +136,33 @@ _GENERATIONS_POSTGRESQL = (
 )
 
 
+_WORDS_SQLITE = (
+    "DROP TABLE IF EXISTS postings",
+    "DROP TABLE IF EXISTS terms",
+    """CREATE TABLE runs (
+        memory INTEGER NOT NULL REFERENCES memories, last INTEGER NOT NULL,
+        first INTEGER NOT NULL CHECK (first BETWEEN 1 AND last),
+        PRIMARY KEY (memory, last)) WITHOUT ROWID""",
+    """CREATE TABLE postings (
+        memory INTEGER NOT NULL, last INTEGER NOT NULL, term TEXT NOT NULL, seqs BLOB NOT NULL,
+        PRIMARY KEY (memory, last, term)) WITHOUT ROWID""",
+    "UPDATE lexicon SET analyser = ''",  # so that the words are read anew
+)
+
+_WORDS_POSTGRESQL = (
+    "DROP TABLE IF EXISTS terms",
+    """CREATE TABLE runs (
+        memory BIGINT NOT NULL REFERENCES memories, last BIGINT NOT NULL,
+        first BIGINT NOT NULL CHECK (first BETWEEN 1 AND last), PRIMARY KEY (memory, last))""",
+    """CREATE TABLE postings (
+        memory BIGINT NOT NULL, last BIGINT NOT NULL, term TEXT COLLATE "C" NOT NULL,
+        seqs BYTEA NOT NULL, PRIMARY KEY (memory, last, term))""",
+    "UPDATE lexicon SET analyser = ''",
+)
+
+
 def m001_log(connection: Connection) -> None:
-    """Make the log, its tombstones and the inverted index of its words."""
+    """Make the log and its tombstones."""
     server = connection.dialect.name == "postgresql"
     for statement in _LOG_POSTGRESQL if server else _LOG_SQLITE:
         connection.exec_driver_sql(statement)
@@ -158,7 +175,25 @@ def m002_generations(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_log, m002_generations)
+def m003_words(connection: Connection) -> None:
+    """Keep the words of each memory by themselves, where SQLite had FTS5, and PostgreSQL one table.
+
+    FTS5 has one index for all memories. To forget one turn it has to be merged as a whole, and
+    SQLite before 3.42 takes it for damaged, and the database with it, after some 2,000 merges. Such
+    an index cannot be dropped until it is told that it is empty.
+    """
+    server = connection.dialect.name == "postgresql"
+    if not server and inspect(connection).has_table("terms_data"):
+        connection.exec_driver_sql("UPDATE terms_data SET block = zeroblob(7) WHERE id = 10")
+    for statement in _WORDS_POSTGRESQL if server else _WORDS_SQLITE:
+        connection.exec_driver_sql(statement)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    m001_log,
+    m002_generations,
+    m003_words,
+)
 
 
 def pending(connection: Connection) -> list[tuple[int, Callable[[Connection], None]]]:

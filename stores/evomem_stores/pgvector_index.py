@@ -16,10 +16,9 @@ from sqlalchemy import Connection
 from evomem.errors import HeadMoved, StoreError
 from evomem.state import Vectors
 from evomem.store import Seqs, Span
-from evomem_stores.engine import Engine
+from evomem_stores.engine import Engine, driver
 from evomem_stores.span_index import SpanIndex
 from evomem_stores.sql import SqlStore
-from evomem_stores.words import driver
 
 BATCH = 1000  # rows copied in one transaction
 TRIES = 100  # lost races against purges in other processes

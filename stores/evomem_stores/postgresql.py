@@ -14,14 +14,13 @@ from evomem._extras import require
 from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
-from evomem_stores.engine import Engine
+from evomem_stores.engine import Engine, driver
 from evomem_stores.migrations import OURS
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import memories
 from evomem_stores.tier import ROWS
-from evomem_stores.words import driver
 
 psycopg = require("psycopg", extra="postgres")
 

@@ -17,9 +17,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
-from evomem_stores.engine import Engine, sync_folder
+from evomem_stores.engine import Engine, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
-from evomem_stores.words import driver
 
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one

@@ -72,6 +72,23 @@ lexicon = Table(
     Column("analyser", String),
 )
 
+runs = Table(
+    "runs",  # of turns whose words lie together in `postings`; see `words`
+    METADATA,
+    Column("memory", BigInteger, primary_key=True),
+    Column("last", BigInteger, primary_key=True),  # seq of the run's last turn
+    Column("first", BigInteger),
+)
+
+postings = Table(
+    "postings",
+    METADATA,
+    Column("memory", BigInteger, primary_key=True),
+    Column("last", BigInteger, primary_key=True),  # names the run
+    Column("term", String, primary_key=True),
+    Column("seqs", LargeBinary),  # uint32, little-endian: one for each time that the term occurs
+)
+
 generations = Table(
     "generations",  # encoders, other than the one in use, that have read turns as well
     METADATA,
@@ -105,10 +122,7 @@ done = Table(
 
 
 def row_number(memory: int, seq: int) -> int:
-    """Return the primary key of a turn: a memory's rows lie together on disk, in log order.
-
-    The full-text index knows a turn by this number alone, and the seq can be read off it.
-    """
+    """Return the primary key of a turn: a memory's rows lie together on disk, in log order."""
     return memory << 32 | seq
 
 

@@ -9,6 +9,7 @@ Values are never changed, only replaced: whoever has one may go on with it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -18,10 +19,10 @@ from sqlalchemy import Connection
 from evomem.errors import DatabaseDamaged
 from evomem.recent import Recent
 from evomem.store import Seqs, Span
+from evomem_stores import words
 from evomem_stores.lexical import Counts, Part, Places, Postings
 from evomem_stores.lineage import mark
 from evomem_stores.tables import LAST
-from evomem_stores.words import words_of
 
 BYTES = 2**27  # of lengths, and as many of postings: some ten million of each
 
@@ -75,8 +76,7 @@ class WordCache:
             int(place) for place in np.searchsorted(rows.seqs, (span.first, span.last + 1))
         )
         postings = {}
-        for term in terms:
-            places, counts = self._postings(connection, span.memory, rows, term)
+        for term, (places, counts) in self._postings(connection, span.memory, rows, terms).items():
             inside = slice(*np.searchsorted(places, (first, end)))
             postings[term] = Postings(places[inside] - first, counts[inside])
         return Part(rows.seqs[first:end], rows.lengths[first:end], postings)
@@ -106,7 +106,7 @@ class WordCache:
         elif key != known.key:  # others have come in the place of lost ones
             known = _nothing(revision)
         if known.head < head:
-            news = words_of(connection).lengths(connection, Span(memory, known.last + 1, LAST))
+            news = words.lengths(connection, Span(memory, known.last + 1, LAST))
             known = known._replace(
                 head=head,
                 seqs=np.concatenate([known.seqs, news[0]]),
@@ -116,29 +116,36 @@ class WordCache:
             self._rows.put(memory, known)
         return known
 
-    def _postings(self, connection: Connection, memory: int, rows: Rows, term: str) -> Postings:
-        """Return the postings of a term in a memory's own rows."""
-        known = self._found.get((memory, term))
-        if known is None or known.origin is not rows.origin:
-            known = _Found(rows.origin, 0, Postings(_NONE, _NONE))
-        if known.upto < len(rows.seqs):
-            after = int(rows.seqs[known.upto - 1]) if known.upto else 0
-            seqs, counts = words_of(connection).counts(
-                connection, Span(memory, after + 1, rows.last), term
-            )
-            places = np.searchsorted(rows.seqs, seqs)
-            if not np.array_equal(rows.seqs[places[places < len(rows.seqs)]], seqs):
-                raise DatabaseDamaged(
-                    f"the word index knows turns of memory {memory} that are not there: "
-                    "run verify, and restore the database from a backup"
+    def _postings(
+        self, connection: Connection, memory: int, rows: Rows, terms: Iterable[str]
+    ) -> dict[str, Postings]:
+        """Return the postings of terms in a memory's own rows."""
+        known: dict[str, _Found] = {}
+        behind: defaultdict[int, list[str]] = defaultdict(list)
+        for term in terms:
+            found = self._found.get((memory, term))
+            if found is None or found.origin is not rows.origin:
+                found = _Found(rows.origin, 0, Postings(_NONE, _NONE))
+            known[term] = found
+            if found.upto < len(rows.seqs):
+                behind[found.upto].append(term)
+        for upto, some in behind.items():
+            after = int(rows.seqs[upto - 1]) if upto else 0
+            news = words.counts(connection, Span(memory, after + 1, rows.last), some)
+            for term, (seqs, counts) in news.items():
+                places = np.searchsorted(rows.seqs, seqs)
+                if not np.array_equal(rows.seqs[places[places < len(rows.seqs)]], seqs):
+                    raise DatabaseDamaged(
+                        f"the word index knows turns of memory {memory} that are not there: "
+                        "run verify, and restore the database from a backup"
+                    )
+                postings = Postings(
+                    np.concatenate([known[term].postings.places, places.astype(np.int32)]),
+                    np.concatenate([known[term].postings.counts, counts.astype(np.int32)]),
                 )
-            postings = Postings(
-                np.concatenate([known.postings.places, places.astype(np.int32)]),
-                np.concatenate([known.postings.counts, counts.astype(np.int32)]),
-            )
-            known = _Found(rows.origin, len(rows.seqs), postings)
-            self._found.put((memory, term), known)
-        return known.postings
+                known[term] = _Found(rows.origin, len(rows.seqs), postings)
+                self._found.put((memory, term), known[term])
+        return {term: found.postings for term, found in known.items()}
 
 
 _NONE: Places = np.zeros(0, np.int32)

@@ -1,203 +1,192 @@
-"""The inverted index of the turns' words, in both databases. See `lexical` for what is done with it.
+"""The inverted index of the turns' words: in which turns of a memory a term occurs, and how often.
 
-SQLite has it in FTS5, where every term carries its memory in front (`lexical.tagged`); PostgreSQL
-in a table of its own, in which a memory's postings of one term lie together.
+It consists of runs: each has the words of turns that follow one another in one memory. A turn
+begins as a run of its own. When a stretch of 32 numbers is behind, its runs are folded into one, and
+those of 1,024 again. So turns are written one after another and twice more, a query looks for its
+terms in some sixty runs and one more for every 1,024 turns, and what is forgotten changes no run of
+another memory.
 """
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, String, and_, bindparam, delete, func, insert, select
 
 from evomem.store import Seqs, Span
-from evomem_stores.lexical import body, tagged, terms
-from evomem_stores.rows import searched
-from evomem_stores.tables import LAST, row_number
+from evomem_stores.dialects import OneOf
+from evomem_stores.tables import LAST, postings, runs, turns
 
-Terms = Mapping[int, list[str]]
+Terms = Mapping[int, Sequence[str]]
 """The terms of turns, by seq."""
 
-FEW = 32  # turns whose texts are read sooner than all postings of a common word
+Inverted = defaultdict[str, bytearray]
+"""The seqs of turns by term: uint32, little-endian, one for each time that the term occurs."""
+
+STRETCHES = (32, 1024)  # of seqs; a stretch of each size ends where some of the smaller ones do
 
 
-class Words(Protocol):
-    """An inverted index. Every method works inside the transaction of its connection."""
-
-    def add(self, connection: Connection, memory: int, terms: Terms) -> None:
-        """Add turns of a memory."""
-        ...
-
-    def drop(self, connection: Connection, memory: int, terms: Terms) -> None:
-        """Remove turns that were added with these terms, without a trace where that is possible."""
-        ...
-
-    def clear(self, connection: Connection) -> None:
-        """Remove everything."""
-        ...
-
-    def counts(self, connection: Connection, span: Span, term: str) -> tuple[Seqs, Seqs]:
-        """Return the seqs of a span's turns in which a term occurs, ascending, and how often."""
-        ...
-
-    def lengths(self, connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
-        """Return the seqs of a span's turns, ascending, and how many terms each has."""
-        ...
-
-    def postings(self, connection: Connection) -> Iterator[tuple[int, str, int]]:
-        """Yield everything: (row number, tagged term, how often)."""
-        ...
+_NEWEST = select(func.max(runs.c.last)).where(runs.c.memory == bindparam("memory"))
 
 
-def words_of(connection: Connection) -> Words:
-    """Return the word index of the database that a connection leads to."""
-    return _TABLE if connection.dialect.name == "postgresql" else _FTS5
+def add(connection: Connection, memory: int, terms: Terms) -> None:
+    """Add turns of a memory behind all that are there."""
+    if not terms:
+        return
+    last = max(terms)
+    newest = connection.scalar(_NEWEST, {"memory": memory}) or 0
+    for _, stretch in groupby(sorted(terms), lambda seq: _stretch(seq, last)):
+        seqs = list(stretch)
+        found: Inverted = defaultdict(bytearray)
+        for seq in seqs:
+            packed = seq.to_bytes(4, "little")
+            for term in terms[seq]:
+                found[term] += packed
+        _insert(connection, Span(memory, seqs[0], seqs[-1]), found)
+    for size in STRETCHES:
+        before, now = newest // size, last // size
+        if before < now:
+            _fold(connection, Span(memory, before * size, now * size - 1), size)
 
 
-def driver(connection: Connection) -> Any:
-    """Return the driver's own connection, inside the same transaction.
+def cut(connection: Connection, memory: int, seq: int) -> int:
+    """Remove a memory's turns from `seq` on, or from an earlier one; return from which.
 
-    A common word has a posting in every other turn, and a row object of SQLAlchemy's for each
-    would cost more than all the rest of a search.
+    A run goes as a whole: the turns before `seq` that were in it have to be added again.
     """
-    return connection.connection.driver_connection
-
-
-class _Fts5:
-    """SQLite: a contentless FTS5 table (the words are in `turns` already)."""
-
-    _ADD = text("INSERT INTO terms (rowid, body) VALUES (:row, :body)")
-    # A contentless index must be told what it was given; that follows from the turn's text.
-    _DROP = text("INSERT INTO terms (terms, rowid, body) VALUES ('delete', :row, :body)")
-    # Until segments are merged, deleted terms stay in them.
-    _MERGE = text("INSERT INTO terms (terms) VALUES ('optimize')")
-    _CLEAR = text("INSERT INTO terms (terms) VALUES ('delete-all')")
-    _COUNTS = (
-        "SELECT group_concat(doc & 4294967295) FROM postings WHERE term = ? AND doc BETWEEN ? AND ?"
+    first = connection.scalar(
+        select(func.min(runs.c.first)).where(runs.c.memory == memory, runs.c.last >= seq)
     )
-    _LENGTHS = (
-        "SELECT group_concat(seq), group_concat(words) FROM "
-        "(SELECT seq, words FROM turns WHERE memory = ? AND seq BETWEEN ? AND ? ORDER BY seq)"
+    for table in (postings, runs):
+        connection.execute(delete(table).where(table.c.memory == memory, table.c.last >= seq))
+    return min(seq, first or seq)
+
+
+def clear(connection: Connection) -> None:
+    """Remove everything."""
+    for table in (postings, runs):
+        connection.execute(delete(table))
+
+
+_NEEDED = select(runs.c.last).where(
+    runs.c.memory == bindparam("memory"),
+    runs.c.last >= bindparam("from_seq"),
+    runs.c.first <= bindparam("to_seq"),
+)
+_FOUND = (
+    select(postings.c.term, postings.c.seqs)
+    .where(
+        postings.c.memory == bindparam("memory"),
+        postings.c.last.in_(_NEEDED),
+        OneOf(postings.c.term, bindparam("terms")),
     )
-    _DOCS = "SELECT rowid FROM terms WHERE terms MATCH ? AND rowid BETWEEN ? AND ? LIMIT ?"
-    _TEXTS = (
-        "SELECT row, speaker, user, assistant FROM turns "
-        "WHERE row IN (SELECT value FROM json_each(?))"
+    .order_by(postings.c.last)
+)
+
+
+def counts(
+    connection: Connection, span: Span, terms: Sequence[str]
+) -> dict[str, tuple[Seqs, Seqs]]:
+    """Return, for each of the terms, in which turns of a span it occurs, ascending, and how often."""
+    found: dict[str, list[bytes]] = {term: [] for term in terms}
+    asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
+    for term, seqs in connection.execute(_FOUND, asked):
+        found[term].append(seqs)
+    return {term: _unpack(b"".join(seqs), span.first, span.last) for term, seqs in found.items()}
+
+
+_ROWS = (
+    select(turns.c.seq, turns.c.words)
+    .where(
+        turns.c.memory == bindparam("memory"),
+        turns.c.seq.between(bindparam("from_seq"), bindparam("to_seq")),
     )
-    _POSTINGS = text("SELECT doc, term FROM postings")  # in the order of the terms, then the docs
-
-    def add(self, connection: Connection, memory: int, terms: Terms) -> None:
-        if rows := _bodies(memory, terms):
-            connection.execute(self._ADD, rows)
-
-    def drop(self, connection: Connection, memory: int, terms: Terms) -> None:
-        if rows := _bodies(memory, terms):
-            connection.execute(self._DROP, rows)
-        connection.execute(self._MERGE)
-
-    def clear(self, connection: Connection) -> None:
-        connection.execute(self._CLEAR)
-
-    def counts(self, connection: Connection, span: Span, term: str) -> tuple[Seqs, Seqs]:
-        """See `Words.counts`.
-
-        Only a search for the term can begin in the middle of its postings, and it does not say how
-        often the term occurs in a turn. That is counted in the texts, where they are few.
-        """
-        known_as = tagged(span.memory, term)
-        ends = row_number(span.memory, span.first), row_number(span.memory, span.last)
-        execute = driver(connection).execute
-        if span.first > 1:
-            few = [doc for (doc,) in execute(self._DOCS, (f'"{known_as}"', *ends, FEW + 1))]
-            if len(few) <= FEW:
-                texts = execute(self._TEXTS, (json.dumps(few),)) if few else ()
-                found = {row: terms(searched(*said)).count(term) for row, *said in texts}
-                docs = np.array(sorted(few), np.int64)
-                return docs & LAST, np.array([found.get(doc, 0) for doc in docs.tolist()], np.int64)
-        [docs] = execute(self._COUNTS, (known_as, *ends)).fetchone()
-        seqs, counts = np.unique(_numbers(docs), return_counts=True)
-        return seqs, counts
-
-    def lengths(self, connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
-        seqs, lengths = driver(connection).execute(self._LENGTHS, span).fetchone()
-        return _numbers(seqs), _numbers(lengths)
-
-    def postings(self, connection: Connection) -> Iterator[tuple[int, str, int]]:
-        for (doc, term), places in groupby(map(tuple, connection.execute(self._POSTINGS))):
-            yield doc, term, sum(1 for _ in places)
+    .order_by(turns.c.seq)
+    .subquery()
+)
+_LENGTHS = select(
+    # in one text they come several times as fast as in a row each
+    func.aggregate_strings(_ROWS.c.seq.cast(String), ","),
+    func.aggregate_strings(_ROWS.c.words.cast(String), ","),
+)
 
 
-def _bodies(memory: int, terms: Terms) -> list[dict[str, int | str]]:
-    return [
-        {"row": row_number(memory, seq), "body": body(memory, found)}
-        for seq, found in terms.items()
-        if found
+def lengths(connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
+    """Return the seqs of a span's turns, ascending, and how many terms each has."""
+    asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last}
+    seqs, words = connection.execute(_LENGTHS, asked).one()
+    return np.fromstring(seqs or "", np.int64, sep=","), np.fromstring(
+        words or "", np.int64, sep=","
+    )
+
+
+def everything(connection: Connection) -> Iterator[tuple[int, int, str, int]]:
+    """Yield (memory, seq, term, how often); seq is 0 where a turn is not where it belongs."""
+    same_run = and_(postings.c.memory == runs.c.memory, postings.c.last == runs.c.last)
+    query = select(postings, runs.c.first).join_from(postings, runs, same_run, isouter=True)
+    before = run = (0, 0)
+    for row in connection.execute(query.order_by(postings.c.memory, postings.c.last)):
+        if run != (row.memory, row.last):
+            before, run = run, (row.memory, row.last)
+        sound = row.first is not None and before < (row.memory, row.first)
+        for seq, count in zip(*_unpack(row.seqs, 0, LAST), strict=True):
+            inside = sound and row.first <= seq <= row.last
+            yield row.memory, int(seq) if inside else 0, row.term, int(count)
+
+
+def _stretch(seq: int, last: int) -> tuple[int, int]:
+    """Return the largest stretch around `seq` that is behind as soon as `last` is there."""
+    size = max((size for size in STRETCHES if seq // size < last // size), default=1)
+    return size, seq // size
+
+
+def _fold(connection: Connection, span: Span, size: int) -> None:
+    """Make one run of all that begin in the same stretch of a span."""
+    begins = select(runs).where(
+        runs.c.memory == span.memory, runs.c.first.between(span.first, span.last)
+    )
+    found = connection.execute(begins.order_by(runs.c.last)).all()
+    for _, stretch in groupby(found, lambda run: run.first // size):
+        folded = list(stretch)
+        if len(folded) > 1:
+            _merge(connection, folded)
+
+
+def _merge(connection: Connection, folded: Sequence[Row[Any]]) -> None:
+    """Put one run in the place of several that follow one another."""
+    merged = Span(folded[0].memory, folded[0].first, folded[-1].last)
+    there = [
+        and_(table.c.memory == merged.memory, table.c.last.between(folded[0].last, merged.last))
+        for table in (postings, runs)
     ]
+    found: Inverted = defaultdict(bytearray)
+    query = select(postings.c.term, postings.c.seqs).where(there[0]).order_by(postings.c.last)
+    for term, seqs in connection.execute(query):
+        found[term] += seqs
+    connection.execute(delete(postings).where(there[0]))
+    connection.execute(delete(runs).where(there[1]))
+    _insert(connection, merged, found)
 
 
-class _Table:
-    """PostgreSQL: a table of (memory, term, seq, count), read through its primary key alone."""
-
-    _ADD = (
-        "INSERT INTO terms (memory, term, seq, count) "
-        "SELECT %s, * FROM unnest(%s::text[], %s::bigint[], %s::int[])"
-    )
-    _DROP = "DELETE FROM terms WHERE memory = %s AND seq = ANY (%s::bigint[])"
-    _CLEAR = text("DELETE FROM terms")
-    _COUNTS = (
-        "SELECT string_agg(seq::text, ','), string_agg(count::text, ',') FROM (SELECT seq, count "
-        "FROM terms WHERE memory = %s AND term = %s AND seq BETWEEN %s AND %s ORDER BY seq) AS found"
-    )
-    _LENGTHS = (
-        "SELECT string_agg(seq::text, ','), string_agg(words::text, ',') FROM (SELECT seq, words "
-        "FROM turns WHERE memory = %s AND seq BETWEEN %s AND %s ORDER BY seq) AS found"
-    )
-    _POSTINGS = text("SELECT memory, term, seq, count FROM terms")
-
-    def add(self, connection: Connection, memory: int, terms: Terms) -> None:
-        rows = [
-            (term, seq, count)
-            for seq, found in terms.items()
-            for term, count in Counter(found).items()
-        ]
-        if rows:
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            driver(connection).execute(self._ADD, (memory, *columns))
-
-    def drop(self, connection: Connection, memory: int, terms: Terms) -> None:
-        driver(connection).execute(self._DROP, (memory, list(terms)))
-
-    def clear(self, connection: Connection) -> None:
-        connection.execute(self._CLEAR)
-
-    def counts(self, connection: Connection, span: Span, term: str) -> tuple[Seqs, Seqs]:
-        seqs, counts = (
-            driver(connection)
-            .execute(self._COUNTS, (span.memory, term, span.first, span.last))
-            .fetchone()
-        )
-        return _numbers(seqs), _numbers(counts)
-
-    def lengths(self, connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
-        seqs, lengths = driver(connection).execute(self._LENGTHS, span).fetchone()
-        return _numbers(seqs), _numbers(lengths)
-
-    def postings(self, connection: Connection) -> Iterator[tuple[int, str, int]]:
-        for memory, term, seq, count in connection.execute(self._POSTINGS):
-            yield row_number(memory, seq), tagged(memory, term), count
+_INSERT = {  # SQLAlchemy takes as long to look at a row as SQLite to write it
+    "sqlite": "INSERT INTO postings (memory, last, term, seqs) VALUES (?, ?, ?, ?)",
+    "postgresql": "INSERT INTO postings (memory, last, term, seqs) VALUES (%s, %s, %s, %s)",
+}
 
 
-def _numbers(listed: str | None) -> Seqs:
-    """Return the numbers of a list such as "1,2,3", None for none.
+def _insert(connection: Connection, run: Span, found: Inverted) -> None:
+    connection.execute(insert(runs).values(memory=run.memory, first=run.first, last=run.last))
+    rows = [(run.memory, run.last, term, bytes(seqs)) for term, seqs in sorted(found.items())]
+    if rows:
+        connection.exec_driver_sql(_INSERT[connection.dialect.name], rows)
 
-    In one text they come several times as fast as in a row each.
-    """
-    return np.fromstring(listed or "", np.int64, sep=",")
 
-
-_FTS5, _TABLE = _Fts5(), _Table()
+def _unpack(packed: bytes, first: int, last: int) -> tuple[Seqs, Seqs]:
+    """Return the seqs from `first` to `last`, ascending, and how often each is there."""
+    seqs = np.frombuffer(packed, "<u4").astype(np.int64)
+    inside = slice(*np.searchsorted(seqs, (first, last + 1)))
+    return np.unique(seqs[inside], return_counts=True)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
-from evomem_stores import lexical
+from evomem_stores import lexical, words
 from evomem_stores.dialects import OneOf, insert_new
 from evomem_stores.lineage import (
     decode_namespace,
@@ -26,7 +26,6 @@ from evomem_stores.lineage import (
 )
 from evomem_stores.rows import check, checksum, encode, searched
 from evomem_stores.tables import (
-    LAST,
     Columns,
     column_names,
     hidden,
@@ -35,7 +34,8 @@ from evomem_stores.tables import (
     turns,
     within,
 )
-from evomem_stores.words import words_of
+
+AT_ONCE = 2**14  # turns whose words are held while the word index is written anew
 
 
 def make_memory(
@@ -102,8 +102,9 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
 
 
 def erase(connection: Connection, own: Span) -> int:
-    """Delete a memory's own rows and their words; return how many rows there were."""
-    words_of(connection).drop(connection, own.memory, _terms(connection, own))
+    """Delete a memory's own rows, up to its end, and their words; return how many rows there were."""
+    first = words.cut(connection, own.memory, own.first)
+    words.add(connection, own.memory, _terms(connection, Span(own.memory, first, own.first - 1)))
     return connection.execute(delete(turns).where(within(own))).rowcount
 
 
@@ -139,10 +140,11 @@ def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
 
 def write_terms(connection: Connection) -> None:
     """Write the word index anew from the turns."""
-    words = words_of(connection)
     words.clear(connection)
-    for memory in connection.scalars(select(memories.c.memory)).all():
-        words.add(connection, memory, _terms(connection, Span(memory, 1, LAST)))
+    for memory, head in connection.execute(select(memories.c.memory, memories.c.head)).all():
+        for first in range(1, head + 1, AT_ONCE):
+            some = Span(memory, first, first + AT_ONCE - 1)
+            words.add(connection, memory, _terms(connection, some))
 
 
 def _unmoved(connection: Connection, view: View) -> View:
@@ -177,7 +179,7 @@ def insert_rows(
         values, terms[row.seq] = encode(memory, row, chunk, spec)
         columns.append(values)
     connection.execute(insert(turns), columns)
-    words_of(connection).add(connection, memory, terms)
+    words.add(connection, memory, terms)
 
 
 def _terms(connection: Connection, own: Span) -> dict[int, list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import delete, insert, update
 
 from evomem.errors import DatabaseDamaged, SharedTurns
 from evomem.recent import Recent
@@ -19,9 +19,8 @@ from evomem_stores import words as words_module
 from evomem_stores import writing
 from evomem_stores.lexical import terms
 from evomem_stores.rows import searched
-from evomem_stores.tables import LAST, memories
+from evomem_stores.tables import LAST, memories, postings, runs
 from evomem_stores.word_cache import WordCache
-from evomem_stores.words import driver
 from tests.stores.helpers import open_at, purge, turn, words, write
 from tests.stores.model import bm25
 
@@ -94,7 +93,7 @@ class History:
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEP, min_size=1, max_size=12), data=st.data())
 def test_scores_are_those_of_the_texts_whoever_changed_them_last(fresh, steps, data, monkeypatch):
-    monkeypatch.setattr(words_module, "FEW", 2)  # both ways to catch up
+    monkeypatch.setattr(words_module, "STRETCHES", (2, 4))  # so that runs are folded, and often
     with closing(History(fresh())) as history:
         for step in steps:
             history.go_on(*step)
@@ -186,11 +185,9 @@ def test_postings_of_turns_that_are_not_there_are_reported(two, known):
         assert words(store, store.view(memory), "cat").keys() == {1}
     view = write(store, memory, [turn("a cat", 4)])
     with store._engine.writing() as connection:
-        more = {
-            "sqlite": f"INSERT INTO terms (rowid, body) VALUES (({memory} << 32) + 3, 'm{memory}_cat')",
-            "postgresql": f"INSERT INTO terms VALUES ({memory}, 'cat', 3, 1)",
-        }
-        driver(connection).execute(more[connection.dialect.name])
+        more = {"memory": memory, "last": 3}
+        connection.execute(insert(runs).values(**more, first=3))
+        connection.execute(insert(postings).values(**more, term="cat", seqs=bytes([3, 0, 0, 0])))
     for _ in range(2):
         with pytest.raises(DatabaseDamaged, match="not there"):
             store.lexical(view, "cat")
@@ -202,11 +199,7 @@ def test_a_word_index_that_was_mended_elsewhere_is_read_anew(two):
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn("a cat", 1), turn("a dog", 2)])
     with other._engine.writing() as connection:
-        gone = {
-            "sqlite": "INSERT INTO terms (terms) VALUES ('delete-all')",
-            "postgresql": "DELETE FROM terms",
-        }
-        driver(connection).execute(gone[connection.dialect.name])
+        connection.execute(delete(postings))
     assert words(store, view, "cat") == {}
     other.mend()
     assert words(store, view, "cat").keys() == {1}

@@ -23,9 +23,11 @@ APART = [
     ("UPDATE memories SET parent_seq = 10 WHERE memory = 2", "digest chain"),
     ("UPDATE memories SET head = 19 WHERE memory = 1", "forked from turns that are not there"),
     ("INSERT INTO hidden VALUES (1, 5000)", "hides a turn that is not there"),
-    ("INSERT INTO terms VALUES (1, 'more', 3, 1)", "word index of memory 1"),
-    ("UPDATE terms SET count = count + 1 WHERE seq = 4", "word index"),
-    ("DELETE FROM terms", "word index of memory 1"),
+    ("INSERT INTO postings VALUES (1, 3, 'more', '\\x03000000')", "word index of memory 1"),
+    ("UPDATE postings SET seqs = seqs || seqs WHERE last = 4", "word index"),
+    ("DELETE FROM runs WHERE last = 4", "word index of memory 1"),
+    ("UPDATE runs SET first = 3 WHERE last = 4", "word index of memory 1"),
+    ("DELETE FROM postings", "word index of memory 1"),
     ("UPDATE turns SET embedding = '\\x000000' WHERE seq = 3", "cannot be read"),
 ]
 
@@ -48,11 +50,11 @@ def said_after(made, postgres, statement):
     """What verify says while a change is there."""
     store, schema = made
     with psycopg.connect(postgres, options=f"-csearch_path={schema}") as connection:
-        kept = {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in ("memories", "turns", "hidden", "terms")}  # fmt: skip
+        kept = {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in ("memories", "turns", "hidden", "runs", "postings")}  # fmt: skip
         connection.execute(statement)
         connection.commit()
         said = store.verify()
-        connection.execute("TRUNCATE memories, turns, hidden, terms CASCADE")
+        connection.execute("TRUNCATE memories, turns, hidden, runs, postings CASCADE")
         for name, rows in kept.items():
             marks = ", ".join(["%s"] * len(rows[0]))
             for row in rows:

@@ -11,9 +11,9 @@ import pytest
 from evomem.encoder import HashEncoder
 from evomem.errors import StoreError
 from evomem.state import State
+from evomem_stores.engine import driver
 from evomem_stores.pgvector_index import BATCH
 from evomem_stores.postgresql import open_postgresql
-from evomem_stores.words import driver
 from tests.stores.helpers import ENCODER, exact, found, open_at, purge, query, turn, write
 from tests.stores.test_faiss_index import fill, random_rows
 

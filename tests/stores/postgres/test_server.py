@@ -352,7 +352,7 @@ def test_purged_text_is_in_no_table_after_the_documented_vacuum(store, location,
         return [name for name, path in files if secret.encode() in admin.execute(read, [path]).fetchone()[0]]  # fmt: skip
 
     assert "turns" in traces(), "what a purge leaves until the table is vacuumed"
-    for table in ("turns", "terms"):
+    for table in ("turns", "postings"):
         admin.execute(f"VACUUM (FULL, ANALYZE) {schema}.{table}")
     assert traces() == []
     assert store.verify() == []

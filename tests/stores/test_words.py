@@ -1,0 +1,173 @@
+"""The word index: runs of turns that are folded as the log grows, and what it was before."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from contextlib import closing, suppress
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import inspect, select
+
+from evomem.store import Span
+from evomem_stores import words
+from evomem_stores.migrations import MIGRATIONS
+from evomem_stores.tables import LAST, postings, runs
+from tests.stores.helpers import log, open_at, purge, turn, write
+from tests.stores.helpers import words as found
+
+TERMS = ["cat", "dog", "oslo", "東京"]
+TURN = st.lists(st.sampled_from(TERMS), max_size=6)
+ADD = st.tuples(st.just("add"), st.lists(st.tuples(st.integers(1, 4), TURN), min_size=1, max_size=9))  # fmt: skip
+CUT = st.tuples(st.just("cut"), st.integers(1, 30))
+
+
+@pytest.fixture
+def store(location):
+    """A store of a new database."""
+    made, _ = open_at(location)
+    with closing(made):
+        yield made
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(ADD | CUT, min_size=1, max_size=12), spans=st.data())
+def test_the_index_has_what_was_added_and_was_not_cut(store, steps, spans, monkeypatch):
+    monkeypatch.setattr(words, "STRETCHES", (2, 4))
+    memory = store.make_memory(("a",))
+    with store._engine.writing() as connection:
+        words.clear(connection)
+        said: dict[int, list[str]] = {}
+        last = 0
+        for step, given_ in steps:
+            if step == "add":
+                new = {}
+                for gap, each in given_:
+                    last += gap
+                    new[last] = each
+                words.add(connection, memory, new)
+                said |= new
+            else:
+                first = words.cut(connection, memory, given_)
+                assert first <= given_
+                kept = {seq: each for seq, each in said.items() if seq < given_}
+                again = {seq: each for seq, each in kept.items() if seq >= first}
+                words.add(connection, memory, again)
+                said, last = kept, max(last, given_)
+            span = Span(memory, *sorted(spans.draw(st.tuples(*[st.integers(1, 60)] * 2))))
+            for where in (span, Span(memory, 1, LAST)):
+                assert read(connection, where) == plain(said, where)
+            check_runs(connection, said)
+        everything = [(memory, seq, term, count) for seq, each in said.items() for term, count in Counter(each).items()]  # fmt: skip
+        assert sorted(words.everything(connection)) == sorted(everything)
+        words.clear(connection)
+
+
+def read(connection, span):
+    counted = words.counts(connection, span, TERMS)
+    return {term: dict(zip(*map(list, both), strict=True)) for term, both in counted.items()}
+
+
+def plain(said, span):
+    inside = {seq: Counter(said[seq]) for seq in sorted(said) if span.first <= seq <= span.last}
+    return {term: {seq: c[term] for seq, c in inside.items() if c[term]} for term in TERMS}
+
+
+def check_runs(connection, said):
+    """They are those of the turns, apart from each other, and one for each stretch that is full."""
+    made = connection.execute(select(runs.c.first, runs.c.last).order_by(runs.c.last)).all()
+    held = [seq for seq in sorted(said) for run in made if run.first <= seq <= run.last]
+    assert held == sorted(said)
+    assert all(run.first in said and run.last in said for run in made)
+    now = max(said, default=0)
+    for size in words.STRETCHES:
+        full = [run.first // size for run in made if run.first // size < now // size]
+        assert len(full) == len(set(full))
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 64, 3000])
+def test_the_words_of_a_long_memory_lie_in_few_runs(store, at_once):
+    memory = store.make_memory(("a",))
+    with store._engine.writing() as connection:
+        for first in range(1, 3001, at_once):
+            new = range(first, min(first + at_once, 3001))
+            words.add(connection, memory, {seq: ["cat"] for seq in new})
+        lengths = [run.last - run.first + 1 for run in connection.execute(select(runs))]
+        [(seqs, counts)] = words.counts(connection, Span(memory, 1, 3000), ["cat"]).values()
+    assert sorted(lengths) == [1] * 25 + [32] * 29 + [1023, 1024]
+    assert (seqs.tolist(), set(counts.tolist())) == (list(range(1, 3001)), {1})
+
+
+def test_forgetting_changes_no_words_of_another_memory(store):
+    memories = [store.make_memory((name,)) for name in "abc"]
+    for memory in memories:
+        for n in range(40):
+            write(store, memory, [turn(f"a cat and the dog {n}", n)])
+
+    def held(memory):
+        with store._engine.reading() as connection:
+            own = select(postings).where(postings.c.memory == memory)
+            return connection.execute(own.order_by(postings.c.last, postings.c.term)).all()
+
+    before = {memory: held(memory) for memory in memories}
+    purge(store, memories[0], 35)
+    assert held(memories[0]) != before[memories[0]]
+    store.drop(("b",))
+    assert held(memories[1]) == []
+    assert held(memories[2]) == before[memories[2]]
+    assert store.verify() == []
+
+
+# what it was before ------------------------------------------------------------------------------
+
+FTS5 = """
+    DROP TABLE postings; DROP TABLE runs; DELETE FROM migrations WHERE number > 2;
+    CREATE VIRTUAL TABLE terms USING fts5(
+        body, content='', columnsize=0, tokenize="ascii tokenchars '_'");
+    CREATE VIRTUAL TABLE postings USING fts5vocab('terms', 'instance');
+"""
+TABLE = """
+    DROP TABLE postings; DROP TABLE runs; DELETE FROM migrations WHERE number > 2;
+    CREATE TABLE terms (memory BIGINT, term TEXT, seq BIGINT, count INTEGER);
+    INSERT INTO terms VALUES (1, 'purged', 1, 1)
+"""
+
+
+@pytest.mark.parametrize("worn", [False, True])
+def test_a_database_of_the_former_word_index_is_opened_and_has_the_new_one(location, worn):
+    assert [step.__name__ for step in MIGRATIONS].index("m003_words") == 2
+    store, _ = open_at(location)
+    memory = store.make_memory(("a",))
+    view = write(store, memory, [turn(f"note {n}", n) for n in range(50)])
+    before, scores = log(store, view), found(store, view, "note 7")
+    assert scores
+    store.close()
+    make_former(location, worn)
+    store, _ = open_at(location)
+    with closing(store):
+        assert log(store, store.view(memory)) == before
+        assert found(store, store.view(memory), "note 7") == scores
+        assert store.verify() == []
+        with store._engine.reading() as connection:
+            assert "terms" not in inspect(connection).get_table_names()
+
+
+def make_former(location, worn):
+    if location.startswith("postgresql"):
+        url, _, schema = location.rpartition("schema=")
+        with psycopg.connect(url.rstrip("?&"), options=f"-csearch_path={schema}") as server:
+            server.execute(TABLE)
+        return
+    with closing(sqlite3.connect(location, isolation_level=None)) as connection:
+        connection.executescript(FTS5)
+        say = "INSERT INTO terms (rowid, body) VALUES (?, 'm1_purged m1_cat')"
+        # Merged so often, it is taken for damaged by the SQLite of Debian 12; then nothing can be
+        # read or written, nor the table dropped.
+        with suppress(sqlite3.DatabaseError):
+            for n in range(2100 if worn else 1):
+                connection.execute(say, (3 * n,))
+                connection.execute(say, (3 * n + 1,))
+                connection.execute("INSERT INTO terms (terms) VALUES ('optimize')")
