@@ -23,6 +23,9 @@ PACKAGES = {  # distribution: what it is for, and whether evomem works without i
     "sentence-transformers": ("static encoders: the extra [static]", True),
 }
 
+MENDED = ((3, 44, 6), (3, 50, 7))
+"""Releases of older lines of SQLite that have what 3.51.3 mended in the write-ahead log."""
+
 
 class Finding(NamedTuple):
     """One thing that was looked at."""
@@ -38,6 +41,7 @@ def examine(location: str) -> Iterator[Finding]:
     yield Finding("evomem", True, evomem.__version__)
     yield from _packages()
     yield _sqlite()
+    yield _log_of_sqlite()
     yield _trial()
     path = Path(location.removeprefix("sqlite:///"))
     if "://" in location.removeprefix("sqlite:///"):
@@ -79,6 +83,20 @@ def _sqlite() -> Finding:
     finally:
         connection.close()
     return Finding("sqlite", True, f"{sqlite3.sqlite_version} with FTS5 and JSON")
+
+
+def _log_of_sqlite() -> Finding:
+    """Say whether several processes may write one file with this SQLite."""
+    version = sqlite3.sqlite_version_info
+    later = any(version[:2] == each[:2] and version >= each for each in MENDED)
+    says = f"{sqlite3.sqlite_version}: several processes may write one file"
+    if version < (3, 51, 3) and not later:
+        says = (
+            f"{sqlite3.sqlite_version} may, rarely, damage a file that several processes write at "
+            "once (sqlite.org/wal.html#walresetbug): let one process write, opening it once, or "
+            "use SQLite 3.51.3 or newer, or PostgreSQL"
+        )
+    return Finding("write-ahead log", True, says)
 
 
 def _trial() -> Finding:

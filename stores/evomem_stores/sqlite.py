@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -26,6 +27,9 @@ READERS = 16  # connections kept open; more threads than that wait for one
 _BUSY = ("locked", "busy", "queuepool limit")
 _DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
 
+_making = threading.Lock()  # no thread may open a new file that another has yet to close
+
+_LEAST = 512  # bytes: SQLite's smallest page
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")  # how SQLite's rollback journal begins
 
 _LOST = "{path} cannot be read ({says}): restore it from a backup; the file was left as it is"
@@ -207,31 +211,30 @@ def translated(path: Path | None) -> Iterator[None]:
 def prepare(path: Path, *, create: bool) -> bool:
     """Say whether there is a database of ours at `path`; make an empty private file if not.
 
-    A file that is something else is left as it is, down to the last byte.
+    A file that is something else is left as it is, down to the last byte. SQLite alone opens what
+    may be a database: when a process closes a file, POSIX takes all the locks that it has on it, so
+    that another process would believe a database that is open here to be nobody's.
 
     Raises:
         DatabaseDamaged: The file is not SQLite, cannot be read, or is another program's.
         StoreError: The file cannot be made or opened.
     """
     try:
-        size = path.stat().st_size if path.exists() else -1
-        if size <= 0 and not path.with_name(path.name + "-wal").exists():
-            if create and size < 0:
-                # Private from the first moment; SQLite gives its other files the same mode.
-                with suppress(FileExistsError):  # another process is making the same database
-                    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-                    sync_folder(path.parent)
+        if not _begun(path, create=create):
             return False
-        with path.open("rb") as file:
-            magic = file.read(16)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        ours = _is_database(path) or _can_be_undone(path)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists"
         ) from error
-    if magic != b"SQLite format 3\x00" and not _can_be_undone(path):
+    if not ours:
         raise DatabaseDamaged(
-            f"{path} is not a database (it begins with {magic!r}): give another path, or restore "
-            "it from a backup; the file was left as it is"
+            f"{path} is not a database: give another path, or restore it from a backup; the file "
+            "was left as it is"
         )
     with translated(path):
         try:
@@ -249,15 +252,45 @@ def prepare(path: Path, *, create: bool) -> bool:
     return bool(tables)
 
 
+def _begun(path: Path, *, create: bool) -> bool:
+    """Say whether anything was written at `path`; make an empty private file if nothing is there."""
+    with _making:
+        # The log first: SQLite begins it when the file is no longer empty.
+        log = path.with_name(path.name + "-wal").exists()
+        size = path.stat().st_size if log or path.exists() else -1
+        if size < 0 and create:
+            # Private from the first moment; SQLite gives its other files the same mode.
+            with suppress(FileExistsError):  # another process is making the same database
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+                sync_folder(path.parent)
+        return log or size > 0
+
+
+def _is_database(path: Path) -> bool:
+    """Say whether SQLite knows the first page for one of its own; no other file is looked at."""
+    if path.stat().st_size < _LEAST:  # SQLite takes a single byte for an empty file, and fills it
+        return False
+    try:
+        with closing(_reader(path, "mode=ro&immutable=1")) as connection:
+            connection.execute("PRAGMA application_id")
+    except sqlite3.DatabaseError as error:
+        return "not a database" not in str(error)  # who reads the rest says what else is wrong
+    return True
+
+
 def _can_be_undone(path: Path) -> bool:
     """Say whether SQLite can take back an unfinished change: the first one, if power was lost in it."""
-    journal = path.with_name(path.name + "-journal")
+    journal = path.with_name(path.name + "-journal")  # SQLite has no locks on it to be lost
     return journal.exists() and journal.read_bytes()[: len(_JOURNAL)] == _JOURNAL
 
 
 def _contents(path: Path, mode: str) -> tuple[int, int]:
     """Return the application id of a database and how many tables and indexes it has."""
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True)) as connection:
+    with closing(_reader(path, f"mode={mode}")) as connection:
         [application] = connection.execute("PRAGMA application_id").fetchone()
         [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return application, tables
+
+
+def _reader(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True)

@@ -340,6 +340,31 @@ def test_the_doctor_says_what_is_wrong(path, ailment):
     assert any(ailment in says for says in wrong), wrong
 
 
+@pytest.mark.parametrize(
+    ("version", "affected"),
+    [
+        ("3.40.1", True),
+        ("3.44.5", True),
+        ("3.44.6", False),
+        ("3.45.0", True),
+        ("3.50.6", True),
+        ("3.50.7", False),
+        ("3.51.2", True),
+        ("3.51.3", False),
+        ("3.53.0", False),
+    ],
+)
+def test_the_doctor_knows_an_sqlite_that_several_processes_should_not_write_with(
+    monkeypatch, version, affected
+):
+    monkeypatch.setattr(sqlite3, "sqlite_version", version)
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", tuple(map(int, version.split("."))))
+    log = next(each for each in examine("no.db") if each.what == "write-ahead log")
+    assert log.sound
+    assert log.says.startswith(version)
+    assert ("let one process write" in log.says) == affected
+
+
 # the schema of the first release ---------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
 """A second process that writes to the same database, one command a line.
 
 python -m tests.stores.other_process: reads `[location, namespace, turns]` as JSON from stdin, adds
-the turns, `{"user": ..., "id": ...}`, and answers with their seqs. It keeps databases open.
+the turns, `{"user": ..., "id": ...}`, and answers with their seqs. It keeps databases open. Without a
+namespace it opens the location once more, and keeps that open too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,24 @@ class OtherProcess:
         self, location: str, namespace: tuple[str, ...], turns: list[dict[str, Any]]
     ) -> list[int]:
         """Add turns to a memory; return their seqs."""
+        return self._ask(location, namespace, turns)
+
+    def open_again(self, location: str) -> None:
+        """Open a database that may be open there already."""
+        self._ask(location, None, [])
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=60)
+
+    def kill(self) -> None:
+        """End the process as a power cut would, in the middle of everything."""
+        self._process.kill()
+        self.close()
+
+    def _ask(
+        self, location: str, namespace: tuple[str, ...] | None, turns: list[dict[str, Any]]
+    ) -> list[int]:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps([location, namespace, turns]) + "\n")
@@ -39,16 +58,18 @@ class OtherProcess:
         seqs: list[int] = json.loads(self._process.stdout.readline())
         return seqs
 
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate(timeout=60)
-
 
 def main() -> None:
     """Serve commands."""
     location, db = "", None
+    others = []
     for line in sys.stdin:
         wanted, namespace, turns = json.loads(line)
+        if namespace is None:
+            others.append(evomem.open(wanted))
+            sys.stdout.write("[]\n")
+            sys.stdout.flush()
+            continue
         if wanted != location or db is None:
             if db is not None:
                 db.close()

@@ -13,6 +13,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -20,7 +21,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import evomem
-from evomem.errors import DatabaseDamaged, EvomemError, NotFound, StoreError
+from evomem.cli import main
+from evomem.database import restore
+from evomem.doctor import examine as look_over
+from evomem.encoder import HashEncoder
+from evomem.errors import (
+    DatabaseDamaged,
+    EvomemError,
+    FingerprintMismatch,
+    NotFound,
+    StoreError,
+)
 from evomem_stores import open_sqlite
 from tests.conftest import ROOT
 from tests.stores.helpers import (
@@ -37,6 +48,7 @@ from tests.stores.helpers import (
     words,
     write,
 )
+from tests.stores.other_process import OtherProcess
 
 KILLS = int(os.environ.get("EVOMEM_KILLS", "20"))
 
@@ -166,6 +178,110 @@ def test_a_database_whose_making_was_cut_short_is_made_by_the_next(tmp_path):
     store.close()
 
 
+def test_what_is_acknowledged_after_opening_twice_survives_whoever_closes_in_between(tmp_path):
+    """Locks that were lost would let the second process remove the log that the first one writes to."""
+    path = tmp_path / "a.db"
+    with evomem.open(str(path), "hash") as db:
+        db.memory("m").add("made", id="made")
+    first = OtherProcess()
+    first.add(str(path), ("m",), [{"user": "x", "id": "before"}])
+    first.open_again(str(path))
+    with evomem.open(str(path)) as db:
+        db.memory("m").add("x", id="between")
+    assert (tmp_path / "a.db-wal").exists()
+    first.add(str(path), ("m",), [{"user": "x", "id": "after"}])
+    first.kill()
+    with evomem.open(str(path)) as db:
+        history = db.memory("m").history()
+        assert [record.id for record in history] == ["made", "before", "between", "after"]
+        assert db.verify() == []
+
+
+LOCKED = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)  # where SQLite's readers are
+    except BlockingIOError:
+        sys.exit("locked")
+"""
+
+
+def locked(path):
+    """Whether another process sees that the database is open."""
+    asked = subprocess.run(
+        [sys.executable, "-c", LOCKED, path], check=False, capture_output=True, text=True
+    )
+    assert asked.returncode == 0 or asked.stderr == "locked\n", asked.stderr
+    return asked.returncode == 1
+
+
+def test_nothing_that_is_done_with_an_open_database_takes_its_locks(tmp_path):
+    """POSIX takes all locks of a process on a file when it closes the file, however it was opened."""
+    path = tmp_path / "a.db"
+
+    def refused():
+        with pytest.raises(FingerprintMismatch):
+            evomem.open(str(path), HashEncoder(16))
+
+    def by_command():
+        assert main(["stats", "--db", str(path)]) == 0
+
+    with evomem.open(str(path), "hash") as db:
+        assert locked(path)
+        memory = db.memory("m")
+        memory.add("the cat", id="cat")
+        calls = {
+            "open": lambda: evomem.open(str(path)).close(),
+            "open, another encoder": refused,
+            "search": lambda: memory.search("cat"),
+            "purge": lambda: memory.purge("cat"),
+            "verify": db.verify,
+            "mend": db.mend,
+            "stats": db.stats,
+            "compact": db.compact,
+            "backup": lambda: db.backup(tmp_path / "b.db"),
+            "restore": lambda: restore(path, tmp_path / "c.db"),
+            "export": lambda: db.export(tmp_path / "dump"),
+            "doctor": lambda: list(look_over(str(path))),
+            "command line": by_command,
+        }
+        for name, call in calls.items():
+            call()
+            assert locked(path), name
+    assert not locked(path)
+
+
+def test_a_new_file_is_closed_before_another_thread_can_open_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.db"
+    opened = threading.Event()
+    others = []
+
+    def other():
+        others.append(open_at(path)[0])
+        opened.set()
+
+    class Slow:
+        """`os`, with a second opening tried between making a file and closing it."""
+
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+        def close(self, handle):
+            threading.Thread(target=other).start()
+            assert not opened.wait(0.5)  # true however slow this machine is
+            os.close(handle)
+
+    monkeypatch.setattr("evomem_stores.sqlite.os", Slow())
+    store, _ = open_at(path)
+    assert opened.wait(60)
+    for each in (store, *others):
+        each.make_memory(("m",))
+        assert locked(path)
+    for each in (store, *others):
+        each.close()
+
+
 # damaged and foreign files -------------------------------------------------------------------
 
 
@@ -234,6 +350,24 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, name):
             open_sqlite(str(path), spec)
         assert path.read_bytes() == FOREIGN[name]
     assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_what_lies_beside_a_file_that_is_no_database_is_left_alone_too(tmp_path):
+    for ending in ("", "-journal", "-wal"):
+        (tmp_path / f"a.db{ending}").write_bytes(FOREIGN["text"])
+    with pytest.raises(DatabaseDamaged, match="another path"):
+        open_at(tmp_path / "a.db")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        f"a.db{ending}": FOREIGN["text"] for ending in ("", "-journal", "-wal")
+    }
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_said(tmp_path):
+    (tmp_path / "a.db").write_bytes(FOREIGN["text"])
+    (tmp_path / "a.db").chmod(0)
+    with pytest.raises(StoreError, match=r"a\.db cannot be opened \(Permission denied\)"):
+        open_at(tmp_path / "a.db")
 
 
 def test_a_database_that_lost_power_in_its_very_first_write_is_made_anew(tmp_path):
