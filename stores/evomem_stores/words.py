@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, String, and_, bindparam, delete, func, i
 
 from evomem.store import Seqs, Span
 from evomem_stores.dialects import OneOf
+from evomem_stores.engine import driver
 from evomem_stores.tables import LAST, postings, runs, turns
 
 Terms = Mapping[int, Sequence[str]]
@@ -172,17 +173,23 @@ def _merge(connection: Connection, folded: Sequence[Row[Any]]) -> None:
     _insert(connection, merged, found)
 
 
-_INSERT = {  # SQLAlchemy takes as long to look at a row as SQLite to write it
-    "sqlite": "INSERT INTO postings (memory, last, term, seqs) VALUES (?, ?, ?, ?)",
-    "postgresql": "INSERT INTO postings (memory, last, term, seqs) VALUES (%s, %s, %s, %s)",
-}
+# SQLAlchemy takes as long to look at a row as SQLite to write it.
+_ROW = "INSERT INTO postings (memory, last, term, seqs) VALUES (?, ?, ?, ?)"
+_ROWS_AT_ONCE = (
+    "INSERT INTO postings (memory, last, term, seqs) "
+    "SELECT %s, %s, * FROM unnest(%s::text[], %s::bytea[])"
+)
 
 
 def _insert(connection: Connection, run: Span, found: Inverted) -> None:
-    connection.execute(insert(runs).values(memory=run.memory, first=run.first, last=run.last))
-    rows = [(run.memory, run.last, term, bytes(seqs)) for term, seqs in sorted(found.items())]
-    if rows:
-        connection.exec_driver_sql(_INSERT[connection.dialect.name], rows)
+    memory, first, last = run
+    connection.execute(insert(runs).values(memory=memory, first=first, last=last))
+    if connection.dialect.name == "postgresql":
+        both = list(found), list(map(bytes, found.values()))
+        driver(connection).execute(_ROWS_AT_ONCE, (memory, last, *both))
+    else:
+        rows = [(memory, last, term, bytes(seqs)) for term, seqs in sorted(found.items())]
+        driver(connection).executemany(_ROW, rows)
 
 
 def _unpack(packed: bytes, first: int, last: int) -> tuple[Seqs, Seqs]:
