@@ -137,7 +137,7 @@ class WordCache:
                 if not np.array_equal(rows.seqs[places[places < len(rows.seqs)]], seqs):
                     raise DatabaseDamaged(
                         f"the word index knows turns of memory {memory} that are not there: "
-                        "run verify, and restore the database from a backup"
+                        "evomem verify --mend writes it anew from the turns"
                     )
                 postings = Postings(
                     np.concatenate([known[term].postings.places, places.astype(np.int32)]),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, String, and_, bindparam, delete, func, insert, select
 
+from evomem.errors import DatabaseDamaged
 from evomem.store import Seqs, Span
 from evomem_stores.dialects import OneOf
 from evomem_stores.engine import driver
@@ -92,10 +93,19 @@ _FOUND = (
 def counts(
     connection: Connection, span: Span, terms: Sequence[str]
 ) -> dict[str, tuple[Seqs, Seqs]]:
-    """Return, for each of the terms, in which turns of a span it occurs, ascending, and how often."""
+    """Return, for each of the terms, in which turns of a span it occurs, ascending, and how often.
+
+    Raises:
+        DatabaseDamaged: What is there are no seqs.
+    """
     found: dict[str, list[bytes]] = {term: [] for term in terms}
     asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
     for term, seqs in connection.execute(_FOUND, asked):
+        if len(seqs) % 4:
+            raise DatabaseDamaged(
+                f"the word index of memory {span.memory} cannot be read: evomem verify --mend "
+                "writes it anew from the turns"
+            )
         found[term].append(seqs)
     return {term: _unpack(b"".join(seqs), span.first, span.last) for term, seqs in found.items()}
 
@@ -134,7 +144,9 @@ def everything(connection: Connection) -> Iterator[tuple[int, int, str, int]]:
         if run != (row.memory, row.last):
             before, run = run, (row.memory, row.last)
         sound = row.first is not None and before < (row.memory, row.first)
-        for seq, count in zip(*_unpack(row.seqs, 0, LAST), strict=True):
+        whole = row.seqs[: len(row.seqs) // 4 * 4]
+        sound = sound and len(whole) == len(row.seqs)
+        for seq, count in zip(*_unpack(whole, 0, LAST), strict=True):
             inside = sound and row.first <= seq <= row.last
             yield row.memory, int(seq) if inside else 0, row.term, int(count)
 
@@ -147,10 +159,9 @@ def _stretch(seq: int, last: int) -> tuple[int, int]:
 
 def _fold(connection: Connection, span: Span, size: int) -> None:
     """Make one run of all that begin in the same stretch of a span."""
-    begins = select(runs).where(
-        runs.c.memory == span.memory, runs.c.first.between(span.first, span.last)
-    )
-    found = connection.execute(begins.order_by(runs.c.last)).all()
+    inside = (runs.c.last >= span.first, runs.c.first <= span.last)
+    query = select(runs).where(runs.c.memory == span.memory, *inside)
+    found = connection.execute(query.order_by(runs.c.last)).all()
     for _, stretch in groupby(found, lambda run: run.first // size):
         folded = list(stretch)
         if len(folded) > 1:
@@ -173,6 +184,7 @@ def _merge(connection: Connection, folded: Sequence[Row[Any]]) -> None:
     _insert(connection, merged, found)
 
 
+_RUN = insert(runs)
 # SQLAlchemy takes as long to look at a row as SQLite to write it.
 _ROW = "INSERT INTO postings (memory, last, term, seqs) VALUES (?, ?, ?, ?)"
 _ROWS_AT_ONCE = (
@@ -183,7 +195,7 @@ _ROWS_AT_ONCE = (
 
 def _insert(connection: Connection, run: Span, found: Inverted) -> None:
     memory, first, last = run
-    connection.execute(insert(runs).values(memory=memory, first=first, last=last))
+    connection.execute(_RUN, {"memory": memory, "first": first, "last": last})
     if connection.dialect.name == "postgresql":
         both = list(found), list(map(bytes, found.values()))
         driver(connection).execute(_ROWS_AT_ONCE, (memory, last, *both))

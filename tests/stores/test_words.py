@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, update
 
+from evomem.errors import DatabaseDamaged
 from evomem.store import Span
 from evomem_stores import words
 from evomem_stores.migrations import MIGRATIONS
@@ -86,6 +87,18 @@ def check_runs(connection, said):
     for size in words.STRETCHES:
         full = [run.first // size for run in made if run.first // size < now // size]
         assert len(full) == len(set(full))
+
+
+def test_postings_that_are_cut_short_are_said_and_never_believed(store):
+    memory = store.make_memory(("a",))
+    view = write(store, memory, [turn("a cat", 1), turn("a dog", 2)])
+    with store._engine.writing() as connection:
+        own = postings.c.term == "cat"
+        connection.execute(update(postings).where(own).values(seqs=bytes(3)))
+    with pytest.raises(DatabaseDamaged, match="verify --mend"):
+        store.lexical(view, "cat")
+    assert found(store, view, "dog").keys() == {2}
+    assert store.verify() == ["the word index of memory 1 does not agree with its turns"]
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 64, 3000])
