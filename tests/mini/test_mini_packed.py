@@ -1,4 +1,5 @@
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from evomem.mini import load
+from evomem.mini import packed as packed_module
 from evomem.mini.model import Grow
 from evomem.mini.packed import Packed, pack
 
@@ -22,6 +24,29 @@ def test_a_packed_layer_computes_what_the_layer_does(kind, shape, bias):
     layer = kind(24, 40, bias=bias)
     x = torch.randn(*shape, 24)
     torch.testing.assert_close(Packed(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_whatever_is_read_there_are_few_kernels(monkeypatch):
+    layer = nn.Linear(24, 40)
+    packed = Packed(layer)
+    counts = set()
+
+    def product(rows, *others):
+        counts.add(len(rows))
+        return real(rows, *others)
+
+    real = packed_module.ONEDNN._linear_pointwise
+    monkeypatch.setattr(packed_module, "ONEDNN", SimpleNamespace(_linear_pointwise=product))
+    x = torch.randn(700, 24)
+    for count in range(700):
+        torch.testing.assert_close(packed(x[:count]), layer(x[:count]), atol=1e-5, rtol=1e-5)
+    assert len(counts - {0}) == 40
+
+
+@given(rows=st.integers(1, 256))
+def test_at_most_an_eighth_of_the_rows_or_one_is_added(rows):
+    assert rows <= packed_module._round(rows) <= max(rows + 1, rows * 9 / 8)
 
 
 @torch.inference_mode()
