@@ -41,7 +41,7 @@ class Packed(nn.Module):
             product = self._product(rows)
         else:
             product = torch.cat([self._product(some) for some in torch.split(rows, AT_ONCE)])
-        return product.view(*shape, -1)
+        return product.view(*shape, product.shape[-1])
 
     def _product(self, rows: Tensor) -> Tensor:
         count = len(rows)
