@@ -2,9 +2,9 @@
 
 It consists of runs: each has the words of turns that follow one another in one memory. A turn
 begins as a run of its own. When a stretch of 32 numbers is behind, its runs are folded into one, and
-those of 1,024 again. So turns are written one after another and twice more, a query looks for its
-terms in some sixty runs and one more for every 1,024 turns, and what is forgotten changes no run of
-another memory.
+those of 1,024 and of 16,384 again. So turns are written one after another and three times more, a query
+looks for its terms in some forty runs and one more for every 16,384 turns, and what is forgotten
+changes no run of another memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ Terms = Mapping[int, Sequence[str]]
 Inverted = defaultdict[str, bytearray]
 """The seqs of turns by term: uint32, little-endian, one for each time that the term occurs."""
 
-STRETCHES = (32, 1024)  # of seqs; a stretch of each size ends where some of the smaller ones do
+STRETCHES = (
+    32,
+    1024,
+    16384,
+)  # of seqs; a stretch of each size ends where some of the smaller ones do
 
 
 _NEWEST = select(func.max(runs.c.last)).where(runs.c.memory == bindparam("memory"))
