@@ -146,7 +146,8 @@ _WORDS_SQLITE = (
     """CREATE TABLE postings (
         memory INTEGER NOT NULL, last INTEGER NOT NULL, term TEXT NOT NULL, seqs BLOB NOT NULL,
         PRIMARY KEY (memory, last, term)) WITHOUT ROWID""",
-    "UPDATE lexicon SET analyser = ''",  # so that the words are read anew
+    # so that the words are read anew
+    "UPDATE lexicon SET analyser = '' WHERE EXISTS (SELECT 1 FROM turns)",
 )
 
 _WORDS_POSTGRESQL = (
@@ -157,7 +158,7 @@ _WORDS_POSTGRESQL = (
     """CREATE TABLE postings (
         memory BIGINT NOT NULL, last BIGINT NOT NULL, term TEXT COLLATE "C" NOT NULL,
         seqs BYTEA NOT NULL, PRIMARY KEY (memory, last, term))""",
-    "UPDATE lexicon SET analyser = ''",
+    "UPDATE lexicon SET analyser = '' WHERE EXISTS (SELECT 1 FROM turns)",
 )
 
 

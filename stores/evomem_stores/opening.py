@@ -65,9 +65,12 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
             "with its own encoder, or use a new path for the new one"
         )
     if analyser != ANALYSER:
-        with engine.altering() as connection:
-            write_terms(connection)
-            connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
+        with engine.alone() as connection:
+            if (
+                connection.scalar(select(tables.lexicon.c.analyser)) != ANALYSER
+            ):  # nobody was quicker
+                write_terms(connection)
+                connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
 import psycopg
@@ -14,9 +16,10 @@ from sqlalchemy import inspect, select, update
 
 from evomem.errors import DatabaseDamaged
 from evomem.store import Span
-from evomem_stores import words
+from evomem_stores import opening, words
 from evomem_stores.migrations import MIGRATIONS
 from evomem_stores.tables import LAST, postings, runs
+from evomem_stores.writing import write_terms
 from tests.stores.helpers import log, open_at, purge, turn, write
 from tests.stores.helpers import words as found
 
@@ -166,6 +169,28 @@ def test_a_database_of_the_former_word_index_is_opened_and_has_the_new_one(locat
         assert store.verify() == []
         with store._engine.reading() as connection:
             assert "terms" not in inspect(connection).get_table_names()
+
+
+def test_its_words_are_read_anew_by_one_of_all_who_open_it_at_once(location, monkeypatch):
+    store, _ = open_at(location)
+    memory = store.make_memory(("a",))
+    before = log(store, write(store, memory, [turn(f"note {n}", n) for n in range(9)]))
+    store.close()
+    make_former(location, worn=False)
+    written = []
+
+    def slowly(connection):
+        written.append(time.sleep(0.3))  # while the others see that somebody has to
+        write_terms(connection)
+
+    monkeypatch.setattr(opening, "write_terms", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        stores = [store for store, _ in pool.map(open_at, [location] * 4)]
+    assert len(written) == 1
+    for store in stores:
+        assert log(store, store.view(memory)) == before
+        assert store.verify() == []
+        store.close()
 
 
 def make_former(location, worn):
