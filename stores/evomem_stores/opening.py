@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # torch comes only with a device
     from evomem_stores.resident import Device
 
 
+_ANALYSER = select(tables.lexicon.c.analyser)
+
+
 def set_up(engine: Engine, spec: Spec | None) -> Spec:
     """Bring the tables up to date; return the spec of the encoder that the rows are of.
 
@@ -57,7 +60,7 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
                     connection.execute(insert(tables.lexicon).values(id=1, analyser=ANALYSER))
     with engine.reading() as connection:
         stored = stored_spec(connection, engine.place)
-        analyser = connection.scalar(select(tables.lexicon.c.analyser))
+        analyser = connection.scalar(_ANALYSER)
     if spec is not None and replace(spec, name=stored.name) != stored:
         raise FingerprintMismatch(
             f"{engine.place} was written by the encoder {stored.name!r} (fingerprint "
@@ -66,9 +69,7 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
         )
     if analyser != ANALYSER:
         with engine.alone() as connection:
-            if (
-                connection.scalar(select(tables.lexicon.c.analyser)) != ANALYSER
-            ):  # nobody was quicker
+            if connection.scalar(_ANALYSER) != ANALYSER:  # else another process was quicker
                 write_terms(connection)
                 connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored

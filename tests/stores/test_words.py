@@ -177,10 +177,11 @@ def test_its_words_are_read_anew_by_one_of_all_who_open_it_at_once(location, mon
     before = log(store, write(store, memory, [turn(f"note {n}", n) for n in range(9)]))
     store.close()
     make_former(location, worn=False)
-    written = []
+    written: list[object] = []
 
     def slowly(connection):
-        written.append(time.sleep(0.3))  # while the others see that somebody has to
+        written.append(connection)
+        time.sleep(0.3)  # the others see meanwhile that somebody has to
         write_terms(connection)
 
     monkeypatch.setattr(opening, "write_terms", slowly)
