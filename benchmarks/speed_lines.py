@@ -1,0 +1,64 @@
+"""One line of the table of `speed`: what was measured of a call, or of several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+BULK = 600  # turns of a LoCoMo-sized history
+Line = dict[str, Any]
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How long the run may take and one measurement should."""
+
+    end: float
+    seconds: float
+
+    def late(self) -> bool:
+        """Say whether the time is up."""
+        return time.monotonic() > self.end
+
+
+def timed(call: Callable[..., R], *given: Any) -> tuple[Line, R]:
+    """Call once; return its seconds, and what it gave."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    value = call(*given)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {"seconds": wall, "cpu seconds": cpu}, value
+
+
+def latency(lines: Sequence[Line]) -> Line:
+    """Return the line of several calls: their latencies."""
+    wall = 1000 * np.array([line["seconds"] for line in lines])
+    cpu = 1000 * np.array([line["cpu seconds"] for line in lines])
+    kept = mean([line for line in lines if "model" in line]) if "model" in lines[0] else {}
+    return {
+        **{name: kept[name] for name in ("model", "share of peak", "over the floor") if name in kept},
+        "p50 ms": float(np.median(wall)),
+        "p95 ms": float(np.quantile(wall, 0.95)),
+        "cpu p50 ms": float(np.median(cpu)),
+    }  # fmt: skip
+
+
+def mean(lines: Sequence[Line]) -> Line:
+    """Return the line of all `lines` together: rates by time."""
+    seconds = sum(line["seconds"] for line in lines)
+    turns = sum(line["turns/s"] * line["seconds"] for line in lines)
+    found: Line = {"model": lines[0]["model"]}
+    if turns:
+        found["cpu ms a turn"] = 1000 * sum(line["cpu seconds"] for line in lines) / turns
+    for name in ("turns/s", "tokens/s", "share of peak"):
+        found[name] = sum(line[name] * line["seconds"] for line in lines) / seconds
+    floors = [line for line in lines if line["over the floor"]]
+    if floors:
+        done = sum(line["tokens/s"] * line["seconds"] for line in floors)
+        least = sum(line["tokens/s"] * line["seconds"] / line["over the floor"] for line in floors)
+        found["over the floor"] = done / least
+    return found
