@@ -1,10 +1,10 @@
 """The inverted index of the turns' words: in which turns of a memory a term occurs, and how often.
 
-It consists of runs: each has the words of turns that follow one another in one memory. A turn
-begins as a run of its own. When a stretch of 32 numbers is behind, its runs are folded into one, and
-those of 1,024 and of 16,384 again. So turns are written one after another and three times more, a query
-looks for its terms in some forty runs and one more for every 16,384 turns, and what is forgotten
-changes no run of another memory.
+It consists of runs: each has the words of turns that follow one another in one memory. Turns that
+are added together begin as a run. When a stretch of 32 numbers is behind, the runs that begin in it
+are folded into one, and again for stretches of 1,024 and of 16,384. So what is written follows what is
+there, and is written three times more; a query looks for its terms in some forty runs and one more for
+every 16,384 turns; and what is forgotten changes no run of another memory.
 """
 
 from __future__ import annotations
@@ -29,12 +29,7 @@ Terms = Mapping[int, Sequence[str]]
 Inverted = defaultdict[str, bytearray]
 """The seqs of turns by term: uint32, little-endian, one for each time that the term occurs."""
 
-STRETCHES = (
-    32,
-    1024,
-    16384,
-)  # of seqs; a stretch of each size ends where some of the smaller ones do
-
+STRETCHES = (32, 1024, 16384)  # of seqs; one ends where some of the smaller ones do
 
 _NEWEST = select(func.max(runs.c.last)).where(runs.c.memory == bindparam("memory"))
 
@@ -43,18 +38,18 @@ def add(connection: Connection, memory: int, terms: Terms) -> None:
     """Add turns of a memory behind all that are there."""
     if not terms:
         return
-    last = max(terms)
     newest = connection.scalar(_NEWEST, {"memory": memory}) or 0
-    for _, stretch in groupby(sorted(terms), lambda seq: _stretch(seq, last)):
-        seqs = list(stretch)
+    seqs = sorted(terms)
+    for start in range(0, len(seqs), STRETCHES[-1]):
+        some = seqs[start : start + STRETCHES[-1]]
         found: Inverted = defaultdict(bytearray)
-        for seq in seqs:
+        for seq in some:
             packed = seq.to_bytes(4, "little")
             for term in terms[seq]:
                 found[term] += packed
-        _insert(connection, Span(memory, seqs[0], seqs[-1]), found)
+        _insert(connection, Span(memory, some[0], some[-1]), found)
     for size in STRETCHES:
-        before, now = newest // size, last // size
+        before, now = newest // size, seqs[-1] // size
         if before < now:
             _fold(connection, Span(memory, before * size, now * size - 1), size)
 
@@ -153,12 +148,6 @@ def everything(connection: Connection) -> Iterator[tuple[int, int, str, int]]:
         for seq, count in zip(*_unpack(whole, 0, LAST), strict=True):
             inside = sound and row.first <= seq <= row.last
             yield row.memory, int(seq) if inside else 0, row.term, int(count)
-
-
-def _stretch(seq: int, last: int) -> tuple[int, int]:
-    """Return the largest stretch around `seq` that is behind as soon as `last` is there."""
-    size = max((size for size in STRETCHES if seq // size < last // size), default=1)
-    return size, seq // size
 
 
 def _fold(connection: Connection, span: Span, size: int) -> None:

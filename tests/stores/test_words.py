@@ -113,7 +113,8 @@ def test_the_words_of_a_long_memory_lie_in_few_runs(store, at_once):
             words.add(connection, memory, {seq: ["cat"] for seq in new})
         lengths = [run.last - run.first + 1 for run in connection.execute(select(runs))]
         [(seqs, counts)] = words.counts(connection, Span(memory, 1, 3000), ["cat"]).values()
-    assert sorted(lengths) == [1] * 25 + [32] * 29 + [1023, 1024]
+    assert sum(lengths) == 3000
+    assert len(lengths) <= 31 + 31 + 2
     assert (seqs.tolist(), set(counts.tolist())) == (list(range(1, 3001)), {1})
 
 
