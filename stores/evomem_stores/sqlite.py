@@ -7,6 +7,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -176,12 +177,25 @@ class SqliteEngine(Engine):
             check_same_thread=False,  # the pool gives a connection to one thread at a time
         )
         try:
-            for pragma in self._pragmas:
-                connection.execute(pragma)
+            self._arrange(connection)
         except sqlite3.Error:
             connection.close()
             raise
         return connection
+
+    def _arrange(self, connection: sqlite3.Connection) -> None:
+        """Set a connection up. Of two who turn a new file to WAL at once, SQLite lets neither wait."""
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                for pragma in self._pragmas:
+                    connection.execute(pragma)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
 
 def _begin(connection: Connection) -> None:

@@ -307,7 +307,7 @@ def test_half_written_index_files_of_dead_processes_are_swept_and_of_live_ones_k
 
 def test_compacting_gives_space_back_and_changes_nothing(place):
     with open_database(place) as db:
-        db.memory("big").add_many([turn(n, LONG + "{}") for n in range(50)])
+        db.memory("big").add_many([turn(n, LONG + "{}") for n in range(150)])
         before = snapshot(db)
         del before[("big",)]
         db.drop("big")

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -250,6 +251,20 @@ def test_nothing_that_is_done_with_an_open_database_takes_its_locks(tmp_path):
             call()
             assert locked(path), name
     assert not locked(path)
+
+
+def test_who_opens_a_new_file_that_another_is_setting_up_waits(tmp_path):
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute(
+            "BEGIN IMMEDIATE"
+        )  # SQLite would not wait for this one to turn the file to WAL
+        end = threading.Timer(0.3, other.rollback)
+        end.start()
+        store, _ = open_at(path)
+        end.join()
+    assert store.verify() == []
+    store.close()
 
 
 def test_a_new_file_is_closed_before_another_thread_can_open_it(tmp_path, monkeypatch):

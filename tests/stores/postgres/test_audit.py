@@ -24,9 +24,9 @@ APART = [
     ("UPDATE memories SET head = 19 WHERE memory = 1", "forked from turns that are not there"),
     ("INSERT INTO hidden VALUES (1, 5000)", "hides a turn that is not there"),
     ("INSERT INTO postings VALUES (1, 3, 'more', '\\x03000000')", "word index of memory 1"),
-    ("UPDATE postings SET seqs = seqs || seqs WHERE last = 4", "word index"),
-    ("DELETE FROM runs WHERE last = 4", "word index of memory 1"),
-    ("UPDATE runs SET first = 3 WHERE last = 4", "word index of memory 1"),
+    ("UPDATE postings SET seqs = seqs || seqs WHERE last = 29", "word index"),
+    ("DELETE FROM runs WHERE last = 29", "word index of memory 1"),
+    ("UPDATE runs SET first = 3 WHERE last = 29", "word index of memory 1"),
     ("DELETE FROM postings", "word index of memory 1"),
     ("UPDATE turns SET embedding = '\\x000000' WHERE seq = 3", "cannot be read"),
 ]
