@@ -226,7 +226,7 @@ def _beside(work: _Work, code: ModuleType, sizes: Sequence[int], clock: Clock) -
             vectors.append(ours)
         yield {"part": "stream", "what": "append + query", "turns": size, **latency(lines)}
         busy = "seconds" if reader.model.device.type == "cuda" else "cpu seconds"
-        mean = sum(line[busy] for line in lines) / len(lines)
+        own = sum(line[busy] for line in lines) / len(lines)
         for what, logits in (("reference, no logits", False), ("reference", True)):
             if clock.late():
                 return
@@ -234,7 +234,7 @@ def _beside(work: _Work, code: ModuleType, sizes: Sequence[int], clock: Clock) -
             yield {
                 "part": "stream", "what": what, "model": work.name, "turns": size,
                 "p50 ms": 1000 * line["seconds"], "cpu p50 ms": 1000 * line["cpu seconds"],
-                "ratio": line[busy] / mean, "cosine": float((found[-2:] * vectors[0]).sum(1).min()),
+                "ratio": line[busy] / own, "cosine": float((found[-2:] * vectors[0]).sum(1).min()),
             }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def counts(
     return {term: _unpack(b"".join(seqs), span.first, span.last) for term, seqs in found.items()}
 
 
-_ROWS = (
+_TURNS = (
     select(turns.c.seq, turns.c.words)
     .where(
         turns.c.memory == bindparam("memory"),
@@ -119,9 +119,8 @@ _ROWS = (
     .subquery()
 )
 _LENGTHS = select(
-    # in one text they come several times as fast as in a row each
-    func.aggregate_strings(_ROWS.c.seq.cast(String), ","),
-    func.aggregate_strings(_ROWS.c.words.cast(String), ","),
+    func.aggregate_strings(_TURNS.c.seq.cast(String), ","),
+    func.aggregate_strings(_TURNS.c.words.cast(String), ","),
 )
 
 
@@ -129,9 +128,7 @@ def lengths(connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
     """Return the seqs of a span's turns, ascending, and how many terms each has."""
     asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last}
     seqs, words = connection.execute(_LENGTHS, asked).one()
-    return np.fromstring(seqs or "", np.int64, sep=","), np.fromstring(
-        words or "", np.int64, sep=","
-    )
+    return _numbers(seqs), _numbers(words)
 
 
 def everything(connection: Connection) -> Iterator[tuple[int, int, str, int]]:
@@ -179,8 +176,8 @@ def _merge(connection: Connection, folded: Sequence[Row[Any]]) -> None:
 
 _RUN = insert(runs)
 # SQLAlchemy takes as long to look at a row as SQLite to write it.
-_ROW = "INSERT INTO postings (memory, last, term, seqs) VALUES (?, ?, ?, ?)"
-_ROWS_AT_ONCE = (
+_INSERT_SQLITE = "INSERT INTO postings (memory, last, term, seqs) VALUES (?, ?, ?, ?)"
+_INSERT_POSTGRESQL = (
     "INSERT INTO postings (memory, last, term, seqs) "
     "SELECT %s, %s, * FROM unnest(%s::text[], %s::bytea[])"
 )
@@ -191,10 +188,18 @@ def _insert(connection: Connection, run: Span, found: Inverted) -> None:
     connection.execute(_RUN, {"memory": memory, "first": first, "last": last})
     if connection.dialect.name == "postgresql":
         both = list(found), list(map(bytes, found.values()))
-        driver(connection).execute(_ROWS_AT_ONCE, (memory, last, *both))
+        driver(connection).execute(_INSERT_POSTGRESQL, (memory, last, *both))
     else:
         rows = [(memory, last, term, bytes(seqs)) for term, seqs in sorted(found.items())]
-        driver(connection).executemany(_ROW, rows)
+        driver(connection).executemany(_INSERT_SQLITE, rows)
+
+
+def _numbers(listed: str | None) -> Seqs:
+    """Return the numbers of a list such as "1,2,3", None for none.
+
+    In one text they come several times as fast as in a row each.
+    """
+    return np.fromstring(listed or "", np.int64, sep=",")
 
 
 def _unpack(packed: bytes, first: int, last: int) -> tuple[Seqs, Seqs]:
