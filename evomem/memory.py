@@ -43,6 +43,8 @@ class Memory(MemoryView):
         time: datetime | str | None = None,
         session: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        recalled: Sequence[str] = (),
     ) -> Record:
         """Read one turn and store it; when this returns, the turn survives a crash.
 
@@ -55,6 +57,10 @@ class Memory(MemoryView):
             time: When it was said, with a time zone; now if not given.
             session: The conversation it belongs to.
             metadata: Anything JSON can hold, to filter by later.
+            source: Who or what the text came from, such as `"user"`, `"tool"` or `"web"`: a label
+                to filter and weight by (docs/poisoning.md).
+            recalled: Ids of the turns that were in the prompt when the answer was written, for
+                `influence`.
 
         Raises:
             TurnError: The turn cannot be stored as it is; nothing was written.
@@ -72,6 +78,8 @@ class Memory(MemoryView):
             time=as_utc(time),
             session=session,
             metadata={} if metadata is None else metadata,
+            source=source,
+            recalled=recalled,
         )
         return self.add_many([turn])[0]
 

@@ -150,6 +150,8 @@ def _line(row: Row) -> dict[str, Any]:
         "time": (turn.time or row.added).isoformat(),
         "added": row.added.isoformat(),
         "metadata": dict(turn.metadata),
+        "source": turn.source,
+        "recalled": list(turn.recalled),
         "opens_chunk": row.reading.opens_chunk,
         "key": row.key.hex(),
     }
@@ -164,7 +166,11 @@ def _rows(folder: Path, entry: dict[str, Any], spec: Spec, key: bytes) -> Iterat
     for place, each in enumerate(lines):
         line = json.loads(each)
         turn = Turn(
-            **{name: line[name] for name in FIELDS}, time=line["time"], metadata=line["metadata"]
+            **{name: line[name] for name in FIELDS},
+            time=line["time"],
+            metadata=line["metadata"],
+            source=line.get("source"),  # neither is in exports of older versions
+            recalled=line.get("recalled", ()),
         )
         key = digest(key, turn)
         if key.hex() != line["key"]:

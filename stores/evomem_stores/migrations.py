@@ -162,6 +162,15 @@ _WORDS_POSTGRESQL = (
 )
 
 
+# The indexes hold what filters and `influence` ask for: a turn's own columns lie behind its vectors.
+_PROVENANCE = (
+    "ALTER TABLE turns ADD COLUMN source TEXT{collate}",
+    "ALTER TABLE turns ADD COLUMN recalled TEXT",
+    "CREATE INDEX turns_source ON turns (memory, source, seq) WHERE source IS NOT NULL",
+    "CREATE INDEX turns_recalled ON turns (memory, seq) WHERE recalled IS NOT NULL",
+)
+
+
 def m001_log(connection: Connection) -> None:
     """Make the log and its tombstones."""
     server = connection.dialect.name == "postgresql"
@@ -190,10 +199,19 @@ def m003_words(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def m004_provenance(connection: Connection) -> None:
+    """Add to each turn where its text came from, and which turns its answer was written from."""
+    server = connection.dialect.name == "postgresql"
+    for statement in _PROVENANCE:
+        collate = ' COLLATE "C"' if server else ""
+        connection.exec_driver_sql(statement.format(collate=collate))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_log,
     m002_generations,
     m003_words,
+    m004_provenance,
 )
 
 

@@ -18,7 +18,7 @@ from evomem.store import Row
 from evomem_stores.lexical import terms
 from evomem_stores.tables import Columns, column_names, row_number, turns
 
-TURN = ("memory", "seq", "id", "time", "added", "session", "speaker", "user", "assistant", "metadata")  # fmt: skip
+TURN = ("memory", "seq", "id", "time", "added", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
 """The columns that make a `Record`."""
 
 SAID = ("memory", "seq", "time", "session")
@@ -29,7 +29,8 @@ UNIT = 1e-3  # how far the length of an embedding may be from 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST, _DAY = _EPOCH.toordinal(), timedelta(days=1) // _MICROSECOND
-_CHECKED = [name for name in column_names(turns) if name != "checksum"]
+_OPTIONAL = ("source", "recalled")
+_CHECKED = [name for name in column_names(turns) if name not in ("checksum", *_OPTIONAL)]
 
 
 def micros(moment: datetime) -> int:
@@ -133,6 +134,8 @@ def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list
         "metadata": json.dumps(dict(turn.metadata)),
         "embedding": np.ascontiguousarray(row.reading.embedding, "<f4").tobytes(),
         "latents": pack(row.reading.latents, spec.dtype),
+        "source": turn.source,
+        "recalled": json.dumps(turn.recalled) if turn.recalled else None,
     }
     return {**columns, "checksum": checksum(columns)}, found
 
@@ -143,13 +146,23 @@ def searched(speaker: str | None, user: str, assistant: str) -> str:
 
 
 def checksum(columns: Mapping[str, Any] | RowMapping) -> bytes:
-    """Return 16 bytes that change with any column of a row."""
+    """Return 16 bytes that change with any column of a row.
+
+    The optional columns count, by name, only where they are not NULL: rows from before they were
+    added keep their checksum.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for name in _CHECKED:
-        value: object = columns[name]
+
+    def update(label: bytes, value: object) -> None:
         data = value if isinstance(value, bytes) else repr(value).encode()
-        digest.update(b"%d:" % len(data))
+        digest.update(b"%s%d:" % (label, len(data)))
         digest.update(data)
+
+    for name in _CHECKED:
+        update(b"", columns[name])
+    for name in _OPTIONAL:
+        if columns[name] is not None:
+            update(name.encode() + b"=", columns[name])
     return digest.digest()
 
 
@@ -168,6 +181,8 @@ def decode_record(columns: RowMapping) -> Record:
             time=moment(columns["time"]),
             session=columns["session"],
             metadata=json.loads(columns["metadata"]),
+            source=columns["source"],
+            recalled=json.loads(columns["recalled"] or "[]"),
         )
         return Record(columns["seq"], turn, moment(columns["added"]))
     except (ValueError, TypeError, OverflowError) as error:

@@ -48,7 +48,9 @@ turns = Table(
     Column("time", BigInteger),
     Column("added", BigInteger),
     Column("key", LargeBinary),
-    Column("checksum", LargeBinary),  # of all other columns: SQLite does not notice a flipped bit
+    Column(
+        "checksum", LargeBinary
+    ),  # of all other columns (`rows.checksum`): SQLite does not notice a flipped bit
     Column("session", String),
     Column("speaker", String),
     Column("user", String),
@@ -56,6 +58,8 @@ turns = Table(
     Column("metadata", String),
     Column("embedding", LargeBinary),
     Column("latents", LargeBinary),
+    Column("source", String),
+    Column("recalled", String),  # JSON array of ids; NULL for none
 )
 
 hidden = Table(

@@ -140,14 +140,17 @@ def test_forgetting_changes_no_words_of_another_memory(store):
 
 # what it was before ------------------------------------------------------------------------------
 
-FTS5 = """
+FORMER = """
+    DROP INDEX turns_source; ALTER TABLE turns DROP COLUMN source;
+    DROP INDEX turns_recalled; ALTER TABLE turns DROP COLUMN recalled;
     DROP TABLE postings; DROP TABLE runs; DELETE FROM migrations WHERE number > 2;
+"""
+FTS5 = """
     CREATE VIRTUAL TABLE terms USING fts5(
         body, content='', columnsize=0, tokenize="ascii tokenchars '_'");
     CREATE VIRTUAL TABLE postings USING fts5vocab('terms', 'instance');
 """
 TABLE = """
-    DROP TABLE postings; DROP TABLE runs; DELETE FROM migrations WHERE number > 2;
     CREATE TABLE terms (memory BIGINT, term TEXT, seq BIGINT, count INTEGER);
     INSERT INTO terms VALUES (1, 'purged', 1, 1)
 """
@@ -199,10 +202,10 @@ def make_former(location, worn):
     if location.startswith("postgresql"):
         url, _, schema = location.rpartition("schema=")
         with psycopg.connect(url.rstrip("?&"), options=f"-csearch_path={schema}") as server:
-            server.execute(TABLE)
+            server.execute(FORMER + TABLE)
         return
     with closing(sqlite3.connect(location, isolation_level=None)) as connection:
-        connection.executescript(FTS5)
+        connection.executescript(FORMER + FTS5)
         say = "INSERT INTO terms (rowid, body) VALUES (?, 'm1_purged m1_cat')"
         # Merged so often, it is taken for damaged by the SQLite of Debian 12; then nothing can be
         # read or written, nor the table dropped.
