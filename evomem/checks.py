@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from evomem.errors import NamespaceError, QueryError, TurnError
 from evomem.records import MAX_CHARS, MAX_LABEL, as_utc, check_string
 from evomem.store import OPERATORS, Filter
+
+Sources = str | Collection[str | None]
+"""One source, or several; None in it stands for turns without one."""
 
 MODES = ("evolvable", "lexical", "hybrid")
 ROLES = ("user", "assistant", "exchange")
@@ -70,6 +73,8 @@ def check_filter(
     session: str | None,
     role: str | None,
     where: Mapping[str, Any] | None,
+    source: Sources | None = None,
+    not_source: Sources | None = None,
 ) -> Filter:
     """Return the conditions as a `Filter`, or raise `QueryError`."""
     if role is not None and role not in ROLES:
@@ -77,7 +82,15 @@ def check_filter(
     if session is not None and not isinstance(session, str):
         raise QueryError(f"session must be a string, got {type(session).__name__}")
     try:
-        condition = Filter(as_utc(since), as_utc(until), session, role, dict(where or {}))
+        condition = Filter(
+            as_utc(since),
+            as_utc(until),
+            session,
+            role,
+            dict(where or {}),
+            _sources("source", source),
+            _sources("not_source", not_source) or (),
+        )
     except (TurnError, TypeError, ValueError) as error:
         raise QueryError(f"a filter cannot be used: {error}") from error
     for key, test in condition.where.items():
@@ -91,3 +104,36 @@ def check_filter(
                     f"where[{key!r}] {fault}; the operators are {', '.join(OPERATORS)}"
                 )
     return condition
+
+
+def check_trust(trust: Mapping[str | None, float] | None) -> dict[str | None, float]:
+    """Return the weights of sources, without those of 1, or raise `QueryError`."""
+    if not isinstance(trust, Mapping | None):
+        raise QueryError(
+            f'trust must be a mapping such as {{"web": 0.5}}, got {type(trust).__name__}'
+        )
+    weights = dict(trust or {})
+    _sources("trust", list(weights))
+    for source, weight in weights.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not (number and 0 < weight <= 1):
+            raise QueryError(
+                f"trust[{source!r}] must be a number above 0 and at most 1, got {weight!r}; "
+                "to leave a source out, give not_source"
+            )
+    return {source: float(weight) for source, weight in weights.items() if weight != 1}
+
+
+def _sources(name: str, value: object) -> tuple[str | None, ...] | None:
+    if value is None:
+        return None
+    labels = (value,) if isinstance(value, str) else value
+    if not isinstance(labels, Collection) or isinstance(labels, bytes | Mapping):
+        raise QueryError(f"{name} takes a source or a list of them, got {value!r:.60}")
+    for label in labels:
+        try:
+            if label is not None:
+                check_string(name, label, MAX_LABEL)
+        except TurnError as error:
+            raise QueryError(f"a filter cannot be used: {error}") from error
+    return tuple(labels)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from evomem.checks import check_filter
+from evomem.checks import Sources, check_filter
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
 from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import TRIES, MemoryView
@@ -165,29 +165,42 @@ class Memory(MemoryView):
         *,
         before: datetime | str | None = None,
         session: str | None = None,
+        source: Sources | None = None,
         forks: bool = False,
         progress: Progress | None = None,
     ) -> Receipt:
-        """Purge all turns said before a time, of one session, or both; see `purge`.
+        """Purge all turns that meet every condition given; see `purge`.
 
-        For a retention of 30 days, call it now and then with `before=now - timedelta(days=30)`.
-        Later turns are read again once, however many are forgotten.
+        This rolls back what a session or a source brought, its influence on later turns included.
+        `history` with the same conditions (`until` for `before`) shows what would go; turns that
+        were deleted go, too. For a retention of 30 days, call it now and then with
+        `before=now - timedelta(days=30)`. Later turns are read again once, however many are
+        forgotten.
+
+        Args:
+            before: Turns said before this time.
+            session: Turns of this session.
+            source: Turns of this source, or of one of these, as in `search`.
+            forks: Purge them from the forks that hold them as well.
+            progress: Called while the later turns are read.
 
         Raises:
-            QueryError: Neither `before` nor `session` is given, or one of them makes no sense.
+            QueryError: No condition is given, or one of them makes no sense.
             SharedTurns: Forks share such turns or later ones, and `forks` is not set.
         """
-        if before is None and session is None:
+        if before is None and session is None and source is None:
             raise QueryError(
-                "expire() takes before=, session=, or both: it would forget everything"
+                "expire() takes before=, session= or source=: without them it would forget "
+                "everything"
             )
-        condition = check_filter(None, before, session, None, None)
+        condition = check_filter(None, before, session, None, None, source)
 
         def expired(view: View) -> list[Record]:
             return [
                 Record(row.seq, row.turn, row.added)
                 for row in self._engine.store.rows(view, after=0)
                 if session in (None, row.turn.session)
+                and (condition.source is None or row.turn.source in condition.source)
                 and (condition.until is None or (row.turn.time or row.added) < condition.until)
             ]
 

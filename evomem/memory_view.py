@@ -5,7 +5,8 @@ query ─► encoder.embed_queries(state) ─► index.search ─► rank ─►
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,15 +14,18 @@ import numpy as np
 
 from evomem import ranking
 from evomem.checks import (
+    Sources,
     check_filter,
     check_k,
     check_labels,
     check_mode,
     check_point,
     check_query,
+    check_trust,
 )
 from evomem.engine import Engine
 from evomem.errors import EncoderError, HeadMoved, NotFound, QueryError
+from evomem.influence import Influence, find_influence
 from evomem.records import Hit, Record
 from evomem.scores import Scores
 from evomem.state import Vectors
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from evomem.memory import Memory
 
 Mode = Literal["evolvable", "lexical", "hybrid"]
+Group = tuple[float, Seqs | None]
+"""A weight, and the turns whose source has it, ascending; None for all turns of the view."""
 
 POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
 TRIES = 100  # lost races against other processes before a call gives up
@@ -65,6 +71,9 @@ class MemoryView:
         session: str | None = None,
         role: str | None = None,
         where: Mapping[str, Any] | None = None,
+        source: Sources | None = None,
+        not_source: Sources | None = None,
+        trust: Mapping[str | None, float] | None = None,
     ) -> list[Hit]:
         """Return the turns that answer `query` best, in the light of the memory's state.
 
@@ -80,6 +89,12 @@ class MemoryView:
             role: Only `"user"`, `"assistant"` or `"exchange"` turns.
             where: Only turns with this metadata, such as `{"topic": "travel"}` or
                 `{"stars": {"$gte": 4}}`; the operators are `evomem.store.OPERATORS`.
+            source: Only turns of this source, or of one of these; None in a list stands for turns
+                without a source: `["user", None]`.
+            not_source: No turns of this source, or of any of these.
+            trust: Weights of sources, such as `{"web": 0.5, None: 0.8}`, above 0 and at most 1; a
+                source that is not named has 1. The score of a turn is lowered by the rest, before
+                the best `k` are chosen: by half of it for a weight of 0.5 (the part `"trust"`).
 
         Raises:
             QueryError: An argument makes no sense; the message says which and why.
@@ -87,10 +102,11 @@ class MemoryView:
         check_query(query)
         check_k(k)
         check_mode(mode)
-        condition = check_filter(since, until, session, role, where)
+        condition = check_filter(since, until, session, role, where, source, not_source)
+        weights = check_trust(trust)
         for _ in range(TRIES):
             try:
-                return self._search(self._view(at), query, k, mode, condition)
+                return self._search(self._view(at), query, k, mode, condition, weights)
             except HeadMoved:  # a purge changed the log meanwhile: look at it as it is now
                 continue
         raise HeadMoved(f"{self!r} is purged all the time; search it when it is quieter")
@@ -148,14 +164,16 @@ class MemoryView:
         session: str | None = None,
         role: str | None = None,
         where: Mapping[str, Any] | None = None,
+        source: Sources | None = None,
+        not_source: Sources | None = None,
     ) -> list[Record]:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
 
-        The filters are those of `search`; `session` is answered by an index.
+        The filters are those of `search`; `session` and `source` are answered by an index.
         """
         if limit is not None:
             check_k(limit, "limit")
-        condition = check_filter(since, until, session, role, where)
+        condition = check_filter(since, until, session, role, where, source, not_source)
         store, view = self._engine.store, self._view()
         if condition == Filter():
             return store.history(view, after=after, limit=limit)
@@ -163,6 +181,22 @@ class MemoryView:
         chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
         records = store.records(view, chosen)
         return [records[seq] for seq in chosen if seq in records]
+
+    def influence(self, id: str) -> Influence:
+        """Return which later turns and answers a turn had a part in, here and in forks.
+
+        From the log alone: nothing is read again. Of a turn that was purged, the answers remain
+        that name it as recalled.
+
+        Raises:
+            NotFound: There is no such turn, and none that names it.
+        """
+        found = find_influence(
+            self._engine, self.namespace, self._view(), id, forks=self._seq is None
+        )
+        if found is None:
+            raise NotFound(f"{self!r} has no turn with the id {id!r}, nor one that recalled it")
+        return found
 
     def at(self, *, seq: int | None = None, time: datetime | str | None = None) -> MemoryView:
         """Return the memory as it was after turn `seq`, or at `time`; read-only.
@@ -200,6 +234,7 @@ class MemoryView:
     acontext = twin(context)
     aget = twin(get)
     ahistory = twin(history)
+    ainfluence = twin(influence)
     afork = twin(fork, write=True)
 
     # ---------------------------------------------------------------------------------------
@@ -222,49 +257,95 @@ class MemoryView:
             raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
         return self._engine.store.view(number, seq=at)
 
-    def _search(self, view: View, query: str, k: int, mode: Mode, condition: Filter) -> list[Hit]:
-        if not view.spans:
-            return []
-        allowed = self._engine.store.select(view, condition)
-        if allowed is not None and not len(allowed):
+    def _search(
+        self,
+        view: View,
+        query: str,
+        k: int,
+        mode: Mode,
+        condition: Filter,
+        trust: Mapping[str | None, float],
+    ) -> list[Hit]:
+        groups = self._groups(view, condition, trust) if view.spans else []
+        if not groups:
             return []
         if mode == "hybrid":
-            return self._fused(view, query, k, allowed)
-        if mode == "lexical":
-            ranked = self._words(view, query, allowed).top(k)
+            ranked = self._fused(view, query, k, groups)
         else:
-            ranked = self._engine.index.search(view, self._embed(view, query), k, allowed=allowed)
+            ranked = self._ranked(view, query, k, mode, groups)
         records = self._engine.store.records(view, [seq for seq, _ in ranked])
         return [
-            Hit(records[seq], score, {mode: score})
-            for seq, score in ranked
+            Hit(records[seq], sum(parts.values()), parts)
+            for seq, parts in ranked
             if seq in records  # deleted since it was ranked
         ]
 
-    def _fused(self, view: View, query: str, k: int, allowed: Seqs | None) -> list[Hit]:
-        """Rank the best turns of either side, and those next to them, by all that speaks for them."""
+    def _groups(
+        self, view: View, condition: Filter, trust: Mapping[str | None, float]
+    ) -> list[Group]:
+        """Return the turns that may be found, by the weight of their source; no empty group."""
+        conditions = [(1.0, condition)]
+        if trust:
+            others = replace(condition, not_source=(*condition.not_source, *trust))
+            conditions = [(1.0, others)]
+            for weight in sorted(set(trust.values())):
+                named = [label for label, other in trust.items() if other == weight]
+                if condition.source is not None:
+                    named = [label for label in named if label in condition.source]
+                conditions.append((weight, replace(condition, source=tuple(named))))
+        groups = [(weight, self._engine.store.select(view, each)) for weight, each in conditions]
+        return [(weight, seqs) for weight, seqs in groups if seqs is None or len(seqs)]
+
+    def _ranked(
+        self, view: View, query: str, k: int, mode: Mode, groups: Sequence[Group]
+    ) -> list[tuple[int, dict[str, float]]]:
+        """Rank the turns by vectors or by words alone.
+
+        The best `k` of each group are enough: weights do not change the order within a group.
+        """
+        store, index = self._engine.store, self._engine.index
+        if mode == "lexical":
+            words = store.lexical(view, query)
+            best = [_among(words, allowed).top(k) for _, allowed in groups]
+        else:
+            vector = self._embed(view, query)
+            best = [index.search(view, vector, k, allowed=allowed) for _, allowed in groups]
+        parts: dict[int, dict[str, float]] = {}
+        for (weight, _), hits in zip(groups, best, strict=True):
+            for seq, score in hits:
+                parts[seq] = {mode: score}
+                if weight != 1:
+                    parts[seq]["trust"] = ranking.penalty(score, weight)
+        scores = {seq: sum(each.values()) for seq, each in parts.items()}
+        return [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
+
+    def _fused(
+        self, view: View, query: str, k: int, groups: Sequence[Group]
+    ) -> list[tuple[int, dict[str, float]]]:
+        """Rank the best turns of either side, and those next to them, by all that speaks for them.
+
+        Each group has its own candidates, so that many turns of a weak source displace no others.
+        """
         store, index = self._engine.store, self._engine.index
         vector = self._embed(view, query)
-        words = self._words(view, query, allowed)
+        words = store.lexical(view, query)
         pool = max(POOL, 2 * k)
-        cosines = dict(index.search(view, vector, pool, allowed=allowed))
-        best = {*cosines, *(seq for seq, _ in words.top(pool))}
+        cosines: dict[int, float] = {}
+        best: set[int] = set()
+        for _, allowed in groups:
+            cosines.update(index.search(view, vector, pool, allowed=allowed))
+            best.update(seq for seq, _ in _among(words, allowed).top(pool))
+        best.update(cosines)
         beside, said = store.around(view, sorted(best))
         near = np.array(sorted(said), np.int64)
-        if allowed is not None:
-            near = near[np.isin(near, allowed)]
+        weights: dict[int, float] = {}
+        if groups[0][1] is not None:
+            parts = [(weight, np.intersect1d(near, seqs)) for weight, seqs in groups]
+            near = np.sort(np.concatenate([seqs for _, seqs in parts]))
             said = {seq: said[seq] for seq in near.tolist()}
+            weights = {seq: w for w, seqs in parts if w != 1 for seq in seqs.tolist()}
         cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
-        ranked = ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k)
-        records = store.records(view, [seq for seq, _ in ranked])
-        return [
-            Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked if seq in records
-        ]
-
-    def _words(self, view: View, query: str, allowed: Seqs | None) -> Scores:
-        """Return BM25 of the turns that may be found."""
-        words = self._engine.store.lexical(view, query)
-        return words if allowed is None else words.among(allowed)
+        return ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k, weights)
 
     def _embed(self, view: View, query: str) -> Vectors:
         encoder = self._engine.reader
@@ -275,3 +356,8 @@ class MemoryView:
                 f"{vector.shape} for the query {query[:60]!r}"
             )
         return vector
+
+
+def _among(words: Scores, allowed: Seqs | None) -> Scores:
+    """Return BM25 of the turns that may be found."""
+    return words if allowed is None else words.among(allowed)

@@ -78,6 +78,20 @@ class Filter:
     """`"user"`, `"assistant"` or `"exchange"`."""
     where: Mapping[str, Any] = field(default_factory=dict)
     """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `OPERATORS`."""
+    source: tuple[str | None, ...] | None = None
+    """Only turns of these sources; None in it stands for turns without one."""
+    not_source: tuple[str | None, ...] = ()
+    """No turns of these sources."""
+
+
+class Trace(NamedTuple):
+    """What a row tells about who had a part in it."""
+
+    seq: int
+    id: str
+    chunk: int
+    """Seq of the first turn of the row's chunk."""
+    recalled: tuple[str, ...]
 
 
 class Dropped(NamedTuple):
@@ -162,6 +176,13 @@ class Store(Protocol):
 
     def rows(self, view: View, *, after: int) -> list[Row]:
         """Return whole rows with a seq greater than `after`, deleted ones too, oldest first."""
+        ...
+
+    def traces(self, view: View, *, after: int) -> list[Trace]:
+        """Return the traces of the rows with a seq greater than `after`, in log order.
+
+        Deleted turns are included: they remain in the queue.
+        """
         ...
 
     def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:

@@ -9,15 +9,26 @@ string with strings, and nothing else. `$ne` and `$nin` also hold where the key 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, literal, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    exists,
+    false,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+)
 
 from evomem.errors import QueryError, TurnError
 from evomem.records import MAX_METADATA, check_string
 from evomem.store import OPERATORS, Filter
-from evomem_stores.dialects import Entries, Number
+from evomem_stores.dialects import Entries, Number, OneOf
 from evomem_stores.rows import micros
 from evomem_stores.tables import turns
 
@@ -39,6 +50,8 @@ _ROLES: dict[str, Test] = {
 def conditions(condition: Filter) -> list[Test]:
     """Return what must hold of a turn; an empty list where every turn will do.
 
+    The parameter `memory` is the number of the memory whose turns are looked at.
+
     Raises:
         QueryError: An operator is unknown, or a value cannot be compared with metadata.
     """
@@ -56,7 +69,26 @@ def conditions(condition: Filter) -> list[Test]:
     for key, test in condition.where.items():
         tests = test if isinstance(test, Mapping) else {"$eq": test}
         found += [_metadata(_text("a metadata key", key), *item) for item in tests.items()]
+    if condition.source is not None:
+        found.append(_of_source(condition.source))
+    if condition.not_source:
+        found.append(not_(_of_source(condition.not_source)))
     return found
+
+
+def _of_source(labels: Collection[str | None]) -> Test:
+    """Return the condition that a turn has one of the labels.
+
+    Only labelled turns are looked up, in their index; those without a label are all others.
+    """
+    other = turns.alias("labelled")
+    named = [_text("source", label) for label in labels if label is not None]
+    listed = OneOf(other.c.source, named)
+    own = other.c.memory == bindparam("memory")
+    labelled = select(other.c.seq).where(own, other.c.source.is_not(None))
+    if None in labels:
+        return turns.c.seq.not_in(labelled.where(not_(listed)))
+    return turns.c.seq.in_(labelled.where(listed))
 
 
 def _metadata(key: str, name: str, value: Any) -> Test:

@@ -14,7 +14,7 @@ from sqlalchemy import RowMapping
 from evomem.errors import DatabaseDamaged, EncoderError, StoreError
 from evomem.records import Record, Said, Turn
 from evomem.state import Dtype, Reading, Spec, Vectors
-from evomem.store import Row
+from evomem.store import Row, Trace
 from evomem_stores.lexical import terms
 from evomem_stores.tables import Columns, column_names, row_number, turns
 
@@ -23,6 +23,9 @@ TURN = ("memory", "seq", "id", "time", "added", "session", "speaker", "user", "a
 
 SAID = ("memory", "seq", "time", "session")
 """The columns that make a `Said`."""
+
+TRACE = ("memory", "seq", "id", "chunk", "recalled")
+"""The columns that make a `Trace`."""
 
 UNIT = 1e-3  # how far the length of an embedding may be from 1
 
@@ -182,7 +185,7 @@ def decode_record(columns: RowMapping) -> Record:
             session=columns["session"],
             metadata=json.loads(columns["metadata"]),
             source=columns["source"],
-            recalled=json.loads(columns["recalled"] or "[]"),
+            recalled=_recalled(columns["recalled"]),
         )
         return Record(columns["seq"], turn, moment(columns["added"]))
     except (ValueError, TypeError, OverflowError) as error:
@@ -195,6 +198,22 @@ def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
         return Said(date.fromordinal(_FIRST + time // _DAY), session)
     except (TypeError, ValueError, OverflowError) as error:
         raise _damaged(memory, seq, error) from error
+
+
+def decode_trace(columns: RowMapping) -> Trace:
+    """Return the trace that the columns `TRACE` hold. Raises `DatabaseDamaged`."""
+    try:
+        recalled = _recalled(columns["recalled"])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(columns["memory"], columns["seq"], error) from error
+    return Trace(columns["seq"], columns["id"], columns["chunk"], recalled)
+
+
+def _recalled(text: str | None) -> tuple[str, ...]:
+    ids = [] if text is None else json.loads(text)
+    if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+        raise ValueError(f"recalled is no list of ids, but {text!r:.60}")
+    return tuple(ids)
 
 
 def decode_row(columns: RowMapping, spec: Spec) -> Row:

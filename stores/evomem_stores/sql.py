@@ -16,7 +16,7 @@ from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
 from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
 from evomem.state import Spec, State, Vectors
-from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, View
+from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, Trace, View
 from evomem_stores import audit, dropping, filters, generations, lineage, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
@@ -31,10 +31,12 @@ from evomem_stores.lineage import (
 )
 from evomem_stores.rows import (
     SAID,
+    TRACE,
     TURN,
     decode_record,
     decode_row,
     decode_said,
+    decode_trace,
     unpack,
     unpack_embedding,
 )
@@ -177,6 +179,12 @@ class SqlStore(Upkeep):
             found = read(connection, view.spans, column_names(turns), after=after)
             return [decode_row(row, self._spec) for row in found]
 
+    def traces(self, view: View, *, after: int) -> list[Trace]:
+        """See `Store.traces`."""
+        with self._engine.reading() as connection:
+            rows = read(connection, view.spans, TRACE, after=after)
+            return [decode_trace(row) for row in rows]
+
     def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
         """See `Store.vectors`."""
         with self._engine.reading() as connection:
@@ -218,7 +226,8 @@ class SqlStore(Upkeep):
             found: list[int] = []
             for span in view.spans:
                 query = select(turns.c.seq).where(*counted(span), *tests, visible(view))
-                found += connection.scalars(query.order_by(turns.c.seq))
+                given = {"memory": span.memory}
+                found += connection.scalars(query.order_by(turns.c.seq), given)
         return np.array(found, np.int64)
 
     def lexical(self, view: View, query: str) -> Scores:
