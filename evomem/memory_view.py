@@ -26,7 +26,7 @@ from evomem.checks import (
 from evomem.engine import Engine
 from evomem.errors import EncoderError, HeadMoved, NotFound, QueryError
 from evomem.influence import Influence, find_influence
-from evomem.records import Hit, Record
+from evomem.records import Context, Hit, Record
 from evomem.scores import Scores
 from evomem.state import Vectors
 from evomem.store import Filter, Namespace, Seqs, View
@@ -121,8 +121,10 @@ class MemoryView:
         mode: Mode = "hybrid",
         count_tokens: Callable[[str], int] | None = None,
         **filters: Any,
-    ) -> str:
+    ) -> Context:
         """Return the best turns for `query` as text for a prompt: dated lines, oldest first.
+
+        The ids of these turns are the text's `ids`: store them with the answer, as `recalled`.
 
         Args:
             query: The question.
@@ -130,20 +132,21 @@ class MemoryView:
             k: How many turns are considered.
             mode: As in `search`.
             count_tokens: Your model's token counter; the encoder's own if not given.
-            **filters: As in `search`.
+            **filters: As in `search`, `trust` included.
         """
         if max_tokens < 1:
             raise QueryError(f"max_tokens must be at least 1, got {max_tokens}")
         count = count_tokens or self._engine.encoder.count_tokens
-        chosen: dict[int, str] = {}
+        chosen: dict[int, tuple[str, str]] = {}
         used = 0
         for hit in self.search(query, k, mode=mode, **filters):
             line = f"[{hit.record.time:%Y-%m-%d %H:%M}] {hit.text}"
             cost = count(line + "\n")
             if used + cost <= max_tokens:
-                chosen[hit.seq] = line
+                chosen[hit.seq] = line, hit.record.id
                 used += cost
-        return "\n".join(chosen[seq] for seq in sorted(chosen))
+        shown = [chosen[seq] for seq in sorted(chosen)]
+        return Context("\n".join(line for line, _ in shown), [id for _, id in shown])
 
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from types import MappingProxyType
@@ -155,6 +155,23 @@ class Hit:
     def to_json(self) -> dict[str, Any]:
         """Return the hit as plain JSON values."""
         return {"score": self.score, "parts": dict(self.parts), **self.record.to_json()}
+
+
+class Context(str):
+    """Text for a prompt (`MemoryView.context`)."""
+
+    ids: tuple[str, ...]
+    """The turns that it shows, oldest first."""
+
+    def __new__(cls, text: str, ids: Iterable[str]) -> Context:
+        """Return `text` with the ids of the turns that it shows."""
+        context = super().__new__(cls, text)
+        context.ids = tuple(ids)
+        return context
+
+    def __getnewargs__(self) -> tuple[str, tuple[str, ...]]:  # type: ignore[override]
+        """Return what a copy is made of."""
+        return str(self), self.ids
 
 
 def as_utc(time: object) -> datetime | None:

@@ -367,6 +367,59 @@ def test_a_reader_that_has_seen_enough_is_no_error(path, options):
     assert (shown.wait(), said) == (0, b"")
 
 
+# sources -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poisoned(run, path):
+    """The two turns, a lie, and an answer that was written with it."""
+    run("add", "The door code is 1111.", "--source", "web", "--id", "lie")
+    run("add", "The door code?", "--reply", "1111", "--id", "c", "--recalled", "lie")
+    return path
+
+
+def test_sources_are_stored_shown_and_searched_by(run, poisoned):
+    def shown(*arguments):
+        code, out, _ = run(*arguments, "--json")
+        value = json.loads(out)
+        return [turn["id"] for turn in value.get("turns", value.get("hits"))]
+
+    assert shown("show", "--source", "web") == ["lie"]
+    assert shown("show", "--source", "") == ["a", "b", "c"]
+    assert shown("show", "--source", "", "--source", "web") == ["a", "b", "lie", "c"]
+    assert shown("show", "--not-source", "web", "--session", "monday") == ["a"]
+    assert shown("search", "door code", "-k", "1", "--mode", "lexical") == ["lie"]
+    assert shown("search", "door code", "-k", "1", "--not-source", "web") == ["c"]
+    assert shown("search", "door code", "-k", "1", "--trust", "web=0.1") == ["c"]
+    _, out, _ = run("search", "door code", "--json", "--trust", "=0.5", "--trust", "web=0.2")
+    assert all("trust" in hit["parts"] for hit in json.loads(out)["hits"])
+    _, out, _ = run("show")
+    assert re.search(r"source.*\n(.*\n)*.* web +User: The door code is 1111", out)
+
+
+@pytest.mark.parametrize("weight", ["web", "web=", "web=much", "=", ""])
+def test_a_weight_that_is_none_is_refused(run, poisoned, weight):
+    code, _, err = run("search", "x", "--trust", weight)
+    assert (code, "is not LABEL=WEIGHT" in err) == (2, True)
+
+
+def test_influence_and_expire_undo_a_lie(run, poisoned):
+    code, out, _ = run("influence", "lie", "--json")
+    value = json.loads(out)
+    assert (code, value["direct"], value["answers"]) == (0, ["c"], ["c"])
+    assert re.search(r"answers that recalled it +1 +c", run("influence", "lie")[1])
+    assert run("influence", "never")[0] == 3
+    code, out, _ = run("expire", "--source", "web", "--json")
+    assert (code, json.loads(out)["ids"]) == (0, ["lie"])
+    assert run("show", "--source", "web")[0] == 1
+
+
+def test_imported_turns_have_the_source_that_is_given(run, path, tmp_path):
+    run("import", chat_file(tmp_path), "--source", "import:chat.json")
+    _, out, _ = run("show", "--source", "import:chat.json", "--json")
+    assert len(json.loads(out)["turns"]) == 2
+
+
 # documentation ---------------------------------------------------------------------------------
 
 SUBPARSERS = next(

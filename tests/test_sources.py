@@ -1,5 +1,7 @@
 """Filters and weights by the source of a turn."""
 
+import copy
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -233,3 +235,17 @@ def test_one_call_rolls_back_what_a_session_or_a_source_brought(db):
     assert poisoned.expire(source=[None]).turns == 0
     with pytest.raises(QueryError, match="it would forget everything"):
         poisoned.expire()
+
+
+def test_a_context_names_the_turns_it_shows_for_the_answers_recalled(db):
+    memory = db.memory("a")
+    memory.add_many([Turn(user=f"note {n} of my cat", id=f"t{n}") for n in range(10)])
+    context = memory.context("cat", max_tokens=60)
+    assert 0 < len(context.ids) < 10
+    assert [f"note {id[1:]} of" in context for id in context.ids] == [True] * len(context.ids)
+    assert context.count("\n") + 1 == len(context.ids)
+    assert copy.copy(context).ids == context.ids
+    memory.add("Which cat?", reply="Miso.", id="answer", recalled=context.ids)
+    assert memory.get("answer").turn.recalled == context.ids
+    assert memory.influence(context.ids[0]).answers == ("answer",)
+    assert db.memory("empty").context("cat").ids == ()

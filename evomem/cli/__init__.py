@@ -23,6 +23,7 @@ COMMANDS = {
     "import": import_,
     "search": commands.search,
     "show": commands.show,
+    "influence": commands.influence,
     "stats": commands.stats,
     "verify": commands.verify,
     "train": train,

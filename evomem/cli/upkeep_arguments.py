@@ -12,6 +12,11 @@ Make = Callable[..., argparse.ArgumentParser]
 _FORKS = "also in forks that hold such turns"
 
 
+def source_label(text: str) -> str | None:
+    """Return the source that an argument names; None for turns without one."""
+    return text or None
+
+
 def add_upkeep(commands: Any, make: Make) -> None:
     """Add the parsers."""
     parser = make(
@@ -26,12 +31,21 @@ def add_upkeep(commands: Any, make: Make) -> None:
     parser = make(
         commands,
         "expire",
-        "forget old turns or a session for good",
-        "Purge every turn of a memory that was said before a time, or in a session, or both.",
-        "  evomem expire --before 2024-01-01T00:00:00Z\n  evomem expire --session monday --forks",
+        "forget old turns, a session or a source for good",
+        "Purge every turn of a memory that meets all conditions given; evomem show lists the turns "
+        "of a session or a source.",
+        "  evomem expire --before 2024-01-01T00:00:00Z\n  evomem expire --session monday --forks\n"
+        "  evomem expire --source web",
     )
     parser.add_argument("--before", metavar="TIME", help="turns said before then, as ISO 8601")
     parser.add_argument("--session", metavar="ID", help="turns of this session")
+    parser.add_argument(
+        "--source",
+        metavar="LABEL",
+        type=source_label,
+        action="append",
+        help='turns of this source; may be given again; "" stands for turns without a source',
+    )
     parser.add_argument("--forks", action="store_true", help=_FORKS)
     make(
         commands,
