@@ -388,9 +388,9 @@ def test_sources_are_stored_shown_and_searched_by(run, poisoned):
     assert shown("show", "--source", "") == ["a", "b", "c"]
     assert shown("show", "--source", "", "--source", "web") == ["a", "b", "lie", "c"]
     assert shown("show", "--not-source", "web", "--session", "monday") == ["a"]
-    assert shown("search", "door code", "-k", "1", "--mode", "lexical") == ["lie"]
-    assert shown("search", "door code", "-k", "1", "--not-source", "web") == ["c"]
-    assert shown("search", "door code", "-k", "1", "--trust", "web=0.1") == ["c"]
+    assert shown("search", "The door code is 1111.", "-k", "1", "--mode", "lexical") == ["lie"]
+    assert shown("search", "The door code is 1111.", "-k", "1", "--not-source", "web") == ["c"]
+    assert shown("search", "The door code is 1111.", "-k", "1", "--trust", "web=0.1") == ["c"]
     _, out, _ = run("search", "door code", "--json", "--trust", "=0.5", "--trust", "web=0.2")
     assert all("trust" in hit["parts"] for hit in json.loads(out)["hits"])
     _, out, _ = run("show")

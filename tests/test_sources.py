@@ -1,6 +1,7 @@
 """Filters and weights by the source of a turn."""
 
 import copy
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from evomem import Turn
 from evomem.checks import MODES
 from evomem.encoder import HashEncoder
 from evomem.errors import QueryError
+from tests.conftest import ROOT
 
 ENCODER = HashEncoder(32)
 SOURCES = [None, "user", "web", "import:chat.json"]
@@ -249,3 +251,19 @@ def test_a_context_names_the_turns_it_shows_for_the_answers_recalled(db):
     assert memory.get("answer").turn.recalled == context.ids
     assert memory.influence(context.ids[0]).answers == ("answer",)
     assert db.memory("empty").context("cat").ids == ()
+
+
+def test_the_guide_to_poisoning_runs_as_it_stands(capsys):
+    page = (ROOT / "docs" / "poisoning.md").read_text("utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+        if "reached" in names and "receipt" not in names:
+            reached = names["reached"]
+            assert (reached.answers, reached.direct, reached.indirect) == (
+                ("answer",), ("answer",), (),
+            )  # fmt: skip
+    assert (names["receipt"].ids, names["receipt"].reread) == (("lie",), 1)
+    assert [record.id for record in names["alice"].history()] == ["truth"]
+    assert "'trust': -" in capsys.readouterr().out
+    names["db"].close()

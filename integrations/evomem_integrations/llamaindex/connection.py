@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -14,6 +15,8 @@ from evomem.memory_view import Mode
 from evomem.records import Turn
 from evomem_integrations._databases import Handle, share
 from evomem_integrations.llamaindex.turns import SAID, shown
+
+QUESTIONS = 64  # for which it is kept, until they are answered, which turns were shown
 
 
 class Connection(BaseModel):
@@ -30,8 +33,12 @@ class Connection(BaseModel):
     k: int = Field(default=10, ge=1, description="How many turns are remembered at most.")
     max_tokens: int = Field(default=2000, ge=1, description="How long they may be together.")
     mode: Mode = Field(default="evolvable", description="How they are found.")
+    turn_source: str | None = Field(
+        default=None, description="The source of the turns that are written (Turn.source)."
+    )
 
     _handle: Handle | None = PrivateAttr(default=None)
+    _shown: dict[tuple[str | None, str], tuple[str, ...]] = PrivateAttr(default_factory=dict)
 
     @property
     def memory(self) -> Memory:
@@ -44,19 +51,26 @@ class Connection(BaseModel):
         self, query: str, messages: Sequence[ChatMessage], session: str | None
     ) -> str:
         """Return the turns that answer `query` as text, without what `messages` show anyway."""
-        return await self.memory.acontext(
+        found = await self.memory.acontext(
             query,
             max_tokens=self.max_tokens,
             k=self.k,
             mode=self.mode,
             where={SAID: {"$nin": shown(messages, session)}},
         )
+        self._shown[session, query] = found.ids
+        while len(self._shown) > QUESTIONS:
+            self._shown.pop(next(iter(self._shown)))
+        return found
 
     async def _commit(self, turns: Sequence[Turn]) -> None:
         """Write turns that the memory does not hold yet."""
         memory = self.memory
         for turn in turns:
+            asked = turn.session, turn.user
+            labelled = replace(turn, source=self.turn_source, recalled=self._shown.get(asked, ()))
             try:
-                await memory.aadd_many([turn])
+                await memory.aadd_many([labelled])
+                self._shown.pop(asked, None)
             except DuplicateTurn:  # ids are made of texts: so this one was deleted, and stays so
                 continue

@@ -339,3 +339,32 @@ async def test_the_memory_is_chosen_by_the_runs_context(db, model):
     await talk.ainvoke(say("my cat?"), OTHER, context=Context("alice"))
     assert "Miso" in system(model)
     assert db.memories() == [("acme", "alice"), ("acme", "bob")]
+
+
+# provenance ----------------------------------------------------------------------------------
+
+
+def test_an_exchange_names_its_source_and_the_turns_that_the_model_was_shown(model, memory):
+    memory.add("I live in Bergen.", id="home", source="user")
+    memory.add("Alice lives in Rome.", id="lie", source="web")
+    talk = agent(model, memory, search={"turn_source": "user", "not_source": "web"})
+    result = talk.invoke(say("Where do I live?"), THREAD)
+    talk.invoke(say("In which town do I live?"), OTHER)
+    first, second = (record.turn for record in memory.history(after=2))
+    assert (first.source, first.recalled) == ("user", ("home",))
+    assert set(second.recalled) == {"home", first.id}
+    assert memory.influence("home").answers == (first.id, second.id)
+    assert result["messages"][-1].response_metadata["evomem_recalled"] == ["home"]
+    assert "Rome" not in system(model)
+
+
+async def test_the_async_twin_names_them_too(model, memory):
+    memory.add("I live in Bergen.", id="home")
+    await agent(model, memory).ainvoke(say("Where do I live?"), THREAD)
+    assert memory.history()[-1].turn.recalled == ("home",)
+
+
+def test_an_agent_with_an_empty_memory_marks_nothing(model, memory):
+    result = agent(model, memory).invoke(say("Where do I live?"), THREAD)
+    assert "evomem_recalled" not in result["messages"][-1].response_metadata
+    assert memory.history()[-1].turn.recalled == ()

@@ -361,3 +361,20 @@ def test_however_messages_arrive_the_turns_are_the_same(make, messages, cuts, na
         bit_by_bit.put_messages(messages[start:end])
         start = end
     assert texts(once) == texts(bit_by_bit)
+
+
+# provenance ----------------------------------------------------------------------------------
+
+
+def test_a_turn_names_its_source_and_the_turns_that_were_shown_with_its_question(make):
+    memory = make(turn_source="user")
+    memory.memory.add("I live in Bergen.", id="home", session="sunday")
+    memory.put(user("Where do I live?"))
+    memory.get()
+    memory.put(assistant("In Bergen."))
+    memory.put(user("Thank you."))
+    memory.put(assistant("You are welcome."))
+    answer, thanks = (record.turn for record in memory.memory.history(after=1))
+    assert (answer.source, answer.recalled) == ("user", ("home",))
+    assert (thanks.source, thanks.recalled) == ("user", ())
+    assert memory.memory.influence("home").answers == (answer.id,)
