@@ -89,7 +89,8 @@ def _reached(traces: Sequence[Trace], spec: Spec) -> tuple[tuple[str, ...], tupl
         return (), ()
     turns = -(-spec.capacity // spec.latents)  # how many have latents in a full queue
     place = {trace.seq: number for number, trace in enumerate(traces)}
-    direct, indirect = [], []
+    direct: list[str] = []
+    indirect: list[str] = []
     for trace in traces[1:]:
         near = place.get(trace.chunk, 0) <= turns  # 0: the chunk began before the first turn
         (direct if near else indirect).append(trace.id)

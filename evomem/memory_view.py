@@ -342,8 +342,9 @@ class MemoryView:
         beside, said = store.around(view, sorted(best))
         near = np.array(sorted(said), np.int64)
         weights: dict[int, float] = {}
-        if groups[0][1] is not None:
-            parts = [(weight, np.intersect1d(near, seqs)) for weight, seqs in groups]
+        limited = [(weight, seqs) for weight, seqs in groups if seqs is not None]
+        if limited:
+            parts = [(weight, np.intersect1d(near, seqs)) for weight, seqs in limited]
             near = np.sort(np.concatenate([seqs for _, seqs in parts]))
             said = {seq: said[seq] for seq in near.tolist()}
             weights = {seq: w for w, seqs in parts if w != 1 for seq in seqs.tolist()}

@@ -374,7 +374,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(path, options):
 def poisoned(run, path):
     """The two turns, a lie, and an answer that was written with it."""
     run("add", "The door code is 1111.", "--source", "web", "--id", "lie")
-    run("add", "The door code?", "--reply", "1111", "--id", "c", "--recalled", "lie")
+    run("add", "What opens it?", "--reply", "1111", "--id", "c", "--recalled", "lie")
     return path
 
 
@@ -388,9 +388,11 @@ def test_sources_are_stored_shown_and_searched_by(run, poisoned):
     assert shown("show", "--source", "") == ["a", "b", "c"]
     assert shown("show", "--source", "", "--source", "web") == ["a", "b", "lie", "c"]
     assert shown("show", "--not-source", "web", "--session", "monday") == ["a"]
-    assert shown("search", "The door code is 1111.", "-k", "1", "--mode", "lexical") == ["lie"]
-    assert shown("search", "The door code is 1111.", "-k", "1", "--not-source", "web") == ["c"]
-    assert shown("search", "The door code is 1111.", "-k", "1", "--trust", "web=0.1") == ["c"]
+    words = ("search", "code 1111", "-k", "1", "--mode", "lexical")
+    assert shown(*words) == ["lie"]
+    assert shown(*words, "--source", "web") == ["lie"]
+    assert shown(*words, "--not-source", "web") == ["c"]
+    assert shown(*words, "--trust", "web=0.05") == ["c"]
     _, out, _ = run("search", "door code", "--json", "--trust", "=0.5", "--trust", "web=0.2")
     assert all("trust" in hit["parts"] for hit in json.loads(out)["hits"])
     _, out, _ = run("show")

@@ -42,7 +42,7 @@ def rows(memory):
 def seen_by_each(rows):
     """The ids that each turn was read in the light of, by running the queue with ids for latents."""
     spec = dataclasses.replace(ENCODER.spec, width=1)
-    state = State.empty(spec)
+    state: State[Turn] = State.empty(spec)
     seen = {}
     for place, row in enumerate(rows):
         past = state.queue if row.reading.opens_chunk else state.chunk_queue

@@ -26,7 +26,7 @@ from agmi.signing import KEYRING
 CHANNELS = ("external", "laundered", "agent-laundered")
 
 
-class EvoMem(SemanticMemoryAdapter):
+class EvoMem(SemanticMemoryAdapter):  # type: ignore[misc]
     """A memory for each user; the suite's channel is the source."""
 
     name = "evomem"

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -148,6 +149,7 @@ def test_a_negative_score_is_lowered_too():
 
 @pytest.mark.parametrize("backend", ["pgvector", "milvus"])
 def test_other_indexes_filter_and_weigh_alike(backend, request, tmp_path):
+    options: dict[str, Any]
     if backend == "pgvector":
         location, options = request.getfixturevalue("new_schema")(), {"index": "pgvector"}
     else:
@@ -255,7 +257,7 @@ def test_a_context_names_the_turns_it_shows_for_the_answers_recalled(db):
 
 def test_the_guide_to_poisoning_runs_as_it_stands(capsys):
     page = (ROOT / "docs" / "poisoning.md").read_text("utf-8")
-    names = {}
+    names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(block, names)
         if "reached" in names and "receipt" not in names:
