@@ -1,4 +1,7 @@
-"""`verify`: the whole database read once, and everything that must hold of it checked."""
+"""`verify`: the whole database read once, and everything that must hold of it checked.
+
+Nothing that is read here is trusted: whatever a damaged value makes go wrong is one more problem.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,21 @@ from collections.abc import Iterator
 import numpy as np
 from sqlalchemy import Connection, RowMapping, select
 
-from evomem.errors import DatabaseDamaged, EvomemError
+from evomem.errors import DatabaseDamaged, EvomemError, IntegrityError
 from evomem.state import Spec, digest
 from evomem.store import Span, View
-from evomem_stores import lexical
-from evomem_stores.engine import Engine
+from evomem_stores import ledger, lexical
+from evomem_stores.engine import FOREIGN, Engine
+from evomem_stores.ledger import Entry
 from evomem_stores.lineage import read, take_view
-from evomem_stores.rows import UNIT, checksum, decode_row, norm, searched
+from evomem_stores.rows import UNIT, decode_row, norm, searched
+from evomem_stores.seals import SIZE, Seals, seals_of
 from evomem_stores.tables import (
     LAST,
     READ,
     SAME_ROW,
     column_names,
+    generations,
     hidden,
     memories,
     readings,
@@ -47,27 +53,57 @@ def verify(engine: Engine, spec: Spec) -> list[str]:
 def problems(connection: Connection, spec: Spec) -> Iterator[str]:
     """Yield what is wrong with the rows, one sentence each."""
     words: Words = Counter()
+    yield from _caught("the database's entry", _database(connection))
     for number in connection.scalars(select(memories.c.memory).order_by(memories.c.memory)).all():
-        yield from _memory(connection, number, spec, words)
+        yield from _caught(f"memory {number}", _memory(connection, number, spec, words))
+    yield from _caught("the word index", _words(connection, words))
+    yield from _caught("what other encoders made of the turns", _readings(connection))
+
+
+def _caught(what: str, found: Iterator[str]) -> Iterator[str]:
+    """Yield problems; if looking for them fails, that is the last one."""
+    try:
+        yield from found
+    except EvomemError as error:
+        yield f"{what} cannot be checked: {error}"
+    except FOREIGN as error:
+        yield f"{what} cannot be checked ({type(error).__name__}: {error}): restore a backup"
+
+
+def _database(connection: Connection) -> Iterator[str]:
+    entry = ledger.whole(connection)
+    if fault := ledger.found(connection, entry):
+        yield f"{fault}: whole memories were removed or added"
+
+
+def _words(connection: Connection, words: Words) -> Iterator[str]:
     for posting in everything(connection):
         words[posting[0]] -= hash(posting)
     for memory, rest in words.items():
         if rest:
             yield f"the word index of memory {memory} does not agree with its turns"
-    for name in _damaged_readings(connection):
-        yield f"what another encoder made of {name} was changed: run reencode --drop-old"
 
 
-def _damaged_readings(connection: Connection) -> Iterator[str]:
+def _readings(connection: Connection) -> Iterator[str]:
+    seals = seals_of(connection)
     own = [column for column in turns.columns if column.name not in READ]
-    query = select(*own, *(readings.c[name] for name in READ))
-    for row in connection.execute(query.join_from(readings, turns, onclause=SAME_ROW)).mappings():
-        if checksum(row) != row["checksum"]:
-            yield f"turn {row['seq']} of memory {row['memory']}"
+    query = select(*own, *(readings.c[name] for name in READ), generations.c.fingerprint)
+    query = query.join_from(readings, turns, onclause=SAME_ROW)
+    query = query.join(generations, generations.c.generation == readings.c.generation)
+    for row in connection.execute(query).mappings():
+        if seals.reading(row, row["fingerprint"]) != row["checksum"]:
+            name = f"turn {row['seq']} of memory {row['memory']}"
+            yield f"what another encoder made of {name} was changed: run reencode --drop-old"
 
 
 def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> Iterator[str]:
+    seals = seals_of(connection)
     own = connection.execute(select(memories).where(memories.c.memory == number)).one()
+    entry: Entry | None = None
+    try:
+        entry, _ = ledger.with_hidden(connection, number)
+    except IntegrityError as error:
+        yield str(error)
     inherited = View(number, 0, b"", 0, ())
     if own.parent is not None:
         try:
@@ -81,17 +117,27 @@ def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> It
         yield f"memory {number} was forked at turn {own.parent_seq}, which is not there"
     key, chunk, last = inherited.key, tail["chunk"] if tail else 0, own.parent_seq
     ids = {row["id"] for row in read(connection, inherited.spans, ["id"])}
+    sealed: list[bytes] = []
     for row in read(connection, [Span(number, 1, LAST)], column_names(turns)):
         name = f"turn {row['seq']} of memory {number}"
         if row_number(number, last + 1) > row["row"] or row["row"] & LAST != row["seq"]:
             yield f"{name} is not where it belongs"
             continue
-        for problem in _row(row, spec, words, before=(key, chunk)):
-            yield f"{name} {problem}"
+        sealed.append(row["seal"])
+        try:
+            for problem in _row(row, spec, words, seals, before=(key, chunk)):
+                yield f"{name} {problem}"
+        except FOREIGN as error:
+            yield f"{name} cannot be checked ({type(error).__name__}: {error})"
         if row["id"] in ids:
             yield f"{name} has an id that an earlier turn has"
         ids.add(row["id"])
         key, chunk, last = row["key"], row["chunk"], row["seq"]
+    if entry is not None and not _agrees(entry, sealed, seals):
+        yield (
+            f"memory {number} has {len(sealed)} turns of its own that are not the {entry.rows} that "
+            "were written: some were removed, exchanged or added"
+        )
     if last > own.head:
         yield f"memory {number} ends at turn {own.head}, but there is a turn {last}"
     gone = select(hidden.c.seq).where(hidden.c.memory == number, hidden.c.seq > own.head)
@@ -99,15 +145,26 @@ def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> It
         yield f"memory {number} hides a turn that is not there"
 
 
-def _row(row: RowMapping, spec: Spec, words: Words, *, before: tuple[bytes, int]) -> Iterator[str]:
+def _agrees(entry: Entry, sealed: list[bytes], seals: Seals) -> bool:
+    """Say whether a memory's own rows, given by their seals, are those that its entry knows."""
+    tip = sealed[-1] if sealed else b""
+    same = (seals.rows(sealed) - entry.rows_sum) % 2 ** (8 * SIZE) == 0
+    return same and (len(sealed), tip) == (entry.rows, entry.tip)
+
+
+def _row(
+    row: RowMapping, spec: Spec, words: Words, seals: Seals, *, before: tuple[bytes, int]
+) -> Iterator[str]:
     """Yield what is wrong with a row, given the key and the chunk of the row before it."""
     key, chunk = before
-    if checksum(row) != row["checksum"]:
-        yield "was changed since it was written: its checksum does not fit"
+    if seals.row(row) != row["seal"]:
+        yield "was changed since it was written: its seal does not fit"
+    if seals.reading(row, spec.fingerprint) != row["checksum"]:
+        yield "has an embedding or latents that were changed since: their checksum does not fit"
     if row["chunk"] not in (row["seq"], chunk):
         yield f"is in the chunk of turn {row['chunk']}, which is not open"
     try:
-        whole = decode_row(row, spec)
+        whole = decode_row(row, spec, None)
     except DatabaseDamaged as error:
         yield f"cannot be read: {error}"
         return

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
-from evomem_stores.engine import Engine, driver, sync_folder
+from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
+from evomem_stores.engine import FOREIGN, Engine, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
 
 Synchronous = Literal["FULL", "NORMAL"]
@@ -207,8 +207,11 @@ def translated(path: Path | None) -> Iterator[None]:
     """Turn what SQLite raises into errors of ours."""
     try:
         yield
-    except UnicodeDecodeError as error:  # the driver reads a text, or a message that quotes one
-        raise DatabaseDamaged(_LOST.format(path=path, says=error)) from error
+    except EvomemError:
+        raise
+    except FOREIGN as error:  # such as the driver's, of a text that is none
+        says = f"{type(error).__name__}: {error}"
+        raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         says = str(cause)
