@@ -19,7 +19,7 @@ from evomem_stores.engine import FOREIGN, Engine
 from evomem_stores.ledger import Entry
 from evomem_stores.lineage import read, take_view
 from evomem_stores.rows import UNIT, decode_row, norm, searched
-from evomem_stores.seals import SIZE, Seals, seals_of
+from evomem_stores.seals import MODULUS, Seals, seals_of
 from evomem_stores.tables import (
     LAST,
     READ,
@@ -148,7 +148,7 @@ def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> It
 def _agrees(entry: Entry, sealed: list[bytes], seals: Seals) -> bool:
     """Say whether a memory's own rows, given by their seals, are those that its entry knows."""
     tip = sealed[-1] if sealed else b""
-    same = (seals.rows(sealed) - entry.rows_sum) % 2 ** (8 * SIZE) == 0
+    same = (seals.rows(sealed) - entry.rows_sum) % MODULUS == 0
     return same and (len(sealed), tip) == (entry.rows, entry.tip)
 
 

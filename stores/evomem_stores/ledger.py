@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from evomem.errors import HeadMoved, IntegrityError
-from evomem_stores.seals import SIZE, Seals, seals_of
+from evomem_stores.seals import MODULUS, Seals, seals_of
 from evomem_stores.tables import Columns, column_names, encoder, generations, hidden, integrity, memories, turns
 
 _RESTORE = "run verify, and restore the database from a backup"
@@ -258,7 +258,7 @@ def found(connection: Connection, entry: Whole) -> str | None:
     seals = seals_of(connection)
     numbers = connection.scalars(select(memories.c.memory)).all()
     total = sum(seals.share(b"memories", [number]) for number in numbers)
-    if len(numbers) != entry.memories or (total - entry.total) % 2 ** (8 * SIZE):
+    if len(numbers) != entry.memories or (total - entry.total) % MODULUS:
         return (
             f"there are {len(numbers)} memories, and not the {entry.memories} that there should be"
         )

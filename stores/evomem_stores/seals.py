@@ -19,6 +19,7 @@ from evomem.errors import IntegrityError
 from evomem.integrity import key_id
 
 SIZE = 16
+MODULUS = 2 ** (8 * SIZE)  # of sums
 
 ROW = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
 """The columns of a turn that its seal covers: all that makes its record."""
@@ -68,7 +69,7 @@ class Seals:
     def mask(self, sums: Sequence[int], kind: bytes, values: Sequence[object]) -> bytes:
         """Return sums as they are stored; `values` are never the same twice."""
         pad = self._pad(len(sums), kind, values)
-        packed = b"".join((each % 2 ** (8 * SIZE)).to_bytes(SIZE, "little") for each in sums)
+        packed = b"".join((each % MODULUS).to_bytes(SIZE, "little") for each in sums)
         return bytes(left ^ right for left, right in zip(packed, pad, strict=True))
 
     def unmask(self, stored: bytes, kind: bytes, values: Sequence[object]) -> list[int]:
@@ -93,11 +94,12 @@ class Seals:
         return b"".join(self.digest(b"mask " + kind, [n, *values]) for n in range(count))
 
     def _gone(self, memory: int, listed: str) -> int:
-        return sum(self.share(b"hidden", [memory, int(seq)]) for seq in listed.split(",") if seq)
+        seqs = [int(seq) for seq in listed.split(",") if seq]
+        return sum(self.share(b"hidden", [memory, seq]) for seq in seqs) % MODULUS
 
     def rows(self, seals: Iterable[bytes]) -> int:
         """Return the sum of turns with these seals."""
-        return sum(self.share(b"rows", [seal]) for seal in seals)
+        return sum(self.share(b"rows", [seal]) for seal in seals) % MODULUS
 
 
 def seals_of(connection: Connection) -> Seals:
