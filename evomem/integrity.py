@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
-from evomem.errors import KeyMismatch, StoreError
+from evomem.errors import InputError, KeyMismatch, StoreError
 
 KEY_BYTES = 32
 KEY_VARIABLE = "EVOMEM_INTEGRITY_KEY"
 FILE_VARIABLE = "EVOMEM_INTEGRITY_KEY_FILE"
+ANCHOR = {"format", "database", "key", "time", "changes", "memories", "seal"}
+"""What an anchor has (`Store.anchor`)."""
 
 
 def find_key(given: bytes | str | Path | None = None) -> bytes | None:
@@ -68,6 +72,17 @@ def make_key(path: str | Path) -> bytes:
             "folder that exists"
         ) from error
     return key
+
+
+def read_anchor(path: str | Path) -> dict[str, Any]:
+    """Return the anchor in a file. Raises `InputError`."""
+    try:
+        anchor = json.loads(Path(path).expanduser().read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} has no anchor ({error}): evomem anchor --to writes one") from error
+    if not isinstance(anchor, dict) or not ANCHOR <= anchor.keys():
+        raise InputError(f"{path} has no anchor: evomem anchor --to writes one")
+    return anchor
 
 
 def key_id(key: bytes | None) -> str:

@@ -6,7 +6,9 @@ Nothing that is read here is trusted: whatever a damaged value makes go wrong is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain as all_of
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, RowMapping, select
@@ -14,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, select
 from evomem.errors import DatabaseDamaged, EvomemError, IntegrityError
 from evomem.state import Spec, digest
 from evomem.store import Span, View
-from evomem_stores import ledger, lexical
+from evomem_stores import anchors, ledger, lexical
 from evomem_stores.engine import FOREIGN, Engine
 from evomem_stores.ledger import Entry
 from evomem_stores.lineage import read, take_view
@@ -38,13 +40,15 @@ Words = Counter[int]
 """For each memory, the sum of the hashes of its postings: equal sums, equal postings."""
 
 
-def verify(engine: Engine, spec: Spec) -> list[str]:
-    """Return what is wrong with the database, one sentence each."""
+def verify(engine: Engine, spec: Spec, anchor: Mapping[str, Any] | None = None) -> list[str]:
+    """Return what is wrong with the database, or does not continue `anchor`, one sentence each."""
     found: list[str] = []
     try:
         with engine.reading() as connection:
-            for problem in (*engine.faults(connection), *problems(connection, spec)):
+            for problem in all_of(engine.faults(connection), problems(connection, spec)):
                 found.append(problem)
+            if anchor is not None:
+                found += _caught("the anchor", anchors.check(connection, anchor))
     except EvomemError as error:
         found.append(f"the check could not be finished: {error}")
     return found

@@ -174,6 +174,11 @@ def put(connection: Connection, entry: Entry) -> None:
     connection.execute(update(memories).where(memories.c.memory == number).values(columns))
 
 
+def closed_seal(connection: Connection, number: int) -> bytes:
+    """Return the seal of a memory's entry as it is stored."""
+    return connection.scalar(select(memories.c.seal).where(memories.c.memory == number)) or b""
+
+
 def newest(connection: Connection, number: int) -> bytes:
     """Return the seal of a memory's newest own row, b"" if it has none."""
     query = select(turns.c.seal).where(turns.c.memory == number).order_by(turns.c.row.desc())

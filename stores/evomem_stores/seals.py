@@ -41,6 +41,10 @@ class Seals:
         self.gone = lru_cache(maxsize=256)(self._gone)
         """Returns the sum of a memory's tombstones, given as text such as "1,2,3"."""
 
+    def of(self, database: str) -> Seals:
+        """Return the seals of another database, with the same key."""
+        return Seals(database, self._key)
+
     def row(self, columns: Mapping[str, Any] | RowMapping) -> bytes:
         """Return the seal of a turn: of its place and of all that makes its record."""
         return self.digest(b"row", [columns[name] for name in ROW])

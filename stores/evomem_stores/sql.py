@@ -325,9 +325,14 @@ class SqlStore(Upkeep):
         numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
         return numbers
 
-    def verify(self) -> list[str]:
-        """Check the whole database: its own structures, every row, and the word index."""
-        return audit.verify(self._engine, self._spec)
+    def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
+        """See `Store.verify`: its own structures, every row, and the word index."""
+        return audit.verify(self._engine, self._spec, anchor)
+
+    def check_encoder(self) -> None:
+        """See `Store.check_encoder`."""
+        with self._engine.reading() as connection:
+            ledger.whole(connection)
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""

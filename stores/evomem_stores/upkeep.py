@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, delete, select, text
 
 from evomem.errors import IntegrityError
 from evomem.state import Spec
-from evomem_stores import audit, dump, generations, ledger
+from evomem_stores import anchors, audit, dump, generations, ledger, sealing
 from evomem_stores.engine import Engine
 from evomem_stores.generations import SqlGeneration
 from evomem_stores.tables import hidden, memories
@@ -46,10 +47,28 @@ class Upkeep:
         with self._engine.reading() as connection:
             return dump.export(connection, self._spec, folder)
 
-    def load(self, folder: Path) -> int:
+    def load(self, folder: Path, key: bytes | None = None) -> int:
         """See `Store.load`."""
         with self._engine.alone() as connection:
-            return dump.load(connection, self._spec, folder)
+            return dump.load(connection, self._spec, folder, key)
+
+    # integrity -----------------------------------------------------------------------------
+
+    @property
+    def key_id(self) -> str:
+        """See `Store.key_id`."""
+        return self._engine.seals.key_id
+
+    def anchor(self) -> dict[str, Any]:
+        """See `Store.anchor`."""
+        with self._engine.reading() as connection:
+            return anchors.take(connection)
+
+    def seal(self, key: bytes | None) -> int:
+        """See `Store.seal`."""
+        count = sealing.change_key(self._engine, key)
+        self._engine.guard = generations.guard(self._spec, self._engine.seals.key_id)
+        return count
 
     # repairs -------------------------------------------------------------------------------
 
