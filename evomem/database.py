@@ -182,6 +182,11 @@ class Database:
         taken = read_anchor(anchor) if isinstance(anchor, str | Path) else anchor
         return [*self._engine.store.verify(taken), *self._engine.index.verify()]
 
+    @property
+    def key_id(self) -> str:
+        """Which integrity key the database is sealed with; "" for none (docs/integrity.md)."""
+        return self._engine.store.key_id
+
     def anchor(self) -> dict[str, Any]:
         """Return what tells this state of the database from every earlier one, as JSON values.
 
@@ -237,9 +242,7 @@ class Database:
         """
         return self._engine.store.export(Path(folder).expanduser().absolute())
 
-    def load(
-        self, folder: str | Path, *, integrity_key: bytes | str | Path | None = None
-    ) -> int:
+    def load(self, folder: str | Path, *, integrity_key: bytes | str | Path | None = None) -> int:
         """Add the memories of an export, all or none; return the number of turns.
 
         Args:

@@ -79,7 +79,9 @@ def read_anchor(path: str | Path) -> dict[str, Any]:
     try:
         anchor = json.loads(Path(path).expanduser().read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} has no anchor ({error}): evomem anchor --to writes one") from error
+        raise InputError(
+            f"{path} has no anchor ({error}): evomem anchor --to writes one"
+        ) from error
     if not isinstance(anchor, dict) or not ANCHOR <= anchor.keys():
         raise InputError(f"{path} has no anchor: evomem anchor --to writes one")
     return anchor

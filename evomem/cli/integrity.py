@@ -43,7 +43,9 @@ def keys(args: Namespace, screen: Screen) -> int:
     path = Path(args.file).expanduser().absolute()
     made = not path.exists()
     key = make_key(path) if made else read_key(path)
-    lines = [f"wrote a new key, {key_id(key)}, to {path}: keep a copy of it in another place"] * made
+    lines = [
+        f"wrote a new key, {key_id(key)}, to {path}: keep a copy of it in another place"
+    ] * made
     count = None
     with suppress(NotFound), evomem.open(args.db, create=False) as db:
         count = db.seal(key)

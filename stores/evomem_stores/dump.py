@@ -294,9 +294,7 @@ def _about(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{folder} is not a dump of evomem: {error}") from error
     if not isinstance(about, dict) or about.get("format") not in (1, FORMAT):
-        raise StoreError(
-            f"{folder} is not a dump that this evomem can read (format 1 to {FORMAT})"
-        )
+        raise StoreError(f"{folder} is not a dump that this evomem can read (format 1 to {FORMAT})")
     return about
 
 

@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 
 from evomem_stores.seals import Seals
 
-
 FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What reading a damaged value may raise."""
 

@@ -35,10 +35,10 @@ from evomem.errors import (
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State
 from evomem.store import Row, Span
+from evomem_stores import ledger
 from evomem_stores.dialects import OneOf, insert_new
 from evomem_stores.engine import Engine, driver
 from evomem_stores.lineage import read, spans
-from evomem_stores import ledger
 from evomem_stores.rows import TURN, check, decode_record, pack, unpack
 from evomem_stores.seals import seals_of
 from evomem_stores.tables import (

@@ -17,7 +17,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     RowMapping,
-
     String,
     bindparam,
     func,
@@ -28,7 +27,16 @@ from sqlalchemy import (
 
 from evomem.errors import HeadMoved, IntegrityError
 from evomem_stores.seals import MODULUS, Seals, seals_of
-from evomem_stores.tables import Columns, column_names, encoder, generations, hidden, integrity, memories, turns
+from evomem_stores.tables import (
+    Columns,
+    column_names,
+    encoder,
+    generations,
+    hidden,
+    integrity,
+    memories,
+    turns,
+)
 
 _RESTORE = "run verify, and restore the database from a backup"
 
@@ -210,8 +218,6 @@ class Whole:
         self.total -= seals.share(b"memories", [number])
 
 
-
-
 def whole(connection: Connection, *, lock: bool = False) -> Whole:
     """Return the database's entry; with `lock`, nobody else changes it until the transaction ends.
 
@@ -287,5 +293,3 @@ def _sealed(connection: Connection, changes: object, memories: object) -> list[o
 
 def _listed(seqs: Sequence[int]) -> str:
     return ",".join(str(seq) for seq in seqs)
-
-

@@ -326,7 +326,8 @@ class PostgresEngine(Engine):
         except FOREIGN as error:
             says = f"{type(error).__name__}: {error}"
             raise DatabaseDamaged(
-                f"{self.place} cannot be read ({says}): run verify, and restore it from a backup"
+                f"{self.place} cannot be read ({says}): run verify, and restore it from a backup; "
+                "if verify finds nothing, this is a fault of evomem"
             ) from error
         except (SQLAlchemyError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
 
 import numpy as np
 from sqlalchemy import RowMapping

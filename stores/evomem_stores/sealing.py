@@ -17,7 +17,6 @@ from evomem_stores.seals import Seals, seals_of
 from evomem_stores.tables import (
     READ,
     SAME_ROW,
-    Columns,
     encoder,
     generations,
     hidden,

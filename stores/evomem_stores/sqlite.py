@@ -211,7 +211,10 @@ def translated(path: Path | None) -> Iterator[None]:
         raise
     except FOREIGN as error:  # such as the driver's, of a text that is none
         says = f"{type(error).__name__}: {error}"
-        raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
+        raise DatabaseDamaged(
+            f"{path} cannot be read ({says}): run verify, and restore it from a backup; if verify "
+            "finds nothing, this is a fault of evomem"
+        ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         says = str(cause)

@@ -15,6 +15,7 @@ from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
 from evomem_stores import ledger, lexical, words
 from evomem_stores.dialects import OneOf, insert_new
+from evomem_stores.ledger import Entry
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
@@ -25,7 +26,6 @@ from evomem_stores.lineage import (
     under,
     visible,
 )
-from evomem_stores.ledger import Entry
 from evomem_stores.rows import TURN, check, encode, searched
 from evomem_stores.seals import seals_of
 from evomem_stores.tables import (
