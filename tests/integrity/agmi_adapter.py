@@ -24,7 +24,8 @@ import evomem
 from evomem.integrity import key_id
 from evomem.state import digest
 from evomem_stores import sealing
-from evomem_stores.rows import decode_record
+from evomem_stores.lexical import terms
+from evomem_stores.rows import decode_record, searched
 from evomem_stores.seals import Seals
 from evomem_stores.tables import integrity, memories, turns
 from evomem_stores.writing import write_terms
@@ -178,9 +179,11 @@ class Evomem(MemoryAdapter):  # type: ignore[misc]  # the package has no types
             own = select(turns).where(turns.c.memory == FIRST).order_by(turns.c.row)
             key = b""
             for row in connection.execute(own).mappings().all():
-                key = digest(key, decode_record(row, None).turn)
+                turn = decode_record(row, None).turn
+                key = digest(key, turn)
+                words = len(terms(searched(turn.speaker, turn.user, turn.assistant)))
                 here = update(turns).where(turns.c.row == row["row"])
-                connection.execute(here.values(key=key, chunk=row["seq"]))
+                connection.execute(here.values(key=key, chunk=row["seq"], words=words))
                 end = update(memories).where(memories.c.memory == FIRST)
                 connection.execute(end.values(head=row["seq"]))
             write_terms(connection)
