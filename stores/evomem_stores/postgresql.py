@@ -243,8 +243,14 @@ class PostgresEngine(Engine):
         return False
 
     def faults(self, connection: Connection) -> Iterator[str]:
-        """Yield nothing: the server checks its pages whenever it reads them."""
-        return iter(())
+        """Yield triggers and rules that are not ours; the server checks its pages when it reads them."""
+        foreign = (
+            "SELECT 'trigger', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+            "WHERE NOT tgisinternal AND relnamespace = to_regnamespace(quote_ident(%(schema)s)) "
+            "UNION ALL SELECT 'rule', rulename::text FROM pg_rules WHERE schemaname = %(schema)s"
+        )
+        for kind, name in driver(connection).execute(foreign, {"schema": self.schema}).fetchall():
+            yield f"there is a {kind} {name!r} that evomem did not make: drop it"
 
     def size(self, connection: Connection) -> int:
         """See `Engine.size`."""

@@ -113,6 +113,9 @@ class SqliteEngine(Engine):
                 yield f"SQLite reports: {line}"
         for line in connection.exec_driver_sql("PRAGMA foreign_key_check"):
             yield f"a row of {line[0]} refers to a memory that is not there"
+        foreign = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        for kind, name in connection.exec_driver_sql(foreign):
+            yield f"there is a {kind} {name!r} that evomem did not make: drop it"
 
     def size(self, connection: Connection) -> int:
         """See `Engine.size`."""

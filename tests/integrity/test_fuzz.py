@@ -88,7 +88,7 @@ def check(path: Path, before: dict[str, Any], tmp_path: Path, seed: int) -> None
             db.mend()
         if faults and not db.verify():  # then what was mended follows from the turns
             assert readable(db) == before
-        for call in calls(db, tmp_path):
+        for call in calls(db, tmp_path) if seed % 3 == 0 else ():
             with suppress(EvomemError):
                 call()
     if seed % 10 == 0:
