@@ -101,7 +101,6 @@ def _readings(connection: Connection) -> Iterator[str]:
 
 
 def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> Iterator[str]:
-    seals = seals_of(connection)
     own = connection.execute(select(memories).where(memories.c.memory == number)).one()
     entry: Entry | None = None
     try:
@@ -114,46 +113,66 @@ def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> It
             inherited = take_view(connection, own.parent, seq=own.parent_seq, dropped=True)
         except EvomemError as error:
             yield f"memory {number} was forked from turns that are not there: {error}"
-    tail = next(
-        read(connection, inherited.spans, ["seq", "chunk"], limit=1, newest_first=True), None
-    )
-    if own.parent_seq != (tail["seq"] if tail else 0):
-        yield f"memory {number} was forked at turn {own.parent_seq}, which is not there"
-    key, chunk, last = inherited.key, tail["chunk"] if tail else 0, own.parent_seq
-    ids = {row["id"] for row in read(connection, inherited.spans, ["id"])}
-    sealed: list[bytes] = []
-    for row in read(connection, [Span(number, 1, LAST)], column_names(turns)):
-        name = f"turn {row['seq']} of memory {number}"
-        if row_number(number, last + 1) > row["row"] or row["row"] & LAST != row["seq"]:
-            yield f"{name} is not where it belongs"
-            continue
-        sealed.append(row["seal"])
-        try:
-            for problem in _row(row, spec, words, seals, before=(key, chunk)):
-                yield f"{name} {problem}"
-        except FOREIGN as error:
-            yield f"{name} cannot be checked ({type(error).__name__}: {error})"
-        if row["id"] in ids:
-            yield f"{name} has an id that an earlier turn has"
-        ids.add(row["id"])
-        key, chunk, last = row["key"], row["chunk"], row["seq"]
-    if entry is not None and not _agrees(entry, sealed, seals):
+    rows = _Rows(number, own.parent_seq, spec, words, seals_of(connection))
+    yield from rows.check(connection, inherited)
+    if entry is not None and not rows.are(entry):
         yield (
-            f"memory {number} has {len(sealed)} turns of its own that are not the {entry.rows} that "
-            "were written: some were removed, exchanged or added"
+            f"memory {number} has {len(rows.sealed)} turns of its own that are not the "
+            f"{entry.rows} that were written: some were removed, exchanged or added"
         )
-    if last > own.head:
-        yield f"memory {number} ends at turn {own.head}, but there is a turn {last}"
+    if rows.last > own.head:
+        yield f"memory {number} ends at turn {own.head}, but there is a turn {rows.last}"
     gone = select(hidden.c.seq).where(hidden.c.memory == number, hidden.c.seq > own.head)
     if connection.scalar(gone.limit(1)) is not None:
         yield f"memory {number} hides a turn that is not there"
 
 
-def _agrees(entry: Entry, sealed: list[bytes], seals: Seals) -> bool:
-    """Say whether a memory's own rows, given by their seals, are those that its entry knows."""
-    tip = sealed[-1] if sealed else b""
-    same = (seals.rows(sealed) - entry.rows_sum) % MODULUS == 0
-    return same and (len(sealed), tip) == (entry.rows, entry.tip)
+class _Rows:
+    """The own rows of a memory, checked one after the other."""
+
+    def __init__(
+        self, memory: int, parent_seq: int, spec: Spec, words: Words, seals: Seals
+    ) -> None:
+        self.last = parent_seq
+        """The seq of the newest row so far."""
+        self.sealed: list[bytes] = []
+        """The seals of all rows so far."""
+        self._memory = memory
+        self._spec = spec
+        self._words = words
+        self._seals = seals
+
+    def check(self, connection: Connection, inherited: View) -> Iterator[str]:
+        """Yield what is wrong with the rows, and where they follow those that are inherited."""
+        number = self._memory
+        tail = next(
+            read(connection, inherited.spans, ["seq", "chunk"], limit=1, newest_first=True), None
+        )
+        if self.last != (tail["seq"] if tail else 0):
+            yield f"memory {number} was forked at turn {self.last}, which is not there"
+        before = inherited.key, tail["chunk"] if tail else 0
+        ids = {row["id"] for row in read(connection, inherited.spans, ["id"])}
+        for row in read(connection, [Span(number, 1, LAST)], column_names(turns)):
+            name = f"turn {row['seq']} of memory {number}"
+            if row_number(number, self.last + 1) > row["row"] or row["row"] & LAST != row["seq"]:
+                yield f"{name} is not where it belongs"
+                continue
+            try:
+                for problem in _row(row, self._spec, self._words, self._seals, before=before):
+                    yield f"{name} {problem}"
+            except FOREIGN as error:
+                yield f"{name} cannot be checked ({type(error).__name__}: {error})"
+            if row["id"] in ids:
+                yield f"{name} has an id that an earlier turn has"
+            ids.add(row["id"])
+            self.sealed.append(row["seal"])
+            before, self.last = (row["key"], row["chunk"]), row["seq"]
+
+    def are(self, entry: Entry) -> bool:
+        """Say whether these are the rows that the memory's entry knows."""
+        tip = self.sealed[-1] if self.sealed else b""
+        same = (self._seals.rows(self.sealed) - entry.rows_sum) % MODULUS == 0
+        return same and (len(self.sealed), tip) == (entry.rows, entry.tip)
 
 
 def _row(

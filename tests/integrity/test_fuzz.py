@@ -101,7 +101,9 @@ def calls(db: evomem.Database, tmp_path: Path) -> Iterator[Any]:
         yield memory.history
         yield lambda memory=memory: memory.search("says 7 of the cat")
         yield lambda memory=memory: memory.search("says 7 of the cat", where={"n": {"$gt": 2}})
-        yield lambda memory=memory: memory.search("cat", mode="lexical", since="2024-01-01T03:00:00Z")
+        yield lambda memory=memory: memory.search(
+            "cat", mode="lexical", since="2024-01-01T03:00:00Z"
+        )
         yield lambda memory=memory: memory.at(time="2024-01-02T00:00:00Z").search("cat")
         yield lambda memory=memory: memory.get("t31")
         yield lambda memory=memory: len(memory)
@@ -186,7 +188,9 @@ def _edited(file: sqlite3.Connection, chance: random.Random) -> bool:
     new: Any = other[column] if kind in ("other", "row") else _value(one[column], chance)
     if type(new) is type(one[column]) and new == one[column]:
         return False
-    return file.execute(f'UPDATE {table} SET "{column}" = ? WHERE {where}', [new, *here]).rowcount > 0
+    return (
+        file.execute(f'UPDATE {table} SET "{column}" = ? WHERE {where}', [new, *here]).rowcount > 0
+    )
 
 
 def _value(old: Any, chance: random.Random) -> Any:
@@ -200,7 +204,9 @@ def _value(old: Any, chance: random.Random) -> Any:
     if isinstance(old, str) and old and chance.random() < 0.6:
         place = chance.randrange(len(old))
         return old[:place] + chance.choice('x"0[') + old[place + 1 :]
-    return chance.choice([None, 0, -1, 5, 2**62, -(2**63), 1.5, "", "x", "[]", '["bob"]', b"", b"\xff\x00"])
+    return chance.choice(
+        [None, 0, -1, 5, 2**62, -(2**63), 1.5, "", "x", "[]", '["bob"]', b"", b"\xff\x00"]
+    )
 
 
 def edit_bytes(data: bytearray, chance: random.Random) -> bytes:
