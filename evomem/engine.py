@@ -59,6 +59,7 @@ class Engine:
         """The encoder; loaded when it is first needed if it was not given."""
         with self._guard:
             if self._encoder is None:
+                self.store.check_encoder()  # a name can be that of any folder or model
                 spec, options = self.store.spec, dict(self._loading)
                 if spec.dtype != "float32":  # which is what encoders compute in unless told
                     options.setdefault("dtype", spec.dtype)

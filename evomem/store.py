@@ -262,8 +262,37 @@ class Store(Protocol):
         """Return counts and sizes: memories, turns, bytes."""
         ...
 
-    def verify(self) -> list[str]:
-        """Check the whole database; return what is wrong, one sentence each."""
+    def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
+        """Check the whole database; return what is wrong, one sentence each.
+
+        With `anchor`, what an earlier call of `anchor` returned: also whether the database is that
+        one, or what became of it.
+        """
+        ...
+
+    @property
+    def key_id(self) -> str:
+        """Which integrity key the database is sealed with (`evomem.integrity.key_id`); "" for none."""
+        ...
+
+    def anchor(self) -> dict[str, Any]:
+        """Return what tells this state of the database from every earlier one, as JSON values.
+
+        Raises:
+            IntegrityError: The database was edited.
+        """
+        ...
+
+    def seal(self, key: bytes | None) -> int:
+        """Seal everything with another integrity key; return the number of turns.
+
+        Raises:
+            IntegrityError: The database was edited, or is damaged; nothing was sealed.
+        """
+        ...
+
+    def check_encoder(self) -> None:
+        """Raise `IntegrityError` if the encoder's entry was edited, its name for example."""
         ...
 
     def mend(self) -> list[str]:
@@ -282,8 +311,12 @@ class Store(Protocol):
         """Write everything to open files in a new folder; return the number of turns."""
         ...
 
-    def load(self, folder: Path) -> int:
-        """Add what an export holds, as a whole or not at all; return the number of turns."""
+    def load(self, folder: Path, key: bytes | None = None) -> int:
+        """Add what an export holds, as a whole or not at all; return the number of turns.
+
+        The export has to be sealed with the integrity key `key`; with the database's own, if it is
+        None and the export names that one.
+        """
         ...
 
     def generation(self, spec: Spec) -> Generation:

@@ -23,7 +23,8 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, compact, doctor.
+Also: influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
+keys, compact, doctor.
 Each explains itself: evomem search --help
 """
 
@@ -263,8 +264,14 @@ def _verify(commands: Any) -> None:
         commands,
         "verify",
         "check the database for damage",
-        "Check the log, its chain of digests and the index files, and print each fault.",
-        "  evomem verify\n  evomem verify --db agent.db && echo sound\n  evomem verify --mend",
+        "Check the log, its seals and the index files, and print each fault.",
+        "  evomem verify\n  evomem verify --db agent.db && echo sound\n  evomem verify --mend\n"
+        "  evomem verify --anchor /elsewhere/agent.anchor",
+    )
+    parser.add_argument(
+        "--anchor",
+        metavar="FILE",
+        help="also check that the database continues what evomem anchor wrote to this file",
     )
     parser.add_argument(
         "--mend", action="store_true", help="first repair what can be had from the log again"

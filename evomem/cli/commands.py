@@ -104,7 +104,7 @@ def verify(args: Namespace, screen: Screen) -> int:
     """Print each fault."""
     with open_database(args, screen) as db:
         mended = db.mend() if args.mend else []
-        faults = db.verify()
+        faults = db.verify(args.anchor)
     values = {"database": args.db, "faults": faults, **({"mended": mended} if args.mend else {})}
     lines = [*mended, *(faults or [f"{args.db} is sound"])]
     screen.result(values, *(Text(plain(line)) for line in lines))

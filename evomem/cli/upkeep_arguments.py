@@ -92,6 +92,33 @@ def add_upkeep(commands: Any, make: Make) -> None:
         "  evomem export dump\n  evomem export /backups/dump --db agent.db",
     )
     parser.add_argument("target", metavar="FOLDER", help="a folder that is not there yet")
+    parser = make(
+        commands,
+        "anchor",
+        "write down how far the database has come",
+        "Print a small sealed record of the database's state, without names or texts. Kept where "
+        "nobody who can write to the database can, it lets evomem verify notice turns cut off at "
+        "the end, memories that were removed, and older copies of the whole database.",
+        "  evomem anchor --to /elsewhere/agent.anchor\n"
+        "  evomem anchor --to https://notary.example/agent\n  evomem anchor > agent.anchor",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="FILE-OR-URL",
+        help="a file, which is replaced, or an http(s) URL, to which it is PUT (default: stdout)",
+    )
+    parser = make(
+        commands,
+        "keys",
+        "make an integrity key, and seal the database with it",
+        "Write a new key to FILE, unless there is one already, and seal the database with it, if "
+        "there is one. A database that has another key gives it up for this one; its key has to be "
+        "in the environment (EVOMEM_INTEGRITY_KEY_FILE).",
+        "  evomem keys integrity ~/.config/evomem/agent.key\n"
+        "  evomem keys integrity /secrets/new.key --db agent.db",
+    )
+    parser.add_argument("kind", metavar="integrity", choices=["integrity"], help="what kind of key")
+    parser.add_argument("file", metavar="FILE", help="where the key is, or is to be")
     make(
         commands,
         "compact",

@@ -9,7 +9,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import Connection
+
+from evomem_stores.seals import Seals
+
+FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What reading a damaged value may raise."""
 
 
 class Engine(ABC):
@@ -22,6 +28,18 @@ class Engine(ABC):
     """Which database this is, for messages: without a password."""
     guard: Callable[[Connection], None] = staticmethod(lambda connection: None)
     """Called at the beginning of every transaction on the log; what it raises ends it."""
+
+    _engine: sqlalchemy.Engine
+
+    @property
+    def seals(self) -> Seals:
+        """The seals of the database: those of every connection from now on (`seals_of`)."""
+        seals: Seals = self._engine.get_execution_options()["seals"]
+        return seals
+
+    @seals.setter
+    def seals(self, seals: Seals) -> None:
+        self._engine.update_execution_options(seals=seals)
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[Connection]:

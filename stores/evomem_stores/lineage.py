@@ -7,15 +7,18 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select
 from sqlalchemy.sql import ColumnExpressionArgument
 
-from evomem.errors import DatabaseDamaged, HeadMoved, QueryError
+from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
 from evomem.store import Namespace, Span, View
+from evomem_stores import ledger
 from evomem_stores.dialects import OneOf
+from evomem_stores.ledger import Entry
 from evomem_stores.rows import micros
+from evomem_stores.seals import seals_of
 from evomem_stores.tables import counted, hidden, memories, row_number, turns, within
 
 
@@ -46,12 +49,8 @@ def nameless() -> ColumnElement[bool]:
 
 
 # Every call takes a view, and putting a statement together costs more than the database's answer.
-_END = select(memories.c.head, memories.c.revision, under(()).label("named")).where(
-    memories.c.memory == bindparam("number")
-)
 _OWN_SPAN = select(
-    memories.c.parent,
-    memories.c.parent_seq,
+    *ledger.ENTRY,
     select(func.max(turns.c.seq))
     .where(
         turns.c.memory == bindparam("number"),
@@ -60,7 +59,7 @@ _OWN_SPAN = select(
     .scalar_subquery()
     .label("tail"),
 ).where(memories.c.memory == bindparam("number"))
-_KEY = select(turns.c.key).where(turns.c.row == bindparam("newest"))
+_NEWEST = select(turns.c.key, turns.c.seal).where(turns.c.row == bindparam("newest"))
 
 
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
@@ -68,17 +67,20 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
 
     Every span ends at a row that is there: one that was purged empty is left out.
     """
+    seals = seals_of(connection)
     found: list[Span] = []
     number: int | None = memory
     while number is not None and last > 0:
-        own = connection.execute(_OWN_SPAN, {"number": number, "end": last}).one_or_none()
-        if own is None or (own.parent is not None and own.parent >= number):
+        asked = {"number": number, "end": last}
+        row = connection.execute(_OWN_SPAN, asked).mappings().one_or_none()
+        own = None if row is None else ledger.opened(seals, row)
+        if row is None or own is None or (own.parent is not None and own.parent >= number):
             raise DatabaseDamaged(
                 f"memory {memory} descends from memory {number}, which is not there or no older: "
                 "restore the database from a backup"
             )
-        if own.tail is not None:
-            found.append(Span(number, own.parent_seq + 1, own.tail))
+        if row["tail"] is not None:
+            found.append(Span(number, own.parent_seq + 1, row["tail"]))
         number, last = own.parent, min(last, own.parent_seq)
     return tuple(reversed(found))
 
@@ -92,8 +94,20 @@ def take_view(
     dropped: bool = False,
 ) -> View:
     """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
-    own = connection.execute(_END, {"number": memory}).one_or_none()
-    if own is None or not (own.named or dropped):
+    return take_entry(connection, memory, seq=seq, time=time, dropped=dropped)[0]
+
+
+def take_entry(
+    connection: Connection,
+    memory: int,
+    *,
+    seq: int | None = None,
+    time: datetime | None = None,
+    dropped: bool = False,
+) -> tuple[View, Entry]:
+    """Return a view, as `take_view` does, and the memory's entry."""
+    own = ledger.get(connection, memory)
+    if not (own.named or dropped):
         raise HeadMoved(f"there is no memory number {memory} any more: it was dropped meanwhile")
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
@@ -103,25 +117,45 @@ def take_view(
     if later is not None:
         seen = spans(connection, memory, later - 1)
         end = seen[-1].last if seen else 0
-    key = b""
+    key = seal = b""
     if seen:
         newest = row_number(seen[-1].memory, seen[-1].last)
-        key = connection.scalar(_KEY, {"newest": newest}) or b""
-    return View(memory, end, key, own.revision, seen)
+        key, seal = connection.execute(_NEWEST, {"newest": newest}).one()
+    if end == own.head and later is None:
+        ends_in_own = bool(seen) and seen[-1].memory == memory
+        if ends_in_own != bool(own.rows) or (ends_in_own and seal != own.tip):
+            raise IntegrityError(
+                f"memory {memory} does not end with the turn that was written last: turns at its "
+                "end were removed, exchanged or added; run verify, and restore the database from "
+                "a backup"
+            )
+    return View(memory, end, key, own.revision, seen), own
 
 
 _MARK = (
-    select(memories.c.revision, memories.c.head, turns.c.key)
+    select(memories.c.revision, memories.c.head, memories.c.rows, turns.c.key)
     .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
     .where(memories.c.memory == bindparam("memory"))
 )
 
 
-def mark(connection: Connection, memory: int, seq: int) -> tuple[int, int, bytes | None]:
-    """Return a memory's revision (-1 if it is not there), its head, and the key of its row at `seq`."""
+class Mark(NamedTuple):
+    """How far a memory has come."""
+
+    revision: int
+    """-1 if there is no such memory."""
+    head: int
+    rows: int
+    """How many own rows it should have."""
+    key: bytes | None
+    """That of its row at the seq that was asked for, None if it has none."""
+
+
+def mark(connection: Connection, memory: int, seq: int) -> Mark:
+    """Return how far a memory has come, and the key of its row at `seq`."""
     given = {"memory": memory, "row": row_number(memory, seq)}
     found = connection.execute(_MARK, given).one_or_none()
-    return (-1, 0, None) if found is None else (found.revision, found.head, found.key)
+    return Mark(-1, 0, 0, None) if found is None else Mark(*found)
 
 
 def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:

@@ -11,10 +11,11 @@ from sqlalchemy import URL, Connection, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from evomem._extras import require
-from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, StoreError
+from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, NotFound, StoreError
+from evomem.integrity import find_key
 from evomem.state import Spec
 from evomem.store import Index, Store
-from evomem_stores.engine import Engine, driver
+from evomem_stores.engine import FOREIGN, Engine, driver
 from evomem_stores.migrations import OURS
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
@@ -62,6 +63,7 @@ def open_postgresql(
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
     milvus_collection: str | None = None,
+    integrity_key: bytes | str | Path | None = None,
 ) -> tuple[Store, Index]:
     """Open a database on a PostgreSQL server and its index, making the tables if there are none.
 
@@ -87,10 +89,13 @@ def open_postgresql(
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
+        integrity_key: What the database is sealed with: 32 bytes, or a file that holds them; None
+            to look in the environment (`evomem.integrity.find_key`).
 
     Raises:
         NotFound: There are no tables and no `spec` to make them for.
         FingerprintMismatch: The database was written by another encoder than `spec`.
+        KeyMismatch: The database is sealed with another integrity key, or with none.
         DatabaseDamaged: The schema holds tables of another program.
         StoreError: The server cannot be reached or is too old, the tables are of a newer version,
             or there is no such device.
@@ -98,6 +103,7 @@ def open_postgresql(
     if index not in ("faiss", "pgvector", "milvus"):
         raise StoreError(f"index must be 'faiss', 'pgvector' or 'milvus', got {index!r}")
     device = find_device(index_device, index)
+    key = find_key(integrity_key)
     engine = PostgresEngine(
         location,
         synchronous_commit=synchronous_commit,
@@ -114,7 +120,7 @@ def open_postgresql(
         engine.close()
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
-    store = SqlStore(engine, set_up(engine, spec), folder)
+    store = SqlStore(engine, set_up(engine, spec, key), folder)
     store.rewritten.append(forget_copy)  # made by whichever process, if not by this one
     try:
         if index == "pgvector":
@@ -237,8 +243,14 @@ class PostgresEngine(Engine):
         return False
 
     def faults(self, connection: Connection) -> Iterator[str]:
-        """Yield nothing: the server checks its pages whenever it reads them."""
-        return iter(())
+        """Yield triggers and rules that are not ours; the server checks its pages when it reads them."""
+        foreign = (
+            "SELECT 'trigger', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+            "WHERE NOT tgisinternal AND relnamespace = to_regnamespace(quote_ident(%(schema)s)) "
+            "UNION ALL SELECT 'rule', rulename::text FROM pg_rules WHERE schemaname = %(schema)s"
+        )
+        for kind, name in driver(connection).execute(foreign, {"schema": self.schema}).fetchall():
+            yield f"there is a {kind} {name!r} that evomem did not make: drop it"
 
     def size(self, connection: Connection) -> int:
         """See `Engine.size`."""
@@ -315,6 +327,14 @@ class PostgresEngine(Engine):
         """Turn what SQLAlchemy and psycopg raise into errors of ours."""
         try:
             yield
+        except EvomemError:
+            raise
+        except FOREIGN as error:
+            says = f"{type(error).__name__}: {error}"
+            raise DatabaseDamaged(
+                f"{self.place} cannot be read ({says}): run verify, and restore it from a backup; "
+                "if verify finds nothing, this is a fault of evomem"
+            ) from error
         except (SQLAlchemyError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             says = str(cause).strip().partition("\n")[0]

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, func, insert, literal, select
+from sqlalchemy import Connection, bindparam, func, select
 
-from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
+from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, NamespaceError
 from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
 from evomem.state import Spec, State, Vectors
 from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, Trace, View
-from evomem_stores import audit, dropping, filters, generations, lineage, writing
+from evomem_stores import audit, dropping, filters, generations, ledger, lineage, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
@@ -30,21 +30,21 @@ from evomem_stores.lineage import (
     visible,
 )
 from evomem_stores.rows import (
+    READING,
     SAID,
     TRACE,
     TURN,
+    decode_latents,
     decode_record,
     decode_row,
     decode_said,
     decode_trace,
-    unpack,
     unpack_embedding,
 )
+from evomem_stores.seals import seals_of
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
 from evomem_stores.upkeep import Upkeep
 from evomem_stores.word_cache import WordCache
-
-_HIDDEN = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory")).order_by(hidden.c.seq)
 
 
 class SqlStore(Upkeep):
@@ -55,7 +55,7 @@ class SqlStore(Upkeep):
         self._spec = spec
         self._index_folder = index_folder
         self._words = WordCache()
-        engine.guard = generations.guard(spec)
+        engine.guard = generations.guard(spec, engine.seals.key_id)
         self.rewritten: list[Callable[[int, Connection | None], None]] = [
             lambda memory, _: self._words.forget(memory)
         ]
@@ -90,18 +90,11 @@ class SqlStore(Upkeep):
     def fork(self, view: View, namespace: Namespace) -> int:
         """See `Store.fork`."""
         with self._engine.writing(view.memory) as connection:
-            seen = take_view(connection, view.memory, seq=view.seq).spans
-            # The parent is whoever owns the last row, so that no fork hangs on one in between.
-            parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
-            number = writing.make_memory(connection, namespace, parent, shared, view.seq)
+            number = writing.fork(connection, view, namespace)
             if number is None:
                 raise NamespaceError(
                     f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
                 )
-            gone = select(literal(number), hidden.c.seq).where(
-                hidden.c.memory == view.memory, hidden.c.seq <= view.seq
-            )
-            connection.execute(insert(hidden).from_select(["memory", "seq"], gone))
             return number
 
     def forks(self, view: View, seq: int) -> list[Namespace]:
@@ -127,16 +120,17 @@ class SqlStore(Upkeep):
             if chunk is None:
                 raise HeadMoved("the memory was rewritten while it was being read; try again")
             rows = read(connection, view.spans, TURN, after=chunk - 1)
-            open_turns = tuple(decode_record(row).turn for row in rows)
+            seals = seals_of(connection)
+            open_turns = tuple(decode_record(row, seals).turn for row in rows)
             queue = -(-spec.capacity // spec.latents) if spec.latents else -len(open_turns)
             rows = read(
                 connection,
                 view.spans,
-                ["latents"],
+                READING,
                 limit=queue + len(open_turns),  # rows, not seqs: a purge leaves gaps
                 newest_first=True,
             )
-            parts = [unpack(row["latents"], spec) for row in rows]
+            parts = [decode_latents(row, spec, seals) for row in rows]
         latents = np.concatenate([np.zeros((0, spec.width), np.float32), *reversed(parts)])
         keep = spec.capacity + len(open_turns) * spec.latents
         return State(spec, view.key, latents[max(0, len(latents) - keep) :], open_turns)
@@ -144,8 +138,10 @@ class SqlStore(Upkeep):
     def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
         """See `Store.records`."""
         with self._engine.reading() as connection:
+            _hidden(connection, view)
+            seals = seals_of(connection)
             rows = look_up(connection, view, TURN, seqs)
-        return {row.seq: decode_record(row._mapping) for row in rows}
+            return {row.seq: decode_record(row._mapping, seals) for row in rows}
 
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
         """See `Store.around`."""
@@ -164,20 +160,26 @@ class SqlStore(Upkeep):
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """See `Store.history`."""
         with self._engine.reading() as connection:
+            entry, _ = _hidden(connection, view)
+            if entry is not None and limit is None and view.seq == entry.head:
+                _check_count(connection, entry)
+            seals = seals_of(connection)
             rows = read(connection, view.spans, TURN, visible(view), after=after, limit=limit)
-            return [decode_record(row) for row in rows]
+            return [decode_record(row, seals) for row in rows]
 
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
         """See `Store.find`."""
         with self._engine.reading() as connection:
+            seals = seals_of(connection)
             rows = read(connection, view.spans, TURN, ids=ids)
-            return {row["id"]: decode_record(row) for row in rows}
+            return {row["id"]: decode_record(row, seals) for row in rows}
 
     def rows(self, view: View, *, after: int) -> list[Row]:
         """See `Store.rows`."""
         with self._engine.reading() as connection:
             found = read(connection, view.spans, column_names(turns), after=after)
-            return [decode_row(row, self._spec) for row in found]
+            seals = seals_of(connection)
+            return [decode_row(row, self._spec, seals) for row in found]
 
     def traces(self, view: View, *, after: int) -> list[Trace]:
         """See `Store.traces`."""
@@ -213,14 +215,14 @@ class SqlStore(Upkeep):
     def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
         """See `Store.mark`."""
         with self._engine.reading() as connection:
-            revision, _, key = lineage.mark(connection, memory, seq)
-            return revision, key
+            mark = lineage.mark(connection, memory, seq)
+            return mark.revision, mark.key
 
     def select(self, view: View, condition: Filter) -> Seqs | None:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._engine.reading() as connection:
-            gone = _hidden(connection, view)
+            gone = np.array(_hidden(connection, view)[1], np.int64)
             if not tests:
                 return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
@@ -234,13 +236,14 @@ class SqlStore(Upkeep):
         """See `Store.lexical`, and the module `lexical` for how."""
         asked = Counter(terms(query))
         with self._engine.reading() as connection:
-            gone = _hidden(connection, view)
+            gone = np.array(_hidden(connection, view)[1], np.int64)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
         return bm25(asked, parts)
 
     def count(self, view: View) -> int:
         """See `Store.count`."""
         with self._engine.reading() as connection:
+            _hidden(connection, view)
             shown = select(func.count()).select_from(turns).where(visible(view))
             return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
 
@@ -261,11 +264,7 @@ class SqlStore(Upkeep):
     def hide(self, view: View, seqs: Sequence[int]) -> int:
         """See `Store.hide`."""
         with self._engine.writing(view.memory) as connection:
-            rows = list(read(connection, view.spans, ["seq"], visible(view), seqs=seqs))
-            if rows:
-                new = [{"memory": view.memory, "seq": row["seq"]} for row in rows]
-                connection.execute(insert(hidden), new)
-            return len(rows)
+            return writing.hide(connection, view, seqs)
 
     def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
         """See `Store.annotate`."""
@@ -335,9 +334,14 @@ class SqlStore(Upkeep):
         numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
         return numbers
 
-    def verify(self) -> list[str]:
-        """Check the whole database: its own structures, every row, and the word index."""
-        return audit.verify(self._engine, self._spec)
+    def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
+        """See `Store.verify`: its own structures, every row, and the word index."""
+        return audit.verify(self._engine, self._spec, anchor)
+
+    def check_encoder(self) -> None:
+        """See `Store.check_encoder`."""
+        with self._engine.reading() as connection:
+            ledger.whole(connection)
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""
@@ -370,7 +374,25 @@ def _at_revision(connection: Connection, memory: int, revision: int) -> None:
         raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")
 
 
-def _hidden(connection: Connection, view: View) -> Seqs:
-    """Return the seqs that are hidden from the view's memory, ascending."""
-    found = connection.scalars(_HIDDEN, {"memory": view.memory}).all()
-    return np.array(found, np.int64)
+def _hidden(connection: Connection, view: View) -> tuple[ledger.Entry | None, list[int]]:
+    """Return the entry of the view's memory, and the seqs that are hidden from it, ascending.
+
+    A view may be of no memory, or of one that was dropped meanwhile.
+
+    Raises:
+        IntegrityError: The entry or a tombstone was changed.
+    """
+    try:
+        return ledger.with_hidden(connection, view.memory)
+    except HeadMoved:
+        return None, []
+
+
+def _check_count(connection: Connection, entry: ledger.Entry) -> None:
+    """Raise `IntegrityError` unless a memory has as many rows of its own as were written."""
+    own = select(func.count()).select_from(turns).where(turns.c.memory == entry.memory)
+    if (count := connection.scalar(own)) != entry.rows:
+        raise IntegrityError(
+            f"memory {entry.memory} has {count} turns of its own, not the {entry.rows} that were "
+            "written: run verify, and restore the database from a backup"
+        )

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
-from evomem_stores.engine import Engine, driver, sync_folder
+from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
+from evomem_stores.engine import FOREIGN, Engine, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
 
 Synchronous = Literal["FULL", "NORMAL"]
@@ -113,6 +113,9 @@ class SqliteEngine(Engine):
                 yield f"SQLite reports: {line}"
         for line in connection.exec_driver_sql("PRAGMA foreign_key_check"):
             yield f"a row of {line[0]} refers to a memory that is not there"
+        foreign = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        for kind, name in connection.exec_driver_sql(foreign):
+            yield f"there is a {kind} {name!r} that evomem did not make: drop it"
 
     def size(self, connection: Connection) -> int:
         """See `Engine.size`."""
@@ -207,8 +210,14 @@ def translated(path: Path | None) -> Iterator[None]:
     """Turn what SQLite raises into errors of ours."""
     try:
         yield
-    except UnicodeDecodeError as error:  # the driver reads a text, or a message that quotes one
-        raise DatabaseDamaged(_LOST.format(path=path, says=error)) from error
+    except EvomemError:
+        raise
+    except FOREIGN as error:  # such as the driver's, of a text that is none
+        says = f"{type(error).__name__}: {error}"
+        raise DatabaseDamaged(
+            f"{path} cannot be read ({says}): run verify, and restore it from a backup; if verify "
+            "finds nothing, this is a fault of evomem"
+        ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         says = str(cause)

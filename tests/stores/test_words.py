@@ -8,7 +8,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +19,7 @@ from evomem_stores import opening, words
 from evomem_stores.migrations import MIGRATIONS
 from evomem_stores.tables import LAST, postings, runs
 from evomem_stores.writing import write_terms
-from tests.stores.helpers import log, open_at, purge, turn, write
+from tests.stores.helpers import downgrade, log, open_at, purge, raw, turn, write
 from tests.stores.helpers import words as found
 
 TERMS = ["cat", "dog", "oslo", "東京"]
@@ -140,11 +139,6 @@ def test_forgetting_changes_no_words_of_another_memory(store):
 
 # what it was before ------------------------------------------------------------------------------
 
-FORMER = """
-    DROP INDEX turns_source; ALTER TABLE turns DROP COLUMN source;
-    DROP INDEX turns_recalled; ALTER TABLE turns DROP COLUMN recalled;
-    DROP TABLE postings; DROP TABLE runs; DELETE FROM migrations WHERE number > 2;
-"""
 FTS5 = """
     CREATE VIRTUAL TABLE terms USING fts5(
         body, content='', columnsize=0, tokenize="ascii tokenchars '_'");
@@ -199,13 +193,13 @@ def test_its_words_are_read_anew_by_one_of_all_who_open_it_at_once(location, mon
 
 
 def make_former(location, worn):
+    downgrade(location, 2)
     if location.startswith("postgresql"):
-        url, _, schema = location.rpartition("schema=")
-        with psycopg.connect(url.rstrip("?&"), options=f"-csearch_path={schema}") as server:
-            server.execute(FORMER + TABLE)
+        with raw(location) as execute:
+            execute(TABLE)
         return
     with closing(sqlite3.connect(location, isolation_level=None)) as connection:
-        connection.executescript(FORMER + FTS5)
+        connection.executescript(FTS5)
         say = "INSERT INTO terms (rowid, body) VALUES (?, 'm1_purged m1_cat')"
         # Merged so often, it is taken for damaged by the SQLite of Debian 12; then nothing can be
         # read or written, nor the table dropped.
