@@ -59,7 +59,11 @@ def open(
         if not create:
             raise
         ready = load_encoder(DEFAULT_ENCODER, **loading)
-        store, index = opener(location, ready.spec, **options)
+        try:
+            store, index = opener(location, ready.spec, **options)
+        except FingerprintMismatch:  # another process has created it meanwhile, with its encoder
+            ready = None
+            store, index = opener(location, None, **options)
     try:
         return Database(Engine(store, index, ready, **loading))
     except FingerprintMismatch:

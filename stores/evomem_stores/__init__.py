@@ -61,7 +61,8 @@ def open_sqlite(
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
-    if not (path and prepare(path, create=spec is not None)) and spec is None:
+    there = path is not None and prepare(path, create=spec is not None, timeout=busy_timeout)
+    if not there and spec is None:
         raise NotFound(
             f"there is no database at {location!r}: name an encoder to make one, "
             'such as encoder="static:all-MiniLM-L6-v2"'

@@ -65,6 +65,8 @@ class PgvectorIndex(SpanIndex):
             )
         with engine.forgetting() as connection:  # so that nobody changes the encoder meanwhile
             execute = driver(connection).execute
+            # The extension is one for all schemas: two that create it at once would collide.
+            execute("SELECT pg_advisory_xact_lock(hashtextextended('evomem extension', 0))")
             execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
             [home] = execute(
                 "SELECT quote_ident(nspname) FROM pg_extension "

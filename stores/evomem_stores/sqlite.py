@@ -25,7 +25,7 @@ from evomem_stores.migrations import APPLICATION
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one
 
-_BUSY = ("locked", "busy", "queuepool limit")
+_BUSY = ("locked", "busy", "locking protocol", "queuepool limit")
 _DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
 
 _making = threading.Lock()  # no thread may open a new file that another has yet to close
@@ -222,12 +222,17 @@ def translated(path: Path | None) -> Iterator[None]:
         raise StoreError(f"{path}: {says}; nothing was written") from error
 
 
-def prepare(path: Path, *, create: bool) -> bool:
+def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
     """Say whether there is a database of ours at `path`; make an empty private file if not.
 
     A file that is something else is left as it is, down to the last byte. SQLite alone opens what
     may be a database: when a process closes a file, POSIX takes all the locks that it has on it, so
     that another process would believe a database that is open here to be nobody's.
+
+    Args:
+        path: The file.
+        create: Whether to make an empty file if there is none.
+        timeout: Seconds to wait while another process holds the file's lock.
 
     Raises:
         DatabaseDamaged: The file is not SQLite, cannot be read, or is another program's.
@@ -252,12 +257,12 @@ def prepare(path: Path, *, create: bool) -> bool:
         )
     with translated(path):
         try:
-            application, tables = _contents(path, "ro")
+            application, tables = _contents(path, "ro", timeout)
         except sqlite3.OperationalError as error:
             if "readonly" not in str(error):
                 raise
             # Somebody was killed while changing it: SQLite has to undo that before anyone can read.
-            application, tables = _contents(path, "rw")
+            application, tables = _contents(path, "rw", timeout)
     if tables and application != APPLICATION:
         raise DatabaseDamaged(
             f"{path} is another program's SQLite database, not evomem's: give another path; "
@@ -298,13 +303,19 @@ def _can_be_undone(path: Path) -> bool:
     return journal.exists() and journal.read_bytes()[: len(_JOURNAL)] == _JOURNAL
 
 
-def _contents(path: Path, mode: str) -> tuple[int, int]:
-    """Return the application id of a database and how many tables and indexes it has."""
-    with closing(_reader(path, f"mode={mode}")) as connection:
+def _contents(path: Path, mode: str, timeout: float) -> tuple[int, int]:
+    """Return the application id of a database and how many tables and indexes it has.
+
+    Both are read in one transaction: another process may be creating the tables at this moment.
+    """
+    with closing(_reader(path, f"mode={mode}", timeout)) as connection:
+        connection.execute("BEGIN")
         [application] = connection.execute("PRAGMA application_id").fetchone()
         [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return application, tables
 
 
-def _reader(path: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True)
+def _reader(path: Path, options: str, timeout: float = 0.0) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?{options}", timeout=timeout, uri=True, isolation_level=None
+    )
