@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from evomem.checks import check_labels
+from evomem.checks import check_labels, check_whole
 from evomem.encoder import Encoder
 from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound, StoreError
@@ -124,7 +124,9 @@ class Database:
         Raises:
             NamespaceError: A namespace cannot be one.
             TurnError: As `Memory.add_many` does; other memories' turns may have been written.
+            QueryError: `workers` is no whole number of at least 1.
         """
+        check_whole(workers, "workers", least=1)
         running: dict[Future[None], Namespace] = {}
         counter = _Counter(progress)
         with ThreadPoolExecutor(workers, thread_name_prefix="evomem-bulk") as pool:

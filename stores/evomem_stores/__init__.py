@@ -9,6 +9,7 @@ from typing import Literal
 from evomem.errors import NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
+from evomem_stores.engine import check_timeout
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
@@ -57,6 +58,7 @@ def open_sqlite(
     """
     if index not in ("faiss", "milvus"):
         raise StoreError(f"index must be 'faiss' or 'milvus', got {index!r}")
+    busy_timeout = check_timeout(busy_timeout)
     device = find_device(index_device, index)
     path = None
     if location != ":memory:":

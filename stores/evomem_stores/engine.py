@@ -11,6 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from evomem.checks import shown
+from evomem.errors import StoreError
+
+MAX_TIMEOUT = 2**31 // 1000  # seconds: SQLite and PostgreSQL count milliseconds in 32 bits
+
 
 class Engine(ABC):
     """Connections to one database. Safe to use from many threads and processes.
@@ -77,6 +82,17 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close every connection; harmless when repeated."""
+
+
+def check_timeout(seconds: object) -> float:
+    """Return how long to wait for a lock, at most what databases take: some 24 days.
+
+    Raises:
+        StoreError: It is no number of seconds.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise StoreError(f"busy_timeout must be a number of seconds, got {shown(seconds)}")
+    return float(min(seconds, MAX_TIMEOUT))
 
 
 def driver(connection: Connection) -> Any:

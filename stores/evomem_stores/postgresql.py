@@ -11,10 +11,11 @@ from sqlalchemy import URL, Connection, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from evomem._extras import require
+from evomem.checks import shown
 from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, StoreError
 from evomem.state import Spec
 from evomem.store import Index, Store
-from evomem_stores.engine import Engine, driver
+from evomem_stores.engine import Engine, check_timeout, driver
 from evomem_stores.migrations import OURS
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
@@ -140,6 +141,11 @@ class PostgresEngine(Engine):
             raise StoreError(
                 f"synchronous_commit must be one of {', '.join(get_args(Commit))}, "
                 f"got {synchronous_commit!r}"
+            )
+        busy_timeout = check_timeout(busy_timeout)
+        if isinstance(pool_size, bool) or not isinstance(pool_size, int) or pool_size < 1:
+            raise StoreError(
+                f"pool_size must be a whole number of at least 1, got {shown(pool_size)}"
             )
         url, self.schema = _parsed(location)
         shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
-from evomem_stores.engine import Engine, driver, sync_folder
+from evomem_stores.engine import Engine, check_timeout, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
 
 Synchronous = Literal["FULL", "NORMAL"]
@@ -45,7 +45,7 @@ class SqliteEngine(Engine):
         self.path = path
         self.place = str(path or ":memory:")
         self._closed = False
-        self._timeout = busy_timeout
+        self._timeout = check_timeout(busy_timeout)
         self._pragmas = (
             "PRAGMA journal_mode = WAL",
             f"PRAGMA synchronous = {synchronous}",
