@@ -54,9 +54,7 @@ def check_k(k: object, name: str = "k") -> int:
 def check_whole(number: object, name: str, *, least: int) -> int:
     """Return `number`, or raise `QueryError` unless it is a whole number of at least `least`."""
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise QueryError(
-            f"{name} must be a whole number of at least {least}, got {shown(number)}"
-        )
+        raise QueryError(f"{name} must be a whole number of at least {least}, got {shown(number)}")
     return number
 
 

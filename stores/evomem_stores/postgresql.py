@@ -84,7 +84,7 @@ def open_postgresql(
         index_device: FAISS: where memories of more than 10,000 turns are searched, exactly at any
             size, such as `"cuda"`; None for the CPU.
         hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
-            answers; None for never.
+            answers; a view of fewer turns is searched exactly. None for never.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
@@ -148,8 +148,8 @@ class PostgresEngine(Engine):
                 f"pool_size must be a whole number of at least 1, got {shown(pool_size)}"
             )
         url, self.schema = _parsed(location)
-        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
-        self.place = f"{shown} (schema {self.schema})"
+        public = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        self.place = f"{public} (schema {self.schema})"
         self._closed = False
         self._engine = create_engine(
             url,
