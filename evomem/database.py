@@ -217,6 +217,10 @@ class Database:
         """Forget the readings of encoders that are not in use (see `evomem.reencode`)."""
         return self._engine.store.drop_generations()
 
+    def check_writable(self) -> None:
+        """Raise `StoreError` if the database cannot be written, as on a read-only file system."""
+        self._engine.store.check_writable()
+
     def close(self) -> None:
         """Release everything; harmless when repeated."""
         self._engine.close()

@@ -51,6 +51,7 @@ def reencode(
     opener = store_opener(location)
     store, index = opener(location, None, **options)
     try:
+        store.check_writable()
         ready = load_encoder(encoder, device=device) if isinstance(encoder, str) else encoder
         if ready.spec.fingerprint == store.spec.fingerprint:
             return 0

@@ -77,7 +77,10 @@ def open_sqlite(
     try:
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        return store, open_faiss(store, folder, index_bytes, exact_rows, device)
+        read_only = engine.read_only is not None
+        return store, open_faiss(
+            store, folder, index_bytes, exact_rows, device, read_only=read_only
+        )
     except BaseException:
         engine.close()
         raise

@@ -25,6 +25,8 @@ class Engine(ABC):
 
     place: str
     """Which database this is, for messages: without a password."""
+    read_only: str | None = None
+    """Why the database cannot be written, as `is on ...`; None if it can be."""
     guard: Callable[[Connection], None] = staticmethod(lambda connection: None)
     """Called at the beginning of every transaction on the log; what it raises ends it."""
 
@@ -55,6 +57,14 @@ class Engine(ABC):
 
         Who erases looks at several memories, to find which rows no fork sees any more.
         """
+
+    def check_writable(self) -> None:
+        """Raise `StoreError` if the database cannot be written; every way of writing does so first."""
+        if self.read_only:
+            raise StoreError(
+                f"{self.place} {self.read_only}: it can be searched, exported and backed up, but "
+                "not changed"
+            )
 
     @abstractmethod
     def scrub(self) -> bool:

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
+from evomem_stores import read_only
 from evomem_stores.engine import Engine, check_timeout, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
 
@@ -52,8 +53,11 @@ class SqliteEngine(Engine):
             "PRAGMA foreign_keys = ON",
             "PRAGMA secure_delete = ON",
         )
+        self.read_only = None if path is None else read_only.why_read_only(path)
         pool: dict[str, Any] = {"poolclass": StaticPool}
-        if path is not None:
+        if self.read_only:
+            pool = {"poolclass": NullPool}  # how the file is read may differ the next time
+        elif path is not None:
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
         self._engine = create_engine("sqlite://", creator=self._connect, **pool)
         event.listen(self._engine, "begin", _begin)
@@ -65,7 +69,8 @@ class SqliteEngine(Engine):
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """See `Engine.reading`."""
-        with self._readers, translated(self.path), self._engine.connect() as connection:
+        kept = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
+        with kept, self._readers, translated(self.path), self._engine.connect() as connection:
             with connection.begin():
                 self.guard(connection)
                 yield connection
@@ -73,6 +78,7 @@ class SqliteEngine(Engine):
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.writing`. There is one lock for all of the database."""
+        self.check_writable()
         with self._writers, translated(self.path), self._engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
@@ -102,7 +108,7 @@ class SqliteEngine(Engine):
         Unlike `scrub`, this waits for nobody: whoever is at work will do it at the end.
         """
         log = self.path and self.path.with_name(self.path.name + "-wal")
-        if log and log.exists() and log.stat().st_size:
+        if not self.read_only and log and log.exists() and log.stat().st_size:
             with translated(self.path), closing(sqlite3.connect(str(self.path), 0)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -123,6 +129,7 @@ class SqliteEngine(Engine):
 
     def compact(self) -> None:
         """See `Engine.compact`."""
+        self.check_writable()
         self._checkpoint()
         with self._writers, translated(self.path), self._engine.connect() as connection:
             driver(connection).execute("VACUUM")
@@ -170,6 +177,8 @@ class SqliteEngine(Engine):
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise StoreError(f"{self.path or 'the database in memory'} was closed: open it again")
+        if self.path and self.read_only:
+            return read_only.connect(self.path, self._timeout)
         connection = sqlite3.connect(
             ":memory:" if self.path is None else str(self.path),
             timeout=self._timeout,
@@ -217,6 +226,11 @@ def translated(path: Path | None) -> Iterator[None]:
                 f"{path}: another process held the lock for longer than the busy timeout ({says}); "
                 "nothing was written: try again, or open with a larger busy_timeout="
             ) from error
+        if "readonly" in says.lower():
+            raise StoreError(
+                f"{path} cannot be written any more ({says}): see whether its disk was mounted "
+                "read-only; nothing was written"
+            ) from error
         if any(word in says.lower() for word in _DAMAGED):
             raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
         raise StoreError(f"{path}: {says}; nothing was written") from error
@@ -248,7 +262,7 @@ def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
         ours = _is_database(path) or _can_be_undone(path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists"
+            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists and can be written"
         ) from error
     if not ours:
         raise DatabaseDamaged(
@@ -256,13 +270,17 @@ def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
             "was left as it is"
         )
     with translated(path):
-        try:
-            application, tables = _contents(path, "ro", timeout)
-        except sqlite3.OperationalError as error:
-            if "readonly" not in str(error):
-                raise
-            # Somebody was killed while changing it: SQLite has to undo that before anyone can read.
-            application, tables = _contents(path, "rw", timeout)
+        if read_only.why_read_only(path):
+            with read_only.unchanged(path):
+                application, tables = _contents(read_only.connect(path, timeout))
+        else:
+            try:
+                application, tables = _contents(_reader(path, "mode=ro", timeout))
+            except sqlite3.OperationalError as error:
+                if "readonly" not in str(error):
+                    raise
+                # A process was killed while changing it: SQLite undoes that before it reads.
+                application, tables = _contents(_reader(path, "mode=rw", timeout))
     if tables and application != APPLICATION:
         raise DatabaseDamaged(
             f"{path} is another program's SQLite database, not evomem's: give another path; "
@@ -303,12 +321,12 @@ def _can_be_undone(path: Path) -> bool:
     return journal.exists() and journal.read_bytes()[: len(_JOURNAL)] == _JOURNAL
 
 
-def _contents(path: Path, mode: str, timeout: float) -> tuple[int, int]:
+def _contents(reader: sqlite3.Connection) -> tuple[int, int]:
     """Return the application id of a database and how many tables and indexes it has.
 
     Both are read in one transaction: another process may be creating the tables at this moment.
     """
-    with closing(_reader(path, f"mode={mode}", timeout)) as connection:
+    with closing(reader) as connection:
         connection.execute("BEGIN")
         [application] = connection.execute("PRAGMA application_id").fetchone()
         [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
