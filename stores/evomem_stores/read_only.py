@@ -1,9 +1,8 @@
-"""SQLite files that cannot be written: why, and how they are read all the same.
+"""Reading SQLite databases that this process cannot write.
 
-SQLite reads a database with a write-ahead log through a second file, the `-shm`, which it would
-have to create. Where it cannot, a file without a log is read as one that never changes; another
-process may still change it, through another mount or as another user, so that every transaction
-checks that none has.
+SQLite needs a `-shm` file to read a database in WAL mode, and cannot create one here. A database
+without a write-ahead log is therefore opened as immutable. Another process may still change it,
+through another mount or as another user, so each transaction checks that its files stayed the same.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from evomem.errors import EvomemError, HeadMoved, StoreError
 
 
 class _Files(NamedTuple):
-    """What tells whether a database was changed: size, time of change and inode of its files."""
+    """The state of a database's files; the stamps are (size, modification time, inode)."""
 
     database: tuple[int, ...] | None
     log: tuple[int, ...] | None
     shared: bool
-    """Whether there is the file that processes share the log through."""
+    """Whether the `-shm` file exists."""
 
     @property
     def unchanging(self) -> bool:
-        """Whether all of the database is in one file that nobody has open for writing."""
+        """Whether the whole database is in one file that no process has open for writing."""
         return self.log is None or not (self.log[0] or self.shared)
 
 
 def why_read_only(path: Path) -> str | None:
-    """Return why the database at `path` cannot be written, as `is ...`; None if it can be."""
+    """Return why the database at `path` cannot be written ("is on ..."), or None if it can be."""
     real = Path(os.path.realpath(path))
-    if _may(real, os.W_OK) and _may(real.parent, os.W_OK | os.X_OK):
+    if not real.exists() or _may(real, os.W_OK) and _may(real.parent, os.W_OK | os.X_OK):
         return None
     if os.statvfs(real).f_flag & os.ST_RDONLY:
         return "is on a read-only file system"
@@ -48,7 +47,7 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
     """Open a database that cannot be written.
 
     Raises:
-        StoreError: It needs to be repaired, or read with its log, by a process that can write.
+        StoreError: Reading its newest turns, or undoing an interrupted change, takes writing.
     """
     files = _files(path)
     real = Path(os.path.realpath(path))
@@ -61,8 +60,8 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
         )
     if journal.exists() and journal.stat().st_size:
         raise StoreError(
-            f"{path} cannot be read where it cannot be written: a change was interrupted, which "
-            f"{journal.name} has to be undone with; copy both files to a folder that can be "
+            f"{path} cannot be read where it cannot be written: a change was interrupted, and has to "
+            f"be undone with {journal.name}; copy both files to a folder that can be "
             "written, and open the copy"
         )
     options = "mode=ro&immutable=1" if files.unchanging else "mode=ro"
@@ -77,10 +76,12 @@ def connect(path: Path, timeout: float) -> sqlite3.Connection:
 
 @contextmanager
 def unchanged(path: Path) -> Iterator[None]:
-    """Check that nobody changes the database meanwhile, where SQLite itself does not see to that.
+    """Check that an immutable database did not change during the block.
+
+    Where the `-shm` file exists, SQLite isolates readers itself, and changes are allowed.
 
     Raises:
-        HeadMoved: Somebody did.
+        HeadMoved: It changed; what was read may be inconsistent.
     """
     before = _files(path)
     try:

@@ -56,7 +56,7 @@ class SqliteEngine(Engine):
         self.read_only = None if path is None else read_only.why_read_only(path)
         pool: dict[str, Any] = {"poolclass": StaticPool}
         if self.read_only:
-            pool = {"poolclass": NullPool}  # how the file is read may differ the next time
+            pool = {"poolclass": NullPool}  # each transaction looks at the files anew
         elif path is not None:
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
         self._engine = create_engine("sqlite://", creator=self._connect, **pool)
@@ -69,8 +69,8 @@ class SqliteEngine(Engine):
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """See `Engine.reading`."""
-        kept = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
-        with kept, self._readers, translated(self.path), self._engine.connect() as connection:
+        stable = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
+        with stable, self._readers, translated(self.path), self._engine.connect() as connection:
             with connection.begin():
                 self.guard(connection)
                 yield connection
@@ -262,7 +262,8 @@ def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
         ours = _is_database(path) or _can_be_undone(path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists and can be written"
+            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists and "
+            "can be written"
         ) from error
     if not ours:
         raise DatabaseDamaged(

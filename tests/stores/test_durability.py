@@ -281,12 +281,12 @@ def test_a_database_that_is_created_while_its_file_is_examined_is_recognised(
     class Examining(sqlite3.Connection):
         """Lets another process create the tables at one moment of the examination."""
 
-        def execute(self, statement):
+        def execute(self, statement, *values):
             statements.append(statement)
             if len(statements) == moment:
                 monkeypatch.setattr(sqlite, "_reader", plain)
                 open_at(path)[0].close()
-            return super().execute(statement)
+            return super().execute(statement, *values)
 
     def slow(path, options, timeout=0.0):
         if "immutable" in options:

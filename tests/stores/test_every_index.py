@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ class Known:
 
     number: int
     vectors: dict[int, np.ndarray] = field(default_factory=dict)
-    times: dict[int, object] = field(default_factory=dict)
+    times: dict[int, datetime] = field(default_factory=dict)
     hidden: set[int] = field(default_factory=set)
 
     def candidates(self, seq, since, until):
@@ -51,7 +52,7 @@ def name(request):
 @pytest.fixture(scope="module")
 def opened(name, request, tmp_path_factory):
     """A log and its index."""
-    options = {
+    options: dict[str, Any] = {
         "FAISS": {"exact_rows": None},
         "FAISS codes": {"exact_rows": APPROXIMATE["FAISS codes"]},
         "pgvector": {"index": "pgvector"},
@@ -155,6 +156,11 @@ def test_a_large_memory_is_searched_approximately(opened, memories, monkeypatch,
     """So that the test above is one of approximate searches, too."""
     store, index = opened
     plain, calls = getattr(owner, method), []
-    monkeypatch.setattr(owner, method, lambda *args: calls.append(args) or plain(*args))
+
+    def counted(*args):
+        calls.append(args)
+        return plain(*args)
+
+    monkeypatch.setattr(owner, method, counted)
     assert len(index.search(store.view(memories[0].number), random_rows(1)[0], 10)) == 10
     assert calls

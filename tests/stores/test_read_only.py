@@ -90,7 +90,7 @@ def test_turns_that_a_killed_process_left_in_the_log_are_read(seen):
 
 def test_turns_that_cannot_be_read_are_never_left_out_silently(seen):
     assert "copied.db-shm is missing; copy both files" in seen["copied"]
-    assert "interrupted.db-journal has to be undone" in seen["interrupted"]
+    assert "has to be undone with interrupted.db-journal" in seen["interrupted"]
 
 
 def test_tables_that_would_have_to_be_changed_first_are_refused(seen, way):
