@@ -12,7 +12,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -29,7 +28,7 @@ NOBODY = 65534
 TEXTS = ["I live in Bergen.", "I adopted a cat.", "I moved to Oslo."]
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, target: Path) -> None:
     """Make databases in every state that one can be found in."""
     for name in ("clean", "live", "old", "interrupted"):
         with evomem.open(str(folder / f"{name}.db"), "hash") as db:
@@ -38,7 +37,7 @@ def prepare(folder: Path) -> None:
         old.execute("DELETE FROM migrations WHERE number = (SELECT max(number) FROM migrations)")
         old.commit()
     # Everything is imported while this process may still read its installation.
-    reading(folder / "clean.db", Path(tempfile.mkdtemp()))
+    reading(folder / "clean.db", target)
     shutil.copy(folder / "clean.db", folder / "killed.db")
     other = OtherProcess()
     other.add(str(folder / "killed.db"), ("m",), [{"user": "I moved to Rome."}])
@@ -160,12 +159,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def main(way: str, folder: Path) -> dict[str, Any]:
     """Return what is seen."""
-    written = folder / "written"
-    written.mkdir()
-    prepare(written)
+    written, prepared, target = (folder / name for name in ("written", "prepared", "target"))
+    for each in (written, prepared, target):
+        each.mkdir()
+    target.chmod(0o777)
+    prepare(written, prepared)
     other = OtherProcess()
     path = lock(way, written)
-    target = Path(tempfile.mkdtemp())
     alone = way == "permissions" and os.geteuid() != NOBODY  # nobody is there who could write
     return {
         "clean": reading(path / "clean.db", target),

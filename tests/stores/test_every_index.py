@@ -52,13 +52,14 @@ def name(request):
 @pytest.fixture(scope="module")
 def opened(name, request, tmp_path_factory):
     """A log and its index."""
-    options: dict[str, Any] = {
+    choices: dict[str, dict[str, Any]] = {
         "FAISS": {"exact_rows": None},
         "FAISS codes": {"exact_rows": APPROXIMATE["FAISS codes"]},
         "pgvector": {"index": "pgvector"},
         "pgvector HNSW": {"index": "pgvector", "hnsw_rows": APPROXIMATE["pgvector HNSW"]},
         "Milvus": {"index": "milvus"},
-    }[name]
+    }
+    options = choices[name]
     location = str(tmp_path_factory.mktemp("every") / "a.db")
     if name in SERVERS:
         location = request.getfixturevalue("new_schema")()
