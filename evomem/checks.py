@@ -16,6 +16,8 @@ Sources = str | Collection[str | None]
 MODES = ("evolvable", "lexical", "hybrid")
 ROLES = ("user", "assistant", "exchange")
 MAX_LABELS = 16
+MAX_TURNS = 2**32 - 1
+"""Of one memory: no seq is greater."""
 
 
 def check_labels(labels: Sequence[object]) -> None:
@@ -43,10 +45,28 @@ def check_query(query: object) -> None:
         raise QueryError("the query is empty or white space; ask something")
 
 
-def check_k(k: object, name: str = "k") -> None:
-    """Raise `QueryError` unless `k` is a whole number of at least 1."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise QueryError(f"{name} must be a whole number of at least 1, got {k!r}")
+def check_k(k: object, name: str = "k") -> int:
+    """Return how many turns are wanted: no more than a memory can hold, however large `k` is.
+
+    Raises:
+        QueryError: `k` is no whole number of at least 1.
+    """
+    return min(check_whole(k, name, least=1), MAX_TURNS)
+
+
+def check_whole(number: object, name: str, *, least: int) -> int:
+    """Return `number`, or raise `QueryError` unless it is a whole number of at least `least`."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise QueryError(f"{name} must be a whole number of at least {least}, got {shown(number)}")
+    return number
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it; Python refuses to write out integers of many digits."""
+    try:
+        return f"{value!r:.200}"
+    except ValueError:
+        return f"a {type(value).__name__} too large to print"
 
 
 def check_mode(mode: object) -> None:
@@ -59,8 +79,11 @@ def check_point(at: object) -> int | datetime | None:
     """Return a point of a log, a seq or a UTC time, or raise `QueryError`."""
     if isinstance(at, bool) or not isinstance(at, int | datetime | str | None):
         raise QueryError(f"a point of the log is a seq or a time, got {at!r}")
-    if isinstance(at, int) and at < 0:
-        raise QueryError(f"turns are counted from 1 (0 is before the first), got {at}")
+    if isinstance(at, int) and not 0 <= at <= MAX_TURNS:
+        raise QueryError(
+            f"turns are counted from 1 (0 is before the first) to {MAX_TURNS} at most, "
+            f"got {shown(at)}"
+        )
     try:
         return at if isinstance(at, int) else as_utc(at)
     except TurnError as error:

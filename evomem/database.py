@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from evomem.checks import check_labels
+from evomem.checks import check_labels, check_whole
 from evomem.encoder import Encoder
 from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound, StoreError
@@ -62,7 +62,11 @@ def open(
         if not create:
             raise
         ready = load_encoder(DEFAULT_ENCODER, **loading)
-        store, index = opener(location, ready.spec, **options)
+        try:
+            store, index = opener(location, ready.spec, **options)
+        except FingerprintMismatch:  # another process has created it meanwhile, with its encoder
+            ready = None
+            store, index = opener(location, None, **options)
     try:
         return Database(Engine(store, index, ready, **loading))
     except FingerprintMismatch:
@@ -123,7 +127,9 @@ class Database:
         Raises:
             NamespaceError: A namespace cannot be one.
             TurnError: As `Memory.add_many` does; other memories' turns may have been written.
+            QueryError: `workers` is no whole number of at least 1.
         """
+        check_whole(workers, "workers", least=1)
         running: dict[Future[None], Namespace] = {}
         counter = _Counter(progress)
         with ThreadPoolExecutor(workers, thread_name_prefix="evomem-bulk") as pool:
@@ -265,6 +271,10 @@ class Database:
     def drop_generations(self) -> list[str]:
         """Forget the readings of encoders that are not in use (see `evomem.reencode`)."""
         return self._engine.store.drop_generations()
+
+    def check_writable(self) -> None:
+        """Raise `StoreError` if the database cannot be written, as on a read-only file system."""
+        self._engine.store.check_writable()
 
     def close(self) -> None:
         """Release everything; harmless when repeated."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import evomem
-from evomem.errors import EvomemError
+from evomem.errors import EvomemError, StoreError
 from evomem.integrity import FILE_VARIABLE
 
 PACKAGES = {  # distribution: what it is for, and whether evomem works without it
@@ -122,6 +122,9 @@ def _files(path: Path) -> Iterator[Finding]:
         else f"others may read it (mode {mode:o}): chmod 600"
     )
     yield Finding("permissions", private, says)
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        yield Finding("disk", True, "a file system that is mounted read-only")
+        return
     size, free = path.stat().st_size, shutil.disk_usage(path.parent).free
     says = f"{free:,} bytes free, the database has {size:,}"
     yield Finding("disk", free > max(size, 2**26), says)
@@ -147,6 +150,10 @@ def _database(location: str) -> Iterator[Finding]:
             yield Finding(
                 "database", True, f"{stats['turns']:,} turns in {stats['memories']} memories"
             )
+            try:
+                db.check_writable()
+            except StoreError as error:
+                yield Finding("writing", True, str(error))
             if others := stats.get("other_encoders"):
                 says = f"readings of {', '.join(others)} are kept: evomem reencode --drop-old"
                 yield Finding("other encoders", True, says)

@@ -78,7 +78,12 @@ class Engine:
             return self._reader
 
     def lock(self, namespace: Namespace) -> threading.RLock:
-        """Return the lock under which this process writes to a memory."""
+        """Return the lock under which this process writes to a memory.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
+        self.store.check_writable()
         with self._guard:
             return self._locks[namespace]
 

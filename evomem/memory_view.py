@@ -22,6 +22,7 @@ from evomem.checks import (
     check_point,
     check_query,
     check_trust,
+    check_whole,
 )
 from evomem.engine import Engine
 from evomem.errors import EncoderError, HeadMoved, NotFound, QueryError
@@ -100,7 +101,7 @@ class MemoryView:
             QueryError: An argument makes no sense; the message says which and why.
         """
         check_query(query)
-        check_k(k)
+        k = check_k(k)
         check_mode(mode)
         condition = check_filter(since, until, session, role, where, source, not_source)
         weights = check_trust(trust)
@@ -134,8 +135,7 @@ class MemoryView:
             count_tokens: Your model's token counter; the encoder's own if not given.
             **filters: As in `search`, `trust` included.
         """
-        if max_tokens < 1:
-            raise QueryError(f"max_tokens must be at least 1, got {max_tokens}")
+        check_whole(max_tokens, "max_tokens", least=1)
         count = count_tokens or self._engine.encoder.count_tokens
         chosen: dict[int, tuple[str, str]] = {}
         used = 0
@@ -173,9 +173,12 @@ class MemoryView:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
 
         The filters are those of `search`; `session` and `source` are answered by an index.
+
+        Raises:
+            QueryError: An argument makes no sense; the message says which and why.
         """
-        if limit is not None:
-            check_k(limit, "limit")
+        after = check_whole(after, "after", least=0)
+        limit = None if limit is None else check_k(limit, "limit")
         condition = check_filter(since, until, session, role, where, source, not_source)
         store, view = self._engine.store, self._view()
         if condition == Filter():

@@ -218,6 +218,10 @@ class Store(Protocol):
         ...
 
     # writing -------------------------------------------------------------------------------
+    def check_writable(self) -> None:
+        """Raise `StoreError` if the database cannot be written, before anyone prepares to."""
+        ...
+
     def append(self, view: View, rows: Sequence[Row]) -> None:
         """Write `rows` behind the view's end, all or none, durably.
 

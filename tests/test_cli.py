@@ -294,7 +294,10 @@ BAD_INPUT = {
     "unknown operator": ["search", "Oslo", "--where", 'stars={"$near": 4}'],
     "naive filter": ["search", "Oslo", "--since", "2024-03-05"],
     "a turn that is not there yet": ["search", "Oslo", "--at", "99"],
+    "a turn that no memory can have": ["search", "Oslo", "--at", "9" * 30],
     "limit of none": ["show", "--limit", "0"],
+    "a place before the first turn": ["show", "--after", "-1"],
+    "no workers": ["reencode", "--encoder", "hash:64", "--workers", "0"],
     "no such file": ["import", "/no/such/file.json"],
     "no such zone": ["import", "-", "--timezone", "Mars/Olympus"],
 }
@@ -307,6 +310,12 @@ def test_bad_input_exits_with_2_and_writes_nothing(run, path, case):
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("evomem")
     assert len(json.loads(run("show", "--json")[1])["turns"]) == 2
+
+
+def test_numbers_of_any_size_are_understood(run, path):
+    assert run("search", "Oslo", "-k", "9" * 30, "--json")[0] == 0
+    assert run("show", "--limit", "9" * 30)[0] == 0
+    assert run("show", "--after", "9" * 30)[0] == 1  # nothing found
 
 
 def test_text_that_is_not_utf8_on_stdin_exits_with_2(run, path, feed):

@@ -10,6 +10,7 @@ from evomem.errors import NotFound, StoreError
 from evomem.integrity import find_key
 from evomem.state import Spec
 from evomem.store import Index, Store
+from evomem_stores.engine import check_timeout
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
@@ -62,12 +63,14 @@ def open_sqlite(
     """
     if index not in ("faiss", "milvus"):
         raise StoreError(f"index must be 'faiss' or 'milvus', got {index!r}")
+    busy_timeout = check_timeout(busy_timeout)
     device = find_device(index_device, index)
     key = find_key(integrity_key)
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
-    if not (path and prepare(path, create=spec is not None)) and spec is None:
+    there = path is not None and prepare(path, create=spec is not None, timeout=busy_timeout)
+    if not there and spec is None:
         raise NotFound(
             f"there is no database at {location!r}: name an encoder to make one, "
             'such as encoder="static:all-MiniLM-L6-v2"'
@@ -80,7 +83,10 @@ def open_sqlite(
     try:
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        return store, open_faiss(store, folder, index_bytes, exact_rows, device)
+        read_only = engine.read_only is not None
+        return store, open_faiss(
+            store, folder, index_bytes, exact_rows, device, read_only=read_only
+        )
     except BaseException:
         engine.close()
         raise

@@ -16,6 +16,10 @@ from evomem_stores.seals import Seals
 
 FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What reading a damaged value may raise."""
+from evomem.checks import shown
+from evomem.errors import StoreError
+
+MAX_TIMEOUT = 2**31 // 1000  # seconds: SQLite and PostgreSQL count milliseconds in 32 bits
 
 
 class Engine(ABC):
@@ -26,6 +30,8 @@ class Engine(ABC):
 
     place: str
     """Which database this is, for messages: without a password."""
+    read_only: str | None = None
+    """Why the database cannot be written, as `is on ...`; None if it can be."""
     guard: Callable[[Connection], None] = staticmethod(lambda connection: None)
     """Called at the beginning of every transaction on the log; what it raises ends it."""
 
@@ -69,6 +75,14 @@ class Engine(ABC):
         Who erases looks at several memories, to find which rows no fork sees any more.
         """
 
+    def check_writable(self) -> None:
+        """Raise `StoreError` if the database cannot be written; every way of writing does so first."""
+        if self.read_only:
+            raise StoreError(
+                f"{self.place} {self.read_only}: it can be searched, exported and backed up, but "
+                "not changed"
+            )
+
     @abstractmethod
     def scrub(self) -> bool:
         """Remove what is left of erased rows from disk, as far as the database lets.
@@ -95,6 +109,17 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close every connection; harmless when repeated."""
+
+
+def check_timeout(seconds: object) -> float:
+    """Return how long to wait for a lock, at most what databases take: some 24 days.
+
+    Raises:
+        StoreError: It is no number of seconds.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise StoreError(f"busy_timeout must be a number of seconds, got {shown(seconds)}")
+    return float(min(seconds, MAX_TIMEOUT))
 
 
 def driver(connection: Connection) -> Any:

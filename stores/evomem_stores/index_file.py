@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def sweep(folder: Path) -> None:
         try:
             os.kill(int(path.name.split(".")[-2]), 0)  # only asks whether there is such a process
         except ProcessLookupError:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only file system
+                path.unlink(missing_ok=True)
         except (OSError, ValueError, OverflowError):
             continue  # it is there, or the file is not ours

@@ -95,7 +95,8 @@ class MilvusIndex(SpanIndex):
         self._known: OrderedDict[int, _Known] = OrderedDict()
         with self._translated():
             self._client = pymilvus.MilvusClient(uri, token=token or "", grpc_options=GRPC)
-        with engine.forgetting() as connection:  # one at a time; nobody changes the encoder
+        alone = engine.reading if engine.read_only else engine.forgetting
+        with alone() as connection:  # one at a time; nobody changes the encoder
             made = connection.scalar(select(done.c.applied).where(done.c.number == 1))
             self._name = collection or f"evomem_{made}"
             with self._translated():

@@ -14,12 +14,13 @@ from evomem.state import Spec
 from evomem.store import Index
 from evomem_stores import sealing, tables
 from evomem_stores.engine import Engine
-from evomem_stores.faiss_index import FaissIndex
+from evomem_stores.faiss_index import WORTH, FaissIndex
 from evomem_stores.generations import stored_spec
 from evomem_stores.lexical import ANALYSER
 from evomem_stores.migrations import apply, pending
 from evomem_stores.seals import Seals
 from evomem_stores.sql import SqlStore
+from evomem_stores.tables import LAST
 from evomem_stores.writing import write_terms
 
 if TYPE_CHECKING:  # torch comes only with a device
@@ -55,6 +56,8 @@ def set_up(engine: Engine, spec: Spec | None, key: bytes | None = None) -> Spec:
 def _set_up(engine: Engine, spec: Spec | None, key: bytes | None) -> Spec:
     with engine.reading() as connection:
         waiting = len(pending(connection))
+    if waiting:
+        _check_writable(engine)
     for _ in range(waiting):
         with engine.altering() as connection:
             for number, step in pending(connection)[:1]:  # none: another process was quicker
@@ -75,6 +78,7 @@ def _set_up(engine: Engine, spec: Spec | None, key: bytes | None) -> Spec:
     if engine.seals.key_id != key_id(key):
         sealing.change_key(engine, key)
     if analyser != ANALYSER:
+        _check_writable(engine)
         with engine.alone() as connection:
             if connection.scalar(_ANALYSER) != ANALYSER:  # else another process was quicker
                 write_terms(connection)
@@ -114,6 +118,15 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
     )
 
 
+def _check_writable(engine: Engine) -> None:
+    """Raise `StoreError` if tables that are not up to date cannot be changed."""
+    if engine.read_only:
+        raise StoreError(
+            f"{engine.place} {engine.read_only}, and has to be changed before this version of "
+            "evomem can read it: copy it to a folder that can be written, and open the copy"
+        )
+
+
 def find_device(name: str | None, index: str) -> Device | None:
     """Return where large memories are searched, None for the CPU.
 
@@ -138,9 +151,18 @@ def open_faiss(
     max_bytes: int,
     exact_rows: int | None,
     device: Device | None,
+    *,
+    read_only: bool = False,
 ) -> Index:
-    """Return the index of a log in this process. See `FaissIndex`."""
-    index = FaissIndex(store, folder, max_bytes=max_bytes, exact_rows=exact_rows, device=device)
+    """Return the index of a log in this process. See `FaissIndex`; `read_only`: write no files."""
+    index = FaissIndex(
+        store,
+        folder,
+        max_bytes=max_bytes,
+        worth=LAST if read_only else WORTH,
+        exact_rows=exact_rows,
+        device=device,
+    )
     store.rewritten.append(lambda memory, _: index.forget(memory))
     return index
 

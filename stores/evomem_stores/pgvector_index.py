@@ -48,8 +48,9 @@ class PgvectorIndex(SpanIndex):
         Args:
             store: The log.
             engine: Of that log.
-            hnsw_rows: From how many rows on a memory gets an HNSW index: answers without filters
-                are approximate from then on. None: every answer is exact.
+            hnsw_rows: From how many rows on a memory gets an HNSW index. Searches without filters
+                are approximate where they are in at least so many rows, and exact in a view of
+                fewer, such as an early one. None: every answer is exact.
 
         Raises:
             StoreError: The server has no pgvector, or it may not be installed by this user.
@@ -65,6 +66,8 @@ class PgvectorIndex(SpanIndex):
             )
         with engine.forgetting() as connection:  # so that nobody changes the encoder meanwhile
             execute = driver(connection).execute
+            # The extension is one for all schemas: two that create it at once would collide.
+            execute("SELECT pg_advisory_xact_lock(hashtextextended('evomem extension', 0))")
             execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
             [home] = execute(
                 "SELECT quote_ident(nspname) FROM pg_extension "
@@ -131,11 +134,23 @@ class PgvectorIndex(SpanIndex):
             with self._engine.reading() as connection:
                 current, seq, _, hnsw = self._state(connection, span.memory)
                 if current and seq >= span.last:
-                    if hnsw and allowed is None and k <= MAX_EF // 2:
-                        return self._approximate(connection, span, query, k)
+                    if hnsw and allowed is None and self._is_large(span, k):
+                        hits = self._approximate(connection, span, query, k)
+                        if len(hits) == k:
+                            return hits
+                        # The scan gave up before it came to k rows of the span.
                     return self._exact(connection, span, query, k, allowed)
             self._catch_up(span.memory)
         raise HeadMoved(f"memory {span.memory} is rewritten all the time; search it when quieter")
+
+    def _is_large(self, span: Span, k: int) -> bool:
+        """Say whether a span is worth an approximate search.
+
+        The HNSW index is of all rows of the memory. The fewer of them are in the span, the more it
+        has to visit that are not, until it gives up.
+        """
+        size = span.last - span.first + 1
+        return self._hnsw_rows is not None and size >= self._hnsw_rows and k <= MAX_EF // 2
 
     def _exact(
         self, connection: Connection, span: Span, query: Vectors, k: int, allowed: Seqs | None

@@ -11,11 +11,12 @@ from sqlalchemy import URL, Connection, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from evomem._extras import require
+from evomem.checks import shown
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, NotFound, StoreError
 from evomem.integrity import find_key
 from evomem.state import Spec
 from evomem.store import Index, Store
-from evomem_stores.engine import FOREIGN, Engine, driver
+from evomem_stores.engine import FOREIGN, Engine, check_timeout, driver
 from evomem_stores.migrations import OURS
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
@@ -85,7 +86,7 @@ def open_postgresql(
         index_device: FAISS: where memories of more than 10,000 turns are searched, exactly at any
             size, such as `"cuda"`; None for the CPU.
         hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
-            answers; None for never.
+            answers; a view of fewer turns is searched exactly. None for never.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
@@ -147,9 +148,14 @@ class PostgresEngine(Engine):
                 f"synchronous_commit must be one of {', '.join(get_args(Commit))}, "
                 f"got {synchronous_commit!r}"
             )
+        busy_timeout = check_timeout(busy_timeout)
+        if isinstance(pool_size, bool) or not isinstance(pool_size, int) or pool_size < 1:
+            raise StoreError(
+                f"pool_size must be a whole number of at least 1, got {shown(pool_size)}"
+            )
         url, self.schema = _parsed(location)
-        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
-        self.place = f"{shown} (schema {self.schema})"
+        public = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        self.place = f"{public} (schema {self.schema})"
         self._closed = False
         self._engine = create_engine(
             url,

@@ -20,7 +20,8 @@ class SpanIndex(ABC):
         """See `Index.search`."""
         found: list[tuple[int, float]] = []
         for span in view.spans:
-            found += self._ask(span, query, k, allowed)
+            most = span.last - span.first + 1  # a service may not take any number for `k`
+            found += self._ask(span, query, min(k, most), allowed)
         return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:

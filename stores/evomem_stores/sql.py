@@ -227,9 +227,17 @@ class SqlStore(Upkeep):
                 return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
             for span in view.spans:
-                query = select(turns.c.seq).where(*counted(span), *tests, visible(view))
+                query = select(turns.c.seq).where(*counted(span), visible(view))
                 given = {"memory": span.memory}
-                found += connection.scalars(query.order_by(turns.c.seq), given)
+                parts = [
+                    set(
+                        connection.scalars(
+                            query.where(*tests[start : start + filters.TESTS]), given
+                        )
+                    )
+                    for start in range(0, len(tests), filters.TESTS)
+                ]
+                found += sorted(set.intersection(*parts))
         return np.array(found, np.int64)
 
     def lexical(self, view: View, query: str) -> Scores:

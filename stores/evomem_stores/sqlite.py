@@ -16,16 +16,17 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
-from evomem_stores.engine import FOREIGN, Engine, driver, sync_folder
+from evomem_stores import read_only
+from evomem_stores.engine import FOREIGN, Engine, check_timeout, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
 
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one
 
-_BUSY = ("locked", "busy", "queuepool limit")
+_BUSY = ("locked", "busy", "locking protocol", "queuepool limit")
 _DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
 
 _making = threading.Lock()  # no thread may open a new file that another has yet to close
@@ -45,15 +46,18 @@ class SqliteEngine(Engine):
         self.path = path
         self.place = str(path or ":memory:")
         self._closed = False
-        self._timeout = busy_timeout
+        self._timeout = check_timeout(busy_timeout)
         self._pragmas = (
             "PRAGMA journal_mode = WAL",
             f"PRAGMA synchronous = {synchronous}",
             "PRAGMA foreign_keys = ON",
             "PRAGMA secure_delete = ON",
         )
+        self.read_only = None if path is None else read_only.why_read_only(path)
         pool: dict[str, Any] = {"poolclass": StaticPool}
-        if path is not None:
+        if self.read_only:
+            pool = {"poolclass": NullPool}  # each transaction looks at the files anew
+        elif path is not None:
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
         self._engine = create_engine("sqlite://", creator=self._connect, **pool)
         event.listen(self._engine, "begin", _begin)
@@ -65,7 +69,8 @@ class SqliteEngine(Engine):
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """See `Engine.reading`."""
-        with self._readers, translated(self.path), self._engine.connect() as connection:
+        stable = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
+        with stable, self._readers, translated(self.path), self._engine.connect() as connection:
             with connection.begin():
                 self.guard(connection)
                 yield connection
@@ -73,6 +78,7 @@ class SqliteEngine(Engine):
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.writing`. There is one lock for all of the database."""
+        self.check_writable()
         with self._writers, translated(self.path), self._engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
@@ -102,7 +108,7 @@ class SqliteEngine(Engine):
         Unlike `scrub`, this waits for nobody: whoever is at work will do it at the end.
         """
         log = self.path and self.path.with_name(self.path.name + "-wal")
-        if log and log.exists() and log.stat().st_size:
+        if not self.read_only and log and log.exists() and log.stat().st_size:
             with translated(self.path), closing(sqlite3.connect(str(self.path), 0)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -126,6 +132,7 @@ class SqliteEngine(Engine):
 
     def compact(self) -> None:
         """See `Engine.compact`."""
+        self.check_writable()
         self._checkpoint()
         with self._writers, translated(self.path), self._engine.connect() as connection:
             driver(connection).execute("VACUUM")
@@ -173,6 +180,8 @@ class SqliteEngine(Engine):
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise StoreError(f"{self.path or 'the database in memory'} was closed: open it again")
+        if self.path and self.read_only:
+            return read_only.connect(self.path, self._timeout)
         connection = sqlite3.connect(
             ":memory:" if self.path is None else str(self.path),
             timeout=self._timeout,
@@ -226,17 +235,27 @@ def translated(path: Path | None) -> Iterator[None]:
                 f"{path}: another process held the lock for longer than the busy timeout ({says}); "
                 "nothing was written: try again, or open with a larger busy_timeout="
             ) from error
+        if "readonly" in says.lower():
+            raise StoreError(
+                f"{path} cannot be written any more ({says}): see whether its disk was mounted "
+                "read-only; nothing was written"
+            ) from error
         if any(word in says.lower() for word in _DAMAGED):
             raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
         raise StoreError(f"{path}: {says}; nothing was written") from error
 
 
-def prepare(path: Path, *, create: bool) -> bool:
+def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
     """Say whether there is a database of ours at `path`; make an empty private file if not.
 
     A file that is something else is left as it is, down to the last byte. SQLite alone opens what
     may be a database: when a process closes a file, POSIX takes all the locks that it has on it, so
     that another process would believe a database that is open here to be nobody's.
+
+    Args:
+        path: The file.
+        create: Whether to make an empty file if there is none.
+        timeout: Seconds to wait while another process holds the file's lock.
 
     Raises:
         DatabaseDamaged: The file is not SQLite, cannot be read, or is another program's.
@@ -252,7 +271,8 @@ def prepare(path: Path, *, create: bool) -> bool:
         ours = _is_database(path) or _can_be_undone(path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists"
+            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists and "
+            "can be written"
         ) from error
     if not ours:
         raise DatabaseDamaged(
@@ -260,13 +280,17 @@ def prepare(path: Path, *, create: bool) -> bool:
             "was left as it is"
         )
     with translated(path):
-        try:
-            application, tables = _contents(path, "ro")
-        except sqlite3.OperationalError as error:
-            if "readonly" not in str(error):
-                raise
-            # Somebody was killed while changing it: SQLite has to undo that before anyone can read.
-            application, tables = _contents(path, "rw")
+        if read_only.why_read_only(path):
+            with read_only.unchanged(path):
+                application, tables = _contents(read_only.connect(path, timeout))
+        else:
+            try:
+                application, tables = _contents(_reader(path, "mode=ro", timeout))
+            except sqlite3.OperationalError as error:
+                if "readonly" not in str(error):
+                    raise
+                # A process was killed while changing it: SQLite undoes that before it reads.
+                application, tables = _contents(_reader(path, "mode=rw", timeout))
     if tables and application != APPLICATION:
         raise DatabaseDamaged(
             f"{path} is another program's SQLite database, not evomem's: give another path; "
@@ -307,13 +331,19 @@ def _can_be_undone(path: Path) -> bool:
     return journal.exists() and journal.read_bytes()[: len(_JOURNAL)] == _JOURNAL
 
 
-def _contents(path: Path, mode: str) -> tuple[int, int]:
-    """Return the application id of a database and how many tables and indexes it has."""
-    with closing(_reader(path, f"mode={mode}")) as connection:
+def _contents(reader: sqlite3.Connection) -> tuple[int, int]:
+    """Return the application id of a database and how many tables and indexes it has.
+
+    Both are read in one transaction: another process may be creating the tables at this moment.
+    """
+    with closing(reader) as connection:
+        connection.execute("BEGIN")
         [application] = connection.execute("PRAGMA application_id").fetchone()
         [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return application, tables
 
 
-def _reader(path: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True)
+def _reader(path: Path, options: str, timeout: float = 0.0) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?{options}", timeout=timeout, uri=True, isolation_level=None
+    )

@@ -25,6 +25,10 @@ class Upkeep:
     _spec: Spec
     _tell: Callable[[list[int], Connection | None], None]
 
+    def check_writable(self) -> None:
+        """See `Store.check_writable`."""
+        self._engine.check_writable()
+
     # other encoders ------------------------------------------------------------------------
 
     def generation(self, spec: Spec) -> SqlGeneration:
