@@ -12,6 +12,7 @@ from evomem.store import Index, Store
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
+from evomem_stores.sqlite_forks import using_sqlite
 from evomem_stores.tier import ROWS
 
 __all__ = ["open_sqlite"]
@@ -61,7 +62,11 @@ def open_sqlite(
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
-    if not (path and prepare(path, create=spec is not None)) and spec is None:
+    there = False
+    if path:
+        with using_sqlite(str(path)):
+            there = prepare(path, create=spec is not None)
+    if not there and spec is None:
         raise NotFound(
             f"there is no database at {location!r}: name an encoder to make one, "
             'such as encoder="static:all-MiniLM-L6-v2"'
