@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
+from evomem._forking import reset_in_child
 from evomem.encoder import BatchEncoder, Encoder, Job, T
 from evomem.errors import EncoderError
 from evomem.records import Turn
@@ -91,14 +92,10 @@ class Batcher:
         """Work for `encoder`, with at most `waiting` requests to read inside."""
         self._encoder = encoder
         self._tokens = encoder.batch_tokens
-        self._door = threading.Semaphore(waiting)
-        self._quiet = threading.Condition()  # its lock guards everything below
-        self._leader: _Request[Any, Any] | None = None
-        """Whose thread does the passes, until its own request is done."""
-        self._asks: deque[_Ask] = deque()
-        self._reads: deque[_Read] = deque()
-        self._asked = False  # whether the last pass was one of queries
+        self._waiting = waiting
         self._closed = False
+        self._make_queues()
+        reset_in_child(self._make_queues)
 
     @property
     def spec(self) -> Spec:
@@ -132,6 +129,16 @@ class Batcher:
             self._quiet.wait_for(lambda: self._leader is None)
 
     # ---------------------------------------------------------------------------------------
+
+    def _make_queues(self) -> None:
+        """Make locks and empty queues: when this is made, and in a forked child."""
+        self._door = threading.Semaphore(self._waiting)
+        self._quiet = threading.Condition()  # its lock guards `_closed` and everything below
+        self._leader: _Request[Any, Any] | None = None
+        """Whose thread does the passes, until its own request is done."""
+        self._asks: deque[_Ask] = deque()
+        self._reads: deque[_Read] = deque()
+        self._asked = False  # whether the last pass was one of queries
 
     def _await(self, request: _Request[T, R], line: deque[_Request[T, R]]) -> None:
         """Return when `request` is done, by another thread or by this one."""

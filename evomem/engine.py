@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
+from evomem._forking import reset_in_child
 from evomem.batching import Batcher, shared
 from evomem.encoder import Encoder
 from evomem.errors import FingerprintMismatch
@@ -46,11 +47,10 @@ class Engine:
         self.index = index
         self._encoder = encoder
         self._loading = loading
-        self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
-        self._guard = threading.Lock()
         self._states: Recent[bytes, State[Turn]] = Recent(STATES_BYTES, _size)
         self._reader: Encoder | None = None
-        self._lanes: Lanes | None = None
+        self._make_locks()
+        reset_in_child(self._make_locks)
         if encoder:
             self._check(encoder)
 
@@ -115,6 +115,12 @@ class Engine:
             self._reader.close()
         self.index.close()
         self.store.close()
+
+    def _make_locks(self) -> None:
+        """Make the locks and forget the threads: when this is made, and in a forked child."""
+        self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
+        self._guard = threading.Lock()
+        self._lanes: Lanes | None = None
 
     def _check(self, encoder: Encoder) -> None:
         own, given = self.store.spec, encoder.spec

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import evomem
+from evomem._forking import reset_in_child
 from evomem.database import Database
 
 
@@ -28,7 +29,15 @@ class Handle:
 
 
 _handles: weakref.WeakValueDictionary[Any, Handle] = weakref.WeakValueDictionary()
-_guard = threading.Lock()
+
+
+def _make_guard() -> None:
+    global _guard
+    _guard = threading.Lock()
+
+
+_make_guard()
+reset_in_child(_make_guard)
 
 
 def share(location: str, encoder: str | None = None, **options: Any) -> Handle:

@@ -14,6 +14,7 @@ from typing import Any
 
 import evomem
 from evomem import Encoder, Hit, Record
+from evomem._forking import reset_in_child
 from evomem.plugins import DEFAULT_ENCODER
 
 InMemory = ":memory:"
@@ -41,7 +42,8 @@ class Documents:
 
     def __init__(self, location: str, encoder: str | Encoder | None, *name: str) -> None:
         self._db = evomem.open(location, encoder=as_encoder(encoder))
-        self._lock = threading.Lock()
+        self._make_lock()
+        reset_in_child(self._make_lock)
         self.memory = self._db.memory(*name)
 
     @property
@@ -109,3 +111,6 @@ class Documents:
     def close(self) -> None:
         """Release the database; harmless when repeated."""
         self._db.close()
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()

@@ -14,6 +14,7 @@ from evomem_stores.engine import check_timeout
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
+from evomem_stores.sqlite_forks import using_sqlite
 from evomem_stores.tier import ROWS
 
 __all__ = ["open_sqlite"]
@@ -69,7 +70,10 @@ def open_sqlite(
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
-    there = path is not None and prepare(path, create=spec is not None, timeout=busy_timeout)
+    there = False
+    if path:
+        with using_sqlite(str(path)):
+            there = prepare(path, create=spec is not None, timeout=busy_timeout)
     if not there and spec is None:
         raise NotFound(
             f"there is no database at {location!r}: name an encoder to make one, "

@@ -12,12 +12,12 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Connection
 
+from evomem.checks import shown
+from evomem.errors import StoreError
 from evomem_stores.seals import Seals
 
 FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What reading a damaged value may raise."""
-from evomem.checks import shown
-from evomem.errors import StoreError
 
 MAX_TIMEOUT = 2**31 // 1000  # seconds: SQLite and PostgreSQL count milliseconds in 32 bits
 

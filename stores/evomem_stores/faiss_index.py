@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evomem._forking import reset_in_child
 from evomem.errors import EvomemError, HeadMoved, StoreError
 from evomem.state import Vectors
 from evomem.store import Seqs, Span, Store, View
@@ -82,6 +83,7 @@ class FaissIndex:
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
+        reset_in_child(self._after_fork)
         if folder:
             index_file.sweep(folder)
 
@@ -272,6 +274,13 @@ class FaissIndex:
                 with suppress(EvomemError):  # the database may be of another encoder by now
                     if self._is_of_the_log(memory, shard):
                         self._save(memory, each)
+
+    def _after_fork(self) -> None:
+        """Keep, in a forked child, the shards that no other thread was changing."""
+        self._guard = threading.Lock()
+        self._cached = OrderedDict(
+            (memory, cached) for memory, cached in self._cached.items() if not cached.lock.locked()
+        )
 
     def _path(self, memory: int) -> Path:
         assert self._folder

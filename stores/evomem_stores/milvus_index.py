@@ -10,6 +10,7 @@ after, whether that is the memory's still; rows of older ones are deleted by who
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 import warnings
@@ -93,8 +94,9 @@ class MilvusIndex(SpanIndex):
         self._dim = store.spec.dim
         self._guard = threading.Lock()
         self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._process = os.getpid()
         with self._translated():
-            self._client = pymilvus.MilvusClient(uri, token=token or "", grpc_options=GRPC)
+            self._own_client = pymilvus.MilvusClient(uri, token=token or "", grpc_options=GRPC)
         alone = engine.reading if engine.read_only else engine.forgetting
         with alone() as connection:  # one at a time; nobody changes the encoder
             made = connection.scalar(select(done.c.applied).where(done.c.number == 1))
@@ -133,8 +135,23 @@ class MilvusIndex(SpanIndex):
             )
 
     def close(self) -> None:
-        """Close the connection; harmless when repeated."""
-        self._client.close()
+        """Close the connection; harmless when repeated, and in a forked child, which has none."""
+        if self._process == os.getpid():
+            self._own_client.close()
+
+    @property
+    def _client(self) -> Any:
+        """The connection to Milvus: gRPC's threads do not survive a fork.
+
+        Raises:
+            StoreError: This process was forked from the one that connected.
+        """
+        if self._process != os.getpid():
+            raise StoreError(
+                f"the connection to Milvus at {self._place} was made before this process was "
+                "forked, and cannot be used here: open the database after the fork, in each process"
+            )
+        return self._own_client
 
     # asking --------------------------------------------------------------------------------
 

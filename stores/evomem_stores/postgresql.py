@@ -9,8 +9,10 @@ from typing import Literal, get_args
 
 from sqlalchemy import URL, Connection, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import Pool
 
 from evomem._extras import require
+from evomem._forking import reset_in_child
 from evomem.checks import shown
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, NotFound, StoreError
 from evomem.integrity import find_key
@@ -178,6 +180,8 @@ class PostgresEngine(Engine):
         )
         self._create = f"CREATE SCHEMA IF NOT EXISTS {quoted}"
         event.listen(self._engine, "begin", self._begin)
+        self._inherited: list[Pool] = []
+        reset_in_child(self._after_fork)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -298,6 +302,11 @@ class PostgresEngine(Engine):
         """See `Engine.close`."""
         self._closed = True
         self._engine.dispose()
+
+    def _after_fork(self) -> None:
+        """Connect anew in a forked child. The parent's connections are neither used nor closed."""
+        self._inherited.append(self._engine.pool)
+        self._engine.dispose(close=False)
 
     def _lock(self, connection: Connection, memory: int | None) -> None:
         """Keep others from changing a memory, and `alone` from beginning, for this transaction."""

@@ -10,18 +10,20 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakSet
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
 from evomem_stores import read_only
 from evomem_stores.engine import FOREIGN, Engine, check_timeout, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
+from evomem_stores.sqlite_forks import close_at_forks, using_sqlite
 
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one
@@ -44,7 +46,7 @@ class SqliteEngine(Engine):
         if synchronous not in ("FULL", "NORMAL"):
             raise StoreError(f"synchronous must be 'FULL' or 'NORMAL', got {synchronous!r}")
         self.path = path
-        self.place = str(path or ":memory:")
+        self.place = str(path or f":memory: (database {secrets.token_hex(4)})")
         self._closed = False
         self._timeout = check_timeout(busy_timeout)
         self._pragmas = (
@@ -61,16 +63,16 @@ class SqliteEngine(Engine):
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
         self._engine = create_engine("sqlite://", creator=self._connect, **pool)
         event.listen(self._engine, "begin", _begin)
-        # Threads of one process queue here instead of polling for SQLite's lock. A database in
-        # memory is a single connection, so that there even reading has to queue.
-        self._writers = threading.RLock()
-        self._readers = nullcontext() if path is not None else self._writers
+        self._connections: WeakSet[_Connection] = WeakSet()
+        self._inherited: list[Pool] = []
+        self._make_locks()
+        close_at_forks(self)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """See `Engine.reading`."""
         stable = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
-        with stable, self._readers, translated(self.path), self._engine.connect() as connection:
+        with stable, self._readers, self._using() as connection:
             with connection.begin():
                 self.guard(connection)
                 yield connection
@@ -79,7 +81,7 @@ class SqliteEngine(Engine):
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.writing`. There is one lock for all of the database."""
         self.check_writable()
-        with self._writers, translated(self.path), self._engine.connect() as connection:
+        with self._writers, self._using() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 self.guard(connection)
@@ -109,8 +111,9 @@ class SqliteEngine(Engine):
         """
         log = self.path and self.path.with_name(self.path.name + "-wal")
         if not self.read_only and log and log.exists() and log.stat().st_size:
-            with translated(self.path), closing(sqlite3.connect(str(self.path), 0)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with translated(self.path), using_sqlite(self.place):
+                with closing(sqlite3.connect(str(self.path), 0)) as connection:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def faults(self, connection: Connection) -> Iterator[str]:
         """See `Engine.faults`."""
@@ -134,7 +137,7 @@ class SqliteEngine(Engine):
         """See `Engine.compact`."""
         self.check_writable()
         self._checkpoint()
-        with self._writers, translated(self.path), self._engine.connect() as connection:
+        with self._writers, self._using() as connection:
             driver(connection).execute("VACUUM")
         self._checkpoint()
 
@@ -170,10 +173,40 @@ class SqliteEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True
+        with suppress(StoreError), using_sqlite(self.place):
+            self._engine.dispose()
+
+    def before_fork(self) -> None:
+        """See `sqlite_forks`. A database in memory has no locks, and the child gets a copy of it."""
+        if self.path is None:
+            return
         self._engine.dispose()
+        for connection in list(self._connections):  # a thread may have kept one beyond `close`
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def after_fork_in_child(self) -> None:
+        """See `sqlite_forks`."""
+        self._make_locks()
+        if self.path is not None:
+            self._inherited.append(self._engine.pool)  # so that nothing in it is ever closed
+            self._engine.dispose(close=False)
+
+    def _make_locks(self) -> None:
+        # Threads of one process queue here instead of polling for SQLite's lock. A database in
+        # memory is a single connection, so that there even reading has to queue.
+        self._writers = threading.RLock()
+        self._readers: AbstractContextManager[Any] = (
+            nullcontext() if self.path is not None else self._writers
+        )
+
+    @contextmanager
+    def _using(self) -> Iterator[Connection]:
+        with translated(self.path), using_sqlite(self.place), self._engine.connect() as connection:
+            yield connection
 
     def _checkpoint(self) -> bool:
-        with self._writers, translated(self.path), self._engine.connect() as connection:
+        with self._writers, self._using() as connection:
             busy, _, _ = driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
 
@@ -187,7 +220,9 @@ class SqliteEngine(Engine):
             timeout=self._timeout,
             isolation_level=None,  # the driver would begin and commit on its own account
             check_same_thread=False,  # the pool gives a connection to one thread at a time
+            factory=_Connection,
         )
+        self._connections.add(connection)
         try:
             self._arrange(connection)
         except sqlite3.Error:
@@ -208,6 +243,10 @@ class SqliteEngine(Engine):
                 time.sleep(0.01)
             else:
                 return
+
+
+class _Connection(sqlite3.Connection):
+    """One that can be referred to weakly."""
 
 
 def _begin(connection: Connection) -> None:

@@ -28,6 +28,7 @@ from langgraph.store.base import (
 )
 
 import evomem
+from evomem._forking import reset_in_child
 from evomem.database import Database
 from evomem.encoder import Encoder
 from evomem.memory import Memory
@@ -84,9 +85,8 @@ class EvoMemStore(BaseStore):
         self._omit_expired = bool((ttl or {}).get("omit_expired"))
         self._root = tuple(root)
         self._mode = mode
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-store")
-        self._stop = threading.Event()
-        self._sweeper: threading.Thread | None = None
+        self._make_threads()
+        reset_in_child(self._make_threads)
 
     @classmethod
     @contextmanager
@@ -203,6 +203,12 @@ class EvoMemStore(BaseStore):
         return not (self._sweeper and self._sweeper.is_alive())
 
     # ---------------------------------------------------------------------------------------
+
+    def _make_threads(self) -> None:
+        """Make the writer, when this is made and in a forked child; no sweeper runs yet."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-store")
+        self._stop = threading.Event()
+        self._sweeper: threading.Thread | None = None
 
     def _sweep(self, seconds: float) -> None:
         while not self._stop.wait(seconds):
