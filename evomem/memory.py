@@ -94,7 +94,8 @@ class Memory(MemoryView):
         records: list[Record] = []
         with self._engine.lock(self.namespace):
             if len(turns) > BATCH:  # refuse duplicates before the first batch is written
-                self._known(self._view(), turns, named)
+                with self._engine.store.snapshot():
+                    self._known(self._view(), turns, named)
             for start in range(0, len(turns), BATCH):
                 records += self._append(turns[start : start + BATCH], named)
                 if progress:
@@ -109,10 +110,12 @@ class Memory(MemoryView):
             TurnError: The metadata cannot be stored; nothing was written.
             SharedTurns: The turn is shared with a fork.
         """
+        store = self._engine.store
         with self._engine.lock(self.namespace):
-            record = self.get(id)
+            with store.snapshot():
+                view, record = self._view(), self.get(id)
             turn = replace(record.turn, metadata=metadata)
-            self._engine.store.annotate(self._view(), record.seq, turn.metadata)
+            store.annotate(view, record.seq, turn.metadata)
             return replace(record, turn=turn)
 
     def delete(self, id: str) -> Record:
@@ -123,9 +126,11 @@ class Memory(MemoryView):
         Raises:
             NotFound: There is no such turn.
         """
+        store = self._engine.store
         with self._engine.lock(self.namespace):
-            record = self.get(id)
-            self._engine.store.hide(self._view(), [record.seq])
+            with store.snapshot():
+                view, record = self._view(), self.get(id)
+            store.hide(view, [record.seq])
             return record
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
@@ -211,19 +216,20 @@ class Memory(MemoryView):
         for attempt in range(TRIES):
             store = self._engine.store
             try:
-                view = store.view(
-                    store.find_memory(self.namespace) or store.make_memory(self.namespace)
-                )
-                known = self._known(view, turns, named)
-                new = [turn for turn in turns if turn.id not in known]
-                if not new:
-                    return [known[_id(turn)] for turn in turns]
+                number = store.find_memory(self.namespace) or store.make_memory(self.namespace)
+                with store.snapshot():
+                    view = store.view(number)
+                    known = self._known(view, turns, named)
+                    new = [turn for turn in turns if turn.id not in known]
+                    if not new:
+                        return [known[_id(turn)] for turn in turns]
+                    state = self._engine.state(view)
                 added = datetime.now(timezone.utc)
                 blank = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
                 places = [
                     Row(view.seq + n, turn, added, blank, b"") for n, turn in enumerate(new, 1)
                 ]
-                rows, state = read_rows(self._engine.reader, self._engine.state(view), places)
+                rows, state = read_rows(self._engine.reader, state, places)
                 self._engine.store.append(view, rows)
             except HeadMoved:  # another process was quicker: read again behind its turns
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))

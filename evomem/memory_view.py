@@ -1,11 +1,17 @@
 """`MemoryView`: what can be read of a memory, now or at one point of its log.
 
 query ─► encoder.embed_queries(state) ─► index.search ─► rank ─► store.records ─► hits
+
+Every call reads one moment of the log. A search reads the state before the encoder embeds the query,
+and everything else after it, in a second transaction; no transaction is open meanwhile. If rows of
+its view were purged, deleted or dropped in between, it starts again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,10 +27,10 @@ from evomem.checks import (
     check_query,
 )
 from evomem.engine import Engine
-from evomem.errors import EncoderError, HeadMoved, NotFound, QueryError
-from evomem.records import Hit, Record
+from evomem.errors import DatabaseDamaged, EncoderError, HeadMoved, NotFound, QueryError
+from evomem.records import Hit, Record, Turn
 from evomem.scores import Scores
-from evomem.state import Vectors
+from evomem.state import State, Vectors
 from evomem.store import Filter, Namespace, Seqs, View
 from evomem.twins import twin
 
@@ -35,6 +41,7 @@ Mode = Literal["evolvable", "lexical", "hybrid"]
 
 POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
 TRIES = 100  # lost races against other processes before a call gives up
+PATIENCE = 3  # of these, lost because turns were deleted, before a search no longer starts again
 
 
 class MemoryView:
@@ -51,7 +58,9 @@ class MemoryView:
 
     def __len__(self) -> int:
         """Return the number of turns, deleted ones not counted."""
-        return self._engine.store.count(self._view())
+        store = self._engine.store
+        with store.snapshot():
+            return store.count(self._view())
 
     def search(
         self,
@@ -88,10 +97,20 @@ class MemoryView:
         check_k(k)
         check_mode(mode)
         condition = check_filter(since, until, session, role, where)
-        for _ in range(TRIES):
+        store, index = self._engine.store, self._engine.index
+        for attempt in range(TRIES):
             try:
-                return self._search(self._view(at), query, k, mode, condition)
-            except HeadMoved:  # a purge changed the log meanwhile: look at it as it is now
+                with store.snapshot():
+                    view = self._view(at)
+                    state = None if mode == "lexical" else self._engine.state(view)
+                if not view.spans:
+                    return []
+                vector = None if state is None else self._embed(state, query)
+                if attempt >= PATIENCE:  # turns are deleted all the time: leave these out
+                    view = replace(view, hidden=None)
+                with index.reading(view), store.snapshot(view):
+                    return self._ranked(view, query, vector, k, mode, condition)
+            except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
                 continue
         raise HeadMoved(f"{self!r} is purged all the time; search it when it is quieter")
 
@@ -131,9 +150,11 @@ class MemoryView:
 
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""
-        view = self._view()
-        found = self._engine.store.find(view, [id])
-        visible = self._engine.store.records(view, [found[id].seq]) if id in found else {}
+        store = self._engine.store
+        with store.snapshot():
+            view = self._view()
+            record = store.find(view, [id]).get(id)
+            visible = store.records(view, [record.seq]) if record else {}
         if not visible:
             raise NotFound(f"{self!r} has no turn with the id {id!r}")
         return next(iter(visible.values()))
@@ -156,13 +177,14 @@ class MemoryView:
         if limit is not None:
             check_k(limit, "limit")
         condition = check_filter(since, until, session, role, where)
-        store, view = self._engine.store, self._view()
-        if condition == Filter():
-            return store.history(view, after=after, limit=limit)
-        seqs = store.select(view, condition)
-        chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
-        records = store.records(view, chosen)
-        return [records[seq] for seq in chosen if seq in records]
+        store = self._engine.store
+        with store.snapshot():
+            view = self._view()
+            if condition == Filter():
+                return store.history(view, after=after, limit=limit)
+            seqs = store.select(view, condition)
+            chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
+            return list(store.records(view, chosen).values())
 
     def at(self, *, seq: int | None = None, time: datetime | str | None = None) -> MemoryView:
         """Return the memory as it was after turn `seq`, or at `time`; read-only.
@@ -174,9 +196,9 @@ class MemoryView:
         """
         if (seq is None) == (time is None):
             raise QueryError("at() takes either seq= or time=")
-        return MemoryView(
-            self._engine, self.namespace, self._view(time if seq is None else seq).seq
-        )
+        with self._engine.store.snapshot():
+            view = self._view(time if seq is None else seq)
+        return MemoryView(self._engine, self.namespace, view.seq)
 
     def fork(self, *labels: str) -> Memory:
         """Make a memory that begins as this one stands and is independent from then on.
@@ -190,11 +212,15 @@ class MemoryView:
 
         check_labels(labels)
         namespace = (*self.namespace, *labels)
-        view = self._view()
-        if not view.memory:
-            raise NotFound(f"{self!r} does not exist yet: add a turn before forking it")
-        self._engine.store.fork(view, namespace)
-        return Memory(self._engine, namespace)
+        for _ in range(TRIES):
+            with self._engine.store.snapshot():
+                view = self._view()
+            if not view.memory:
+                raise NotFound(f"{self!r} does not exist yet: add a turn before forking it")
+            with suppress(HeadMoved):  # dropped meanwhile: look whether there is a new one
+                self._engine.store.fork(view, namespace)
+                return Memory(self._engine, namespace)
+        raise HeadMoved(f"{self!r} is dropped all the time; fork it when it is quieter")
 
     asearch = twin(search)
     acontext = twin(context)
@@ -222,29 +248,47 @@ class MemoryView:
             raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
         return self._engine.store.view(number, seq=at)
 
-    def _search(self, view: View, query: str, k: int, mode: Mode, condition: Filter) -> list[Hit]:
-        if not view.spans:
-            return []
-        allowed = self._engine.store.select(view, condition)
+    def _ranked(
+        self,
+        view: View,
+        query: str,
+        vector: Vectors | None,
+        k: int,
+        mode: Mode,
+        condition: Filter,
+    ) -> list[Hit]:
+        """Rank the turns of a view. Everything is read here, inside one snapshot.
+
+        Args:
+            view: What may be found.
+            query: The question.
+            vector: (D,) float32, the question embedded at the view's end; None for "lexical".
+            k: How many hits at most.
+            mode: As in `search`.
+            condition: Which turns may be found.
+        """
+        store = self._engine.store
+        allowed = store.select(view, condition)
         if allowed is not None and not len(allowed):
             return []
-        if mode == "hybrid":
-            return self._fused(view, query, k, allowed)
-        if mode == "lexical":
-            ranked = self._words(view, query, allowed).top(k)
+        ranked: list[tuple[int, dict[str, float]]]
+        if vector is None:
+            ranked = [(n, {mode: s}) for n, s in self._words(view, query, allowed).top(k)]
+        elif mode == "evolvable":
+            near = self._engine.index.search(view, vector, k, allowed=allowed)
+            ranked = [(n, {mode: s}) for n, s in near]
         else:
-            ranked = self._engine.index.search(view, self._embed(view, query), k, allowed=allowed)
-        records = self._engine.store.records(view, [seq for seq, _ in ranked])
-        return [
-            Hit(records[seq], score, {mode: score})
-            for seq, score in ranked
-            if seq in records  # deleted since it was ranked
-        ]
+            ranked = self._fused(view, query, vector, k, allowed)
+        records = store.records(view, [seq for seq, _ in ranked])
+        if missing := [seq for seq, _ in ranked if seq not in records]:
+            raise _damaged(view, missing[0])
+        return [Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked]
 
-    def _fused(self, view: View, query: str, k: int, allowed: Seqs | None) -> list[Hit]:
+    def _fused(
+        self, view: View, query: str, vector: Vectors, k: int, allowed: Seqs | None
+    ) -> list[tuple[int, dict[str, float]]]:
         """Rank the best turns of either side, and those next to them, by all that speaks for them."""
         store, index = self._engine.store, self._engine.index
-        vector = self._embed(view, query)
         words = self._words(view, query, allowed)
         pool = max(POOL, 2 * k)
         cosines = dict(index.search(view, vector, pool, allowed=allowed))
@@ -255,23 +299,28 @@ class MemoryView:
             near = near[np.isin(near, allowed)]
             said = {seq: said[seq] for seq in near.tolist()}
         cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
-        ranked = ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k)
-        records = store.records(view, [seq for seq, _ in ranked])
-        return [
-            Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked if seq in records
-        ]
+        if missing := [seq for seq in said if seq not in cosines]:
+            raise _damaged(view, missing[0])
+        return ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k)
 
     def _words(self, view: View, query: str, allowed: Seqs | None) -> Scores:
         """Return BM25 of the turns that may be found."""
         words = self._engine.store.lexical(view, query)
         return words if allowed is None else words.among(allowed)
 
-    def _embed(self, view: View, query: str) -> Vectors:
+    def _embed(self, state: State[Turn], query: str) -> Vectors:
         encoder = self._engine.reader
-        vector: Vectors = encoder.embed_queries(self._engine.state(view), [query])[0]
+        vector: Vectors = encoder.embed_queries(state, [query])[0]
         if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
             raise EncoderError(
                 f"the encoder {encoder.spec.name!r} gave an unusable vector of shape "
                 f"{vector.shape} for the query {query[:60]!r}"
             )
         return vector
+
+
+def _damaged(view: View, seq: int) -> DatabaseDamaged:
+    return DatabaseDamaged(
+        f"turn {seq} of memory {view.memory} is in one part of the database and not in another: "
+        "run verify, and restore the database from a backup"
+    )

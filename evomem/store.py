@@ -7,6 +7,7 @@ read through a `View`: one memory as it stood at one point of its log.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,26 @@ class Span(NamedTuple):
     last: int
 
 
+class Mark(NamedTuple):
+    """Identifies a memory's rows up to one of them: equal marks mean equal rows."""
+
+    revision: int
+    """Of the memory; -1 if there is no such memory."""
+    key: bytes | None
+    """Digest of the log up to and including the row; None if there is no such row."""
+
+
+class Embeddings(NamedTuple):
+    """The embeddings of some rows of one log."""
+
+    seqs: Seqs
+    """(n,) int64, ascending."""
+    vectors: Vectors
+    """(n, D) float32."""
+    keys: list[bytes]
+    """Digests of the log up to and including each row."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One memory at one point of its log; what every read starts from."""
@@ -50,7 +71,11 @@ class View:
     revision: int
     """Grows whenever rows that were already written change (purge): caches of older ones are void."""
     spans: tuple[Span, ...]
-    """In log order, without empty ones."""
+    """In log order, without empty ones. Each ends at a row that exists."""
+    ends: tuple[Mark, ...] = ()
+    """The mark of each span's last row."""
+    hidden: int | None = 0
+    """How many turns were hidden from the memory; None if that does not matter (`snapshot`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +150,22 @@ class Store(Protocol):
         ...
 
     # reading -------------------------------------------------------------------------------
+    def snapshot(self, view: View | None = None) -> AbstractContextManager[None]:
+        """Let every read of this thread, until the context ends, see the database at one moment.
+
+        Contexts may be nested; the outermost one decides the moment. Write only outside of them.
+
+        Raises:
+            HeadMoved: The rows of `view`, or which of its memory's turns are hidden, have changed
+                since the view was taken. A log that has only grown is no change.
+        """
+        ...
+
+    @property
+    def in_snapshot(self) -> bool:
+        """Whether this thread is inside a `snapshot`."""
+        ...
+
     def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
         """Return the memory as it is now, as it was after turn `seq`, or as it was at `time`.
 
@@ -164,19 +205,19 @@ class Store(Protocol):
         """Return whole rows with a seq greater than `after`, deleted ones too, oldest first."""
         ...
 
-    def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
-        """Return seqs (n,) ascending and embeddings (n, D) of a span's rows.
+    def vectors(self, span: Span, revision: int) -> Embeddings:
+        """Return the embeddings of a span's rows.
 
         Raises:
             HeadMoved: The span's memory is not at `revision` (any more).
         """
         ...
 
-    def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
-        """Return a memory's revision, and the key of its own row at `seq`, None if it has none.
+    def mark(self, memory: int, seq: int) -> Mark:
+        """Return the mark of a memory's own row at `seq`.
 
         Equal marks mean that the memory's rows up to `seq` are the same: what an index checks
-        before it trusts what it holds. A memory that does not exist has revision -1.
+        before it trusts what it holds.
         """
         ...
 
@@ -320,6 +361,18 @@ class Index(Protocol):
     score, and in the right order.
     """
 
+    def reading(self, view: View) -> AbstractContextManager[None]:
+        """Prepare for `search` and `score` of a view inside a `Store.snapshot`, and clean up after.
+
+        Enter this before the snapshot and leave it after: what an index has to write, and what it
+        has to check in a transaction of its own, happens outside of the snapshot. `search` and
+        `score` do all of this themselves when they are called outside of a snapshot.
+
+        Raises:
+            HeadMoved: On leaving: the log was rewritten, so that answers may be incomplete.
+        """
+        ...
+
     def search(
         self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
     ) -> list[tuple[int, float]]:
@@ -330,6 +383,9 @@ class Index(Protocol):
             query: (D,) float32, unit length.
             k: At least 1.
             allowed: The only seqs that may be returned, ascending; None for all.
+
+        Raises:
+            HeadMoved: The view's rows have changed since it was taken.
         """
         ...
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,33 @@ class Engine(ABC):
     guard: Callable[[Connection], None] = staticmethod(lambda connection: None)
     """Called at the beginning of every transaction on the log; what it raises ends it."""
 
+    def __init__(self) -> None:
+        self._snapshot = _Snapshot()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection that sees one unchanging state of the database.
+
+        Inside of another `reading` of the same thread, this is the same connection.
+        """
+        if (current := self._snapshot.connection) is not None:
+            yield current
+            return
+        with self._reading() as connection:
+            self._snapshot.connection = connection
+            try:
+                yield connection
+            finally:
+                self._snapshot.connection = None
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this thread is inside a `reading`."""
+        return self._snapshot.connection is not None
+
     @abstractmethod
-    def reading(self) -> AbstractContextManager[Connection]:
-        """Give a connection that sees one unchanging state of the database."""
+    def _reading(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction that sees one unchanging state of the database."""
 
     @abstractmethod
     def writing(self, memory: int | None = None) -> AbstractContextManager[Connection]:
@@ -77,6 +102,12 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close every connection; harmless when repeated."""
+
+
+class _Snapshot(threading.local):
+    """The connection that a thread reads through at the moment."""
+
+    connection: Connection | None = None
 
 
 def driver(connection: Connection) -> Any:

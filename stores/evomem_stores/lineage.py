@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam,
 from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.errors import DatabaseDamaged, HeadMoved, QueryError
-from evomem.store import Namespace, Span, View
+from evomem.store import Mark, Namespace, Span, View
 from evomem_stores.dialects import OneOf
 from evomem_stores.rows import micros
 from evomem_stores.tables import counted, hidden, memories, row_number, turns, within
@@ -45,22 +45,39 @@ def nameless() -> ColumnElement[bool]:
     return memories.c.namespace < "["
 
 
+_ROWS = turns.alias()
+
 # Every call takes a view, and putting a statement together costs more than the database's answer.
-_END = select(memories.c.head, memories.c.revision, under(()).label("named")).where(
-    memories.c.memory == bindparam("number")
-)
-_OWN_SPAN = select(
-    memories.c.parent,
-    memories.c.parent_seq,
-    select(func.max(turns.c.seq))
-    .where(
-        turns.c.memory == bindparam("number"),
-        turns.c.seq.between(memories.c.parent_seq + 1, bindparam("end")),
-    )
-    .scalar_subquery()
-    .label("tail"),
+_IS_HIDDEN = select(func.count()).where(hidden.c.memory == bindparam("number"))
+_END = select(
+    memories.c.head,
+    memories.c.revision,
+    under(()).label("named"),
+    _IS_HIDDEN.scalar_subquery().label("hidden"),
 ).where(memories.c.memory == bindparam("number"))
-_KEY = select(turns.c.key).where(turns.c.row == bindparam("newest"))
+_OWN_SPAN = (
+    select(
+        memories.c.parent,
+        memories.c.parent_seq,
+        memories.c.revision,
+        turns.c.seq.label("tail"),
+        turns.c.key,
+    )
+    .select_from(
+        memories.outerjoin(
+            turns,
+            turns.c.row
+            == select(func.max(_ROWS.c.row))
+            .where(
+                _ROWS.c.row.between(
+                    bindparam("before") + memories.c.parent_seq + 1, bindparam("end_row")
+                )
+            )
+            .scalar_subquery(),
+        )
+    )
+    .where(memories.c.memory == bindparam("number"))
+)
 
 
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
@@ -68,19 +85,30 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
 
     Every span ends at a row that is there: one that was purged empty is left out.
     """
-    found: list[Span] = []
+    return tuple(span for span, _ in _marked_spans(connection, memory, last))
+
+
+def _marked_spans(connection: Connection, memory: int, last: int) -> list[tuple[Span, Mark]]:
+    """Return the `spans`, each with the mark of its last row."""
+    found: list[tuple[Span, Mark]] = []
     number: int | None = memory
     while number is not None and last > 0:
-        own = connection.execute(_OWN_SPAN, {"number": number, "end": last}).one_or_none()
+        given = {
+            "number": number,
+            "before": row_number(number, 0),
+            "end_row": row_number(number, last),
+        }
+        own = connection.execute(_OWN_SPAN, given).one_or_none()
         if own is None or (own.parent is not None and own.parent >= number):
             raise DatabaseDamaged(
                 f"memory {memory} descends from memory {number}, which is not there or no older: "
                 "restore the database from a backup"
             )
         if own.tail is not None:
-            found.append(Span(number, own.parent_seq + 1, own.tail))
+            end = Mark(own.revision, own.key)
+            found.append((Span(number, own.parent_seq + 1, own.tail), end))
         number, last = own.parent, min(last, own.parent_seq)
-    return tuple(reversed(found))
+    return found[::-1]
 
 
 def take_view(
@@ -98,16 +126,49 @@ def take_view(
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
         raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
-    seen = spans(connection, memory, end)
-    later = None if time is None else _first_later(connection, seen, micros(time))
-    if later is not None:
-        seen = spans(connection, memory, later - 1)
-        end = seen[-1].last if seen else 0
-    key = b""
-    if seen:
-        newest = row_number(seen[-1].memory, seen[-1].last)
-        key = connection.scalar(_KEY, {"newest": newest}) or b""
-    return View(memory, end, key, own.revision, seen)
+    seen = _marked_spans(connection, memory, end)
+    if time is not None:
+        later = _first_later(connection, [span for span, _ in seen], micros(time))
+        if later is not None:
+            seen = _marked_spans(connection, memory, later - 1)
+            end = seen[-1][0].last if seen else 0
+    return View(
+        memory,
+        end,
+        (seen[-1][1].key if seen else None) or b"",
+        own.revision,
+        tuple(span for span, _ in seen),
+        tuple(mark for _, mark in seen),
+        own.hidden,
+    )
+
+
+_NOW = (
+    select(
+        memories.c.revision,
+        turns.c.key,
+        under(()).label("named"),
+        _IS_HIDDEN.scalar_subquery().label("hidden"),
+    )
+    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
+    .where(memories.c.memory == bindparam("number"))
+)
+
+
+def check_unchanged(connection: Connection, view: View) -> None:
+    """Raise `HeadMoved` if a view's rows, or which turns are hidden, are not what they were."""
+    last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
+    given = {"number": view.memory, "row": row_number(last.memory, last.last)}
+    now = connection.execute(_NOW, given).one_or_none()
+    if (
+        now is None
+        or not now.named
+        or (now.revision, now.key or b"") != (view.revision, view.key)
+        or view.hidden not in (None, now.hidden)
+    ):
+        raise HeadMoved(
+            f"turns of memory {view.memory} were purged, deleted or dropped while it was read"
+        )
 
 
 _MARK = (

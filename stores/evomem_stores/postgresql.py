@@ -136,6 +136,7 @@ class PostgresEngine(Engine):
     def __init__(
         self, location: str, *, synchronous_commit: Commit, busy_timeout: float, pool_size: int
     ) -> None:
+        super().__init__()
         if synchronous_commit not in get_args(Commit):
             raise StoreError(
                 f"synchronous_commit must be one of {', '.join(get_args(Commit))}, "
@@ -159,8 +160,8 @@ class PostgresEngine(Engine):
             f"SET LOCAL search_path TO {quoted}; "
             f"SET LOCAL lock_timeout TO {max(1, round(busy_timeout * 1000))}"
         )
-        self._reading = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
-        self._writing = (
+        self._begin_reading = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
+        self._begin_writing = (
             f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {settings}; "
             f"SET LOCAL synchronous_commit TO {synchronous_commit}"
         )
@@ -168,23 +169,23 @@ class PostgresEngine(Engine):
         event.listen(self._engine, "begin", self._begin)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """See `Engine.reading`."""
-        with self._transaction(self._reading) as connection:
+    def _reading(self) -> Iterator[Connection]:
+        """See `Engine._reading`."""
+        with self._transaction(self._begin_reading) as connection:
             self.guard(connection)
             yield connection
 
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.writing`. The lock is on the memory's row in `memories`."""
-        with self._transaction(self._writing) as connection:
+        with self._transaction(self._begin_writing) as connection:
             self._lock(connection, memory)
             yield connection
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
         """See `Engine.alone`."""
-        with self._transaction(self._writing) as connection:
+        with self._transaction(self._begin_writing) as connection:
             self._hold(connection, "writers")
             self.guard(connection)
             yield connection
@@ -192,7 +193,7 @@ class PostgresEngine(Engine):
     @contextmanager
     def altering(self) -> Iterator[Connection]:
         """See `Engine.altering`. The lock is an advisory one, named after the schema."""
-        with self._transaction(self._writing) as connection:
+        with self._transaction(self._begin_writing) as connection:
             self._hold(connection, "tables")
             [there] = (
                 driver(connection)
@@ -255,7 +256,7 @@ class PostgresEngine(Engine):
 
     def compact(self) -> None:
         """See `Engine.compact`. Whoever reads or writes a table waits while it is rewritten."""
-        with self._transaction(self._writing) as connection:
+        with self._transaction(self._begin_writing) as connection:
             self.guard(connection)
         tables = (
             "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = %s"

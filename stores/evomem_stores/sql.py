@@ -15,8 +15,19 @@ from sqlalchemy import Connection, bindparam, func, insert, literal, select
 from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
 from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
-from evomem.state import Spec, State, Vectors
-from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, View
+from evomem.state import KEY_BYTES, Spec, State
+from evomem.store import (
+    Dropped,
+    Embeddings,
+    Filter,
+    Mark,
+    Namespace,
+    Pair,
+    Row,
+    Seqs,
+    Span,
+    View,
+)
 from evomem_stores import audit, dropping, filters, generations, lineage, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
@@ -109,6 +120,19 @@ class SqlStore(Upkeep):
 
     # reading -------------------------------------------------------------------------------
 
+    @contextmanager
+    def snapshot(self, view: View | None = None) -> Iterator[None]:
+        """See `Store.snapshot`."""
+        with self._engine.reading() as connection:
+            if view is not None:
+                lineage.check_unchanged(connection, view)
+            yield
+
+    @property
+    def in_snapshot(self) -> bool:
+        """See `Store.in_snapshot`."""
+        return self._engine.is_reading
+
     def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
         """See `Store.view`."""
         with self._engine.reading() as connection:
@@ -177,23 +201,25 @@ class SqlStore(Upkeep):
             found = read(connection, view.spans, column_names(turns), after=after)
             return [decode_row(row, self._spec) for row in found]
 
-    def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
+    def vectors(self, span: Span, revision: int) -> Embeddings:
         """See `Store.vectors`."""
         with self._engine.reading() as connection:
             _at_revision(connection, span.memory, revision)
-            query = select(turns.c.seq, turns.c.embedding).where(within(span))
+            query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
             rows = connection.execute(query.order_by(turns.c.row)).all()
         seqs = np.fromiter((row.seq for row in rows), np.int64, len(rows))
         vectors = np.zeros((len(rows), self._spec.dim), np.float32)
         for place, row in enumerate(rows):
             try:
                 vectors[place] = unpack_embedding(row.embedding, self._spec)
-            except ValueError as error:
+                if len(row.key) != KEY_BYTES:
+                    raise ValueError(f"its key has {len(row.key)} bytes")
+            except (ValueError, TypeError) as error:
                 raise DatabaseDamaged(
-                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read: "
-                    "run verify, and restore the database from a backup"
+                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
+                    f"({error}): run verify, and restore the database from a backup"
                 ) from error
-        return seqs, vectors
+        return Embeddings(seqs, vectors, [row.key for row in rows])
 
     def keys(self, span: Span, revision: int) -> list[tuple[int, bytes]]:
         """Return (seq, key) of a span's rows, ascending. Raises `HeadMoved` as `vectors` does."""
@@ -202,11 +228,11 @@ class SqlStore(Upkeep):
             query = select(turns.c.seq, turns.c.key).where(within(span)).order_by(turns.c.row)
             return [(row.seq, row.key) for row in connection.execute(query)]
 
-    def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
+    def mark(self, memory: int, seq: int) -> Mark:
         """See `Store.mark`."""
         with self._engine.reading() as connection:
             revision, _, key = lineage.mark(connection, memory, seq)
-            return revision, key
+            return Mark(revision, key)
 
     def select(self, view: View, condition: Filter) -> Seqs | None:
         """See `Store.select`, and `filters` for what a condition on metadata means."""

@@ -40,6 +40,7 @@ class SqliteEngine(Engine):
     """Connections to one file, set up for a log: WAL, fsync at commit, secure deletion."""
 
     def __init__(self, path: Path | None, synchronous: Synchronous, busy_timeout: float) -> None:
+        super().__init__()
         if synchronous not in ("FULL", "NORMAL"):
             raise StoreError(f"synchronous must be 'FULL' or 'NORMAL', got {synchronous!r}")
         self.path = path
@@ -63,8 +64,8 @@ class SqliteEngine(Engine):
         self._readers = nullcontext() if path is not None else self._writers
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """See `Engine.reading`."""
+    def _reading(self) -> Iterator[Connection]:
+        """See `Engine._reading`."""
         with self._readers, translated(self.path), self._engine.connect() as connection:
             with connection.begin():
                 self.guard(connection)
