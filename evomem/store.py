@@ -6,7 +6,7 @@ read through a `View`: one memory as it stood at one point of its log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -103,6 +103,15 @@ class Filter:
     """`"user"`, `"assistant"` or `"exchange"`."""
     where: Mapping[str, Any] = field(default_factory=dict)
     """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `OPERATORS`."""
+
+
+WriteSlot = Callable[[], bool]
+"""Says whether another writer waits for the slot (`Store.write_slot`)."""
+
+
+def nobody_waits() -> bool:
+    """Return False: the slot of a writer that goes on without one."""
+    return False
 
 
 class Dropped(NamedTuple):
@@ -238,6 +247,19 @@ class Store(Protocol):
         ...
 
     # writing -------------------------------------------------------------------------------
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """Wait for a memory's write slot and hold it, so that other writers wait meanwhile.
+
+        It keeps writers from reading turns in vain: `append` refuses them if another writer has
+        appended since. Nothing else depends on it. Who has waited for some seconds, or cannot have
+        a slot, goes on without one.
+        """
+        ...
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """Say whether another writer holds a memory's slot; call this inside of a `snapshot`."""
+        ...
+
     def append(self, view: View, rows: Sequence[Row]) -> None:
         """Write `rows` behind the view's end, all or none, durably.
 

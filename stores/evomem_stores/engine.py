@@ -12,6 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from evomem.store import WriteSlot
+
 
 class Engine(ABC):
     """Connections to one database. Safe to use from many threads and processes.
@@ -60,6 +62,14 @@ class Engine(ABC):
         forked from rows of others keeps them from changing by being there (`writing.sharing`), so
         that this one lock is enough, and two writers never wait for each other.
         """
+
+    @abstractmethod
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """Take turns with other writers of a memory; see `write_slots`."""
+
+    @abstractmethod
+    def slot_is_taken(self, memory: int) -> bool:
+        """Say whether another writer holds a memory's slot; call this inside of `reading`."""
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[Connection]:

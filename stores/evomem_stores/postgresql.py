@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from evomem._extras import require
 from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, StoreError
 from evomem.state import Spec
-from evomem.store import Index, Store
+from evomem.store import Index, Store, WriteSlot, nobody_waits
 from evomem_stores.engine import Engine, driver
 from evomem_stores.migrations import OURS
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
@@ -21,12 +23,14 @@ from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import memories
 from evomem_stores.tier import ROWS
+from evomem_stores.write_slots import WAIT
 
 psycopg = require("psycopg", extra="postgres")
 
 Commit = Literal["on", "remote_apply", "remote_write", "local", "off"]
 
 SCHEMA = "evomem"
+SLOTS = 4  # connections on which write slots are held, at most
 OLDEST = 14  # version of the server: older ones have no infinite numbers
 
 _BUSY = {
@@ -44,6 +48,12 @@ _WHAT_IS_THERE = """
         (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm')
             AND relnamespace = to_regnamespace(quote_ident(%s))),
         obj_description(to_regclass('migrations'), 'pg_class')"""
+
+
+_IS_WAITED_FOR = """
+    SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid = %s::bigint::oid AND objid = %s::bigint::oid AND objsubid = 1)"""
 
 
 def open_postgresql(
@@ -146,15 +156,16 @@ class PostgresEngine(Engine):
         shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
         self.place = f"{shown} (schema {self.schema})"
         self._closed = False
-        self._engine = create_engine(
+        connect = partial(
+            create_engine,
             url,
             isolation_level="AUTOCOMMIT",  # the driver would begin on its own account
-            pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=busy_timeout,
             pool_pre_ping=True,  # a connection that the server closed meanwhile is replaced
             connect_args={"client_encoding": "utf8", "fallback_application_name": "evomem"},
         )
+        self._engine = connect(pool_size=pool_size, pool_timeout=busy_timeout)
+        self._slots = connect(pool_size=SLOTS, pool_timeout=0)
         quoted = self._engine.dialect.identifier_preparer.quote_identifier(self.schema)
         settings = (
             f"SET LOCAL search_path TO {quoted}; "
@@ -166,7 +177,8 @@ class PostgresEngine(Engine):
             f"SET LOCAL synchronous_commit TO {synchronous_commit}"
         )
         self._create = f"CREATE SCHEMA IF NOT EXISTS {quoted}"
-        event.listen(self._engine, "begin", self._begin)
+        for pool in (self._engine, self._slots):
+            event.listen(pool, "begin", self._begin)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -181,6 +193,35 @@ class PostgresEngine(Engine):
         with self._transaction(self._begin_writing) as connection:
             self._lock(connection, memory)
             yield connection
+
+    @contextmanager
+    def write_slot(self, memory: int) -> Iterator[WriteSlot]:
+        """See `Engine.write_slot`. The server serves those that wait in the order in which they came.
+
+        It is an advisory lock of a transaction, so that a pooler may be in between, and has a
+        connection of its own. Where none is free, the writer goes on without a slot.
+        """
+        key = self._slot_key(memory)
+        held, slot = ExitStack(), nobody_waits
+        with suppress(SQLAlchemyError, psycopg.Error):
+            connection = held.enter_context(self._slots.connect())
+            settings = f"SET LOCAL lock_timeout TO {round(WAIT * 1000)}"
+            connection.execution_options(begin=f"BEGIN; {settings}")
+            held.enter_context(connection.begin())
+            driver(connection).execute("SELECT pg_advisory_xact_lock(%s)", [key])
+            slot = partial(self._is_waited_for, connection, key)
+        try:
+            yield slot
+        finally:
+            with suppress(SQLAlchemyError, psycopg.Error):
+                held.close()
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Engine.slot_is_taken`."""
+        with self.reading() as connection:
+            query = "SELECT pg_try_advisory_xact_lock_shared(%s)"
+            [free] = driver(connection).execute(query, [self._slot_key(memory)]).fetchone()
+            return not free
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
@@ -280,7 +321,23 @@ class PostgresEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True
+        self._slots.dispose()
         self._engine.dispose()
+
+    def _slot_key(self, memory: int) -> int:
+        """Return the number of the advisory lock that is a memory's write slot."""
+        name = f"evomem writer {self.schema} {memory}".encode()
+        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big", signed=True)
+
+    @staticmethod
+    def _is_waited_for(connection: Connection, key: int) -> bool:
+        """Say whether somebody waits for an advisory lock that this connection holds."""
+        halves = [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF]
+        try:
+            [waited_for] = driver(connection).execute(_IS_WAITED_FOR, halves).fetchone()
+        except psycopg.Error:  # the connection was lost, and the lock with it
+            return True
+        return bool(waited_for)
 
     def _lock(self, connection: Connection, memory: int | None) -> None:
         """Keep others from changing a memory, and `alone` from beginning, for this transaction."""

@@ -69,8 +69,6 @@ class SpanIndex(ABC):
             HeadMoved: The index no longer has the rows that it caught up with.
         """
 
+    @abstractmethod
     def _check(self, span: Span, end: Mark) -> None:
-        """Raise `HeadMoved` if rows of a span may have been missing from the answers.
-
-        There is nothing to check where the index answers from the snapshot of the log itself.
-        """
+        """Raise `HeadMoved` if rows of a span may have been missing from the answers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from evomem.store import (
     Seqs,
     Span,
     View,
+    WriteSlot,
 )
 from evomem_stores import audit, dropping, filters, generations, lineage, writing
 from evomem_stores.engine import Engine
@@ -262,6 +263,14 @@ class SqlStore(Upkeep):
             return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
 
     # writing -------------------------------------------------------------------------------
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """See `Store.write_slot`."""
+        return self._engine.write_slot(memory)
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Store.slot_is_taken`."""
+        return self._engine.slot_is_taken(memory)
 
     def append(self, view: View, rows: Sequence[Row]) -> None:
         """See `Store.append`.

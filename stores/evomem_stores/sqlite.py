@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
+from evomem.store import WriteSlot
 from evomem_stores.engine import Engine, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
+from evomem_stores.write_slots import FileSlots
 
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one
@@ -46,6 +48,7 @@ class SqliteEngine(Engine):
         self.path = path
         self.place = str(path or ":memory:")
         self._closed = False
+        self._slots = FileSlots(path)
         self._timeout = busy_timeout
         self._pragmas = (
             "PRAGMA journal_mode = WAL",
@@ -81,6 +84,14 @@ class SqliteEngine(Engine):
                 yield connection
 
     alone = altering = forgetting = writing
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """See `Engine.write_slot`."""
+        return self._slots.slot(memory)
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Engine.slot_is_taken`."""
+        return self._slots.is_taken(memory)
 
     def scrub(self) -> bool:
         """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
@@ -161,6 +172,7 @@ class SqliteEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True
+        self._slots.close()
         self._engine.dispose()
 
     def _checkpoint(self) -> bool:

@@ -428,7 +428,7 @@ def test_reading_by_seq_id_and_place(store, alice):
     }
     assert store.count(view) == 9
     assert [row.seq for row in store.rows(view, after=7)] == [8, 9, 10]
-    seqs, vectors = store.vectors(Span(alice, 2, 4), 0)
+    seqs, vectors, keys = store.vectors(Span(alice, 2, 4), 0)
     assert seqs.tolist() == [2, 3, 4]
     assert vectors.shape == (3, 32)
     with pytest.raises(HeadMoved):
