@@ -196,6 +196,14 @@ def decode_row(columns: RowMapping, spec: Spec) -> Row:
     return Row(record.seq, record.turn, record.added, reading, columns["key"])
 
 
+def decode_latents(columns: RowMapping, spec: Spec) -> Vectors:
+    """Return a turn's latents, (L, H) float32. Raises `DatabaseDamaged`."""
+    try:
+        return unpack(columns["latents"], spec)
+    except (ValueError, TypeError) as error:
+        raise _damaged(columns["memory"], columns["seq"], error) from error
+
+
 def _damaged(memory: int, seq: int, error: Exception) -> DatabaseDamaged:
     return DatabaseDamaged(
         f"turn {seq} of memory {memory} cannot be read ({error}): "

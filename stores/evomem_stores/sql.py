@@ -44,10 +44,10 @@ from evomem_stores.lineage import (
 from evomem_stores.rows import (
     SAID,
     TURN,
+    decode_latents,
     decode_record,
     decode_row,
     decode_said,
-    unpack,
     unpack_embedding,
 )
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
@@ -155,11 +155,11 @@ class SqlStore(Upkeep):
             rows = read(
                 connection,
                 view.spans,
-                ["latents"],
+                ["memory", "seq", "latents"],
                 limit=queue + len(open_turns),  # rows, not seqs: a purge leaves gaps
                 newest_first=True,
             )
-            parts = [unpack(row["latents"], spec) for row in rows]
+            parts = [decode_latents(row, spec) for row in rows]
         latents = np.concatenate([np.zeros((0, spec.width), np.float32), *reversed(parts)])
         keep = spec.capacity + len(open_turns) * spec.latents
         return State(spec, view.key, latents[max(0, len(latents) - keep) :], open_turns)
