@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from evomem._forking import reset_in_child
 from evomem.encoder import BatchEncoder, Encoder, Job, T
-from evomem.errors import EncoderError
+from evomem.errors import closed
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -103,7 +103,7 @@ class Batcher:
         return self._encoder.spec
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
-        """See `Encoder.read`. Raises `EncoderError` if this is closed."""
+        """See `Encoder.read`. Raises `StoreError` if this is closed."""
         request: _Read = _Request(state, turns)
         if turns:
             for turn in turns:
@@ -113,7 +113,7 @@ class Batcher:
         return request.found
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """See `Encoder.embed_queries`. Raises `EncoderError` if this is closed."""
+        """See `Encoder.embed_queries`. Raises `StoreError` if this is closed."""
         request: _Ask = _Request(state, queries)
         self._await(request, self._asks)
         return request.found[0]
@@ -144,7 +144,7 @@ class Batcher:
         """Return when `request` is done, by another thread or by this one."""
         with self._quiet:
             if self._closed:
-                raise EncoderError("the database is closed; open it again to go on")
+                raise closed()
             line.append(request)
             if self._leader is None:
                 self._lead(request)

@@ -100,27 +100,27 @@ class Engine:
         self._states.put(state.key, state)
 
     async def run(self, call: Callable[[], R], lane: Namespace | None = None) -> R:
-        """Run `call` on a thread; those of one lane one at a time, in the order of the calls."""
-        with self._guard:
-            if self._lanes is None:
-                self._lanes = Lanes()
+        """Run `call` on a thread; those of one lane one at a time, in the order of the calls.
+
+        Raises:
+            StoreError: The database was closed.
+        """
         context = contextvars.copy_context()
         return await asyncio.wrap_future(self._lanes.submit(lambda: context.run(call), lane))
 
     def close(self) -> None:
         """Finish what was begun and release everything; harmless when repeated."""
-        if self._lanes:
-            self._lanes.close()
+        self._lanes.close()
         if isinstance(self._reader, Batcher):
             self._reader.close()
         self.index.close()
         self.store.close()
 
     def _make_locks(self) -> None:
-        """Make the locks and forget the threads: when this is made, and in a forked child."""
+        """Make the locks and the thread pools: at first, and in a forked child."""
         self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
-        self._lanes: Lanes | None = None
+        self._lanes = Lanes()
 
     def _check(self, encoder: Encoder) -> None:
         own, given = self.store.spec, encoder.spec

@@ -114,6 +114,11 @@ class SharedTurns(StoreError):
     """Forks share the turns that would be rewritten."""
 
 
+def closed() -> StoreError:
+    """Return the error of whoever uses a database after `close`."""
+    return StoreError("the database was closed: open it again to go on")
+
+
 class MissingExtra(EvomemError, ImportError):
     """An optional package is not installed."""
 

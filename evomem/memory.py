@@ -9,24 +9,23 @@ import random
 import time as clock
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import takewhile
 from typing import Any
-
-import numpy as np
 
 from evomem.checks import Sources, check_filter
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
 from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import TRIES, MemoryView
 from evomem.pairing import Message, as_turns
-from evomem.reading import read_rows
+from evomem.reading import BLANK, PASS, Pace, read_until
 from evomem.records import Record, Turn, as_utc
-from evomem.state import Reading
-from evomem.store import Row, View
+from evomem.store import Row, View, nobody_waits
 from evomem.twins import twin
 
-BATCH = 64  # turns of one transaction in `add_many`
+BATCH = 64  # turns of one transaction in `add_many`, at most
 
 
 class Memory(MemoryView):
@@ -88,8 +87,9 @@ class Memory(MemoryView):
     ) -> list[Record]:
         """Read and store turns, or chat messages paired into exchanges (`evomem.pairing`), in order.
 
-        Everything is checked before anything is written. Turns are committed in batches; after a
-        crash, turns with ids can simply be added again.
+        Everything is checked before anything is written. Turns are committed in batches of up to
+        64, and of fewer where another process waits to write to the same memory; after a crash,
+        turns with ids can simply be added again.
 
         Raises:
             TurnError: An item cannot be stored; the message names its position.
@@ -102,9 +102,12 @@ class Memory(MemoryView):
         records: list[Record] = []
         with self._engine.lock(self.namespace):
             if len(turns) > BATCH:  # refuse duplicates before the first batch is written
-                self._known(self._view(), turns, named)
-            for start in range(0, len(turns), BATCH):
-                records += self._append(turns[start : start + BATCH], named)
+                with self._engine.store.snapshot():
+                    self._known(self._view(), turns, named)
+            pace = Pace()
+            while len(records) < len(turns):
+                some = turns[len(records) : len(records) + BATCH]
+                records += self._append(some, named, pace)
                 if progress:
                     progress(len(records), len(turns))
         return records
@@ -117,10 +120,12 @@ class Memory(MemoryView):
             TurnError: The metadata cannot be stored; nothing was written.
             SharedTurns: The turn is shared with a fork.
         """
+        store = self._engine.store
         with self._engine.lock(self.namespace):
-            record = self.get(id)
+            with store.snapshot():
+                view, record = self._view(), self.get(id)
             turn = replace(record.turn, metadata=metadata)
-            self._engine.store.annotate(self._view(), record.seq, turn.metadata)
+            store.annotate(view, record.seq, turn.metadata)
             return replace(record, turn=turn)
 
     def delete(self, id: str) -> Record:
@@ -131,9 +136,11 @@ class Memory(MemoryView):
         Raises:
             NotFound: There is no such turn.
         """
+        store = self._engine.store
         with self._engine.lock(self.namespace):
-            record = self.get(id)
-            self._engine.store.hide(self._view(), [record.seq])
+            with store.snapshot():
+                view, record = self._view(), self.get(id)
+            store.hide(view, [record.seq])
             return record
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
@@ -227,31 +234,43 @@ class Memory(MemoryView):
 
     # ---------------------------------------------------------------------------------------
 
-    def _append(self, turns: Sequence[Turn], named: Collection[str]) -> list[Record]:
-        """Write what is new of `turns`; return the records of all of them, in order."""
+    def _append(self, turns: Sequence[Turn], named: Collection[str], pace: Pace) -> list[Record]:
+        """Write what is new of `turns` in one transaction; return their records, in order.
+
+        If another writer waits, only the first of them are written, and the records of these are
+        returned.
+        """
+        store, engine = self._engine.store, self._engine
+        queue = len(turns) > PASS  # a few turns are read at once, unless somebody else is reading
         for attempt in range(TRIES):
-            store = self._engine.store
             try:
-                view = store.view(
-                    store.find_memory(self.namespace) or store.make_memory(self.namespace)
-                )
-                known = self._known(view, turns, named)
-                new = [turn for turn in turns if turn.id not in known]
-                if not new:
-                    return [known[_id(turn)] for turn in turns]
-                added = datetime.now(timezone.utc)
-                blank = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
-                places = [
-                    Row(view.seq + n, turn, added, blank, b"") for n, turn in enumerate(new, 1)
-                ]
-                rows, state = read_rows(self._engine.reader, self._engine.state(view), places)
-                self._engine.store.append(view, rows)
+                number = store.find_memory(self.namespace) or store.make_memory(self.namespace)
+                slot = store.write_slot(number) if queue else nullcontext(nobody_waits)
+                with slot as is_wanted:
+                    with store.snapshot():
+                        view = store.view(number)
+                        known = self._known(view, turns, named)
+                        new = [turn for turn in turns if turn.id not in known]
+                        if not new:
+                            return [known[_id(turn)] for turn in turns]
+                        if not queue and store.slot_is_taken(number):
+                            queue = True
+                            continue
+                        state = engine.state(view)
+                    added = datetime.now(timezone.utc)
+                    places = [
+                        Row(view.seq + n, turn, added, BLANK, b"") for n, turn in enumerate(new, 1)
+                    ]
+                    rows, state = read_until(engine.reader, state, places, pace, is_wanted)
+                    store.append(view, rows)
             except HeadMoved:  # another process was quicker: read again behind its turns
+                queue = True
+                pace.slower()
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
                 continue
-            self._engine.remember(state)
+            engine.remember(state)
             known.update({_id(row.turn): Record(row.seq, row.turn, added) for row in rows})
-            return [known[_id(turn)] for turn in turns]
+            return [known[id] for id in takewhile(known.__contains__, map(_id, turns))]
         raise HeadMoved(
             f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
         )

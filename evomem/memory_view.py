@@ -1,11 +1,16 @@
 """`MemoryView`: what can be read of a memory, now or at one point of its log.
 
 query ─► encoder.embed_queries(state) ─► index.search ─► rank ─► store.records ─► hits
+
+Every call reads one moment of the log. A search reads the state before the encoder embeds the query,
+and everything else after it, in a second transaction; no transaction is open meanwhile. If rows of
+its view were purged, deleted or dropped in between, it starts again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,11 +30,11 @@ from evomem.checks import (
     check_whole,
 )
 from evomem.engine import Engine
-from evomem.errors import EncoderError, HeadMoved, NotFound, QueryError
+from evomem.errors import DatabaseDamaged, EncoderError, HeadMoved, NotFound, QueryError
 from evomem.influence import Influence, find_influence
-from evomem.records import Context, Hit, Record
+from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
-from evomem.state import Vectors
+from evomem.state import State, Vectors
 from evomem.store import Filter, Namespace, Seqs, View
 from evomem.twins import twin
 
@@ -42,6 +47,7 @@ Group = tuple[float, Seqs | None]
 
 POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
 TRIES = 100  # lost races against other processes before a call gives up
+PATIENCE = 3  # of these, lost because turns were deleted, before a search no longer starts again
 
 
 class MemoryView:
@@ -58,7 +64,9 @@ class MemoryView:
 
     def __len__(self) -> int:
         """Return the number of turns, deleted ones not counted."""
-        return self._engine.store.count(self._view())
+        store = self._engine.store
+        with store.snapshot():
+            return store.count(self._view())
 
     def search(
         self,
@@ -105,10 +113,21 @@ class MemoryView:
         check_mode(mode)
         condition = check_filter(since, until, session, role, where, source, not_source)
         weights = check_trust(trust)
-        for _ in range(TRIES):
+        store, index = self._engine.store, self._engine.index
+        for attempt in range(TRIES):
             try:
-                return self._search(self._view(at), query, k, mode, condition, weights)
-            except HeadMoved:  # a purge changed the log meanwhile: look at it as it is now
+                with store.snapshot():
+                    view = self._view(at)
+                    state = None if mode == "lexical" else self._engine.state(view)
+                if not view.spans:
+                    return []
+                vector = None if state is None else self._embed(state, query)
+                if attempt >= PATIENCE:  # turns are deleted all the time: leave these out
+                    view = replace(view, hidden=None)
+                with index.reading(view), store.snapshot(view):
+                    groups = self._groups(view, condition, weights)
+                    return self._ranked(view, query, vector, k, mode, groups)
+            except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
                 continue
         raise HeadMoved(f"{self!r} is purged all the time; search it when it is quieter")
 
@@ -150,9 +169,11 @@ class MemoryView:
 
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""
-        view = self._view()
-        found = self._engine.store.find(view, [id])
-        visible = self._engine.store.records(view, [found[id].seq]) if id in found else {}
+        store = self._engine.store
+        with store.snapshot():
+            view = self._view()
+            record = store.find(view, [id]).get(id)
+            visible = store.records(view, [record.seq]) if record else {}
         if not visible:
             raise NotFound(f"{self!r} has no turn with the id {id!r}")
         return next(iter(visible.values()))
@@ -180,13 +201,14 @@ class MemoryView:
         after = check_whole(after, "after", least=0)
         limit = None if limit is None else check_k(limit, "limit")
         condition = check_filter(since, until, session, role, where, source, not_source)
-        store, view = self._engine.store, self._view()
-        if condition == Filter():
-            return store.history(view, after=after, limit=limit)
-        seqs = store.select(view, condition)
-        chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
-        records = store.records(view, chosen)
-        return [records[seq] for seq in chosen if seq in records]
+        store = self._engine.store
+        with store.snapshot():
+            view = self._view()
+            if condition == Filter():
+                return store.history(view, after=after, limit=limit)
+            seqs = store.select(view, condition)
+            chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
+            return list(store.records(view, chosen).values())
 
     def influence(self, id: str) -> Influence:
         """Return which later turns and answers a turn had a part in, here and in forks.
@@ -197,9 +219,10 @@ class MemoryView:
         Raises:
             NotFound: There is no such turn, and none that names it.
         """
-        found = find_influence(
-            self._engine, self.namespace, self._view(), id, forks=self._seq is None
-        )
+        with self._engine.store.snapshot():
+            found = find_influence(
+                self._engine, self.namespace, self._view(), id, forks=self._seq is None
+            )
         if found is None:
             raise NotFound(f"{self!r} has no turn with the id {id!r}, nor one that recalled it")
         return found
@@ -214,9 +237,9 @@ class MemoryView:
         """
         if (seq is None) == (time is None):
             raise QueryError("at() takes either seq= or time=")
-        return MemoryView(
-            self._engine, self.namespace, self._view(time if seq is None else seq).seq
-        )
+        with self._engine.store.snapshot():
+            view = self._view(time if seq is None else seq)
+        return MemoryView(self._engine, self.namespace, view.seq)
 
     def fork(self, *labels: str) -> Memory:
         """Make a memory that begins as this one stands and is independent from then on.
@@ -230,11 +253,15 @@ class MemoryView:
 
         check_labels(labels)
         namespace = (*self.namespace, *labels)
-        view = self._view()
-        if not view.memory:
-            raise NotFound(f"{self!r} does not exist yet: add a turn before forking it")
-        self._engine.store.fork(view, namespace)
-        return Memory(self._engine, namespace)
+        for _ in range(TRIES):
+            with self._engine.store.snapshot():
+                view = self._view()
+            if not view.memory:
+                raise NotFound(f"{self!r} does not exist yet: add a turn before forking it")
+            with suppress(HeadMoved):  # dropped meanwhile: look whether there is a new one
+                self._engine.store.fork(view, namespace)
+                return Memory(self._engine, namespace)
+        raise HeadMoved(f"{self!r} is dropped all the time; fork it when it is quieter")
 
     asearch = twin(search)
     acontext = twin(context)
@@ -263,29 +290,6 @@ class MemoryView:
             raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
         return self._engine.store.view(number, seq=at)
 
-    def _search(
-        self,
-        view: View,
-        query: str,
-        k: int,
-        mode: Mode,
-        condition: Filter,
-        trust: Mapping[str | None, float],
-    ) -> list[Hit]:
-        groups = self._groups(view, condition, trust) if view.spans else []
-        if not groups:
-            return []
-        if mode == "hybrid":
-            ranked = self._fused(view, query, k, groups)
-        else:
-            ranked = self._ranked(view, query, k, mode, groups)
-        records = self._engine.store.records(view, [seq for seq, _ in ranked])
-        return [
-            Hit(records[seq], sum(parts.values()), parts)
-            for seq, parts in ranked
-            if seq in records  # deleted since it was ranked
-        ]
-
     def _groups(
         self, view: View, condition: Filter, trust: Mapping[str | None, float]
     ) -> list[Group]:
@@ -303,18 +307,54 @@ class MemoryView:
         return [(weight, seqs) for weight, seqs in groups if seqs is None or len(seqs)]
 
     def _ranked(
-        self, view: View, query: str, k: int, mode: Mode, groups: Sequence[Group]
+        self,
+        view: View,
+        query: str,
+        vector: Vectors | None,
+        k: int,
+        mode: Mode,
+        groups: Sequence[Group],
+    ) -> list[Hit]:
+        """Rank the turns of a view. Everything is read here, inside one snapshot.
+
+        Args:
+            view: What may be found.
+            query: The question.
+            vector: (D,) float32, the question embedded at the view's end; None for "lexical".
+            k: How many hits at most.
+            mode: As in `search`.
+            groups: Which turns may be found, by the weight of their source.
+        """
+        if not groups:
+            return []
+        if mode == "hybrid":
+            assert vector is not None
+            ranked = self._fused(view, query, vector, k, groups)
+        else:
+            ranked = self._by_one_score(view, query, vector, k, mode, groups)
+        records = self._engine.store.records(view, [seq for seq, _ in ranked])
+        if missing := [seq for seq, _ in ranked if seq not in records]:
+            raise _damaged(view, missing[0])
+        return [Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked]
+
+    def _by_one_score(
+        self,
+        view: View,
+        query: str,
+        vector: Vectors | None,
+        k: int,
+        mode: Mode,
+        groups: Sequence[Group],
     ) -> list[tuple[int, dict[str, float]]]:
         """Rank the turns by vectors or by words alone.
 
         The best `k` of each group are enough: weights do not change the order within a group.
         """
         store, index = self._engine.store, self._engine.index
-        if mode == "lexical":
+        if vector is None:
             words = store.lexical(view, query)
             best = [_among(words, allowed).top(k) for _, allowed in groups]
         else:
-            vector = self._embed(view, query)
             best = [index.search(view, vector, k, allowed=allowed) for _, allowed in groups]
         parts: dict[int, dict[str, float]] = {}
         for (weight, _), hits in zip(groups, best, strict=True):
@@ -326,14 +366,13 @@ class MemoryView:
         return [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
 
     def _fused(
-        self, view: View, query: str, k: int, groups: Sequence[Group]
+        self, view: View, query: str, vector: Vectors, k: int, groups: Sequence[Group]
     ) -> list[tuple[int, dict[str, float]]]:
         """Rank the best turns of either side, and those next to them, by all that speaks for them.
 
         Each group has its own candidates, so that many turns of a weak source displace no others.
         """
         store, index = self._engine.store, self._engine.index
-        vector = self._embed(view, query)
         words = store.lexical(view, query)
         pool = max(POOL, 2 * k)
         cosines: dict[int, float] = {}
@@ -352,11 +391,13 @@ class MemoryView:
             said = {seq: said[seq] for seq in near.tolist()}
             weights = {seq: w for w, seqs in parts if w != 1 for seq in seqs.tolist()}
         cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
+        if missing := [seq for seq in said if seq not in cosines]:
+            raise _damaged(view, missing[0])
         return ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k, weights)
 
-    def _embed(self, view: View, query: str) -> Vectors:
+    def _embed(self, state: State[Turn], query: str) -> Vectors:
         encoder = self._engine.reader
-        vector: Vectors = encoder.embed_queries(self._engine.state(view), [query])[0]
+        vector: Vectors = encoder.embed_queries(state, [query])[0]
         if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
             raise EncoderError(
                 f"the encoder {encoder.spec.name!r} gave an unusable vector of shape "
@@ -368,3 +409,10 @@ class MemoryView:
 def _among(words: Scores, allowed: Seqs | None) -> Scores:
     """Return BM25 of the turns that may be found."""
     return words if allowed is None else words.among(allowed)
+
+
+def _damaged(view: View, seq: int) -> DatabaseDamaged:
+    return DatabaseDamaged(
+        f"turn {seq} of memory {view.memory} is in one part of the database and not in another: "
+        "run verify, and restore the database from a backup"
+    )

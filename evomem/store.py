@@ -6,7 +6,8 @@ read through a `View`: one memory as it stood at one point of its log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,26 @@ class Span(NamedTuple):
     last: int
 
 
+class Mark(NamedTuple):
+    """Identifies a memory's rows up to one of them: equal marks mean equal rows."""
+
+    revision: int
+    """Of the memory; -1 if there is no such memory."""
+    key: bytes | None
+    """Digest of the log up to and including the row; None if there is no such row."""
+
+
+class Embeddings(NamedTuple):
+    """The embeddings of some rows of one log."""
+
+    seqs: Seqs
+    """(n,) int64, ascending."""
+    vectors: Vectors
+    """(n, D) float32."""
+    keys: list[bytes]
+    """Digests of the log up to and including each row."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One memory at one point of its log; what every read starts from."""
@@ -50,7 +71,11 @@ class View:
     revision: int
     """Grows whenever rows that were already written change (purge): caches of older ones are void."""
     spans: tuple[Span, ...]
-    """In log order, without empty ones."""
+    """In log order, without empty ones. Each ends at a row that exists."""
+    ends: tuple[Mark, ...] = ()
+    """The mark of each span's last row."""
+    hidden: int | None = 0
+    """How many turns were hidden from the memory; None if that does not matter (`snapshot`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +117,15 @@ class Trace(NamedTuple):
     chunk: int
     """Seq of the first turn of the row's chunk."""
     recalled: tuple[str, ...]
+
+
+WriteSlot = Callable[[], bool]
+"""Says whether another writer waits for the slot (`Store.write_slot`)."""
+
+
+def nobody_waits() -> bool:
+    """Return False: the slot of a writer that goes on without one."""
+    return False
 
 
 class Dropped(NamedTuple):
@@ -139,6 +173,22 @@ class Store(Protocol):
         ...
 
     # reading -------------------------------------------------------------------------------
+    def snapshot(self, view: View | None = None) -> AbstractContextManager[None]:
+        """Let every read of this thread, until the context ends, see the database at one moment.
+
+        Contexts may be nested; the outermost one decides the moment. Write only outside of them.
+
+        Raises:
+            HeadMoved: The rows of `view`, or which of its memory's turns are hidden, have changed
+                since the view was taken. A log that has only grown is no change.
+        """
+        ...
+
+    @property
+    def in_snapshot(self) -> bool:
+        """Whether this thread is inside a `snapshot`."""
+        ...
+
     def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
         """Return the memory as it is now, as it was after turn `seq`, or as it was at `time`.
 
@@ -185,19 +235,19 @@ class Store(Protocol):
         """
         ...
 
-    def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
-        """Return seqs (n,) ascending and embeddings (n, D) of a span's rows.
+    def vectors(self, span: Span, revision: int) -> Embeddings:
+        """Return the embeddings of a span's rows.
 
         Raises:
             HeadMoved: The span's memory is not at `revision` (any more).
         """
         ...
 
-    def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
-        """Return a memory's revision, and the key of its own row at `seq`, None if it has none.
+    def mark(self, memory: int, seq: int) -> Mark:
+        """Return the mark of a memory's own row at `seq`.
 
         Equal marks mean that the memory's rows up to `seq` are the same: what an index checks
-        before it trusts what it holds. A memory that does not exist has revision -1.
+        before it trusts what it holds.
         """
         ...
 
@@ -220,6 +270,19 @@ class Store(Protocol):
     # writing -------------------------------------------------------------------------------
     def check_writable(self) -> None:
         """Raise `StoreError` if the database cannot be written, before anyone prepares to."""
+        ...
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """Wait for a memory's write slot and hold it, so that other writers wait meanwhile.
+
+        It keeps writers from reading turns in vain: `append` refuses them if another writer has
+        appended since. Nothing else depends on it. A writer that has waited for some seconds, or
+        cannot have a slot, goes on without one.
+        """
+        ...
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """Say whether another writer holds a memory's slot; call this inside of a `snapshot`."""
         ...
 
     def append(self, view: View, rows: Sequence[Row]) -> None:
@@ -378,6 +441,18 @@ class Index(Protocol):
     score, and in the right order.
     """
 
+    def reading(self, view: View) -> AbstractContextManager[None]:
+        """Prepare for `search` and `score` of a view inside a `Store.snapshot`, and clean up after.
+
+        Enter this before the snapshot and leave it after: what an index has to write, and what it
+        has to check in a transaction of its own, happens outside of the snapshot. `search` and
+        `score` do all of this themselves when they are called outside of a snapshot.
+
+        Raises:
+            HeadMoved: On leaving: the log was rewritten, so that answers may be incomplete.
+        """
+        ...
+
     def search(
         self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
     ) -> list[tuple[int, float]]:
@@ -388,6 +463,9 @@ class Index(Protocol):
             query: (D,) float32, unit length.
             k: At least 1.
             allowed: The only seqs that may be returned, ascending; None for all.
+
+        Raises:
+            HeadMoved: The view's rows have changed since it was taken.
         """
         ...
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from evomem.errors import IntegrityError
 from evomem_stores import ledger
-from evomem_stores.lineage import mark
+from evomem_stores.lineage import extent
 from evomem_stores.seals import seals_of
 from evomem_stores.tables import memories, turns
 
@@ -96,7 +96,7 @@ def _problem(connection: Connection, then: dict[str, Any], *, dropped: bool) -> 
         same = ledger.closed_seal(connection, now.memory).hex() == then["seal"]
         return None if same else "is not what it was"
     if now.revision == then["revision"] and then["rows"]:
-        key = mark(connection, now.memory, then["last"]).key
+        key = extent(connection, now.memory, then["last"]).key
         if key is None or key.hex() != then["key"]:
             return f"does not hold the turn {then['last']} that it ended with"
     return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 
 from evomem.checks import shown
 from evomem.errors import StoreError
+from evomem.store import WriteSlot
 from evomem_stores.seals import Seals
 
 FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
@@ -37,6 +39,9 @@ class Engine(ABC):
 
     _engine: sqlalchemy.Engine
 
+    def __init__(self) -> None:
+        self._snapshot = _Snapshot()
+
     @property
     def seals(self) -> Seals:
         """The seals of the database: those of every connection from now on (`seals_of`)."""
@@ -47,9 +52,30 @@ class Engine(ABC):
     def seals(self, seals: Seals) -> None:
         self._engine.update_execution_options(seals=seals)
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection that sees one unchanging state of the database.
+
+        Inside of another `reading` of the same thread, this is the same connection.
+        """
+        if (current := self._snapshot.connection) is not None:
+            yield current
+            return
+        with self._reading() as connection:
+            self._snapshot.connection = connection
+            try:
+                yield connection
+            finally:
+                self._snapshot.connection = None
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this thread is inside a `reading`."""
+        return self._snapshot.connection is not None
+
     @abstractmethod
-    def reading(self) -> AbstractContextManager[Connection]:
-        """Give a connection that sees one unchanging state of the database."""
+    def _reading(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction that sees one unchanging state of the database."""
 
     @abstractmethod
     def writing(self, memory: int | None = None) -> AbstractContextManager[Connection]:
@@ -59,6 +85,14 @@ class Engine(ABC):
         forked from rows of others keeps them from changing by being there (`writing.sharing`), so
         that this one lock is enough, and two writers never wait for each other.
         """
+
+    @abstractmethod
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """Take turns with other writers of a memory; see `write_slots`."""
+
+    @abstractmethod
+    def slot_is_taken(self, memory: int) -> bool:
+        """Say whether another writer holds a memory's slot; call this inside of `reading`."""
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[Connection]:
@@ -120,6 +154,12 @@ def check_timeout(seconds: object) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
         raise StoreError(f"busy_timeout must be a number of seconds, got {shown(seconds)}")
     return float(min(seconds, MAX_TIMEOUT))
+
+
+class _Snapshot(threading.local):
+    """The connection that a thread reads through at the moment."""
+
+    connection: Connection | None = None
 
 
 def driver(connection: Connection) -> Any:

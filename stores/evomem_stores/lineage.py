@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam,
 from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
-from evomem.store import Namespace, Span, View
+from evomem.store import Mark, Namespace, Span, View
 from evomem_stores import ledger
 from evomem_stores.dialects import OneOf
 from evomem_stores.ledger import Entry
@@ -48,18 +48,39 @@ def nameless() -> ColumnElement[bool]:
     return memories.c.namespace < "["
 
 
+_ROWS = turns.alias()
+
 # Every call takes a view, and putting a statement together costs more than the database's answer.
-_OWN_SPAN = select(
-    *ledger.ENTRY,
-    select(func.max(turns.c.seq))
-    .where(
-        turns.c.memory == bindparam("number"),
-        turns.c.seq.between(memories.c.parent_seq + 1, bindparam("end")),
+_OWN_SPAN = (
+    select(
+        *ledger.ENTRY,
+        turns.c.seq.label("tail"),
+        turns.c.key.label("tail_key"),
+        turns.c.seal.label("tail_seal"),
     )
-    .scalar_subquery()
-    .label("tail"),
-).where(memories.c.memory == bindparam("number"))
-_NEWEST = select(turns.c.key, turns.c.seal).where(turns.c.row == bindparam("newest"))
+    .select_from(
+        memories.outerjoin(
+            turns,
+            turns.c.row
+            == select(func.max(_ROWS.c.row))
+            .where(
+                _ROWS.c.row.between(
+                    bindparam("before") + memories.c.parent_seq + 1, bindparam("end_row")
+                )
+            )
+            .scalar_subquery(),
+        )
+    )
+    .where(memories.c.memory == bindparam("number"))
+)
+
+
+class _Part(NamedTuple):
+    """A span, and its last row."""
+
+    span: Span
+    end: Mark
+    seal: bytes
 
 
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
@@ -67,12 +88,21 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
 
     Every span ends at a row that is there: one that was purged empty is left out.
     """
+    return tuple(part.span for part in _parts(connection, memory, last))
+
+
+def _parts(connection: Connection, memory: int, last: int) -> list[_Part]:
+    """Return the `spans`, each with its last row's mark and seal."""
     seals = seals_of(connection)
-    found: list[Span] = []
+    parts: list[_Part] = []
     number: int | None = memory
     while number is not None and last > 0:
-        asked = {"number": number, "end": last}
-        row = connection.execute(_OWN_SPAN, asked).mappings().one_or_none()
+        given = {
+            "number": number,
+            "before": row_number(number, 0),
+            "end_row": row_number(number, last),
+        }
+        row = connection.execute(_OWN_SPAN, given).mappings().one_or_none()
         own = None if row is None else ledger.opened(seals, row)
         if row is None or own is None or (own.parent is not None and own.parent >= number):
             raise DatabaseDamaged(
@@ -80,9 +110,10 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
                 "restore the database from a backup"
             )
         if row["tail"] is not None:
-            found.append(Span(number, own.parent_seq + 1, row["tail"]))
+            span = Span(number, own.parent_seq + 1, row["tail"])
+            parts.append(_Part(span, Mark(own.revision, row["tail_key"]), row["tail_seal"]))
         number, last = own.parent, min(last, own.parent_seq)
-    return tuple(reversed(found))
+    return parts[::-1]
 
 
 def take_view(
@@ -112,34 +143,69 @@ def take_entry(
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
         raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
-    seen = spans(connection, memory, end)
-    later = None if time is None else _first_later(connection, seen, micros(time))
-    if later is not None:
-        seen = spans(connection, memory, later - 1)
-        end = seen[-1].last if seen else 0
-    key = seal = b""
-    if seen:
-        newest = row_number(seen[-1].memory, seen[-1].last)
-        key, seal = connection.execute(_NEWEST, {"newest": newest}).one()
+    parts = _parts(connection, memory, end)
+    later = None
+    if time is not None:
+        later = _first_later(connection, [part.span for part in parts], micros(time))
+        if later is not None:
+            parts = _parts(connection, memory, later - 1)
+            end = parts[-1].span.last if parts else 0
     if end == own.head and later is None:
-        ends_in_own = bool(seen) and seen[-1].memory == memory
-        if ends_in_own != bool(own.rows) or (ends_in_own and seal != own.tip):
+        ends_in_own = bool(parts) and parts[-1].span.memory == memory
+        if ends_in_own != bool(own.rows) or (ends_in_own and parts[-1].seal != own.tip):
             raise IntegrityError(
                 f"memory {memory} does not end with the turn that was written last: turns at its "
                 "end were removed, exchanged or added; run verify, and restore the database from "
                 "a backup"
             )
-    return View(memory, end, key, own.revision, seen), own
+    view = View(
+        memory,
+        end,
+        (parts[-1].end.key if parts else None) or b"",
+        own.revision,
+        tuple(part.span for part in parts),
+        tuple(part.end for part in parts),
+        own.gone,
+    )
+    return view, own
 
 
-_MARK = (
+_NOW = (
+    select(
+        memories.c.revision,
+        memories.c.gone,
+        turns.c.key,
+        under(()).label("named"),
+    )
+    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
+    .where(memories.c.memory == bindparam("number"))
+)
+
+
+def check_unchanged(connection: Connection, view: View) -> None:
+    """Raise `HeadMoved` if a view's rows, or which turns are hidden, are not what they were."""
+    last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
+    given = {"number": view.memory, "row": row_number(last.memory, last.last)}
+    now = connection.execute(_NOW, given).one_or_none()
+    if (
+        now is None
+        or not now.named
+        or (now.revision, now.key or b"") != (view.revision, view.key)
+        or view.hidden not in (None, now.gone)
+    ):
+        raise HeadMoved(
+            f"turns of memory {view.memory} were purged, deleted or dropped while it was read"
+        )
+
+
+_EXTENT = (
     select(memories.c.revision, memories.c.head, memories.c.rows, turns.c.key)
     .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
     .where(memories.c.memory == bindparam("memory"))
 )
 
 
-class Mark(NamedTuple):
+class Extent(NamedTuple):
     """How far a memory has come."""
 
     revision: int
@@ -151,11 +217,11 @@ class Mark(NamedTuple):
     """That of its row at the seq that was asked for, None if it has none."""
 
 
-def mark(connection: Connection, memory: int, seq: int) -> Mark:
+def extent(connection: Connection, memory: int, seq: int) -> Extent:
     """Return how far a memory has come, and the key of its row at `seq`."""
     given = {"memory": memory, "row": row_number(memory, seq)}
-    found = connection.execute(_MARK, given).one_or_none()
-    return Mark(-1, 0, 0, None) if found is None else Mark(*found)
+    found = connection.execute(_EXTENT, given).one_or_none()
+    return Extent(-1, 0, 0, None) if found is None else Extent(*found)
 
 
 def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,21 @@ from sqlalchemy import Connection, bindparam, func, select
 from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, NamespaceError
 from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
-from evomem.state import Spec, State, Vectors
-from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, Trace, View
+from evomem.state import KEY_BYTES, Spec, State
+from evomem.store import (
+    Dropped,
+    Embeddings,
+    Filter,
+    Mark,
+    Namespace,
+    Pair,
+    Row,
+    Seqs,
+    Span,
+    Trace,
+    View,
+    WriteSlot,
+)
 from evomem_stores import audit, dropping, filters, generations, ledger, lineage, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
@@ -104,6 +117,19 @@ class SqlStore(Upkeep):
 
     # reading -------------------------------------------------------------------------------
 
+    @contextmanager
+    def snapshot(self, view: View | None = None) -> Iterator[None]:
+        """See `Store.snapshot`."""
+        with self._engine.reading() as connection:
+            if view is not None:
+                lineage.check_unchanged(connection, view)
+            yield
+
+    @property
+    def in_snapshot(self) -> bool:
+        """See `Store.in_snapshot`."""
+        return self._engine.is_reading
+
     def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
         """See `Store.view`."""
         with self._engine.reading() as connection:
@@ -187,23 +213,25 @@ class SqlStore(Upkeep):
             rows = read(connection, view.spans, TRACE, after=after)
             return [decode_trace(row) for row in rows]
 
-    def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
+    def vectors(self, span: Span, revision: int) -> Embeddings:
         """See `Store.vectors`."""
         with self._engine.reading() as connection:
             _at_revision(connection, span.memory, revision)
-            query = select(turns.c.seq, turns.c.embedding).where(within(span))
+            query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
             rows = connection.execute(query.order_by(turns.c.row)).all()
         seqs = np.fromiter((row.seq for row in rows), np.int64, len(rows))
         vectors = np.zeros((len(rows), self._spec.dim), np.float32)
         for place, row in enumerate(rows):
             try:
                 vectors[place] = unpack_embedding(row.embedding, self._spec)
-            except ValueError as error:
+                if len(row.key) != KEY_BYTES:
+                    raise ValueError(f"its key has {len(row.key)} bytes")
+            except (ValueError, TypeError) as error:
                 raise DatabaseDamaged(
-                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read: "
-                    "run verify, and restore the database from a backup"
+                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
+                    f"({error}): run verify, and restore the database from a backup"
                 ) from error
-        return seqs, vectors
+        return Embeddings(seqs, vectors, [row.key for row in rows])
 
     def keys(self, span: Span, revision: int) -> list[tuple[int, bytes]]:
         """Return (seq, key) of a span's rows, ascending. Raises `HeadMoved` as `vectors` does."""
@@ -212,11 +240,11 @@ class SqlStore(Upkeep):
             query = select(turns.c.seq, turns.c.key).where(within(span)).order_by(turns.c.row)
             return [(row.seq, row.key) for row in connection.execute(query)]
 
-    def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
+    def mark(self, memory: int, seq: int) -> Mark:
         """See `Store.mark`."""
         with self._engine.reading() as connection:
-            mark = lineage.mark(connection, memory, seq)
-            return mark.revision, mark.key
+            found = lineage.extent(connection, memory, seq)
+            return Mark(found.revision, found.key)
 
     def select(self, view: View, condition: Filter) -> Seqs | None:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
@@ -256,6 +284,14 @@ class SqlStore(Upkeep):
             return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
 
     # writing -------------------------------------------------------------------------------
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """See `Store.write_slot`."""
+        return self._engine.write_slot(memory)
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Store.slot_is_taken`."""
+        return self._engine.slot_is_taken(memory)
 
     def append(self, view: View, rows: Sequence[Row]) -> None:
         """See `Store.append`.

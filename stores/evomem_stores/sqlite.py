@@ -20,10 +20,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
+from evomem.store import WriteSlot
 from evomem_stores import read_only
 from evomem_stores.engine import FOREIGN, Engine, check_timeout, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
 from evomem_stores.sqlite_forks import close_at_forks, using_sqlite
+from evomem_stores.write_slots import FileSlots
 
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one
@@ -43,11 +45,13 @@ class SqliteEngine(Engine):
     """Connections to one file, set up for a log: WAL, fsync at commit, secure deletion."""
 
     def __init__(self, path: Path | None, synchronous: Synchronous, busy_timeout: float) -> None:
+        super().__init__()
         if synchronous not in ("FULL", "NORMAL"):
             raise StoreError(f"synchronous must be 'FULL' or 'NORMAL', got {synchronous!r}")
         self.path = path
         self.place = str(path or f":memory: (database {secrets.token_hex(4)})")
         self._closed = False
+        self._slots = FileSlots(path)
         self._timeout = check_timeout(busy_timeout)
         self._pragmas = (
             "PRAGMA journal_mode = WAL",
@@ -69,8 +73,8 @@ class SqliteEngine(Engine):
         close_at_forks(self)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """See `Engine.reading`."""
+    def _reading(self) -> Iterator[Connection]:
+        """See `Engine._reading`."""
         stable = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
         with stable, self._readers, self._using() as connection:
             with connection.begin():
@@ -88,6 +92,14 @@ class SqliteEngine(Engine):
                 yield connection
 
     alone = altering = forgetting = writing
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """See `Engine.write_slot`."""
+        return self._slots.slot(memory)
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Engine.slot_is_taken`."""
+        return self._slots.is_taken(memory)
 
     def scrub(self) -> bool:
         """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
@@ -173,6 +185,7 @@ class SqliteEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True
+        self._slots.close()
         with suppress(StoreError), using_sqlite(self.place):
             self._engine.dispose()
 

@@ -21,7 +21,7 @@ from evomem.recent import Recent
 from evomem.store import Seqs, Span
 from evomem_stores import words
 from evomem_stores.lexical import Counts, Part, Places, Postings
-from evomem_stores.lineage import mark
+from evomem_stores.lineage import extent
 from evomem_stores.tables import LAST
 
 BYTES = 2**27  # of lengths, and as many of postings: some ten million of each
@@ -95,7 +95,7 @@ class WordCache:
         last writes in a crash, and others may come in their place.
         """
         known = self._rows.get(memory)
-        revision, head, count, key = mark(connection, memory, known.last if known else 0)
+        revision, head, count, key = extent(connection, memory, known.last if known else 0)
         if known is not None and known.revision != revision:
             self.forget(memory)  # words of turns that were purged may be in it
             known = None
@@ -117,7 +117,7 @@ class WordCache:
                     f"memory {memory} has {len(known.seqs)} turns of its own, not the {count} that "
                     "were written: run verify, and restore the database from a backup"
                 )
-            known = known._replace(key=mark(connection, memory, known.last).key)
+            known = known._replace(key=extent(connection, memory, known.last).key)
             self._rows.put(memory, known)
         return known
 
