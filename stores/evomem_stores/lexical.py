@@ -40,6 +40,10 @@ _PART = re.compile(rf"[{_CJK}]+|[^\W{_CJK}]+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 
 
+_stemmer: Any
+_stemming: threading.Lock
+
+
 def _make_stemmer() -> None:
     global _stemmer, _stemming
     _stemmer = Stemmer.Stemmer("english")
