@@ -108,6 +108,13 @@ def test_verify_sees_a_changed_source_or_recalled_turn(store, change):
     )
 
 
+def test_verify_sees_a_source_that_became_a_recalled_turn(store):
+    write(store, store.make_memory(("a",)), [turn("one", 1, source='["t1"]')])
+    with store._engine.writing() as connection:
+        connection.execute(update(tables.turns).values(source=None, recalled='["t1"]'))
+    assert any("its checksum does not fit" in fault for fault in store.verify())
+
+
 def test_provenance_survives_every_way_a_turn_is_moved(location, tmp_path):
     turns = labelled(60)
     expected = [(each.id, each.source, each.recalled) for each in turns]
