@@ -43,7 +43,7 @@ def why_read_only(path: Path) -> str | None:
     return "is in a folder that may not be written, where SQLite keeps its write-ahead log"
 
 
-def connect(path: Path, timeout: float) -> sqlite3.Connection:
+def connect(path: Path, timeout: float = 0.0) -> sqlite3.Connection:
     """Open a database that cannot be written.
 
     Raises:

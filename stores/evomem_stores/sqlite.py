@@ -334,15 +334,15 @@ def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
     with translated(path):
         if read_only.why_read_only(path):
             with read_only.unchanged(path):
-                application, tables = _contents(read_only.connect(path, timeout))
+                application, tables = _contents(read_only.connect(path), timeout)
         else:
             try:
-                application, tables = _contents(_reader(path, "mode=ro", timeout))
+                application, tables = _contents(_reader(path, "mode=ro"), timeout)
             except sqlite3.OperationalError as error:
                 if "readonly" not in str(error):
                     raise
                 # A process was killed while changing it: SQLite undoes that before it reads.
-                application, tables = _contents(_reader(path, "mode=rw", timeout))
+                application, tables = _contents(_reader(path, "mode=rw"), timeout)
     if tables and application != APPLICATION:
         raise DatabaseDamaged(
             f"{path} is another program's SQLite database, not evomem's: give another path; "
@@ -383,19 +383,18 @@ def _can_be_undone(path: Path) -> bool:
     return journal.exists() and journal.read_bytes()[: len(_JOURNAL)] == _JOURNAL
 
 
-def _contents(reader: sqlite3.Connection) -> tuple[int, int]:
+def _contents(reader: sqlite3.Connection, timeout: float) -> tuple[int, int]:
     """Return the application id of a database and how many tables and indexes it has.
 
     Both are read in one transaction: another process may be creating the tables at this moment.
     """
     with closing(reader) as connection:
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * timeout)}")
         connection.execute("BEGIN")
         [application] = connection.execute("PRAGMA application_id").fetchone()
         [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return application, tables
 
 
-def _reader(path: Path, options: str, timeout: float = 0.0) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.as_uri()}?{options}", timeout=timeout, uri=True, isolation_level=None
-    )
+def _reader(path: Path, options: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None)
