@@ -13,11 +13,18 @@ from evomem._extras import require
 if TYPE_CHECKING:
     from evomem_integrations.llamaindex.block import EvoMemBlock
     from evomem_integrations.llamaindex.embedding import EvoMemEmbedding
-    from evomem_integrations.llamaindex.memory import EvoMemMemory
+    from evomem_integrations.llamaindex.memory import EvoMemMemory, erase_messages
     from evomem_integrations.llamaindex.reranker import EvoMemReranker
     from evomem_integrations.llamaindex.retriever import EvoMemRetriever
 
-__all__ = ["EvoMemBlock", "EvoMemEmbedding", "EvoMemMemory", "EvoMemReranker", "EvoMemRetriever"]
+__all__ = [
+    "EvoMemBlock",
+    "EvoMemEmbedding",
+    "EvoMemMemory",
+    "EvoMemReranker",
+    "EvoMemRetriever",
+    "erase_messages",
+]
 
 _HOMES = {
     "EvoMemBlock": "block",
@@ -25,11 +32,12 @@ _HOMES = {
     "EvoMemMemory": "memory",
     "EvoMemReranker": "reranker",
     "EvoMemRetriever": "retriever",
+    "erase_messages": "memory",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class, and with it LlamaIndex, only when it is asked for."""
+    """Import a name, and with it LlamaIndex, only when it is asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("llama_index.core", extra="llamaindex")

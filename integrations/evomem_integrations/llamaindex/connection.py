@@ -8,12 +8,14 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
 
+from evomem.database import Database
 from evomem.errors import DuplicateTurn
 from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Turn
 from evomem_integrations._databases import Handle, share
-from evomem_integrations.llamaindex.turns import SAID, shown
+from evomem_integrations.llamaindex.log import Unshown
+from evomem_integrations.llamaindex.turns import shown
 
 
 class Connection(BaseModel):
@@ -32,25 +34,27 @@ class Connection(BaseModel):
     mode: Mode = Field(default="evolvable", description="How they are found.")
 
     _handle: Handle | None = PrivateAttr(default=None)
+    _opened_for: tuple[Any, ...] | None = PrivateAttr(default=None)
 
     @property
     def memory(self) -> Memory:
         """The memory itself: to search, import, delete, purge."""
-        if self._handle is None:
+        return self._database.memory(*self.namespace)
+
+    @property
+    def _database(self) -> Database:
+        wanted = (self.location, self.encoder, dict(self.options))
+        if self._handle is None or self._opened_for != wanted:  # fields can be changed
             self._handle = share(self.location, self.encoder, **self.options)
-        return self._handle.database.memory(*self.namespace)
+            self._opened_for = wanted
+        return self._handle.database
 
     async def _recall(
         self, query: str, messages: Sequence[ChatMessage], session: str | None
     ) -> str:
         """Return the turns that answer `query` as text, without what `messages` show anyway."""
-        return await self.memory.acontext(
-            query,
-            max_tokens=self.max_tokens,
-            k=self.k,
-            mode=self.mode,
-            where={SAID: {"$nin": shown(messages, session)}},
-        )
+        unshown = Unshown(self.memory, shown(messages, session))
+        return await unshown.acontext(query, max_tokens=self.max_tokens, k=self.k, mode=self.mode)
 
     async def _commit(self, turns: Sequence[Turn]) -> None:
         """Write turns that the memory does not hold yet."""
