@@ -13,18 +13,11 @@ from evomem._extras import require
 if TYPE_CHECKING:
     from evomem_integrations.llamaindex.block import EvoMemBlock
     from evomem_integrations.llamaindex.embedding import EvoMemEmbedding
-    from evomem_integrations.llamaindex.memory import EvoMemMemory, erase_messages
+    from evomem_integrations.llamaindex.memory import EvoMemMemory
     from evomem_integrations.llamaindex.reranker import EvoMemReranker
     from evomem_integrations.llamaindex.retriever import EvoMemRetriever
 
-__all__ = [
-    "EvoMemBlock",
-    "EvoMemEmbedding",
-    "EvoMemMemory",
-    "EvoMemReranker",
-    "EvoMemRetriever",
-    "erase_messages",
-]
+__all__ = ["EvoMemBlock", "EvoMemEmbedding", "EvoMemMemory", "EvoMemReranker", "EvoMemRetriever"]
 
 _HOMES = {
     "EvoMemBlock": "block",
@@ -32,12 +25,11 @@ _HOMES = {
     "EvoMemMemory": "memory",
     "EvoMemReranker": "reranker",
     "EvoMemRetriever": "retriever",
-    "erase_messages": "memory",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name, and with it LlamaIndex, only when it is asked for."""
+    """Import a class, and with it LlamaIndex, only when it is asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("llama_index.core", extra="llamaindex")

@@ -129,6 +129,27 @@ class EvoMemMemory(Connection, BaseMemory):
         """
         return run(self._adopt())
 
+    @staticmethod
+    def erase_messages(location: str, *prefix: str, chat_store_uri: str | None = None) -> int:
+        """Erase all messages of the memories whose namespaces begin with `prefix`.
+
+        For memories that were dropped without an `EvoMemMemory`: by `Database.drop`, or on the command
+        line.
+
+        Args:
+            location: The database of the memories, as in `EvoMemMemory`.
+            *prefix: As in `Database.drop`.
+            chat_store_uri: As in `EvoMemMemory`.
+
+        Returns:
+            How many messages were erased.
+
+        Raises:
+            NamespaceError: There is no prefix, or it is not one.
+        """
+        check_labels(prefix)
+        return run(_erase(Chats(location, chat_store_uri), prefix))
+
     async def _adopt(self) -> int:
         chats = Chats(self.location, self.chat_store_uri)
         rows = await chats.unassigned(self.session_id)
@@ -228,27 +249,6 @@ class _Messages:
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Be None in a copy or a pickle, which connects again."""
         return type(None), ()
-
-
-def erase_messages(location: str, *prefix: str, chat_store_uri: str | None = None) -> int:
-    """Erase all messages of the memories whose namespaces begin with `prefix`.
-
-    For memories that were dropped without an `EvoMemMemory`: by `Database.drop`, or on the command
-    line.
-
-    Args:
-        location: The database of the memories, as in `EvoMemMemory`.
-        *prefix: As in `Database.drop`.
-        chat_store_uri: As in `EvoMemMemory`.
-
-    Returns:
-        How many messages were erased.
-
-    Raises:
-        NamespaceError: There is no prefix, or it is not one.
-    """
-    check_labels(prefix)
-    return run(_erase(Chats(location, chat_store_uri), prefix))
 
 
 async def _erase(chats: Chats, prefix: tuple[str, ...]) -> int:
