@@ -117,7 +117,7 @@ async def test_what_is_found_is_shown_behind_the_system_prompt_and_kept_nowhere(
         assert system(model).startswith("Be brief.\n\nWhat was said in earlier")
         assert re.search(r"<memory>\n\[\d{4}-\d\d-\d\d .*\] User: My cat is", system(model))
     saved = talk.get_state(THREAD).values
-    assert set(saved) == {"messages", "evomem_written"}
+    assert set(saved) == {"messages", "evomem_written", "evomem_memory"}
     assert "Miso" not in str(saved)
 
 
