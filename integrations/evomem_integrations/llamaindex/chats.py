@@ -156,6 +156,7 @@ class Chats:
                 if await plain.scalar(sa.text("PRAGMA user_version")) != CLEANED:
                     await plain.execute(sa.text("VACUUM"))
                     await plain.execute(sa.text(f"PRAGMA user_version = {CLEANED}"))
+                await plain.execute(sa.text("PRAGMA busy_timeout = 1000"))  # readers may take long
                 busy = await plain.scalar(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
         except OperationalError:  # another process is using the file
             return False

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
 
-from evomem.database import Database
 from evomem.errors import DuplicateTurn
 from evomem.memory import Memory
 from evomem.memory_view import Mode
@@ -39,15 +39,14 @@ class Connection(BaseModel):
     @property
     def memory(self) -> Memory:
         """The memory itself: to search, import, delete, purge."""
-        return self._database.memory(*self.namespace)
+        return self._open().database.memory(*self.namespace)
 
-    @property
-    def _database(self) -> Database:
+    def _open(self) -> Handle:
         wanted = (self.location, self.encoder, dict(self.options))
         if self._handle is None or self._opened_for != wanted:  # fields can be changed
             self._handle = share(self.location, self.encoder, **self.options)
             self._opened_for = wanted
-        return self._handle.database
+        return self._handle
 
     async def _recall(
         self, query: str, messages: Sequence[ChatMessage], session: str | None
@@ -58,7 +57,12 @@ class Connection(BaseModel):
 
     async def _commit(self, turns: Sequence[Turn]) -> None:
         """Write turns that the memory does not hold yet."""
+        if not turns:
+            return
         memory = self.memory
+        with contextlib.suppress(DuplicateTurn):
+            await memory.aadd_many(turns)
+            return
         for turn in turns:
             try:
                 await memory.aadd_many([turn])

@@ -17,6 +17,7 @@ from evomem.memory_view import MemoryView
 from evomem.records import Hit, as_utc
 from evomem.store import Namespace
 from evomem.twins import twin
+from evomem_integrations._databases import Handle
 from evomem_integrations.llamaindex.chats import Chats, Row, run
 from evomem_integrations.llamaindex.turns import SAID, identified, placed, spoken
 
@@ -27,10 +28,18 @@ class ChatMemory(Memory):
     The log comes first. If this is interrupted between the two, doing it again erases the messages.
     """
 
-    def __init__(self, memory: Memory, location: str, uri: str | None) -> None:
-        """Forget what `memory` does, and the messages of `Chats(location, uri)`."""
+    def __init__(self, handle: Handle, namespace: Namespace, place: tuple[str, str | None]) -> None:
+        """Stand for a memory of a database, which stays open for as long as this is held.
+
+        Args:
+            handle: On the database.
+            namespace: Of the memory.
+            place: The arguments of `Chats`.
+        """
+        memory = handle.database.memory(*namespace)
         super().__init__(memory._engine, memory.namespace)
-        self._place = (location, uri)
+        self._handle = handle
+        self._place = place
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
         """See `Memory.purge`. The messages of the turn go with it.

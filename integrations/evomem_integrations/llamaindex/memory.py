@@ -82,7 +82,8 @@ class EvoMemMemory(Connection, BaseMemory):
     @property
     def memory(self) -> Memory:
         """The memory itself: to search, import, delete; `purge` and its like erase messages too."""
-        return ChatMemory(super().memory, self.location, self.chat_store_uri)
+        place = (self.location, self.chat_store_uri)
+        return ChatMemory(self._open(), self.namespace, place)
 
     async def _history(self) -> ShortTermMemory:
         """Return the session's messages, in the state in which the fields are now."""
@@ -101,7 +102,7 @@ class EvoMemMemory(Connection, BaseMemory):
         rows = await chats.unassigned(self.session_id)
         if not rows:
             return
-        database = self._database
+        database = self._open().database
         whose = None
         if chats.beside:  # elsewhere, another database may hold the turns
             logs = [database.memory(*labels) for labels in database.memories()]
