@@ -44,11 +44,13 @@ class ChatMemory(Memory):
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
         """See `Memory.purge`. The messages of the turn go with it.
 
-        So do those of other turns of its session that the memory does not hold any more.
+        So do those of other turns of its session that the memory does not hold.
         """
         session = None
         with contextlib.suppress(NotFound):  # it was deleted before: its session is not known
             session = self.get(id).turn.session
+            if session is None:  # it has no messages
+                return super().purge(id, forks=forks, progress=progress)
         try:
             receipt = super().purge(id, forks=forks, progress=progress)
         except NotFound:

@@ -364,6 +364,32 @@ def test_every_call_that_forgets_erases_messages():
     assert forgetting <= vars(ChatMemory).keys()
 
 
+def test_a_server_keeps_messages_apart_assigns_and_erases_them_as_well(make, postgres):
+    uri = postgres.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_async_engine(uri, poolclass=NullPool)
+    old = SQLAlchemyChatStore("llama_index_memory", async_engine=engine)
+    run(old.add_messages("main", PIN))
+    alice, bob = (make("main", chat_store_uri=uri, namespace=("acme", name)) for name in "ab")
+    with pytest.warns(UserWarning, match="adopt_messages"):
+        bob.put_messages(CAT)
+    assert alice.adopt_messages() == 2
+    assert contents(alice) == ["My PIN is 4711.", "Noted."]
+    assert not bob.memory.expire(session="main").clean  # the server's vacuum has to follow
+    assert (len(contents(alice)), contents(bob)) == (2, [])
+    assert EvoMemMemory.erase_messages(alice.location, "acme", chat_store_uri=uri) == 2
+    psycopg = pytest.importorskip("psycopg")
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("DROP TABLE llama_index_memory, evomem_messages")
+
+
+def test_a_purge_of_a_turn_that_was_never_a_message_erases_none(make):
+    memory = make()
+    memory.put_messages(PIN)
+    memory.memory.delete(memory.memory.history()[0].id)
+    memory.memory.purge(memory.memory.add("I was imported.").id)
+    assert contents(memory) == ["My PIN is 4711.", "Noted."]
+
+
 # long sessions -----------------------------------------------------------------------------------
 
 
