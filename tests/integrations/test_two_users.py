@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import pkgutil
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,13 +23,14 @@ from evomem_integrations.mem0.collection import Collection
 from tests.conftest import ROOT
 
 ALICE, BOB = "zqalice takes her tea with milk", "zqbob takes his tea with lemon"
-KEEPERS = {}
+KEEPERS: dict[type[Any], Any] = {}
 
 
 class Keeper:
     """What one user keeps in a folder that all users share."""
 
-    purges = True  # whether `purge` is a choice; `erase` hides if it is not made
+    adapter = ""
+    purges: bool | None = True  # whether `purge` is a choice; `erase` hides if it is not made
 
     def __init_subclass__(cls, name: str, needs: str | None = None, **options):
         super().__init_subclass__(**options)

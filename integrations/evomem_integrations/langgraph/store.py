@@ -324,5 +324,5 @@ class EvoMemStore(BaseStore):
         if not self._purge:
             hide(memory, memory.history(session=key))
             return
-        end = head and head.record.time + timedelta(microseconds=1)
+        end = None if head is None else head.record.time + timedelta(microseconds=1)
         memory.expire(session=key, before=end)

@@ -87,9 +87,10 @@ class ChatMemory(Memory):
             receipt = Receipt((self.namespace,), (), 0)
         return self._followed(receipt, None, None, whole=True)
 
-    apurge = twin(purge, write=True)
-    aexpire = twin(expire, write=True)
-    adrop = twin(drop, write=True)
+    # mypy takes the twins of `Memory` to be of its methods alone.
+    apurge = twin(purge, write=True)  # type: ignore[arg-type]
+    aexpire = twin(expire, write=True)  # type: ignore[arg-type]
+    adrop = twin(drop, write=True)  # type: ignore[arg-type]
 
     # ---------------------------------------------------------------------------------------
 
@@ -168,8 +169,6 @@ class Unshown(MemoryView):
             if len(kept) >= k or len(hits) < wanted:
                 return kept[:k]
             wanted *= 2  # the same was said several times
-
-    asearch = twin(search)
 
 
 Sides = tuple[str, str]

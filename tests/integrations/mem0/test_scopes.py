@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import evomem
 from evomem.errors import QueryError
 from evomem_integrations.mem0 import AsyncMemory, Memory
 from evomem_integrations.mem0.collection import Collection
@@ -100,10 +101,16 @@ SCOPES = st.dictionaries(st.sampled_from(OWNERS), IDS, min_size=1)
 names = count()
 
 
+@pytest.fixture(scope="module")
+def in_memory():
+    with evomem.open(":memory:", encoder="hash") as db:
+        yield db
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(scopes=st.lists(SCOPES, min_size=1, max_size=4), asked=SCOPES)
-def test_no_call_with_one_scope_returns_or_removes_memories_of_another(db, scopes, asked):
-    memory = Memory(database=db, collection=f"c{next(names)}")
+def test_no_call_with_one_scope_returns_or_removes_memories_of_another(in_memory, scopes, asked):
+    memory = Memory(database=in_memory, collection=f"c{next(names)}")
     kept = {}
     for number, scope in enumerate(scopes):
         try:
