@@ -40,6 +40,8 @@ class EvoMemState(AgentState[Any]):
 
     evomem_written: NotRequired[Annotated[str, PrivateStateAttr]]
     """The id of the last message that was written, `""` before the first."""
+    evomem_memory: NotRequired[Annotated[str, PrivateStateAttr]]
+    """The namespace of the memory that it was written to, as JSON."""
 
 
 class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
@@ -83,13 +85,23 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         """Note in a new thread where it begins: with the last exchange of what was sent.
 
         A caller without threads sends the whole conversation each time, and what came before its
-        last exchange was written in earlier runs.
+        last exchange was written in earlier runs. LangGraph keeps a thread under its id alone: where
+        another user has used the same thread, this run begins with the last message of a user, so
+        that nothing of theirs is written here.
         """
-        if "evomem_written" in state or not state["messages"]:
-            return None
         messages = state["messages"]
-        before = len(messages) - len(exchanges(messages)[-1].messages)
-        return {"evomem_written": messages[before - 1].id if before else ""}
+        if not messages:
+            return None
+        whose = json.dumps(self._choose(runtime).namespace)
+        start: dict[str, Any] = {"evomem_memory": whose}
+        if "evomem_written" not in state:
+            before = len(messages) - len(exchanges(messages)[-1].messages)
+        elif state.get("evomem_memory", whose) != whose:
+            asked = [n for n, message in enumerate(messages) if isinstance(message, HumanMessage)]
+            before = asked[-1] if asked else len(messages)
+        else:
+            return start
+        return {**start, "evomem_written": messages[before - 1].id if before else ""}
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -163,7 +175,9 @@ def _thread(runtime: Runtime[Any]) -> str | None:
 
 
 def _mark(thread: str, message: str) -> str:
-    """Return what a turn is marked with that began with this message."""
+    """Return what a turn is marked with that began with this message; no two share a mark."""
+    if "/" in thread:  # no other mark begins with a slash: a thread's name is not empty
+        return f"/{json.dumps([thread, message])}"
     return f"{thread}/{message}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,8 @@ from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Turn
 from evomem_integrations._databases import Handle, share
-from evomem_integrations.llamaindex.turns import SAID, shown
+from evomem_integrations.llamaindex.log import Unshown
+from evomem_integrations.llamaindex.turns import shown
 
 QUESTIONS = 64  # for which it is kept, until they are answered, which turns were shown
 
@@ -38,39 +40,53 @@ class Connection(BaseModel):
     )
 
     _handle: Handle | None = PrivateAttr(default=None)
-    _shown: dict[tuple[str | None, str], tuple[str, ...]] = PrivateAttr(default_factory=dict)
+    _opened_for: tuple[Any, ...] | None = PrivateAttr(default=None)
+    _shown: dict[tuple[object, ...], tuple[str, ...]] = PrivateAttr(default_factory=dict)
 
     @property
     def memory(self) -> Memory:
         """The memory itself: to search, import, delete, purge."""
-        if self._handle is None:
+        return self._open().database.memory(*self.namespace)
+
+    def _open(self) -> Handle:
+        wanted = (self.location, self.encoder, dict(self.options))
+        if self._handle is None or self._opened_for != wanted:  # fields can be changed
             self._handle = share(self.location, self.encoder, **self.options)
-        return self._handle.database.memory(*self.namespace)
+            self._opened_for = wanted
+        return self._handle
 
     async def _recall(
         self, query: str, messages: Sequence[ChatMessage], session: str | None
     ) -> str:
         """Return the turns that answer `query` as text, without what `messages` show anyway."""
-        found = await self.memory.acontext(
-            query,
-            max_tokens=self.max_tokens,
-            k=self.k,
-            mode=self.mode,
-            where={SAID: {"$nin": shown(messages, session)}},
-        )
-        self._shown[session, query] = found.ids
+        unshown = Unshown(self.memory, shown(messages, session))
+        text = await unshown.acontext(query, max_tokens=self.max_tokens, k=self.k, mode=self.mode)
+        self._shown[self._question(session, query)] = text.ids
         while len(self._shown) > QUESTIONS:
             self._shown.pop(next(iter(self._shown)))
-        return found
+        return text
 
     async def _commit(self, turns: Sequence[Turn]) -> None:
         """Write turns that the memory does not hold yet."""
+        if not turns:
+            return
+        labelled = [
+            replace(
+                turn,
+                source=self.turn_source,
+                recalled=self._shown.pop(self._question(turn.session, turn.user), ()),
+            )
+            for turn in turns
+        ]
         memory = self.memory
-        for turn in turns:
-            asked = turn.session, turn.user
-            labelled = replace(turn, source=self.turn_source, recalled=self._shown.get(asked, ()))
-            try:
-                await memory.aadd_many([labelled])
-                self._shown.pop(asked, None)
-            except DuplicateTurn:  # ids are made of texts: so this one was deleted, and stays so
-                continue
+        with contextlib.suppress(DuplicateTurn):
+            await memory.aadd_many(labelled)
+            return
+        for turn in labelled:
+            # Ids are made of texts: a turn that is refused was deleted, and stays so.
+            with contextlib.suppress(DuplicateTurn):
+                await memory.aadd_many([turn])
+
+    def _question(self, session: str | None, text: str) -> tuple[object, ...]:
+        """Return what the turns that were shown for a question are kept under."""
+        return self.location, tuple(self.namespace), session, text

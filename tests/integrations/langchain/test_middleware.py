@@ -19,6 +19,7 @@ from langgraph.types import Command
 import evomem
 from evomem import Turn
 from evomem_integrations.langchain import EvoMemMiddleware
+from evomem_integrations.langchain.middleware import _mark
 
 
 class Scripted(BaseChatModel):
@@ -117,7 +118,7 @@ async def test_what_is_found_is_shown_behind_the_system_prompt_and_kept_nowhere(
         assert system(model).startswith("Be brief.\n\nWhat was said in earlier")
         assert re.search(r"<memory>\n\[\d{4}-\d\d-\d\d .*\] User: My cat is", system(model))
     saved = talk.get_state(THREAD).values
-    assert set(saved) == {"messages", "evomem_written"}
+    assert set(saved) == {"messages", "evomem_written", "evomem_memory"}
     assert "Miso" not in str(saved)
 
 
@@ -368,3 +369,38 @@ def test_an_agent_with_an_empty_memory_marks_nothing(model, memory):
     result = agent(model, memory).invoke(say("Where do I live?"), THREAD)
     assert "evomem_recalled" not in result["messages"][-1].response_metadata
     assert memory.history()[-1].turn.recalled == ()
+
+
+# threads that users share ------------------------------------------------------------------------
+
+
+@dataclass
+class User:
+    name: str
+
+
+def test_nothing_of_another_user_of_the_same_thread_is_written(db):
+    def answer(messages):
+        if "crash" in messages[-1].text:
+            raise RuntimeError("no answer")
+        return "Noted."
+
+    model = Scripted(answer=answer, shown=[])
+    talk = agent(
+        model, lambda runtime: db.memory("acme", runtime.context.name), context_schema=User
+    )
+    talk.invoke(say("I am Alice."), THREAD, context=User("alice"))
+    with pytest.raises(RuntimeError):
+        talk.invoke(say("My PIN is 4711, crash!"), THREAD, context=User("alice"))
+    talk.invoke(say("I am Bob."), THREAD, context=User("bob"))
+    talk.invoke(say("I still am."), THREAD, context=User("bob"))
+    talk.invoke(say("Alice again."), THREAD, context=User("alice"))
+    told = {
+        name: [r.turn.user for r in db.memory("acme", name).history()] for name in ("alice", "bob")
+    }
+    assert told == {"alice": ["I am Alice.", "Alice again."], "bob": ["I am Bob.", "I still am."]}
+
+
+def test_messages_of_threads_whose_names_hold_a_slash_have_marks_of_their_own():
+    marks = [_mark("a/b", "c"), _mark("a", "b/c"), _mark("a", "c"), _mark("a/b/c", "c")]
+    assert len(set(marks)) == 4
