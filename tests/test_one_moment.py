@@ -346,8 +346,10 @@ def test_whoever_reads_damaged_rows_gets_an_error_of_ours_or_an_answer(tmp_path,
         calls: list[Callable[..., Any]] = [
             partial(memory.search, "tea 3", 20, mode=mode) for mode in MODES
         ]
-        calls += [partial(call, where={"n": {"$gte": 2}}) for call in calls]
-        for call in (*calls, memory.history, memory.__len__, partial(memory.get, "t3")):
+        calls += [
+            partial(memory.search, "tea 3", where={"n": {"$gte": 2}}, mode=mode) for mode in MODES
+        ]
+        for call in (*calls, memory.history, partial(len, memory), partial(memory.get, "t3")):
             with suppress(DatabaseDamaged, NotFound):
                 call()
         with suppress(DatabaseDamaged):

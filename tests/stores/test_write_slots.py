@@ -16,7 +16,7 @@ import evomem
 from evomem import Turn
 from evomem.encoder import HashEncoder
 from evomem.errors import HeadMoved
-from evomem.reading import PASS, Pace
+from evomem.reading import PASS, SECONDS, Pace
 from evomem.state import Reading, State
 from tests.conftest import ROOT
 
@@ -121,7 +121,7 @@ def test_a_bulk_beside_a_live_writer_reads_hardly_a_turn_twice_and_lets_it_in(lo
         db.memory("a").add("first", id="first")
         bulk.count, done = 0, threading.Event()
         talk = other.memory("a")
-        added = []
+        added: list[int] = []
 
         def speak() -> None:
             while not done.is_set():
@@ -160,14 +160,14 @@ def test_a_writer_without_a_slot_is_told_by_the_log_that_another_was_quicker(sto
 
 def test_passes_are_short_while_somebody_waits_and_long_when_nobody_does():
     pace = Pace()
-    pace.slower(1.0)
-    assert pace.size == PASS // 4
-    pace.slower(10.0)
+    pace.fit(2 * SECONDS)
+    assert pace.size == PASS // 2
+    pace.fit(1000 * SECONDS)
     assert pace.size == 1
     pace.slower()
     assert pace.size == 1
+    pace.fit(SECONDS / 4)
+    assert pace.size == 4
     for _ in range(10):
         pace.faster()
-    assert pace.size == PASS
-    pace.slower(0.01)  # quick enough as it is
     assert pace.size == PASS
