@@ -349,7 +349,8 @@ def test_whoever_reads_damaged_rows_gets_an_error_of_ours_or_an_answer(tmp_path,
         calls += [
             partial(memory.search, "tea 3", where={"n": {"$gte": 2}}, mode=mode) for mode in MODES
         ]
-        for call in (*calls, memory.history, partial(len, memory), partial(memory.get, "t3")):
+        calls += [memory.history, partial(len, memory), partial(memory.get, "t3")]
+        for call in calls:
             with suppress(DatabaseDamaged, NotFound):
                 call()
         with suppress(DatabaseDamaged):
