@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time as clock
 from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,6 +26,7 @@ from evomem.store import Index, Namespace, Store, View
 
 R = TypeVar("R")
 
+CONTENDED = 10.0  # seconds for which it is remembered that another process writes to a memory
 STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save reading the log
 
 
@@ -47,6 +49,7 @@ class Engine:
         self.index = index
         self._encoder = encoder
         self._loading = loading
+        self._contended: dict[Namespace, float] = {}
         self._states: Recent[bytes, State[Turn]] = Recent(STATES_BYTES, _size)
         self._reader: Encoder | None = None
         self._make_locks()
@@ -86,6 +89,14 @@ class Engine:
         self.store.check_writable()
         with self._guard:
             return self._locks[namespace]
+
+    def is_contended(self, namespace: Namespace) -> bool:
+        """Say whether another process has lately written to a memory at the same time as this one."""
+        return clock.monotonic() < self._contended.get(namespace, 0.0)
+
+    def note_contention(self, namespace: Namespace) -> None:
+        """Note that another process writes to a memory at the same time as this one."""
+        self._contended[namespace] = clock.monotonic() + CONTENDED
 
     def state(self, view: View) -> State[Turn]:
         """Return the state at the view's end: remembered, or rebuilt from the log."""

@@ -241,7 +241,8 @@ class Memory(MemoryView):
         returned.
         """
         store, engine = self._engine.store, self._engine
-        queue = len(turns) > PASS  # a few turns are read at once, unless somebody else is reading
+        # A few turns are quickly read: without a slot, unless somebody else is at it.
+        queue = len(turns) > PASS or engine.is_contended(self.namespace)
         for attempt in range(TRIES):
             try:
                 number = store.find_memory(self.namespace) or store.make_memory(self.namespace)
@@ -254,6 +255,7 @@ class Memory(MemoryView):
                         if not new:
                             return [known[_id(turn)] for turn in turns]
                         if not queue and store.slot_is_taken(number):
+                            engine.note_contention(self.namespace)
                             queue = True
                             continue
                         state = engine.state(view)
@@ -264,6 +266,7 @@ class Memory(MemoryView):
                     rows, state = read_until(engine.reader, state, places, pace, is_wanted)
                     store.append(view, rows)
             except HeadMoved:  # another process was quicker: read again behind its turns
+                engine.note_contention(self.namespace)
                 queue = True
                 pace.slower()
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))

@@ -14,7 +14,7 @@ from evomem.state import Reading, State
 from evomem.store import Row, WriteSlot
 
 PASS = 16  # turns that are read before anyone is asked whether another writer waits, at most
-SECONDS = 0.25  # that another writer waits for the turns of one pass, about
+SECONDS = 0.4  # that another writer waits for the turns of one pass, about
 BLANK = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
 """Of a row whose turn has yet to be read."""
 
@@ -37,10 +37,13 @@ class Pace:
 
     size: int = PASS
 
-    def slower(self, seconds: float | None = None) -> None:
-        """Read fewer turns in the next pass, because the last one took so many seconds, or in vain."""
-        fitting = self.size // 2 if seconds is None else int(self.size * SECONDS / seconds)
-        self.size = max(1, min(self.size, fitting))
+    def fit(self, seconds: float) -> None:
+        """Read as many turns in the next pass as fit into `SECONDS`; the last one took `seconds`."""
+        self.size = max(1, min(PASS, round(self.size * SECONDS / max(seconds, 1e-3))))
+
+    def slower(self) -> None:
+        """Read fewer turns in the next pass, because the last one was read in vain."""
+        self.size = max(1, self.size // 2)
 
     def faster(self) -> None:
         """Read more turns in the next pass, because nobody waits."""
@@ -60,7 +63,7 @@ def read_until(
         some, state = read_rows(encoder, state, rows[len(done) : len(done) + pace.size])
         done += some
         if is_wanted():
-            pace.slower(max(time.monotonic() - begin, 1e-9))
+            pace.fit(time.monotonic() - begin)
             break
         pace.faster()
     return done, state

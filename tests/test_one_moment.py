@@ -28,31 +28,9 @@ from evomem.errors import (
 from evomem.memory_view import Mode
 from evomem.records import Hit
 from evomem.reencode import reencode
-from evomem.state import Reading, State, Vectors
+from tests.interrupted import Interrupted
 
 MODES: list[Mode] = ["hybrid", "evolvable", "lexical"]
-
-
-class Interrupted(HashEncoder):
-    """The hashing encoder; does something else once, while it embeds a query or reads a turn."""
-
-    meanwhile: Callable[[], Any] | None = None
-    queries = 0
-
-    def _interrupt(self) -> None:
-        action, self.meanwhile = self.meanwhile, None
-        if action:
-            action()
-
-    def embed_queries(self, state: State[Turn], queries: Any) -> Vectors:
-        self.queries += 1
-        vectors = super().embed_queries(state, queries)
-        self._interrupt()
-        return vectors
-
-    def read(self, state: State[Turn], turns: Any) -> list[Reading]:
-        self._interrupt()
-        return super().read(state, turns)
 
 
 @pytest.fixture
@@ -368,8 +346,11 @@ def test_whoever_reads_damaged_rows_gets_an_error_of_ours_or_an_answer(tmp_path,
         calls: list[Callable[..., Any]] = [
             partial(memory.search, "tea 3", 20, mode=mode) for mode in MODES
         ]
-        calls += [partial(call, where={"n": {"$gte": 2}}) for call in calls]
-        for call in (*calls, memory.history, memory.__len__, partial(memory.get, "t3")):
+        calls += [
+            partial(memory.search, "tea 3", where={"n": {"$gte": 2}}, mode=mode) for mode in MODES
+        ]
+        calls += [memory.history, partial(len, memory), partial(memory.get, "t3")]
+        for call in calls:
             with suppress(DatabaseDamaged, NotFound):
                 call()
         with suppress(DatabaseDamaged):

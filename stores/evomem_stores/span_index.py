@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from evomem.errors import DatabaseDamaged
 from evomem.state import Vectors
 from evomem.store import Mark, Seqs, Span, View
 from evomem_stores.sql import SqlStore
@@ -24,10 +25,16 @@ class SpanIndex(ABC):
         if self._store.in_snapshot:  # inside of another `reading`, which does all this
             yield
             return
-        for span, end in zip(view.spans, view.ends, strict=True):
+        parts = list(zip(view.spans, view.ends, strict=True))
+        for span, end in parts:
             self._catch_up(span, end)
-        yield
-        for span, end in zip(view.spans, view.ends, strict=True):
+        try:
+            yield
+        except DatabaseDamaged:  # unless rows are missing because they were rewritten
+            for span, end in parts:
+                self._check(span, end)
+            raise
+        for span, end in parts:
             self._check(span, end)
 
     def search(
