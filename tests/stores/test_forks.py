@@ -17,6 +17,7 @@ from collections import Counter
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 import evomem
 from evomem.batching import Batcher
@@ -390,27 +391,23 @@ def test_a_child_has_a_copy_of_a_database_in_memory_which_is_its_own():
 
 
 def test_the_small_encoder_reads_in_a_child_of_a_process_with_several_torch_threads(tmp_path):
-    code = """
-import asyncio, os, sys, torch, evomem
-torch.set_num_threads(2)
-memory = evomem.open(sys.argv[1], encoder="mini").memory("a")
-texts = [f"{n} " + "I live in Bergen, and it rains. " * 20 for n in range(8)]
-memory.add_many([evomem.Turn(user=text) for text in texts])
-from tests.forked import fork
-def child():
-    memory.add_many([evomem.Turn(user="again " + text) for text in texts])
-    asyncio.run(memory.aadd("on a thread"))
-    return len(memory.search("Where do I live?", k=50))
-print(fork(child)(), torch.get_num_threads())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "a.db")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.stdout.split() == ["41", "2"], done.stderr
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with evomem.open(str(tmp_path / "a.db"), encoder="mini") as db:
+            memory = db.memory("a")
+            texts = [f"{n} I live in Bergen, and it rains all day long." for n in range(8)]
+            memory.add_many([evomem.Turn(user=text) for text in texts])  # starts OpenMP's threads
+
+            def child():
+                memory.add_many([evomem.Turn(user=text) for text in texts])
+                return [*add_and_find(memory, "child"), torch.get_num_threads()]
+
+            assert fork(child)() == ["child", 1]
+            assert torch.get_num_threads() == 2
+            assert add_and_find(memory, "parent") == ["parent"]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_milvus_connection_from_before_the_fork_is_refused_in_the_child(milvus, tmp_path):
