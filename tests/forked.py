@@ -25,7 +25,9 @@ def fork(call: Callable[[], Any]) -> Callable[[], Any]:
     """
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads are what these tests are about
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # threads are what these tests are about
         process = os.fork()
     if not process:
         status = 1
