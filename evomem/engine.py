@@ -31,6 +31,8 @@ STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save rea
 class Engine:
     """What the memories of one database share. Safe to use from many threads."""
 
+    _lanes: Lanes | None
+
     def __init__(self, store: Store, index: Index, encoder: Encoder | None, **loading: str) -> None:
         """Put the parts together.
 
@@ -114,7 +116,7 @@ class Engine:
         """Make the locks and forget the threads: when this is made, and in a forked child."""
         self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
-        self._lanes: Lanes | None = None
+        self._lanes = None
 
     def _check(self, encoder: Encoder) -> None:
         own, given = self.store.spec, encoder.spec

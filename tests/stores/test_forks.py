@@ -15,12 +15,13 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
 import evomem
-from evomem.batching import Batcher
 from evomem.errors import StoreError
 from evomem_stores import sqlite_forks
 from tests.conftest import ROOT
@@ -48,6 +49,11 @@ def stored(location):
     with evomem.open(location) as db:
         assert db.verify() == []
         return [record.id for record in db.memory("a").history()]
+
+
+def connections(memory) -> Any:
+    """Return the pool of connections behind a memory."""
+    return memory._engine.store._engine
 
 
 def add_and_find(memory, name):
@@ -132,7 +138,7 @@ def test_a_database_that_was_closed_with_a_connection_in_use_is_let_go_at_a_fork
     memory.add("one", id="one")
     gc.disable()
     try:
-        with memory._engine.store._engine.reading():
+        with connections(memory).reading():
             db.close()
         reading, writing = os.pipe()
         with evomem.open(location) as again:
@@ -155,7 +161,7 @@ def test_a_process_pool_and_its_parent_write_one_memory_and_nothing_is_lost_or_d
     db, location
 ):
     memory = db.memory("a")
-    waits = [fork(lambda name=name: add_ten(memory, name)) for name in ("left", "mid", "right")]
+    waits = [fork(partial(add_ten, memory, name)) for name in ("left", "mid", "right")]
     add_ten(memory, "parent")
     assert [wait() for wait in waits] == [["left"], ["mid"], ["right"]]
     db.close()
@@ -202,8 +208,6 @@ def test_a_fork_of_a_fork_is_one_too(db, location):
 def test_locks_that_other_threads_hold_at_the_fork_do_not_hold_up_the_child(db):
     memory = db.memory("a")
     engine, index = memory._engine, memory._engine.index
-    reader = engine.reader
-    assert isinstance(reader, Batcher) or reader is engine.encoder
     [shard] = index._cached.values()
     words = memory._engine.store._words
     with (
@@ -273,7 +277,7 @@ def test_a_fork_waits_for_another_thread_s_transaction(tmp_path):
     with evomem.open(location, encoder="hash") as db:
         memory = db.memory("a")
         warm(memory)
-        engine = memory._engine.store._engine
+        engine = connections(memory)
         begun = threading.Event()
 
         def write():
@@ -310,7 +314,7 @@ def test_after_a_transaction_that_a_fork_cannot_wait_for_the_child_is_refused(
             db.close()
             return add_and_find(second.memory("a"), "other")
 
-        with held(memory._engine.store._engine.writing(1)):
+        with held(connections(memory).writing(1)):
             assert fork(child)() == ["other"]
         assert add_and_find(memory, "parent") == ["parent"]
     assert stored(location) == ["before", "thread", "parent"]
@@ -321,7 +325,7 @@ def test_a_transaction_on_a_server_stays_the_parent_s(new_schema):
     with evomem.open(location, encoder="hash") as db:
         memory = db.memory("a")
         warm(memory)
-        engine = memory._engine.store._engine
+        engine = connections(memory)
 
         def pid(connection):
             return connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
@@ -350,7 +354,7 @@ def test_many_threads_write_while_the_process_forks_again_and_again(tmp_path):
         memory = db.memory("a")
         warm(memory)
         stop = threading.Event()
-        added = Counter()
+        added: Counter[str] = Counter()
 
         def write(name):
             while not stop.is_set():
@@ -363,7 +367,7 @@ def test_many_threads_write_while_the_process_forks_again_and_again(tmp_path):
             thread.start()
         try:
             for n in range(5):
-                assert fork(lambda n=n: add_and_find(memory, f"child{n}"))() == [f"child{n}"]
+                assert fork(partial(add_and_find, memory, f"child{n}"))() == [f"child{n}"]
         finally:
             stop.set()
             for thread in threads:
