@@ -16,8 +16,8 @@ from weakref import WeakMethod
 
 from evomem.errors import EncoderError
 
-_resets: set[Callable[[], Callable[[], None] | None]] = set()
-"""References to the registered functions; one to a method is dead when its object is gone."""
+_resets: dict[Callable[[], Callable[[], None] | None], None] = {}
+"""References to the registered functions, in order; one to a method dies with its object."""
 
 
 def reset_in_child(reset: Callable[[], None]) -> None:
@@ -27,7 +27,10 @@ def reset_in_child(reset: Callable[[], None]) -> None:
         reset: A function, or a method, which is called only while its object is alive. No other
             thread runs in the child at that time; `reset` must not wait for an inherited lock.
     """
-    _resets.add(WeakMethod(reset, _resets.discard) if inspect.ismethod(reset) else lambda: reset)
+    if inspect.ismethod(reset):
+        _resets[WeakMethod(reset, lambda dead: _resets.pop(dead, None))] = None
+    else:
+        _resets[lambda: reset] = None
 
 
 def _reset() -> None:
@@ -64,6 +67,5 @@ class TorchForks:
             )
 
     def _use_one_thread(self) -> None:
-        torch = sys.modules["torch"]
-        if torch.get_num_threads() > 1:
-            torch.set_num_threads(1)
+        # Even if torch says that it has one: MKL keeps a number of its own, which this sets, too.
+        sys.modules["torch"].set_num_threads(1)

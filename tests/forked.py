@@ -14,7 +14,7 @@ import pytest
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
 
-SECONDS = 60  # after which a child that hangs is killed
+SECONDS = 30  # after which a child that hangs is killed
 
 
 def fork(call: Callable[[], Any]) -> Callable[[], Any]:

@@ -29,15 +29,15 @@ class Handle:
 
 
 _handles: weakref.WeakValueDictionary[Any, Handle] = weakref.WeakValueDictionary()
+_guard = threading.Lock()
 
 
-def _make_guard() -> None:
+def _after_fork() -> None:
     global _guard
     _guard = threading.Lock()
 
 
-_make_guard()
-reset_in_child(_make_guard)
+reset_in_child(_after_fork)
 
 
 def share(location: str, encoder: str | None = None, **options: Any) -> Handle:

@@ -38,20 +38,16 @@ ANALYSER = f"1 snowball-english {Stemmer.version()}"
 _CJK = r"\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003134f"
 _PART = re.compile(rf"[{_CJK}]+|[^\W{_CJK}]+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
+_stemmer = Stemmer.Stemmer("english")
+_stemming = threading.Lock()  # a stemmer has internal state
 
 
-_stemmer: Any
-_stemming: threading.Lock
-
-
-def _make_stemmer() -> None:
+def _after_fork() -> None:
     global _stemmer, _stemming
-    _stemmer = Stemmer.Stemmer("english")
-    _stemming = threading.Lock()  # a stemmer has internal state
+    _stemmer, _stemming = Stemmer.Stemmer("english"), threading.Lock()
 
 
-_make_stemmer()
-reset_in_child(_make_stemmer)
+reset_in_child(_after_fork)
 
 
 def terms(text: str) -> list[str]:

@@ -58,6 +58,7 @@ class EvoMemStore(BaseStore):
     """
 
     supports_ttl = True
+    _sweeper: threading.Thread | None
 
     def __init__(
         self,
@@ -215,7 +216,7 @@ class EvoMemStore(BaseStore):
         """Make the writer, when this is made and in a forked child; no sweeper runs yet."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-store")
         self._stop = threading.Event()
-        self._sweeper: threading.Thread | None = None
+        self._sweeper = None
 
     def _sweep(self, seconds: float) -> None:
         while not self._stop.wait(seconds):
