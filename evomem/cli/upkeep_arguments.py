@@ -100,7 +100,7 @@ def add_upkeep(commands: Any, make: Make) -> None:
         "nobody who can write to the database can, it lets evomem verify notice turns cut off at "
         "the end, memories that were removed, and older copies of the whole database.",
         "  evomem anchor --to /elsewhere/agent.anchor\n"
-        "  evomem anchor --to https://notary.example/agent\n  evomem anchor > agent.anchor",
+        "  evomem anchor --to https://notary.example/agent\n  evomem anchor --json",
     )
     parser.add_argument(
         "--to",

@@ -171,7 +171,7 @@ class _Rows:
     def are(self, entry: Entry) -> bool:
         """Say whether these are the rows that the memory's entry knows."""
         tip = self.sealed[-1] if self.sealed else b""
-        same = (self._seals.rows(self.sealed) - entry.rows_sum) % MODULUS == 0
+        same = (self._seals.rows(self.sealed) - entry.sums(self._seals)[0]) % MODULUS == 0
         return same and (len(self.sealed), tip) == (entry.rows, entry.tip)
 
 

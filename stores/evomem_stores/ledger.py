@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     RowMapping,
     String,
+    Update,
     bindparam,
     func,
     insert,
@@ -60,8 +62,17 @@ class Entry:
     """How many turns are hidden from it."""
     changes: int = 0
     """How often the entry was changed; never falls."""
-    rows_sum: int = 0
-    gone_sum: int = 0
+    stored: bytes = b""
+    """The sums over the seals of its turns, and over its tombstones, as they were read."""
+    _sums: list[int] = field(default_factory=list)
+    _read: tuple[Any, ...] = ()
+
+    def sums(self, seals: Seals) -> list[int]:
+        """Return the sums, to read or to change: of turns, and of tombstones."""
+        if not self._sums:
+            place = [self.memory, self.changes]
+            self._sums = seals.unmask(self.stored, b"memory", place) if self.stored else [0, 0]
+        return self._sums
 
     @property
     def named(self) -> bool:
@@ -72,36 +83,36 @@ class Entry:
         """Note new turns, given by their seals in log order; they follow all that are there."""
         if rows:
             self.rows += len(rows)
-            self.rows_sum += seals.rows(rows)
+            self.sums(seals)[0] += seals.rows(rows)
             self.tip = rows[-1]
 
     def remove(self, seals: Seals, rows: Sequence[bytes], tip: bytes) -> None:
         """Note that turns are gone, and the seal of the newest that is left (b"" for none)."""
         self.rows -= len(rows)
-        self.rows_sum -= seals.rows(rows)
+        self.sums(seals)[0] -= seals.rows(rows)
         self.tip = tip
 
     def replace(self, seals: Seals, old: bytes, new: bytes) -> None:
         """Note that a turn has another seal."""
-        self.rows_sum += seals.rows([new]) - seals.rows([old])
+        self.sums(seals)[0] += seals.rows([new]) - seals.rows([old])
         if self.tip == old:
             self.tip = new
 
     def hide(self, seals: Seals, seqs: Sequence[int]) -> None:
         """Note new tombstones."""
         self.gone += len(seqs)
-        self.gone_sum += seals.gone(self.memory, _listed(seqs))
+        self.sums(seals)[1] += seals.gone(self.memory, _listed(seqs))
 
     def show(self, seals: Seals, seqs: Sequence[int]) -> None:
         """Note that tombstones were removed."""
         self.gone -= len(seqs)
-        self.gone_sum -= seals.gone(self.memory, _listed(seqs))
+        self.sums(seals)[1] -= seals.gone(self.memory, _listed(seqs))
 
 
-_SUMS = ("rows_sum", "gone_sum")
-PLAIN = tuple(field.name for field in fields(Entry) if field.name not in _SUMS)
+PLAIN = ("memory", "namespace", "parent", "parent_seq", "head", "revision", "created", "rows", "tip", "gone", "changes")  # fmt: skip
 """The columns of an entry that are stored as they are."""
 
+PROVED = 4096  # entries that are known by heart
 ENTRY = tuple(memories.c[name] for name in column_names(memories))
 """The columns of an entry, for queries that read it with something else."""
 
@@ -118,21 +129,17 @@ _WITH_HIDDEN = select(*ENTRY, _LISTED).where(memories.c.memory == bindparam("num
 def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
     """Return the entry that a row of `memories` holds. Raises `IntegrityError`."""
     plain = [row[name] for name in PLAIN]
-    if seals.digest(b"memory", plain, row["sums"]) != row["seal"]:
-        raise IntegrityError(
-            f"the entry of memory {row['memory']} ({row['namespace']!r:.80}) was changed since it "
-            f"was written: its seal does not fit; {_RESTORE}"
-        )
-    return Entry(*plain, *seals.unmask(row["sums"], b"memory", [row["memory"], row["changes"]]))
-
-
-def closed(seals: Seals, entry: Entry) -> Columns:
-    """Return the row of `memories` that holds an entry."""
-    columns: Columns = {name: getattr(entry, name) for name in PLAIN}
-    sums = [entry.rows_sum, entry.gone_sum]
-    columns["sums"] = seals.mask(sums, b"memory", [entry.memory, entry.changes])
-    columns["seal"] = seals.digest(b"memory", [columns[name] for name in PLAIN], columns["sums"])
-    return columns
+    read = (*plain, row["sums"], row["seal"])
+    if seals.proved.get(plain[0]) != read:
+        if seals.digest(b"memory", plain, row["sums"]) != row["seal"]:
+            raise IntegrityError(
+                f"the entry of memory {row['memory']} ({row['namespace']!r:.80}) was changed since "
+                f"it was written: its seal does not fit; {_RESTORE}"
+            )
+        if len(seals.proved) >= PROVED:
+            seals.proved.clear()
+        seals.proved[plain[0]] = read
+    return Entry(*plain, stored=row["sums"], _read=tuple(plain))
 
 
 def get(connection: Connection, number: int, *, lock: bool = False) -> Entry:
@@ -166,20 +173,40 @@ def with_hidden(connection: Connection, number: int) -> tuple[Entry, list[int]]:
         seqs = sorted(int(seq) for seq in listed.split(",") if seq)
     except ValueError:
         seqs = []
-    if len(seqs) != entry.gone or seals.gone(number, listed) != entry.gone_sum:
-        raise IntegrityError(
-            f"memory {number} hides {len(seqs)} turns that are not the {entry.gone} that were "
-            f"deleted: somebody edited its tombstones; {_RESTORE}"
-        )
+    same = len(seqs) == entry.gone
+    if not same or (seqs and seals.gone(number, listed) != entry.sums(seals)[1] % MODULUS):
+        raise wrongly_hidden(number, len(seqs), entry.gone)
     return entry, seqs
+
+
+def wrongly_hidden(memory: int, there: int, gone: int) -> IntegrityError:
+    """Return the error for tombstones that are not those of the turns that were deleted."""
+    return IntegrityError(
+        f"memory {memory} hides {there} turns that are not the {gone} that were deleted: somebody "
+        f"edited its tombstones; {_RESTORE}"
+    )
 
 
 def put(connection: Connection, entry: Entry) -> None:
     """Write an entry that was changed."""
+    seals = seals_of(connection)
+    sums = entry.sums(seals)
     entry.changes += 1
-    columns = closed(seals_of(connection), entry)
-    number = columns.pop("memory")
-    connection.execute(update(memories).where(memories.c.memory == number).values(columns))
+    columns: Columns = {name: getattr(entry, name) for name in PLAIN}
+    columns["sums"] = seals.mask(sums, b"memory", [entry.memory, entry.changes])
+    columns["seal"] = seals.digest(b"memory", list(columns.values())[:-1], columns["sums"])
+    before = dict(zip(PLAIN, entry._read, strict=False))
+    changed = tuple(name for name in columns if name not in before or columns[name] != before[name])
+    values = {f"new_{name}": columns[name] for name in changed}
+    connection.execute(_put(changed), {"number": entry.memory, **values})
+    entry.stored, entry._read = columns["sums"], tuple(columns[name] for name in PLAIN)
+
+
+@lru_cache(maxsize=64)
+def _put(names: tuple[str, ...]) -> Update:
+    """Return the statement that changes columns of an entry: those with an index as rarely as can be."""
+    new = {name: bindparam(f"new_{name}") for name in names}
+    return update(memories).where(memories.c.memory == bindparam("number")).values(new)
 
 
 def closed_seal(connection: Connection, number: int) -> bytes:

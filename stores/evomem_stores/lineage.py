@@ -297,15 +297,24 @@ def look_up(
         for span in view.spans
         for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
     ]
-    given = {"rows": numbers, "memory": view.memory}
-    return connection.execute(_at(columns), given).all()
+    rows = connection.execute(_at(columns), {"rows": numbers, "memory": view.memory}).all()
+    if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: dropped meanwhile
+        raise ledger.wrongly_hidden(view.memory, rows[0].tombstones, rows[0].gone)
+    return rows
 
 
 @lru_cache
 def _at(columns: tuple[str, ...]) -> Select[Any]:
-    gone = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory"))
-    there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
-    return select(*(turns.c[name] for name in columns)).where(*there).order_by(turns.c.row)
+    own = hidden.c.memory == bindparam("memory")
+    there = (
+        OneOf(turns.c.row, bindparam("rows")),
+        turns.c.seq.not_in(select(hidden.c.seq).where(own)),
+    )
+    tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
+    entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
+    counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
+    wanted = (turns.c[name] for name in columns)
+    return select(*wanted, *counts).where(*there).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:

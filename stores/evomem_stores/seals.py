@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping
@@ -26,8 +27,26 @@ ROW = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "use
 
 _READING = ("memory", "seq", "key", "words", "chunk")
 
-# Not repr: which characters it escapes depends on the version of Python.
-_encode = json.JSONEncoder(default=lambda data: [bytes(data).hex()]).encode
+_nested = json.JSONEncoder(default=lambda data: [bytes(data).hex()]).encode
+
+
+def _encode(values: Sequence[object]) -> str:
+    """Return a text that no other values have. Reading computes it for every turn that it returns.
+
+    It is close to JSON. The `repr` of a string would not do: it depends on the version of Python.
+    """
+    return ",".join(
+        [
+            quote(value)
+            if type(value) is str
+            else repr(value)
+            if type(value) is int or value is None
+            else f"x{value.hex()}"
+            if type(value) is bytes
+            else _nested(value)
+            for value in values
+        ]
+    )
 
 
 class Seals:
@@ -38,6 +57,8 @@ class Seals:
         self.database = database
         self.key_id = key_id(key)
         self._key = key or b""
+        self.proved: dict[int, tuple[object, ...]] = {}
+        """Entries of memories, as they were read last, whose seals fit (`ledger.opened`)."""
         self.gone = lru_cache(maxsize=256)(self._gone)
         """Returns the sum of a memory's tombstones, given as text such as "1,2,3"."""
 
@@ -83,19 +104,21 @@ class Seals:
         parts = range(0, len(packed), SIZE)
         return [int.from_bytes(packed[start : start + SIZE], "little") for start in parts]
 
-    def digest(self, kind: bytes, values: Sequence[object], *blobs: object) -> bytes:
+    def digest(
+        self, kind: bytes, values: Sequence[object], *blobs: object, size: int = SIZE
+    ) -> bytes:
         """Return the digest of values and large binary ones; different kinds never have the same."""
         digest = hashlib.blake2b(
-            _encode([self.database, *values]).encode(), key=self._key, digest_size=SIZE, person=kind
+            _encode([self.database, *values]).encode(), key=self._key, digest_size=size, person=kind
         )
         for blob in blobs:
-            data = blob if isinstance(blob, bytes) else _encode(blob).encode()
+            data = blob if isinstance(blob, bytes) else _nested(blob).encode()
             digest.update(b"%s%d:" % (type(blob).__name__.encode(), len(data)))
             digest.update(data)
         return digest.digest()
 
     def _pad(self, count: int, kind: bytes, values: Sequence[object]) -> bytes:
-        return b"".join(self.digest(b"mask " + kind, [n, *values]) for n in range(count))
+        return self.digest(b"mask " + kind, values, size=count * SIZE)
 
     def _gone(self, memory: int, listed: str) -> int:
         seqs = [int(seq) for seq in listed.split(",") if seq]

@@ -164,7 +164,6 @@ class SqlStore(Upkeep):
     def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
         """See `Store.records`."""
         with self._engine.reading() as connection:
-            _hidden(connection, view)
             seals = seals_of(connection)
             rows = look_up(connection, view, TURN, seqs)
             return {row.seq: decode_record(row._mapping, seals) for row in rows}
@@ -181,7 +180,9 @@ class SqlStore(Upkeep):
             there = own[places].tolist()
             rows = look_up(connection, view, SAID, {*there, *before, *behind})
         pairs = zip(before, behind, strict=True)
-        return dict(zip(there, pairs, strict=True)), {row[1]: decode_said(*row) for row in rows}
+        return dict(zip(there, pairs, strict=True)), {
+            row[1]: decode_said(*row[: len(SAID)]) for row in rows
+        }
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """See `Store.history`."""
