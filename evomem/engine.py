@@ -33,7 +33,7 @@ STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save rea
 class Engine:
     """What the memories of one database share. Safe to use from many threads."""
 
-    _lanes: Lanes | None
+    _lanes: Lanes
 
     def __init__(self, store: Store, index: Index, encoder: Encoder | None, **loading: str) -> None:
         """Put the parts together.
