@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Memory(MemoryView):
         time: datetime | str | None = None,
         session: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        supersedes: str | None = None,
     ) -> Record:
         """Read one turn and store it; when this returns, the turn survives a crash.
 
@@ -55,10 +57,13 @@ class Memory(MemoryView):
             time: When it was said, with a time zone; now if not given.
             session: The conversation it belongs to.
             metadata: Anything JSON can hold, to filter by later.
+            supersedes: Id of the turn whose place this one takes, in the same transaction: that one
+                is only visible `at` points before this turn.
 
         Raises:
             TurnError: The turn cannot be stored as it is; nothing was written.
             DuplicateTurn: The id is taken by another text; nothing was written.
+            NotFound: There is no turn to supersede; nothing was written.
         """
         if role not in ("user", "assistant"):
             raise TurnError(f"role must be 'user' or 'assistant', got {role!r}")
@@ -73,7 +78,11 @@ class Memory(MemoryView):
             session=session,
             metadata={} if metadata is None else metadata,
         )
-        return self.add_many([turn])[0]
+        if supersedes is None:
+            return self.add_many([turn])[0]
+        turn = _complete(turn)
+        with self._engine.lock(self.namespace):
+            return self._append([turn], {turn.id} if id else (), {_id(turn): supersedes})[0]
 
     def add_many(
         self, items: Iterable[Turn | Message], *, progress: Progress | None = None
@@ -206,8 +215,16 @@ class Memory(MemoryView):
 
     # ---------------------------------------------------------------------------------------
 
-    def _append(self, turns: Sequence[Turn], named: Collection[str]) -> list[Record]:
-        """Write what is new of `turns`; return the records of all of them, in order."""
+    def _append(
+        self,
+        turns: Sequence[Turn],
+        named: Collection[str | None],
+        supersedes: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[Record]:
+        """Write what is new of `turns`; return the records of all of them, in order.
+
+        `supersedes` maps ids of turns to the ids of those whose places they take.
+        """
         for attempt in range(TRIES):
             store = self._engine.store
             try:
@@ -218,25 +235,48 @@ class Memory(MemoryView):
                 new = [turn for turn in turns if turn.id not in known]
                 if not new:
                     return [known[_id(turn)] for turn in turns]
-                added = datetime.now(timezone.utc)
-                blank = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
-                places = [
-                    Row(view.seq + n, turn, added, blank, b"") for n, turn in enumerate(new, 1)
-                ]
-                rows, state = read_rows(self._engine.reader, self._engine.state(view), places)
-                self._engine.store.append(view, rows)
+                old = {
+                    id: [self.get(supersedes[id]).seq] for id in map(_id, new) if id in supersedes
+                }
+                records = self._write(view, new, old)
             except HeadMoved:  # another process was quicker: read again behind its turns
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
                 continue
-            self._engine.remember(state)
-            known.update({_id(row.turn): Record(row.seq, row.turn, added) for row in rows})
+            known.update({record.id: record for record in records})
             return [known[_id(turn)] for turn in turns]
         raise HeadMoved(
             f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
         )
 
+    def _write(
+        self,
+        view: View,
+        turns: Sequence[Turn],
+        replaces: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        revived: Sequence[Collection[str]] = (),
+    ) -> list[Record]:
+        """Read turns at the end of the log and append them in one transaction.
+
+        Args:
+            view: The memory as it is now.
+            turns: New ones, with ids and times.
+            replaces: Ids of turns, each with the seqs whose places it takes.
+            revived: As in `Store.append`.
+
+        Raises:
+            HeadMoved: The log is not at `view` any more; nothing was written.
+        """
+        added = datetime.now(timezone.utc)
+        blank = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+        places = [Row(view.seq + n, turn, added, blank, b"") for n, turn in enumerate(turns, 1)]
+        rows, state = read_rows(self._engine.reader, self._engine.state(view), places)
+        old = {seq: row.seq for row in rows for seq in replaces.get(_id(row.turn), ())}
+        self._engine.store.append(view, rows, replaces=old, revived=revived)
+        self._engine.remember(state)
+        return [Record(row.seq, row.turn, added) for row in rows]
+
     def _known(
-        self, view: View, turns: Sequence[Turn], named: Collection[str]
+        self, view: View, turns: Sequence[Turn], named: Collection[str | None]
     ) -> dict[str, Record]:
         """Return those of `turns` that the log holds, looking for the ids in `named`.
 

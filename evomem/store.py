@@ -6,7 +6,7 @@ read through a `View`: one memory as it stood at one point of its log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -160,6 +160,27 @@ class Store(Protocol):
         """Return the records with these ids, deleted ones too (an id is never used twice)."""
         ...
 
+    def told(
+        self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
+    ) -> list[tuple[Record, bool]]:
+        """Return records, of these sessions or of all, and whether each is visible; oldest first.
+
+        Args:
+            view: The memory.
+            sessions: Only records of these; None for all.
+            after: Only records with a greater seq.
+            limit: How many at most.
+        """
+        ...
+
+    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
+        """Return the records whose places the turns at `seqs` took, and so on back."""
+        ...
+
+    def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
+        """Return of each turn, given by `tombstones.sought_by`, whether it was purged here."""
+        ...
+
     def rows(self, view: View, *, after: int) -> list[Row]:
         """Return whole rows with a seq greater than `after`, deleted ones too, oldest first."""
         ...
@@ -197,8 +218,22 @@ class Store(Protocol):
         ...
 
     # writing -------------------------------------------------------------------------------
-    def append(self, view: View, rows: Sequence[Row]) -> None:
+    def append(
+        self,
+        view: View,
+        rows: Sequence[Row],
+        *,
+        replaces: Mapping[int, int] = ...,
+        revived: Sequence[Collection[str]] = ...,
+    ) -> None:
         """Write `rows` behind the view's end, all or none, durably.
+
+        Args:
+            view: The memory as it is now.
+            rows: What is added.
+            replaces: Seqs of turns of the view, each with the seq of the row that takes its place:
+                the turn is visible in views that end before that row, and hidden in all others.
+            revived: Facts of turns that are no longer forgotten (`forgotten`).
 
         Raises:
             HeadMoved: The log has grown or changed since `view` was taken.
@@ -206,7 +241,10 @@ class Store(Protocol):
         ...
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
-        """Leave `seqs` out of everything this memory returns from now on; return how many were new."""
+        """Leave `seqs` out of everything that this memory returns, `at` a point of the past, too.
+
+        Returns how many were new.
+        """
         ...
 
     def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
@@ -220,6 +258,8 @@ class Store(Protocol):
 
     def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
         """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
+
+        Turns that are not among `rows` leave tombstones: see `forgotten`.
 
         Returns whether that text is in no file any more (`Receipt.clean`).
 

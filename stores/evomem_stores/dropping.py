@@ -11,7 +11,7 @@ from sqlalchemy import Connection, String, cast, delete, func, select, update
 
 from evomem.store import Namespace, Span
 from evomem_stores.lineage import decode_namespace, nameless, under
-from evomem_stores.tables import LAST, counted, hidden, memories, turns
+from evomem_stores.tables import LAST, counted, forgotten, hidden, memories, turns
 from evomem_stores.writing import erase
 
 
@@ -48,7 +48,8 @@ def prune(connection: Connection) -> tuple[list[int], int]:
             pruned.append(number)
             void = {"revision": memories.c.revision + 1}
             connection.execute(update(memories).where(own).values(void))
-        connection.execute(delete(hidden).where(hidden.c.memory == number))
+        for table in (hidden, forgotten):
+            connection.execute(delete(table).where(table.c.memory == number))
         if shared:
             head = max(shared, kept or 0)
             connection.execute(update(memories).where(own).values(head=head))

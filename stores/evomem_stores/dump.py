@@ -27,10 +27,11 @@ from evomem.errors import EvomemError, FingerprintMismatch, NamespaceError, Stor
 from evomem.records import Turn, as_utc
 from evomem.state import Reading, Spec, digest
 from evomem.store import Row, Span
+from evomem_stores import forgotten as tombstones
 from evomem_stores import writing
 from evomem_stores.lineage import decode_namespace, encode_namespace, read, spans
 from evomem_stores.rows import decode_row
-from evomem_stores.tables import LAST, column_names, hidden, memories, turns
+from evomem_stores.tables import LAST, column_names, forgotten, hidden, memories, turns
 
 FORMAT = 1
 FIELDS = ("id", "user", "assistant", "speaker", "session")
@@ -50,13 +51,18 @@ def export(connection: Connection, spec: Spec, folder: Path) -> int:
             number = memory["memory"]
             own = read(connection, [Span(number, 1, LAST)], column_names(turns))
             rows = [decode_row(row, spec) for row in own]
-            gone = select(hidden.c.seq).where(hidden.c.memory == number).order_by(hidden.c.seq)
+            gone = select(hidden).where(hidden.c.memory == number).order_by(hidden.c.seq)
+            out = {row.seq: row.since for row in connection.execute(gone)}
+            marks = select(forgotten).where(forgotten.c.memory == number)
+            marks = marks.order_by(forgotten.c.mark)
             named = memory["namespace"].startswith("[")
             entries.append(
                 {
                     **{name: memory[name] for name in ("memory", "parent", "parent_seq", "head")},
                     "namespace": decode_namespace(memory["namespace"]) if named else None,
-                    "deleted": list(connection.scalars(gone)),
+                    "deleted": [seq for seq, since in out.items() if not since],
+                    "replaced": [[seq, since] for seq, since in out.items() if since],
+                    "forgotten": [[row.mark, row.key] for row in connection.execute(marks)],
                     "turns": len(rows),
                 }
             )
@@ -136,9 +142,12 @@ def _load_memory(
         )
     if rows:
         writing.insert_rows(connection, number, seen, rows, spec)
-    if entry["deleted"]:
-        gone = [{"memory": number, "seq": int(seq)} for seq in entry["deleted"]]
+    out = [*((seq, 0) for seq in entry["deleted"]), *entry.get("replaced", ())]
+    if out:
+        gone = [{"memory": number, "seq": int(seq), "since": int(since)} for seq, since in out]
         connection.execute(insert(hidden), gone)
+    marks = [(str(mark), bytes.fromhex(key).hex()) for mark, key in entry.get("forgotten", ())]
+    tombstones.add(connection, number, marks)
     return number, len(rows)
 
 

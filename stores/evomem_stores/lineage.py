@@ -197,18 +197,20 @@ def look_up(
         for span in view.spans
         for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
     ]
-    given = {"rows": numbers, "memory": view.memory}
+    given = {"rows": numbers, "memory": view.memory, "end": view.seq}
     return connection.execute(_at(columns), given).all()
 
 
 @lru_cache
 def _at(columns: tuple[str, ...]) -> Select[Any]:
-    gone = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory"))
+    gone = select(hidden.c.seq).where(
+        hidden.c.memory == bindparam("memory"), hidden.c.since <= bindparam("end")
+    )
     there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
     return select(*(turns.c[name] for name in columns)).where(*there).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:
-    """Return the condition that a turn was not hidden from the view's memory."""
-    gone = select(hidden.c.seq).where(hidden.c.memory == view.memory)
+    """Return the condition that a turn is not hidden in the view."""
+    gone = select(hidden.c.seq).where(hidden.c.memory == view.memory, hidden.c.since <= view.seq)
     return turns.c.seq.not_in(gone)

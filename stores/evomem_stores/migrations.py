@@ -162,6 +162,14 @@ _WORDS_POSTGRESQL = (
 )
 
 
+_FORGOTTEN = (
+    "ALTER TABLE hidden ADD COLUMN since BIGINT NOT NULL DEFAULT 0",
+    """CREATE TABLE forgotten (
+        memory BIGINT NOT NULL REFERENCES memories, mark TEXT{collate} NOT NULL,
+        key TEXT NOT NULL, PRIMARY KEY (memory, mark))""",
+)
+
+
 def m001_log(connection: Connection) -> None:
     """Make the log and its tombstones."""
     server = connection.dialect.name == "postgresql"
@@ -190,10 +198,18 @@ def m003_words(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def m006_forgotten(connection: Connection) -> None:
+    """Let a turn take the place of another from its point of the log on, and mark purged turns."""
+    collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
+    for statement in _FORGOTTEN:
+        connection.exec_driver_sql(statement.format(collate=collate))
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_log,
     m002_generations,
     m003_words,
+    m006_forgotten,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
 from evomem.state import Spec, State, Vectors
 from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, View
-from evomem_stores import audit, dropping, filters, generations, lineage, writing
+from evomem_stores import audit, dropping, filters, forgotten, generations, lineage, writing
+from evomem_stores.dialects import OneOf
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
@@ -42,7 +43,14 @@ from evomem_stores.tables import column_names, counted, hidden, memories, row_nu
 from evomem_stores.upkeep import Upkeep
 from evomem_stores.word_cache import WordCache
 
-_HIDDEN = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory")).order_by(hidden.c.seq)
+_HIDDEN = (
+    select(hidden.c.seq)
+    .where(hidden.c.memory == bindparam("memory"), hidden.c.since <= bindparam("end"))
+    .order_by(hidden.c.seq)
+)
+
+
+_NONE: Mapping[int, int] = {}
 
 
 class SqlStore(Upkeep):
@@ -96,10 +104,13 @@ class SqlStore(Upkeep):
                 raise NamespaceError(
                     f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
                 )
-            gone = select(literal(number), hidden.c.seq).where(
-                hidden.c.memory == view.memory, hidden.c.seq <= view.seq
+            gone = select(literal(number), hidden.c.seq, hidden.c.since).where(
+                hidden.c.memory == view.memory,
+                hidden.c.seq <= view.seq,
+                hidden.c.since <= view.seq,
             )
-            connection.execute(insert(hidden).from_select(["memory", "seq"], gone))
+            connection.execute(insert(hidden).from_select(["memory", "seq", "since"], gone))
+            forgotten.copy(connection, view.memory, number)
             return number
 
     def forks(self, view: View, seq: int) -> list[Namespace]:
@@ -171,6 +182,27 @@ class SqlStore(Upkeep):
             rows = read(connection, view.spans, TURN, ids=ids)
             return {row["id"]: decode_record(row) for row in rows}
 
+    def told(
+        self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
+    ) -> list[tuple[Record, bool]]:
+        """See `Store.told`."""
+        named = () if sessions is None else (OneOf(turns.c.session, sessions),)
+        with self._engine.reading() as connection:
+            gone = set(_hidden(connection, view).tolist())
+            rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
+            return [(decode_record(row), row["seq"] not in gone) for row in rows]
+
+    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
+        """See `Store.replaced`."""
+        with self._engine.reading() as connection:
+            old = writing.replaced(connection, view, seqs)
+            return [decode_record(row) for row in read(connection, view.spans, TURN, seqs=old)]
+
+    def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
+        """See `Store.forgotten`."""
+        with self._engine.reading() as connection:
+            return forgotten.among(connection, view.memory, facts)
+
     def rows(self, view: View, *, after: int) -> list[Row]:
         """See `Store.rows`."""
         with self._engine.reading() as connection:
@@ -237,7 +269,14 @@ class SqlStore(Upkeep):
 
     # writing -------------------------------------------------------------------------------
 
-    def append(self, view: View, rows: Sequence[Row]) -> None:
+    def append(
+        self,
+        view: View,
+        rows: Sequence[Row],
+        *,
+        replaces: Mapping[int, int] = _NONE,
+        revived: Sequence[Collection[str]] = (),
+    ) -> None:
         """See `Store.append`.
 
         Raises:
@@ -248,13 +287,15 @@ class SqlStore(Upkeep):
         writing.check_rows(rows, self._spec, first=view.seq + 1, dense=True)
         with self._engine.writing(view.memory) as connection:
             writing.append(connection, view, rows, self._spec)
+            writing.replace(connection, view, replaces)
+            forgotten.revive(connection, view.memory, revived)
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
         """See `Store.hide`."""
         with self._engine.writing(view.memory) as connection:
             rows = list(read(connection, view.spans, ["seq"], visible(view), seqs=seqs))
             if rows:
-                new = [{"memory": view.memory, "seq": row["seq"]} for row in rows]
+                new = [{"memory": view.memory, "seq": row["seq"], "since": 0} for row in rows]
                 connection.execute(insert(hidden), new)
             return len(rows)
 
@@ -363,5 +404,5 @@ def _at_revision(connection: Connection, memory: int, revision: int) -> None:
 
 def _hidden(connection: Connection, view: View) -> Seqs:
     """Return the seqs that are hidden from the view's memory, ascending."""
-    found = connection.scalars(_HIDDEN, {"memory": view.memory}).all()
+    found = connection.scalars(_HIDDEN, {"memory": view.memory, "end": view.seq}).all()
     return np.array(found, np.int64)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
-from evomem_stores import lexical, words
+from evomem_stores import forgotten, lexical, words
 from evomem_stores.dialects import OneOf, insert_new
 from evomem_stores.lineage import (
     decode_namespace,
@@ -73,6 +73,26 @@ def append(connection: Connection, view: View, rows: Sequence[Row], spec: Spec) 
         connection.execute(update(memories).where(own).values(head=rows[-1].seq))
 
 
+def replace(connection: Connection, view: View, replaces: Mapping[int, int]) -> None:
+    """Hide turns from the point of the log on at which others take their places."""
+    there = read(connection, view.spans, ["seq"], visible(view), seqs=replaces)
+    new = [{"memory": view.memory, "seq": r["seq"], "since": replaces[r["seq"]]} for r in there]
+    if new:
+        connection.execute(insert(hidden), new)
+
+
+def replaced(connection: Connection, view: View, seqs: Sequence[int]) -> list[int]:
+    """Return the seqs of the turns whose places those at `seqs` took, and so on back."""
+    found: list[int] = []
+    while seqs:
+        old = select(hidden.c.seq).where(
+            hidden.c.memory == view.memory, hidden.c.since > 0, OneOf(hidden.c.since, seqs)
+        )
+        seqs = connection.scalars(old).all()
+        found += seqs
+    return sorted(found)
+
+
 def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], spec: Spec) -> None:
     """See `Store.rewrite`."""
     now = _unmoved(connection, view)
@@ -84,6 +104,7 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
             f"turns from {seq} on are shared by {len(shared)} forks ({names}): "
             "purge them there first, or with forks=True"
         )
+    forgotten.leave(connection, view, seq, [row.seq for row in rows])
     erase(connection, Span(view.memory, seq, now.seq))
     stale = (hidden.c.memory == view.memory, hidden.c.seq >= seq)
     kept = OneOf(hidden.c.seq, [row.seq for row in rows])
