@@ -12,7 +12,8 @@ from typing import Any
 from rich.text import Text
 
 from evomem import store
-from evomem.chats import Chats, read_chats
+from evomem.chats import read_chats
+from evomem.chats.turns import ChatTurns
 from evomem.cli import upkeep
 from evomem.cli.commands import STDIN
 from evomem.cli.opening import labels_of, open_database
@@ -50,7 +51,7 @@ def import_(args: Namespace, screen: Screen) -> int:
     return 0
 
 
-def _together(files: Iterable[Chats]) -> list[Turn]:
+def _together(files: Iterable[ChatTurns]) -> list[Turn]:
     """Return the turns of all files, one after another; those that two of them hold once."""
     turns: dict[str | None, Turn] = {}
     for turn in (turn for chats in files for turn in chats.turns):
@@ -60,7 +61,7 @@ def _together(files: Iterable[Chats]) -> list[Turn]:
 
 
 def _one_each(
-    above: store.Namespace, names: Iterable[str], files: Iterable[Chats]
+    above: store.Namespace, names: Iterable[str], files: Iterable[ChatTurns]
 ) -> dict[store.Namespace, list[Turn]]:
     """Return the turns of each file, by the memory that is called as the file is."""
     histories: dict[store.Namespace, list[Turn]] = {}
@@ -77,7 +78,7 @@ def _one_each(
     return histories
 
 
-def _summary(files: Iterable[Chats], *, new: int, known: int) -> dict[str, Any]:
+def _summary(files: Iterable[ChatTurns], *, new: int, known: int) -> dict[str, Any]:
     left_out: Counter[str] = Counter()
     for chats in files:
         left_out.update(chats.left_out)
