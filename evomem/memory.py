@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from evomem.records import Record, Turn, as_utc
 from evomem.state import Reading
 from evomem.store import Row, View
 from evomem.twins import twin
+
+if TYPE_CHECKING:
+    from evomem.importing import Imported
 
 BATCH = 64  # turns of one transaction in `add_many`
 
@@ -109,6 +112,48 @@ class Memory(MemoryView):
                 if progress:
                     progress(len(records), len(turns))
         return records
+
+    def import_chats(
+        self,
+        source: object,
+        *,
+        include_forgotten: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        **reading: Any,
+    ) -> Imported:
+        """Add what is new in conversations; see docs/import.md.
+
+        A conversation that goes on may be imported as often as you like, as a whole or its newest
+        messages: nothing is added twice, and what was completed, made anew or edited takes the
+        place of the old turns, which stay visible `at` earlier points.
+
+        Args:
+            source: `Chats`, or what `evomem.chats.read` takes: a path, bytes, message objects.
+            include_forgotten: Whether turns that were purged come back.
+            dry_run: Whether to write nothing, and only say what would be written.
+            progress: Called while turns are read, with numbers of messages.
+            **reading: Options of `evomem.chats.read`, such as `format`, `zone` or `skip_bad`.
+
+        Raises:
+            InputError: The source cannot be read; nothing was written.
+        """
+        from evomem.chats import Chats, read
+        from evomem.importing import import_conversations
+
+        chats = source if isinstance(source, Chats) else read(source, **reading)
+
+        def done(messages: int) -> None:
+            if progress:
+                progress(messages, chats.messages)
+
+        return import_conversations(
+            self,
+            chats.conversations,
+            include_forgotten=include_forgotten,
+            dry_run=dry_run,
+            progress=done,
+        )
 
     def annotate(self, id: str, metadata: Mapping[str, Any]) -> Record:
         """Replace a turn's metadata, which no embedding depends on; return the turn as it is now.
@@ -207,6 +252,7 @@ class Memory(MemoryView):
 
     aadd = twin(add, write=True)
     aadd_many = twin(add_many, write=True)
+    aimport_chats = twin(import_chats, write=True)
     aannotate = twin(annotate, write=True)
     adelete = twin(delete, write=True)
     apurge = twin(purge, write=True)

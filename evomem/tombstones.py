@@ -20,7 +20,7 @@ LONG_ID = 16  # characters: shorter ids are counters, and unique in their conver
 def left_by(turn: Turn) -> list[str]:
     """Return the facts that a purged turn leaves."""
     at = turn.time.isoformat() if turn.time else ""
-    facts = [_said(turn), _asked(turn, ""), _asked(turn, at)]
+    facts = [_said(turn), _asked(turn, ""), _asked(turn, at), _answered(turn)]
     return facts + _ids(turn, [turn.id or ""])
 
 
@@ -32,7 +32,8 @@ def sought_by(turn: Turn, ids: Iterable[str]) -> list[str]:
         ids: Of its messages.
     """
     at = turn.time.isoformat() if turn.time else ""
-    return [_said(turn), _asked(turn, at), *_ids(turn, ids)]
+    alone = [] if turn.user else [_answered(turn)]
+    return [_said(turn), _asked(turn, at), *alone, *_ids(turn, ids)]
 
 
 def _scope(turn: Turn) -> str:
@@ -46,6 +47,10 @@ def _said(turn: Turn) -> str:
 
 def _asked(turn: Turn, at: str) -> str:
     return json.dumps(["asked", _scope(turn), turn.user or turn.assistant, at])
+
+
+def _answered(turn: Turn) -> str:
+    return json.dumps(["answered", _scope(turn), turn.assistant])
 
 
 def _ids(turn: Turn, ids: Iterable[str]) -> list[str]:
