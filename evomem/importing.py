@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 from evomem.chats import Conversation
 from evomem.errors import HeadMoved, InputError, TurnError
-from evomem.matching import Told, is_earlier, is_part, match, rest_of
+from evomem.matching import Label, Told, completed, is_earlier, is_part, match
 from evomem.pairing import Exchange, Message, exchanges, joined
-from evomem.records import MAX_LABEL, Record, Turn
+from evomem.records import MAX_CHARS, MAX_LABEL, Record, Turn
 from evomem.store import View
 from evomem.tombstones import MADE_UP, sought_by
 
@@ -124,6 +124,14 @@ class _Entry(Told):
     replaces: tuple[int, ...] = ()
     """Seqs of the turns whose places it takes."""
     revived: bool = False
+    versions: frozenset[Label] = frozenset()
+    """What the turns said whose places it took."""
+    parts: tuple[_Entry, ...] = ()
+    """The messages that nobody has answered, of an entry that stands for several."""
+
+    def each(self) -> tuple[_Entry, ...]:
+        """Return the entries that this one stands for."""
+        return self.parts or (self,)
 
 
 @dataclass(slots=True)
@@ -132,11 +140,12 @@ class _Thread:
 
     session: str
     told: list[_Entry] = field(default_factory=list)
-    hidden: list[_Entry] = field(default_factory=list)
+    deleted: list[_Entry] = field(default_factory=list)
 
-    def was_hidden(self, new: Told) -> _Entry | None:
-        """Return the deleted or replaced turn that an exchange is."""
-        return next((old for old in self.hidden if old.label == new.label and _fit(old, new)), None)
+    def was_deleted(self, new: Told) -> _Entry | None:
+        """Return the deleted turn that an exchange is."""
+        same = (old for old in self.deleted if old.label == new.label and _fit(old, new))
+        return next(same, None)
 
 
 class _Import:
@@ -159,7 +168,7 @@ class _Import:
         self._forgotten: set[tuple[str, str]] = set()
         self._written = Imported()
         self._waiting: list[Conversation] = []  # matched, and not written yet
-        self._index: dict[int, set[str]] | None = None  # sessions in which a question is asked
+        self._index: dict[int, set[str]] | None = None  # sessions by what was said
         self._start()
 
     def _start(self) -> None:
@@ -276,11 +285,18 @@ class _Import:
         """Return what the memory holds of a session, with what is planned for it."""
         if session not in self._threads:
             thread = self._threads[session] = _Thread(session)
-            for record, visible in self._told([session]):
-                (thread.told if visible else thread.hidden).append(_stored(record))
+            earlier: dict[int, frozenset[Label]] = {}  # by the seq of what took their place
+            for record, since in self._told([session]):
+                entry = _stored(record)
+                entry.versions = earlier.pop(record.seq, frozenset())
+                if since:
+                    labels = earlier.get(since, frozenset()) | entry.versions
+                    earlier[since] = labels | {entry.label}
+                else:
+                    (thread.told if since is None else thread.deleted).append(entry)
         return self._threads[session]
 
-    def _told(self, sessions: Sequence[str] | None) -> Iterator[tuple[Record, bool]]:
+    def _told(self, sessions: Sequence[str] | None) -> Iterator[tuple[Record, int | None]]:
         after = 0
         while self._view.spans:
             page = self._store.told(self._view, sessions=sessions, after=after, limit=PAGE)
@@ -299,28 +315,25 @@ class _Import:
                 self._leave_out(thread, entry)
             elif _question(entry) in asked or not self._was_deleted(thread, entry, new):
                 rest.append(entry)
-        rest = _with_head(thread.told, rest)
-        places = match(thread.told, rest)
-        told = list(thread.told)
+        self._match(thread, _gathered(_with_head(thread.told, rest)), purged)
+
+    def _match(self, thread: _Thread, new: Sequence[_Entry], purged: set[_Entry]) -> None:
+        told = _gathered(thread.told)
+        places = match(told, new)
         free = set(range(len(told))) - set(places)
-        self._find_moved(told, rest, places, free)
-        for j, entry in enumerate(rest):
+        _find_moved(told, new, places, free)
+        for j, entry in enumerate(new):
             place = places[j]
             old = [] if place is None else [told[place]]
             if old and self._is_known(thread, old[0], entry):
-                self._recognise(old[0])
-                continue
-            if place is None:
-                if entry in purged:
-                    self._leave_out(thread, entry)
-                    continue
-                if gone := thread.was_hidden(entry):
-                    self._deleted.add(gone.seq)
-                    continue
-            for i in _replaced_with(told, rest, places, j, free):
-                free.discard(i)
-                old.append(told[i])
-            self._add(thread, entry, old)
+                self._recognise(thread, old[0], entry)
+            elif not old and (entry in purged or thread.was_deleted(entry)):
+                self._leave_out(thread, entry)
+            else:
+                for i in _replaced_with(told, new, places, j, free):
+                    free.discard(i)
+                    old.append(told[i])
+                self._add(thread, entry, [part for each in old for part in each.each()])
 
     def _purged(self, thread: _Thread, new: Sequence[_Entry]) -> set[_Entry]:
         """Return the exchanges that the memory has forgotten."""
@@ -336,17 +349,21 @@ class _Import:
         return purged
 
     def _leave_out(self, thread: _Thread, entry: _Entry) -> None:
-        self._forgotten.add((thread.session, _question(entry)))
+        gone = thread.was_deleted(entry)
+        if gone is not None:
+            self._deleted.add(gone.seq)
+        else:
+            self._forgotten.add((thread.session, _question(entry)))
 
     def _was_deleted(self, thread: _Thread, entry: _Entry, new: Sequence[_Entry]) -> bool:
         """Return whether an exchange is a deleted turn, or completes one; count it."""
-        gone = thread.was_hidden(entry)
+        gone = thread.was_deleted(entry)
         if gone is None:
             labels = {each.label for each in new}
             gone = next(
                 (
                     old
-                    for old in thread.hidden
+                    for old in thread.deleted
                     if is_earlier(old.turn, entry.turn)
                     and _fit(old, entry)
                     and old.label not in labels
@@ -357,45 +374,35 @@ class _Import:
             self._deleted.add(gone.seq)
         return gone is not None
 
-    @staticmethod
-    def _find_moved(
-        told: Sequence[_Entry], new: Sequence[_Entry], places: list[int | None], free: set[int]
-    ) -> None:
-        """Pair what stands elsewhere: a turn that took the place of another is behind the rest."""
-        first = min((place for place in places if place is not None), default=len(told))
-        behind: dict[object, list[int]] = defaultdict(list)
-        for i in sorted(free, reverse=True):
-            if i > first:
-                behind[told[i].label].append(i)
-        for j, entry in enumerate(new):
-            same = behind.get(entry.label) if places[j] is None else None
-            if same and _fit(told[same[-1]], entry):
-                places[j] = same.pop()
-                free.discard(places[j] or 0)
-
     def _is_known(self, thread: _Thread, old: _Entry, new: _Entry) -> bool:
         return (
             old.label == new.label
             or is_earlier(new.turn, old.turn)
-            or thread.was_hidden(new) is not None  # an earlier version that was replaced
+            or bool((old.parts or new.parts) and not new.turn.assistant)
+            or new.label in old.versions
         )
 
-    def _recognise(self, old: _Entry) -> None:
-        if old.seq and old.seq not in self._mine:
-            self._known.add(old.seq)
+    def _recognise(self, thread: _Thread, old: _Entry, new: _Entry) -> None:
+        """Count the turns that the memory holds; plan what the user said behind them."""
+        labels = [part.label for part in old.each()]
+        self._known.update(part.seq for part in old.each() if part.seq not in {0, *self._mine})
+        for part in new.parts:
+            if part.label not in labels:
+                self._add(thread, part, [])
 
     def _add(self, thread: _Thread, entry: _Entry, old: Sequence[_Entry]) -> None:
         """Plan an exchange that takes the places of `old`."""
         for each in old:
             thread.told.remove(each)
             self._planned.pop(each, None)
-            entry.replaces += (each.seq,) if each.seq else each.replaces
-            if each.seq:
-                thread.hidden.append(each)
-        thread.told.append(entry)
-        self._planned[entry] = None
-        if self._index is not None:
-            self._index.setdefault(hash(_question(entry)), set()).add(thread.session)
+        for part in entry.each():
+            thread.told.append(part)
+            self._planned[part] = None
+            self._note(part.turn)
+        last = entry.each()[-1]
+        for each in old:
+            last.replaces += (each.seq,) if each.seq else each.replaces
+            last.versions |= each.versions | {each.label}
 
     # conversations without a name ----------------------------------------------------------
 
@@ -409,7 +416,7 @@ class _Import:
         for number in count(1):
             session = names[0] if number == 1 else f"{names[0]}-{number}"
             thread = self._thread(session)
-            if not (thread.told or thread.hidden):
+            if not (thread.told or thread.deleted):
                 return thread
         raise AssertionError("unreachable")
 
@@ -426,26 +433,28 @@ class _Import:
                     seen.add(session)
                     yield session
         shared: Counter[str] = Counter()
-        index = self._questions()
-        for entry in new:
-            shared.update(index.get(hash(_question(entry)), ()))
+        index = self._said()
+        for key in (key for entry in new for key in _keys(entry.turn)):
+            shared.update(index.get(key, ()))
         for session, _ in shared.most_common(CANDIDATES):
             if session not in seen:
                 yield session
 
-    def _questions(self) -> dict[int, set[str]]:
+    def _said(self) -> dict[int, set[str]]:
+        """Return in which nameless conversations something was said."""
         if self._index is None:
             self._index = {}
             for record, _ in self._told(None):
-                session = record.turn.session or ""
-                if session.startswith(MADE_UP):
-                    question = _question(_stored(record))
-                    self._index.setdefault(hash(question), set()).add(session)
+                self._note(record.turn)
             for entry in self._planned:
-                session = entry.turn.session or ""
-                if session.startswith(MADE_UP):
-                    self._index.setdefault(hash(_question(entry)), set()).add(session)
+                self._note(entry.turn)
         return self._index
+
+    def _note(self, turn: Turn) -> None:
+        session = turn.session or ""
+        if self._index is not None and session.startswith(MADE_UP):
+            for key in _keys(turn):
+                self._index.setdefault(key, set()).add(session)
 
     def _is_same(self, thread: _Thread, new: Sequence[_Entry]) -> bool:
         """Return whether a nameless conversation goes on with, or is a part of, a thread.
@@ -455,10 +464,8 @@ class _Import:
         conversation of the import, it is enough that more than half agrees.
         """
         if not thread.told:
-            return any(thread.was_hidden(entry) for entry in new)
-        told, rest = thread.told, _with_head(thread.told, new)
-        if not rest:
-            return True
+            return any(thread.was_deleted(entry) for entry in new)
+        told, rest = _gathered(thread.told), _gathered(_with_head(thread.told, new))
         places = match(told, rest)
         pairs = [(told[i], entry) for i, entry in zip(places, rest, strict=True) if i is not None]
         asking = sum(old.turn.user == entry.turn.user for old, entry in pairs)
@@ -469,7 +476,8 @@ class _Import:
             return True
         in_step = places[:length] == list(range(places[0], places[0] + length))
         return in_step and all(
-            old.label == entry.label or (n == length - 1 and _grew(old.turn, entry.turn))
+            old.label == entry.label
+            or (n == length - 1 and (not old.turn.assistant or _grew(old.turn, entry.turn)))
             for n, (old, entry) in enumerate(pairs[:length])
         )
 
@@ -530,6 +538,13 @@ def _question(entry: Told) -> str:
     return entry.turn.user or entry.turn.assistant
 
 
+def _keys(turn: Turn) -> set[int]:
+    """Return what a turn is found by again, also by an export that begins in the middle of it."""
+    sides = [side for side in (turn.user, turn.assistant) if side]
+    texts = ((side, side.partition("\n")[0], side.rpartition("\n")[2]) for side in sides)
+    return {hash(text) for each in texts for text in each}
+
+
 def _fit(old: Told, new: Told) -> bool:
     """Return whether the times of two exchanges allow that they are the same."""
     return not (old.timed and new.timed) or old.turn.time == new.turn.time
@@ -541,64 +556,54 @@ def _grew(old: Turn, new: Turn) -> bool:
 
 
 def _with_head(told: Sequence[_Entry], new: Sequence[_Entry]) -> list[_Entry]:
-    """Return `new` with its beginning completed, where it begins in the middle of an exchange.
-
-    An export of the newest messages may begin with the rest of an answer, or with the second of two
-    messages that a user sent in a row.
-    """
-    news = list(new)
-    if not told or not news:
-        return news
-    heads = 0
-    while heads < len(news) and not news[heads].turn.user and not news[heads].turn.speaker:
-        heads += 1
-    if heads and all(old.label != news[0].label for old in told):
-        texts = [entry.turn.assistant for entry in news[:heads]]
-        if any(rest_of(old.turn.assistant, texts) == heads for old in told):
-            return news[heads:]
-        last = told[-1].turn
-        known = rest_of(last.assistant, texts)
-        if last.user and not last.speaker and (known or not last.assistant):
-            answer = joined([last.assistant, *texts[known:]])
-            return [_rejoined(news[:heads], last.user, answer), *news[heads:]]
-        return news
-    first = news[0].turn
-    if first.user and first.assistant and not first.speaker:
-        if all(old.turn.user != first.user for old in told):
-            whole = next((old.turn for old in reversed(told) if _ends_in(old.turn, first)), None)
-            if whole is not None:
-                return [_rejoined(news[:1], whole.user, first.assistant), *news[1:]]
-        waiting = _waiting_users(told)
-        for place in range(1, len(waiting)):
-            shown = joined(waiting[place:])
-            if first.user == shown or first.user.startswith(f"{shown}\n"):
-                user = joined([*waiting[:place], first.user])
-                return [_rejoined(news[:1], user, first.assistant), *news[1:]]
-    return news
-
-
-def _ends_in(whole: Turn, part: Turn) -> bool:
-    return (
-        whole.user.endswith(f"\n{part.user}")
-        and not whole.speaker
-        and (_grew(replace(whole, user=part.user), part) or not whole.assistant)
+    """Return `new` with its beginning completed, where it begins in the middle of an exchange."""
+    found = completed(told, new)
+    if found is None:
+        return list(new)
+    parts, whole = found
+    ids = tuple(id for entry in new[:parts] for id in entry.message_ids)
+    old = told[whole.place]
+    turn = replace(
+        new[0].turn,
+        user="\n".join(whole.user),
+        assistant="\n".join(whole.answer),
+        time=old.turn.time if old.timed else new[0].turn.time,
     )
+    timed = old.timed or new[0].timed
+    first = replace(new[0], turn=turn, ids=old.ids.union(ids), message_ids=ids, timed=timed)
+    return [first, *new[parts:]]
 
 
-def _waiting_users(told: Sequence[_Entry]) -> list[str]:
-    """Return the user's messages at the end that nobody has answered."""
-    texts: list[str] = []
-    for old in reversed(told):
-        if old.turn.assistant or old.turn.speaker:
+def _gathered(entries: Sequence[_Entry]) -> list[_Entry]:
+    """Return entries with one for all user messages at the end that nobody has answered."""
+    start = len(entries)
+    while start and entries[start - 1].turn.user:
+        turn = entries[start - 1].turn
+        if turn.assistant or turn.speaker:
             break
-        texts.insert(0, old.turn.user)
-    return texts
+        start -= 1
+    parts = tuple(entries[start:])
+    if len(parts) < 2:
+        return list(entries)
+    turn = replace(parts[0].turn, user=joined([part.turn.user for part in parts])[:MAX_CHARS])
+    ids = frozenset(id for part in parts for id in part.ids)
+    return [*entries[:start], _Entry(turn, ids, parts[0].timed, parts=parts)]
 
 
-def _rejoined(entries: Sequence[_Entry], user: str, assistant: str) -> _Entry:
-    ids = tuple(id for entry in entries for id in entry.message_ids)
-    turn = replace(entries[0].turn, user=user, assistant=assistant)
-    return replace(entries[0], turn=turn, ids=frozenset(ids), message_ids=ids)
+def _find_moved(
+    told: Sequence[_Entry], new: Sequence[_Entry], places: list[int | None], free: set[int]
+) -> None:
+    """Pair what stands elsewhere: a turn that took the place of another is behind the rest."""
+    first = min((place for place in places if place is not None), default=len(told))
+    behind: dict[object, list[int]] = defaultdict(list)
+    for i in sorted(free, reverse=True):
+        if i > first:
+            behind[told[i].label].append(i)
+    for j, entry in enumerate(new):
+        same = behind.get(entry.label) if places[j] is None else None
+        if same and _fit(told[same[-1]], entry):
+            places[j] = same.pop()
+            free.discard(places[j] or 0)
 
 
 def _replaced_with(

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import partial
 
+from evomem.pairing import joined
 from evomem.records import Turn
 from evomem.tombstones import LONG_ID
 
 MOST_STEPS = 5_000_000  # of `difflib`, whose time grows with the repetitions in both sequences
+
+
+Label = tuple[str, str, "str | None"]
 
 
 @dataclass(eq=False, slots=True)
@@ -29,7 +34,7 @@ class Told:
     """Whether the time is the source's, not that of storing."""
 
     @property
-    def label(self) -> tuple[str, str, str | None]:
+    def label(self) -> Label:
         """What was said."""
         return self.turn.user, self.turn.assistant, self.turn.speaker
 
@@ -45,7 +50,7 @@ def match(told: Sequence[Told], new: Sequence[Told]) -> list[int | None]:
         return best
     for with_times in (True, False):
         olds, news = _labels(told, new, with_times)
-        pairs = _align(olds, news, lambda i, j: _asks_the_same(told[i], new[j], with_times))
+        pairs = _align(olds, news, partial(_alike, told, new, with_times))
         found = [(told[i], new[j]) for j, i in enumerate(pairs) if i is not None]
         # one text said at two times is no sign of the same conversation; several are
         if len(found) > 1 or (found and (with_times or _same_time(*found[0]))):
@@ -69,22 +74,123 @@ def is_part(told: Turn, new: Turn) -> bool:
     )
 
 
-def rest_of(said: str, texts: Sequence[str]) -> int:
-    """Return how many of `texts`, joined by line breaks, are the end of `said`: as many as can be."""
-    for count in range(len(texts), 0, -1):
-        if _ends(said, "\n".join(texts[:count])):
-            return count
+@dataclass
+class Whole:
+    """An exchange that is told, as lines."""
+
+    place: int
+    """In `told`."""
+    user: list[str]
+    answer: list[str]
+    after: str | None
+    """What the user says in the next one; None for the last."""
+
+
+def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | None:
+    """Complete the beginning of an export that starts in the middle of an exchange.
+
+    An export of the newest messages may start with the rest of an answer, or with the second of two
+    messages that a user sent in a row.
+
+    Returns:
+        How many exchanges of `new` are the rest of one that the memory holds, and that one with
+        all that `new` says; None if `new` begins with a whole exchange.
+    """
+    heads = 0
+    while heads < len(new) and not new[heads].turn.user and not new[heads].turn.speaker:
+        heads += 1
+    labels = {each.label for each in told}
+    if not new or new[0].turn.speaker or (heads < 2 and new[0].label in labels):
+        return None
+    rest = [each.turn for each in new[: max(heads, 1)]]
+    after = new[len(rest)].turn.user if len(new) > len(rest) else None
+    user = _lines(rest[0].user)
+    answer = _lines(joined([turn.assistant for turn in rest]))
+    wholes = list(_wholes(told))
+    for in_step in (True, False):
+        for whole in wholes:
+            if in_step and not _may_follow(whole.after, after):
+                continue
+            full = _completed(whole, user, answer, ends=after is None)
+            if full:
+                return len(rest), full
+    last = wholes[0] if wholes else None
+    if last and not user and not last.answer and labels.isdisjoint(e.label for e in new[heads:]):
+        return len(rest), replace(last, answer=answer)  # the answer to the question that had none
+    return None
+
+
+def _completed(whole: Whole, user: list[str], answer: list[str], *, ends: bool) -> Whole | None:
+    """Return an exchange with all that is said in what may be the rest of it."""
+    if not user:
+        start = _start_of_rest(whole, answer, ends=ends)
+        return None if start is None else replace(whole, answer=whole.answer[:start] + answer)
+    if not answer or not _agree(whole.answer, answer, last=whole.after is None):
+        return None
+    start = _overlapping(whole.user, user, may_grow=not whole.answer)
+    return replace(whole, user=whole.user[:start] + user, answer=answer) if start else None
+
+
+def _may_follow(told: str | None, new: str | None) -> bool:
+    if told is None or new is None or told == new:
+        return True
+    return told.startswith(f"{new}\n") or new.startswith(f"{told}\n")
+
+
+def _wholes(told: Sequence[Told]) -> Iterator[Whole]:
+    """Yield what is told, newest first; what nobody answered yet at the end is one exchange."""
+    after: str | None = None
+    waiting: list[str] = []
+    for place in range(len(told) - 1, -1, -1):
+        turn = told[place].turn
+        if after is None and not turn.assistant and not turn.speaker:
+            waiting = _lines(turn.user) + waiting
+            continue
+        if waiting:
+            yield Whole(place + 1, waiting, [], None)
+            after, waiting = waiting[0], []
+        if turn.user and not turn.speaker:
+            yield Whole(place, _lines(turn.user), _lines(turn.assistant), after)
+        after = turn.user
+    if waiting:
+        yield Whole(0, waiting, [], None)
+
+
+def _overlapping(whole: Sequence[str], part: Sequence[str], *, may_grow: bool) -> int:
+    """Return where in `whole` a proper end of it begins that `part` is, or begins with; 0 if none."""
+    for start in range(max(1, len(whole) - len(part)), len(whole)):
+        end = whole[start:]
+        if end == part or (may_grow and end == part[: len(end)]):
+            return start
     return 0
+
+
+def _agree(told: Sequence[str], new: Sequence[str], *, last: bool) -> bool:
+    return last or told == new or told[: len(new)] == new or new[: len(told)] == told
+
+
+def _start_of_rest(whole: Whole, answer: Sequence[str], *, ends: bool) -> int | None:
+    """Return where in the answer of `whole` another export goes on with `answer`."""
+    last = whole.after is None
+    for start in range(len(whole.answer)):
+        end = whole.answer[start:]
+        if end == answer or (last and end == answer[: len(end)]):
+            return start
+        if ends and end[: len(answer)] == answer:  # an earlier export
+            return start
+        if last and len(end) > 1 and end[0] == answer[0]:  # made anew behind a preamble
+            return start
+    return None
+
+
+def _lines(text: str) -> list[str]:
+    return text.split("\n") if text else []
 
 
 def _begins(whole: str, part: str) -> bool:
     if not whole.startswith(part):
         return False
     return len(part) in (0, len(whole)) or whole[len(part)].isspace() or part[-1].isspace()
-
-
-def _ends(whole: str, part: str) -> bool:
-    return bool(part) and (whole == part or whole.endswith("\n" + part))
 
 
 def _within(part: str, whole: str) -> bool:
@@ -144,9 +250,25 @@ def _same_time(told: Told, new: Told) -> bool:
     return not (told.timed and new.timed) or told.turn.time == new.turn.time
 
 
-def _asks_the_same(told: Told, new: Told, with_times: bool) -> bool:
-    same = told.turn.user == new.turn.user and told.turn.speaker == new.turn.speaker
-    return same and bool(told.turn.user) and (not with_times or _same_time(told, new))
+def _alike(told: Sequence[Told], new: Sequence[Told], with_times: bool, i: int, j: int) -> bool:
+    """Return whether two exchanges ask the same, whatever the answers are.
+
+    What the user says at the end of `told` may go on in `new`.
+    """
+    old, other = told[i].turn, new[j].turn
+    if not (old.user and other.user) or old.speaker != other.speaker:
+        return False
+    if with_times and not _same_time(told[i], new[j]):
+        return False
+    if old.user == other.user:
+        return True
+    if i < len(told) - 1 or old.assistant:
+        return False
+    before, after = _lines(old.user), _lines(other.user)
+    if other.assistant:
+        return after[: len(before)] == before
+    shared = range(1, min(len(before), len(after)) + 1)
+    return before[: len(after)] == after or any(before[-n:] == after[:n] for n in shared)
 
 
 def _align(

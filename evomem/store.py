@@ -162,8 +162,11 @@ class Store(Protocol):
 
     def told(
         self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
-    ) -> list[tuple[Record, bool]]:
-        """Return records, of these sessions or of all, and whether each is visible; oldest first.
+    ) -> list[tuple[Record, int | None]]:
+        """Return records, of these sessions or of all, oldest first, deleted ones too.
+
+        Each comes with None if it is visible, 0 if it was deleted, and otherwise with the seq of
+        the turn that took its place.
 
         Args:
             view: The memory.

@@ -184,13 +184,15 @@ class SqlStore(Upkeep):
 
     def told(
         self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
-    ) -> list[tuple[Record, bool]]:
+    ) -> list[tuple[Record, int | None]]:
         """See `Store.told`."""
         named = () if sessions is None else (OneOf(turns.c.session, sessions),)
         with self._engine.reading() as connection:
-            gone = set(_hidden(connection, view).tolist())
+            own = (hidden.c.memory == view.memory, hidden.c.since <= view.seq)
+            gone = connection.execute(select(hidden.c.seq, hidden.c.since).where(*own))
+            since = {row.seq: row.since for row in gone}
             rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
-            return [(decode_record(row), row["seq"] not in gone) for row in rows]
+            return [(decode_record(row), since.get(row["seq"])) for row in rows]
 
     def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
         """See `Store.replaced`."""
