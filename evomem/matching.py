@@ -107,9 +107,9 @@ def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | 
     user = _lines(rest[0].user)
     answer = _lines(joined([turn.assistant for turn in rest]))
     wholes = list(_wholes(told))
-    for in_step in (True, False):
+    for least in (2, 1, 0):  # first those that are followed by the same question
         for whole in wholes:
-            if in_step and not _may_follow(whole.after, after):
+            if _followed(whole.after, after) < least:
                 continue
             full = _completed(whole, user, answer, ends=after is None)
             if full:
@@ -131,10 +131,12 @@ def _completed(whole: Whole, user: list[str], answer: list[str], *, ends: bool) 
     return replace(whole, user=whole.user[:start] + user, answer=answer) if start else None
 
 
-def _may_follow(told: str | None, new: str | None) -> bool:
-    if told is None or new is None or told == new:
-        return True
-    return told.startswith(f"{new}\n") or new.startswith(f"{told}\n")
+def _followed(told: str | None, new: str | None) -> int:
+    """Return 2 if the next question is the same in both, 1 if there is none in one of them."""
+    if told is None or new is None:
+        return 1
+    same = told == new or told.startswith(f"{new}\n") or new.startswith(f"{told}\n")
+    return 2 if same else 0
 
 
 def _wholes(told: Sequence[Told]) -> Iterator[Whole]:
@@ -144,16 +146,16 @@ def _wholes(told: Sequence[Told]) -> Iterator[Whole]:
     for place in range(len(told) - 1, -1, -1):
         turn = told[place].turn
         if after is None and not turn.assistant and not turn.speaker:
-            waiting = _lines(turn.user) + waiting
+            waiting.insert(0, turn.user)
             continue
         if waiting:
-            yield Whole(place + 1, waiting, [], None)
+            yield Whole(place + 1, _lines(joined(waiting)), [], None)
             after, waiting = waiting[0], []
         if turn.user and not turn.speaker:
             yield Whole(place, _lines(turn.user), _lines(turn.assistant), after)
         after = turn.user
     if waiting:
-        yield Whole(0, waiting, [], None)
+        yield Whole(0, _lines(joined(waiting)), [], None)
 
 
 def _overlapping(whole: Sequence[str], part: Sequence[str], *, may_grow: bool) -> int:
@@ -238,7 +240,12 @@ def _by_id(told: Sequence[Told], new: Sequence[Told]) -> list[int | None]:
     pairs = [(told[i], each) for i, each in zip(known, new, strict=True) if i is not None]
     agree = sum(old.turn.user == each.turn.user for old, each in pairs)
     short = any(len(id) < LONG_ID for old, each in pairs for id in old.ids & each.ids)
-    return [None] * len(new) if short and 2 * agree < len(pairs) else known
+    if short and 2 * agree < len(pairs):
+        return [None] * len(new)
+    second = known[1] if len(new) > 1 else None
+    if known[0] is None and second and told[second - 1].label == new[0].label:
+        known[0] = second - 1  # whose first message, which gave it its id, is not in the export
+    return known
 
 
 def _made_up(id: str) -> bool:
