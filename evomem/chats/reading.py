@@ -141,9 +141,11 @@ class _Reader:
         self._notes: dict[str, None] = {}
         self._context = Context()
         self._loose: dict[str | None, _Building] = {}
+        self._name: str | None = None
+        self._group: str | None = None
         self._found: Counter[str] = Counter()
         self._count = 0
-        self._group: str | None = None
+        self._before = 0, 0
 
     def chats(self, name: str) -> Chats:
         """Return what was read.
@@ -151,7 +153,6 @@ class _Reader:
         Raises:
             InputError: There was no message.
         """
-        self._flush()
         if not len(self._spool) and not self._problems:
             left = ", ".join(f"{count} {kind}" for kind, count in self._left_out.items())
             raise InputError(
@@ -162,41 +163,52 @@ class _Reader:
         return Chats(self._spool, self._files, left_out, self._problems, list(self._notes))
 
     def files(self, found: Iterable[Source]) -> None:
-        """Read files."""
+        """Read files; several that are one conversation count as one."""
         iterator = iter(found)
         while True:
             try:
                 source = next(iterator, None)
-            except InputError as error:
-                self._bad(error, "the source")
-                return
-            if source is None:
-                return
-            try:
+                if source is None:
+                    break
                 self._file(source)
             except InputError as error:
-                self._bad(error, source.name)
-            finally:
-                if source.group is None:
-                    self._flush()
+                self._bad(error, "the source")
+        self._finish()
 
     def objects(self, source: object, name: str) -> None:
         """Read Python objects."""
-        found = objects.items(source, name)
-        shown = [source] if found is None else found
-        for number, item in enumerate(shown, 1):
+        found = objects.items(source)
+        self._begin(name)
+        for number, item in enumerate([source] if found is None else found, 1):
             where = name if found is None else f"{name}, item {number}"
             self._guarded(self._value, objects.plain(item, where), where)
-        shapes, conversations, messages = self._counts()
-        self._files.append(FileRead(name, shapes, conversations, messages))
+        self._finish()
+
+    def _begin(self, name: str, group: str | None = None) -> None:
+        self._finish()
+        self._name, self._group = name, group
+        self._before = len(self._spool), self._count
+        self._context = Context(left_out=self._left_out, session=group)
+        self._found = Counter()
+
+    def _finish(self) -> None:
+        """Close the conversations of single messages, and the account of a file."""
+        for building in self._loose.values():
+            self._keep(building)
+        self._loose.clear()
+        if self._name is not None:
+            shapes = tuple(name for name, _ in self._found.most_common())
+            conversations, messages = self._before
+            self._files.append(
+                FileRead(
+                    self._name, shapes, len(self._spool) - conversations, self._count - messages
+                )
+            )
+            self._name = None
 
     def _file(self, source: Source) -> None:
-        if source.group != self._group:
-            self._flush()
-        self._group = source.group
-        self._context = Context(left_out=self._left_out, session=source.group)
-        before = self._count, len(self._spool)
-        self._found = Counter()
+        if source.group is None or source.group != self._group:
+            self._begin(source.name, source.group)
         try:
             with source.open() as file:
                 start = file.read(len(sqlite.MAGIC))
@@ -204,26 +216,11 @@ class _Reader:
                 self._database(source)
             else:
                 self._json(source)
-        except UnknownShape:
-            if source.single or self._count > before[0]:
-                raise
-            self._loose.clear()
-        if source.group is None:
-            self._flush()
-        shapes = tuple(name for name, _ in self._found.most_common())
-        self._files.append(
-            FileRead(
-                source.name, shapes, len(self._spool) - before[1], self._count - before[0]
-            )
-        )
-
-    def _counts(self) -> tuple[tuple[str, ...], int, int]:
-        self._flush()
-        return (
-            tuple(name for name, _ in self._found.most_common()),
-            len(self._spool),
-            self._count,
-        )
+        except UnknownShape as error:
+            if source.single or self._count > self._before[1]:
+                self._bad(error, source.name)
+        except InputError as error:
+            self._bad(error, source.name)
 
     def _json(self, source: Source) -> None:
         with source.open() as file:
@@ -426,11 +423,6 @@ class _Reader:
         conversation = building.conversation()
         self._found[conversation.shape] += 1
         self._spool.add(conversation)
-
-    def _flush(self) -> None:
-        for building in self._loose.values():
-            self._keep(building)
-        self._loose.clear()
 
 
 def _has_tables(shape: Shape, tables: Mapping[str, frozenset[str]]) -> bool:

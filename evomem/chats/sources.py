@@ -194,7 +194,7 @@ def _folder(path: Path, name: str) -> Iterator[Source]:
         shown = f"{name}/{relative}"
         opener = (lambda file=file, shown=shown: _opened(file, shown))  # type: ignore[misc]
         source = Source(shown, opener, single=False, path=file)
-        found.append((PurePosixPath(relative), source))
+        found.append((PurePosixPath(root.name, relative), source))
         if len(found) > MAX_FILES:
             raise InputError(f"{name} holds more than {MAX_FILES:,} files")
     if not found:

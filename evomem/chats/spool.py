@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -23,7 +24,8 @@ class Spool:
     """Conversations in order of time if all have one, otherwise as they were added."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)
+        weakref.finalize(self, self._file.close)
         self._places: list[_Place] = []
         self._end = 0
 

@@ -86,6 +86,8 @@ class Context:
     left_out: Counter[str] = field(default_factory=Counter)
     session: str | None = None
     """The conversation that single messages belong to, where a line of its own names it."""
+    held: Said | None = None
+    """What may have been said: the next message tells."""
     machine: tuple[str, ...] = ()
     """How texts begin that the program writes in the user's name."""
 
