@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone, tzinfo
 from pathlib import Path
@@ -240,7 +240,14 @@ class _Reader:
     def _database(self, source: Source) -> None:
         with source.path_on_disk() as path, sqlite.opened(path, source.name) as file:
             tables = sqlite.tables(file)
-            shape = next((s for s in self._candidates() if _has_tables(s, tables)), None)
+            shape = next(
+                (
+                    shape
+                    for shape in self._candidates()
+                    if any(columns <= table for columns in shape.tables for table in tables.values())
+                ),
+                None,
+            )
             if shape is None or shape.rows is None:
                 raise UnknownShape(
                     f"{source.name} is a SQLite file with the tables "
@@ -252,7 +259,12 @@ class _Reader:
                 self._guarded(self._talk, talk, talk.where, shape)
 
     def _candidates(self) -> Iterable[Shape]:
-        return [self._shape] if self._shape else SHAPES.values()
+        """Return the shapes that values may have; a forced one may write some as all do."""
+        if self._shape is None:
+            return SHAPES.values()
+        if self._shape.said is None:
+            return (self._shape,)
+        return (self._shape, *(SHAPES[name] for name in (*self._shape.beside, "openai-chat")))
 
     def _guarded(self, method: Any, value: Any, where: str, *more: Any) -> None:
         """Call a method; whatever a damaged value makes it raise becomes an error of ours."""
@@ -283,29 +295,23 @@ class _Reader:
         return shape is None
 
     def _record_shape(self, value: Raw) -> Shape | None:
+        """Return the shape of a conversation or an export; None for a message."""
         for shape in self._candidates():
-            if shape.is_record is not None and shape.is_record(value):
+            if _fits(shape.is_record, value):
                 return shape
-            if shape.is_message is not None and shape.is_message(value):
+            if _fits(shape.is_message, value):
                 return None
         return None
 
-    def _message_shape(self, value: Raw) -> Shape | None:
-        if self._shape is None and value.keys() <= _PLAIN and "role" in value:
-            if isinstance(value.get("content"), str):
-                return SHAPES["openai-chat"]
-        for shape in self._candidates():
-            if shape.is_message is not None and shape.is_message(value):
-                return shape
-        plain = SHAPES["openai-chat"]
-        if self._shape is not None and self._shape.said and "role" in value:
-            return plain  # shapes write some of their messages like this
-        if self._shape is not None and self._shape.talks and plain.is_message is not None:
-            return next(
-                (s for s in SHAPES.values() if s.is_message is not None and s.is_message(value)),
-                None,
-            )
-        return None
+    def _message_shape(self, value: Raw, *, loose: bool = False) -> Shape | None:
+        """Return the shape of a message; a loose one belongs to no conversation of its shape."""
+        plain = value.keys() <= _PLAIN and "role" in value
+        if self._shape is None and plain and isinstance(value.get("content"), str):
+            return SHAPES["openai-chat"]
+        candidates = self._candidates()
+        if self._shape is not None and self._shape.said is None and not loose:
+            candidates = SHAPES.values()  # a conversation of whatever messages
+        return next((shape for shape in candidates if _fits(shape.is_message, value)), None)
 
     def _value(self, value: object, where: str) -> None:
         """Read a message, a conversation, or an object that holds some."""
@@ -319,28 +325,29 @@ class _Reader:
             for talk in record.talks(value, where):
                 self._guarded(self._talk, talk, talk.where, record)
             return
-        if self._message_shape(value) is not None:
+        if self._message_shape(value, loose=True) is not None:
             self._message(value, where, None)
             return
-        for talk in self._wrapped(value, where):
-            self._guarded(self._value, talk[1], talk[0])
+        found = list(self._wrapped(value, where))
+        if not found:
+            raise unknown(value, where, self._shape)
+        for place, inner in found:
+            method = self._talk if isinstance(inner, Talk) else self._value
+            self._guarded(method, inner, place)
 
     def _wrapped(self, value: Raw, where: str) -> Iterator[tuple[str, object]]:
         """Yield what an object of unknown keys holds: lists of conversations or of messages."""
-        found = False
         for key, inner in value.items():
             first = inner[0] if isinstance(inner, list) and inner else None
             if not isinstance(first, Mapping):
                 continue
+            place = f"{where}, {key}"
             if self._record_shape(first) is not None:
-                found = True
-                for place, item in placed(inner, f"{where}, {key}", key, "conversation"):
-                    yield place, item
-            elif self._message_shape(first) is not None:
-                found = True
-                yield f"{where}, {key}", {"id": key, **header(value, where), "messages": inner}
-        if not found:
-            raise unknown(value, where, self._shape)
+                yield from placed(inner, place, key, "conversation")
+            elif self._message_shape(first, loose=True) is not None:
+                given = header(value, where)
+                given["id"] = given["id"] or key
+                yield place, Talk(place, placed(inner, place, key), **given)
 
     def _talk(self, talk: Talk, where: str, shape: Shape | None = None) -> None:
         zone = timezone.utc if talk.utc and self._zone is None else self._zone
@@ -425,9 +432,9 @@ class _Reader:
         self._spool.add(conversation)
 
 
-def _has_tables(shape: Shape, tables: Mapping[str, frozenset[str]]) -> bool:
-    for name, columns in shape.tables.items():
-        known = tables.values() if name == "*" else [tables.get(name, frozenset())]
-        if any(columns <= table for table in known if table):
-            return True
-    return False
+def _fits(test: Callable[[Raw], bool] | None, value: Raw) -> bool:
+    """Return whether a value passes a test; one that the test chokes on does not."""
+    try:
+        return test is not None and test(value)
+    except _DAMAGE:
+        return False

@@ -162,7 +162,12 @@ class _Bounded(io.RawIOBase):
         self._given = 0
 
     def readable(self) -> bool:
+        """Return True."""
         return True
+
+    def tell(self) -> int:
+        """Return how much was read."""
+        return self._given
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(cast(bytearray, buffer))
