@@ -6,7 +6,7 @@ import json
 import tempfile
 import weakref
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -35,7 +35,8 @@ class Spool:
         start = times[0] if times and times[0] is not None else conversation.time
         self._places.append(_Place(self._end, start))
         self._file.seek(self._end)
-        self._file.write(json.dumps(asdict(conversation), default=_as_text).encode() + b"\n")
+        line = json.dumps([getattr(conversation, name) for name in _FIELDS], default=_as_text)
+        self._file.write(line.encode() + b"\n")
         self._end = self._file.tell()
 
     def __len__(self) -> int:
@@ -54,11 +55,15 @@ def _as_text(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else dict(value)  # type: ignore[call-overload]
 
 
-def _conversation(fields: dict[str, Any]) -> Conversation:
-    for message in fields["messages"]:
+def _conversation(values: list[Any]) -> Conversation:
+    named = dict(zip(_FIELDS, values, strict=True))
+    for message in named["messages"]:
         message["time"] = _time(message["time"])
-    return Conversation(**fields | {"time": _time(fields["time"])})
+    return Conversation(**named | {"time": _time(named["time"])})
 
 
 def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+_FIELDS = [field.name for field in fields(Conversation)]
