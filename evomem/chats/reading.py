@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone, tzinfo
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 
 from evomem.chats import objects, sqlite
 from evomem.chats.fields import SESSION_FIELDS, TIME_FIELDS, brief, time
-from evomem.chats.model import Chats, Conversation, FileRead, Problem
+from evomem.chats.model import Chats, Conversation, FileRead, Message, Problem
 from evomem.chats.shapes import SHAPES
 from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, header, placed
 from evomem.chats.sources import Source, from_bytes, sources
-from evomem.chats.spool import Spool
+from evomem.chats.spool import Spool, in_order
 from evomem.chats.stream import parse, values
 from evomem.chats.unknown import UnknownShape, unknown
 from evomem.errors import InputError, TurnError
@@ -25,6 +25,8 @@ from evomem.records import as_utc
 
 _PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
 """The keys of messages that need no look at any shape."""
+MAX_WAITING = 20_000
+"""Single messages kept in memory until the rest of their conversations has come."""
 _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
 """What the code of a shape may raise on a value that only looks like it."""
 
@@ -99,21 +101,17 @@ class _Building:
     messages: list[dict[str, Any]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     shapes: Counter[str] = field(default_factory=Counter)
-    timed: int = 0
-    """How many messages have a time of their own."""
     seen: set[str] | None = None
     """Ids of messages that were read, where later runs repeat them."""
 
     def conversation(self) -> Conversation:
         """Return it with its messages in order of time, if all of them have one."""
-        pairs = list(zip(self.messages, self.places, strict=True))
-        if not self.ordered and self.timed == len(pairs):
-            times = [message["time"] for message in self.messages]
-            if times[0] > times[-1] and all(a >= b for a, b in zip(times, times[1:], strict=False)):
-                pairs.reverse()  # newest first; those of one second are the wrong way round, too
-            pairs.sort(key=lambda pair: pair[0]["time"])
-        for message, _ in pairs:
-            message["time"] = message["time"] or self.time
+        pairs: list[tuple[Message, str]] = list(zip(self.messages, self.places, strict=True))
+        if not self.ordered:
+            pairs = in_order(pairs)
+        if self.time is not None:
+            for message in self.messages:
+                message["time"] = message["time"] or self.time
         return Conversation(
             [message for message, _ in pairs],
             [place for _, place in pairs],
@@ -145,6 +143,7 @@ class _Reader:
         self._group: str | None = None
         self._found: Counter[str] = Counter()
         self._count = 0
+        self._waiting = 0
         self._before = 0, 0
 
     def chats(self, name: str) -> Chats:
@@ -193,8 +192,7 @@ class _Reader:
 
     def _finish(self) -> None:
         """Close the conversations of single messages, and the account of a file."""
-        for building in self._loose.values():
-            self._keep(building)
+        self._close()
         self._loose.clear()
         if self._name is not None:
             shapes = tuple(name for name, _ in self._found.most_common())
@@ -417,19 +415,28 @@ class _Reader:
         if building is None:
             key = said.session or self._context.session
             building = self._loose.setdefault(key, _Building(said.where, key))
+            self._waiting += 1
         building.title = building.title or said.title
         building.messages.append(message)
         building.places.append(said.where)
         building.shapes[shape.name] += 1
-        building.timed += said_at is not None
         self._count += 1
+        if self._waiting >= MAX_WAITING:
+            self._close()
 
-    def _keep(self, building: _Building) -> None:
+    def _close(self) -> None:
+        """Put the conversations of single messages aside; more messages of them may come."""
+        for key, building in self._loose.items():
+            self._keep(building, (len(self._files), key))
+            building.messages, building.places = [], []
+        self._waiting = 0
+
+    def _keep(self, building: _Building, key: Hashable = None) -> None:
         if not building.messages:
             return
         conversation = building.conversation()
         self._found[conversation.shape] += 1
-        self._spool.add(conversation)
+        self._spool.add(conversation, key)
 
 
 def _fits(test: Callable[[Raw], bool] | None, value: Raw) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from evomem.chats import read, sources
+from evomem.chats import read, reading, sources
 from evomem.errors import InputError
 from tests.chats.samples import ALL, CHATGPT, SAMPLES
 from tests.chats.test_shapes import said
@@ -298,7 +298,22 @@ def test_messages_listed_newest_first_are_turned_round_also_within_one_second():
     assert said(chats) == [("user", "Hi"), ("assistant", "Hello")] * 2
 
 
-def test_messages_of_two_sessions_are_two_conversations():
+@pytest.mark.parametrize("waiting", [1, 2, 20_000])
+def test_messages_of_two_sessions_are_two_conversations_however_few_wait(waiting, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_WAITING", waiting)
+    times = {number: f"2025-01-01T00:00:0{number}Z" for number in (3, 2, 1)}
+    listed = [
+        {"role": "user", "content": str(number), "session_id": session, "time": time}
+        for number, time in times.items()
+        for session in ("b", "a")
+    ]
+    chats = read(listed)
+    assert [talk.id for talk in chats.conversations] == ["b", "a"]
+    assert [text for _, text in said(chats)] == ["1", "2", "3"] * 2
+    assert chats.files[0].conversations == 2
+
+
+def test_sessions_are_read_under_their_other_names():
     values = [{**HI, "threadId": "a"}, {**HI, "threadId": "b"}, {**HELLO, "threadId": "a"}]
     talks = {talk.id: len(talk.messages) for talk in read(values).conversations}
     assert talks == {"a": 2, "b": 1}
