@@ -47,7 +47,11 @@ _EPOCH = re.compile(r"\d{9,19}(\.\d+)?")
 
 def first(value: Mapping[str, Any], names: Iterable[str]) -> Any:
     """Return the first of the named fields that is not None."""
-    return next((value[name] for name in names if value.get(name) is not None), None)
+    for name in names:
+        given = value.get(name)
+        if given is not None:
+            return given
+    return None
 
 
 def label(where: str, value: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -57,6 +61,8 @@ def label(where: str, value: Mapping[str, Any], names: tuple[str, ...]) -> str |
         InputError: It is neither text nor an integer.
     """
     given = first(value, names)
+    if given is None or (type(given) is str and given):
+        return given
     if isinstance(given, Mapping) and isinstance(given.get("$oid"), str):  # MongoDB
         given = given["$oid"]
     if isinstance(given, bool) or not isinstance(given, str | int | None):

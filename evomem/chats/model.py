@@ -8,6 +8,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 
+Message = Mapping[str, Any]
+"""A message as `evomem.pairing.as_turns` takes it: `role` ("user" or "assistant"), `content` (text),
+and `name`, `id`, `time` (UTC), `session`, `metadata`."""
+
+
 class Problem(NamedTuple):
     """A message, a line or a file that `skip_bad` skipped."""
 
@@ -20,9 +25,7 @@ class Problem(NamedTuple):
 class Conversation:
     """One conversation: messages in the order in which they were said."""
 
-    messages: Sequence[Mapping[str, Any]]
-    """Messages as `evomem.pairing.as_turns` takes them: `role` ("user" or "assistant"), `content`
-    (text), and `name`, `id`, `time` (UTC), `session`, `metadata`."""
+    messages: Sequence[Message]
     places: Sequence[str]
     """Where each message stands in the source, such as "chats.json, line 3, message 2"."""
     id: str | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date
 from enum import Enum
 from typing import Any
 
@@ -17,18 +17,18 @@ def plain(value: object, where: str, depth: int = 0) -> Any:
     """Return an object as dictionaries, lists, strings and numbers.
 
     Pydantic models, dataclasses, objects with `to_dict`, and objects with attributes are taken.
-    Times stay as they are.
+    Times become ISO 8601.
 
     Raises:
         InputError: It cannot be taken apart, or goes too deep.
     """
     if depth > _DEEPEST:
         raise InputError(f"{where} is nested more than {_DEEPEST} levels deep")
-    if value is None or isinstance(value, str | int | float | datetime):
-        return value.value if isinstance(value, Enum) else value
     if isinstance(value, Enum):
         return plain(value.value, where, depth + 1)
-    if isinstance(value, date):
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, date):  # which times are, too
         return value.isoformat()
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
@@ -36,34 +36,43 @@ def plain(value: object, where: str, depth: int = 0) -> Any:
         return {str(key): plain(inner, where, depth + 1) for key, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(inner, where, depth + 1) for inner in value]
-    return plain(_fields(value, where), where, depth + 1)
+    fields = _fields(value)
+    if fields is not None:
+        return plain(fields, where, depth + 1)
+    if depth:
+        return str(value)
+    raise InputError(
+        f"{where} is a {type(value).__name__}; expected a message, a conversation, or a list of them"
+    )
 
 
-def _fields(value: object, where: str) -> object:
-    """Return the fields of an object."""
-    model_dump, to_dict = getattr(value, "model_dump", None), getattr(value, "to_dict", None)
-    try:
-        if callable(model_dump):
-            return model_dump()
-        if callable(to_dict):
-            return to_dict()
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            names = [item.name for item in dataclasses.fields(value)]
-            return {name: getattr(value, name) for name in names}
-    except Exception as error:  # another library's code may raise anything
-        raise InputError(
-            f"{where}, a {type(value).__name__}, cannot be taken apart: {error}"
-        ) from error
-    try:
-        return dict(vars(value))
-    except TypeError:
-        raise InputError(
-            f"{where} is a {type(value).__name__}; expected a message, a conversation, or a list "
-            "of them"
-        ) from None
+def _fields(value: object) -> object:
+    """Return the fields of an object, None if it has none.
+
+    Another library's own way may fail on values that its class allows, so its attributes are the
+    last resort.
+    """
+    for way in (_dumped, _as_dict, vars):
+        try:
+            fields = way(value)
+        except Exception:  # another library's code may raise anything
+            continue
+        if isinstance(fields, Mapping) and fields:
+            return fields
+    return None
 
 
-def items(source: object, name: str) -> list[object] | None:
+def _dumped(value: Any) -> Any:
+    return value.model_dump(mode="json")
+
+
+def _as_dict(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not hasattr(value, "to_dict"):
+        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    return value.to_dict()
+
+
+def items(source: object) -> list[object] | None:
     """Return the items of a list of objects, None for a single object."""
     if isinstance(source, Mapping | str) or not isinstance(source, Iterable):
         return None

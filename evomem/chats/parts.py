@@ -138,7 +138,7 @@ def part_name(kind: str) -> str:
     """Return what a part of this kind is counted as.
 
     >>> part_name("tool_use"), part_name("tool-weather"), part_name("image_url")
-    ('tool call', 'tool call', 'image_url part')
+    ('tool call', 'tool call', 'image part')
     """
     if kind in _KINDS:
         return _KINDS[kind]
@@ -146,7 +146,7 @@ def part_name(kind: str) -> str:
         return CALL
     if kind.endswith("_tool_result"):
         return RESULT
-    return f"{kind} part"
+    return "image part" if "image" in kind else f"{kind} part"
 
 
 def kinds(parts: object) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone, tzinfo
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 
 from evomem.chats import objects, sqlite
 from evomem.chats.fields import SESSION_FIELDS, TIME_FIELDS, brief, time
-from evomem.chats.model import Chats, Conversation, FileRead, Problem
+from evomem.chats.model import Chats, Conversation, FileRead, Message, Problem
 from evomem.chats.shapes import SHAPES
 from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, header, placed
 from evomem.chats.sources import Source, from_bytes, sources
-from evomem.chats.spool import Spool
+from evomem.chats.spool import Spool, in_order
 from evomem.chats.stream import parse, values
 from evomem.chats.unknown import UnknownShape, unknown
 from evomem.errors import InputError, TurnError
@@ -25,6 +25,8 @@ from evomem.records import as_utc
 
 _PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
 """The keys of messages that need no look at any shape."""
+MAX_WAITING = 20_000
+"""Single messages kept in memory until the rest of their conversations has come."""
 _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
 """What the code of a shape may raise on a value that only looks like it."""
 
@@ -99,21 +101,17 @@ class _Building:
     messages: list[dict[str, Any]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     shapes: Counter[str] = field(default_factory=Counter)
-    timed: int = 0
-    """How many messages have a time of their own."""
     seen: set[str] | None = None
     """Ids of messages that were read, where later runs repeat them."""
 
     def conversation(self) -> Conversation:
         """Return it with its messages in order of time, if all of them have one."""
-        pairs = list(zip(self.messages, self.places, strict=True))
-        if not self.ordered and self.timed == len(pairs):
-            times = [message["time"] for message in self.messages]
-            if times[0] > times[-1] and all(a >= b for a, b in zip(times, times[1:], strict=False)):
-                pairs.reverse()  # newest first; those of one second are the wrong way round, too
-            pairs.sort(key=lambda pair: pair[0]["time"])
-        for message, _ in pairs:
-            message["time"] = message["time"] or self.time
+        pairs: list[tuple[Message, str]] = list(zip(self.messages, self.places, strict=True))
+        if not self.ordered:
+            pairs = in_order(pairs)
+        if self.time is not None:
+            for message in self.messages:
+                message["time"] = message["time"] or self.time
         return Conversation(
             [message for message, _ in pairs],
             [place for _, place in pairs],
@@ -141,9 +139,12 @@ class _Reader:
         self._notes: dict[str, None] = {}
         self._context = Context()
         self._loose: dict[str | None, _Building] = {}
+        self._name: str | None = None
+        self._group: str | None = None
         self._found: Counter[str] = Counter()
         self._count = 0
-        self._group: str | None = None
+        self._waiting = 0
+        self._before = 0, 0
 
     def chats(self, name: str) -> Chats:
         """Return what was read.
@@ -151,7 +152,6 @@ class _Reader:
         Raises:
             InputError: There was no message.
         """
-        self._flush()
         if not len(self._spool) and not self._problems:
             left = ", ".join(f"{count} {kind}" for kind, count in self._left_out.items())
             raise InputError(
@@ -162,41 +162,51 @@ class _Reader:
         return Chats(self._spool, self._files, left_out, self._problems, list(self._notes))
 
     def files(self, found: Iterable[Source]) -> None:
-        """Read files."""
+        """Read files; several that are one conversation count as one."""
         iterator = iter(found)
         while True:
             try:
                 source = next(iterator, None)
-            except InputError as error:
-                self._bad(error, "the source")
-                return
-            if source is None:
-                return
-            try:
+                if source is None:
+                    break
                 self._file(source)
             except InputError as error:
-                self._bad(error, source.name)
-            finally:
-                if source.group is None:
-                    self._flush()
+                self._bad(error, "the source")
+        self._finish()
 
     def objects(self, source: object, name: str) -> None:
         """Read Python objects."""
-        found = objects.items(source, name)
-        shown = [source] if found is None else found
-        for number, item in enumerate(shown, 1):
+        found = objects.items(source)
+        self._begin(name)
+        for number, item in enumerate([source] if found is None else found, 1):
             where = name if found is None else f"{name}, item {number}"
             self._guarded(self._value, objects.plain(item, where), where)
-        shapes, conversations, messages = self._counts()
-        self._files.append(FileRead(name, shapes, conversations, messages))
+        self._finish()
+
+    def _begin(self, name: str, group: str | None = None) -> None:
+        self._finish()
+        self._name, self._group = name, group
+        self._before = len(self._spool), self._count
+        self._context = Context(left_out=self._left_out, session=group)
+        self._found = Counter()
+
+    def _finish(self) -> None:
+        """Close the conversations of single messages, and the account of a file."""
+        self._close()
+        self._loose.clear()
+        if self._name is not None:
+            shapes = tuple(name for name, _ in self._found.most_common())
+            conversations, messages = self._before
+            self._files.append(
+                FileRead(
+                    self._name, shapes, len(self._spool) - conversations, self._count - messages
+                )
+            )
+            self._name = None
 
     def _file(self, source: Source) -> None:
-        if source.group != self._group:
-            self._flush()
-        self._group = source.group
-        self._context = Context(left_out=self._left_out, session=source.group)
-        before = self._count, len(self._spool)
-        self._found = Counter()
+        if source.group is None or source.group != self._group:
+            self._begin(source.name, source.group)
         try:
             with source.open() as file:
                 start = file.read(len(sqlite.MAGIC))
@@ -204,26 +214,11 @@ class _Reader:
                 self._database(source)
             else:
                 self._json(source)
-        except UnknownShape:
-            if source.single or self._count > before[0]:
-                raise
-            self._loose.clear()
-        if source.group is None:
-            self._flush()
-        shapes = tuple(name for name, _ in self._found.most_common())
-        self._files.append(
-            FileRead(
-                source.name, shapes, len(self._spool) - before[1], self._count - before[0]
-            )
-        )
-
-    def _counts(self) -> tuple[tuple[str, ...], int, int]:
-        self._flush()
-        return (
-            tuple(name for name, _ in self._found.most_common()),
-            len(self._spool),
-            self._count,
-        )
+        except UnknownShape as error:
+            if source.single or self._count > self._before[1]:
+                self._bad(error, source.name)
+        except InputError as error:
+            self._bad(error, source.name)
 
     def _json(self, source: Source) -> None:
         with source.open() as file:
@@ -243,7 +238,14 @@ class _Reader:
     def _database(self, source: Source) -> None:
         with source.path_on_disk() as path, sqlite.opened(path, source.name) as file:
             tables = sqlite.tables(file)
-            shape = next((s for s in self._candidates() if _has_tables(s, tables)), None)
+            shape = next(
+                (
+                    shape
+                    for shape in self._candidates()
+                    if any(columns <= table for columns in shape.tables for table in tables.values())
+                ),
+                None,
+            )
             if shape is None or shape.rows is None:
                 raise UnknownShape(
                     f"{source.name} is a SQLite file with the tables "
@@ -255,7 +257,12 @@ class _Reader:
                 self._guarded(self._talk, talk, talk.where, shape)
 
     def _candidates(self) -> Iterable[Shape]:
-        return [self._shape] if self._shape else SHAPES.values()
+        """Return the shapes that values may have; a forced one may write some as all do."""
+        if self._shape is None:
+            return SHAPES.values()
+        if self._shape.said is None:
+            return (self._shape,)
+        return (self._shape, *(SHAPES[name] for name in (*self._shape.beside, "openai-chat")))
 
     def _guarded(self, method: Any, value: Any, where: str, *more: Any) -> None:
         """Call a method; whatever a damaged value makes it raise becomes an error of ours."""
@@ -286,29 +293,23 @@ class _Reader:
         return shape is None
 
     def _record_shape(self, value: Raw) -> Shape | None:
+        """Return the shape of a conversation or an export; None for a message."""
         for shape in self._candidates():
-            if shape.is_record is not None and shape.is_record(value):
+            if _fits(shape.is_record, value):
                 return shape
-            if shape.is_message is not None and shape.is_message(value):
+            if _fits(shape.is_message, value):
                 return None
         return None
 
-    def _message_shape(self, value: Raw) -> Shape | None:
-        if self._shape is None and value.keys() <= _PLAIN and "role" in value:
-            if isinstance(value.get("content"), str):
-                return SHAPES["openai-chat"]
-        for shape in self._candidates():
-            if shape.is_message is not None and shape.is_message(value):
-                return shape
-        plain = SHAPES["openai-chat"]
-        if self._shape is not None and self._shape.said and "role" in value:
-            return plain  # shapes write some of their messages like this
-        if self._shape is not None and self._shape.talks and plain.is_message is not None:
-            return next(
-                (s for s in SHAPES.values() if s.is_message is not None and s.is_message(value)),
-                None,
-            )
-        return None
+    def _message_shape(self, value: Raw, *, loose: bool = False) -> Shape | None:
+        """Return the shape of a message; a loose one belongs to no conversation of its shape."""
+        plain = value.keys() <= _PLAIN and "role" in value
+        if self._shape is None and plain and isinstance(value.get("content"), str):
+            return SHAPES["openai-chat"]
+        candidates = self._candidates()
+        if self._shape is not None and self._shape.said is None and not loose:
+            candidates = SHAPES.values()  # a conversation of whatever messages
+        return next((shape for shape in candidates if _fits(shape.is_message, value)), None)
 
     def _value(self, value: object, where: str) -> None:
         """Read a message, a conversation, or an object that holds some."""
@@ -322,28 +323,29 @@ class _Reader:
             for talk in record.talks(value, where):
                 self._guarded(self._talk, talk, talk.where, record)
             return
-        if self._message_shape(value) is not None:
+        if self._message_shape(value, loose=True) is not None:
             self._message(value, where, None)
             return
-        for talk in self._wrapped(value, where):
-            self._guarded(self._value, talk[1], talk[0])
+        found = list(self._wrapped(value, where))
+        if not found:
+            raise unknown(value, where, self._shape)
+        for place, inner in found:
+            method = self._talk if isinstance(inner, Talk) else self._value
+            self._guarded(method, inner, place)
 
     def _wrapped(self, value: Raw, where: str) -> Iterator[tuple[str, object]]:
         """Yield what an object of unknown keys holds: lists of conversations or of messages."""
-        found = False
         for key, inner in value.items():
             first = inner[0] if isinstance(inner, list) and inner else None
             if not isinstance(first, Mapping):
                 continue
+            place = f"{where}, {key}"
             if self._record_shape(first) is not None:
-                found = True
-                for place, item in placed(inner, f"{where}, {key}", key, "conversation"):
-                    yield place, item
-            elif self._message_shape(first) is not None:
-                found = True
-                yield f"{where}, {key}", {"id": key, **header(value, where), "messages": inner}
-        if not found:
-            raise unknown(value, where, self._shape)
+                yield from placed(inner, place, key, "conversation")
+            elif self._message_shape(first, loose=True) is not None:
+                given = header(value, where)
+                given["id"] = given["id"] or key
+                yield place, Talk(place, placed(inner, place, key), **given)
 
     def _talk(self, talk: Talk, where: str, shape: Shape | None = None) -> None:
         zone = timezone.utc if talk.utc and self._zone is None else self._zone
@@ -413,29 +415,33 @@ class _Reader:
         if building is None:
             key = said.session or self._context.session
             building = self._loose.setdefault(key, _Building(said.where, key))
+            self._waiting += 1
         building.title = building.title or said.title
         building.messages.append(message)
         building.places.append(said.where)
         building.shapes[shape.name] += 1
-        building.timed += said_at is not None
         self._count += 1
+        if self._waiting >= MAX_WAITING:
+            self._close()
 
-    def _keep(self, building: _Building) -> None:
+    def _close(self) -> None:
+        """Put the conversations of single messages aside; more messages of them may come."""
+        for key, building in self._loose.items():
+            self._keep(building, (len(self._files), key))
+            building.messages, building.places = [], []
+        self._waiting = 0
+
+    def _keep(self, building: _Building, key: Hashable = None) -> None:
         if not building.messages:
             return
         conversation = building.conversation()
         self._found[conversation.shape] += 1
-        self._spool.add(conversation)
-
-    def _flush(self) -> None:
-        for building in self._loose.values():
-            self._keep(building)
-        self._loose.clear()
+        self._spool.add(conversation, key)
 
 
-def _has_tables(shape: Shape, tables: Mapping[str, frozenset[str]]) -> bool:
-    for name, columns in shape.tables.items():
-        known = tables.values() if name == "*" else [tables.get(name, frozenset())]
-        if any(columns <= table for table in known if table):
-            return True
-    return False
+def _fits(test: Callable[[Raw], bool] | None, value: Raw) -> bool:
+    """Return whether a value passes a test; one that the test chokes on does not."""
+    try:
+        return test is not None and test(value)
+    except _DAMAGE:
+        return False

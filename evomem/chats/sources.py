@@ -162,7 +162,12 @@ class _Bounded(io.RawIOBase):
         self._given = 0
 
     def readable(self) -> bool:
+        """Return True."""
         return True
+
+    def tell(self) -> int:
+        """Return how much was read."""
+        return self._given
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(cast(bytearray, buffer))
@@ -194,7 +199,7 @@ def _folder(path: Path, name: str) -> Iterator[Source]:
         shown = f"{name}/{relative}"
         opener = (lambda file=file, shown=shown: _opened(file, shown))  # type: ignore[misc]
         source = Source(shown, opener, single=False, path=file)
-        found.append((PurePosixPath(relative), source))
+        found.append((PurePosixPath(root.name, relative), source))
         if len(found) > MAX_FILES:
             raise InputError(f"{name} holds more than {MAX_FILES:,} files")
     if not found:

@@ -41,6 +41,15 @@ def tables(file: sqlite3.Connection) -> dict[str, frozenset[str]]:
     }
 
 
+def tables_with(file: sqlite3.Connection, columns: frozenset[str]) -> list[str]:
+    """Return the names of the tables that have these columns, quoted for SQL."""
+    return [
+        '"' + name.replace('"', '""') + '"'
+        for name, known in tables(file).items()
+        if columns <= known
+    ]
+
+
 def grouped(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Iterator[tuple[Any, ...]]]]:
     """Yield the rows of each session, which their first column names."""
     for key, members in groupby(rows, key=lambda row: row[0]):
@@ -48,13 +57,12 @@ def grouped(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Iterator[tup
 
 
 def json_of(data: object, where: str) -> object:
-    """Return the JSON value of a column.
-
-    Raises:
-        InputError: It holds no JSON.
-    """
+    """Return the JSON value of a column, or the text as it is if it holds none."""
     if isinstance(data, bytes):
         data = data.decode("utf-8", "replace")
     if not isinstance(data, str):
         return data
-    return parse(data, where)
+    try:
+        return parse(data, where)
+    except InputError:
+        return data

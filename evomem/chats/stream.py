@@ -290,18 +290,21 @@ class _Items:
 
         An item longer than the window is decoded again each time, so the window doubles.
         """
-        used, wanted = self._text[: self._at], max(1, len(self._text) if double else 1)
+        wanted = max(1, len(self._text) if double else 1)
+        pieces, came = [self._text[self._at :]], 0
+        while came < wanted and (text := next(self._texts, None)) is not None:
+            pieces.append(text)
+            came += len(text)
+        if not came:
+            return False
+        used = self._text[: self._at]
         if newlines := used.count("\n"):
             self._line += newlines
             self._column = len(used) - used.rindex("\n")
         else:
             self._column += len(used)
-        pieces, came = [self._text[self._at :]], 0
-        while came < wanted and (text := next(self._texts, None)) is not None:
-            pieces.append(text)
-            came += len(text)
         self._text, self._at = "".join(pieces), 0
-        return came > 0
+        return True
 
     def _cut(self) -> InputError:
         return _cut_off(self._name)

@@ -18,7 +18,7 @@ from evomem.chats.shapes.base import (
     has,
     placed,
 )
-from evomem.chats.sqlite import json_of
+from evomem.chats.sqlite import grouped, json_of, tables_with
 
 
 def _is_message(raw: Raw) -> bool:
@@ -68,22 +68,28 @@ def _title(raw: Raw) -> str | None:
 
 
 def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
-    tables = [name for name, in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    for table in tables:
-        columns = {row[1] for row in file.execute(f'PRAGMA table_info("{table}")')}
-        if not columns >= _COLUMNS or '"' in table:
-            continue
-        for session, runs, time in file.execute(
-            f'SELECT session_id, runs, created_at FROM "{table}" ORDER BY created_at, session_id'
-        ):
+    for table in tables_with(file, _RUNS):  # since version 3
+        rows = file.execute(
+            f"SELECT session_id, run_data FROM {table} ORDER BY session_id, run_index, created_at"
+        )
+        for session, members in grouped(rows):
             where = f"{name}, session {session!r}"
-            value = json_of(runs, where)
-            value = json_of(value, where) if isinstance(value, str) else value  # encoded twice
-            raw = {"session_id": session, "runs": value or [], "created_at": time}
-            yield from _talks(raw, where)
+            runs = [_decoded(data, where) for _, data in members]
+            yield from _talks({"session_id": session, "runs": runs}, where)
+    for table in tables_with(file, _SESSIONS):
+        rows = file.execute(f"SELECT session_id, runs FROM {table} ORDER BY created_at, session_id")
+        for session, data in rows:
+            where = f"{name}, session {session!r}"
+            yield from _talks({"session_id": session, "runs": _decoded(data, where) or []}, where)
 
 
-_COLUMNS = frozenset({"session_id", "runs", "created_at"})
+def _decoded(data: object, where: str) -> object:
+    value = json_of(data, where)
+    return json_of(value, where) if isinstance(value, str) else value  # version 2 encodes twice
+
+
+_RUNS = frozenset({"session_id", "run_id", "run_data", "run_index", "created_at"})
+_SESSIONS = frozenset({"session_id", "runs", "created_at"})
 SHAPE = Shape(
     name="agno",
     about="Agno runs and sessions; messages that a later run repeats count once",
@@ -92,6 +98,6 @@ SHAPE = Shape(
     said=_said,
     is_record=_is_record,
     talks=_talks,
-    tables={"*": _COLUMNS},
+    tables=(_RUNS, _SESSIONS),
     rows=_rows,
 )

@@ -37,11 +37,21 @@ def _is_message(raw: Raw) -> bool:
 
 def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
     kind, content, thought = raw["type"], raw.get("content"), raw.get("thought")
+    held, context.held = context.held, None
+    if held is not None:
+        # before tool calls, a "thought" is what the model said to the user
+        if kind == "ToolCallRequestEvent":
+            yield held
+        else:
+            context.left_out[REASONING] += 1
+    if kind == "ThoughtEvent":
+        context.held = next(chat_message(raw, where, context, role="assistant"), None)
+        return
     if kind in _LEFT_OUT:
         context.left_out[_LEFT_OUT[kind]] += 1
         return
     if kind == "AssistantMessage" and isinstance(content, list):
-        # beside tool calls, the "thought" is what the model said to the user before it called them
+        # beside tool calls likewise
         context.left_out[CALL] += len(content)
         if not isinstance(thought, str) or not thought.strip():
             return
@@ -77,7 +87,7 @@ def _thread(state: object) -> list[Any] | None:
 
 def _talks(raw: Raw, where: str) -> Iterator[Talk]:
     if raw.get("type") != "TeamState":
-        yield Talk(where, _spoken(placed(_thread(raw), where)), ordered=True)
+        yield Talk(where, placed(_thread(raw), where), ordered=True)
         return
     states = raw["agent_states"]
     managers = {name: state for name, state in states.items() if has(state, "message_thread")}
@@ -85,21 +95,7 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
         messages = _thread(state)
         if messages:
             place = f"{where}, {name}"
-            yield Talk(place, _spoken(placed(messages, place)), ordered=True)
-
-
-def _spoken(messages: list[tuple[str, object]]) -> list[tuple[str, object]]:
-    """Return the messages, with thoughts before tool calls as the text that they are."""
-    result = list(messages)
-    for number, ((where, this), (_, following)) in enumerate(zip(messages, messages[1:], strict=False)):
-        if (
-            isinstance(this, Mapping)
-            and isinstance(following, Mapping)
-            and this.get("type") == "ThoughtEvent"
-            and following.get("type") == "ToolCallRequestEvent"
-        ):
-            result[number] = (where, {**this, "type": "TextMessage"})
-    return result
+            yield Talk(place, placed(messages, place), ordered=True)
 
 
 SHAPE = Shape(

@@ -86,6 +86,8 @@ class Context:
     left_out: Counter[str] = field(default_factory=Counter)
     session: str | None = None
     """The conversation that single messages belong to, where a line of its own names it."""
+    held: Said | None = None
+    """What may have been said: the next message tells."""
     machine: tuple[str, ...] = ()
     """How texts begin that the program writes in the user's name."""
 
@@ -108,9 +110,11 @@ class Shape:
     said: Callable[[Raw, str, Context], Iterable[Said]] | None = None
     is_record: Callable[[Raw], bool] | None = None
     talks: Callable[[Raw, str], Iterator[Talk]] | None = None
-    tables: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Tables of a SQLite file with columns that they must have; any of them is enough."""
+    tables: Sequence[frozenset[str]] = ()
+    """Columns of a SQLite table by which a database is recognised; any of these sets is enough."""
     rows: Callable[[sqlite3.Connection, str], Iterator[Talk]] | None = None
+    beside: Sequence[str] = ()
+    """Names of shapes that messages between those of this one have."""
     plain: bool = False
     """Whether other shapes write some of their messages like this, too."""
 

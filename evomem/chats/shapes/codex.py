@@ -54,4 +54,5 @@ SHAPE = Shape(
     marks=("timestamp", "type", "payload"),
     is_message=_is_message,
     said=_said,
+    beside=("openai-responses",),
 )

@@ -58,8 +58,7 @@ def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
                 content = json_of(row[3], place) if row[3] else None
                 event = dict(zip(("id", "author", "invocation_id"), row[:3], strict=True))
                 event["content"] = content
-            if isinstance(event, dict):
-                events.append((place, {"timestamp": time, **event}))
+            events.append((place, {"timestamp": time, **event} if isinstance(event, dict) else event))
         yield Talk(where, events, id=session, ordered=True, utc=True)
 
 
@@ -71,6 +70,6 @@ SHAPE = Shape(
     said=_said,
     is_record=_is_record,
     talks=_talks,
-    tables={"events": frozenset({"session_id", "invocation_id", "timestamp"})},
+    tables=(frozenset({"session_id", "invocation_id", "author", "timestamp"}), frozenset({"session_id", "event_data"})),
     rows=_rows,
 )

@@ -19,7 +19,7 @@ from evomem.chats.shapes.base import (
     header,
     placed,
 )
-from evomem.chats.sqlite import grouped, json_of
+from evomem.chats.sqlite import grouped, json_of, tables_with
 
 _ROLES = {
     "human": "user",
@@ -102,15 +102,16 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
 
 
 def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
-    rows = file.execute("SELECT session_id, id, message FROM message_store ORDER BY session_id, id")
-    for session, members in grouped(rows):
-        where = f"{name}, session {session!r}"
-        messages = [
-            (place := f"{where}, row {number}", json_of(data, place)) for _, number, data in members
-        ]
-        yield Talk(where, messages, id=session, ordered=True)
+    for table in tables_with(file, _COLUMNS):
+        rows = file.execute(f"SELECT session_id, id, message FROM {table} ORDER BY session_id, id")
+        for session, members in grouped(rows):
+            where = f"{name}, session {session!r}"
+            places = [(f"{where}, row {number}", data) for _, number, data in members]
+            messages = [(place, json_of(data, place)) for place, data in places]
+            yield Talk(where, messages, id=session, ordered=True)
 
 
+_COLUMNS = frozenset({"session_id", "id", "message"})
 SHAPE = Shape(
     name="langchain",
     about="LangChain messages: messages_to_dict, dumpd, model_dump, or its SQL chat history",
@@ -119,6 +120,6 @@ SHAPE = Shape(
     said=_said,
     is_record=_is_record,
     talks=_talks,
-    tables={"message_store": frozenset({"session_id", "message"})},
+    tables=(_COLUMNS,),
     rows=_rows,
 )

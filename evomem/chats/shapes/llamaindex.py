@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from evomem.chats.parts import kinds
 from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_message, has, placed
-from evomem.chats.sqlite import grouped, json_of
+from evomem.chats.sqlite import grouped, json_of, tables_with
 
 
 def _is_message(raw: Raw) -> bool:
@@ -44,14 +44,10 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
 
 
 def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
-    # a message that `Memory` has moved to its long-term blocks is archived, and was said none the less
-    tables = [name for name, in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    for table in tables:
-        columns = {row[1] for row in file.execute(f"PRAGMA table_info({_quoted(table)})")}
-        if not columns >= _COLUMNS:
-            continue
+    # what `Memory` has moved to its long-term blocks is archived, and was said none the less
+    for table in tables_with(file, _COLUMNS):
         rows = file.execute(
-            f"SELECT key, id, data, timestamp FROM {_quoted(table)} ORDER BY key, timestamp, id"
+            f"SELECT key, id, data, timestamp FROM {table} ORDER BY key, timestamp, id"
         )
         for key, members in grouped(rows):
             where = f"{name}, key {key!r}"
@@ -60,10 +56,6 @@ def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
                 item = json_of(data, place := f"{where}, row {number}")
                 messages.append((place, {"time": time, **item} if isinstance(item, dict) else item))
             yield Talk(where, messages, id=key, ordered=True)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 _COLUMNS = frozenset({"key", "timestamp", "role", "status", "data"})
@@ -75,6 +67,6 @@ SHAPE = Shape(
     said=_said,
     is_record=_is_record,
     talks=_talks,
-    tables={"*": _COLUMNS},
+    tables=(_COLUMNS,),
     rows=_rows,
 )
