@@ -8,7 +8,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
 
-from evomem.errors import DuplicateTurn
+from evomem.errors import DuplicateTurn, NotFound
 from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Turn
@@ -52,11 +52,20 @@ class Connection(BaseModel):
             where={SAID: {"$nin": shown(messages, session)}},
         )
 
-    async def _commit(self, turns: Sequence[Turn]) -> None:
-        """Write turns that the memory does not hold yet."""
+    async def _commit(self, turns: Sequence[Turn], grown: Sequence[Turn] = ()) -> None:
+        """Write turns that the memory does not hold yet; the first takes the place of `grown`."""
         memory = self.memory
-        for turn in turns:
+        for place, turn in enumerate(turns):
+            old = grown[0].id if grown and not place else None
             try:
-                await memory.aadd_many([turn])
-            except DuplicateTurn:  # ids are made of texts: so this one was deleted, and stays so
+                await memory.aadd(
+                    turn.user or turn.assistant,
+                    role="user" if turn.user else "assistant",
+                    reply=(turn.assistant or None) if turn.user else None,
+                    id=turn.id,
+                    session=turn.session,
+                    metadata=turn.metadata,
+                    supersedes=old,
+                )
+            except (DuplicateTurn, NotFound):  # ids are made of texts: it was deleted, and stays so
                 continue

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallBlock
 
-from evomem.pairing import Message, as_turns
+from evomem.pairing import Message, as_turns, exchanges
 from evomem.records import MAX_CHARS, Turn
 
 SAID = "llamaindex_said"
@@ -27,29 +27,39 @@ _ROLES = {
 def spoken(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return what the user and the assistant said to each other, as `evomem.pairing` takes it.
 
-    System and tool messages, calls of tools and messages without text are left out. A text longer
-    than a turn can hold is cut, and NUL characters are dropped: the history keeps them.
+    System and tool messages, calls of tools and messages without text are left out; what the
+    assistant says as it calls a tool is a part of its answer. A text longer than a turn can hold is
+    cut, and NUL characters are dropped: the history keeps them.
     """
     said: list[Message] = []
     for message in messages:
         role = _ROLES.get(message.role)
         text = (message.content or "").replace("\x00", "")[:MAX_CHARS]
-        if role and text.strip() and not _calls_tools(message):
+        if role and text.strip():
             said.append({"role": role, "content": text})
     return said
 
 
 def complete(messages: Sequence[ChatMessage], session: str | None) -> list[Turn]:
-    """Return the turns of a conversation, with ids; a last message of the user still waits.
+    """Return the turns of a conversation, with ids; what is not answered yet still waits.
 
     Ids are made of what was said, so the same conversation gives the same ids however often it is
     written; an exchange that a conversation holds twice has two.
     """
-    said = spoken(messages)
-    turns = as_turns(said)
-    if said and said[-1]["role"] == "user":
-        turns.pop()
-    return identified(turns, session)
+    groups = exchanges(enumerate(spoken(messages)))
+    if groups and groups[-1].answered and _is_open(messages):
+        groups.pop()
+    while groups and not groups[-1].answered:
+        groups.pop()
+    return identified([exchange.turn() for exchange in groups], session)
+
+
+def _is_open(messages: Sequence[ChatMessage]) -> bool:
+    """Return whether the assistant has called tools and has not answered since."""
+    for message in reversed(messages):
+        if message.role in _ROLES and (_calls_tools(message) or (message.content or "").strip()):
+            return _calls_tools(message)
+    return False
 
 
 def identified(turns: Sequence[Turn], session: str | None) -> list[Turn]:
@@ -77,7 +87,10 @@ def shown(messages: Sequence[ChatMessage], session: str | None) -> list[str]:
     The message that waits for its answer is among them, so a turn that begins with it is never
     found by it.
     """
-    return [_digest(session, said["role"], said["content"]) for said in spoken(messages)]
+    said = spoken(messages)
+    marks = {_digest(session, message["role"], message["content"]) for message in said}
+    marks.update(_digest(session, "user", turn.user) for turn in as_turns(said) if turn.user)
+    return sorted(marks)
 
 
 def question(messages: Sequence[ChatMessage]) -> str | None:
