@@ -265,10 +265,8 @@ def _alike(told: Sequence[Told], new: Sequence[Told], with_times: bool, i: int, 
     old, other = told[i].turn, new[j].turn
     if not (old.user and other.user) or old.speaker != other.speaker:
         return False
-    if with_times and not _same_time(told[i], new[j]):
-        return False
     if old.user == other.user:
-        return True
+        return not with_times or _same_time(told[i], new[j])
     if i < len(told) - 1 or old.assistant:
         return False
     before, after = _lines(old.user), _lines(other.user)
