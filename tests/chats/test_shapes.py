@@ -135,7 +135,9 @@ def test_an_autogen_team_is_read_from_its_manager_alone():
     thread = [{"type": "TextMessage", "source": "user", "content": ASKED[1]}]
     team = {"agent_states": {"a": agent, "m": {"message_thread": thread}}, "type": "TeamState"}
     assert said(read(team)) == [ASKED]
-    assert said(read({"agent_states": {"a": agent}, "type": "TeamState"})) == SAMPLES["autogen"].said
+    assert (
+        said(read({"agent_states": {"a": agent}, "type": "TeamState"})) == SAMPLES["autogen"].said
+    )
 
 
 def test_answers_of_the_apis_are_read_too():
@@ -143,7 +145,11 @@ def test_answers_of_the_apis_are_read_too():
         "object": "chat.completion",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}}],
     }
-    output = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
+    output = {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "Hi"}],
+    }
     response = {"object": "response", "input": "Hello?", "output": [output]}
     candidate = {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hi"}]}}]}
     assert said(read(completion)) == said(read(candidate)) == [("assistant", "Hi")]
@@ -153,8 +159,13 @@ def test_answers_of_the_apis_are_read_too():
 def test_threads_of_openais_assistants_are_put_in_order():
     def message(role, text, time):
         content = [{"type": "text", "text": {"value": text, "annotations": []}}]
-        return {"object": "thread.message", "thread_id": "t", "role": role, "created_at": time,
-                "content": content}
+        return {
+            "object": "thread.message",
+            "thread_id": "t",
+            "role": role,
+            "created_at": time,
+            "content": content,
+        }
 
     listing = {"object": "list", "data": [message("assistant", "Ho", 2), message("user", "Hi", 1)]}
     assert said(read(listing)) == [("user", "Hi"), ("assistant", "Ho")]

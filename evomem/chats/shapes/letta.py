@@ -7,14 +7,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evomem.chats.parts import CALL
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_message, first_item, has, placed
+from evomem.chats.shapes.base import (
+    Context,
+    Raw,
+    Said,
+    Shape,
+    Talk,
+    chat_message,
+    first_item,
+    has,
+    placed,
+)
 
 
 def _is_message(raw: Raw) -> bool:
     if "message_type" in raw and isinstance(raw["message_type"], str):
         return raw["message_type"].endswith("_message") and "role" not in raw
-    return "role" in raw and ("tool_returns" in raw or "in_context" in raw) or (
-        has(raw, "role", "agent_id", "tool_calls")
+    return (
+        "role" in raw
+        and ("tool_returns" in raw or "in_context" in raw)
+        or (has(raw, "role", "agent_id", "tool_calls"))
     )
 
 
@@ -67,7 +79,7 @@ def _sent(call: object) -> str | None:
 
 def _heard(text: str) -> str | None:
     """Return what a user said, without the envelope; None if an event is in it."""
-    if not text.lstrip().startswith('{"type"') and not text.lstrip().startswith('{\n'):
+    if not text.lstrip().startswith('{"type"') and not text.lstrip().startswith("{\n"):
         return text
     try:
         envelope = json.loads(text)
@@ -86,7 +98,9 @@ def _is_record(raw: Raw) -> bool:
 
 
 def _talks(raw: Raw, where: str) -> Iterator[Talk]:
-    agents = placed(raw["agents"], where, "agents", "agent") if "agents" in raw else [(where, raw)]
+    agents: list[tuple[str, object]] = [(where, raw)]
+    if "agents" in raw:
+        agents = placed(raw["agents"], where, "agents", "agent")
     for place, agent in agents:
         if not has(agent, "messages"):
             continue

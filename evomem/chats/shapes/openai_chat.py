@@ -49,7 +49,9 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
     key = next((key for key in LISTS if key in raw), None)
     if key is None:  # a completion, as the API answers
         choices = placed(raw["choices"], where, "choices", "choice")
-        messages = [(place, choice["message"]) for place, choice in choices if has(choice, "message")]
+        messages = [
+            (place, choice["message"]) for place, choice in choices if has(choice, "message")
+        ]
         yield Talk(where, messages[:1], **(header(raw, where) | {"id": None}))
         return
     if not isinstance(raw[key], list | tuple):
