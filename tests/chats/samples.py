@@ -646,7 +646,7 @@ SAMPLES: dict[str, Sample] = {
         },
         [ASKED, ANSWER],
         {"system": 1, "event": 1, "reasoning": 1, "tool result": 1},
-        "agent-0",
+        None,
         "2025-02-03T04:05:06+00:00",
     ),
     "locomo": Sample(

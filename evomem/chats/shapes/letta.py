@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ def _is_message(raw: Raw) -> bool:
     )
 
 
+_COUNTED = re.compile(r"(agent|message)-\d+")
 _TYPES = {
     "user_message": "user",
     "assistant_message": "assistant",
@@ -47,7 +49,7 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
     content = raw.get("content")
     calls = raw.get("tool_calls") or ()
     spoken = [text for call in calls if (text := _sent(call)) is not None]
-    more: dict[str, Any] = {"metadata": None, "name": None}
+    more: dict[str, Any] = {"metadata": None, "name": None, "id": _own(raw.get("id"))}
     if role == "assistant" and spoken:  # its content, if it has any, is what it thought
         context.left_out["reasoning"] += bool(content)
         context.left_out[CALL] += len(calls) - len(spoken)
@@ -62,6 +64,11 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         else:
             piece.text = text
             yield piece
+
+
+def _own(id: object) -> str | None:
+    """Return an id, None for one that counts from 0 in every file."""
+    return id if isinstance(id, str) and not _COUNTED.fullmatch(id) else None
 
 
 def _sent(call: object) -> str | None:
@@ -108,7 +115,7 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
         yield Talk(
             place,
             placed(agent["messages"], place),
-            id=agent.get("id") if isinstance(agent.get("id"), str) else None,
+            id=_own(agent.get("id")),
             title=name if isinstance(name, str) else None,
         )
 

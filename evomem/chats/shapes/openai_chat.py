@@ -34,6 +34,8 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         content = raw["parts"]
     elif content is None and isinstance(raw.get("text"), str):
         content = raw["text"]
+    elif content is None and has(raw.get("audio"), "transcript"):
+        content = raw["audio"]["transcript"]
     return chat_message(raw, where, context, content=content)
 
 
