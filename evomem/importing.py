@@ -140,12 +140,13 @@ class _Thread:
 
     session: str
     told: list[_Entry] = field(default_factory=list)
-    deleted: list[_Entry] = field(default_factory=list)
+    deleted: dict[str, list[_Entry]] = field(default_factory=dict)
+    """By what was asked."""
 
     def was_deleted(self, new: Told) -> _Entry | None:
         """Return the deleted turn that an exchange is."""
-        same = (old for old in self.deleted if old.label == new.label and _fit(old, new))
-        return next(same, None)
+        asking = self.deleted.get(_question(new), ())
+        return next((old for old in asking if old.label == new.label and _fit(old, new)), None)
 
 
 class _Import:
@@ -168,6 +169,7 @@ class _Import:
         self._forgotten: set[tuple[str, str]] = set()
         self._written = Imported()
         self._waiting: list[Conversation] = []  # matched, and not written yet
+        self._size = 0  # messages of these
         self._index: dict[int, set[str]] | None = None  # sessions by what was said
         self._start()
 
@@ -180,11 +182,13 @@ class _Import:
 
     def take(self, conversation: Conversation) -> None:
         """Plan what is new in a conversation; write if enough is planned."""
-        self._waiting.append(conversation)
         self._plan(conversation)
         self._done += len(conversation.messages)
-        many = sum(len(each.messages) for each in self._waiting) >= MANY
-        if (many or len(self._planned) >= BATCH) and not self._dry_run:
+        if self._dry_run:
+            return
+        self._waiting.append(conversation)
+        self._size += len(conversation.messages)
+        if self._size >= MANY or len(self._planned) >= BATCH:
             self._write()
 
     def finish(self) -> Imported:
@@ -214,7 +218,7 @@ class _Import:
                 for conversation in self._waiting:
                     self._plan(conversation)
                 continue
-            self._waiting = []
+            self._waiting, self._size = [], 0
             self._start()
             if self._progress:
                 self._progress(self._done)
@@ -261,15 +265,17 @@ class _Import:
         wanted = {entry: list(_wanted_ids(entry)) for entry in planned}
         asked = list({id for ids in wanted.values() for id in ids})
         taken = set(self._store.find(self._view, asked))
+        numbers: Counter[bytes] = Counter()  # of equal exchanges, so that their ids differ
         for entry, ids in wanted.items():
+            content = entry.turn.content
             free = next((id for id in ids if id not in taken), None)
-            for number in count(1) if free is None else ():
-                id = _digest(entry.turn.content, entry.turn.session, number)
+            while free is None:
+                numbers[content] += 1
+                id = _digest(content, entry.turn.session, numbers[content])
                 if id not in taken and not self._store.find(self._view, [id]):
                     free = id
-                    break
             entry.turn = replace(entry.turn, id=free)
-            taken.add(free or "")
+            taken.add(free)
 
     # planning ------------------------------------------------------------------------------
 
@@ -293,7 +299,10 @@ class _Import:
                     labels = earlier.get(since, frozenset()) | entry.versions
                     earlier[since] = labels | {entry.label}
                 else:
-                    (thread.told if since is None else thread.deleted).append(entry)
+                    kept = thread.told
+                    if since is not None:
+                        kept = thread.deleted.setdefault(_question(entry), [])
+                    kept.append(entry)
         return self._threads[session]
 
     def _told(self, sessions: Sequence[str] | None) -> Iterator[tuple[Record, int | None]]:
@@ -322,6 +331,7 @@ class _Import:
         places = match(told, new)
         free = set(range(len(told))) - set(places)
         _find_moved(told, new, places, free)
+        beside = _beside(places)
         for j, entry in enumerate(new):
             place = places[j]
             old = [] if place is None else [told[place]]
@@ -330,7 +340,7 @@ class _Import:
             elif not old and (entry in purged or thread.was_deleted(entry)):
                 self._leave_out(thread, entry)
             else:
-                for i in _replaced_with(told, new, places, j, free):
+                for i in _replaced_with(told, new, places, j, beside[j], free):
                     free.discard(i)
                     old.append(told[i])
                 self._add(thread, entry, [part for each in old for part in each.each()])
@@ -358,18 +368,11 @@ class _Import:
     def _was_deleted(self, thread: _Thread, entry: _Entry, new: Sequence[_Entry]) -> bool:
         """Return whether an exchange is a deleted turn, or completes one; count it."""
         gone = thread.was_deleted(entry)
-        if gone is None:
-            labels = {each.label for each in new}
-            gone = next(
-                (
-                    old
-                    for old in thread.deleted
-                    if is_earlier(old.turn, entry.turn)
-                    and _fit(old, entry)
-                    and old.label not in labels
-                ),
-                None,
-            )
+        for old in thread.deleted.get(_question(entry), ()) if gone is None else ():
+            grew = is_earlier(old.turn, entry.turn) and _fit(old, entry)
+            if grew and old.label not in {each.label for each in new}:
+                gone = old
+                break
         if gone is not None:
             self._deleted.add(gone.seq)
         return gone is not None
@@ -606,11 +609,25 @@ def _find_moved(
             free.discard(places[j] or 0)
 
 
+def _beside(places: Sequence[int | None]) -> list[tuple[int, int]]:
+    """Return, for each exchange, the nearest matched ones before and after it; -1 and the end if none."""
+    before, result = -1, [(-1, len(places))] * len(places)
+    for j, place in enumerate(places):
+        result[j] = (before, len(places))
+        before = before if place is None else j
+    after = len(places)
+    for j in range(len(places) - 1, -1, -1):
+        result[j] = (result[j][0], after)
+        after = after if places[j] is None else j
+    return result
+
+
 def _replaced_with(
     told: Sequence[_Entry],
     new: Sequence[_Entry],
     places: Sequence[int | None],
     j: int,
+    beside: tuple[int, int],
     free: set[int],
 ) -> list[int]:
     """Return the unmatched places of `told` whose turns go with the one that exchange `j` replaces.
@@ -618,39 +635,31 @@ def _replaced_with(
     These are parts of it (a question and its answer that were stored apart), and what stood in its
     place between two exchanges that both have.
     """
-    before = next((i for i in reversed(places[:j]) if i is not None), None)
-    after = next((i for i in places[j + 1 :] if i is not None), None)
+    before, after = beside
+    low = -1 if before < 0 else places[before]
+    high = len(told) if after == len(new) else places[after]
+    assert low is not None  # both are matched
+    assert high is not None
     place = places[j]
-    low = -1 if before is None else before
-    high = len(told) if after is None else after
-    if place is None:
-        gap = [i for i in range(low + 1, high) if i in free]
-        parts = []
-        for i in reversed(gap):
-            if not is_part(told[i].turn, new[j].turn):
-                break
-            parts.append(i)
-        if parts or before is None:
-            return parts
-        beside = [n for n in range(j, len(new))]
-        stretch = next((n for n in beside if places[n] is not None), len(new)) - j
-        named = (
-            all(_has_ids(told[i]) for i in gap)
-            and bool(new[j].ids)
-            and bool(
-                told[before].ids & next(e.ids for n, e in enumerate(new) if places[n] == before)
-            )
-        )
-        if named:
-            return gap
-        return gap[:1] if after is not None and len(gap) == stretch else []
+    if place is not None:
+        onward = _parts_of(told, range(place + 1, high), new[j], free)
+        return onward + _parts_of(told, range(place - 1, low, -1), new[j], free)
+    gap = [i for i in range(low + 1, high) if i in free]
+    parts = _parts_of(told, gap[::-1], new[j], free)
+    if parts or before < 0:
+        return parts
+    if new[j].ids and told[low].ids & new[before].ids and all(_has_ids(told[i]) for i in gap):
+        return gap  # the export names its messages, and these are no longer among them
+    return gap[:1] if after < len(new) and len(gap) == after - j else []
+
+
+def _parts_of(
+    told: Sequence[_Entry], places: Iterable[int], new: _Entry, free: set[int]
+) -> list[int]:
+    """Return the first of `places`, as long as their turns are parts of an exchange."""
     parts = []
-    for i in range(place + 1, high):
-        if i not in free or not is_part(told[i].turn, new[j].turn):
-            break
-        parts.append(i)
-    for i in range(place - 1, low, -1):
-        if i not in free or not is_part(told[i].turn, new[j].turn):
+    for i in places:
+        if i not in free or not is_part(told[i].turn, new.turn):
             break
         parts.append(i)
     return parts

@@ -76,12 +76,7 @@ def time(where: str, value: object, zone: tzinfo | None) -> datetime | None:
     Raises:
         InputError: It is none of these, or names no time zone and `zone` is None.
     """
-    if isinstance(value, Mapping) and "$date" in value:  # MongoDB
-        value = value["$date"]
-        if isinstance(value, Mapping):
-            value = value.get("$numberLong")
-    if isinstance(value, str) and _EPOCH.fullmatch(value):
-        value = float(value)
+    value = _bare(value)
     if value is None or value == "":
         return None
     try:
@@ -103,6 +98,17 @@ def time(where: str, value: object, zone: tzinfo | None) -> datetime | None:
         raise InputError(f"{where}: {error}{hint}") from error
     except (ValueError, OverflowError, OSError) as error:
         raise InputError(f"{where}: the time {brief(value)} cannot be used: {error}") from error
+
+
+def _bare(value: object) -> object:
+    """Return a time without what MongoDB wraps it in, and an epoch in a string as a number."""
+    if isinstance(value, Mapping) and "$date" in value:
+        value = value["$date"]
+        if isinstance(value, Mapping):
+            value = value.get("$numberLong")
+    if isinstance(value, str) and _EPOCH.fullmatch(value):
+        return float(value)
+    return value
 
 
 def _epoch(value: float) -> datetime:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-
 Message = Mapping[str, Any]
 """A message as `evomem.pairing.as_turns` takes it: `role` ("user" or "assistant"), `content` (text),
 and `name`, `id`, `time` (UTC), `session`, `metadata`."""

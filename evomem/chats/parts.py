@@ -9,7 +9,9 @@ from typing import Any
 from evomem.chats.fields import brief
 from evomem.errors import InputError
 
-TEXT = frozenset({"text", "input_text", "output_text", "TextContent", "markdown"})
+TEXT = frozenset(
+    {"text", "input_text", "output_text", "TextContent", "markdown", "audio_transcription"}
+)
 KIND_FIELDS = ("type", "block_type", "content_type", "part_kind", "$type", "class_name")
 REASONING, CALL, RESULT = "reasoning", "tool call", "tool result"
 _KINDS = {
@@ -112,6 +114,8 @@ def _text(part: object, where: str, left_out: Counter[str]) -> str | None:
         return None
     if kind == "refusal":
         kind, part = "text", {"text": part.get("refusal") or part.get("text")}
+    if "audio" in kind and isinstance(part.get("transcript"), str):
+        return str(part["transcript"])
     if kind not in TEXT:
         if kind not in _QUIET:
             left_out[part_name(kind)] += 1

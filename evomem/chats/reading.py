@@ -24,7 +24,7 @@ from evomem.pairing import as_turns
 from evomem.records import as_utc
 
 _PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
-"""The keys of messages that need no look at any shape."""
+"""The keys of messages that all shapes agree about."""
 MAX_WAITING = 20_000
 """Single messages kept in memory until the rest of their conversations has come."""
 _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
@@ -242,7 +242,9 @@ class _Reader:
                 (
                     shape
                     for shape in self._candidates()
-                    if any(columns <= table for columns in shape.tables for table in tables.values())
+                    if any(
+                        columns <= table for columns in shape.tables for table in tables.values()
+                    )
                 ),
                 None,
             )
@@ -294,6 +296,8 @@ class _Reader:
 
     def _record_shape(self, value: Raw) -> Shape | None:
         """Return the shape of a conversation or an export; None for a message."""
+        if self._shape is None and _is_plain(value):
+            return None
         for shape in self._candidates():
             if _fits(shape.is_record, value):
                 return shape
@@ -303,8 +307,7 @@ class _Reader:
 
     def _message_shape(self, value: Raw, *, loose: bool = False) -> Shape | None:
         """Return the shape of a message; a loose one belongs to no conversation of its shape."""
-        plain = value.keys() <= _PLAIN and "role" in value
-        if self._shape is None and plain and isinstance(value.get("content"), str):
+        if self._shape is None and _is_plain(value):
             return SHAPES["openai-chat"]
         candidates = self._candidates()
         if self._shape is not None and self._shape.said is None and not loose:
@@ -437,6 +440,11 @@ class _Reader:
         conversation = building.conversation()
         self._found[conversation.shape] += 1
         self._spool.add(conversation, key)
+
+
+def _is_plain(value: Raw) -> bool:
+    """Return whether this is a message that needs no look at any shape."""
+    return "role" in value and isinstance(value.get("content"), str) and value.keys() <= _PLAIN
 
 
 def _fits(test: Callable[[Raw], bool] | None, value: Raw) -> bool:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -61,7 +62,7 @@ def sources(path: Path, name: str) -> Iterator[Source]:
     if path.is_dir():
         yield from _folder(path, name)
     else:
-        yield from _file(Source(name, lambda: _opened(path, name), path=path))
+        yield from _file(Source(name, partial(_opened, path, name), path=path))
 
 
 def from_bytes(data: bytes, name: str) -> Iterator[Source]:
@@ -93,7 +94,7 @@ def _file(source: Source, *, depth: int = 0) -> Iterator[Source]:
             raise InputError(f"{source.name} cannot be read: {error}") from error
     if depth < 2 and start[:2] == b"\x1f\x8b":
         name = source.name.removesuffix(".gz")
-        inner = Source(name, lambda: _unzipped(source), source.single)
+        inner = Source(name, partial(_unzipped, source), source.single)
         yield from _file(inner, depth=depth + 1)
     elif depth < 2 and start in (b"PK\x03\x04", b"PK\x05\x06"):
         yield from _zip(source)
@@ -127,7 +128,7 @@ def _zip(source: Source) -> Iterator[Source]:
                 PurePosixPath(info.filename),
                 Source(
                     f"{source.name}/{info.filename}",
-                    lambda info=info: _member(source, info),  # type: ignore[misc]
+                    partial(_member, source, info),
                     single=False,
                 ),
             )
@@ -197,8 +198,7 @@ def _folder(path: Path, name: str) -> Iterator[Source]:
             continue
         relative = file.relative_to(path).as_posix()
         shown = f"{name}/{relative}"
-        opener = (lambda file=file, shown=shown: _opened(file, shown))  # type: ignore[misc]
-        source = Source(shown, opener, single=False, path=file)
+        source = Source(shown, partial(_opened, file, shown), single=False, path=file)
         found.append((PurePosixPath(root.name, relative), source))
         if len(found) > MAX_FILES:
             raise InputError(f"{name} holds more than {MAX_FILES:,} files")

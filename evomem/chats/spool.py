@@ -73,9 +73,7 @@ def in_order(pairs: list[tuple[Message, str]]) -> list[tuple[Message, str]]:
 
 
 def _joined(parts: list[Conversation]) -> Conversation:
-    pairs = [
-        pair for part in parts for pair in zip(part.messages, part.places, strict=True)
-    ]
+    pairs = [pair for part in parts for pair in zip(part.messages, part.places, strict=True)]
     pairs = in_order(pairs)
     shape = next((part.shape for part in parts if not SHAPES[part.shape].plain), parts[0].shape)
     return replace(

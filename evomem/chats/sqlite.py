@@ -32,7 +32,9 @@ def opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
 
 def tables(file: sqlite3.Connection) -> dict[str, frozenset[str]]:
     """Return the names of all tables, each with its columns."""
-    names = [name for name, in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    names = [
+        name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    ]
     return {
         name: frozenset(
             row[0] for row in file.execute("SELECT name FROM pragma_table_info(?)", [name])

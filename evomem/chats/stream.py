@@ -32,9 +32,7 @@ class Value(NamedTuple):
     value: object
 
 
-def values(
-    file: BinaryIO, name: str, bad: Callable[[InputError, str], None]
-) -> Iterator[Value]:
+def values(file: BinaryIO, name: str, bad: Callable[[InputError, str], None]) -> Iterator[Value]:
     """Yield the values of a JSON or JSONL file.
 
     Args:
@@ -158,9 +156,7 @@ def not_utf8(name: str, error: UnicodeDecodeError, read: int = 0) -> InputError:
     )
 
 
-def _lines(
-    source: _Source, name: str, bad: Callable[[InputError, str], None]
-) -> Iterator[Value]:
+def _lines(source: _Source, name: str, bad: Callable[[InputError, str], None]) -> Iterator[Value]:
     number, waiting = 0, b""
     for chunk in source.chunks():
         *lines, waiting = (waiting + chunk).split(b"\n")
@@ -189,9 +185,7 @@ def _decoded(line: bytes, where: str) -> str:
         raise not_utf8(where, error) from error
 
 
-def _items(
-    source: _Source, name: str, bad: Callable[[InputError, str], None]
-) -> Iterator[Value]:
+def _items(source: _Source, name: str, bad: Callable[[InputError, str], None]) -> Iterator[Value]:
     items = _Items(source)
     number = 0
     while True:
@@ -312,9 +306,7 @@ class _Items:
     def _error(self, error: json.JSONDecodeError) -> InputError:
         line = self._line + error.lineno - 1
         column = error.colno + (self._column - 1 if error.lineno == 1 else 0)
-        return InputError(
-            f"{self._name} is not JSON: {error.msg} at line {line}, column {column}"
-        )
+        return InputError(f"{self._name} is not JSON: {error.msg} at line {line}, column {column}")
 
 
 def _is_cut(error: json.JSONDecodeError, length: int, tail: int = _TAIL) -> bool:

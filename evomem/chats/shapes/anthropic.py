@@ -21,7 +21,9 @@ def _is_message(raw: Raw) -> bool:
         return False
     if any(kind in _BLOCKS for kind in kinds(content)):
         return True
-    return any(isinstance(part, dict) and ("citations" in part or "source" in part) for part in content)
+    return any(
+        isinstance(part, dict) and ("citations" in part or "source" in part) for part in content
+    )
 
 
 SHAPE = Shape(

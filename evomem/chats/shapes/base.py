@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from evomem.chats.fields import (
     ID_FIELDS,
@@ -181,9 +181,7 @@ def fields(raw: Raw, where: str) -> dict[str, Any]:
     }
 
 
-def conversation(
-    raw: Raw, where: str, key: str = "messages", **more: Any
-) -> Iterator[Talk]:
+def conversation(raw: Raw, where: str, key: str = "messages", **more: Any) -> Iterator[Talk]:
     """Yield the conversation that a record with a list of messages is.
 
     Raises:
@@ -215,7 +213,7 @@ def placed(
     return [(f"{where}, {word} {number}", item) for number, item in enumerate(messages, 1)]
 
 
-def has(raw: object, *keys: str) -> bool:
+def has(raw: object, *keys: str) -> TypeGuard[Raw]:
     """Return whether a value is an object with all of these keys."""
     return isinstance(raw, Mapping) and all(key in raw for key in keys)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,6 +36,9 @@ _KINDS = {
 """Contents that nobody said, and what they are counted as."""
 
 
+_MARKER = re.compile("\ue200([^\ue201]*)\ue201")
+
+
 def _is_message(raw: Raw) -> bool:
     return has(raw.get("author"), "role") and has(raw.get("content"), "content_type")
 
@@ -55,7 +60,22 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
     if isinstance(parts, list):
         parts = [part for part in parts if part != ""]
     more: dict[str, Any] = {"name": None, "metadata": None}
-    yield from chat_message(raw, where, context, role=role, content=parts, **more)
+    for said in chat_message(raw, where, context, role=role, content=parts, **more):
+        said.text = _MARKER.sub(_shown, said.text)
+        yield said
+
+
+def _shown(marker: re.Match[str]) -> str:
+    """Return what ChatGPT shows in place of a marker: nothing for a citation."""
+    kind, *fields = marker[1].split("\ue202")
+    if kind == "url" and fields:
+        return fields[0]
+    if kind == "entity" and fields:
+        try:
+            return str(json.loads(fields[0])[1])
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return ""
+    return ""
 
 
 def _is_record(raw: Raw) -> bool:

@@ -10,7 +10,15 @@ from evomem.chats.shapes.base import Context, Raw, Said, Shape, chat_message, ha
 
 _EVENTS = frozenset(
     {"summary", "file-history-snapshot", "system", "queue-operation", "progress", "attachment"}
-    | {"custom-title", "ai-title", "agent-name", "last-prompt", "pr-link", "mode", "permission-mode"}
+    | {
+        "custom-title",
+        "ai-title",
+        "agent-name",
+        "last-prompt",
+        "pr-link",
+        "mode",
+        "permission-mode",
+    }
 )
 _MARKS = frozenset({"uuid", "sessionId", "leafUuid", "messageId"})
 _MACHINE = (

@@ -10,7 +10,12 @@ from evomem.chats.shapes.base import Context, Raw, Said, Shape, has
 
 _LINES = frozenset({"session_meta", "response_item", "event_msg", "turn_context", "compacted"})
 _MACHINE = (
-    *("<environment_context>", "<user_instructions>", "<turn_aborted>", "<permissions instructions>"),
+    *(
+        "<environment_context>",
+        "<user_instructions>",
+        "<turn_aborted>",
+        "<permissions instructions>",
+    ),
     *("<recommended_plugins>", "<skills_instructions>", "<apps_instructions>", "<app-context>"),
     *("<collaboration_mode>", "<user_shell_command>", "<subagent_notification>"),
     *("# AGENTS.md instructions", "These AGENTS.md instructions replace"),
@@ -23,7 +28,9 @@ def _is_message(raw: Raw) -> bool:
     if isinstance(raw.get("payload"), Mapping) and "type" in raw:
         return raw["type"] in _LINES or "timestamp" in raw
     # before September 2025 a line was the bare item, behind one that described the session
-    return "record_type" in raw or (has(raw, "id", "timestamp", "instructions") and "role" not in raw)
+    return "record_type" in raw or (
+        has(raw, "id", "timestamp", "instructions") and "role" not in raw
+    )
 
 
 def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
@@ -43,9 +50,7 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         counted = openai_responses.machinery(str(payload.get("type")))
         context.left_out[counted or "event"] += 1
         return
-    yield from openai_responses.said(
-        {"timestamp": raw.get("timestamp"), **payload}, where, context
-    )
+    yield from openai_responses.said({"timestamp": raw.get("timestamp"), **payload}, where, context)
 
 
 SHAPE = Shape(

@@ -27,7 +27,8 @@ def _is_message(raw: Raw) -> bool:
     if isinstance(parts, str):
         return "content" not in raw
     return isinstance(parts, list) and all(
-        isinstance(part, str) or (isinstance(part, Mapping) and "type" not in part) for part in parts
+        isinstance(part, str) or (isinstance(part, Mapping) and "type" not in part)
+        for part in parts
     )
 
 

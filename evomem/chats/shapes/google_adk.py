@@ -11,7 +11,9 @@ from evomem.chats.sqlite import grouped, json_of
 
 
 def _is_message(raw: Raw) -> bool:
-    return "author" in raw and "role" not in raw and ("invocationId" in raw or "invocation_id" in raw)
+    return (
+        "author" in raw and "role" not in raw and ("invocationId" in raw or "invocation_id" in raw)
+    )
 
 
 def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
@@ -58,7 +60,9 @@ def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
                 content = json_of(row[3], place) if row[3] else None
                 event = dict(zip(("id", "author", "invocation_id"), row[:3], strict=True))
                 event["content"] = content
-            events.append((place, {"timestamp": time, **event} if isinstance(event, dict) else event))
+            events.append(
+                (place, {"timestamp": time, **event} if isinstance(event, dict) else event)
+            )
         yield Talk(where, events, id=session, ordered=True, utc=True)
 
 
@@ -70,6 +74,9 @@ SHAPE = Shape(
     said=_said,
     is_record=_is_record,
     talks=_talks,
-    tables=(frozenset({"session_id", "invocation_id", "author", "timestamp"}), frozenset({"session_id", "event_data"})),
+    tables=(
+        frozenset({"session_id", "invocation_id", "author", "timestamp"}),
+        frozenset({"session_id", "event_data"}),
+    ),
     rows=_rows,
 )

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evomem.chats.parts import CALL
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_message, first_item, has, placed
+from evomem.chats.shapes.base import (
+    Context,
+    Raw,
+    Said,
+    Shape,
+    Talk,
+    chat_message,
+    first_item,
+    has,
+    placed,
+)
 
 
 def _is_message(raw: Raw) -> bool:
     if "message_type" in raw and isinstance(raw["message_type"], str):
         return raw["message_type"].endswith("_message") and "role" not in raw
-    return "role" in raw and ("tool_returns" in raw or "in_context" in raw) or (
-        has(raw, "role", "agent_id", "tool_calls")
+    return (
+        "role" in raw
+        and ("tool_returns" in raw or "in_context" in raw)
+        or (has(raw, "role", "agent_id", "tool_calls"))
     )
 
 
+_COUNTED = re.compile(r"(agent|message)-\d+")
 _TYPES = {
     "user_message": "user",
     "assistant_message": "assistant",
@@ -35,7 +49,7 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
     content = raw.get("content")
     calls = raw.get("tool_calls") or ()
     spoken = [text for call in calls if (text := _sent(call)) is not None]
-    more: dict[str, Any] = {"metadata": None, "name": None}
+    more: dict[str, Any] = {"metadata": None, "name": None, "id": _own(raw.get("id"))}
     if role == "assistant" and spoken:  # its content, if it has any, is what it thought
         context.left_out["reasoning"] += bool(content)
         context.left_out[CALL] += len(calls) - len(spoken)
@@ -50,6 +64,11 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         else:
             piece.text = text
             yield piece
+
+
+def _own(id: object) -> str | None:
+    """Return an id, None for one that counts from 0 in every file."""
+    return id if isinstance(id, str) and not _COUNTED.fullmatch(id) else None
 
 
 def _sent(call: object) -> str | None:
@@ -67,7 +86,7 @@ def _sent(call: object) -> str | None:
 
 def _heard(text: str) -> str | None:
     """Return what a user said, without the envelope; None if an event is in it."""
-    if not text.lstrip().startswith('{"type"') and not text.lstrip().startswith('{\n'):
+    if not text.lstrip().startswith('{"type"') and not text.lstrip().startswith("{\n"):
         return text
     try:
         envelope = json.loads(text)
@@ -86,7 +105,9 @@ def _is_record(raw: Raw) -> bool:
 
 
 def _talks(raw: Raw, where: str) -> Iterator[Talk]:
-    agents = placed(raw["agents"], where, "agents", "agent") if "agents" in raw else [(where, raw)]
+    agents: list[tuple[str, object]] = [(where, raw)]
+    if "agents" in raw:
+        agents = placed(raw["agents"], where, "agents", "agent")
     for place, agent in agents:
         if not has(agent, "messages"):
             continue
@@ -94,7 +115,7 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
         yield Talk(
             place,
             placed(agent["messages"], place),
-            id=agent.get("id") if isinstance(agent.get("id"), str) else None,
+            id=_own(agent.get("id")),
             title=name if isinstance(name, str) else None,
         )
 

@@ -34,6 +34,8 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         content = raw["parts"]
     elif content is None and isinstance(raw.get("text"), str):
         content = raw["text"]
+    elif content is None and has(raw.get("audio"), "transcript"):
+        content = raw["audio"]["transcript"]
     return chat_message(raw, where, context, content=content)
 
 
@@ -49,7 +51,9 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
     key = next((key for key in LISTS if key in raw), None)
     if key is None:  # a completion, as the API answers
         choices = placed(raw["choices"], where, "choices", "choice")
-        messages = [(place, choice["message"]) for place, choice in choices if has(choice, "message")]
+        messages = [
+            (place, choice["message"]) for place, choice in choices if has(choice, "message")
+        ]
         yield Talk(where, messages[:1], **(header(raw, where) | {"id": None}))
         return
     if not isinstance(raw[key], list | tuple):

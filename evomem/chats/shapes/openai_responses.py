@@ -10,8 +10,10 @@ from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_messa
 FAKE_ID = "__fake_id__"
 """The id of every item that the Agents SDK makes of a chat completion."""
 _TEXTS = frozenset({"input_text", "output_text"})
-_OTHERS = ("mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "item_reference")
-_OTHERS += ("compaction", "compaction_summary", "context_compaction")
+_OTHERS = frozenset(
+    {"mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "item_reference"}
+    | {"compaction", "compaction_summary", "context_compaction"}
+)
 
 
 def is_item(raw: Raw) -> bool:

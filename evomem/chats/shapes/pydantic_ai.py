@@ -40,9 +40,7 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         if kind == "user-prompt":
             text = _prompt(part.get("content"), context)
             if text.strip():
-                yield Said(
-                    "user", text, place, time=part.get("timestamp") or time, session=session
-                )
+                yield Said("user", text, place, time=part.get("timestamp") or time, session=session)
             continue
         if kind == "text" and isinstance(part.get("content"), str):
             texts.append(part["content"])
@@ -63,7 +61,11 @@ def _prompt(content: object, context: Context) -> str:
     for part in content if isinstance(content, list | tuple) else ():
         if isinstance(part, str):
             texts.append(part)
-        elif isinstance(part, Mapping) and isinstance(part.get("content"), str) and part.get("kind") == "text":
+        elif (
+            isinstance(part, Mapping)
+            and isinstance(part.get("content"), str)
+            and part.get("kind") == "text"
+        ):
             texts.append(part["content"])
         elif isinstance(part, Mapping):
             kind = str(part.get("kind", "unknown"))

@@ -17,9 +17,12 @@ def _is_message(raw: Raw) -> bool:
             "tool-call",
             "tool-response",
         )
-    return has(raw, "task", "task_images") or has(raw, "step_number", "model_output") or (
-        has(raw, "plan", "model_output_message")
-    ) or (has(raw, "system_prompt") and len(raw) == 1)
+    return (
+        has(raw, "task", "task_images")
+        or has(raw, "step_number", "model_output")
+        or (has(raw, "plan", "model_output_message"))
+        or (has(raw, "system_prompt") and len(raw) == 1)
+    )
 
 
 def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:

@@ -15,7 +15,9 @@ def _is_message(raw: Raw) -> bool:
     if "role" not in raw:
         return False
     parts = raw.get("parts")
-    if isinstance(parts, list) and (not parts or any("type" in p for p in parts if isinstance(p, Mapping))):
+    if isinstance(parts, list) and (
+        not parts or any("type" in p for p in parts if isinstance(p, Mapping))
+    ):
         return True
     return "toolInvocations" in raw or any(kind in _PARTS for kind in kinds(raw.get("content")))
 
