@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evomem.checks import check_labels, check_whole
 from evomem.encoder import Encoder
@@ -21,6 +21,12 @@ from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace
+
+if TYPE_CHECKING:
+    from evomem.chats import Conversation
+    from evomem.importing import Imported
+
+T = TypeVar("T")
 
 
 def open(
@@ -130,21 +136,79 @@ class Database:
             QueryError: `workers` is no whole number of at least 1.
         """
         check_whole(workers, "workers", least=1)
-        running: dict[Future[None], Namespace] = {}
         counter = _Counter(progress)
+        self._side_by_side(histories, _add_history, counter, workers)
+        return counter.total
+
+    def import_chats(
+        self,
+        histories: Iterable[tuple[Namespace, Iterable[Conversation]]],
+        *,
+        include_forgotten: bool = False,
+        dry_run: bool = False,
+        turn_source: str | None = None,
+        workers: int = 32,
+        progress: Callable[[int], None] | None = None,
+    ) -> Imported:
+        """Add what is new in conversations to many memories at once: see `Memory.import_chats`.
+
+        Args:
+            histories: Namespaces with conversations that can be iterated twice, such as
+                `evomem.chats.read(path).conversations`.
+            include_forgotten: Whether turns that were purged come back.
+            dry_run: Whether to write nothing, and only say what would be written.
+            turn_source: As in `Memory.import_chats`.
+            workers: Memories that are read side by side.
+            progress: Called with the number of messages that are done, now and then.
+
+        Raises:
+            NamespaceError: A namespace cannot be one.
+            InputError: As `Memory.import_chats` does; other memories may have been written.
+            QueryError: `workers` is no whole number of at least 1.
+        """
+        check_whole(workers, "workers", least=1)
+        from evomem.importing import Imported, import_conversations
+
+        total = Imported()
+        guard = threading.Lock()
+
+        def add(memory: Memory, talks: Iterable[Conversation], counter: _Counter) -> None:
+            nonlocal total
+            done = import_conversations(
+                memory,
+                talks,
+                include_forgotten=include_forgotten,
+                dry_run=dry_run,
+                turn_source=turn_source,
+                progress=_difference(counter),
+            )
+            with guard:
+                total += done
+
+        self._side_by_side(histories, add, _Counter(progress), workers)
+        return total
+
+    def _side_by_side(
+        self,
+        histories: Iterable[tuple[Namespace, T]],
+        add: Callable[[Memory, T, _Counter], None],
+        counter: _Counter,
+        workers: int,
+    ) -> None:
+        """Call `add` for each memory, on threads."""
+        running: dict[Future[None], Namespace] = {}
         with ThreadPoolExecutor(workers, thread_name_prefix="evomem-bulk") as pool:
             try:
-                for labels, turns in histories:
+                for labels, history in histories:
                     while len(running) >= workers or tuple(labels) in running.values():
                         _finish_some(running)
                     memory = self.memory(*labels)
-                    running[pool.submit(_add_history, memory, turns, counter)] = memory.namespace
+                    running[pool.submit(add, memory, history, counter)] = memory.namespace
                 while running:
                     _finish_some(running)
             except BaseException:
                 counter.stopped = True
                 raise
-        return counter.total
 
     def memories(self, *prefix: str) -> list[Namespace]:
         """Return the namespaces of all memories that begin with `prefix`, sorted."""
@@ -310,15 +374,21 @@ class _Counter:
             raise CancelledError("another history failed, or the import was interrupted")
 
 
-def _add_history(memory: Memory, turns: Iterable[Turn | Message], counter: _Counter) -> None:
+def _difference(counter: _Counter) -> Callable[[int], None]:
+    """Return a function that is called with how much of one history is done."""
     before = 0
 
-    def count(done: int, _: int) -> None:
+    def count(done: int) -> None:
         nonlocal before
         counter.add(done - before)
         before = done
 
-    memory.add_many(turns, progress=count)
+    return count
+
+
+def _add_history(memory: Memory, turns: Iterable[Turn | Message], counter: _Counter) -> None:
+    count = _difference(counter)
+    memory.add_many(turns, progress=lambda done, _: count(done))
 
 
 def _finish_some(running: dict[Future[None], Namespace]) -> None:

@@ -66,6 +66,8 @@ def forget(
 ) -> Receipt:
     """Forget the turns that `choose` finds, and read everything behind the first one again.
 
+    The turns whose places they took (`Store.append`) are forgotten with them.
+
     Each memory is changed at once; if this is interrupted between forks, doing it again goes on.
 
     Raises:
@@ -84,6 +86,8 @@ def forget(
                     gone = {record.seq: record for record in choose(view)}
                 if not gone:
                     break
+                earlier = engine.store.replaced(view, list(gone))
+                gone |= {record.seq: record for record in earlier}
                 if forks:
                     parts += _forget_in_forks(engine, namespace, list(gone.values()), progress)
                 rows = _without(engine, view, gone, progress)

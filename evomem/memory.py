@@ -13,7 +13,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import takewhile
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from evomem.checks import Sources, check_filter
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
@@ -22,8 +23,12 @@ from evomem.memory_view import TRIES, MemoryView
 from evomem.pairing import Message, as_turns
 from evomem.reading import BLANK, PASS, Pace, read_until
 from evomem.records import Record, Turn, as_utc
-from evomem.store import Row, View, nobody_waits
+from evomem.state import State
+from evomem.store import Row, View, WriteSlot, nobody_waits
 from evomem.twins import twin
+
+if TYPE_CHECKING:
+    from evomem.importing import Imported
 
 BATCH = 64  # turns of one transaction in `add_many`, at most
 
@@ -44,6 +49,7 @@ class Memory(MemoryView):
         metadata: Mapping[str, Any] | None = None,
         source: str | None = None,
         recalled: Sequence[str] = (),
+        supersedes: str | None = None,
     ) -> Record:
         """Read one turn and store it; when this returns, the turn survives a crash.
 
@@ -60,10 +66,13 @@ class Memory(MemoryView):
                 to filter and weight by (docs/poisoning.md).
             recalled: Ids of the turns that were in the prompt when the answer was written, for
                 `influence`.
+            supersedes: Id of the turn whose place this one takes, in the same transaction: that one
+                is only visible `at` points before this turn.
 
         Raises:
             TurnError: The turn cannot be stored as it is; nothing was written.
             DuplicateTurn: The id is taken by another text; nothing was written.
+            NotFound: There is no turn to supersede; nothing was written.
         """
         if role not in ("user", "assistant"):
             raise TurnError(f"role must be 'user' or 'assistant', got {role!r}")
@@ -80,7 +89,12 @@ class Memory(MemoryView):
             source=source,
             recalled=recalled,
         )
-        return self.add_many([turn])[0]
+        if supersedes is None:
+            return self.add_many([turn])[0]
+        turn = _complete(turn)
+        named = {_id(turn)} if id else set[str]()
+        with self._engine.lock(self.namespace):
+            return self._append([turn], named, Pace(), {_id(turn): supersedes})[0]
 
     def add_many(
         self, items: Iterable[Turn | Message], *, progress: Progress | None = None
@@ -111,6 +125,53 @@ class Memory(MemoryView):
                 if progress:
                     progress(len(records), len(turns))
         return records
+
+    def import_chats(
+        self,
+        source: object,
+        *,
+        include_forgotten: bool = False,
+        dry_run: bool = False,
+        turn_source: str | None = None,
+        progress: Progress | None = None,
+        **reading: Any,
+    ) -> Imported:
+        """Add what is new in conversations; see docs/import.md.
+
+        A conversation that goes on may be imported as often as you like, as a whole or its newest
+        messages: nothing is added twice, and what was completed, made anew or edited takes the
+        place of the old turns, which stay visible `at` earlier points.
+
+        Args:
+            source: `Chats`, or what `evomem.chats.read` takes: a path, bytes, message objects.
+            include_forgotten: Whether turns that were purged come back.
+            dry_run: Whether to write nothing, and only say what would be written.
+            turn_source: The source of the turns that are written (`Turn.source`). What the messages
+                say of their source is not looked at: what a source is trusted with is not for the
+                source to say.
+            progress: Called while turns are read, with numbers of messages.
+            **reading: Options of `evomem.chats.read`, such as `format`, `zone` or `skip_bad`.
+
+        Raises:
+            InputError: The source cannot be read; nothing was written.
+        """
+        from evomem.chats import Chats, read
+        from evomem.importing import import_conversations
+
+        chats = source if isinstance(source, Chats) else read(source, **reading)
+
+        def done(messages: int) -> None:
+            if progress:
+                progress(messages, chats.messages)
+
+        return import_conversations(
+            self,
+            chats.conversations,
+            include_forgotten=include_forgotten,
+            dry_run=dry_run,
+            turn_source=turn_source,
+            progress=done,
+        )
 
     def annotate(self, id: str, metadata: Mapping[str, Any]) -> Record:
         """Replace a turn's metadata, which no embedding depends on; return the turn as it is now.
@@ -226,6 +287,7 @@ class Memory(MemoryView):
 
     aadd = twin(add, write=True)
     aadd_many = twin(add_many, write=True)
+    aimport_chats = twin(import_chats, write=True)
     aannotate = twin(annotate, write=True)
     adelete = twin(delete, write=True)
     apurge = twin(purge, write=True)
@@ -234,11 +296,17 @@ class Memory(MemoryView):
 
     # ---------------------------------------------------------------------------------------
 
-    def _append(self, turns: Sequence[Turn], named: Collection[str], pace: Pace) -> list[Record]:
+    def _append(
+        self,
+        turns: Sequence[Turn],
+        named: Collection[str],
+        pace: Pace,
+        supersedes: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[Record]:
         """Write what is new of `turns` in one transaction; return their records, in order.
 
         If another writer waits, only the first of them are written, and the records of these are
-        returned.
+        returned. `supersedes` maps ids of turns to the ids of those whose places they take.
         """
         store, engine = self._engine.store, self._engine
         # A few turns are quickly read: without a slot, unless somebody else is at it.
@@ -258,28 +326,67 @@ class Memory(MemoryView):
                             engine.note_contention(self.namespace)
                             queue = True
                             continue
+                        replaces = {
+                            id: [self.get(supersedes[id]).seq]
+                            for id in map(_id, new)
+                            if id in supersedes
+                        }
                         state = engine.state(view)
-                    added = datetime.now(timezone.utc)
-                    places = [
-                        Row(view.seq + n, turn, added, BLANK, b"") for n, turn in enumerate(new, 1)
-                    ]
-                    rows, state = read_until(engine.reader, state, places, pace, is_wanted)
-                    store.append(view, rows)
+                    records = self._write(view, state, new, pace, is_wanted, replaces)
             except HeadMoved:  # another process was quicker: read again behind its turns
                 engine.note_contention(self.namespace)
                 queue = True
                 pace.slower()
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
                 continue
-            engine.remember(state)
-            known.update({_id(row.turn): Record(row.seq, row.turn, added) for row in rows})
+            known.update({record.id: record for record in records})
             return [known[id] for id in takewhile(known.__contains__, map(_id, turns))]
         raise HeadMoved(
             f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
         )
 
+    def _write(
+        self,
+        view: View,
+        state: State[Turn],
+        turns: Sequence[Turn],
+        pace: Pace,
+        is_wanted: WriteSlot,
+        replaces: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        revived: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> list[Record]:
+        """Read turns at the end of the log and append them in one transaction; return their records.
+
+        If another writer wants the slot, only the first of them are written.
+
+        Args:
+            view: The memory as it is now.
+            state: The one at the view's end.
+            turns: New ones, with ids and times.
+            pace: How many turns to read before asking whether another writer waits.
+            is_wanted: Says so.
+            replaces: Ids of turns, each with the seqs whose places it takes.
+            revived: Ids of turns, each with facts that are no longer forgotten (`Store.append`).
+
+        Raises:
+            HeadMoved: The log is not at `view` any more; nothing was written.
+        """
+        engine = self._engine
+        added = datetime.now(timezone.utc)
+        places = [Row(view.seq + n, turn, added, BLANK, b"") for n, turn in enumerate(turns, 1)]
+        rows, state = read_until(engine.reader, state, places, pace, is_wanted)
+        ids = {_id(row.turn): row.seq for row in rows}
+        engine.store.append(
+            view,
+            rows,
+            replaces={seq: by for id, by in ids.items() for seq in replaces.get(id, ())},
+            revived=[revived[id] for id in ids if id in revived],
+        )
+        engine.remember(state)
+        return [Record(row.seq, row.turn, added) for row in rows]
+
     def _known(
-        self, view: View, turns: Sequence[Turn], named: Collection[str]
+        self, view: View, turns: Sequence[Turn], named: Collection[str | None]
     ) -> dict[str, Record]:
         """Return those of `turns` that the log holds, looking for the ids in `named`.
 

@@ -1,68 +1,200 @@
-"""Chat messages into turns: a user message and the answer to it are one exchange.
+"""Chat messages into turns: an exchange is a question and everything that answers it.
 
-The reference pairs messages by position and, in its evaluations, first inserts an empty message
-wherever a side is missing so that positions alternate (specification 5.2 and 13). Pairing by role,
-as here, gives the same turns without the detour.
+- An exchange is a user's message, or several in a row, and everything that the assistant says
+  before the user speaks again: preambles, what it says between tool calls, the answer.
+- User messages that nobody has answered are turns of their own, one each.
+- A user with a `name` is a speaker among people. Such a message is a turn of its own, and so is
+  each message that follows it until a nameless user speaks. An assistant with a name (an agent)
+  answers a nameless user as any assistant does.
+- An assistant's message without a user's message before it is a turn of its own.
+- Exchanges of different sessions may be interleaved: an answer belongs to the question of its
+  session, and without a session to the newest question.
+- A message that names another `source` than the exchange so far is not part of it, and neither is
+  what follows; an answer without one has that of the question.
+- A side that grows beyond `MAX_CHARS` continues in a new turn.
+
+`joined` says how the texts of one side are put together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from evomem.errors import TurnError
-from evomem.records import Turn
+from evomem.records import MAX_CHARS, Turn
 
 Message = Mapping[str, Any]
 ROLES = ("user", "assistant")
 _FIELDS = ("role", "content", "name", "id", "time", "session", "metadata", "source", "recalled")
 
+_CONTINUES = re.compile(r"[ \t,.;:!?)\]}'’”%]")
+_SENTENCE_ENDS = re.compile(r"""[.!?:…。！？]["'”’)\]*_]*\s*$""")
+
+
+@dataclass
+class Exchange:
+    """Messages that become one turn."""
+
+    messages: list[tuple[int, Message]] = field(default_factory=list)
+    """Each with its position in the input."""
+    size: Counter[str] = field(default_factory=Counter)
+    """Characters of each side."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the assistant has said something."""
+        return "assistant" in self.size
+
+    def add(self, position: int, message: Message) -> None:
+        """Append a message."""
+        self.messages.append((position, message))
+        self.size[message["role"]] += len(message["content"]) + 1
+
+    def said(self, role: str) -> str:
+        """Return the text of one side."""
+        own = [message for _, message in self.messages if message["role"] == role]
+        return joined([m["content"] for m in own], [m.get("id") for m in own])
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the messages, in order."""
+        return [str(m["id"]) for _, m in self.messages if m.get("id") is not None]
+
+    def turn(self) -> Turn:
+        """Return the exchange as a turn.
+
+        Raises:
+            TurnError: It cannot be one; the message names the positions of its messages.
+        """
+        messages = [message for _, message in self.messages]
+        asked = any(message["role"] == "user" for message in messages)
+
+        def first(name: str) -> Any:
+            return next((m[name] for m in messages if m.get(name) is not None), None)
+
+        try:
+            metadata: dict[str, Any] = {}
+            for message in reversed(messages):
+                metadata.update(message.get("metadata") or {})
+            return Turn(
+                **{role: self.said(role) for role in dict.fromkeys(m["role"] for m in messages)},
+                speaker=messages[0].get("name") if asked else first("name"),
+                id=first("id"),
+                time=first("time"),
+                session=first("session"),
+                metadata=metadata,
+                source=first("source"),
+                recalled=[id for m in messages for id in m.get("recalled") or ()],
+            )
+        except (TurnError, TypeError, ValueError) as error:
+            where = " and ".join(str(position) for position, _ in self.messages)
+            raise TurnError(f"message {where}: {error}") from error
+
 
 def as_turns(items: Iterable[Turn | Message]) -> list[Turn]:
-    """Return `items` as turns; consecutive messages are paired, turns are taken as they are.
+    """Return `items` as turns; messages are paired into exchanges, turns are taken as they are.
 
     A message is `{"role": "user" | "assistant", "content": str}` and may have `name`, `id`, `time`,
-    `session`, `metadata`, `source` and `recalled`. A user message and the assistant message right
-    behind it become one exchange unless the answer names another `session` or `source`. Messages
-    with a `name` (people talking to each other) are turns of their own. An exchange takes id and
-    time of its first message that has them, and the recalled ids of both.
+    `session`, `metadata`, `source` and `recalled`. The rules are in this module's docstring. An
+    exchange takes id, time and source from its first message that has them, the metadata of all, where
+    the first one wins, and the recalled ids of all.
 
     Raises:
         TurnError: An item cannot be a turn; the message names its position.
     """
     turns: list[Turn] = []
-    waiting: tuple[int, Message] | None = None  # a user message that may still be answered
+    run: list[tuple[int, Message]] = []
     for position, item in enumerate(items):
         if isinstance(item, Turn):
-            if waiting:
-                turns.append(_turn(waiting))
-                waiting = None
+            turns += [exchange.turn() for exchange in exchanges(run)]
             turns.append(item)
-            continue
-        message = (position, _checked(position, item))
-        if waiting and _answers(item, waiting[1]):
-            turns.append(_turn(waiting, message))
-            waiting = None
-            continue
-        if waiting:
-            turns.append(_turn(waiting))
-            waiting = None
-        if item["role"] == "user" and not item.get("name"):
-            waiting = message
+            run = []
         else:
-            turns.append(_turn(message))
-    if waiting:
-        turns.append(_turn(waiting))
-    return turns
+            run.append((position, _checked(position, item)))
+    return turns + [exchange.turn() for exchange in exchanges(run)]
 
 
-def _answers(message: Message, question: Message) -> bool:
-    return (
-        message["role"] == "assistant"
-        and not message.get("name")
-        and message.get("session") in (None, question.get("session"))
-        and message.get("source") in (None, question.get("source"))
-    )
+def exchanges(messages: Iterable[tuple[int, Message]]) -> list[Exchange]:
+    """Group messages, each given with its position; an exchange stands where its first one does."""
+    groups: list[Exchange] = []
+    waiting: dict[Hashable, Exchange] = {}  # by session: what the next message may still belong to
+    newest: Hashable = None
+    for position, message in messages:
+        session = message.get("session")
+        if message["role"] == "assistant" and session is None:
+            session = newest
+        exchange = waiting.get(session)
+        if exchange is None or not _belongs(message, exchange):
+            exchange = Exchange()
+            groups.append(exchange)
+            waiting.pop(session, None)
+            if message["role"] == "user" and not message.get("name"):
+                waiting[session] = exchange
+        exchange.add(position, message)
+        newest = session
+    return [part for exchange in groups for part in _split(exchange)]
+
+
+def _belongs(message: Message, exchange: Exchange) -> bool:
+    """Return whether a message continues an exchange that a nameless user began."""
+    role, source = message["role"], exchange.messages[0][1].get("source")
+    if role == "user" and (exchange.answered or message.get("name")):
+        return False
+    inherited = (None,) if role == "assistant" else ()  # an answer without a source
+    if message.get("source") not in (source, *inherited):
+        return False
+    return exchange.size[role] + len(message["content"]) <= MAX_CHARS
+
+
+def _split(exchange: Exchange) -> list[Exchange]:
+    """Return an exchange as it is, or each message by itself where nobody answered."""
+    if exchange.answered:
+        return [exchange]
+    parts = []
+    for position, message in exchange.messages:
+        parts.append(Exchange())
+        parts[-1].add(position, message)
+    return parts
+
+
+def joined(texts: Sequence[str], ids: Sequence[object] = ()) -> str:
+    r"""Join what one side says in an exchange.
+
+    Between messages there is a line break; none where a text continues the sentence before it, as
+    pieces of a stream do. A text that was said before in the exchange is a retry, and left out;
+    so are texts of white space.
+
+    Args:
+        texts: The texts of the messages, in order.
+        ids: The ids of the messages: those with the same id are pieces of one message.
+
+    >>> joined(["Let me look.", "It is on level 3.", "It is on level 3."])
+    'Let me look.\nIt is on level 3.'
+    >>> joined(["It is on", " level 3", "."])
+    'It is on level 3.'
+    """
+    result, last = "", None
+    seen: set[str] = set()
+    for place, text in enumerate(texts):
+        id = ids[place] if place < len(ids) else None
+        if not text.strip() or text in seen:
+            continue
+        if result:
+            piece = id is not None and id == last
+            result += "" if _continues(result, text, piece) else "\n"
+        seen.add(text)
+        result, last = result + text, id
+    return result
+
+
+def _continues(before: str, text: str, piece: bool) -> bool:
+    if piece:  # but some programs give every message the same id
+        return not (_SENTENCE_ENDS.search(before[-8:]) and text[0].isupper())
+    return bool(_CONTINUES.match(text))
 
 
 def _checked(position: int, message: object) -> Message:
@@ -93,28 +225,3 @@ def _checked(position: int, message: object) -> Message:
             f"known are {', '.join(_FIELDS)}: put anything else into metadata"
         )
     return message
-
-
-def _turn(*parts: tuple[int, Message]) -> Turn:
-    messages = [message for _, message in parts]
-
-    def first(name: str) -> Any:
-        return next((m[name] for m in messages if m.get(name) is not None), None)
-
-    try:
-        metadata: dict[str, Any] = {}
-        for message in reversed(messages):
-            metadata.update(message.get("metadata") or {})
-        return Turn(
-            **{message["role"]: message["content"] for message in messages},
-            speaker=first("name"),
-            id=first("id"),
-            time=first("time"),
-            session=first("session"),
-            metadata=metadata,
-            source=first("source"),
-            recalled=[id for message in messages for id in message.get("recalled") or ()],
-        )
-    except (TurnError, TypeError, ValueError) as error:
-        where = " and ".join(str(position) for position, _ in parts)
-        raise TurnError(f"message {where}: {error}") from error

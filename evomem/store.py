@@ -6,7 +6,7 @@ read through a `View`: one memory as it stood at one point of its log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -75,7 +75,7 @@ class View:
     ends: tuple[Mark, ...] = ()
     """The mark of each span's last row."""
     hidden: int | None = 0
-    """How many turns were hidden from the memory; None if that does not matter (`snapshot`)."""
+    """How many turns are hidden in the view; None if that does not matter (`snapshot`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +224,30 @@ class Store(Protocol):
         """Return the records with these ids, deleted ones too (an id is never used twice)."""
         ...
 
+    def told(
+        self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
+    ) -> list[tuple[Record, int | None]]:
+        """Return records, of these sessions or of all, oldest first, deleted ones too.
+
+        Each comes with None if it is visible, 0 if it was deleted, and otherwise with the seq of
+        the turn that took its place.
+
+        Args:
+            view: The memory.
+            sessions: Only records of these; None for all.
+            after: Only records with a greater seq.
+            limit: How many at most.
+        """
+        ...
+
+    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
+        """Return the records whose places the turns at `seqs` took, and so on back."""
+        ...
+
+    def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
+        """Return of each turn, given by `tombstones.sought_by`, whether it was purged here."""
+        ...
+
     def rows(self, view: View, *, after: int) -> list[Row]:
         """Return whole rows with a seq greater than `after`, deleted ones too, oldest first."""
         ...
@@ -285,8 +309,22 @@ class Store(Protocol):
         """Say whether another writer holds a memory's slot; call this inside of a `snapshot`."""
         ...
 
-    def append(self, view: View, rows: Sequence[Row]) -> None:
+    def append(
+        self,
+        view: View,
+        rows: Sequence[Row],
+        *,
+        replaces: Mapping[int, int] = ...,
+        revived: Sequence[Collection[str]] = ...,
+    ) -> None:
         """Write `rows` behind the view's end, all or none, durably.
+
+        Args:
+            view: The memory as it is now.
+            rows: What is added.
+            replaces: Seqs of turns of the view, each with the seq of the row that takes its place:
+                the turn is visible in views that end before that row, and hidden in all others.
+            revived: Facts of turns that are no longer forgotten (`forgotten`).
 
         Raises:
             HeadMoved: The log has grown or changed since `view` was taken.
@@ -294,7 +332,10 @@ class Store(Protocol):
         ...
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
-        """Leave `seqs` out of everything this memory returns from now on; return how many were new."""
+        """Leave `seqs` out of everything that this memory returns, `at` a point of the past, too.
+
+        Returns how many were new.
+        """
         ...
 
     def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
@@ -308,6 +349,8 @@ class Store(Protocol):
 
     def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
         """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
+
+        Turns that are not among `rows` leave tombstones: see `forgotten`.
 
         Returns whether that text is in no file any more (`Receipt.clean`).
 

@@ -211,16 +211,69 @@ def test_importing_twice_adds_nothing(run, path, tmp_path):
     code, out, _ = run("import", file, "--memory", "chat", "--json")
     assert json.loads(out) == {
         "new": 0,
+        "replaced": 0,
         "known": 2,
+        "deleted": 0,
+        "forgotten": 0,
         "conversations": 1,
         "messages": 4,
         "left_out": {"system": 1},
+        "files": [{"file": str(file), "formats": ["openai-chat"]}],
+        "notes": [],
+        "problems": [],
     }
     with evomem.open(str(path)) as db:
         assert [r.text.split("\n")[0] for r in db.memory("chat").history()] == [
             "User: I live in Bergen.",
             "User: I moved to Oslo.",
         ]
+
+
+def test_a_dry_run_shows_the_first_exchanges_and_writes_nothing(run, tmp_path):
+    db, file = tmp_path / "new.db", chat_file(tmp_path)
+    code, out, err = run("import", file, "--db", db, "--dry-run")
+    assert (code, err) == (0, "")
+    assert "2 new turns would come into default" in out
+    assert "User: I moved to Oslo." in out
+    assert not db.exists()
+    summary = json.loads(run("import", file, "--db", db, "--dry-run", "--json")[1])
+    assert [each["user"] for each in summary["first"]] == ["I live in Bergen.", "I moved to Oslo."]
+
+
+def test_bad_messages_are_listed_and_the_others_come_in_on_request(run, path, feed):
+    lines = b'{"role": "user", "content": "Cut \\ud83d"}\n{"role": "user", "content": "I live in Split."}'
+    feed(lines)
+    code, _, err = run("import", "-", "--memory", "chat")
+    assert code == 2
+    assert "line 1: user holds half of a surrogate pair" in err
+    assert "--skip-bad imports everything else" in err
+    feed(lines)
+    code, out, _ = run("import", "-", "--memory", "chat", "--skip-bad")
+    assert code == 0
+    assert "1 new turn in chat" in out
+    assert "skipped 1 bad message:" in out
+    assert "stdin, line 1: user holds half of a surrogate pair" in out
+
+
+def test_importing_after_forgetting_says_what_was_left_out(run, path, tmp_path):
+    file = chat_file(tmp_path, [{"role": "user", "content": "My salary is 4,000.", "id": "m1"}])
+    for command in (["import", file], ["purge", "m1"], ["import", file]):
+        code, out, _ = run(*command, "--memory", "chat")
+        assert code == 0
+    assert "0 new turns in chat" in out
+    assert "1 forgotten turn left out (--include-forgotten brings" in out
+    assert "1 new turn in" in run("import", file, "--memory", "chat", "--include-forgotten")[1]
+
+
+def test_messages_before_a_time_are_left_out(run, path, tmp_path):
+    out = run("import", chat_file(tmp_path), "--memory", "chat", "--since", "2024-04-01")[1]
+    assert "1 new turn in chat" in out
+
+
+def test_the_formats_are_listed(run):
+    code, out, _ = run("import", "--formats")
+    assert code == 0
+    assert "openai-chat" in out
 
 
 def test_chats_come_from_stdin_and_naive_times_from_a_zone(run, path, feed):
@@ -298,6 +351,8 @@ BAD_INPUT = {
     "limit of none": ["show", "--limit", "0"],
     "a place before the first turn": ["show", "--after", "-1"],
     "no workers": ["reencode", "--encoder", "hash:64", "--workers", "0"],
+    "no file": ["import"],
+    "no such format": ["import", __file__, "--format", "stone-tablets"],
     "no such file": ["import", "/no/such/file.json"],
     "no such zone": ["import", "-", "--timezone", "Mars/Olympus"],
 }

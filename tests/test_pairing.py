@@ -2,7 +2,8 @@ import pytest
 
 from evomem import Turn
 from evomem.errors import TurnError
-from evomem.pairing import as_turns
+from evomem.pairing import as_turns, joined
+from evomem.records import MAX_CHARS
 
 U = {"role": "user", "content": "question"}
 A = {"role": "assistant", "content": "answer"}
@@ -12,24 +13,69 @@ def texts(items):
     return [(turn.user, turn.assistant) for turn in as_turns(items)]
 
 
+THANKS = {"role": "user", "content": "thanks"}
+LOOK = {"role": "assistant", "content": "Let me look."}
+
+
 @pytest.mark.parametrize(
     ("messages", "turns"),
     [
         ([U, A, U, A], [("question", "answer"), ("question", "answer")]),
         ([U, A, U], [("question", "answer"), ("question", "")]),
-        ([U, U, A], [("question", ""), ("question", "answer")]),
+        ([U, LOOK, A, U], [("question", "Let me look.\nanswer"), ("question", "")]),
+        ([THANKS, U, A], [("thanks\nquestion", "answer")]),
+        ([U, U, A], [("question", "answer")]),
+        ([U, A, A], [("question", "answer")]),
         ([A, U, A], [("", "answer"), ("question", "answer")]),
-        ([U, A, A], [("question", "answer"), ("", "answer")]),
         ([], []),
     ],
 )
-def test_a_user_message_and_its_answer_are_one_exchange(messages, turns):
+def test_an_exchange_is_all_that_is_said_before_the_user_speaks_again(messages, turns):
     assert texts(messages) == turns
 
 
+def test_user_messages_that_nobody_answered_are_turns_of_their_own():
+    assert texts([U, A, THANKS, U]) == [("question", "answer"), ("thanks", ""), ("question", "")]
+
+
 def test_people_with_names_speak_for_themselves():
-    said = [{**U, "name": "Caroline"}, {**A, "name": "Mel"}]
-    assert [turn.text for turn in as_turns(said)] == ["Caroline: question", "Mel: answer"]
+    said = [{**U, "name": "Caroline"}, {**A, "name": "Mel"}, {**A, "name": "Mel"}]
+    expected = ["Caroline: question", "Mel: answer", "Mel: answer"]
+    assert [turn.text for turn in as_turns(said)] == expected
+
+
+def test_an_agent_with_a_name_answers_a_nameless_user():
+    [turn] = as_turns([U, {**LOOK, "name": "planner"}, {**A, "name": "valet"}])
+    assert turn.text == "User: question\nAssistant: Let me look.\nanswer"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["It is on", " level 3", "."], "It is on level 3."),
+        (["It is on level 3.", "Shall I go?"], "It is on level 3.\nShall I go?"),
+        (["Hello.", "  ", "Hello."], "Hello."),
+    ],
+)
+def test_pieces_of_a_sentence_are_joined_without_a_break(pieces, text):
+    assert joined(pieces) == text
+
+
+def test_messages_with_one_id_are_pieces_unless_a_sentence_ended():
+    said = [{**A, "content": text, "id": "run-1"} for text in ("He par", "ked.", "It rained.")]
+    assert texts([U, *said]) == [("question", "He parked.\nIt rained.")]
+
+
+def test_interleaved_sessions_are_paired_each_by_itself():
+    said = [{**U, "session": "1"}, {**THANKS, "session": "2"}]
+    said += [{**A, "session": "1"}, {**LOOK, "session": "2"}]
+    assert texts(said) == [("question", "answer"), ("thanks", "Let me look.")]
+
+
+def test_a_side_that_is_too_long_for_one_turn_goes_on_in_the_next():
+    half = {"role": "assistant", "content": "x" * (MAX_CHARS - 100)}
+    turns = texts([U, half, {**half, "content": "y" * 200}])
+    assert turns == [("question", half["content"]), ("", "y" * 200)]
 
 
 def test_sessions_are_not_paired_across():

@@ -135,13 +135,42 @@ def _import(commands: Any) -> None:
         commands,
         "import",
         "remember chat files",
-        "Read chats (JSON or JSONL, messages as model APIs have them) and store what is new in "
-        "them; importing a file twice adds nothing.",
+        "Read conversations as chat programs, model APIs and agent libraries write them, and store "
+        "what is new in them. Import a conversation that goes on as often as you like: nothing is "
+        "stored twice.",
         "  evomem import chats.json --timezone Europe/Berlin\n"
+        "  evomem import export.zip --dry-run\n"
         "  cat log.jsonl | evomem import - --memory acme --memory alice\n"
         "  evomem import users/*.jsonl --memory acme --each",
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a chat file; - reads stdin")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        help="a file, a folder, a zip or gzip archive, a SQLite file; - reads stdin",
+    )
+    parser.add_argument("--formats", action="store_true", help="list what can be read, and stop")
+    parser.add_argument(
+        "--format", metavar="NAME", help="read as this format (default: the content decides)"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing; show what would be stored, replaced and left out",
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out messages that cannot be stored, and list them",
+    )
+    parser.add_argument(
+        "--since", metavar="TIME", help="leave out messages that were said before, as in 2024-03-01"
+    )
+    parser.add_argument(
+        "--include-forgotten",
+        action="store_true",
+        help="bring turns back that were purged (default: they stay forgotten)",
+    )
     parser.add_argument(
         "--each",
         action="store_true",

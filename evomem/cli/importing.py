@@ -1,73 +1,118 @@
-"""`evomem import`: chat files into one memory, or each into its own."""
+"""`evomem import`: conversations into one memory, or each file into its own."""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
 from rich.text import Text
 
-from evomem import store
-from evomem.chats import Chats, read_chats
+import evomem
+from evomem import chats, store
+from evomem.chats import Chats, Conversation
+from evomem.chats.fields import time as read_time
 from evomem.cli import upkeep
 from evomem.cli.commands import STDIN
 from evomem.cli.opening import labels_of, open_database
-from evomem.cli.screen import Screen, plain
-from evomem.errors import InputError
-from evomem.records import Turn
+from evomem.cli.screen import Screen, exchanges_table, formats_table, plain
+from evomem.database import Database
+from evomem.errors import InputError, NotFound
+from evomem.importing import Imported
+
+SHOWN = 20  # problems that are listed for people, and files
 
 
 def import_(args: Namespace, screen: Screen) -> int:
-    """Store what is new in chat files; all of them are checked before anything is written."""
-    if len(args.files) == 1 and Path(args.files[0]).is_dir():
-        return upkeep.load(args.files[0], args, screen)
+    """Store what is new in conversations; everything is checked before anything is written."""
+    if args.formats:
+        formats = chats.formats()
+        screen.result({"formats": formats}, formats_table(formats))
+        return 0
     names: list[str] = args.files
-    files = [
-        read_chats(_bytes(name), _shown(name), zone=args.timezone, source=args.source)
-        for name in names
-    ]
+    if not names:
+        raise InputError("name a file to import; --formats lists what can be read")
+    if len(names) == 1 and (Path(names[0]) / "evomem.json").is_file():
+        return upkeep.load(names[0], args, screen)
+    files = [_read(name, args) for name in names]
     if args.each:
         histories = _one_each(tuple(args.memory or ()), names, files)
     else:
-        histories = {labels_of(args): _together(files)}
-    count = sum(map(len, histories.values()))
-    with open_database(args, screen, create=True) as db, screen.progress() as progress:
-        memories = [db.memory(*namespace) for namespace in histories]
-        before = sum(map(len, memories))
-        db.add_many(histories.items(), progress=lambda done: progress("reading", done, count))
-        new = sum(map(len, memories)) - before
-    summary = _summary(files, new=new, known=count - new)
-    where = "/".join(memories[0].namespace) if len(memories) == 1 else f"{len(memories)} memories"
-    lines = [
-        f"{new} new turns in {where} ({count - new} were there already), from "
-        f"{summary['messages']} messages in {summary['conversations']} conversations"
-    ]
-    if summary["left_out"]:
-        left = ", ".join(f"{count} {kind}" for kind, count in summary["left_out"].items())
-        lines.append(f"left out: {left}")
-    screen.result(summary, *(Text(plain(line)) for line in lines))
+        histories = {labels_of(args): files}
+    done = _import(histories, args, screen)
+    memories = list(histories)
+    where = "/".join(memories[0]) if len(memories) == 1 else f"{len(memories)} memories"
+    rendered: list[Table | Text] = [Text(plain(line)) for line in _lines(done, files, where, args)]
+    if args.dry_run and done.first:
+        rendered += [Text(""), exchanges_table(done.first)]
+    screen.result(_summary(done, files, args), *rendered)
     return 0
 
 
-def _together(files: Iterable[Chats]) -> list[Turn]:
-    """Return the turns of all files, one after another; those that two of them hold once."""
-    turns: dict[str | None, Turn] = {}
-    for turn in (turn for chats in files for turn in chats.turns):
-        if turns.setdefault(turn.id, turn).content != turn.content:
-            raise InputError(f"two of the files hold the id {turn.id!r}, with different texts")
-    return list(turns.values())
+def _read(name: str, args: Namespace) -> Chats:
+    source: object = sys.stdin.buffer.read() if name == STDIN else Path(name)
+    since = read_time("--since", args.since, args.timezone or timezone.utc)
+    try:
+        return chats.read(
+            source,
+            format=args.format,
+            zone=args.timezone,
+            skip_bad=args.skip_bad,
+            since=since,
+            name="stdin" if name == STDIN else name,
+        )
+    except InputError as error:
+        if args.skip_bad or not any(f", {word} " in str(error) for word in ("line", "message")):
+            raise
+        raise InputError(f"{error} (--skip-bad imports everything else)") from error
+
+
+def _import(
+    histories: dict[store.Namespace, list[Chats]], args: Namespace, screen: Screen
+) -> Imported:
+    count = sum(each.messages for files in histories.values() for each in files)
+    with _database(args, screen) as db, screen.progress() as progress:
+        return db.import_chats(
+            {labels: _Together(files) for labels, files in histories.items()}.items(),
+            include_forgotten=args.include_forgotten,
+            dry_run=args.dry_run,
+            turn_source=args.source,
+            progress=lambda done: progress("reading", done, count),
+        )
+
+
+def _database(args: Namespace, screen: Screen) -> Database:
+    """Open the database; for a dry run that would make it, one that is thrown away."""
+    if not args.dry_run:
+        return open_database(args, screen, create=True)
+    try:
+        return open_database(args, screen)
+    except NotFound:
+        return evomem.open(":memory:", encoder="hash")
+
+
+class _Together:
+    """The conversations of several files, one after another; can be iterated again."""
+
+    def __init__(self, files: Sequence[Chats]) -> None:
+        self._files = files
+
+    def __iter__(self) -> Iterator[Conversation]:
+        for each in self._files:
+            yield from each.conversations
 
 
 def _one_each(
     above: store.Namespace, names: Iterable[str], files: Iterable[Chats]
-) -> dict[store.Namespace, list[Turn]]:
-    """Return the turns of each file, by the memory that is called as the file is."""
-    histories: dict[store.Namespace, list[Turn]] = {}
-    for name, chats in zip(names, files, strict=True):
+) -> dict[store.Namespace, list[Chats]]:
+    """Return each file by the memory that is called as the file is."""
+    histories: dict[store.Namespace, list[Chats]] = {}
+    for name, each in zip(names, files, strict=True):
         if name == STDIN:
             raise InputError("what comes from stdin has no name for a memory: leave out --each")
         namespace = (*above, Path(name).stem)
@@ -76,31 +121,82 @@ def _one_each(
                 f"two of the files are called {namespace[-1]!r}, and would be one memory: "
                 "rename one, or import them one after another"
             )
-        histories[namespace] = chats.turns
+        histories[namespace] = [each]
     return histories
 
 
-def _summary(files: Iterable[Chats], *, new: int, known: int) -> dict[str, Any]:
-    left_out: Counter[str] = Counter()
-    for chats in files:
-        left_out.update(chats.left_out)
+def _lines(done: Imported, files: Sequence[Chats], where: str, args: Namespace) -> Iterator[str]:
+    """Yield the summary for people."""
+    messages, conversations = sum(each.messages for each in files), sum(map(len, files))
+    yield (
+        f"{_count(done.new, 'new turn')} {'would come into' if args.dry_run else 'in'} {where} "
+        f"({done.known} {'was' if done.known == 1 else 'were'} there already), from "
+        f"{_count(messages, 'message')} in {_count(conversations, 'conversation')}"
+    )
+    if done.replaced:
+        verb = "would take" if args.dry_run else "took"
+        yield (
+            f"{done.replaced} of the new turns {verb} the place of earlier versions: "
+            "a question was answered, or an answer was changed"
+        )
+    if done.deleted:
+        yield f"{_count(done.deleted, 'deleted turn')} left out"
+    if done.forgotten:
+        yield (
+            f"{_count(done.forgotten, 'forgotten turn')} left out "
+            "(--include-forgotten brings what was purged back)"
+        )
+    left_out = _left_out(files)
+    if left_out:
+        yield "left out: " + ", ".join(f"{count} {kind}" for kind, count in left_out.items())
+    read = [each for file in files for each in file.files]
+    for each in read[:SHOWN]:
+        shapes = ", ".join(each.shapes) or "not a chat, skipped"
+        yield f"read {each.where} as {shapes}"
+    if len(read) > SHOWN:
+        yield f"... and {len(read) - SHOWN} more files"
+    yield from dict.fromkeys(note for file in files for note in file.notes)
+    problems = [problem for file in files for problem in file.problems]
+    if problems:
+        yield f"skipped {_count(len(problems), 'bad message')}:"
+    yield from (f"  {problem.where}: {problem.reason}" for problem in problems[:SHOWN])
+    if len(problems) > SHOWN:
+        yield f"  ... and {len(problems) - SHOWN} more (--json lists all)"
+
+
+def _summary(done: Imported, files: Sequence[Chats], args: Namespace) -> dict[str, Any]:
+    """Return the summary for programs."""
     return {
-        "new": new,
-        "known": known,
-        "conversations": sum(chats.conversations for chats in files),
-        "messages": sum(chats.messages for chats in files),
-        "left_out": dict(left_out),
+        "new": done.new,
+        "replaced": done.replaced,
+        "known": done.known,
+        "deleted": done.deleted,
+        "forgotten": done.forgotten,
+        "conversations": sum(map(len, files)),
+        "messages": sum(each.messages for each in files),
+        "left_out": _left_out(files),
+        "files": [
+            {"file": each.where, "formats": list(each.shapes)}
+            for file in files
+            for each in file.files
+        ],
+        "notes": list(dict.fromkeys(note for file in files for note in file.notes)),
+        "problems": [problem._asdict() for file in files for problem in file.problems],
+        **({"first": [_shown(turn) for turn in done.first]} if args.dry_run else {}),
     }
 
 
-def _shown(name: str) -> str:
-    return "stdin" if name == STDIN else name
+def _left_out(files: Iterable[Chats]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in files:
+        total.update(each.left_out)
+    return dict(total)
 
 
-def _bytes(name: str) -> bytes:
-    if name == STDIN:
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {error.strerror or error}") from error
+def _shown(turn: evomem.Turn) -> dict[str, Any]:
+    time = turn.time.isoformat() if isinstance(turn.time, datetime) else None
+    return {"user": turn.user, "assistant": turn.assistant, "session": turn.session, "time": time}
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evomem.influence import Influence
-from evomem.records import Hit, Record
+from evomem.records import Hit, Record, Turn
 
 
 class _Console(Console):
@@ -130,6 +130,23 @@ def influence_table(influence: Influence) -> Table:
             table.add_row(
                 Text(plain("/".join(each.memory))), name, str(len(ids)), Text(plain(_some(ids)))
             )
+    return table
+
+
+def exchanges_table(turns: Sequence[Turn]) -> Table:
+    """Return turns that are not stored yet, in their order."""
+    table = _table("time (UTC)", "session", "text")
+    for turn in turns:
+        time = f"{turn.time:%Y-%m-%d %H:%M}" if turn.time else ""
+        table.add_row(time, Text(plain(turn.session or "")), Text(plain(turn.text)))
+    return table
+
+
+def formats_table(formats: Mapping[str, str]) -> Table:
+    """Return names of formats, each with what it is."""
+    table = _table("format", "what it is")
+    for name, about in formats.items():
+        table.add_row(name, about)
     return table
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, select
 from evomem.errors import DatabaseDamaged, EvomemError, IntegrityError
 from evomem.state import Spec, digest
 from evomem.store import Span, View
-from evomem_stores import anchors, ledger, lexical
+from evomem_stores import anchors, forgotten, ledger, lexical
 from evomem_stores.engine import FOREIGN, Engine
 from evomem_stores.ledger import Entry
 from evomem_stores.lineage import read, take_view
@@ -119,6 +119,11 @@ def _memory(connection: Connection, number: int, spec: Spec, words: Words) -> It
         yield (
             f"memory {number} has {len(rows.sealed)} turns of its own that are not the "
             f"{entry.rows} that were written: some were removed, exchanged or added"
+        )
+    if entry is not None and not forgotten.are(connection, entry):
+        yield (
+            f"memory {number} does not have the marks that its purged turns left: some were "
+            "removed, exchanged or added"
         )
     if rows.last > own.head:
         yield f"memory {number} ends at turn {own.head}, but there is a turn {rows.last}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, func, select
 
 from evomem.store import Namespace, Span
-from evomem_stores import ledger
+from evomem_stores import forgotten, ledger
 from evomem_stores.lineage import decode_namespace, nameless, under
 from evomem_stores.seals import seals_of
 from evomem_stores.tables import LAST, counted, hidden, memories, turns
@@ -51,6 +51,7 @@ def prune(connection: Connection) -> tuple[list[int], int]:
             entry.revision += 1
         connection.execute(delete(hidden).where(hidden.c.memory == number))
         entry.show(seals, gone)
+        forgotten.clear(connection, entry)
         if shared:
             entry.head = max(shared, entry.parent_seq)
         elif number == newest:

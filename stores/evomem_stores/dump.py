@@ -37,7 +37,7 @@ from evomem.errors import (
 from evomem.records import Turn, as_utc
 from evomem.state import Reading, Spec, digest
 from evomem.store import Row, Span
-from evomem_stores import ledger, writing
+from evomem_stores import forgotten, ledger, writing
 from evomem_stores.engine import FOREIGN
 from evomem_stores.lineage import decode_namespace, encode_namespace, read, spans
 from evomem_stores.rows import decode_row
@@ -76,7 +76,9 @@ def export(connection: Connection, spec: Spec, folder: Path) -> int:
                 {
                     **{name: getattr(memory, name) for name in _ENTRY},
                     "namespace": decode_namespace(memory.namespace) if memory.named else None,
-                    "deleted": gone,
+                    "deleted": [seq for seq, since in gone.items() if not since],
+                    "replaced": [[seq, since] for seq, since in gone.items() if since],
+                    "forgotten": forgotten.marks(connection, memory),
                     "turns": len(rows),
                 }
             )
@@ -214,9 +216,13 @@ def _load_memory(
         loaded.namespace = str(number)
     if rows:
         writing.insert_rows(connection, loaded, seen, rows, spec)
+    gone = {int(seq): 0 for seq in entry["deleted"]}
+    # neither is in exports of older versions
+    gone.update((int(seq), int(since)) for seq, since in entry.get("replaced", ()))
+    marks = [(str(mark), bytes.fromhex(key).hex()) for mark, key in entry.get("forgotten", ())]
+    writing.add_hidden(connection, loaded, gone)
+    forgotten.add(connection, loaded, marks)
     ledger.put(connection, loaded)
-    if entry["deleted"]:
-        writing.add_hidden(connection, number, [int(seq) for seq in entry["deleted"]])
     return number, len(rows)
 
 

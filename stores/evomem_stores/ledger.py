@@ -1,15 +1,15 @@
 """The entries by which a database can tell that it was edited: one for each memory, one for all.
 
 A memory's entry is its row in `memories`. It seals the memory's name, place and end, and how many
-rows and tombstones it has, with a sum over each: so a row that is missing, added, or of an earlier
-day shows. The database's entry, the only row of `integrity`, seals which memories there are, and
+rows and tombstones it has, with a sum over each, and one over the marks of purged turns: so a row
+that is missing, added, or of an earlier day shows. The database's entry, the only row of `integrity`, seals which memories there are, and
 the encoders. An entry is only ever changed by who has found its seal to fit, so that no change
 covers up an edit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from evomem.errors import HeadMoved, IntegrityError
-from evomem_stores.seals import MODULUS, Seals, seals_of
+from evomem_stores.seals import MODULUS, Mark, Seals, seals_of, tombstones
 from evomem_stores.tables import (
     Columns,
     column_names,
@@ -63,15 +63,16 @@ class Entry:
     changes: int = 0
     """How often the entry was changed; never falls."""
     stored: bytes = b""
-    """The sums over the seals of its turns, and over its tombstones, as they were read."""
+    """The sums over the seals of its turns, its tombstones and its marks, as they were read."""
     _sums: list[int] = field(default_factory=list)
     _read: tuple[Any, ...] = ()
 
     def sums(self, seals: Seals) -> list[int]:
-        """Return the sums, to read or to change: of turns, and of tombstones."""
+        """Return the sums, to read or to change: of turns, of tombstones, and of marks."""
         if not self._sums:
             place = [self.memory, self.changes]
-            self._sums = seals.unmask(self.stored, b"memory", place) if self.stored else [0, 0]
+            sums = seals.unmask(self.stored, b"memory", place) if self.stored else []
+            self._sums = [*sums, 0, 0, 0][:SUMS]  # older entries have no sum of marks
         return self._sums
 
     @property
@@ -98,27 +99,38 @@ class Entry:
         if self.tip == old:
             self.tip = new
 
-    def hide(self, seals: Seals, seqs: Sequence[int]) -> None:
-        """Note new tombstones."""
-        self.gone += len(seqs)
-        self.sums(seals)[1] += seals.gone(self.memory, _listed(seqs))
+    def hide(self, seals: Seals, gone: Mapping[int, int]) -> None:
+        """Note new tombstones: seqs, each with the seq of what took the turn's place, 0 for none."""
+        self.gone += len(gone)
+        self.sums(seals)[1] += seals.gone(self.memory, _listed(gone))
 
-    def show(self, seals: Seals, seqs: Sequence[int]) -> None:
+    def show(self, seals: Seals, gone: Mapping[int, int]) -> None:
         """Note that tombstones were removed."""
-        self.gone -= len(seqs)
-        self.sums(seals)[1] -= seals.gone(self.memory, _listed(seqs))
+        self.gone -= len(gone)
+        self.sums(seals)[1] -= seals.gone(self.memory, _listed(gone))
+
+    def mark(self, seals: Seals, marks: Iterable[Mark]) -> None:
+        """Note new marks of purged turns."""
+        self.sums(seals)[2] += seals.marks(self.memory, marks)
+
+    def unmark(self, seals: Seals, marks: Iterable[Mark]) -> None:
+        """Note that marks were removed."""
+        self.sums(seals)[2] -= seals.marks(self.memory, marks)
 
 
 PLAIN = ("memory", "namespace", "parent", "parent_seq", "head", "revision", "created", "rows", "tip", "gone", "changes")  # fmt: skip
 """The columns of an entry that are stored as they are."""
 
+SUMS = 3
 PROVED = 4096  # entries that are known by heart
 ENTRY = tuple(memories.c[name] for name in column_names(memories))
 """The columns of an entry, for queries that read it with something else."""
 
 _ENTRY = select(*ENTRY).where(memories.c.memory == bindparam("number"))
 _LISTED = (
-    select(func.aggregate_strings(hidden.c.seq.cast(String), ","))
+    select(
+        func.aggregate_strings(hidden.c.seq.cast(String) + ":" + hidden.c.since.cast(String), ",")
+    )
     .where(hidden.c.memory == memories.c.memory)
     .scalar_subquery()
     .label("listed")
@@ -156,8 +168,8 @@ def get(connection: Connection, number: int, *, lock: bool = False) -> Entry:
     return opened(seals_of(connection), row)
 
 
-def with_hidden(connection: Connection, number: int) -> tuple[Entry, list[int]]:
-    """Return a memory's entry, and the seqs that are hidden from it, ascending.
+def with_hidden(connection: Connection, number: int) -> tuple[Entry, dict[int, int]]:
+    """Return a memory's entry, and what is hidden from it: seqs, ascending, each with its `since`.
 
     Raises:
         HeadMoved: There is no such memory (any more).
@@ -170,13 +182,13 @@ def with_hidden(connection: Connection, number: int) -> tuple[Entry, list[int]]:
     entry = opened(seals, row)
     listed = row["listed"] or ""
     try:
-        seqs = sorted(int(seq) for seq in listed.split(",") if seq)
+        gone = dict(sorted(tombstones(listed)))
     except ValueError:
-        seqs = []
-    same = len(seqs) == entry.gone
-    if not same or (seqs and seals.gone(number, listed) != entry.sums(seals)[1] % MODULUS):
-        raise wrongly_hidden(number, len(seqs), entry.gone)
-    return entry, seqs
+        gone = {}
+    same = len(gone) == entry.gone
+    if not same or (gone and seals.gone(number, listed) != entry.sums(seals)[1] % MODULUS):
+        raise wrongly_hidden(number, len(gone), entry.gone)
+    return entry, gone
 
 
 def wrongly_hidden(memory: int, there: int, gone: int) -> IntegrityError:
@@ -318,5 +330,5 @@ def _sealed(connection: Connection, changes: object, memories: object) -> list[o
     return [changes, memories, own, [list(row) for row in others]]
 
 
-def _listed(seqs: Sequence[int]) -> str:
-    return ",".join(str(seq) for seq in seqs)
+def _listed(gone: Mapping[int, int]) -> str:
+    return ",".join(f"{seq}:{since}" for seq, since in gone.items())

@@ -165,9 +165,15 @@ def take_entry(
         own.revision,
         tuple(part.span for part in parts),
         tuple(part.end for part in parts),
-        own.gone,
+        own.gone - (_hidden_later(connection, memory, end) if own.gone and end < own.head else 0),
     )
     return view, own
+
+
+def _hidden_later(connection: Connection, memory: int, end: int) -> int:
+    """Return how many turns are hidden from a memory only in views that end after `end`."""
+    later = (hidden.c.memory == memory, hidden.c.since > end)
+    return connection.scalar(select(func.count()).select_from(hidden).where(*later)) or 0
 
 
 _NOW = (
@@ -187,12 +193,14 @@ def check_unchanged(connection: Connection, view: View) -> None:
     last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
     given = {"number": view.memory, "row": row_number(last.memory, last.last)}
     now = connection.execute(_NOW, given).one_or_none()
-    if (
-        now is None
-        or not now.named
-        or (now.revision, now.key or b"") != (view.revision, view.key)
-        or view.hidden not in (None, now.gone)
-    ):
+    same = (
+        now is not None
+        and now.named
+        and (now.revision, now.key or b"") == (view.revision, view.key)
+    )
+    if same and view.hidden not in (None, now.gone):  # unless turns took the place of others since
+        same = now.gone - _hidden_later(connection, view.memory, view.seq) == view.hidden
+    if not same:
         raise HeadMoved(
             f"turns of memory {view.memory} were purged, deleted or dropped while it was read"
         )
@@ -297,7 +305,8 @@ def look_up(
         for span in view.spans
         for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
     ]
-    rows = connection.execute(_at(columns), {"rows": numbers, "memory": view.memory}).all()
+    given = {"rows": numbers, "memory": view.memory, "end": view.seq}
+    rows = connection.execute(_at(columns), given).all()
     if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: dropped meanwhile
         raise ledger.wrongly_hidden(view.memory, rows[0].tombstones, rows[0].gone)
     return rows
@@ -306,10 +315,8 @@ def look_up(
 @lru_cache
 def _at(columns: tuple[str, ...]) -> Select[Any]:
     own = hidden.c.memory == bindparam("memory")
-    there = (
-        OneOf(turns.c.row, bindparam("rows")),
-        turns.c.seq.not_in(select(hidden.c.seq).where(own)),
-    )
+    gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
+    there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
     counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
@@ -318,6 +325,6 @@ def _at(columns: tuple[str, ...]) -> Select[Any]:
 
 
 def visible(view: View) -> ColumnElement[bool]:
-    """Return the condition that a turn was not hidden from the view's memory."""
-    gone = select(hidden.c.seq).where(hidden.c.memory == view.memory)
+    """Return the condition that a turn is not hidden in the view."""
+    gone = select(hidden.c.seq).where(hidden.c.memory == view.memory, hidden.c.since <= view.seq)
     return turns.c.seq.not_in(gone)

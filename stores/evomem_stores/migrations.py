@@ -242,7 +242,25 @@ def m005_integrity(connection: Connection) -> None:
     seals = Seals(secrets.token_hex(16))
     connection.execution_options(seals=seals)
     ledger.begin(connection, seals)
-    sealing.seal(connection, sealing.sound_before)
+    sealing.seal(connection, sealing.sound_before, purges_leave_marks=False)
+
+
+_FORGOTTEN = (
+    "ALTER TABLE hidden ADD COLUMN since BIGINT NOT NULL DEFAULT 0",
+    """CREATE TABLE forgotten (
+        memory BIGINT NOT NULL REFERENCES memories, mark TEXT{collate} NOT NULL,
+        key TEXT NOT NULL, PRIMARY KEY (memory, mark))""",
+)
+
+
+def m006_forgotten(connection: Connection) -> None:
+    """Let a turn take the place of another from its point of the log on, and mark purged turns.
+
+    The seals of memories fit as they are: a memory without marks needs no sum of them.
+    """
+    collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
+    for statement in _FORGOTTEN:
+        connection.exec_driver_sql(statement.format(collate=collate))
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
@@ -251,6 +269,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m003_words,
     m004_provenance,
     m005_integrity,
+    m006_forgotten,
 )
 
 

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, literal, select, update
 
 from evomem.errors import IntegrityError
-from evomem_stores import audit, ledger
+from evomem_stores import audit, forgotten, ledger
 from evomem_stores.engine import Engine
 from evomem_stores.generations import stored_spec
 from evomem_stores.ledger import Entry, Whole
@@ -79,10 +79,16 @@ def change_key(engine: Engine, key: bytes | None) -> int:
     return count
 
 
-def seal(connection: Connection, sound: Sound) -> None:
+def seal(connection: Connection, sound: Sound, *, purges_leave_marks: bool = True) -> None:
     """Seal every turn, every memory and the database with the seals of the connection.
 
     What is not `sound` gets an empty seal, which fits nothing: verify goes on to report it.
+
+    Args:
+        connection: Inside a transaction.
+        sound: Says of a turn whether it is sealed.
+        purges_leave_marks: False in a database of a version whose turns did not take the place of
+            others, and whose purges left no marks: it lacks the columns.
     """
     seals = seals_of(connection)
     fingerprint = connection.scalar(select(encoder.c.fingerprint)) or ""
@@ -92,8 +98,11 @@ def seal(connection: Connection, sound: Sound) -> None:
         entry.rows, entry.gone, entry.tip = 0, 0, b""
         for sealed in _seal_rows(connection, seals, entry.memory, fingerprint, sound):
             entry.add(seals, sealed)
-        gone = select(hidden.c.seq).where(hidden.c.memory == entry.memory)
-        entry.hide(seals, list(connection.scalars(gone)))
+        since = hidden.c.since if purges_leave_marks else literal(0)
+        gone = select(hidden.c.seq, since).where(hidden.c.memory == entry.memory)
+        entry.hide(seals, {row[0]: row[1] for row in connection.execute(gone)})
+        if purges_leave_marks:
+            entry.mark(seals, forgotten.marks(connection, entry))
         ledger.put(connection, entry)
         database.add(seals, entry.memory)
     _seal_readings(connection, seals, sound)

@@ -25,6 +25,9 @@ MODULUS = 2 ** (8 * SIZE)  # of sums
 ROW = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
 """The columns of a turn that its seal covers: all that makes its record."""
 
+Mark = tuple[str, str]
+"""A mark of a purged turn, and the key that it was made with (`forgotten`)."""
+
 _READING = ("memory", "seq", "key", "words", "chunk")
 
 _nested = json.JSONEncoder(default=lambda data: [bytes(data).hex()]).encode
@@ -60,7 +63,7 @@ class Seals:
         self.proved: dict[int, tuple[object, ...]] = {}
         """Entries of memories, as they were read last, whose seals fit (`ledger.opened`)."""
         self.gone = lru_cache(maxsize=256)(self._gone)
-        """Returns the sum of a memory's tombstones, given as text such as "1,2,3"."""
+        """Returns the sum of a memory's tombstones, given as text (`tombstones`)."""
 
     def of(self, database: str) -> Seals:
         """Return the seals of another database, with the same key."""
@@ -121,12 +124,29 @@ class Seals:
         return self.digest(b"mask " + kind, values, size=count * SIZE)
 
     def _gone(self, memory: int, listed: str) -> int:
-        seqs = [int(seq) for seq in listed.split(",") if seq]
-        return sum(self.share(b"hidden", [memory, seq]) for seq in seqs) % MODULUS
+        shares = (
+            self.share(b"hidden", [memory, seq, since] if since else [memory, seq])
+            for seq, since in tombstones(listed)
+        )
+        return sum(shares) % MODULUS
+
+    def marks(self, memory: int, marks: Iterable[Mark]) -> int:
+        """Return the sum of a memory's marks of purged turns."""
+        return sum(self.share(b"forgotten", [memory, *mark]) for mark in marks) % MODULUS
 
     def rows(self, seals: Iterable[bytes]) -> int:
         """Return the sum of turns with these seals."""
         return sum(self.share(b"rows", [seal]) for seal in seals) % MODULUS
+
+
+def tombstones(listed: str) -> list[tuple[int, int]]:
+    """Return the seqs and the `since` of tombstones given as text, such as "3:0,5:9".
+
+    Raises:
+        ValueError: The text is none of tombstones.
+    """
+    parts = (each.partition(":") for each in listed.split(",") if each)
+    return [(int(seq), int(since)) for seq, _, since in parts]
 
 
 def seals_of(connection: Connection) -> Seals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,8 @@ from evomem.store import (
     View,
     WriteSlot,
 )
-from evomem_stores import audit, dropping, filters, generations, ledger, lineage, writing
+from evomem_stores import audit, dropping, filters, forgotten, generations, ledger, lineage, writing
+from evomem_stores.dialects import OneOf
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
@@ -58,6 +59,8 @@ from evomem_stores.seals import seals_of
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
 from evomem_stores.upkeep import Upkeep
 from evomem_stores.word_cache import WordCache
+
+_NONE: Mapping[int, int] = {}
 
 
 class SqlStore(Upkeep):
@@ -201,6 +204,36 @@ class SqlStore(Upkeep):
             rows = read(connection, view.spans, TURN, ids=ids)
             return {row["id"]: decode_record(row, seals) for row in rows}
 
+    def told(
+        self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
+    ) -> list[tuple[Record, int | None]]:
+        """See `Store.told`."""
+        named = () if sessions is None else (OneOf(turns.c.session, sessions),)
+        with self._engine.reading() as connection:
+            _, gone = _hidden(connection, view)
+            seals = seals_of(connection)
+            rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
+            return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
+
+    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
+        """See `Store.replaced`."""
+        with self._engine.reading() as connection:
+            _, gone = _hidden(connection, view)
+            wanted = set(seqs)
+            # A turn only ever takes the places of earlier ones.
+            for seq in sorted(gone, reverse=True):
+                if gone[seq] in wanted:
+                    wanted.add(seq)
+            old = wanted.difference(seqs)
+            seals = seals_of(connection)
+            rows = read(connection, view.spans, TURN, seqs=old)
+            return [decode_record(row, seals) for row in rows]
+
+    def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
+        """See `Store.forgotten`."""
+        with self._engine.reading() as connection:
+            return forgotten.among(connection, view.memory, facts)
+
     def rows(self, view: View, *, after: int) -> list[Row]:
         """See `Store.rows`."""
         with self._engine.reading() as connection:
@@ -251,7 +284,7 @@ class SqlStore(Upkeep):
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._engine.reading() as connection:
-            gone = np.array(_hidden(connection, view)[1], np.int64)
+            gone = np.array([*_hidden(connection, view)[1]], np.int64)
             if not tests:
                 return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
@@ -273,7 +306,7 @@ class SqlStore(Upkeep):
         """See `Store.lexical`, and the module `lexical` for how."""
         asked = Counter(terms(query))
         with self._engine.reading() as connection:
-            gone = np.array(_hidden(connection, view)[1], np.int64)
+            gone = np.array([*_hidden(connection, view)[1]], np.int64)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
         return bm25(asked, parts)
 
@@ -294,7 +327,14 @@ class SqlStore(Upkeep):
         """See `Store.slot_is_taken`."""
         return self._engine.slot_is_taken(memory)
 
-    def append(self, view: View, rows: Sequence[Row]) -> None:
+    def append(
+        self,
+        view: View,
+        rows: Sequence[Row],
+        *,
+        replaces: Mapping[int, int] = _NONE,
+        revived: Sequence[Collection[str]] = (),
+    ) -> None:
         """See `Store.append`.
 
         Raises:
@@ -304,7 +344,7 @@ class SqlStore(Upkeep):
         """
         writing.check_rows(rows, self._spec, first=view.seq + 1, dense=True)
         with self._engine.writing(view.memory) as connection:
-            writing.append(connection, view, rows, self._spec)
+            writing.append(connection, view, rows, self._spec, replaces, revived)
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
         """See `Store.hide`."""
@@ -419,8 +459,8 @@ def _at_revision(connection: Connection, memory: int, revision: int) -> None:
         raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")
 
 
-def _hidden(connection: Connection, view: View) -> tuple[ledger.Entry | None, list[int]]:
-    """Return the entry of the view's memory, and the seqs that are hidden from it, ascending.
+def _hidden(connection: Connection, view: View) -> tuple[ledger.Entry | None, dict[int, int]]:
+    """Return the entry of the view's memory, and what is hidden in the view (`with_hidden`).
 
     A view may be of no memory, or of one that was dropped meanwhile.
 
@@ -428,9 +468,10 @@ def _hidden(connection: Connection, view: View) -> tuple[ledger.Entry | None, li
         IntegrityError: The entry or a tombstone was changed.
     """
     try:
-        return ledger.with_hidden(connection, view.memory)
+        entry, gone = ledger.with_hidden(connection, view.memory)
     except HeadMoved:
-        return None, []
+        return None, {}
+    return entry, {seq: since for seq, since in gone.items() if since <= view.seq}
 
 
 def _check_count(connection: Connection, entry: ledger.Entry) -> None:

@@ -84,6 +84,15 @@ hidden = Table(
     METADATA,
     Column("memory", BigInteger, primary_key=True),
     Column("seq", BigInteger, primary_key=True),
+    Column("since", BigInteger),  # hidden in views that end here or later; 0: in all of them
+)
+
+forgotten = Table(
+    "forgotten",  # tombstones of purged turns; see the module `forgotten`
+    METADATA,
+    Column("memory", BigInteger, primary_key=True),
+    Column("mark", String, primary_key=True),
+    Column("key", String),
 )
 
 lexicon = Table(

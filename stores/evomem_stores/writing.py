@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
-from evomem_stores import ledger, lexical, words
+from evomem_stores import forgotten, ledger, lexical, words
 from evomem_stores.dialects import OneOf, insert_new
 from evomem_stores.ledger import Entry
 from evomem_stores.lineage import (
@@ -71,12 +71,26 @@ def check_rows(rows: Sequence[Row], spec: Spec, *, first: int, dense: bool) -> N
         expected = row.seq + 1
 
 
-def append(connection: Connection, view: View, rows: Sequence[Row], spec: Spec) -> None:
+def append(
+    connection: Connection,
+    view: View,
+    rows: Sequence[Row],
+    spec: Spec,
+    replaces: Mapping[int, int],
+    revived: Sequence[Collection[str]],
+) -> None:
     """See `Store.append`."""
     now, entry = _unmoved(connection, view)
     if rows:
         insert_rows(connection, entry, now.spans, rows, spec)
         entry.head = rows[-1].seq
+    if replaces:
+        _, gone = ledger.with_hidden(connection, view.memory)
+        there = read(connection, view.spans, ["seq"], seqs=set(replaces).difference(gone))
+        add_hidden(connection, entry, {row["seq"]: replaces[row["seq"]] for row in there})
+    if revived:
+        forgotten.revive(connection, entry, revived)
+    if rows or replaces or revived:
         ledger.put(connection, entry)
 
 
@@ -84,10 +98,9 @@ def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
     """See `Store.hide`."""
     entry, gone = ledger.with_hidden(connection, view.memory)
     there = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
-    new = [row["seq"] for row in there]
+    new = {row["seq"]: 0 for row in there}
     if new:
-        connection.execute(insert(hidden), [{"memory": view.memory, "seq": seq} for seq in new])
-        entry.hide(seals_of(connection), new)
+        add_hidden(connection, entry, new)
         ledger.put(connection, entry)
     return len(new)
 
@@ -97,20 +110,27 @@ def fork(connection: Connection, view: View, namespace: Namespace) -> int | None
     seen = take_view(connection, view.memory, seq=view.seq).spans
     # The parent is whoever owns the last row, so that no fork hangs on one in between.
     parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
-    _, gone = ledger.with_hidden(connection, view.memory)
+    source, gone = ledger.with_hidden(connection, view.memory)
     number = make_memory(connection, namespace, parent, shared, view.seq)
-    inherited = [seq for seq in gone if seq <= view.seq]
-    if number is not None and inherited:
-        add_hidden(connection, number, inherited)
+    inherited = {seq: since for seq, since in gone.items() if seq <= view.seq and since <= view.seq}
+    marks = forgotten.marks(connection, source)
+    if number is not None and (inherited or marks):
+        entry = ledger.get(connection, number)
+        add_hidden(connection, entry, inherited)
+        forgotten.add(connection, entry, marks)
+        ledger.put(connection, entry)
     return number
 
 
-def add_hidden(connection: Connection, memory: int, seqs: Sequence[int]) -> None:
-    """Hide turns from a memory."""
-    connection.execute(insert(hidden), [{"memory": memory, "seq": seq} for seq in seqs])
-    entry = ledger.get(connection, memory)
-    entry.hide(seals_of(connection), seqs)
-    ledger.put(connection, entry)
+def add_hidden(connection: Connection, entry: Entry, gone: Mapping[int, int]) -> None:
+    """Hide turns from a memory, each with the seq of the turn that takes its place, 0 for none.
+
+    The caller writes the entry.
+    """
+    if gone:
+        rows = [{"memory": entry.memory, "seq": seq, "since": since} for seq, since in gone.items()]
+        connection.execute(insert(hidden), rows)
+        entry.hide(seals_of(connection), gone)
 
 
 def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], spec: Spec) -> None:
@@ -126,12 +146,13 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
         )
     seals = seals_of(connection)
     entry, gone = ledger.with_hidden(connection, view.memory)
+    kept = {row.seq for row in rows}
+    forgotten.leave(connection, entry, view, seq, kept)
     before = spans(connection, view.memory, seq - 1)
     erase(connection, entry, Span(view.memory, seq, now.seq))
-    kept = {row.seq for row in rows}
-    stale = [each for each in gone if each >= seq and each not in kept]
+    stale = {each: since for each, since in gone.items() if each >= seq and each not in kept}
     connection.execute(
-        delete(hidden).where(hidden.c.memory == view.memory, OneOf(hidden.c.seq, stale))
+        delete(hidden).where(hidden.c.memory == view.memory, OneOf(hidden.c.seq, list(stale)))
     )
     entry.show(seals, stale)
     entry.revision += 1

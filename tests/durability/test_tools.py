@@ -264,7 +264,7 @@ LONG = " ".join(f"word{n}" for n in range(400))  # text that does not compress t
         "DELETE FROM runs",
         "UPDATE postings SET seqs = substr(seqs, 2)",
         "INSERT INTO postings SELECT memory, last, 'more', seqs FROM postings LIMIT 1",
-        "INSERT INTO hidden VALUES (1, 5000)",
+        "INSERT INTO hidden (memory, seq) VALUES (1, 5000)",
         "UPDATE lexicon SET analyser = 'another'",
     ],
 )

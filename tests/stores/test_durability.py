@@ -526,7 +526,7 @@ def test_a_changed_column_is_reported_by_name_of_the_turn(made, tmp_path, column
         ("UPDATE memories SET parent_seq = 30 WHERE memory = 2", "digest chain"),
         ("UPDATE memories SET parent = 77, memory = 99 WHERE memory = 2", "from turns that are not there"),
         ("UPDATE memories SET head = 39 WHERE memory = 1", "forked from turns that are not there"),
-        ("INSERT INTO hidden VALUES (1, 5000)", "hides a turn that is not there"),
+        ("INSERT INTO hidden (memory, seq) VALUES (1, 5000)", "hides a turn that is not there"),
         ("INSERT INTO postings VALUES (1, 31, 'more', x'03000000')", "word index of memory 1"),
         ("INSERT INTO postings VALUES (1, 3, 'more', x'03000000')", "word index of memory 1"),
         ("DELETE FROM postings", "word index of memory 1"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from evomem.pairing import joined
+
 
 @dataclass
 class Exchange:
@@ -16,15 +18,17 @@ class Exchange:
 
     @property
     def user(self) -> str:
-        """What the user said; a message that was sent twice in a row counts once."""
-        said = [str(message.text) for message in self.messages if isinstance(message, HumanMessage)]
-        return "\n".join(text for text in dict.fromkeys(said) if text.strip())
+        """What the user said (`evomem.pairing.joined`)."""
+        return self._said(HumanMessage)
 
     @property
     def reply(self) -> str:
-        """The last words of the model: what it says between tool calls is not the answer."""
-        said = [str(message.text) for message in self.messages if isinstance(message, AIMessage)]
-        return next((text for text in reversed(said) if text.strip()), "")
+        """Everything that the model said: before, between and after calls of tools."""
+        return self._said(AIMessage)
+
+    def _said(self, kind: type[BaseMessage]) -> str:
+        own = [message for message in self.messages if isinstance(message, kind)]
+        return joined([str(message.text) for message in own], [message.id for message in own])
 
     @property
     def anything(self) -> str:

@@ -49,7 +49,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
 
     What is found goes behind the system prompt of that call and nowhere else: neither into the
     thread's messages nor into a checkpoint. Messages that the model is shown anyway are not looked
-    for. An exchange is what the user said and the last words of the model, one turn of the memory
+    for. An exchange is what the user said and everything the model answered, one turn of the memory
     with the thread as its session and the ids of the turns that the model was shown (only these ids
     are kept in the thread). It is written once, however often a run is retried, interrupted
     and resumed; an answer that is made anew replaces the old one. A run that fails writes nothing.

@@ -10,7 +10,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
 
-from evomem.errors import DuplicateTurn
+from evomem.errors import DuplicateTurn, NotFound
 from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Turn
@@ -66,19 +66,17 @@ class Connection(BaseModel):
             self._shown.pop(next(iter(self._shown)))
         return text
 
-    async def _commit(self, turns: Sequence[Turn]) -> None:
-        """Write turns that the memory does not hold yet."""
-        if not turns:
-            return
+    async def _commit(self, turns: Sequence[Turn], grown: Sequence[Turn] = ()) -> None:
+        """Write turns that the memory does not hold yet; the first takes the place of `grown`."""
         labelled = [
-            replace(
-                turn,
-                source=self.turn_source,
-                recalled=self._shown.pop(self._question(turn.session, turn.user), ()),
-            )
+            replace(turn, source=self.turn_source, recalled=self._take_shown(turn))
             for turn in turns
         ]
         memory = self.memory
+        if grown and labelled:
+            await self._grow(labelled.pop(0), grown[0])
+        if not labelled:
+            return
         with contextlib.suppress(DuplicateTurn):
             await memory.aadd_many(labelled)
             return
@@ -86,6 +84,33 @@ class Connection(BaseModel):
             # Ids are made of texts: a turn that is refused was deleted, and stays so.
             with contextlib.suppress(DuplicateTurn):
                 await memory.aadd_many([turn])
+
+    async def _grow(self, turn: Turn, old: Turn) -> None:
+        """Write a turn in the place of what it was before more was said in it."""
+        # Ids are made of texts: what is refused, or not there, was deleted, and stays so.
+        with contextlib.suppress(DuplicateTurn, NotFound):
+            before = await self.memory.aget(old.id or "")
+            await self.memory.aadd(
+                turn.user or turn.assistant,
+                role="user" if turn.user else "assistant",
+                reply=(turn.assistant or None) if turn.user else None,
+                id=turn.id,
+                session=turn.session,
+                metadata=turn.metadata,
+                source=turn.source,
+                recalled=list(dict.fromkeys([*before.turn.recalled, *turn.recalled])),
+                supersedes=old.id,
+            )
+
+    def _take_shown(self, turn: Turn) -> list[str]:
+        """Return the ids of the turns that were shown for the questions of a turn, and forget them."""
+        ids: dict[str, None] = {}
+        for key in list(self._shown):
+            *place, text = key
+            asked = f"\n{text}\n" in f"\n{turn.user}\n"
+            if asked and tuple(place) == self._question(turn.session, "")[:-1]:
+                ids |= dict.fromkeys(self._shown.pop(key))
+        return list(ids)
 
     def _question(self, session: str | None, text: str) -> tuple[object, ...]:
         """Return what the turns that were shown for a question are kept under."""

@@ -193,9 +193,11 @@ class EvoMemMemory(Connection, BaseMemory):
             return
         history = await self._history()
         before = await history.aget_all()
-        known = len(complete(before, self.session_id))
+        known = complete(before, self.session_id)
+        turns = complete([*before, *messages], self.session_id)
+        changed = known[-1:] if known[-1:] != turns[len(known) - 1 : len(known)] else []
         # The memory first: were it the history, a crash between the two would lose the turn.
-        await self._commit(complete([*before, *messages], self.session_id)[known:])
+        await self._commit(turns[len(known) - len(changed) :], changed)
         await history.aput_messages(messages)
 
     async def aset(self, messages: list[ChatMessage]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallBlock
 
-from evomem.pairing import Message, as_turns
+from evomem.pairing import Message, as_turns, exchanges
 from evomem.records import MAX_CHARS, Turn
 
 SAID = "llamaindex_said"
@@ -27,14 +27,15 @@ _ROLES = {
 def spoken(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return what the user and the assistant said to each other, as `evomem.pairing` takes it.
 
-    System and tool messages, calls of tools and messages without text are left out. A text longer
-    than a turn can hold is cut, and NUL characters are dropped: the history keeps them.
+    System and tool messages, calls of tools and messages without text are left out; what the
+    assistant says as it calls a tool is a part of its answer. A text longer than a turn can hold is
+    cut, and NUL characters are dropped: the history keeps them.
     """
     return [said for said in map(_said, messages) if said]
 
 
 def complete(messages: Sequence[ChatMessage], session: str | None) -> list[Turn]:
-    """Return the turns of a conversation, with ids; a last message of the user still waits.
+    """Return the turns of a conversation, with ids; what is not answered yet still waits.
 
     Ids are made of what was said, so the same conversation gives the same ids however often it is
     written; an exchange that a conversation holds twice has two.
@@ -47,18 +48,23 @@ def placed(messages: Sequence[ChatMessage]) -> list[tuple[Turn, range]]:
 
     What follows a turn up to the next one, such as the calls of tools, belongs to it.
     """
-    said = [
-        {**words, "id": str(place)}
-        for place, message in enumerate(messages)
-        if (words := _said(message))
-    ]
-    turns = as_turns(said)
-    starts = [int(turn.id or 0) for turn in turns]
-    ends = [*starts, len(messages)][1:]
-    found = [(turn, range(*span)) for turn, *span in zip(turns, starts, ends, strict=True)]
-    if said and said[-1]["role"] == "user":
-        found.pop()
-    return found
+    said = [(place, _said(message)) for place, message in enumerate(messages)]
+    groups = exchanges((place, words) for place, words in said if words)
+    starts = [exchange.messages[0][0] for exchange in groups]
+    spans = [range(*span) for span in zip(starts, [*starts, len(messages)][1:], strict=False)]
+    if groups and groups[-1].answered and _is_open(messages):
+        groups.pop()
+    while groups and not groups[-1].answered:
+        groups.pop()
+    return [(exchange.turn(), span) for exchange, span in zip(groups, spans, strict=False)]
+
+
+def _is_open(messages: Sequence[ChatMessage]) -> bool:
+    """Return whether the assistant has called tools and has not answered since."""
+    for message in reversed(messages):
+        if message.role in _ROLES and (_calls_tools(message) or (message.content or "").strip()):
+            return _calls_tools(message)
+    return False
 
 
 def identified(turns: Sequence[Turn], session: str | None) -> list[Turn]:
@@ -86,7 +92,10 @@ def shown(messages: Sequence[ChatMessage], session: str | None) -> set[str]:
     The message that waits for its answer is among them, so a turn that begins with it is never
     found by it.
     """
-    return {_digest(session, said["role"], said["content"]) for said in spoken(messages)}
+    said = spoken(messages)
+    marks = {_digest(session, message["role"], message["content"]) for message in said}
+    marks.update(_digest(session, "user", turn.user) for turn in as_turns(said) if turn.user)
+    return marks
 
 
 def question(messages: Sequence[ChatMessage]) -> str | None:
@@ -98,7 +107,7 @@ def question(messages: Sequence[ChatMessage]) -> str | None:
 def _said(message: ChatMessage) -> dict[str, str] | None:
     role = _ROLES.get(message.role)
     text = (message.content or "").replace("\x00", "")[:MAX_CHARS]
-    if role and text.strip() and not _calls_tools(message):
+    if role and text.strip():
         return {"role": role, "content": text}
     return None
 

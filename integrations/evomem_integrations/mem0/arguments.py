@@ -8,8 +8,8 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 from evomem.errors import QueryError, TurnError
-from evomem.pairing import as_turns
-from evomem.records import Turn, as_utc
+from evomem.pairing import ROLES, exchanges
+from evomem.records import as_utc
 from evomem_integrations.mem0.filters import OWNERS, check_owner
 
 logger = logging.getLogger(__name__)
@@ -124,12 +124,12 @@ def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, 
 def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
     """Return messages as payloads with their text, role and actor: one each, or one an exchange.
 
-    System messages and messages without text are left out, as Mem0 does; of content in parts, the
-    text counts.
+    System messages and messages without text are left out, as Mem0 does, and results of tools where
+    exchanges are made; of content in parts, the text counts.
 
     Args:
         messages: A text, a message, or a list of messages.
-        infer: Whether a user's message and the answer to it are one.
+        infer: Whether a user's message and everything that answers it are one (`evomem.pairing`).
 
     Raises:
         TurnError: It is none of these.
@@ -137,15 +137,13 @@ def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
     said = [message for message in _messages(messages) if message["content"].strip()]
     if not infer:
         return [_payload(message) for message in said]
-    payloads: list[dict[str, Any]] = []
-    run: list[dict[str, Any]] = []  # of what can be paired
-    for message in said:
-        if message["role"] in ("user", "assistant") and "name" not in message:
-            run.append(message)
-            continue
-        payloads += [_paired(turn) for turn in as_turns(run)] + [_payload(message)]
-        run = []
-    return payloads + [_paired(turn) for turn in as_turns(run)]
+    spoken = [message for message in said if message["role"] in ROLES]
+    return [
+        _payload(exchange.messages[0][1])
+        if len(exchange.messages) == 1
+        else {"data": exchange.turn()}
+        for exchange in exchanges(enumerate(spoken))
+    ]
 
 
 def _messages(messages: object) -> list[dict[str, Any]]:
@@ -181,9 +179,3 @@ def _messages(messages: object) -> list[dict[str, Any]]:
 def _payload(message: Mapping[str, Any]) -> dict[str, Any]:
     actor = {"actor_id": message["name"]} if "name" in message else {}
     return {"data": message["content"], "role": message["role"], **actor}
-
-
-def _paired(turn: Turn) -> dict[str, Any]:
-    if turn.role == "exchange":
-        return {"data": turn}
-    return {"data": turn.user or turn.assistant, "role": turn.role}

@@ -191,13 +191,16 @@ def look(at: str) -> str:
     return f"{at}: blue"
 
 
+SKY = "User: What colour is the sky?\nAssistant: Let me look.\nIt is blue."
+
+
 def test_a_tool_loop_reads_for_each_call_and_writes_one_exchange(memory):
     memory.add("The sky was grey.")
     model = Scripted(answer=use_tool, shown=[])
     agent(model, memory, tools=[look]).invoke(say("What colour is the sky?"), THREAD)
     assert "grey" in system(model, 0)
     assert system(model, 0) == system(model, 1)
-    assert texts(memory)[1:] == ["User: What colour is the sky?\nAssistant: It is blue."]
+    assert texts(memory)[1:] == [SKY]
 
 
 def test_an_interrupted_and_resumed_run_is_written_once(memory):
@@ -207,7 +210,7 @@ def test_an_interrupted_and_resumed_run_is_written_once(memory):
     talk.invoke(say("What colour is the sky?"), THREAD)
     assert len(memory) == 0
     talk.invoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
-    assert texts(memory) == ["User: What colour is the sky?\nAssistant: It is blue."]
+    assert texts(memory) == [SKY]
 
 
 def test_what_was_said_in_a_run_that_was_left_off_is_written_with_the_next(memory):

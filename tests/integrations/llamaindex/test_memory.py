@@ -44,12 +44,31 @@ def test_a_message_and_its_answer_become_one_turn_of_the_session(make):
     assert record.turn.session == "monday"
 
 
-def test_a_message_that_nobody_answered_becomes_a_turn_when_the_next_one_comes(make):
+def test_two_messages_in_a_row_are_answered_together(make):
     memory = make()
     memory.put_messages([user("Hello?"), user("Is anybody there?")])
-    assert texts(memory) == ["User: Hello?"]
+    assert texts(memory) == []
     memory.put(assistant("Yes."))
-    assert texts(memory) == ["User: Hello?", "User: Is anybody there?\nAssistant: Yes."]
+    assert texts(memory) == ["User: Hello?\nIs anybody there?\nAssistant: Yes."]
+
+
+def test_what_is_said_before_a_tool_is_called_is_a_part_of_the_answer(make):
+    memory = make()
+    look = assistant("Let me look.")
+    look.additional_kwargs["tool_calls"] = [{"id": "c1"}]
+    memory.put_messages([user("What time is it?"), look])
+    assert texts(memory) == []
+    memory.put(ChatMessage(role="tool", content="15:04"))
+    memory.put(assistant("Four past three."))
+    whole = "User: What time is it?\nAssistant: Let me look.\nFour past three."
+    assert texts(memory) == [whole]
+
+
+def test_an_answer_that_goes_on_takes_the_place_of_its_beginning(make):
+    memory = make()
+    memory.put_messages([user("What time is it?"), assistant("Four past three.")])
+    memory.put(assistant("In Paris."))
+    assert texts(memory) == ["User: What time is it?\nAssistant: Four past three.\nIn Paris."]
 
 
 def test_tools_and_system_messages_stay_in_the_history_and_out_of_the_memory(make):

@@ -64,7 +64,9 @@ def test_without_inference_every_message_is_a_memory(memory):
 
 
 @pytest.mark.parametrize("infer", [True, False])
-def test_what_says_nothing_is_left_out_and_tools_speak_for_themselves(memory, infer):
+def test_what_says_nothing_is_left_out_and_tools_speak_only_where_every_message_is_stored(
+    memory, infer
+):
     added = memory.add(
         [
             {"role": "user", "content": [{"type": "text", "text": "Look!"}, {"type": "image_url"}]},
@@ -75,7 +77,21 @@ def test_what_says_nothing_is_left_out_and_tools_speak_for_themselves(memory, in
         user_id="alice",
         infer=infer,
     )
-    assert texts(added) == ["Look!", "4 degrees"]
+    assert texts(added) == (["Look!"] if infer else ["Look!", "4 degrees"])
+
+
+def test_an_answer_around_a_call_of_a_tool_is_one_memory(memory):
+    added = memory.add(
+        [
+            {"role": "user", "content": "Where did I park?"},
+            {"role": "assistant", "content": "Let me look.", "name": "valet"},
+            {"role": "tool", "content": "level 3"},
+            {"role": "assistant", "content": "On level 3."},
+        ],
+        user_id="alice",
+    )
+    [text] = texts(added)
+    assert "Let me look.\nOn level 3." in text
     assert memory.get(added["results"][1]["id"])["role"] == "tool"
     assert memory.add([{"role": "system", "content": "Be kind."}], user_id="alice") == {
         "results": []

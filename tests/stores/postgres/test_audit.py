@@ -22,7 +22,7 @@ APART = [
     ("UPDATE memories SET head = 25", "ends at turn 25"),
     ("UPDATE memories SET parent_seq = 10 WHERE memory = 2", "digest chain"),
     ("UPDATE memories SET head = 19 WHERE memory = 1", "forked from turns that are not there"),
-    ("INSERT INTO hidden VALUES (1, 5000)", "hides a turn that is not there"),
+    ("INSERT INTO hidden (memory, seq) VALUES (1, 5000)", "hides a turn that is not there"),
     ("INSERT INTO postings VALUES (1, 3, 'more', '\\x03000000')", "word index of memory 1"),
     ("UPDATE postings SET seqs = seqs || seqs WHERE last = 29", "word index"),
     ("DELETE FROM runs WHERE last = 29", "word index of memory 1"),

@@ -70,7 +70,7 @@ def test_machinery_and_empty_messages_are_left_out_and_counted():
         ]
     )
     assert [turn.text for turn in chats.turns] == ["User: Hi\nAssistant: Hello"]
-    assert chats.left_out == {"system": 1, "empty": 1, "tool": 1, "function": 1, "developer": 1}
+    assert chats.left_out == {"system": 1, "tool call": 1, "tool result": 2, "developer": 1}
     assert chats.messages == 2
 
 
@@ -83,7 +83,7 @@ def test_text_parts_are_joined_and_others_counted():
     ]
     chats = read([{"role": "user", "content": parts}])
     assert chats.turns[0].user == "Look:\na heron.\nReally."
-    assert chats.left_out == {"image_url part": 1}
+    assert chats.left_out == {"image part": 1}
 
 
 def test_names_become_speakers():

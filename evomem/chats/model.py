@@ -1,0 +1,77 @@
+"""What a reader of chats returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+Message = Mapping[str, Any]
+"""A message as `evomem.pairing.as_turns` takes it: `role` ("user" or "assistant"), `content` (text),
+and `name`, `id`, `time` (UTC), `session`, `metadata`."""
+
+
+class Problem(NamedTuple):
+    """A message, a line or a file that `skip_bad` skipped."""
+
+    where: str
+    """The place, such as "chats.json, line 3, message 2"."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation: messages in the order in which they were said."""
+
+    messages: Sequence[Message]
+    places: Sequence[str]
+    """Where each message stands in the source, such as "chats.json, line 3, message 2"."""
+    id: str | None
+    """What the source calls the conversation; None if it has no name."""
+    time: datetime | None
+    """When it began, UTC; None if the source does not say."""
+    title: str | None
+    shape: str
+    """The name of the shape that its messages have, as `formats` lists them."""
+    where: str
+    """Where it begins in the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """What one file of the source held."""
+
+    where: str
+    shapes: tuple[str, ...]
+    """Names of the shapes found, most frequent first; empty for a file that is not a chat."""
+    conversations: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chats:
+    """Everything that a source holds; all of it has been read and checked.
+
+    Conversations are kept on disk where they are many, so iterating is cheap in memory and can be
+    repeated.
+    """
+
+    conversations: Iterable[Conversation]
+    """In order of time if all of them have one, otherwise in the order of the source."""
+    files: Sequence[FileRead]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What became no message, by kind: `{"tool call": 3, "image part": 2}`."""
+    problems: Sequence[Problem] = ()
+    """What `skip_bad` skipped."""
+    notes: Sequence[str] = ()
+    """What was guessed and may be wrong, in words for people."""
+
+    @property
+    def messages(self) -> int:
+        """The number of messages."""
+        return sum(file.messages for file in self.files)
+
+    def __len__(self) -> int:
+        """Return the number of conversations."""
+        return sum(file.conversations for file in self.files)

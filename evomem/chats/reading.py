@@ -1,0 +1,455 @@
+"""From a source to `Chats`: find the shape of each value, and make plain messages of it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone, tzinfo
+from pathlib import Path
+from typing import Any
+
+from evomem.chats import objects, sqlite
+from evomem.chats.fields import SESSION_FIELDS, TIME_FIELDS, brief, time
+from evomem.chats.model import Chats, Conversation, FileRead, Message, Problem
+from evomem.chats.shapes import SHAPES
+from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, header, placed
+from evomem.chats.sources import Source, from_bytes, sources
+from evomem.chats.spool import Spool, in_order
+from evomem.chats.stream import parse, values
+from evomem.chats.unknown import UnknownShape, unknown
+from evomem.errors import InputError, TurnError
+from evomem.pairing import as_turns
+from evomem.records import as_utc
+
+_PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
+"""The keys of messages that all shapes agree about."""
+MAX_WAITING = 20_000
+"""Single messages kept in memory until the rest of their conversations has come."""
+_DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
+"""What the code of a shape may raise on a value that only looks like it."""
+
+
+def formats() -> dict[str, str]:
+    """Return the names of the shapes that `read` knows, each with a description."""
+    return {name: SHAPES[name].about for name in sorted(SHAPES)}
+
+
+def read(
+    source: object,
+    *,
+    format: str | None = None,
+    zone: tzinfo | None = None,
+    skip_bad: bool = False,
+    since: datetime | None = None,
+    name: str | None = None,
+) -> Chats:
+    """Read the conversations that `source` holds.
+
+    Everything is read and checked before this returns. Memory is bounded by the largest value of
+    a file (one conversation, or one line), for conversations wait on disk.
+
+    Args:
+        source: A path (file, folder, zip, gzip, SQLite), the bytes of a file, or objects: messages
+            or conversations as dictionaries, or as the classes of OpenAI, Anthropic, LangChain,
+            LlamaIndex, Pydantic AI and others.
+        format: The name of a shape, see `formats`; without it the content decides.
+        zone: The time zone of times that name none; without it such times are refused.
+        skip_bad: List what cannot be read in `Chats.problems` instead of raising.
+        since: Leave out messages that were said before; those without a time are kept.
+        name: What to call the source in errors and places.
+
+    Raises:
+        InputError: The source cannot be read, or holds no message; the message says where and why.
+
+    >>> chats = read([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
+    >>> [message["content"] for talk in chats.conversations for message in talk.messages]
+    ['Hi', 'Hello']
+    """
+    reader = _Reader(_named(format), zone, skip_bad, as_utc(since))
+    if isinstance(source, str | os.PathLike):
+        name = name or Path(source).name or str(source)
+        reader.files(sources(Path(source), name))
+    elif isinstance(source, bytes | bytearray | memoryview):
+        name = name or "the file"
+        reader.files(from_bytes(bytes(source), name))
+    else:
+        name = name or "the source"
+        reader.objects(source, name)
+    return reader.chats(name)
+
+
+def _named(format: str | None) -> Shape | None:
+    if format is None:
+        return None
+    if format not in SHAPES:
+        raise InputError(f"{format!r} is no known format; known are {', '.join(sorted(SHAPES))}")
+    return SHAPES[format]
+
+
+@dataclass
+class _Building:
+    """A conversation while its messages come in."""
+
+    where: str
+    id: str | None = None
+    time: datetime | None = None
+    title: str | None = None
+    shape: str | None = None
+    ordered: bool = False
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    shapes: Counter[str] = field(default_factory=Counter)
+    seen: set[str] | None = None
+    """Ids of messages that were read, where later runs repeat them."""
+
+    def conversation(self) -> Conversation:
+        """Return it with its messages in order of time, if all of them have one."""
+        pairs: list[tuple[Message, str]] = list(zip(self.messages, self.places, strict=True))
+        if not self.ordered:
+            pairs = in_order(pairs)
+        if self.time is not None:
+            for message in self.messages:
+                message["time"] = message["time"] or self.time
+        return Conversation(
+            [message for message, _ in pairs],
+            [place for _, place in pairs],
+            self.id,
+            self.time,
+            self.title,
+            self.shape or self._message_shape(),
+            self.where,
+        )
+
+    def _message_shape(self) -> str:
+        names = [name for name, _ in self.shapes.most_common()]
+        return next((name for name in names if not SHAPES[name].plain), names[0])
+
+
+class _Reader:
+    def __init__(
+        self, shape: Shape | None, zone: tzinfo | None, skip_bad: bool, since: datetime | None
+    ) -> None:
+        self._shape, self._zone, self._skip_bad, self._since = shape, zone, skip_bad, since
+        self._spool = Spool()
+        self._files: list[FileRead] = []
+        self._left_out: Counter[str] = Counter()
+        self._problems: list[Problem] = []
+        self._notes: dict[str, None] = {}
+        self._context = Context()
+        self._loose: dict[str | None, _Building] = {}
+        self._name: str | None = None
+        self._group: str | None = None
+        self._found: Counter[str] = Counter()
+        self._count = 0
+        self._waiting = 0
+        self._before = 0, 0
+
+    def chats(self, name: str) -> Chats:
+        """Return what was read.
+
+        Raises:
+            InputError: There was no message.
+        """
+        if not len(self._spool) and not self._problems:
+            left = ", ".join(f"{count} {kind}" for kind, count in self._left_out.items())
+            raise InputError(
+                f"{name} holds no message of a user or an assistant that has text"
+                + (f" (left out: {left})" if left else "")
+            )
+        left_out = {kind: count for kind, count in self._left_out.items() if count > 0}
+        return Chats(self._spool, self._files, left_out, self._problems, list(self._notes))
+
+    def files(self, found: Iterable[Source]) -> None:
+        """Read files; several that are one conversation count as one."""
+        iterator = iter(found)
+        while True:
+            try:
+                source = next(iterator, None)
+                if source is None:
+                    break
+                self._file(source)
+            except InputError as error:
+                self._bad(error, "the source")
+        self._finish()
+
+    def objects(self, source: object, name: str) -> None:
+        """Read Python objects."""
+        found = objects.items(source)
+        self._begin(name)
+        for number, item in enumerate([source] if found is None else found, 1):
+            where = name if found is None else f"{name}, item {number}"
+            self._guarded(self._value, objects.plain(item, where), where)
+        self._finish()
+
+    def _begin(self, name: str, group: str | None = None) -> None:
+        self._finish()
+        self._name, self._group = name, group
+        self._before = len(self._spool), self._count
+        self._context = Context(left_out=self._left_out, session=group)
+        self._found = Counter()
+
+    def _finish(self) -> None:
+        """Close the conversations of single messages, and the account of a file."""
+        self._close()
+        self._loose.clear()
+        if self._name is not None:
+            shapes = tuple(name for name, _ in self._found.most_common())
+            conversations, messages = self._before
+            self._files.append(
+                FileRead(
+                    self._name, shapes, len(self._spool) - conversations, self._count - messages
+                )
+            )
+            self._name = None
+
+    def _file(self, source: Source) -> None:
+        if source.group is None or source.group != self._group:
+            self._begin(source.name, source.group)
+        try:
+            with source.open() as file:
+                start = file.read(len(sqlite.MAGIC))
+            if start == sqlite.MAGIC:
+                self._database(source)
+            else:
+                self._json(source)
+        except UnknownShape as error:
+            if source.single or self._count > self._before[1]:
+                self._bad(error, source.name)
+        except InputError as error:
+            self._bad(error, source.name)
+
+    def _json(self, source: Source) -> None:
+        with source.open() as file:
+            for found in values(file, source.name, self._bad):
+                value = found.value
+                if found.line:
+                    where = f"{source.name}, line {found.number}"
+                elif found.alone:
+                    where = source.name
+                    if isinstance(value, str):  # encoded twice, as some stores are
+                        value = parse(value, where)
+                else:
+                    word = "message" if self._is_message(value) else "conversation"
+                    where = f"{source.name}, {word} {found.number}"
+                self._guarded(self._value, value, where)
+
+    def _database(self, source: Source) -> None:
+        with source.path_on_disk() as path, sqlite.opened(path, source.name) as file:
+            tables = sqlite.tables(file)
+            shape = next(
+                (
+                    shape
+                    for shape in self._candidates()
+                    if any(
+                        columns <= table for columns in shape.tables for table in tables.values()
+                    )
+                ),
+                None,
+            )
+            if shape is None or shape.rows is None:
+                raise UnknownShape(
+                    f"{source.name} is a SQLite file with the tables "
+                    f"{', '.join(sorted(tables)) or 'none'}, of which none is known to hold chats; "
+                    "export the conversations as JSON, or read the rows and pass them to "
+                    "evomem.chats.read as a list of messages with 'role' and 'content'"
+                )
+            for talk in shape.rows(file, source.name):
+                self._guarded(self._talk, talk, talk.where, shape)
+
+    def _candidates(self) -> Iterable[Shape]:
+        """Return the shapes that values may have; a forced one may write some as all do."""
+        if self._shape is None:
+            return SHAPES.values()
+        if self._shape.said is None:
+            return (self._shape,)
+        return (self._shape, *(SHAPES[name] for name in (*self._shape.beside, "openai-chat")))
+
+    def _guarded(self, method: Any, value: Any, where: str, *more: Any) -> None:
+        """Call a method; whatever a damaged value makes it raise becomes an error of ours."""
+        try:
+            method(value, where, *more)
+        except UnknownShape as error:
+            if self._skip_bad and self._count:
+                self._bad(error, where)
+            else:
+                raise
+        except InputError as error:
+            self._bad(error, where)
+        except _DAMAGE as error:
+            self._bad(InputError(f"{where} is damaged: {type(error).__name__}: {error}"), where)
+
+    def _bad(self, error: InputError, where: str) -> None:
+        if not self._skip_bad:
+            raise error
+        reason = str(error)
+        for prefix in (f"{where}: ", f"{where} "):
+            reason = reason.removeprefix(prefix)
+        self._problems.append(Problem(where, reason))
+
+    def _is_message(self, value: object) -> bool:
+        if not isinstance(value, Mapping):
+            return not isinstance(value, list)
+        shape = self._record_shape(value)
+        return shape is None
+
+    def _record_shape(self, value: Raw) -> Shape | None:
+        """Return the shape of a conversation or an export; None for a message."""
+        if self._shape is None and _is_plain(value):
+            return None
+        for shape in self._candidates():
+            if _fits(shape.is_record, value):
+                return shape
+            if _fits(shape.is_message, value):
+                return None
+        return None
+
+    def _message_shape(self, value: Raw, *, loose: bool = False) -> Shape | None:
+        """Return the shape of a message; a loose one belongs to no conversation of its shape."""
+        if self._shape is None and _is_plain(value):
+            return SHAPES["openai-chat"]
+        candidates = self._candidates()
+        if self._shape is not None and self._shape.said is None and not loose:
+            candidates = SHAPES.values()  # a conversation of whatever messages
+        return next((shape for shape in candidates if _fits(shape.is_message, value)), None)
+
+    def _value(self, value: object, where: str) -> None:
+        """Read a message, a conversation, or an object that holds some."""
+        if isinstance(value, list):
+            self._talk(Talk(where, placed(value, where)), where)
+            return
+        if not isinstance(value, Mapping):
+            raise unknown(value, where, self._shape)
+        record = self._record_shape(value)
+        if record is not None and record.talks is not None:
+            for talk in record.talks(value, where):
+                self._guarded(self._talk, talk, talk.where, record)
+            return
+        if self._message_shape(value, loose=True) is not None:
+            self._message(value, where, None)
+            return
+        found = list(self._wrapped(value, where))
+        if not found:
+            raise unknown(value, where, self._shape)
+        for place, inner in found:
+            method = self._talk if isinstance(inner, Talk) else self._value
+            self._guarded(method, inner, place)
+
+    def _wrapped(self, value: Raw, where: str) -> Iterator[tuple[str, object]]:
+        """Yield what an object of unknown keys holds: lists of conversations or of messages."""
+        for key, inner in value.items():
+            first = inner[0] if isinstance(inner, list) and inner else None
+            if not isinstance(first, Mapping):
+                continue
+            place = f"{where}, {key}"
+            if self._record_shape(first) is not None:
+                yield from placed(inner, place, key, "conversation")
+            elif self._message_shape(first, loose=True) is not None:
+                given = header(value, where)
+                given["id"] = given["id"] or key
+                yield place, Talk(place, placed(inner, place, key), **given)
+
+    def _talk(self, talk: Talk, where: str, shape: Shape | None = None) -> None:
+        zone = timezone.utc if talk.utc and self._zone is None else self._zone
+        if talk.utc and self._zone is None:
+            self._notes["times that name no zone were read as UTC"] = None
+        building = _Building(
+            where, talk.id, time(where, talk.time, zone), talk.title, ordered=talk.ordered
+        )
+        if shape is not None and not shape.plain:
+            building.shape = shape.name
+        if talk.repeats:
+            building.seen = set()
+            building = self._loose.setdefault(talk.id, building)
+        for place, raw in talk.messages:
+            if not isinstance(raw, Mapping):
+                self._bad(InputError(f"{place} must be an object, got {brief(raw)}"), place)
+                continue
+            if building.seen is not None and isinstance(id := raw.get("id"), str):
+                if id in building.seen:
+                    continue
+                building.seen.add(id)
+            self._guarded(self._message, raw, place, building, zone)
+        if not talk.repeats:
+            self._keep(building)
+
+    def _message(
+        self,
+        raw: Raw,
+        where: str,
+        building: _Building | None,
+        zone: tzinfo | None = None,
+    ) -> None:
+        """Read one message into its conversation; a loose one into that of its session."""
+        shape = self._message_shape(raw)
+        if shape is None or shape.said is None:
+            raise unknown(raw, where, self._shape)
+        context = self._context
+        context.left_out = self._left_out
+        for said in shape.said(raw, where, context):
+            if context.machine and said.role == "user":
+                if said.text.lstrip().startswith(context.machine):
+                    self._left_out["hidden"] += 1
+                    continue
+            self._say(said, shape, building, zone or self._zone)
+
+    def _say(
+        self, said: Said, shape: Shape, building: _Building | None, zone: tzinfo | None
+    ) -> None:
+        said_at = time(said.where, said.time, zone)
+        if self._since and said_at and said_at < self._since:
+            self._left_out["earlier"] += 1
+            return
+        message = {
+            "role": said.role,
+            "content": said.text,
+            "name": said.name,
+            "id": None if said.id is None else str(said.id),
+            "time": said_at,
+            "session": said.session,
+            "metadata": said.metadata or {},
+        }
+        try:
+            as_turns([message])  # alone: a pair would not know which side is wrong
+        except TurnError as error:
+            reason = str(error).removeprefix("message 0: ")
+            raise InputError(f"{said.where}: {reason}") from error
+        if building is None:
+            key = said.session or self._context.session
+            building = self._loose.setdefault(key, _Building(said.where, key))
+            self._waiting += 1
+        building.title = building.title or said.title
+        building.messages.append(message)
+        building.places.append(said.where)
+        building.shapes[shape.name] += 1
+        self._count += 1
+        if self._waiting >= MAX_WAITING:
+            self._close()
+
+    def _close(self) -> None:
+        """Put the conversations of single messages aside; more messages of them may come."""
+        for key, building in self._loose.items():
+            self._keep(building, (len(self._files), key))
+            building.messages, building.places = [], []
+        self._waiting = 0
+
+    def _keep(self, building: _Building, key: Hashable = None) -> None:
+        if not building.messages:
+            return
+        conversation = building.conversation()
+        self._found[conversation.shape] += 1
+        self._spool.add(conversation, key)
+
+
+def _is_plain(value: Raw) -> bool:
+    """Return whether this is a message that needs no look at any shape."""
+    return "role" in value and isinstance(value.get("content"), str) and value.keys() <= _PLAIN
+
+
+def _fits(test: Callable[[Raw], bool] | None, value: Raw) -> bool:
+    """Return whether a value passes a test; one that the test chokes on does not."""
+    try:
+        return test is not None and test(value)
+    except _DAMAGE:
+        return False

@@ -1,0 +1,225 @@
+"""What a shape is, and what most of them share."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+from evomem.chats.fields import (
+    ID_FIELDS,
+    SESSION_FIELDS,
+    TIME_FIELDS,
+    TITLE_FIELDS,
+    brief,
+    first,
+    label,
+)
+from evomem.chats.parts import CALL, RESULT, pieces
+from evomem.errors import InputError
+
+Raw = Mapping[str, Any]
+ROLES = {
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "ai": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+}
+LEFT_OUT_ROLES = {
+    "system": "system",
+    "developer": "developer",
+    "tool": RESULT,
+    "function": RESULT,
+    "ipython": RESULT,
+    "observation": RESULT,
+    "tool-response": RESULT,
+    "tool-call": CALL,
+    "function_call": CALL,
+}
+"""Roles that are no conversation, and what their messages are counted as."""
+
+
+@dataclass(slots=True)
+class Said:
+    """One thing that somebody said, as a shape finds it."""
+
+    role: str
+    """"user" or "assistant"."""
+    text: str
+    where: str
+    id: str | None = None
+    time: object = None
+    session: str | None = None
+    name: str | None = None
+    metadata: object = None
+    title: str | None = None
+    """The title of the conversation, if a message says so."""
+
+
+@dataclass(slots=True)
+class Talk:
+    """One conversation, as a shape finds it; its messages are read by a message shape."""
+
+    where: str
+    messages: Iterable[tuple[str, object]]
+    """Each message with its place."""
+    id: str | None = None
+    time: object = None
+    title: str | None = None
+    ordered: bool = False
+    """Whether the order is certain, whatever times say."""
+    repeats: bool = False
+    """Whether other talks of the same id go on with this one and repeat some of its messages."""
+    utc: bool = False
+    """Whether times without a zone are known to be UTC, or belong to invented stories."""
+
+
+@dataclass(slots=True)
+class Context:
+    """What is known while one file is read."""
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    session: str | None = None
+    """The conversation that single messages belong to, where a line of its own names it."""
+    held: Said | None = None
+    """What may have been said: the next message tells."""
+    machine: tuple[str, ...] = ()
+    """How texts begin that the program writes in the user's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """One way of writing conversations down.
+
+    Shapes of messages have `said`, shapes of conversations and of whole exports have `talks`,
+    databases have `tables` and `rows`.
+    """
+
+    name: str
+    """What `format=` takes."""
+    about: str
+    """What it is, for people."""
+    marks: Sequence[str]
+    """The keys by which it is recognised, to say which shape an unknown value is nearest to."""
+    is_message: Callable[[Raw], bool] | None = None
+    said: Callable[[Raw, str, Context], Iterable[Said]] | None = None
+    is_record: Callable[[Raw], bool] | None = None
+    talks: Callable[[Raw, str], Iterator[Talk]] | None = None
+    tables: Sequence[frozenset[str]] = ()
+    """Columns of a SQLite table by which a database is recognised; any of these sets is enough."""
+    rows: Callable[[sqlite3.Connection, str], Iterator[Talk]] | None = None
+    beside: Sequence[str] = ()
+    """Names of shapes that messages between those of this one have."""
+    plain: bool = False
+    """Whether other shapes write some of their messages like this, too."""
+
+
+def chat_message(
+    raw: Raw,
+    where: str,
+    context: Context,
+    *,
+    role: object = None,
+    content: object = None,
+    **more: Any,
+) -> Iterator[Said]:
+    """Yield what a message says that has a role and a content.
+
+    Args:
+        raw: The message.
+        where: Its place.
+        context: Counts what is left out.
+        role: Its role if that is not in the field `role`.
+        content: Its content if that is not in the field `content`.
+        more: Fields of `Said` that the shape keeps elsewhere.
+
+    Raises:
+        InputError: The role is unknown, or the content is no text.
+    """
+    role = raw.get("role") if role is None else role
+    key = role.lower() if isinstance(role, str) else ""
+    if key in LEFT_OUT_ROLES:
+        context.left_out[LEFT_OUT_ROLES[key]] += 1
+        return
+    if key not in ROLES:
+        raise InputError(
+            f"{where} has the role {role!r}; expected 'user' or 'assistant' "
+            f"({', '.join(LEFT_OUT_ROLES)} are left out)"
+        )
+    content = raw.get("content") if content is None else content
+    before = context.left_out.total()
+    texts = pieces(content, ROLES[key], where, context.left_out)
+    if not any(text.strip() for text in texts) and isinstance(raw.get("refusal"), str):
+        texts = [raw["refusal"]]
+    if raw.get("tool_calls") or raw.get("function_call"):
+        calls = raw.get("tool_calls")
+        context.left_out[CALL] += len(calls) if isinstance(calls, list) else 1
+    if not any(text.strip() for text in texts):
+        if context.left_out.total() == before:
+            context.left_out["empty"] += 1
+        return
+    given = fields(raw, where) | more
+    for text in texts:
+        if text.strip():
+            yield Said(ROLES[key], text, where, **given)
+            given["id"] = None  # an id names one message
+
+
+def fields(raw: Raw, where: str) -> dict[str, Any]:
+    """Return the fields of `Said` that most messages keep under the same names."""
+    return {
+        "id": label(where, raw, ID_FIELDS),
+        "time": first(raw, TIME_FIELDS),
+        "session": label(where, raw, SESSION_FIELDS),
+        "name": label(where, raw, ("name",)),
+        "metadata": raw.get("metadata"),
+    }
+
+
+def conversation(raw: Raw, where: str, key: str = "messages", **more: Any) -> Iterator[Talk]:
+    """Yield the conversation that a record with a list of messages is.
+
+    Raises:
+        InputError: The messages are no list.
+    """
+    yield Talk(where, placed(raw[key], where, key), **(header(raw, where) | more))
+
+
+def header(raw: Raw, where: str) -> dict[str, Any]:
+    """Return what a record says of its conversation: id, time and title."""
+    title = first(raw, TITLE_FIELDS)
+    return {
+        "id": label(where, raw, ("id", *SESSION_FIELDS, "uuid", "_id")),
+        "time": first(raw, TIME_FIELDS),
+        "title": title if isinstance(title, str) and title.strip() else None,
+    }
+
+
+def placed(
+    messages: object, where: str, key: str = "messages", word: str = "message"
+) -> list[tuple[str, object]]:
+    """Return the items of a list, each with its place.
+
+    Raises:
+        InputError: It is no list.
+    """
+    if not isinstance(messages, list | tuple):
+        raise InputError(f"{where}: '{key}' must be a list, got {brief(messages)}")
+    return [(f"{where}, {word} {number}", item) for number, item in enumerate(messages, 1)]
+
+
+def has(raw: object, *keys: str) -> TypeGuard[Raw]:
+    """Return whether a value is an object with all of these keys."""
+    return isinstance(raw, Mapping) and all(key in raw for key in keys)
+
+
+def first_item(value: object) -> Raw:
+    """Return the first item of a list if that is an object, otherwise an empty one."""
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        return value[0]
+    return {}

@@ -1,0 +1,58 @@
+"""The facts by which an import recognises a purged turn; stores keep keyed digests of them only.
+
+A turn is the same if its conversation and its question are: an answer may be made anew, or may be
+missing in another export. If the source tells times, the time has to be the same as well, so that
+"Thanks." may be said again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from evomem.records import Turn
+
+MADE_UP = "chat-"
+"""How a session begins that an import named itself, after the first message of the conversation."""
+LONG_ID = 16  # characters: shorter ids are counters, and unique in their conversation at most
+
+
+def left_by(turn: Turn) -> list[str]:
+    """Return the facts that a purged turn leaves."""
+    at = turn.time.isoformat() if turn.time else ""
+    facts = [_said(turn), _asked(turn, ""), _asked(turn, at), _answered(turn)]
+    return facts + _ids(turn, [turn.id or ""])
+
+
+def sought_by(turn: Turn, ids: Iterable[str]) -> list[str]:
+    """Return the facts of which a purged turn may have left one, if it was this turn.
+
+    Args:
+        turn: As an import would write it; without a time if the source has none.
+        ids: Of its messages.
+    """
+    at = turn.time.isoformat() if turn.time else ""
+    alone = [] if turn.user else [_answered(turn)]
+    return [_said(turn), _asked(turn, at), *alone, *_ids(turn, ids)]
+
+
+def _scope(turn: Turn) -> str:
+    session = turn.session or ""
+    return "" if session.startswith(MADE_UP) else session
+
+
+def _said(turn: Turn) -> str:
+    return json.dumps(["said", _scope(turn), turn.user, turn.assistant])
+
+
+def _asked(turn: Turn, at: str) -> str:
+    return json.dumps(["asked", _scope(turn), turn.user or turn.assistant, at])
+
+
+def _answered(turn: Turn) -> str:
+    return json.dumps(["answered", _scope(turn), turn.assistant])
+
+
+def _ids(turn: Turn, ids: Iterable[str]) -> list[str]:
+    scope = _scope(turn)
+    return [json.dumps(["id", scope, id]) for id in ids if scope or len(id) >= LONG_ID]
