@@ -207,7 +207,7 @@ def put(connection: Connection, entry: Entry) -> None:
     columns: Columns = {name: getattr(entry, name) for name in PLAIN}
     columns["sums"] = seals.mask(sums, b"memory", [entry.memory, entry.changes])
     columns["seal"] = seals.digest(b"memory", list(columns.values())[:-1], columns["sums"])
-    before = dict(zip(PLAIN, entry._read, strict=False))
+    before = dict(zip(PLAIN, entry._read or (entry.memory,), strict=False))  # its key never changes
     changed = tuple(name for name in columns if name not in before or columns[name] != before[name])
     values = {f"new_{name}": columns[name] for name in changed}
     connection.execute(_put(changed), {"number": entry.memory, **values})
