@@ -61,7 +61,7 @@ ALICE, BOB, FORK = 1, 2, 3
         ),
         (["DELETE FROM turns WHERE id = 'bob3'"], "4 turns of its own, not the 5"),
         (["UPDATE memories SET head = head + 10"], "entry of memory 2 .* was changed"),
-        (["INSERT INTO hidden VALUES (2, 1)"], "hides 1 turns"),
+        (["INSERT INTO hidden (memory, seq) VALUES (2, 1)"], "hides 1 turns"),
         (
             [
                 "UPDATE memories SET namespace = 'x' WHERE memory = 2",
@@ -90,6 +90,57 @@ def test_a_deleted_turn_that_is_shown_again_is_noticed(edited):
         assert any("hides 0 turns" in fault for fault in db.verify())
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE hidden SET since = 0",
+        "UPDATE hidden SET since = 2",
+        "UPDATE hidden SET since = 9",
+        "DELETE FROM hidden",
+    ],
+)
+def test_what_took_the_place_of_a_turn_is_sealed(location, key, statement):
+    with evomem.open(location, "hash", integrity_key=key) as db:
+        memory = db.memory("a")
+        for n in range(1, 4):
+            memory.add(f"tea {n}", id=f"t{n}", supersedes="t1" if n == 3 else None)
+        assert [record.id for record in memory.history()] == ["t2", "t3"]
+        assert [record.id for record in memory.at(seq=2).history()] == ["t1", "t2"]
+        assert db.verify() == []
+        with raw(location) as execute:
+            execute(statement)
+        for view in (memory, memory.at(seq=2)):
+            with pytest.raises(IntegrityError, match="hides"):
+                view.history()
+            with pytest.raises(IntegrityError, match="hides"):
+                view.search("tea", 3)
+        assert any("hides" in fault for fault in db.verify())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM forgotten",
+        "DELETE FROM forgotten WHERE mark = (SELECT min(mark) FROM forgotten)",
+        "INSERT INTO forgotten SELECT memory, 'more', key FROM forgotten LIMIT 1",
+        "UPDATE forgotten SET key = '00'",
+    ],
+)
+def test_the_marks_of_purged_turns_are_sealed(location, key, statement):
+    with evomem.open(location, "hash", integrity_key=key) as db:
+        db.memory("a").add("tea", id="one")
+        db.memory("a").add("more tea")
+        db.memory("a").purge("one")
+        db.memory("a").fork("f")
+        assert db.verify() == []
+        with raw(location) as execute:
+            execute(statement)
+        assert any("marks that its purged turns left" in fault for fault in db.verify())
+        db.memory("a").add("still more tea", id="two")
+        db.memory("a").purge("two")
+        assert any("marks that its purged turns left" in fault for fault in db.verify())
+
+
 def test_a_turn_in_the_place_of_an_earlier_one_of_itself_is_noticed(location, key):
     with evomem.open(location, "hash", integrity_key=key) as db:
         db.memory("a").add("tea", id="one", metadata={"trusted": False})
@@ -112,7 +163,7 @@ def test_a_turn_in_the_place_of_an_earlier_one_of_itself_is_noticed(location, ke
         (
             [
                 f"DELETE FROM {table} WHERE memory = 3"
-                for table in ("turns", "postings", "runs", "hidden", "memories")
+                for table in ("turns", "postings", "runs", "hidden", "forgotten", "memories")
             ],
             "there are 2 memories",
         ),

@@ -40,6 +40,7 @@ def base(tmp_path_factory):
         alice.add_many([turn(n, metadata={"n": n}, session="s") for n in range(1, 9)])
         alice.purge("t3")
         alice.delete("t5")
+        alice.add("the cat is gone", id="cat", supersedes="t6")
         fork = alice.fork("f")
         fork.add_many([turn(n, source="web") for n in range(20, 23)])
         fork.delete("t20")
@@ -159,7 +160,7 @@ def edit_table(path: Path, chance: random.Random) -> None:
 
 
 def _edited(file: sqlite3.Connection, chance: random.Random) -> bool:
-    table = chance.choice(["turns", "turns", "turns", "memories", "memories", "hidden", "encoder", "integrity", "runs", "postings", "readings", "generations", "lexicon", "migrations"])  # fmt: skip
+    table = chance.choice(["turns", "turns", "turns", "memories", "memories", "hidden", "forgotten", "encoder", "integrity", "runs", "postings", "readings", "generations", "lexicon", "migrations"])  # fmt: skip
     columns = [row[1] for row in file.execute(f"PRAGMA table_info({table})")]
     keys = [row[1] for row in file.execute(f"PRAGMA table_info({table})") if row[5]]
     rows = file.execute(f"SELECT * FROM {table}").fetchall()

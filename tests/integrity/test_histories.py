@@ -17,7 +17,19 @@ from tests.durability.plans import ENCODER, OTHER, turn
 NAMES = [("a",), ("a", "f"), ("b",)]
 STEP = st.tuples(
     st.sampled_from(
-        ["add", "add many", "delete", "annotate", "purge", "expire", "fork", "drop", "load", "mend"]
+        [
+            "add",
+            "add many",
+            "delete",
+            "annotate",
+            "purge",
+            "expire",
+            "fork",
+            "drop",
+            "load",
+            "mend",
+            "supersede",
+        ]
     ),
     st.sampled_from(NAMES),
     st.integers(0, 3),
@@ -35,6 +47,8 @@ _numbers = itertools.count(1)
         ("add", ("a", "f"), 0),
         ("delete", ("a",), 1),
         ("annotate", ("a",), 0),
+        ("supersede", ("a",), 2),
+        ("supersede", ("a", "f"), 1),
         ("purge", ("a", "f"), 1),
         ("load", ("a",), 0),
         ("drop", ("a",), 0),
@@ -62,6 +76,8 @@ def apply(db, folder, key, what, name, number):
         memory.add_many([evomem.Turn(user=f"tea {n}", session=f"s{n}") for n in range(6)])
     elif what == "delete":
         memory.delete(id)
+    elif what == "supersede":
+        memory.add(f"more tea {number}", supersedes=id)
     elif what == "annotate":
         memory.annotate(id, {"more": number})
     elif what == "purge":

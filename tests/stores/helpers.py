@@ -151,6 +151,7 @@ def found(hits: Sequence[tuple[int, float]]) -> list[int]:
 
 
 SINCE = {
+    6: "ALTER TABLE hidden DROP COLUMN since; DROP TABLE forgotten",
     5: """
         ALTER TABLE turns DROP COLUMN seal; DROP TABLE integrity;
         ALTER TABLE memories DROP COLUMN "rows"; ALTER TABLE memories DROP COLUMN tip;
