@@ -70,14 +70,13 @@ def apply(db, folder, key, what, name, number):
     memory = db.memory(*name)
     records = memory.history()
     id = records[number % len(records)].id if records else "none"
-    if what == "add":
-        memory.add(f"tea {number}", metadata={"n": number}, session=f"s{number}")
+    if what in ("add", "supersede"):
+        old = id if what == "supersede" else None
+        memory.add(f"tea {number}", metadata={"n": number}, session=f"s{number}", supersedes=old)
     elif what == "add many":
         memory.add_many([evomem.Turn(user=f"tea {n}", session=f"s{n}") for n in range(6)])
     elif what == "delete":
         memory.delete(id)
-    elif what == "supersede":
-        memory.add(f"more tea {number}", supersedes=id)
     elif what == "annotate":
         memory.annotate(id, {"more": number})
     elif what == "purge":
