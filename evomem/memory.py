@@ -115,6 +115,7 @@ class Memory(MemoryView):
 
     def import_chats(
         self,
+        /,
         source: object,
         *,
         include_forgotten: bool = False,
