@@ -117,7 +117,7 @@ def test_deep_nesting_is_refused_wherever_it_stands():
 
 
 def test_objects_that_hold_themselves_are_refused():
-    ring = {"role": "user"}
+    ring: dict[str, object] = {"role": "user"}
     ring["content"] = ring
     with pytest.raises(InputError, match="nested more than 100 levels"):
         read([ring])
