@@ -128,6 +128,7 @@ class Memory(MemoryView):
 
     def import_chats(
         self,
+        /,
         source: object,
         *,
         include_forgotten: bool = False,

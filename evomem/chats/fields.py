@@ -9,7 +9,7 @@ from datetime import datetime, timezone, tzinfo
 from typing import Any
 
 from evomem.errors import InputError, TurnError
-from evomem.records import as_utc
+from evomem.records import MAX_LABEL, as_utc, check_string
 
 TIME_FIELDS = (
     "time",
@@ -68,6 +68,21 @@ def label(where: str, value: Mapping[str, Any], names: tuple[str, ...]) -> str |
     if isinstance(given, bool) or not isinstance(given, str | int | None):
         raise InputError(f"{where}: {names[0]} must be a string, got {brief(given)}")
     return None if given is None or given == "" else str(given)
+
+
+def conversation_id(where: str, given: object) -> str | None:
+    """Return the id of a conversation, None if it has none.
+
+    Raises:
+        InputError: It cannot be stored as the session of a turn.
+    """
+    id = label(where, {"id": given}, ("id",))
+    try:
+        if id is not None:
+            check_string("the conversation's id", id, MAX_LABEL)
+    except TurnError as error:
+        raise InputError(f"{where}: {error}") from error
+    return id if id and id.strip() else None
 
 
 def time(where: str, value: object, zone: tzinfo | None) -> datetime | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evomem.chats import objects, sqlite
-from evomem.chats.fields import SESSION_FIELDS, TIME_FIELDS, brief, time
+from evomem.chats.fields import SESSION_FIELDS, TIME_FIELDS, brief, conversation_id, time
 from evomem.chats.model import Chats, Conversation, FileRead, Message, Problem
 from evomem.chats.shapes import SHAPES
 from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, header, placed
@@ -141,6 +141,7 @@ class _Reader:
         self._loose: dict[str | None, _Building] = {}
         self._name: str | None = None
         self._group: str | None = None
+        self._single = True
         self._found: Counter[str] = Counter()
         self._count = 0
         self._waiting = 0
@@ -180,12 +181,15 @@ class _Reader:
         self._begin(name)
         for number, item in enumerate([source] if found is None else found, 1):
             where = name if found is None else f"{name}, item {number}"
-            self._guarded(self._value, objects.plain(item, where), where)
+            self._guarded(self._object, item, where)
         self._finish()
 
-    def _begin(self, name: str, group: str | None = None) -> None:
+    def _object(self, item: object, where: str) -> None:
+        self._value(objects.plain(item, where), where)
+
+    def _begin(self, name: str, group: str | None = None, *, single: bool = True) -> None:
         self._finish()
-        self._name, self._group = name, group
+        self._name, self._group, self._single = name, group, single
         self._before = len(self._spool), self._count
         self._context = Context(left_out=self._left_out, session=group)
         self._found = Counter()
@@ -206,7 +210,7 @@ class _Reader:
 
     def _file(self, source: Source) -> None:
         if source.group is None or source.group != self._group:
-            self._begin(source.name, source.group)
+            self._begin(source.name, source.group, single=source.single)
         try:
             with source.open() as file:
                 start = file.read(len(sqlite.MAGIC))
@@ -271,10 +275,9 @@ class _Reader:
         try:
             method(value, where, *more)
         except UnknownShape as error:
-            if self._skip_bad and self._count:
-                self._bad(error, where)
-            else:
-                raise
+            if not self._single and self._count == self._before[1]:
+                raise  # not a chat at all
+            self._bad(error, where)
         except InputError as error:
             self._bad(error, where)
         except _DAMAGE as error:
@@ -342,7 +345,7 @@ class _Reader:
             first = inner[0] if isinstance(inner, list) and inner else None
             if not isinstance(first, Mapping):
                 continue
-            place = f"{where}, {key}"
+            place = f"{where}, {key!r}"
             if self._record_shape(first) is not None:
                 yield from placed(inner, place, key, "conversation")
             elif self._message_shape(first, loose=True) is not None:
@@ -354,22 +357,22 @@ class _Reader:
         zone = timezone.utc if talk.utc and self._zone is None else self._zone
         if talk.utc and self._zone is None:
             self._notes["times that name no zone were read as UTC"] = None
-        building = _Building(
-            where, talk.id, time(where, talk.time, zone), talk.title, ordered=talk.ordered
-        )
+        id = conversation_id(where, talk.id)
+        title = talk.title if isinstance(talk.title, str) else None
+        building = _Building(where, id, time(where, talk.time, zone), title, ordered=talk.ordered)
         if shape is not None and not shape.plain:
             building.shape = shape.name
         if talk.repeats:
             building.seen = set()
-            building = self._loose.setdefault(talk.id, building)
+            building = self._loose.setdefault(id, building)
         for place, raw in talk.messages:
             if not isinstance(raw, Mapping):
                 self._bad(InputError(f"{place} must be an object, got {brief(raw)}"), place)
                 continue
-            if building.seen is not None and isinstance(id := raw.get("id"), str):
-                if id in building.seen:
+            if building.seen is not None and isinstance(key := raw.get("id"), str):
+                if key in building.seen:
                     continue
-                building.seen.add(id)
+                building.seen.add(key)
             self._guarded(self._message, raw, place, building, zone)
         if not talk.repeats:
             self._keep(building)
@@ -416,7 +419,7 @@ class _Reader:
             reason = str(error).removeprefix("message 0: ")
             raise InputError(f"{said.where}: {reason}") from error
         if building is None:
-            key = said.session or self._context.session
+            key = said.session or conversation_id(said.where, self._context.session)
             building = self._loose.setdefault(key, _Building(said.where, key))
             self._waiting += 1
         building.title = building.title or said.title

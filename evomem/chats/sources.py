@@ -87,11 +87,12 @@ def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
 
 def _file(source: Source, *, depth: int = 0) -> Iterator[Source]:
     """Yield the file itself, or those inside it if it is an archive."""
-    with source.open() as file:
-        try:
+    try:
+        with source.open() as file:
             start = file.read(4)
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-            raise InputError(f"{source.name} cannot be read: {error}") from error
+    except InputError as error:
+        yield _broken(source, error)
+        return
     if depth < 2 and start[:2] == b"\x1f\x8b":
         name = source.name.removesuffix(".gz")
         inner = Source(name, partial(_unzipped, source), source.single)
@@ -102,6 +103,17 @@ def _file(source: Source, *, depth: int = 0) -> Iterator[Source]:
         yield source
 
 
+def _broken(source: Source, error: InputError) -> Source:
+    """Return a file that cannot be opened, so that it is reported among the others."""
+
+    @contextmanager
+    def fail() -> Iterator[BinaryIO]:
+        raise error
+        yield
+
+    return replace(source, open=fail)
+
+
 @contextmanager
 def _unzipped(source: Source) -> Iterator[BinaryIO]:
     with source.open() as file, gzip.open(file) as text:
@@ -110,6 +122,23 @@ def _unzipped(source: Source) -> Iterator[BinaryIO]:
 
 def _zip(source: Source) -> Iterator[Source]:
     """Yield what may be chats in a zip; members are read in place, so their paths cannot do harm."""
+    try:
+        chosen = _members(source)
+    except InputError as error:
+        yield _broken(source, error)
+        return
+    found = [
+        (
+            PurePosixPath(info.filename),
+            Source(f"{source.name}/{info.filename}", partial(_member, source, info), single=False),
+        )
+        for info in chosen
+    ]
+    for member in _in_order(found):
+        yield from _file(member, depth=1)
+
+
+def _members(source: Source) -> list[zipfile.ZipInfo]:
     with source.open() as file:
         archive = file if file.seekable() else io.BytesIO(file.read())
         try:
@@ -117,25 +146,13 @@ def _zip(source: Source) -> Iterator[Source]:
                 members = [info for info in opened.infolist() if not info.is_dir()]
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise InputError(f"{source.name} is a zip that cannot be read: {error}") from error
-        if len(members) > MAX_FILES:
-            raise InputError(f"{source.name} holds {len(members):,} files; at most {MAX_FILES:,}")
-        chosen = [info for info in members if info.filename.lower().endswith(NAMES[:-1])]
-        if not chosen:
-            names = ", ".join(info.filename for info in members[:5]) or "nothing"
-            raise InputError(f"{source.name} is a zip without a chat file; it holds {names}")
-        found = [
-            (
-                PurePosixPath(info.filename),
-                Source(
-                    f"{source.name}/{info.filename}",
-                    partial(_member, source, info),
-                    single=False,
-                ),
-            )
-            for info in chosen
-        ]
-        for one in _in_order(found):
-            yield from _file(one, depth=1)
+    if len(members) > MAX_FILES:
+        raise InputError(f"{source.name} holds {len(members):,} files; at most {MAX_FILES:,}")
+    chosen = [info for info in members if info.filename.lower().endswith(NAMES[:-1])]
+    if not chosen:
+        names = ", ".join(info.filename for info in members[:5]) or "nothing"
+        raise InputError(f"{source.name} is a zip without a chat file; it holds {names}")
+    return chosen
 
 
 @contextmanager
@@ -174,7 +191,7 @@ class _Bounded(io.RawIOBase):
         view = memoryview(cast(bytearray, buffer))
         try:
             data = self._inner.read(len(view))
-        except (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile) as error:
+        except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(f"{self._name} cannot be unpacked: {error}; get it again") from error
         view[: len(data)] = data
         self._given += len(data)

@@ -44,6 +44,20 @@ def test_one_bad_message_is_named_or_skipped(bad, reason):
     assert reason in problem.reason
 
 
+def test_a_line_of_another_shape_is_skipped_wherever_it_stands():
+    other = {"event": "started"}
+    for lines in ([other, HI], [HI, other]):
+        chats = read("\n".join(map(json.dumps, lines)).encode(), skip_bad=True)
+        assert said(chats) == [("user", "Hi")]
+        assert "neither a message" in chats.problems[0].reason
+
+
+def test_a_conversation_whose_id_is_no_text_is_named():
+    for id, reason in (("\ud83d", "half of a surrogate"), (["a"], "must be a string")):
+        with pytest.raises(InputError, match=f"conversation 2: .*{reason}"):
+            read(json.dumps([{"messages": [HI]}, {"id": id, "messages": [HI]}]).encode())
+
+
 def test_broken_lines_are_skipped_one_by_one():
     lines = [json.dumps(HI).encode(), b'{"role', b'{"role": "user", "content": "caf\xe9"}', b"{]"]
     chats = read(b"\n".join([*lines, lines[0]]), name="log.jsonl", skip_bad=True)
@@ -103,7 +117,7 @@ def test_deep_nesting_is_refused_wherever_it_stands():
 
 
 def test_objects_that_hold_themselves_are_refused():
-    ring = {"role": "user"}
+    ring: dict[str, object] = {"role": "user"}
     ring["content"] = ring
     with pytest.raises(InputError, match="nested more than 100 levels"):
         read([ring])

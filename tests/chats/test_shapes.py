@@ -8,7 +8,7 @@ import pytest
 
 from evomem.chats import formats, read
 from evomem.errors import InputError
-from tests.chats.samples import ASKED, SAMPLES
+from tests.chats.samples import ASKED, SAMPLES, event
 from tests.conftest import ROOT
 
 shapes = pytest.mark.parametrize("shape", SAMPLES)
@@ -234,3 +234,7 @@ def test_rows_with_parts_and_rows_with_content_are_one_conversation():
 def test_the_documentation_lists_every_format():
     page = (ROOT / "docs" / "chats.md").read_text()
     assert all(f"| `{name}` |" in page for name in formats())
+
+
+def test_who_wrote_an_adk_event_says_its_author_and_not_its_role():
+    assert said(read([event("potter", "user", {"text": "Done."})])) == [("assistant", "Done.")]

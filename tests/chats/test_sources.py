@@ -153,6 +153,15 @@ def test_a_broken_file_in_a_folder_is_named(tmp_path):
     assert [problem.where for problem in chats.problems] == [f"{tmp_path.name}/b.json"]
 
 
+def test_a_broken_archive_in_a_folder_does_not_hide_what_follows_it(tmp_path):
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[]" * 99)[:20])
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04")
+    (tmp_path / "c.json").write_text(json.dumps([HI]))
+    chats = read(tmp_path, skip_bad=True)
+    assert said(chats) == [("user", "Hi")]
+    assert len(chats.problems) == 2
+
+
 def strands(folder, agent, count):
     messages = folder / "session_s" / "agents" / f"agent_{agent}" / "messages"
     messages.mkdir(parents=True)
