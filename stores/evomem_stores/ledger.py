@@ -198,7 +198,11 @@ def put(connection: Connection, entry: Entry) -> None:
     columns["sums"] = seals.mask(sums, b"memory", [entry.memory, entry.changes])
     columns["seal"] = seals.digest(b"memory", list(columns.values())[:-1], columns["sums"])
     before = dict(zip(PLAIN, entry._read, strict=False))
-    changed = tuple(name for name in columns if name not in before or columns[name] != before[name])
+    changed = tuple(
+        name
+        for name in columns
+        if name != "memory" and (name not in before or columns[name] != before[name])
+    )
     values = {f"new_{name}": columns[name] for name in changed}
     connection.execute(_put(changed), {"number": entry.memory, **values})
     entry.stored, entry._read = columns["sums"], tuple(columns[name] for name in PLAIN)
