@@ -14,6 +14,7 @@ from evomem.state import Reading, State
 from evomem.store import Row, WriteSlot
 
 PASS = 16  # turns that are read before anyone is asked whether another writer waits, at most
+LEAST = 8  # turns of a pass, unless passes of so many were read in vain
 SECONDS = 0.4  # that another writer waits for the turns of one pass, about
 BLANK = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
 """Of a row whose turn has yet to be read."""
@@ -38,8 +39,12 @@ class Pace:
     size: int = PASS
 
     def fit(self, seconds: float) -> None:
-        """Read as many turns in the next pass as fit into `SECONDS`; the last one took `seconds`."""
-        self.size = max(1, min(PASS, round(self.size * SECONDS / max(seconds, 1e-3))))
+        """Read as many turns in the next pass as fit into `SECONDS`; the last one took `seconds`.
+
+        But no fewer than `LEAST`, or than in the last one: a turn costs more in a short pass.
+        """
+        least = min(LEAST, self.size)
+        self.size = max(least, min(PASS, round(self.size * SECONDS / max(seconds, 1e-3))))
 
     def slower(self) -> None:
         """Read fewer turns in the next pass, because the last one was read in vain."""

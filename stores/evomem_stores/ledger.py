@@ -151,7 +151,9 @@ def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
         if len(seals.proved) >= PROVED:
             seals.proved.clear()
         seals.proved[plain[0]] = read
-    return Entry(*plain, stored=row["sums"], _read=tuple(plain))
+    entry = Entry(*plain)
+    entry.stored, entry._read = row["sums"], tuple(plain)
+    return entry
 
 
 def get(connection: Connection, number: int, *, lock: bool = False) -> Entry:
@@ -207,8 +209,12 @@ def put(connection: Connection, entry: Entry) -> None:
     columns: Columns = {name: getattr(entry, name) for name in PLAIN}
     columns["sums"] = seals.mask(sums, b"memory", [entry.memory, entry.changes])
     columns["seal"] = seals.digest(b"memory", list(columns.values())[:-1], columns["sums"])
-    before = dict(zip(PLAIN, entry._read or (entry.memory,), strict=False))  # its key never changes
-    changed = tuple(name for name in columns if name not in before or columns[name] != before[name])
+    before = dict(zip(PLAIN, entry._read, strict=False))
+    changed = tuple(
+        name
+        for name in columns
+        if name != "memory" and (name not in before or columns[name] != before[name])
+    )
     values = {f"new_{name}": columns[name] for name in changed}
     connection.execute(_put(changed), {"number": entry.memory, **values})
     entry.stored, entry._read = columns["sums"], tuple(columns[name] for name in PLAIN)
@@ -217,7 +223,7 @@ def put(connection: Connection, entry: Entry) -> None:
 @lru_cache(maxsize=64)
 def _put(names: tuple[str, ...]) -> Update:
     """Return the statement that changes columns of an entry: those with an index as rarely as can be."""
-    new = {name: bindparam(f"new_{name}") for name in names}
+    new: Columns = {name: bindparam(f"new_{name}") for name in names}
     return update(memories).where(memories.c.memory == bindparam("number")).values(new)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from typing import Any
 
@@ -111,7 +112,9 @@ def test_a_transaction_that_began_earlier_neither_sees_what_came_later_nor_hides
     write(store, memory, [turn("a cat", 1), turn("a dog", 2)])
     with store._engine.reading() as earlier:
         view = write(other, memory, [turn("cat and dog", 3)])
-        assert words(store, view, "cat").keys() == {1, 3}  # known up to the third turn
+        with ThreadPoolExecutor() as pool:  # this thread would read through `earlier`
+            later = pool.submit(words, store, view, "cat").result()
+        assert later.keys() == {1, 3}  # known up to the third turn
         part = store._words.part(earlier, Span(memory, 1, LAST), ["cat", "dog"])
         assert part.seqs.tolist() == [1, 2]
         assert [part.postings[term].places.tolist() for term in ("cat", "dog")] == [[0], [1]]

@@ -16,7 +16,7 @@ import evomem
 from evomem import Turn
 from evomem.encoder import HashEncoder
 from evomem.errors import HeadMoved
-from evomem.reading import PASS, SECONDS, Pace
+from evomem.reading import LEAST, PASS, SECONDS, Pace
 from evomem.state import Reading, State
 from tests.conftest import ROOT
 
@@ -163,8 +163,11 @@ def test_passes_are_short_while_somebody_waits_and_long_when_nobody_does():
     pace.fit(2 * SECONDS)
     assert pace.size == PASS // 2
     pace.fit(1000 * SECONDS)
+    assert pace.size == LEAST
+    for _ in range(5):
+        pace.slower()
     assert pace.size == 1
-    pace.slower()
+    pace.fit(1000 * SECONDS)
     assert pace.size == 1
     pace.fit(SECONDS / 4)
     assert pace.size == 4
