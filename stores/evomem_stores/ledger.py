@@ -140,7 +140,7 @@ _WITH_HIDDEN = select(*ENTRY, _LISTED).where(memories.c.memory == bindparam("num
 
 def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
     """Return the entry that a row of `memories` holds. Raises `IntegrityError`."""
-    plain = [row[name] for name in PLAIN]
+    plain: list[Any] = [row[name] for name in PLAIN]
     read = (*plain, row["sums"], row["seal"])
     if seals.proved.get(plain[0]) != read:
         if seals.digest(b"memory", plain, row["sums"]) != row["seal"]:
@@ -151,7 +151,9 @@ def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
         if len(seals.proved) >= PROVED:
             seals.proved.clear()
         seals.proved[plain[0]] = read
-    return Entry(*plain, stored=row["sums"], _read=tuple(plain))
+    entry = Entry(*plain)
+    entry.stored, entry._read = row["sums"], tuple(plain)
+    return entry
 
 
 def get(connection: Connection, number: int, *, lock: bool = False) -> Entry:
@@ -217,7 +219,7 @@ def put(connection: Connection, entry: Entry) -> None:
 @lru_cache(maxsize=64)
 def _put(names: tuple[str, ...]) -> Update:
     """Return the statement that changes columns of an entry: those with an index as rarely as can be."""
-    new = {name: bindparam(f"new_{name}") for name in names}
+    new: Columns = {name: bindparam(f"new_{name}") for name in names}
     return update(memories).where(memories.c.memory == bindparam("number")).values(new)
 
 

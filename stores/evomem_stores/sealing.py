@@ -162,7 +162,7 @@ def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:
 
 def sound_before(columns: RowMapping | Mapping[str, Any]) -> bool:
     """Say whether the checksum of a turn fits that was written by a version without seals."""
-    return checksum_before(columns) == columns["checksum"]
+    return bool(checksum_before(columns) == columns["checksum"])
 
 
 def checksum_before(columns: RowMapping | Mapping[str, Any]) -> bytes:

@@ -20,7 +20,7 @@ from evomem.errors import IntegrityError
 from evomem.integrity import key_id
 
 SIZE = 16
-MODULUS = 2 ** (8 * SIZE)  # of sums
+MODULUS: int = 2 ** (8 * SIZE)  # of sums
 
 ROW = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
 """The columns of a turn that its seal covers: all that makes its record."""
