@@ -34,7 +34,7 @@ def are(connection: Connection, entry: Entry) -> bool:
     """Say whether a memory's marks are those that its entry knows."""
     seals = seals_of(connection)
     there = seals.marks(entry.memory, marks(connection, entry))
-    return (there - entry.sums(seals)[2]) % MODULUS == 0
+    return bool((there - entry.sums(seals)[2]) % MODULUS == 0)
 
 
 def leave(

@@ -140,7 +140,7 @@ _WITH_HIDDEN = select(*ENTRY, _LISTED).where(memories.c.memory == bindparam("num
 
 def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
     """Return the entry that a row of `memories` holds. Raises `IntegrityError`."""
-    plain = [row[name] for name in PLAIN]
+    plain: list[Any] = [row[name] for name in PLAIN]
     read = (*plain, row["sums"], row["seal"])
     if seals.proved.get(plain[0]) != read:
         if seals.digest(b"memory", plain, row["sums"]) != row["seal"]:

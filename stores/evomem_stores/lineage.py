@@ -193,14 +193,16 @@ def check_unchanged(connection: Connection, view: View) -> None:
     last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
     given = {"number": view.memory, "row": row_number(last.memory, last.last)}
     now = connection.execute(_NOW, given).one_or_none()
-    same = (
-        now is not None
-        and now.named
-        and (now.revision, now.key or b"") == (view.revision, view.key)
-    )
-    if same and view.hidden not in (None, now.gone):  # unless turns took the place of others since
-        same = now.gone - _hidden_later(connection, view.memory, view.seq) == view.hidden
-    if not same:
+    if (
+        now is None
+        or not now.named
+        or (now.revision, now.key or b"") != (view.revision, view.key)
+        or (
+            view.hidden not in (None, now.gone)
+            # turns may have taken the place of others since
+            and now.gone - _hidden_later(connection, view.memory, view.seq) != view.hidden
+        )
+    ):
         raise HeadMoved(
             f"turns of memory {view.memory} were purged, deleted or dropped while it was read"
         )

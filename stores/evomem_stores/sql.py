@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,6 @@ from evomem_stores.seals import seals_of
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
 from evomem_stores.upkeep import Upkeep
 from evomem_stores.word_cache import WordCache
-
-_NONE: Mapping[int, int] = {}
 
 
 class SqlStore(Upkeep):
@@ -332,7 +331,7 @@ class SqlStore(Upkeep):
         view: View,
         rows: Sequence[Row],
         *,
-        replaces: Mapping[int, int] = _NONE,
+        replaces: Mapping[int, int] = MappingProxyType({}),
         revived: Sequence[Collection[str]] = (),
     ) -> None:
         """See `Store.append`.

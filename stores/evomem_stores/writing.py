@@ -6,6 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -76,8 +77,8 @@ def append(
     view: View,
     rows: Sequence[Row],
     spec: Spec,
-    replaces: Mapping[int, int],
-    revived: Sequence[Collection[str]],
+    replaces: Mapping[int, int] = MappingProxyType({}),
+    revived: Sequence[Collection[str]] = (),
 ) -> None:
     """See `Store.append`."""
     now, entry = _unmoved(connection, view)

@@ -175,7 +175,7 @@ def test_what_is_looked_up_costs_the_same_in_a_long_memory(tmp_path):
     store, _ = open_at(tmp_path / "a.db")
     counted: list[list[int]] = [[]]
     event.listen(
-        store._engine._engine,  # type: ignore[attr-defined]
+        store._engine._engine,
         "checkout",
         lambda connection, *_: connection.set_progress_handler(lambda: counted[-1].append(1), 100),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import MessageRole
 
+from evomem.checks import Sources
 from evomem.errors import NotFound
 from evomem.forgetting import Progress, Receipt
 from evomem.memory import Memory
@@ -63,15 +64,21 @@ class ChatMemory(Memory):
         *,
         before: datetime | str | None = None,
         session: str | None = None,
+        source: Sources | None = None,
         forks: bool = False,
         progress: Progress | None = None,
     ) -> Receipt:
         """See `Memory.expire`. The messages of the turns go with them.
 
-        Without `before`, all messages of the session do; with it, those that were put before it and
-        belong to no turn, such as a question that was never answered. System messages stay.
+        With `session` alone, all messages of the session do; with `before`, also those that were put
+        before it and belong to no turn, such as a question that was never answered, unless `source`
+        is given: they have none. System messages stay.
         """
-        receipt = super().expire(before=before, session=session, forks=forks, progress=progress)
+        receipt = super().expire(
+            before=before, session=session, source=source, forks=forks, progress=progress
+        )
+        if source is not None:
+            return self._followed(receipt, session, None)
         if before is None:
             return self._followed(receipt, session, None, whole=True)
         return self._followed(receipt, session, as_utc(before))
