@@ -20,8 +20,9 @@ class Lanes:
 
     def __init__(self) -> None:
         self._closed = False
-        self._free = ThreadPoolExecutor(THREADS, thread_name_prefix="evomem-reader")
-        self._ordered = ThreadPoolExecutor(THREADS, thread_name_prefix="evomem-writer")
+        self._here = threading.local()
+        self._free = ThreadPoolExecutor(THREADS, "evomem-reader", self._note_thread)
+        self._ordered = ThreadPoolExecutor(THREADS, "evomem-writer", self._note_thread)
         self._lanes: dict[Hashable, deque[tuple[Future[Any], Callable[[], Any]]]] = {}
         self._lock = threading.Lock()
 
@@ -45,11 +46,19 @@ class Lanes:
         return future
 
     def close(self) -> None:
-        """Take no more calls, and return when everything that was submitted is done."""
+        """Take no more calls, and return when everything that was submitted is done.
+
+        A call that closes this, as the one does that drops the last reference to a database, waits
+        for no others: it would wait for itself.
+        """
         with self._lock:
             self._closed = True
-        self._free.shutdown()
-        self._ordered.shutdown()
+        wait = not hasattr(self._here, "is_ours")
+        self._free.shutdown(wait=wait)
+        self._ordered.shutdown(wait=wait)
+
+    def _note_thread(self) -> None:
+        self._here.is_ours = True
 
     def _work(self, lane: Hashable) -> None:
         while True:

@@ -346,6 +346,14 @@ async def test_a_write_that_has_not_begun_can_be_cancelled(tmp_path):
         assert [record.turn.user for record in memory.history()] == ["turn 0", "turn 2"]
 
 
+@pytest.mark.parametrize("lane", [None, "a"])
+def test_a_call_may_close_the_lanes_that_it_runs_in(lane):
+    lanes = Lanes()
+    assert lanes.submit(lanes.close, lane=lane).result(10) is None
+    with pytest.raises(StoreError):
+        lanes.submit(lambda: None, lane=lane)
+
+
 def test_lanes_finish_everything_before_they_close():
     lanes = Lanes()
     done: list[int] = []

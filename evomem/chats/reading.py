@@ -57,7 +57,8 @@ def read(
         format: The name of a shape, see `formats`; without it the content decides.
         zone: The time zone of times that name none; without it such times are refused.
         skip_bad: List what cannot be read in `Chats.problems` instead of raising.
-        since: Leave out messages that were said before; those without a time are kept.
+        since: Leave out messages that were said before; those without a time go with the one before
+            them, and are kept if there is none.
         name: What to call the source in errors and places.
 
     Raises:
@@ -95,6 +96,8 @@ class _Building:
     where: str
     id: str | None = None
     time: datetime | None = None
+    latest: datetime | None = None
+    """When the last message was said that tells it."""
     title: str | None = None
     shape: str | None = None
     ordered: bool = False
@@ -401,7 +404,12 @@ class _Reader:
         self, said: Said, shape: Shape, building: _Building | None, zone: tzinfo | None
     ) -> None:
         said_at = time(said.where, said.time, zone)
-        if self._since and said_at and said_at < self._since:
+        loose = building is None
+        if building is None:
+            key = said.session or conversation_id(said.where, self._context.session)
+            building = self._loose.setdefault(key, _Building(said.where, key))
+        building.latest = said_at or building.latest
+        if self._since and building.latest and building.latest < self._since:
             self._left_out["earlier"] += 1
             return
         message = {
@@ -418,10 +426,7 @@ class _Reader:
         except TurnError as error:
             reason = str(error).removeprefix("message 0: ")
             raise InputError(f"{said.where}: {reason}") from error
-        if building is None:
-            key = said.session or conversation_id(said.where, self._context.session)
-            building = self._loose.setdefault(key, _Building(said.where, key))
-            self._waiting += 1
+        self._waiting += loose
         building.title = building.title or said.title
         building.messages.append(message)
         building.places.append(said.where)

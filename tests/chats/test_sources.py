@@ -300,6 +300,13 @@ def test_messages_before_a_time_are_left_out_and_those_without_a_time_stay():
     assert chats.left_out == {"earlier": 1}
 
 
+def test_messages_without_a_time_go_with_the_one_before_them():
+    old, new = ({**HI, "time": f"{year}-01-01T00:00:00Z"} for year in (2023, 2025))
+    chats = read([old, HELLO, new, HELLO], since=datetime(2024, 1, 1, tzinfo=UTC))
+    assert len(said(chats)) == 2
+    assert chats.left_out == {"earlier": 2}
+
+
 def test_conversations_can_be_read_again_and_come_in_order_of_time(tmp_path):
     def talk(id, *times):
         messages = [{**HI, "time": f"2025-01-0{day}T00:00:00Z"} for day in times]

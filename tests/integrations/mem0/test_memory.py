@@ -78,6 +78,11 @@ def test_what_says_nothing_is_left_out_and_tools_speak_only_where_every_message_
         infer=infer,
     )
     assert texts(added) == (["Look!"] if infer else ["Look!", "4 degrees"])
+    roles = [memory.get(each["id"])["role"] for each in added["results"]]
+    assert roles == (["user"] if infer else ["user", "tool"])
+    assert memory.add([{"role": "system", "content": "Be kind."}], user_id="alice") == {
+        "results": []
+    }
 
 
 def test_an_answer_around_a_call_of_a_tool_is_one_memory(memory):
@@ -92,10 +97,6 @@ def test_an_answer_around_a_call_of_a_tool_is_one_memory(memory):
     )
     [text] = texts(added)
     assert "Let me look.\nOn level 3." in text
-    assert memory.get(added["results"][1]["id"])["role"] == "tool"
-    assert memory.add([{"role": "system", "content": "Be kind."}], user_id="alice") == {
-        "results": []
-    }
 
 
 def test_an_item_has_the_fields_of_mem0s(memory):
