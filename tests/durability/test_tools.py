@@ -335,11 +335,13 @@ def test_the_doctor_finds_a_healthy_installation_and_database(place):
     assert looked_at <= {each.what for each in findings}
 
 
-@pytest.mark.parametrize("ailment", ["others may read it", "is not a database", "no encoder"])
+@pytest.mark.parametrize(
+    "ailment", ["others may read it", "is not a database", "its seal does not fit"]
+)
 def test_the_doctor_says_what_is_wrong(path, ailment):
     if ailment == "is not a database":
         path.write_bytes(b"Dear diary")
-    elif ailment == "no encoder":
+    elif ailment == "its seal does not fit":
         _spoil(path, "UPDATE encoder SET name = 'nothing like it'")
     else:
         path.chmod(0o644)
