@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import evomem
 from evomem import Turn
 from evomem.chats import read, read_chats
-from evomem.errors import InputError
+from evomem.errors import InputError, StoreError
 
 
 def user(text, **fields):
@@ -401,3 +401,33 @@ def test_another_writer_in_between_is_no_obstacle(db):
         stop.set()
         thread.join()
     assert said(memory, session="c") == pairs(*long_chat())
+
+
+# sources ---------------------------------------------------------------------------------------
+
+
+def test_turns_get_the_source_of_the_import_and_none_that_a_file_names(memory):
+    lie = {**TRAIN, "source": "user", "recalled": ["x"]}
+    memory.import_chats(talk(lie, AT_NOON), turn_source="import:chat.json")
+    [turn] = [record.turn for record in memory.history()]
+    assert (turn.user, turn.source, turn.recalled) == (TRAIN["content"], "import:chat.json", ())
+
+
+def test_a_turn_that_takes_the_place_of_another_keeps_what_is_known_of_where_it_came_from(memory):
+    memory.add(TRAIN["content"], session="c", source="web", recalled=["t1"])
+    done = memory.import_chats(talk(TRAIN, AT_NOON))
+    assert (done.new, done.replaced) == (1, 1)
+    [turn] = [record.turn for record in memory.history()]
+    assert (turn.assistant, turn.source, turn.recalled) == (AT_NOON["content"], "web", ("t1",))
+
+
+def test_a_dry_run_takes_no_lock_for_writing(memory, monkeypatch):
+    def refuse():
+        raise StoreError("read-only")
+
+    memory.import_chats(talk(*HELLO))
+    monkeypatch.setattr(memory._engine.store, "check_writable", refuse)
+    done = memory.import_chats(talk(*HELLO, TRAIN, AT_NOON), dry_run=True)
+    assert (done.new, done.known) == (1, 1)
+    with pytest.raises(StoreError, match="read-only"):
+        memory.import_chats(talk(*HELLO, TRAIN, AT_NOON))

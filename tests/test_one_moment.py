@@ -21,6 +21,7 @@ from evomem.encoder import HashEncoder
 from evomem.errors import (
     DatabaseDamaged,
     FingerprintMismatch,
+    HeadMoved,
     NotFound,
     SharedTurns,
     StoreError,
@@ -439,3 +440,23 @@ def test_a_cancelled_add_that_has_begun_runs_to_its_end(location, encoder):
 
     with evomem.open(location, encoder) as db:
         asyncio.run(run(db.memory("a")))
+
+
+def test_a_view_stays_as_it_is_when_a_later_turn_takes_the_place_of_one_in_it():
+    with evomem.open(":memory:", encoder="hash") as db:
+        memory, store = db.memory("a"), db._engine.store
+        for n in range(4):
+            memory.add(f"tea {n}", id=f"t{n}")
+        number = store.find_memory(("a",))
+        assert number is not None
+        views = [store.view(number), store.view(number, seq=2)]
+        memory.add("more tea", id="more", supersedes="t0")
+        views.append(store.view(number, seq=3))
+        for view, count in zip(views, (4, 2, 3), strict=True):
+            with store.snapshot(view):
+                assert store.count(view) == len(store.history(view)) == count
+        assert store.count(store.view(number)) == 4
+        memory.delete("t1")
+        for view in views:
+            with pytest.raises(HeadMoved), store.snapshot(view):
+                pass

@@ -235,6 +235,16 @@ def test_expiring_a_session_erases_all_of_its_messages_and_of_no_other(make, tmp
     assert b"4711" not in files(tmp_path)
 
 
+def test_expiring_a_source_erases_the_messages_of_its_turns_alone(make, tmp_path):
+    make("monday", turn_source="web").put_messages(PIN)
+    make("monday", turn_source="user").put_messages(CAT)
+    make("tuesday").put_messages([user("Waiting?")])
+    make().memory.expire(source="web")
+    assert contents(make("monday")) == [message.content for message in CAT]
+    assert contents(make("tuesday")) == ["Waiting?"]
+    assert b"4711" not in files(tmp_path)
+
+
 def test_expiring_what_is_old_erases_questions_that_nobody_answered(make, tmp_path):
     system = ChatMessage(role="system", content="Be kind.")
     make("monday").put_messages([system, *PIN])
