@@ -134,6 +134,11 @@ ENTRY_POINTS = {
     "fork": lambda m: _nothing(lambda: m.fork("x")) == [],
     "get": lambda m: _nothing(lambda: m.get("t1")) == [],
     "history": lambda m: m.history() == [],
+    "import_chats": lambda m: (
+        m.import_chats([{"role": "user", "content": "mine", "id": "t1"}]).new == 1
+        and [record.text for record in m.history()] == ["User: mine"]
+    ),
+    "influence": lambda m: _nothing(lambda: m.influence("t1")) == [],
     "purge": lambda m: _nothing(lambda: m.purge("t1", forks=True)) == [],
     "search": lambda m: (
         [hit for mode in ("evolvable", "lexical", "hybrid") for hit in m.search("cat", mode=mode)]
