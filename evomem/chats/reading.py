@@ -96,8 +96,6 @@ class _Building:
     where: str
     id: str | None = None
     time: datetime | None = None
-    latest: datetime | None = None
-    """When the last message was said that tells it."""
     title: str | None = None
     shape: str | None = None
     ordered: bool = False
@@ -106,6 +104,8 @@ class _Building:
     shapes: Counter[str] = field(default_factory=Counter)
     seen: set[str] | None = None
     """Ids of messages that were read, where later runs repeat them."""
+    latest: datetime | None = None
+    """When the last message was said that tells it."""
 
     def conversation(self) -> Conversation:
         """Return it with its messages in order of time, if all of them have one."""
