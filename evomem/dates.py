@@ -1,4 +1,4 @@
-"""Spans of days that an English query names: "on 3 Jan 2024", "since May", "two days ago".
+"""Days and sessions that an English query names: "since May", "two days ago", "our first call".
 
 A query is read in two steps. First, every expression that stands for days by itself is found
 (`_ATOMS`), the most specific kind first. Then the words around and between these expressions are
@@ -115,25 +115,29 @@ def asked_days(query: str, days: Collection[date], today: date | None = None) ->
     return sorted(set(spans), key=spans.index)
 
 
-def asked_session(query: str) -> int | None:
-    """Return which session a query names, counted as a list is indexed, None where it names none.
+Sessions = tuple[int, int]
+"""The first and the last session of a range, both included, counted as a list is indexed."""
 
-    >>> asked_session("What did I say on our first call?")
-    0
-    >>> asked_session("What was decided in the session before last?")
-    -2
-    >>> asked_session("What did we talk about last time?")
-    -1
+
+def asked_sessions(query: str) -> list[Sessions]:
+    """Return the sessions that a query names by their place: 0 is the first, -1 the newest.
+
+    >>> asked_sessions("What did I say on our first call?")
+    [(0, 0)]
+    >>> asked_sessions("What was decided in the session before last?")
+    [(-2, -2)]
+    >>> asked_sessions("What did we discuss in the last three sessions?")
+    [(-3, -1)]
     """
-    match = _SESSION.search(query.replace("’", "'"))
-    if match is None:
-        return None
-    if match["before_last"]:
-        return -2
-    ordinal = match["ordinal"]
-    if ordinal is None or ordinal.lower() in ("last", "latest", "previous", "most recent"):
-        return -1
-    return _ORDINALS.index(ordinal.lower())
+    text = " ".join(query.replace("’", "'").split())
+    sessions: list[Sessions] = []
+    for pattern, reader in _SESSIONS:
+        for match in pattern.finditer(text):
+            span = reader({name: part.lower() for name, part in match.groupdict().items() if part})
+            if span is not None:
+                sessions.append(span)
+        text = pattern.sub(" ", text)
+    return sessions
 
 
 def nearness(day: date, spans: Collection[Days]) -> float:
@@ -486,12 +490,48 @@ _ATOMS: tuple[tuple[re.Pattern[str], _Reader], ...] = tuple(
 )  # fmt: skip
 
 
-_MEETING = r"(?:calls?|sessions?|conversations?|chats?|meetings?|talks?)"
-_SESSION = re.compile(
-    rf"\b(?:(?P<before_last>(?:the )?{_MEETING} before last)"
-    rf"|(?:our|the|my|your|this|in|during)(?: very)? (?P<ordinal>{_one_of(_ORDINALS)}|last|latest|previous|most recent)"
-    rf" (?:phone |video |voice )?{_MEETING}\b"
-    rf"|(?:last|the last|previous) time (?:we|I|you) (?:talked|spoke|chatted|met|called)"
-    rf"|(?:talk|speak|say|tell|discuss|mention)\w*(?: \w+){{0,3}} last time\b)",
-    re.IGNORECASE,
-)
+# Sessions -------------------------------------------------------------------------------------
+
+
+def _ordinal(word: str) -> int:
+    """Return 0 for "first" and "1st"."""
+    return _ORDINALS.index(word) if word in _ORDINALS else int(re.sub(r"\D", "", word)) - 1
+
+
+def _session_range(given: dict[str, str]) -> Sessions | None:
+    first, last = _ordinal(given["first"]), _ordinal(given["to"])
+    return (first, last) if 0 <= first <= last else None
+
+
+def _one_session(given: dict[str, str]) -> Sessions | None:
+    place = _ordinal(given["first"])
+    return (place, place) if place >= 0 else None
+
+
+def _sessions_ago(given: dict[str, str]) -> Sessions | None:
+    count = _number(given["count"])
+    return (-count, -count) if count else None
+
+
+def _many_sessions(given: dict[str, str]) -> Sessions | None:
+    count = _number(given["count"])
+    if not count:
+        return None
+    return (0, count - 1) if given["which"] == "first" else (-count, -1)
+
+
+_MEETING = r"(?:phone |video |voice )?(?:call|session|conversation|chat|meeting|talk|discussion)"
+_ORDINAL = rf"{_one_of(_ORDINALS)}|\d{{1,4}}(?:st|nd|rd|th)"
+_SESSION_WORDS: tuple[tuple[str, Callable[[dict[str, str]], Sessions | None]], ...] = (
+    (rf"\bsessions? (?P<first>\d{{1,4}})(?:{_TO}| and )(?:session )?(?P<to>\d{{1,4}})\b", _session_range),
+    (rf"\b(?P<first>{_ORDINAL})(?: {_MEETING})?(?:{_TO}| and )(?:the |our )?(?P<to>{_ORDINAL}) {_MEETING}s?\b", _session_range),
+    (rf"\b(?:(?:the )?{_MEETING} before last|(?:second|next)[ -]to[ -]last {_MEETING}|penultimate {_MEETING})\b", lambda _: (-2, -2)),
+    (rf"\b{_COUNT} {_MEETING}s? (?:ago|back)\b", _sessions_ago),
+    (rf"\b(?P<which>first|last|past|latest|previous|most recent) {_COUNT} {_MEETING}s\b", _many_sessions),
+    (r"\bsession (?:number |no\.? ?|# ?)?(?P<first>\d{1,4})\b", _one_session),
+    (rf"\b(?:our|the|my|your|this|in|during)(?: very)? (?P<first>{_ORDINAL}) {_MEETING}\b", _one_session),
+    (rf"\b(?:our|the|my|your|in|during|from)(?: very)? (?:last|latest|previous|most recent) {_MEETING}\b", lambda _: (-1, -1)),
+    (r"\b(?:the )?(?:last|previous) time (?:we|I|you) (?:talked|spoke|chatted|met|called)\b", lambda _: (-1, -1)),
+    (r"\b(?:talk|speak|say|tell|discuss|mention)\w*(?: \w+){0,3} last time\b", lambda _: (-1, -1)),
+)  # fmt: skip
+_SESSIONS = [(re.compile(pattern, re.IGNORECASE), reader) for pattern, reader in _SESSION_WORDS]

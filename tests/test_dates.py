@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evomem.dates import asked_days, asked_session, nearness
+from evomem.dates import asked_days, asked_sessions, nearness
 
 SAID = [date(2023, 5, 1), date(2024, 3, 6)]  # a Monday, a Wednesday
 
@@ -102,20 +102,28 @@ def test_today_is_the_newest_day_unless_it_is_given():
 
 
 @pytest.mark.parametrize(
-    ("query", "session"),
+    ("query", "sessions"),
     [
-        ("What did I say on our first call?", 0),
-        ("What was the plan in our third conversation?", 2),
-        ("What did we discuss in the last session?", -1),
-        ("What did we talk about last time?", -1),
-        ("What did I want the last time we spoke?", -1),
-        ("What was decided in the session before last?", -2),
-        ("What was my first job?", None),
-        ("When did I last call my mother?", None),
+        ("What did I say on our first call?", [(0, 0)]),
+        ("What was the plan in our third conversation?", [(2, 2)]),
+        ("What came up in the 12th session?", [(11, 11)]),
+        ("What came up in session 4?", [(3, 3)]),
+        ("What did we discuss in the last session?", [(-1, -1)]),
+        ("What did we talk about last time?", [(-1, -1)]),
+        ("What did I want the last time we spoke?", [(-1, -1)]),
+        ("What was decided in the session before last?", [(-2, -2)]),
+        ("What did I ask three calls ago?", [(-3, -3)]),
+        ("Summarise our last two meetings.", [(-2, -1)]),
+        ("Summarise the first 3 sessions.", [(0, 2)]),
+        ("What changed between the second and the fourth session?", [(1, 3)]),
+        ("What changed in sessions 2 to 5?", [(1, 4)]),
+        ("What was my first job?", []),
+        ("When did I last call my mother?", []),
+        ("Call me in 2 sessions' time, session 0", []),
     ],
 )
-def test_a_query_may_name_a_session_by_its_place(query, session):
-    assert asked_session(query) == session
+def test_a_query_may_name_sessions_by_their_place(query, sessions):
+    assert asked_sessions(query) == sessions
 
 
 def test_a_date_without_a_year_is_one_of_the_years_that_were_spoken_in():
@@ -155,7 +163,7 @@ WORDS = st.sampled_from(
     st.lists(st.dates(date(2, 1, 1), date(9998, 1, 1)), min_size=1),
 )
 def test_any_text_can_be_a_query(query, days):
-    asked_session(query)
+    asked_sessions(query)
     for first, last in asked_days(query, days):
         assert first <= last
 
