@@ -132,7 +132,7 @@ def _page(result: Figures) -> str:
 def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Figures:
     """Measure the ways to search the index alone on all of the vectors: exact, codes, a device."""
     shard = Shard(vectors.shape[1], 0)
-    shard.add(np.arange(len(vectors)), vectors)
+    shard.add(np.arange(len(vectors)), vectors, [bytes(16)] * len(vectors))
     whole = Span(0, 0, len(vectors))
 
     def search(place: str) -> set[int]:

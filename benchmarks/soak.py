@@ -1,10 +1,11 @@
-"""Many threads add and ask for a long time: nothing may be lost, reordered, or kept in memory.
+"""Many threads add, ask and forget for a long time: nothing may be lost, reordered, or kept in memory.
 
     python -m benchmarks soak --minutes 10 --threads 64
 
-Four threads share a memory. Each adds turns and asks in between, and checks that what it has said is
-there, whole and in order; when a memory has had its turns it is checked as a whole and dropped, so
-that what is stored stays bounded and memory in use must, too. Batches are made of whatever the
+Four threads share a memory. Each adds turns, searches in every mode, forks and purges in between, and
+checks that what it has said is there, whole and in order, and that nothing purged is; when a memory has
+had its turns it is checked as a whole and dropped, so that what is stored stays bounded and memory in
+use must, too. At half time the database is re-encoded while all this goes on, and opened again. Batches are made of whatever the
 threads happen to want at the same time. The encoder `tiny` is the small one's network with a few
 random weights: fast, so that much happens.
 """
@@ -29,16 +30,20 @@ import torch
 import evomem
 from benchmarks.output import machine, positive, setting, write_json
 from evomem.encoder import Encoder
+from evomem.errors import FingerprintMismatch
 from evomem.memory import Memory
+from evomem.memory_view import Mode
 from evomem.mini import weights
 from evomem.mini.config import MiniConfig
 from evomem.mini.encoder import MiniEncoder
 from evomem.mini.model import MiniModel
 from evomem.plugins import load_encoder
+from evomem.reencode import reencode
 
 SHARE = 4  # threads of one memory
 TURNS = 12  # that each of them adds before it is dropped
-SAMPLES = 12  # of the memory in use
+SAMPLES = 12  # of the memory in use, with each encoder
+MODES: Sequence[Mode] = ("hybrid", "evolvable", "lexical")
 CACHE_BYTES = 4 * 2**20  # of what is kept to save work: full soon, so that a leak cannot hide there
 
 
@@ -67,11 +72,11 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     folder = Path(tempfile.mkdtemp(prefix="evomem-soak-"))
     try:
-        if options.encoder == "tiny":
-            encoder: Encoder = tiny(folder / "tiny.safetensors")
-        else:
+        encoder: Encoder = tiny(folder / "tiny.safetensors")
+        if options.encoder != "tiny":
             encoder = load_encoder(options.encoder)
-        count, used = soak(folder / "a.db", encoder, 60 * options.minutes, options.threads)
+        later = tiny(folder / "later.safetensors", seed=1)
+        count, used = soak(folder / "a.db", encoder, 60 * options.minutes, options.threads, later)
     except BaseException:
         print(f"the database is left in {folder}, to be looked at", file=sys.stderr)
         raise
@@ -95,42 +100,68 @@ def main(argv: Sequence[str]) -> int:
     return int(grown > options.most)
 
 
-def tiny(file: Path) -> MiniEncoder:
+def tiny(file: Path, seed: int = 0) -> MiniEncoder:
     """Make a small encoder of random weights."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = MiniConfig(hidden=48, layers=3, heads=2, inner=96, turns=16, write_layer=2, match=8)
     weights.save(MiniModel(config), file)
     return MiniEncoder(str(file))
 
 
-def soak(path: Path, encoder: Encoder, seconds: float, threads: int) -> tuple[Count, list[float]]:
-    """Let `threads` work for so long; return what they did, and MB in use, sampled.
+def soak(
+    path: Path, encoder: Encoder, seconds: float, threads: int, later: Encoder | None = None
+) -> tuple[Count, list[float]]:
+    """Let `threads` work for so long, with two encoders if there is a `later` one.
+
+    Returns what they did, and MB in use, sampled.
 
     Raises:
-        AssertionError: A turn was lost or is out of order.
+        AssertionError: A turn was lost or is out of order, or a purged one was found.
     """
     count, used = Count(), [in_use()]
-    groups = -(-threads // SHARE)
+    if later is not None:
+        seconds /= 2
+        _work(path, encoder, later, seconds, threads, count, used)
+        encoder = later
+    _work(path, encoder, None, seconds, threads, count, used)
+    return count, used
+
+
+def _work(
+    path: Path,
+    encoder: Encoder,
+    later: Encoder | None,
+    seconds: float,
+    threads: int,
+    count: Count,
+    used: list[float],
+) -> None:
+    """Let `threads` work with one encoder, and let `later` take its place at the end."""
     end = time.monotonic() + seconds
     with evomem.open(str(path), encoder, synchronous="NORMAL") as db:
+        for name in db.memories():  # what was there when the encoder was changed
+            db.drop(*name)
         for cache in (db._engine._states, getattr(encoder, "_queues", None)):
             if cache is not None:
                 cache.limit = CACHE_BYTES
-        with ThreadPoolExecutor(groups * SHARE) as pool:
-            work = []
-            for group in range(groups):
-                each = Group(db.memory("soak", f"m{group}"), end, count)
-                work += [pool.submit(each.talk, thread) for thread in range(SHARE)]
+        groups = [
+            Group(db.memory("soak", f"m{n}"), end + (3600 if later else 0), count)
+            for n in range(-(-threads // SHARE))
+        ]
+        with ThreadPoolExecutor(len(groups) * SHARE) as pool:
+            work = [pool.submit(each.talk, n) for each in groups for n in range(SHARE)]
             for sample in range(1, SAMPLES + 1):
-                wake = end - seconds * (1 - sample / SAMPLES)
+                wake = end - seconds * (1 - sample / (SAMPLES))
                 while time.monotonic() < wake and not any(future.done() for future in work):
                     time.sleep(min(1.0, max(0.0, wake - time.monotonic())))
                 used.append(in_use())
+            if later is not None:
+                reencode(str(path), later, synchronous="NORMAL")
             for future in work:
                 future.result()
-        faults = db.verify()
-        assert not faults, faults
-    return count, used
+        if later is None:
+            faults = db.verify()
+            assert not faults, faults
 
 
 class Group:
@@ -141,6 +172,7 @@ class Group:
         self.end = end
         self.count = count
         self.over = False
+        self.failed = False
         self.barrier = threading.Barrier(SHARE, self.turn_over)
         self.rounds = 0
 
@@ -149,8 +181,8 @@ class Group:
         if self.rounds:
             records = self.memory.history()
             said = {f"{thread}-{n}" for thread in range(SHARE) for n in range(TURNS)}
+            assert len(records) == len(said)
             assert {record.id for record in records} == said
-            assert [record.seq for record in records] == list(range(1, len(said) + 1))
             self.memory.drop()
             with self.count.lock:
                 self.count.memories += 1
@@ -166,7 +198,13 @@ class Group:
                     return
                 for n in range(TURNS):
                     self._say(thread, n)
+        except (FingerprintMismatch, threading.BrokenBarrierError):
+            self.barrier.abort()  # the database was re-encoded: it has to be opened again
+            if not self.failed:
+                return
+            raise
         except BaseException:
+            self.failed = True
             self.barrier.abort()  # or the others would wait for ever
             raise
 
@@ -174,10 +212,26 @@ class Group:
         self.memory.add(f"thread {thread} says thing {n}", id=f"{thread}-{n}")
         own = [r.id for r in self.memory.history() if r.id.startswith(f"{thread}-")]
         assert own == [f"{thread}-{k}" for k in range(n + 1)], own
-        assert self.memory.search(f"thing {n} of thread {thread}", k=1)
+        self._ask(thread, n)
         with self.count.lock:
             self.count.turns += 1
             self.count.queries += 1
+
+    def _ask(self, thread: int, n: int) -> None:
+        """Search in one of the modes, and now and then forget a turn for good, or fork."""
+        memory, query = self.memory, f"thing {n} of thread {thread}"
+        assert memory.search(query, k=1, mode=MODES[n % len(MODES)])
+        passing = f"passing {thread}"
+        if n % 4 == 1:
+            memory.add(query, id=passing)
+            memory.purge(passing, forks=True)
+            hits = memory.search(query, k=50, mode=MODES[n // 4 % len(MODES)])
+            assert passing not in [hit.record.id for hit in hits]
+            assert passing not in [record.id for record in memory.history()]
+        if n % 4 == 3:
+            fork = memory.fork(f"fork {thread}")
+            assert fork.context(query)
+            fork.drop()
 
 
 def in_use() -> float:

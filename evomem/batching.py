@@ -18,8 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
+from evomem._forking import reset_in_child
 from evomem.encoder import BatchEncoder, Encoder, Job, T
-from evomem.errors import EncoderError
+from evomem.errors import closed
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -91,14 +92,10 @@ class Batcher:
         """Work for `encoder`, with at most `waiting` requests to read inside."""
         self._encoder = encoder
         self._tokens = encoder.batch_tokens
-        self._door = threading.Semaphore(waiting)
-        self._quiet = threading.Condition()  # its lock guards everything below
-        self._leader: _Request[Any, Any] | None = None
-        """Whose thread does the passes, until its own request is done."""
-        self._asks: deque[_Ask] = deque()
-        self._reads: deque[_Read] = deque()
-        self._asked = False  # whether the last pass was one of queries
+        self._waiting = waiting
         self._closed = False
+        self._make_queues()
+        reset_in_child(self._make_queues)
 
     @property
     def spec(self) -> Spec:
@@ -106,7 +103,7 @@ class Batcher:
         return self._encoder.spec
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
-        """See `Encoder.read`. Raises `EncoderError` if this is closed."""
+        """See `Encoder.read`. Raises `StoreError` if this is closed."""
         request: _Read = _Request(state, turns)
         if turns:
             for turn in turns:
@@ -116,7 +113,7 @@ class Batcher:
         return request.found
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """See `Encoder.embed_queries`. Raises `EncoderError` if this is closed."""
+        """See `Encoder.embed_queries`. Raises `StoreError` if this is closed."""
         request: _Ask = _Request(state, queries)
         self._await(request, self._asks)
         return request.found[0]
@@ -133,11 +130,21 @@ class Batcher:
 
     # ---------------------------------------------------------------------------------------
 
+    def _make_queues(self) -> None:
+        """Make locks and empty queues: when this is made, and in a forked child."""
+        self._door = threading.Semaphore(self._waiting)
+        self._quiet = threading.Condition()  # its lock guards `_closed` and everything below
+        self._leader: _Request[Any, Any] | None = None
+        """Whose thread does the passes, until its own request is done."""
+        self._asks: deque[_Ask] = deque()
+        self._reads: deque[_Read] = deque()
+        self._asked = False  # whether the last pass was one of queries
+
     def _await(self, request: _Request[T, R], line: deque[_Request[T, R]]) -> None:
         """Return when `request` is done, by another thread or by this one."""
         with self._quiet:
             if self._closed:
-                raise EncoderError("the database is closed; open it again to go on")
+                raise closed()
             line.append(request)
             if self._leader is None:
                 self._lead(request)

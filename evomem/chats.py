@@ -50,7 +50,13 @@ class _Conversation:
     turns: list[Turn] = field(default_factory=list)
 
 
-def read_chats(data: bytes, name: str = "the file", *, zone: tzinfo | None = None) -> Chats:
+def read_chats(
+    data: bytes,
+    name: str = "the file",
+    *,
+    zone: tzinfo | None = None,
+    source: str | None = None,
+) -> Chats:
     r"""Read a chat file.
 
     Conversations that all have times are put in order of time, for some programs write the newest
@@ -60,6 +66,8 @@ def read_chats(data: bytes, name: str = "the file", *, zone: tzinfo | None = Non
         data: The file's content.
         name: What to call it in errors.
         zone: The time zone of times that name none; without it such times are refused.
+        source: The source of all turns (`Turn.source`). A file's own fields are not looked at: what
+            a source is trusted with is not for the source to say.
 
     Raises:
         InputError: The file is not a chat; the message says where and why.
@@ -75,7 +83,7 @@ def read_chats(data: bytes, name: str = "the file", *, zone: tzinfo | None = Non
         messages = [
             message
             for where, raw in conversation.messages
-            if (message := _message(where, raw, conversation, zone, left_out))
+            if (message := _message(where, raw, conversation, zone, source, left_out))
         ]
         kept += len(messages)
         try:
@@ -185,6 +193,7 @@ def _message(
     raw: Mapping[str, Any],
     conversation: _Conversation,
     zone: tzinfo | None,
+    source: str | None,
     left_out: Counter[str],
 ) -> dict[str, Any] | None:
     """Return a message as `as_turns` takes it; count it and return None if it is left out."""
@@ -211,6 +220,7 @@ def _message(
         "time": _time(where, conversation.time if time is None else time, zone),
         "session": _label(where, raw, SESSION_FIELDS),
         "metadata": raw.get("metadata") or {},
+        "source": source,
     }
     try:
         as_turns([message])  # checked alone first: an exchange would not know which side is wrong

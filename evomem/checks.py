@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +10,14 @@ from evomem.errors import NamespaceError, QueryError, TurnError
 from evomem.records import MAX_CHARS, MAX_LABEL, as_utc, check_string
 from evomem.store import OPERATORS, Filter
 
+Sources = str | Collection[str | None]
+"""One source, or several; None in it stands for turns without one."""
+
 MODES = ("evolvable", "lexical", "hybrid")
 ROLES = ("user", "assistant", "exchange")
 MAX_LABELS = 16
+MAX_TURNS = 2**32 - 1
+"""Of one memory: no seq is greater."""
 
 
 def check_labels(labels: Sequence[object]) -> None:
@@ -40,10 +45,28 @@ def check_query(query: object) -> None:
         raise QueryError("the query is empty or white space; ask something")
 
 
-def check_k(k: object, name: str = "k") -> None:
-    """Raise `QueryError` unless `k` is a whole number of at least 1."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise QueryError(f"{name} must be a whole number of at least 1, got {k!r}")
+def check_k(k: object, name: str = "k") -> int:
+    """Return how many turns are wanted: no more than a memory can hold, however large `k` is.
+
+    Raises:
+        QueryError: `k` is no whole number of at least 1.
+    """
+    return min(check_whole(k, name, least=1), MAX_TURNS)
+
+
+def check_whole(number: object, name: str, *, least: int) -> int:
+    """Return `number`, or raise `QueryError` unless it is a whole number of at least `least`."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise QueryError(f"{name} must be a whole number of at least {least}, got {shown(number)}")
+    return number
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it; Python refuses to write out integers of many digits."""
+    try:
+        return f"{value!r:.200}"
+    except ValueError:
+        return f"a {type(value).__name__} too large to print"
 
 
 def check_mode(mode: object) -> None:
@@ -56,8 +79,11 @@ def check_point(at: object) -> int | datetime | None:
     """Return a point of a log, a seq or a UTC time, or raise `QueryError`."""
     if isinstance(at, bool) or not isinstance(at, int | datetime | str | None):
         raise QueryError(f"a point of the log is a seq or a time, got {at!r}")
-    if isinstance(at, int) and at < 0:
-        raise QueryError(f"turns are counted from 1 (0 is before the first), got {at}")
+    if isinstance(at, int) and not 0 <= at <= MAX_TURNS:
+        raise QueryError(
+            f"turns are counted from 1 (0 is before the first) to {MAX_TURNS} at most, "
+            f"got {shown(at)}"
+        )
     try:
         return at if isinstance(at, int) else as_utc(at)
     except TurnError as error:
@@ -70,6 +96,8 @@ def check_filter(
     session: str | None,
     role: str | None,
     where: Mapping[str, Any] | None,
+    source: Sources | None = None,
+    not_source: Sources | None = None,
 ) -> Filter:
     """Return the conditions as a `Filter`, or raise `QueryError`."""
     if role is not None and role not in ROLES:
@@ -77,7 +105,15 @@ def check_filter(
     if session is not None and not isinstance(session, str):
         raise QueryError(f"session must be a string, got {type(session).__name__}")
     try:
-        condition = Filter(as_utc(since), as_utc(until), session, role, dict(where or {}))
+        condition = Filter(
+            as_utc(since),
+            as_utc(until),
+            session,
+            role,
+            dict(where or {}),
+            _sources("source", source),
+            _sources("not_source", not_source) or (),
+        )
     except (TurnError, TypeError, ValueError) as error:
         raise QueryError(f"a filter cannot be used: {error}") from error
     for key, test in condition.where.items():
@@ -91,3 +127,36 @@ def check_filter(
                     f"where[{key!r}] {fault}; the operators are {', '.join(OPERATORS)}"
                 )
     return condition
+
+
+def check_trust(trust: Mapping[str | None, float] | None) -> dict[str | None, float]:
+    """Return the weights of sources, without those of 1, or raise `QueryError`."""
+    if not isinstance(trust, Mapping | None):
+        raise QueryError(
+            f'trust must be a mapping such as {{"web": 0.5}}, got {type(trust).__name__}'
+        )
+    weights = dict(trust or {})
+    _sources("trust", list(weights))
+    for source, weight in weights.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not (number and 0 < weight <= 1):
+            raise QueryError(
+                f"trust[{source!r}] must be a number above 0 and at most 1, got {weight!r}; "
+                "to leave a source out, give not_source"
+            )
+    return {source: float(weight) for source, weight in weights.items() if weight != 1}
+
+
+def _sources(name: str, value: object) -> tuple[str | None, ...] | None:
+    if value is None:
+        return None
+    labels = (value,) if isinstance(value, str) else value
+    if not isinstance(labels, Collection) or isinstance(labels, bytes | Mapping):
+        raise QueryError(f"{name} takes a source or a list of them, got {value!r:.60}")
+    for label in labels:
+        try:
+            if label is not None:
+                check_string(name, label, MAX_LABEL)
+        except TurnError as error:
+            raise QueryError(f"a filter cannot be used: {error}") from error
+    return tuple(labels)

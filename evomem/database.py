@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from evomem.checks import check_labels
+from evomem.checks import check_labels, check_whole
 from evomem.encoder import Encoder
 from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound, StoreError
 from evomem.forgetting import Receipt, drop
+from evomem.integrity import find_key, read_anchor
 from evomem.memory import Memory
 from evomem.pairing import Message
 from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
@@ -41,9 +42,11 @@ def open(
         device: Where the encoder runs, such as `"cuda"`.
         dtype: The precision it computes in: `"float32"`, `"bfloat16"`, `"float16"`.
         create: Whether to make the database if there is none.
-        **options: For the store, such as `synchronous="NORMAL"`.
+        **options: For the store, such as `synchronous="NORMAL"`, or `integrity_key=`: 32 bytes, or
+            a file that holds them (docs/integrity.md).
 
     Raises:
+        KeyMismatch: The database is sealed with another integrity key, or with none.
         NotFound: There is no database and `create` is false.
         FingerprintMismatch: The database was written by another encoder.
         DatabaseDamaged: The file is not a database of ours or cannot be read.
@@ -59,7 +62,11 @@ def open(
         if not create:
             raise
         ready = load_encoder(DEFAULT_ENCODER, **loading)
-        store, index = opener(location, ready.spec, **options)
+        try:
+            store, index = opener(location, ready.spec, **options)
+        except FingerprintMismatch:  # another process has created it meanwhile, with its encoder
+            ready = None
+            store, index = opener(location, None, **options)
     try:
         return Database(Engine(store, index, ready, **loading))
     except FingerprintMismatch:
@@ -120,7 +127,9 @@ class Database:
         Raises:
             NamespaceError: A namespace cannot be one.
             TurnError: As `Memory.add_many` does; other memories' turns may have been written.
+            QueryError: `workers` is no whole number of at least 1.
         """
+        check_whole(workers, "workers", least=1)
         running: dict[Future[None], Namespace] = {}
         counter = _Counter(progress)
         with ThreadPoolExecutor(workers, thread_name_prefix="evomem-bulk") as pool:
@@ -165,9 +174,51 @@ class Database:
         """Return counts and sizes, and the encoder's name."""
         return {"encoder": self.spec.name, **self._engine.store.stats()}
 
-    def verify(self) -> list[str]:
-        """Check the log, its digest chain and the index files; return what is wrong."""
-        return [*self._engine.store.verify(), *self._engine.index.verify()]
+    def verify(self, anchor: str | Path | Mapping[str, Any] | None = None) -> list[str]:
+        """Check the log, its seals and the index files; return what is wrong, one sentence each.
+
+        Args:
+            anchor: What `Database.anchor` returned, or the file that has it: the database must be
+                as it was then, or what became of that. Otherwise its newest turns, or all of it,
+                could be of an earlier day.
+
+        Raises:
+            InputError: The file has no anchor.
+        """
+        taken = read_anchor(anchor) if isinstance(anchor, str | Path) else anchor
+        return [*self._engine.store.verify(taken), *self._engine.index.verify()]
+
+    @property
+    def key_id(self) -> str:
+        """Which integrity key the database is sealed with; "" for none (docs/integrity.md)."""
+        return self._engine.store.key_id
+
+    def anchor(self) -> dict[str, Any]:
+        """Return what tells this state of the database from every earlier one, as JSON values.
+
+        Keep it where nobody who can write to the database can: `verify` takes it. It holds counters
+        and digests, neither names nor texts.
+
+        Raises:
+            IntegrityError: The database was edited.
+        """
+        return self._engine.store.anchor()
+
+    def seal(self, integrity_key: bytes | str | Path) -> int:
+        """Seal the database with an integrity key, in the place of another or of none.
+
+        Everybody who has it open has to open it again, with that key.
+
+        Args:
+            integrity_key: 32 bytes, or a file that holds them (`evomem.integrity.make_key`).
+
+        Returns:
+            How many turns were sealed.
+
+        Raises:
+            IntegrityError: `verify` reports something; nothing was sealed.
+        """
+        return self._engine.store.seal(find_key(integrity_key))
 
     def mend(self) -> list[str]:
         """Repair what can be had from the log again (`verify` says what is wrong); return what was.
@@ -197,19 +248,33 @@ class Database:
         """
         return self._engine.store.export(Path(folder).expanduser().absolute())
 
-    def load(self, folder: str | Path) -> int:
+    def load(self, folder: str | Path, *, integrity_key: bytes | str | Path | None = None) -> int:
         """Add the memories of an export, all or none; return the number of turns.
+
+        Args:
+            folder: What `export` wrote.
+            integrity_key: That of the database which the export is of, if this one has another:
+                the export has to be sealed with it.
+
+        Warns:
+            UserWarning: No key proves that the export is as it was written: it has none, or
+                another one than this database.
 
         Raises:
             FingerprintMismatch: The export is of another encoder.
             NamespaceError: A memory is here already.
             StoreError: The export is incomplete or was changed.
         """
-        return self._engine.store.load(Path(folder).expanduser().absolute())
+        key = None if integrity_key is None else find_key(integrity_key)
+        return self._engine.store.load(Path(folder).expanduser().absolute(), key)
 
     def drop_generations(self) -> list[str]:
         """Forget the readings of encoders that are not in use (see `evomem.reencode`)."""
         return self._engine.store.drop_generations()
+
+    def check_writable(self) -> None:
+        """Raise `StoreError` if the database cannot be written, as on a read-only file system."""
+        self._engine.store.check_writable()
 
     def close(self) -> None:
         """Release everything; harmless when repeated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sqlite3
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import evomem
-from evomem.errors import EvomemError
+from evomem.errors import EvomemError, StoreError
+from evomem.integrity import FILE_VARIABLE
 
 PACKAGES = {  # distribution: what it is for, and whether evomem works without it
     "torch": ("models", False),
@@ -120,9 +122,25 @@ def _files(path: Path) -> Iterator[Finding]:
         else f"others may read it (mode {mode:o}): chmod 600"
     )
     yield Finding("permissions", private, says)
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        yield Finding("disk", True, "a file system that is mounted read-only")
+        return
     size, free = path.stat().st_size, shutil.disk_usage(path.parent).free
     says = f"{free:,} bytes free, the database has {size:,}"
     yield Finding("disk", free > max(size, 2**26), says)
+
+
+def _integrity(db: evomem.Database) -> Finding:
+    if not db.key_id:
+        says = (
+            "no key: accidents show, and edits by those who do not compute digests anew; evomem "
+            "keys integrity makes one (docs/integrity.md)"
+        )
+        return Finding("integrity", True, says)
+    path = Path(os.environ.get(FILE_VARIABLE) or ".").expanduser()
+    if path.is_file() and path.stat().st_mode & 0o077:
+        return Finding("integrity", False, f"others may read the key {path}: chmod 600")
+    return Finding("integrity", True, f"sealed with the key {db.key_id}")
 
 
 def _database(location: str) -> Iterator[Finding]:
@@ -132,9 +150,14 @@ def _database(location: str) -> Iterator[Finding]:
             yield Finding(
                 "database", True, f"{stats['turns']:,} turns in {stats['memories']} memories"
             )
+            try:
+                db.check_writable()
+            except StoreError as error:
+                yield Finding("writing", True, str(error))
             if others := stats.get("other_encoders"):
                 says = f"readings of {', '.join(others)} are kept: evomem reencode --drop-old"
                 yield Finding("other encoders", True, says)
+            yield _integrity(db)
             try:
                 yield Finding("encoder", True, db.encoder.spec.name)
             except EvomemError as error:

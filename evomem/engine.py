@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time as clock
 from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
+from evomem._forking import reset_in_child
 from evomem.batching import Batcher, shared
 from evomem.encoder import Encoder
 from evomem.errors import FingerprintMismatch
@@ -24,11 +26,14 @@ from evomem.store import Index, Namespace, Store, View
 
 R = TypeVar("R")
 
+CONTENDED = 10.0  # seconds for which it is remembered that another process writes to a memory
 STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save reading the log
 
 
 class Engine:
     """What the memories of one database share. Safe to use from many threads."""
+
+    _lanes: Lanes
 
     def __init__(self, store: Store, index: Index, encoder: Encoder | None, **loading: str) -> None:
         """Put the parts together.
@@ -46,11 +51,11 @@ class Engine:
         self.index = index
         self._encoder = encoder
         self._loading = loading
-        self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
-        self._guard = threading.Lock()
+        self._contended: dict[Namespace, float] = {}
         self._states: Recent[bytes, State[Turn]] = Recent(STATES_BYTES, _size)
         self._reader: Encoder | None = None
-        self._lanes: Lanes | None = None
+        self._make_locks()
+        reset_in_child(self._make_locks)
         if encoder:
             self._check(encoder)
 
@@ -59,6 +64,7 @@ class Engine:
         """The encoder; loaded when it is first needed if it was not given."""
         with self._guard:
             if self._encoder is None:
+                self.store.check_encoder()  # a name can be that of any folder or model
                 spec, options = self.store.spec, dict(self._loading)
                 if spec.dtype != "float32":  # which is what encoders compute in unless told
                     options.setdefault("dtype", spec.dtype)
@@ -77,9 +83,22 @@ class Engine:
             return self._reader
 
     def lock(self, namespace: Namespace) -> threading.RLock:
-        """Return the lock under which this process writes to a memory."""
+        """Return the lock under which this process writes to a memory.
+
+        Raises:
+            StoreError: The database cannot be written.
+        """
+        self.store.check_writable()
         with self._guard:
             return self._locks[namespace]
+
+    def is_contended(self, namespace: Namespace) -> bool:
+        """Say whether another process has lately written to a memory at the same time as this one."""
+        return clock.monotonic() < self._contended.get(namespace, 0.0)
+
+    def note_contention(self, namespace: Namespace) -> None:
+        """Note that another process writes to a memory at the same time as this one."""
+        self._contended[namespace] = clock.monotonic() + CONTENDED
 
     def state(self, view: View) -> State[Turn]:
         """Return the state at the view's end: remembered, or rebuilt from the log."""
@@ -94,21 +113,27 @@ class Engine:
         self._states.put(state.key, state)
 
     async def run(self, call: Callable[[], R], lane: Namespace | None = None) -> R:
-        """Run `call` on a thread; those of one lane one at a time, in the order of the calls."""
-        with self._guard:
-            if self._lanes is None:
-                self._lanes = Lanes()
+        """Run `call` on a thread; those of one lane one at a time, in the order of the calls.
+
+        Raises:
+            StoreError: The database was closed.
+        """
         context = contextvars.copy_context()
         return await asyncio.wrap_future(self._lanes.submit(lambda: context.run(call), lane))
 
     def close(self) -> None:
         """Finish what was begun and release everything; harmless when repeated."""
-        if self._lanes:
-            self._lanes.close()
+        self._lanes.close()
         if isinstance(self._reader, Batcher):
             self._reader.close()
         self.index.close()
         self.store.close()
+
+    def _make_locks(self) -> None:
+        """Make the locks and the thread pools: at first, and in a forked child."""
+        self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
+        self._guard = threading.Lock()
+        self._lanes = Lanes()
 
     def _check(self, encoder: Encoder) -> None:
         own, given = self.store.spec, encoder.spec

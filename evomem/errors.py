@@ -12,6 +12,8 @@ EvomemError
 │   └── FingerprintMismatch   the database was written by another encoder
 ├── StoreError                the database or an index file
 │   ├── DatabaseDamaged       SQLite reports that the file is corrupt, or it is none of ours
+│   │   └── IntegrityError    something was edited behind evomem's back: a seal does not fit
+│   ├── KeyMismatch           the database is sealed with another integrity key, or with none
 │   ├── DatabaseBusy          another process held the write lock for too long
 │   ├── HeadMoved             the log grew while a turn was being read; re-read and retry
 │   └── SharedTurns           a purge would reach turns that forks share
@@ -32,6 +34,8 @@ __all__ = [
     "FingerprintMismatch",
     "HeadMoved",
     "InputError",
+    "IntegrityError",
+    "KeyMismatch",
     "MissingExtra",
     "NamespaceError",
     "NotFound",
@@ -90,6 +94,14 @@ class DatabaseDamaged(StoreError):
     """The file is not a database of ours, or a part of it cannot be read."""
 
 
+class IntegrityError(DatabaseDamaged):
+    """What the database holds is not what evomem wrote: a seal does not fit (docs/integrity.md)."""
+
+
+class KeyMismatch(StoreError):
+    """The database is sealed with another integrity key than the one given, or with none."""
+
+
 class DatabaseBusy(StoreError):
     """Another process held the write lock longer than the busy timeout; nothing was written."""
 
@@ -100,6 +112,11 @@ class HeadMoved(StoreError):
 
 class SharedTurns(StoreError):
     """Forks share the turns that would be rewritten."""
+
+
+def closed() -> StoreError:
+    """Return the error of whoever uses a database after `close`."""
+    return StoreError("the database was closed: open it again to go on")
 
 
 class MissingExtra(EvomemError, ImportError):

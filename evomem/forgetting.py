@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from evomem.engine import Engine
-from evomem.errors import HeadMoved, NotFound
+from evomem.errors import HeadMoved, NotFound, SharedTurns
 from evomem.reading import read_rows
 from evomem.records import Record
 from evomem.store import Namespace, Row, View
@@ -72,14 +72,16 @@ def forget(
         SharedTurns: Forks share such turns or later ones, and `forks` is not set.
     """
     parts: list[Receipt] = []
+    shared: SharedTurns | None = None
     with engine.lock(namespace):
         for _ in range(TRIES):
             number = engine.store.find_memory(namespace)
             if number is None:
                 break
             try:
-                view = engine.store.view(number)
-                gone = {record.seq: record for record in choose(view)}
+                with engine.store.snapshot():
+                    view = engine.store.view(number)
+                    gone = {record.seq: record for record in choose(view)}
                 if not gone:
                     break
                 if forks:
@@ -87,6 +89,11 @@ def forget(
                 rows = _without(engine, view, gone, progress)
                 clean = engine.store.rewrite(view, min(gone), rows)
             except HeadMoved:
+                continue
+            except SharedTurns as error:
+                if not forks:
+                    raise
+                shared = error  # a fork was made meanwhile: forget in it as well
                 continue
             ids = tuple(record.id for record in gone.values())
             parts.insert(0, Receipt((namespace,), ids, len(gone), len(rows), clean=clean))
@@ -98,7 +105,7 @@ def forget(
                 clean=all(part.clean for part in parts),
             )
         else:
-            raise HeadMoved(
+            raise shared or HeadMoved(
                 f"the memory {'/'.join(namespace)!r} is written to all the time; purge it when it "
                 "is quieter"
             )
@@ -134,9 +141,10 @@ def _without(
     engine: Engine, view: View, gone: Collection[int], progress: Progress | None
 ) -> list[Row]:
     """Return the rows behind the first of `gone`, read again as if these were never said."""
-    first = min(gone)
-    later = [row for row in engine.store.rows(view, after=first) if row.seq not in gone]
-    state = engine.store.state(engine.store.view(view.memory, seq=first - 1))
+    first, store = min(gone), engine.store
+    with store.snapshot():
+        later = [row for row in store.rows(view, after=first) if row.seq not in gone]
+        state = store.state(store.view(view.memory, seq=first - 1))
     rows: list[Row] = []
     for start in range(0, len(later), BATCH):
         read, state = read_rows(engine.reader, state, later[start : start + BATCH])

@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from evomem.errors import closed
+
 R = TypeVar("R")
 
 THREADS = 64  # on either side; they are made when they are needed
@@ -17,17 +19,24 @@ class Lanes:
     """Runs calls for an event loop. A call that has not begun can be cancelled."""
 
     def __init__(self) -> None:
+        self._closed = False
         self._free = ThreadPoolExecutor(THREADS, thread_name_prefix="evomem-reader")
         self._ordered = ThreadPoolExecutor(THREADS, thread_name_prefix="evomem-writer")
         self._lanes: dict[Hashable, deque[tuple[Future[Any], Callable[[], Any]]]] = {}
         self._lock = threading.Lock()
 
     def submit(self, call: Callable[[], R], lane: Hashable | None = None) -> Future[R]:
-        """Run `call`; in a lane, behind all that was submitted there before."""
-        if lane is None:
-            return self._free.submit(call)
+        """Run `call`; in a lane, behind all that was submitted there before.
+
+        Raises:
+            StoreError: This was closed.
+        """
         future: Future[R] = Future()
         with self._lock:
+            if self._closed:
+                raise closed()
+            if lane is None:
+                return self._free.submit(call)
             if lane in self._lanes:  # somebody is at work in it
                 self._lanes[lane].append((future, call))
                 return future
@@ -36,7 +45,9 @@ class Lanes:
         return future
 
     def close(self) -> None:
-        """Return when everything that was submitted is done."""
+        """Take no more calls, and return when everything that was submitted is done."""
+        with self._lock:
+            self._closed = True
         self._free.shutdown()
         self._ordered.shutdown()
 

@@ -9,24 +9,23 @@ import random
 import time as clock
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import takewhile
 from typing import Any
 
-import numpy as np
-
-from evomem.checks import check_filter
+from evomem.checks import Sources, check_filter
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
 from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import TRIES, MemoryView
 from evomem.pairing import Message, as_turns
-from evomem.reading import read_rows
+from evomem.reading import BLANK, PASS, Pace, read_until
 from evomem.records import Record, Turn, as_utc
-from evomem.state import Reading
-from evomem.store import Row, View
+from evomem.store import Row, View, nobody_waits
 from evomem.twins import twin
 
-BATCH = 64  # turns of one transaction in `add_many`
+BATCH = 64  # turns of one transaction in `add_many`, at most
 
 
 class Memory(MemoryView):
@@ -43,6 +42,8 @@ class Memory(MemoryView):
         time: datetime | str | None = None,
         session: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        recalled: Sequence[str] = (),
     ) -> Record:
         """Read one turn and store it; when this returns, the turn survives a crash.
 
@@ -55,6 +56,10 @@ class Memory(MemoryView):
             time: When it was said, with a time zone; now if not given.
             session: The conversation it belongs to.
             metadata: Anything JSON can hold, to filter by later.
+            source: Who or what the text came from, such as `"user"`, `"tool"` or `"web"`: a label
+                to filter and weight by (docs/poisoning.md).
+            recalled: Ids of the turns that were in the prompt when the answer was written, for
+                `influence`.
 
         Raises:
             TurnError: The turn cannot be stored as it is; nothing was written.
@@ -72,6 +77,8 @@ class Memory(MemoryView):
             time=as_utc(time),
             session=session,
             metadata={} if metadata is None else metadata,
+            source=source,
+            recalled=recalled,
         )
         return self.add_many([turn])[0]
 
@@ -80,8 +87,9 @@ class Memory(MemoryView):
     ) -> list[Record]:
         """Read and store turns, or chat messages paired into exchanges (`evomem.pairing`), in order.
 
-        Everything is checked before anything is written. Turns are committed in batches; after a
-        crash, turns with ids can simply be added again.
+        Everything is checked before anything is written. Turns are committed in batches of up to
+        64, and of fewer where another process waits to write to the same memory; after a crash,
+        turns with ids can simply be added again.
 
         Raises:
             TurnError: An item cannot be stored; the message names its position.
@@ -94,9 +102,12 @@ class Memory(MemoryView):
         records: list[Record] = []
         with self._engine.lock(self.namespace):
             if len(turns) > BATCH:  # refuse duplicates before the first batch is written
-                self._known(self._view(), turns, named)
-            for start in range(0, len(turns), BATCH):
-                records += self._append(turns[start : start + BATCH], named)
+                with self._engine.store.snapshot():
+                    self._known(self._view(), turns, named)
+            pace = Pace()
+            while len(records) < len(turns):
+                some = turns[len(records) : len(records) + BATCH]
+                records += self._append(some, named, pace)
                 if progress:
                     progress(len(records), len(turns))
         return records
@@ -109,10 +120,12 @@ class Memory(MemoryView):
             TurnError: The metadata cannot be stored; nothing was written.
             SharedTurns: The turn is shared with a fork.
         """
+        store = self._engine.store
         with self._engine.lock(self.namespace):
-            record = self.get(id)
+            with store.snapshot():
+                view, record = self._view(), self.get(id)
             turn = replace(record.turn, metadata=metadata)
-            self._engine.store.annotate(self._view(), record.seq, turn.metadata)
+            store.annotate(view, record.seq, turn.metadata)
             return replace(record, turn=turn)
 
     def delete(self, id: str) -> Record:
@@ -123,9 +136,11 @@ class Memory(MemoryView):
         Raises:
             NotFound: There is no such turn.
         """
+        store = self._engine.store
         with self._engine.lock(self.namespace):
-            record = self.get(id)
-            self._engine.store.hide(self._view(), [record.seq])
+            with store.snapshot():
+                view, record = self._view(), self.get(id)
+            store.hide(view, [record.seq])
             return record
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
@@ -157,29 +172,42 @@ class Memory(MemoryView):
         *,
         before: datetime | str | None = None,
         session: str | None = None,
+        source: Sources | None = None,
         forks: bool = False,
         progress: Progress | None = None,
     ) -> Receipt:
-        """Purge all turns said before a time, of one session, or both; see `purge`.
+        """Purge all turns that meet every condition given; see `purge`.
 
-        For a retention of 30 days, call it now and then with `before=now - timedelta(days=30)`.
-        Later turns are read again once, however many are forgotten.
+        This rolls back what a session or a source brought, its influence on later turns included.
+        `history` with the same conditions (`until` for `before`) shows what would go; turns that
+        were deleted go, too. For a retention of 30 days, call it now and then with
+        `before=now - timedelta(days=30)`. Later turns are read again once, however many are
+        forgotten.
+
+        Args:
+            before: Turns said before this time.
+            session: Turns of this session.
+            source: Turns of this source, or of one of these, as in `search`.
+            forks: Purge them from the forks that hold them as well.
+            progress: Called while the later turns are read.
 
         Raises:
-            QueryError: Neither `before` nor `session` is given, or one of them makes no sense.
+            QueryError: No condition is given, or one of them makes no sense.
             SharedTurns: Forks share such turns or later ones, and `forks` is not set.
         """
-        if before is None and session is None:
+        if before is None and session is None and source is None:
             raise QueryError(
-                "expire() takes before=, session=, or both: it would forget everything"
+                "expire() takes before=, session= or source=: without them it would forget "
+                "everything"
             )
-        condition = check_filter(None, before, session, None, None)
+        condition = check_filter(None, before, session, None, None, source)
 
         def expired(view: View) -> list[Record]:
             return [
                 Record(row.seq, row.turn, row.added)
                 for row in self._engine.store.rows(view, after=0)
                 if session in (None, row.turn.session)
+                and (condition.source is None or row.turn.source in condition.source)
                 and (condition.until is None or (row.turn.time or row.added) < condition.until)
             ]
 
@@ -206,31 +234,46 @@ class Memory(MemoryView):
 
     # ---------------------------------------------------------------------------------------
 
-    def _append(self, turns: Sequence[Turn], named: Collection[str]) -> list[Record]:
-        """Write what is new of `turns`; return the records of all of them, in order."""
+    def _append(self, turns: Sequence[Turn], named: Collection[str], pace: Pace) -> list[Record]:
+        """Write what is new of `turns` in one transaction; return their records, in order.
+
+        If another writer waits, only the first of them are written, and the records of these are
+        returned.
+        """
+        store, engine = self._engine.store, self._engine
+        # A few turns are quickly read: without a slot, unless somebody else is at it.
+        queue = len(turns) > PASS or engine.is_contended(self.namespace)
         for attempt in range(TRIES):
-            store = self._engine.store
             try:
-                view = store.view(
-                    store.find_memory(self.namespace) or store.make_memory(self.namespace)
-                )
-                known = self._known(view, turns, named)
-                new = [turn for turn in turns if turn.id not in known]
-                if not new:
-                    return [known[_id(turn)] for turn in turns]
-                added = datetime.now(timezone.utc)
-                blank = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
-                places = [
-                    Row(view.seq + n, turn, added, blank, b"") for n, turn in enumerate(new, 1)
-                ]
-                rows, state = read_rows(self._engine.reader, self._engine.state(view), places)
-                self._engine.store.append(view, rows)
+                number = store.find_memory(self.namespace) or store.make_memory(self.namespace)
+                slot = store.write_slot(number) if queue else nullcontext(nobody_waits)
+                with slot as is_wanted:
+                    with store.snapshot():
+                        view = store.view(number)
+                        known = self._known(view, turns, named)
+                        new = [turn for turn in turns if turn.id not in known]
+                        if not new:
+                            return [known[_id(turn)] for turn in turns]
+                        if not queue and store.slot_is_taken(number):
+                            engine.note_contention(self.namespace)
+                            queue = True
+                            continue
+                        state = engine.state(view)
+                    added = datetime.now(timezone.utc)
+                    places = [
+                        Row(view.seq + n, turn, added, BLANK, b"") for n, turn in enumerate(new, 1)
+                    ]
+                    rows, state = read_until(engine.reader, state, places, pace, is_wanted)
+                    store.append(view, rows)
             except HeadMoved:  # another process was quicker: read again behind its turns
+                engine.note_contention(self.namespace)
+                queue = True
+                pace.slower()
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
                 continue
-            self._engine.remember(state)
+            engine.remember(state)
             known.update({_id(row.turn): Record(row.seq, row.turn, added) for row in rows})
-            return [known[_id(turn)] for turn in turns]
+            return [known[id] for id in takewhile(known.__contains__, map(_id, turns))]
         raise HeadMoved(
             f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
         )

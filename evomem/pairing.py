@@ -15,16 +15,17 @@ from evomem.records import Turn
 
 Message = Mapping[str, Any]
 ROLES = ("user", "assistant")
-_FIELDS = ("role", "content", "name", "id", "time", "session", "metadata")
+_FIELDS = ("role", "content", "name", "id", "time", "session", "metadata", "source", "recalled")
 
 
 def as_turns(items: Iterable[Turn | Message]) -> list[Turn]:
     """Return `items` as turns; consecutive messages are paired, turns are taken as they are.
 
     A message is `{"role": "user" | "assistant", "content": str}` and may have `name`, `id`, `time`,
-    `session` and `metadata`. A user message and the assistant message right behind it become one
-    exchange unless they differ in `session`. Messages with a `name` (people talking to each other)
-    are turns of their own. An exchange takes id and time of its first message that has them.
+    `session`, `metadata`, `source` and `recalled`. A user message and the assistant message right
+    behind it become one exchange unless the answer names another `session` or `source`. Messages
+    with a `name` (people talking to each other) are turns of their own. An exchange takes id and
+    time of its first message that has them, and the recalled ids of both.
 
     Raises:
         TurnError: An item cannot be a turn; the message names its position.
@@ -60,6 +61,7 @@ def _answers(message: Message, question: Message) -> bool:
         message["role"] == "assistant"
         and not message.get("name")
         and message.get("session") in (None, question.get("session"))
+        and message.get("source") in (None, question.get("source"))
     )
 
 
@@ -78,6 +80,11 @@ def _checked(position: int, message: object) -> Message:
         raise TurnError(
             f"message {position} has content of type {type(message.get('content')).__name__}; "
             "give the text as a string"
+        )
+    if not isinstance(message.get("recalled") or (), list | tuple):
+        raise TurnError(
+            f"message {position} has recalled of type {type(message['recalled']).__name__}; "
+            "give a list of turn ids"
         )
     unknown = [key for key, value in message.items() if key not in _FIELDS and value]
     if unknown:
@@ -105,6 +112,8 @@ def _turn(*parts: tuple[int, Message]) -> Turn:
             time=first("time"),
             session=first("session"),
             metadata=metadata,
+            source=first("source"),
+            recalled=[id for message in messages for id in message.get("recalled") or ()],
         )
     except (TurnError, TypeError, ValueError) as error:
         where = " and ".join(str(position) for position, _ in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +37,17 @@ def fuse(
     said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
     k: int,
+    trust: Mapping[int, float] | None = None,
 ) -> list[tuple[int, dict[str, float]]]:
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
-    The arguments are those of `signals`.
+    The arguments are those of `signals`; `trust` holds the weights of turns that have one.
     """
     found = signals(query, cosines, words, said, beside)
     parts = {name: WEIGHTS[name] * values for name, values in found.items()}
+    if trust:
+        weights = np.array([trust.get(seq, 1.0) for seq in said])
+        parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
     scores = np.sum(list(parts.values()), axis=0)
     order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
     seqs = list(said)
@@ -50,6 +55,20 @@ def fuse(
         (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
         for n in order
     ]
+
+
+N = TypeVar("N", float, npt.NDArray[np.float64])
+
+
+def penalty(score: N, weight: N) -> N:
+    """Return what is added to the score of a turn whose source has this weight; 0 for a weight of 1.
+
+    A share of the score's size, so that a negative score becomes lower, too.
+
+    >>> penalty(0.8, 0.5), penalty(-0.8, 0.5)
+    (-0.4, -0.4)
+    """
+    return -(1 - weight) * abs(score)
 
 
 def signals(

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from evomem._forking import reset_in_child
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -28,6 +30,7 @@ class Recent(Generic[K, V]):
         self._size = size
         self._held: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
+        reset_in_child(self._after_fork)
 
     def get(self, key: K) -> V | None:
         """Return what is held, or None."""
@@ -62,3 +65,8 @@ class Recent(Generic[K, V]):
         with self._lock:
             self._held.clear()
             self.nbytes = 0
+
+    def _after_fork(self) -> None:
+        changing, self._lock = self._lock.locked(), threading.Lock()
+        if changing:  # another thread had only begun
+            self.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from types import MappingProxyType
@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from evomem.errors import TurnError
 
 MAX_CHARS = 262_144  # one side of a turn; longer texts are documents and should be split
-MAX_LABEL = 512  # characters of an id, a session or a speaker
+MAX_LABEL = 512  # characters of an id, a session, a speaker or a source
+MAX_RECALLED = 1_000  # ids in `Turn.recalled`
 MAX_METADATA = 65_536  # bytes of metadata as JSON
 
 
@@ -40,16 +41,23 @@ class Turn:
     session: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Anything JSON can hold; a copy is kept."""
+    source: str | None = None
+    """Who or what the text came from, such as "user", "web" or "import:chat.json"; None if unknown.
+    A label for filters and weights (docs/poisoning.md): no embedding depends on it."""
+    recalled: Sequence[str] = ()
+    """Ids of the turns that were in the prompt when this turn's answer was written; kept as a tuple
+    without duplicates. Not checked against the memory: a turn may be purged, or be another memory's."""
 
     def __post_init__(self) -> None:
         for side in ("user", "assistant"):
             check_string(side, getattr(self, side), MAX_CHARS)
         if not (self.user.strip() or self.assistant.strip()):
             raise TurnError("a turn needs text: both sides are empty or white space; leave it out")
-        for name in ("speaker", "id", "session"):
+        for name in ("speaker", "id", "session", "source"):
             _check_label(name, getattr(self, name))
         object.__setattr__(self, "time", as_utc(self.time))
         object.__setattr__(self, "metadata", _checked_metadata(self.metadata))
+        object.__setattr__(self, "recalled", _checked_recalled(self.recalled))
 
     @property
     def role(self) -> str:
@@ -119,6 +127,8 @@ class Record:
             "time": self.time.isoformat(),
             "added": self.added.isoformat(),
             "metadata": dict(turn.metadata),
+            "source": turn.source,
+            "recalled": list(turn.recalled),
         }
 
 
@@ -145,6 +155,23 @@ class Hit:
     def to_json(self) -> dict[str, Any]:
         """Return the hit as plain JSON values."""
         return {"score": self.score, "parts": dict(self.parts), **self.record.to_json()}
+
+
+class Context(str):
+    """Text for a prompt (`MemoryView.context`)."""
+
+    ids: tuple[str, ...]
+    """The turns that it shows, oldest first."""
+
+    def __new__(cls, text: str, ids: Iterable[str]) -> Context:
+        """Return `text` with the ids of the turns that it shows."""
+        context = super().__new__(cls, text)
+        context.ids = tuple(ids)
+        return context
+
+    def __getnewargs__(self) -> tuple[str, tuple[str, ...]]:  # type: ignore[override]
+        """Return what a copy is made of."""
+        return str(self), self.ids
 
 
 def as_utc(time: object) -> datetime | None:
@@ -198,6 +225,24 @@ def _check_label(name: str, value: object) -> None:
     check_string(name, value, MAX_LABEL)
     if not str(value).strip():
         raise TurnError(f"{name} is empty; leave it out or give it a name")
+
+
+def _checked_recalled(recalled: object) -> tuple[str, ...]:
+    if isinstance(recalled, str) or not isinstance(recalled, Sequence):
+        raise TurnError(
+            f"recalled must be a list of turn ids, got {type(recalled).__name__} {recalled!r:.60}"
+        )
+    for id in recalled:
+        _check_label("an id in recalled", id)
+        if id is None:
+            raise TurnError("an id in recalled is None; leave it out")
+    ids = tuple(dict.fromkeys(recalled))
+    if len(ids) > MAX_RECALLED:
+        raise TurnError(
+            f"recalled has {len(ids):,} ids, the limit is {MAX_RECALLED:,}; "
+            "name only the turns that were in the prompt"
+        )
+    return ids
 
 
 def _checked_metadata(metadata: object) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from evomem.batching import shared
+from evomem.checks import check_whole
 from evomem.encoder import Encoder
 from evomem.errors import HeadMoved
 from evomem.plugins import load_encoder, store_opener
@@ -44,10 +45,13 @@ def reencode(
 
     Raises:
         NotFound: There is no database.
+        QueryError: `workers` is no whole number of at least 1.
     """
+    check_whole(workers, "workers", least=1)
     opener = store_opener(location)
     store, index = opener(location, None, **options)
     try:
+        store.check_writable()
         ready = load_encoder(encoder, device=device) if isinstance(encoder, str) else encoder
         if ready.spec.fingerprint == store.spec.fingerprint:
             return 0

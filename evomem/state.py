@@ -17,6 +17,9 @@ import numpy.typing as npt
 Vectors = npt.NDArray[np.float32]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
+KEY_BYTES = 16
+"""The length of a key of the digest chain."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -102,5 +105,5 @@ class State(Generic[T]):
 
 
 def digest(key: bytes, item: Item) -> bytes:
-    """Return the next link of the digest chain, 16 bytes."""
-    return hashlib.blake2b(key + item.content, digest_size=16).digest()
+    """Return the next link of the digest chain, `KEY_BYTES` long."""
+    return hashlib.blake2b(key + item.content, digest_size=KEY_BYTES).digest()

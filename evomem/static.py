@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from evomem._extras import require
+from evomem._forking import TorchForks, reset_in_child
 from evomem.encoder import Job
 from evomem.errors import CheckpointError, EncoderError
 from evomem.records import Turn
@@ -70,7 +71,9 @@ class StaticEncoder:
             raise EncoderError(
                 f"{folder} cannot be loaded as a sentence-transformers model: {error}"
             ) from error
-        self._lock = threading.Lock()  # the tokenizer refuses to be used by two threads at once
+        self._make_lock()
+        reset_in_child(self._make_lock)
+        self._forks = TorchForks(self._model.device)
         self._spec = Spec(
             name=f"static:{name}",
             fingerprint=_fingerprint(folder, folders),
@@ -120,6 +123,9 @@ class StaticEncoder:
                 return len(tokenizer.encode(text, add_special_tokens=False).ids)
             return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()  # the tokenizer refuses to be used by two threads at once
+
     def _encode_many(self, encode: Any, texts: Sequence[Sequence[str]]) -> list[Vectors]:
         rows = self._encode(encode, [text for each in texts for text in each])
         return np.split(rows, np.cumsum([len(each) for each in texts])[:-1])
@@ -127,6 +133,7 @@ class StaticEncoder:
     def _encode(self, encode: Any, texts: list[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self._spec.dim), np.float32)
+        self._forks.check()
         with self._lock:  # the library sorts by length, so that a batch holds texts of one size
             rows = encode(
                 texts, batch_size=BATCH, show_progress_bar=False, normalize_embeddings=True

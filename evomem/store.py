@@ -6,7 +6,8 @@ read through a `View`: one memory as it stood at one point of its log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,26 @@ class Span(NamedTuple):
     last: int
 
 
+class Mark(NamedTuple):
+    """Identifies a memory's rows up to one of them: equal marks mean equal rows."""
+
+    revision: int
+    """Of the memory; -1 if there is no such memory."""
+    key: bytes | None
+    """Digest of the log up to and including the row; None if there is no such row."""
+
+
+class Embeddings(NamedTuple):
+    """The embeddings of some rows of one log."""
+
+    seqs: Seqs
+    """(n,) int64, ascending."""
+    vectors: Vectors
+    """(n, D) float32."""
+    keys: list[bytes]
+    """Digests of the log up to and including each row."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One memory at one point of its log; what every read starts from."""
@@ -50,7 +71,11 @@ class View:
     revision: int
     """Grows whenever rows that were already written change (purge): caches of older ones are void."""
     spans: tuple[Span, ...]
-    """In log order, without empty ones."""
+    """In log order, without empty ones. Each ends at a row that exists."""
+    ends: tuple[Mark, ...] = ()
+    """The mark of each span's last row."""
+    hidden: int | None = 0
+    """How many turns were hidden from the memory; None if that does not matter (`snapshot`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +103,29 @@ class Filter:
     """`"user"`, `"assistant"` or `"exchange"`."""
     where: Mapping[str, Any] = field(default_factory=dict)
     """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `OPERATORS`."""
+    source: tuple[str | None, ...] | None = None
+    """Only turns of these sources; None in it stands for turns without one."""
+    not_source: tuple[str | None, ...] = ()
+    """No turns of these sources."""
+
+
+class Trace(NamedTuple):
+    """What a row tells about who had a part in it."""
+
+    seq: int
+    id: str
+    chunk: int
+    """Seq of the first turn of the row's chunk."""
+    recalled: tuple[str, ...]
+
+
+WriteSlot = Callable[[], bool]
+"""Says whether another writer waits for the slot (`Store.write_slot`)."""
+
+
+def nobody_waits() -> bool:
+    """Return False: the slot of a writer that goes on without one."""
+    return False
 
 
 class Dropped(NamedTuple):
@@ -125,6 +173,22 @@ class Store(Protocol):
         ...
 
     # reading -------------------------------------------------------------------------------
+    def snapshot(self, view: View | None = None) -> AbstractContextManager[None]:
+        """Let every read of this thread, until the context ends, see the database at one moment.
+
+        Contexts may be nested; the outermost one decides the moment. Write only outside of them.
+
+        Raises:
+            HeadMoved: The rows of `view`, or which of its memory's turns are hidden, have changed
+                since the view was taken. A log that has only grown is no change.
+        """
+        ...
+
+    @property
+    def in_snapshot(self) -> bool:
+        """Whether this thread is inside a `snapshot`."""
+        ...
+
     def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
         """Return the memory as it is now, as it was after turn `seq`, or as it was at `time`.
 
@@ -164,19 +228,26 @@ class Store(Protocol):
         """Return whole rows with a seq greater than `after`, deleted ones too, oldest first."""
         ...
 
-    def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
-        """Return seqs (n,) ascending and embeddings (n, D) of a span's rows.
+    def traces(self, view: View, *, after: int) -> list[Trace]:
+        """Return the traces of the rows with a seq greater than `after`, in log order.
+
+        Deleted turns are included: they remain in the queue.
+        """
+        ...
+
+    def vectors(self, span: Span, revision: int) -> Embeddings:
+        """Return the embeddings of a span's rows.
 
         Raises:
             HeadMoved: The span's memory is not at `revision` (any more).
         """
         ...
 
-    def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
-        """Return a memory's revision, and the key of its own row at `seq`, None if it has none.
+    def mark(self, memory: int, seq: int) -> Mark:
+        """Return the mark of a memory's own row at `seq`.
 
         Equal marks mean that the memory's rows up to `seq` are the same: what an index checks
-        before it trusts what it holds. A memory that does not exist has revision -1.
+        before it trusts what it holds.
         """
         ...
 
@@ -197,6 +268,23 @@ class Store(Protocol):
         ...
 
     # writing -------------------------------------------------------------------------------
+    def check_writable(self) -> None:
+        """Raise `StoreError` if the database cannot be written, before anyone prepares to."""
+        ...
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """Wait for a memory's write slot and hold it, so that other writers wait meanwhile.
+
+        It keeps writers from reading turns in vain: `append` refuses them if another writer has
+        appended since. Nothing else depends on it. A writer that has waited for some seconds, or
+        cannot have a slot, goes on without one.
+        """
+        ...
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """Say whether another writer holds a memory's slot; call this inside of a `snapshot`."""
+        ...
+
     def append(self, view: View, rows: Sequence[Row]) -> None:
         """Write `rows` behind the view's end, all or none, durably.
 
@@ -241,8 +329,37 @@ class Store(Protocol):
         """Return counts and sizes: memories, turns, bytes."""
         ...
 
-    def verify(self) -> list[str]:
-        """Check the whole database; return what is wrong, one sentence each."""
+    def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
+        """Check the whole database; return what is wrong, one sentence each.
+
+        With `anchor`, what an earlier call of `anchor` returned: also whether the database is that
+        one, or what became of it.
+        """
+        ...
+
+    @property
+    def key_id(self) -> str:
+        """Which integrity key the database is sealed with (`evomem.integrity.key_id`); "" for none."""
+        ...
+
+    def anchor(self) -> dict[str, Any]:
+        """Return what tells this state of the database from every earlier one, as JSON values.
+
+        Raises:
+            IntegrityError: The database was edited.
+        """
+        ...
+
+    def seal(self, key: bytes | None) -> int:
+        """Seal everything with another integrity key; return the number of turns.
+
+        Raises:
+            IntegrityError: The database was edited, or is damaged; nothing was sealed.
+        """
+        ...
+
+    def check_encoder(self) -> None:
+        """Raise `IntegrityError` if the encoder's entry was edited, its name for example."""
         ...
 
     def mend(self) -> list[str]:
@@ -261,8 +378,12 @@ class Store(Protocol):
         """Write everything to open files in a new folder; return the number of turns."""
         ...
 
-    def load(self, folder: Path) -> int:
-        """Add what an export holds, as a whole or not at all; return the number of turns."""
+    def load(self, folder: Path, key: bytes | None = None) -> int:
+        """Add what an export holds, as a whole or not at all; return the number of turns.
+
+        The export has to be sealed with the integrity key `key`; with the database's own, if it is
+        None and the export names that one.
+        """
         ...
 
     def generation(self, spec: Spec) -> Generation:
@@ -320,6 +441,18 @@ class Index(Protocol):
     score, and in the right order.
     """
 
+    def reading(self, view: View) -> AbstractContextManager[None]:
+        """Prepare for `search` and `score` of a view inside a `Store.snapshot`, and clean up after.
+
+        Enter this before the snapshot and leave it after: what an index has to write, and what it
+        has to check in a transaction of its own, happens outside of the snapshot. `search` and
+        `score` do all of this themselves when they are called outside of a snapshot.
+
+        Raises:
+            HeadMoved: On leaving: the log was rewritten, so that answers may be incomplete.
+        """
+        ...
+
     def search(
         self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
     ) -> list[tuple[int, float]]:
@@ -330,6 +463,9 @@ class Index(Protocol):
             query: (D,) float32, unit length.
             k: At least 1.
             allowed: The only seqs that may be returned, ascending; None for all.
+
+        Raises:
+            HeadMoved: The view's rows have changed since it was taken.
         """
         ...
 

@@ -15,6 +15,15 @@ class _OfEngine(Protocol):
     namespace: Namespace
 
 
+_CANCELLED = {
+    False: "",
+    True: (
+        "\n\nIf the awaiting task is cancelled before the call has begun, nothing is written. After "
+        "that, the call runs to its end on its thread whatever becomes of the task: what it writes "
+        "stays, and later writes to the memory wait for it. Turns with ids can be added again."
+    ),
+}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Self = TypeVar("Self", bound=_OfEngine)
@@ -31,5 +40,5 @@ def twin(
         )
 
     call.__name__ = f"a{method.__name__}"
-    call.__doc__ = f"Do as `{method.__name__}`, without blocking the event loop."
+    call.__doc__ = f"Do as `{method.__name__}`, without blocking the event loop.{_CANCELLED[write]}"
     return call

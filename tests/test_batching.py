@@ -13,7 +13,7 @@ import pytest
 import evomem
 from evomem import HashEncoder, Turn
 from evomem.batching import LEAST, Batcher, shared
-from evomem.errors import EncoderError
+from evomem.errors import EncoderError, StoreError
 from evomem.lanes import Lanes
 from evomem.state import State
 
@@ -203,7 +203,7 @@ def test_closing_finishes_what_is_inside_and_refuses_what_comes_later(batcher, e
     futures = gathered(batcher, encoder, *(reading(batcher, str(i)) for i in range(5)))
     batcher.close()
     assert all(future.done() for future in futures)
-    with pytest.raises(EncoderError, match="closed"):
+    with pytest.raises(StoreError, match="closed"):
         batcher.read(START, [Turn(user="a")])
 
 

@@ -199,3 +199,9 @@ def test_a_bad_file_is_refused_with_place_and_fault(case):
 def test_a_bad_time_is_refused_with_a_zone_too():
     with pytest.raises(InputError, match='message 1: the time "noon" cannot be used'):
         read([{**HI, "time": "noon"}], zone=UTC)
+
+
+def test_the_source_is_the_importers_word_and_not_the_files():
+    message = {**HI, "source": "user", "recalled": ["t1"]}
+    assert [(turn.source, turn.recalled) for turn in read([message]).turns] == [(None, ())]
+    assert read([message], source="import:a.json").turns[0].source == "import:a.json"

@@ -294,7 +294,10 @@ BAD_INPUT = {
     "unknown operator": ["search", "Oslo", "--where", 'stars={"$near": 4}'],
     "naive filter": ["search", "Oslo", "--since", "2024-03-05"],
     "a turn that is not there yet": ["search", "Oslo", "--at", "99"],
+    "a turn that no memory can have": ["search", "Oslo", "--at", "9" * 30],
     "limit of none": ["show", "--limit", "0"],
+    "a place before the first turn": ["show", "--after", "-1"],
+    "no workers": ["reencode", "--encoder", "hash:64", "--workers", "0"],
     "no such file": ["import", "/no/such/file.json"],
     "no such zone": ["import", "-", "--timezone", "Mars/Olympus"],
 }
@@ -307,6 +310,12 @@ def test_bad_input_exits_with_2_and_writes_nothing(run, path, case):
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("evomem")
     assert len(json.loads(run("show", "--json")[1])["turns"]) == 2
+
+
+def test_numbers_of_any_size_are_understood(run, path):
+    assert run("search", "Oslo", "-k", "9" * 30, "--json")[0] == 0
+    assert run("show", "--limit", "9" * 30)[0] == 0
+    assert run("show", "--after", "9" * 30)[0] == 1  # nothing found
 
 
 def test_text_that_is_not_utf8_on_stdin_exits_with_2(run, path, feed):
@@ -365,6 +374,61 @@ def test_a_reader_that_has_seen_enough_is_no_error(path, options):
     said = shown.stderr.read()
     shown.stderr.close()
     assert (shown.wait(), said) == (0, b"")
+
+
+# sources -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poisoned(run, path):
+    """The two turns, a lie, and an answer that was written with it."""
+    run("add", "The door code is 1111.", "--source", "web", "--id", "lie")
+    run("add", "What opens it?", "--reply", "1111", "--id", "c", "--recalled", "lie")
+    return path
+
+
+def test_sources_are_stored_shown_and_searched_by(run, poisoned):
+    def shown(*arguments):
+        code, out, _ = run(*arguments, "--json")
+        value = json.loads(out)
+        return [turn["id"] for turn in value.get("turns", value.get("hits"))]
+
+    assert shown("show", "--source", "web") == ["lie"]
+    assert shown("show", "--source", "") == ["a", "b", "c"]
+    assert shown("show", "--source", "", "--source", "web") == ["a", "b", "lie", "c"]
+    assert shown("show", "--not-source", "web", "--session", "monday") == ["a"]
+    words = ("search", "code 1111", "-k", "1", "--mode", "lexical")
+    assert shown(*words) == ["lie"]
+    assert shown(*words, "--source", "web") == ["lie"]
+    assert shown(*words, "--not-source", "web") == ["c"]
+    assert shown(*words, "--trust", "web=0.05") == ["c"]
+    _, out, _ = run("search", "door code", "--json", "--trust", "=0.5", "--trust", "web=0.2")
+    assert all("trust" in hit["parts"] for hit in json.loads(out)["hits"])
+    _, out, _ = run("show")
+    assert re.search(r"source.*\n(.*\n)*.* web +User: The door code is 1111", out)
+
+
+@pytest.mark.parametrize("weight", ["web", "web=", "web=much", "=", ""])
+def test_a_weight_that_is_none_is_refused(run, poisoned, weight):
+    code, _, err = run("search", "x", "--trust", weight)
+    assert (code, "is not LABEL=WEIGHT" in err) == (2, True)
+
+
+def test_influence_and_expire_undo_a_lie(run, poisoned):
+    code, out, _ = run("influence", "lie", "--json")
+    value = json.loads(out)
+    assert (code, value["direct"], value["answers"]) == (0, ["c"], ["c"])
+    assert re.search(r"answers that recalled it +1 +c", run("influence", "lie")[1])
+    assert run("influence", "never")[0] == 3
+    code, out, _ = run("expire", "--source", "web", "--json")
+    assert (code, json.loads(out)["ids"]) == (0, ["lie"])
+    assert run("show", "--source", "web")[0] == 1
+
+
+def test_imported_turns_have_the_source_that_is_given(run, path, tmp_path):
+    run("import", chat_file(tmp_path), "--source", "import:chat.json")
+    _, out, _ = run("show", "--source", "import:chat.json", "--json")
+    assert len(json.loads(out)["turns"]) == 2
 
 
 # documentation ---------------------------------------------------------------------------------

@@ -228,11 +228,50 @@ def test_filters_leave_exactly_what_they_describe(alice, filters, found, mode):
         ({"query": "q", "where": {1: 2}}, "keys are strings"),
         ({"query": "q", "at": 99}, "99"),
         ({"query": "q", "at": -1}, "-1"),
+        ({"query": "q", "at": 10**30}, "to 4294967295 at most, got 10000"),
+        ({"query": "q", "at": 10**5000}, "too large to print"),
+        ({"query": "q", "at": -(10**5000)}, "too large to print"),
+        ({"query": "q", "k": -(10**5000)}, "too large to print"),
     ],
 )
 def test_a_search_that_makes_no_sense_is_refused(alice, call, says):
     with pytest.raises(QueryError, match=says):
         alice.search(**call)
+
+
+HUGE = {"2**32": 2**32, "2**63": 2**63, "2**64": 2**64, "10**30": 10**30, "10**5000": 10**5000}
+
+
+@pytest.mark.parametrize("number", HUGE.values(), ids=HUGE)
+def test_a_limit_may_be_any_number(location, number):
+    with evomem.open(location, encoder="hash") as db:
+        memory = db.memory("m")
+        memory.add_many([Turn(user=f"cat {n}", metadata={"n": n}) for n in range(3)])
+        for mode in ("evolvable", "lexical", "hybrid"):
+            assert len(memory.search("cat", number, mode=mode)) == 3
+            assert len(memory.search("cat", number, mode=mode, where={"n": {"$gt": 0}})) == 2
+        assert memory.context("cat", k=number, max_tokens=number).count("cat") == 3
+        assert len(memory.history(limit=number)) == 3
+        assert len(memory.history(limit=number, where={"n": {"$gt": 0}})) == 2
+        assert memory.history(after=number) == memory.history(after=number, role="user") == []
+        with pytest.raises(QueryError, match="turns are counted"):
+            memory.at(seq=number)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda memory: memory.history(after=-1),
+        lambda memory: memory.history(after="1"),
+        lambda memory: memory.history(limit=0),
+        lambda memory: memory.history(limit=-(10**5000)),
+        lambda memory: memory.context("q", max_tokens=0),
+        lambda memory: memory.context("q", max_tokens="many"),
+    ],
+)
+def test_a_limit_that_is_no_number_of_turns_is_refused(alice, call):
+    with pytest.raises(QueryError, match="must be a whole number of at least"):
+        call(alice)
 
 
 def test_a_hit_shows_what_its_score_is_made_of(alice):

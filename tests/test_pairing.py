@@ -36,6 +36,24 @@ def test_sessions_are_not_paired_across():
     assert len(as_turns([{**U, "session": "1"}, {**A, "session": "2"}])) == 2
 
 
+def test_sources_are_not_paired_across():
+    assert len(as_turns([{**U, "source": "user"}, {**A, "source": "tool"}])) == 2
+    assert len(as_turns([U, {**A, "source": "tool"}])) == 2
+    [turn] = as_turns([{**U, "source": "user"}, A])
+    assert turn.source == "user"
+
+
+def test_an_exchange_has_the_recalled_turns_of_both_messages():
+    [turn] = as_turns([{**U, "recalled": ["a", "b"]}, {**A, "recalled": ("b", "c")}])
+    assert turn.recalled == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("recalled", ["t1", {"t1": 1}, 5])
+def test_recalled_turns_of_a_message_are_a_list(recalled):
+    with pytest.raises(TurnError, match="message 1 has recalled of type"):
+        as_turns([U, {**A, "recalled": recalled}])
+
+
 def test_an_exchange_takes_id_time_and_metadata_from_where_they_are():
     [turn] = as_turns(
         [

@@ -24,6 +24,16 @@ def test_text_is_the_references_format(sides, text, role):
     assert (Turn(**sides).text, Turn(**sides).role) == (text, role)
 
 
+def test_recalled_ids_are_a_tuple_without_duplicates():
+    assert Turn(user="x").recalled == ()
+    assert Turn(user="x", recalled=["b", "a", "b"]).recalled == ("b", "a")
+
+
+def test_neither_source_nor_recalled_turns_reach_the_encoder():
+    labelled = Turn(user="x", source="web", recalled=["a"])
+    assert labelled.content == Turn(user="x").content
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
@@ -52,6 +62,17 @@ def test_text_is_the_references_format(sides, text, role):
         ("metadata", {"a": {"b": "\ud800"}}, "surrogate"),
         ("metadata", {"a": [{"\udfff": 1}]}, "surrogate"),
         ("metadata", {"a": "x" * MAX_METADATA}, "as JSON, the limit is"),
+        ("source", "", "source is empty"),
+        ("source", 7, "source must be a string"),
+        ("source", "s" * 600, "the limit is 512"),
+        ("recalled", "t1", "must be a list of turn ids, got str 't1'"),
+        ("recalled", None, "must be a list of turn ids"),
+        ("recalled", {"t1": 1}, "must be a list of turn ids"),
+        ("recalled", ["t1", 2], "an id in recalled must be a string"),
+        ("recalled", [None], "an id in recalled is None"),
+        ("recalled", ["a\x00"], "NUL character"),
+        ("recalled", ["i" * 600], "the limit is 512"),
+        ("recalled", [f"t{n}" for n in range(1001)], "the limit is 1,000"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_with_its_name_and_a_remedy(field, value, says):

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from evomem.cli import commands, upkeep
+from evomem.cli import commands, integrity, upkeep
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
 from evomem.cli.importing import import_
@@ -23,6 +23,7 @@ COMMANDS = {
     "import": import_,
     "search": commands.search,
     "show": commands.show,
+    "influence": commands.influence,
     "stats": commands.stats,
     "verify": commands.verify,
     "train": train,
@@ -34,6 +35,8 @@ COMMANDS = {
     "backup": upkeep.backup,
     "restore": upkeep.restore,
     "export": upkeep.export,
+    "anchor": integrity.anchor,
+    "keys": integrity.keys,
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
 }

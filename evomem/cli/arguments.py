@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import evomem
 from evomem.checks import MODES, ROLES
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
-from evomem.cli.upkeep_arguments import add_upkeep
+from evomem.cli.upkeep_arguments import add_upkeep, source_label
 from evomem.plugins import DEFAULT_ENCODER
 
 TOUR = """\
@@ -23,7 +23,8 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: stats, verify, train, purge, expire, drop, reencode, backup, restore, export, compact, doctor.
+Also: influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
+keys, compact, doctor.
 Each explains itself: evomem search --help
 """
 
@@ -44,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"evomem {evomem.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add, _import, _search, _show, _stats, _verify, _train, _demo):
+    for add in (_add, _import, _search, _show, _influence, _stats, _verify, _train, _demo):
         add(commands)
     add_upkeep(commands, _command)
     return parser
@@ -116,6 +117,14 @@ def _add(commands: Any) -> None:
     parser.add_argument("--id", help="a name for the turn; adding it again changes nothing")
     parser.add_argument("--time", help="when it was said, such as 2024-03-05T14:30:00+00:00")
     parser.add_argument("--session", metavar="ID", help="the conversation it belongs to")
+    parser.add_argument("--source", metavar="LABEL", help="who or what it came from, such as web")
+    parser.add_argument(
+        "--recalled",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="a turn that was in the prompt of the answer; may be given again",
+    )
     parser.add_argument(
         "--metadata", metavar="KEY=VALUE", type=_pair, action="append", default=[], help=_PAIR_HELP
     )
@@ -138,6 +147,11 @@ def _import(commands: Any) -> None:
         action="store_true",
         help="each file into a memory of its own, called as the file is and below --memory if that "
         "is given; many are read at once",
+    )
+    parser.add_argument(
+        "--source",
+        metavar="LABEL",
+        help="what to label the turns with, such as import:chats.json (default: no source)",
     )
     parser.add_argument(
         "--timezone",
@@ -171,6 +185,16 @@ def _search(commands: Any) -> None:
     parser.add_argument("--since", metavar="TIME", help="only turns said then or later")
     parser.add_argument("--until", metavar="TIME", help="only turns said before then")
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    _source_filters(parser)
+    parser.add_argument(
+        "--trust",
+        metavar="LABEL=WEIGHT",
+        type=_weight,
+        action="append",
+        default=[],
+        help="lower the scores of a source, as in web=0.5, or =0.8 for turns without one; may be "
+        "given again",
+    )
     parser.add_argument("--role", choices=ROLES, help="only turns where these speak")
     parser.add_argument(
         "--where",
@@ -197,6 +221,32 @@ def _show(commands: Any) -> None:
     parser.add_argument(
         "--after", metavar="SEQ", type=int, default=0, help="only turns behind this one"
     )
+    parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    _source_filters(parser)
+
+
+def _source_filters(parser: argparse.ArgumentParser) -> None:
+    more = 'may be given again; "" stands for turns without a source'
+    for name, which in (("--source", "only turns"), ("--not-source", "no turns")):
+        parser.add_argument(
+            name,
+            metavar="LABEL",
+            type=source_label,
+            action="append",
+            help=f"{which} of this source; {more}",
+        )
+
+
+def _influence(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "influence",
+        "show what a turn had a part in",
+        "Show which later turns were read in the light of a turn, and which answers were written "
+        "with it in the prompt, in its memory and in forks of it.",
+        "  evomem influence turn-17\n  evomem influence turn-17 --json",
+    )
+    parser.add_argument("id", metavar="ID", help="the turn, as evomem show --json names it")
 
 
 def _stats(commands: Any) -> None:
@@ -214,8 +264,14 @@ def _verify(commands: Any) -> None:
         commands,
         "verify",
         "check the database for damage",
-        "Check the log, its chain of digests and the index files, and print each fault.",
-        "  evomem verify\n  evomem verify --db agent.db && echo sound\n  evomem verify --mend",
+        "Check the log, its seals and the index files, and print each fault.",
+        "  evomem verify\n  evomem verify --db agent.db && echo sound\n  evomem verify --mend\n"
+        "  evomem verify --anchor /elsewhere/agent.anchor",
+    )
+    parser.add_argument(
+        "--anchor",
+        metavar="FILE",
+        help="also check that the database continues what evomem anchor wrote to this file",
     )
     parser.add_argument(
         "--mend", action="store_true", help="first repair what can be had from the log again"
@@ -252,6 +308,14 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, json.loads(value, parse_constant=str)
     except (ValueError, RecursionError):
         return key, value
+
+
+def _weight(text: str) -> tuple[str | None, float]:
+    label, equals, weight = text.rpartition("=")
+    try:
+        return source_label(label) if equals else None, float(weight if equals else "")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LABEL=WEIGHT, as in web=0.5") from error
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -8,7 +8,7 @@ from argparse import Namespace
 from rich.text import Text
 
 from evomem.cli.opening import memory_of, open_database
-from evomem.cli.screen import Screen, facts, hits_table, plain, timeline
+from evomem.cli.screen import Screen, facts, hits_table, influence_table, plain, timeline
 from evomem.database import Database
 from evomem.errors import InputError
 from evomem.memory import Memory
@@ -30,6 +30,8 @@ def add(args: Namespace, screen: Screen) -> int:
             time=args.time,
             session=args.session,
             metadata=dict(args.metadata),
+            source=args.source,
+            recalled=args.recalled,
         )
     said = f"turn {record.seq} of {_name(memory)}, id {record.id}"
     screen.result(record.to_json(), Text(plain(said)))
@@ -50,6 +52,9 @@ def search(args: Namespace, screen: Screen) -> int:
             session=args.session,
             role=args.role,
             where=dict(args.where),
+            source=args.source,
+            not_source=args.not_source,
+            trust=dict(args.trust),
         )
         if not hits:
             _say_nothing_found(db, memory, screen)
@@ -62,12 +67,26 @@ def show(args: Namespace, screen: Screen) -> int:
     """Show the timeline."""
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
-        records = memory.history(after=args.after, limit=args.limit)
+        records = memory.history(
+            after=args.after,
+            limit=args.limit,
+            session=args.session,
+            source=args.source,
+            not_source=args.not_source,
+        )
         if not records:
             _say_nothing_found(db, memory, screen)
     value = {"turns": [record.to_json() for record in records]}
     screen.result(value, *([timeline(records)] if records else []))
     return 0 if records else 1
+
+
+def influence(args: Namespace, screen: Screen) -> int:
+    """Show what a turn had a part in."""
+    with open_database(args, screen) as db:
+        found = memory_of(db, args).influence(args.id)
+    screen.result(found.to_json(), influence_table(found))
+    return 0
 
 
 def stats(args: Namespace, screen: Screen) -> int:
@@ -85,7 +104,7 @@ def verify(args: Namespace, screen: Screen) -> int:
     """Print each fault."""
     with open_database(args, screen) as db:
         mended = db.mend() if args.mend else []
-        faults = db.verify()
+        faults = db.verify(args.anchor)
     values = {"database": args.db, "faults": faults, **({"mended": mended} if args.mend else {})}
     lines = [*mended, *(faults or [f"{args.db} is sound"])]
     screen.result(values, *(Text(plain(line)) for line in lines))

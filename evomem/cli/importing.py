@@ -26,7 +26,10 @@ def import_(args: Namespace, screen: Screen) -> int:
     if len(args.files) == 1 and Path(args.files[0]).is_dir():
         return upkeep.load(args.files[0], args, screen)
     names: list[str] = args.files
-    files = [read_chats(_bytes(name), _shown(name), zone=args.timezone) for name in names]
+    files = [
+        read_chats(_bytes(name), _shown(name), zone=args.timezone, source=args.source)
+        for name in names
+    ]
     if args.each:
         histories = _one_each(tuple(args.memory or ()), names, files)
     else:

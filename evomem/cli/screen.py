@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from evomem.influence import Influence
 from evomem.records import Hit, Record
 
 
@@ -77,7 +78,16 @@ def when(record: Record) -> str:
 
 def hits_table(hits: Sequence[Hit]) -> Table:
     """Return hits with rank, score and what it is made of."""
-    table = _table(("rank", True), ("score", True), "made of", "turn", "time (UTC)", "text")
+    sources = any(hit.record.turn.source for hit in hits)
+    table = _table(
+        ("rank", True),
+        ("score", True),
+        "made of",
+        "turn",
+        "time (UTC)",
+        *(["source"] if sources else []),
+        "text",
+    )
     for rank, hit in enumerate(hits, 1):
         table.add_row(
             str(rank),
@@ -85,6 +95,7 @@ def hits_table(hits: Sequence[Hit]) -> Table:
             Text("\n".join(f"{name} {value:.2f}" for name, value in hit.parts.items())),
             str(hit.seq),
             when(hit.record),
+            *([Text(plain(hit.record.turn.source or ""))] if sources else []),
             Text(plain(hit.text)),
         )
     return table
@@ -92,14 +103,33 @@ def hits_table(hits: Sequence[Hit]) -> Table:
 
 def timeline(records: Sequence[Record]) -> Table:
     """Return records in their order."""
-    table = _table(("turn", True), "time (UTC)", "session", "text")
+    sources = any(record.turn.source for record in records)
+    table = _table(
+        ("turn", True), "time (UTC)", "session", *(["source"] if sources else []), "text"
+    )
     for record in records:
         table.add_row(
             str(record.seq),
             when(record),
             Text(plain(record.turn.session or "")),
+            *([Text(plain(record.turn.source or ""))] if sources else []),
             Text(plain(record.text)),
         )
+    return table
+
+
+def influence_table(influence: Influence) -> Table:
+    """Return what a turn had a part in, one row for each memory and each way."""
+    table = _table("memory", "", ("turns", True), "ids")
+    for each in (influence, *influence.forks):
+        for name, ids in (
+            ("read in its light", each.direct),
+            ("read after those", each.indirect),
+            ("answers that recalled it", each.answers),
+        ):
+            table.add_row(
+                Text(plain("/".join(each.memory))), name, str(len(ids)), Text(plain(_some(ids)))
+            )
     return table
 
 
@@ -112,6 +142,10 @@ def facts(values: dict[str, Any], names: Sequence[tuple[str, int]]) -> Table:
     for name, count in names:
         table.add_row(Text(plain(f"turns in {name}")), f"{count:,}")
     return table
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")
 
 
 def _table(*columns: str | tuple[str, bool], header: bool = True) -> Table:

@@ -29,13 +29,14 @@ def purge(args: Namespace, screen: Screen) -> int:
 
 
 def expire(args: Namespace, screen: Screen) -> int:
-    """Forget turns by age or session."""
-    if args.before is None and args.session is None:
-        raise InputError("give --before, --session, or both: without them everything would go")
+    """Forget turns by age, session or source."""
+    if args.before is None and args.session is None and args.source is None:
+        raise InputError("give --before, --session or --source: without them everything would go")
     with open_database(args, screen) as db, screen.progress() as progress:
         receipt = memory_of(db, args).expire(
             before=args.before,
             session=args.session,
+            source=args.source,
             forks=args.forks,
             progress=lambda *count: progress("reading", *count),
         )

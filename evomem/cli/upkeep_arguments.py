@@ -12,6 +12,11 @@ Make = Callable[..., argparse.ArgumentParser]
 _FORKS = "also in forks that hold such turns"
 
 
+def source_label(text: str) -> str | None:
+    """Return the source that an argument names; None for turns without one."""
+    return text or None
+
+
 def add_upkeep(commands: Any, make: Make) -> None:
     """Add the parsers."""
     parser = make(
@@ -26,12 +31,21 @@ def add_upkeep(commands: Any, make: Make) -> None:
     parser = make(
         commands,
         "expire",
-        "forget old turns or a session for good",
-        "Purge every turn of a memory that was said before a time, or in a session, or both.",
-        "  evomem expire --before 2024-01-01T00:00:00Z\n  evomem expire --session monday --forks",
+        "forget old turns, a session or a source for good",
+        "Purge every turn of a memory that meets all conditions given; evomem show lists the turns "
+        "of a session or a source.",
+        "  evomem expire --before 2024-01-01T00:00:00Z\n  evomem expire --session monday --forks\n"
+        "  evomem expire --source web",
     )
     parser.add_argument("--before", metavar="TIME", help="turns said before then, as ISO 8601")
     parser.add_argument("--session", metavar="ID", help="turns of this session")
+    parser.add_argument(
+        "--source",
+        metavar="LABEL",
+        type=source_label,
+        action="append",
+        help='turns of this source; may be given again; "" stands for turns without a source',
+    )
     parser.add_argument("--forks", action="store_true", help=_FORKS)
     make(
         commands,
@@ -78,6 +92,33 @@ def add_upkeep(commands: Any, make: Make) -> None:
         "  evomem export dump\n  evomem export /backups/dump --db agent.db",
     )
     parser.add_argument("target", metavar="FOLDER", help="a folder that is not there yet")
+    parser = make(
+        commands,
+        "anchor",
+        "write down how far the database has come",
+        "Print a small sealed record of the database's state, without names or texts. Kept where "
+        "nobody who can write to the database can, it lets evomem verify notice turns cut off at "
+        "the end, memories that were removed, and older copies of the whole database.",
+        "  evomem anchor --to /elsewhere/agent.anchor\n"
+        "  evomem anchor --to https://notary.example/agent\n  evomem anchor --json",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="FILE-OR-URL",
+        help="a file, which is replaced, or an http(s) URL, to which it is PUT (default: stdout)",
+    )
+    parser = make(
+        commands,
+        "keys",
+        "make an integrity key, and seal the database with it",
+        "Write a new key to FILE, unless there is one already, and seal the database with it, if "
+        "there is one. A database that has another key gives it up for this one; its key has to be "
+        "in the environment (EVOMEM_INTEGRITY_KEY_FILE).",
+        "  evomem keys integrity ~/.config/evomem/agent.key\n"
+        "  evomem keys integrity /secrets/new.key --db agent.db",
+    )
+    parser.add_argument("kind", metavar="integrity", choices=["integrity"], help="what kind of key")
+    parser.add_argument("file", metavar="FILE", help="where the key is, or is to be")
     make(
         commands,
         "compact",

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evomem._forking import TorchForks, reset_in_child
 from evomem.encoder import opens_chunk
 from evomem.errors import EncoderError
 from evomem.evoembedding.decoder import Cache
@@ -74,7 +75,9 @@ class Reader:
         self.caches: Caches = Recent(cache_bytes, lambda cache: cache.nbytes)
         self.tokens = 0
         """Positions put through the decoder so far, without padding: what work costs."""
-        self._counting = threading.Lock()
+        self._make_lock()
+        reset_in_child(self._make_lock)
+        self._forks = TorchForks(model.device)
 
     def read(self, state: State[Segment], segments: Sequence[Segment]) -> list[Reading]:
         """Read turns in order: embed each behind the queue before it, then let it leave latents.
@@ -121,6 +124,7 @@ class Reader:
         counts = [len(texts) for _, texts in jobs]
         if not sum(counts):
             return [np.zeros((0, self.spec.dim), np.float32) for _ in jobs]
+        self._forks.check()
         with torch.no_grad():
             prefixes = self._prefixes([state for state, texts in jobs if texts])
             behind = [(ids, prefixes[state.key]) for state, texts in jobs for ids in texts]
@@ -132,8 +136,12 @@ class Reader:
         """Return the queue of `state` as the model takes it, `(k, H)`."""
         return self._to_tensor(state.queue)
 
+    def _make_lock(self) -> None:
+        self._counting = threading.Lock()
+
     def _rounds(self, jobs: Sequence[Start]) -> Iterator[dict[int, Run]]:
         """Yield the next run of every job that has turns left, until none has."""
+        self._forks.check()
         states = [state for state, _ in jobs]
         done = [0] * len(jobs)
         while left := [i for i, (_, segments) in enumerate(jobs) if done[i] < len(segments)]:

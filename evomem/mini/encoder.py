@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from evomem._forking import TorchForks
 from evomem.encoder import Job
 from evomem.errors import EncoderError
 from evomem.mini import weights
@@ -53,6 +54,7 @@ class MiniEncoder:
         self._model = weights.load(file).to(self._device, DTYPES[dtype]).eval()
         if self._device.type == "cpu":
             pack(self._model)
+        self._forks = TorchForks(self._device)
         config = self._model.config
         self._turns = config.turns if turns is None else turns
         if self._turns < 0:
@@ -99,6 +101,7 @@ class MiniEncoder:
     @torch.inference_mode()
     def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
         """See `BatchEncoder.read_batch`. Company changes a reading as little as a split does."""
+        self._forks.check()
         readings: list[list[Reading]] = [[] for _ in jobs]
         states = [state for state, _ in jobs]
         for block in _blocks([len(turns) for _, turns in jobs]):
@@ -115,6 +118,7 @@ class MiniEncoder:
     @torch.inference_mode()
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
         """See `BatchEncoder.embed_batch`."""
+        self._forks.check()
         counts = [len(queries) for _, queries in jobs]
         if not sum(counts):
             return [np.zeros((0, self._spec.dim), np.float32) for _ in jobs]

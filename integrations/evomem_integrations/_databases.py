@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import evomem
+from evomem._forking import reset_in_child
 from evomem.database import Database
 
 
@@ -31,6 +32,14 @@ _handles: weakref.WeakValueDictionary[Any, Handle] = weakref.WeakValueDictionary
 _guard = threading.Lock()
 
 
+def _after_fork() -> None:
+    global _guard
+    _guard = threading.Lock()
+
+
+reset_in_child(_after_fork)
+
+
 def share(location: str, encoder: str | None = None, **options: Any) -> Handle:
     """Return the handle on a database, opening it as `evomem.open` does if nobody holds it yet.
 
@@ -39,9 +48,7 @@ def share(location: str, encoder: str | None = None, **options: Any) -> Handle:
     Raises:
         FingerprintMismatch: The database was written by another encoder than `encoder`.
     """
-    named = location == ":memory:" or "://" in location
-    place = location if named else str(Path(location).expanduser().absolute())
-    key = (place, tuple(sorted(options.items())))
+    key = (place_of(location), tuple(sorted(options.items())))
     with _guard:
         handle = _handles.get(key)
         if handle is None:
@@ -49,6 +56,14 @@ def share(location: str, encoder: str | None = None, **options: Any) -> Handle:
         elif encoder not in (None, handle.database.spec.name):
             _check(handle.database, str(encoder))
         return handle
+
+
+def place_of(location: str) -> str:
+    """Return what names a database in this process: an absolute path, a URL or `":memory:"`."""
+    path = location.removeprefix("sqlite:///")
+    if path == ":memory:" or "://" in path:
+        return location
+    return str(Path(path).expanduser().absolute())
 
 
 def _check(database: Database, encoder: str) -> None:

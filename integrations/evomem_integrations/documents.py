@@ -7,6 +7,7 @@ index, the payload as its metadata.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,6 +15,8 @@ from typing import Any
 
 import evomem
 from evomem import Encoder, Hit, Record
+from evomem._forking import reset_in_child
+from evomem.errors import NotFound
 from evomem.plugins import DEFAULT_ENCODER
 
 InMemory = ":memory:"
@@ -37,11 +40,18 @@ def text_of(record: Record) -> str:
 
 
 class Documents:
-    """Documents in the memory `name` of the database at `location`. Safe to use from threads."""
+    """Documents in the memory `name` of the database at `location`. Safe to use from threads.
 
-    def __init__(self, location: str, encoder: str | Encoder | None, *name: str) -> None:
+    With `purge`, `delete` forgets a document truly instead of hiding it.
+    """
+
+    def __init__(
+        self, location: str, encoder: str | Encoder | None, *name: str, purge: bool = False
+    ) -> None:
+        self._purge = purge
         self._db = evomem.open(location, encoder=as_encoder(encoder))
-        self._lock = threading.Lock()
+        self._make_lock()
+        reset_in_child(self._make_lock)
         self.memory = self._db.memory(*name)
 
     @property
@@ -95,17 +105,22 @@ class Documents:
         return self.memory.search(query, k, mode="evolvable", **filters)
 
     def delete(self, key: str) -> None:
-        """Hide a document; a key that is not there is let be."""
+        """Hide a document, or purge it with all that it ever said; an absent key is let be."""
         with self._lock:
+            if self._purge:
+                self.memory.expire(session=key)
+                return
             for record in self.memory.history(session=key):
                 self.memory.delete(record.id)
 
     def clear(self) -> None:
-        """Forget every document truly, its influence on later ones included."""
-        with self._lock:
-            for record in reversed(self.memory.history()):  # newest first: nothing is read again
-                self.memory.purge(record.id)
+        """Forget every document truly, those that were hidden included."""
+        with self._lock, contextlib.suppress(NotFound):  # there was none
+            self.memory.drop()
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""
         self._db.close()
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()

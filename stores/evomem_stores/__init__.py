@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from evomem.errors import NotFound, StoreError
+from evomem.integrity import find_key
 from evomem.state import Spec
 from evomem.store import Index, Store
+from evomem_stores.engine import check_timeout
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.sql import SqlStore
 from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
+from evomem_stores.sqlite_forks import using_sqlite
 from evomem_stores.tier import ROWS
 
 __all__ = ["open_sqlite"]
@@ -30,6 +33,7 @@ def open_sqlite(
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
     milvus_collection: str | None = None,
+    integrity_key: bytes | str | Path | None = None,
 ) -> tuple[Store, Index]:
     """Open an SQLite database and its index, making them for `spec` if there are none.
 
@@ -47,34 +51,46 @@ def open_sqlite(
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
+        integrity_key: What the database is sealed with: 32 bytes, or a file that holds them; None
+            to look in the environment (`evomem.integrity.find_key`).
 
     Raises:
         NotFound: There is no database and no `spec` to make one for.
         FingerprintMismatch: The database was written by another encoder than `spec`.
         DatabaseDamaged: The file is not a database of ours, or cannot be read.
+        KeyMismatch: The database is sealed with another integrity key, or with none.
         DatabaseBusy: Another process held the lock for longer than `busy_timeout`.
         StoreError: The file cannot be opened, or is of a newer version, or there is no such device.
     """
     if index not in ("faiss", "milvus"):
         raise StoreError(f"index must be 'faiss' or 'milvus', got {index!r}")
+    busy_timeout = check_timeout(busy_timeout)
     device = find_device(index_device, index)
+    key = find_key(integrity_key)
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
-    if not (path and prepare(path, create=spec is not None)) and spec is None:
+    there = False
+    if path:
+        with using_sqlite(str(path)):
+            there = prepare(path, create=spec is not None, timeout=busy_timeout)
+    if not there and spec is None:
         raise NotFound(
             f"there is no database at {location!r}: name an encoder to make one, "
             'such as encoder="static:all-MiniLM-L6-v2"'
         )
     engine = SqliteEngine(path, synchronous, busy_timeout)
     folder = None if path is None else path.with_name(path.name + ".index")
-    store = SqlStore(engine, set_up(engine, spec), folder)
+    store = SqlStore(engine, set_up(engine, spec, key), folder)
     with suppress(StoreError):
         engine.finish()
     try:
         if index == "milvus":
             return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        return store, open_faiss(store, folder, index_bytes, exact_rows, device)
+        read_only = engine.read_only is not None
+        return store, open_faiss(
+            store, folder, index_bytes, exact_rows, device, read_only=read_only
+        )
     except BaseException:
         engine.close()
         raise

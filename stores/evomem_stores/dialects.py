@@ -48,10 +48,16 @@ class OneOf(FunctionElement[bool]):
     inherit_cache = True
 
     def __init__(
-        self, column: ColumnElement[Any], values: Iterable[int | str | None] | BindParameter[Any]
+        self,
+        column: ColumnElement[Any],
+        values: Iterable[int | float | str | None] | BindParameter[Any],
     ) -> None:
         """Take the values, or a parameter that will be a list of them."""
-        kind = _Longs() if isinstance(column.type, BigInteger) else _Texts()
+        kind: _Listed = _Texts()
+        if isinstance(column.type, BigInteger):
+            kind = _Longs()
+        elif isinstance(column.type, Number):
+            kind = _Numbers()
         named = isinstance(values, BindParameter)
         super().__init__(
             column, type_coerce(values, kind) if named else literal(list(values), kind)
@@ -113,6 +119,19 @@ class _Longs(_Listed):
 
 class _Texts(_Listed):
     cache_ok = True
+
+
+class _Numbers(_Listed):
+    """Numbers that are compared with `Entries`' numbers, exactly, as `Number` compares one."""
+
+    cache_ok = True
+    element = SqlNumeric()
+
+    def process_bind_param(self, value: list[Any] | None, dialect: SqlDialect) -> Any:
+        if dialect.name == "postgresql":
+            return [_decimal(number) for number in value or ()]
+        # JSON has no infinity: SQLite reads it from a number that is too large for a float64.
+        return json.dumps(value).replace("Infinity", "9e999")
 
 
 @compiles(OneOf, "sqlite")

@@ -7,10 +7,12 @@ in any case, empty: other processes know memories by number, and no number may b
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, String, cast, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select
 
 from evomem.store import Namespace, Span
+from evomem_stores import ledger
 from evomem_stores.lineage import decode_namespace, nameless, under
+from evomem_stores.seals import seals_of
 from evomem_stores.tables import LAST, counted, hidden, memories, turns
 from evomem_stores.writing import erase
 
@@ -21,9 +23,9 @@ def drop(connection: Connection, prefix: Namespace, *, below: bool) -> list[Name
     gone = {row.memory: decode_namespace(row.namespace) for row in found}
     chosen = [number for number, name in gone.items() if below or name == prefix]
     for number in chosen:
-        own = memories.c.memory == number
-        name = cast(memories.c.memory, String)
-        connection.execute(update(memories).where(own).values(namespace=name))
+        entry = ledger.get(connection, number, lock=True)
+        entry.namespace = str(number)
+        ledger.put(connection, entry)
     return sorted(gone[number] for number in chosen)
 
 
@@ -33,30 +35,35 @@ def prune(connection: Connection) -> tuple[list[int], int]:
     Returns the numbers of the memories that lost rows, and how many rows there were.
     """
     newest = connection.scalar(select(func.max(memories.c.memory)))
-    pruned, erased = [], 0
+    seals = seals_of(connection)
+    pruned, removed, erased = [], [], 0
     # Forks have greater numbers than what they were forked from, so they let go of it first.
     dropped = select(memories.c.memory).where(nameless()).order_by(memories.c.memory.desc())
     dropped = dropped.with_for_update()
     for number in connection.scalars(dropped).all():
-        own = memories.c.memory == number
+        entry, gone = ledger.with_hidden(connection, number)
         forks = memories.c.parent == number
         shared = connection.scalar(select(func.max(memories.c.parent_seq)).where(forks)) or 0
-        kept = connection.scalar(select(memories.c.parent_seq).where(own))
         unseen = Span(number, shared + 1, LAST)
         if connection.scalar(select(turns.c.seq).where(*counted(unseen)).limit(1)):
-            erased += erase(connection, unseen)
+            erased += erase(connection, entry, unseen)
             pruned.append(number)
-            void = {"revision": memories.c.revision + 1}
-            connection.execute(update(memories).where(own).values(void))
+            entry.revision += 1
         connection.execute(delete(hidden).where(hidden.c.memory == number))
+        entry.show(seals, gone)
         if shared:
-            head = max(shared, kept or 0)
-            connection.execute(update(memories).where(own).values(head=head))
+            entry.head = max(shared, entry.parent_seq)
         elif number == newest:
-            empty = {"parent": None, "parent_seq": 0, "head": 0}
-            connection.execute(update(memories).where(own).values(empty))
+            entry.parent, entry.parent_seq, entry.head = None, 0, 0
         else:
-            connection.execute(delete(memories).where(own))
+            connection.execute(delete(memories).where(memories.c.memory == number))
+            removed.append(number)
+            continue
+        ledger.put(connection, entry)
+    if removed:
+        with ledger.changing(connection) as database:
+            for number in removed:
+                database.remove(seals, number)
     return pruned, erased
 
 

@@ -1,17 +1,20 @@
 """A database as open files: JSON lines for what was said, safetensors for what was made of it.
 
-    evomem.json          the format's version, the encoder, and the memories
+    evomem.json          the format's version, the encoder, the memories, and what proves all this
     <memory>.jsonl       a memory's own turns, one a line, in log order
     <memory>.safetensors embeddings (N, D) and latents (N, L, H), in the same order
 
-Loading writes everything in one transaction, after the digest of every turn was computed again.
+`evomem.json` has a digest of each file, and one of itself; where the database has an integrity key,
+that one is sealed with it too. Loading computes all of them again, and writes in one transaction.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,18 +24,29 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select
 
-from evomem.errors import EvomemError, FingerprintMismatch, NamespaceError, StoreError
+from evomem.checks import check_labels
+from evomem.errors import (
+    EvomemError,
+    FingerprintMismatch,
+    IntegrityError,
+    NamespaceError,
+    StoreError,
+)
 from evomem.records import Turn, as_utc
 from evomem.state import Reading, Spec, digest
 from evomem.store import Row, Span
-from evomem_stores import writing
+from evomem_stores import ledger, writing
+from evomem_stores.engine import FOREIGN
 from evomem_stores.lineage import decode_namespace, encode_namespace, read, spans
 from evomem_stores.rows import decode_row
-from evomem_stores.tables import LAST, column_names, hidden, memories, turns
+from evomem_stores.seals import Seals, seals_of
+from evomem_stores.tables import LAST, column_names, memories, turns
 
-FORMAT = 1
+FORMAT = 2  # 1 had no digests but the chain's
+PROOFS = ("digest", "seal")
+_ENTRY = ("memory", "parent", "parent_seq", "head")
 FIELDS = ("id", "user", "assistant", "speaker", "session")
 
 
@@ -43,28 +57,49 @@ def export(connection: Connection, spec: Spec, folder: Path) -> int:
         StoreError: The folder is there already, or cannot be written.
     """
     count = 0
-    entries = []
+    entries: list[dict[str, Any]] = []
+    files: dict[str, str] = {}
+    seals = seals_of(connection)
     try:
         folder.mkdir(mode=0o700)
-        for memory in connection.execute(select(memories).order_by(memories.c.memory)).mappings():
-            number = memory["memory"]
+        numbers = select(memories.c.memory).order_by(memories.c.memory)
+        for number in connection.scalars(numbers).all():
+            memory, gone = ledger.with_hidden(connection, number)
             own = read(connection, [Span(number, 1, LAST)], column_names(turns))
-            rows = [decode_row(row, spec) for row in own]
-            gone = select(hidden.c.seq).where(hidden.c.memory == number).order_by(hidden.c.seq)
-            named = memory["namespace"].startswith("[")
+            rows = [decode_row(row, spec, seals) for row in own]
+            if len(rows) != memory.rows:
+                raise IntegrityError(
+                    f"memory {number} has {len(rows)} turns of its own, not {memory.rows}: run "
+                    "verify, and restore the database from a backup"
+                )
             entries.append(
                 {
-                    **{name: memory[name] for name in ("memory", "parent", "parent_seq", "head")},
-                    "namespace": decode_namespace(memory["namespace"]) if named else None,
-                    "deleted": list(connection.scalars(gone)),
+                    **{name: getattr(memory, name) for name in _ENTRY},
+                    "namespace": decode_namespace(memory.namespace) if memory.named else None,
+                    "deleted": gone,
                     "turns": len(rows),
                 }
             )
             lines = "".join(json.dumps(_line(row), ensure_ascii=False) + "\n" for row in rows)
-            _write(folder / f"{number}.jsonl", lines.encode())
-            _write(folder / f"{number}.safetensors", save_tensors(_tensors(rows, spec)))
+            for ending, data in (
+                ("jsonl", lines.encode()),
+                ("safetensors", save_tensors(_tensors(rows, spec))),
+            ):
+                name = f"{number}.{ending}"
+                _write(folder / name, data)
+                files[name] = _digest(data)
             count += len(rows)
-        about = {"format": FORMAT, "encoder": asdict(spec), "memories": entries}
+        about = {
+            "format": FORMAT,
+            "encoder": asdict(spec),
+            "memories": entries,
+            "database": seals.database,
+            "key": seals.key_id,
+            "files": files,
+        }
+        about["digest"] = _seal(about, None).hex()
+        if seals.key_id:
+            about["seal"] = _seal(about, seals).hex()
         _write(folder / "evomem.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
     except OSError as error:
         raise StoreError(
@@ -73,8 +108,18 @@ def export(connection: Connection, spec: Spec, folder: Path) -> int:
     return count
 
 
-def load(connection: Connection, spec: Spec, folder: Path) -> int:
+def load(connection: Connection, spec: Spec, folder: Path, key: bytes | None = None) -> int:
     """Add a dump's memories to a database; return how many turns they have.
+
+    Args:
+        connection: To the database, inside a transaction.
+        spec: Its encoder.
+        folder: The dump.
+        key: The integrity key that the dump must be sealed with; None for the database's own, if
+            the dump is sealed with that one.
+
+    Warns:
+        UserWarning: No key proves that the dump is as it was written.
 
     Raises:
         FingerprintMismatch: The dump is of another encoder.
@@ -82,26 +127,56 @@ def load(connection: Connection, spec: Spec, folder: Path) -> int:
         StoreError: The dump is incomplete or was changed.
     """
     about = _about(folder)
-    if about["encoder"]["fingerprint"] != spec.fingerprint:
-        raise FingerprintMismatch(
-            f"{folder} was written by the encoder {about['encoder']['name']!r}, the database by "
-            f"{spec.name!r}: load it into a new database, or re-encode that one first"
-        )
-    numbers: dict[int | None, int | None] = {None: None}
     count = 0
-    for entry in about["memories"]:
-        try:
-            numbers[entry["memory"]], loaded = _load_memory(
-                connection, spec, folder, entry, numbers
+    what = "what evomem.json says"
+    try:
+        _prove(folder, about, seals_of(connection), key)
+        if about["encoder"]["fingerprint"] != spec.fingerprint:
+            raise FingerprintMismatch(
+                f"{folder} was written by the encoder {about['encoder']['name']!r}, the database "
+                f"by {spec.name!r}: load it into a new database, or re-encode that one first"
             )
-        except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
-            if isinstance(error, EvomemError):
-                raise
-            raise StoreError(
-                f"{folder}: memory {entry.get('memory')} cannot be read: {error}"
-            ) from error
-        count += loaded
+        files = about["files"] if about["format"] > 1 else None
+        numbers: dict[int | None, int | None] = {None: None}
+        for entry in about["memories"]:
+            what = f"memory {entry['memory']}"
+            numbers[entry["memory"]], loaded = _load_memory(
+                connection, spec, folder, entry, numbers, files
+            )
+            count += loaded
+    except EvomemError:
+        raise
+    except (OSError, SafetensorError, RecursionError, *FOREIGN) as error:
+        raise StoreError(f"{folder}: {what} cannot be read: {error}") from error
     return count
+
+
+def _prove(folder: Path, about: dict[str, Any], seals: Seals, key: bytes | None) -> None:
+    """Raise `StoreError` unless a dump's own words are as they were written; warn of what is left."""
+    if key is not None:
+        proof: Seals | None = Seals("", key)
+    else:  # the database's own, if it is the one
+        proof = seals if seals.key_id and about.get("key") == seals.key_id else None
+    if about["format"] == 1:
+        weak = "was written by a version of evomem that did not seal exports"
+    elif _seal(about, None).hex() != about["digest"]:
+        raise StoreError(f"{folder} was changed since it was written: its digest does not fit")
+    elif proof is None and not (about["key"] or seals.key_id):
+        return  # without keys, digests are all there is
+    else:
+        weak = f"is sealed with the key {about['key']}" if about["key"] else "is not sealed"
+    if proof is not None:
+        if about["format"] == 1 or _seal(about, proof).hex() != about.get("seal"):
+            raise StoreError(
+                f"{folder} is not sealed with the key {proof.key_id}, or was changed since: export "
+                "it again"
+            )
+        return
+    warnings.warn(
+        f"{folder} {weak}: nothing but digests that anybody can compute says that it is as it was "
+        "written",
+        stacklevel=5,
+    )
 
 
 def _load_memory(
@@ -110,8 +185,11 @@ def _load_memory(
     folder: Path,
     entry: dict[str, Any],
     numbers: dict[int | None, int | None],
+    files: dict[str, str] | None,
 ) -> tuple[int, int]:
     name = None if entry["namespace"] is None else tuple(entry["namespace"])
+    if name is not None:
+        check_labels(name)
     here = None if name is None else encode_namespace(name)
     taken = select(memories.c.memory).where(memories.c.namespace == here)
     if name is not None and connection.scalar(taken) is not None:
@@ -121,24 +199,24 @@ def _load_memory(
         entry["parent_seq"], entry["head"],
     )  # fmt: skip
     assert number is not None  # names were looked at, and nobody else writes
-    if name is None:  # it was dropped, and is there for its forks alone
-        own = memories.c.memory == number
-        connection.execute(update(memories).where(own).values(namespace=str(number)))
     seen = spans(connection, number, entry["parent_seq"])
     key = next(
         (row["key"] for row in read(connection, seen, ["key"], limit=1, newest_first=True)), b""
     )
-    rows = list(_rows(folder, entry, spec, key))
+    rows = list(_rows(folder, entry, spec, key, files))
     writing.check_rows(rows, spec, first=entry["parent_seq"] + 1, dense=False)
     if len(rows) != entry["turns"] or (rows and rows[-1].seq > entry["head"]):
         raise StoreError(
             f"{folder}: memory {entry['memory']} has {len(rows)} turns, not {entry['turns']}"
         )
+    loaded = ledger.get(connection, number)
+    if name is None:  # it was dropped, and is there for its forks alone
+        loaded.namespace = str(number)
     if rows:
-        writing.insert_rows(connection, number, seen, rows, spec)
+        writing.insert_rows(connection, loaded, seen, rows, spec)
+    ledger.put(connection, loaded)
     if entry["deleted"]:
-        gone = [{"memory": number, "seq": int(seq)} for seq in entry["deleted"]]
-        connection.execute(insert(hidden), gone)
+        writing.add_hidden(connection, number, [int(seq) for seq in entry["deleted"]])
     return number, len(rows)
 
 
@@ -150,21 +228,47 @@ def _line(row: Row) -> dict[str, Any]:
         "time": (turn.time or row.added).isoformat(),
         "added": row.added.isoformat(),
         "metadata": dict(turn.metadata),
+        "source": turn.source,
+        "recalled": list(turn.recalled),
         "opens_chunk": row.reading.opens_chunk,
         "key": row.key.hex(),
     }
 
 
-def _rows(folder: Path, entry: dict[str, Any], spec: Spec, key: bytes) -> Iterator[Row]:
+def _read(folder: Path, name: str, files: dict[str, str] | None) -> bytes:
+    """Return a file's bytes. Raises `StoreError` unless its digest is the one in `files`."""
+    data = (folder / name).read_bytes()
+    if files is not None and files[name] != _digest(data):
+        raise StoreError(f"{folder}: {name} was changed since it was written")
+    return data
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def _seal(about: dict[str, Any], seals: Seals | None) -> bytes:
+    """Return the digest of what `evomem.json` says; without `seals`, one that anybody can compute."""
+    said = {name: value for name, value in about.items() if name not in PROOFS}
+    return (seals or Seals("")).of("").digest(b"export", [said])
+
+
+def _rows(
+    folder: Path, entry: dict[str, Any], spec: Spec, key: bytes, files: dict[str, str] | None
+) -> Iterator[Row]:
     number = int(entry["memory"])
-    tensors = load_tensors((folder / f"{number}.safetensors").read_bytes())
-    text = (folder / f"{number}.jsonl").read_bytes().decode("utf-8")
+    tensors = load_tensors(_read(folder, f"{number}.safetensors", files))
+    text = _read(folder, f"{number}.jsonl", files).decode("utf-8")
     lines = text.removesuffix("\n").split("\n") if text else []  # other line ends are in texts
     embeddings, latents = tensors["embeddings"], tensors["latents"].astype(np.float32)
     for place, each in enumerate(lines):
         line = json.loads(each)
         turn = Turn(
-            **{name: line[name] for name in FIELDS}, time=line["time"], metadata=line["metadata"]
+            **{name: line[name] for name in FIELDS},
+            time=line["time"],
+            metadata=line["metadata"],
+            source=line.get("source"),  # neither is in exports of older versions
+            recalled=line.get("recalled", ()),
         )
         key = digest(key, turn)
         if key.hex() != line["key"]:
@@ -187,10 +291,10 @@ def _tensors(rows: list[Row], spec: Spec) -> dict[str, Any]:
 def _about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads((folder / "evomem.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{folder} is not a dump of evomem: {error}") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise StoreError(f"{folder} is not a dump that this evomem can read (format {FORMAT})")
+    if not isinstance(about, dict) or about.get("format") not in (1, FORMAT):
+        raise StoreError(f"{folder} is not a dump that this evomem can read (format 1 to {FORMAT})")
     return about
 
 

@@ -3,6 +3,9 @@
 There is one shard a memory, of its own rows; a fork searches its parent's too. Before a shard is
 searched it catches up with the log: by seq where the log has only grown, from nothing where the
 rows it has are not the log's any more. Files only save reading the log again.
+
+A thread first enters a snapshot of the log and then takes the lock of a shard, never the other way
+round: all connections may be held by threads that wait for the lock.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evomem.errors import EvomemError, HeadMoved, StoreError
+from evomem._forking import reset_in_child
+from evomem.errors import EvomemError, HeadMoved
 from evomem.state import Vectors
-from evomem.store import Seqs, Span, Store, View
+from evomem.store import Mark, Seqs, Span, Store, View
 from evomem_stores import index_file
 from evomem_stores.shard import Shard
 from evomem_stores.tables import LAST
@@ -30,7 +34,6 @@ if TYPE_CHECKING:  # torch comes only with a device
 
 WORTH = 1024  # rows: fewer are read from the log as fast as from a file
 SHARE = 0.1  # of the rows: so many new ones are worth writing the file again
-TRIES = 100  # lost races against purges in other processes
 
 
 class _Cached:
@@ -82,6 +85,7 @@ class FaissIndex:
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
+        reset_in_child(self._after_fork)
         if folder:
             index_file.sweep(folder)
 
@@ -90,20 +94,43 @@ class FaissIndex:
     ) -> list[tuple[int, float]]:
         """See `Index.search`."""
         found: list[tuple[int, float]] = []
-        for span in view.spans:
-            with self._shard(span) as shard:
-                found += shard.nearest(span, query, k, allowed)
+        with self.reading(view), self._store.snapshot():
+            for span, end in zip(view.spans, view.ends, strict=True):
+                with self._shard(span, end) as shard:
+                    found += shard.nearest(span, query, k, allowed)
         return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
         """See `Index.score`."""
         wanted = np.unique(np.array(seqs, np.int64))
         found: dict[int, float] = {}
-        for span in view.spans if len(wanted) else ():
-            inside = wanted[(wanted >= span.first) & (wanted <= span.last)]
-            with self._shard(span) as shard:
-                found |= shard.score(inside, query)
+        if not len(wanted):
+            return found
+        with self.reading(view), self._store.snapshot():
+            for span, end in zip(view.spans, view.ends, strict=True):
+                inside = wanted[(wanted >= span.first) & (wanted <= span.last)]
+                with self._shard(span, end) as shard:
+                    found |= shard.score(inside, query)
         return found
+
+    @contextmanager
+    def reading(self, view: View) -> Iterator[None]:
+        """See `Index.reading`. Files are written, and shards put away, when it ends."""
+        if self._store.in_snapshot:  # inside of another `reading`, which does all this
+            yield
+            return
+        try:
+            yield
+        except HeadMoved:
+            for span in view.spans:
+                self._drop_foreign(span.memory)
+            raise
+        for span in view.spans:
+            with self._guard:
+                cached = self._cached.get(span.memory)
+            if cached is not None:
+                self._save(span.memory, cached)
+        self._evict()
 
     def verify(self) -> list[str]:
         """Compare every index file, and every shard in memory, with the log."""
@@ -115,7 +142,7 @@ class FaissIndex:
         with self._guard:
             cached = list(self._cached.items())
         for memory, each in cached:
-            with each.lock:
+            with self._store.snapshot(), each.lock:
                 shard = each.shard
                 if not (shard and self._is_of_the_log(memory, shard)):
                     continue  # another process purged: this one will see it before it searches
@@ -148,23 +175,19 @@ class FaissIndex:
     # ---------------------------------------------------------------------------------------
 
     @contextmanager
-    def _shard(self, span: Span) -> Iterator[Shard]:
-        """Give the shard of a memory, with all that the log has of a span, to this thread alone."""
-        memory = span.memory
+    def _shard(self, span: Span, end: Mark) -> Iterator[Shard]:
+        """Give the shard of a memory, with all rows of a span, to this thread alone."""
         with self._guard:
-            cached = self._cached.setdefault(memory, _Cached())
-            self._cached.move_to_end(memory)
+            cached = self._cached.setdefault(span.memory, _Cached())
+            self._cached.move_to_end(span.memory)
         with cached.lock:
-            shard = self._caught_up(span, cached)
+            shard = self._caught_up(span, end, cached)
             exact = self._exact_rows is None or len(shard) <= self._exact_rows
             if self._is_resident(shard) or exact:
                 shard.tier = None
             elif shard.tier is None or len(shard.tier) < len(shard):
                 shard.encode()
             yield shard
-            if len(shard) - cached.saved >= max(self._worth, SHARE * cached.saved):
-                self._save(memory, cached)
-        self._evict()
 
     def _is_resident(self, shard: Shard) -> bool:
         """Copy a large shard to the device, if there is one; say whether all of it is there."""
@@ -174,53 +197,79 @@ class FaissIndex:
             shard.resident = self._device.resident()
         return shard.resident.follow(shard.vectors)
 
-    def _caught_up(self, span: Span, cached: _Cached) -> Shard:
+    def _caught_up(self, span: Span, end: Mark, cached: _Cached) -> Shard:
+        """Return the shard with the rows of a span, whose last one has the mark `end`.
+
+        Raises:
+            HeadMoved: The log was rewritten after the view of the span was taken.
+        """
         memory = span.memory
         if cached.shard is None:
             cached.shard = self._load(memory)
             cached.saved = len(cached.shard) if cached.shard else 0
         shard = cached.shard
-        for _ in range(TRIES):
-            revision, key = self._store.mark(memory, shard.watermark if shard else 0)
-            if shard is None or (shard.revision, shard.key) != (revision, key):
-                if shard:
-                    self._remove(memory)  # it may hold vectors of turns that were purged
-                shard, cached.saved = Shard(self._store.spec.dim, revision), 0
-            elif shard.watermark >= span.last:
-                return shard
-            try:
-                news = self._store.vectors(Span(memory, shard.watermark + 1, LAST), revision)
-            except HeadMoved:  # purged meanwhile: see what the log is now
-                continue
-            if len(news[0]):
-                now, key = self._store.mark(memory, int(news[0][-1]))
-                if now != revision:
-                    continue
-                shard.add(*news)
-                shard.key = key
-            cached.shard = shard
+        if shard and shard.reaches(span.last, end):
             return shard
-        raise StoreError(f"memory {memory} is rewritten all the time; search it when it is quieter")
+        if shard and shard.revision > end.revision:
+            raise HeadMoved(f"memory {memory} was rewritten while it was searched")
+        behind = shard and shard.watermark < span.last and self._is_of_the_log(memory, shard)
+        if not (shard and behind):
+            if shard:
+                self._remove(memory)  # it may hold vectors of turns that were purged
+            shard, cached.saved = Shard(self._store.spec.dim, end.revision), 0
+        shard.add(*self._store.vectors(Span(memory, shard.watermark + 1, LAST), end.revision))
+        cached.shard = shard
+        if not shard.reaches(span.last, end):
+            raise HeadMoved(f"memory {memory} was rewritten while it was searched")
+        return shard
+
+    def _drop_foreign(self, memory: int) -> None:
+        """Drop a shard whose rows are not the log's: it kept a view of the log from being read."""
+        with self._guard:
+            cached = self._cached.get(memory)
+        if cached is not None:
+            with self._store.snapshot(), cached.lock:
+                if cached.shard and not self._is_of_the_log(memory, cached.shard):
+                    cached.shard = None
+                    self._remove(memory)
 
     def _load(self, memory: int) -> Shard | None:
         if not self._folder:
             return None
         try:
-            return index_file.load(self._path(memory).read_bytes(), memory, self._store.spec)
+            shard = index_file.load(self._path(memory).read_bytes(), memory, self._store.spec)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, RuntimeError):
+            shard = None
+        if shard is None or not self._is_of_the_log(memory, shard):
             self._remove(memory)  # whatever is wrong with it: the log has all of it
             return None
+        return shard
 
-    def _save(self, memory: int, cached: _Cached) -> None:
-        shard = cached.shard
-        if not (self._folder and shard):
+    def _save(self, memory: int, cached: _Cached, *, put_away: bool = False) -> None:
+        """Write the file of a memory, if enough rows are new or the shard is `put_away`.
+
+        The log is asked before and after, in transactions of their own: a purge in another process
+        may have looked for the file before it was there.
+        """
+        if not self._folder:
             return
+        with cached.lock:
+            shard = cached.shard
+            if shard is None:
+                return
+            new, least = len(shard) - cached.saved, max(self._worth, SHARE * cached.saved)
+            if not (new and len(shard) >= self._worth if put_away else new >= least):
+                return
+            data = index_file.dump(shard, memory, self._store.spec)
+            watermark, mark = shard.watermark, shard.mark
+            cached.saved = len(shard)
         try:
-            index_file.write(self._path(memory), index_file.dump(shard, memory, self._store.spec))
-            if not self._is_of_the_log(memory, shard):
-                self._remove(memory)  # a purge was quicker: it may have looked for the file before
+            if self._store.mark(memory, watermark) == mark:
+                index_file.write(self._path(memory), data)
+            if self._store.mark(memory, watermark) != mark:
+                self._remove(memory)
         except OSError as error:
             if not self._warned:
                 self._warned = True
@@ -229,7 +278,8 @@ class FaissIndex:
                     "but vectors are read from the database again after every start",
                     stacklevel=2,
                 )
-        cached.saved = len(shard)
+        except EvomemError:  # the database was closed, or is of another encoder by now
+            self._remove(memory)
 
     def _remove(self, memory: int) -> None:
         if self._folder:
@@ -265,13 +315,14 @@ class FaissIndex:
     def _release(self, gone: OrderedDict[int, _Cached]) -> None:
         """Save shards that have unsaved rows, unless the log has been rewritten since."""
         for memory, each in gone.items():
-            with each.lock:
-                shard = each.shard
-                if shard is None or len(shard) == each.saved or len(shard) < self._worth:
-                    continue
-                with suppress(EvomemError):  # the database may be of another encoder by now
-                    if self._is_of_the_log(memory, shard):
-                        self._save(memory, each)
+            self._save(memory, each, put_away=True)
+
+    def _after_fork(self) -> None:
+        """Keep, in a forked child, the shards that no other thread was changing."""
+        self._guard = threading.Lock()
+        self._cached = OrderedDict(
+            (memory, cached) for memory, cached in self._cached.items() if not cached.lock.locked()
+        )
 
     def _path(self, memory: int) -> Path:
         assert self._folder
@@ -289,14 +340,15 @@ class FaissIndex:
 
     def _is_of_the_log(self, memory: int, shard: Shard) -> bool:
         """Say whether the log has a shard's rows still, as they were; it may have more."""
-        return self._store.mark(memory, shard.watermark) == (shard.revision, shard.key)
+        return self._store.mark(memory, shard.watermark) == shard.mark
 
     def _log_problem(self, memory: int, shard: Shard) -> str | None:
         """Say how a shard differs from the log; being behind is no difference."""
         if not self._is_of_the_log(memory, shard):
             return "is of rows that the log does not have, or not any more"
-        seqs, vectors = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)
-        if not (np.array_equal(seqs, shard.seqs) and np.array_equal(vectors, shard.vectors)):
+        rows = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)
+        same = np.array_equal(rows.seqs, shard.seqs)
+        if not (same and np.array_equal(rows.vectors, shard.vectors)):
             return "does not agree with the log"
         if shard.tier and not shard.tier.fits(shard.vectors[: len(shard.tier)]):
             return "has codes that are not those of its vectors"

@@ -25,14 +25,22 @@ from sqlalchemy import (
     update,
 )
 
-from evomem.errors import DatabaseDamaged, FingerprintMismatch, HeadMoved
+from evomem.errors import (
+    DatabaseDamaged,
+    FingerprintMismatch,
+    HeadMoved,
+    IntegrityError,
+    KeyMismatch,
+)
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State
 from evomem.store import Row, Span
+from evomem_stores import ledger
 from evomem_stores.dialects import OneOf, insert_new
 from evomem_stores.engine import Engine, driver
 from evomem_stores.lineage import read, spans
-from evomem_stores.rows import TURN, check, checksum, decode_record, pack, unpack
+from evomem_stores.rows import TURN, check, decode_record, pack, unpack
+from evomem_stores.seals import seals_of
 from evomem_stores.tables import (
     LAST,
     READ,
@@ -109,10 +117,10 @@ class SqlGeneration:
             if first is None:
                 return State.empty(self._spec), []
             state = self._state(connection, spans(connection, memory, first - 1))
-            found = read(connection, [Span(memory, first, LAST)], (*TURN, "key"), limit=limit)
+            found = read(connection, [Span(memory, first, LAST)], TURN, limit=limit)
             rows = []
             for columns in found:
-                record = decode_record(columns)
+                record = decode_record(columns, seals_of(connection))
                 rows.append(Row(record.seq, record.turn, record.added, blank, columns["key"]))
         return state, rows
 
@@ -138,7 +146,7 @@ class SqlGeneration:
             chunk = self._chunk(connection, memory, rows[0].seq)
             for values in new:
                 chunk = values["chunk"] = values["chunk"] or chunk
-                values["checksum"] = checksum(values)
+                values["checksum"] = seals_of(connection).reading(values, self._spec.fingerprint)
                 kept = {name: values[name] for name in ("row", *READ)}
                 connection.execute(insert(readings).values(generation=self._number, **kept))
 
@@ -157,10 +165,15 @@ class SqlGeneration:
             own = and_(SAME_ROW, readings.c.generation == self._number)
             new = {name: readings.c[name] for name in READ}
             connection.execute(update(turns).where(own).values(new))
-            connection.execute(delete(generations).where(generations.c.generation == self._number))
-            connection.execute(update(encoder).values(asdict(self._spec)))
-            connection.execute(update(memories).values(revision=memories.c.revision + 1))
+            with ledger.changing(connection):
+                same = generations.c.generation == self._number
+                connection.execute(delete(generations).where(same))
+                connection.execute(update(encoder).values(asdict(self._spec)))
             numbers = list(connection.scalars(select(memories.c.memory)))
+            for number in numbers:
+                entry = ledger.get(connection, number)
+                entry.revision += 1
+                ledger.put(connection, entry)
             self._rewritten(numbers, connection)
         self._rewritten(numbers, None)
         return True
@@ -186,7 +199,8 @@ class SqlGeneration:
         parts = [unpack(packed[number], spec) for number in reversed(numbers)]
         latents = np.concatenate([np.zeros((0, spec.width), np.float32), *parts])
         keep = spec.capacity + len(open_rows) * spec.latents
-        open_turns = tuple(decode_record(row).turn for row in open_rows)
+        seals = seals_of(connection)
+        open_turns = tuple(decode_record(row, seals).turn for row in open_rows)
         latents = latents[max(0, len(latents) - keep) :]
         return State(spec, newest[0]["key"], latents, open_turns)
 
@@ -211,15 +225,28 @@ def stored_spec(connection: Connection, place: str) -> Spec:
     return Spec(**{name: value for name, value in row.items() if name != "id"})
 
 
-def guard(spec: Spec) -> Callable[[Connection], None]:
-    """Return what refuses to go on with a database whose encoder was changed by somebody else."""
+_NOW = "SELECT name, fingerprint, key FROM encoder, integrity"
+
+
+def guard(spec: Spec, key: str) -> Callable[[Connection], None]:
+    """Return what refuses to go on with a database whose encoder or key somebody else changed."""
 
     def check_encoder(connection: Connection) -> None:
-        found = driver(connection).execute("SELECT name, fingerprint FROM encoder").fetchone()
-        if found is None or found[1] != spec.fingerprint:
+        found = driver(connection).execute(_NOW).fetchone()
+        if found is None:
+            raise IntegrityError(
+                "the database does not say (any more) which encoder wrote it: run verify, and "
+                "restore it from a backup"
+            )
+        if found[1] != spec.fingerprint:
             raise FingerprintMismatch(
                 f"the database was re-encoded: it was opened with {spec.name!r}, and is of "
-                f"{found[0] if found else None!r} now; open it again"
+                f"{found[0]!r} now; open it again"
+            )
+        if found[2] != key:
+            raise KeyMismatch(
+                "the database was sealed with another integrity key since it was opened: open it "
+                "again with that one"
             )
 
     return check_encoder
@@ -233,7 +260,9 @@ def kept(connection: Connection) -> list[str]:
 def drop(connection: Connection) -> list[str]:
     """Forget the readings of all of them; return their names."""
     names = kept(connection)
-    connection.execute(delete(generations))
+    if names:
+        with ledger.changing(connection):
+            connection.execute(delete(generations))
     return names
 
 
@@ -242,7 +271,8 @@ def _number(connection: Connection, spec: Spec) -> int:
     same = select(generations.c.generation).where(generations.c.fingerprint == spec.fingerprint)
     number: int | None = connection.scalar(same)
     if number is None:  # or another process is making it now
-        connection.execute(insert_new(connection, generations).values(asdict(spec)))
+        with ledger.changing(connection):
+            connection.execute(insert_new(connection, generations).values(asdict(spec)))
         number = connection.scalars(same).one()
     return number
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import numpy as np
 
 from evomem.state import Spec
 from evomem_stores.engine import sync_folder
-from evomem_stores.shard import Shard
+from evomem_stores.shard import KEY, Shard
 from evomem_stores.tier import Tier, faiss
 
-MAGIC = b"evomem index 2\n\x00"
+MAGIC = b"evomem index 3\n\x00"
 DIGEST = 32
 
 
@@ -34,13 +35,13 @@ def dump(shard: Shard, memory: int, spec: Spec) -> bytes:
             "dim": spec.dim,
             "revision": shard.revision,
             "watermark": shard.watermark,
-            "key": (shard.key or b"").hex(),
             "count": len(shard),
             "vectors": len(vectors),
             "learned": shard.tier.learned if shard.tier else 0,
         }
     ).encode()
-    parts = [MAGIC, len(header).to_bytes(4, "little"), header, shard.seqs.astype("<i8"), vectors]
+    rows = [shard.seqs.astype("<i8"), shard.keys]
+    parts = [MAGIC, len(header).to_bytes(4, "little"), header, *rows, vectors]
     if shard.tier:
         parts.append(faiss.serialize_index(shard.tier.index))
     digest = hashlib.blake2b(digest_size=DIGEST)
@@ -69,14 +70,16 @@ def load(data: bytes, memory: int, spec: Spec) -> Shard:
     ):
         if header[name] != value:
             raise ValueError(f"is foreign: its {name} is {header[name]!r}, not {value!r}")
-    shard = Shard(spec.dim, header["revision"], bytes.fromhex(header["key"]) or None)
+    shard = Shard(spec.dim, header["revision"])
     count, learned = header["count"], header["learned"]
     seqs = np.frombuffer(body, "<i8", count, end).astype(np.int64)
-    start, end = end + seqs.nbytes, end + seqs.nbytes + header["vectors"]
+    keys = np.frombuffer(body, KEY, count, end + seqs.nbytes)
+    start = end + seqs.nbytes + keys.nbytes
+    end = start + header["vectors"]
     index = faiss.deserialize_index(np.frombuffer(body, np.uint8, end - start, start))
     if not isinstance(index, faiss.IndexFlatIP) or (index.ntotal, index.d) != (count, spec.dim):
         raise ValueError("is damaged: it does not hold what its header says")
-    shard.index, shard._seqs = index, seqs
+    shard.index, shard._seqs, shard._keys = index, seqs, keys
     if shard.watermark != header["watermark"] or (np.diff(seqs) <= 0).any():
         raise ValueError("is damaged: its seqs are out of order")
     if learned:
@@ -111,6 +114,7 @@ def sweep(folder: Path) -> None:
         try:
             os.kill(int(path.name.split(".")[-2]), 0)  # only asks whether there is such a process
         except ProcessLookupError:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only file system
+                path.unlink(missing_ok=True)
         except (OSError, ValueError, OverflowError):
             continue  # it is there, or the file is not ours

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import Stemmer
 
+from evomem._forking import reset_in_child
 from evomem.scores import Scores
 from evomem.store import Seqs
 
@@ -39,6 +40,14 @@ _PART = re.compile(rf"[{_CJK}]+|[^\W{_CJK}]+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 _stemmer = Stemmer.Stemmer("english")
 _stemming = threading.Lock()  # a stemmer has internal state
+
+
+def _after_fork() -> None:
+    global _stemmer, _stemming
+    _stemmer, _stemming = Stemmer.Stemmer("english"), threading.Lock()
+
+
+reset_in_child(_after_fork)
 
 
 def terms(text: str) -> list[str]:

@@ -7,15 +7,18 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select
 from sqlalchemy.sql import ColumnExpressionArgument
 
-from evomem.errors import DatabaseDamaged, HeadMoved, QueryError
-from evomem.store import Namespace, Span, View
+from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
+from evomem.store import Mark, Namespace, Span, View
+from evomem_stores import ledger
 from evomem_stores.dialects import OneOf
+from evomem_stores.ledger import Entry
 from evomem_stores.rows import micros
+from evomem_stores.seals import seals_of
 from evomem_stores.tables import counted, hidden, memories, row_number, turns, within
 
 
@@ -45,22 +48,39 @@ def nameless() -> ColumnElement[bool]:
     return memories.c.namespace < "["
 
 
+_ROWS = turns.alias()
+
 # Every call takes a view, and putting a statement together costs more than the database's answer.
-_END = select(memories.c.head, memories.c.revision, under(()).label("named")).where(
-    memories.c.memory == bindparam("number")
-)
-_OWN_SPAN = select(
-    memories.c.parent,
-    memories.c.parent_seq,
-    select(func.max(turns.c.seq))
-    .where(
-        turns.c.memory == bindparam("number"),
-        turns.c.seq.between(memories.c.parent_seq + 1, bindparam("end")),
+_OWN_SPAN = (
+    select(
+        *ledger.ENTRY,
+        turns.c.seq.label("tail"),
+        turns.c.key.label("tail_key"),
+        turns.c.seal.label("tail_seal"),
     )
-    .scalar_subquery()
-    .label("tail"),
-).where(memories.c.memory == bindparam("number"))
-_KEY = select(turns.c.key).where(turns.c.row == bindparam("newest"))
+    .select_from(
+        memories.outerjoin(
+            turns,
+            turns.c.row
+            == select(func.max(_ROWS.c.row))
+            .where(
+                _ROWS.c.row.between(
+                    bindparam("before") + memories.c.parent_seq + 1, bindparam("end_row")
+                )
+            )
+            .scalar_subquery(),
+        )
+    )
+    .where(memories.c.memory == bindparam("number"))
+)
+
+
+class _Part(NamedTuple):
+    """A span, and its last row."""
+
+    span: Span
+    end: Mark
+    seal: bytes
 
 
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
@@ -68,19 +88,32 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
 
     Every span ends at a row that is there: one that was purged empty is left out.
     """
-    found: list[Span] = []
+    return tuple(part.span for part in _parts(connection, memory, last))
+
+
+def _parts(connection: Connection, memory: int, last: int) -> list[_Part]:
+    """Return the `spans`, each with its last row's mark and seal."""
+    seals = seals_of(connection)
+    parts: list[_Part] = []
     number: int | None = memory
     while number is not None and last > 0:
-        own = connection.execute(_OWN_SPAN, {"number": number, "end": last}).one_or_none()
-        if own is None or (own.parent is not None and own.parent >= number):
+        given = {
+            "number": number,
+            "before": row_number(number, 0),
+            "end_row": row_number(number, last),
+        }
+        row = connection.execute(_OWN_SPAN, given).mappings().one_or_none()
+        own = None if row is None else ledger.opened(seals, row)
+        if row is None or own is None or (own.parent is not None and own.parent >= number):
             raise DatabaseDamaged(
                 f"memory {memory} descends from memory {number}, which is not there or no older: "
                 "restore the database from a backup"
             )
-        if own.tail is not None:
-            found.append(Span(number, own.parent_seq + 1, own.tail))
+        if row["tail"] is not None:
+            span = Span(number, own.parent_seq + 1, row["tail"])
+            parts.append(_Part(span, Mark(own.revision, row["tail_key"]), row["tail_seal"]))
         number, last = own.parent, min(last, own.parent_seq)
-    return tuple(reversed(found))
+    return parts[::-1]
 
 
 def take_view(
@@ -92,36 +125,103 @@ def take_view(
     dropped: bool = False,
 ) -> View:
     """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
-    own = connection.execute(_END, {"number": memory}).one_or_none()
-    if own is None or not (own.named or dropped):
+    return take_entry(connection, memory, seq=seq, time=time, dropped=dropped)[0]
+
+
+def take_entry(
+    connection: Connection,
+    memory: int,
+    *,
+    seq: int | None = None,
+    time: datetime | None = None,
+    dropped: bool = False,
+) -> tuple[View, Entry]:
+    """Return a view, as `take_view` does, and the memory's entry."""
+    own = ledger.get(connection, memory)
+    if not (own.named or dropped):
         raise HeadMoved(f"there is no memory number {memory} any more: it was dropped meanwhile")
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
         raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
-    seen = spans(connection, memory, end)
-    later = None if time is None else _first_later(connection, seen, micros(time))
-    if later is not None:
-        seen = spans(connection, memory, later - 1)
-        end = seen[-1].last if seen else 0
-    key = b""
-    if seen:
-        newest = row_number(seen[-1].memory, seen[-1].last)
-        key = connection.scalar(_KEY, {"newest": newest}) or b""
-    return View(memory, end, key, own.revision, seen)
+    parts = _parts(connection, memory, end)
+    later = None
+    if time is not None:
+        later = _first_later(connection, [part.span for part in parts], micros(time))
+        if later is not None:
+            parts = _parts(connection, memory, later - 1)
+            end = parts[-1].span.last if parts else 0
+    if end == own.head and later is None:
+        ends_in_own = bool(parts) and parts[-1].span.memory == memory
+        if ends_in_own != bool(own.rows) or (ends_in_own and parts[-1].seal != own.tip):
+            raise IntegrityError(
+                f"memory {memory} does not end with the turn that was written last: turns at its "
+                "end were removed, exchanged or added; run verify, and restore the database from "
+                "a backup"
+            )
+    view = View(
+        memory,
+        end,
+        (parts[-1].end.key if parts else None) or b"",
+        own.revision,
+        tuple(part.span for part in parts),
+        tuple(part.end for part in parts),
+        own.gone,
+    )
+    return view, own
 
 
-_MARK = (
-    select(memories.c.revision, memories.c.head, turns.c.key)
+_NOW = (
+    select(
+        memories.c.revision,
+        memories.c.gone,
+        turns.c.key,
+        under(()).label("named"),
+    )
+    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
+    .where(memories.c.memory == bindparam("number"))
+)
+
+
+def check_unchanged(connection: Connection, view: View) -> None:
+    """Raise `HeadMoved` if a view's rows, or which turns are hidden, are not what they were."""
+    last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
+    given = {"number": view.memory, "row": row_number(last.memory, last.last)}
+    now = connection.execute(_NOW, given).one_or_none()
+    if (
+        now is None
+        or not now.named
+        or (now.revision, now.key or b"") != (view.revision, view.key)
+        or view.hidden not in (None, now.gone)
+    ):
+        raise HeadMoved(
+            f"turns of memory {view.memory} were purged, deleted or dropped while it was read"
+        )
+
+
+_EXTENT = (
+    select(memories.c.revision, memories.c.head, memories.c.rows, turns.c.key)
     .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
     .where(memories.c.memory == bindparam("memory"))
 )
 
 
-def mark(connection: Connection, memory: int, seq: int) -> tuple[int, int, bytes | None]:
-    """Return a memory's revision (-1 if it is not there), its head, and the key of its row at `seq`."""
+class Extent(NamedTuple):
+    """How far a memory has come."""
+
+    revision: int
+    """-1 if there is no such memory."""
+    head: int
+    rows: int
+    """How many own rows it should have."""
+    key: bytes | None
+    """That of its row at the seq that was asked for, None if it has none."""
+
+
+def extent(connection: Connection, memory: int, seq: int) -> Extent:
+    """Return how far a memory has come, and the key of its row at `seq`."""
     given = {"memory": memory, "row": row_number(memory, seq)}
-    found = connection.execute(_MARK, given).one_or_none()
-    return (-1, 0, None) if found is None else (found.revision, found.head, found.key)
+    found = connection.execute(_EXTENT, given).one_or_none()
+    return Extent(-1, 0, 0, None) if found is None else Extent(*found)
 
 
 def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:
@@ -197,15 +297,24 @@ def look_up(
         for span in view.spans
         for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
     ]
-    given = {"rows": numbers, "memory": view.memory}
-    return connection.execute(_at(columns), given).all()
+    rows = connection.execute(_at(columns), {"rows": numbers, "memory": view.memory}).all()
+    if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: dropped meanwhile
+        raise ledger.wrongly_hidden(view.memory, rows[0].tombstones, rows[0].gone)
+    return rows
 
 
 @lru_cache
 def _at(columns: tuple[str, ...]) -> Select[Any]:
-    gone = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory"))
-    there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
-    return select(*(turns.c[name] for name in columns)).where(*there).order_by(turns.c.row)
+    own = hidden.c.memory == bindparam("memory")
+    there = (
+        OneOf(turns.c.row, bindparam("rows")),
+        turns.c.seq.not_in(select(hidden.c.seq).where(own)),
+    )
+    tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
+    entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
+    counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
+    wanted = (turns.c[name] for name in columns)
+    return select(*wanted, *counts).where(*there).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:

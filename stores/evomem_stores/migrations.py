@@ -6,12 +6,15 @@ same number, and does the same, in SQLite and in PostgreSQL.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 
 from sqlalchemy import Connection, insert, inspect, select
 
 from evomem.errors import StoreError
+from evomem_stores import ledger, sealing
+from evomem_stores.seals import Seals
 from evomem_stores.tables import done
 
 APPLICATION = 0x45764F6D  # "EvOm" in the file's header: this SQLite database is ours
@@ -162,6 +165,15 @@ _WORDS_POSTGRESQL = (
 )
 
 
+# The indexes hold what filters and `influence` ask for: a turn's own columns lie behind its vectors.
+_PROVENANCE = (
+    "ALTER TABLE turns ADD COLUMN source TEXT{collate}",
+    "ALTER TABLE turns ADD COLUMN recalled TEXT",
+    "CREATE INDEX turns_source ON turns (memory, source, seq) WHERE source IS NOT NULL",
+    "CREATE INDEX turns_recalled ON turns (memory, seq) WHERE recalled IS NOT NULL",
+)
+
+
 def m001_log(connection: Connection) -> None:
     """Make the log and its tombstones."""
     server = connection.dialect.name == "postgresql"
@@ -190,10 +202,55 @@ def m003_words(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def m004_provenance(connection: Connection) -> None:
+    """Add to each turn where its text came from, and which turns its answer was written from."""
+    server = connection.dialect.name == "postgresql"
+    for statement in _PROVENANCE:
+        collate = ' COLLATE "C"' if server else ""
+        connection.exec_driver_sql(statement.format(collate=collate))
+
+
+_INTEGRITY = (
+    "ALTER TABLE turns ADD COLUMN seal {bytes} NOT NULL DEFAULT {empty}",
+    """CREATE TABLE integrity (
+        id INTEGER PRIMARY KEY CHECK (id = 1), database TEXT NOT NULL, key TEXT NOT NULL,
+        changes BIGINT NOT NULL, memories BIGINT NOT NULL, total {bytes} NOT NULL,
+        seal {bytes} NOT NULL)""",
+    *(
+        f"ALTER TABLE memories ADD COLUMN {column}"
+        for column in (
+            '"rows" BIGINT NOT NULL DEFAULT 0',
+            "tip {bytes} NOT NULL DEFAULT {empty}",
+            "gone BIGINT NOT NULL DEFAULT 0",
+            "changes BIGINT NOT NULL DEFAULT 0",
+            "sums {bytes} NOT NULL DEFAULT {empty}",
+            "seal {bytes} NOT NULL DEFAULT {empty}",
+        )
+    ),
+)
+
+
+def m005_integrity(connection: Connection) -> None:
+    """Seal everything, without a key: each turn, each memory, and the database.
+
+    A turn whose old checksum does not fit gets no seal that fits, so that it stays reported.
+    """
+    server = connection.dialect.name == "postgresql"
+    names = {"bytes": "BYTEA", "empty": "''"} if server else {"bytes": "BLOB", "empty": "x''"}
+    for statement in _INTEGRITY:
+        connection.exec_driver_sql(statement.format(**names))
+    seals = Seals(secrets.token_hex(16))
+    connection.execution_options(seals=seals)
+    ledger.begin(connection, seals)
+    sealing.seal(connection, sealing.sound_before)
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_log,
     m002_generations,
     m003_words,
+    m004_provenance,
+    m005_integrity,
 )
 
 

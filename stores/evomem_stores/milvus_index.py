@@ -10,6 +10,7 @@ after, whether that is the memory's still; rows of older ones are deleted by who
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 import warnings
@@ -25,7 +26,7 @@ from sqlalchemy import Connection, select
 from evomem._extras import require
 from evomem.errors import EvomemError, FingerprintMismatch, HeadMoved, StoreError
 from evomem.state import Vectors
-from evomem.store import Seqs, Span
+from evomem.store import Mark, Seqs, Span
 from evomem_stores.engine import Engine
 from evomem_stores.span_index import SpanIndex
 from evomem_stores.sql import SqlStore
@@ -39,7 +40,6 @@ LISTED = 1024  # the most seqs in one condition
 BATCH = 1000  # rows written, or read with their vectors, at once
 MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
 KNOWN = 100_000  # memories of which is remembered what was copied
-TRIES = 100  # lost races against purges in other processes
 PARTITIONS = 64  # among which Milvus spreads the memories
 GRPC = {"grpc.keepalive_time_ms": 300_000}
 """How often gRPC servers let a quiet client ask whether they are there, unless set otherwise.
@@ -93,9 +93,11 @@ class MilvusIndex(SpanIndex):
         self._dim = store.spec.dim
         self._guard = threading.Lock()
         self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._process = os.getpid()
         with self._translated():
-            self._client = pymilvus.MilvusClient(uri, token=token or "", grpc_options=GRPC)
-        with engine.forgetting() as connection:  # one at a time; nobody changes the encoder
+            self._own_client = pymilvus.MilvusClient(uri, token=token or "", grpc_options=GRPC)
+        alone = engine.reading if engine.read_only else engine.forgetting
+        with alone() as connection:  # one at a time; nobody changes the encoder
             made = connection.scalar(select(done.c.applied).where(done.c.number == 1))
             self._name = collection or f"evomem_{made}"
             with self._translated():
@@ -132,36 +134,51 @@ class MilvusIndex(SpanIndex):
             )
 
     def close(self) -> None:
-        """Close the connection; harmless when repeated."""
-        self._client.close()
+        """Close the connection; harmless when repeated, and in a forked child, which has none."""
+        if self._process == os.getpid():
+            self._own_client.close()
+
+    @property
+    def _client(self) -> Any:
+        """The connection to Milvus: gRPC's threads do not survive a fork.
+
+        Raises:
+            StoreError: This process was forked from the one that connected.
+        """
+        if self._process != os.getpid():
+            raise StoreError(
+                f"the connection to Milvus at {self._place} was made before this process was "
+                "forked, and cannot be used here: open the database after the fork, in each process"
+            )
+        return self._own_client
 
     # asking --------------------------------------------------------------------------------
 
+    def _catch_up(self, span: Span, end: Mark) -> None:
+        """See `SpanIndex._catch_up`."""
+        if self._caught_up(span.memory, span.last) != end.revision:
+            raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
+
     def _ask(
-        self, span: Span, query: Vectors, k: int, allowed: Seqs | None
+        self, span: Span, end: Mark, query: Vectors, k: int, allowed: Seqs | None
     ) -> list[tuple[int, float]]:
-        """Return the best of one span, from rows that were the log's before and after."""
-        for _ in range(TRIES):
-            try:
-                revision = self._caught_up(span.memory, span.last)
-            except HeadMoved:
-                continue
-            own = _own(span.memory, revision)
-            found: dict[int, float] = {}
-            if allowed is None:
-                found = self._within(own, span.first, span.last, query, k)
-            else:
-                inside = allowed[(allowed >= span.first) & (allowed <= span.last)].tolist()
-                block = min(LISTED, self._most)
-                for start in range(0, len(inside), block):
-                    some = inside[start : start + block]
-                    listed = ", ".join(f"{seq:d}" for seq in some)
-                    found |= (
-                        self._nearest(f"{own} and seq in [{listed}]", len(some), query, k) or {}
-                    )
-            if self._store.mark(span.memory, 0)[0] == revision:
-                return list(found.items())
-        raise HeadMoved(f"memory {span.memory} is rewritten all the time; search it when quieter")
+        """See `SpanIndex._ask`. Whether Milvus still had all rows is known afterwards (`_check`)."""
+        own = _own(span.memory, end.revision)
+        if allowed is None:
+            return list(self._within(own, span.first, span.last, query, k).items())
+        found: dict[int, float] = {}
+        inside = allowed[(allowed >= span.first) & (allowed <= span.last)].tolist()
+        block = min(LISTED, self._most)
+        for start in range(0, len(inside), block):
+            some = inside[start : start + block]
+            listed = ", ".join(f"{seq:d}" for seq in some)
+            found |= self._nearest(f"{own} and seq in [{listed}]", len(some), query, k) or {}
+        return list(found.items())
+
+    def _check(self, span: Span, end: Mark) -> None:
+        """See `SpanIndex._check`: who rewrites a memory deletes its older rows in Milvus."""
+        if self._store.mark(span.memory, 0).revision != end.revision:
+            raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
 
     def _within(self, own: str, first: int, last: int, query: Vectors, k: int) -> dict[int, float]:
         """Return rows of a range of seqs that the `k` best are among, with their scores."""
@@ -266,13 +283,18 @@ class MilvusIndex(SpanIndex):
             found[seq] = int.from_bytes(digest, "big", signed=True)
         return found
 
+    def _vectors(self, span: Span, revision: int) -> dict[int, Vectors]:
+        """Return the embeddings of a span's rows by seq."""
+        rows = self._store.vectors(span, revision)
+        return dict(zip(rows.seqs.tolist(), rows.vectors, strict=True))
+
     def _copy(self, memory: int, revision: int, seqs: list[int]) -> None:
         """Write rows; those that another process writes at the same time are the same."""
         for start in range(0, len(seqs), BATCH):
             wanted = seqs[start : start + BATCH]
             span = Span(memory, wanted[0], wanted[-1])
             marks = self._marks(span, revision)
-            found = dict(zip(*self._store.vectors(span, revision), strict=True))
+            found = self._vectors(span, revision)
             rows = [
                 {
                     "id": _id(memory, revision, seq),
@@ -348,7 +370,7 @@ class MilvusIndex(SpanIndex):
             if not rows:
                 continue
             marks = self._marks(span, revision)
-            vectors = dict(zip(*self._store.vectors(span, revision), strict=True))
+            vectors = self._vectors(span, revision)
             found += [
                 row["seq"]
                 for row in rows

@@ -6,18 +6,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
-from evomem.errors import FingerprintMismatch, StoreError
+from evomem.errors import FingerprintMismatch, IntegrityError, KeyMismatch, StoreError
+from evomem.integrity import FILE_VARIABLE, key_id
 from evomem.state import Spec
 from evomem.store import Index
-from evomem_stores import tables
+from evomem_stores import sealing, tables
 from evomem_stores.engine import Engine
-from evomem_stores.faiss_index import FaissIndex
+from evomem_stores.faiss_index import WORTH, FaissIndex
 from evomem_stores.generations import stored_spec
 from evomem_stores.lexical import ANALYSER
 from evomem_stores.migrations import apply, pending
+from evomem_stores.seals import Seals
 from evomem_stores.sql import SqlStore
+from evomem_stores.tables import LAST
 from evomem_stores.writing import write_terms
 
 if TYPE_CHECKING:  # torch comes only with a device
@@ -27,7 +30,7 @@ if TYPE_CHECKING:  # torch comes only with a device
 _ANALYSER = select(tables.lexicon.c.analyser)
 
 
-def set_up(engine: Engine, spec: Spec | None) -> Spec:
+def set_up(engine: Engine, spec: Spec | None, key: bytes | None = None) -> Spec:
     """Bring the tables up to date; return the spec of the encoder that the rows are of.
 
     The engine is closed where that fails.
@@ -35,22 +38,26 @@ def set_up(engine: Engine, spec: Spec | None) -> Spec:
     Args:
         engine: Of a database that is there, or is to be made.
         spec: The encoder to be used; None to take whichever the database was written by.
+        key: The integrity key (`evomem.integrity`), None for none.
 
     Raises:
+        KeyMismatch: The database is sealed with another key, or with none.
         FingerprintMismatch: The database was written by another encoder than `spec`.
         DatabaseDamaged: It does not say by which.
         StoreError: It is of a newer version.
     """
     try:
-        return _set_up(engine, spec)
+        return _set_up(engine, spec, key)
     except BaseException:
         engine.close()
         raise
 
 
-def _set_up(engine: Engine, spec: Spec | None) -> Spec:
+def _set_up(engine: Engine, spec: Spec | None, key: bytes | None) -> Spec:
     with engine.reading() as connection:
         waiting = len(pending(connection))
+    if waiting:
+        _check_writable(engine)
     for _ in range(waiting):
         with engine.altering() as connection:
             for number, step in pending(connection)[:1]:  # none: another process was quicker
@@ -59,6 +66,7 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
                     connection.execute(insert(tables.encoder).values(id=1, **asdict(spec)))
                     connection.execute(insert(tables.lexicon).values(id=1, analyser=ANALYSER))
     with engine.reading() as connection:
+        engine.seals = _seals(connection, engine.place, key)
         stored = stored_spec(connection, engine.place)
         analyser = connection.scalar(_ANALYSER)
     if spec is not None and replace(spec, name=stored.name) != stored:
@@ -67,12 +75,56 @@ def _set_up(engine: Engine, spec: Spec | None) -> Spec:
             f"{stored.fingerprint[:12]}), not by {spec.name!r} ({spec.fingerprint[:12]}): open it "
             "with its own encoder, or use a new path for the new one"
         )
+    if engine.seals.key_id != key_id(key):
+        sealing.change_key(engine, key)
     if analyser != ANALYSER:
+        _check_writable(engine)
         with engine.alone() as connection:
             if connection.scalar(_ANALYSER) != ANALYSER:  # else another process was quicker
                 write_terms(connection)
                 connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored
+
+
+def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
+    """Return the seals of a database.
+
+    Raises:
+        IntegrityError: It does not say which it is.
+        KeyMismatch: It is sealed with another key than `key`, or with none.
+    """
+    own = connection.execute(select(tables.integrity)).one_or_none()
+    if own is None or not isinstance(own.database, str):
+        raise IntegrityError(
+            f"{place} does not say (any more) what it is sealed with: restore it from a backup"
+        )
+    if own.key == key_id(key):
+        return Seals(own.database, key)
+    if not key:
+        raise KeyMismatch(
+            f"{place} is sealed with the integrity key {own.key}: give it, with integrity_key= or "
+            f"the file's name in ${FILE_VARIABLE}"
+        )
+    if own.key:
+        raise KeyMismatch(
+            f"{place} is sealed with the integrity key {own.key}, not with {key_id(key)}: give that "
+            "one, or change keys with evomem keys integrity"
+        )
+    if connection.scalar(select(tables.memories.c.memory).limit(1)) is None:
+        return Seals(own.database)  # it is new: `set_up` goes on to seal it
+    raise KeyMismatch(
+        f"{place} is not sealed with an integrity key, though one was given: if it never was, seal "
+        "it with evomem keys integrity; if it was, somebody has edited it: restore it from a backup"
+    )
+
+
+def _check_writable(engine: Engine) -> None:
+    """Raise `StoreError` if tables that are not up to date cannot be changed."""
+    if engine.read_only:
+        raise StoreError(
+            f"{engine.place} {engine.read_only}, and has to be changed before this version of "
+            "evomem can read it: copy it to a folder that can be written, and open the copy"
+        )
 
 
 def find_device(name: str | None, index: str) -> Device | None:
@@ -99,9 +151,18 @@ def open_faiss(
     max_bytes: int,
     exact_rows: int | None,
     device: Device | None,
+    *,
+    read_only: bool = False,
 ) -> Index:
-    """Return the index of a log in this process. See `FaissIndex`."""
-    index = FaissIndex(store, folder, max_bytes=max_bytes, exact_rows=exact_rows, device=device)
+    """Return the index of a log in this process. See `FaissIndex`; `read_only`: write no files."""
+    index = FaissIndex(
+        store,
+        folder,
+        max_bytes=max_bytes,
+        worth=LAST if read_only else WORTH,
+        exact_rows=exact_rows,
+        device=device,
+    )
     store.rewritten.append(lambda memory, _: index.forget(memory))
     return index
 

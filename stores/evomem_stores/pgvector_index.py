@@ -15,13 +15,12 @@ from sqlalchemy import Connection
 
 from evomem.errors import HeadMoved, StoreError
 from evomem.state import Vectors
-from evomem.store import Seqs, Span
+from evomem.store import Mark, Seqs, Span
 from evomem_stores.engine import Engine, driver
 from evomem_stores.span_index import SpanIndex
 from evomem_stores.sql import SqlStore
 
 BATCH = 1000  # rows copied in one transaction
-TRIES = 100  # lost races against purges in other processes
 MAX_DIM = 2000  # of an HNSW index over float32; longer vectors are indexed as float16
 MAX_HALF_DIM = 4000  # of one over float16
 MAX_EF = 1000  # the largest hnsw.ef_search; a greater k is answered exactly
@@ -48,8 +47,9 @@ class PgvectorIndex(SpanIndex):
         Args:
             store: The log.
             engine: Of that log.
-            hnsw_rows: From how many rows on a memory gets an HNSW index: answers without filters
-                are approximate from then on. None: every answer is exact.
+            hnsw_rows: From how many rows on a memory gets an HNSW index. Searches without filters
+                are approximate where they are in at least so many rows, and exact in a view of
+                fewer, such as an early one. None: every answer is exact.
 
         Raises:
             StoreError: The server has no pgvector, or it may not be installed by this user.
@@ -65,6 +65,8 @@ class PgvectorIndex(SpanIndex):
             )
         with engine.forgetting() as connection:  # so that nobody changes the encoder meanwhile
             execute = driver(connection).execute
+            # The extension is one for all schemas: two that create it at once would collide.
+            execute("SELECT pg_advisory_xact_lock(hashtextextended('evomem extension', 0))")
             execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
             [home] = execute(
                 "SELECT quote_ident(nspname) FROM pg_extension "
@@ -119,23 +121,37 @@ class PgvectorIndex(SpanIndex):
             span = Span(memory, 1, last)
             with self._engine.reading() as connection:
                 seqs, vectors = self._copied(connection, span)
-            in_log, embeddings = self._store.vectors(span, revision)
-            if not (np.array_equal(seqs, in_log) and np.array_equal(vectors, embeddings)):
+            in_log = self._store.vectors(span, revision)
+            same = np.array_equal(seqs, in_log.seqs)
+            if not (same and np.array_equal(vectors, in_log.vectors)):
                 yield memory
 
     def _ask(
-        self, span: Span, query: Vectors, k: int, allowed: Seqs | None
+        self, span: Span, end: Mark, query: Vectors, k: int, allowed: Seqs | None
     ) -> list[tuple[int, float]]:
-        """Return the best of one span, from rows that are the log's in the same transaction."""
-        for _ in range(TRIES):
-            with self._engine.reading() as connection:
-                current, seq, _, hnsw = self._state(connection, span.memory)
-                if current and seq >= span.last:
-                    if hnsw and allowed is None and k <= MAX_EF // 2:
-                        return self._approximate(connection, span, query, k)
-                    return self._exact(connection, span, query, k, allowed)
-            self._catch_up(span.memory)
-        raise HeadMoved(f"memory {span.memory} is rewritten all the time; search it when quieter")
+        """See `SpanIndex._ask`: the rows are the log's in the same transaction."""
+        with self._engine.reading() as connection:
+            current, seq, _, hnsw = self._state(connection, span.memory)
+            if not (current and seq >= span.last):
+                raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
+            if hnsw and allowed is None and self._is_large(span, k):
+                hits = self._approximate(connection, span, query, k)
+                if len(hits) == k:
+                    return hits
+                # The scan gave up before it came to k rows of the span.
+            return self._exact(connection, span, query, k, allowed)
+
+    def _check(self, span: Span, end: Mark) -> None:
+        """Do nothing: the answers are of the log's own snapshot."""
+
+    def _is_large(self, span: Span, k: int) -> bool:
+        """Say whether a span is worth an approximate search.
+
+        The HNSW index is of all rows of the memory. The fewer of them are in the span, the more it
+        has to visit that are not, until it gives up.
+        """
+        size = span.last - span.first + 1
+        return self._hnsw_rows is not None and size >= self._hnsw_rows and k <= MAX_EF // 2
 
     def _exact(
         self, connection: Connection, span: Span, query: Vectors, k: int, allowed: Seqs | None
@@ -195,9 +211,14 @@ class PgvectorIndex(SpanIndex):
         current, seq, rows, hnsw = found or (False, 0, 0, False)
         return current, seq, rows, hnsw
 
-    def _catch_up(self, memory: int) -> None:
-        """Copy what the log has and the table has not. Writers of the memory wait for a batch."""
-        more = True
+    def _catch_up(self, span: Span, end: Mark) -> None:
+        """See `SpanIndex._catch_up`. Writers of the memory wait while a batch is copied."""
+        memory = span.memory
+        with self._engine.reading() as connection:
+            current, seq, _, _ = self._state(connection, memory)
+        more = not (current and seq >= span.last)
+        if not more:
+            return
         while more:
             with self._engine.writing(memory) as connection:
                 current, seq, rows, hnsw = self._state(connection, memory)

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 from sqlalchemy import URL, Connection, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import Pool
 
 from evomem._extras import require
-from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, StoreError
+from evomem._forking import reset_in_child
+from evomem.checks import shown
+from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, NotFound, StoreError
+from evomem.integrity import find_key
 from evomem.state import Spec
-from evomem.store import Index, Store
-from evomem_stores.engine import Engine, driver
+from evomem.store import Index, Store, WriteSlot, nobody_waits
+from evomem_stores.engine import FOREIGN, Engine, check_timeout, driver
 from evomem_stores.migrations import OURS
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import memories
 from evomem_stores.tier import ROWS
+from evomem_stores.write_slots import WAIT
 
 psycopg = require("psycopg", extra="postgres")
 
 Commit = Literal["on", "remote_apply", "remote_write", "local", "off"]
 
 SCHEMA = "evomem"
+SLOTS = 4  # connections on which write slots are held, at most
 OLDEST = 14  # version of the server: older ones have no infinite numbers
 
 _BUSY = {
@@ -46,6 +54,12 @@ _WHAT_IS_THERE = """
         obj_description(to_regclass('migrations'), 'pg_class')"""
 
 
+_IS_WAITED_FOR = """
+    SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid = %s::bigint::oid AND objid = %s::bigint::oid AND objsubid = 1)"""
+
+
 def open_postgresql(
     location: str,
     spec: Spec | None,
@@ -62,6 +76,7 @@ def open_postgresql(
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
     milvus_collection: str | None = None,
+    integrity_key: bytes | str | Path | None = None,
 ) -> tuple[Store, Index]:
     """Open a database on a PostgreSQL server and its index, making the tables if there are none.
 
@@ -83,14 +98,17 @@ def open_postgresql(
         index_device: FAISS: where memories of more than 10,000 turns are searched, exactly at any
             size, such as `"cuda"`; None for the CPU.
         hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
-            answers; None for never.
+            answers; a view of fewer turns is searched exactly. None for never.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
+        integrity_key: What the database is sealed with: 32 bytes, or a file that holds them; None
+            to look in the environment (`evomem.integrity.find_key`).
 
     Raises:
         NotFound: There are no tables and no `spec` to make them for.
         FingerprintMismatch: The database was written by another encoder than `spec`.
+        KeyMismatch: The database is sealed with another integrity key, or with none.
         DatabaseDamaged: The schema holds tables of another program.
         StoreError: The server cannot be reached or is too old, the tables are of a newer version,
             or there is no such device.
@@ -98,6 +116,7 @@ def open_postgresql(
     if index not in ("faiss", "pgvector", "milvus"):
         raise StoreError(f"index must be 'faiss', 'pgvector' or 'milvus', got {index!r}")
     device = find_device(index_device, index)
+    key = find_key(integrity_key)
     engine = PostgresEngine(
         location,
         synchronous_commit=synchronous_commit,
@@ -114,7 +133,7 @@ def open_postgresql(
         engine.close()
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
-    store = SqlStore(engine, set_up(engine, spec), folder)
+    store = SqlStore(engine, set_up(engine, spec, key), folder)
     store.rewritten.append(forget_copy)  # made by whichever process, if not by this one
     try:
         if index == "pgvector":
@@ -136,55 +155,94 @@ class PostgresEngine(Engine):
     def __init__(
         self, location: str, *, synchronous_commit: Commit, busy_timeout: float, pool_size: int
     ) -> None:
+        super().__init__()
         if synchronous_commit not in get_args(Commit):
             raise StoreError(
                 f"synchronous_commit must be one of {', '.join(get_args(Commit))}, "
                 f"got {synchronous_commit!r}"
             )
+        busy_timeout = check_timeout(busy_timeout)
+        if isinstance(pool_size, bool) or not isinstance(pool_size, int) or pool_size < 1:
+            raise StoreError(
+                f"pool_size must be a whole number of at least 1, got {shown(pool_size)}"
+            )
         url, self.schema = _parsed(location)
-        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
-        self.place = f"{shown} (schema {self.schema})"
+        public = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        self.place = f"{public} (schema {self.schema})"
         self._closed = False
-        self._engine = create_engine(
+        connect = partial(
+            create_engine,
             url,
             isolation_level="AUTOCOMMIT",  # the driver would begin on its own account
-            pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=busy_timeout,
             pool_pre_ping=True,  # a connection that the server closed meanwhile is replaced
             connect_args={"client_encoding": "utf8", "fallback_application_name": "evomem"},
         )
+        self._engine = connect(pool_size=pool_size, pool_timeout=busy_timeout)
+        self._slots = connect(pool_size=SLOTS, pool_timeout=0)
         quoted = self._engine.dialect.identifier_preparer.quote_identifier(self.schema)
         settings = (
             f"SET LOCAL search_path TO {quoted}; "
             f"SET LOCAL lock_timeout TO {max(1, round(busy_timeout * 1000))}"
         )
-        self._reading = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
-        self._writing = (
+        self._begin_reading = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
+        self._begin_writing = (
             f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {settings}; "
             f"SET LOCAL synchronous_commit TO {synchronous_commit}"
         )
         self._create = f"CREATE SCHEMA IF NOT EXISTS {quoted}"
-        event.listen(self._engine, "begin", self._begin)
+        for pool in (self._engine, self._slots):
+            event.listen(pool, "begin", self._begin)
+        self._inherited: list[Pool] = []
+        reset_in_child(self._after_fork)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """See `Engine.reading`."""
-        with self._transaction(self._reading) as connection:
+    def _reading(self) -> Iterator[Connection]:
+        """See `Engine._reading`."""
+        with self._transaction(self._begin_reading) as connection:
             self.guard(connection)
             yield connection
 
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.writing`. The lock is on the memory's row in `memories`."""
-        with self._transaction(self._writing) as connection:
+        with self._transaction(self._begin_writing) as connection:
             self._lock(connection, memory)
             yield connection
 
     @contextmanager
+    def write_slot(self, memory: int) -> Iterator[WriteSlot]:
+        """See `Engine.write_slot`. The server serves those that wait in the order in which they came.
+
+        It is an advisory lock of a transaction, so that a pooler may be in between, and has a
+        connection of its own. Where none is free, the writer goes on without a slot.
+        """
+        key = self._slot_key(memory)
+        held, slot = ExitStack(), nobody_waits
+        with suppress(SQLAlchemyError, psycopg.Error):
+            connection = held.enter_context(self._slots.connect())
+            settings = f"SET LOCAL lock_timeout TO {round(WAIT * 1000)}"
+            connection.execution_options(begin=f"BEGIN; {settings}")
+            held.enter_context(connection.begin())
+            driver(connection).execute("SELECT pg_advisory_xact_lock(%s)", [key])
+            slot = partial(self._is_waited_for, connection, key)
+        try:
+            yield slot
+        finally:
+            with suppress(SQLAlchemyError, psycopg.Error):
+                held.close()
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Engine.slot_is_taken`."""
+        with self.reading() as connection:
+            query = "SELECT pg_try_advisory_xact_lock_shared(%s)"
+            [free] = driver(connection).execute(query, [self._slot_key(memory)]).fetchone()
+            return not free
+
+    @contextmanager
     def alone(self) -> Iterator[Connection]:
         """See `Engine.alone`."""
-        with self._transaction(self._writing) as connection:
+        with self._transaction(self._begin_writing) as connection:
             self._hold(connection, "writers")
             self.guard(connection)
             yield connection
@@ -192,7 +250,7 @@ class PostgresEngine(Engine):
     @contextmanager
     def altering(self) -> Iterator[Connection]:
         """See `Engine.altering`. The lock is an advisory one, named after the schema."""
-        with self._transaction(self._writing) as connection:
+        with self._transaction(self._begin_writing) as connection:
             self._hold(connection, "tables")
             [there] = (
                 driver(connection)
@@ -237,8 +295,14 @@ class PostgresEngine(Engine):
         return False
 
     def faults(self, connection: Connection) -> Iterator[str]:
-        """Yield nothing: the server checks its pages whenever it reads them."""
-        return iter(())
+        """Yield triggers and rules that are not ours; the server checks its pages when it reads them."""
+        foreign = (
+            "SELECT 'trigger', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+            "WHERE NOT tgisinternal AND relnamespace = to_regnamespace(quote_ident(%(schema)s)) "
+            "UNION ALL SELECT 'rule', rulename::text FROM pg_rules WHERE schemaname = %(schema)s"
+        )
+        for kind, name in driver(connection).execute(foreign, {"schema": self.schema}).fetchall():
+            yield f"there is a {kind} {name!r} that evomem did not make: drop it"
 
     def size(self, connection: Connection) -> int:
         """See `Engine.size`."""
@@ -255,7 +319,7 @@ class PostgresEngine(Engine):
 
     def compact(self) -> None:
         """See `Engine.compact`. Whoever reads or writes a table waits while it is rewritten."""
-        with self._transaction(self._writing) as connection:
+        with self._transaction(self._begin_writing) as connection:
             self.guard(connection)
         tables = (
             "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = %s"
@@ -279,7 +343,29 @@ class PostgresEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True
+        self._slots.dispose()
         self._engine.dispose()
+
+    def _after_fork(self) -> None:
+        """Connect anew in a forked child. The parent's connections are neither used nor closed."""
+        for engine in (self._engine, self._slots):
+            self._inherited.append(engine.pool)
+            engine.dispose(close=False)
+
+    def _slot_key(self, memory: int) -> int:
+        """Return the number of the advisory lock that is a memory's write slot."""
+        name = f"evomem writer {self.schema} {memory}".encode()
+        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big", signed=True)
+
+    @staticmethod
+    def _is_waited_for(connection: Connection, key: int) -> bool:
+        """Say whether somebody waits for an advisory lock that this connection holds."""
+        halves = [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF]
+        try:
+            [waited_for] = driver(connection).execute(_IS_WAITED_FOR, halves).fetchone()
+        except psycopg.Error:  # the connection was lost, and the lock with it
+            return True
+        return bool(waited_for)
 
     def _lock(self, connection: Connection, memory: int | None) -> None:
         """Keep others from changing a memory, and `alone` from beginning, for this transaction."""
@@ -315,6 +401,14 @@ class PostgresEngine(Engine):
         """Turn what SQLAlchemy and psycopg raise into errors of ours."""
         try:
             yield
+        except EvomemError:
+            raise
+        except FOREIGN as error:
+            says = f"{type(error).__name__}: {error}"
+            raise DatabaseDamaged(
+                f"{self.place} cannot be read ({says}): run verify, and restore it from a backup; "
+                "if verify finds nothing, this is a fault of evomem"
+            ) from error
         except (SQLAlchemyError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             says = str(cause).strip().partition("\n")[0]

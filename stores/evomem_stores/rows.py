@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
 
 import numpy as np
 from sqlalchemy import RowMapping
 
-from evomem.errors import DatabaseDamaged, EncoderError, StoreError
+from evomem.errors import DatabaseDamaged, EncoderError, IntegrityError, StoreError
 from evomem.records import Record, Said, Turn
 from evomem.state import Dtype, Reading, Spec, Vectors
-from evomem.store import Row
+from evomem.store import Row, Trace
 from evomem_stores.lexical import terms
-from evomem_stores.tables import Columns, column_names, row_number, turns
+from evomem_stores.seals import ROW, Seals
+from evomem_stores.tables import Columns, row_number
 
-TURN = ("memory", "seq", "id", "time", "added", "session", "speaker", "user", "assistant", "metadata")  # fmt: skip
-"""The columns that make a `Record`."""
+TURN = (*ROW, "seal")
+"""The columns that make a `Record`, and its seal."""
+
+READING = ("memory", "seq", "key", "words", "chunk", "embedding", "latents", "checksum")
+"""The columns that an encoder's reading of a turn is checked by."""
 
 SAID = ("memory", "seq", "time", "session")
 """The columns that make a `Said`."""
+
+TRACE = ("memory", "seq", "id", "chunk", "recalled")
+"""The columns that make a `Trace`."""
 
 UNIT = 1e-3  # how far the length of an embedding may be from 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST, _DAY = _EPOCH.toordinal(), timedelta(days=1) // _MICROSECOND
-_CHECKED = [name for name in column_names(turns) if name != "checksum"]
 
 
 def micros(moment: datetime) -> int:
@@ -110,7 +113,9 @@ def norm(embedding: Vectors) -> float:
         return float(np.linalg.norm(embedding.astype(np.float64)))
 
 
-def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list[str]]:
+def encode(
+    memory: int, row: Row, chunk: int, spec: Spec, seals: Seals
+) -> tuple[Columns, list[str]]:
     """Return a row's columns, and the terms it is found by."""
     turn = row.turn
     if not turn.id:
@@ -133,8 +138,12 @@ def encode(memory: int, row: Row, chunk: int, spec: Spec) -> tuple[Columns, list
         "metadata": json.dumps(dict(turn.metadata)),
         "embedding": np.ascontiguousarray(row.reading.embedding, "<f4").tobytes(),
         "latents": pack(row.reading.latents, spec.dtype),
+        "source": turn.source,
+        "recalled": json.dumps(turn.recalled) if turn.recalled else None,
     }
-    return {**columns, "checksum": checksum(columns)}, found
+    columns["seal"] = seals.row(columns)
+    columns["checksum"] = seals.reading(columns, spec.fingerprint)
+    return columns, found
 
 
 def searched(speaker: str | None, user: str, assistant: str) -> str:
@@ -142,24 +151,16 @@ def searched(speaker: str | None, user: str, assistant: str) -> str:
     return "\n".join((speaker or "", user, assistant))
 
 
-def checksum(columns: Mapping[str, Any] | RowMapping) -> bytes:
-    """Return 16 bytes that change with any column of a row."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in _CHECKED:
-        value: object = columns[name]
-        data = value if isinstance(value, bytes) else repr(value).encode()
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return digest.digest()
-
-
-def decode_record(columns: RowMapping) -> Record:
-    """Return the record that the columns `TURN` hold.
+def decode_record(columns: RowMapping, seals: Seals | None) -> Record:
+    """Return the record that the columns `TURN` hold; without `seals`, unchecked.
 
     Raises:
+        IntegrityError: They were changed since they were written.
         DatabaseDamaged: They hold none.
     """
     try:
+        if seals:
+            seals.check_row(columns)
         turn = Turn(
             user=columns["user"],
             assistant=columns["assistant"],
@@ -168,10 +169,12 @@ def decode_record(columns: RowMapping) -> Record:
             time=moment(columns["time"]),
             session=columns["session"],
             metadata=json.loads(columns["metadata"]),
+            source=columns["source"],
+            recalled=_recalled(columns["recalled"]),
         )
         return Record(columns["seq"], turn, moment(columns["added"]))
     except (ValueError, TypeError, OverflowError) as error:
-        raise _damaged(columns["memory"], columns["seq"], error) from error
+        raise damaged(columns["memory"], columns["seq"], error) from error
 
 
 def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
@@ -179,12 +182,46 @@ def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
     try:
         return Said(date.fromordinal(_FIRST + time // _DAY), session)
     except (TypeError, ValueError, OverflowError) as error:
-        raise _damaged(memory, seq, error) from error
+        raise damaged(memory, seq, error) from error
 
 
-def decode_row(columns: RowMapping, spec: Spec) -> Row:
-    """Return the whole row. Raises `DatabaseDamaged`."""
-    record = decode_record(columns)
+def decode_trace(columns: RowMapping) -> Trace:
+    """Return the trace that the columns `TRACE` hold. Raises `DatabaseDamaged`."""
+    try:
+        recalled = _recalled(columns["recalled"])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(columns["memory"], columns["seq"], error) from error
+    return Trace(columns["seq"], columns["id"], columns["chunk"], recalled)
+
+
+def _recalled(text: str | None) -> tuple[str, ...]:
+    ids = [] if text is None else json.loads(text)
+    if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+        raise ValueError(f"recalled is no list of ids, but {text!r:.60}")
+    return tuple(ids)
+
+
+def decode_latents(columns: RowMapping, spec: Spec, seals: Seals) -> Vectors:
+    """Return the latents that the columns `READING` hold, (L, H) float32.
+
+    Raises:
+        IntegrityError: What the encoder made of the turn was changed since.
+        DatabaseDamaged: They hold none.
+    """
+    try:
+        if seals.reading(columns, spec.fingerprint) != columns["checksum"]:
+            raise IntegrityError(
+                f"what the encoder made of turn {columns['seq']} of memory {columns['memory']} was "
+                "changed since: run verify, and restore the database from a backup"
+            )
+        return unpack(columns["latents"], spec)
+    except (ValueError, TypeError) as error:
+        raise damaged(columns["memory"], columns["seq"], error) from error
+
+
+def decode_row(columns: RowMapping, spec: Spec, seals: Seals | None) -> Row:
+    """Return the whole row. Raises as `decode_record` does."""
+    record = decode_record(columns, seals)
     try:
         reading = Reading(
             unpack_embedding(columns["embedding"], spec),
@@ -192,11 +229,12 @@ def decode_row(columns: RowMapping, spec: Spec) -> Row:
             columns["chunk"] == columns["seq"],
         )
     except (ValueError, TypeError) as error:
-        raise _damaged(columns["memory"], columns["seq"], error) from error
+        raise damaged(columns["memory"], columns["seq"], error) from error
     return Row(record.seq, record.turn, record.added, reading, columns["key"])
 
 
-def _damaged(memory: int, seq: int, error: Exception) -> DatabaseDamaged:
+def damaged(memory: int, seq: int, error: Exception) -> DatabaseDamaged:
+    """Return the error for a turn that cannot be read."""
     return DatabaseDamaged(
         f"turn {seq} of memory {memory} cannot be read ({error}): "
         "run verify, and restore the database from a backup"

@@ -7,13 +7,14 @@ them (`Resident`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from evomem.state import Vectors
-from evomem.store import Seqs, Span
+from evomem.state import KEY_BYTES, Vectors
+from evomem.store import Mark, Seqs, Span
 from evomem_stores.tier import GROWTH, Tier, faiss, single_threaded
 
 if TYPE_CHECKING:  # torch comes only with a device
@@ -25,19 +26,19 @@ NAMED = 512  # rows that a tier is asked for, at least,
 PER_HIT = 16  # and for each hit
 
 Places = npt.NDArray[np.int64]
+KEY = np.dtype((np.void, KEY_BYTES))
 
 
 class Shard:
     """Rows of one log, ascending by seq, as they were at one revision. Not safe for threads."""
 
-    def __init__(self, dim: int, revision: int, key: bytes | None = None) -> None:
+    def __init__(self, dim: int, revision: int) -> None:
         self.revision = revision
-        self.key = key
-        """Key of the newest row (`SqlStore.mark`), None where there is none."""
         self.index = faiss.IndexFlatIP(dim)
         self.tier: Tier | None = None
         self.resident: Resident | None = None
         self._seqs = np.zeros(0, np.int64)
+        self._keys = np.zeros(0, KEY)
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
@@ -46,6 +47,11 @@ class Shard:
     def seqs(self) -> Seqs:
         """(n,) seqs, ascending: FAISS itself counts rows from 0."""
         return self._seqs[: len(self)]
+
+    @property
+    def keys(self) -> npt.NDArray[np.void]:
+        """(n,) digests of the log up to each row: they tell of which log the rows are."""
+        return self._keys[: len(self)]
 
     @property
     def vectors(self) -> Vectors:
@@ -62,17 +68,33 @@ class Shard:
         return int(self.seqs[-1]) if len(self) else 0
 
     @property
+    def mark(self) -> Mark:
+        """The mark of the newest row."""
+        return Mark(self.revision, self.keys[-1].tobytes() if len(self) else None)
+
+    def reaches(self, seq: int, end: Mark) -> bool:
+        """Say whether there is a row at `seq` with the mark `end`: then all rows before it fit."""
+        if self.revision != end.revision:
+            return False
+        place = int(np.searchsorted(self.seqs, seq))
+        here = place < len(self) and self.seqs[place] == seq
+        return bool(here and self.keys[place].tobytes() == end.key)
+
+    @property
     def nbytes(self) -> int:
         """Bytes in memory, about."""
         codes = self.tier  # another thread may ask
-        return len(self) * (4 * int(self.index.d) + 8) + 1024 + (codes.nbytes if codes else 0)
+        return len(self) * (4 * int(self.index.d) + 24) + 1024 + (codes.nbytes if codes else 0)
 
-    def add(self, seqs: Seqs, vectors: Vectors) -> None:
+    def add(self, seqs: Seqs, vectors: Vectors, keys: Sequence[bytes]) -> None:
         """Append rows; `seqs` ascending and greater than the watermark."""
         if self.index.ntotal + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
-            spare = np.zeros(len(self) + 2 * len(seqs), np.int64)
-            self._seqs = np.concatenate([self.seqs, spare])
-        self._seqs[len(self) : len(self) + len(seqs)] = seqs
+            spare = len(self) + 2 * len(seqs)
+            self._seqs = np.concatenate([self.seqs, np.zeros(spare, np.int64)])
+            self._keys = np.concatenate([self.keys, np.zeros(spare, KEY)])
+        new = slice(len(self), len(self) + len(seqs))
+        self._seqs[new] = seqs
+        self._keys[new] = np.frombuffer(b"".join(keys), KEY)
         self.index.add(np.ascontiguousarray(vectors, np.float32))
 
     def encode(self) -> None:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, func, insert, literal, select
+from sqlalchemy import Connection, bindparam, func, select
 
-from evomem.errors import DatabaseDamaged, HeadMoved, NamespaceError
+from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, NamespaceError
 from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
-from evomem.state import Spec, State, Vectors
-from evomem.store import Dropped, Filter, Namespace, Pair, Row, Seqs, Span, View
-from evomem_stores import audit, dropping, filters, generations, lineage, writing
+from evomem.state import KEY_BYTES, Spec, State
+from evomem.store import (
+    Dropped,
+    Embeddings,
+    Filter,
+    Mark,
+    Namespace,
+    Pair,
+    Row,
+    Seqs,
+    Span,
+    Trace,
+    View,
+    WriteSlot,
+)
+from evomem_stores import audit, dropping, filters, generations, ledger, lineage, writing
 from evomem_stores.engine import Engine
 from evomem_stores.lexical import bm25, terms
 from evomem_stores.lineage import (
@@ -30,19 +43,21 @@ from evomem_stores.lineage import (
     visible,
 )
 from evomem_stores.rows import (
+    READING,
     SAID,
+    TRACE,
     TURN,
+    decode_latents,
     decode_record,
     decode_row,
     decode_said,
-    unpack,
+    decode_trace,
     unpack_embedding,
 )
+from evomem_stores.seals import seals_of
 from evomem_stores.tables import column_names, counted, hidden, memories, row_number, turns, within
 from evomem_stores.upkeep import Upkeep
 from evomem_stores.word_cache import WordCache
-
-_HIDDEN = select(hidden.c.seq).where(hidden.c.memory == bindparam("memory")).order_by(hidden.c.seq)
 
 
 class SqlStore(Upkeep):
@@ -53,7 +68,7 @@ class SqlStore(Upkeep):
         self._spec = spec
         self._index_folder = index_folder
         self._words = WordCache()
-        engine.guard = generations.guard(spec)
+        engine.guard = generations.guard(spec, engine.seals.key_id)
         self.rewritten: list[Callable[[int, Connection | None], None]] = [
             lambda memory, _: self._words.forget(memory)
         ]
@@ -88,18 +103,11 @@ class SqlStore(Upkeep):
     def fork(self, view: View, namespace: Namespace) -> int:
         """See `Store.fork`."""
         with self._engine.writing(view.memory) as connection:
-            seen = take_view(connection, view.memory, seq=view.seq).spans
-            # The parent is whoever owns the last row, so that no fork hangs on one in between.
-            parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
-            number = writing.make_memory(connection, namespace, parent, shared, view.seq)
+            number = writing.fork(connection, view, namespace)
             if number is None:
                 raise NamespaceError(
                     f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
                 )
-            gone = select(literal(number), hidden.c.seq).where(
-                hidden.c.memory == view.memory, hidden.c.seq <= view.seq
-            )
-            connection.execute(insert(hidden).from_select(["memory", "seq"], gone))
             return number
 
     def forks(self, view: View, seq: int) -> list[Namespace]:
@@ -108,6 +116,19 @@ class SqlStore(Upkeep):
             return writing.sharing(connection, view.memory, seq)
 
     # reading -------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self, view: View | None = None) -> Iterator[None]:
+        """See `Store.snapshot`."""
+        with self._engine.reading() as connection:
+            if view is not None:
+                lineage.check_unchanged(connection, view)
+            yield
+
+    @property
+    def in_snapshot(self) -> bool:
+        """See `Store.in_snapshot`."""
+        return self._engine.is_reading
 
     def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
         """See `Store.view`."""
@@ -125,16 +146,17 @@ class SqlStore(Upkeep):
             if chunk is None:
                 raise HeadMoved("the memory was rewritten while it was being read; try again")
             rows = read(connection, view.spans, TURN, after=chunk - 1)
-            open_turns = tuple(decode_record(row).turn for row in rows)
+            seals = seals_of(connection)
+            open_turns = tuple(decode_record(row, seals).turn for row in rows)
             queue = -(-spec.capacity // spec.latents) if spec.latents else -len(open_turns)
             rows = read(
                 connection,
                 view.spans,
-                ["latents"],
+                READING,
                 limit=queue + len(open_turns),  # rows, not seqs: a purge leaves gaps
                 newest_first=True,
             )
-            parts = [unpack(row["latents"], spec) for row in rows]
+            parts = [decode_latents(row, spec, seals) for row in rows]
         latents = np.concatenate([np.zeros((0, spec.width), np.float32), *reversed(parts)])
         keep = spec.capacity + len(open_turns) * spec.latents
         return State(spec, view.key, latents[max(0, len(latents) - keep) :], open_turns)
@@ -142,8 +164,9 @@ class SqlStore(Upkeep):
     def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
         """See `Store.records`."""
         with self._engine.reading() as connection:
+            seals = seals_of(connection)
             rows = look_up(connection, view, TURN, seqs)
-        return {row.seq: decode_record(row._mapping) for row in rows}
+            return {row.seq: decode_record(row._mapping, seals) for row in rows}
 
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
         """See `Store.around`."""
@@ -157,43 +180,59 @@ class SqlStore(Upkeep):
             there = own[places].tolist()
             rows = look_up(connection, view, SAID, {*there, *before, *behind})
         pairs = zip(before, behind, strict=True)
-        return dict(zip(there, pairs, strict=True)), {row[1]: decode_said(*row) for row in rows}
+        return dict(zip(there, pairs, strict=True)), {
+            row[1]: decode_said(*row[: len(SAID)]) for row in rows
+        }
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """See `Store.history`."""
         with self._engine.reading() as connection:
+            entry, _ = _hidden(connection, view)
+            if entry is not None and limit is None and view.seq == entry.head:
+                _check_count(connection, entry)
+            seals = seals_of(connection)
             rows = read(connection, view.spans, TURN, visible(view), after=after, limit=limit)
-            return [decode_record(row) for row in rows]
+            return [decode_record(row, seals) for row in rows]
 
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
         """See `Store.find`."""
         with self._engine.reading() as connection:
+            seals = seals_of(connection)
             rows = read(connection, view.spans, TURN, ids=ids)
-            return {row["id"]: decode_record(row) for row in rows}
+            return {row["id"]: decode_record(row, seals) for row in rows}
 
     def rows(self, view: View, *, after: int) -> list[Row]:
         """See `Store.rows`."""
         with self._engine.reading() as connection:
             found = read(connection, view.spans, column_names(turns), after=after)
-            return [decode_row(row, self._spec) for row in found]
+            seals = seals_of(connection)
+            return [decode_row(row, self._spec, seals) for row in found]
 
-    def vectors(self, span: Span, revision: int) -> tuple[Seqs, Vectors]:
+    def traces(self, view: View, *, after: int) -> list[Trace]:
+        """See `Store.traces`."""
+        with self._engine.reading() as connection:
+            rows = read(connection, view.spans, TRACE, after=after)
+            return [decode_trace(row) for row in rows]
+
+    def vectors(self, span: Span, revision: int) -> Embeddings:
         """See `Store.vectors`."""
         with self._engine.reading() as connection:
             _at_revision(connection, span.memory, revision)
-            query = select(turns.c.seq, turns.c.embedding).where(within(span))
+            query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
             rows = connection.execute(query.order_by(turns.c.row)).all()
         seqs = np.fromiter((row.seq for row in rows), np.int64, len(rows))
         vectors = np.zeros((len(rows), self._spec.dim), np.float32)
         for place, row in enumerate(rows):
             try:
                 vectors[place] = unpack_embedding(row.embedding, self._spec)
-            except ValueError as error:
+                if len(row.key) != KEY_BYTES:
+                    raise ValueError(f"its key has {len(row.key)} bytes")
+            except (ValueError, TypeError) as error:
                 raise DatabaseDamaged(
-                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read: "
-                    "run verify, and restore the database from a backup"
+                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
+                    f"({error}): run verify, and restore the database from a backup"
                 ) from error
-        return seqs, vectors
+        return Embeddings(seqs, vectors, [row.key for row in rows])
 
     def keys(self, span: Span, revision: int) -> list[tuple[int, bytes]]:
         """Return (seq, key) of a span's rows, ascending. Raises `HeadMoved` as `vectors` does."""
@@ -202,40 +241,58 @@ class SqlStore(Upkeep):
             query = select(turns.c.seq, turns.c.key).where(within(span)).order_by(turns.c.row)
             return [(row.seq, row.key) for row in connection.execute(query)]
 
-    def mark(self, memory: int, seq: int) -> tuple[int, bytes | None]:
+    def mark(self, memory: int, seq: int) -> Mark:
         """See `Store.mark`."""
         with self._engine.reading() as connection:
-            revision, _, key = lineage.mark(connection, memory, seq)
-            return revision, key
+            found = lineage.extent(connection, memory, seq)
+            return Mark(found.revision, found.key)
 
     def select(self, view: View, condition: Filter) -> Seqs | None:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._engine.reading() as connection:
-            gone = _hidden(connection, view)
+            gone = np.array(_hidden(connection, view)[1], np.int64)
             if not tests:
                 return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
             for span in view.spans:
-                query = select(turns.c.seq).where(*counted(span), *tests, visible(view))
-                found += connection.scalars(query.order_by(turns.c.seq))
+                query = select(turns.c.seq).where(*counted(span), visible(view))
+                given = {"memory": span.memory}
+                parts = [
+                    set(
+                        connection.scalars(
+                            query.where(*tests[start : start + filters.TESTS]), given
+                        )
+                    )
+                    for start in range(0, len(tests), filters.TESTS)
+                ]
+                found += sorted(set.intersection(*parts))
         return np.array(found, np.int64)
 
     def lexical(self, view: View, query: str) -> Scores:
         """See `Store.lexical`, and the module `lexical` for how."""
         asked = Counter(terms(query))
         with self._engine.reading() as connection:
-            gone = _hidden(connection, view)
+            gone = np.array(_hidden(connection, view)[1], np.int64)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
         return bm25(asked, parts)
 
     def count(self, view: View) -> int:
         """See `Store.count`."""
         with self._engine.reading() as connection:
+            _hidden(connection, view)
             shown = select(func.count()).select_from(turns).where(visible(view))
             return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
 
     # writing -------------------------------------------------------------------------------
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """See `Store.write_slot`."""
+        return self._engine.write_slot(memory)
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Store.slot_is_taken`."""
+        return self._engine.slot_is_taken(memory)
 
     def append(self, view: View, rows: Sequence[Row]) -> None:
         """See `Store.append`.
@@ -252,11 +309,7 @@ class SqlStore(Upkeep):
     def hide(self, view: View, seqs: Sequence[int]) -> int:
         """See `Store.hide`."""
         with self._engine.writing(view.memory) as connection:
-            rows = list(read(connection, view.spans, ["seq"], visible(view), seqs=seqs))
-            if rows:
-                new = [{"memory": view.memory, "seq": row["seq"]} for row in rows]
-                connection.execute(insert(hidden), new)
-            return len(rows)
+            return writing.hide(connection, view, seqs)
 
     def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
         """See `Store.annotate`."""
@@ -326,9 +379,14 @@ class SqlStore(Upkeep):
         numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
         return numbers
 
-    def verify(self) -> list[str]:
-        """Check the whole database: its own structures, every row, and the word index."""
-        return audit.verify(self._engine, self._spec)
+    def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
+        """See `Store.verify`: its own structures, every row, and the word index."""
+        return audit.verify(self._engine, self._spec, anchor)
+
+    def check_encoder(self) -> None:
+        """See `Store.check_encoder`."""
+        with self._engine.reading() as connection:
+            ledger.whole(connection)
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""
@@ -361,7 +419,25 @@ def _at_revision(connection: Connection, memory: int, revision: int) -> None:
         raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")
 
 
-def _hidden(connection: Connection, view: View) -> Seqs:
-    """Return the seqs that are hidden from the view's memory, ascending."""
-    found = connection.scalars(_HIDDEN, {"memory": view.memory}).all()
-    return np.array(found, np.int64)
+def _hidden(connection: Connection, view: View) -> tuple[ledger.Entry | None, list[int]]:
+    """Return the entry of the view's memory, and the seqs that are hidden from it, ascending.
+
+    A view may be of no memory, or of one that was dropped meanwhile.
+
+    Raises:
+        IntegrityError: The entry or a tombstone was changed.
+    """
+    try:
+        return ledger.with_hidden(connection, view.memory)
+    except HeadMoved:
+        return None, []
+
+
+def _check_count(connection: Connection, entry: ledger.Entry) -> None:
+    """Raise `IntegrityError` unless a memory has as many rows of its own as were written."""
+    own = select(func.count()).select_from(turns).where(turns.c.memory == entry.memory)
+    if (count := connection.scalar(own)) != entry.rows:
+        raise IntegrityError(
+            f"memory {entry.memory} has {count} turns of its own, not the {entry.rows} that were "
+            "written: run verify, and restore the database from a backup"
+        )

@@ -10,22 +10,27 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakSet
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
 
-from evomem.errors import DatabaseBusy, DatabaseDamaged, StoreError
-from evomem_stores.engine import Engine, driver, sync_folder
+from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
+from evomem.store import WriteSlot
+from evomem_stores import read_only
+from evomem_stores.engine import FOREIGN, Engine, check_timeout, driver, sync_folder
 from evomem_stores.migrations import APPLICATION
+from evomem_stores.sqlite_forks import close_at_forks, using_sqlite
+from evomem_stores.write_slots import FileSlots
 
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one
 
-_BUSY = ("locked", "busy", "queuepool limit")
+_BUSY = ("locked", "busy", "locking protocol", "queuepool limit")
 _DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
 
 _making = threading.Lock()  # no thread may open a new file that another has yet to close
@@ -40,32 +45,38 @@ class SqliteEngine(Engine):
     """Connections to one file, set up for a log: WAL, fsync at commit, secure deletion."""
 
     def __init__(self, path: Path | None, synchronous: Synchronous, busy_timeout: float) -> None:
+        super().__init__()
         if synchronous not in ("FULL", "NORMAL"):
             raise StoreError(f"synchronous must be 'FULL' or 'NORMAL', got {synchronous!r}")
         self.path = path
-        self.place = str(path or ":memory:")
+        self.place = str(path or f":memory: (database {secrets.token_hex(4)})")
         self._closed = False
-        self._timeout = busy_timeout
+        self._slots = FileSlots(path)
+        self._timeout = check_timeout(busy_timeout)
         self._pragmas = (
             "PRAGMA journal_mode = WAL",
             f"PRAGMA synchronous = {synchronous}",
             "PRAGMA foreign_keys = ON",
             "PRAGMA secure_delete = ON",
         )
+        self.read_only = None if path is None else read_only.why_read_only(path)
         pool: dict[str, Any] = {"poolclass": StaticPool}
-        if path is not None:
+        if self.read_only:
+            pool = {"poolclass": NullPool}  # each transaction looks at the files anew
+        elif path is not None:
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
         self._engine = create_engine("sqlite://", creator=self._connect, **pool)
         event.listen(self._engine, "begin", _begin)
-        # Threads of one process queue here instead of polling for SQLite's lock. A database in
-        # memory is a single connection, so that there even reading has to queue.
-        self._writers = threading.RLock()
-        self._readers = nullcontext() if path is not None else self._writers
+        self._connections: WeakSet[_Connection] = WeakSet()
+        self._inherited: list[Pool] = []
+        self._make_locks()
+        close_at_forks(self)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """See `Engine.reading`."""
-        with self._readers, translated(self.path), self._engine.connect() as connection:
+    def _reading(self) -> Iterator[Connection]:
+        """See `Engine._reading`."""
+        stable = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
+        with stable, self._readers, self._using() as connection:
             with connection.begin():
                 self.guard(connection)
                 yield connection
@@ -73,13 +84,22 @@ class SqliteEngine(Engine):
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Engine.writing`. There is one lock for all of the database."""
-        with self._writers, translated(self.path), self._engine.connect() as connection:
+        self.check_writable()
+        with self._writers, self._using() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 self.guard(connection)
                 yield connection
 
     alone = altering = forgetting = writing
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """See `Engine.write_slot`."""
+        return self._slots.slot(memory)
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Engine.slot_is_taken`."""
+        return self._slots.is_taken(memory)
 
     def scrub(self) -> bool:
         """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
@@ -102,9 +122,10 @@ class SqliteEngine(Engine):
         Unlike `scrub`, this waits for nobody: whoever is at work will do it at the end.
         """
         log = self.path and self.path.with_name(self.path.name + "-wal")
-        if log and log.exists() and log.stat().st_size:
-            with translated(self.path), closing(sqlite3.connect(str(self.path), 0)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not self.read_only and log and log.exists() and log.stat().st_size:
+            with translated(self.path), using_sqlite(self.place):
+                with closing(sqlite3.connect(str(self.path), 0)) as connection:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def faults(self, connection: Connection) -> Iterator[str]:
         """See `Engine.faults`."""
@@ -113,6 +134,9 @@ class SqliteEngine(Engine):
                 yield f"SQLite reports: {line}"
         for line in connection.exec_driver_sql("PRAGMA foreign_key_check"):
             yield f"a row of {line[0]} refers to a memory that is not there"
+        foreign = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+        for kind, name in connection.exec_driver_sql(foreign):
+            yield f"there is a {kind} {name!r} that evomem did not make: drop it"
 
     def size(self, connection: Connection) -> int:
         """See `Engine.size`."""
@@ -123,8 +147,9 @@ class SqliteEngine(Engine):
 
     def compact(self) -> None:
         """See `Engine.compact`."""
+        self.check_writable()
         self._checkpoint()
-        with self._writers, translated(self.path), self._engine.connect() as connection:
+        with self._writers, self._using() as connection:
             driver(connection).execute("VACUUM")
         self._checkpoint()
 
@@ -160,22 +185,57 @@ class SqliteEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed = True
+        self._slots.close()
+        with suppress(StoreError), using_sqlite(self.place):
+            self._engine.dispose()
+
+    def before_fork(self) -> None:
+        """See `sqlite_forks`. A database in memory has no locks, and the child gets a copy of it."""
+        if self.path is None:
+            return
         self._engine.dispose()
+        for connection in list(self._connections):  # a thread may have kept one beyond `close`
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def after_fork_in_child(self) -> None:
+        """See `sqlite_forks`."""
+        self._make_locks()
+        if self.path is not None:
+            self._inherited.append(self._engine.pool)  # so that nothing in it is ever closed
+            self._engine.dispose(close=False)
+
+    def _make_locks(self) -> None:
+        # Threads of one process queue here instead of polling for SQLite's lock. A database in
+        # memory is a single connection, so that there even reading has to queue.
+        self._writers = threading.RLock()
+        self._readers: AbstractContextManager[Any] = (
+            nullcontext() if self.path is not None else self._writers
+        )
+
+    @contextmanager
+    def _using(self) -> Iterator[Connection]:
+        with translated(self.path), using_sqlite(self.place), self._engine.connect() as connection:
+            yield connection
 
     def _checkpoint(self) -> bool:
-        with self._writers, translated(self.path), self._engine.connect() as connection:
+        with self._writers, self._using() as connection:
             busy, _, _ = driver(connection).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not busy
 
     def _connect(self) -> sqlite3.Connection:
         if self._closed:
             raise StoreError(f"{self.path or 'the database in memory'} was closed: open it again")
+        if self.path and self.read_only:
+            return read_only.connect(self.path, self._timeout)
         connection = sqlite3.connect(
             ":memory:" if self.path is None else str(self.path),
             timeout=self._timeout,
             isolation_level=None,  # the driver would begin and commit on its own account
             check_same_thread=False,  # the pool gives a connection to one thread at a time
+            factory=_Connection,
         )
+        self._connections.add(connection)
         try:
             self._arrange(connection)
         except sqlite3.Error:
@@ -198,6 +258,10 @@ class SqliteEngine(Engine):
                 return
 
 
+class _Connection(sqlite3.Connection):
+    """One that can be referred to weakly."""
+
+
 def _begin(connection: Connection) -> None:
     driver(connection).execute(connection.get_execution_options().get("begin", "BEGIN"))
 
@@ -207,8 +271,14 @@ def translated(path: Path | None) -> Iterator[None]:
     """Turn what SQLite raises into errors of ours."""
     try:
         yield
-    except UnicodeDecodeError as error:  # the driver reads a text, or a message that quotes one
-        raise DatabaseDamaged(_LOST.format(path=path, says=error)) from error
+    except EvomemError:
+        raise
+    except FOREIGN as error:  # such as the driver's, of a text that is none
+        says = f"{type(error).__name__}: {error}"
+        raise DatabaseDamaged(
+            f"{path} cannot be read ({says}): run verify, and restore it from a backup; if verify "
+            "finds nothing, this is a fault of evomem"
+        ) from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         says = str(cause)
@@ -217,17 +287,27 @@ def translated(path: Path | None) -> Iterator[None]:
                 f"{path}: another process held the lock for longer than the busy timeout ({says}); "
                 "nothing was written: try again, or open with a larger busy_timeout="
             ) from error
+        if "readonly" in says.lower():
+            raise StoreError(
+                f"{path} cannot be written any more ({says}): see whether its disk was mounted "
+                "read-only; nothing was written"
+            ) from error
         if any(word in says.lower() for word in _DAMAGED):
             raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
         raise StoreError(f"{path}: {says}; nothing was written") from error
 
 
-def prepare(path: Path, *, create: bool) -> bool:
+def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
     """Say whether there is a database of ours at `path`; make an empty private file if not.
 
     A file that is something else is left as it is, down to the last byte. SQLite alone opens what
     may be a database: when a process closes a file, POSIX takes all the locks that it has on it, so
     that another process would believe a database that is open here to be nobody's.
+
+    Args:
+        path: The file.
+        create: Whether to make an empty file if there is none.
+        timeout: Seconds to wait while another process holds the file's lock.
 
     Raises:
         DatabaseDamaged: The file is not SQLite, cannot be read, or is another program's.
@@ -243,7 +323,8 @@ def prepare(path: Path, *, create: bool) -> bool:
         ours = _is_database(path) or _can_be_undone(path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists"
+            f"{path} cannot be opened ({error.strerror}): give a file in a folder that exists and "
+            "can be written"
         ) from error
     if not ours:
         raise DatabaseDamaged(
@@ -251,13 +332,17 @@ def prepare(path: Path, *, create: bool) -> bool:
             "was left as it is"
         )
     with translated(path):
-        try:
-            application, tables = _contents(path, "ro")
-        except sqlite3.OperationalError as error:
-            if "readonly" not in str(error):
-                raise
-            # Somebody was killed while changing it: SQLite has to undo that before anyone can read.
-            application, tables = _contents(path, "rw")
+        if read_only.why_read_only(path):
+            with read_only.unchanged(path):
+                application, tables = _contents(read_only.connect(path), timeout)
+        else:
+            try:
+                application, tables = _contents(_reader(path, "mode=ro"), timeout)
+            except sqlite3.OperationalError as error:
+                if "readonly" not in str(error):
+                    raise
+                # A process was killed while changing it: SQLite undoes that before it reads.
+                application, tables = _contents(_reader(path, "mode=rw"), timeout)
     if tables and application != APPLICATION:
         raise DatabaseDamaged(
             f"{path} is another program's SQLite database, not evomem's: give another path; "
@@ -298,13 +383,18 @@ def _can_be_undone(path: Path) -> bool:
     return journal.exists() and journal.read_bytes()[: len(_JOURNAL)] == _JOURNAL
 
 
-def _contents(path: Path, mode: str) -> tuple[int, int]:
-    """Return the application id of a database and how many tables and indexes it has."""
-    with closing(_reader(path, f"mode={mode}")) as connection:
+def _contents(reader: sqlite3.Connection, timeout: float) -> tuple[int, int]:
+    """Return the application id of a database and how many tables and indexes it has.
+
+    Both are read in one transaction: another process may be creating the tables at this moment.
+    """
+    with closing(reader) as connection:
+        connection.execute(f"PRAGMA busy_timeout = {round(1000 * timeout)}")
+        connection.execute("BEGIN")
         [application] = connection.execute("PRAGMA application_id").fetchone()
         [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return application, tables
 
 
 def _reader(path: Path, options: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True)
+    return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None)

@@ -34,6 +34,24 @@ memories = Table(
     Column("head", BigInteger),  # the newest seq ever given out: a purged turn's is not used again
     Column("revision", BigInteger),
     Column("created", BigInteger),  # this and all times: microseconds since 1970, UTC
+    Column("rows", BigInteger),  # this and what follows: `ledger.Entry`
+    Column("tip", LargeBinary),
+    Column("gone", BigInteger),
+    Column("changes", BigInteger),
+    Column("sums", LargeBinary),
+    Column("seal", LargeBinary),
+)
+
+integrity = Table(
+    "integrity",
+    METADATA,
+    Column("id", BigInteger, primary_key=True),
+    Column("database", String),  # random, of this database alone
+    Column("key", String),  # `evomem.integrity.key_id`
+    Column("changes", BigInteger),  # this and what follows: `ledger.Whole`
+    Column("memories", BigInteger),
+    Column("total", LargeBinary),
+    Column("seal", LargeBinary),
 )
 
 turns = Table(
@@ -48,7 +66,7 @@ turns = Table(
     Column("time", BigInteger),
     Column("added", BigInteger),
     Column("key", LargeBinary),
-    Column("checksum", LargeBinary),  # of all other columns: SQLite does not notice a flipped bit
+    Column("checksum", LargeBinary),  # `Seals.reading`: of what the encoder made of the turn
     Column("session", String),
     Column("speaker", String),
     Column("user", String),
@@ -56,6 +74,9 @@ turns = Table(
     Column("metadata", String),
     Column("embedding", LargeBinary),
     Column("latents", LargeBinary),
+    Column("source", String),
+    Column("recalled", String),  # JSON array of ids; NULL for none
+    Column("seal", LargeBinary),  # `Seals.row`: of all that makes the turn's record
 )
 
 hidden = Table(
@@ -104,7 +125,7 @@ readings = Table(
     Column("chunk", BigInteger),
     Column("embedding", LargeBinary),
     Column("latents", LargeBinary),
-    Column("checksum", LargeBinary),  # that of the turn's row, were this its reading
+    Column("checksum", LargeBinary),  # that of the turn, were this its reading
 )
 
 READ = ("chunk", "embedding", "latents", "checksum")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from evomem._extras import require
+from evomem._forking import reset_in_child
 from evomem.state import Vectors
 from evomem.store import Seqs
 
@@ -23,6 +24,9 @@ ROWS = 20_000  # more are worth codes (docs/scale.md)
 SAMPLE = 20_000  # rows that the codes are learned from
 MANY = 1000  # rows are coded by all threads at once
 GROWTH = 4  # times as many rows as when they were learned: they are learned anew
+
+# OpenMP's threads do not survive a fork, and the thread that forked would wait for them for ever.
+reset_in_child(lambda: faiss.omp_set_num_threads(1))
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import Connection
 
-from evomem.errors import DatabaseDamaged
+from evomem.errors import DatabaseDamaged, IntegrityError
 from evomem.recent import Recent
 from evomem.store import Seqs, Span
 from evomem_stores import words
 from evomem_stores.lexical import Counts, Part, Places, Postings
-from evomem_stores.lineage import mark
+from evomem_stores.lineage import extent
 from evomem_stores.tables import LAST
 
 BYTES = 2**27  # of lengths, and as many of postings: some ten million of each
@@ -95,7 +95,7 @@ class WordCache:
         last writes in a crash, and others may come in their place.
         """
         known = self._rows.get(memory)
-        revision, head, key = mark(connection, memory, known.last if known else 0)
+        revision, head, count, key = extent(connection, memory, known.last if known else 0)
         if known is not None and known.revision != revision:
             self.forget(memory)  # words of turns that were purged may be in it
             known = None
@@ -112,7 +112,12 @@ class WordCache:
                 seqs=np.concatenate([known.seqs, news[0]]),
                 lengths=np.concatenate([known.lengths, news[1].astype(np.int32)]),
             )
-            known = known._replace(key=mark(connection, memory, known.last)[2])
+            if len(known.seqs) != count:
+                raise IntegrityError(
+                    f"memory {memory} has {len(known.seqs)} turns of its own, not the {count} that "
+                    "were written: run verify, and restore the database from a backup"
+                )
+            known = known._replace(key=extent(connection, memory, known.last).key)
             self._rows.put(memory, known)
         return known
 

@@ -9,6 +9,7 @@ every 16,384 turns; and what is forgotten changes no run of another memory.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -100,7 +101,7 @@ def counts(
     found: dict[str, list[bytes]] = {term: [] for term in terms}
     asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
     for term, seqs in connection.execute(_FOUND, asked):
-        if len(seqs) % 4:
+        if not isinstance(seqs, bytes) or len(seqs) % 4:
             raise DatabaseDamaged(
                 f"the word index of memory {span.memory} cannot be read: evomem verify --mend "
                 "writes it anew from the turns"
@@ -127,8 +128,13 @@ _LENGTHS = select(
 def lengths(connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
     """Return the seqs of a span's turns, ascending, and how many terms each has."""
     asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last}
-    seqs, words = connection.execute(_LENGTHS, asked).one()
-    return _numbers(seqs), _numbers(words)
+    seqs, words = (_numbers(listed) for listed in connection.execute(_LENGTHS, asked).one())
+    if len(seqs) != len(words):
+        raise DatabaseDamaged(
+            f"turns of memory {span.memory} have no length in words: run verify, and restore the "
+            "database from a backup"
+        )
+    return seqs, words
 
 
 def everything(connection: Connection) -> Iterator[tuple[int, int, str, int]]:
@@ -140,9 +146,11 @@ def everything(connection: Connection) -> Iterator[tuple[int, int, str, int]]:
         if run != (row.memory, row.last):
             before, run = run, (row.memory, row.last)
         sound = row.first is not None and before < (row.memory, row.first)
-        whole = row.seqs[: len(row.seqs) // 4 * 4]
-        sound = sound and len(whole) == len(row.seqs)
-        for seq, count in zip(*_unpack(whole, 0, LAST), strict=True):
+        packed = row.seqs if isinstance(row.seqs, bytes) else b""
+        if len(packed) % 4 or not packed:
+            yield row.memory, 0, row.term, 1
+            continue
+        for seq, count in zip(*_unpack(packed, 0, LAST), strict=True):
             inside = sound and row.first <= seq <= row.last
             yield row.memory, int(seq) if inside else 0, row.term, int(count)
 
@@ -194,11 +202,19 @@ def _insert(connection: Connection, run: Span, found: Inverted) -> None:
         driver(connection).executemany(_INSERT_SQLITE, rows)
 
 
+_LISTED = re.compile(r"([0-9]{1,18}(,[0-9]{1,18})*)?")
+
+
 def _numbers(listed: str | None) -> Seqs:
     """Return the numbers of a list such as "1,2,3", None for none.
 
     In one text they come several times as fast as in a row each.
     """
+    if not _LISTED.fullmatch(listed or ""):
+        raise DatabaseDamaged(
+            "the seqs or the lengths of turns are no numbers: run verify, and restore the database "
+            "from a backup"
+        )
     return np.fromstring(listed or "", np.int64, sep=",")
 
 

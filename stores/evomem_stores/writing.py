@@ -13,21 +13,23 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
-from evomem_stores import lexical, words
+from evomem_stores import ledger, lexical, words
 from evomem_stores.dialects import OneOf, insert_new
+from evomem_stores.ledger import Entry
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
     read,
     spans,
+    take_entry,
     take_view,
     under,
     visible,
 )
-from evomem_stores.rows import check, checksum, encode, searched
+from evomem_stores.rows import TURN, check, encode, searched
+from evomem_stores.seals import seals_of
 from evomem_stores.tables import (
     Columns,
-    column_names,
     hidden,
     memories,
     row_number,
@@ -42,15 +44,20 @@ def make_memory(
     connection: Connection, namespace: Namespace, parent: int | None, parent_seq: int, head: int
 ) -> int | None:
     """Insert a memory; return its number, None if there is one of that name."""
-    new = insert_new(connection, memories).values(
-        namespace=encode_namespace(namespace),
-        parent=parent,
-        parent_seq=parent_seq,
-        head=head,
-        revision=0,
-        created=time.time_ns() // 1000,
-    )
+    columns: Columns = {
+        "namespace": encode_namespace(namespace),
+        "parent": parent,
+        "parent_seq": parent_seq,
+        "head": head,
+        "revision": 0,
+        "created": time.time_ns() // 1000,
+    }
+    new = insert_new(connection, memories).values(columns)
     number: int | None = connection.scalar(new.returning(memories.c.memory))
+    if number is not None:
+        ledger.put(connection, Entry(number, **columns))
+        with ledger.changing(connection) as database:
+            database.add(seals_of(connection), number)
     return number
 
 
@@ -66,16 +73,49 @@ def check_rows(rows: Sequence[Row], spec: Spec, *, first: int, dense: bool) -> N
 
 def append(connection: Connection, view: View, rows: Sequence[Row], spec: Spec) -> None:
     """See `Store.append`."""
-    now = _unmoved(connection, view)
+    now, entry = _unmoved(connection, view)
     if rows:
-        insert_rows(connection, view.memory, now.spans, rows, spec)
-        own = memories.c.memory == view.memory
-        connection.execute(update(memories).where(own).values(head=rows[-1].seq))
+        insert_rows(connection, entry, now.spans, rows, spec)
+        entry.head = rows[-1].seq
+        ledger.put(connection, entry)
+
+
+def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
+    """See `Store.hide`."""
+    entry, gone = ledger.with_hidden(connection, view.memory)
+    there = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
+    new = [row["seq"] for row in there]
+    if new:
+        connection.execute(insert(hidden), [{"memory": view.memory, "seq": seq} for seq in new])
+        entry.hide(seals_of(connection), new)
+        ledger.put(connection, entry)
+    return len(new)
+
+
+def fork(connection: Connection, view: View, namespace: Namespace) -> int | None:
+    """Make a memory that shares the view's rows; return its number, None if the name is taken."""
+    seen = take_view(connection, view.memory, seq=view.seq).spans
+    # The parent is whoever owns the last row, so that no fork hangs on one in between.
+    parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
+    _, gone = ledger.with_hidden(connection, view.memory)
+    number = make_memory(connection, namespace, parent, shared, view.seq)
+    inherited = [seq for seq in gone if seq <= view.seq]
+    if number is not None and inherited:
+        add_hidden(connection, number, inherited)
+    return number
+
+
+def add_hidden(connection: Connection, memory: int, seqs: Sequence[int]) -> None:
+    """Hide turns from a memory."""
+    connection.execute(insert(hidden), [{"memory": memory, "seq": seq} for seq in seqs])
+    entry = ledger.get(connection, memory)
+    entry.hide(seals_of(connection), seqs)
+    ledger.put(connection, entry)
 
 
 def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], spec: Spec) -> None:
     """See `Store.rewrite`."""
-    now = _unmoved(connection, view)
+    now, _ = _unmoved(connection, view)
     if not 1 <= seq <= now.seq or (rows and rows[-1].seq > now.seq):
         raise QueryError(f"turns 1 to {now.seq} can be rewritten, not from {seq} on")
     if shared := sharing(connection, view.memory, seq):
@@ -84,42 +124,52 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
             f"turns from {seq} on are shared by {len(shared)} forks ({names}): "
             "purge them there first, or with forks=True"
         )
-    erase(connection, Span(view.memory, seq, now.seq))
-    stale = (hidden.c.memory == view.memory, hidden.c.seq >= seq)
-    kept = OneOf(hidden.c.seq, [row.seq for row in rows])
-    connection.execute(delete(hidden).where(*stale, ~kept))
+    seals = seals_of(connection)
+    entry, gone = ledger.with_hidden(connection, view.memory)
     before = spans(connection, view.memory, seq - 1)
-    changes: Columns = {"revision": now.revision + 1}
-    memory = connection.execute(
-        select(memories.c.parent_seq).where(memories.c.memory == view.memory)
-    ).one()
-    if seq <= memory.parent_seq:  # inherited rows are not changed but no longer looked at
-        parent, shared_seq = (before[-1].memory, before[-1].last) if before else (None, 0)
-        changes |= {"parent": parent, "parent_seq": shared_seq}
-    connection.execute(update(memories).where(memories.c.memory == view.memory).values(changes))
+    erase(connection, entry, Span(view.memory, seq, now.seq))
+    kept = {row.seq for row in rows}
+    stale = [each for each in gone if each >= seq and each not in kept]
+    connection.execute(
+        delete(hidden).where(hidden.c.memory == view.memory, OneOf(hidden.c.seq, stale))
+    )
+    entry.show(seals, stale)
+    entry.revision += 1
+    if seq <= entry.parent_seq:  # inherited rows are not changed but no longer looked at
+        entry.parent, entry.parent_seq = (
+            (before[-1].memory, before[-1].last) if before else (None, 0)
+        )
     if rows:
-        insert_rows(connection, view.memory, before, rows, spec)
+        insert_rows(connection, entry, before, rows, spec)
+    ledger.put(connection, entry)
 
 
-def erase(connection: Connection, own: Span) -> int:
+def erase(connection: Connection, entry: Entry, own: Span) -> int:
     """Delete a memory's own rows, up to its end, and their words; return how many rows there were."""
     first = words.cut(connection, own.memory, own.first)
     words.add(connection, own.memory, _terms(connection, Span(own.memory, first, own.first - 1)))
-    return connection.execute(delete(turns).where(within(own))).rowcount
+    erased = connection.scalars(delete(turns).where(within(own)).returning(turns.c.seal)).all()
+    entry.remove(seals_of(connection), erased, ledger.newest(connection, own.memory))
+    return len(erased)
 
 
 def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
     """See `Store.annotate`."""
-    row = next(read(connection, view.spans, column_names(turns), visible(view), seqs=[seq]), None)
+    row = next(read(connection, view.spans, ("row", *TURN), visible(view), seqs=[seq]), None)
     if row is None:
         raise NotFound(f"memory {view.memory} has no turn {seq} (any more)")
     shared = sharing(connection, view.memory, seq)
     if row["memory"] != view.memory or shared:
         with_whom = ", ".join("/".join(namespace) for namespace in shared) or "the forked memory"
         raise SharedTurns(f"turn {seq} is shared with {with_whom}: its metadata cannot be replaced")
+    seals = seals_of(connection)
+    seals.check_row(row)
     changed: Columns = {**row, "metadata": json.dumps(dict(metadata))}
-    changes = {"metadata": changed["metadata"], "checksum": checksum(changed)}
+    changes = {"metadata": changed["metadata"], "seal": seals.row(changed)}
     connection.execute(update(turns).where(turns.c.row == row["row"]).values(changes))
+    entry = ledger.get(connection, view.memory)
+    entry.replace(seals, row["seal"], changes["seal"])
+    ledger.put(connection, entry)
 
 
 def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
@@ -147,23 +197,24 @@ def write_terms(connection: Connection) -> None:
             words.add(connection, memory, _terms(connection, some))
 
 
-def _unmoved(connection: Connection, view: View) -> View:
-    now = take_view(connection, view.memory)
+def _unmoved(connection: Connection, view: View) -> tuple[View, Entry]:
+    now, entry = take_entry(connection, view.memory)
     if (now.seq, now.key, now.revision) != (view.seq, view.key, view.revision):
         raise HeadMoved(
             f"the log ends at turn {now.seq} (revision {now.revision}), not at turn {view.seq} "
             f"(revision {view.revision}): read it again and retry; nothing was written"
         )
-    return now
+    return now, entry
 
 
 _CHUNK = select(turns.c.chunk).where(turns.c.row == bindparam("newest"))
 
 
 def insert_rows(
-    connection: Connection, memory: int, seen: Sequence[Span], rows: Sequence[Row], spec: Spec
+    connection: Connection, entry: Entry, seen: Sequence[Span], rows: Sequence[Row], spec: Spec
 ) -> None:
-    """Write rows and their terms behind `seen`."""
+    """Write rows and their terms behind `seen`, and note them in the entry of their memory."""
+    seals = seals_of(connection)
     ids = Counter(row.turn.id for row in rows)
     taken = [row["id"] for row in read(connection, seen, ["id"], ids=ids)]
     taken += [id for id, times in ids.items() if times > 1]
@@ -176,10 +227,11 @@ def insert_rows(
     columns, terms = [], {}
     for row in rows:
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
-        values, terms[row.seq] = encode(memory, row, chunk, spec)
+        values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals)
         columns.append(values)
     connection.execute(insert(turns), columns)
-    words.add(connection, memory, terms)
+    words.add(connection, entry.memory, terms)
+    entry.add(seals, [values["seal"] for values in columns])
 
 
 def _terms(connection: Connection, own: Span) -> dict[int, list[str]]:

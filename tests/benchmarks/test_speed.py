@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+import evomem
 from benchmarks import report, shapes, soak, speed, streaming
 from evomem.memory import Memory
 
@@ -45,6 +46,14 @@ def test_a_short_soak_loses_and_reorders_nothing(tmp_path):
     count, used = soak.soak(tmp_path / "a.db", encoder, seconds=0, threads=8)
     assert count.turns == count.queries == count.memories * soak.SHARE * soak.TURNS > 0
     assert len(used) == soak.SAMPLES + 1
+
+
+def test_a_soak_goes_on_with_another_encoder(tmp_path):
+    encoders = [soak.tiny(tmp_path / f"{seed}.safetensors", seed) for seed in (0, 1)]
+    count, _ = soak.soak(tmp_path / "a.db", encoders[0], 0.2, 4, later=encoders[1])
+    assert count.memories >= 1
+    with evomem.open(str(tmp_path / "a.db"), encoders[1]) as db:
+        assert db.memories() == []
 
 
 def test_a_soak_notices_a_lost_turn(tmp_path, monkeypatch):

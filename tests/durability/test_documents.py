@@ -21,7 +21,7 @@ TESTS = {
 }
 
 
-@pytest.mark.parametrize("name", ["durability.md", "forgetting.md", "tools.md"])
+@pytest.mark.parametrize("name", ["durability.md", "forgetting.md", "integrity.md", "tools.md"])
 def test_every_test_that_a_page_names_is_there(name):
     named = set(PROOF.findall((ROOT / "docs" / name).read_text("utf-8")))
     assert named

@@ -21,10 +21,16 @@ import evomem
 from evomem.database import restore
 from evomem.doctor import examine
 from evomem.encoder import HashEncoder
-from evomem.errors import DatabaseDamaged, FingerprintMismatch, NamespaceError, StoreError
+from evomem.errors import (
+    DatabaseDamaged,
+    FingerprintMismatch,
+    IntegrityError,
+    NamespaceError,
+    StoreError,
+)
 from tests.durability.plans import ENCODER, forget, fork, hide, open_database, turn
 from tests.durability.reference import assert_sound, snapshot
-from tests.stores.helpers import open_at
+from tests.stores.helpers import downgrade
 
 
 @pytest.fixture
@@ -208,13 +214,13 @@ def test_an_export_can_be_read_without_evomem(path, tmp_path):
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
-        ("1.jsonl", b"says 3", b"says 4", "turn 3 of memory 1 was changed"),
-        ("1.jsonl", b'"seq": 3', b'"seq": 2', "seq"),
-        ("1.jsonl", b"\n", b"", "cannot be read"),
+        ("1.jsonl", b"says 3", b"says 4", r"1\.jsonl was changed"),
+        ("1.jsonl", b'"seq": 3', b'"seq": 2', r"1\.jsonl was changed"),
+        ("1.jsonl", b"\n", b"", r"1\.jsonl was changed"),
         ("1.safetensors", b"", None, "cannot be read"),
         ("2.jsonl", b"", None, "cannot be read"),
-        ("evomem.json", b'"format": 1', b'"format": 9', "format"),
-        ("evomem.json", b'"turns": 12', b'"turns": 13', "12 turns, not 13"),
+        ("evomem.json", b'"format": 2', b'"format": 9', "format"),
+        ("evomem.json", b'"turns": 12', b'"turns": 13', "its digest does not fit"),
     ],
 )
 def test_a_changed_export_is_refused_and_nothing_is_written(path, tmp_path, file, old, new, says):
@@ -329,11 +335,11 @@ def test_the_doctor_finds_a_healthy_installation_and_database(place):
     assert looked_at <= {each.what for each in findings}
 
 
-@pytest.mark.parametrize("ailment", ["others may read it", "is not a database", "no encoder"])
+@pytest.mark.parametrize("ailment", ["others may read it", "is not a database", "its encoders"])
 def test_the_doctor_says_what_is_wrong(path, ailment):
     if ailment == "is not a database":
         path.write_bytes(b"Dear diary")
-    elif ailment == "no encoder":
+    elif ailment == "its encoders":
         _spoil(path, "UPDATE encoder SET name = 'nothing like it'")
     else:
         path.chmod(0o644)
@@ -369,20 +375,25 @@ def test_the_doctor_knows_an_sqlite_that_several_processes_should_not_write_with
 # the schema of the first release ---------------------------------------------------------------
 
 
-def test_a_database_of_the_first_schema_opens_with_everything(location, monkeypatch):
-    from evomem_stores import migrations
+def test_a_database_of_the_first_schema_opens_with_everything(place):
+    with open_database(place) as db:
+        before = snapshot(db)
+    downgrade(place, 1)
+    with open_database(place) as db:
+        assert snapshot(db) == before
+        db.memory("m").add_many([turn(50)])
+        assert_sound(db)
 
-    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
-    monkeypatch.setattr("evomem_stores.sql.generations.kept", lambda connection: [])
-    store, index = open_at(location, ENCODER.spec)
-    store.make_memory(("m",))
-    index.close()
-    store.close()
-    monkeypatch.undo()
-    with open_database(location) as db:
-        assert db.memories() == [("m",)]
-        db.memory("m").add_many([turn(1)])
-        assert db.verify() == []
+
+def test_what_was_changed_before_there_were_seals_stays_reported(place):
+    downgrade(place, 4)
+    _spoil(place, "UPDATE turns SET speaker = 'other' WHERE seq = 3 AND memory = 1")
+    for _ in range(2):
+        with open_database(place) as db:
+            assert any("turn 3 of memory 1 was changed" in fault for fault in db.verify())
+            with pytest.raises(IntegrityError, match="turn 3 of memory 1"):
+                db.memory("m").history()
+            assert db.memory("m").get("t4").seq == 4
 
 
 def _spoil(place, statement):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from evomem.encoder import HashEncoder
 from evomem.records import Turn
 from evomem.state import Spec, State, Vectors
 from evomem.store import Index, Row, Store, View
-from evomem_stores import open_sqlite
+from evomem_stores import open_sqlite, sealing, tables
 from evomem_stores.faiss_index import FaissIndex
+from evomem_stores.migrations import MIGRATIONS
 from evomem_stores.postgresql import open_postgresql
 from evomem_stores.sql import SqlStore
 
@@ -145,6 +148,48 @@ def query(text: str) -> Vectors:
 
 def found(hits: Sequence[tuple[int, float]]) -> list[int]:
     return [seq for seq, _ in hits]
+
+
+SINCE = {
+    5: """
+        ALTER TABLE turns DROP COLUMN seal; DROP TABLE integrity;
+        ALTER TABLE memories DROP COLUMN "rows"; ALTER TABLE memories DROP COLUMN tip;
+        ALTER TABLE memories DROP COLUMN gone; ALTER TABLE memories DROP COLUMN changes;
+        ALTER TABLE memories DROP COLUMN sums; ALTER TABLE memories DROP COLUMN seal""",
+    4: """
+        DROP INDEX turns_source; ALTER TABLE turns DROP COLUMN source;
+        DROP INDEX turns_recalled; ALTER TABLE turns DROP COLUMN recalled""",
+    3: "DROP TABLE postings; DROP TABLE runs",
+    2: "DROP TABLE readings; DROP TABLE generations",
+}
+"""What takes the place of a step of the migrations in a database that lacks it."""
+
+
+@contextmanager
+def raw(location: str) -> Iterator[Callable[..., Any]]:
+    """Give what runs statements on a database behind evomem's back."""
+    if location.startswith("postgresql"):
+        url, _, schema = location.rpartition("schema=")
+        with psycopg.connect(url.rstrip("?&"), options=f"-csearch_path={schema}") as server:
+            yield lambda sql, *values: server.execute(sql.replace("?", "%s"), *values)
+        return
+    with closing(sqlite3.connect(location)) as file, file:
+        yield file.execute
+
+
+def downgrade(location: str, version: int) -> None:
+    """Make a database what it was with fewer migrations."""
+    with raw(location) as execute:
+        if version < 5 <= len(MIGRATIONS):
+            names = [name for name in tables.column_names(tables.turns) if name != "seal"]
+            quoted = ", ".join(f'"{name}"' for name in names)
+            for row in execute(f"SELECT {quoted} FROM turns").fetchall():
+                before = sealing.checksum_before(dict(zip(names, row, strict=True)))
+                execute('UPDATE turns SET checksum = ? WHERE "row" = ?', (before, row[0]))
+        for step in range(len(MIGRATIONS), version, -1):
+            for statement in SINCE[step].split(";"):
+                execute(statement)
+        execute(f"DELETE FROM migrations WHERE number > {version}")
 
 
 def bytes_of(folder: Path) -> bytes:

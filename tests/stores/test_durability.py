@@ -33,7 +33,8 @@ from evomem.errors import (
     NotFound,
     StoreError,
 )
-from evomem_stores import open_sqlite
+from evomem.plugins import load_encoder
+from evomem_stores import open_sqlite, sqlite
 from tests.conftest import ROOT
 from tests.stores.helpers import (
     ENCODER,
@@ -265,6 +266,53 @@ def test_who_opens_a_new_file_that_another_is_setting_up_waits(tmp_path):
         end.join()
     assert store.verify() == []
     store.close()
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4])
+def test_a_database_that_is_created_while_its_file_is_examined_is_recognised(
+    tmp_path, monkeypatch, moment
+):
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as empty:
+        empty.execute("PRAGMA journal_mode = WAL")  # as far as the other process has come
+    plain = sqlite._reader
+    statements = []
+
+    class Examining(sqlite3.Connection):
+        """Lets another process create the tables at one moment of the examination."""
+
+        def execute(self, statement, *values):
+            statements.append(statement)
+            if len(statements) == moment:
+                monkeypatch.setattr(sqlite, "_reader", plain)
+                open_at(path)[0].close()
+            return super().execute(statement, *values)
+
+    def slow(path, options):
+        if "immutable" in options:
+            return plain(path, options)
+        uri = f"{path.as_uri()}?{options}"
+        return sqlite3.connect(uri, uri=True, factory=Examining, isolation_level=None)
+
+    monkeypatch.setattr(sqlite, "_reader", slow)
+    store, _ = open_at(path)
+    assert len(statements) >= moment
+    assert store.verify() == []
+    store.close()
+
+
+def test_who_names_no_encoder_takes_the_one_of_who_created_the_database_first(
+    location, monkeypatch
+):
+    def slow(name, **options):
+        """Load an encoder so slowly that another process creates the database meanwhile."""
+        open_at(location)[0].close()
+        return load_encoder(name, **options)
+
+    monkeypatch.setattr(evomem.database, "load_encoder", slow)
+    monkeypatch.setattr(evomem.database, "DEFAULT_ENCODER", "hash:16")
+    with evomem.open(location) as db:
+        assert db.spec == ENCODER.spec
 
 
 def test_a_new_file_is_closed_before_another_thread_can_open_it(tmp_path, monkeypatch):

@@ -95,6 +95,8 @@ def test_metadata_conditions_mean_what_is_written(empty, metadata, tests, data):
         for key, value in each.items():
             tests.append((key, data.draw(TEST)))
             tests.append((key, ("$eq", value)))
+            listed = data.draw(st.permutations([value, *data.draw(st.lists(SCALAR, max_size=4))]))
+            tests.append((key, (data.draw(st.sampled_from(["$in", "$nin"])), listed)))
     for key, (name, value) in tests:
         got = empty.select(view, Filter(where={key: {name: value}})).tolist()
         expected = [n for n, m in enumerate(metadata, start=1) if holds(m, key, name, value)]
@@ -122,6 +124,57 @@ def test_types_are_not_mixed_up(empty):
     assert select({"$exists": True, "$nin": [True, None]}) == [2, 3, 4, 6, 7]
     assert empty.select(view, Filter(where={"gone": {"$ne": 1}})).tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert empty.select(view, Filter(where={"a": {"$exists": True}})).tolist() == []
+
+
+MANY = 20_000
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        range(MANY),
+        [f"value {n}" for n in range(MANY)],
+        [n + 0.5 for n in range(MANY)],
+        [2**62 + n for n in range(MANY)],
+        [2**64 + 2**20 * n for n in range(MANY)],
+        [each for n in range(MANY // 4) for each in (n, str(n), n % 2 == 0, None)],
+    ],
+    ids=["whole", "text", "fractions", "large", "beyond 64 bits", "mixed"],
+)
+def test_a_list_may_have_any_number_of_values(empty, values):
+    there = [*list(values)[:: MANY // 5], 1e300, "else", False, 10**30, None, 2**62 - 1]
+    memory = empty.make_memory((f"many {values[1]}",))
+    view = write(empty, memory, [turn("x", n, metadata={"k": v}) for n, v in enumerate(there, 1)])
+    for name in ("$in", "$nin"):
+        chosen = empty.select(view, Filter(where={"k": {name: values}})).tolist()
+        wanted = {(kind(value), number(value)) for value in values}
+        inside = [(kind(value), number(value)) in wanted for value in there]
+        assert chosen == [n for n, here in enumerate(inside, 1) if here == (name == "$in")]
+
+
+def test_infinity_is_compared_as_any_number(empty):
+    memory = empty.make_memory(("infinite",))
+    values = [1e308, 10**400, -(10**400), "Infinity"]
+    view = write(empty, memory, [turn("x", n, metadata={"k": v}) for n, v in enumerate(values, 1)])
+
+    def select(test):
+        return empty.select(view, Filter(where={"k": test})).tolist()
+
+    assert select(math.inf) == select({"$in": [math.inf, 7]}) == [2]
+    assert select({"$in": [-math.inf, 1e308]}) == [1, 3]
+    assert select({"$in": ["Infinity"]}) == [4]
+
+
+def test_a_filter_may_name_hundreds_of_keys(empty):
+    memory = empty.make_memory(("keys",))
+    full = {f"key {n}": n for n in range(200)}
+    rows = [full, {**full, "key 199": -1}, {**full, "key 0": -1}, {}]
+    view = write(empty, memory, [turn("x", n, metadata=each) for n, each in enumerate(rows, 1)])
+    assert empty.select(view, Filter(where=full)).tolist() == [1]
+    lists = {key: {"$in": [value, "x", None, True]} for key, value in full.items()}
+    assert empty.select(view, Filter(where=lists)).tolist() == [1]
+    absent = {key: {"$exists": False} for key in full}
+    assert empty.select(view, Filter(where=absent)).tolist() == [4]
 
 
 def test_the_other_conditions(empty):
@@ -159,6 +212,13 @@ def test_the_other_conditions(empty):
         ({"where": {"a": b"x"}}, "got bytes"),
         ({"where": {"a": math.nan}}, "NaN"),
         ({"where": {"a": 10**400}}, "too large"),
+        ({"where": {"a": {"$in": [1, math.nan]}}}, "NaN"),
+        ({"where": {"a": {"$nin": [1, 10**5000]}}}, "too large"),
+        ({"where": {"a": {"$in": 10**5000}}}, "takes a list"),
+        ({"where": {"a": {"$exists": 10**5000}}}, "true or false"),
+        ({"where": {"a": {"$in": ["x", b"x"]}}}, "got bytes"),
+        ({"where": {"a": {"$in": [[1]]}}}, "got list"),
+        ({"where": {str(n): n for n in range(1001)}}, "1001 keys of metadata, 1000 are allowed"),
         ({"where": {"a": {"$in": "abc"}}}, "takes a list"),
         ({"where": {"a": {"$in": 3}}}, "takes a list"),
         ({"where": {"a": {"$exists": 1}}}, "true or false"),

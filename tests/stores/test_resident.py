@@ -69,7 +69,7 @@ def test_any_span_and_filter_is_answered_as_by_the_cpu(
         vectors = random_rows(piece, seed, distinct)
         seqs = held.watermark + 1 + np.sort(rng.choice(2 * piece, piece, replace=False))
         for shard in (held, plain):
-            shard.add(seqs, vectors)
+            shard.add(seqs, vectors, [bytes(16)] * len(seqs))
         assert copy.follow(held.vectors)
         span = Span(1, first, first + length)
         allowed = None
@@ -87,7 +87,7 @@ def test_a_device_that_computes_less_exactly_changes_no_answer(device, share):
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     (held, copy), plain = resident_shard(device), Shard(DIM, 0)
     for shard in (held, plain):
-        shard.add(np.arange(1, 3001), rows)
+        shard.add(np.arange(1, 3001), rows, [bytes(16)] * 3000)
     copy.follow(held.vectors)
     cut = (copy._rows.view(torch.int32) & -(2**13)).view(torch.float32)  # as tensor cores do
     copy._rows.copy_(cut)
@@ -183,7 +183,7 @@ def test_new_rows_are_added_without_copying_all_others(device, monkeypatch):
     shard, copy = resident_shard(device)
     vectors = random_rows(1000)
     for n in range(1000):
-        shard.add(np.array([n + 1]), vectors[n : n + 1])
+        shard.add(np.array([n + 1]), vectors[n : n + 1], [bytes(16)])
         assert copy.follow(shard.vectors)
     assert copy.fits(vectors)
     assert len(made) < 30

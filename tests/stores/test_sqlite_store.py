@@ -62,6 +62,19 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path):
         open_at(tmp_path / "a.db", synchronous="OFF")
 
 
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "30", None, True])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(location, timeout):
+    with pytest.raises(StoreError, match="busy_timeout must be a number of seconds"):
+        open_at(location, busy_timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [10**400, float("inf"), 0])
+def test_a_timeout_may_be_of_any_length(location, timeout):
+    store, _ = open_at(location, busy_timeout=timeout)
+    assert write(store, store.make_memory(("a",)), [turn("x", 1)]).seq == 1
+    store.close()
+
+
 @pytest.mark.parametrize(("setting", "level"), [("FULL", 2), ("NORMAL", 1)])
 def test_connections_are_set_up_for_a_log(tmp_path, setting, level):
     store, _ = open_at(tmp_path / "a.db", synchronous=setting)

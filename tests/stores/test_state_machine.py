@@ -29,11 +29,11 @@ from hypothesis.stateful import (
 )
 
 import evomem
-from evomem.encoder import HashEncoder
 from evomem.errors import DuplicateTurn, NamespaceError, NotFound, SharedTurns
 from evomem.ranking import WEIGHTS
 from evomem.records import Turn
 from tests.conftest import Fresh
+from tests.interrupted import Interrupted
 from tests.stores.helpers import ENCODER
 from tests.stores.model import ModelMemory
 from tests.stores.other_process import OtherProcess
@@ -58,7 +58,7 @@ modes = st.sampled_from(["evolvable", "lexical", "hybrid"])
 class Databases(RuleBasedStateMachine):
     """Two `Database` objects and a second process on one database, and the model beside them."""
 
-    encoder = HashEncoder(ENCODER.spec.dim)
+    encoder = Interrupted(ENCODER.spec.dim)
     other: OtherProcess | None = None
     shared = True  # whether several may open it
     exact = True  # whether scores are equal to the last bit, so that ties are ties
@@ -288,6 +288,45 @@ class Databases(RuleBasedStateMachine):
                     best_score = max([0.0, *scores.values()]) or 1
                     share = WEIGHTS[part] * scores.get(hit.seq, 0) / best_score
                     assert hit.parts.get(part, 0) == pytest.approx(share)
+
+    @precondition(lambda self: self.model)
+    @rule(
+        data=st.data(),
+        query=queries,
+        mode=st.sampled_from(["evolvable", "hybrid"]),
+        change=st.sampled_from(["purge", "delete", "drop", "add"]),
+    )
+    def search_while_something_changes(self, data, query, mode, change):
+        """What was forgotten while the query was embedded is not found; what was added need not be."""
+        name, memory = self._memory(data)
+        shown = memory.visible()
+        if not shown:
+            return
+        entry = data.draw(st.sampled_from(shown), label="turn")
+        added = self._turn("a turn added meanwhile", 0, None)
+        theirs = self._db(data).memory(*name)
+        self.encoder.meanwhile = {
+            "purge": lambda: theirs.purge(entry.turn.id, forks=True),
+            "delete": lambda: theirs.delete(entry.turn.id),
+            "drop": theirs.drop,
+            "add": lambda: theirs.add_many([added]),
+        }[change]
+        hits = self._db(data).memory(*name).search(query, 1000, mode=mode)
+        assert self.encoder.meanwhile is None
+        if change == "drop":
+            shown = []
+            del self.model[name]
+        elif change == "delete":
+            entry.hidden = True
+            shown = memory.visible()
+        elif change == "purge":
+            for other, each in self.model.items():
+                if other[: len(name)] == name:
+                    each.purge(entry.said)
+            shown = memory.visible()
+        assert {hit.record.id for hit in hits} == {entry.turn.id for entry in shown}
+        if change == "add":
+            self._told(name, added, theirs.get(str(added.id)).seq)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), query=queries)

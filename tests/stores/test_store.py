@@ -24,7 +24,7 @@ from evomem.errors import (
 )
 from evomem.records import Said, Turn, as_utc
 from evomem.state import Reading, Spec, State
-from evomem.store import Filter, Row, Span, View
+from evomem.store import Filter, Mark, Row, Span, View
 from evomem_stores import migrations, tables
 from tests.stores.helpers import (
     DAY,
@@ -201,7 +201,8 @@ def test_rows_come_back_bit_for_bit(store, alice):
         + (r.reading.embedding.tobytes(), r.reading.latents.tobytes())
         for r in rows
     ]
-    assert view == View(alice, 3, rows[-1].key, 0, (Span(alice, 1, 3),))
+    key = rows[-1].key
+    assert view == View(alice, 3, key, 0, (Span(alice, 1, 3),), (Mark(0, key),))
     assert [r.turn for r in store.history(view)] == turns
     assert store.verify() == []
 
@@ -428,7 +429,7 @@ def test_reading_by_seq_id_and_place(store, alice):
     }
     assert store.count(view) == 9
     assert [row.seq for row in store.rows(view, after=7)] == [8, 9, 10]
-    seqs, vectors = store.vectors(Span(alice, 2, 4), 0)
+    seqs, vectors, keys = store.vectors(Span(alice, 2, 4), 0)
     assert seqs.tolist() == [2, 3, 4]
     assert vectors.shape == (3, 32)
     with pytest.raises(HeadMoved):

@@ -32,7 +32,8 @@ def clustered(count, seed=0):
 
 def shard_of(vectors, *, coded):
     shard = Shard(DIM, 0)
-    shard.add(np.arange(1, len(vectors) + 1) * 2, vectors)  # every other seq, as after purges
+    every_other = np.arange(1, len(vectors) + 1) * 2  # as after purges
+    shard.add(every_other, vectors, [bytes(16)] * len(vectors))
     if coded:
         shard.encode()
     return shard
@@ -119,7 +120,7 @@ def test_vectors_may_have_any_length(dim):
     rows = np.random.default_rng(0).standard_normal((5000, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     shard = Shard(dim, 0)
-    shard.add(np.arange(5000), rows)
+    shard.add(np.arange(5000), rows, [bytes(16)] * 5000)
     right = shard.nearest(Span(1, 0, 5000), rows[7], 3, None)
     shard.encode()
     assert shard.nearest(Span(1, 0, 5000), rows[7], 3, None) == right
@@ -129,7 +130,7 @@ def test_codes_are_learned_anew_only_when_there_are_many_more_rows():
     shard = Shard(DIM, 0)
     learned = []
     for n in range(2 * GROWTH):
-        shard.add(np.arange(500 * n, 500 * (n + 1)), clustered(500, seed=n))
+        shard.add(np.arange(500 * n, 500 * (n + 1)), clustered(500, seed=n), [bytes(16)] * 500)
         shard.encode()
         assert shard.tier
         assert len(shard.tier) == len(shard)

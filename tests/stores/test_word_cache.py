@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert
 
 from evomem.errors import DatabaseDamaged, SharedTurns
 from evomem.recent import Recent
 from evomem.store import Span, Store, View
+from evomem_stores import ledger, writing
 from evomem_stores import words as words_module
-from evomem_stores import writing
 from evomem_stores.lexical import terms
 from evomem_stores.rows import searched
-from evomem_stores.tables import LAST, memories, postings, runs
+from evomem_stores.tables import LAST, postings, runs
 from evomem_stores.word_cache import WordCache
 from tests.stores.helpers import open_at, purge, turn, words, write
 from tests.stores.model import bm25
@@ -127,8 +127,10 @@ def test_turns_in_the_place_of_some_that_a_server_lost_are_read(two, later):
     view = write(store, memory, [turn("a cat", 1), turn("a cat", 2), turn("a cat", 3)])
     assert words(store, view, "cat").keys() == {1, 2, 3}
     with store._engine.writing() as connection:  # as if the last two had never been written
-        writing.erase(connection, Span(memory, 2, 3))
-        connection.execute(update(memories).values(head=1))
+        entry = ledger.get(connection, memory)
+        writing.erase(connection, entry, Span(memory, 2, 3))
+        entry.head = 1
+        ledger.put(connection, entry)
     for count in range(1, later + 1):
         view = write(store, memory, [turn("dog dog cow", 9 + count)])
         assert words(store, view, "cat") == pytest.approx(plain(store, view, "cat"))

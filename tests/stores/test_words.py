@@ -8,7 +8,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +19,7 @@ from evomem_stores import opening, words
 from evomem_stores.migrations import MIGRATIONS
 from evomem_stores.tables import LAST, postings, runs
 from evomem_stores.writing import write_terms
-from tests.stores.helpers import log, open_at, purge, turn, write
+from tests.stores.helpers import downgrade, log, open_at, purge, raw, turn, write
 from tests.stores.helpers import words as found
 
 TERMS = ["cat", "dog", "oslo", "東京"]
@@ -141,13 +140,11 @@ def test_forgetting_changes_no_words_of_another_memory(store):
 # what it was before ------------------------------------------------------------------------------
 
 FTS5 = """
-    DROP TABLE postings; DROP TABLE runs; DELETE FROM migrations WHERE number > 2;
     CREATE VIRTUAL TABLE terms USING fts5(
         body, content='', columnsize=0, tokenize="ascii tokenchars '_'");
     CREATE VIRTUAL TABLE postings USING fts5vocab('terms', 'instance');
 """
 TABLE = """
-    DROP TABLE postings; DROP TABLE runs; DELETE FROM migrations WHERE number > 2;
     CREATE TABLE terms (memory BIGINT, term TEXT, seq BIGINT, count INTEGER);
     INSERT INTO terms VALUES (1, 'purged', 1, 1)
 """
@@ -196,10 +193,10 @@ def test_its_words_are_read_anew_by_one_of_all_who_open_it_at_once(location, mon
 
 
 def make_former(location, worn):
+    downgrade(location, 2)
     if location.startswith("postgresql"):
-        url, _, schema = location.rpartition("schema=")
-        with psycopg.connect(url.rstrip("?&"), options=f"-csearch_path={schema}") as server:
-            server.execute(TABLE)
+        with raw(location) as execute:
+            execute(TABLE)
         return
     with closing(sqlite3.connect(location, isolation_level=None)) as connection:
         connection.executescript(FTS5)

@@ -36,13 +36,16 @@ RETRIEVERS: tuple[type, ...] = (
 )
 
 
-def install(*modules: ModuleType, encoder: str | Encoder | None = None) -> None:
+def install(
+    *modules: ModuleType, encoder: str | Encoder | None = None, purge: bool = False
+) -> None:
     """Let A-MEM's modules use our retrievers in place of their own, by the same names.
 
     Args:
         *modules: Those that use a retriever: `agentic_memory.memory_system`, or `memory_layer` and
             `memory_layer_robust` of the evaluation code. What was made before keeps what it has.
         encoder: What reads the notes; the default encoder if not given.
+        purge: Whether a deleted note is forgotten truly; it is only hidden if not.
 
     Raises:
         NotFound: A module has none of the names; nothing was changed.
@@ -54,7 +57,8 @@ def install(*modules: ModuleType, encoder: str | Encoder | None = None) -> None:
     loaded = as_encoder(encoder)
     for ours in RETRIEVERS:
         name = ours.__name__
-        bound = type(name, (ours,), {"encoder": loaded, "__module__": ours.__module__})
+        settings = {"encoder": loaded, "purge": purge, "__module__": ours.__module__}
+        bound = type(name, (ours,), settings)
         for module in modules:
             if hasattr(module, name):
                 setattr(module, name, bound)

@@ -28,6 +28,8 @@ class ChromaRetriever:
 
     encoder: str | Encoder | None = None
     """What reads notes where the constructor is not told; `install` sets it."""
+    purge = False
+    """Whether a deleted note is forgotten truly, where the constructor is not told."""
 
     def __init__(
         self,
@@ -35,6 +37,7 @@ class ChromaRetriever:
         model_name: str | None = None,
         *,
         encoder: str | Encoder | None = None,
+        purge: bool | None = None,
         **unused: Any,
     ) -> None:
         """Open the collection.
@@ -43,14 +46,25 @@ class ChromaRetriever:
             collection_name: Kept as `collection_name`; every retriever is a collection of its own.
             model_name: Not used.
             encoder: What reads the notes; the default encoder if not given.
+            purge: Whether a deleted note is forgotten truly; it is only hidden if not.
             **unused: What forks of A-MEM pass for Chroma's embedding function.
         """
-        self._open(collection_name, InMemory, encoder)
+        self._open(collection_name, InMemory, encoder, purge)
 
-    def _open(self, name: str, location: str, encoder: str | Encoder | None) -> None:
+    def _open(
+        self,
+        name: str,
+        location: str,
+        encoder: str | Encoder | None,
+        purge: bool | None,
+        *owner: str,
+    ) -> None:
         self.collection_name = name
         self._location = location
-        self._documents = Documents(location, encoder or self.encoder, NAME)
+        self.purge = self.purge if purge is None else purge
+        self._documents = Documents(
+            location, encoder or self.encoder, NAME, *owner, purge=self.purge
+        )
         self.client = Client(self)
         self.collection = Collection(self)
 
@@ -59,7 +73,10 @@ class ChromaRetriever:
         self._documents.put(doc_id, document, _stored(metadata, document))
 
     def delete_document(self, doc_id: str) -> None:
-        """Hide a note; an id that is not there is let be."""
+        """Hide a note; an id that is not there is let be.
+
+        Its text stays on disk, and later notes were read in its light. With `purge`, all of it goes.
+        """
         self._documents.delete(doc_id)
 
     def search(self, query: str, k: int = 5) -> dict[str, Any]:
@@ -99,6 +116,7 @@ class PersistentChromaRetriever(ChromaRetriever):
         extend: bool = False,
         *,
         encoder: str | Encoder | None = None,
+        purge: bool | None = None,
     ) -> None:
         """Open the collection.
 
@@ -108,6 +126,7 @@ class PersistentChromaRetriever(ChromaRetriever):
             model_name: Not used.
             extend: Go on with a collection that exists.
             encoder: What reads the notes; the one that wrote the collection, or the default.
+            purge: Whether a deleted note is forgotten truly; it is only hidden if not.
 
         Raises:
             InputError: The collection exists and `extend` is false, or its name is no file name.
@@ -119,7 +138,7 @@ class PersistentChromaRetriever(ChromaRetriever):
                 "Use extend=True to add to it."
             )
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._open(collection_name, str(file), encoder)
+        self._open(collection_name, str(file), encoder, purge)
 
 
 class CopiedChromaRetriever(ChromaRetriever):
@@ -134,6 +153,7 @@ class CopiedChromaRetriever(ChromaRetriever):
         _copy_batch_size: int = 10,
         *,
         encoder: str | Encoder | None = None,
+        purge: bool | None = None,
     ) -> None:
         """Copy the collection; arguments as for `PersistentChromaRetriever`.
 
@@ -146,7 +166,7 @@ class CopiedChromaRetriever(ChromaRetriever):
         source = Documents(str(file), encoder or self.encoder, NAME)
         try:
             copy = _dest_collection_name or f"{collection_name}__clone"
-            self._open(copy, InMemory, source.encoder)
+            self._open(copy, InMemory, source.encoder, purge)
             self._documents.memory.add_many(record.turn for record in source.all())
         finally:
             source.close()

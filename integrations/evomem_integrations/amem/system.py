@@ -70,6 +70,8 @@ class AgenticMemorySystem:
         *,
         location: str = InMemory,
         encoder: str | Encoder | None = None,
+        purge: bool = False,
+        user_id: str | None = None,
         **unused: Any,
     ) -> None:
         """Open the notes at `location`.
@@ -82,13 +84,19 @@ class AgenticMemorySystem:
             api_key: Not used.
             location: A file, or `":memory:"`; notes that are there are in `memories` again.
             encoder: What reads the notes; the one that wrote the file, or the default.
-            **unused: What forks of A-MEM pass: `api_base`, `embedder_provider`, `user_id` and so on.
+            purge: Whether `delete` forgets a note truly; it only hides it if not.
+            user_id: Whose notes they are: users of one file see nothing of each other. Notes of no
+                user are apart from all of these.
+            **unused: What forks of A-MEM pass: `api_base`, `embedder_provider` and so on.
+
+        Raises:
+            NamespaceError: `user_id` is empty.
         """
         self.model_name = model_name
         self.evo_cnt = 0
         self.evo_threshold = evo_threshold
         self.llm_controller: Any = None
-        self.retriever = NoteRetriever(location, encoder)
+        self.retriever = NoteRetriever(location, encoder, purge, user_id)
         self.memories: dict[str, MemoryNote] = {note.id: note for note in self.retriever.notes()}
 
     def add_note(self, content: str, time: str | None = None, **kwargs: Any) -> str:
@@ -125,7 +133,10 @@ class AgenticMemorySystem:
         return True
 
     def delete(self, memory_id: str) -> bool:
-        """Hide a note; False if there is no such note. Links to it stay."""
+        """Hide a note; False if there is no such note. Links to it stay.
+
+        Its text stays on disk, and later notes were read in its light. With `purge`, all of it goes.
+        """
         if memory_id not in self.memories:
             return False
         self.retriever.delete_document(memory_id)
@@ -205,8 +216,11 @@ class AgenticMemorySystem:
 class NoteRetriever(ChromaRetriever):
     """The retriever of `AgenticMemorySystem`: any location, and its notes back as objects."""
 
-    def __init__(self, location: str, encoder: str | Encoder | None) -> None:
-        self._open("memories", location, encoder)
+    def __init__(
+        self, location: str, encoder: str | Encoder | None, purge: bool, user_id: str | None
+    ) -> None:
+        owner = () if user_id is None else (user_id,)
+        self._open("memories", location, encoder, purge, *owner)
 
     def notes(self) -> Iterator[MemoryNote]:
         """Yield the stored notes in the order they were read."""

@@ -23,15 +23,17 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
     `messages`: to search, use an `EvoMemRetriever` on the same memory.
     """
 
-    def __init__(self, memory: Memory, session: str) -> None:
+    def __init__(self, memory: Memory, session: str, *, purge: bool = False) -> None:
         """Write to one session.
 
         Args:
             memory: Whose memory it is.
             session: The conversation.
+            purge: Whether `clear` forgets the session truly; it only hides it if not.
         """
         self.memory = memory
         self.session = session
+        self.purge = purge
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # declared as an attribute
@@ -49,7 +51,13 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
         self.memory.add_many([self._turn(exchange) for exchange in exchanges(messages)])
 
     def clear(self) -> None:
-        """Delete the session's turns: see `Memory.delete` for what that means."""
+        """Hide the session's turns: their text stays on disk (`Memory.delete`).
+
+        With `purge`, they are forgotten truly (`Memory.expire`), those that are hidden included.
+        """
+        if self.purge:
+            self.memory.expire(session=self.session)
+            return
         for record in self.memory.history(session=self.session):
             try:
                 self.memory.delete(record.id)

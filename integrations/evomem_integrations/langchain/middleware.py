@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
@@ -16,7 +17,7 @@ from typing_extensions import NotRequired
 
 from evomem.errors import DuplicateTurn, NotFound
 from evomem.memory import Memory
-from evomem.records import Turn
+from evomem.records import MAX_RECALLED, Turn
 from evomem_integrations.langchain.exchanges import Exchange, exchanges
 
 HEADER = (
@@ -28,6 +29,9 @@ SHOWN = (
     50  # messages of the prompt that are not looked for, the newest: each costs some search time
 )
 
+RECALLED = "evomem_recalled"
+"""Metadata of a model's response: ids of the turns that it was shown."""
+
 _NAMES = uuid.UUID("5a1d9c5e-6a2b-4a1e-9a0f-5d7f6f0c2b11")  # of turns, made of thread and messages
 
 
@@ -36,6 +40,8 @@ class EvoMemState(AgentState[Any]):
 
     evomem_written: NotRequired[Annotated[str, PrivateStateAttr]]
     """The id of the last message that was written, `""` before the first."""
+    evomem_memory: NotRequired[Annotated[str, PrivateStateAttr]]
+    """The namespace of the memory that it was written to, as JSON."""
 
 
 class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
@@ -44,7 +50,8 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
     What is found goes behind the system prompt of that call and nowhere else: neither into the
     thread's messages nor into a checkpoint. Messages that the model is shown anyway are not looked
     for. An exchange is what the user said and the last words of the model, one turn of the memory
-    with the thread as its session. It is written once, however often a run is retried, interrupted
+    with the thread as its session and the ids of the turns that the model was shown (only these ids
+    are kept in the thread). It is written once, however often a run is retried, interrupted
     and resumed; an answer that is made anew replaces the old one. A run that fails writes nothing.
     """
 
@@ -55,6 +62,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         memory: Memory | Callable[[Runtime[Any]], Memory],
         *,
         header: str = HEADER,
+        turn_source: str | None = None,
         **options: Any,
     ) -> None:
         """Choose the memory and how it is searched.
@@ -63,24 +71,37 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
             memory: One memory, or what finds it for a run, such as
                 `lambda runtime: db.memory("acme", runtime.context.user)`.
             header: What stands before the remembered turns.
-            **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters.
+            turn_source: The source of the turns that are written (`Turn.source`).
+            **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
+                `trust`.
         """
         super().__init__()
         self._memory = memory
         self._header = header
+        self._turn_source = turn_source
         self._options = options
 
     def before_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Note in a new thread where it begins: with the last exchange of what was sent.
 
         A caller without threads sends the whole conversation each time, and what came before its
-        last exchange was written in earlier runs.
+        last exchange was written in earlier runs. LangGraph keeps a thread under its id alone: where
+        another user has used the same thread, this run begins with the last message of a user, so
+        that nothing of theirs is written here.
         """
-        if "evomem_written" in state or not state["messages"]:
-            return None
         messages = state["messages"]
-        before = len(messages) - len(exchanges(messages)[-1].messages)
-        return {"evomem_written": messages[before - 1].id if before else ""}
+        if not messages:
+            return None
+        whose = json.dumps(self._choose(runtime).namespace)
+        start: dict[str, Any] = {"evomem_memory": whose}
+        if "evomem_written" not in state:
+            before = len(messages) - len(exchanges(messages)[-1].messages)
+        elif state.get("evomem_memory", whose) != whose:
+            asked = [n for n, message in enumerate(messages) if isinstance(message, HumanMessage)]
+            before = asked[-1] if asked else len(messages)
+        else:
+            return start
+        return {**start, "evomem_written": messages[before - 1].id if before else ""}
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -90,7 +111,8 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         if not query:
             return handler(request)
         memory = self._choose(request.runtime)
-        return handler(self._informed(request, memory.context(query, **self._asked(request))))
+        found = memory.context(query, **self._asked(request))
+        return _marked(handler(self._informed(request, found)), found.ids)
 
     async def awrap_model_call(
         self,
@@ -103,14 +125,14 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
             return await handler(request)
         memory = self._choose(request.runtime)
         found = await memory.acontext(query, **self._asked(request))
-        return await handler(self._informed(request, found))
+        return _marked(await handler(self._informed(request, found)), found.ids)
 
     def after_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Write what is new in the thread."""
         messages = state["messages"]
         memory = self._choose(runtime)
         for exchange in exchanges(_unwritten(messages, state.get("evomem_written"))):
-            _write(memory, exchange, _thread(runtime))
+            _write(memory, exchange, _thread(runtime), self._turn_source)
         return {"evomem_written": messages[-1].id} if messages else None
 
     async def aafter_agent(
@@ -153,7 +175,9 @@ def _thread(runtime: Runtime[Any]) -> str | None:
 
 
 def _mark(thread: str, message: str) -> str:
-    """Return what a turn is marked with that began with this message."""
+    """Return what a turn is marked with that began with this message; no two share a mark."""
+    if "/" in thread:  # no other mark begins with a slash: a thread's name is not empty
+        return f"/{json.dumps([thread, message])}"
     return f"{thread}/{message}"
 
 
@@ -174,7 +198,30 @@ def _unwritten(messages: Sequence[BaseMessage], last: str | None) -> Sequence[Ba
     return exchanges(messages)[-1].messages if messages else []
 
 
-def _write(memory: Memory, exchange: Exchange, thread: str | None) -> None:
+def _marked(response: ModelResponse[Any], ids: Sequence[str]) -> ModelResponse[Any]:
+    """Return the response with the ids of the turns that the model was shown on its messages.
+
+    In the metadata of the response, which goes into checkpoints and is not sent to a model again.
+    """
+    if not ids:
+        return response
+    messages: list[BaseMessage] = []
+    for message in response.result:
+        if isinstance(message, AIMessage):
+            metadata = {**message.response_metadata, RECALLED: list(ids)}
+            message = message.model_copy(update={"response_metadata": metadata})
+        messages.append(message)
+    return replace(response, result=messages)
+
+
+def _recalled(exchange: Exchange) -> list[str]:
+    """Return the ids of the turns that the model was shown in an exchange."""
+    answers = [message for message in exchange.messages if isinstance(message, AIMessage)]
+    ids = [id for answer in answers for id in answer.response_metadata.get(RECALLED, ())]
+    return list(dict.fromkeys(ids))[-MAX_RECALLED:]
+
+
+def _write(memory: Memory, exchange: Exchange, thread: str | None, source: str | None) -> None:
     """Write one exchange if it is not there; delete another answer to the same message."""
     first = next((m.id for m in exchange.messages if isinstance(m, HumanMessage)), None)
     if first is None or not exchange.user:
@@ -187,6 +234,8 @@ def _write(memory: Memory, exchange: Exchange, thread: str | None) -> None:
         id=str(uuid.uuid5(_NAMES, json.dumps([thread, first, last]))),
         session=thread,
         metadata=mark,
+        source=source,
+        recalled=_recalled(exchange),
     )
     try:
         memory.add_many([turn])

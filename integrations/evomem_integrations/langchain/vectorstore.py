@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,13 +35,15 @@ class EvoMemVectorStore(VectorStore):
     its own for documents, not one that conversations are written to.
     """
 
-    def __init__(self, database: Database, *namespace: str) -> None:
+    def __init__(self, database: Database, *namespace: str, purge: bool = False) -> None:
         """Keep documents in the memory at `namespace`.
 
         Args:
             database: An open database; whoever opened it closes it.
             *namespace: Labels, `"documents"` if none are given.
+            purge: Whether `delete` forgets documents truly; it only hides them if not.
         """
+        self.purge = purge
         self.database = database
         self.memory: Memory = database.memory(*(namespace or ("documents",)))
 
@@ -54,6 +57,7 @@ class EvoMemVectorStore(VectorStore):
         ids: list[str] | None = None,
         location: str = ":memory:",
         namespace: Sequence[str] = ("documents",),
+        purge: bool = False,
         **kwargs: Any,
     ) -> EvoMemVectorStore:
         """Open a database and add documents to it; it is closed with the store's last reference.
@@ -66,6 +70,7 @@ class EvoMemVectorStore(VectorStore):
             ids: One for each text.
             location: Of the database, as in `evomem.open`.
             namespace: Of the memory.
+            purge: As in the constructor.
             **kwargs: Further options of `evomem.open`.
         """
         encoder: Encoder = (
@@ -74,7 +79,7 @@ class EvoMemVectorStore(VectorStore):
             else EmbeddingsEncoder(embedding)
         )
         database = evomem.open(location, encoder, **kwargs)
-        store = cls(database, *namespace)
+        store = cls(database, *namespace, purge=purge)
         weakref.finalize(store, database.close)
         store.add_texts(texts, metadatas, ids=ids)
         return store
@@ -118,11 +123,23 @@ class EvoMemVectorStore(VectorStore):
             self._delete(self._versions(id)[:-1])
         return [turn.session or "" for turn in turns]
 
-    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
+    def delete(
+        self, ids: list[str] | None = None, *, purge: bool | None = None, **kwargs: Any
+    ) -> bool:
         """Delete documents, all of them if `ids` is None; missing ones are no error.
 
-        They are no longer found or listed. As with `Memory.delete`, their text stays on disk.
+        They are no longer found or listed, but their text stays on disk (`Memory.delete`). With
+        `purge`, they are forgotten truly, with every version that was replaced: from disk, and from
+        what later documents were read in the light of.
+
+        Args:
+            ids: Which.
+            purge: Whether to forget them truly; the store's own setting if None.
+            **kwargs: What LangChain's callers also give; changes nothing.
         """
+        if self.purge if purge is None else purge:
+            self._purge(ids)
+            return True
         if ids is None:
             self._delete(self.memory.history())
         for id in ids or ():
@@ -234,6 +251,13 @@ class EvoMemVectorStore(VectorStore):
 
     def _is_newest(self, hit: Hit) -> bool:
         return [record.seq for record in self._versions(hit.record.turn.session)][-1:] == [hit.seq]
+
+    def _purge(self, ids: Sequence[str] | None) -> None:
+        for id in ids or ():
+            self.memory.expire(session=id)
+        if ids is None:
+            with contextlib.suppress(NotFound):  # there is nothing yet
+                self.memory.drop()
 
     def _delete(self, records: Iterable[Record]) -> None:
         for record in records:

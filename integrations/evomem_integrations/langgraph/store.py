@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from langgraph.store.base import (
@@ -28,6 +28,7 @@ from langgraph.store.base import (
 )
 
 import evomem
+from evomem._forking import reset_in_child
 from evomem.database import Database
 from evomem.encoder import Encoder
 from evomem.memory import Memory
@@ -57,6 +58,7 @@ class EvoMemStore(BaseStore):
     """
 
     supports_ttl = True
+    _sweeper: threading.Thread | None
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class EvoMemStore(BaseStore):
         ttl: TTLConfig | None = None,
         root: Sequence[str] = ("langgraph",),
         mode: Mode = "evolvable",
+        purge: bool = False,
     ) -> None:
         """Keep items in a database.
 
@@ -76,6 +79,8 @@ class EvoMemStore(BaseStore):
             ttl: As for LangGraph's other stores.
             root: The labels that stand before every namespace in the database.
             mode: How a query is answered, as in `Memory.search`.
+            purge: Whether deleted and expired items are forgotten truly, with every value that was
+                replaced; they are only hidden if not, and their text stays on disk.
         """
         self.database = database
         self.index_config = index
@@ -84,9 +89,9 @@ class EvoMemStore(BaseStore):
         self._omit_expired = bool((ttl or {}).get("omit_expired"))
         self._root = tuple(root)
         self._mode = mode
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-store")
-        self._stop = threading.Event()
-        self._sweeper: threading.Thread | None = None
+        self._purge = purge
+        self._make_threads()
+        reset_in_child(self._make_threads)
 
     @classmethod
     @contextmanager
@@ -106,7 +111,7 @@ class EvoMemStore(BaseStore):
             encoder: What reads values, as in `evomem.open`.
             index: As in the constructor; without an `encoder`, its `embed` becomes one.
             ttl: As in the constructor.
-            **options: `root` and `mode`, as in the constructor.
+            **options: `root`, `mode` and `purge`, as in the constructor.
         """
         if encoder is None and index and index.get("embed"):
             from evomem_integrations.langchain.encoder import EmbeddingsEncoder
@@ -168,14 +173,17 @@ class EvoMemStore(BaseStore):
     # time to live --------------------------------------------------------------------------
 
     def sweep_ttl(self) -> int:
-        """Delete the items that have outlived their time; return how many."""
+        """Delete the items that have outlived their time; return how many.
+
+        As with `delete`, they are hidden, or purged if the store was told so.
+        """
         gone = 0
         for namespace in self._namespaces(()):
             memory = self._memory(namespace)
             for record in memory.history(where={"expires": {"$lt": time.time()}}):
                 head = read(memory, namespace, record.turn.session or "")
                 if head and head.expired:  # and not replaced or read meanwhile
-                    hide(memory, memory.history(session=head.key))
+                    self._remove(memory, head.key, head)
                     gone += 1
         return gone
 
@@ -203,6 +211,12 @@ class EvoMemStore(BaseStore):
         return not (self._sweeper and self._sweeper.is_alive())
 
     # ---------------------------------------------------------------------------------------
+
+    def _make_threads(self) -> None:
+        """Make the writer, when this is made and in a forked child; no sweeper runs yet."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-store")
+        self._stop = threading.Event()
+        self._sweeper = None
 
     def _sweep(self, seconds: float) -> None:
         while not self._stop.wait(seconds):
@@ -308,6 +322,14 @@ class EvoMemStore(BaseStore):
         for (namespace, key), op in puts.items():
             memory = self._memory(namespace)
             if op.value is None:
-                hide(memory, memory.history(session=key))
+                self._remove(memory, key)
             else:
                 hide_replaced(memory, key)
+
+    def _remove(self, memory: Memory, key: str, head: Head | None = None) -> None:
+        """Hide or purge an item with all its versions, up to `head` if it is given."""
+        if not self._purge:
+            hide(memory, memory.history(session=key))
+            return
+        end = None if head is None else head.record.time + timedelta(microseconds=1)
+        memory.expire(session=key, before=end)

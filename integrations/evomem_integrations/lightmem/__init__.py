@@ -21,7 +21,9 @@ RETRIEVERS = (
 )
 
 
-def install(encoder: str | Encoder | None = None, *, retriever: bool = True) -> None:
+def install(
+    encoder: str | Encoder | None = None, *, retriever: bool = True, purge: bool = False
+) -> None:
     """Let LightMem's registries build our parts where a configuration names its own.
 
     Every embedder name (`"huggingface"`, `"openai"`) and every vector store (`"qdrant"`) then means
@@ -31,6 +33,7 @@ def install(encoder: str | Encoder | None = None, *, retriever: bool = True) -> 
         encoder: What reads the memories; the default encoder if not given.
         retriever: Whether to replace the vector store as well. Without it vectors go into LightMem's
             own store, and are made without any memory behind them.
+        purge: Whether a deleted memory is forgotten truly; it is only hidden if not.
 
     Raises:
         NotFound: LightMem is not installed; nothing was changed.
@@ -49,6 +52,7 @@ def install(encoder: str | Encoder | None = None, *, retriever: bool = True) -> 
     replaced: list[tuple[Any, Any]] = [(factories[0], embedder)]
     if retriever:
         replaced.append((factories[1], EmbeddingRetriever))
+        EmbeddingRetriever.purge = purge
     for factory, ours in replaced:
         ours.encoder = loaded
         registry = factory._MODEL_MAPPING

@@ -14,6 +14,7 @@ from typing import Any, overload
 import numpy as np
 
 from evomem import Encoder
+from evomem._forking import reset_in_child
 from evomem.state import State, Vectors
 from evomem_integrations.documents import as_encoder
 
@@ -56,7 +57,8 @@ class TextEmbedder:
         """Take LightMem's configuration; the model it names is not used."""
         self.config = config
         self._encoder = as_encoder(self.encoder)
-        self._lock = threading.Lock()
+        self._make_lock()
+        reset_in_child(self._make_lock)
         self._calls = self._tokens = 0
 
     def embed(self, text: str) -> Sequence[float]:
@@ -67,6 +69,9 @@ class TextEmbedder:
     def get_stats(self) -> dict[str, int]:
         """Return the number of calls, and of the encoder's tokens in their texts."""
         return {"total_calls": self._calls, "total_tokens": self._tokens}
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def _count(self, text: str) -> None:
         tokens = self._encoder.count_tokens(text)

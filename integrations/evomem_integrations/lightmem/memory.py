@@ -29,7 +29,11 @@ class LightMemory:
     """
 
     def __init__(
-        self, config: Mapping[str, Any] | None = None, *, encoder: str | Encoder | None = None
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        encoder: str | Encoder | None = None,
+        purge: bool = False,
     ) -> None:
         """Open the collection that the configuration names.
 
@@ -37,6 +41,8 @@ class LightMemory:
             config: LightMem's dictionary. `messages_use` and, under `embedding_retriever`, the
                 `configs` `collection_name`, `path` and `on_disk` are used; the rest is not.
             encoder: What reads the messages; the one that wrote the collection, or the default.
+            purge: Whether `embedding_retriever.delete` forgets a memory truly; it only hides it if
+                not.
 
         Raises:
             InputError: `messages_use` is none of LightMem's, or a Qdrant server is named.
@@ -48,16 +54,20 @@ class LightMemory:
         self._roles = USES[use]
         store = {"collection_name": "lightmem", "path": "/tmp/qdrant", "on_disk": False}
         store.update((self.config.get("embedding_retriever") or {}).get("configs") or {})
-        self.embedding_retriever = _Retriever(SimpleNamespace(**store), encoder)
+        self.embedding_retriever = _Retriever(SimpleNamespace(**store), encoder, purge)
         self.text_embedder = _Embedder(self.embedding_retriever)
         self.retrieve_strategy = self.config.get("retrieve_strategy") or "embedding"
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], *, encoder: str | Encoder | None = None
+        cls,
+        config: Mapping[str, Any],
+        *,
+        encoder: str | Encoder | None = None,
+        purge: bool = False,
     ) -> LightMemory:
         """Return a memory for LightMem's configuration; see the constructor."""
-        return cls(config, encoder=encoder)
+        return cls(config, encoder=encoder, purge=purge)
 
     def add_memory(
         self,
@@ -169,8 +179,9 @@ class LightMemory:
 
 
 class _Retriever(EmbeddingRetriever):
-    def __init__(self, config: Any, encoder: str | Encoder | None) -> None:
+    def __init__(self, config: Any, encoder: str | Encoder | None, purge: bool) -> None:
         self.encoder = encoder
+        self.purge = purge
         super().__init__(config)
 
 

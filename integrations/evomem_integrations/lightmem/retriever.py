@@ -25,6 +25,8 @@ class EmbeddingRetriever:
 
     encoder: str | Encoder | None = None
     """What reads memories; `install` sets it."""
+    purge = False
+    """Whether a deleted memory is forgotten truly; `install` sets it."""
 
     def __init__(self, config: Any) -> None:
         """Open the collection that LightMem's configuration of Qdrant names.
@@ -47,7 +49,9 @@ class EmbeddingRetriever:
             folder = Path(config.path)
             folder.mkdir(parents=True, exist_ok=True)
             location = str(folder / FILE)
-        self._documents = Documents(location, self.encoder, NAME, self.collection_name)
+        self._documents = Documents(
+            location, self.encoder, NAME, self.collection_name, purge=self.purge
+        )
 
     @property
     def loaded(self) -> Encoder:
@@ -121,7 +125,11 @@ class EmbeddingRetriever:
             self._documents.merge(vector_id, payload)
 
     def delete(self, vector_id: str) -> None:
-        """Hide a memory; an id that is not there is let be."""
+        """Hide a memory; an id that is not there is let be.
+
+        Its text stays on disk, and later memories were read in its light. With `purge`, all of it
+        goes.
+        """
         self._documents.delete(vector_id)
 
     def exists(self, vector_id: str) -> bool:
@@ -171,11 +179,11 @@ class EmbeddingRetriever:
         return {"name": self.collection_name, "points_count": len(self._documents.memory)}
 
     def delete_col(self) -> None:
-        """Forget every memory."""
+        """Forget every memory truly, hidden ones included."""
         self._documents.clear()
 
     def reset(self) -> None:
-        """Forget every memory."""
+        """Forget every memory truly, hidden ones included."""
         self._documents.clear()
 
     def close(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -13,7 +15,10 @@ from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Turn
 from evomem_integrations._databases import Handle, share
-from evomem_integrations.llamaindex.turns import SAID, shown
+from evomem_integrations.llamaindex.log import Unshown
+from evomem_integrations.llamaindex.turns import shown
+
+QUESTIONS = 64  # for which it is kept, until they are answered, which turns were shown
 
 
 class Connection(BaseModel):
@@ -30,33 +35,58 @@ class Connection(BaseModel):
     k: int = Field(default=10, ge=1, description="How many turns are remembered at most.")
     max_tokens: int = Field(default=2000, ge=1, description="How long they may be together.")
     mode: Mode = Field(default="evolvable", description="How they are found.")
+    turn_source: str | None = Field(
+        default=None, description="The source of the turns that are written (Turn.source)."
+    )
 
     _handle: Handle | None = PrivateAttr(default=None)
+    _opened_for: tuple[Any, ...] | None = PrivateAttr(default=None)
+    _shown: dict[tuple[object, ...], tuple[str, ...]] = PrivateAttr(default_factory=dict)
 
     @property
     def memory(self) -> Memory:
         """The memory itself: to search, import, delete, purge."""
-        if self._handle is None:
+        return self._open().database.memory(*self.namespace)
+
+    def _open(self) -> Handle:
+        wanted = (self.location, self.encoder, dict(self.options))
+        if self._handle is None or self._opened_for != wanted:  # fields can be changed
             self._handle = share(self.location, self.encoder, **self.options)
-        return self._handle.database.memory(*self.namespace)
+            self._opened_for = wanted
+        return self._handle
 
     async def _recall(
         self, query: str, messages: Sequence[ChatMessage], session: str | None
     ) -> str:
         """Return the turns that answer `query` as text, without what `messages` show anyway."""
-        return await self.memory.acontext(
-            query,
-            max_tokens=self.max_tokens,
-            k=self.k,
-            mode=self.mode,
-            where={SAID: {"$nin": shown(messages, session)}},
-        )
+        unshown = Unshown(self.memory, shown(messages, session))
+        text = await unshown.acontext(query, max_tokens=self.max_tokens, k=self.k, mode=self.mode)
+        self._shown[self._question(session, query)] = text.ids
+        while len(self._shown) > QUESTIONS:
+            self._shown.pop(next(iter(self._shown)))
+        return text
 
     async def _commit(self, turns: Sequence[Turn]) -> None:
         """Write turns that the memory does not hold yet."""
+        if not turns:
+            return
+        labelled = [
+            replace(
+                turn,
+                source=self.turn_source,
+                recalled=self._shown.pop(self._question(turn.session, turn.user), ()),
+            )
+            for turn in turns
+        ]
         memory = self.memory
-        for turn in turns:
-            try:
+        with contextlib.suppress(DuplicateTurn):
+            await memory.aadd_many(labelled)
+            return
+        for turn in labelled:
+            # Ids are made of texts: a turn that is refused was deleted, and stays so.
+            with contextlib.suppress(DuplicateTurn):
                 await memory.aadd_many([turn])
-            except DuplicateTurn:  # ids are made of texts: so this one was deleted, and stays so
-                continue
+
+    def _question(self, session: str | None, text: str) -> tuple[object, ...]:
+        """Return what the turns that were shown for a question are kept under."""
+        return self.location, tuple(self.namespace), session, text

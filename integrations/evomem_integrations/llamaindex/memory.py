@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +14,11 @@ from llama_index.core.memory import Memory as ShortTermMemory
 from llama_index.core.memory.memory import DEFAULT_TOKEN_LIMIT, generate_chat_store_key
 from llama_index.core.storage.chat_store.base_db import MessageStatus
 
+from evomem.checks import check_labels
+from evomem.memory import Memory
+from evomem_integrations.llamaindex.chats import Chats, run
 from evomem_integrations.llamaindex.connection import Connection
-from evomem_integrations.llamaindex.history import History, default_uri, run
+from evomem_integrations.llamaindex.log import ChatMemory, owner
 from evomem_integrations.llamaindex.turns import complete, question
 
 HEADER = (
@@ -29,7 +34,10 @@ class EvoMemMemory(Connection, BaseMemory):
     message waits until it is answered; then both become one turn of the memory, so that a question
     never finds itself. Calls of tools, their results and system messages stay in the history.
 
-    Only settings are serialised: a copy, in this process or the next, finds the same data.
+    Messages are kept under the database, the namespace and the session: two users who call their
+    sessions by the same name share nothing. What `memory` purges, expires or drops is erased from the
+    messages as well. Only settings are serialised: a copy, in this process or the next, finds the
+    same data.
     """
 
     session_id: str = Field(
@@ -45,8 +53,11 @@ class EvoMemMemory(Connection, BaseMemory):
         description="Where messages are kept, an async SQLAlchemy URL; beside the database if not given.",
     )
     header: str = Field(default=HEADER, description="What stands before the remembered turns.")
+    purge: bool = Field(
+        default=False, description="Whether `reset` also forgets the session's turns, truly."
+    )
 
-    _opened: History | None = PrivateAttr(default=None)
+    _messages: _Messages | None = PrivateAttr(default=None)
 
     @classmethod
     def class_name(cls) -> str:
@@ -69,11 +80,83 @@ class EvoMemMemory(Connection, BaseMemory):
         return memory
 
     @property
-    def _history(self) -> ShortTermMemory:
-        if self._opened is None:
-            uri = self.chat_store_uri or default_uri(self.location)
-            self._opened = History(uri, self.session_id, self.token_limit)
-        return self._opened.messages
+    def memory(self) -> Memory:
+        """The memory itself: to search, import, delete; `purge` and its like erase messages too."""
+        place = (self.location, self.chat_store_uri)
+        return ChatMemory(self._open(), self.namespace, place)
+
+    async def _history(self) -> ShortTermMemory:
+        """Return the session's messages, in the state in which the fields are now."""
+        fields = (
+            self.location, self.namespace, self.session_id, self.token_limit, self.chat_store_uri,
+        )  # fmt: skip
+        if self._messages is None or self._messages.fields != fields:
+            chats = Chats(self.location, self.chat_store_uri)
+            await self._claim(chats)
+            history = chats.open(self.namespace, self.session_id, self.token_limit)
+            self._messages = _Messages(fields, history)
+        return self._messages.history
+
+    async def _claim(self, chats: Chats) -> None:
+        """Assign messages that were kept by their session alone, if it is certain whose they are."""
+        rows = await chats.unassigned(self.session_id)
+        if not rows:
+            return
+        database = self._open().database
+        whose = None
+        if chats.beside:  # elsewhere, another database may hold the turns
+            logs = [database.memory(*labels) for labels in database.memories()]
+            whose = await asyncio.to_thread(owner, rows, self.session_id, logs)
+        if whose is not None:
+            await chats.assign(self.session_id, whose)
+            return
+        warnings.warn(
+            f"{len(rows)} messages of the session {self.session_id!r} were kept without saying whose "
+            "they are, and are shown to nobody. If they are all of one user, call adopt_messages() on "
+            "the EvoMemMemory of that user and session",
+            UserWarning,
+            stacklevel=2,
+        )
+
+    def adopt_messages(self) -> int:
+        """Take over the messages that earlier versions kept under this session's name alone.
+
+        They may be of several users who called a session by the same name. Where the logs leave no
+        doubt, they are assigned when a session is opened; for the others, this says that they all
+        belong to this memory. They come before messages put since; no turn is read.
+
+        Returns:
+            How many messages were taken over; 0 if there are none.
+        """
+        return run(self._adopt())
+
+    @staticmethod
+    def erase_messages(location: str, *prefix: str, chat_store_uri: str | None = None) -> int:
+        """Erase all messages of the memories whose namespaces begin with `prefix`.
+
+        For memories that were dropped without an `EvoMemMemory`: by `Database.drop`, or on the command
+        line.
+
+        Args:
+            location: The database of the memories, as in `EvoMemMemory`.
+            *prefix: As in `Database.drop`.
+            chat_store_uri: As in `EvoMemMemory`.
+
+        Returns:
+            How many messages were erased.
+
+        Raises:
+            NamespaceError: There is no prefix, or it is not one.
+        """
+        check_labels(prefix)
+        return run(_erase(Chats(location, chat_store_uri), prefix))
+
+    async def _adopt(self) -> int:
+        chats = Chats(self.location, self.chat_store_uri)
+        rows = await chats.unassigned(self.session_id)
+        if rows:
+            await chats.assign(self.session_id, self.namespace)
+        return len(rows)
 
     # reading -------------------------------------------------------------------------------
 
@@ -86,7 +169,7 @@ class EvoMemMemory(Connection, BaseMemory):
             input: What to look for; the user's last message if not given.
             **kwargs: What callers also give, such as `initial_token_count`; changes nothing.
         """
-        messages = await self._history.aget()
+        messages = await (await self._history()).aget()
         asked = input.content if isinstance(input, ChatMessage) else input
         query = asked or question(messages)
         if not query or not query.strip():
@@ -96,7 +179,7 @@ class EvoMemMemory(Connection, BaseMemory):
 
     async def aget_all(self, status: MessageStatus | None = None) -> list[ChatMessage]:
         """Return every message of the session, as it was put, or those with a status."""
-        return await self._history.aget_all(status)
+        return await (await self._history()).aget_all(status)
 
     # writing -------------------------------------------------------------------------------
 
@@ -108,20 +191,27 @@ class EvoMemMemory(Connection, BaseMemory):
         """Add messages in order."""
         if not messages:
             return
-        before = await self.aget_all()
+        history = await self._history()
+        before = await history.aget_all()
         known = len(complete(before, self.session_id))
         # The memory first: were it the history, a crash between the two would lose the turn.
         await self._commit(complete([*before, *messages], self.session_id)[known:])
-        await self._history.aput_messages(messages)
+        await history.aput_messages(messages)
 
     async def aset(self, messages: list[ChatMessage]) -> None:
         """Replace the session's messages; turns that the memory does not hold yet are read."""
         await self._commit(complete(messages, self.session_id))
-        await self._history.aset(messages)
+        await (await self._history()).aset(messages)
 
     async def areset(self, status: MessageStatus | None = None) -> None:
-        """Forget the session's messages. What the memory has read stays; `memory.purge` forgets it."""
-        await self._history.areset(status)
+        """Forget the session's messages, those with a status or all.
+
+        Their text is gone from the chat store. What the memory has read of them stays, unless
+        `purge` is set: then all turns of the session are forgotten truly (`Memory.expire`).
+        """
+        if self.purge and status is None:
+            await self.memory.aexpire(session=self.session_id)
+        await (await self._history()).areset(status)
 
     # the same, synchronously -----------------------------------------------------------------
 
@@ -148,6 +238,28 @@ class EvoMemMemory(Connection, BaseMemory):
     def reset(self, status: MessageStatus | None = None) -> None:
         """See `areset`."""
         run(self.areset(status))
+
+
+class _Messages:
+    """The opened messages of a session, and the fields that they were opened for."""
+
+    def __init__(self, fields: tuple[Any, ...], history: ShortTermMemory) -> None:
+        self.fields = fields
+        self.history = history
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """Be None in a copy or a pickle, which connects again."""
+        return type(None), ()
+
+
+async def _erase(chats: Chats, prefix: tuple[str, ...]) -> int:
+    count = 0
+    for namespace, session in await chats.addresses():
+        if namespace[: len(prefix)] == prefix:
+            rows = await chats.rows(namespace, session)
+            count += await chats.erase([row.id for row in rows])
+    await chats.scrub()
+    return count
 
 
 def _with_memories(messages: list[ChatMessage], text: str) -> list[ChatMessage]:

@@ -30,13 +30,7 @@ def spoken(messages: Sequence[ChatMessage]) -> list[Message]:
     System and tool messages, calls of tools and messages without text are left out. A text longer
     than a turn can hold is cut, and NUL characters are dropped: the history keeps them.
     """
-    said: list[Message] = []
-    for message in messages:
-        role = _ROLES.get(message.role)
-        text = (message.content or "").replace("\x00", "")[:MAX_CHARS]
-        if role and text.strip() and not _calls_tools(message):
-            said.append({"role": role, "content": text})
-    return said
+    return [said for said in map(_said, messages) if said]
 
 
 def complete(messages: Sequence[ChatMessage], session: str | None) -> list[Turn]:
@@ -45,11 +39,26 @@ def complete(messages: Sequence[ChatMessage], session: str | None) -> list[Turn]
     Ids are made of what was said, so the same conversation gives the same ids however often it is
     written; an exchange that a conversation holds twice has two.
     """
-    said = spoken(messages)
+    return identified([turn for turn, _ in placed(messages)], session)
+
+
+def placed(messages: Sequence[ChatMessage]) -> list[tuple[Turn, range]]:
+    """Return the complete turns of a conversation with the places of their messages.
+
+    What follows a turn up to the next one, such as the calls of tools, belongs to it.
+    """
+    said = [
+        {**words, "id": str(place)}
+        for place, message in enumerate(messages)
+        if (words := _said(message))
+    ]
     turns = as_turns(said)
+    starts = [int(turn.id or 0) for turn in turns]
+    ends = [*starts, len(messages)][1:]
+    found = [(turn, range(*span)) for turn, *span in zip(turns, starts, ends, strict=True)]
     if said and said[-1]["role"] == "user":
-        turns.pop()
-    return identified(turns, session)
+        found.pop()
+    return found
 
 
 def identified(turns: Sequence[Turn], session: str | None) -> list[Turn]:
@@ -71,19 +80,27 @@ def identified(turns: Sequence[Turn], session: str | None) -> list[Turn]:
     return done
 
 
-def shown(messages: Sequence[ChatMessage], session: str | None) -> list[str]:
+def shown(messages: Sequence[ChatMessage], session: str | None) -> set[str]:
     """Return the marks of all that was said in `messages`: turns a prompt need not repeat.
 
     The message that waits for its answer is among them, so a turn that begins with it is never
     found by it.
     """
-    return [_digest(session, said["role"], said["content"]) for said in spoken(messages)]
+    return {_digest(session, said["role"], said["content"]) for said in spoken(messages)}
 
 
 def question(messages: Sequence[ChatMessage]) -> str | None:
     """Return what the user said last."""
     asked = (said["content"] for said in reversed(spoken(messages)) if said["role"] == "user")
     return next(asked, None)
+
+
+def _said(message: ChatMessage) -> dict[str, str] | None:
+    role = _ROLES.get(message.role)
+    text = (message.content or "").replace("\x00", "")[:MAX_CHARS]
+    if role and text.strip() and not _calls_tools(message):
+        return {"role": role, "content": text}
+    return None
 
 
 def _calls_tools(message: ChatMessage) -> bool:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from evomem._forking import reset_in_child
 from evomem_integrations.mem0.memory import Memory
 
 P = ParamSpec("P")
@@ -24,7 +25,8 @@ class AsyncMemory:
     def __init__(self, config: Mapping[str, Any] | None = None, **options: Any) -> None:
         """Open the database of a configuration, or use one that is open: see `Memory`."""
         self._memory = Memory(config, **options)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-mem0")
+        self._make_writer()
+        reset_in_child(self._make_writer)
 
     @classmethod
     def from_config(cls, config_dict: Mapping[str, Any]) -> AsyncMemory:
@@ -86,6 +88,9 @@ class AsyncMemory:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _make_writer(self) -> None:
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-mem0")
 
     async def _write(self, call: Callable[P, R], *args: P.args, **options: P.kwargs) -> R:
         bound = functools.partial(call, *args, **options)

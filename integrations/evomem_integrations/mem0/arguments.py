@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import Any
 
 from evomem.errors import QueryError, TurnError
 from evomem.pairing import as_turns
 from evomem.records import Turn, as_utc
-from evomem_integrations.mem0.collection import OWNERS
+from evomem_integrations.mem0.filters import OWNERS, check_owner
 
 logger = logging.getLogger(__name__)
 
@@ -21,14 +21,17 @@ def owner(ids: Mapping[str, Any]) -> dict[str, str]:
     """Return the ids that are given, as text.
 
     Raises:
-        QueryError: One is blank or holds white space.
+        QueryError: One is blank, holds white space, is `"*"`, or is a list or a condition.
     """
     found = {}
     for name in OWNERS:
         value = ids.get(name)
         if value is None:
             continue
+        if isinstance(value, Collection) and not isinstance(value, str):
+            raise QueryError(f"{name} is {value!r}; give the id of one owner, as text")
         text = str(value).strip()
+        check_owner(name, text)
         if not text or any(char.isspace() for char in text):
             raise QueryError(f"{name} is {value!r}; give an id without white space")
         found[name] = text

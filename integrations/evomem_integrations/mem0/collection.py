@@ -21,10 +21,9 @@ from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Hit, Record, Turn
 from evomem.store import Namespace
-from evomem_integrations.mem0.filters import Where, wheres
+from evomem_integrations.mem0.filters import OWNERS, Where, check_owner, wheres
 
 ROOT = "mem0"  # the first label of every namespace used here
-OWNERS = ("user_id", "agent_id", "run_id")  # whose log a row is in: the first of them it has
 EXPIRES, VERSION = "mem0_expires", "mem0_version"  # metadata of ours, never shown
 NEVER = "9999-12-31"
 
@@ -61,13 +60,19 @@ class Collection:
         return ids
 
     def put(self, id: str, payload: Mapping[str, Any]) -> None:
-        """Store a row under its own id; one that is there is replaced."""
+        """Store a row under its own id; one that its owner has already is replaced.
+
+        Raises:
+            QueryError: Another owner has a row with this id, or an owner's id is `"*"`.
+        """
         memory = self._memory(self._owner(payload))
         held = memory.history(session=id)
         if held:
             self._replace(memory, held, payload)
-        else:
-            memory.add_many([_turn(id, payload)])
+            return
+        if not _is_random(id) and self.get(id) is not None:
+            raise QueryError(f"the id {id!r} belongs to another owner's memory: give a new one")
+        memory.add_many([_turn(id, payload)])
 
     def replace(self, id: str, payload: Mapping[str, Any]) -> None:
         """Give a row another payload. With the text as it was, the turn is not read again.
@@ -76,8 +81,14 @@ class Collection:
 
         Raises:
             NotFound: There is no such row.
+            QueryError: The payload names another owner.
         """
         memory, held = self._find(id)
+        if self._owner(payload) != memory.namespace:
+            raise QueryError(
+                f"the memory {id!r} is {_owned(memory.namespace)}, and an update cannot give it to "
+                f"{_owned(self._owner(payload))}: delete it and add it there"
+            )
         self._replace(memory, held, payload)
 
     def forget(self, id: str) -> None:
@@ -157,6 +168,8 @@ class Collection:
 
     def _owner(self, payload: Mapping[str, Any]) -> Namespace:
         for kind in OWNERS:
+            check_owner(kind, payload.get(kind))
+        for kind in OWNERS:
             if payload.get(kind) is not None:
                 return (ROOT, self.name, kind, str(payload[kind]))
         return (ROOT, self.name, "nobody")
@@ -182,7 +195,7 @@ class Collection:
         kinds = []
         for kind in OWNERS:
             kinds.append(kind)
-            if isinstance(filters.get(kind), str) and filters[kind] != "*":
+            if isinstance(filters.get(kind), str):
                 own = self._owner({kind: filters[kind]})
                 return [
                     n for n in self._namespaces() if n == own or (n[2] in kinds and n[2] != kind)
@@ -274,6 +287,18 @@ def _new_id(namespace: Namespace) -> str:
     """Return a random UUID that begins with the mark of its owner, so that it is found quickly."""
     mark = bytes.fromhex(_mark(namespace))
     return str(uuid.UUID(bytes=mark + os.urandom(10), version=4))
+
+
+def _is_random(id: str) -> bool:
+    """Say whether an id is a random UUID, as Mem0 makes them: it need not be looked for."""
+    try:
+        return uuid.UUID(id).version == 4
+    except ValueError:
+        return False
+
+
+def _owned(namespace: Namespace) -> str:
+    return " ".join(namespace[2:]) + "'s"
 
 
 def _mark(namespace: Namespace) -> str:

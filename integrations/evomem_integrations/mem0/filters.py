@@ -4,6 +4,8 @@ Mem0 writes `{"stars": {"gte": 4}, "OR": [{"topic": "travel"}, {"topic": "*"}]}`
 the same with `$or` and `$not`. Keys are the memory's metadata and its ids. Values compare as
 in evomem: types count, so "1" is not 1. A memory without the key passes `ne` and `nin`; it passes
 nothing else but a `NOT` around it.
+
+`"*"` stands for any value of a metadata key. It is refused for an id: an id names one scope.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from evomem.errors import QueryError
 
 Where = dict[str, dict[str, Any]]
 
+OWNERS = ("user_id", "agent_id", "run_id")  # whose log a row is in: the first of them it has
+ANY = "*"  # the one value that Mem0's filters read as a pattern
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin")
 LIMIT = 64  # conditions that one filter may become: each is a search of its own
 
@@ -29,6 +33,14 @@ NOTHING = object()  # an operand that no value passes
 
 Test = tuple[str, str, Any]
 """A key, an operator of evomem's, a value."""
+
+
+def check_owner(name: str, value: object) -> None:
+    """Raise `QueryError` if an id is what a filter reads as a pattern."""
+    if isinstance(value, str) and value.strip() == ANY:
+        raise QueryError(
+            f"{name} is {value!r}, which a filter reads as any value: give the id of one owner"
+        )
 
 
 def wheres(filters: Mapping[str, Any] | None) -> list[Where]:
@@ -68,7 +80,9 @@ def _part(key: object, value: Any, negated: bool) -> list[list[Test]]:
 
 def _tests(key: str, value: Any, negated: bool) -> list[list[Test]]:
     """Return the alternatives for one key."""
-    if isinstance(value, str) and value == "*":
+    if key in OWNERS:
+        check_owner(key, value)
+    if isinstance(value, str) and value == ANY:
         return [[(key, "$exists", not negated)]]
     if isinstance(value, list | tuple):
         value = {"in": value}

@@ -205,7 +205,7 @@ class Memory:
         return {"message": "Memories deleted successfully!"}
 
     def reset(self) -> None:
-        """Forget every memory of the collection."""
+        """Forget every memory of the collection, as `delete` does."""
         self._rows.forget_all({})
 
     # reading -------------------------------------------------------------------------------

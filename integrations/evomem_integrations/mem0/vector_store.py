@@ -101,7 +101,7 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
             self._rows.replace(vector_id, payload)
 
     def delete(self, vector_id: str) -> None:
-        """Purge a row; a missing one is no error."""
+        """Purge a row, its text and its influence on later ones; a missing one is no error."""
         try:
             self._rows.forget(vector_id)
         except NotFound:

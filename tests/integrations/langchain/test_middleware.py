@@ -19,6 +19,7 @@ from langgraph.types import Command
 import evomem
 from evomem import Turn
 from evomem_integrations.langchain import EvoMemMiddleware
+from evomem_integrations.langchain.middleware import _mark
 
 
 class Scripted(BaseChatModel):
@@ -117,7 +118,7 @@ async def test_what_is_found_is_shown_behind_the_system_prompt_and_kept_nowhere(
         assert system(model).startswith("Be brief.\n\nWhat was said in earlier")
         assert re.search(r"<memory>\n\[\d{4}-\d\d-\d\d .*\] User: My cat is", system(model))
     saved = talk.get_state(THREAD).values
-    assert set(saved) == {"messages", "evomem_written"}
+    assert set(saved) == {"messages", "evomem_written", "evomem_memory"}
     assert "Miso" not in str(saved)
 
 
@@ -339,3 +340,67 @@ async def test_the_memory_is_chosen_by_the_runs_context(db, model):
     await talk.ainvoke(say("my cat?"), OTHER, context=Context("alice"))
     assert "Miso" in system(model)
     assert db.memories() == [("acme", "alice"), ("acme", "bob")]
+
+
+# provenance ----------------------------------------------------------------------------------
+
+
+def test_an_exchange_names_its_source_and_the_turns_that_the_model_was_shown(model, memory):
+    memory.add("I live in Bergen.", id="home", source="user")
+    memory.add("Alice lives in Rome.", id="lie", source="web")
+    talk = agent(model, memory, search={"turn_source": "user", "not_source": "web"})
+    result = talk.invoke(say("Where do I live?"), THREAD)
+    talk.invoke(say("In which town do I live?"), OTHER)
+    first, second = (record.turn for record in memory.history(after=2))
+    assert (first.source, first.recalled) == ("user", ("home",))
+    assert set(second.recalled) == {"home", first.id}
+    assert memory.influence("home").answers == (first.id, second.id)
+    assert result["messages"][-1].response_metadata["evomem_recalled"] == ["home"]
+    assert "Rome" not in system(model)
+
+
+async def test_the_async_twin_names_them_too(model, memory):
+    memory.add("I live in Bergen.", id="home")
+    await agent(model, memory).ainvoke(say("Where do I live?"), THREAD)
+    assert memory.history()[-1].turn.recalled == ("home",)
+
+
+def test_an_agent_with_an_empty_memory_marks_nothing(model, memory):
+    result = agent(model, memory).invoke(say("Where do I live?"), THREAD)
+    assert "evomem_recalled" not in result["messages"][-1].response_metadata
+    assert memory.history()[-1].turn.recalled == ()
+
+
+# threads that users share ------------------------------------------------------------------------
+
+
+@dataclass
+class User:
+    name: str
+
+
+def test_nothing_of_another_user_of_the_same_thread_is_written(db):
+    def answer(messages):
+        if "crash" in messages[-1].text:
+            raise RuntimeError("no answer")
+        return "Noted."
+
+    model = Scripted(answer=answer, shown=[])
+    talk = agent(
+        model, lambda runtime: db.memory("acme", runtime.context.name), context_schema=User
+    )
+    talk.invoke(say("I am Alice."), THREAD, context=User("alice"))
+    with pytest.raises(RuntimeError):
+        talk.invoke(say("My PIN is 4711, crash!"), THREAD, context=User("alice"))
+    talk.invoke(say("I am Bob."), THREAD, context=User("bob"))
+    talk.invoke(say("I still am."), THREAD, context=User("bob"))
+    talk.invoke(say("Alice again."), THREAD, context=User("alice"))
+    told = {
+        name: [r.turn.user for r in db.memory("acme", name).history()] for name in ("alice", "bob")
+    }
+    assert told == {"alice": ["I am Alice.", "Alice again."], "bob": ["I am Bob.", "I still am."]}
+
+
+def test_messages_of_threads_whose_names_hold_a_slash_have_marks_of_their_own():
+    marks = [_mark("a/b", "c"), _mark("a", "b/c"), _mark("a", "c"), _mark("a/b/c", "c")]
+    assert len(set(marks)) == 4

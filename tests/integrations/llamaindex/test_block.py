@@ -6,7 +6,7 @@ import pytest
 from llama_index.core.memory import Memory
 
 from evomem_integrations.llamaindex import EvoMemBlock
-from evomem_integrations.llamaindex.history import History, default_uri
+from evomem_integrations.llamaindex.chats import Chats
 from tests.integrations.llamaindex.scripted import assistant, remembered, user
 
 
@@ -19,7 +19,7 @@ def block(tmp_path):
 
 def short(tmp_path, block, session="s1"):
     """A memory of LlamaIndex's whose queue is over its limit at once."""
-    store = History(default_uri(str(tmp_path / "queue")), session, 40).messages.sql_store
+    store = Chats(str(tmp_path / "queue"), None).open(("acme",), session, 40).sql_store
     return Memory.from_defaults(
         session_id=session,
         token_limit=40,

@@ -18,7 +18,7 @@ from llama_index.core.storage.chat_store.base_db import MessageStatus
 
 from evomem.errors import FingerprintMismatch
 from evomem_integrations.llamaindex import EvoMemMemory
-from evomem_integrations.llamaindex.history import History, default_uri, run
+from evomem_integrations.llamaindex.chats import Chats, run
 from evomem_integrations.llamaindex.turns import complete
 from tests.integrations.llamaindex.scripted import assistant, call, remembered, user
 
@@ -279,7 +279,7 @@ def test_messages_lie_beside_the_database_and_nowhere_else(make, tmp_path):
     make().put_messages([user("a"), assistant("b")])
     assert {path.name.partition(".db")[2] for path in tmp_path.iterdir()} >= {"", ".chat"}
     with sqlite3.connect(tmp_path / "agent.db.chat") as chat:
-        assert chat.execute("select count(*) from llama_index_memory").fetchone() == (2,)
+        assert chat.execute("select count(*) from evomem_messages").fetchone() == (2,)
     chat.close()
 
 
@@ -335,14 +335,14 @@ STEPS = st.lists(
 @given(steps=STEPS, session=st.uuids().map(str))
 def test_any_use_keeps_the_history_that_llamaindex_would_keep(make, tmp_path, steps, session):
     memory = make(session, token_limit=12)
-    theirs = History(default_uri(str(tmp_path / "theirs")), session, token_limit=12).messages
+    theirs = Chats(str(tmp_path / "theirs"), None).open(("acme",), session, token_limit=12)
     for name, *arguments in steps:
         if name == "put_messages" and not arguments[0]:
             continue  # theirs sends an empty INSERT
         getattr(memory, name)(*arguments)
         run(getattr(theirs, f"a{name}")(*arguments))
     assert make(session).get_all() == run(theirs.aget_all())
-    assert run(memory._history.aget()) == run(theirs.aget())
+    assert run(run(memory._history()).aget()) == run(theirs.aget())
 
 
 @settings(
@@ -361,3 +361,20 @@ def test_however_messages_arrive_the_turns_are_the_same(make, messages, cuts, na
         bit_by_bit.put_messages(messages[start:end])
         start = end
     assert texts(once) == texts(bit_by_bit)
+
+
+# provenance ----------------------------------------------------------------------------------
+
+
+def test_a_turn_names_its_source_and_the_turns_that_were_shown_with_its_question(make):
+    memory = make(turn_source="user")
+    memory.memory.add("I live in Bergen.", id="home", session="sunday")
+    memory.put(user("Where do I live?"))
+    memory.get()
+    memory.put(assistant("In Bergen."))
+    memory.put(user("Thank you."))
+    memory.put(assistant("You are welcome."))
+    answer, thanks = (record.turn for record in memory.memory.history(after=1))
+    assert (answer.source, answer.recalled) == ("user", ("home",))
+    assert (thanks.source, thanks.recalled) == ("user", ())
+    assert memory.memory.influence("home").answers == (answer.id,)

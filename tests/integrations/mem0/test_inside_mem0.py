@@ -116,6 +116,20 @@ def test_rows_survive_and_reset_forgets_them(config, tmp_path):
     assert b"Bergen" not in (tmp_path / "agent.db").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["user_id", "agent_id", "run_id"])
+def test_mem0_reaches_nobody_with_an_id_that_it_reads_as_everybody(theirs, name):
+    theirs.add("I live in Bergen.", **{name: "alice"}, infer=False)
+    for call in (
+        lambda: theirs.add("I live in Rome.", **{name: "*"}, infer=False),
+        lambda: theirs.search("Bergen", filters={name: "*"}),
+        lambda: theirs.get_all(filters={name: "*"}),
+        lambda: theirs.delete_all(**{name: "*"}),
+    ):
+        with pytest.raises(ValueError, match="one owner"):
+            call()
+    assert texts(theirs.get_all(filters={name: "alice"})) == ["I live in Bergen."]
+
+
 async def test_mem0s_asynchronous_class_works_too(config):
     async with mem0.AsyncMemory.from_config(config) as memory:
         await memory.add("I live in Bergen.", user_id="alice", infer=False)

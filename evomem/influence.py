@@ -1,0 +1,127 @@
+"""Influence: which later turns and answers a turn had a part in, from the log alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evomem.engine import Engine
+from evomem.records import Record
+from evomem.state import Spec
+from evomem.store import Namespace, Trace, View
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """What one turn had a part in, as ids of turns in log order; deleted turns are included.
+
+    `direct` and `indirect` are upper bounds: how much the encoder made of what it could see is not
+    in the log. Both are empty for an encoder without memory.
+    """
+
+    memory: Namespace
+    id: str
+    """The turn."""
+    direct: tuple[str, ...]
+    """Turns that were read while the turn's latents were in the queue, or its text in the open
+    chunk."""
+    indirect: tuple[str, ...]
+    """All turns after those: they were read with latents that the turn may have had a part in."""
+    answers: tuple[str, ...]
+    """Turns that name it as recalled (`Turn.recalled`), or name one that does, and so on."""
+    forks: tuple[Influence, ...] = ()
+    """The same for every fork that holds the turn; turns that it shares are named again."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the influence as plain JSON values."""
+        return {
+            "memory": list(self.memory),
+            "id": self.id,
+            "direct": list(self.direct),
+            "indirect": list(self.indirect),
+            "answers": list(self.answers),
+            "forks": [fork.to_json() for fork in self.forks],
+        }
+
+
+def find_influence(
+    engine: Engine, namespace: Namespace, view: View, id: str, *, forks: bool
+) -> Influence | None:
+    """Return what the turn `id` had a part in; None if the view neither holds nor names it.
+
+    Args:
+        engine: What the memory belongs to.
+        namespace: The memory.
+        view: What is looked at of it.
+        id: The turn. Of one that was purged, the answers that name it are found.
+        forks: Whether to look at the memory's forks, too.
+    """
+    record = engine.store.find(view, [id]).get(id)
+    traces = engine.store.traces(view, after=record.seq - 1 if record else 0)
+    answers = _answers(traces, id)
+    if record is None:
+        return Influence(namespace, id, (), (), answers) if answers else None
+    direct, indirect = _reached(traces, engine.store.spec)
+    below = _copies(engine, namespace, record) if forks else ()
+    return Influence(
+        namespace,
+        id,
+        direct,
+        indirect,
+        answers,
+        tuple(
+            found
+            for name, copy in below
+            if (found := find_influence(engine, name, copy, id, forks=False))
+        ),
+    )
+
+
+def _reached(traces: Sequence[Trace], spec: Spec) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the ids of the turns that the first one reaches directly, and indirectly.
+
+    A turn's embedding is made with the queue before the turn, its latents with the queue before its
+    chunk, which is older, and with the texts of the chunk.
+    """
+    if not spec.latents:
+        return (), ()
+    turns = -(-spec.capacity // spec.latents)  # how many have latents in a full queue
+    place = {trace.seq: number for number, trace in enumerate(traces)}
+    direct: list[str] = []
+    indirect: list[str] = []
+    for trace in traces[1:]:
+        near = place.get(trace.chunk, 0) <= turns  # 0: the chunk began before the first turn
+        (direct if near else indirect).append(trace.id)
+    return tuple(direct), tuple(indirect)
+
+
+def _answers(traces: Iterable[Trace], id: str) -> tuple[str, ...]:
+    naming: defaultdict[str, list[str]] = defaultdict(list)
+    order: dict[str, int] = {}
+    for trace in traces:
+        order[trace.id] = trace.seq
+        for recalled in trace.recalled:
+            naming[recalled].append(trace.id)
+    found: set[str] = set()
+    open_ = [id]
+    while open_:
+        new = [other for other in naming[open_.pop()] if other not in found]
+        found.update(new)
+        open_ += new
+    return tuple(sorted(found - {id}, key=order.__getitem__))
+
+
+def _copies(
+    engine: Engine, namespace: Namespace, record: Record
+) -> Iterable[tuple[Namespace, View]]:
+    """Yield the forks that hold the turn, copies after a purge included, and what they hold."""
+    for name in engine.store.memories(namespace):
+        number = None if name == namespace else engine.store.find_memory(name)
+        if number is None:
+            continue
+        view = engine.store.view(number)
+        copy = engine.store.find(view, [record.id]).get(record.id)
+        if copy and (copy.turn.content, copy.added) == (record.turn.content, record.added):
+            yield name, view

@@ -1,0 +1,218 @@
+"""The memory behind a conversation: what it forgets, the kept messages forget as well."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from llama_index.core.base.llms.types import MessageRole
+
+from evomem.errors import NotFound
+from evomem.forgetting import Progress, Receipt
+from evomem.memory import Memory
+from evomem.memory_view import MemoryView
+from evomem.records import Hit, as_utc
+from evomem.store import Namespace
+from evomem.twins import twin
+from evomem_integrations._databases import Handle
+from evomem_integrations.llamaindex.chats import Chats, Row, run
+from evomem_integrations.llamaindex.turns import SAID, identified, placed, spoken
+
+
+class ChatMemory(Memory):
+    """A memory whose `purge`, `expire` and `drop` also erase messages (`Chats`).
+
+    The log comes first. If this is interrupted between the two, doing it again erases the messages.
+    """
+
+    def __init__(self, handle: Handle, namespace: Namespace, place: tuple[str, str | None]) -> None:
+        """Stand for a memory of a database, which stays open for as long as this is held.
+
+        Args:
+            handle: On the database.
+            namespace: Of the memory.
+            place: The arguments of `Chats`.
+        """
+        memory = handle.database.memory(*namespace)
+        super().__init__(memory._engine, memory.namespace)
+        self._handle = handle
+        self._place = place
+
+    def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
+        """See `Memory.purge`. The messages of the turn go with it.
+
+        So do those of other turns of its session that the memory does not hold.
+        """
+        session = None
+        with contextlib.suppress(NotFound):  # it was deleted before: its session is not known
+            session = self.get(id).turn.session
+            if session is None:  # it has no messages
+                return super().purge(id, forks=forks, progress=progress)
+        try:
+            receipt = super().purge(id, forks=forks, progress=progress)
+        except NotFound:
+            run(self._follow((self.namespace,), session, None))
+            raise
+        return self._followed(receipt, session, None)
+
+    def expire(
+        self,
+        *,
+        before: datetime | str | None = None,
+        session: str | None = None,
+        forks: bool = False,
+        progress: Progress | None = None,
+    ) -> Receipt:
+        """See `Memory.expire`. The messages of the turns go with them.
+
+        Without `before`, all messages of the session do; with it, those that were put before it and
+        belong to no turn, such as a question that was never answered. System messages stay.
+        """
+        receipt = super().expire(before=before, session=session, forks=forks, progress=progress)
+        if before is None:
+            return self._followed(receipt, session, None, whole=True)
+        return self._followed(receipt, session, as_utc(before))
+
+    def drop(self) -> Receipt:
+        """See `Memory.drop`. All messages of all its sessions go with it, answered or not."""
+        try:
+            receipt = super().drop()
+        except NotFound:  # messages without turns, or what an interrupted call has left
+            chats = self._chats
+            if chats is None or not run(chats.sessions(self.namespace)):
+                raise
+            receipt = Receipt((self.namespace,), (), 0)
+        return self._followed(receipt, None, None, whole=True)
+
+    # mypy takes the twins of `Memory` to be of its methods alone.
+    apurge = twin(purge, write=True)  # type: ignore[arg-type]
+    aexpire = twin(expire, write=True)  # type: ignore[arg-type]
+    adrop = twin(drop, write=True)  # type: ignore[arg-type]
+
+    # ---------------------------------------------------------------------------------------
+
+    @property
+    def _chats(self) -> Chats | None:
+        try:
+            return Chats(*self._place)
+        except ValueError:  # the database is no file, and no other place was named
+            return None
+
+    def _followed(
+        self,
+        receipt: Receipt,
+        session: str | None,
+        before: datetime | None,
+        *,
+        whole: bool = False,
+    ) -> Receipt:
+        """Erase the messages of what was forgotten; return what can be said then."""
+        namespaces = {self.namespace, *receipt.memories}
+        clean = run(self._follow(namespaces, session, before, whole=whole))
+        return replace(receipt, clean=receipt.clean and clean)
+
+    async def _follow(
+        self,
+        namespaces: Collection[Namespace],
+        session: str | None,
+        before: datetime | None,
+        *,
+        whole: bool = False,
+    ) -> bool:
+        """Erase messages of one session, or of all if it is None; return whether no byte is left."""
+        chats = self._chats
+        if chats is None:
+            return True
+        for namespace in namespaces:
+            log = Memory(self._engine, namespace)
+            for name in await chats.sessions(namespace):
+                if session in (None, name):
+                    rows = await chats.rows(namespace, name)
+                    held = set() if whole else _held(log, name)
+                    ids = [row.id for row in rows] if whole else forgotten(rows, held, before)
+                    await chats.erase(ids)
+        if chats.beside:  # elsewhere, other databases may have unassigned messages
+            await self._follow_unassigned(chats, session)
+        return await chats.scrub()
+
+    async def _follow_unassigned(self, chats: Chats, session: str | None) -> None:
+        """Erase unassigned messages of turns that no memory of the database holds any more."""
+        names = self._engine.store.memories(())
+        for name in await chats.unassigned_sessions():
+            if session in (None, name):
+                held = {said for each in names for said in _held(Memory(self._engine, each), name)}
+                ids = forgotten(await chats.unassigned(name), held, None)
+                await chats.erase(ids, unassigned=True)
+
+
+class Unshown(MemoryView):
+    """A memory without the turns that a prompt shows anyway."""
+
+    def __init__(self, memory: Memory, marks: Collection[str]) -> None:
+        """`marks`: of what is shown, from `turns.shown`."""
+        super().__init__(memory._engine, memory.namespace)
+        self._marks = marks
+
+    def search(self, query: str, k: int = 5, **options: Any) -> list[Hit]:
+        """See `MemoryView.search`.
+
+        More turns than `k` are looked for, as many as may be shown, and those that are shown are
+        left out: a filter that names each of them takes longer.
+        """
+        wanted = k + len(self._marks)
+        while True:
+            hits = super().search(query, wanted, **options)
+            kept = [h for h in hits if h.record.turn.metadata.get(SAID) not in self._marks]
+            if len(kept) >= k or len(hits) < wanted:
+                return kept[:k]
+            wanted *= 2  # the same was said several times
+
+
+Sides = tuple[str, str]
+"""What the user and the assistant said in a turn."""
+
+
+def forgotten(rows: Sequence[Row], held: Collection[Sides], before: datetime | None) -> list[int]:
+    """Return the ids of messages whose turns are not held.
+
+    Messages that belong to no complete turn are among them if they are older than `before`. System
+    messages never are.
+    """
+    gone: set[int] = set()
+    loose = set(range(len(rows)))
+    for turn, places in placed([row.message for row in rows]):
+        loose.difference_update(places)
+        if (turn.user, turn.assistant) not in held:
+            gone.update(places)
+    if before is not None:
+        gone.update(place for place in loose if rows[place].put < before)
+    return [
+        rows[place].id for place in sorted(gone) if rows[place].message.role != MessageRole.SYSTEM
+    ]
+
+
+def owner(rows: Sequence[Row], session: str, logs: Collection[Memory]) -> Namespace | None:
+    """Return whose the unassigned messages of a session are, None where it is not certain.
+
+    It is certain if all of them are questions and answers of complete turns, and the log of exactly
+    one memory holds all these turns in this session.
+    """
+    messages = [row.message for row in rows]
+    turns = placed(messages)
+    answered = sum(len(places) for _, places in turns)
+    if not len(spoken(messages)) == answered == len(messages):
+        return None
+    ids = {turn.id for turn in identified([turn for turn, _ in turns], session)}
+    holders = [
+        log.namespace
+        for log in logs
+        if ids <= {record.id for record in log.history(session=session)}
+    ]
+    return holders[0] if len(holders) == 1 else None
+
+
+def _held(log: Memory, session: str) -> set[Sides]:
+    return {(r.turn.user, r.turn.assistant) for r in log.history(session=session)}

@@ -1,0 +1,135 @@
+"""Seals: digests that show what was edited behind the database's back.
+
+Each is a BLAKE2b of 16 bytes over a database's id and the values that it seals, keyed with the
+database's integrity key. Without a key anybody can compute it: then it shows accidents, and edits
+by those who do not bother to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping
+
+from evomem.errors import IntegrityError
+from evomem.integrity import key_id
+
+SIZE = 16
+MODULUS: int = 2 ** (8 * SIZE)  # of sums
+
+ROW = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
+"""The columns of a turn that its seal covers: all that makes its record."""
+
+_READING = ("memory", "seq", "key", "words", "chunk")
+
+_nested = json.JSONEncoder(default=lambda data: [bytes(data).hex()]).encode
+
+
+def _encode(values: Sequence[object]) -> str:
+    """Return a text that no other values have. Reading computes it for every turn that it returns.
+
+    It is close to JSON. The `repr` of a string would not do: it depends on the version of Python.
+    """
+    return ",".join(
+        [
+            quote(value)
+            if type(value) is str
+            else repr(value)
+            if type(value) is int or value is None
+            else f"x{value.hex()}"
+            if type(value) is bytes
+            else _nested(value)
+            for value in values
+        ]
+    )
+
+
+class Seals:
+    """The seals of one database."""
+
+    def __init__(self, database: str, key: bytes | None = None) -> None:
+        """Seal the database with this id, with a key of 32 bytes or without."""
+        self.database = database
+        self.key_id = key_id(key)
+        self._key = key or b""
+        self.proved: dict[int, tuple[object, ...]] = {}
+        """Entries of memories, as they were read last, whose seals fit (`ledger.opened`)."""
+        self.gone = lru_cache(maxsize=256)(self._gone)
+        """Returns the sum of a memory's tombstones, given as text such as "1,2,3"."""
+
+    def of(self, database: str) -> Seals:
+        """Return the seals of another database, with the same key."""
+        return Seals(database, self._key)
+
+    def row(self, columns: Mapping[str, Any] | RowMapping) -> bytes:
+        """Return the seal of a turn: of its place and of all that makes its record."""
+        return self.digest(b"row", [columns[name] for name in ROW])
+
+    def check_row(self, columns: Mapping[str, Any] | RowMapping) -> None:
+        """Raise `IntegrityError` unless a turn is as it was written."""
+        if self.row(columns) != columns["seal"]:
+            raise IntegrityError(
+                f"turn {columns['seq']} of memory {columns['memory']} was changed since it was "
+                "written: its seal does not fit; run verify, and restore the database from a backup"
+            )
+
+    def reading(self, columns: Mapping[str, Any] | RowMapping, fingerprint: str) -> bytes:
+        """Return the checksum of what an encoder made of a turn."""
+        values = [fingerprint, *(columns[name] for name in _READING)]
+        return self.digest(b"reading", values, columns["embedding"], columns["latents"])
+
+    def share(self, kind: bytes, values: Sequence[object]) -> int:
+        """Return what something adds to a sum (of rows, tombstones or memories).
+
+        Sums stand for sets: no two sets that anybody can find have the same one, as long as the
+        shares are unknown. So sums are stored masked, each time differently.
+        """
+        return int.from_bytes(self.digest(kind, values), "little")
+
+    def mask(self, sums: Sequence[int], kind: bytes, values: Sequence[object]) -> bytes:
+        """Return sums as they are stored; `values` are never the same twice."""
+        pad = self._pad(len(sums), kind, values)
+        packed = b"".join((each % MODULUS).to_bytes(SIZE, "little") for each in sums)
+        return bytes(left ^ right for left, right in zip(packed, pad, strict=True))
+
+    def unmask(self, stored: bytes, kind: bytes, values: Sequence[object]) -> list[int]:
+        """Return the sums that `mask` was given."""
+        pad = self._pad(len(stored) // SIZE, kind, values)
+        packed = bytes(left ^ right for left, right in zip(stored, pad, strict=True))
+        parts = range(0, len(packed), SIZE)
+        return [int.from_bytes(packed[start : start + SIZE], "little") for start in parts]
+
+    def digest(
+        self, kind: bytes, values: Sequence[object], *blobs: object, size: int = SIZE
+    ) -> bytes:
+        """Return the digest of values and large binary ones; different kinds never have the same."""
+        digest = hashlib.blake2b(
+            _encode([self.database, *values]).encode(), key=self._key, digest_size=size, person=kind
+        )
+        for blob in blobs:
+            data = blob if isinstance(blob, bytes) else _nested(blob).encode()
+            digest.update(b"%s%d:" % (type(blob).__name__.encode(), len(data)))
+            digest.update(data)
+        return digest.digest()
+
+    def _pad(self, count: int, kind: bytes, values: Sequence[object]) -> bytes:
+        return self.digest(b"mask " + kind, values, size=count * SIZE)
+
+    def _gone(self, memory: int, listed: str) -> int:
+        seqs = [int(seq) for seq in listed.split(",") if seq]
+        return sum(self.share(b"hidden", [memory, seq]) for seq in seqs) % MODULUS
+
+    def rows(self, seals: Iterable[bytes]) -> int:
+        """Return the sum of turns with these seals."""
+        return sum(self.share(b"rows", [seal]) for seal in seals) % MODULUS
+
+
+def seals_of(connection: Connection) -> Seals:
+    """Return the seals of the database that a connection is to."""
+    seals: Seals = connection.get_execution_options()["seals"]
+    return seals

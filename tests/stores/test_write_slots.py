@@ -1,0 +1,173 @@
+"""Writers of one memory take turns: nothing is read in vain, and nobody has to wait for long."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import evomem
+from evomem import Turn
+from evomem.encoder import HashEncoder
+from evomem.errors import HeadMoved
+from evomem.reading import PASS, SECONDS, Pace
+from evomem.state import Reading, State
+from tests.conftest import ROOT
+
+
+class Slow(HashEncoder):
+    """The hashing encoder; takes a while for every turn, and counts the turns."""
+
+    count = 0
+
+    def read(self, state: State[Turn], turns: Any) -> list[Reading]:
+        self.count += len(turns)
+        time.sleep(0.002 * len(turns))
+        return super().read(state, turns)
+
+
+@pytest.fixture
+def stores(location: str) -> Iterator[tuple[Any, Any]]:
+    """The stores of two who have one database open."""
+    with evomem.open(location, "hash") as one, evomem.open(location, "hash") as other:
+        one.memory("a").add("first")
+        yield one._engine.store, other._engine.store
+
+
+def _is_taken(store: Any, memory: int = 1) -> bool:
+    with store.snapshot():
+        return bool(store.slot_is_taken(memory))
+
+
+def test_a_slot_is_taken_while_it_is_held_and_each_memory_has_its_own(stores):
+    one, other = stores
+    assert not _is_taken(other)
+    with one.write_slot(1) as is_wanted:
+        assert _is_taken(other)
+        assert not _is_taken(other, memory=2)
+        with other.write_slot(2):
+            assert not is_wanted()
+    assert not _is_taken(other)
+
+
+def test_who_waits_is_seen_and_comes_before_the_one_who_held_the_slot(stores):
+    one, other = stores
+    order = []
+
+    def wait() -> None:
+        with other.write_slot(1):
+            order.append("other")
+
+    with one.write_slot(1) as is_wanted:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        while not is_wanted():
+            time.sleep(0.001)
+    with one.write_slot(1):
+        order.append("one")
+    thread.join()
+    assert order == ["other", "one"]
+
+
+def test_who_waits_for_too_long_goes_on_without_a_slot(stores, monkeypatch):
+    for module in ("write_slots", "postgresql"):
+        monkeypatch.setattr(f"evomem_stores.{module}.WAIT", 0.02)
+    one, other = stores
+    with one.write_slot(1), other.write_slot(1) as is_wanted:
+        assert not is_wanted()
+    assert not _is_taken(one)
+
+
+HOLD = """
+import sys, evomem
+with evomem.open(sys.argv[1]) as db, db._engine.store.write_slot(1):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_slot_of_a_process_that_is_killed_is_free(stores, location):
+    one, _ = stores
+    command = [sys.executable, "-c", HOLD, location]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == b"held\n"
+        assert _is_taken(one)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    while _is_taken(one):  # a server may take a moment to notice
+        time.sleep(0.01)
+
+
+def test_closing_one_of_two_databases_frees_no_slot_of_the_other(location):
+    with evomem.open(location, "hash") as db, evomem.open(location, "hash") as watching:
+        db.memory("a").add("first")
+        with db._engine.store.write_slot(1):
+            third = evomem.open(location, "hash")
+            third.memory("b").add_many([Turn(user=f"turn {n}") for n in range(PASS + 1)])
+            third.close()
+            assert _is_taken(watching._engine.store)
+
+
+def test_a_bulk_beside_a_live_writer_reads_hardly_a_turn_twice_and_lets_it_in(location):
+    bulk, live = Slow(), Slow()
+    with evomem.open(location, bulk) as db, evomem.open(location, live) as other:
+        db.memory("a").add("first", id="first")
+        bulk.count, done = 0, threading.Event()
+        talk = other.memory("a")
+        added: list[int] = []
+
+        def speak() -> None:
+            while not done.is_set():
+                added.append(talk.add(f"live {len(added)}", id=f"live{len(added)}").seq)
+                time.sleep(0.005)
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        turns = [Turn(user=f"bulk {n}", id=f"b{n}") for n in range(200)]
+        records = db.memory("a").add_many(turns)
+        done.set()
+        thread.join()
+        assert bulk.count <= 1.5 * len(turns)  # once, the first batch may have been read in vain
+        assert live.count <= 1.5 * len(added) + 5
+        assert len([seq for seq in added if seq < records[-1].seq]) >= 3
+        assert [record.id for record in records] == [turn.id for turn in turns]
+        seqs = [record.seq for record in records]
+        assert seqs == sorted(seqs)
+        history = db.memory("a").history()
+        assert len(history) == len({record.id for record in history}) == 201 + len(added)
+        with evomem.open(":memory:", "hash") as fresh:  # as if they had been added by one
+            again = fresh.memory("a")
+            again.add_many([record.turn for record in history])
+            assert again._view().key == db.memory("a")._view().key
+        assert db.verify() == []
+
+
+def test_a_writer_without_a_slot_is_told_by_the_log_that_another_was_quicker(stores):
+    one, _ = stores
+    view = one.view(1)
+    with one.write_slot(1):
+        rows = one.rows(view, after=0)
+        with pytest.raises(HeadMoved):
+            one.append(one.view(1, seq=0), rows)
+
+
+def test_passes_are_short_while_somebody_waits_and_long_when_nobody_does():
+    pace = Pace()
+    pace.fit(2 * SECONDS)
+    assert pace.size == PASS // 2
+    pace.fit(1000 * SECONDS)
+    assert pace.size == 1
+    pace.slower()
+    assert pace.size == 1
+    pace.fit(SECONDS / 4)
+    assert pace.size == 4
+    for _ in range(10):
+        pace.faster()
+    assert pace.size == PASS
