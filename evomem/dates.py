@@ -104,15 +104,7 @@ def asked_days(query: str, days: Collection[date], today: date | None = None) ->
     >>> asked_days("May I ask something?", [date(2024, 2, 1)])
     []
     """
-    if not days and today is None:
-        return []
-    now = today or max(days)
-    time = _Calendar(now, tuple(sorted({day.year for day in days} or {now.year})))
-    text, named = _read_atoms(" ".join(query.replace("’", "'").split()), time)
-    text, spans = _read_ranges(text, named, time)
-    for place in re.finditer(_MARK, text):
-        spans += named[int(place[1])].spans
-    return sorted(set(spans), key=spans.index)
+    return _read_days(_plain(query), days, today)[1]
 
 
 Sessions = tuple[int, int]
@@ -129,15 +121,21 @@ def asked_sessions(query: str) -> list[Sessions]:
     >>> asked_sessions("What did we discuss in the last three sessions?")
     [(-3, -1)]
     """
-    text = " ".join(query.replace("’", "'").split())
-    sessions: list[Sessions] = []
-    for pattern, reader in _SESSIONS:
-        for match in pattern.finditer(text):
-            span = reader({name: part.lower() for name, part in match.groupdict().items() if part})
-            if span is not None:
-                sessions.append(span)
-        text = pattern.sub(" ", text)
-    return sessions
+    return _read_sessions(_plain(query))[1]
+
+
+def asks_only_when(query: str, days: Collection[date], today: date | None = None) -> bool:
+    """Return whether a query names days or sessions, and asks for nothing else.
+
+    >>> asks_only_when("What did we talk about on 22 January?", [date(2024, 2, 1)])
+    True
+    >>> asks_only_when("What did I cook on 22 January?", [date(2024, 2, 1)])
+    False
+    """
+    text, sessions = _read_sessions(_plain(query))
+    text, spans = _read_days(text, days, today)
+    words = re.findall(r"\w+", re.sub(_MARK, " ", text).lower())
+    return bool(spans or sessions) and _SAYS_NOTHING.issuperset(words)
 
 
 def nearness(day: date, spans: Collection[Days]) -> float:
@@ -151,9 +149,49 @@ def nearness(day: date, spans: Collection[Days]) -> float:
     return max((1 - max(0, days) / (LATER + 1) for days in past if days <= LATER), default=0.0)
 
 
+_SAYS_NOTHING = frozenset(
+    "a about again all an and any anything at back between came can chat chatted chatting come "
+    "conversation conversations could d did discuss discussed discussing discussion do does during "
+    "each everything for from gave give go going had happen happened happening happens have i in "
+    "is it list me mention mentioned my of on other our overview please recap remind said say "
+    "saying session sessions show so speak speaking spoke spoken subject subjects summaries "
+    "summarise summarize summary talk talked talking tell that the there thing things to together "
+    "told topic topics up us was we went were what which with you your".split()
+)
+"""Words that do not say what a question is about."""
+
 # The two steps --------------------------------------------------------------------------------
 
 _MARK = r"\x00(\d+)\x00"  # stands in the text for an expression that was read
+
+
+def _plain(query: str) -> str:
+    return " ".join(query.replace("’", "'").split())
+
+
+def _read_days(text: str, days: Collection[date], today: date | None) -> tuple[str, list[Days]]:
+    """Return a text with marks for days and without ranges, and the spans of both."""
+    if not days and today is None:
+        return text, []
+    now = today or max(days)
+    time = _Calendar(now, tuple(sorted({day.year for day in days} or {now.year})))
+    text, named = _read_atoms(text, time)
+    text, spans = _read_ranges(text, named, time)
+    for place in re.finditer(_MARK, text):
+        spans += named[int(place[1])].spans
+    return text, sorted(set(spans), key=spans.index)
+
+
+def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
+    """Return a text without the sessions that it names, and these."""
+    sessions: list[Sessions] = []
+    for pattern, reader in _SESSIONS:
+        for match in pattern.finditer(text):
+            span = reader({name: part.lower() for name, part in match.groupdict().items() if part})
+            if span is not None:
+                sessions.append(span)
+        text = pattern.sub(" ", text)
+    return text, sessions
 
 
 def _read_atoms(text: str, time: _Calendar) -> tuple[str, list[_Named]]:
