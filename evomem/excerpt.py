@@ -21,7 +21,8 @@ def excerpt(
 ) -> str | None:
     """Return the longest part of a text that fits, around what shares most words with the query.
 
-    Whole sentences if one fits, else words, else characters. What is left out is marked (`CUT`).
+    A word counts for less the more often the text repeats it. Whole sentences if one fits, else
+    words, else characters. What is left out is marked (`CUT`).
 
     Args:
         text: The text.
@@ -37,24 +38,28 @@ def excerpt(
     >>> excerpt(text, "Which cat?", lambda part: len(part) < 40)
     'User: […] My cat is Miso. […]'
     """
+    names = [(place, text.find(": ", place) + 2) for place in labels]
 
     def part(spans: Sequence[tuple[int, int]], best: int, size: int) -> str:
         first = max(0, min(best - (size - 1) // 4, len(spans) - size))
         start, end = spans[first][0], spans[first + size - 1][1]
-        label = max((place for place in labels if place <= start), default=0)
-        name = text[label : text.find(": ", label) + 2]
-        lead = "" if start <= label + len(name) else f"{CUT} "
-        start = max(start, label + len(name))
+        label, said = max((name for name in names if name[0] <= start), default=names[0])
+        lead = f"{CUT} " if start > said else ""
         tail = f" {CUT}" if text[end:].strip() else ""
-        return f"{name}{lead}{text[start:end]}{tail}"
+        return f"{text[label:said]}{lead}{text[start:end]}{tail}"
 
-    wanted = set(_words(query))
+    counts = Counter(_words(text))
+    weights = {word: 1 / counts[word] for word in _words(query) if word in counts}
     begin, end = 0, len(text)
     for pattern in _UNITS:
         spans = [match.span() for match in pattern.finditer(text, begin, end)]
+        for first, last in names:  # a name is no part of what was said
+            spans = [(last if first <= start < last else start, stop) for start, stop in spans]
+        spans = [span for span in spans if span[0] < span[1]]
         if not spans:
             return None
-        best = _best([set(_words(text[slice(*span)])) & wanted for span in spans])
+        scores = [sum(weights.get(w, 0.0) for w in set(_words(text[a:b]))) for a, b in spans]
+        best = scores.index(max(scores))
         low, high = 0, len(spans)  # the greatest size that fits: `low` does, or is 0
         while low < high:
             size = (low + high + 1) // 2
@@ -63,13 +68,6 @@ def excerpt(
             return part(spans, best, low)
         begin, end = spans[best]
     return None
-
-
-def _best(shared: Sequence[set[str]]) -> int:
-    """Return the place of the unit that shares most with a query; a rare word counts for more."""
-    counts = Counter(word for words in shared for word in words)
-    scores = [sum(1 / counts[word] for word in words) for words in shared]
-    return scores.index(max(scores))
 
 
 def _words(text: str) -> list[str]:

@@ -40,7 +40,7 @@ from evomem.scores import Scores
 from evomem.state import State, Vectors
 from evomem.store import Filter, Namespace, Seqs, View
 from evomem.twins import twin
-from evomem.when import When, read_when
+from evomem.when import When, dated, read_when
 
 if TYPE_CHECKING:
     from evomem.memory import Memory
@@ -472,11 +472,7 @@ def _said_then(groups: Sequence[Group], seqs: Seqs) -> list[Group]:
 
 def _line(record: Record, zone: tzinfo, text: str) -> str:
     """Return a line of a context."""
-    try:
-        time = record.time.astimezone(zone)
-    except OverflowError:  # at either end of the calendar
-        time = record.time
-    return f"[{time:%Y-%m-%d %H:%M} {time.tzname() or format(time, '%z')}] {text}"
+    return f"[{dated(record.time, zone)}] {text}"
 
 
 def _cut_line(
@@ -493,9 +489,11 @@ def _cut_line(
     if turn.role == "exchange":
         labels.append(len(turn.text) - len(f"Assistant: {turn.assistant}"))
     for limit in [budget // 2, budget] if leave_room else [budget]:
-        part = excerpt(
-            turn.text, query, lambda part: count(_line(record, zone, part) + "\n") <= limit, labels
-        )
+
+        def fits(part: str, limit: int = limit) -> bool:
+            return count(_line(record, zone, part) + "\n") <= limit
+
+        part = excerpt(turn.text, query, fits, labels)
         if part is not None:
             return _line(record, zone, part)
     least = count(_line(record, zone, "") + "\n")

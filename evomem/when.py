@@ -82,6 +82,19 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
     return When(spans, sessions, zone, asks_only_when(query, days, today))
 
 
+def dated(moment: datetime, zone: tzinfo) -> str:
+    """Return a time as people read it, with the name of its zone.
+
+    >>> dated(datetime(2026, 3, 11, 3, tzinfo=timezone.utc), timezone.utc)
+    '2026-03-11 03:00 UTC'
+    """
+    try:
+        moment = moment.astimezone(zone)
+    except OverflowError:  # at either end of the calendar
+        pass
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or format(moment, '%z')}"
+
+
 def _at(numbers: Sequence[tuple[int, int]], names: Sequence[str]) -> frozenset[str]:
     """Return the sessions at these places."""
     named: set[str] = set()
