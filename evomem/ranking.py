@@ -20,7 +20,8 @@ WEIGHTS: Mapping[str, float] = {
 }
 """What the parts of a hybrid score count; learned on REALTALK (docs/benchmarks.md).
 
-The part `time` counts less for long spans (`evomem.when.BROAD`).
+The learned weight of `time` is that of long spans (`evomem.when.BROAD`). Questions about a day were too
+few there to learn a weight; 1 was chosen with generated ones.
 """
 
 
