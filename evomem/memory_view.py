@@ -40,7 +40,7 @@ from evomem.scores import Scores
 from evomem.state import State, Vectors
 from evomem.store import Filter, Namespace, Seqs, View
 from evomem.twins import twin
-from evomem.when import When, dated, read_when
+from evomem.when import When, dated, names_time, read_when
 
 if TYPE_CHECKING:
     from evomem.memory import Memory
@@ -127,6 +127,7 @@ class MemoryView:
         moment = check_now(now)
         if moment is None and at is None and self._seq is None:
             moment = datetime.now(timezone.utc)
+        is_timed = mode == "hybrid" and names_time(query)  # parsed before a transaction is open
         store, index = self._engine.store, self._engine.index
         for attempt in range(TRIES):
             try:
@@ -141,7 +142,7 @@ class MemoryView:
                 with index.reading(view), store.snapshot(view):
                     groups = self._groups(view, condition, weights)
                     when = When()
-                    if mode == "hybrid" and groups:
+                    if is_timed and groups:
                         when = read_when(store, view, query, moment, local)
                     return self._ranked(view, query, vector, k, mode, groups, when)
             except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now

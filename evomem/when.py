@@ -58,8 +58,17 @@ class When:
         return np.unique(np.concatenate(found))
 
 
+def names_time(query: str) -> bool:
+    """Return whether a query names days or sessions.
+
+    >>> names_time("Where did I live in May?"), names_time("Where do I live?")
+    (True, False)
+    """
+    return bool(asked_sessions(query) or asked_days(query, _PROBE, _PROBE[-1]))
+
+
 def read_when(store: Store, view: View, query: str, now: datetime | None, zone: tzinfo) -> When:
-    """Return the time that a query names. Nothing is read from the store if it names none.
+    """Return the time that a query names. Call it only if it `names_time`.
 
     Args:
         store: The log.
@@ -69,8 +78,6 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
         zone: The time zone of who asks.
     """
     numbers = asked_sessions(query)
-    if not numbers and not asked_days(query, _PROBE, _PROBE[-1]):
-        return When(zone=zone)
     period = store.period(view)
     if period is None:
         return When(zone=zone)

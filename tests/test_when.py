@@ -8,7 +8,7 @@ import evomem
 from evomem.errors import QueryError
 from evomem.excerpt import CUT, excerpt
 from evomem.records import Turn
-from evomem.when import When, read_when
+from evomem.when import names_time
 
 START = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -117,8 +117,9 @@ def test_the_period_of_a_view_goes_from_its_earliest_turn_to_its_latest(db, meal
     assert store.period(db.memory("empty")._view()) is None
 
 
-def test_a_query_that_names_no_time_reads_nothing_for_it():
-    assert read_when(None, None, "Where do I live?", None, timezone.utc) == When()
+def test_a_query_is_known_to_name_a_time_before_anything_is_read():
+    assert not names_time("Where do I live?")
+    assert names_time("Where did I live on 29 February?")
 
 
 def test_a_turn_in_a_long_span_counts_less_than_one_on_a_day(meals):
