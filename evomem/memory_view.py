@@ -10,7 +10,7 @@ its view were purged, deleted or dropped in between, it starts again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,7 +124,8 @@ class MemoryView:
                 vector = None if state is None else self._embed(state, query)
                 if attempt >= PATIENCE:  # turns are deleted all the time: leave these out
                     view = replace(view, hidden=None)
-                with index.reading(view), store.snapshot(view):
+                indexed = nullcontext() if vector is None else index.reading(view)
+                with indexed, store.snapshot(view):
                     groups = self._groups(view, condition, weights)
                     return self._ranked(view, query, vector, k, mode, groups)
             except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now

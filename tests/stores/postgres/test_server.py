@@ -271,8 +271,9 @@ def test_purges_come_one_after_the_other_and_other_memories_go_on_being_written(
 
 def test_a_pool_that_is_used_up_is_said(location):
     store, _ = open_at(location, pool_size=1, busy_timeout=0.05)
-    with store._engine.reading(), pytest.raises(DatabaseBusy, match="pool_size"):
-        store.memories()
+    with store._engine.reading(), ThreadPoolExecutor() as other:
+        with pytest.raises(DatabaseBusy, match="pool_size"):
+            other.submit(store.memories).result()
     assert store.memories() == []
     store.close()
 
