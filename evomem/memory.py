@@ -16,6 +16,7 @@ from itertools import takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from evomem.async_methods import twin
 from evomem.checks import Sources, check_filter
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
 from evomem.forgetting import Progress, Receipt, drop, forget
@@ -25,7 +26,6 @@ from evomem.reading import BLANK, PASS, Pace, read_until
 from evomem.records import Record, Turn, as_utc
 from evomem.state import State
 from evomem.store import Row, View, WriteSlot, nobody_waits
-from evomem.twins import twin
 
 if TYPE_CHECKING:
     from evomem.importing import Imported

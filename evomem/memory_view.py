@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from evomem import ranking
+from evomem.async_methods import twin
 from evomem.checks import (
     Sources,
     check_filter,
@@ -36,7 +37,6 @@ from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
 from evomem.state import State, Vectors
 from evomem.store import Filter, Namespace, Seqs, View
-from evomem.twins import twin
 
 if TYPE_CHECKING:
     from evomem.memory import Memory

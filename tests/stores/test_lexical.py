@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evomem.records import Turn
-from evomem_stores import lexical
+from evomem_stores.words import bm25
 from tests.stores.helpers import open_at, purge, turn, words, write
 
 WORDS = "cat dog paris oslo ran running runs the a 東京 東京都 ネコ straße CAFÉ naïve 42 x_y don't".split()
@@ -44,12 +44,12 @@ def store(location):
     ],
 )
 def test_texts_become_terms(text, expected):
-    assert lexical.terms(text) == expected
+    assert bm25.terms(text) == expected
 
 
 @given(st.text())
 def test_a_term_is_one_token_to_the_index(text):
-    for term in lexical.terms(text):
+    for term in bm25.terms(text):
         assert all(ch == "_" or ch.isalnum() or ord(ch) > 127 for ch in term)
         assert not any("A" <= ch <= "Z" for ch in term)
 
@@ -57,10 +57,10 @@ def test_a_term_is_one_token_to_the_index(text):
 @PROPERTY
 @given(texts=TEXTS, asked=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4))
 def test_scores_equal_those_of_bm25s(fresh, texts, asked):
-    corpus = [lexical.terms(text) for text in texts]
-    reference = bm25s.BM25(method="lucene", k1=lexical.K1, b=lexical.B)
+    corpus = [bm25.terms(text) for text in texts]
+    reference = bm25s.BM25(method="lucene", k1=bm25.K1, b=bm25.B)
     reference.index(corpus, show_progress=False)
-    tokens = [t for t in lexical.terms(" ".join(asked)) if t in reference.vocab_dict]
+    tokens = [t for t in bm25.terms(" ".join(asked)) if t in reference.vocab_dict]
     expected = reference.get_scores(tokens) if tokens else np.zeros(len(texts))
     store, _ = open_at(fresh())
     memory = store.make_memory(("a",))
@@ -118,8 +118,8 @@ def test_the_name_of_the_speaker_is_found_and_the_word_user_is_not(store):
 @pytest.mark.parametrize("query", ["", '"', "cat*", "NEAR(cat dog)", "cat OR dog", "m1_cat", "body:cat", "^cat", "'; DROP TABLE turns; --"])  # fmt: skip
 def test_a_query_is_words_and_never_a_query_language(store, query):
     view = write(store, store.make_memory(("a",)), [turn("a cat", 1), turn("m1_cat", 2)])
-    asked = set(lexical.terms(query))
-    expected = [n for n, text in ((1, "a cat"), (2, "m1_cat")) if asked & set(lexical.terms(text))]
+    asked = set(bm25.terms(query))
+    expected = [n for n, text in ((1, "a cat"), (2, "m1_cat")) if asked & set(bm25.terms(text))]
     assert sorted(words(store, view, query)) == expected
 
 
@@ -128,8 +128,8 @@ def test_an_index_of_another_analyser_is_written_anew(location, monkeypatch):
     view = write(store, store.make_memory(("a",)), [turn("the cats sleep", 1), turn("dogs", 2)])
     store.close()
     monkeypatch.setattr("evomem_stores.opening.ANALYSER", "2 another")
-    monkeypatch.setattr(lexical, "terms", lambda text: text.split())
-    monkeypatch.setattr("evomem_stores.sql.terms", lambda text: text.split())
+    monkeypatch.setattr(bm25, "terms", lambda text: text.split())
+    monkeypatch.setattr("evomem_stores.log.store.terms", lambda text: text.split())
     store, _ = open_at(location)
     assert list(words(store, view, "cats")) == [1]
     assert words(store, view, "cat") == {}

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 import evomem
 from evomem.errors import StoreError
 from evomem.store import Span
-from evomem_stores import resident
-from evomem_stores.faiss_index import FaissIndex
-from evomem_stores.resident import Device
-from evomem_stores.shard import Shard
+from evomem_stores.vectors import device_copy
+from evomem_stores.vectors.device_copy import Device
+from evomem_stores.vectors.faiss_index import FaissIndex
+from evomem_stores.vectors.shard import Shard
 from tests.stores.helpers import DEVICES, found, open_at, open_on_device, purge
 from tests.stores.test_faiss_index import fill, random_rows
 
@@ -30,8 +30,8 @@ DIM = 32
 @pytest.fixture(params=DEVICES)
 def device(request, monkeypatch):
     """The name of a device, which reads every memory, however small it is."""
-    monkeypatch.setattr("evomem_stores.shard.FEW", 0)
-    monkeypatch.setattr("evomem_stores.shard.MARGIN", 0)
+    monkeypatch.setattr("evomem_stores.vectors.shard.FEW", 0)
+    monkeypatch.setattr("evomem_stores.vectors.shard.MARGIN", 0)
     return request.param
 
 
@@ -158,7 +158,7 @@ def test_the_device_is_what_answers_exactly_and_no_codes_are_learned(device, tmp
     def refuse(*args):
         raise RuntimeError("the device was asked")
 
-    monkeypatch.setattr(resident.Resident, "narrow", refuse)
+    monkeypatch.setattr(device_copy.DeviceCopy, "narrow", refuse)
     with pytest.raises(RuntimeError, match="the device was asked"):
         index.search(view, random_rows(1)[0], 1)
     store.close()
@@ -177,13 +177,13 @@ def test_small_memories_stay_on_the_cpu(tmp_path):
 
 def test_new_rows_are_added_without_copying_all_others(device, monkeypatch):
     made = []
-    plain = resident._allocate
+    plain = device_copy._allocate
 
     def counted(*given):
         made.append(given)
         return plain(*given)
 
-    monkeypatch.setattr(resident, "_allocate", counted)
+    monkeypatch.setattr(device_copy, "_allocate", counted)
     shard, copy = resident_shard(device)
     vectors = random_rows(1000)
     for n in range(1000):
@@ -235,7 +235,7 @@ def test_a_memory_that_does_not_fit_is_searched_on_the_cpu_with_one_warning(
         for n in range(2)
     ]
     asked = random_rows(1, seed=9)[0]
-    monkeypatch.setattr(resident, "_allocate", out_of_memory)
+    monkeypatch.setattr(device_copy, "_allocate", out_of_memory)
     said = r"index_device='c.*' failed \(CUDA out of memory\. Tried to allocate 1\.43 GiB\.\)"
     with pytest.warns(UserWarning, match=said) as told:  # noqa: PT031 - said once
         for view in views:
@@ -261,7 +261,7 @@ def test_a_memory_that_outgrows_the_device_leaves_it(device, monkeypatch):
     index.search(fill(store, memory, vectors[:100]), vectors[0], 1)
     assert index._cached[1].on_device
     view = fill(store, memory, vectors[100:])
-    monkeypatch.setattr(resident, "_allocate", out_of_memory)
+    monkeypatch.setattr(device_copy, "_allocate", out_of_memory)
     with pytest.warns(UserWarning, match="failed"):
         assert found(index.search(view, vectors[150], 1)) == [151]
     assert index._cached[1].on_device == 0

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evomem.store import Span
-from evomem_stores import index_file
-from evomem_stores.faiss_index import FaissIndex
-from evomem_stores.shard import Shard
-from evomem_stores.tier import GROWTH, Tier, faiss, single_threaded
+from evomem_stores.vectors import index_file
+from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
+from evomem_stores.vectors.faiss_index import FaissIndex
+from evomem_stores.vectors.shard import Shard
 from tests.stores.helpers import ENCODER, found, open_at, purge
 from tests.stores.test_faiss_index import fill
 
@@ -179,7 +179,7 @@ def agree(store, index, view, seed=11):
 
 
 def test_a_file_keeps_the_codes_and_later_turns_are_added_to_them(copy, monkeypatch):
-    monkeypatch.setattr(Tier, "learn", lambda rows: 1 / 0)
+    monkeypatch.setattr(Codes, "learn", lambda rows: 1 / 0)
     store, index = opened(copy)
     view = fill(store, 1, clustered(50, seed=2), start=10_000)
     for seq, vector in enumerate(clustered(50, seed=2), start=ROWS + 1):
