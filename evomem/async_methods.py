@@ -1,4 +1,4 @@
-"""Async twins: the same code on a thread, never a second implementation."""
+"""Async methods: the same code on a thread, never a second implementation."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ R = TypeVar("R")
 Self = TypeVar("Self", bound=_OfEngine)
 
 
-def twin(
+def async_method(
     method: Callable[Concatenate[Self, P], R], *, write: bool = False
 ) -> Callable[Concatenate[Self, P], Coroutine[Any, Any, R]]:
-    """Make the async twin of a method: the same code on a thread; a memory's writes in call order."""
+    """Make the async form of a method: the same code on a thread; writes to a memory in call order."""
 
     async def call(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._engine.run(

@@ -25,6 +25,9 @@ ALLOWED = {
     "benchmarks": {"evomem", "evomem_stores", "evomem_integrations", "benchmarks"},
 }
 
+ROOMS = ("database", "words", "log", "vectors", "upkeep")
+"""Of the store, from the bottom up: each may import what stands before it."""
+
 
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -39,6 +42,16 @@ def test_imports_point_one_way(package):
     for path in ROOTS[package].rglob("*.py"):
         ours = {name.partition(".")[0] for name in imported(path)} & {*ROOTS, "tests"}
         assert ours <= ALLOWED[package], f"{path} imports {ours - ALLOWED[package]}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_of_the_store_import_only_those_below(room):
+    below = ROOMS[: ROOMS.index(room) + 1]
+    for path in (ROOTS["evomem_stores"] / room).rglob("*.py"):
+        for name in imported(path):
+            root, _, module = name.partition(".")
+            if root == "evomem_stores":
+                assert module.split(".")[0] in below, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("package", ROOTS)

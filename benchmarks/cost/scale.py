@@ -153,18 +153,18 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
     start = time.process_time()
     shard.encode()
     figures["learning and writing codes, CPU s"] = time.process_time() - start
-    assert shard.tier
-    figures |= {"vectors, MB": vectors.nbytes / 1e6, "codes, MB": shard.tier.nbytes / 1e6}
+    assert shard.codes
+    figures |= {"vectors, MB": vectors.nbytes / 1e6, "codes, MB": shard.codes.nbytes / 1e6}
     took, cpu = _times(search, places)
     figures |= percentiles("codes", took) | percentiles("codes, CPU:", cpu)
     figures["recall@10"] = recall()
     if device is None:
         return figures
-    shard.tier, shard.resident = None, Device(device).resident()
+    shard.codes, shard.device_copy = None, Device(device).empty_copy()
     start = time.perf_counter()
-    shard.resident.follow(shard.vectors)
+    shard.device_copy.follow(shard.vectors)
     figures["copying to the device, s"] = time.perf_counter() - start
-    figures["on the device, MB"] = shard.resident.nbytes / 1e6
+    figures["on the device, MB"] = shard.device_copy.nbytes / 1e6
     took, cpu = _times(search, places)
     figures |= percentiles("device", took) | percentiles("device, CPU:", cpu)
     figures["device recall@10"] = recall()

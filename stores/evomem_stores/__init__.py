@@ -13,8 +13,8 @@ from evomem.store import Index, Store
 from evomem_stores.database.connections import check_timeout
 from evomem_stores.database.sqlite import SqliteConnections, Synchronous, prepare
 from evomem_stores.database.sqlite_forks import using_sqlite
-from evomem_stores.log.store import SqlStore
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
+from evomem_stores.store import SqlStore
 from evomem_stores.vectors.codes import ROWS
 
 __all__ = ["open_sqlite"]

@@ -16,8 +16,8 @@ from evomem_stores.database import tables
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.seals import Seals
 from evomem_stores.database.tables import LAST
-from evomem_stores.log.store import SqlStore
 from evomem_stores.log.writing import write_terms
+from evomem_stores.store import SqlStore
 from evomem_stores.upkeep import sealing
 from evomem_stores.upkeep.generations import stored_spec
 from evomem_stores.upkeep.migrations import apply, pending

@@ -169,7 +169,7 @@ def test_no_value_is_ever_part_of_a_statement(tmp_path):
             def note(_c, _u, statement, _p, _x, _m, into=statements):
                 into.add(statement)
 
-            event.listen(engine._engine._engine, "before_cursor_execute", note)
+            event.listen(engine._connections._engine, "before_cursor_execute", note)
             _everything(db, mark)
     hostile, plain = said.values()
     assert len(plain) > 30

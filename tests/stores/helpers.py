@@ -20,8 +20,8 @@ from evomem.state import Spec, State, Vectors
 from evomem.store import Index, Row, Store, View
 from evomem_stores import open_sqlite
 from evomem_stores.database import tables
-from evomem_stores.log.store import SqlStore
 from evomem_stores.postgresql import open_postgresql
+from evomem_stores.store import SqlStore
 from evomem_stores.upkeep import sealing
 from evomem_stores.upkeep.migrations import MIGRATIONS
 from evomem_stores.vectors.faiss_index import FaissIndex

@@ -148,7 +148,7 @@ def test_nothing_that_is_done_all_the_time_reads_every_turn(tmp_path):
         asked: list[tuple[str, Any]] = []
         engine: Any = db._engine.store
         event.listen(
-            engine._engine._engine,
+            engine._connections._engine,
             "before_cursor_execute",
             lambda connection, cursor, statement, given, *_: asked.append((statement, given)),
         )

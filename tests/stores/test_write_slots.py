@@ -77,7 +77,7 @@ def test_who_waits_is_seen_and_comes_before_the_one_who_held_the_slot(stores):
 
 def test_who_waits_for_too_long_goes_on_without_a_slot(stores, monkeypatch):
     for module in ("write_slots", "postgresql"):
-        monkeypatch.setattr(f"evomem_stores.{module}.WAIT", 0.02)
+        monkeypatch.setattr(f"evomem_stores.database.{module}.WAIT", 0.02)
     one, other = stores
     with one.write_slot(1), other.write_slot(1) as is_wanted:
         assert not is_wanted()

@@ -10,7 +10,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import MessageRole
 
-from evomem.async_methods import twin
+from evomem.async_methods import async_method
 from evomem.checks import Sources
 from evomem.errors import NotFound
 from evomem.forgetting import Progress, Receipt
@@ -94,10 +94,10 @@ class ChatMemory(Memory):
             receipt = Receipt((self.namespace,), (), 0)
         return self._followed(receipt, None, None, whole=True)
 
-    # mypy takes the twins of `Memory` to be of its methods alone.
-    apurge = twin(purge, write=True)  # type: ignore[arg-type]
-    aexpire = twin(expire, write=True)  # type: ignore[arg-type]
-    adrop = twin(drop, write=True)  # type: ignore[arg-type]
+    # mypy takes the async methods of `Memory` to be of its methods alone.
+    apurge = async_method(purge, write=True)  # type: ignore[arg-type]
+    aexpire = async_method(expire, write=True)  # type: ignore[arg-type]
+    adrop = async_method(drop, write=True)  # type: ignore[arg-type]
 
     # ---------------------------------------------------------------------------------------
 

@@ -30,8 +30,8 @@ from evomem_stores.database.connections import (
     sync_folder,
 )
 from evomem_stores.database.sqlite_forks import close_at_forks, using_sqlite
+from evomem_stores.database.tables import APPLICATION
 from evomem_stores.database.write_slots import FileSlots
-from evomem_stores.upkeep.migrations import APPLICATION
 
 Synchronous = Literal["FULL", "NORMAL"]
 READERS = 16  # connections kept open; more threads than that wait for one

@@ -1,4 +1,4 @@
-"""The tables as queries see them. Their constraints and indexes are in `migrations`."""
+"""The tables as queries see them. Their constraints and indexes are in `upkeep/migrations`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from evomem.store import Span
 
 METADATA = MetaData()
 LAST = 2**32 - 1  # the greatest seq there can be
+APPLICATION = 0x45764F6D  # "EvOm" in the file's header: this SQLite database is ours
+OURS = "evomem"  # the comment on the table `migrations`: this PostgreSQL schema is ours
 
 encoder = Table(
     "encoder",

@@ -1,4 +1,4 @@
-"""`SqlStore`: the log in SQLite or PostgreSQL. See `evomem.store.Store` for what each method promises."""
+"""`SqlLog`: the log in SQLite or PostgreSQL. See `evomem.store.Store` for what each method promises."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from evomem.store import (
 )
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.dialects import OneOf
+from evomem_stores.database.extent import extent
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
     column_names,
     counted,
-    hidden,
     memories,
     row_number,
     turns,
@@ -65,21 +65,18 @@ from evomem_stores.log.views import (
     under,
     visible,
 )
-from evomem_stores.upkeep import audit, generations
-from evomem_stores.upkeep.operations import Upkeep
 from evomem_stores.words.bm25 import bm25, terms
 from evomem_stores.words.cache import WordCache
 
 
-class SqlStore(Upkeep):
-    """A `Store` on one SQL database. Safe to use from many threads and processes."""
+class SqlLog:
+    """The memories of a `Store`, on one SQL database. Safe to use from many threads and processes."""
 
     def __init__(self, connections: Connections, spec: Spec, index_folder: Path | None) -> None:
         self._connections = connections
         self._spec = spec
         self._index_folder = index_folder
         self._words = WordCache()
-        connections.guard = generations.guard(spec, connections.seals.key_id)
         self.rewritten: list[Callable[[int, Connection | None], None]] = [
             lambda memory, _: self._words.forget(memory)
         ]
@@ -285,7 +282,7 @@ class SqlStore(Upkeep):
     def mark(self, memory: int, seq: int) -> Mark:
         """See `Store.mark`."""
         with self._connections.reading() as connection:
-            found = views.extent(connection, memory, seq)
+            found = extent(connection, memory, seq)
             return Mark(found.revision, found.key)
 
     def select(self, view: View, condition: Filter) -> Seqs | None:
@@ -311,7 +308,7 @@ class SqlStore(Upkeep):
         return np.array(found, np.int64)
 
     def lexical(self, view: View, query: str) -> Scores:
-        """See `Store.lexical`, and the module `lexical` for how."""
+        """See `Store.lexical`, and `words/bm25` for how."""
         asked = Counter(terms(query))
         with self._connections.reading() as connection:
             gone = np.array([*_hidden(connection, view)[1]], np.int64)
@@ -409,32 +406,6 @@ class SqlStore(Upkeep):
         for tell in self.rewritten:
             for memory in changed:
                 tell(memory, connection)
-
-    # upkeep --------------------------------------------------------------------------------
-
-    def stats(self) -> dict[str, Any]:
-        """Return the numbers of memories, turns and deleted turns, and bytes on disk."""
-        with self._connections.reading() as connection:
-            numbers: dict[str, Any] = {
-                name: connection.scalar(select(func.count()).select_from(table))
-                for name, table in (("memories", memories), ("turns", turns), ("deleted", hidden))
-            }
-            if others := generations.kept(connection):
-                numbers["other_encoders"] = others
-            numbers["bytes"] = self._connections.size(connection)
-        folder = self._index_folder
-        kept = list(folder.iterdir()) if folder and folder.is_dir() else []
-        numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
-        return numbers
-
-    def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
-        """See `Store.verify`: its own structures, every row, and the word index."""
-        return audit.verify(self._connections, self._spec, anchor)
-
-    def check_encoder(self) -> None:
-        """See `Store.check_encoder`."""
-        with self._connections.reading() as connection:
-            ledger.whole(connection)
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""

@@ -13,10 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from evomem.errors import IntegrityError
+from evomem_stores.database.extent import extent
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import memories, turns
 from evomem_stores.log import ledger
-from evomem_stores.log.views import extent
 
 FORMAT = "evomem anchor 1"
 MEMORY = ("memory", "changes", "revision", "head", "rows", "last", "key", "seal")

@@ -14,13 +14,9 @@ from sqlalchemy import Connection, insert, inspect, select
 
 from evomem.errors import StoreError
 from evomem_stores.database.seals import Seals
-from evomem_stores.database.tables import done
+from evomem_stores.database.tables import APPLICATION, OURS, done
 from evomem_stores.log import ledger
 from evomem_stores.upkeep import sealing
-
-APPLICATION = 0x45764F6D  # "EvOm" in the file's header: this SQLite database is ours
-OURS = "evomem"  # the comment on the table `migrations`: this PostgreSQL schema is ours
-
 
 _LOG_SQLITE = (
     f"PRAGMA application_id = {APPLICATION}",

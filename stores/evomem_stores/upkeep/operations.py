@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, delete, func, select, text
 
 from evomem.errors import IntegrityError
 from evomem.state import Spec
 from evomem_stores.database.connections import Connections
-from evomem_stores.database.tables import hidden, memories
+from evomem_stores.database.tables import hidden, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.writing import write_terms
 from evomem_stores.upkeep import anchors, audit, dump, generations, sealing
@@ -24,7 +24,32 @@ class Upkeep:
 
     _connections: Connections
     _spec: Spec
+    _index_folder: Path | None
     _tell: Callable[[list[int], Connection | None], None]
+
+    def stats(self) -> dict[str, Any]:
+        """Return the numbers of memories, turns and deleted turns, and bytes on disk."""
+        with self._connections.reading() as connection:
+            numbers: dict[str, Any] = {
+                name: connection.scalar(select(func.count()).select_from(table))
+                for name, table in (("memories", memories), ("turns", turns), ("deleted", hidden))
+            }
+            if others := generations.kept(connection):
+                numbers["other_encoders"] = others
+            numbers["bytes"] = self._connections.size(connection)
+        folder = self._index_folder
+        kept = list(folder.iterdir()) if folder and folder.is_dir() else []
+        numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
+        return numbers
+
+    def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
+        """See `Store.verify`: its own structures, every row, and the word index."""
+        return audit.verify(self._connections, self._spec, anchor)
+
+    def check_encoder(self) -> None:
+        """See `Store.check_encoder`."""
+        with self._connections.reading() as connection:
+            ledger.whole(connection)
 
     def check_writable(self) -> None:
         """See `Store.check_writable`."""

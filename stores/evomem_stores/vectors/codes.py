@@ -54,7 +54,7 @@ class Codes:
 
     @classmethod
     def learn(cls, vectors: Vectors) -> Codes:
-        """Return a tier without rows whose codes suit `vectors`, (n, D)."""
+        """Return codes without rows, of codes that suit `vectors`, (n, D)."""
         count, dim = vectors.shape
         codes = dim if dim % 2 else dim // 2
         index = faiss.IndexPQFastScan(dim, codes, 4, faiss.METRIC_INNER_PRODUCT)

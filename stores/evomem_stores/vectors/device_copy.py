@@ -51,7 +51,7 @@ class Device:
         self.max_bytes = sys.maxsize if max_bytes is None else max_bytes
         self._warned = False
 
-    def resident(self) -> DeviceCopy:
+    def empty_copy(self) -> DeviceCopy:
         """Return a copy that has no rows yet."""
         return DeviceCopy(self)
 

@@ -48,7 +48,7 @@ class _Cached:
     def on_device(self) -> int:
         """Bytes that the device has of it."""
         shard = self.shard
-        copy = shard.resident if shard else None
+        copy = shard.device_copy if shard else None
         return copy.nbytes if copy else 0
 
 
@@ -72,7 +72,7 @@ class FaissIndex:
             folder: Where files are kept; None for none.
             max_bytes: Of shards in memory; the least recently used ones go first.
             worth: How many rows that no file has yet are worth writing one.
-            exact_rows: Memories of more rows are searched by their codes first (`tier`), so that
+            exact_rows: Memories of more rows are searched by their codes first (`codes`), so that
                 a turn may be missed; None: every answer is exact.
             device: Where large memories are searched exactly, instead of by their codes.
         """
@@ -183,19 +183,19 @@ class FaissIndex:
         with cached.lock:
             shard = self._caught_up(span, end, cached)
             exact = self._exact_rows is None or len(shard) <= self._exact_rows
-            if self._is_resident(shard) or exact:
-                shard.tier = None
-            elif shard.tier is None or len(shard.tier) < len(shard):
+            if self._is_on_device(shard) or exact:
+                shard.codes = None
+            elif shard.codes is None or len(shard.codes) < len(shard):
                 shard.encode()
             yield shard
 
-    def _is_resident(self, shard: Shard) -> bool:
+    def _is_on_device(self, shard: Shard) -> bool:
         """Copy a large shard to the device, if there is one; say whether all of it is there."""
         if self._device is None or len(shard) <= self._device.rows:
             return False
-        if shard.resident is None:
-            shard.resident = self._device.resident()
-        return shard.resident.follow(shard.vectors)
+        if shard.device_copy is None:
+            shard.device_copy = self._device.empty_copy()
+        return shard.device_copy.follow(shard.vectors)
 
     def _caught_up(self, span: Span, end: Mark, cached: _Cached) -> Shard:
         """Return the shard with the rows of a span, whose last one has the mark `end`.
@@ -310,7 +310,7 @@ class FaissIndex:
             with each.lock:
                 size -= each.on_device
                 if each.shard:
-                    each.shard.resident = None
+                    each.shard.device_copy = None
 
     def _release(self, gone: OrderedDict[int, _Cached]) -> None:
         """Save shards that have unsaved rows, unless the log has been rewritten since."""
@@ -350,8 +350,10 @@ class FaissIndex:
         same = np.array_equal(rows.seqs, shard.seqs)
         if not (same and np.array_equal(rows.vectors, shard.vectors)):
             return "does not agree with the log"
-        if shard.tier and not shard.tier.fits(shard.vectors[: len(shard.tier)]):
+        if shard.codes and not shard.codes.fits(shard.vectors[: len(shard.codes)]):
             return "has codes that are not those of its vectors"
-        if shard.resident and not shard.resident.fits(shard.vectors[: len(shard.resident)]):
+        if shard.device_copy and not shard.device_copy.fits(
+            shard.vectors[: len(shard.device_copy)]
+        ):
             return "has other vectors on its device"
         return None

@@ -37,13 +37,13 @@ def dump(shard: Shard, memory: int, spec: Spec) -> bytes:
             "watermark": shard.watermark,
             "count": len(shard),
             "vectors": len(vectors),
-            "learned": shard.tier.learned if shard.tier else 0,
+            "learned": shard.codes.learned if shard.codes else 0,
         }
     ).encode()
     rows = [shard.seqs.astype("<i8"), shard.keys]
     parts = [MAGIC, len(header).to_bytes(4, "little"), header, *rows, vectors]
-    if shard.tier:
-        parts.append(faiss.serialize_index(shard.tier.index))
+    if shard.codes:
+        parts.append(faiss.serialize_index(shard.codes.index))
     digest = hashlib.blake2b(digest_size=DIGEST)
     for part in parts:
         digest.update(part)
@@ -87,7 +87,7 @@ def load(data: bytes, memory: int, spec: Spec) -> Shard:
         right = isinstance(codes, faiss.IndexPQFastScan) and codes.ntotal == count
         if not right or codes.d != spec.dim or not 0 < learned <= count:
             raise ValueError("is damaged: it does not hold the codes of its vectors")
-        shard.tier = Codes(codes, learned)
+        shard.codes = Codes(codes, learned)
     return shard
 
 

@@ -29,7 +29,7 @@ from evomem.state import Vectors
 from evomem.store import Mark, Seqs, Span
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.tables import done, memories
-from evomem_stores.log.store import SqlStore
+from evomem_stores.log.store import SqlLog
 from evomem_stores.vectors.span_index import SpanIndex
 
 pymilvus = require("pymilvus", extra="milvus")
@@ -61,7 +61,7 @@ class MilvusIndex(SpanIndex):
 
     def __init__(
         self,
-        store: SqlStore,
+        store: SqlLog,
         connections: Connections,
         uri: str | None,
         *,

@@ -17,7 +17,7 @@ from evomem.errors import HeadMoved, StoreError
 from evomem.state import Vectors
 from evomem.store import Mark, Seqs, Span
 from evomem_stores.database.connections import Connections, driver
-from evomem_stores.log.store import SqlStore
+from evomem_stores.log.store import SqlLog
 from evomem_stores.vectors.span_index import SpanIndex
 
 BATCH = 1000  # rows copied in one transaction
@@ -42,7 +42,7 @@ class PgvectorIndex(SpanIndex):
     """An `Index` in the schema of the log. Safe to use from many threads and processes."""
 
     def __init__(
-        self, store: SqlStore, connections: Connections, *, hnsw_rows: int | None = None
+        self, store: SqlLog, connections: Connections, *, hnsw_rows: int | None = None
     ) -> None:
         """Make an index.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch comes only with a device
 
 MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
 FEW = 512  # so few rows are scored directly, without a selector
-NAMED = 512  # rows that a tier is asked for, at least,
+NAMED = 512  # rows that the codes are asked for, at least,
 PER_HIT = 16  # and for each hit
 
 Places = npt.NDArray[np.int64]
@@ -35,8 +35,8 @@ class Shard:
     def __init__(self, dim: int, revision: int) -> None:
         self.revision = revision
         self.index = faiss.IndexFlatIP(dim)
-        self.tier: Codes | None = None
-        self.resident: DeviceCopy | None = None
+        self.codes: Codes | None = None
+        self.device_copy: DeviceCopy | None = None
         self._seqs = np.zeros(0, np.int64)
         self._keys = np.zeros(0, KEY)
 
@@ -83,7 +83,7 @@ class Shard:
     @property
     def nbytes(self) -> int:
         """Bytes in memory, about."""
-        codes = self.tier  # another thread may ask
+        codes = self.codes  # another thread may ask
         return len(self) * (4 * int(self.index.d) + 24) + 1024 + (codes.nbytes if codes else 0)
 
     def add(self, seqs: Seqs, vectors: Vectors, keys: Sequence[bytes]) -> None:
@@ -98,10 +98,10 @@ class Shard:
         self.index.add(np.ascontiguousarray(vectors, np.float32))
 
     def encode(self) -> None:
-        """Have codes of all rows in the tier; learn them where there are none, or for far fewer."""
-        if self.tier is None or len(self) >= GROWTH * self.tier.learned:
-            self.tier = Codes.learn(self.vectors)
-        self.tier.add(self.vectors[len(self.tier) :])
+        """Have codes of all rows; learn them where there are none, or for far fewer."""
+        if self.codes is None or len(self) >= GROWTH * self.codes.learned:
+            self.codes = Codes.learn(self.vectors)
+        self.codes.add(self.vectors[len(self.codes) :])
 
     def nearest(
         self, span: Span, query: Vectors, k: int, allowed: Seqs | None
@@ -109,7 +109,7 @@ class Shard:
         """Return the `k` best (seq, cosine) of a span, best first, ties by newer seq."""
         if allowed is not None:
             allowed = allowed[slice(*np.searchsorted(allowed, (span.first, span.last + 1)))]
-        places = self._named(span, query, k, allowed) if self.tier else None
+        places = self._named(span, query, k, allowed) if self.codes else None
         if places is None:
             inside = self._inside(span)
             places = (
@@ -126,18 +126,18 @@ class Shard:
         return dict(zip(self.seqs[places].tolist(), self._score(places, query), strict=True))
 
     def _named(self, span: Span, query: Vectors, k: int, allowed: Seqs | None) -> Places | None:
-        """Return the best of the rows that the tier names; None where others may be as good.
+        """Return the best of the rows that the codes name; None where others may be as good.
 
         That is so where less than half of the rows may be found, or so many hits are wanted that
         reading all rows is as quick; and where the codes do not tell the hits from other rows.
         """
-        assert self.tier
+        assert self.codes
         inside = self._inside(span)
         count = len(inside) if allowed is None else len(allowed)
         wanted = max(NAMED, PER_HIT * k)
         if 2 * count < len(self) or 8 * wanted > len(self):
             return None
-        places, rough = self.tier.nearest(query, wanted * len(self) // count)
+        places, rough = self.codes.nearest(query, wanted * len(self) // count)
         if allowed is None:
             kept = (places >= inside.start) & (places < inside.stop)
         else:
@@ -157,8 +157,8 @@ class Shard:
     def _narrow(self, places: Places, query: Vectors, k: int) -> Places:
         """Return the places that can be among the `k` best: `k`, and what ties with the last."""
         slack = _slack(query)
-        if self.resident:
-            near = self.resident.narrow(places, query, k, slack)
+        if self.device_copy:
+            near = self.device_copy.narrow(places, query, k, slack)
             if near is not None:
                 return near
         if len(places) == places[-1] - places[0] + 1:

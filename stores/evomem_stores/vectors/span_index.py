@@ -11,13 +11,13 @@ import numpy as np
 from evomem.errors import DatabaseDamaged
 from evomem.state import Vectors
 from evomem.store import Mark, Seqs, Span, View
-from evomem_stores.log.store import SqlStore
+from evomem_stores.log.store import SqlLog
 
 
 class SpanIndex(ABC):
     """The part of an `Index` that puts the answers for the spans of a view together."""
 
-    _store: SqlStore
+    _store: SqlLog
 
     @contextmanager
     def reading(self, view: View) -> Iterator[None]:

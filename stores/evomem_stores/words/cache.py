@@ -19,8 +19,8 @@ from sqlalchemy import Connection
 from evomem.errors import DatabaseDamaged, IntegrityError
 from evomem.lru_cache import LruCache
 from evomem.store import Seqs, Span
+from evomem_stores.database.extent import extent
 from evomem_stores.database.tables import LAST
-from evomem_stores.log.views import extent
 from evomem_stores.words import inverted_index
 from evomem_stores.words.bm25 import Counts, Part, Places, Postings
 

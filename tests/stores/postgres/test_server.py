@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, SharedTurns, StoreError
+from evomem_stores.database.postgresql import PostgresConnections
 from evomem_stores.log import writing
-from evomem_stores.postgresql import PostgresConnections
 from tests.stores.helpers import (
     ENCODER,
     exact,

@@ -39,15 +39,15 @@ def shard_of(index, memory=1):
     """The shard that an index has in memory, and its copy."""
     shard = index._cached[memory].shard
     assert shard
-    assert shard.resident is not None
-    return shard, shard.resident
+    assert shard.device_copy is not None
+    return shard, shard.device_copy
 
 
-def resident_shard(device):
+def shard_on_device(device):
     """An empty shard, and its empty copy."""
     shard = Shard(DIM, 0)
-    shard.resident = Device(device).resident()
-    return shard, shard.resident
+    shard.device_copy = Device(device).empty_copy()
+    return shard, shard.device_copy
 
 
 @PROPERTY
@@ -63,7 +63,7 @@ def resident_shard(device):
 def test_any_span_and_filter_is_answered_as_by_the_cpu(
     device, seed, pieces, distinct, first, length, share, k
 ):
-    (held, copy), plain = resident_shard(device), Shard(DIM, 0)
+    (held, copy), plain = shard_on_device(device), Shard(DIM, 0)
     rng = np.random.default_rng(seed)
     for piece in pieces:
         vectors = random_rows(piece, seed, distinct)
@@ -85,7 +85,7 @@ def test_a_device_that_computes_less_exactly_changes_no_answer(device, share):
     rng = np.random.default_rng(0)
     rows = random_rows(1) + 3e-4 * rng.standard_normal((3000, DIM)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    (held, copy), plain = resident_shard(device), Shard(DIM, 0)
+    (held, copy), plain = shard_on_device(device), Shard(DIM, 0)
     for shard in (held, plain):
         shard.add(np.arange(1, 3001), rows, [bytes(16)] * 3000)
     copy.follow(held.vectors)
@@ -151,7 +151,7 @@ def test_the_device_is_what_answers_exactly_and_no_codes_are_learned(device, tmp
     view = fill(store, store.make_memory(("a",)), random_rows(100))
     index.search(view, random_rows(1)[0], 1)
     shard, _ = shard_of(index)
-    assert shard.tier is None
+    assert shard.codes is None
     monkeypatch.setattr(shard.index, "search", lambda *args, **kwargs: 1 / 0)
     assert found(index.search(view, random_rows(100)[70], 1)) == [71]
 
@@ -184,7 +184,7 @@ def test_new_rows_are_added_without_copying_all_others(device, monkeypatch):
         return plain(*given)
 
     monkeypatch.setattr(device_copy, "_allocate", counted)
-    shard, copy = resident_shard(device)
+    shard, copy = shard_on_device(device)
     vectors = random_rows(1000)
     for n in range(1000):
         shard.add(np.array([n + 1]), vectors[n : n + 1], [bytes(16)])
@@ -193,7 +193,7 @@ def test_new_rows_are_added_without_copying_all_others(device, monkeypatch):
     assert len(made) < 30
     assert copy.nbytes <= 1.25 * vectors.nbytes
 
-    _, other = resident_shard(device)
+    _, other = shard_on_device(device)
     other.follow(vectors[:900])
     other._rows[5] = 0
     other.follow(vectors)
@@ -243,7 +243,7 @@ def test_a_memory_that_does_not_fit_is_searched_on_the_cpu_with_one_warning(
             assert index.search(view, asked, 5) == plain.search(view, asked, 5)
     assert len(told) == 1
     for memory in (1, 2):
-        assert (shard_of(index, memory)[0].tier is not None) == bool(exact_rows)
+        assert (shard_of(index, memory)[0].codes is not None) == bool(exact_rows)
     assert index.verify() == []
     monkeypatch.undo()
     index.search(views[0], asked, 5)
@@ -277,7 +277,7 @@ def test_a_search_that_the_device_fails_at_is_answered_by_the_cpu(device, monkey
     with pytest.warns(UserWarning, match="failed"):
         assert found(index.search(view, vectors[70], 1)) == [71]
     assert found(index.search(view, vectors[71], 1)) == [72]
-    assert shard_of(index)[0].tier is not None
+    assert shard_of(index)[0].codes is not None
     assert index._cached[1].on_device == 0
     store.close()
 

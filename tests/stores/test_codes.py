@@ -75,7 +75,7 @@ def test_hits_are_true_and_hardly_one_is_missed(shards, seed, k, last, share):
 
 def test_the_codes_are_what_answers(shards, monkeypatch):
     coded, _ = shards
-    monkeypatch.setattr(coded.tier.index, "search", lambda *args: 1 / 0)
+    monkeypatch.setattr(coded.codes.index, "search", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         coded.nearest(ALL, clustered(1)[0], 10, None)
 
@@ -87,7 +87,7 @@ def test_a_short_view_a_narrow_filter_or_many_hits_are_answered_exactly(
     shards, monkeypatch, last, k, share
 ):
     coded, exact = shards
-    monkeypatch.setattr(coded.tier.index, "search", lambda *args: 1 / 0)
+    monkeypatch.setattr(coded.codes.index, "search", lambda *args: 1 / 0)
     allowed = np.flatnonzero(np.random.default_rng(1).random(2 * ROWS) < share)
     for query in clustered(5, seed=3):
         given = Span(1, 1, last), query, k, None if share == 1 else allowed
@@ -132,9 +132,9 @@ def test_codes_are_learned_anew_only_when_there_are_many_more_rows():
     for n in range(2 * GROWTH):
         shard.add(np.arange(500 * n, 500 * (n + 1)), clustered(500, seed=n), [bytes(16)] * 500)
         shard.encode()
-        assert shard.tier
-        assert len(shard.tier) == len(shard)
-        learned.append(shard.tier.learned)
+        assert shard.codes
+        assert len(shard.codes) == len(shard)
+        learned.append(shard.codes.learned)
     assert learned == [500] * (GROWTH - 1) + [500 * GROWTH] * (GROWTH + 1)
 
 
@@ -233,9 +233,9 @@ def test_a_damaged_file_is_replaced(copy, damage):
 def test_codes_of_other_vectors_are_reported(copy):
     path = copy / "a.db.index" / "1.faiss"
     shard = index_file.load(path.read_bytes(), 1, ENCODER.spec)
-    assert shard.tier
-    shard.tier.index.reset()
-    shard.tier.add(clustered(ROWS, seed=9))
+    assert shard.codes
+    shard.codes.index.reset()
+    shard.codes.add(clustered(ROWS, seed=9))
     path.write_bytes(index_file.dump(shard, 1, ENCODER.spec))
     store, index = opened(copy)
     assert "codes that are not those" in index.verify()[0]
@@ -245,8 +245,8 @@ def test_codes_of_other_vectors_are_reported(copy):
 def test_a_file_whose_codes_are_not_of_its_rows_is_not_trusted(copy):
     path = copy / "a.db.index" / "1.faiss"
     shard = index_file.load(path.read_bytes(), 1, ENCODER.spec)
-    assert shard.tier
-    shard.tier.add(clustered(1))
+    assert shard.codes
+    shard.codes.add(clustered(1))
     with pytest.raises(ValueError, match="codes"):
         index_file.load(index_file.dump(shard, 1, ENCODER.spec), 1, ENCODER.spec)
 
@@ -254,7 +254,7 @@ def test_a_file_whose_codes_are_not_of_its_rows_is_not_trusted(copy):
 def test_who_wants_every_answer_exact_gets_it(copy):
     store, index = opened(copy, exact_rows=None)
     index.search(store.view(1), clustered(1)[0], 10)
-    assert index._cached[1].shard.tier is None
+    assert index._cached[1].shard.codes is None
     store.close()
 
 

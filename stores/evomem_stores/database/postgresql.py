@@ -1,0 +1,355 @@
+"""PostgreSQL: connections to one schema of a server, its transactions and its errors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
+
+from sqlalchemy import URL, Connection, create_engine, event, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import Pool
+
+from evomem._extras import require
+from evomem._forking import reset_in_child
+from evomem.checks import shown
+from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
+from evomem.store import WriteSlot, nobody_waits
+from evomem_stores.database.connections import FOREIGN, Connections, check_timeout, driver
+from evomem_stores.database.tables import OURS, memories
+from evomem_stores.database.write_slots import WAIT
+
+psycopg = require("psycopg", extra="postgres")
+
+Commit = Literal["on", "remote_apply", "remote_write", "local", "off"]
+
+SCHEMA = "evomem"
+SLOTS = 4  # connections on which write slots are held, at most
+OLDEST = 14  # version of the server: older ones have no infinite numbers
+
+_BUSY = {
+    "40001": "two transactions were in each other's way",
+    "40P01": "two transactions were in each other's way",
+    "53300": "the server takes no more connections",
+    "55P03": "another process held the lock for longer than the busy timeout",
+}
+_DAMAGED = ("XX001", "XX002")
+_LOST = ("08", "57P")  # classes of states: the connection, or the server going away
+
+
+_WHAT_IS_THERE = """
+    SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding'),
+        (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm')
+            AND relnamespace = to_regnamespace(quote_ident(%s))),
+        obj_description(to_regclass('migrations'), 'pg_class')"""
+
+
+_IS_WAITED_FOR = """
+    SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid = %s::bigint::oid AND objid = %s::bigint::oid AND objsubid = 1)"""
+
+
+class PostgresConnections(Connections):
+    """A pool of connections to one schema of a server.
+
+    Every setting is made for the length of a transaction, so that a pooler may be in between.
+    """
+
+    def __init__(
+        self, location: str, *, synchronous_commit: Commit, busy_timeout: float, pool_size: int
+    ) -> None:
+        super().__init__()
+        if synchronous_commit not in get_args(Commit):
+            raise StoreError(
+                f"synchronous_commit must be one of {', '.join(get_args(Commit))}, "
+                f"got {synchronous_commit!r}"
+            )
+        busy_timeout = check_timeout(busy_timeout)
+        if isinstance(pool_size, bool) or not isinstance(pool_size, int) or pool_size < 1:
+            raise StoreError(
+                f"pool_size must be a whole number of at least 1, got {shown(pool_size)}"
+            )
+        url, self.schema = _parsed(location)
+        public = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+        self.place = f"{public} (schema {self.schema})"
+        self._closed = False
+        connect = partial(
+            create_engine,
+            url,
+            isolation_level="AUTOCOMMIT",  # the driver would begin on its own account
+            max_overflow=0,
+            pool_pre_ping=True,  # a connection that the server closed meanwhile is replaced
+            connect_args={"client_encoding": "utf8", "fallback_application_name": "evomem"},
+        )
+        self._engine = connect(pool_size=pool_size, pool_timeout=busy_timeout)
+        self._slots = connect(pool_size=SLOTS, pool_timeout=0)
+        quoted = self._engine.dialect.identifier_preparer.quote_identifier(self.schema)
+        settings = (
+            f"SET LOCAL search_path TO {quoted}; "
+            f"SET LOCAL lock_timeout TO {max(1, round(busy_timeout * 1000))}"
+        )
+        self._begin_reading = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
+        self._begin_writing = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {settings}; "
+            f"SET LOCAL synchronous_commit TO {synchronous_commit}"
+        )
+        self._create = f"CREATE SCHEMA IF NOT EXISTS {quoted}"
+        for pool in (self._engine, self._slots):
+            event.listen(pool, "begin", self._begin)
+        self._inherited: list[Pool] = []
+        reset_in_child(self._after_fork)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """See `Connections._reading`."""
+        with self._transaction(self._begin_reading) as connection:
+            self.guard(connection)
+            yield connection
+
+    @contextmanager
+    def writing(self, memory: int | None = None) -> Iterator[Connection]:
+        """See `Connections.writing`. The lock is on the memory's row in `memories`."""
+        with self._transaction(self._begin_writing) as connection:
+            self._lock(connection, memory)
+            yield connection
+
+    @contextmanager
+    def write_slot(self, memory: int) -> Iterator[WriteSlot]:
+        """See `Connections.write_slot`. The server serves those that wait in the order in which they came.
+
+        It is an advisory lock of a transaction, so that a pooler may be in between, and has a
+        connection of its own. Where none is free, the writer goes on without a slot.
+        """
+        key = self._slot_key(memory)
+        held, slot = ExitStack(), nobody_waits
+        with suppress(SQLAlchemyError, psycopg.Error):
+            connection = held.enter_context(self._slots.connect())
+            settings = f"SET LOCAL lock_timeout TO {round(WAIT * 1000)}"
+            connection.execution_options(begin=f"BEGIN; {settings}")
+            held.enter_context(connection.begin())
+            driver(connection).execute("SELECT pg_advisory_xact_lock(%s)", [key])
+            slot = partial(self._is_waited_for, connection, key)
+        try:
+            yield slot
+        finally:
+            with suppress(SQLAlchemyError, psycopg.Error):
+                held.close()
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Connections.slot_is_taken`."""
+        with self.reading() as connection:
+            query = "SELECT pg_try_advisory_xact_lock_shared(%s)"
+            [free] = driver(connection).execute(query, [self._slot_key(memory)]).fetchone()
+            return not free
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """See `Connections.alone`."""
+        with self._transaction(self._begin_writing) as connection:
+            self._hold(connection, "writers")
+            self.guard(connection)
+            yield connection
+
+    @contextmanager
+    def altering(self) -> Iterator[Connection]:
+        """See `Connections.altering`. The lock is an advisory one, named after the schema."""
+        with self._transaction(self._begin_writing) as connection:
+            self._hold(connection, "tables")
+            [there] = (
+                driver(connection)
+                .execute("SELECT to_regnamespace(quote_ident(%s))", [self.schema])
+                .fetchone()
+            )
+            if there is None:
+                driver(connection).execute(self._create)
+            yield connection
+
+    @contextmanager
+    def forgetting(self, memory: int | None = None) -> Iterator[Connection]:
+        """See `Connections.forgetting`. Takes the locks of both `altering` and `writing`."""
+        with self.altering() as connection:
+            self._lock(connection, memory)
+            yield connection
+
+    def is_ours(self) -> bool:
+        """Say whether the schema holds our tables; False if it holds none at all.
+
+        Raises:
+            DatabaseDamaged: It holds another program's.
+            StoreError: The server is too old, or stores text in another encoding than UTF-8.
+        """
+        with self.reading() as connection:
+            found = driver(connection).execute(_WHAT_IS_THERE, [self.schema])
+            version, encoding, tables, mark = found.fetchone()
+        if version < OLDEST or encoding != "UTF8":
+            raise StoreError(
+                f"{self.place} is PostgreSQL {version} with the encoding {encoding}: evomem needs "
+                f"version {OLDEST} or newer, and a database made with ENCODING 'UTF8'"
+            )
+        if tables and mark != OURS:
+            raise DatabaseDamaged(
+                f"{self.place} holds tables of another program: name a schema of evomem's own, "
+                "such as ?schema=evomem; nothing was changed"
+            )
+        return bool(tables)
+
+    def scrub(self) -> bool:
+        """Say that old bytes stay: only `compact`, which makes everybody wait, removes them."""
+        return False
+
+    def faults(self, connection: Connection) -> Iterator[str]:
+        """Yield triggers and rules that are not ours; the server checks its pages when it reads them."""
+        foreign = (
+            "SELECT 'trigger', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+            "WHERE NOT tgisinternal AND relnamespace = to_regnamespace(quote_ident(%(schema)s)) "
+            "UNION ALL SELECT 'rule', rulename::text FROM pg_rules WHERE schemaname = %(schema)s"
+        )
+        for kind, name in driver(connection).execute(foreign, {"schema": self.schema}).fetchall():
+            yield f"there is a {kind} {name!r} that evomem did not make: drop it"
+
+    def size(self, connection: Connection) -> int:
+        """See `Connections.size`."""
+        [size] = (
+            driver(connection)
+            .execute(
+                "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class "
+                "WHERE relkind = 'r' AND relnamespace = to_regnamespace(quote_ident(%s))",
+                [self.schema],
+            )
+            .fetchone()
+        )
+        return int(size)
+
+    def compact(self) -> None:
+        """See `Connections.compact`. Whoever reads or writes a table waits while it is rewritten."""
+        with self._transaction(self._begin_writing) as connection:
+            self.guard(connection)
+        tables = (
+            "SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables WHERE schemaname = %s"
+        )
+        with self._translated(), self._engine.connect() as connection:
+            execute = driver(connection).execute
+            for (table,) in execute(tables, [self.schema]).fetchall():
+                execute(f"VACUUM (FULL, ANALYZE) {table}")
+
+    def backup(self, target: Path) -> None:
+        """Refuse: copies of a server are its own affair.
+
+        Raises:
+            StoreError: Always; it says what to do instead.
+        """
+        raise StoreError(
+            f"{self.place} is copied with PostgreSQL's own tools (pg_dump --schema={self.schema}); "
+            "`evomem export` writes its memories to open files"
+        )
+
+    def close(self) -> None:
+        """See `Connections.close`."""
+        self._closed = True
+        self._slots.dispose()
+        self._engine.dispose()
+
+    def _after_fork(self) -> None:
+        """Connect anew in a forked child. The parent's connections are neither used nor closed."""
+        for engine in (self._engine, self._slots):
+            self._inherited.append(engine.pool)
+            engine.dispose(close=False)
+
+    def _slot_key(self, memory: int) -> int:
+        """Return the number of the advisory lock that is a memory's write slot."""
+        name = f"evomem writer {self.schema} {memory}".encode()
+        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big", signed=True)
+
+    @staticmethod
+    def _is_waited_for(connection: Connection, key: int) -> bool:
+        """Say whether somebody waits for an advisory lock that this connection holds."""
+        halves = [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF]
+        try:
+            [waited_for] = driver(connection).execute(_IS_WAITED_FOR, halves).fetchone()
+        except psycopg.Error:  # the connection was lost, and the lock with it
+            return True
+        return bool(waited_for)
+
+    def _lock(self, connection: Connection, memory: int | None) -> None:
+        """Keep others from changing a memory, and `alone` from beginning, for this transaction."""
+        self._hold(connection, "writers", shared=True)
+        self.guard(connection)
+        own = select(memories.c.memory).where(memories.c.memory == memory)
+        connection.execute(own.with_for_update(key_share=True))
+
+    def _hold(self, connection: Connection, what: str, *, shared: bool = False) -> None:
+        """Take an advisory lock, named after the schema, for this transaction."""
+        kind = "_shared" if shared else ""
+        driver(connection).execute(
+            f"SELECT pg_advisory_xact_lock{kind}(hashtextextended(%s, 0))",
+            [f"evomem {what} {self.schema}"],
+        )
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        if self._closed:
+            raise StoreError(f"{self.place} was closed: open it again")
+        with self._translated(), self._engine.connect() as connection:
+            connection.execution_options(begin=begin)
+            with connection.begin():
+                yield connection
+
+    @staticmethod
+    def _begin(connection: Connection) -> None:
+        if begin := connection.get_execution_options().get("begin"):
+            driver(connection).execute(begin)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what SQLAlchemy and psycopg raise into errors of ours."""
+        try:
+            yield
+        except EvomemError:
+            raise
+        except FOREIGN as error:
+            says = f"{type(error).__name__}: {error}"
+            raise DatabaseDamaged(
+                f"{self.place} cannot be read ({says}): run verify, and restore it from a backup; "
+                "if verify finds nothing, this is a fault of evomem"
+            ) from error
+        except (SQLAlchemyError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            says = str(cause).strip().partition("\n")[0]
+            state = getattr(cause, "sqlstate", None) or ""
+            if state in _BUSY or "QueuePool limit" in says:
+                raise DatabaseBusy(
+                    f"{self.place}: {_BUSY.get(state, 'every connection of the pool is in use')} "
+                    f"({says}); nothing was written: try again, or open with a larger "
+                    "busy_timeout= or pool_size="
+                ) from error
+            if state in _DAMAGED:
+                raise DatabaseDamaged(
+                    f"{self.place} cannot be read ({says}): restore it from a backup"
+                ) from error
+            if state.startswith(_LOST) or (
+                not state and isinstance(cause, psycopg.OperationalError)
+            ):
+                raise StoreError(
+                    f"{self.place}: there is no connection to the server, or it was lost ({says}); "
+                    "what was being written is there as a whole or not at all: add it again with "
+                    "the same ids, which is harmless"
+                ) from error
+            raise StoreError(f"{self.place}: {says}; nothing was written") from error
+
+
+def _parsed(location: str) -> tuple[URL, str]:
+    """Return the URL for the driver, and the schema."""
+    try:
+        url = make_url(location).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError) as error:
+        raise StoreError(
+            "the location is not a URL such as postgresql://user@host/database"
+        ) from error
+    schema = url.query.get("schema", SCHEMA)
+    if not isinstance(schema, str) or not schema:
+        raise StoreError(f"?schema= takes one name, got {schema!r}")
+    return url.difference_update_query(["schema"]), schema
