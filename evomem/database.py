@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evomem.checks import check_labels, check_whole
+from evomem.checks import check_labels, check_whole, shown
 from evomem.encoder import Encoder
 from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound, StoreError
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def open(
-    location: str,
+    location: str | Path,
     encoder: str | Encoder | None = None,
     *,
     device: str | None = None,
@@ -57,6 +57,9 @@ def open(
         FingerprintMismatch: The database was written by another encoder.
         DatabaseDamaged: The file is not a database of ours or cannot be read.
     """
+    if not isinstance(location, str | Path):
+        raise StoreError(f"a location is a path or a URL, got {shown(location)}")
+    location = str(location)
     opener = store_opener(location)
     loading = {
         name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None

@@ -314,16 +314,19 @@ class Memory(MemoryView):
         queue = len(turns) > PASS or engine.is_contended(self.namespace)
         for attempt in range(TRIES):
             try:
-                number = store.find_memory(self.namespace) or store.make_memory(self.namespace)
-                slot = store.write_slot(number) if queue else nullcontext(nobody_waits)
+                number = None
+                if queue:
+                    number = store.find_memory(self.namespace) or store.make_memory(self.namespace)
+                slot = nullcontext(nobody_waits) if number is None else store.write_slot(number)
                 with slot as is_wanted:
                     with store.snapshot():
-                        view = store.view(number)
+                        number = number or store.find_memory(self.namespace)
+                        view = View(0, 0, b"", 0, ()) if number is None else store.view(number)
                         known = self._known(view, turns, named)
                         new = [turn for turn in turns if turn.id not in known]
                         if not new:
                             return [known[_id(turn)] for turn in turns]
-                        if not queue and store.slot_is_taken(number):
+                        if number and not queue and store.slot_is_taken(number):
                             engine.note_contention(self.namespace)
                             queue = True
                             continue
@@ -333,6 +336,10 @@ class Memory(MemoryView):
                             if id in supersedes
                         }
                         state = engine.state(view)
+                    if number is None:
+                        view = store.view(store.make_memory(self.namespace))
+                        if view.seq:
+                            raise HeadMoved("another process made the memory, and added to it")
                     records = self._write(view, state, new, pace, is_wanted, replaces)
             except HeadMoved:  # another process was quicker: read again behind its turns
                 engine.note_contention(self.namespace)

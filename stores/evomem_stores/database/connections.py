@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Connection
@@ -17,6 +17,8 @@ from evomem.checks import shown
 from evomem.errors import StoreError
 from evomem.store import WriteSlot
 from evomem_stores.database.seals import Seals
+
+V = TypeVar("V")
 
 FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What reading a damaged value may raise."""
@@ -63,15 +65,27 @@ class Connections(ABC):
             return
         with self._reading() as connection:
             self._snapshot.connection = connection
+            self._snapshot.values = {}
             try:
                 yield connection
             finally:
                 self._snapshot.connection = None
+                self._snapshot.values = {}
 
     @property
     def is_reading(self) -> bool:
         """Whether this thread is inside a `reading`."""
         return self._snapshot.connection is not None
+
+    def read_once(self, key: Hashable, read: Callable[[], V]) -> V:
+        """Return what `read` does, from memory where this thread's `reading` has read it already."""
+        if not self.is_reading:
+            return read()
+        values = self._snapshot.values
+        if key not in values:
+            values[key] = read()
+        value: V = values[key]
+        return value
 
     @abstractmethod
     def _reading(self) -> AbstractContextManager[Connection]:
@@ -157,9 +171,12 @@ def check_timeout(seconds: object) -> float:
 
 
 class _Snapshot(threading.local):
-    """The connection that a thread reads through at the moment."""
+    """The connection that a thread reads through at the moment, and what it has read (`read_once`)."""
 
     connection: Connection | None = None
+
+    def __init__(self) -> None:
+        self.values: dict[Hashable, Any] = {}
 
 
 def driver(connection: Connection) -> Any:

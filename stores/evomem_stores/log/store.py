@@ -76,7 +76,7 @@ class SqlLog:
         self._connections = connections
         self._spec = spec
         self._index_folder = index_folder
-        self._words = WordCache()
+        self._words = WordCache(read_once=connections.read_once)
         self.rewritten: list[Callable[[int, Connection | None], None]] = [
             lambda memory, _: self._words.forget(memory)
         ]
@@ -195,7 +195,7 @@ class SqlLog:
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """See `Store.history`."""
         with self._connections.reading() as connection:
-            entry, _ = _hidden(connection, view)
+            entry, _ = self._hidden(connection, view)
             if entry is not None and limit is None and view.seq == entry.head:
                 _check_count(connection, entry)
             seals = seals_of(connection)
@@ -215,7 +215,7 @@ class SqlLog:
         """See `Store.told`."""
         named = () if sessions is None else (OneOf(turns.c.session, sessions),)
         with self._connections.reading() as connection:
-            _, gone = _hidden(connection, view)
+            _, gone = self._hidden(connection, view)
             seals = seals_of(connection)
             rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
             return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
@@ -223,7 +223,7 @@ class SqlLog:
     def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
         """See `Store.replaced`."""
         with self._connections.reading() as connection:
-            _, gone = _hidden(connection, view)
+            _, gone = self._hidden(connection, view)
             wanted = set(seqs)
             # A turn only ever takes the places of earlier ones.
             for seq in sorted(gone, reverse=True):
@@ -289,7 +289,7 @@ class SqlLog:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._connections.reading() as connection:
-            gone = np.array([*_hidden(connection, view)[1]], np.int64)
+            gone = np.array([*self._hidden(connection, view)[1]], np.int64)
             if not tests:
                 return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
@@ -311,14 +311,14 @@ class SqlLog:
         """See `Store.lexical`, and `words/bm25` for how."""
         asked = Counter(terms(query))
         with self._connections.reading() as connection:
-            gone = np.array([*_hidden(connection, view)[1]], np.int64)
+            gone = np.array([*self._hidden(connection, view)[1]], np.int64)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
         return bm25(asked, parts)
 
     def count(self, view: View) -> int:
         """See `Store.count`."""
         with self._connections.reading() as connection:
-            _hidden(connection, view)
+            self._hidden(connection, view)
             shown = select(func.count()).select_from(turns).where(visible(view))
             return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
 
@@ -384,6 +384,25 @@ class SqlLog:
             kept = dropping.kept(connection)
         return Dropped(names, erased, kept, clean=self._connections.scrub())
 
+    def _hidden(
+        self, connection: Connection, view: View
+    ) -> tuple[ledger.Entry | None, dict[int, int]]:
+        """Return the entry of the view's memory, and what is hidden in the view (`with_hidden`).
+
+        A view may be of no memory, or of one that was dropped meanwhile. Call this inside of
+        `reading`, and change nothing of what it returns.
+
+        Raises:
+            IntegrityError: The entry or a tombstone was changed.
+        """
+        try:
+            entry, gone = self._connections.read_once(
+                ("hidden", view.memory), lambda: ledger.with_hidden(connection, view.memory)
+            )
+        except HeadMoved:
+            return None, {}
+        return entry, {seq: since for seq, since in gone.items() if since <= view.seq}
+
     def _seqs(self, connection: Connection, view: View) -> Seqs:
         """Return the seqs of all rows of a view, hidden ones too, ascending."""
         parts = [self._words.part(connection, span, ()).seqs for span in view.spans]
@@ -436,21 +455,6 @@ def _at_revision(connection: Connection, memory: int, revision: int) -> None:
     now = connection.scalar(select(memories.c.revision).where(memories.c.memory == memory))
     if now != revision:
         raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")
-
-
-def _hidden(connection: Connection, view: View) -> tuple[ledger.Entry | None, dict[int, int]]:
-    """Return the entry of the view's memory, and what is hidden in the view (`with_hidden`).
-
-    A view may be of no memory, or of one that was dropped meanwhile.
-
-    Raises:
-        IntegrityError: The entry or a tombstone was changed.
-    """
-    try:
-        entry, gone = ledger.with_hidden(connection, view.memory)
-    except HeadMoved:
-        return None, {}
-    return entry, {seq: since for seq, since in gone.items() if since <= view.seq}
 
 
 def _check_count(connection: Connection, entry: ledger.Entry) -> None:

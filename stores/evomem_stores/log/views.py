@@ -16,7 +16,15 @@ from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
 from evomem.store import Mark, Namespace, Span, View
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import seals_of
-from evomem_stores.database.tables import counted, hidden, memories, row_number, turns, within
+from evomem_stores.database.tables import (
+    LAST,
+    counted,
+    hidden,
+    memories,
+    row_number,
+    turns,
+    within,
+)
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.rows import micros
@@ -57,6 +65,7 @@ _OWN_SPAN = (
         turns.c.seq.label("tail"),
         turns.c.key.label("tail_key"),
         turns.c.seal.label("tail_seal"),
+        turns.c.chunk.label("tail_chunk"),
     )
     .select_from(
         memories.outerjoin(
@@ -66,7 +75,8 @@ _OWN_SPAN = (
             .where(
                 _ROWS.c.row.between(
                     bindparam("before") + memories.c.parent_seq + 1, bindparam("end_row")
-                )
+                ),
+                _ROWS.c.row <= bindparam("before") + memories.c.head,
             )
             .scalar_subquery(),
         )
@@ -76,11 +86,12 @@ _OWN_SPAN = (
 
 
 class _Part(NamedTuple):
-    """A span, and its last row."""
+    """A span, and what is needed of its last row."""
 
     span: Span
     end: Mark
     seal: bytes
+    chunk: int
 
 
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
@@ -92,28 +103,52 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
 
 
 def _parts(connection: Connection, memory: int, last: int) -> list[_Part]:
-    """Return the `spans`, each with its last row's mark and seal."""
+    """Return the `spans` with their last rows."""
+    if last <= 0:
+        return []
+    row = _own_span(connection, memory, last)
+    if row is None:
+        raise _lost_ancestor(memory, memory)
+    return _parts_from(connection, memory, last, row)
+
+
+def _own_span(connection: Connection, memory: int, last: int) -> RowMapping | None:
+    """Return a memory's entry and its own newest row up to `last`, None if there is no memory."""
+    given = {
+        "number": memory,
+        "before": row_number(memory, 0),
+        "end_row": row_number(memory, last),
+    }
+    return connection.execute(_OWN_SPAN, given).mappings().one_or_none()
+
+
+def _parts_from(
+    connection: Connection, memory: int, last: int, row: RowMapping | None
+) -> list[_Part]:
+    """Return the `spans` with their last rows; `row` is the memory's `_own_span`."""
     seals = seals_of(connection)
     parts: list[_Part] = []
-    number: int | None = memory
-    while number is not None and last > 0:
-        given = {
-            "number": number,
-            "before": row_number(number, 0),
-            "end_row": row_number(number, last),
-        }
-        row = connection.execute(_OWN_SPAN, given).mappings().one_or_none()
+    number = memory
+    while True:
         own = None if row is None else ledger.opened(seals, row)
         if row is None or own is None or (own.parent is not None and own.parent >= number):
-            raise DatabaseDamaged(
-                f"memory {memory} descends from memory {number}, which is not there or no older: "
-                "restore the database from a backup"
-            )
+            raise _lost_ancestor(memory, number)
         if row["tail"] is not None:
             span = Span(number, own.parent_seq + 1, row["tail"])
-            parts.append(_Part(span, Mark(own.revision, row["tail_key"]), row["tail_seal"]))
-        number, last = own.parent, min(last, own.parent_seq)
-    return parts[::-1]
+            end = Mark(own.revision, row["tail_key"])
+            parts.append(_Part(span, end, row["tail_seal"], row["tail_chunk"]))
+        last = min(last, own.parent_seq)
+        if own.parent is None or last <= 0:
+            return parts[::-1]
+        number = own.parent
+        row = _own_span(connection, number, last)
+
+
+def _lost_ancestor(memory: int, number: int) -> DatabaseDamaged:
+    return DatabaseDamaged(
+        f"memory {memory} descends from memory {number}, which is not there or no older: "
+        "restore the database from a backup"
+    )
 
 
 def take_view(
@@ -125,25 +160,36 @@ def take_view(
     dropped: bool = False,
 ) -> View:
     """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
-    return take_entry(connection, memory, seq=seq, time=time, dropped=dropped)[0]
+    return take_end(connection, memory, seq=seq, time=time, dropped=dropped).view
 
 
-def take_entry(
+class End(NamedTuple):
+    """A view, and what whoever writes behind it has to know."""
+
+    view: View
+    entry: Entry
+    """The memory's entry."""
+    chunk: int
+    """The chunk of the view's last turn, 0 if there is none."""
+
+
+def take_end(
     connection: Connection,
     memory: int,
     *,
     seq: int | None = None,
     time: datetime | None = None,
     dropped: bool = False,
-) -> tuple[View, Entry]:
-    """Return a view, as `take_view` does, and the memory's entry."""
-    own = ledger.get(connection, memory)
-    if not (own.named or dropped):
+) -> End:
+    """Return a view, as `take_view` does, with the memory's entry and the view's last chunk."""
+    row = _own_span(connection, memory, LAST if seq is None else min(max(seq, 0), LAST))
+    own = None if row is None else ledger.opened(seals_of(connection), row)
+    if own is None or not (own.named or dropped):
         raise HeadMoved(f"there is no memory number {memory} any more: it was dropped meanwhile")
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
         raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
-    parts = _parts(connection, memory, end)
+    parts = _parts_from(connection, memory, end, row) if end else []
     later = None
     if time is not None:
         later = _first_later(connection, [part.span for part in parts], micros(time))
@@ -167,7 +213,7 @@ def take_entry(
         tuple(part.end for part in parts),
         own.gone - (_hidden_later(connection, memory, end) if own.gone and end < own.head else 0),
     )
-    return view, own
+    return End(view, own, parts[-1].chunk if parts else 0)
 
 
 def _hidden_later(connection: Connection, memory: int, end: int) -> int:

@@ -28,11 +28,12 @@ from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.rows import TURN, check, encode, searched
 from evomem_stores.log.views import (
+    End,
     decode_namespace,
     encode_namespace,
     read,
     spans,
-    take_entry,
+    take_end,
     take_view,
     under,
     visible,
@@ -82,9 +83,10 @@ def append(
     revived: Sequence[Collection[str]] = (),
 ) -> None:
     """See `Store.append`."""
-    now, entry = _unmoved(connection, view)
+    end = _unmoved(connection, view)
+    entry = end.entry
     if rows:
-        insert_rows(connection, entry, now.spans, rows, spec)
+        insert_rows(connection, entry, end.view.spans, rows, spec, end.chunk)
         entry.head = rows[-1].seq
     if replaces:
         _, gone = ledger.with_hidden(connection, view.memory)
@@ -137,7 +139,7 @@ def add_hidden(connection: Connection, entry: Entry, gone: Mapping[int, int]) ->
 
 def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], spec: Spec) -> None:
     """See `Store.rewrite`."""
-    now, _ = _unmoved(connection, view)
+    now = _unmoved(connection, view).view
     if not 1 <= seq <= now.seq or (rows and rows[-1].seq > now.seq):
         raise QueryError(f"turns 1 to {now.seq} can be rewritten, not from {seq} on")
     if shared := sharing(connection, view.memory, seq):
@@ -222,23 +224,32 @@ def write_terms(connection: Connection) -> None:
             inverted_index.add(connection, memory, _terms(connection, some))
 
 
-def _unmoved(connection: Connection, view: View) -> tuple[View, Entry]:
-    now, entry = take_entry(connection, view.memory)
+def _unmoved(connection: Connection, view: View) -> End:
+    end = take_end(connection, view.memory)
+    now = end.view
     if (now.seq, now.key, now.revision) != (view.seq, view.key, view.revision):
         raise HeadMoved(
             f"the log ends at turn {now.seq} (revision {now.revision}), not at turn {view.seq} "
             f"(revision {view.revision}): read it again and retry; nothing was written"
         )
-    return now, entry
+    return end
 
 
 _CHUNK = select(turns.c.chunk).where(turns.c.row == bindparam("newest"))
 
 
 def insert_rows(
-    connection: Connection, entry: Entry, seen: Sequence[Span], rows: Sequence[Row], spec: Spec
+    connection: Connection,
+    entry: Entry,
+    seen: Sequence[Span],
+    rows: Sequence[Row],
+    spec: Spec,
+    chunk: int | None = None,
 ) -> None:
-    """Write rows and their terms behind `seen`, and note them in the entry of their memory."""
+    """Write rows and their terms behind `seen`, and note them in the entry of their memory.
+
+    `chunk` is that of the last turn seen (0 for none); None to look it up.
+    """
     seals = seals_of(connection)
     ids = Counter(row.turn.id for row in rows)
     taken = [row["id"] for row in read(connection, seen, ["id"], ids=ids)]
@@ -247,15 +258,17 @@ def insert_rows(
         raise DuplicateTurn(
             f"the id {taken[0]!r} is taken: ids are unique in a memory; nothing was written"
         )
-    newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0
-    chunk = connection.scalar(_CHUNK, {"newest": newest}) or 0
+    if chunk is None:
+        newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0
+        chunk = connection.scalar(_CHUNK, {"newest": newest}) or 0
     columns, terms = [], {}
     for row in rows:
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
         values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals)
         columns.append(values)
     connection.execute(insert(turns), columns)
-    inverted_index.add(connection, entry.memory, terms)
+    own = seen[-1].last if seen and seen[-1].memory == entry.memory else 0
+    inverted_index.add(connection, entry.memory, terms, newest=own)
     entry.add(seals, [values["seal"] for values in columns])
 
 

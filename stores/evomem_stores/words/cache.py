@@ -10,8 +10,8 @@ Values are never changed, only replaced: whoever has one may go on with it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
@@ -23,6 +23,8 @@ from evomem_stores.database.extent import extent
 from evomem_stores.database.tables import LAST
 from evomem_stores.words import inverted_index
 from evomem_stores.words.bm25 import Counts, Part, Places, Postings
+
+ReadOnce = Callable[[Hashable, Callable[[], Any]], Any]
 
 BYTES = 2**27  # of lengths, and as many of postings: some ten million of each
 
@@ -58,8 +60,12 @@ class _Found(NamedTuple):
 class WordCache:
     """Lengths and postings by memory, least recently used first out. Thread-safe."""
 
-    def __init__(self, max_bytes: int = BYTES) -> None:
-        """Hold at most `max_bytes` of lengths, and of postings."""
+    def __init__(self, max_bytes: int = BYTES, read_once: ReadOnce | None = None) -> None:
+        """Hold at most `max_bytes` of lengths, and of postings.
+
+        `read_once` says what a snapshot has read already (`Connections.read_once`).
+        """
+        self._read_once = read_once or (lambda _, read: read())
         self._rows: LruCache[int, Rows] = LruCache(max_bytes, _rows_size)
         self._found: LruCache[tuple[int, str], _Found] = LruCache(max_bytes, _found_size)
 
@@ -69,7 +75,7 @@ class WordCache:
         Raises:
             DatabaseDamaged: The word index knows turns that are not there.
         """
-        rows = self._read(connection, span.memory)
+        rows = self._read_once(("words", span.memory), lambda: self._read(connection, span.memory))
         if rows is None:
             return WordCache(0).part(connection, span, terms)
         first, end = (

@@ -1,0 +1,62 @@
+"""How many statements and transactions the calls of a memory take."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from sqlalchemy import event
+
+import evomem
+from evomem import HashEncoder, Turn
+
+
+@pytest.fixture
+def memory(tmp_path):
+    with evomem.open(tmp_path / "a.db", encoder=HashEncoder()) as db:
+        memory = db.memory("acme", "alice")
+        memory.add_many([Turn(user=f"coffee in Paris, number {n}", id=f"t{n}") for n in range(40)])
+        memory.delete("t3")
+        memory.search("coffee")  # fills the caches
+        yield memory
+
+
+def count(memory, call):
+    """Return how many statements and transactions a call takes."""
+    counts: Counter[str] = Counter()
+    engine = memory._engine.store._connections._engine
+    listeners = [
+        ("before_cursor_execute", lambda *_: counts.update(["statements"])),
+        ("begin", lambda _: counts.update(["transactions"])),
+    ]
+    for name, listener in listeners:
+        event.listen(engine, name, listener)
+    try:
+        call()
+    finally:
+        for name, listener in listeners:
+            event.remove(engine, name, listener)
+    return counts["statements"], counts["transactions"]
+
+
+CALLS = {
+    "add": (lambda memory: memory.add("tea in London"), 7, 2),
+    "add with an id": (lambda memory: memory.add("tea in London", id="x"), 8, 2),
+    "add_many": (lambda memory: memory.add_many([Turn(user=f"tea {n}") for n in range(8)]), 7, 2),
+    "search evolvable": (lambda memory: memory.search("coffee", mode="evolvable"), 6, 2),
+    "search lexical": (lambda memory: memory.search("coffee", mode="lexical"), 6, 2),
+    "search hybrid": (lambda memory: memory.search("coffee"), 7, 2),
+    "search with a filter": (lambda memory: memory.search("coffee", role="user"), 9, 2),
+    "context": (lambda memory: memory.context("coffee"), 7, 2),
+    "history": (lambda memory: memory.history(), 5, 1),
+    "get": (lambda memory: memory.get("t5"), 5, 1),
+    "delete": (lambda memory: memory.delete("t5"), 10, 2),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_takes_few_statements_and_transactions(memory, name):
+    call, statements, transactions = CALLS[name]
+    taken = count(memory, lambda: call(memory))
+    assert taken[0] <= statements, taken
+    assert taken[1] <= transactions, taken
