@@ -49,7 +49,7 @@ def open(
         dtype: The precision it computes in: `"float32"`, `"bfloat16"`, `"float16"`.
         create: Whether to make the database if there is none.
         **options: For the store, such as `synchronous="NORMAL"`, or `integrity_key=`: 32 bytes, or
-            a file that holds them (docs/integrity.md).
+            a file that holds them (docs/operations/integrity.md).
 
     Raises:
         KeyMismatch: The database is sealed with another integrity key, or with none.
@@ -257,7 +257,7 @@ class Database:
 
     @property
     def key_id(self) -> str:
-        """Which integrity key the database is sealed with; "" for none (docs/integrity.md)."""
+        """Which integrity key the database is sealed with; "" for none (docs/operations/integrity.md)."""
         return self._engine.store.key_id
 
     def anchor(self) -> dict[str, Any]:
@@ -309,7 +309,7 @@ class Database:
         self._engine.store.backup(Path(path).expanduser().absolute())
 
     def export(self, folder: str | Path) -> int:
-        """Write everything to a new folder, as JSON lines and safetensors (docs/tools.md).
+        """Write everything to a new folder, as JSON lines and safetensors (docs/operations/upkeep.md).
 
         Returns the number of turns.
         """

@@ -134,7 +134,7 @@ def _integrity(db: evomem.Database) -> Finding:
     if not db.key_id:
         says = (
             "no key: accidents show, and edits by those who do not compute digests anew; evomem "
-            "keys integrity makes one (docs/integrity.md)"
+            "keys integrity makes one (docs/operations/integrity.md)"
         )
         return Finding("integrity", True, says)
     path = Path(os.environ.get(FILE_VARIABLE) or ".").expanduser()

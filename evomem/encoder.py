@@ -81,7 +81,7 @@ class BatchEncoder(Encoder, Protocol):
 def opens_chunk(sizes: Sequence[int], size: int, *, turns: int, tokens: int) -> bool:
     """Say whether a turn of `size` tokens starts a new chunk after one that holds `sizes`.
 
-    Greedy, as the reference (specification 6): at most `turns` turns and `tokens` tokens; the
+    Greedy, as the reference (docs/reference/evoembedding-model.md, "Chunks"): at most `turns` turns and `tokens` tokens; the
     first turn of a chunk is taken whatever its length.
 
     >>> opens_chunk([], 9000, turns=16, tokens=2048), opens_chunk([2000], 48, turns=16, tokens=2048)

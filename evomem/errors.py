@@ -95,7 +95,7 @@ class DatabaseDamaged(StoreError):
 
 
 class IntegrityError(DatabaseDamaged):
-    """What the database holds is not what evomem wrote: a seal does not fit (docs/integrity.md)."""
+    """What the database holds is not what evomem wrote: a seal does not fit (docs/operations/integrity.md)."""
 
 
 class KeyMismatch(StoreError):
@@ -125,5 +125,5 @@ class MissingExtra(EvomemError, ImportError):
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(
             f"this needs the package {module!r}, which comes with the extra [{extra}]: "
-            f"pip install 'evomem-engine[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+            f"run pip install -e '.[{extra}]' in the checkout of evomem"
         )

@@ -63,7 +63,7 @@ class Memory(MemoryView):
             session: The conversation it belongs to.
             metadata: Anything JSON can hold, to filter by later.
             source: Who or what the text came from, such as `"user"`, `"tool"` or `"web"`: a label
-                to filter and weight by (docs/poisoning.md).
+                to filter and weight by (docs/operations/poisoning.md).
             recalled: Ids of the turns that were in the prompt when the answer was written, for
                 `influence`.
             supersedes: Id of the turn whose place this one takes, in the same transaction: that one
@@ -137,7 +137,7 @@ class Memory(MemoryView):
         progress: Progress | None = None,
         **reading: Any,
     ) -> Imported:
-        """Add what is new in conversations; see docs/import.md.
+        """Add what is new in conversations; see docs/guides/import.md.
 
         A conversation that goes on may be imported as often as you like, as a whole or its newest
         messages: nothing is added twice, and what was completed, made anew or edited takes the

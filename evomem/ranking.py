@@ -18,7 +18,7 @@ WEIGHTS: Mapping[str, float] = {
     "session": 0.29,
     "beside": 0.09,
 }
-"""What the parts of a hybrid score count; learned on REALTALK (docs/benchmarks.md)."""
+"""What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md)."""
 
 
 def top_k(scores: Mapping[int, float], k: int) -> list[tuple[int, float]]:

@@ -24,10 +24,11 @@ class Turn:
     Raises:
         TurnError: A field cannot be stored; the message names the value and the remedy.
 
-    >>> Turn(user="I moved to Oslo.", assistant="Noted.").text
-    'User: I moved to Oslo.\nAssistant: Noted.'
-    >>> Turn(user="Hi Mel!", speaker="Caroline").text
-    'Caroline: Hi Mel!'
+    Examples:
+        >>> Turn(user="I moved to Oslo.", assistant="Noted.").text
+        'User: I moved to Oslo.\nAssistant: Noted.'
+        >>> Turn(user="Hi Mel!", speaker="Caroline").text
+        'Caroline: Hi Mel!'
     """
 
     user: str = ""
@@ -43,7 +44,7 @@ class Turn:
     """Anything JSON can hold; a copy is kept."""
     source: str | None = None
     """Who or what the text came from, such as "user", "web" or "import:chat.json"; None if unknown.
-    A label for filters and weights (docs/poisoning.md): no embedding depends on it."""
+    A label for filters and weights (docs/operations/poisoning.md): no embedding depends on it."""
     recalled: Sequence[str] = ()
     """Ids of the turns that were in the prompt when this turn's answer was written; kept as a tuple
     without duplicates. Not checked against the memory: a turn may be purged, or be another memory's."""
@@ -68,7 +69,7 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """The turn as it is embedded and shown, in the reference's format (specification 5.2)."""
+        """The turn as it is embedded and shown, in EvoEmbedding's format (docs/reference/evoembedding-model.md, "Turns")."""
         if not self.user:
             return f"{self.speaker or 'Assistant'}: {self.assistant}"
         said = f"{self.speaker or 'User'}: {self.user}"

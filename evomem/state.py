@@ -50,7 +50,7 @@ class Reading:
     latents: Vectors
     """(L, H) float32: what the turn leaves behind in the queue."""
     opens_chunk: bool = True
-    """Whether the turn starts a new chunk (architecture 2). A later turn of the same chunk sees
+    """Whether the turn starts a new chunk (docs/reference/evoembedding-model.md, "Chunks"). A later turn of the same chunk sees
     the raw text of the earlier ones, so the boundary is part of the log."""
 
 

@@ -510,7 +510,7 @@ def test_help_has_a_sentence_two_examples_and_the_exit_codes(run, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_is_documented(command):
-    text = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    text = (ROOT / "docs/reference/cli.md").read_text("utf-8")
     common, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
     common += next(each for each in sections if each.startswith("Common options"))
     own = next(each for each in sections if each.startswith(f"`evomem {command}"))

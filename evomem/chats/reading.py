@@ -64,9 +64,10 @@ def read(
     Raises:
         InputError: The source cannot be read, or holds no message; the message says where and why.
 
-    >>> chats = read([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
-    >>> [message["content"] for talk in chats.conversations for message in talk.messages]
-    ['Hi', 'Hello']
+    Examples:
+        >>> chats = read([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
+        >>> [message["content"] for talk in chats.conversations for message in talk.messages]
+        ['Hi', 'Hello']
     """
     reader = _Reader(_named(format), zone, skip_bad, as_utc(since))
     if isinstance(source, str | os.PathLike):

@@ -47,9 +47,10 @@ def read_chats(
     Raises:
         InputError: The file is not a chat; the message says where and why.
 
-    >>> chats = read_chats(b'[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]')
-    >>> chats.turns[0].text
-    'User: Hi\nAssistant: Hello'
+    Examples:
+        >>> chats = read_chats(b'[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]')
+        >>> chats.turns[0].text
+        'User: Hi\nAssistant: Hello'
     """
     chats = read(data, zone=zone, name=name)
     turns: dict[str, Turn] = {}

@@ -24,7 +24,7 @@ A line of data is a question, the turns before it, and which of them answer it (
                 {"role": "assistant", "content": "In Oslo."}],
    "meta": {"turns": ["User: I moved to Oslo.", "Where do I live?"], "evidence_turns": [0]}}
 
-docs/training.md leads from a chat log to a trained encoder in five minutes.\
+docs/guides/training.md leads from a chat log to a trained encoder in five minutes.\
 """
 
 EXAMPLES = """\

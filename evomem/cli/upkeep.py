@@ -137,7 +137,7 @@ def _receipt(receipt: Receipt, screen: Screen) -> int:
     if receipt.kept:
         said += f"; {receipt.kept} turns stay for forks that share them"
     if not receipt.clean:
-        said += "; old bytes are in the database's files still: see docs/forgetting.md"
+        said += "; old bytes are in the database's files still: see docs/operations/forgetting.md"
     return _done(screen, receipt.to_json(), said)
 
 

@@ -1,4 +1,4 @@
-"""EvoEmbedding as an `Encoder`: protocol R, turn by turn (specification 7.2)."""
+"""EvoEmbedding as an `Encoder`: protocol R, turn by turn (see "Protocol R")."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def test_rows_with_parts_and_rows_with_content_are_one_conversation():
 
 
 def test_the_documentation_lists_every_format():
-    page = (ROOT / "docs" / "chats.md").read_text()
+    page = (ROOT / "docs/reference/chats.md").read_text()
     assert all(f"| `{name}` |" in page for name in formats())
 
 

@@ -1,4 +1,4 @@
-"""A-MEM with evomem: its retriever, or the whole memory system. See docs/amem.md.
+"""A-MEM with evomem: its retriever, or the whole memory system. See docs/guides/amem.md.
 
 Nothing of A-MEM is imported here: its packages are not on any index.
 """
