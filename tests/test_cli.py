@@ -233,7 +233,7 @@ def test_a_dry_run_shows_the_first_exchanges_and_writes_nothing(run, tmp_path):
     db, file = tmp_path / "new.db", chat_file(tmp_path)
     code, out, err = run("import", file, "--db", db, "--dry-run")
     assert (code, err) == (0, "")
-    assert "2 new turns would come into default" in out
+    assert "2 new turns would be added to default" in out
     assert "User: I moved to Oslo." in out
     assert not db.exists()
     summary = json.loads(run("import", file, "--db", db, "--dry-run", "--json")[1])
