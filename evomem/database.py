@@ -38,7 +38,7 @@ def open(
     create: bool = True,
     **options: Any,
 ) -> Database:
-    """Open a database, making it if it does not exist.
+    """Open a database; create it if it does not exist.
 
     Args:
         location: A file such as `"agent.db"`, `":memory:"`, or a URL whose scheme names a store.
@@ -47,7 +47,7 @@ def open(
             database was written by, or the default for a new one.
         device: Where the encoder runs, such as `"cuda"`.
         dtype: The precision it computes in: `"float32"`, `"bfloat16"`, `"float16"`.
-        create: Whether to make the database if there is none.
+        create: Whether to create the database if there is none.
         **options: For the store, such as `synchronous="NORMAL"`, or `integrity_key=`: 32 bytes, or
             a file that holds them (docs/operations/integrity.md).
 
@@ -55,7 +55,7 @@ def open(
         KeyMismatch: The database is sealed with another integrity key, or with none.
         NotFound: There is no database and `create` is false.
         FingerprintMismatch: The database was written by another encoder.
-        DatabaseDamaged: The file is not a database of ours or cannot be read.
+        DatabaseDamaged: The file is not an evomem database, or cannot be read.
     """
     if not isinstance(location, str | Path):
         raise StoreError(f"a location is a path or a URL, got {shown(location)}")
@@ -84,7 +84,7 @@ def open(
 
 
 def restore(backup: str | Path, location: str | Path) -> None:
-    """Make a database of a backup that was found to be sound.
+    """Create a database from a backup, after checking the backup.
 
     Raises:
         NotFound: There is no backup.
@@ -105,7 +105,7 @@ class Database:
     def memory(self, *labels: str) -> Memory:
         """Return the memory at this namespace, such as `db.memory("acme", "alice")`.
 
-        It comes into being with its first turn.
+        It is created with its first turn.
 
         Raises:
             NamespaceError: A label is empty or cannot be stored.
@@ -123,20 +123,20 @@ class Database:
         """Read and store the histories of many memories at once; return how many turns they hold.
 
         Texts of different memories go through the encoder together, each memory's in its order;
-        tokenising and writing go on meanwhile. Turns are committed in batches (`Memory.add_many`).
-        An error stops all of them, each behind the batch that it is at; after it, or a crash,
+        tokenising and writing happen meanwhile. Turns are committed in batches (`Memory.add_many`).
+        An error stops all of them, each after its current batch. After an error or a crash,
         turns with ids can simply be added again.
 
         Args:
             histories: Namespaces with turns or messages, taken as they are needed: about as many
                 as `workers` are in memory at a time.
             workers: Memories that are read side by side.
-            progress: Called with the number of turns that are done, now and then.
+            progress: Called from time to time with the number of turns that are done.
 
         Raises:
-            NamespaceError: A namespace cannot be one.
+            NamespaceError: A namespace is not valid.
             TurnError: As `Memory.add_many` does; other memories' turns may have been written.
-            QueryError: `workers` is no whole number of at least 1.
+            QueryError: `workers` is not a whole number of at least 1.
         """
         check_whole(workers, "workers", least=1)
         counter = _Counter(progress)
@@ -159,15 +159,15 @@ class Database:
             histories: Namespaces with conversations that can be iterated twice, such as
                 `evomem.chats.read(path).conversations`.
             include_forgotten: Whether turns that were purged come back.
-            dry_run: Whether to write nothing, and only say what would be written.
+            dry_run: Whether to only report what would be written.
             turn_source: As in `Memory.import_chats`.
             workers: Memories that are read side by side.
-            progress: Called with the number of messages that are done, now and then.
+            progress: Called from time to time with the number of messages that are done.
 
         Raises:
-            NamespaceError: A namespace cannot be one.
+            NamespaceError: A namespace is not valid.
             InputError: As `Memory.import_chats` does; other memories may have been written.
-            QueryError: `workers` is no whole number of at least 1.
+            QueryError: `workers` is not a whole number of at least 1.
         """
         check_whole(workers, "workers", least=1)
         from evomem.importing import Imported, import_conversations
@@ -218,10 +218,10 @@ class Database:
         return self._engine.store.memories(prefix)
 
     def drop(self, *prefix: str) -> Receipt:
-        """Forget all memories that begin with `prefix`, such as a tenant's, at once and for good.
+        """Remove all memories whose names begin with `prefix`, such as a tenant's.
 
         Raises:
-            NamespaceError: There is no prefix, or it is not one.
+            NamespaceError: There is no prefix, or it is not valid.
             NotFound: There are no such memories.
         """
         check_labels(prefix)
@@ -245,9 +245,9 @@ class Database:
         """Check the log, its seals and the index files; return what is wrong, one sentence each.
 
         Args:
-            anchor: What `Database.anchor` returned, or the file that has it: the database must be
-                as it was then, or what became of that. Otherwise its newest turns, or all of it,
-                could be of an earlier day.
+            anchor: What `Database.anchor` returned, or the file that contains it: the database must
+                be in that state or a later one. Without it, an older copy of the database, or one
+                whose newest turns were cut off, is not noticed.
 
         Raises:
             InputError: The file has no anchor.
@@ -261,7 +261,7 @@ class Database:
         return self._engine.store.key_id
 
     def anchor(self) -> dict[str, Any]:
-        """Return what tells this state of the database from every earlier one, as JSON values.
+        """Return a record that identifies this state of the database, as JSON values.
 
         Keep it where nobody who can write to the database can: `verify` takes it. It holds counters
         and digests, neither names nor texts.
@@ -272,9 +272,9 @@ class Database:
         return self._engine.store.anchor()
 
     def seal(self, integrity_key: bytes | str | Path) -> int:
-        """Seal the database with an integrity key, in the place of another or of none.
+        """Seal the database with an integrity key; it replaces any other key.
 
-        Everybody who has it open has to open it again, with that key.
+        Processes that have the database open must open it again, with this key.
 
         Args:
             integrity_key: 32 bytes, or a file that holds them (`evomem.integrity.make_key`).
@@ -288,14 +288,14 @@ class Database:
         return self._engine.store.seal(find_key(integrity_key))
 
     def repair(self) -> list[str]:
-        """Repair what can be had from the log again (`verify` says what is wrong); return what was.
+        """Repair what can be rebuilt from the log (`verify` lists faults); return what was repaired.
 
-        Index files need no repair: whatever is wrong with one, it is replaced when it is needed.
+        Index files need no repair: a wrong one is replaced when it is needed.
         """
         return [*self._engine.store.repair(), *self._engine.index.repair()]
 
     def compact(self) -> tuple[int, int]:
-        """Give unused space back to the file system; return the bytes before and after."""
+        """Return unused space to the file system; return the bytes before and after."""
         return self._engine.store.compact()
 
     def backup(self, path: str | Path) -> None:
@@ -320,12 +320,12 @@ class Database:
 
         Args:
             folder: What `export` wrote.
-            integrity_key: That of the database which the export is of, if this one has another:
-                the export has to be sealed with it.
+            integrity_key: The key of the database that was exported, if this one has another: the
+                export must be sealed with it.
 
         Warns:
-            UserWarning: No key proves that the export is as it was written: it has none, or
-                another one than this database.
+            UserWarning: The export cannot be verified: it has no key, or another one than this
+                database.
 
         Raises:
             FingerprintMismatch: The export is of another encoder.

@@ -1,4 +1,4 @@
-"""`Memory`: one ordered log of turns, and what may be done to it.
+"""`Memory`: one ordered log of turns, and the operations on it.
 
 turn ─► encoder.read(state, turn) ─► store.append (one transaction) ─► the index catches up
 """
@@ -58,7 +58,8 @@ class Memory(MemoryView):
             role: `"user"` or `"assistant"`: who said it.
             reply: The assistant's answer; makes the turn an exchange.
             speaker: A name instead of "User" or "Assistant".
-            id: Yours, or made up. Adding an id again with the same text changes nothing.
+            id: The turn's id; generated if not given. Adding an id again with the same text
+                changes nothing.
             time: When it was said, with a time zone; now if not given.
             session: The conversation it belongs to.
             metadata: Anything JSON can hold, to filter by later.
@@ -66,8 +67,8 @@ class Memory(MemoryView):
                 to filter and weight by (docs/operations/poisoning.md).
             recalled: Ids of the turns that were in the prompt when the answer was written, for
                 `influence`.
-            supersedes: Id of the turn whose place this one takes, in the same transaction: that one
-                is only visible `at` points before this turn.
+            supersedes: Id of the turn that this one replaces, in the same transaction: the old one is
+                only visible `at` points before this turn.
 
         Raises:
             TurnError: The turn cannot be stored as it is; nothing was written.
@@ -103,7 +104,7 @@ class Memory(MemoryView):
 
         Everything is checked before anything is written. Turns are committed in batches of up to
         64, and of fewer where another process waits to write to the same memory; after a crash,
-        turns with ids can simply be added again.
+        add turns with ids again.
 
         Raises:
             TurnError: An item cannot be stored; the message names its position.
@@ -139,17 +140,16 @@ class Memory(MemoryView):
     ) -> Imported:
         """Add what is new in conversations; see docs/guides/import.md.
 
-        A conversation that goes on may be imported as often as you like, as a whole or its newest
-        messages: nothing is added twice, and what was completed, made anew or edited takes the
-        place of the old turns, which stay visible `at` earlier points.
+        A conversation that continues may be imported as often as you like, as a whole or its newest
+        messages: nothing is added twice. Turns that were completed, regenerated or edited replace
+        the old ones, which stay visible `at` earlier points.
 
         Args:
             source: `Chats`, or what `evomem.chats.read` takes: a path, bytes, message objects.
             include_forgotten: Whether turns that were purged come back.
-            dry_run: Whether to write nothing, and only say what would be written.
-            turn_source: The source of the turns that are written (`Turn.source`). What the messages
-                say of their source is not looked at: what a source is trusted with is not for the
-                source to say.
+            dry_run: Whether to only report what would be written.
+            turn_source: The source of the turns that are written (`Turn.source`). Source
+                fields in the messages are ignored, since a text must not choose its own label.
             progress: Called while turns are read, with numbers of messages.
             **reading: Options of `evomem.chats.read`, such as `format`, `zone` or `skip_bad`.
 
@@ -206,10 +206,10 @@ class Memory(MemoryView):
             return record
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
-        """Forget a turn truly: its row, its text on disk, and its influence on later turns.
+        """Remove a turn: its row, its text on disk, and its influence on later turns.
 
         Every later turn is read again without it; afterwards the memory equals one that was never
-        fed the turn, except that the other turns keep their seqs.
+        given the turn, except that the other turns keep their seqs.
 
         Args:
             id: The turn; it may have been deleted before.
@@ -238,11 +238,11 @@ class Memory(MemoryView):
         forks: bool = False,
         progress: Progress | None = None,
     ) -> Receipt:
-        """Purge all turns that meet every condition given; see `purge`.
+        """Purge all turns that meet every given condition; see `purge`.
 
         This rolls back what a session or a source brought, its influence on later turns included.
-        `history` with the same conditions (`until` for `before`) shows what would go; turns that
-        were deleted go, too. For a retention of 30 days, call it now and then with
+        `history` with the same conditions (`until` for `before`) lists the turns, except for
+        deleted ones, which are purged as well. For a retention of 30 days, call it regularly with
         `before=now - timedelta(days=30)`. Later turns are read again once, however many are
         forgotten.
 
@@ -276,7 +276,7 @@ class Memory(MemoryView):
         return forget(self._engine, self.namespace, expired, forks, progress)
 
     def drop(self) -> Receipt:
-        """Forget this memory as a whole; its forks live on, with the turns that they share.
+        """Remove this memory as a whole; its forks keep the turns that they share.
 
         `Database.drop` forgets a memory together with everything below its name.
 

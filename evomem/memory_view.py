@@ -51,7 +51,7 @@ PATIENCE = 3  # of these, lost because turns were deleted, before a search no lo
 
 
 class MemoryView:
-    """What can be read of a memory. Get one from `Memory.at`; it never changes anything."""
+    """A memory as it was at one point; read-only. Get one from `Memory.at`."""
 
     def __init__(self, engine: Engine, namespace: Namespace, seq: int | None = None) -> None:
         self._engine = engine
@@ -152,7 +152,7 @@ class MemoryView:
             max_tokens: The budget; the best turns that fit are taken, in order of rank.
             k: How many turns are considered.
             mode: As in `search`.
-            count_tokens: Your model's token counter; the encoder's own if not given.
+            count_tokens: Your model's token counter; the encoder's if not given.
             **filters: As in `search`, `trust` included.
         """
         check_whole(max_tokens, "max_tokens", least=1)
@@ -212,10 +212,10 @@ class MemoryView:
             return list(store.records(view, chosen).values())
 
     def influence(self, id: str) -> Influence:
-        """Return which later turns and answers a turn had a part in, here and in forks.
+        """Return which later turns and answers a turn has influenced, here and in forks.
 
-        From the log alone: nothing is read again. Of a turn that was purged, the answers remain
-        that name it as recalled.
+        It is computed from the log; nothing is read again. For a purged turn, it returns the
+        answers that name the turn as recalled.
 
         Raises:
             NotFound: There is no such turn, and none that names it.
@@ -243,9 +243,9 @@ class MemoryView:
         return MemoryView(self._engine, self.namespace, view.seq)
 
     def fork(self, *labels: str) -> Memory:
-        """Make a memory that begins as this one stands and is independent from then on.
+        """Create a memory that begins with this one's turns and is independent from then on.
 
-        Its namespace is this one's with `labels` behind it. The shared turns are not copied.
+        Its namespace is this one's followed by `labels`. The shared turns are not copied.
 
         Raises:
             NamespaceError: It exists already.

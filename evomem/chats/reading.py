@@ -32,7 +32,7 @@ _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, Recursio
 
 
 def formats() -> dict[str, str]:
-    """Return the names of the shapes that `read` knows, each with a description."""
+    """Return the formats that `read` knows, by name, each with a description."""
     return {name: SHAPES[name].about for name in sorted(SHAPES)}
 
 
@@ -48,14 +48,14 @@ def read(
     """Read the conversations that `source` holds.
 
     Everything is read and checked before this returns. Memory is bounded by the largest value of
-    a file (one conversation, or one line), for conversations wait on disk.
+    a file (one conversation, or one line), because conversations are kept on disk.
 
     Args:
         source: A path (file, folder, zip, gzip, SQLite), the bytes of a file, or objects: messages
             or conversations as dictionaries, or as the classes of OpenAI, Anthropic, LangChain,
             LlamaIndex, Pydantic AI and others.
-        format: The name of a shape, see `formats`; without it the content decides.
-        zone: The time zone of times that name none; without it such times are refused.
+        format: The name of a format, see `formats`; if not given, the content decides.
+        zone: The time zone of times that name none; if not given, such times are refused.
         skip_bad: List what cannot be read in `Chats.problems` instead of raising.
         since: Leave out messages that were said before; those without a time go with the one before
             them, and are kept if there is none.

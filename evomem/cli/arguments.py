@@ -114,7 +114,9 @@ def _add(commands: Any) -> None:
     parser.add_argument("--reply", metavar="TEXT", help="the assistant's answer to it")
     parser.add_argument("--role", choices=ROLES[:2], default="user", help="who said it")
     parser.add_argument("--speaker", metavar="NAME", help='a name to show instead of "User"')
-    parser.add_argument("--id", help="the turn's id; adding the same id and text again changes nothing")
+    parser.add_argument(
+        "--id", help="the turn's id; adding the same id and text again changes nothing"
+    )
     parser.add_argument("--time", help="when it was said, such as 2024-03-05T14:30:00+00:00")
     parser.add_argument("--session", metavar="ID", help="the conversation it belongs to")
     parser.add_argument("--source", metavar="LABEL", help="who or what it came from, such as web")
@@ -246,7 +248,9 @@ def _show(commands: Any) -> None:
         "Show a memory's turns in the order in which they were added.",
         "  evomem show --limit 20\n  evomem show --after 20 --limit 20 --memory acme --memory alice",
     )
-    parser.add_argument("--limit", metavar="N", type=int, help="the largest number of turns to show")
+    parser.add_argument(
+        "--limit", metavar="N", type=int, help="the largest number of turns to show"
+    )
     parser.add_argument(
         "--after", metavar="SEQ", type=int, default=0, help="only turns after this one"
     )

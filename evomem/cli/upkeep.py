@@ -31,7 +31,9 @@ def purge(args: Namespace, screen: Screen) -> int:
 def expire(args: Namespace, screen: Screen) -> int:
     """Forget turns by age, session or source."""
     if args.before is None and args.session is None and args.source is None:
-        raise InputError("give --before, --session or --source: without them everything would be forgotten")
+        raise InputError(
+            "give --before, --session or --source: without them everything would be forgotten"
+        )
     with open_database(args, screen) as db, screen.progress() as progress:
         receipt = memory_of(db, args).expire(
             before=args.before,

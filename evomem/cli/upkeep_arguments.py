@@ -66,7 +66,9 @@ def add_upkeep(commands: Any, make: Make) -> None:
         "--workers", metavar="N", type=int, default=1, help="memories read at the same time"
     )
     parser.add_argument(
-        "--drop-old", action="store_true", help="remove the readings of encoders that are not in use"
+        "--drop-old",
+        action="store_true",
+        help="remove the readings of encoders that are not in use",
     )
     parser = make(
         commands,
