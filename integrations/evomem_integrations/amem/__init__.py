@@ -45,7 +45,7 @@ def install(
         *modules: Those that use a retriever: `agentic_memory.memory_system`, or `memory_layer` and
             `memory_layer_robust` of the evaluation code. What was made before keeps what it has.
         encoder: What reads the notes; the default encoder if not given.
-        purge: Whether a deleted note is forgotten truly; it is only hidden if not.
+        purge: Whether deleted notes are purged; otherwise they are only hidden.
 
     Raises:
         NotFound: A module has none of the names; nothing was changed.

@@ -19,8 +19,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
 
     For code that uses `RunnableWithMessageHistory`; agents use `EvoMemMiddleware`. A user's message
     and what follows it are read as one exchange if they are added together. Messages are kept as
-    JSON in the turn's metadata, which holds 64 KiB. Nothing that was not added is ever among
-    `messages`: to search, use an `EvoMemRetriever` on the same memory.
+    JSON in the turn's metadata, which holds 64 KiB. `messages` contains nothing else: to search, use an `EvoMemRetriever` on the same memory.
     """
 
     def __init__(self, memory: Memory, session: str, *, purge: bool = False) -> None:
@@ -29,7 +28,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
         Args:
             memory: Whose memory it is.
             session: The conversation.
-            purge: Whether `clear` forgets the session truly; it only hides it if not.
+            purge: Whether `clear` purges the session; otherwise it only hides it.
         """
         self.memory = memory
         self.session = session
@@ -53,7 +52,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
     def clear(self) -> None:
         """Hide the session's turns: their text stays on disk (`Memory.delete`).
 
-        With `purge`, they are forgotten truly (`Memory.expire`), those that are hidden included.
+        With `purge`, they are purged (`Memory.expire`), including hidden ones.
         """
         if self.purge:
             self.memory.expire(session=self.session)

@@ -45,14 +45,13 @@ class EvoMemState(AgentState[Any]):
 
 
 class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
-    """Reads the memory before each model call, and writes the exchange when the agent is done.
+    """Searches the memory before each model call, and writes the exchange when the agent is done.
 
-    What is found goes behind the system prompt of that call and nowhere else: neither into the
-    thread's messages nor into a checkpoint. Messages that the model is shown anyway are not looked
-    for. An exchange is what the user said and everything the model answered, one turn of the memory
+    Hits are put after the system prompt of that call and stored nowhere else, neither in the
+    thread's messages nor in a checkpoint. Messages that the model is shown anyway are left out. An exchange is what the user said and everything the model answered, one turn of the memory
     with the thread as its session and the ids of the turns that the model was shown (only these ids
     are kept in the thread). It is written once, however often a run is retried, interrupted
-    and resumed; an answer that is made anew replaces the old one. A run that fails writes nothing.
+    and resumed; a regenerated answer replaces the old one. A run that fails writes nothing.
     """
 
     state_schema = EvoMemState
@@ -68,9 +67,9 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         """Choose the memory and how it is searched.
 
         Args:
-            memory: One memory, or what finds it for a run, such as
+            memory: One memory, or a function that returns it for a run, such as
                 `lambda runtime: db.memory("acme", runtime.context.user)`.
-            header: What stands before the remembered turns.
+            header: The text before the remembered turns.
             turn_source: The source of the turns that are written (`Turn.source`).
             **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
                 `trust`.
@@ -106,7 +105,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Call the model with what the memory knows."""
+        """Call the model with the turns that the memory returns."""
         query = _query(request.messages)
         if not query:
             return handler(request)

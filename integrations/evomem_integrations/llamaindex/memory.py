@@ -28,7 +28,7 @@ HEADER = (
 
 
 class EvoMemMemory(Connection, BaseMemory):
-    """The messages of one session, and what the memory holds of all others that helps now.
+    """The messages of one session, and the turns of all others that help now.
 
     Messages are kept exactly as they are put, in LlamaIndex's own short-term `Memory`. A user's
     message waits until it is answered; then both become one turn of the memory, so that a question
@@ -68,7 +68,7 @@ class EvoMemMemory(Connection, BaseMemory):
     def from_defaults(
         cls, *, chat_history: Sequence[ChatMessage] | None = None, **fields: Any
     ) -> EvoMemMemory:
-        """Make a memory; `location` and `namespace` are needed, every other field has a default.
+        """Create a memory; `location` and `namespace` are required, every other field has a default.
 
         Args:
             chat_history: Replaces the session's messages, as `set` does.
@@ -146,7 +146,7 @@ class EvoMemMemory(Connection, BaseMemory):
             How many messages were erased.
 
         Raises:
-            NamespaceError: There is no prefix, or it is not one.
+            NamespaceError: There is no prefix, or it is not valid.
         """
         check_labels(prefix)
         return run(_erase(Chats(location, chat_store_uri), prefix))
@@ -163,7 +163,7 @@ class EvoMemMemory(Connection, BaseMemory):
     async def aget(
         self, input: str | ChatMessage | None = None, **kwargs: Any
     ) -> list[ChatMessage]:
-        """Return the newest messages, with what the memory knows in the system message.
+        """Return the newest messages, with the memory's turns in the system message.
 
         Args:
             input: What to look for; the user's last message if not given.
@@ -209,7 +209,7 @@ class EvoMemMemory(Connection, BaseMemory):
         """Forget the session's messages, those with a status or all.
 
         Their text is gone from the chat store. What the memory has read of them stays, unless
-        `purge` is set: then all turns of the session are forgotten truly (`Memory.expire`).
+        `purge` is set: then all turns of the session are purged (`Memory.expire`).
         """
         if self.purge and status is None:
             await self.memory.aexpire(session=self.session_id)
