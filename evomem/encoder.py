@@ -184,5 +184,5 @@ def load_hash(
     if not argument:
         return HashEncoder()
     if not argument.isdecimal() or int(argument) < 1:
-        raise EncoderError(f"hash:{argument} is no encoder: give a dimension, as in 'hash:256'")
+        raise EncoderError(f"hash:{argument} is not an encoder: give a dimension, as in 'hash:256'")
     return HashEncoder(int(argument))

@@ -412,7 +412,7 @@ class Memory(MemoryView):
                 continue
             if record.turn.content != turn.content:
                 raise DuplicateTurn(
-                    f"{self!r} holds the id {turn.id!r} already, with another text: "
+                    f"{self!r} already holds the id {turn.id!r}, with another text: "
                     f"{record.text[:60]!r}; use a new id, or purge the old turn first"
                 )
             if record.seq not in visible:

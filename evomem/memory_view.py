@@ -130,7 +130,7 @@ class MemoryView:
                     return self._ranked(view, query, vector, k, mode, groups)
             except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
                 continue
-        raise HeadMoved(f"{self!r} is purged all the time; search it when it is quieter")
+        raise HeadMoved(f"{self!r} keeps being purged while it is searched; try again later")
 
     def context(
         self,
@@ -262,7 +262,7 @@ class MemoryView:
             with suppress(HeadMoved):  # dropped meanwhile: look whether there is a new one
                 self._engine.store.fork(view, namespace)
                 return Memory(self._engine, namespace)
-        raise HeadMoved(f"{self!r} is dropped all the time; fork it when it is quieter")
+        raise HeadMoved(f"{self!r} keeps being dropped; try again later")
 
     asearch = async_method(search)
     acontext = async_method(context)

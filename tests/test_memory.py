@@ -88,7 +88,7 @@ def test_an_id_added_again_with_the_same_text_changes_nothing(alice):
 
 def test_an_id_added_again_with_another_text_is_refused(alice):
     before = log(alice)
-    with pytest.raises(DuplicateTurn, match="holds the id 'cat' already"):
+    with pytest.raises(DuplicateTurn, match="already holds the id 'cat'"):
         alice.add_many([Turn(user="fine"), Turn(user="A dog, in fact.", id="cat")])
     assert log(alice) == before
 

@@ -86,7 +86,7 @@ def _named(format: str | None) -> Shape | None:
     if format is None:
         return None
     if format not in SHAPES:
-        raise InputError(f"{format!r} is no known format; known are {', '.join(sorted(SHAPES))}")
+        raise InputError(f"{format!r} is not a known format; known are {', '.join(sorted(SHAPES))}")
     return SHAPES[format]
 
 

@@ -145,7 +145,7 @@ def _settings(args: Namespace, kind: str) -> MiniSettings | EvoSettings:
     if foreign := sorted(set(given) - known):
         raise InputError(
             f"{', '.join(map(flag, foreign))} cannot be used with --base {args.base}; "
-            "evomem train --help says what belongs to which"
+            "evomem train --help lists the options of each base"
         )
     if kind != "evoembedding" and os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError("the small encoder is trained by one process; start it without a launcher")

@@ -33,6 +33,6 @@ def load(
     """
     if not source:
         raise EncoderError(
-            "name a checkpoint: 'evoembedding:MiG-NJU/EvoEmbedding-4B', or a folder behind the colon"
+            "name a checkpoint: 'evoembedding:MiG-NJU/EvoEmbedding-4B', or a folder after the colon"
         )
     return EvoEmbeddingEncoder(source, device=device, dtype=dtype, **options)

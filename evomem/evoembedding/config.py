@@ -193,7 +193,7 @@ def qwen3_embedding_config(shapes: Mapping[str, Sequence[int]]) -> DecoderConfig
     except (KeyError, ValueError) as error:
         raise CheckpointError(
             f"the checkpoint's emb_model weights do not tell its shape ({error}); "
-            "pass emb= with the folder of its config.json, or do without native mode"
+            "pass emb= with the folder of its config.json, or do not use native mode"
         ) from error
 
 

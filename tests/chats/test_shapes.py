@@ -58,7 +58,7 @@ def test_no_shape_is_taken_for_another_one_that_is_forced(shape):
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="'gpt' is no known format; known are agno, anthropic"):
+    with pytest.raises(InputError, match="'gpt' is not a known format; known are agno, anthropic"):
         read(b"[]", format="gpt")
 
 

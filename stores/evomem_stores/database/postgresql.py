@@ -244,7 +244,7 @@ class PostgresConnections(Connections):
         """
         raise StoreError(
             f"{self.place} is copied with PostgreSQL's own tools (pg_dump --schema={self.schema}); "
-            "`evomem export` writes its memories to open files"
+            "`evomem export` writes its memories to readable files"
         )
 
     def close(self) -> None:
