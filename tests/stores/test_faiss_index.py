@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import evomem
+from evomem import HashEncoder
 from evomem.records import Turn
 from evomem.state import Reading, State
 from evomem.store import Row
@@ -425,3 +427,25 @@ def test_faiss_is_what_answers(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="FAISS was asked"):
         index.search(view, random_rows(1)[0], 1)
     store.close()
+
+
+def test_a_file_written_while_another_process_purges_does_not_stay(tmp_path, monkeypatch):
+    with (
+        evomem.open(tmp_path / "a.db", encoder=HashEncoder()) as one,
+        evomem.open(tmp_path / "a.db", encoder=HashEncoder()) as other,
+    ):
+        memory = one.memory("m")
+        memory.add_many([Turn(user=f"coffee number {n}", id=f"t{n}") for n in range(8)])
+        monkeypatch.setattr(one._engine.index, "_worth", 1)
+        write = index_file.write
+
+        def purge_then_write(path, data):
+            other.memory("m").purge("t3")
+            write(path, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(index_file, "write", purge_then_write)
+            memory.search("coffee")
+        assert not list((tmp_path / "a.db.index").glob("*.faiss"))
+        memory.search("coffee")
+        assert list((tmp_path / "a.db.index").glob("*.faiss"))
