@@ -284,12 +284,12 @@ class Database:
         """
         return self._engine.store.seal(find_key(integrity_key))
 
-    def mend(self) -> list[str]:
+    def repair(self) -> list[str]:
         """Repair what can be had from the log again (`verify` says what is wrong); return what was.
 
         Index files need no repair: whatever is wrong with one, it is replaced when it is needed.
         """
-        return [*self._engine.store.mend(), *self._engine.index.mend()]
+        return [*self._engine.store.repair(), *self._engine.index.repair()]
 
     def compact(self) -> tuple[int, int]:
         """Give unused space back to the file system; return the bytes before and after."""

@@ -25,8 +25,8 @@ PACKAGES = {  # distribution: what it is for, and whether evomem works without i
     "sentence-transformers": ("static encoders: the extra [static]", True),
 }
 
-MENDED = ((3, 44, 6), (3, 50, 7))
-"""Releases of older lines of SQLite that have what 3.51.3 mended in the write-ahead log."""
+REPAIRED = ((3, 44, 6), (3, 50, 7))
+"""Releases of older lines of SQLite that have what 3.51.3 repaired in the write-ahead log."""
 
 
 class Finding(NamedTuple):
@@ -89,7 +89,7 @@ def _sqlite() -> Finding:
 def _log_of_sqlite() -> Finding:
     """Say whether several processes may write one file with this SQLite."""
     version = sqlite3.sqlite_version_info
-    later = any(version[:2] == each[:2] and version >= each for each in MENDED)
+    later = any(version[:2] == each[:2] and version >= each for each in REPAIRED)
     says = f"{sqlite3.sqlite_version}: several processes may write one file"
     if version < (3, 51, 3) and not later:
         says = (

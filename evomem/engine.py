@@ -17,9 +17,9 @@ from evomem._forking import reset_in_child
 from evomem.batching import Batcher, shared
 from evomem.encoder import Encoder
 from evomem.errors import FingerprintMismatch
-from evomem.lanes import Lanes
+from evomem.lru_cache import LruCache
+from evomem.ordered_executor import OrderedExecutor
 from evomem.plugins import load_encoder
-from evomem.recent import Recent
 from evomem.records import Turn
 from evomem.state import State
 from evomem.store import Index, Namespace, Store, View
@@ -33,7 +33,7 @@ STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save rea
 class Engine:
     """What the memories of one database share. Safe to use from many threads."""
 
-    _lanes: Lanes
+    _lanes: OrderedExecutor
 
     def __init__(self, store: Store, index: Index, encoder: Encoder | None, **loading: str) -> None:
         """Put the parts together.
@@ -52,7 +52,7 @@ class Engine:
         self._encoder = encoder
         self._loading = loading
         self._contended: dict[Namespace, float] = {}
-        self._states: Recent[bytes, State[Turn]] = Recent(STATES_BYTES, _size)
+        self._states: LruCache[bytes, State[Turn]] = LruCache(STATES_BYTES, _size)
         self._reader: Encoder | None = None
         self._make_locks()
         reset_in_child(self._make_locks)
@@ -133,7 +133,7 @@ class Engine:
         """Make the locks and the thread pools: at first, and in a forked child."""
         self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
-        self._lanes = Lanes()
+        self._lanes = OrderedExecutor()
 
     def _check(self, encoder: Encoder) -> None:
         own, given = self.store.spec, encoder.spec

@@ -16,6 +16,7 @@ from itertools import takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from evomem.async_methods import async_method
 from evomem.checks import Sources, check_filter
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
 from evomem.forgetting import Progress, Receipt, drop, forget
@@ -25,7 +26,6 @@ from evomem.reading import BLANK, PASS, Pace, read_until
 from evomem.records import Record, Turn, as_utc
 from evomem.state import State
 from evomem.store import Row, View, WriteSlot, nobody_waits
-from evomem.twins import twin
 
 if TYPE_CHECKING:
     from evomem.importing import Imported
@@ -286,14 +286,14 @@ class Memory(MemoryView):
         with self._engine.lock(self.namespace):
             return drop(self._engine, self.namespace, below=False)
 
-    aadd = twin(add, write=True)
-    aadd_many = twin(add_many, write=True)
-    aimport_chats = twin(import_chats, write=True)
-    aannotate = twin(annotate, write=True)
-    adelete = twin(delete, write=True)
-    apurge = twin(purge, write=True)
-    aexpire = twin(expire, write=True)
-    adrop = twin(drop, write=True)
+    aadd = async_method(add, write=True)
+    aadd_many = async_method(add_many, write=True)
+    aimport_chats = async_method(import_chats, write=True)
+    aannotate = async_method(annotate, write=True)
+    adelete = async_method(delete, write=True)
+    apurge = async_method(purge, write=True)
+    aexpire = async_method(expire, write=True)
+    adrop = async_method(drop, write=True)
 
     # ---------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from evomem import ranking
+from evomem.async_methods import async_method
 from evomem.checks import (
     Sources,
     check_filter,
@@ -36,7 +37,6 @@ from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
 from evomem.state import State, Vectors
 from evomem.store import Filter, Namespace, Seqs, View
-from evomem.twins import twin
 
 if TYPE_CHECKING:
     from evomem.memory import Memory
@@ -264,12 +264,12 @@ class MemoryView:
                 return Memory(self._engine, namespace)
         raise HeadMoved(f"{self!r} is dropped all the time; fork it when it is quieter")
 
-    asearch = twin(search)
-    acontext = twin(context)
-    aget = twin(get)
-    ahistory = twin(history)
-    ainfluence = twin(influence)
-    afork = twin(fork, write=True)
+    asearch = async_method(search)
+    acontext = async_method(context)
+    aget = async_method(get)
+    ahistory = async_method(history)
+    ainfluence = async_method(influence)
+    afork = async_method(fork, write=True)
 
     # ---------------------------------------------------------------------------------------
 

@@ -405,7 +405,7 @@ class Store(Protocol):
         """Raise `IntegrityError` if the encoder's entry was edited, its name for example."""
         ...
 
-    def mend(self) -> list[str]:
+    def repair(self) -> list[str]:
         """Repair what can be had from the log again; return what was repaired."""
         ...
 
@@ -520,7 +520,7 @@ class Index(Protocol):
         """Compare the index files with the log; return what is wrong, one sentence each."""
         ...
 
-    def mend(self) -> list[str]:
+    def repair(self) -> list[str]:
         """Remove index files that are wrong; return what was removed, one sentence each."""
         ...
 

@@ -14,7 +14,7 @@ import evomem
 from evomem import HashEncoder, Turn
 from evomem.batching import LEAST, Batcher, shared
 from evomem.errors import EncoderError, StoreError
-from evomem.lanes import Lanes
+from evomem.ordered_executor import OrderedExecutor
 from evomem.state import State
 
 
@@ -348,14 +348,14 @@ async def test_a_write_that_has_not_begun_can_be_cancelled(tmp_path):
 
 @pytest.mark.parametrize("lane", [None, "a"])
 def test_a_call_may_close_the_lanes_that_it_runs_in(lane):
-    lanes = Lanes()
+    lanes = OrderedExecutor()
     assert lanes.submit(lanes.close, lane=lane).result(10) is None
     with pytest.raises(StoreError):
         lanes.submit(lambda: None, lane=lane)
 
 
 def test_lanes_finish_everything_before_they_close():
-    lanes = Lanes()
+    lanes = OrderedExecutor()
     done: list[int] = []
     futures = [lanes.submit(partial(done.append, i), lane=i % 3) for i in range(60)]
     lanes.close()

@@ -108,12 +108,12 @@ def test_an_export_is_imported_into_a_new_database_of_its_encoder(run, path, tmp
 def test_what_can_be_mended_is_mended_and_named(run, path):
     with evomem.open(str(path)) as db:
         store: Any = db._engine.store
-        with store._engine.writing() as connection:
+        with store._connections.writing() as connection:
             connection.exec_driver_sql("DELETE FROM postings")
     assert run("verify")[0] == 1
-    code, said = run("verify", "--mend")
+    code, said = run("verify", "--repair")
     assert (code, said["faults"]) == (0, [])
-    assert "word index" in said["mended"][0]
+    assert "word index" in said["repaired"][0]
 
 
 def test_compacting_says_what_it_gave_back(run, path):

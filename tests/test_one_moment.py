@@ -180,7 +180,9 @@ def test_what_happens_between_two_steps_of_a_search_is_not_seen(
         return plain(*args, **kwargs)
 
     monkeypatch.setattr(store, step, interrupted)
-    monkeypatch.setattr(other._engine.store._engine, "scrub", lambda: True)  # it waits for readers
+    monkeypatch.setattr(
+        other._engine.store._connections, "scrub", lambda: True
+    )  # it waits for readers
     assert _answer(memory.search("tea 3", 20, mode=mode)) == before
 
 
@@ -196,7 +198,7 @@ def test_every_other_call_reads_one_moment_too(db, other, monkeypatch, step):
     ]
     store: Any = db._engine.store
     plain = getattr(store, step)
-    monkeypatch.setattr(other._engine.store._engine, "scrub", lambda: True)
+    monkeypatch.setattr(other._engine.store._connections, "scrub", lambda: True)
     for call in calls:
         right = call()
 

@@ -11,12 +11,6 @@ from typing import Any
 
 from benchmarks.datasets import Dataset
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
-from benchmarks.encoders import Encoders
-from benchmarks.intervals import Interval
-from benchmarks.log import Log
-from benchmarks.naming import NAMES
-from benchmarks.output import positive, progress_bar, setting, table, write_json
-from benchmarks.plots import draw_accuracy
 from benchmarks.qa import official, summary
 from benchmarks.qa.contexts import Context
 from benchmarks.qa.endpoint import (
@@ -27,6 +21,12 @@ from benchmarks.qa.endpoint import (
     endpoint_of,
 )
 from benchmarks.qa.stages import Asked, How, judge, read, retrieve
+from benchmarks.quality.intervals import Interval
+from benchmarks.reporting.log import Log
+from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
+from benchmarks.reporting.plots import draw_accuracy
+from benchmarks.systems.encoders import Encoders
+from benchmarks.systems.naming import NAMES
 from evomem.errors import EvomemError
 
 DEFAULT_SYSTEMS = ("recency", "bm25", "static", "evomem/hybrid")

@@ -10,7 +10,7 @@ from typing import Any
 
 import evomem.mini
 from benchmarks.datasets.base import Conversation
-from benchmarks.systems import Hit
+from benchmarks.systems.base import Hit
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 from rich.progress import Progress
 
 from benchmarks.datasets import Conversation, Dataset, Question, with_dates
-from benchmarks.encoders import Encoders
-from benchmarks.log import Log
-from benchmarks.naming import system_named
 from benchmarks.qa import prompts
 from benchmarks.qa.answers import verdict
 from benchmarks.qa.contexts import Context, count_tokens
 from benchmarks.qa.endpoint import Endpoint, EndpointError
-from benchmarks.systems import System
+from benchmarks.reporting.log import Log
+from benchmarks.systems.base import System
+from benchmarks.systems.encoders import Encoders
+from benchmarks.systems.naming import system_named
 
 T = TypeVar("T")
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.datasets.base import Question
-from benchmarks.intervals import Resampling
-from benchmarks.metrics import score
 from benchmarks.qa.answers import exact, f1
 from benchmarks.qa.stages import Asked
+from benchmarks.quality.intervals import Resampling
+from benchmarks.quality.metrics import score
 
 Results = Mapping[str, Mapping[str, Any]]
 METRICS = ("recall@5", "recall@10", "recall_all@10", "ndcg@10")
 
 
 def retrieval(asked: Asked, found: Results) -> dict[str, Any]:
-    """Return what retrieval found, by `benchmarks.metrics`, and what both stages cost."""
+    """Return what retrieval found, by `benchmarks.quality.metrics`, and what both stages cost."""
     scored = [
         (conversation.id, question.type, score(found[question.id]["hits"], question.evidence))
         for conversation, question in asked.questions

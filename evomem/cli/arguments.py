@@ -294,7 +294,7 @@ def _verify(commands: Any) -> None:
         "verify",
         "check the database for damage",
         "Check the log, its seals and the index files, and print each fault.",
-        "  evomem verify\n  evomem verify --db agent.db && echo sound\n  evomem verify --mend\n"
+        "  evomem verify\n  evomem verify --db agent.db && echo sound\n  evomem verify --repair\n"
         "  evomem verify --anchor /elsewhere/agent.anchor",
     )
     parser.add_argument(
@@ -303,7 +303,7 @@ def _verify(commands: Any) -> None:
         help="also check that the database continues what evomem anchor wrote to this file",
     )
     parser.add_argument(
-        "--mend", action="store_true", help="first repair what can be had from the log again"
+        "--repair", action="store_true", help="first repair what can be had from the log again"
     )
 
 

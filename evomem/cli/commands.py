@@ -103,10 +103,14 @@ def stats(args: Namespace, screen: Screen) -> int:
 def verify(args: Namespace, screen: Screen) -> int:
     """Print each fault."""
     with open_database(args, screen) as db:
-        mended = db.mend() if args.mend else []
+        repaired = db.repair() if args.repair else []
         faults = db.verify(args.anchor)
-    values = {"database": args.db, "faults": faults, **({"mended": mended} if args.mend else {})}
-    lines = [*mended, *(faults or [f"{args.db} is sound"])]
+    values = {
+        "database": args.db,
+        "faults": faults,
+        **({"repaired": repaired} if args.repair else {}),
+    }
+    lines = [*repaired, *(faults or [f"{args.db} is sound"])]
     screen.result(values, *(Text(plain(line)) for line in lines))
     return 1 if faults else 0
 

@@ -29,14 +29,14 @@ from evomem.errors import EncoderError
 from evomem.evoembedding.decoder import Cache
 from evomem.evoembedding.model import EvoEmbedding, Ids, normalise
 from evomem.evoembedding.tokens import Segment
-from evomem.recent import Recent
+from evomem.lru_cache import LruCache
 from evomem.state import Reading, Spec, State, Vectors
 
 CHUNK_TURNS = 16  # both fixed in the reference, not in its configuration (specification 2)
 CHUNK_TOKENS = 2048
 CACHE_BYTES = 256 * 2**20
 
-Caches = Recent[tuple[Literal["chunk", "prefix"], bytes], Cache]
+Caches = LruCache[tuple[Literal["chunk", "prefix"], bytes], Cache]
 """By kind and state."""
 
 
@@ -72,7 +72,7 @@ class Reader:
         self.spec = spec
         if cache_bytes is None:
             cache_bytes = max(CACHE_BYTES, 2 * self._bytes_of_a_stream())
-        self.caches: Caches = Recent(cache_bytes, lambda cache: cache.nbytes)
+        self.caches: Caches = LruCache(cache_bytes, lambda cache: cache.nbytes)
         self.tokens = 0
         """Positions put through the decoder so far, without padding: what work costs."""
         self._make_lock()

@@ -15,11 +15,11 @@ from torch import Tensor
 from evomem._forking import TorchForks
 from evomem.encoder import Job
 from evomem.errors import EncoderError
+from evomem.lru_cache import LruCache
 from evomem.mini import weights
 from evomem.mini.model import QUERY, TURN
 from evomem.mini.packed import pack
 from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
-from evomem.recent import Recent
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -65,7 +65,7 @@ class MiniEncoder:
         self._whole.no_padding()
         self._whole.no_truncation()
         self._tokenizer.enable_truncation(config.max_tokens)
-        self._queues: Recent[bytes, Tensor] = Recent(QUEUES_BYTES, lambda queue: queue.nbytes)
+        self._queues: LruCache[bytes, Tensor] = LruCache(QUEUES_BYTES, lambda queue: queue.nbytes)
         memory = self._turns > 0
         self._spec = Spec(
             name=_name(source, None if dtype == "float32" else dtype, turns),

@@ -10,12 +10,12 @@ from evomem.errors import NotFound, StoreError
 from evomem.integrity import find_key
 from evomem.state import Spec
 from evomem.store import Index, Store
-from evomem_stores.engine import check_timeout
+from evomem_stores.database.connections import check_timeout
+from evomem_stores.database.sqlite import SqliteConnections, Synchronous, prepare
+from evomem_stores.database.sqlite_forks import using_sqlite
+from evomem_stores.log.store import SqlStore
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
-from evomem_stores.sql import SqlStore
-from evomem_stores.sqlite import SqliteEngine, Synchronous, prepare
-from evomem_stores.sqlite_forks import using_sqlite
-from evomem_stores.tier import ROWS
+from evomem_stores.vectors.codes import ROWS
 
 __all__ = ["open_sqlite"]
 
@@ -79,18 +79,20 @@ def open_sqlite(
             f"there is no database at {location!r}: name an encoder to make one, "
             'such as encoder="static:all-MiniLM-L6-v2"'
         )
-    engine = SqliteEngine(path, synchronous, busy_timeout)
+    connections = SqliteConnections(path, synchronous, busy_timeout)
     folder = None if path is None else path.with_name(path.name + ".index")
-    store = SqlStore(engine, set_up(engine, spec, key), folder)
+    store = SqlStore(connections, set_up(connections, spec, key), folder)
     with suppress(StoreError):
-        engine.finish()
+        connections.finish()
     try:
         if index == "milvus":
-            return store, open_milvus(store, engine, milvus_uri, milvus_token, milvus_collection)
-        read_only = engine.read_only is not None
+            return store, open_milvus(
+                store, connections, milvus_uri, milvus_token, milvus_collection
+            )
+        read_only = connections.read_only is not None
         return store, open_faiss(
             store, folder, index_bytes, exact_rows, device, read_only=read_only
         )
     except BaseException:
-        engine.close()
+        connections.close()
         raise

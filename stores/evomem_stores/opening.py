@@ -12,31 +12,32 @@ from evomem.errors import FingerprintMismatch, IntegrityError, KeyMismatch, Stor
 from evomem.integrity import FILE_VARIABLE, key_id
 from evomem.state import Spec
 from evomem.store import Index
-from evomem_stores import sealing, tables
-from evomem_stores.engine import Engine
-from evomem_stores.faiss_index import WORTH, FaissIndex
-from evomem_stores.generations import stored_spec
-from evomem_stores.lexical import ANALYSER
-from evomem_stores.migrations import apply, pending
-from evomem_stores.seals import Seals
-from evomem_stores.sql import SqlStore
-from evomem_stores.tables import LAST
-from evomem_stores.writing import write_terms
+from evomem_stores.database import tables
+from evomem_stores.database.connections import Connections
+from evomem_stores.database.seals import Seals
+from evomem_stores.database.tables import LAST
+from evomem_stores.log.store import SqlStore
+from evomem_stores.log.writing import write_terms
+from evomem_stores.upkeep import sealing
+from evomem_stores.upkeep.generations import stored_spec
+from evomem_stores.upkeep.migrations import apply, pending
+from evomem_stores.vectors.faiss_index import WORTH, FaissIndex
+from evomem_stores.words.bm25 import ANALYSER
 
 if TYPE_CHECKING:  # torch comes only with a device
-    from evomem_stores.resident import Device
+    from evomem_stores.vectors.device_copy import Device
 
 
 _ANALYSER = select(tables.lexicon.c.analyser)
 
 
-def set_up(engine: Engine, spec: Spec | None, key: bytes | None = None) -> Spec:
+def set_up(connections: Connections, spec: Spec | None, key: bytes | None = None) -> Spec:
     """Bring the tables up to date; return the spec of the encoder that the rows are of.
 
-    The engine is closed where that fails.
+    The connections is closed where that fails.
 
     Args:
-        engine: Of a database that is there, or is to be made.
+        connections: Of a database that is there, or is to be made.
         spec: The encoder to be used; None to take whichever the database was written by.
         key: The integrity key (`evomem.integrity`), None for none.
 
@@ -47,39 +48,39 @@ def set_up(engine: Engine, spec: Spec | None, key: bytes | None = None) -> Spec:
         StoreError: It is of a newer version.
     """
     try:
-        return _set_up(engine, spec, key)
+        return _set_up(connections, spec, key)
     except BaseException:
-        engine.close()
+        connections.close()
         raise
 
 
-def _set_up(engine: Engine, spec: Spec | None, key: bytes | None) -> Spec:
-    with engine.reading() as connection:
+def _set_up(connections: Connections, spec: Spec | None, key: bytes | None) -> Spec:
+    with connections.reading() as connection:
         waiting = len(pending(connection))
     if waiting:
-        _check_writable(engine)
+        _check_writable(connections)
     for _ in range(waiting):
-        with engine.altering() as connection:
+        with connections.altering() as connection:
             for number, step in pending(connection)[:1]:  # none: another process was quicker
                 apply(connection, number, step)
                 if number == 1 and spec is not None:
                     connection.execute(insert(tables.encoder).values(id=1, **asdict(spec)))
                     connection.execute(insert(tables.lexicon).values(id=1, analyser=ANALYSER))
-    with engine.reading() as connection:
-        engine.seals = _seals(connection, engine.place, key)
-        stored = stored_spec(connection, engine.place)
+    with connections.reading() as connection:
+        connections.seals = _seals(connection, connections.place, key)
+        stored = stored_spec(connection, connections.place)
         analyser = connection.scalar(_ANALYSER)
     if spec is not None and replace(spec, name=stored.name) != stored:
         raise FingerprintMismatch(
-            f"{engine.place} was written by the encoder {stored.name!r} (fingerprint "
+            f"{connections.place} was written by the encoder {stored.name!r} (fingerprint "
             f"{stored.fingerprint[:12]}), not by {spec.name!r} ({spec.fingerprint[:12]}): open it "
             "with its own encoder, or use a new path for the new one"
         )
-    if engine.seals.key_id != key_id(key):
-        sealing.change_key(engine, key)
+    if connections.seals.key_id != key_id(key):
+        sealing.change_key(connections, key)
     if analyser != ANALYSER:
-        _check_writable(engine)
-        with engine.alone() as connection:
+        _check_writable(connections)
+        with connections.alone() as connection:
             if connection.scalar(_ANALYSER) != ANALYSER:  # else another process was quicker
                 write_terms(connection)
                 connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
@@ -118,11 +119,11 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
     )
 
 
-def _check_writable(engine: Engine) -> None:
+def _check_writable(connections: Connections) -> None:
     """Raise `StoreError` if tables that are not up to date cannot be changed."""
-    if engine.read_only:
+    if connections.read_only:
         raise StoreError(
-            f"{engine.place} {engine.read_only}, and has to be changed before this version of "
+            f"{connections.place} {connections.read_only}, and has to be changed before this version of "
             "evomem can read it: copy it to a folder that can be written, and open the copy"
         )
 
@@ -140,7 +141,9 @@ def find_device(name: str | None, index: str) -> Device | None:
             f"index_device={name!r} is for index='faiss', which searches in this process; leave it "
             f"out with index={index!r}"
         )
-    from evomem_stores.resident import Device  # torch takes seconds: only who has a device waits
+    from evomem_stores.vectors.device_copy import (
+        Device,  # torch takes seconds: only who has a device waits
+    )
 
     return Device(name)
 
@@ -168,11 +171,17 @@ def open_faiss(
 
 
 def open_milvus(
-    store: SqlStore, engine: Engine, uri: str | None, token: str | None, collection: str | None
+    store: SqlStore,
+    connections: Connections,
+    uri: str | None,
+    token: str | None,
+    collection: str | None,
 ) -> Index:
     """Return the index of a log in Milvus. See `MilvusIndex`."""
-    from evomem_stores.milvus_index import MilvusIndex  # only who uses Milvus needs pymilvus
+    from evomem_stores.vectors.milvus_index import (
+        MilvusIndex,  # only who uses Milvus needs pymilvus
+    )
 
-    index = MilvusIndex(store, engine, uri, token=token, collection=collection)
+    index = MilvusIndex(store, connections, uri, token=token, collection=collection)
     store.rewritten.append(index.forget)
     return index

@@ -20,14 +20,14 @@ from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, NotFound, 
 from evomem.integrity import find_key
 from evomem.state import Spec
 from evomem.store import Index, Store, WriteSlot, nobody_waits
-from evomem_stores.engine import FOREIGN, Engine, check_timeout, driver
-from evomem_stores.migrations import OURS
+from evomem_stores.database.connections import FOREIGN, Connections, check_timeout, driver
+from evomem_stores.database.tables import memories
+from evomem_stores.database.write_slots import WAIT
+from evomem_stores.log.store import SqlStore
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
-from evomem_stores.pgvector_index import PgvectorIndex, forget_copy
-from evomem_stores.sql import SqlStore
-from evomem_stores.tables import memories
-from evomem_stores.tier import ROWS
-from evomem_stores.write_slots import WAIT
+from evomem_stores.upkeep.migrations import OURS
+from evomem_stores.vectors.codes import ROWS
+from evomem_stores.vectors.pgvector_index import PgvectorIndex, forget_copy
 
 psycopg = require("psycopg", extra="postgres")
 
@@ -117,7 +117,7 @@ def open_postgresql(
         raise StoreError(f"index must be 'faiss', 'pgvector' or 'milvus', got {index!r}")
     device = find_device(index_device, index)
     key = find_key(integrity_key)
-    engine = PostgresEngine(
+    engine = PostgresConnections(
         location,
         synchronous_commit=synchronous_commit,
         busy_timeout=busy_timeout,
@@ -146,7 +146,7 @@ def open_postgresql(
         raise
 
 
-class PostgresEngine(Engine):
+class PostgresConnections(Connections):
     """A pool of connections to one schema of a server.
 
     Every setting is made for the length of a transaction, so that a pooler may be in between.
@@ -198,21 +198,21 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        """See `Engine._reading`."""
+        """See `Connections._reading`."""
         with self._transaction(self._begin_reading) as connection:
             self.guard(connection)
             yield connection
 
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
-        """See `Engine.writing`. The lock is on the memory's row in `memories`."""
+        """See `Connections.writing`. The lock is on the memory's row in `memories`."""
         with self._transaction(self._begin_writing) as connection:
             self._lock(connection, memory)
             yield connection
 
     @contextmanager
     def write_slot(self, memory: int) -> Iterator[WriteSlot]:
-        """See `Engine.write_slot`. The server serves those that wait in the order in which they came.
+        """See `Connections.write_slot`. The server serves those that wait in the order in which they came.
 
         It is an advisory lock of a transaction, so that a pooler may be in between, and has a
         connection of its own. Where none is free, the writer goes on without a slot.
@@ -233,7 +233,7 @@ class PostgresEngine(Engine):
                 held.close()
 
     def slot_is_taken(self, memory: int) -> bool:
-        """See `Engine.slot_is_taken`."""
+        """See `Connections.slot_is_taken`."""
         with self.reading() as connection:
             query = "SELECT pg_try_advisory_xact_lock_shared(%s)"
             [free] = driver(connection).execute(query, [self._slot_key(memory)]).fetchone()
@@ -241,7 +241,7 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
-        """See `Engine.alone`."""
+        """See `Connections.alone`."""
         with self._transaction(self._begin_writing) as connection:
             self._hold(connection, "writers")
             self.guard(connection)
@@ -249,7 +249,7 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def altering(self) -> Iterator[Connection]:
-        """See `Engine.altering`. The lock is an advisory one, named after the schema."""
+        """See `Connections.altering`. The lock is an advisory one, named after the schema."""
         with self._transaction(self._begin_writing) as connection:
             self._hold(connection, "tables")
             [there] = (
@@ -263,7 +263,7 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def forgetting(self, memory: int | None = None) -> Iterator[Connection]:
-        """See `Engine.forgetting`. Takes the locks of both `altering` and `writing`."""
+        """See `Connections.forgetting`. Takes the locks of both `altering` and `writing`."""
         with self.altering() as connection:
             self._lock(connection, memory)
             yield connection
@@ -305,7 +305,7 @@ class PostgresEngine(Engine):
             yield f"there is a {kind} {name!r} that evomem did not make: drop it"
 
     def size(self, connection: Connection) -> int:
-        """See `Engine.size`."""
+        """See `Connections.size`."""
         [size] = (
             driver(connection)
             .execute(
@@ -318,7 +318,7 @@ class PostgresEngine(Engine):
         return int(size)
 
     def compact(self) -> None:
-        """See `Engine.compact`. Whoever reads or writes a table waits while it is rewritten."""
+        """See `Connections.compact`. Whoever reads or writes a table waits while it is rewritten."""
         with self._transaction(self._begin_writing) as connection:
             self.guard(connection)
         tables = (
@@ -341,7 +341,7 @@ class PostgresEngine(Engine):
         )
 
     def close(self) -> None:
-        """See `Engine.close`."""
+        """See `Connections.close`."""
         self._closed = True
         self._slots.dispose()
         self._engine.dispose()

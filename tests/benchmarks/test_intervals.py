@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.intervals import FEWEST, Resampling
+from benchmarks.quality.intervals import FEWEST, Resampling
 
 MANY = [f"conversation {n // 4}" for n in range(40)]
 KINDS = ["often", "often", "often", "seldom"] * 10

@@ -1,6 +1,6 @@
 import json
 
-from benchmarks.log import Log
+from benchmarks.reporting.log import Log
 
 
 def test_what_was_added_is_found_again(tmp_path):

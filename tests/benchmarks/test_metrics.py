@@ -4,7 +4,7 @@ from math import log2
 
 import pytest
 
-from benchmarks import metrics
+from benchmarks.quality import metrics
 
 RANKING = [4, 0, 7, 2, 9]
 

@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip("mteb", reason="the extra mteb is not installed")
 
 from benchmarks.datasets import load_stream
-from benchmarks.encoders import Encoders
-from benchmarks.mteb import ConversationSearch, evaluate, main
-from benchmarks.retrieval import rank_all
+from benchmarks.quality.mteb import ConversationSearch, evaluate, main
+from benchmarks.quality.retrieval import rank_all
+from benchmarks.systems.encoders import Encoders
 from evomem import HashEncoder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of MTEB and what it is built on

@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from benchmarks.encoders import Encoders
-from benchmarks.naming import system_named
+from benchmarks.systems.encoders import Encoders
+from benchmarks.systems.naming import system_named
 from evomem import Turn
 from evomem.errors import EvomemError
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import plugin, plugin_hosts
 from benchmarks.datasets.find import load_all
+from benchmarks.systems import plugin, plugin_hosts
 from evomem import load_encoder
 
 

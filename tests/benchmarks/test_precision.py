@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import precision
-from benchmarks.encoders import read_all
+from benchmarks.quality import precision
+from benchmarks.systems.encoders import read_all
 from tests.evoembedding.tiny import build
 
 

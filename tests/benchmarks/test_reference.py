@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import speed
-from benchmarks.reference import Reference, conversation, load_code, question
-from benchmarks.streaming import QUERY_TOKENS, TEXT_TOKENS, TURN_TOKENS
+from benchmarks.cost import speed
+from benchmarks.cost.reference import Reference, conversation, load_code, question
+from benchmarks.cost.streaming import QUERY_TOKENS, TEXT_TOKENS, TURN_TOKENS
 from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
 from evomem.evoembedding.fields import Fields
 from evomem.evoembedding.model import EvoEmbedding

@@ -3,9 +3,11 @@ import re
 
 import pytest
 
-from benchmarks import ablation, figures, qa, report, temporal
-from benchmarks.figures import renewed
-from benchmarks.pages import Block, Heading, Table, Text, as_html, as_markdown
+from benchmarks import qa
+from benchmarks.quality import ablation, temporal
+from benchmarks.reporting import figures, report
+from benchmarks.reporting.figures import renewed
+from benchmarks.reporting.pages import Block, Heading, Table, Text, as_html, as_markdown
 from evomem.errors import InputError
 from tests.conftest import ROOT
 

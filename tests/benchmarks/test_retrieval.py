@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import ablation, fusion, retrieval
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.datasets import DatasetError, find, load_stream
-from benchmarks.encoders import Encoders, read_all
+from benchmarks.quality import ablation, fusion, retrieval
+from benchmarks.systems.encoders import Encoders, read_all
 from evomem import HashEncoder, Turn
 
 
@@ -107,7 +107,7 @@ def two_conversations(tmp_path):
 @pytest.fixture
 def counting(monkeypatch):
     encoder = Counting()
-    monkeypatch.setattr("benchmarks.encoders.load_encoder", lambda name, **_: encoder)
+    monkeypatch.setattr("benchmarks.systems.encoders.load_encoder", lambda name, **_: encoder)
     return encoder
 
 

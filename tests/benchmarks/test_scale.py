@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import report, scale
-from benchmarks.scale_others import measure
-from benchmarks.scale_vectors import Texts, grown, nearest, seeds, unit
+from benchmarks.cost import scale
+from benchmarks.cost.scale_others import measure
+from benchmarks.cost.scale_vectors import Texts, grown, nearest, seeds, unit
+from benchmarks.reporting import report
 from evomem.errors import InputError
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import evomem
-from benchmarks import report, shapes, soak, speed, streaming
+from benchmarks.cost import shapes, soak, speed, streaming
+from benchmarks.reporting import report
 from evomem.memory import Memory
 
 

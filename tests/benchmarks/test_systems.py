@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.encoders import Encoders
-from benchmarks.naming import system_named
-from benchmarks.systems import Bm25, Recency, Shuffled, best, rrf, z_sum
+from benchmarks.systems.base import Bm25, Recency, Shuffled, best, rrf, z_sum
+from benchmarks.systems.encoders import Encoders
+from benchmarks.systems.naming import system_named
 from evomem import Turn
 from evomem.errors import EncoderError, QueryError
 

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import order, temporal
-from benchmarks.temporal import Seen, separations
-from benchmarks.temporal_histories import MENTIONS, QUERIES, tell
+from benchmarks.quality import order, temporal
+from benchmarks.quality.temporal import Seen, separations
+from benchmarks.quality.temporal_histories import MENTIONS, QUERIES, tell
 from evomem import HashEncoder, Turn
 from evomem.state import State
 

@@ -128,7 +128,7 @@ def reencoded(encoder: HashEncoder) -> Step:
 
 def _beside(db: evomem.Database, name: str) -> Path | None:
     store: Any = db._engine.store
-    path: Path | None = store._engine.path
+    path: Path | None = store._connections.path
     return path and path.with_name(name)
 
 

@@ -63,7 +63,7 @@ def test_a_receipt_says_where_text_stays_because_another_process_reads(tmp_path)
     ):
         told(db.memory("a"), range(1, 4))
         store: Any = db._engine.store
-        with store._engine.reading() as connection:
+        with store._connections.reading() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM turns").all()
             with pytest.warns(UserWarning, match="write-ahead log"):
                 assert not purging.memory("a").purge("t2").clean

@@ -211,4 +211,4 @@ def test_memories_with_hostile_names_do_not_show_in_each_other(db):
 
 def db_path(db: evomem.Database) -> str:
     store: Any = db._engine.store
-    return str(store._engine.path)
+    return str(store._connections.path)

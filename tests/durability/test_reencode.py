@@ -180,7 +180,7 @@ def test_a_damaged_reading_of_another_encoder_is_reported(place):
     reencode(place, NEW)
     with evomem.open(place, NEW) as db:
         store: Any = db._engine.store
-        with store._engine.writing() as connection:
+        with store._connections.writing() as connection:
             connection.exec_driver_sql('UPDATE readings SET embedding = key FROM turns WHERE readings."row" = turns."row" AND seq = 7')  # fmt: skip
         assert any("another encoder" in fault for fault in db.verify())
 
@@ -231,5 +231,5 @@ def test_the_vectors_that_pgvector_has_are_made_again_by_the_new_encoder(new_sch
 
 
 def _copied(db):
-    with db._engine.store._engine.reading() as connection:
+    with db._engine.store._connections.reading() as connection:
         return connection.exec_driver_sql("SELECT count(*) FROM vectors").scalar()

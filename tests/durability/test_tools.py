@@ -273,11 +273,11 @@ def test_what_follows_from_the_log_is_mended(place, damage):
         before, words = snapshot(db), db.memory("m").search("the cat", 20, mode="lexical")
     _spoil(place, damage)
     with open_database(place) as db:
-        db.mend()
+        db.repair()
         assert snapshot(db) == before
         assert db.memory("m").search("the cat", 20, mode="lexical") == words
         assert_sound(db)
-        assert db.mend() == []
+        assert db.repair() == []
 
 
 def test_index_files_that_are_wrong_are_removed(path):
@@ -287,14 +287,14 @@ def test_index_files_that_are_wrong_are_removed(path):
     file.write_bytes(file.read_bytes()[:-1])
     with open_database(path) as db:
         assert [fault for fault in db.verify() if "1.faiss" in fault]
-        assert any("1.faiss was removed" in said for said in db.mend())
+        assert any("1.faiss was removed" in said for said in db.repair())
         assert db.verify() == []
 
 
 def test_a_changed_turn_cannot_be_mended_and_stays_reported(place):
     _spoil(place, "UPDATE turns SET speaker = 'other' WHERE seq = 3 AND memory = 1")
     with open_database(place) as db:
-        db.mend()
+        db.repair()
         assert any("turn 3 of memory 1" in fault for fault in db.verify())
 
 

@@ -23,12 +23,12 @@ from sqlalchemy import create_engine, select, update
 import evomem
 from evomem.integrity import key_id
 from evomem.state import digest
-from evomem_stores import sealing
-from evomem_stores.lexical import terms
-from evomem_stores.rows import decode_record, searched
-from evomem_stores.seals import Seals
-from evomem_stores.tables import integrity, memories, turns
-from evomem_stores.writing import write_terms
+from evomem_stores.database.seals import Seals
+from evomem_stores.database.tables import integrity, memories, turns
+from evomem_stores.log.rows import decode_record, searched
+from evomem_stores.log.writing import write_terms
+from evomem_stores.upkeep import sealing
+from evomem_stores.words.bm25 import terms
 
 KEY = bytes(range(32))
 SLOT = ("row", "memory", "seq", "id")  # what names a place; all else is what lies there

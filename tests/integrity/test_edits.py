@@ -201,7 +201,7 @@ def test_what_was_edited_is_not_covered_up_by_going_on(edited):
                 change()
         bob.add("and wine", id="bob6")
         bob.delete("bob1")
-        db.mend()
+        db.repair()
         db.compact()
         assert any("turn 3 of memory 2 was changed" in fault for fault in db.verify())
 
@@ -285,7 +285,7 @@ def test_damage_of_any_kind_raises_errors_of_ours_alone(tmp_path):
                 lambda db=db: db.memory("a").search("tea"),
                 lambda db=db: db.memory("a").search("tea", mode="lexical"),
                 db.memory("a").history,
-                db.mend,
+                db.repair,
             ):
                 try:
                     call()

@@ -86,8 +86,8 @@ def check(path: Path, before: dict[str, Any], tmp_path: Path, seed: int) -> None
         assert after == before
     with suppress(EvomemError), open_at(path) as db:
         with suppress(EvomemError):
-            db.mend()
-        if faults and not db.verify():  # then what was mended follows from the turns
+            db.repair()
+        if faults and not db.verify():  # then what was repaired follows from the turns
             assert readable(db) == before
         for call in calls(db, tmp_path) if seed % 3 == 0 else ():
             with suppress(EvomemError):

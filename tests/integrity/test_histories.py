@@ -27,7 +27,7 @@ STEP = st.tuples(
             "fork",
             "drop",
             "load",
-            "mend",
+            "repair",
             "supersede",
         ]
     ),
@@ -94,7 +94,7 @@ def apply(db, folder, key, what, name, number):
             assert copy.load(target) == db.stats()["turns"]
             assert copy.verify() == []
     else:
-        db.mend()
+        db.repair()
 
 
 def test_another_encoder_a_backup_and_another_key_leave_everything_sealed(tmp_path):

@@ -304,7 +304,7 @@ def test_an_export_that_says_nothing_sensible_is_refused(dump, about):
 
 def _forge(folder):
     """Compute every digest of an export anew that can be computed without the key."""
-    from evomem_stores import dump as dumps
+    from evomem_stores.upkeep import dump as dumps
 
     about = json.loads((folder / "evomem.json").read_text())
     about["files"] = {name: dumps._digest((folder / name).read_bytes()) for name in about["files"]}

@@ -18,11 +18,13 @@ from evomem.encoder import HashEncoder
 from evomem.records import Turn
 from evomem.state import Spec, State, Vectors
 from evomem.store import Index, Row, Store, View
-from evomem_stores import open_sqlite, sealing, tables
-from evomem_stores.faiss_index import FaissIndex
-from evomem_stores.migrations import MIGRATIONS
+from evomem_stores import open_sqlite
+from evomem_stores.database import tables
+from evomem_stores.log.store import SqlStore
 from evomem_stores.postgresql import open_postgresql
-from evomem_stores.sql import SqlStore
+from evomem_stores.upkeep import sealing
+from evomem_stores.upkeep.migrations import MIGRATIONS
+from evomem_stores.vectors.faiss_index import FaissIndex
 
 ENCODER = HashEncoder(32)
 DAY = [datetime(2024, 1, 1, tzinfo=timezone.utc) + timedelta(days=day) for day in range(400)]

@@ -12,8 +12,8 @@ import numpy as np
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
 from evomem.state import State
-from evomem_stores.lexical import K1, B, terms
-from evomem_stores.rows import searched
+from evomem_stores.log.rows import searched
+from evomem_stores.words.bm25 import K1, B, terms
 
 
 @dataclass

@@ -122,7 +122,7 @@ def writing(path: Path, export: Path) -> dict[str, str]:
             "fork": lambda: memory.fork("x"),
             "drop": lambda: db.drop("m"),
             "load": lambda: db.load(export),
-            "mend": db.mend,
+            "repair": db.repair,
             "compact": db.compact,
             "drop_generations": db.drop_generations,
             "reencode": lambda: reencode(str(path), "hash:16"),
@@ -140,7 +140,7 @@ def live(written: Path, path: Path, other: OtherProcess) -> dict[str, Any]:
         results["before"] = len(memory.history())
 
         def write_meanwhile() -> None:
-            with db._engine.store._engine.reading():  # type: ignore[attr-defined]
+            with db._engine.store._connections.reading():  # type: ignore[attr-defined]
                 other.add(str(written), ("m",), [{"user": "I moved to Rome."}])
 
         results["meanwhile"] = said(write_meanwhile)

@@ -34,7 +34,8 @@ from evomem.errors import (
     StoreError,
 )
 from evomem.plugins import load_encoder
-from evomem_stores import open_sqlite, sqlite
+from evomem_stores import open_sqlite
+from evomem_stores.database import sqlite
 from tests.conftest import ROOT
 from tests.stores.helpers import (
     ENCODER,
@@ -239,7 +240,7 @@ def test_nothing_that_is_done_with_an_open_database_takes_its_locks(tmp_path):
             "search": lambda: memory.search("cat"),
             "purge": lambda: memory.purge("cat"),
             "verify": db.verify,
-            "mend": db.mend,
+            "repair": db.repair,
             "stats": db.stats,
             "compact": db.compact,
             "backup": lambda: db.backup(tmp_path / "b.db"),
@@ -335,7 +336,7 @@ def test_a_new_file_is_closed_before_another_thread_can_open_it(tmp_path, monkey
             assert not opened.wait(0.5)  # true however slow this machine is
             os.close(handle)
 
-    monkeypatch.setattr("evomem_stores.sqlite.os", Slow())
+    monkeypatch.setattr("evomem_stores.database.sqlite.os", Slow())
     store, _ = open_at(path)
     assert opened.wait(60)
     for each in (store, *others):
@@ -555,9 +556,9 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
     store, _ = open_at(tmp_path / "a.db")
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn(f"note {n}", n) for n in range(20)])
-    with store._engine.reading() as connection:
+    with store._connections.reading() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-    with store._engine.writing() as connection:  # the pool gives the same one again
+    with store._connections.writing() as connection:  # the pool gives the same one again
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     many = [turn(f"note {n} " + "long " * 500, n) for n in range(100, 200)]
     with pytest.raises(StoreError, match="full.*nothing was written"):

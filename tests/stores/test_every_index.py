@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from evomem.plugins import store_opener
 from evomem.store import Filter
-from evomem_stores.pgvector_index import PgvectorIndex
-from evomem_stores.tier import Tier
+from evomem_stores.vectors.codes import Codes
+from evomem_stores.vectors.pgvector_index import PgvectorIndex
 from tests.stores.helpers import DAY, ENCODER, purge
 from tests.stores.test_faiss_index import fill, random_rows
 
@@ -68,9 +68,9 @@ def opened(name, request, tmp_path_factory):
     if name == "Milvus":
         options["milvus_uri"] = request.getfixturevalue("milvus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evomem_stores.shard.FEW", 0)
-        patch.setattr("evomem_stores.shard.NAMED", 48)  # of the few rows that there are
-        patch.setattr("evomem_stores.shard.PER_HIT", 4)
+        patch.setattr("evomem_stores.vectors.shard.FEW", 0)
+        patch.setattr("evomem_stores.vectors.shard.NAMED", 48)  # of the few rows that there are
+        patch.setattr("evomem_stores.vectors.shard.PER_HIT", 4)
         store, index = store_opener(location)(location, ENCODER.spec, **options)
         yield store, index
         index.close()
@@ -150,7 +150,7 @@ def test_hits_are_those_of_brute_force(name, opened, memories):
 
 @pytest.mark.parametrize(
     ("name", "owner", "method"),
-    [("FAISS codes", Tier, "nearest"), ("pgvector HNSW", PgvectorIndex, "_approximate")],
+    [("FAISS codes", Codes, "nearest"), ("pgvector HNSW", PgvectorIndex, "_approximate")],
     indirect=["name"],
 )
 def test_a_large_memory_is_searched_approximately(opened, memories, monkeypatch, owner, method):

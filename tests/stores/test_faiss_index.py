@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from evomem.records import Turn
 from evomem.state import Reading, State
 from evomem.store import Row
-from evomem_stores import index_file
-from evomem_stores.faiss_index import FaissIndex
-from evomem_stores.shard import FEW
-from evomem_stores.tier import faiss
+from evomem_stores.vectors import index_file
+from evomem_stores.vectors.codes import faiss
+from evomem_stores.vectors.faiss_index import FaissIndex
+from evomem_stores.vectors.shard import FEW
 from tests.stores.helpers import (
     DAY,
     DEVICES,
@@ -44,8 +44,8 @@ def reader(request, monkeypatch):
     """What reads the vectors: every test is run with FAISS and with torch, and must not tell."""
     if request.param != "faiss":
         monkeypatch.setitem(globals(), "open_at", partial(open_on_device, request.param))
-        monkeypatch.setattr("evomem_stores.shard.FEW", 0)
-        monkeypatch.setattr("evomem_stores.shard.MARGIN", 0)
+        monkeypatch.setattr("evomem_stores.vectors.shard.FEW", 0)
+        monkeypatch.setattr("evomem_stores.vectors.shard.MARGIN", 0)
 
 
 def fill(store, memory, vectors, start=1):

@@ -23,7 +23,7 @@ import torch
 
 import evomem
 from evomem.errors import StoreError
-from evomem_stores import sqlite_forks
+from evomem_stores.database import sqlite_forks
 from tests.conftest import ROOT
 from tests.forked import fork, needs_fork
 
@@ -53,7 +53,7 @@ def stored(location):
 
 def connections(memory) -> Any:
     """Return the pool of connections behind a memory."""
-    return memory._engine.store._engine
+    return memory._engine.store._connections
 
 
 def add_and_find(memory, name):

@@ -14,7 +14,7 @@ from evomem.errors import FingerprintMismatch, HeadMoved, StoreError
 from evomem.plugins import store_opener
 from evomem.reencode import reencode
 from evomem_stores import open_sqlite
-from evomem_stores.faiss_index import FaissIndex
+from evomem_stores.vectors.faiss_index import FaissIndex
 from tests.stores.helpers import ENCODER, exact, found, purge, query, turn, write
 from tests.stores.test_faiss_index import fill, random_rows
 
@@ -49,7 +49,7 @@ def both(tmp_path, milvus):
 def small(monkeypatch):
     """Milvus' limits, made small, so that a few rows exceed them."""
     for name, value in {"WINDOW": 64, "LISTED": 50, "BATCH": 30}.items():
-        monkeypatch.setattr(f"evomem_stores.milvus_index.{name}", value)
+        monkeypatch.setattr(f"evomem_stores.vectors.milvus_index.{name}", value)
 
 
 def test_a_quiet_connection_asks_no_more_often_than_any_server_allows(both):
@@ -160,7 +160,7 @@ def test_vectors_that_a_killed_purge_left_are_never_returned_and_go_with_the_nex
     other.make_memory(("b",))
     other.drop(("a",))
     assert "dropped memories" in index.verify()[0]
-    assert len(index.mend()) == 1
+    assert len(index.repair()) == 1
     assert rows_of(index, memory) == []
     assert index.verify() == []
 
@@ -217,7 +217,7 @@ def test_vectors_that_differ_from_the_log_are_reported_and_mended(both):
     index._client.upsert(index._name, [{**row, "vector": random_rows(1)[0].tolist()}])
     index._client.upsert(index._name, [{**row, "id": "1.1.7", "seq": 7}])
     assert "2 vectors of memory 1 in Milvus do not agree" in index.verify()[0]
-    assert len(index.mend()) == 1
+    assert len(index.repair()) == 1
     assert index.verify() == []
     hits = index.search(view, query("note"), 9)
     assert hits == FaissIndex(store, None).search(view, query("note"), 9)

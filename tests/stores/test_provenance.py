@@ -12,8 +12,8 @@ from sqlalchemy import select, update
 import evomem
 from evomem.encoder import HashEncoder
 from evomem.reencode import reencode
-from evomem_stores import tables
-from evomem_stores.sealing import checksum_before
+from evomem_stores.database import tables
+from evomem_stores.upkeep.sealing import checksum_before
 from tests.stores.helpers import ENCODER, downgrade, log, open_at, turn, write
 
 
@@ -71,7 +71,7 @@ def test_a_row_without_provenance_has_the_checksum_of_all_other_columns(store):
         for name in tables.column_names(tables.turns)
         if name not in ("checksum", "seal", "source", "recalled")
     ]
-    with store._engine.reading() as connection:
+    with store._connections.reading() as connection:
         row = connection.execute(select(tables.turns)).mappings().one()
     digest = hashlib.blake2b(digest_size=16)
     for name in old:
@@ -95,7 +95,7 @@ def test_verify_sees_a_changed_source_or_recalled_turn(store, change):
     memory = store.make_memory(("a",))
     write(store, memory, [turn("one", 1), turn("two", 2, source="user", recalled=["t1"])])
     assert store.verify() == []
-    with store._engine.writing() as connection:
+    with store._connections.writing() as connection:
         second = tables.turns.c.seq == 2
         connection.execute(update(tables.turns).where(second).values(change))
     assert "turn 2 of memory 1 was changed since it was written: its seal does not fit" in (
@@ -105,7 +105,7 @@ def test_verify_sees_a_changed_source_or_recalled_turn(store, change):
 
 def test_verify_sees_a_source_that_became_a_recalled_turn(store):
     write(store, store.make_memory(("a",)), [turn("one", 1, source='["t1"]')])
-    with store._engine.writing() as connection:
+    with store._connections.writing() as connection:
         connection.execute(update(tables.turns).values(source=None, recalled='["t1"]'))
     assert any("its seal does not fit" in fault for fault in store.verify())
 

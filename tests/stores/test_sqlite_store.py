@@ -12,7 +12,8 @@ from sqlalchemy import event
 
 import evomem
 from evomem.errors import NotFound, StoreError
-from evomem_stores import open_sqlite, tables
+from evomem_stores import open_sqlite
+from evomem_stores.database import tables
 from tests.stores.helpers import ENCODER, bytes_of, exact, found, open_at, purge, query, turn, write
 
 
@@ -78,7 +79,7 @@ def test_a_timeout_may_be_of_any_length(location, timeout):
 @pytest.mark.parametrize(("setting", "level"), [("FULL", 2), ("NORMAL", 1)])
 def test_connections_are_set_up_for_a_log(tmp_path, setting, level):
     store, _ = open_at(tmp_path / "a.db", synchronous=setting)
-    with store._engine.writing() as connection:
+    with store._connections.writing() as connection:
         values = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
@@ -123,7 +124,7 @@ def test_a_purge_while_another_process_reads_says_what_is_left(tmp_path):
     other, _ = open_at(tmp_path / "a.db")
     memory = store.make_memory(("a",))
     write(store, memory, notes(3))
-    with other._engine.reading() as connection:
+    with other._connections.reading() as connection:
         connection.execute(tables.turns.select().limit(1)).all()
         with pytest.warns(UserWarning, match="were purged, but the write-ahead log"):
             purge(store, memory, 2)
@@ -175,7 +176,7 @@ def test_what_is_looked_up_costs_the_same_in_a_long_memory(tmp_path):
     store, _ = open_at(tmp_path / "a.db")
     counted: list[list[int]] = [[]]
     event.listen(
-        store._engine._engine,
+        store._connections._engine,
         "checkout",
         lambda connection, *_: connection.set_progress_handler(lambda: counted[-1].append(1), 100),
     )

@@ -25,7 +25,8 @@ from evomem.errors import (
 from evomem.records import Said, Turn, as_utc
 from evomem.state import Reading, Spec, State
 from evomem.store import Filter, Mark, Row, Span, View
-from evomem_stores import migrations, tables
+from evomem_stores.database import tables
+from evomem_stores.upkeep import migrations
 from tests.stores.helpers import (
     DAY,
     ENCODER,
@@ -98,7 +99,7 @@ def test_a_writer_that_waits_too_long_is_told_and_nothing_is_written(location):
     one, _ = open_at(location)
     two, _ = open_at(location, busy_timeout=0.05)
     memory = one.make_memory(("a",))
-    with one._engine.writing(memory):
+    with one._connections.writing(memory):
         with pytest.raises(DatabaseBusy, match="busy_timeout"):
             write(two, memory, notes(1))
         assert two.count(two.view(memory)) == 0
@@ -111,7 +112,7 @@ def test_a_writer_that_waits_too_long_is_told_and_nothing_is_written(location):
 
 
 def test_the_tables_are_as_the_migrations_make_them(store):
-    with store._engine.reading() as connection:
+    with store._connections.reading() as connection:
         for table in tables.METADATA.sorted_tables:
             made = inspect(connection).get_columns(table.name)
             assert [column["name"] for column in made] == tables.column_names(table)
@@ -135,7 +136,7 @@ def test_a_new_step_is_taken_once_and_kept_with_its_record(location, monkeypatch
     for _ in range(2):
         store, _ = open_at(location)
         assert log(store, store.view(1)) == before
-        with store._engine.reading() as connection:
+        with store._connections.reading() as connection:
             names = connection.scalars(select(tables.done.c.name).order_by(tables.done.c.number))
             assert names.all() == [*(step.__name__ for step in known), "more"]
         store.close()

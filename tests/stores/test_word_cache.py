@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from evomem.errors import DatabaseDamaged, SharedTurns
-from evomem.recent import Recent
+from evomem.lru_cache import LruCache
 from evomem.store import Span, Store, View
-from evomem_stores import ledger, writing
-from evomem_stores import words as words_module
-from evomem_stores.lexical import terms
-from evomem_stores.rows import searched
-from evomem_stores.tables import LAST, postings, runs
-from evomem_stores.word_cache import WordCache
+from evomem_stores.database.tables import LAST, postings, runs
+from evomem_stores.log import ledger, writing
+from evomem_stores.log.rows import searched
+from evomem_stores.words import inverted_index as words_module
+from evomem_stores.words.bm25 import terms
+from evomem_stores.words.cache import WordCache
 from tests.stores.helpers import open_at, purge, turn, words, write
 from tests.stores.model import bm25
 
@@ -110,7 +110,7 @@ def test_a_transaction_that_began_earlier_neither_sees_what_came_later_nor_hides
     store, other = two
     memory = store.make_memory(("a",))
     write(store, memory, [turn("a cat", 1), turn("a dog", 2)])
-    with store._engine.reading() as earlier:
+    with store._connections.reading() as earlier:
         view = write(other, memory, [turn("cat and dog", 3)])
         with ThreadPoolExecutor() as pool:  # this thread would read through `earlier`
             later = pool.submit(words, store, view, "cat").result()
@@ -129,7 +129,7 @@ def test_turns_in_the_place_of_some_that_a_server_lost_are_read(two, later):
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn("a cat", 1), turn("a cat", 2), turn("a cat", 3)])
     assert words(store, view, "cat").keys() == {1, 2, 3}
-    with store._engine.writing() as connection:  # as if the last two had never been written
+    with store._connections.writing() as connection:  # as if the last two had never been written
         entry = ledger.get(connection, memory)
         writing.erase(connection, entry, Span(memory, 2, 3))
         entry.head = 1
@@ -189,7 +189,7 @@ def test_postings_of_turns_that_are_not_there_are_reported(two, known):
     if known:
         assert words(store, store.view(memory), "cat").keys() == {1}
     view = write(store, memory, [turn("a cat", 4)])
-    with store._engine.writing() as connection:
+    with store._connections.writing() as connection:
         more = {"memory": memory, "last": 3}
         connection.execute(insert(runs).values(**more, first=3))
         connection.execute(insert(postings).values(**more, term="cat", seqs=bytes([3, 0, 0, 0])))
@@ -203,15 +203,15 @@ def test_a_word_index_that_was_mended_elsewhere_is_read_anew(two):
     store, other = two
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn("a cat", 1), turn("a dog", 2)])
-    with other._engine.writing() as connection:
+    with other._connections.writing() as connection:
         connection.execute(delete(postings))
     assert words(store, view, "cat") == {}
-    other.mend()
+    other.repair()
     assert words(store, view, "cat").keys() == {1}
 
 
 def test_keys_can_be_forgotten():
-    cache: Recent[tuple[int, str], str] = Recent(100, len)
+    cache: LruCache[tuple[int, str], str] = LruCache(100, len)
     for key in ((1, "a"), (2, "b"), (1, "c")):
         cache.put(key, "four")
     cache.forget(lambda key: key[0] == 1)

@@ -15,10 +15,11 @@ from sqlalchemy import inspect, select, update
 
 from evomem.errors import DatabaseDamaged
 from evomem.store import Span
-from evomem_stores import opening, words
-from evomem_stores.migrations import MIGRATIONS
-from evomem_stores.tables import LAST, postings, runs
-from evomem_stores.writing import write_terms
+from evomem_stores import opening
+from evomem_stores.database.tables import LAST, postings, runs
+from evomem_stores.log.writing import write_terms
+from evomem_stores.upkeep.migrations import MIGRATIONS
+from evomem_stores.words import inverted_index
 from tests.stores.helpers import downgrade, log, open_at, purge, raw, turn, write
 from tests.stores.helpers import words as found
 
@@ -39,10 +40,10 @@ def store(location):
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(ADD | CUT, min_size=1, max_size=12), spans=st.data())
 def test_the_index_has_what_was_added_and_was_not_cut(store, steps, spans, monkeypatch):
-    monkeypatch.setattr(words, "STRETCHES", (2, 4))
+    monkeypatch.setattr(inverted_index, "STRETCHES", (2, 4))
     memory = store.make_memory(("a",))
-    with store._engine.writing() as connection:
-        words.clear(connection)
+    with store._connections.writing() as connection:
+        inverted_index.clear(connection)
         said: dict[int, list[str]] = {}
         last = 0
         for step, given_ in steps:
@@ -51,26 +52,26 @@ def test_the_index_has_what_was_added_and_was_not_cut(store, steps, spans, monke
                 for gap, each in given_:
                     last += gap
                     new[last] = each
-                words.add(connection, memory, new)
+                inverted_index.add(connection, memory, new)
                 said |= new
             else:
-                first = words.cut(connection, memory, given_)
+                first = inverted_index.cut(connection, memory, given_)
                 assert first <= given_
                 kept = {seq: each for seq, each in said.items() if seq < given_}
                 again = {seq: each for seq, each in kept.items() if seq >= first}
-                words.add(connection, memory, again)
+                inverted_index.add(connection, memory, again)
                 said, last = kept, max(last, given_)
             span = Span(memory, *sorted(spans.draw(st.tuples(*[st.integers(1, 60)] * 2))))
             for where in (span, Span(memory, 1, LAST)):
                 assert read(connection, where) == plain(said, where)
             check_runs(connection, said)
         everything = [(memory, seq, term, count) for seq, each in said.items() for term, count in Counter(each).items()]  # fmt: skip
-        assert sorted(words.everything(connection)) == sorted(everything)
-        words.clear(connection)
+        assert sorted(inverted_index.everything(connection)) == sorted(everything)
+        inverted_index.clear(connection)
 
 
 def read(connection, span):
-    counted = words.counts(connection, span, TERMS)
+    counted = inverted_index.counts(connection, span, TERMS)
     return {term: dict(zip(*map(list, both), strict=True)) for term, both in counted.items()}
 
 
@@ -86,7 +87,7 @@ def check_runs(connection, said):
     assert held == sorted(said)
     assert all(run.first in said and run.last in said for run in made)
     now = max(said, default=0)
-    for size in words.STRETCHES:
+    for size in inverted_index.STRETCHES:
         full = [run.first // size for run in made if run.first // size < now // size]
         assert len(full) == len(set(full))
 
@@ -94,10 +95,10 @@ def check_runs(connection, said):
 def test_postings_that_are_cut_short_are_said_and_never_believed(store):
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn("a cat", 1), turn("a dog", 2)])
-    with store._engine.writing() as connection:
+    with store._connections.writing() as connection:
         own = postings.c.term == "cat"
         connection.execute(update(postings).where(own).values(seqs=bytes(3)))
-    with pytest.raises(DatabaseDamaged, match="verify --mend"):
+    with pytest.raises(DatabaseDamaged, match="verify --repair"):
         store.lexical(view, "cat")
     assert found(store, view, "dog").keys() == {2}
     assert store.verify() == ["the word index of memory 1 does not agree with its turns"]
@@ -106,12 +107,14 @@ def test_postings_that_are_cut_short_are_said_and_never_believed(store):
 @pytest.mark.parametrize("at_once", [1, 7, 64, 3000])
 def test_the_words_of_a_long_memory_lie_in_few_runs(store, at_once):
     memory = store.make_memory(("a",))
-    with store._engine.writing() as connection:
+    with store._connections.writing() as connection:
         for first in range(1, 3001, at_once):
             new = range(first, min(first + at_once, 3001))
-            words.add(connection, memory, {seq: ["cat"] for seq in new})
+            inverted_index.add(connection, memory, {seq: ["cat"] for seq in new})
         lengths = [run.last - run.first + 1 for run in connection.execute(select(runs))]
-        [(seqs, counts)] = words.counts(connection, Span(memory, 1, 3000), ["cat"]).values()
+        [(seqs, counts)] = inverted_index.counts(
+            connection, Span(memory, 1, 3000), ["cat"]
+        ).values()
     assert sum(lengths) == 3000
     assert len(lengths) <= 31 + 31 + 2
     assert (seqs.tolist(), set(counts.tolist())) == (list(range(1, 3001)), {1})
@@ -124,7 +127,7 @@ def test_forgetting_changes_no_words_of_another_memory(store):
             write(store, memory, [turn(f"a cat and the dog {n}", n)])
 
     def held(memory):
-        with store._engine.reading() as connection:
+        with store._connections.reading() as connection:
             own = select(postings).where(postings.c.memory == memory)
             return connection.execute(own.order_by(postings.c.last, postings.c.term)).all()
 
@@ -165,7 +168,7 @@ def test_a_database_of_the_former_word_index_is_opened_and_has_the_new_one(locat
         assert log(store, store.view(memory)) == before
         assert found(store, store.view(memory), "note 7") == scores
         assert store.verify() == []
-        with store._engine.reading() as connection:
+        with store._connections.reading() as connection:
             assert "terms" not in inspect(connection).get_table_names()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import MessageRole
 
+from evomem.async_methods import async_method
 from evomem.checks import Sources
 from evomem.errors import NotFound
 from evomem.forgetting import Progress, Receipt
@@ -17,7 +18,6 @@ from evomem.memory import Memory
 from evomem.memory_view import MemoryView
 from evomem.records import Hit, as_utc
 from evomem.store import Namespace
-from evomem.twins import twin
 from evomem_integrations._databases import Handle
 from evomem_integrations.llamaindex.chats import Chats, Row, run
 from evomem_integrations.llamaindex.turns import SAID, identified, placed, spoken
@@ -95,9 +95,9 @@ class ChatMemory(Memory):
         return self._followed(receipt, None, None, whole=True)
 
     # mypy takes the twins of `Memory` to be of its methods alone.
-    apurge = twin(purge, write=True)  # type: ignore[arg-type]
-    aexpire = twin(expire, write=True)  # type: ignore[arg-type]
-    adrop = twin(drop, write=True)  # type: ignore[arg-type]
+    apurge = async_method(purge, write=True)  # type: ignore[arg-type]
+    aexpire = async_method(expire, write=True)  # type: ignore[arg-type]
+    adrop = async_method(drop, write=True)  # type: ignore[arg-type]
 
     # ---------------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ def test_two_processes_write_one_namespace(store):
         "    sys.stdin.readline()\n"
         "    write(store, sys.argv[2], 12)\n"
     )
-    path = str(store.database._engine.store._engine.path)
+    path = str(store.database._engine.store._connections.path)
     names = ["one", "two"]
     started = [
         subprocess.Popen(

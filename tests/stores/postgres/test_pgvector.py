@@ -11,9 +11,9 @@ import pytest
 from evomem.encoder import HashEncoder
 from evomem.errors import StoreError
 from evomem.state import State
-from evomem_stores.engine import driver
-from evomem_stores.pgvector_index import BATCH
+from evomem_stores.database.connections import driver
 from evomem_stores.postgresql import open_postgresql
+from evomem_stores.vectors.pgvector_index import BATCH
 from tests.stores.helpers import ENCODER, exact, found, open_at, purge, query, turn, write
 from tests.stores.test_faiss_index import fill, random_rows
 
@@ -112,7 +112,7 @@ def test_vectors_that_differ_from_the_log_are_reported(both, location, postgres)
         table = f"{location.rpartition('schema=')[2]}.vectors"
         admin.execute(f"UPDATE {table} SET embedding = embedding + embedding WHERE memory = %s AND seq = 4", [memory])  # fmt: skip
     assert index.verify() == [f"the vectors of memory {memory} do not agree with the log"]
-    assert index.mend() == [f"the vectors of memory {memory} were removed"]
+    assert index.repair() == [f"the vectors of memory {memory} were removed"]
     assert sorted(found(index.search(view, query("note"), 9))) == list(range(1, 9))
     assert index.verify() == []
 

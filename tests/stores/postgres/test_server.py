@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, NotFound, SharedTurns, StoreError
-from evomem_stores import writing
-from evomem_stores.postgresql import PostgresEngine
+from evomem_stores.log import writing
+from evomem_stores.postgresql import PostgresConnections
 from tests.stores.helpers import (
     ENCODER,
     exact,
@@ -60,7 +60,7 @@ def notes(count, start=1):
 
 def cut(store, admin):
     """Close every connection of a store from the server's side, as a restart does."""
-    with store._engine.reading() as connection:
+    with store._connections.reading() as connection:
         name = f"cut{id(store)}"
         connection.exec_driver_sql(f"SET SESSION application_name = '{name}'")
     admin.execute(
@@ -80,7 +80,7 @@ def test_nothing_there_and_no_spec_is_not_found_and_makes_nothing(location, admi
 
 
 def test_without_a_name_the_schema_is_called_evomem(postgres):
-    engine = PostgresEngine(postgres, synchronous_commit="on", busy_timeout=1, pool_size=1)
+    engine = PostgresConnections(postgres, synchronous_commit="on", busy_timeout=1, pool_size=1)
     assert engine.schema == "evomem"
     assert "(schema evomem)" in engine.place
     engine.close()
@@ -168,23 +168,23 @@ def test_a_setting_that_does_not_exist_is_refused(location):
 @pytest.mark.parametrize("setting", ["on", "off"])
 def test_a_write_waits_for_the_disk_unless_told_otherwise(location, admin, setting):
     store, _ = open_at(location, synchronous_commit=setting)
-    with store._engine.writing() as connection:
+    with store._connections.writing() as connection:
         assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == setting
     store.close()
 
 
 def test_a_reader_sees_one_state_and_cannot_write(store, alice):
-    with store._engine.reading() as connection:
+    with store._connections.reading() as connection:
         before = connection.exec_driver_sql("SELECT count(*) FROM turns").scalar()
         write(store, alice, notes(3))
         assert connection.exec_driver_sql("SELECT count(*) FROM turns").scalar() == before == 0
     with pytest.raises(StoreError, match="read-only"):
-        with store._engine.reading() as connection:
+        with store._connections.reading() as connection:
             connection.exec_driver_sql("DELETE FROM hidden")
 
 
 def test_settings_end_with_the_transaction_so_that_a_pooler_may_share_connections(store):
-    with store._engine._engine.connect() as connection:
+    with store._connections._engine.connect() as connection:
         shown = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in ("search_path", "lock_timeout")]  # fmt: skip
     assert shown == ['"$user", public', "0"]
 
@@ -209,7 +209,7 @@ def test_what_postgresql_cannot_hold_is_not_found_in_it(store, alice):
 
 def test_writers_of_two_memories_do_not_wait_for_each_other(location, store, alice):
     other, _ = open_at(location, busy_timeout=0.05)
-    with store._engine.writing(alice):
+    with store._connections.writing(alice):
         bob = other.make_memory(("acme", "bob"))
         assert write(other, bob, notes(3)).seq == 3
         assert other.fork(other.view(bob), ("fork",)) > bob
@@ -222,7 +222,7 @@ def test_a_fork_and_a_purge_of_what_it_shares_come_one_after_the_other(location,
     view = write(store, alice, notes(5))
     other, _ = open_at(location)
     with ThreadPoolExecutor(1) as thread:
-        with store._engine.writing(alice) as connection:  # a purge begins ...
+        with store._connections.writing(alice) as connection:  # a purge begins ...
             purging = thread.submit(purge, other, alice, 2)
             with pytest.raises(TimeoutError):
                 purging.result(0.2)  # ... and waits for the fork
@@ -235,20 +235,20 @@ def test_a_fork_and_a_purge_of_what_it_shares_come_one_after_the_other(location,
 
 
 def test_while_readings_are_swapped_writers_wait_and_readers_do_not(location, store, alice):
-    """Loading an export and mending hold the same lock."""
+    """Loading an export and repairing hold the same lock."""
 
     def swap():
-        with store._engine.alone():
+        with store._connections.alone():
             pass
 
     write(store, alice, notes(3))
     other, _ = open_at(location, busy_timeout=0.05)
-    with store._engine.alone():
+    with store._connections.alone():
         for call in (lambda: write(other, alice, notes(1, 4)), lambda: other.make_memory(("b",))):
             with pytest.raises(DatabaseBusy, match="nothing was written"):
                 call()
         assert len(other.history(other.view(alice))) == 3
-    with ThreadPoolExecutor(1) as thread, other._engine.writing(alice):
+    with ThreadPoolExecutor(1) as thread, other._connections.writing(alice):
         swapping = thread.submit(swap)
         with pytest.raises(TimeoutError):  # and it waits for those who have begun
             swapping.result(0.2)
@@ -261,7 +261,7 @@ def test_purges_come_one_after_the_other_and_other_memories_go_on_being_written(
     other, _ = open_at(location, busy_timeout=0.05)
     bob = other.make_memory(("acme", "bob"))
     write(other, bob, notes(5))
-    with store._engine.forgetting(alice):
+    with store._connections.forgetting(alice):
         assert write(other, bob, notes(1, 6)).seq == 6
         with pytest.raises(DatabaseBusy, match="nothing was written"):
             purge(other, bob, 2)
@@ -271,7 +271,7 @@ def test_purges_come_one_after_the_other_and_other_memories_go_on_being_written(
 
 def test_a_pool_that_is_used_up_is_said(location):
     store, _ = open_at(location, pool_size=1, busy_timeout=0.05)
-    with store._engine.reading(), ThreadPoolExecutor() as other:
+    with store._connections.reading(), ThreadPoolExecutor() as other:
         with pytest.raises(DatabaseBusy, match="pool_size"):
             other.submit(store.memories).result()
     assert store.memories() == []
@@ -315,7 +315,7 @@ def test_a_connection_lost_in_the_middle_of_a_write_is_said_and_leaves_nothing_h
     rows = read_rows(store.state(view), 3, notes(3, 3))
 
     def write_and_lose():
-        with store._engine.writing(alice) as connection:
+        with store._connections.writing(alice) as connection:
             writing.append(connection, view, rows, store.spec)
             pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
             admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])

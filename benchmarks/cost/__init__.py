@@ -1,0 +1,1 @@
+"""Benchmarks of what it costs: time, memory, disk, scale."""

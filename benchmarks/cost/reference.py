@@ -1,0 +1,203 @@
+"""The reference's own code beside ours: its model, from a checkout, with the weights of ours.
+
+Its file `model/evo_embedding.py` is loaded as it is, and what it computes is left alone. Changed from
+the outside is only what it stands on:
+
+- the base and the embedding model are made from their shapes, not fetched from the hub (and
+  transformers 5 refuses what its constructor does: to load a model while another is being loaded);
+- attention is flash-attn's where that is installed and can run, as in our model, else PyTorch's; it
+  asks for flash-attn everywhere;
+- it keeps no answers on disk, and is given token ids: formatting and tokenising are not timed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.cost.streaming import QUERY_TOKENS, TEXT_TOKENS, TURN_TOKENS
+from evomem.errors import InputError
+from evomem.evoembedding.attention import SDPA
+from evomem.evoembedding.config import DecoderConfig
+from evomem.evoembedding.model import EvoEmbedding, Ids, normalise
+from evomem.evoembedding.tokens import Segment, SpecialIds
+from evomem.state import Vectors
+from evomem.training.evoembedding.base import published_name
+
+VOCABULARY = 151_936  # Qwen3's: the ids that the reference's code names are among them
+SPECIAL = SpecialIds()  # those
+IM_START, NEWLINE, ASSISTANT = 151_644, 198, 77_091  # of Qwen3, too
+PLACE = Path("model") / "evo_embedding.py"
+EMB = "Qwen/Qwen3-Embedding-0.6B"  # what it loads for native mode, which is not measured
+
+
+def load_code(checkout: Path) -> ModuleType:
+    """Import the reference's model from a checkout.
+
+    Raises:
+        InputError: The folder is none, or what its code imports is missing.
+    """
+    path = checkout / PLACE
+    if not path.is_file():
+        raise InputError(
+            f"{checkout} is no checkout of the reference: it has no {PLACE}; "
+            "clone https://github.com/MiG-NJU/EvoEmbedding"
+        )
+    spec = importlib.util.spec_from_file_location("evoembedding_reference", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{path} cannot be imported: {error}; it needs what its requirements name, such as peft"
+        ) from error
+    return module
+
+
+class Reference:
+    """The reference's `EvoRAGModel`, with the weights of a model of ours."""
+
+    def __init__(self, code: ModuleType, model: EvoEmbedding) -> None:
+        """Give the model in `code` the weights of `model`, in the same place and dtype.
+
+        Raises:
+            InputError: They do not fit.
+        """
+        config, decoder = model.config, model.decoder.config
+        flash = model.decoder.kernel is not SDPA
+        code.AutoModelForCausalLM = _Bases(decoder, model, flash)  # type: ignore[attr-defined]
+        self._model: nn.Module = code.EvoRAGModel(
+            code.EvoRAGConfig(
+                base_model_name_or_path="random",
+                num_latents=config.num_latents,
+                buffer_capacity=config.capacity,
+                lora_r=config.lora_r,
+                lora_alpha=config.lora_alpha,
+            )
+        )
+        self._model.to(device=model.device, dtype=model.dtype).eval()
+        weights = {published_name(name): value for name, value in model.state_dict().items()}
+        found = self._model.load_state_dict(weights, strict=False)
+        # the head is tied to the table of words, the embedding model is not used
+        missing = [
+            n for n in found.missing_keys if not n.startswith("emb_model.") and "lm_head" not in n
+        ]
+        if missing or found.unexpected_keys:
+            raise InputError(
+                f"the weights of our model do not fit the reference's: "
+                f"missing {missing[:4]}, too many {found.unexpected_keys[:4]}"
+            )
+        self._causal: nn.Module = self._model.model.base_model.model
+        self._head = self._causal.lm_head
+        self._embeddings: list[Tensor] = []
+        self._model.mem_to_emb.register_forward_hook(
+            lambda *passed: self._embeddings.append(passed[-1].detach()[:, 0])
+        )
+
+    def embed(self, turns: Sequence[Segment], query: Ids, logits: bool = True) -> Vectors:
+        """Embed turns and query, (turns + 1, E) float32, as one call of its client does.
+
+        That is `send_message_retrieve`, protocol R: the memory is evolved over the whole history and
+        every turn is embedded behind the queue before it.
+
+        Args:
+            turns: The whole history, such as `conversation` gives.
+            query: Such as `question` gives.
+            logits: Whether the scores of next words are computed as well, for every position. It
+                does that, and uses none of them; in a tiny model they are most of the work.
+        """
+        self._causal.lm_head = self._head if logits else nn.Identity()
+        self._embeddings.clear()
+        asked = list(query[len(SPECIAL.instruction) : -1])
+        ids = [token for turn in turns for token in turn.ids]
+        ids += [*_message(SPECIAL.user, asked), IM_START, ASSISTANT, NEWLINE]
+        self._model.generate_retrieve_idx(  # type: ignore[operator]
+            input_ids=torch.tensor([ids]),
+            meta={"turns": [*(list(turn.text[:-1]) for turn in turns), asked]},
+            save_dir=None,
+        )
+        return normalise(torch.cat(self._embeddings)).cpu().numpy()
+
+
+class _Bases:
+    """What the reference's module knows as `AutoModelForCausalLM`: models by shape, none loaded."""
+
+    def __init__(self, decoder: DecoderConfig, model: EvoEmbedding, flash: bool) -> None:
+        self._decoder = decoder
+        self._dim, self._device, self._dtype = model.dim, model.device, model.dtype
+        self._attention = "flash_attention_2" if flash else "sdpa"
+
+    def from_pretrained(self, name: str, **_: Any) -> nn.Module:
+        """Return the base, or something as wide as the embedding model; weights are to come."""
+        import transformers
+
+        base = self._decoder
+        values: dict[str, Any] = {
+            "vocab_size": base.vocab_size,
+            "hidden_size": base.hidden_size,
+            "intermediate_size": base.intermediate_size,
+            "num_hidden_layers": len(base.layer_types),
+            "num_attention_heads": base.heads,
+            "num_key_value_heads": base.kv_heads,
+            "head_dim": base.head_dim,
+            "rms_norm_eps": base.eps,
+            "tie_word_embeddings": base.tied,
+            "layer_types": list(base.layer_types),
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": base.rope_theta,
+                "partial_rotary_factor": base.rotary_dim / base.head_dim,
+            },
+        }
+        make: Any = transformers.Qwen3ForCausalLM
+        config: Any = transformers.Qwen3Config
+        if name == EMB:
+            values |= {"hidden_size": self._dim, "intermediate_size": 8, "vocab_size": 8}
+            values |= {"num_hidden_layers": 1, "layer_types": None}
+        elif base.linear:
+            from transformers.models import qwen3_5  # which transformers 4 does not have
+
+            make, config = qwen3_5.Qwen3_5ForCausalLM, qwen3_5.Qwen3_5TextConfig
+            linear = base.linear
+            values |= {
+                "linear_num_key_heads": linear.key_heads,
+                "linear_num_value_heads": linear.value_heads,
+                "linear_key_head_dim": linear.key_dim,
+                "linear_value_head_dim": linear.value_dim,
+                "linear_conv_kernel_dim": linear.kernel,
+            }
+        with torch.device(self._device):
+            made: nn.Module = make._from_config(
+                config(**values), attn_implementation=self._attention, dtype=self._dtype
+            )
+        return made
+
+
+def conversation(count: int) -> list[Segment]:
+    """Return a random conversation of `count` turns, written as the reference splits them."""
+    turns = []
+    for i in range(count):
+        said = np.random.default_rng(i).integers(0, 500, TURN_TOKENS + TEXT_TOKENS).tolist()
+        ids = _message(SPECIAL.user, said[: TURN_TOKENS - 5])
+        turns.append(Segment.of_ids(ids, [*said[-TEXT_TOKENS + 1 :], SPECIAL.end]))
+    return turns
+
+
+def question(i: int) -> list[int]:
+    """Return the query behind turn `i`, with the reference's instruction in front."""
+    length = QUERY_TOKENS - len(SPECIAL.instruction) - 1
+    asked = np.random.default_rng(10**6 + i).integers(0, 500, length).tolist()
+    return [*SPECIAL.instruction, *asked, SPECIAL.end]
+
+
+def _message(role: int, ids: Sequence[int]) -> list[int]:
+    return [IM_START, role, NEWLINE, *ids, SPECIAL.im_end, NEWLINE]

@@ -1,0 +1,369 @@
+"""How far one machine goes: large memories, many memories, and what users would take instead.
+
+    python -m benchmarks scale --seeds seeds.npz --corpora FOLDER --out benchmarks/results/scale.json
+    python -m benchmarks scale --seeds seeds.npz --part index large --index-device cuda   # on a GPU
+
+The encoder is replaced by stored vectors: what is measured is the log, the index and everything
+between them and `Memory`. Texts are made up. Files are in the page cache throughout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+import evomem
+from benchmarks.cost.scale_others import OTHERS, K, measure, percentiles
+from benchmarks.cost.scale_vectors import Stored, Texts, grown, nearest, seeds
+from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
+from evomem.memory_view import Mode
+from evomem.records import Turn
+from evomem.state import Vectors
+from evomem.store import Span
+from evomem_stores.vectors.device_copy import Device
+from evomem_stores.vectors.shard import Shard
+
+Figures = dict[str, Any]
+INDEX = (50_000, 100_000, 200_000, 1_000_000)
+LARGE = ("200000x500", "1000000x40")
+MODES: tuple[Mode, ...] = ("evolvable", "lexical", "hybrid")
+PARTS = ("index", "large", "small", "others")
+ADDED = 2000  # vectors kept for turns that are added while something is measured
+REPEATS = 300  # turns added, and cold memories searched, one after another
+SECONDS = 10  # in which some threads search and one adds
+BATCH = 8192  # turns given to `add_many` at once
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark; return 0."""
+    options = _parser().parse_args(argv)
+    options.part = options.part or PARTS
+    turns, questions = seeds(options.seeds, options.corpora)
+    questions = questions[: options.questions]
+    sizes = [(int(size.split("x")[0]), int(size.split("x")[1])) for size in options.memory or LARGE]
+    wanted = {
+        "index": max(options.index or INDEX),
+        "large": max(size for size, _ in sizes),
+        "small": options.each,
+        "others": options.others,
+    }
+    vectors = grown(turns, max(wanted[part] for part in options.part) + ADDED)
+    result: Figures = {**setting("scale", argv), "dim": turns.shape[1]}
+    if options.index_device:
+        result["index_device"] = _described(options.index_device)
+    with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        parts = _parts(options, sizes, vectors, questions, Path(folder))
+        for name, run in bar.track([each for each in parts if each[0] in options.part]):
+            figures = run()
+            result.setdefault(name, []).append(figures)
+            bar.console.print(f"\n{name}\n{_lines(figures)}", highlight=False)
+            if options.out:  # what there is so far, should the rest be interrupted
+                write_json(options.out, result)
+    print(_page(result))
+    return 0
+
+
+def _parts(
+    options: argparse.Namespace,
+    sizes: list[tuple[int, int]],
+    vectors: Vectors,
+    questions: Vectors,
+    folder: Path,
+) -> list[tuple[str, Callable[[], Figures]]]:
+    """Return what is to be measured: the name of each part, and what measures it."""
+    others = vectors[: options.others]
+
+    def other(name: str) -> Figures:
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            return measure(name, others, questions, nearest(others, questions, K), Path(place))
+
+    return [
+        *(
+            ("index", partial(index, vectors[:size], questions, options.index_device))
+            for size in options.index or INDEX
+        ),
+        *(
+            (
+                "large",
+                partial(
+                    large,
+                    folder / f"{size}.db",
+                    vectors[: size + ADDED],
+                    questions,
+                    tokens,
+                    options.index_device,
+                ),
+            )
+            for size, tokens in sizes
+        ),
+        ("small", partial(small, folder / "small.db", vectors, options.memories, options.each)),
+        *(("others", partial(other, name)) for name in OTHERS),
+    ]
+
+
+def _page(result: Figures) -> str:
+    """Return all figures as tables, one for each part."""
+    pages = []
+    for part in PARTS:
+        rows = [row for row in result.get(part, ()) if "skipped" not in row]
+        if rows:
+            head = [part, *(str(next(iter(row.values()))) for row in rows)]
+            names = list(rows[0])[1:]
+            pages.append(
+                table(head, [[name, *(_cell(row[name]) for row in rows)] for name in names])
+            )
+    skipped = [row for row in result.get("others", ()) if "skipped" in row]
+    pages += [f"{row['system']} was skipped: {row['skipped']}" for row in skipped]
+    return "\n\n".join(pages)
+
+
+def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Figures:
+    """Measure the ways to search the index alone on all of the vectors: exact, codes, a device."""
+    shard = Shard(vectors.shape[1], 0)
+    shard.add(np.arange(len(vectors)), vectors, [bytes(16)] * len(vectors))
+    whole = Span(0, 0, len(vectors))
+
+    def search(place: str) -> set[int]:
+        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K, None)}
+
+    places = [str(place) for place in range(len(questions))]
+    right = nearest(vectors, questions, K)
+
+    def recall(asked: int = len(questions)) -> float:
+        found = sum(len(right[place] & search(places[place])) for place in range(asked))
+        return found / (K * asked)
+
+    figures: Figures = {"turns": len(vectors)}
+    some = places[:30]
+    took, cpu = _times(search, some)
+    figures |= percentiles("exact", took) | percentiles("exact, CPU:", cpu)
+    figures["exact recall@10"] = recall(len(some))
+    start = time.process_time()
+    shard.encode()
+    figures["learning and writing codes, CPU s"] = time.process_time() - start
+    assert shard.codes
+    figures |= {"vectors, MB": vectors.nbytes / 1e6, "codes, MB": shard.codes.nbytes / 1e6}
+    took, cpu = _times(search, places)
+    figures |= percentiles("codes", took) | percentiles("codes, CPU:", cpu)
+    figures["recall@10"] = recall()
+    if device is None:
+        return figures
+    shard.codes, shard.device_copy = None, Device(device).empty_copy()
+    start = time.perf_counter()
+    shard.device_copy.follow(shard.vectors)
+    figures["copying to the device, s"] = time.perf_counter() - start
+    figures["on the device, MB"] = shard.device_copy.nbytes / 1e6
+    took, cpu = _times(search, places)
+    figures |= percentiles("device", took) | percentiles("device, CPU:", cpu)
+    figures["device recall@10"] = recall()
+    return figures
+
+
+def large(
+    path: Path, vectors: Vectors, questions: Vectors, tokens: int, device: str | None = None
+) -> Figures:
+    """Measure one memory of all but the last `ADDED` vectors."""
+    count = len(vectors) - ADDED
+    texts = Texts()
+    asked = {f"{texts.question()} {n}": each for n, each in enumerate(questions)}
+    encoder = Stored(vectors, asked)
+    figures: Figures = {"turns": count, "tokens a turn": tokens}
+    before = _resident()
+    with evomem.open(str(path), encoder, index_device=device) as db:
+        memory = db.memory("one")
+        figures |= _fill(
+            (memory.add_many, _turns(texts, tokens, start, min(start + BATCH, count)))
+            for start in range(0, count, BATCH)
+        )
+        start, cpu = time.perf_counter(), time.process_time()
+        memory.search(next(iter(asked)), K, mode="evolvable")
+        figures["first search, no index file, s"] = time.perf_counter() - start
+        figures["… CPU s"] = time.process_time() - cpu
+    figures["database, MB"] = path.stat().st_size / 1e6
+    files = path.with_name(path.name + ".index").glob("*")
+    figures["index file, MB"] = sum(file.stat().st_size for file in files) / 1e6
+    start = time.perf_counter()
+    with evomem.open(str(path), encoder, index_device=device) as db:
+        memory = db.memory("one")
+        figures["open, ms"] = 1000 * (time.perf_counter() - start)
+        start = time.perf_counter()
+        memory.search(next(iter(asked)), K, mode="evolvable")
+        figures["first search, index file, s"] = time.perf_counter() - start
+        gc.collect()
+        figures["resident beyond the encoder, MB"] = _resident() - before
+        hits: list[set[int]] = []
+        took, cpu_took = _times(
+            lambda text: hits.append(
+                {hit.seq - 1 for hit in memory.search(text, K, mode="evolvable")}
+            ),
+            list(asked),
+        )
+        right = nearest(vectors[:count], questions, K)
+        found = sum(len(best & each) for best, each in zip(right, hits, strict=True))
+        figures["recall@10"] = found / (K * len(right))
+        figures |= percentiles("search", took) | percentiles("search, CPU:", cpu_took)
+        for mode in MODES[1:]:
+            took, cpu_took = _times(partial(memory.search, k=K, mode=mode), list(asked)[:10])
+            figures |= {f"{mode} p50, ms": median(took), f"{mode} p50, CPU ms": median(cpu_took)}
+        added = [str(n) for n in range(count, count + REPEATS)]
+        text = texts.text(tokens)
+        took, cpu_took = _times(lambda id: memory.add(text, id=id), added)
+        figures |= percentiles("add", took) | percentiles("add, CPU:", cpu_took)
+        figures |= percentiles("fsync", _syncs(path.with_name("fsync")))
+        figures |= _together(memory, list(asked), text, range(count + REPEATS, count + ADDED))
+    return figures
+
+
+def small(path: Path, vectors: Vectors, memories: int, each: int) -> Figures:
+    """Measure many memories in one database: filling it, and the first search of some of them."""
+    texts = Texts()
+    question = texts.question()
+    encoder = Stored(vectors, {question: vectors[0]})
+    figures: Figures = {"memories": memories, "turns each": each}
+    with evomem.open(str(path), encoder, synchronous="NORMAL") as db:
+        figures |= _fill(
+            (db.memory("user", str(n)).add_many, _turns(texts, 40, 0, each))
+            for n in range(memories)
+        )
+    figures["database, MB"] = path.stat().st_size / 1e6
+    start = time.perf_counter()
+    with evomem.open(str(path), encoder) as db:
+        figures["open, ms"] = 1000 * (time.perf_counter() - start)
+        db.memory("user", "0").search(question, K)  # what Python and SQLAlchemy do only once
+        some = [str(n * memories // REPEATS) for n in range(1, REPEATS)]
+        for first, mode in enumerate(MODES[::2]):
+
+            def search(name: str, mode: Mode = mode) -> None:
+                db.memory("user", name).search(question, K, mode=mode)
+
+            took, cpu = _times(search, some[first::2])
+            figures |= percentiles(f"cold {mode}", took) | percentiles(f"cold {mode}, CPU:", cpu)
+        ids = [str(each + n) for n in range(REPEATS)]
+        took, cpu = _times(
+            lambda id: db.memory("user", str(int(id) % memories)).add("a new turn", id=id), ids
+        )
+        figures |= percentiles("add", took) | percentiles("add, CPU:", cpu)
+    return figures
+
+
+def _turns(texts: Texts, tokens: int, start: int, end: int) -> list[Turn]:
+    return [Turn(user=texts.text(tokens), id=str(n)) for n in range(start, end)]
+
+
+def _fill(calls: Any) -> Figures:
+    """Call every function with its turns; return turns a second, of the calls alone."""
+    count, wall, cpu = 0, 0.0, 0.0
+    for call, turns in calls:
+        start, began = time.perf_counter(), time.process_time()
+        call(turns)
+        wall += time.perf_counter() - start
+        cpu += time.process_time() - began
+        count += len(turns)
+    return {"ingest, turns/s": count / wall, "ingest, turns/CPU s": count / cpu}
+
+
+def _times(call: Callable[[str], Any], given: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Return the wall and CPU times of calls, in milliseconds."""
+    wall, cpu = [], []
+    for each in given:
+        start, began = time.perf_counter(), time.thread_time()
+        call(each)
+        wall.append(1000 * (time.perf_counter() - start))
+        cpu.append(1000 * (time.thread_time() - began))
+    return wall, cpu
+
+
+def _together(
+    memory: evomem.Memory, asked: list[str], text: str, ids: range, *, readers: int = 4
+) -> Figures:
+    """Measure threads that search while one adds, for `SECONDS`."""
+    end = time.perf_counter() + SECONDS
+    searches: list[float] = []
+    adds: list[float] = []
+
+    def search(first: int) -> None:
+        place = first
+        while time.perf_counter() < end:
+            query = asked[place % len(asked)]
+            searches.extend(
+                _times(lambda text: memory.search(text, K, mode="evolvable"), [query])[0]
+            )
+            place += readers
+
+    threads = [threading.Thread(target=search, args=(n,)) for n in range(readers)]
+    for thread in threads:
+        thread.start()
+    for id in map(str, ids):
+        if time.perf_counter() > end:
+            break
+        adds += _times(lambda id: memory.add(text, id=id), [id])[0]
+    for thread in threads:
+        thread.join()
+    return {
+        "together: searches/s": len(searches) / SECONDS,
+        "together: adds/s": len(adds) / SECONDS,
+        **percentiles(f"together: search of {readers} threads", searches),
+        **percentiles("together: add", adds),
+    }
+
+
+def _syncs(path: Path) -> list[float]:
+    """Return what the disk takes to write and sync a page, in milliseconds, a hundred times."""
+    with path.open("wb") as file:
+
+        def sync(_: str) -> None:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+
+        return _times(sync, [""] * 100)[0]
+
+
+def _described(device: str) -> str:
+    """Return a device's name, of a GPU the one that it was sold under."""
+    place = Device(device).place
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else device
+
+
+def _resident() -> float:
+    """Return the memory of this process in MB."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _lines(figures: Figures) -> str:
+    return table(["", "value"], [[name, _cell(value)] for name, value in figures.items()])
+
+
+def _cell(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
+    add = parser.add_argument
+    add("--part", action="extend", nargs="+", choices=PARTS, help="default: all of them")
+    add("--seeds", type=Path, required=True, help="embedded texts (.npz); made if it is not there")
+    add("--corpora", type=Path, help="folder of streams (*.jsonl.xz) to make the seeds from")
+    add("--index", action="append", type=positive, help=f"vectors; default: {INDEX}")
+    add("--memory", action="append", metavar="TURNSxTOKENS", help=f"default: {' '.join(LARGE)}")
+    add("--memories", type=positive, default=100_000, help="small ones, in one database")
+    add("--each", type=positive, default=100, help="turns of a small memory")
+    add("--others", type=positive, default=1_000_000, help="vectors for the other systems")
+    add("--index-device", help="search the index there, too, such as cuda")
+    add("--questions", type=positive, default=300)
+    add("--folder", type=Path, help="where databases are made")
+    add("--out", type=Path, help="where to write the figures as JSON")
+    return parser

@@ -1,0 +1,1 @@
+"""Benchmarks of what is found: retrieval, order, time, precision."""

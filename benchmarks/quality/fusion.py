@@ -1,0 +1,166 @@
+"""What do the parts of a hybrid score count? Learned on development data only.
+
+A linear model over `evomem.ranking.signals` of every turn, fitted so that the turns that answer a
+question have the highest softmax in their conversation. The table adds one signal after another and
+scores conversations that the weights were not fitted on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+import evomem
+from benchmarks.datasets.base import Conversation, DatasetError
+from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
+from benchmarks.quality.metrics import DEPTH, score, summarise
+from benchmarks.reporting.output import progress_bar, setting, table, write_json
+from benchmarks.systems.base import Bm25, best
+from benchmarks.systems.encoders import Encoders, read_all
+from evomem import Encoder
+from evomem.errors import EvomemError
+from evomem.plugins import DEFAULT_ENCODER
+from evomem.ranking import WEIGHTS, signals
+from evomem.records import Said
+
+RESERVED = ("locomo", "longmemeval", "planted")
+SIGNALS = tuple(WEIGHTS)
+FOLDS = 5  # parts of the conversations that are held out in turn
+PULL = 1.0  # towards zero, in questions: what few questions speak for stays small
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything the model may know of one question."""
+
+    conversation: int
+    type: str
+    evidence: tuple[int, ...]
+    signals: npt.NDArray[np.float32]
+    """(N, len(SIGNALS)), a row for each turn."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Learn and compare; return 0, or 2 after saying what is wrong."""
+    options = _parser().parse_args(argv)
+    result: dict[str, Any] = {**setting("fusion", argv), "encoder": options.encoder}
+    try:
+        datasets = load_all(options, DEVELOPMENT)
+        reserved = [each.name for each in datasets if each.name in RESERVED]
+        if reserved:
+            raise DatasetError(f"{reserved[0]} is for reporting: choose on {DEVELOPMENT} only")
+        encoder = Encoders()[options.encoder]
+        for dataset in datasets:
+            conversations = dataset.conversations[: options.limit]
+            with progress_bar() as progress:
+                questions = [
+                    question
+                    for number, each in progress.track(
+                        list(enumerate(conversations)), description=dataset.name
+                    )
+                    for question in gather(number, each, encoder)
+                ]
+            result[dataset.name] = entry = compare(questions)
+            print(f"\n{dataset.name} · {options.encoder} · {len(questions)} questions\n")
+            print(report(entry))
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.out:
+        write_json(options.out, result)
+    return 0
+
+
+def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[Asked]:
+    """Return the questions of a conversation, asked behind its last turn."""
+    asked = [question for question in conversation.questions if question.evidence]
+    vectors, state = read_all(encoder, conversation.turns)
+    queries = encoder.embed_queries(state, [question.text for question in asked])
+    lexical = Bm25().scorer(conversation.turns)
+    with evomem.open(":memory:", encoder="hash:1") as db:  # turns become records, nothing else
+        records = db.memory("fusion").add_many(conversation.turns)
+    said = {record.seq: Said(record.time.date(), record.turn.session) for record in records}
+    beside = {seq: (seq - 1, seq + 1) for seq in said}
+    found = []
+    for question, query in zip(asked, queries, strict=True):
+        cosines = dict(enumerate((vectors @ query).tolist(), 1))
+        words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
+        values = signals(question.text, cosines, words, said, beside)
+        rows = np.stack([values[name] for name in SIGNALS], axis=1).astype(np.float32)
+        found.append(Asked(number, question.type, question.evidence, rows))
+    return found
+
+
+def compare(questions: Sequence[Asked]) -> dict[str, Any]:
+    """Return the metrics of growing sets of signals on held-out conversations, and the weights."""
+    rows = {}
+    for count in range(1, len(SIGNALS) + 1):
+        scored = []
+        for fold in range(FOLDS):
+            weights = fit([q for q in questions if q.conversation % FOLDS != fold], count)
+            for question in questions:
+                if question.conversation % FOLDS == fold:
+                    ranking = best(np.asarray(question.signals @ weights, np.float64), DEPTH)
+                    scored.append((question.type, score(ranking, question.evidence)))
+        rows[" + ".join(SIGNALS[:count])] = summarise(scored)["overall"]
+    weights = fit(questions, len(SIGNALS))
+    learned = {
+        name: round(float(w / weights[0]), 3) for name, w in zip(SIGNALS, weights, strict=True)
+    }
+    return {"rows": rows, "weights": learned, "in use": dict(WEIGHTS)}
+
+
+def fit(questions: Sequence[Asked], count: int) -> npt.NDArray[np.float32]:
+    """Return the weights (len(SIGNALS),) of the first `count` signals, the others 0."""
+    inputs = [torch.from_numpy(question.signals[:, :count]) for question in questions]
+    weights = torch.zeros(count, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        total = PULL * (weights[1:] ** 2).sum()
+        for question, each in zip(questions, inputs, strict=True):
+            scores = each @ weights
+            evidence = list(question.evidence)
+            wrong = scores.index_fill(0, torch.tensor(evidence), -torch.inf).logsumexp(0)
+            total = total + F.softplus(wrong - scores[evidence]).mean()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return np.pad(weights.detach().numpy(), (0, len(SIGNALS) - count))
+
+
+def report(entry: dict[str, Any]) -> str:
+    """Return two tables: what each signal adds, and what it counts."""
+    columns = [(group, metric) for group in ("all", "macro") for metric in ("recall@10", "ndcg@10")]
+    rows = [
+        [name, *(f"{100 * means[group][metric]:.1f}" for group, metric in columns)]
+        for name, means in entry["rows"].items()
+    ]
+    head = ["held out, %", *(f"{metric} {group}" for group, metric in columns)]
+    weights = [
+        [name, f"{entry['weights'][name]:+.2f}", f"{entry['in use'][name]:+.2f}"]
+        for name in SIGNALS
+    ]
+    return f"{table(head, rows)}\n\n{table(['signal', 'learned', 'in use'], weights)}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks fusion", description=(__doc__ or "").partition("\n")[0]
+    )
+    add_arguments(parser)
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER, metavar="NAME")
+    parser.add_argument("--limit", type=int, metavar="N", help="only N conversations of each")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
+    return parser

@@ -1,0 +1,172 @@
+"""evomem's encoders as a model of MTEB, and our datasets as its tasks: `python -m benchmarks mteb`.
+
+MTEB embeds documents independently of each other; this model takes the corpus as a whole instead
+(its `SearchProtocol`), and reads the candidates of a query in the corpus' order, as a conversation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.datasets import Dataset
+from benchmarks.datasets.evotrain import as_turn
+from benchmarks.datasets.find import add_arguments, load_all
+from benchmarks.reporting.output import positive, setting, table, write_json
+from benchmarks.systems.encoders import Encoders, read_all
+from evomem import Encoder
+from evomem._extras import require
+from evomem.errors import EvomemError
+from evomem.plugins import DEFAULT_ENCODER
+
+SHOWN = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "mrr_at_10")
+
+
+class ConversationSearch:
+    """An encoder that reads what it is to find: MTEB's `SearchProtocol`."""
+
+    def __init__(self, encoder: Encoder, name: str) -> None:
+        """`name`: what MTEB calls it in its results."""
+        mteb = require("mteb", extra="mteb")
+        self._encoder = encoder
+        self._corpus: dict[str, str] = {}  # in the corpus' order
+        nothing = dict.fromkeys(
+            (
+                *("loader", "release_date", "n_parameters", "memory_usage_mb", "max_tokens"),
+                *("license", "open_weights", "public_training_code", "public_training_data"),
+                *("similarity_fn_name", "training_datasets", "use_instructions", "reference"),
+            )
+        )
+        self.mteb_model_meta = mteb.models.ModelMeta(
+            **nothing,
+            name=f"evomem/{name.replace('/', '_')}",
+            revision=encoder.spec.fingerprint,
+            languages=["eng-Latn"],
+            embed_dim=encoder.spec.dim,
+            framework=[],
+        )
+
+    def index(self, corpus: Any, **_: Any) -> None:
+        """Take the corpus, whose order is that of time."""
+        self._corpus = {
+            row["id"]: f"{row['title']} {row['text']}" if row.get("title") else row["text"]
+            for row in corpus
+        }
+
+    def search(
+        self,
+        queries: Any,
+        *,
+        top_k: int,
+        top_ranked: Mapping[str, Sequence[str]] | None = None,
+        **_: Any,
+    ) -> dict[str, dict[str, float]]:
+        """Return the scores of the best documents for every query, asked behind the last document."""
+        place = {id: number for number, id in enumerate(self._corpus)}
+        asked: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+        for row in queries:
+            found = top_ranked[row["id"]] if top_ranked else place
+            asked[tuple(sorted(found, key=place.__getitem__))].append((row["id"], row["text"]))
+        results: dict[str, dict[str, float]] = {}
+        for ids, rows in asked.items():
+            turns = [as_turn(self._corpus[id]) for id in ids]
+            vectors, state = read_all(self._encoder, turns)
+            embedded = self._encoder.embed_queries(state, [text for _id, text in rows])
+            for (query, _text), scores in zip(rows, embedded @ vectors.T, strict=True):
+                best = sorted(zip(ids, scores.tolist(), strict=True), key=lambda pair: -pair[1])
+                results[query] = dict(best[:top_k])
+        return results
+
+
+def task_of(dataset: Dataset) -> Any:
+    """Return a dataset as a retrieval task of MTEB; a query's candidates are its conversation."""
+    mteb = require("mteb", extra="mteb")
+    data = require("datasets", extra="mteb")
+    corpus, queries, relevant, candidates = [], [], {}, {}
+    for conversation in dataset.conversations:
+        ids = [f"{conversation.id}:{place}" for place in range(len(conversation.turns))]
+        corpus += [
+            {"id": id, "title": "", "text": turn.text}
+            for id, turn in zip(ids, conversation.turns, strict=True)
+        ]
+        for question in conversation.questions:
+            if question.evidence:
+                queries.append({"id": question.id, "text": question.text})
+                relevant[question.id] = {ids[place]: 1 for place in question.evidence}
+                candidates[question.id] = ids
+    metadata = mteb.TaskMetadata(
+        name=f"evomem-{dataset.name}",
+        description=f"turns that answer a question, among those of its conversation: {dataset.name}",
+        dataset={"path": str(dataset.path), "revision": dataset.sha256},
+        type="Retrieval",
+        category="t2t",
+        modalities=["text"],
+        eval_splits=["test"],
+        eval_langs=["eng-Latn"],
+        main_score="recall_at_10",
+    )
+
+    class Task(mteb.abstasks.AbsTaskRetrieval):  # type: ignore[misc, name-defined]
+        """The dataset, loaded already."""
+
+    Task.metadata = metadata
+    task = Task()
+    task.dataset = {
+        "default": {
+            "test": {
+                "corpus": data.Dataset.from_list(corpus),
+                "queries": data.Dataset.from_list(queries),
+                "relevant_docs": relevant,
+                "top_ranked": candidates,
+            }
+        }
+    }
+    task.data_loaded = True
+    return task
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the tasks; return 0, or 2 after saying what is wrong."""
+    options = _parser().parse_args(argv)
+    result: dict[str, Any] = {**setting("mteb", argv), "tasks": {}}
+    encoders, rows = Encoders(options.device), []
+    try:
+        for dataset in load_all(options):
+            dataset.conversations[:] = dataset.conversations[: options.limit]
+            for name in options.encoder or [DEFAULT_ENCODER]:
+                scores = evaluate(encoders[name], name, dataset)
+                result["tasks"].setdefault(dataset.name, {})[name] = scores
+                rows.append([f"{dataset.name}, {name}", *(f"{100 * scores[s]:.1f}" for s in SHOWN)])
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(["MTEB, %", *SHOWN], rows))
+    if options.out:
+        write_json(options.out, result)
+    return 0
+
+
+def evaluate(encoder: Encoder, name: str, dataset: Dataset) -> dict[str, float]:
+    """Return MTEB's own scores."""
+    mteb = require("mteb", extra="mteb")
+    done = mteb.evaluate(
+        ConversationSearch(encoder, name), task_of(dataset), cache=None, show_progress_bar=False
+    )
+    [scores] = done.task_results[0].scores["test"]
+    return {key: value for key, value in scores.items() if isinstance(value, float)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks mteb", description=(__doc__ or "").partition("\n")[0]
+    )
+    add_arguments(parser)
+    parser.add_argument("--encoder", action="append", metavar="NAME", help="may be repeated")
+    parser.add_argument("--device", help="where encoders run, such as cuda")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the scores here as JSON")
+    return parser

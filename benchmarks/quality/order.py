@@ -1,0 +1,119 @@
+"""Does an encoder know what came first, and what is true now? Held-out histories, no text overlap.
+
+Pairs: of the first and the last mention of a changing thing, is the right one nearer to a question
+for the first (the latest)? Evolvability: the same question, asked before and after an update,
+should find the old turn and then rank the new one above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from benchmarks.datasets.evotrain import as_turn
+from benchmarks.reporting.output import setting, table, write_json
+from benchmarks.systems.encoders import Encoders
+from evomem import Encoder, Turn
+from evomem.errors import EvomemError
+from evomem.state import State, Vectors
+from evomem.training.corpora import streams
+from evomem.training.dialogues import sgd
+from evomem.training.histories import History
+from evomem.training.stories import stories
+
+HELD_OUT = 9_000_001  # a seed that no training run uses
+TRAINED_ON = 4000  # streams of SGD that conversion may use; the test begins far behind them
+ENCODERS = ("mini", "mini?turns=0")
+COLUMNS = ("first", "latest", "before", "after", "evolves")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the comparison; return 0, or 2 after saying what is wrong."""
+    options = _parser().parse_args(argv)
+    result: dict[str, Any] = {**setting("order", argv), "sets": {}}
+    try:
+        encoders = Encoders(options.device)
+        for name, histories in held_out(options).items():
+            result["sets"][name] = {
+                row: measure(encoders[row], histories, row) for row in options.encoder or ENCODERS
+            }
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name, found in result["sets"].items():
+        print(f"\n{name}")
+        head = ["encoder", *COLUMNS]
+        cells = [[row, *(f"{100 * m[c]:.1f}" for c in COLUMNS)] for row, m in found.items()]
+        print(table(head, cells), flush=True)
+    if options.out:
+        write_json(options.out, result)
+    return 0
+
+
+def held_out(options: argparse.Namespace) -> dict[str, list[History]]:
+    """Return named sets of histories that no training run has seen."""
+    count = options.histories
+    sets = {
+        "stories of 56 turns": stories(count, 56, HELD_OUT),
+        "stories of 300 turns": stories(max(1, count // 4), 300, HELD_OUT + 1),
+    }
+    if options.corpora:
+        unseen = islice(streams(options.corpora / "sgd.jsonl.xz"), 3 * TRAINED_ON, None)
+        told = sgd(list(islice(unseen, 400)), Random(HELD_OUT))
+        sets["SGD, unseen dialogues"] = list(islice(told, count))
+    return sets
+
+
+def measure(encoder: Encoder, histories: Sequence[History], name: str) -> dict[str, float]:
+    """Return the share of right answers for each kind of question."""
+    right: dict[str, list[float]] = defaultdict(list)
+    for history in track(histories, name, transient=True):
+        turns = [as_turn(text) for text in history.turns]
+        state: State[Turn] = State.empty(encoder.spec)
+        states = [state]
+        readings = encoder.read(state, turns)
+        for turn, reading in zip(turns, readings, strict=True):
+            states.append(states[-1].after(turn, reading))
+        vectors: Vectors = np.stack([reading.embedding for reading in readings])  # (N, D)
+        for question in history.questions:
+            if question.kind not in COLUMNS or not question.rivals:
+                continue
+            answer, rivals = question.evidence[-1], list(question.rivals)
+            scores = vectors @ encoder.embed_queries(states[-1], [question.text])[0]
+            if question.kind in ("first", "latest"):
+                rivals = [rivals[-1] if question.kind == "first" else rivals[0]]
+            won = float(scores[answer] > max(scores[rival] for rival in rivals))
+            right[question.kind].append(won)
+            if question.kind == "latest":
+                before = (
+                    vectors[:answer] @ encoder.embed_queries(states[answer], [question.text])[0]
+                )
+                found_old = int(before.argmax()) in question.rivals
+                right["evolves"].append(float(won and found_old))
+    return {kind: sum(right[kind]) / max(1, len(right[kind])) for kind in COLUMNS}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks order", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "--encoder",
+        action="append",
+        metavar="NAME",
+        help=f"may be repeated; {' and '.join(ENCODERS)} if not given",
+    )
+    parser.add_argument("--device", help="where encoders run, such as cuda")
+    parser.add_argument("--corpora", type=Path, help="folder with sgd.jsonl.xz")
+    parser.add_argument("--histories", type=int, default=60, help="of each kind")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
+    return parser

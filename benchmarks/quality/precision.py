@@ -1,0 +1,172 @@
+"""What does bfloat16 change? Real chats read in both precisions, and their questions asked.
+
+    python -m benchmarks precision --encoder mini
+    python -m benchmarks precision --encoder evoembedding:FOLDER?base=BASE --device cuda
+
+Either precision reads with its own latents from the first turn on, so that differences may add up.
+Questions are asked behind the last turn, of all turns of their chat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from benchmarks.datasets import Conversation, Dataset
+from benchmarks.datasets.find import add_arguments, load_all
+from benchmarks.quality.intervals import Interval, Resampling
+from benchmarks.quality.metrics import recall
+from benchmarks.reporting.output import positive, setting, table, write_json
+from benchmarks.systems.encoders import Encoders, read_all
+from evomem.errors import EvomemError
+from evomem.state import Vectors
+
+PRECISIONS = ("float32", "bfloat16")
+DEPTH = 10
+
+
+@dataclass
+class Seen:
+    """What was seen of the chats so far; questions in order, one value each."""
+
+    turns: list[float] = field(default_factory=list)
+    """Cosines of the two embeddings of each turn."""
+    queries: list[float] = field(default_factory=list)
+    same_first: list[float] = field(default_factory=list)
+    """Whether both rank the same turn first."""
+    overlap: list[float] = field(default_factory=list)
+    """Share of the first ten that both have."""
+    recalls: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+    """recall@10 in each precision."""
+    chats: list[str] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+
+    def add(self, chat: Conversation, encoders: Encoders, names: Sequence[str]) -> None:
+        """Read a chat and ask its questions in both precisions."""
+        asked = [question for question in chat.questions if question.evidence]
+        both: list[tuple[Vectors, Vectors]] = []  # turns (N, D) and queries (Q, D) of each
+        for name in names:
+            turns, state = read_all(encoders[name], chat.turns)
+            texts = [question.text for question in asked]
+            both.append((turns, encoders[name].embed_queries(state, texts)))
+        (turns, queries), (other_turns, other_queries) = both
+        self.turns += (turns * other_turns).sum(1).tolist()
+        self.queries += (queries * other_queries).sum(1).tolist()
+        orders = [np.argsort(-(q @ t.T), axis=1, kind="stable")[:, :DEPTH] for t, q in both]
+        for question, one, other in zip(asked, *(order.tolist() for order in orders), strict=True):
+            self.same_first.append(float(one[0] == other[0]))
+            self.overlap.append(len(set(one) & set(other)) / len(one))
+            for values, ranking in zip(self.recalls, (one, other), strict=True):
+                values.append(recall(ranking, question.evidence, DEPTH))
+            self.chats.append(chat.id)
+            self.types.append(question.type)
+
+    def summary(self) -> dict[str, Any]:
+        """Return all figures; intervals as [mean, low, high]."""
+        resampling = Resampling(self.chats, self.types)
+        first, second = self.recalls
+        return {
+            "turns": len(self.turns),
+            "questions": len(self.queries),
+            "cosine of turns": _spread(self.turns),
+            "cosine of queries": _spread(self.queries),
+            "top-1 agreement": float(np.mean(self.same_first)),
+            "top-10 overlap": float(np.mean(self.overlap)),
+            "recall@10 float32": _triple(resampling.interval(first)),
+            "recall@10 bfloat16": _triple(resampling.interval(second)),
+            "recall@10 difference": _triple(resampling.difference(second, first)),
+            "resampled": resampling.unit,
+        }
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark; return 0, or 2 after saying what is wrong."""
+    options = _parser().parse_args(argv)
+    result: dict[str, Any] = {**setting("precision", argv), "rows": []}
+    try:
+        datasets = load_all(options, ("realtalk",))
+        encoders = Encoders(options.device)
+        for name in options.encoder:
+            for dataset in datasets:
+                row = compare(name, dataset, encoders, options.limit)
+                result["rows"].append(row)
+                print(report(row), flush=True)
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.out:
+        write_json(options.out, result)
+    return 0
+
+
+def compare(
+    encoder: str, dataset: Dataset, encoders: Encoders, limit: int | None = None
+) -> dict[str, Any]:
+    """Return what bfloat16 changes in the first `limit` chats of a dataset."""
+    between = "&" if "?" in encoder else "?"
+    names = [f"{encoder}{between}dtype={precision}" for precision in PRECISIONS]
+    seen = Seen()
+    chats = [each for each in dataset.conversations if any(q.evidence for q in each.questions)]
+    for chat in track(chats[:limit], f"{encoder}, {dataset.name}", transient=True):
+        seen.add(chat, encoders, names)
+    about = {"encoder": encoder, "dataset": dataset.name, "chats": len(chats[:limit])}
+    return {**about, **seen.summary()}
+
+
+def report(row: dict[str, Any]) -> str:
+    """Return what a person reads about one encoder and dataset."""
+    lines = [
+        [name, f"{spread['mean']:.6f}", f"{spread['1st percentile']:.6f}", f"{spread['worst']:.6f}"]
+        for name, spread in row.items()
+        if name.startswith("cosine")
+    ]
+    recalls = [f"{name} {Interval(*row[name])}" for name in row if name.startswith("recall")]
+    return "\n".join(
+        [
+            f"\n{row['encoder']} · {row['dataset']} · {row['chats']} chats, {row['turns']:,} turns, "
+            f"{row['questions']:,} questions · 95 % intervals: bootstrap over {row['resampled']}\n",
+            table(["float32 and bfloat16", "mean", "1st percentile", "worst"], lines),
+            f"\ntop-1 agreement {100 * row['top-1 agreement']:.1f} %, "
+            f"top-10 overlap {100 * row['top-10 overlap']:.1f} %",
+            *recalls,
+        ]
+    )
+
+
+def _spread(cosines: Sequence[float]) -> dict[str, float]:
+    return {
+        "mean": float(np.mean(cosines)),
+        "1st percentile": float(np.quantile(cosines, 0.01)),
+        "worst": float(np.min(cosines)),
+    }
+
+
+def _triple(interval: Interval) -> list[float]:
+    return [interval.mean, interval.low, interval.high]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks precision",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.add_argument(
+        "--encoder",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="one that computes in both, such as mini; may be repeated",
+    )
+    parser.add_argument("--device", help="where it runs, such as cuda")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N chats of each dataset")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures here as JSON")
+    return parser

@@ -1,0 +1,330 @@
+"""Are the turns that hold the answer found? Turn-level evidence in real, labelled conversations.
+
+Every utterance of a question's own conversation is a candidate, and nothing else is. A system reads
+the conversation once, turn by turn, and then answers all of its questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+from rich.progress import Progress
+
+from benchmarks.datasets import Conversation, Dataset, DatasetError, Question, with_dates
+from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
+from benchmarks.quality.intervals import Interval, Resampling
+from benchmarks.quality.metrics import CUTS, DEPTH, score
+from benchmarks.reporting.log import Log
+from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
+from benchmarks.systems.base import Hit, System
+from benchmarks.systems.encoders import Encoders
+from benchmarks.systems.naming import NAMES, system_named
+from evomem.errors import EvomemError, InputError
+
+DEFAULT_SYSTEMS = ("bm25", "static", "static+bm25", "evomem/evolvable", "evomem/hybrid")
+WITHOUT = "adversarial"  # LoCoMo's category 5, which papers often leave out
+COLUMNS = ("recall@1", "recall@5", "recall@10", "recall_all@10", "ndcg@10", "mrr")
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """What every system ranked first, for every question that can be scored."""
+
+    dataset: Dataset
+    dates: bool
+    results: Mapping[str, Mapping[str, Any]]
+    """System → conversation → `rankings` of its scored questions, and times."""
+
+    @cached_property
+    def questions(self) -> list[tuple[Conversation, Question]]:
+        """Every scored question with its conversation, in the order of all values."""
+        return [
+            (each, q) for each in self.dataset.conversations for q in each.questions if q.evidence
+        ]
+
+    @cached_property
+    def resampling(self) -> Resampling:
+        """Draws of these questions."""
+        return Resampling([c.id for c, _ in self.questions], [q.type for _, q in self.questions])
+
+    def scores(self, system: str, cuts: Sequence[int] = CUTS) -> list[dict[str, float]]:
+        """Return the metrics of every question."""
+        found = [
+            ranking
+            for each in self.dataset.conversations
+            if each.id in self.results[system]
+            for ranking in self.results[system][each.id]["rankings"]
+        ]
+        return [
+            score(ranking, question.evidence, cuts)
+            for ranking, (_, question) in zip(found, self.questions, strict=True)
+        ]
+
+    def times(self, system: str) -> dict[str, float | None]:
+        """Return ms per turn, None where turns were known already, and the median ms per query."""
+        spent = list(self.results[system].values())
+        fresh = [each for each in spent if not each["reused"]]
+        turns = sum(each["turns"] for each in fresh)
+        return {
+            "ms_per_turn": 1000 * sum(each["read_s"] for each in fresh) / turns if turns else None,
+            "ms_per_query": 1000 * median(s for each in spent for s in each["query_s"]),
+        }
+
+    def summary(self, cuts: Sequence[int] = CUTS) -> dict[str, Any]:
+        """Return everything that a table needs, as JSON values."""
+        return {
+            "dataset": self.dataset.name,
+            "file": self.dataset.path.name,
+            "sha256": self.dataset.sha256,
+            "use": "development" if self.dataset.name in DEVELOPMENT else "reporting",
+            "dates": self.dates,
+            "counts": self.dataset.counts(),
+            "resampled": self.resampling.unit,
+            "rows": [
+                {"system": name, **self._groups(name, cuts), **self.times(name)}
+                for name in self.results
+            ],
+        }
+
+    def difference(self, system: str, other: str, metric: str) -> Interval:
+        """Return how much better `system` is than `other`, mean over types, question by question."""
+        values = ([row[metric] for row in self.scores(name)] for name in (system, other))
+        return self.resampling.difference(*values, macro=True)
+
+    def _groups(self, system: str, cuts: Sequence[int]) -> dict[str, Any]:
+        rows = self.scores(system, cuts)
+        kinds = [question.type for _, question in self.questions]
+        groups = {"all": self._intervals(rows), "macro": self._intervals(rows, macro=True)}
+        if WITHOUT in kinds and set(kinds) != {WITHOUT}:
+            keep = [n for n, kind in enumerate(kinds) if kind != WITHOUT]
+            groups[f"no {WITHOUT}"] = self._part(rows, keep)
+        types = {
+            kind: self._part(rows, [n for n, each in enumerate(kinds) if each == kind])
+            for kind in sorted(set(kinds))
+        }
+        return {"overall": groups, "types": types}
+
+    def _part(self, rows: list[dict[str, float]], keep: list[int]) -> dict[str, Any]:
+        asked = [self.questions[n] for n in keep]
+        resampling = Resampling([c.id for c, _ in asked], [q.type for _, q in asked])
+        return _with_intervals(resampling, [rows[n] for n in keep])
+
+    def _intervals(self, rows: list[dict[str, float]], *, macro: bool = False) -> dict[str, Any]:
+        return _with_intervals(self.resampling, rows, macro=macro)
+
+
+def _with_intervals(
+    resampling: Resampling, rows: list[dict[str, float]], *, macro: bool = False
+) -> dict[str, Any]:
+    """Return [mean, low, high] of every metric."""
+    found = {}
+    for metric in rows[0]:
+        interval = resampling.interval([row[metric] for row in rows], macro=macro)
+        found[metric] = [interval.mean, interval.low, interval.high]
+    return found
+
+
+def rank_all(
+    dataset: Dataset,
+    systems: Sequence[str],
+    encoders: Encoders,
+    *,
+    folder: Path | None = None,
+    limit: int | None = None,
+    dates: bool = False,
+    progress: Progress | None = None,
+) -> Rankings:
+    """Let every system rank the turns for every question; what `folder` holds is not done again.
+
+    Args:
+        dataset: What is asked.
+        systems: Names (`benchmarks.systems.naming`).
+        encoders: Where their encoders come from.
+        folder: Where rankings are kept, a file for each dataset and system; None keeps nothing.
+        limit: Only the first so many conversations.
+        dates: Put the date in front of every turn.
+        progress: Where to draw a bar.
+
+    Raises:
+        DatasetError: No question of these conversations can be scored.
+        EvomemError: A system cannot be made, or fails.
+    """
+    dataset = replace(dataset, conversations=dataset.conversations[:limit])
+    if not dataset.counts()["scored"]:
+        raise DatasetError(
+            f"{dataset.path}: no question has evidence; left out: {dataset.counts()['left_out']}"
+        )
+    made = {name: system_named(name, encoders) for name in systems}
+    logs = {
+        name: Log(folder and folder / dataset.name, name, _header(dataset, name, system, dates))
+        for name, system in made.items()
+    }
+    # neighbours share their beginnings, which an encoder then reads once
+    chosen = sorted(
+        (each for each in dataset.conversations if any(q.evidence for q in each.questions)),
+        key=lambda each: [turn.text for turn in each.turns],
+    )
+    task = progress.add_task(dataset.name, total=len(made) * len(chosen)) if progress else None
+    for conversation in chosen:
+        shown = with_dates(conversation) if dates else conversation
+        for name, system in made.items():
+            if conversation.id not in logs[name]:
+                logs[name].add(conversation.id, _ask(system, shown, encoders))
+            if progress and task is not None:
+                progress.advance(task)
+    ids = {each.id for each in chosen}
+    results = {
+        name: {id: result for id, result in log.results.items() if id in ids}
+        for name, log in logs.items()
+    }
+    return Rankings(dataset, dates, results)
+
+
+def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[str, Any]:
+    return {
+        "rankings": 1,  # grows when a change of code changes what a line means
+        "dataset": dataset.name,
+        "sha256": dataset.sha256,
+        "system": name,
+        "fingerprint": system.fingerprint,
+        "dates": dates,
+        "depth": DEPTH,
+    }
+
+
+def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict[str, Any]:
+    """Read a conversation and ask those of its questions that can be scored."""
+    reused = encoders.reused
+    rank, read_s = _timed(partial(system.index, conversation.turns))
+    asked = [
+        _timed(partial(rank, question.text, DEPTH))
+        for question in conversation.questions
+        if question.evidence
+    ]
+    return {
+        "rankings": [_indices(ranking)[:DEPTH] for ranking, _ in asked],
+        "turns": len(conversation.turns),
+        "reused": encoders.reused - reused,
+        "read_s": round(read_s, 4),
+        "query_s": [round(seconds, 5) for _, seconds in asked],
+    }
+
+
+def _indices(ranking: Sequence[Hit]) -> list[int]:
+    """Return a ranking of turns; texts of a system's own cannot be compared with evidence."""
+    if any(isinstance(hit, str) for hit in ranking):
+        raise InputError("this system returns texts of its own: measure its answers, with qa")
+    return [int(hit) for hit in ranking]
+
+
+def _timed(call: Callable[[], R]) -> tuple[R, float]:
+    start = time.perf_counter()
+    value = call()
+    return value, time.perf_counter() - start
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark; return 0, or 2 after saying what is wrong."""
+    options = _parser().parse_args(argv)
+    result = {**setting("retrieval", argv), "datasets": []}
+    try:
+        encoders = Encoders(options.device)
+        for dataset in load_all(options):
+            with progress_bar() as progress:
+                rankings = rank_all(
+                    dataset,
+                    options.system or DEFAULT_SYSTEMS,
+                    encoders,
+                    folder=options.out,
+                    limit=options.limit,
+                    dates=options.dates,
+                    progress=progress,
+                )
+            result["datasets"].append(rankings.summary())
+            print(report(result["datasets"][-1], result), flush=True)
+            if options.out:
+                write_json(options.out / "retrieval.json", result)
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
+    """Return what a person reads about one dataset: what it is, then a table."""
+    counts, rows = entry["counts"], entry["rows"]
+    left_out = ", ".join(f"{n} left out ({why})" for why, n in counts["left_out"].items())
+    others = [name for name in rows[0]["overall"] if name != "all"]
+    kinds = list(rows[0]["types"])
+    lines = [
+        "",
+        f"{entry['dataset']} ({entry['use']}) · {counts['conversations']} conversations, "
+        f"{counts['turns']:,} turns · {counts['scored']:,} questions scored"
+        + (f", {left_out}" if left_out else ""),
+        f"{run['machine']} · " + " ".join(f"{k} {v}" for k, v in run["versions"].items()),
+        f"95 % intervals: bootstrap over {entry['resampled']}",
+        "",
+        table(
+            ["system", *COLUMNS, *(f"{name} r@10" for name in others), "ms/turn", "ms/query"],
+            [
+                [
+                    row["system"],
+                    *(_percent(row["overall"]["all"][column]) for column in COLUMNS),
+                    *(str(Interval(*row["overall"][name]["recall@10"])) for name in others),
+                    f"{row['ms_per_turn']:.2f}" if row["ms_per_turn"] is not None else "–",
+                    f"{row['ms_per_query']:.2f}",
+                ]
+                for row in rows
+            ],
+        ),
+        "",
+        table(
+            ["recall@10 by type", *kinds],
+            [
+                [row["system"], *(_percent(row["types"][kind]["recall@10"]) for kind in kinds)]
+                for row in rows
+            ],
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _percent(interval: Sequence[float]) -> str:
+    return f"{100 * interval[0]:.1f}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks retrieval",
+        description=f"{(__doc__ or '').partition(chr(10))[0]}\n\nSYSTEM is one of\n{NAMES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--system",
+        action="append",
+        metavar="SYSTEM",
+        help=f"what to compare; may be repeated; {', '.join(DEFAULT_SYSTEMS)} if not given",
+    )
+    return parser
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how a retrieval run is done."""
+    parser.add_argument("--device", help="where encoders run, such as cuda")
+    parser.add_argument("--dates", action="store_true", help="put the date in front of every turn")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="keep rankings and results here, and resume"
+    )

@@ -1,0 +1,1 @@
+"""Results: output, tables, plots, pages, and figures in documents."""

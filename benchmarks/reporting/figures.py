@@ -1,0 +1,143 @@
+"""Figures in documents come from results: `python -m benchmarks figures README.md [--write]`.
+
+Two kinds of marked blocks; file names are relative to the working directory:
+
+    <!-- figures benchmarks/results/ablation.json recall@10 macro
+    bm25 = BM25
+    mini = `mini` alone
+    -->
+    (a table: these systems, a column for each dataset of the file)
+    <!-- /figures -->
+
+    <!-- value benchmarks/results/temporal.json ["encoders", "mini", "auc", "order", 0] % -->93.3<!-- /value -->
+
+Words behind the metric: `macro` or `all`; `intervals`; `published` adds published rows. In a path, a
+name picks the entry of a list whose `dataset` or `system` it is. `%` is times 100, one decimal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reporting.pages import Table
+from benchmarks.reporting.report import interval
+from evomem.errors import EvomemError, InputError
+
+_TABLE = re.compile(
+    r"(?P<start><!-- figures (?P<file>\S+) (?P<metric>\S+)(?P<words>[^\n]*)\n(?P<rows>.*?)-->\n)"
+    r".*?(?P<end><!-- /figures -->)",
+    re.DOTALL,
+)
+_VALUE = re.compile(
+    r"(?P<start><!-- value (?P<file>\S+) (?P<path>\[.*?\]) ?(?P<unit>%?) ?-->)"
+    r".*?(?P<end><!-- /value -->)"
+)
+
+_FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check documents, or rewrite them; return 0, 1 where one is out of date, 2 on a fault."""
+    options = _parser().parse_args(argv)
+    stale = []
+    try:
+        for path in options.document:
+            text = path.read_text("utf-8")
+            fresh = renewed(text, Path())
+            if fresh != text:
+                stale.append(path)
+                if options.write:
+                    path.write_text(fresh, "utf-8")
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for path in stale:
+        print(f"{path}: {'rewritten' if options.write else 'out of date; --write rewrites it'}")
+    return 1 if stale and not options.write else 0
+
+
+def renewed(text: str, root: Path) -> str:
+    """Return a document with every marked block made anew from results below `root`.
+
+    Raises:
+        InputError: A block names a file, a system or a place that is not there.
+    """
+    parts = _FENCED.split(text)  # what stands in a fenced code block is an example
+    for number in range(0, len(parts), 2):
+        part = _TABLE.sub(lambda found: _table(found, root), parts[number])
+        parts[number] = _VALUE.sub(lambda found: _value(found, root), part)
+    return "".join(parts)
+
+
+def _table(found: re.Match[str], root: Path) -> str:
+    result = _load(root / found["file"])
+    words = found["words"].split()
+    group = "all" if "all" in words else "macro"
+    datasets = result["datasets"]
+    wanted = [line.split(" = ", 1) for line in found["rows"].splitlines() if " = " in line]
+    rows = []
+    for system, label in wanted:
+        cells = []
+        for entry in datasets:
+            mean = _pick(entry["rows"], system.strip(), found["file"])["overall"][group][
+                found["metric"]
+            ]
+            plain = mean[0] if isinstance(mean, list) and "intervals" not in words else mean
+            cells.append(interval(plain))
+        rows.append([label.strip(), *cells])
+    for each in result.get("published", ()) if "published" in words else ():
+        shown = [str(each["macro"].get(entry["dataset"], "")) for entry in datasets]
+        if any(shown):
+            rows.append(
+                [f"*{each['system']}, as published*", *(f"*{c}*" if c else "" for c in shown)]
+            )
+    table = Table([f"{found['metric']}, %", *(entry["dataset"] for entry in datasets)], rows)
+    return f"{found['start']}{table.markdown()}\n{found['end']}"
+
+
+def _value(found: re.Match[str], root: Path) -> str:
+    value: Any = _load(root / found["file"])
+    for step in json.loads(found["path"]):
+        if isinstance(value, list) and isinstance(step, str):
+            value = _pick(value, step, found["file"])
+            continue
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError) as error:
+            raise InputError(
+                f"{found['file']} has nothing at {found['path']}: {error!r}"
+            ) from error
+    shown = f"{100 * value:.1f}" if found["unit"] else f"{value}"
+    return f"{found['start']}{shown}{found['end']}"
+
+
+def _pick(entries: list[dict[str, Any]], name: str, file: str) -> dict[str, Any]:
+    for entry in entries:
+        if name in (entry.get("dataset"), entry.get("system")):
+            return entry
+    raise InputError(f"{file} has no {name!r}")
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks figures",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("document", type=Path, nargs="+")
+    parser.add_argument("--write", action="store_true", help="rewrite what is out of date")
+    return parser

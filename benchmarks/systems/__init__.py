@@ -1,0 +1,1 @@
+"""What is compared: encoders, evomem itself, and other memory systems."""

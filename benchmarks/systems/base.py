@@ -1,0 +1,208 @@
+"""What is compared: each system reads a conversation and then ranks its turns for questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from random import Random
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+import evomem
+from benchmarks.systems.encoders import read_all
+from evomem import Encoder, Turn
+from evomem._extras import require
+from evomem.memory_view import Mode
+
+Hit = int | str
+"""A turn's index; or a text of its own, from a system that rewrites what it reads."""
+Rank = Callable[[str, int], Sequence[Hit]]
+"""(question, k) → the k best, best first; of equal turns, the newer one first."""
+Scores = npt.NDArray[np.float64]
+Score = Callable[[str], Scores]
+"""question → the score of every turn."""
+Fuse = Callable[[Scores, Scores], Scores]
+
+
+class System(Protocol):
+    """One way of reading and asking: a row of a table."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What decides its rankings beside its name: weights, versions."""
+        ...
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """Forget everything, read `turns`, and return what ranks them."""
+        ...
+
+
+class Scorer(System, Protocol):
+    """A system that gives every turn a score, so that it can be mixed with another."""
+
+    def scorer(self, turns: Sequence[Turn]) -> Score:
+        """Read `turns`, and return what scores them."""
+        ...
+
+
+class Bm25:
+    """BM25 by the library bm25s (k1 1.5, b 0.75): English stemming and stop words."""
+
+    def __init__(self) -> None:
+        self._bm25s = require("bm25s", extra="benchmarks")
+        self._stemmer = require("Stemmer", extra="benchmarks").Stemmer("english")
+        self.fingerprint = f"bm25s {version('bm25s')}"
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        return _ranked(self.scorer(turns))
+
+    def scorer(self, turns: Sequence[Turn]) -> Score:
+        """See `Scorer.scorer`."""
+        index = self._bm25s.BM25()
+        index.index(self._tokens([turn.text for turn in turns]), show_progress=False)
+
+        def score(question: str) -> Scores:
+            words = self._tokens([question])[0]
+            return np.asarray(index.get_scores(words) if words else [0.0] * len(turns), np.float64)
+
+        return score
+
+    def _tokens(self, texts: list[str]) -> Any:
+        return self._bm25s.tokenize(
+            texts,
+            stopwords="en",
+            stemmer=self._stemmer.stemWords,
+            return_ids=False,
+            show_progress=False,
+        )
+
+
+class Dense:
+    """An encoder alone: cosines with a question asked behind the last turn."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.fingerprint = encoder.spec.fingerprint
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        return _ranked(self.scorer(turns))
+
+    def scorer(self, turns: Sequence[Turn]) -> Score:
+        """See `Scorer.scorer`."""
+        vectors, state = read_all(self._encoder, turns)
+
+        def score(question: str) -> Scores:
+            query = self._encoder.embed_queries(state, [question])[0]
+            return np.asarray(vectors @ query, np.float64)  # (N,)
+
+        return score
+
+
+class Mixed:
+    """The scores of two systems, made into one."""
+
+    def __init__(self, first: Scorer, second: Scorer, fuse: Fuse) -> None:
+        self._first, self._second, self._fuse = first, second, fuse
+        self.fingerprint = f"{first.fingerprint} + {second.fingerprint}"
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        first, second = self._first.scorer(turns), self._second.scorer(turns)
+        return _ranked(lambda question: self._fuse(first(question), second(question)))
+
+
+class Recency:
+    """The newest turns, whatever is asked: what a sliding window finds."""
+
+    fingerprint = ""
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        newest = range(len(turns) - 1, -1, -1)
+        return lambda _, k: newest[:k]
+
+
+class Full:
+    """Every turn, whatever is asked and however many are: the whole history as context."""
+
+    fingerprint = ""
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        newest = range(len(turns) - 1, -1, -1)
+        return lambda _question, _k: newest
+
+
+class Shuffled:
+    """Another system that is fed the turns in a random order: what its sense of order is worth."""
+
+    SEED = 0
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self.fingerprint = f"shuffled by seed {self.SEED}: {system.fingerprint}"
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`. Rankings are in the true order's indices."""
+        order = list(range(len(turns)))
+        Random(self.SEED).shuffle(order)
+        rank = self._system.index([turns[place] for place in order])
+        return lambda question, k: [
+            order[hit] if isinstance(hit, int) else hit for hit in rank(question, k)
+        ]
+
+
+class Evomem:
+    """The product's own path: turns added to a memory, questions asked of it in its final state."""
+
+    def __init__(self, encoder: Encoder, mode: Mode) -> None:
+        self._encoder, self._mode = encoder, mode
+        self._db: evomem.Database | None = None
+        self.fingerprint = f"evomem {version('evomem-engine')}, {encoder.spec.fingerprint}"
+
+    def index(self, turns: Sequence[Turn]) -> Rank:
+        """See `System.index`."""
+        if self._db:
+            self._db.close()
+        self._db = evomem.open(":memory:", encoder=self._encoder)
+        memory = self._db.memory("bench")
+        memory.add_many(turns)
+        return lambda question, k: [
+            hit.seq - 1 for hit in memory.search(question, k, mode=self._mode)
+        ]
+
+
+def best(scores: Scores, k: int) -> list[int]:
+    """Return the indices of the `k` highest scores, of equals the later one.
+
+    >>> best(np.array([0.5, 0.9, 0.5]), 2)
+    [1, 2]
+    """
+    order: list[int] = np.lexsort((-np.arange(len(scores)), -scores))[:k].tolist()
+    return order
+
+
+def z_sum(cosine: Scores, lexical: Scores, share: float = 0.6) -> Scores:
+    """Mix two scores after giving both mean 0 and deviation 1 over all turns."""
+
+    def z(scores: Scores) -> Scores:
+        standard: Scores = (scores - scores.mean()) / (scores.std() or 1.0)
+        return standard
+
+    return share * z(cosine) + (1 - share) * z(lexical)
+
+
+def rrf(cosine: Scores, lexical: Scores, constant: int = 60) -> Scores:
+    """Reciprocal rank fusion: 1 / (60 + rank), summed over both rankings."""
+    total = np.zeros(len(cosine))
+    for scores in (cosine, lexical):
+        total[best(scores, len(scores))] += 1 / (constant + np.arange(1, len(scores) + 1))
+    return total
+
+
+def _ranked(score: Score) -> Rank:
+    return lambda question, k: best(score(question), k)

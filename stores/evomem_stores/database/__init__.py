@@ -1,0 +1,1 @@
+"""Databases below the log: connections, transactions, dialects, tables."""

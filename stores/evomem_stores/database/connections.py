@@ -1,0 +1,176 @@
+"""`Connections`: what the log needs of a database around its queries. See `sqlite` and `postgresql`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection
+
+from evomem.checks import shown
+from evomem.errors import StoreError
+from evomem.store import WriteSlot
+from evomem_stores.database.seals import Seals
+
+FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What reading a damaged value may raise."""
+
+MAX_TIMEOUT = 2**31 // 1000  # seconds: SQLite and PostgreSQL count milliseconds in 32 bits
+
+
+class Connections(ABC):
+    """Connections to one database. Safe to use from many threads and processes.
+
+    Whatever the driver raises inside a transaction comes out as an error of `evomem.errors`.
+    """
+
+    place: str
+    """Which database this is, for messages: without a password."""
+    read_only: str | None = None
+    """Why the database cannot be written, as `is on ...`; None if it can be."""
+    guard: Callable[[Connection], None] = staticmethod(lambda connection: None)
+    """Called at the beginning of every transaction on the log; what it raises ends it."""
+
+    _engine: sqlalchemy.Engine
+
+    def __init__(self) -> None:
+        self._snapshot = _Snapshot()
+
+    @property
+    def seals(self) -> Seals:
+        """The seals of the database: those of every connection from now on (`seals_of`)."""
+        seals: Seals = self._engine.get_execution_options()["seals"]
+        return seals
+
+    @seals.setter
+    def seals(self, seals: Seals) -> None:
+        self._engine.update_execution_options(seals=seals)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection that sees one unchanging state of the database.
+
+        Inside of another `reading` of the same thread, this is the same connection.
+        """
+        if (current := self._snapshot.connection) is not None:
+            yield current
+            return
+        with self._reading() as connection:
+            self._snapshot.connection = connection
+            try:
+                yield connection
+            finally:
+                self._snapshot.connection = None
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this thread is inside a `reading`."""
+        return self._snapshot.connection is not None
+
+    @abstractmethod
+    def _reading(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction that sees one unchanging state of the database."""
+
+    @abstractmethod
+    def writing(self, memory: int | None = None) -> AbstractContextManager[Connection]:
+        """Give a connection to change `memory` with, or to make one; kept or undone as one.
+
+        Until it ends, nobody else changes this memory or shares more of its rows. A memory that is
+        forked from rows of others keeps them from changing by being there (`writing.sharing`), so
+        that this one lock is enough, and two writers never wait for each other.
+        """
+
+    @abstractmethod
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """Take turns with other writers of a memory; see `write_slots`."""
+
+    @abstractmethod
+    def slot_is_taken(self, memory: int) -> bool:
+        """Say whether another writer holds a memory's slot; call this inside of `reading`."""
+
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[Connection]:
+        """Give a connection as `writing` does, to change any memory with, while nobody else writes."""
+
+    @abstractmethod
+    def altering(self) -> AbstractContextManager[Connection]:
+        """Give a connection to change the tables with; there is one at a time."""
+
+    @abstractmethod
+    def forgetting(self, memory: int | None = None) -> AbstractContextManager[Connection]:
+        """Give a connection as `writing` does, to erase rows with; there is one at a time.
+
+        Who erases looks at several memories, to find which rows no fork sees any more.
+        """
+
+    def check_writable(self) -> None:
+        """Raise `StoreError` if the database cannot be written; every way of writing does so first."""
+        if self.read_only:
+            raise StoreError(
+                f"{self.place} {self.read_only}: it can be searched, exported and backed up, but "
+                "not changed"
+            )
+
+    @abstractmethod
+    def scrub(self) -> bool:
+        """Remove what is left of erased rows from disk, as far as the database lets.
+
+        Returns whether nothing is left that this process can do something about.
+        """
+
+    @abstractmethod
+    def faults(self, connection: Connection) -> Iterator[str]:
+        """Yield what the database itself finds wrong with its files, one sentence each."""
+
+    @abstractmethod
+    def size(self, connection: Connection) -> int:
+        """Return bytes on disk."""
+
+    @abstractmethod
+    def compact(self) -> None:
+        """Give unused space back to the file system."""
+
+    @abstractmethod
+    def backup(self, target: Path) -> None:
+        """Copy the database as it is at this moment to a new file, as a whole or not at all."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close every connection; harmless when repeated."""
+
+
+def check_timeout(seconds: object) -> float:
+    """Return how long to wait for a lock, at most what databases take: some 24 days.
+
+    Raises:
+        StoreError: It is no number of seconds.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise StoreError(f"busy_timeout must be a number of seconds, got {shown(seconds)}")
+    return float(min(seconds, MAX_TIMEOUT))
+
+
+class _Snapshot(threading.local):
+    """The connection that a thread reads through at the moment."""
+
+    connection: Connection | None = None
+
+
+def driver(connection: Connection) -> Any:
+    """Return the driver's own connection, inside the same transaction: for what SQLAlchemy cannot say."""
+    return connection.connection.driver_connection
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files in `folder` survive a power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,241 @@
+"""Between values and columns: what a row holds, byte for byte, and what may not get into one."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta, timezone
+
+import numpy as np
+from sqlalchemy import RowMapping
+
+from evomem.errors import DatabaseDamaged, EncoderError, IntegrityError, StoreError
+from evomem.records import Record, Said, Turn
+from evomem.state import Dtype, Reading, Spec, Vectors
+from evomem.store import Row, Trace
+from evomem_stores.database.seals import ROW, Seals
+from evomem_stores.database.tables import Columns, row_number
+from evomem_stores.words.bm25 import terms
+
+TURN = (*ROW, "seal")
+"""The columns that make a `Record`, and its seal."""
+
+READING = ("memory", "seq", "key", "words", "chunk", "embedding", "latents", "checksum")
+"""The columns that an encoder's reading of a turn is checked by."""
+
+SAID = ("memory", "seq", "time", "session")
+"""The columns that make a `Said`."""
+
+TRACE = ("memory", "seq", "id", "chunk", "recalled")
+"""The columns that make a `Trace`."""
+
+UNIT = 1e-3  # how far the length of an embedding may be from 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_FIRST, _DAY = _EPOCH.toordinal(), timedelta(days=1) // _MICROSECOND
+
+
+def micros(moment: datetime) -> int:
+    """Return a time as whole microseconds since 1970, UTC."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(micros: int) -> datetime:
+    """Return the time that `micros` stands for, in UTC."""
+    return _EPOCH + micros * _MICROSECOND
+
+
+def pack(latents: Vectors, dtype: Dtype) -> bytes:
+    """Return latents as stored, in the precision they were computed in.
+
+    Raises:
+        EncoderError: That would change them.
+    """
+    latents = np.ascontiguousarray(latents, "<f4")
+    if dtype == "float32":
+        return latents.tobytes()
+    if dtype == "float16":
+        with np.errstate(over="ignore"):
+            half = latents.astype("<f2")
+        exact = bool((half.astype(np.float32) == latents).all())
+        packed = half.tobytes()
+    else:  # bfloat16 is the upper half of a float32
+        bits = latents.view("<u4")
+        exact = not (bits & 0xFFFF).any()
+        packed = (bits >> 16).astype("<u2").tobytes()
+    if not exact:
+        raise EncoderError(
+            f"latents do not fit into {dtype}, the precision that the encoder's spec names: "
+            "storing them would change them"
+        )
+    return packed
+
+
+def unpack(data: bytes, spec: Spec) -> Vectors:
+    """Return a turn's stored latents, (L, H) float32."""
+    if spec.dtype == "bfloat16":
+        values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    else:
+        values = np.frombuffer(data, "<f4" if spec.dtype == "float32" else "<f2")
+    with np.errstate(invalid="ignore"):  # NaN, in a damaged row
+        return values.astype(np.float32).reshape(spec.latents, spec.width)
+
+
+def unpack_embedding(data: bytes, spec: Spec) -> Vectors:
+    """Return a stored embedding, (D,) float32."""
+    return np.frombuffer(data, "<f4").astype(np.float32).reshape(spec.dim)
+
+
+def check(row: Row, spec: Spec) -> None:
+    """Raise `EncoderError` unless what the encoder made of a turn can be stored and searched."""
+    embedding, latents = row.reading.embedding, row.reading.latents
+    where = f"the encoder {spec.name!r} gave turn {row.seq} ({row.turn.text[:40]!r})"
+    for name, array, shape in (
+        ("an embedding", embedding, (spec.dim,)),
+        ("latents", latents, (spec.latents, spec.width)),
+    ):
+        if array.shape != shape or array.dtype != np.float32:
+            raise EncoderError(
+                f"{where} {name} of shape {array.shape} and type {array.dtype}, expected {shape} "
+                "and float32; nothing was written"
+            )
+        if not np.isfinite(array).all():
+            raise EncoderError(f"{where} {name} with NaN or infinity in it; nothing was written")
+    if abs((length := norm(embedding)) - 1) > UNIT:
+        raise EncoderError(
+            f"{where} an embedding of length {length:.6g}, expected 1; nothing was written"
+        )
+
+
+def norm(embedding: Vectors) -> float:
+    """Return the length of a vector; in float64, where no square of a float32 overflows."""
+    with np.errstate(invalid="ignore"):  # NaN, in a damaged row
+        return float(np.linalg.norm(embedding.astype(np.float64)))
+
+
+def encode(
+    memory: int, row: Row, chunk: int, spec: Spec, seals: Seals
+) -> tuple[Columns, list[str]]:
+    """Return a row's columns, and the terms it is found by."""
+    turn = row.turn
+    if not turn.id:
+        raise StoreError(f"turn {row.seq} has no id: give it one before it is stored")
+    found = terms(searched(turn.speaker, turn.user, turn.assistant))
+    columns: Columns = {
+        "row": row_number(memory, row.seq),
+        "memory": memory,
+        "seq": row.seq,
+        "id": turn.id,
+        "chunk": chunk,
+        "words": len(found),
+        "time": micros(turn.time or row.added),
+        "added": micros(row.added),
+        "key": row.key,
+        "session": turn.session,
+        "speaker": turn.speaker,
+        "user": turn.user,
+        "assistant": turn.assistant,
+        "metadata": json.dumps(dict(turn.metadata)),
+        "embedding": np.ascontiguousarray(row.reading.embedding, "<f4").tobytes(),
+        "latents": pack(row.reading.latents, spec.dtype),
+        "source": turn.source,
+        "recalled": json.dumps(turn.recalled) if turn.recalled else None,
+    }
+    columns["seal"] = seals.row(columns)
+    columns["checksum"] = seals.reading(columns, spec.fingerprint)
+    return columns, found
+
+
+def searched(speaker: str | None, user: str, assistant: str) -> str:
+    """Return the text that lexical search looks in: what was said, and the name of who said it."""
+    return "\n".join((speaker or "", user, assistant))
+
+
+def decode_record(columns: RowMapping, seals: Seals | None) -> Record:
+    """Return the record that the columns `TURN` hold; without `seals`, unchecked.
+
+    Raises:
+        IntegrityError: They were changed since they were written.
+        DatabaseDamaged: They hold none.
+    """
+    try:
+        if seals:
+            seals.check_row(columns)
+        turn = Turn(
+            user=columns["user"],
+            assistant=columns["assistant"],
+            speaker=columns["speaker"],
+            id=columns["id"],
+            time=moment(columns["time"]),
+            session=columns["session"],
+            metadata=json.loads(columns["metadata"]),
+            source=columns["source"],
+            recalled=_recalled(columns["recalled"]),
+        )
+        return Record(columns["seq"], turn, moment(columns["added"]))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise damaged(columns["memory"], columns["seq"], error) from error
+
+
+def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
+    """Return what the columns `SAID` hold. Raises `DatabaseDamaged`."""
+    try:
+        return Said(date.fromordinal(_FIRST + time // _DAY), session)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise damaged(memory, seq, error) from error
+
+
+def decode_trace(columns: RowMapping) -> Trace:
+    """Return the trace that the columns `TRACE` hold. Raises `DatabaseDamaged`."""
+    try:
+        recalled = _recalled(columns["recalled"])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(columns["memory"], columns["seq"], error) from error
+    return Trace(columns["seq"], columns["id"], columns["chunk"], recalled)
+
+
+def _recalled(text: str | None) -> tuple[str, ...]:
+    ids = [] if text is None else json.loads(text)
+    if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+        raise ValueError(f"recalled is no list of ids, but {text!r:.60}")
+    return tuple(ids)
+
+
+def decode_latents(columns: RowMapping, spec: Spec, seals: Seals) -> Vectors:
+    """Return the latents that the columns `READING` hold, (L, H) float32.
+
+    Raises:
+        IntegrityError: What the encoder made of the turn was changed since.
+        DatabaseDamaged: They hold none.
+    """
+    try:
+        if seals.reading(columns, spec.fingerprint) != columns["checksum"]:
+            raise IntegrityError(
+                f"what the encoder made of turn {columns['seq']} of memory {columns['memory']} was "
+                "changed since: run verify, and restore the database from a backup"
+            )
+        return unpack(columns["latents"], spec)
+    except (ValueError, TypeError) as error:
+        raise damaged(columns["memory"], columns["seq"], error) from error
+
+
+def decode_row(columns: RowMapping, spec: Spec, seals: Seals | None) -> Row:
+    """Return the whole row. Raises as `decode_record` does."""
+    record = decode_record(columns, seals)
+    try:
+        reading = Reading(
+            unpack_embedding(columns["embedding"], spec),
+            unpack(columns["latents"], spec),
+            columns["chunk"] == columns["seq"],
+        )
+    except (ValueError, TypeError) as error:
+        raise damaged(columns["memory"], columns["seq"], error) from error
+    return Row(record.seq, record.turn, record.added, reading, columns["key"])
+
+
+def damaged(memory: int, seq: int, error: Exception) -> DatabaseDamaged:
+    """Return the error for a turn that cannot be read."""
+    return DatabaseDamaged(
+        f"turn {seq} of memory {memory} cannot be read ({error}): "
+        "run verify, and restore the database from a backup"
+    )

@@ -1,0 +1,492 @@
+"""`SqlStore`: the log in SQLite or PostgreSQL. See `evomem.store.Store` for what each method promises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, bindparam, func, select
+
+from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, NamespaceError
+from evomem.records import Record, Said, Turn
+from evomem.scores import Scores
+from evomem.state import KEY_BYTES, Spec, State
+from evomem.store import (
+    Dropped,
+    Embeddings,
+    Filter,
+    Mark,
+    Namespace,
+    Pair,
+    Row,
+    Seqs,
+    Span,
+    Trace,
+    View,
+    WriteSlot,
+)
+from evomem_stores.database.connections import Connections
+from evomem_stores.database.dialects import OneOf
+from evomem_stores.database.seals import seals_of
+from evomem_stores.database.tables import (
+    column_names,
+    counted,
+    hidden,
+    memories,
+    row_number,
+    turns,
+    within,
+)
+from evomem_stores.log import dropping, filters, forgotten, ledger, views, writing
+from evomem_stores.log.rows import (
+    READING,
+    SAID,
+    TRACE,
+    TURN,
+    decode_latents,
+    decode_record,
+    decode_row,
+    decode_said,
+    decode_trace,
+    unpack_embedding,
+)
+from evomem_stores.log.views import (
+    decode_namespace,
+    encode_namespace,
+    look_up,
+    read,
+    take_view,
+    under,
+    visible,
+)
+from evomem_stores.upkeep import audit, generations
+from evomem_stores.upkeep.operations import Upkeep
+from evomem_stores.words.bm25 import bm25, terms
+from evomem_stores.words.cache import WordCache
+
+
+class SqlStore(Upkeep):
+    """A `Store` on one SQL database. Safe to use from many threads and processes."""
+
+    def __init__(self, connections: Connections, spec: Spec, index_folder: Path | None) -> None:
+        self._connections = connections
+        self._spec = spec
+        self._index_folder = index_folder
+        self._words = WordCache()
+        connections.guard = generations.guard(spec, connections.seals.key_id)
+        self.rewritten: list[Callable[[int, Connection | None], None]] = [
+            lambda memory, _: self._words.forget(memory)
+        ]
+        """Called with the number of a memory that loses rows: in the transaction in which they are
+        lost, with its connection, and after it without one."""
+
+    @property
+    def spec(self) -> Spec:
+        """The encoder that the rows were written by."""
+        return self._spec
+
+    # memories ------------------------------------------------------------------------------
+
+    def find_memory(self, namespace: Namespace) -> int | None:
+        """See `Store.find_memory`."""
+        with self._connections.reading() as connection:
+            return _find(connection, namespace)
+
+    def make_memory(self, namespace: Namespace) -> int:
+        """See `Store.make_memory`."""
+        with self._connections.writing() as connection:
+            number = _find(connection, namespace)
+            number = number or writing.make_memory(connection, namespace, None, 0, 0)
+            return number or _found(connection, namespace)
+
+    def memories(self, prefix: Namespace = ()) -> list[Namespace]:
+        """See `Store.memories`."""
+        query = select(memories.c.namespace).where(under(prefix))
+        with self._connections.reading() as connection:
+            return sorted(decode_namespace(text) for text in connection.scalars(query))
+
+    def fork(self, view: View, namespace: Namespace) -> int:
+        """See `Store.fork`."""
+        with self._connections.writing(view.memory) as connection:
+            number = writing.fork(connection, view, namespace)
+            if number is None:
+                raise NamespaceError(
+                    f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
+                )
+            return number
+
+    def forks(self, view: View, seq: int) -> list[Namespace]:
+        """See `Store.forks`."""
+        with self._connections.reading() as connection:
+            return writing.sharing(connection, view.memory, seq)
+
+    # reading -------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self, view: View | None = None) -> Iterator[None]:
+        """See `Store.snapshot`."""
+        with self._connections.reading() as connection:
+            if view is not None:
+                views.check_unchanged(connection, view)
+            yield
+
+    @property
+    def in_snapshot(self) -> bool:
+        """See `Store.in_snapshot`."""
+        return self._connections.is_reading
+
+    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
+        """See `Store.view`."""
+        with self._connections.reading() as connection:
+            return take_view(connection, memory, seq=seq, time=time)
+
+    def state(self, view: View) -> State[Turn]:
+        """See `Store.state`."""
+        spec = self._spec
+        if not view.spans:
+            return State.empty(spec)
+        newest = row_number(view.spans[-1].memory, view.spans[-1].last)
+        with self._connections.reading() as connection:
+            chunk = connection.scalar(select(turns.c.chunk).where(turns.c.row == newest))
+            if chunk is None:
+                raise HeadMoved("the memory was rewritten while it was being read; try again")
+            rows = read(connection, view.spans, TURN, after=chunk - 1)
+            seals = seals_of(connection)
+            open_turns = tuple(decode_record(row, seals).turn for row in rows)
+            queue = -(-spec.capacity // spec.latents) if spec.latents else -len(open_turns)
+            rows = read(
+                connection,
+                view.spans,
+                READING,
+                limit=queue + len(open_turns),  # rows, not seqs: a purge leaves gaps
+                newest_first=True,
+            )
+            parts = [decode_latents(row, spec, seals) for row in rows]
+        latents = np.concatenate([np.zeros((0, spec.width), np.float32), *reversed(parts)])
+        keep = spec.capacity + len(open_turns) * spec.latents
+        return State(spec, view.key, latents[max(0, len(latents) - keep) :], open_turns)
+
+    def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
+        """See `Store.records`."""
+        with self._connections.reading() as connection:
+            seals = seals_of(connection)
+            rows = look_up(connection, view, TURN, seqs)
+            return {row.seq: decode_record(row._mapping, seals) for row in rows}
+
+    def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
+        """See `Store.around`."""
+        asked = np.unique(np.array(seqs, np.int64))
+        with self._connections.reading() as connection:
+            own = self._seqs(connection, view)
+            places = np.searchsorted(own, asked)
+            places = places[places < np.searchsorted(own, asked, side="right")]
+            before = np.where(places > 0, own[places - 1], 0).tolist()
+            behind = np.where(places + 1 < len(own), own.take(places + 1, mode="clip"), 0).tolist()
+            there = own[places].tolist()
+            rows = look_up(connection, view, SAID, {*there, *before, *behind})
+        pairs = zip(before, behind, strict=True)
+        return dict(zip(there, pairs, strict=True)), {
+            row[1]: decode_said(*row[: len(SAID)]) for row in rows
+        }
+
+    def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """See `Store.history`."""
+        with self._connections.reading() as connection:
+            entry, _ = _hidden(connection, view)
+            if entry is not None and limit is None and view.seq == entry.head:
+                _check_count(connection, entry)
+            seals = seals_of(connection)
+            rows = read(connection, view.spans, TURN, visible(view), after=after, limit=limit)
+            return [decode_record(row, seals) for row in rows]
+
+    def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
+        """See `Store.find`."""
+        with self._connections.reading() as connection:
+            seals = seals_of(connection)
+            rows = read(connection, view.spans, TURN, ids=ids)
+            return {row["id"]: decode_record(row, seals) for row in rows}
+
+    def told(
+        self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
+    ) -> list[tuple[Record, int | None]]:
+        """See `Store.told`."""
+        named = () if sessions is None else (OneOf(turns.c.session, sessions),)
+        with self._connections.reading() as connection:
+            _, gone = _hidden(connection, view)
+            seals = seals_of(connection)
+            rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
+            return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
+
+    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
+        """See `Store.replaced`."""
+        with self._connections.reading() as connection:
+            _, gone = _hidden(connection, view)
+            wanted = set(seqs)
+            # A turn only ever takes the places of earlier ones.
+            for seq in sorted(gone, reverse=True):
+                if gone[seq] in wanted:
+                    wanted.add(seq)
+            old = wanted.difference(seqs)
+            seals = seals_of(connection)
+            rows = read(connection, view.spans, TURN, seqs=old)
+            return [decode_record(row, seals) for row in rows]
+
+    def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
+        """See `Store.forgotten`."""
+        with self._connections.reading() as connection:
+            return forgotten.among(connection, view.memory, facts)
+
+    def rows(self, view: View, *, after: int) -> list[Row]:
+        """See `Store.rows`."""
+        with self._connections.reading() as connection:
+            found = read(connection, view.spans, column_names(turns), after=after)
+            seals = seals_of(connection)
+            return [decode_row(row, self._spec, seals) for row in found]
+
+    def traces(self, view: View, *, after: int) -> list[Trace]:
+        """See `Store.traces`."""
+        with self._connections.reading() as connection:
+            rows = read(connection, view.spans, TRACE, after=after)
+            return [decode_trace(row) for row in rows]
+
+    def vectors(self, span: Span, revision: int) -> Embeddings:
+        """See `Store.vectors`."""
+        with self._connections.reading() as connection:
+            _at_revision(connection, span.memory, revision)
+            query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
+            rows = connection.execute(query.order_by(turns.c.row)).all()
+        seqs = np.fromiter((row.seq for row in rows), np.int64, len(rows))
+        vectors = np.zeros((len(rows), self._spec.dim), np.float32)
+        for place, row in enumerate(rows):
+            try:
+                vectors[place] = unpack_embedding(row.embedding, self._spec)
+                if len(row.key) != KEY_BYTES:
+                    raise ValueError(f"its key has {len(row.key)} bytes")
+            except (ValueError, TypeError) as error:
+                raise DatabaseDamaged(
+                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
+                    f"({error}): run verify, and restore the database from a backup"
+                ) from error
+        return Embeddings(seqs, vectors, [row.key for row in rows])
+
+    def keys(self, span: Span, revision: int) -> list[tuple[int, bytes]]:
+        """Return (seq, key) of a span's rows, ascending. Raises `HeadMoved` as `vectors` does."""
+        with self._connections.reading() as connection:
+            _at_revision(connection, span.memory, revision)
+            query = select(turns.c.seq, turns.c.key).where(within(span)).order_by(turns.c.row)
+            return [(row.seq, row.key) for row in connection.execute(query)]
+
+    def mark(self, memory: int, seq: int) -> Mark:
+        """See `Store.mark`."""
+        with self._connections.reading() as connection:
+            found = views.extent(connection, memory, seq)
+            return Mark(found.revision, found.key)
+
+    def select(self, view: View, condition: Filter) -> Seqs | None:
+        """See `Store.select`, and `filters` for what a condition on metadata means."""
+        tests = filters.conditions(condition)
+        with self._connections.reading() as connection:
+            gone = np.array([*_hidden(connection, view)[1]], np.int64)
+            if not tests:
+                return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
+            found: list[int] = []
+            for span in view.spans:
+                query = select(turns.c.seq).where(*counted(span), visible(view))
+                given = {"memory": span.memory}
+                parts = [
+                    set(
+                        connection.scalars(
+                            query.where(*tests[start : start + filters.TESTS]), given
+                        )
+                    )
+                    for start in range(0, len(tests), filters.TESTS)
+                ]
+                found += sorted(set.intersection(*parts))
+        return np.array(found, np.int64)
+
+    def lexical(self, view: View, query: str) -> Scores:
+        """See `Store.lexical`, and the module `lexical` for how."""
+        asked = Counter(terms(query))
+        with self._connections.reading() as connection:
+            gone = np.array([*_hidden(connection, view)[1]], np.int64)
+            parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
+        return bm25(asked, parts)
+
+    def count(self, view: View) -> int:
+        """See `Store.count`."""
+        with self._connections.reading() as connection:
+            _hidden(connection, view)
+            shown = select(func.count()).select_from(turns).where(visible(view))
+            return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
+
+    # writing -------------------------------------------------------------------------------
+
+    def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
+        """See `Store.write_slot`."""
+        return self._connections.write_slot(memory)
+
+    def slot_is_taken(self, memory: int) -> bool:
+        """See `Store.slot_is_taken`."""
+        return self._connections.slot_is_taken(memory)
+
+    def append(
+        self,
+        view: View,
+        rows: Sequence[Row],
+        *,
+        replaces: Mapping[int, int] = MappingProxyType({}),
+        revived: Sequence[Collection[str]] = (),
+    ) -> None:
+        """See `Store.append`.
+
+        Raises:
+            HeadMoved: The log has grown or changed since `view` was taken.
+            DuplicateTurn: An id is in the memory's log already, or twice in `rows`.
+            EncoderError: A reading cannot be stored: misshapen, not finite, not of unit length.
+        """
+        writing.check_rows(rows, self._spec, first=view.seq + 1, dense=True)
+        with self._connections.writing(view.memory) as connection:
+            writing.append(connection, view, rows, self._spec, replaces, revived)
+
+    def hide(self, view: View, seqs: Sequence[int]) -> int:
+        """See `Store.hide`."""
+        with self._connections.writing(view.memory) as connection:
+            return writing.hide(connection, view, seqs)
+
+    def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
+        """See `Store.annotate`."""
+        with self._connections.writing(view.memory) as connection:
+            writing.annotate(connection, view, seq, metadata)
+
+    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
+        """See `Store.rewrite`.
+
+        Raises:
+            HeadMoved: The log has grown or changed since `view` was taken.
+            SharedTurns: A fork shares a row from `seq` on.
+            EncoderError: A reading cannot be stored.
+        """
+        writing.check_rows(rows, self._spec, first=seq, dense=False)
+        with self._forgetting(view.memory) as (connection, changed):
+            writing.rewrite(connection, view, seq, rows, self._spec)
+            changed += [view.memory, *dropping.prune(connection)[0]]
+        return self._connections.scrub()
+
+    def drop(self, prefix: Namespace, *, below: bool = True) -> Dropped:
+        """See `Store.drop`."""
+        with self._forgetting() as (connection, changed):
+            names = dropping.drop(connection, prefix, below=below)
+            pruned, erased = dropping.prune(connection)
+            changed += pruned
+            kept = dropping.kept(connection)
+        return Dropped(names, erased, kept, clean=self._connections.scrub())
+
+    def _seqs(self, connection: Connection, view: View) -> Seqs:
+        """Return the seqs of all rows of a view, hidden ones too, ascending."""
+        parts = [self._words.part(connection, span, ()).seqs for span in view.spans]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
+
+    @contextmanager
+    def _forgetting(self, memory: int | None = None) -> Iterator[tuple[Connection, list[int]]]:
+        """Give a transaction, and a list for the numbers of memories that lose rows in it.
+
+        Whoever keeps copies of rows is told before they are lost, so that no copy stays behind if
+        the process is killed, and again after, since until then copies could still be made.
+        """
+        changed: list[int] = []
+        with self._connections.forgetting(memory) as connection:
+            yield connection, changed
+            self._tell(changed, connection)
+        self._tell(changed, None)
+
+    def _tell(self, changed: list[int], connection: Connection | None) -> None:
+        for tell in self.rewritten:
+            for memory in changed:
+                tell(memory, connection)
+
+    # upkeep --------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Return the numbers of memories, turns and deleted turns, and bytes on disk."""
+        with self._connections.reading() as connection:
+            numbers: dict[str, Any] = {
+                name: connection.scalar(select(func.count()).select_from(table))
+                for name, table in (("memories", memories), ("turns", turns), ("deleted", hidden))
+            }
+            if others := generations.kept(connection):
+                numbers["other_encoders"] = others
+            numbers["bytes"] = self._connections.size(connection)
+        folder = self._index_folder
+        kept = list(folder.iterdir()) if folder and folder.is_dir() else []
+        numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
+        return numbers
+
+    def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
+        """See `Store.verify`: its own structures, every row, and the word index."""
+        return audit.verify(self._connections, self._spec, anchor)
+
+    def check_encoder(self) -> None:
+        """See `Store.check_encoder`."""
+        with self._connections.reading() as connection:
+            ledger.whole(connection)
+
+    def close(self) -> None:
+        """Release the database; harmless when repeated."""
+        self._connections.close()
+
+
+_FIND = select(memories.c.memory).where(memories.c.namespace == bindparam("name"))
+
+
+def _find(connection: Connection, namespace: Namespace) -> int | None:
+    number: int | None = connection.scalar(_FIND, {"name": encode_namespace(namespace)})
+    return number
+
+
+def _found(connection: Connection, namespace: Namespace) -> int:
+    """Return the number of a memory that somebody else made a moment ago.
+
+    Raises:
+        HeadMoved: It was dropped again.
+    """
+    number = _find(connection, namespace)
+    if number is None:
+        raise HeadMoved(f"the memory {'/'.join(namespace)!r} was dropped as it was made; try again")
+    return number
+
+
+def _at_revision(connection: Connection, memory: int, revision: int) -> None:
+    now = connection.scalar(select(memories.c.revision).where(memories.c.memory == memory))
+    if now != revision:
+        raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")
+
+
+def _hidden(connection: Connection, view: View) -> tuple[ledger.Entry | None, dict[int, int]]:
+    """Return the entry of the view's memory, and what is hidden in the view (`with_hidden`).
+
+    A view may be of no memory, or of one that was dropped meanwhile.
+
+    Raises:
+        IntegrityError: The entry or a tombstone was changed.
+    """
+    try:
+        entry, gone = ledger.with_hidden(connection, view.memory)
+    except HeadMoved:
+        return None, {}
+    return entry, {seq: since for seq, since in gone.items() if since <= view.seq}
+
+
+def _check_count(connection: Connection, entry: ledger.Entry) -> None:
+    """Raise `IntegrityError` unless a memory has as many rows of its own as were written."""
+    own = select(func.count()).select_from(turns).where(turns.c.memory == entry.memory)
+    if (count := connection.scalar(own)) != entry.rows:
+        raise IntegrityError(
+            f"memory {entry.memory} has {count} turns of its own, not the {entry.rows} that were "
+            "written: run verify, and restore the database from a backup"
+        )

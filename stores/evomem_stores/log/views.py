@@ -1,0 +1,332 @@
+"""Which rows a memory sees: its own, and behind a fork those of its ancestors."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select
+from sqlalchemy.sql import ColumnExpressionArgument
+
+from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
+from evomem.store import Mark, Namespace, Span, View
+from evomem_stores.database.dialects import OneOf
+from evomem_stores.database.seals import seals_of
+from evomem_stores.database.tables import counted, hidden, memories, row_number, turns, within
+from evomem_stores.log import ledger
+from evomem_stores.log.ledger import Entry
+from evomem_stores.log.rows import micros
+
+
+def encode_namespace(namespace: Namespace) -> str:
+    """Return the canonical text of a namespace: a JSON array without spaces."""
+    return json.dumps(list(namespace), ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_namespace(text: str) -> Namespace:
+    """Return the namespace that a canonical text stands for."""
+    return tuple(json.loads(text))
+
+
+def under(prefix: Namespace) -> ColumnElement[bool]:
+    """Return the condition that a memory has a name, and that it begins with `prefix`."""
+    name = memories.c.namespace
+    if not prefix:
+        return name >= "["
+    # Canonical texts that begin with the same labels are neighbours: after the last label comes
+    # "]" or ",", and a quotation mark inside a label is always escaped.
+    start = encode_namespace(prefix)[:-1]
+    return (name == start + "]") | ((name >= start + ",") & (name < start + "-"))
+
+
+def nameless() -> ColumnElement[bool]:
+    """Return the condition that a memory was dropped (`dropping`): its number is all it is called."""
+    return memories.c.namespace < "["
+
+
+_ROWS = turns.alias()
+
+# Every call takes a view, and putting a statement together costs more than the database's answer.
+_OWN_SPAN = (
+    select(
+        *ledger.ENTRY,
+        turns.c.seq.label("tail"),
+        turns.c.key.label("tail_key"),
+        turns.c.seal.label("tail_seal"),
+    )
+    .select_from(
+        memories.outerjoin(
+            turns,
+            turns.c.row
+            == select(func.max(_ROWS.c.row))
+            .where(
+                _ROWS.c.row.between(
+                    bindparam("before") + memories.c.parent_seq + 1, bindparam("end_row")
+                )
+            )
+            .scalar_subquery(),
+        )
+    )
+    .where(memories.c.memory == bindparam("number"))
+)
+
+
+class _Part(NamedTuple):
+    """A span, and its last row."""
+
+    span: Span
+    end: Mark
+    seal: bytes
+
+
+def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
+    """Return what `memory` sees of the log up to `last`, oldest first.
+
+    Every span ends at a row that is there: one that was purged empty is left out.
+    """
+    return tuple(part.span for part in _parts(connection, memory, last))
+
+
+def _parts(connection: Connection, memory: int, last: int) -> list[_Part]:
+    """Return the `spans`, each with its last row's mark and seal."""
+    seals = seals_of(connection)
+    parts: list[_Part] = []
+    number: int | None = memory
+    while number is not None and last > 0:
+        given = {
+            "number": number,
+            "before": row_number(number, 0),
+            "end_row": row_number(number, last),
+        }
+        row = connection.execute(_OWN_SPAN, given).mappings().one_or_none()
+        own = None if row is None else ledger.opened(seals, row)
+        if row is None or own is None or (own.parent is not None and own.parent >= number):
+            raise DatabaseDamaged(
+                f"memory {memory} descends from memory {number}, which is not there or no older: "
+                "restore the database from a backup"
+            )
+        if row["tail"] is not None:
+            span = Span(number, own.parent_seq + 1, row["tail"])
+            parts.append(_Part(span, Mark(own.revision, row["tail_key"]), row["tail_seal"]))
+        number, last = own.parent, min(last, own.parent_seq)
+    return parts[::-1]
+
+
+def take_view(
+    connection: Connection,
+    memory: int,
+    *,
+    seq: int | None = None,
+    time: datetime | None = None,
+    dropped: bool = False,
+) -> View:
+    """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
+    return take_entry(connection, memory, seq=seq, time=time, dropped=dropped)[0]
+
+
+def take_entry(
+    connection: Connection,
+    memory: int,
+    *,
+    seq: int | None = None,
+    time: datetime | None = None,
+    dropped: bool = False,
+) -> tuple[View, Entry]:
+    """Return a view, as `take_view` does, and the memory's entry."""
+    own = ledger.get(connection, memory)
+    if not (own.named or dropped):
+        raise HeadMoved(f"there is no memory number {memory} any more: it was dropped meanwhile")
+    end = own.head if seq is None else seq
+    if not 0 <= end <= own.head:
+        raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
+    parts = _parts(connection, memory, end)
+    later = None
+    if time is not None:
+        later = _first_later(connection, [part.span for part in parts], micros(time))
+        if later is not None:
+            parts = _parts(connection, memory, later - 1)
+            end = parts[-1].span.last if parts else 0
+    if end == own.head and later is None:
+        ends_in_own = bool(parts) and parts[-1].span.memory == memory
+        if ends_in_own != bool(own.rows) or (ends_in_own and parts[-1].seal != own.tip):
+            raise IntegrityError(
+                f"memory {memory} does not end with the turn that was written last: turns at its "
+                "end were removed, exchanged or added; run verify, and restore the database from "
+                "a backup"
+            )
+    view = View(
+        memory,
+        end,
+        (parts[-1].end.key if parts else None) or b"",
+        own.revision,
+        tuple(part.span for part in parts),
+        tuple(part.end for part in parts),
+        own.gone - (_hidden_later(connection, memory, end) if own.gone and end < own.head else 0),
+    )
+    return view, own
+
+
+def _hidden_later(connection: Connection, memory: int, end: int) -> int:
+    """Return how many turns are hidden from a memory only in views that end after `end`."""
+    later = (hidden.c.memory == memory, hidden.c.since > end)
+    return connection.scalar(select(func.count()).select_from(hidden).where(*later)) or 0
+
+
+_NOW = (
+    select(
+        memories.c.revision,
+        memories.c.gone,
+        turns.c.key,
+        under(()).label("named"),
+    )
+    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
+    .where(memories.c.memory == bindparam("number"))
+)
+
+
+def check_unchanged(connection: Connection, view: View) -> None:
+    """Raise `HeadMoved` if a view's rows, or which turns are hidden, are not what they were."""
+    last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
+    given = {"number": view.memory, "row": row_number(last.memory, last.last)}
+    now = connection.execute(_NOW, given).one_or_none()
+    if (
+        now is None
+        or not now.named
+        or (now.revision, now.key or b"") != (view.revision, view.key)
+        or (
+            view.hidden not in (None, now.gone)
+            # turns may have taken the place of others since
+            and now.gone - _hidden_later(connection, view.memory, view.seq) != view.hidden
+        )
+    ):
+        raise HeadMoved(
+            f"turns of memory {view.memory} were purged, deleted or dropped while it was read"
+        )
+
+
+_EXTENT = (
+    select(memories.c.revision, memories.c.head, memories.c.rows, turns.c.key)
+    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
+    .where(memories.c.memory == bindparam("memory"))
+)
+
+
+class Extent(NamedTuple):
+    """How far a memory has come."""
+
+    revision: int
+    """-1 if there is no such memory."""
+    head: int
+    rows: int
+    """How many own rows it should have."""
+    key: bytes | None
+    """That of its row at the seq that was asked for, None if it has none."""
+
+
+def extent(connection: Connection, memory: int, seq: int) -> Extent:
+    """Return how far a memory has come, and the key of its row at `seq`."""
+    given = {"memory": memory, "row": row_number(memory, seq)}
+    found = connection.execute(_EXTENT, given).one_or_none()
+    return Extent(-1, 0, 0, None) if found is None else Extent(*found)
+
+
+def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:
+    for span in seen:
+        first: int | None = connection.scalar(
+            select(func.min(turns.c.seq)).where(*counted(span), turns.c.time > time)
+        )
+        if first is not None:
+            return first
+    return None
+
+
+def read(
+    connection: Connection,
+    seen: Sequence[Span],
+    columns: Sequence[str],
+    *conditions: ColumnExpressionArgument[bool],
+    seqs: Iterable[int] | None = None,
+    ids: Iterable[str | None] | None = None,
+    after: int = 0,
+    limit: int | None = None,
+    newest_first: bool = False,
+) -> Iterator[RowMapping]:
+    """Yield the rows that the spans hold, in log order or the other way round.
+
+    Args:
+        connection: Inside a transaction.
+        seen: Spans, oldest first.
+        columns: Which columns are wanted.
+        *conditions: What must hold of a row.
+        seqs: Only rows with these seqs.
+        ids: Only rows with these ids.
+        after: Only rows with a greater seq.
+        limit: How many rows at most.
+        newest_first: Whether to begin at the end.
+    """
+    wanted_seqs = None if seqs is None else sorted({int(seq) for seq in seqs})
+    wanted_ids = None if ids is None else list(ids)
+    wanted = [turns.c[name] for name in columns]
+    for span in reversed(seen) if newest_first else seen:
+        if span.last <= after or limit == 0:
+            continue
+        part = span._replace(first=max(span.first, after + 1))
+        query = select(*wanted).where(*_rows(part, wanted_seqs, wanted_ids), *conditions)
+        query = query.order_by(turns.c.row.desc() if newest_first else turns.c.row).limit(limit)
+        for row in connection.execute(query).mappings():
+            if limit is not None:
+                limit -= 1
+            yield row
+
+
+def _rows(
+    span: Span, seqs: list[int] | None, ids: Sequence[str | None] | None
+) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition for rows of a span in the form that the best index answers."""
+    if seqs is not None:
+        inside = seqs[bisect_left(seqs, span.first) : bisect_right(seqs, span.last)]
+        return (OneOf(turns.c.row, [row_number(span.memory, seq) for seq in inside]),)
+    if ids is not None:
+        seq = turns.c.seq + 0  # not a bare column: the index on (memory, id) is the one to use
+        own = turns.c.memory == span.memory
+        return own, seq.between(span.first, span.last), OneOf(turns.c.id, ids)
+    return (within(span),)
+
+
+def look_up(
+    connection: Connection, view: View, columns: tuple[str, ...], seqs: Iterable[int]
+) -> Sequence[Any]:
+    """Return the visible rows of a view at `seqs`, in log order."""
+    wanted = sorted({int(seq) for seq in seqs})
+    numbers = [
+        row_number(span.memory, seq)
+        for span in view.spans
+        for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
+    ]
+    given = {"rows": numbers, "memory": view.memory, "end": view.seq}
+    rows = connection.execute(_at(columns), given).all()
+    if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: dropped meanwhile
+        raise ledger.wrongly_hidden(view.memory, rows[0].tombstones, rows[0].gone)
+    return rows
+
+
+@lru_cache
+def _at(columns: tuple[str, ...]) -> Select[Any]:
+    own = hidden.c.memory == bindparam("memory")
+    gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
+    there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
+    tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
+    entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
+    counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
+    wanted = (turns.c[name] for name in columns)
+    return select(*wanted, *counts).where(*there).order_by(turns.c.row)
+
+
+def visible(view: View) -> ColumnElement[bool]:
+    """Return the condition that a turn is not hidden in the view."""
+    gone = select(hidden.c.seq).where(hidden.c.memory == view.memory, hidden.c.since <= view.seq)
+    return turns.c.seq.not_in(gone)

@@ -1,0 +1,1 @@
+"""Work on whole databases: migrations, checks, copies, keys, other encoders."""

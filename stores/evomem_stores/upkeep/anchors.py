@@ -1,0 +1,102 @@
+"""Anchors: what a database was at one moment, small and sealed, to be kept somewhere else.
+
+A seal cannot tell that a whole database, or a whole memory, is an older one: it was right then. An
+anchor can. Counters that only ever grow, and are sealed, say which of two states is the older one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from evomem.errors import IntegrityError
+from evomem_stores.database.seals import seals_of
+from evomem_stores.database.tables import memories, turns
+from evomem_stores.log import ledger
+from evomem_stores.log.views import extent
+
+FORMAT = "evomem anchor 1"
+MEMORY = ("memory", "changes", "revision", "head", "rows", "last", "key", "seal")
+"""What an anchor has of each memory; `last` and `key` are those of its newest own turn."""
+
+
+def take(connection: Connection) -> dict[str, Any]:
+    """Return an anchor of the database, as JSON values. Raises `IntegrityError`."""
+    seals = seals_of(connection)
+    database = ledger.whole(connection)
+    anchor: dict[str, Any] = {
+        "format": FORMAT,
+        "database": seals.database,
+        "key": seals.key_id,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "changes": database.changes,
+        "memories": [
+            _memory(connection, number)
+            for number in connection.scalars(
+                select(memories.c.memory).order_by(memories.c.memory)
+            ).all()
+        ],
+    }
+    return {**anchor, "seal": seals.digest(b"anchor", [anchor]).hex()}
+
+
+def check(connection: Connection, anchor: Mapping[str, Any]) -> Iterator[str]:
+    """Yield in what the database does not continue an anchor, one sentence each."""
+    seals = seals_of(connection)
+    said = {name: value for name, value in anchor.items() if name != "seal"}
+    if said["format"] != FORMAT or said["database"] != seals.database:
+        yield f"the anchor is not one of this database, {seals.database}"
+        return
+    if said["key"] != seals.key_id:
+        yield (
+            f"the anchor is sealed with the key {said['key'] or 'none'!r}, the database with "
+            f"{seals.key_id or 'none'!r}: after a change of keys, take a new anchor"
+        )
+        return
+    if seals.digest(b"anchor", [said]).hex() != anchor["seal"]:
+        yield "the anchor was changed since it was taken: its seal does not fit"
+        return
+    when = said["time"]
+    changes = ledger.whole(connection).changes
+    if changes < said["changes"]:
+        yield f"the database is older than the anchor of {when}: an older copy was put in its place"
+    for values in said["memories"]:
+        then = dict(zip(MEMORY, values, strict=True))
+        if problem := _problem(connection, then, dropped=changes > said["changes"]):
+            yield f"memory {then['memory']} {problem} (the anchor is of {when})"
+
+
+def _memory(connection: Connection, number: int) -> list[Any]:
+    entry = ledger.get(connection, number)
+    newest = select(turns.c.seq, turns.c.key).where(turns.c.memory == number)
+    row = connection.execute(newest.order_by(turns.c.row.desc()).limit(1)).one_or_none()
+    if (row is None) != (entry.rows == 0) or ledger.newest(connection, number) != entry.tip:
+        raise IntegrityError(
+            f"memory {number} does not end with the turn that was written last: run verify; no "
+            "anchor was taken"
+        )
+    last, key = (0, b"") if row is None else row
+    seal = ledger.closed_seal(connection, number)
+    counters = (entry.changes, entry.revision, entry.head, entry.rows)
+    return [number, *counters, last, key.hex(), seal.hex()]
+
+
+def _problem(connection: Connection, then: dict[str, Any], *, dropped: bool) -> str | None:
+    """Say in what a memory does not continue what an anchor says of it; None if it does."""
+    there = select(memories.c.memory).where(memories.c.memory == then["memory"])
+    if connection.scalar(there) is None:
+        return None if dropped else "was removed"
+    now = ledger.get(connection, then["memory"])
+    if now.changes < then["changes"] or now.revision < then["revision"]:
+        return "is older than it was: its newest turns, or what was changed in it, were taken back"
+    if now.changes == then["changes"]:
+        same = ledger.closed_seal(connection, now.memory).hex() == then["seal"]
+        return None if same else "is not what it was"
+    if now.revision == then["revision"] and then["rows"]:
+        key = extent(connection, now.memory, then["last"]).key
+        if key is None or key.hex() != then["key"]:
+            return f"does not hold the turn {then['last']} that it ended with"
+    return None

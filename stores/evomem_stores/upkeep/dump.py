@@ -1,0 +1,312 @@
+"""A database as open files: JSON lines for what was said, safetensors for what was made of it.
+
+    evomem.json          the format's version, the encoder, the memories, and what proves all this
+    <memory>.jsonl       a memory's own turns, one a line, in log order
+    <memory>.safetensors embeddings (N, D) and latents (N, L, H), in the same order
+
+`evomem.json` has a digest of each file, and one of itself; where the database has an integrity key,
+that one is sealed with it too. Loading computes all of them again, and writes in one transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+from sqlalchemy import Connection, select
+
+from evomem.checks import check_labels
+from evomem.errors import (
+    EvomemError,
+    FingerprintMismatch,
+    IntegrityError,
+    NamespaceError,
+    StoreError,
+)
+from evomem.records import Turn, as_utc
+from evomem.state import Reading, Spec, digest
+from evomem.store import Row, Span
+from evomem_stores.database.connections import FOREIGN
+from evomem_stores.database.seals import Seals, seals_of
+from evomem_stores.database.tables import LAST, column_names, memories, turns
+from evomem_stores.log import forgotten, ledger, writing
+from evomem_stores.log.rows import decode_row
+from evomem_stores.log.views import decode_namespace, encode_namespace, read, spans
+
+FORMAT = 2  # 1 had no digests but the chain's
+PROOFS = ("digest", "seal")
+_ENTRY = ("memory", "parent", "parent_seq", "head")
+FIELDS = ("id", "user", "assistant", "speaker", "session")
+
+
+def export(connection: Connection, spec: Spec, folder: Path) -> int:
+    """Write a database's turns to a new folder; return how many.
+
+    Raises:
+        StoreError: The folder is there already, or cannot be written.
+    """
+    count = 0
+    entries: list[dict[str, Any]] = []
+    files: dict[str, str] = {}
+    seals = seals_of(connection)
+    try:
+        folder.mkdir(mode=0o700)
+        numbers = select(memories.c.memory).order_by(memories.c.memory)
+        for number in connection.scalars(numbers).all():
+            memory, gone = ledger.with_hidden(connection, number)
+            own = read(connection, [Span(number, 1, LAST)], column_names(turns))
+            rows = [decode_row(row, spec, seals) for row in own]
+            if len(rows) != memory.rows:
+                raise IntegrityError(
+                    f"memory {number} has {len(rows)} turns of its own, not {memory.rows}: run "
+                    "verify, and restore the database from a backup"
+                )
+            entries.append(
+                {
+                    **{name: getattr(memory, name) for name in _ENTRY},
+                    "namespace": decode_namespace(memory.namespace) if memory.named else None,
+                    "deleted": [seq for seq, since in gone.items() if not since],
+                    "replaced": [[seq, since] for seq, since in gone.items() if since],
+                    "forgotten": forgotten.marks(connection, memory),
+                    "turns": len(rows),
+                }
+            )
+            lines = "".join(json.dumps(_line(row), ensure_ascii=False) + "\n" for row in rows)
+            for ending, data in (
+                ("jsonl", lines.encode()),
+                ("safetensors", save_tensors(_tensors(rows, spec))),
+            ):
+                name = f"{number}.{ending}"
+                _write(folder / name, data)
+                files[name] = _digest(data)
+            count += len(rows)
+        about = {
+            "format": FORMAT,
+            "encoder": asdict(spec),
+            "memories": entries,
+            "database": seals.database,
+            "key": seals.key_id,
+            "files": files,
+        }
+        about["digest"] = _seal(about, None).hex()
+        if seals.key_id:
+            about["seal"] = _seal(about, seals).hex()
+        _write(folder / "evomem.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written: {error}; give a folder that is new"
+        ) from error
+    return count
+
+
+def load(connection: Connection, spec: Spec, folder: Path, key: bytes | None = None) -> int:
+    """Add a dump's memories to a database; return how many turns they have.
+
+    Args:
+        connection: To the database, inside a transaction.
+        spec: Its encoder.
+        folder: The dump.
+        key: The integrity key that the dump must be sealed with; None for the database's own, if
+            the dump is sealed with that one.
+
+    Warns:
+        UserWarning: No key proves that the dump is as it was written.
+
+    Raises:
+        FingerprintMismatch: The dump is of another encoder.
+        NamespaceError: The database has one of the memories already.
+        StoreError: The dump is incomplete or was changed.
+    """
+    about = _about(folder)
+    count = 0
+    what = "what evomem.json says"
+    try:
+        _prove(folder, about, seals_of(connection), key)
+        if about["encoder"]["fingerprint"] != spec.fingerprint:
+            raise FingerprintMismatch(
+                f"{folder} was written by the encoder {about['encoder']['name']!r}, the database "
+                f"by {spec.name!r}: load it into a new database, or re-encode that one first"
+            )
+        files = about["files"] if about["format"] > 1 else None
+        numbers: dict[int | None, int | None] = {None: None}
+        for entry in about["memories"]:
+            what = f"memory {entry['memory']}"
+            numbers[entry["memory"]], loaded = _load_memory(
+                connection, spec, folder, entry, numbers, files
+            )
+            count += loaded
+    except EvomemError:
+        raise
+    except (OSError, SafetensorError, RecursionError, *FOREIGN) as error:
+        raise StoreError(f"{folder}: {what} cannot be read: {error}") from error
+    return count
+
+
+def _prove(folder: Path, about: dict[str, Any], seals: Seals, key: bytes | None) -> None:
+    """Raise `StoreError` unless a dump's own words are as they were written; warn of what is left."""
+    if key is not None:
+        proof: Seals | None = Seals("", key)
+    else:  # the database's own, if it is the one
+        proof = seals if seals.key_id and about.get("key") == seals.key_id else None
+    if about["format"] == 1:
+        weak = "was written by a version of evomem that did not seal exports"
+    elif _seal(about, None).hex() != about["digest"]:
+        raise StoreError(f"{folder} was changed since it was written: its digest does not fit")
+    elif proof is None and not (about["key"] or seals.key_id):
+        return  # without keys, digests are all there is
+    else:
+        weak = f"is sealed with the key {about['key']}" if about["key"] else "is not sealed"
+    if proof is not None:
+        if about["format"] == 1 or _seal(about, proof).hex() != about.get("seal"):
+            raise StoreError(
+                f"{folder} is not sealed with the key {proof.key_id}, or was changed since: export "
+                "it again"
+            )
+        return
+    warnings.warn(
+        f"{folder} {weak}: nothing but digests that anybody can compute says that it is as it was "
+        "written",
+        stacklevel=5,
+    )
+
+
+def _load_memory(
+    connection: Connection,
+    spec: Spec,
+    folder: Path,
+    entry: dict[str, Any],
+    numbers: dict[int | None, int | None],
+    files: dict[str, str] | None,
+) -> tuple[int, int]:
+    name = None if entry["namespace"] is None else tuple(entry["namespace"])
+    if name is not None:
+        check_labels(name)
+    here = None if name is None else encode_namespace(name)
+    taken = select(memories.c.memory).where(memories.c.namespace == here)
+    if name is not None and connection.scalar(taken) is not None:
+        raise NamespaceError(f"the database has a memory {'/'.join(name)!r} already")
+    number = writing.make_memory(
+        connection, name or (secrets.token_hex(16),), numbers[entry["parent"]],
+        entry["parent_seq"], entry["head"],
+    )  # fmt: skip
+    assert number is not None  # names were looked at, and nobody else writes
+    seen = spans(connection, number, entry["parent_seq"])
+    key = next(
+        (row["key"] for row in read(connection, seen, ["key"], limit=1, newest_first=True)), b""
+    )
+    rows = list(_rows(folder, entry, spec, key, files))
+    writing.check_rows(rows, spec, first=entry["parent_seq"] + 1, dense=False)
+    if len(rows) != entry["turns"] or (rows and rows[-1].seq > entry["head"]):
+        raise StoreError(
+            f"{folder}: memory {entry['memory']} has {len(rows)} turns, not {entry['turns']}"
+        )
+    loaded = ledger.get(connection, number)
+    if name is None:  # it was dropped, and is there for its forks alone
+        loaded.namespace = str(number)
+    if rows:
+        writing.insert_rows(connection, loaded, seen, rows, spec)
+    gone = {int(seq): 0 for seq in entry["deleted"]}
+    # neither is in exports of older versions
+    gone.update((int(seq), int(since)) for seq, since in entry.get("replaced", ()))
+    marks = [(str(mark), bytes.fromhex(key).hex()) for mark, key in entry.get("forgotten", ())]
+    writing.add_hidden(connection, loaded, gone)
+    forgotten.add(connection, loaded, marks)
+    ledger.put(connection, loaded)
+    return number, len(rows)
+
+
+def _line(row: Row) -> dict[str, Any]:
+    turn = row.turn
+    return {
+        "seq": row.seq,
+        **{name: getattr(turn, name) for name in FIELDS},
+        "time": (turn.time or row.added).isoformat(),
+        "added": row.added.isoformat(),
+        "metadata": dict(turn.metadata),
+        "source": turn.source,
+        "recalled": list(turn.recalled),
+        "opens_chunk": row.reading.opens_chunk,
+        "key": row.key.hex(),
+    }
+
+
+def _read(folder: Path, name: str, files: dict[str, str] | None) -> bytes:
+    """Return a file's bytes. Raises `StoreError` unless its digest is the one in `files`."""
+    data = (folder / name).read_bytes()
+    if files is not None and files[name] != _digest(data):
+        raise StoreError(f"{folder}: {name} was changed since it was written")
+    return data
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def _seal(about: dict[str, Any], seals: Seals | None) -> bytes:
+    """Return the digest of what `evomem.json` says; without `seals`, one that anybody can compute."""
+    said = {name: value for name, value in about.items() if name not in PROOFS}
+    return (seals or Seals("")).of("").digest(b"export", [said])
+
+
+def _rows(
+    folder: Path, entry: dict[str, Any], spec: Spec, key: bytes, files: dict[str, str] | None
+) -> Iterator[Row]:
+    number = int(entry["memory"])
+    tensors = load_tensors(_read(folder, f"{number}.safetensors", files))
+    text = _read(folder, f"{number}.jsonl", files).decode("utf-8")
+    lines = text.removesuffix("\n").split("\n") if text else []  # other line ends are in texts
+    embeddings, latents = tensors["embeddings"], tensors["latents"].astype(np.float32)
+    for place, each in enumerate(lines):
+        line = json.loads(each)
+        turn = Turn(
+            **{name: line[name] for name in FIELDS},
+            time=line["time"],
+            metadata=line["metadata"],
+            source=line.get("source"),  # neither is in exports of older versions
+            recalled=line.get("recalled", ()),
+        )
+        key = digest(key, turn)
+        if key.hex() != line["key"]:
+            raise StoreError(f"{folder}: turn {line['seq']} of memory {number} was changed")
+        added = as_utc(line["added"])
+        if added is None:
+            raise StoreError(f"{folder}: turn {line['seq']} of memory {number} has no time")
+        reading = Reading(embeddings[place], latents[place], bool(line["opens_chunk"]))
+        yield Row(int(line["seq"]), turn, added, reading, key)
+
+
+def _tensors(rows: list[Row], spec: Spec) -> dict[str, Any]:
+    embeddings = np.zeros((len(rows), spec.dim), np.float32)
+    latents = np.zeros((len(rows), spec.latents, spec.width), np.float32)
+    for place, row in enumerate(rows):
+        embeddings[place], latents[place] = row.reading.embedding, row.reading.latents
+    return {"embeddings": embeddings, "latents": latents}
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads((folder / "evomem.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{folder} is not a dump of evomem: {error}") from error
+    if not isinstance(about, dict) or about.get("format") not in (1, FORMAT):
+        raise StoreError(f"{folder} is not a dump that this evomem can read (format 1 to {FORMAT})")
+    return about
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

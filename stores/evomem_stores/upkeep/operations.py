@@ -1,0 +1,117 @@
+"""What keeps a database healthy over the years: copies, repairs, other encoders. See `Store`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, text
+
+from evomem.errors import IntegrityError
+from evomem.state import Spec
+from evomem_stores.database.connections import Connections
+from evomem_stores.database.tables import hidden, memories
+from evomem_stores.log import ledger
+from evomem_stores.log.writing import write_terms
+from evomem_stores.upkeep import anchors, audit, dump, generations, sealing
+from evomem_stores.upkeep.generations import SqlGeneration
+
+
+class Upkeep:
+    """The part of `SqlStore` that is about whole databases, not about memories."""
+
+    _connections: Connections
+    _spec: Spec
+    _tell: Callable[[list[int], Connection | None], None]
+
+    def check_writable(self) -> None:
+        """See `Store.check_writable`."""
+        self._connections.check_writable()
+
+    # other encoders ------------------------------------------------------------------------
+
+    def generation(self, spec: Spec) -> SqlGeneration:
+        """See `Store.generation`."""
+        return SqlGeneration(self._connections, spec, self._tell)
+
+    def drop_generations(self) -> list[str]:
+        """See `Store.drop_generations`."""
+        with self._connections.writing() as connection:
+            return generations.drop(connection)
+
+    # copies --------------------------------------------------------------------------------
+
+    def backup(self, target: Path) -> None:
+        """See `Store.backup`."""
+        self._connections.backup(target)
+
+    def export(self, folder: Path) -> int:
+        """See `Store.export`."""
+        with self._connections.reading() as connection:
+            return dump.export(connection, self._spec, folder)
+
+    def load(self, folder: Path, key: bytes | None = None) -> int:
+        """See `Store.load`."""
+        with self._connections.alone() as connection:
+            return dump.load(connection, self._spec, folder, key)
+
+    # integrity -----------------------------------------------------------------------------
+
+    @property
+    def key_id(self) -> str:
+        """See `Store.key_id`."""
+        return self._connections.seals.key_id
+
+    def anchor(self) -> dict[str, Any]:
+        """See `Store.anchor`."""
+        with self._connections.reading() as connection:
+            return anchors.take(connection)
+
+    def seal(self, key: bytes | None) -> int:
+        """See `Store.seal`."""
+        count = sealing.change_key(self._connections, key)
+        self._connections.guard = generations.guard(self._spec, self._connections.seals.key_id)
+        return count
+
+    # repairs -------------------------------------------------------------------------------
+
+    def repair(self) -> list[str]:
+        """See `Store.repair`."""
+        repaired = []
+        with self._connections.alone() as connection:
+            if any("word index" in fault for fault in audit.problems(connection, self._spec)):
+                write_terms(connection)
+                self._void(connection)
+                repaired.append("the word index was written anew from the turns")
+            reused = connection.execute(
+                delete(hidden).where(
+                    hidden.c.seq
+                    > text("(SELECT head FROM memories m WHERE m.memory = hidden.memory)")
+                )
+            ).rowcount
+            if reused:
+                repaired.append(f"{reused} deletions of turns that are not there were removed")
+        return repaired
+
+    def _void(self, connection: Connection) -> None:
+        """Give every memory another revision: what was read of their old rows is void.
+
+        An entry that was edited stays as it is, so that it stays reported.
+        """
+        for number in connection.scalars(select(memories.c.memory)).all():
+            with suppress(IntegrityError):
+                entry = ledger.get(connection, number)
+                entry.revision += 1
+                ledger.put(connection, entry)
+
+    def compact(self) -> tuple[int, int]:
+        """See `Store.compact`."""
+        before = self._size()
+        self._connections.compact()
+        return before, self._size()
+
+    def _size(self) -> int:
+        with self._connections.reading() as connection:
+            return self._connections.size(connection)

@@ -1,0 +1,183 @@
+"""Sealing a whole database anew: when it comes from an older version, and with another key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, func, literal, select, update
+
+from evomem.errors import IntegrityError
+from evomem_stores.database.connections import Connections
+from evomem_stores.database.seals import Seals, seals_of
+from evomem_stores.database.tables import (
+    READ,
+    SAME_ROW,
+    encoder,
+    generations,
+    hidden,
+    integrity,
+    memories,
+    readings,
+    row_number,
+    turns,
+)
+from evomem_stores.log import forgotten, ledger
+from evomem_stores.log.ledger import Entry, Whole
+from evomem_stores.upkeep import audit
+from evomem_stores.upkeep.generations import stored_spec
+
+AT_ONCE = 256  # rows that are held
+
+Sound = Callable[[RowMapping | Mapping[str, Any]], bool]
+"""Says whether a turn, with a reading of it, is as it was written."""
+
+_BEFORE = ("row", "memory", "seq", "id", "chunk", "words", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "embedding", "latents")  # fmt: skip
+_OPTIONAL_BEFORE = ("source", "recalled")
+
+_ROWS = (
+    select(*(turns.c[name] for name in (*_BEFORE, *_OPTIONAL_BEFORE, "checksum", "seal")))
+    .where(turns.c.row > bindparam("behind"), turns.c.row <= bindparam("upto"))
+    .order_by(turns.c.row)
+    .limit(AT_ONCE)
+)
+_SEAL = (
+    update(turns)
+    .where(turns.c.row == bindparam("number"))
+    .values(seal=bindparam("new_seal"), checksum=bindparam("new_checksum"))
+)
+_CHECKSUM = (
+    update(readings)
+    .where(
+        readings.c.row == bindparam("number"), readings.c.generation == bindparam("by_generation")
+    )
+    .values(checksum=bindparam("new_checksum"))
+)
+
+
+def change_key(connections: Connections, key: bytes | None) -> int:
+    """Seal a whole database with another key, in one transaction; return how many turns it has.
+
+    Nothing that was edited is sealed: what has a fault is refused as it is.
+
+    Raises:
+        IntegrityError: `verify` reports something.
+    """
+    with connections.alone() as connection:
+        before = seals_of(connection)
+        spec = stored_spec(connection, connections.place)
+        if fault := next(audit.problems(connection, spec), None):
+            raise IntegrityError(
+                f"{connections.place} has faults, so it is not sealed with another key: {fault}; run "
+                "verify, and restore it from a backup"
+            )
+        seals = Seals(before.database, key)
+        connection.execution_options(seals=seals)
+        seal(connection, lambda row: True)
+        count = connection.scalar(select(func.count()).select_from(turns)) or 0
+    connections.seals = seals
+    return count
+
+
+def seal(connection: Connection, sound: Sound, *, purges_leave_marks: bool = True) -> None:
+    """Seal every turn, every memory and the database with the seals of the connection.
+
+    What is not `sound` gets an empty seal, which fits nothing: verify goes on to report it.
+
+    Args:
+        connection: Inside a transaction.
+        sound: Says of a turn whether it is sealed.
+        purges_leave_marks: False in a database of a version whose turns did not take the place of
+            others, and whose purges left no marks: it lacks the columns.
+    """
+    seals = seals_of(connection)
+    fingerprint = connection.scalar(select(encoder.c.fingerprint)) or ""
+    database = Whole(0, 0, 0)
+    for row in connection.execute(select(memories).order_by(memories.c.memory)).mappings().all():
+        entry = Entry(*(row[name] for name in ledger.PLAIN))
+        entry.rows, entry.gone, entry.tip = 0, 0, b""
+        for sealed in _seal_rows(connection, seals, entry.memory, fingerprint, sound):
+            entry.add(seals, sealed)
+        since = hidden.c.since if purges_leave_marks else literal(0)
+        gone = select(hidden.c.seq, since).where(hidden.c.memory == entry.memory)
+        entry.hide(seals, {row[0]: row[1] for row in connection.execute(gone)})
+        if purges_leave_marks:
+            entry.mark(seals, forgotten.marks(connection, entry))
+        ledger.put(connection, entry)
+        database.add(seals, entry.memory)
+    _seal_readings(connection, seals, sound)
+    database.changes = connection.scalar(select(integrity.c.changes)) or 0
+    ledger.put_whole(connection, database)
+
+
+def _seal_rows(
+    connection: Connection, seals: Seals, memory: int, fingerprint: str, sound: Sound
+) -> Iterator[list[bytes]]:
+    """Seal a memory's own turns; yield their seals, some at a time."""
+    behind, upto = row_number(memory, 0), row_number(memory + 1, 0) - 1
+    while rows := connection.execute(_ROWS, {"behind": behind, "upto": upto}).mappings().all():
+        new = []
+        for row in rows:
+            whole = sound(row)
+            new.append(
+                {
+                    "number": row["row"],
+                    "new_seal": seals.row(row) if whole else b"",
+                    "new_checksum": seals.reading(row, fingerprint) if whole else b"",
+                }
+            )
+        connection.execute(_SEAL, new)
+        behind = rows[-1]["row"]
+        yield [each["new_seal"] for each in new]
+
+
+def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:
+    own = [turns.c[name] for name in (*_BEFORE, *_OPTIONAL_BEFORE, "seal") if name not in READ]
+    query = select(
+        *own, readings.c.generation, generations.c.fingerprint, *(readings.c[name] for name in READ)
+    ).join_from(readings, turns, onclause=SAME_ROW)
+    query = query.join(generations, generations.c.generation == readings.c.generation)
+    key = (readings.c.generation, readings.c.row)
+    behind = (-1, 0)
+    while True:
+        page = query.where(
+            (key[0] > behind[0]) | ((key[0] == behind[0]) & (key[1] > behind[1]))
+        ).order_by(*key)
+        rows = connection.execute(page.limit(AT_ONCE)).mappings().all()
+        if not rows:
+            return
+        connection.execute(
+            _CHECKSUM,
+            [
+                {
+                    "number": row["row"],
+                    "by_generation": row["generation"],
+                    "new_checksum": seals.reading(row, row["fingerprint"]) if sound(row) else b"",
+                }
+                for row in rows
+            ],
+        )
+        behind = (rows[-1]["generation"], rows[-1]["row"])
+
+
+def sound_before(columns: RowMapping | Mapping[str, Any]) -> bool:
+    """Say whether the checksum of a turn fits that was written by a version without seals."""
+    return bool(checksum_before(columns) == columns["checksum"])
+
+
+def checksum_before(columns: RowMapping | Mapping[str, Any]) -> bytes:
+    """Return the checksum that versions without seals gave a turn."""
+    digest = hashlib.blake2b(digest_size=16)
+
+    def add(label: bytes, value: object) -> None:
+        data = value if isinstance(value, bytes) else repr(value).encode()
+        digest.update(b"%s%d:" % (label, len(data)))
+        digest.update(data)
+
+    for name in _BEFORE:
+        add(b"", columns[name])
+    for name in _OPTIONAL_BEFORE:
+        if columns[name] is not None:
+            add(name.encode() + b"=", columns[name])
+    return digest.digest()

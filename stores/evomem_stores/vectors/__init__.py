@@ -1,0 +1,1 @@
+"""Indexes of embeddings: FAISS in this process, pgvector, Milvus."""

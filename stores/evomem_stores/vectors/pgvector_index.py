@@ -1,0 +1,289 @@
+"""`PgvectorIndex`: nearest turns by pgvector, in the database itself. See `evomem.store.Index`.
+
+The table `vectors` is a copy of the log's embeddings, as index files are. It is filled when a
+memory is searched, and in the transaction of a search it is checked to be of the rows that the log
+has; so all processes share one copy, and none keeps vectors of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from evomem.errors import HeadMoved, StoreError
+from evomem.state import Vectors
+from evomem.store import Mark, Seqs, Span
+from evomem_stores.database.connections import Connections, driver
+from evomem_stores.log.store import SqlStore
+from evomem_stores.vectors.span_index import SpanIndex
+
+BATCH = 1000  # rows copied in one transaction
+MAX_DIM = 2000  # of an HNSW index over float32; longer vectors are indexed as float16
+MAX_HALF_DIM = 4000  # of one over float16
+MAX_EF = 1000  # the largest hnsw.ef_search; a greater k is answered exactly
+
+_STATE = """
+    SELECT coalesce(memories.revision = copied.revision, false), coalesce(copied.seq, 0),
+        coalesce(copied.rows, 0), copied.hnsw
+    FROM memories LEFT JOIN copied USING (memory) WHERE memory = %s"""
+_NEW = """
+    SELECT seq, embedding FROM turns WHERE memory = %s AND seq > %s ORDER BY seq LIMIT %s"""
+_COPIED = """
+    INSERT INTO copied (memory, revision, seq, rows)
+    SELECT memory, revision, %(seq)s, %(rows)s FROM memories WHERE memory = %(memory)s
+    ON CONFLICT (memory) DO UPDATE
+    SET revision = excluded.revision, seq = excluded.seq, rows = excluded.rows"""
+
+
+class PgvectorIndex(SpanIndex):
+    """An `Index` in the schema of the log. Safe to use from many threads and processes."""
+
+    def __init__(
+        self, store: SqlStore, connections: Connections, *, hnsw_rows: int | None = None
+    ) -> None:
+        """Make an index.
+
+        Args:
+            store: The log.
+            connections: Of that log.
+            hnsw_rows: From how many rows on a memory gets an HNSW index. Searches without filters
+                are approximate where they are in at least so many rows, and exact in a view of
+                fewer, such as an early one. None: every answer is exact.
+
+        Raises:
+            StoreError: The server has no pgvector, or it may not be installed by this user.
+        """
+        self._store = store
+        self._connections = connections
+        self._hnsw_rows = hnsw_rows
+        self._dim = store.spec.dim
+        if hnsw_rows is not None and self._dim > MAX_HALF_DIM:
+            raise StoreError(
+                f"pgvector indexes vectors of up to {MAX_HALF_DIM} numbers, the encoder "
+                f"{store.spec.name!r} gives {self._dim}: leave hnsw_rows= out, or use another index"
+            )
+        with connections.forgetting() as connection:  # so that nobody changes the encoder meanwhile
+            execute = driver(connection).execute
+            # The extension is one for all schemas: two that create it at once would collide.
+            execute("SELECT pg_advisory_xact_lock(hashtextextended('evomem extension', 0))")
+            execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+            [home] = execute(
+                "SELECT quote_ident(nspname) FROM pg_extension "
+                "JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'"
+            ).fetchone()
+            self._home = str(home)
+            of_another_encoder = execute(
+                "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('vectors') "
+                "AND attname = 'embedding' AND atttypmod <> %s",
+                [self._dim],
+            ).fetchone()
+            if of_another_encoder:  # the database was re-encoded: the copy is void anyway
+                execute("DROP TABLE vectors, copied")
+            execute(
+                f"CREATE TABLE IF NOT EXISTS vectors (memory BIGINT, seq BIGINT, "
+                f"embedding {home}.vector({self._dim}) NOT NULL, PRIMARY KEY (memory, seq))"
+            )
+            execute(
+                "CREATE TABLE IF NOT EXISTS copied (memory BIGINT PRIMARY KEY, revision BIGINT "
+                "NOT NULL, seq BIGINT NOT NULL, rows BIGINT NOT NULL, hnsw BOOLEAN NOT NULL "
+                "DEFAULT false)"
+            )
+
+    def verify(self) -> list[str]:
+        """Compare the copied vectors with the log; being behind is no difference."""
+        return [
+            f"the vectors of memory {memory} do not agree with the log" for memory in self._wrong()
+        ]
+
+    def repair(self) -> list[str]:
+        """See `Index.repair`."""
+        wrong = list(self._wrong())
+        for memory in wrong:
+            with self._connections.writing(memory) as connection:
+                _clear(connection, memory)
+        return [f"the vectors of memory {memory} were removed" for memory in wrong]
+
+    def close(self) -> None:
+        """Do nothing: everything is in the database."""
+
+    # ---------------------------------------------------------------------------------------
+
+    def _wrong(self) -> Iterator[int]:
+        """Yield the memories whose copy does not agree with the log."""
+        with self._connections.reading() as connection:
+            rows = driver(connection).execute(
+                "SELECT memory, copied.seq, revision FROM copied JOIN memories "
+                "USING (memory, revision) ORDER BY memory"
+            )
+            memories = rows.fetchall()
+        for memory, last, revision in memories:
+            span = Span(memory, 1, last)
+            with self._connections.reading() as connection:
+                seqs, vectors = self._copied(connection, span)
+            in_log = self._store.vectors(span, revision)
+            same = np.array_equal(seqs, in_log.seqs)
+            if not (same and np.array_equal(vectors, in_log.vectors)):
+                yield memory
+
+    def _ask(
+        self, span: Span, end: Mark, query: Vectors, k: int, allowed: Seqs | None
+    ) -> list[tuple[int, float]]:
+        """See `SpanIndex._ask`: the rows are the log's in the same transaction."""
+        with self._connections.reading() as connection:
+            current, seq, _, hnsw = self._state(connection, span.memory)
+            if not (current and seq >= span.last):
+                raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
+            if hnsw and allowed is None and self._is_large(span, k):
+                hits = self._approximate(connection, span, query, k)
+                if len(hits) == k:
+                    return hits
+                # The scan gave up before it came to k rows of the span.
+            return self._exact(connection, span, query, k, allowed)
+
+    def _check(self, span: Span, end: Mark) -> None:
+        """Do nothing: the answers are of the log's own snapshot."""
+
+    def _is_large(self, span: Span, k: int) -> bool:
+        """Say whether a span is worth an approximate search.
+
+        The HNSW index is of all rows of the memory. The fewer of them are in the span, the more it
+        has to visit that are not, until it gives up.
+        """
+        size = span.last - span.first + 1
+        return self._hnsw_rows is not None and size >= self._hnsw_rows and k <= MAX_EF // 2
+
+    def _exact(
+        self, connection: Connection, span: Span, query: Vectors, k: int, allowed: Seqs | None
+    ) -> list[tuple[int, float]]:
+        some, given = "", [query.tolist(), *span]
+        if allowed is not None:
+            some = "AND seq = ANY (%s::bigint[]) "
+            given.append(allowed.tolist())
+        return self._rows(
+            connection,
+            f"SELECT seq, -({self._product}) AS score FROM vectors "
+            f"WHERE memory = %s AND seq BETWEEN %s AND %s {some}"
+            "ORDER BY score DESC, seq DESC LIMIT %s",
+            [*given, k],
+        )
+
+    def _approximate(
+        self, connection: Connection, span: Span, query: Vectors, k: int
+    ) -> list[tuple[int, float]]:
+        # Scanned on where rows are beyond the view; and whatever the planner thinks of it: without
+        # statistics of this memory, it would rather read all of its rows and sort them.
+        driver(connection).execute(
+            f"SET LOCAL hnsw.ef_search = {max(40, 2 * k)}; "
+            "SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL enable_sort = off"
+        )
+        return self._rows(
+            connection,
+            f"SELECT seq, -({self._product}) AS score FROM ("
+            f"SELECT seq, embedding FROM vectors WHERE memory = {span.memory:d} "  # see _build
+            f"AND seq BETWEEN %s AND %s ORDER BY {self._indexed_product} LIMIT %s"
+            ") AS near ORDER BY score DESC, seq DESC",
+            [query.tolist(), span.first, span.last, query.tolist(), k],
+        )
+
+    @property
+    def _product(self) -> str:
+        """The negative inner product with a parameter, in float32."""
+        return f"embedding OPERATOR({self._home}.<#>) %s::real[]::{self._home}.vector"
+
+    @property
+    def _indexed_product(self) -> str:
+        """The same as the HNSW index has it."""
+        if self._dim <= MAX_DIM:
+            return self._product
+        kind = f"{self._home}.halfvec({self._dim})"
+        return f"(embedding::{kind}) OPERATOR({self._home}.<#>) %s::real[]::{kind}"
+
+    def _rows(
+        self, connection: Connection, statement: str, given: list[Any]
+    ) -> list[tuple[int, float]]:
+        found: list[tuple[int, float]] = driver(connection).execute(statement, given).fetchall()
+        return found
+
+    def _state(self, connection: Connection, memory: int) -> tuple[bool, int, int, bool]:
+        """Return whether a copy is of the log's rows, its newest seq, its size, whether it has HNSW."""
+        found = driver(connection).execute(_STATE, [memory]).fetchone()
+        current, seq, rows, hnsw = found or (False, 0, 0, False)
+        return current, seq, rows, hnsw
+
+    def _catch_up(self, span: Span, end: Mark) -> None:
+        """See `SpanIndex._catch_up`. Writers of the memory wait while a batch is copied."""
+        memory = span.memory
+        with self._connections.reading() as connection:
+            current, seq, _, _ = self._state(connection, memory)
+        more = not (current and seq >= span.last)
+        if not more:
+            return
+        while more:
+            with self._connections.writing(memory) as connection:
+                current, seq, rows, hnsw = self._state(connection, memory)
+                if not current:
+                    _clear(connection, memory)
+                    seq, rows, hnsw = 0, 0, False
+                new = driver(connection).execute(_NEW, [memory, seq, BATCH]).fetchall()
+                if new:
+                    self._copy(connection, memory, new)
+                    seq, rows = new[-1][0], rows + len(new)
+                driver(connection).execute(_COPIED, {"memory": memory, "seq": seq, "rows": rows})
+                more = len(new) == BATCH
+        if self._hnsw_rows is not None and rows >= self._hnsw_rows and not hnsw:
+            self._build(memory)
+
+    def _copy(self, connection: Connection, memory: int, rows: list[tuple[int, bytes]]) -> None:
+        """Insert rows through COPY in its binary format, in which pgvector takes float32 as they are."""
+        layout = [("fields", ">i2"), ("size1", ">i4"), ("memory", ">i8"), ("size2", ">i4"), ("seq", ">i8"), ("size3", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", ">f4", (self._dim,))]  # fmt: skip
+        data = np.zeros(len(rows), np.dtype(layout))
+        data["fields"], data["size1"], data["size2"] = 3, 8, 8
+        data["size3"], data["dim"] = 4 + 4 * self._dim, self._dim
+        data["memory"] = memory
+        data["seq"] = [seq for seq, _ in rows]
+        data["embedding"] = [np.frombuffer(embedding, "<f4") for _, embedding in rows]
+        command = "COPY vectors (memory, seq, embedding) FROM STDIN (FORMAT BINARY)"
+        with driver(connection).cursor() as cursor, cursor.copy(command) as copy:
+            copy.write(b"PGCOPY\n\xff\r\n\x00" + bytes(8) + data.tobytes() + b"\xff\xff")
+
+    def _build(self, memory: int) -> None:
+        """Make the HNSW index of one memory's rows; a query that names the memory finds it."""
+        column, kind = "embedding", "vector"
+        if self._dim > MAX_DIM:
+            column, kind = f"(embedding::{self._home}.halfvec({self._dim}))", "halfvec"
+        with self._connections.altering() as connection:
+            driver(connection).execute(
+                f"CREATE INDEX IF NOT EXISTS vectors_hnsw_{memory} ON vectors "
+                f"USING hnsw ({column} {self._home}.{kind}_ip_ops) WHERE memory = {memory:d}"
+            )
+            driver(connection).execute("UPDATE copied SET hnsw = true WHERE memory = %s", [memory])
+
+    def _copied(self, connection: Connection, span: Span) -> tuple[Seqs, Vectors]:
+        """Return seqs (n,) and vectors (n, D) of a span, as `Store.vectors` does."""
+        rows = driver(connection).execute(
+            "SELECT seq, embedding::real[] FROM vectors "
+            "WHERE memory = %s AND seq BETWEEN %s AND %s ORDER BY seq",
+            span,
+        )
+        found = rows.fetchall()
+        vectors = np.array([row[1] for row in found], np.float32)
+        return np.array([row[0] for row in found], np.int64), vectors.reshape(-1, self._dim)
+
+
+def forget_copy(memory: int, connection: Connection | None) -> None:
+    """Delete the copied vectors of a memory that loses rows, in the transaction that takes them.
+
+    Nobody can copy them again before that transaction ends, so nothing is left to do afterwards.
+    """
+    if connection is not None:
+        [copies] = driver(connection).execute("SELECT to_regclass('copied')").fetchone()
+        if copies is not None:
+            _clear(connection, memory)
+
+
+def _clear(connection: Connection, memory: int) -> None:
+    for table in ("vectors", "copied"):
+        driver(connection).execute(f"DELETE FROM {table} WHERE memory = %s", [memory])

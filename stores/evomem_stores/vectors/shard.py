@@ -1,0 +1,215 @@
+"""The vectors of one memory's own rows, in FAISS: nearest rows by inner product.
+
+Small shards are searched exactly. In a large one, a `Codes` names the rows that are worth an exact
+look; where it may have left one out, all are read as in a small one. If there is a device, it reads
+them (`DeviceCopy`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.state import KEY_BYTES, Vectors
+from evomem.store import Mark, Seqs, Span
+from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
+
+if TYPE_CHECKING:  # torch comes only with a device
+    from evomem_stores.vectors.device_copy import DeviceCopy
+
+MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
+FEW = 512  # so few rows are scored directly, without a selector
+NAMED = 512  # rows that the codes are asked for, at least,
+PER_HIT = 16  # and for each hit
+
+Places = npt.NDArray[np.int64]
+KEY = np.dtype((np.void, KEY_BYTES))
+
+
+class Shard:
+    """Rows of one log, ascending by seq, as they were at one revision. Not safe for threads."""
+
+    def __init__(self, dim: int, revision: int) -> None:
+        self.revision = revision
+        self.index = faiss.IndexFlatIP(dim)
+        self.codes: Codes | None = None
+        self.device_copy: DeviceCopy | None = None
+        self._seqs = np.zeros(0, np.int64)
+        self._keys = np.zeros(0, KEY)
+
+    def __len__(self) -> int:
+        return int(self.index.ntotal)
+
+    @property
+    def seqs(self) -> Seqs:
+        """(n,) seqs, ascending: FAISS itself counts rows from 0."""
+        return self._seqs[: len(self)]
+
+    @property
+    def keys(self) -> npt.NDArray[np.void]:
+        """(n,) digests of the log up to each row: they tell of which log the rows are."""
+        return self._keys[: len(self)]
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, D) float32: the rows where FAISS has them; not to be kept beyond an `add`."""
+        shape = len(self), int(self.index.d)
+        if not shape[0]:
+            return np.zeros(shape, np.float32)
+        rows: Vectors = faiss.rev_swig_ptr(self.index.get_xb(), shape[0] * shape[1])
+        return rows.reshape(shape)
+
+    @property
+    def watermark(self) -> int:
+        """The newest seq, 0 where there is none."""
+        return int(self.seqs[-1]) if len(self) else 0
+
+    @property
+    def mark(self) -> Mark:
+        """The mark of the newest row."""
+        return Mark(self.revision, self.keys[-1].tobytes() if len(self) else None)
+
+    def reaches(self, seq: int, end: Mark) -> bool:
+        """Say whether there is a row at `seq` with the mark `end`: then all rows before it fit."""
+        if self.revision != end.revision:
+            return False
+        place = int(np.searchsorted(self.seqs, seq))
+        here = place < len(self) and self.seqs[place] == seq
+        return bool(here and self.keys[place].tobytes() == end.key)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, about."""
+        codes = self.codes  # another thread may ask
+        return len(self) * (4 * int(self.index.d) + 24) + 1024 + (codes.nbytes if codes else 0)
+
+    def add(self, seqs: Seqs, vectors: Vectors, keys: Sequence[bytes]) -> None:
+        """Append rows; `seqs` ascending and greater than the watermark."""
+        if self.index.ntotal + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
+            spare = len(self) + 2 * len(seqs)
+            self._seqs = np.concatenate([self.seqs, np.zeros(spare, np.int64)])
+            self._keys = np.concatenate([self.keys, np.zeros(spare, KEY)])
+        new = slice(len(self), len(self) + len(seqs))
+        self._seqs[new] = seqs
+        self._keys[new] = np.frombuffer(b"".join(keys), KEY)
+        self.index.add(np.ascontiguousarray(vectors, np.float32))
+
+    def encode(self) -> None:
+        """Have codes of all rows; learn them where there are none, or for far fewer."""
+        if self.codes is None or len(self) >= GROWTH * self.codes.learned:
+            self.codes = Codes.learn(self.vectors)
+        self.codes.add(self.vectors[len(self.codes) :])
+
+    def nearest(
+        self, span: Span, query: Vectors, k: int, allowed: Seqs | None
+    ) -> list[tuple[int, float]]:
+        """Return the `k` best (seq, cosine) of a span, best first, ties by newer seq."""
+        if allowed is not None:
+            allowed = allowed[slice(*np.searchsorted(allowed, (span.first, span.last + 1)))]
+        places = self._named(span, query, k, allowed) if self.codes else None
+        if places is None:
+            inside = self._inside(span)
+            places = (
+                np.arange(inside.start, inside.stop) if allowed is None else self._places(allowed)
+            )
+            if len(places) > max(FEW, k + MARGIN):
+                places = self._narrow(places, query, k)
+        scored = zip(self.seqs[places].tolist(), self._score(places, query), strict=True)
+        return sorted(scored, key=lambda item: (-item[1], -item[0]))[:k]
+
+    def score(self, seqs: Seqs, query: Vectors) -> dict[int, float]:
+        """Return the cosine of those of `seqs` (ascending) that are there."""
+        places = self._places(seqs)
+        return dict(zip(self.seqs[places].tolist(), self._score(places, query), strict=True))
+
+    def _named(self, span: Span, query: Vectors, k: int, allowed: Seqs | None) -> Places | None:
+        """Return the best of the rows that the codes name; None where others may be as good.
+
+        That is so where less than half of the rows may be found, or so many hits are wanted that
+        reading all rows is as quick; and where the codes do not tell the hits from other rows.
+        """
+        assert self.codes
+        inside = self._inside(span)
+        count = len(inside) if allowed is None else len(allowed)
+        wanted = max(NAMED, PER_HIT * k)
+        if 2 * count < len(self) or 8 * wanted > len(self):
+            return None
+        places, rough = self.codes.nearest(query, wanted * len(self) // count)
+        if allowed is None:
+            kept = (places >= inside.start) & (places < inside.stop)
+        else:
+            seqs = self.seqs[places]
+            kept = allowed[np.searchsorted(allowed[:-1], seqs)] == seqs
+        places, rough = places[kept], rough[kept]
+        if len(places) < wanted // 2:
+            return None
+        products = _products(self.vectors[places], query)
+        best = products >= np.partition(products, -k)[-k] - _slack(query)
+        # A hit that its code puts so low might as well have been beyond the end of the list.
+        if rough[best].min() <= rough[len(rough) // 2]:
+            return None
+        found: Places = places[best]
+        return found
+
+    def _narrow(self, places: Places, query: Vectors, k: int) -> Places:
+        """Return the places that can be among the `k` best: `k`, and what ties with the last."""
+        slack = _slack(query)
+        if self.device_copy:
+            near = self.device_copy.narrow(places, query, k, slack)
+            if near is not None:
+                return near
+        if len(places) == places[-1] - places[0] + 1:
+            selector = faiss.IDSelectorRange(int(places[0]), int(places[-1]) + 1)
+        else:
+            bits = np.zeros(len(self), np.uint8)
+            bits[places] = 1
+            selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+        with single_threaded():
+            scores, found = self.index.search(
+                query[None], k + MARGIN, params=faiss.SearchParameters(sel=selector)
+            )
+        if scores[0, -1] < scores[0, k - 1] - slack:
+            kept: Places = found[0, scores[0] >= scores[0, k - 1] - slack]
+            return kept
+        # Many rows score alike: look at all of them.
+        products = _products(self.vectors[places], query)
+        worst = np.partition(products, -k)[-k]
+        tied: Places = places[products >= worst - slack]
+        return tied
+
+    def _inside(self, span: Span) -> range:
+        """Return where the rows of a span lie."""
+        return range(*np.searchsorted(self.seqs, (span.first, span.last + 1)).tolist())
+
+    def _places(self, seqs: Seqs) -> Places:
+        """Return where those of `seqs` (ascending) that are there lie."""
+        places = np.searchsorted(self.seqs, seqs)
+        places = places[places < len(self)] if len(self) else places[:0]
+        seqs = seqs[: len(places)]  # ascending: what lies behind the end is at the end
+        there: Places = places[self.seqs[places] == seqs]
+        return there
+
+    def _score(self, places: Places, query: Vectors) -> list[float]:
+        """Return cosines that depend on the two vectors alone, not on which rows lie around them.
+
+        Sums in blocks, as in a matrix product, differ in the last bits with a row's place. Here
+        equal rows score equally in every memory and at every point of it.
+        """
+        wide = self.vectors[places].astype(np.float64)
+        wide *= query.astype(np.float64)
+        scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
+        return scores
+
+
+def _products(vectors: Vectors, query: Vectors) -> Vectors:
+    """Return (n, D) @ (D,) by one thread: BLAS's others would spin as FAISS's (`single_threaded`)."""
+    found: Vectors = np.einsum("nd,d->n", vectors, query)
+    return found
+
+
+def _slack(query: Vectors) -> float:
+    """Return what float32 sums of D products can be off by, of two scores together."""
+    return 4 * len(query) * float(np.finfo(np.float32).eps)

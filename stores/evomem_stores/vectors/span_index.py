@@ -1,0 +1,82 @@
+"""What indexes share that ask somebody else for the best of one span: pgvector, Milvus."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from evomem.errors import DatabaseDamaged
+from evomem.state import Vectors
+from evomem.store import Mark, Seqs, Span, View
+from evomem_stores.log.store import SqlStore
+
+
+class SpanIndex(ABC):
+    """The part of an `Index` that puts the answers for the spans of a view together."""
+
+    _store: SqlStore
+
+    @contextmanager
+    def reading(self, view: View) -> Iterator[None]:
+        """See `Index.reading`."""
+        if self._store.in_snapshot:  # inside of another `reading`, which does all this
+            yield
+            return
+        parts = list(zip(view.spans, view.ends, strict=True))
+        for span, end in parts:
+            self._catch_up(span, end)
+        try:
+            yield
+        except DatabaseDamaged:  # unless rows are missing because they were rewritten
+            for span, end in parts:
+                self._check(span, end)
+            raise
+        for span, end in parts:
+            self._check(span, end)
+
+    def search(
+        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+    ) -> list[tuple[int, float]]:
+        """See `Index.search`."""
+        found: list[tuple[int, float]] = []
+        with self.reading(view), self._store.snapshot():
+            for span, end in zip(view.spans, view.ends, strict=True):
+                most = span.last - span.first + 1  # a service may not take any number for `k`
+                found += self._ask(span, end, query, min(k, most), allowed)
+        return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
+
+    def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
+        """See `Index.score`."""
+        wanted = np.unique(np.array(seqs, np.int64))
+        found: dict[int, float] = {}
+        if not len(wanted):
+            return found
+        with self.reading(view), self._store.snapshot():
+            for span, end in zip(view.spans, view.ends, strict=True):
+                found |= dict(self._ask(span, end, query, len(wanted), wanted))
+        return found
+
+    @abstractmethod
+    def _catch_up(self, span: Span, end: Mark) -> None:
+        """Copy what the log has of a span and the index does not have yet.
+
+        Raises:
+            HeadMoved: The span's last row does not have the mark `end` (any more).
+        """
+
+    @abstractmethod
+    def _ask(
+        self, span: Span, end: Mark, query: Vectors, k: int, allowed: Seqs | None
+    ) -> list[tuple[int, float]]:
+        """Return up to `k` (seq, cosine) of one span, only of `allowed` if that is given.
+
+        Raises:
+            HeadMoved: The index no longer has the rows that it caught up with.
+        """
+
+    @abstractmethod
+    def _check(self, span: Span, end: Mark) -> None:
+        """Raise `HeadMoved` if rows of a span may have been missing from the answers."""

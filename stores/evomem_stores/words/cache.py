@@ -1,0 +1,168 @@
+"""`WordCache`: what was read of the word index, kept in memory for the next query.
+
+A memory's log grows at its end; only a purge changes what is there, and gives the memory another
+revision. So what was read once stays true, and a query reads what came behind it, if anything did.
+Everything happens inside the transaction of the query: what another process has done is seen.
+
+Values are never changed, only replaced: whoever has one may go on with it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection
+
+from evomem.errors import DatabaseDamaged, IntegrityError
+from evomem.lru_cache import LruCache
+from evomem.store import Seqs, Span
+from evomem_stores.database.tables import LAST
+from evomem_stores.log.views import extent
+from evomem_stores.words import inverted_index
+from evomem_stores.words.bm25 import Counts, Part, Places, Postings
+
+BYTES = 2**27  # of lengths, and as many of postings: some ten million of each
+
+
+class Rows(NamedTuple):
+    """A memory's own rows at one revision, up to its head."""
+
+    origin: object
+    """The same for all that grew from one reading: places in them mean the same rows."""
+    revision: int
+    head: int
+    key: bytes | None
+    """That of the newest row."""
+    seqs: Seqs
+    """(n,) ascending."""
+    lengths: Counts
+    """(n,) int32: how many terms each has."""
+
+    @property
+    def last(self) -> int:
+        """The newest row's seq, 0 where there is none."""
+        return int(self.seqs[-1]) if len(self.seqs) else 0
+
+
+class _Found(NamedTuple):
+    """The postings of a term in the first `upto` rows."""
+
+    origin: object
+    upto: int
+    postings: Postings
+
+
+class WordCache:
+    """Lengths and postings by memory, least recently used first out. Thread-safe."""
+
+    def __init__(self, max_bytes: int = BYTES) -> None:
+        """Hold at most `max_bytes` of lengths, and of postings."""
+        self._rows: LruCache[int, Rows] = LruCache(max_bytes, _rows_size)
+        self._found: LruCache[tuple[int, str], _Found] = LruCache(max_bytes, _found_size)
+
+    def part(self, connection: Connection, span: Span, terms: Iterable[str]) -> Part:
+        """Return the rows of a span, and the postings of `terms` in them.
+
+        Raises:
+            DatabaseDamaged: The word index knows turns that are not there.
+        """
+        rows = self._read(connection, span.memory)
+        if rows is None:
+            return WordCache(0).part(connection, span, terms)
+        first, end = (
+            int(place) for place in np.searchsorted(rows.seqs, (span.first, span.last + 1))
+        )
+        postings = {}
+        for term, (places, counts) in self._postings(connection, span.memory, rows, terms).items():
+            inside = slice(*np.searchsorted(places, (first, end)))
+            postings[term] = Postings(places[inside] - first, counts[inside])
+        return Part(rows.seqs[first:end], rows.lengths[first:end], postings)
+
+    def forget(self, memory: int) -> None:
+        """Hold nothing more of a memory."""
+        self._rows.forget(lambda key: key == memory)
+        self._found.forget(lambda key: key[0] == memory)
+
+    # ---------------------------------------------------------------------------------------
+
+    def _read(self, connection: Connection, memory: int) -> Rows | None:
+        """Return a memory's own rows as the transaction sees them; None if more of them are known.
+
+        Then the transaction began before another, whose rows stay known, or the server has lost its
+        last writes in a crash, and others may come in their place.
+        """
+        known = self._rows.get(memory)
+        revision, head, count, key = extent(connection, memory, known.last if known else 0)
+        if known is not None and known.revision != revision:
+            self.forget(memory)  # words of turns that were purged may be in it
+            known = None
+        if known is None:
+            known = _nothing(revision)
+        elif head < known.last:
+            return None
+        elif key != known.key:  # others have come in the place of lost ones
+            known = _nothing(revision)
+        if known.head < head:
+            news = inverted_index.lengths(connection, Span(memory, known.last + 1, LAST))
+            known = known._replace(
+                head=head,
+                seqs=np.concatenate([known.seqs, news[0]]),
+                lengths=np.concatenate([known.lengths, news[1].astype(np.int32)]),
+            )
+            if len(known.seqs) != count:
+                raise IntegrityError(
+                    f"memory {memory} has {len(known.seqs)} turns of its own, not the {count} that "
+                    "were written: run verify, and restore the database from a backup"
+                )
+            known = known._replace(key=extent(connection, memory, known.last).key)
+            self._rows.put(memory, known)
+        return known
+
+    def _postings(
+        self, connection: Connection, memory: int, rows: Rows, terms: Iterable[str]
+    ) -> dict[str, Postings]:
+        """Return the postings of terms in a memory's own rows."""
+        known: dict[str, _Found] = {}
+        behind: defaultdict[int, list[str]] = defaultdict(list)
+        for term in terms:
+            found = self._found.get((memory, term))
+            if found is None or found.origin is not rows.origin:
+                found = _Found(rows.origin, 0, Postings(_NONE, _NONE))
+            known[term] = found
+            if found.upto < len(rows.seqs):
+                behind[found.upto].append(term)
+        for upto, some in behind.items():
+            after = int(rows.seqs[upto - 1]) if upto else 0
+            news = inverted_index.counts(connection, Span(memory, after + 1, rows.last), some)
+            for term, (seqs, counts) in news.items():
+                places = np.searchsorted(rows.seqs, seqs)
+                if not np.array_equal(rows.seqs[places[places < len(rows.seqs)]], seqs):
+                    raise DatabaseDamaged(
+                        f"the word index knows turns of memory {memory} that are not there: "
+                        "evomem verify --repair writes it anew from the turns"
+                    )
+                postings = Postings(
+                    np.concatenate([known[term].postings.places, places.astype(np.int32)]),
+                    np.concatenate([known[term].postings.counts, counts.astype(np.int32)]),
+                )
+                known[term] = _Found(rows.origin, len(rows.seqs), postings)
+                self._found.put((memory, term), known[term])
+        return {term: found.postings for term, found in known.items()}
+
+
+_NONE: Places = np.zeros(0, np.int32)
+
+
+def _nothing(revision: int) -> Rows:
+    return Rows(object(), revision, 0, None, np.zeros(0, np.int64), _NONE)
+
+
+def _rows_size(rows: Rows) -> int:
+    return rows.seqs.nbytes + rows.lengths.nbytes + 512
+
+
+def _found_size(found: _Found) -> int:
+    return found.postings.places.nbytes + found.postings.counts.nbytes + 1024

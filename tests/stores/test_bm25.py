@@ -1,0 +1,136 @@
+"""Words and their scores: the analyser, BM25 against bm25s, and whose statistics count."""
+
+from __future__ import annotations
+
+import bm25s
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evomem.records import Turn
+from evomem_stores.words import bm25
+from tests.stores.helpers import open_at, purge, turn, words, write
+
+WORDS = "cat dog paris oslo ran running runs the a 東京 東京都 ネコ straße CAFÉ naïve 42 x_y don't".split()
+TEXTS = st.lists(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join), min_size=1, max_size=12
+)
+PROPERTY = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture
+def store(location):
+    opened, _ = open_at(location)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The cats WERE running, quickly!", ["cat", "were", "run", "quick"]),
+        ("", []),
+        ("... !?", []),
+        ("to be or not to be", ["to", "be", "or", "not", "to", "be"]),
+        ("ＦＵＬＬ ﬁne", ["full", "fine"]),
+        ("STRASSE straße", ["strass", "strass"]),
+        ("猫が好き", ["猫", "が", "好", "き", "猫が", "が好", "好き"]),
+        ("東京2024年", ["東", "京", "東京", "2024", "年"]),
+        ("고양이", ["고", "양", "이", "고양", "양이"]),
+        ("حي القاهرة", ["حي", "القاهرة"]),
+        ("x_y 🎉 3.14", ["x_i", "3", "14"]),
+        ("z" * 500, ["z" * 64]),
+    ],
+)
+def test_texts_become_terms(text, expected):
+    assert bm25.terms(text) == expected
+
+
+@given(st.text())
+def test_a_term_is_one_token_to_the_index(text):
+    for term in bm25.terms(text):
+        assert all(ch == "_" or ch.isalnum() or ord(ch) > 127 for ch in term)
+        assert not any("A" <= ch <= "Z" for ch in term)
+
+
+@PROPERTY
+@given(texts=TEXTS, asked=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4))
+def test_scores_equal_those_of_bm25s(fresh, texts, asked):
+    corpus = [bm25.terms(text) for text in texts]
+    reference = bm25s.BM25(method="lucene", k1=bm25.K1, b=bm25.B)
+    reference.index(corpus, show_progress=False)
+    tokens = [t for t in bm25.terms(" ".join(asked)) if t in reference.vocab_dict]
+    expected = reference.get_scores(tokens) if tokens else np.zeros(len(texts))
+    store, _ = open_at(fresh())
+    memory = store.make_memory(("a",))
+    write(store, memory, [turn(text, n) for n, text in enumerate(texts, start=1)])
+    write(store, store.make_memory(("b",)), [turn(text, n) for n, text in enumerate(texts[:3])])
+    scores = words(store, store.view(memory), " ".join(asked))
+    dense = [scores.get(seq, 0.0) for seq in range(1, len(texts) + 1)]
+    np.testing.assert_allclose(dense, expected, atol=1e-5)
+    assert all(score > 0 for score in scores.values())
+    store.close()
+
+
+@PROPERTY
+@given(texts=TEXTS, data=st.data())
+def test_only_what_a_view_shows_has_a_part_in_its_scores(fresh, texts, data):
+    """Other memories, later turns, deleted and purged ones: none moves a score."""
+    turns = [turn(text, n) for n, text in enumerate(texts, start=1)]
+    cut = data.draw(st.integers(0, len(texts)))
+    point = data.draw(st.integers(0, cut))
+    gone = data.draw(st.sets(st.integers(1, len(texts)), max_size=2))
+    store, _ = open_at(fresh())
+    write(
+        store, store.make_memory(("noise",)), [turn("cat dog oslo paris 東京", n) for n in range(9)]
+    )
+    memory = store.make_memory(("a",))
+    write(store, memory, turns[:point])
+    child = store.fork(store.view(memory), ("fork",))
+    write(store, memory, [turn("cat cat cat dog paris", 99)])  # the parent goes on: not seen
+    view = write(store, child, turns[point:])
+    for number, seq in enumerate(sorted(gone)):
+        if number:
+            store.hide(view, [seq])
+        else:
+            purge(store, child, seq)
+            view = store.view(child)
+    view = store.view(child, seq=cut)
+    fresh = store.make_memory(("fresh",))
+    left = [seq for seq in range(1, cut + 1) if seq not in gone]
+    write(store, fresh, [turns[seq - 1] for seq in left])
+    for query in ("cat dog", "running in Paris", "東京", "nothing here"):
+        expected = words(store, store.view(fresh), query)
+        assert words(store, view, query) == {left[seq - 1]: s for seq, s in expected.items()}
+    assert store.verify() == []
+    store.close()
+
+
+def test_the_name_of_the_speaker_is_found_and_the_word_user_is_not(store):
+    memory = store.make_memory(("a",))
+    view = write(store, memory, [Turn(user="hello", speaker="Caroline", id="1"), turn("hello", 2)])
+    assert list(words(store, view, "caroline")) == [1]
+    assert words(store, view, "user assistant") == {}
+    assert sorted(words(store, view, "hello")) == [1, 2]
+
+
+@pytest.mark.parametrize("query", ["", '"', "cat*", "NEAR(cat dog)", "cat OR dog", "m1_cat", "body:cat", "^cat", "'; DROP TABLE turns; --"])  # fmt: skip
+def test_a_query_is_words_and_never_a_query_language(store, query):
+    view = write(store, store.make_memory(("a",)), [turn("a cat", 1), turn("m1_cat", 2)])
+    asked = set(bm25.terms(query))
+    expected = [n for n, text in ((1, "a cat"), (2, "m1_cat")) if asked & set(bm25.terms(text))]
+    assert sorted(words(store, view, query)) == expected
+
+
+def test_an_index_of_another_analyser_is_written_anew(location, monkeypatch):
+    store, _ = open_at(location)
+    view = write(store, store.make_memory(("a",)), [turn("the cats sleep", 1), turn("dogs", 2)])
+    store.close()
+    monkeypatch.setattr("evomem_stores.opening.ANALYSER", "2 another")
+    monkeypatch.setattr(bm25, "terms", lambda text: text.split())
+    monkeypatch.setattr("evomem_stores.log.store.terms", lambda text: text.split())
+    store, _ = open_at(location)
+    assert list(words(store, view, "cats")) == [1]
+    assert words(store, view, "cat") == {}
+    store.close()
