@@ -1,0 +1,47 @@
+"""Counters of what adapters could not do, or did only in part, in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from evomem._forking import reset_in_child
+
+
+class Counts:
+    """Counters since the process started. Safe to use from threads."""
+
+    def __init__(self) -> None:
+        self._numbers: Counter[str] = Counter()
+        self._make_lock()
+        reset_in_child(self._make_lock)
+
+    @property
+    def failed_reads(self) -> int:
+        """Prompts that went to a model without the memory because it could not be read."""
+        return self._numbers["failed_reads"]
+
+    @property
+    def failed_writes(self) -> int:
+        """Calls whose turns are missing in the log because it could not be written."""
+        return self._numbers["failed_writes"]
+
+    @property
+    def cleaned(self) -> int:
+        """Texts that were changed because the log cannot hold them as they are."""
+        return self._numbers["cleaned"]
+
+    def add(self, name: str) -> None:
+        """Count one event; `name` is one of the properties."""
+        with self._lock:
+            self._numbers[name] += 1
+
+    def to_json(self) -> dict[str, int]:
+        """Return all counters by name."""
+        return {name: getattr(self, name) for name in ("failed_reads", "failed_writes", "cleaned")}
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()
+
+
+counts = Counts()
