@@ -4,8 +4,17 @@
 wrong. `AdapterContract` (`evomem.adapter.contract`) tests an adapter.
 """
 
-from evomem.adapter.adapter import HEADER, Adapter
+from evomem.adapter.adapter import HEADER, Adapter, replace_turn
 from evomem.adapter.counting import counts
 from evomem.adapter.texts import block, clean, quoted, without_blocks
 
-__all__ = ["HEADER", "Adapter", "block", "clean", "counts", "quoted", "without_blocks"]
+__all__ = [
+    "HEADER",
+    "Adapter",
+    "block",
+    "clean",
+    "counts",
+    "quoted",
+    "replace_turn",
+    "without_blocks",
+]

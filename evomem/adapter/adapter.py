@@ -176,7 +176,9 @@ class Adapter:
                 said["metadata"] = metadata
                 if log:
                     counts.add("cleaned")
-                    logger.warning("A %s's message cannot be kept as it is: %s", role, changes)
+                    logger.warning(
+                        "A message cannot be kept as it is (%s): %s", role, ", ".join(changes)
+                    )
             result.append(said)
         return result
 
