@@ -1,10 +1,10 @@
 """What adapters for agent frameworks share: see docs/adapters.md.
 
 `Adapter` writes conversations to a memory and reads from it for a prompt. `counts` counts what went
-wrong. `AdapterContract` (`evomem.adapter.contract`) tests an adapter.
+wrong. The other functions are the steps of which `Adapter` consists.
 """
 
-from evomem.adapter.adapter import HEADER, Adapter, replace_turn
+from evomem.adapter.adapter import HEADER, Adapter, mark, note_cleaned, spoken, write_turn
 from evomem.adapter.counting import counts
 from evomem.adapter.texts import block, clean, quoted, without_blocks
 
@@ -14,7 +14,10 @@ __all__ = [
     "block",
     "clean",
     "counts",
+    "mark",
+    "note_cleaned",
     "quoted",
-    "replace_turn",
+    "spoken",
     "without_blocks",
+    "write_turn",
 ]

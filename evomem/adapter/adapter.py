@@ -34,6 +34,8 @@ HEADER = (
 )
 MESSAGE = "message"
 """Metadata: the session and the id of the message that a turn begins with (`mark`)."""
+CLEANED = "cleaned_{}"
+"""Metadata, with a role: how a text had to be changed for the log (`clean`)."""
 
 _FILTERS = ("at", "since", "until", "session", "role", "where", "source", "not_source", "trust")
 _NAMES = uuid.UUID("5a1d9c5e-6a2b-4a1e-9a0f-5d7f6f0c2b11")  # of turns, made of what they hold
@@ -91,18 +93,31 @@ class Adapter:
             session: The conversation that asks.
             shown: The messages that the prompt holds already. Turns made of them are left out.
         """
-        with self.degrading("failed_reads"):
-            asked, view = self._search(query, session, shown)
-            return self._block(view.context(asked, **self._options)) if asked else _NOTHING
-        return _NOTHING
+        return self._fenced(self.context(query, session=session, shown=shown))
 
     async def arecall(
         self, query: str, *, session: str | None = None, shown: Iterable[Message] = ()
     ) -> Context:
         """Do as `recall`, without blocking the event loop."""
+        return self._fenced(await self.acontext(query, session=session, shown=shown))
+
+    def context(
+        self, query: str, *, session: str | None = None, shown: Iterable[Message] = ()
+    ) -> Context:
+        """Do as `recall`, without fences and header, for a host that has its own."""
         with self.degrading("failed_reads"):
-            asked, view = await asyncio.to_thread(self._search, query, session, shown)
-            return self._block(await view.acontext(asked, **self._options)) if asked else _NOTHING
+            if asked := self._query(query):
+                return self._view(session, shown).context(asked, **self._options)
+        return _NOTHING
+
+    async def acontext(
+        self, query: str, *, session: str | None = None, shown: Iterable[Message] = ()
+    ) -> Context:
+        """Do as `context`, without blocking the event loop."""
+        with self.degrading("failed_reads"):
+            if asked := self._query(query):
+                view = await asyncio.to_thread(self._view, session, shown)
+                return await view.acontext(asked, **self._options)
         return _NOTHING
 
     # writing -------------------------------------------------------------------------------
@@ -130,7 +145,7 @@ class Adapter:
         Returns:
             Whether all of it is in the log.
         """
-        groups = exchanges(enumerate(self.spoken(messages)))
+        groups = exchanges(enumerate(spoken(messages, self.header)))
         written = 0
         for exchange in groups:
             with self.degrading("failed_writes"):
@@ -149,38 +164,12 @@ class Adapter:
         said = list(messages)
         return await asyncio.to_thread(self.capture, said, session=session, recalled=recalled)
 
-    # for adapters that pair by themselves ----------------------------------------------------
+    # ---------------------------------------------------------------------------------------
 
     @property
     def memory(self) -> Memory:
         """The memory. Raises what opening it raises."""
         return self._memory if isinstance(self._memory, Memory) else self._memory()
-
-    def spoken(self, messages: Iterable[Message], *, log: bool = True) -> list[Message]:
-        """Return the messages of user and assistant that have text, cleaned, for `evomem.pairing`.
-
-        A text that had to be changed is logged and counted if `log` is set, and the message's
-        metadata says how (`cleaned_user` or `cleaned_assistant`).
-        """
-        result: list[Message] = []
-        for message in messages:
-            role = message.get("role")
-            if role not in ROLES:
-                continue
-            text, changes = clean(without_blocks(text_of(message.get("content")), self.header))
-            if not text.strip():
-                continue
-            said = {**message, "content": text}
-            if changes:
-                metadata = {**(message.get("metadata") or {}), f"cleaned_{role}": list(changes)}
-                said["metadata"] = metadata
-                if log:
-                    counts.add("cleaned")
-                    logger.warning(
-                        "A message cannot be kept as it is (%s): %s", role, ", ".join(changes)
-                    )
-            result.append(said)
-        return result
 
     @contextlib.contextmanager
     def degrading(self, count: str) -> Iterator[None]:
@@ -194,15 +183,13 @@ class Adapter:
             how = "read: the prompt goes without it" if count == "failed_reads" else "written"
             logger.warning("The memory could not be %s (%s)", how, error, exc_info=error)
 
-    # ---------------------------------------------------------------------------------------
+    def _query(self, query: str) -> str:
+        return clean(without_blocks(query, self.header)).text.strip()
 
-    def _search(
-        self, query: str, session: str | None, shown: Iterable[Message]
-    ) -> tuple[str, MemoryView]:
-        asked = clean(without_blocks(query, self.header)).text.strip()
-        return asked, _Quoted(self.memory, Shown(self.spoken(shown, log=False), session))
+    def _view(self, session: str | None, shown: Iterable[Message]) -> _Quoted:
+        return _Quoted(self.memory, Shown(spoken(shown, self.header), session))
 
-    def _block(self, found: Context) -> Context:
+    def _fenced(self, found: Context) -> Context:
         return Context(block(found, self.header), found.ids)
 
     def _turn(self, exchange: Exchange, session: str | None, recalled: Sequence[str]) -> Turn:
@@ -227,7 +214,26 @@ class Adapter:
         before = memory.history(session=turn.session, where={MESSAGE: mark}) if mark else []
         if before and before[-1].turn.content == turn.content:
             return
-        replace_turn(memory, turn, before[-1].id if before else None)
+        write_turn(memory, turn, before[-1].id if before else None)
+
+
+def spoken(messages: Iterable[Message], header: str = HEADER) -> list[Message]:
+    """Return the messages of user and assistant that have text, cleaned, for `evomem.pairing`.
+
+    The metadata of a message whose text had to be changed says how: `cleaned_user` or
+    `cleaned_assistant`. Blocks that `Adapter.recall` returned are left out.
+    """
+    result: list[Message] = []
+    for message in messages:
+        role = message.get("role")
+        if role not in ROLES:
+            continue
+        text, changes = clean(without_blocks(text_of(message.get("content")), header))
+        if text.strip():
+            kept = {CLEANED.format(role): list(changes)} if changes else {}
+            metadata = {**(message.get("metadata") or {}), **kept}
+            result.append({**message, "content": text, "metadata": metadata})
+    return result
 
 
 def text_of(content: object) -> str:
@@ -240,23 +246,38 @@ def text_of(content: object) -> str:
     return "\n".join(str(part.get("text") or "") for part in parts)
 
 
-def replace_turn(memory: Memory, turn: Turn, old: str | None) -> None:
-    """Write a turn, in the place of the turn `old` if that is there.
+def write_turn(memory: Memory, turn: Turn, supersedes: str | None = None) -> None:
+    """Write a turn with an id, in the place of another one if that is there.
 
-    A turn that was written before, and deleted since, stays deleted.
+    A turn that was written before, and deleted since, stays deleted. A turn whose text had to be
+    changed for the log (`spoken`) is logged and counted.
     """
     with contextlib.suppress(DuplicateTurn):
-        if old is not None:
-            with contextlib.suppress(NotFound):  # somebody else was quicker
-                memory.add(
-                    turn.user or turn.assistant,
-                    role="user" if turn.user else "assistant",
-                    reply=(turn.assistant or None) if turn.user else None,
-                    supersedes=old,
-                    **{name: getattr(turn, name) for name in _KEPT},
-                )
-                return
-        memory.add_many([turn])
+        if supersedes is None or not _superseded(memory, turn, supersedes):
+            memory.add_many([turn])
+        note_cleaned(turn)
+
+
+def note_cleaned(turn: Turn) -> None:
+    """Log and count that a turn was written with another text than was said."""
+    for role in ROLES:
+        if changes := turn.metadata.get(CLEANED.format(role)):
+            counts.add("cleaned")
+            logger.warning("A turn was changed for the log (%s): %s", role, ", ".join(changes))
+
+
+def _superseded(memory: Memory, turn: Turn, old: str) -> bool:
+    try:
+        memory.add(
+            turn.user or turn.assistant,
+            role="user" if turn.user else "assistant",
+            reply=(turn.assistant or None) if turn.user else None,
+            supersedes=old,
+            **{name: getattr(turn, name) for name in _KEPT},
+        )
+    except NotFound:  # somebody else was quicker
+        return False
+    return True
 
 
 _KEPT = ("speaker", "id", "time", "session", "metadata", "source", "recalled")

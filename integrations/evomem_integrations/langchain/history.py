@@ -9,13 +9,13 @@ from dataclasses import replace
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from evomem.adapter import Adapter, replace_turn
+from evomem.adapter import Adapter, spoken, write_turn
 from evomem.errors import NotFound
 from evomem.memory import Memory
 from evomem.pairing import exchanges
 from evomem.records import Record, Turn
 from evomem_integrations.langchain.kept import packed, unpacked
-from evomem_integrations.langchain.tape import spoken
+from evomem_integrations.langchain.tape import spoken as mapped
 
 MESSAGES = "messages"
 """Metadata: what was added, as LangChain's JSON."""
@@ -65,7 +65,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
                 if last and turn.content == last.turn.content:  # only what nobody said is new
                     self.memory.annotate(last.id, turn.metadata)
                 else:
-                    replace_turn(self.memory, turn, last and last.id)
+                    write_turn(self.memory, turn, last and last.id)
                 last = None
 
     def clear(self) -> None:
@@ -91,14 +91,14 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
     def _open(self, messages: Sequence[BaseMessage]) -> Record | None:
         """Return the last turn if `messages` go on with it."""
         last = self._records()[-1:]
-        said = spoken(messages)
-        if not last or said and said[0]["role"] == "user" and spoken(_messages(last[0])):
+        said = mapped(messages)
+        if not last or said and said[0]["role"] == "user" and mapped(_messages(last[0])):
             return None
         return last[0]
 
     def _turns(self, messages: Sequence[BaseMessage]) -> list[Turn]:
         """Return messages as turns; messages that say nothing belong to the turn before them."""
-        said = [(place, self._adapter.spoken(spoken([m]))) for place, m in enumerate(messages)]
+        said = [(place, spoken(mapped([m]))) for place, m in enumerate(messages)]
         groups = exchanges((place, words[0]) for place, words in said if words)
         starts = [0, *(group.messages[0][0] for group in groups[1:]), len(messages)]
         parts = [messages[start:end] for start, end in zip(starts, starts[1:], strict=False)]
