@@ -6,13 +6,14 @@ wrong. The other functions are the steps of which `Adapter` consists.
 
 from evomem.adapter.adapter import HEADER, Adapter, mark, note_cleaned, spoken, write_turn
 from evomem.adapter.counting import counts
-from evomem.adapter.texts import block, clean, quoted, without_blocks
+from evomem.adapter.texts import block, clean, clean_json, quoted, without_blocks
 
 __all__ = [
     "HEADER",
     "Adapter",
     "block",
     "clean",
+    "clean_json",
     "counts",
     "mark",
     "note_cleaned",

@@ -255,13 +255,13 @@ def write_turn(memory: Memory, turn: Turn, supersedes: str | None = None) -> Non
     with contextlib.suppress(DuplicateTurn):
         if supersedes is None or not _superseded(memory, turn, supersedes):
             memory.add_many([turn])
-        note_cleaned(turn)
+        note_cleaned(turn.metadata)
 
 
-def note_cleaned(turn: Turn) -> None:
-    """Log and count that a turn was written with another text than was said."""
+def note_cleaned(metadata: Mapping[str, Any]) -> None:
+    """Log and count that a turn with this metadata was written with another text than was said."""
     for role in ROLES:
-        if changes := turn.metadata.get(CLEANED.format(role)):
+        if changes := metadata.get(CLEANED.format(role)):
             counts.add("cleaned")
             logger.warning("A turn was changed for the log (%s): %s", role, ", ".join(changes))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evomem.records import MAX_CHARS, Turn
 
@@ -41,6 +42,17 @@ def clean(text: str, limit: int = MAX_CHARS) -> Cleaned:
         changes.append(f"cut to {limit:,} of {len(text):,} characters")
         text = text[:limit]
     return Cleaned(text, tuple(changes))
+
+
+def clean_json(value: Any) -> Any:
+    """Return JSON whose texts, keys included, the log can hold in a turn's metadata."""
+    if isinstance(value, str):
+        return clean(value, len(value)).text
+    if isinstance(value, Mapping):
+        return {clean_json(key): clean_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean_json(inner) for inner in value]
+    return value
 
 
 def quoted(turn: Turn) -> Turn:

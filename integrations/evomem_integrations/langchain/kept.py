@@ -13,7 +13,7 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
 
-from evomem.adapter import clean, counts
+from evomem.adapter import clean_json, counts
 from evomem.errors import TurnError
 from evomem.records import MAX_METADATA, Turn
 
@@ -32,7 +32,7 @@ def packed(messages: Sequence[BaseMessage], turn: Turn) -> list[Kept]:
     Raises:
         TurnError: They are too many to fit, however short.
     """
-    kept = [_storable(message_to_dict(message)) for message in messages]
+    kept = [clean_json(message_to_dict(message)) for message in messages]
     if _fits(kept):
         return kept
     kept = [_referring(each, turn) for each in kept]
@@ -73,16 +73,6 @@ def _resolved(kept: Kept, turn: Turn) -> Kept:
     side, start, end = kept["place"]
     text = getattr(turn, side)[start:end]
     return {"type": kept["type"], "data": {**kept["data"], "content": text}}
-
-
-def _storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean(value, len(value)).text
-    if isinstance(value, Mapping):
-        return {_storable(key): _storable(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable(inner) for inner in value]
-    return value
 
 
 def _cut(value: Any, limit: int) -> Any:

@@ -120,7 +120,7 @@ class Connection(BaseModel):
             if turns:
                 await memory.aadd_many(turns)
             for turn in turns:
-                note_cleaned(turn)
+                note_cleaned(turn.metadata)
             return
         for turn in turns:
             # Ids are made of texts: a turn that is refused was deleted, and stays so.
