@@ -109,10 +109,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         if not messages or _is_called_as_tool(runtime):
             return None
         adapter = self._adapter(runtime)
-        owner = ""
-        with adapter.degrading("failed_reads"):
-            owner = json.dumps(adapter.memory.namespace)
-        tape = begun(state.get("evomem", {}).get(self.name), messages, owner)
+        tape = begun(state.get("evomem", {}).get(self.name), messages, _owner(adapter))
         over, open_ = split(tape["said"])
         if over and adapter.capture(over, session=_thread(runtime)):
             tape = {**tape, "said": open_}
@@ -194,6 +191,16 @@ def _name(kind: str, memory: Memory | Callable[..., Memory]) -> str:
         return kind
     labels = json.dumps(memory.namespace).encode()
     return f"{kind}_{hashlib.blake2b(labels, digest_size=4).hexdigest()}"
+
+
+def _owner(adapter: Adapter) -> str:
+    """Return whose memory it is, as JSON; nothing if that cannot be found out."""
+    try:
+        return json.dumps(adapter.memory.namespace)
+    except Exception:  # it is counted where the memory is read and written
+        if adapter.strict:
+            raise
+        return ""
 
 
 def _thread(runtime: Runtime[Any]) -> str | None:
