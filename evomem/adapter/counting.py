@@ -18,12 +18,12 @@ class Counts:
 
     @property
     def failed_reads(self) -> int:
-        """Prompts that went to a model without the memory because it could not be read."""
+        """Attempts to read the memory that failed: a prompt went to a model without it."""
         return self._numbers["failed_reads"]
 
     @property
     def failed_writes(self) -> int:
-        """Calls whose turns are missing in the log because it could not be written."""
+        """Attempts to write turns that failed; some adapters try again after the next run."""
         return self._numbers["failed_writes"]
 
     @property
