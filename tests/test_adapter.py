@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -86,7 +87,7 @@ def test_what_a_person_writes_between_such_tags_stays():
 
 def test_an_exchange_is_written_once_and_only_what_was_said(memory):
     adapter = Adapter(memory, turn_source="user")
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {
             "role": "user",

@@ -22,7 +22,7 @@ Said = tuple[str, str]
 """What the user and the assistant said in an exchange."""
 
 CASES = {
-    "story": "20 turns in a row, with all that follows",
+    "story": "20 turns in a row, with as much of what follows as applies",
     "tools": "calls of tools, with a preamble",
     "streaming": "an answer in pieces",
     "failure": "a run that fails, and its question asked again",

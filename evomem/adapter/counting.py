@@ -13,8 +13,6 @@ class Counts:
 
     def __init__(self) -> None:
         self._numbers: Counter[str] = Counter()
-        self._make_lock()
-        reset_in_child(self._make_lock)
 
     @property
     def failed_reads(self) -> int:
@@ -33,15 +31,22 @@ class Counts:
 
     def add(self, name: str) -> None:
         """Count one event; `name` is one of the properties."""
-        with self._lock:
+        with _guard:
             self._numbers[name] += 1
 
     def to_json(self) -> dict[str, int]:
         """Return all counters by name."""
         return {name: getattr(self, name) for name in ("failed_reads", "failed_writes", "cleaned")}
 
-    def _make_lock(self) -> None:
-        self._lock = threading.Lock()
 
+_guard = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _guard
+    _guard = threading.Lock()
+
+
+reset_in_child(_after_fork)
 
 counts = Counts()

@@ -65,7 +65,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
                 if last and turn.content == last.turn.content:  # only what nobody said is new
                     self.memory.annotate(last.id, turn.metadata)
                 else:
-                    write_turn(self.memory, turn, last and last.id)
+                    write_turn(self.memory, turn, last.id if last else None)
                 last = None
 
     def clear(self) -> None:

@@ -176,8 +176,10 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
     def _asked(self, request: ModelRequest[Any]) -> dict[str, Any]:
         """Return what to recall: what helps to answer what the user said last."""
         asked = [str(message.text) for message in request.messages if is_user(message)]
-        if not asked and (tape := request.state.get("evomem", {}).get(self.name)):  # it was cut off
-            asked = [said["content"] for said in tape["said"] if said["role"] == "user"]
+        if not asked:  # it was cut off
+            tapes: Any = request.state.get("evomem", {})
+            said = tapes[self.name]["said"] if self.name in tapes else ()
+            asked = [message["content"] for message in said if message["role"] == "user"]
         return {
             "query": asked[-1] if asked else "",
             "session": _thread(request.runtime),

@@ -109,7 +109,7 @@ def ended(tape: Tape, messages: Sequence[BaseMessage], structured: object) -> Ta
     """
     tape = answered(tape, messages)
     now = {message.id: str(message.text) for message in messages if message.id}
-    said = [{**m, "content": _current(m, now.get(m["id"]))} for m in tape["said"]]
+    said: list[Said] = [{**m, "content": _current(m, now.get(m["id"] or ""))} for m in tape["said"]]
     last = said[-1]["content"] if said else ""
     if structured is not None:
         text = _as_json(structured)
@@ -120,7 +120,7 @@ def ended(tape: Tape, messages: Sequence[BaseMessage], structured: object) -> Ta
             {"role": "assistant", "content": str(message.text), "id": message.id}
             for message in _direct(messages)
         ]
-    return {**tape, "said": said}  # type: ignore[typeddict-item]
+    return {**tape, "said": said}
 
 
 def written(tape: Tape) -> Tape:

@@ -19,8 +19,10 @@ class Model(ScriptedLLM):
     """Raises what the script says."""
 
     def chat(self, messages, **kwargs):
-        if isinstance(self._replies[0], Exception):
-            raise self._replies.pop(0)
+        reply: Any = self._replies[0]
+        if isinstance(reply, Exception):
+            self._replies.pop(0)
+            raise reply
         return super().chat(messages, **kwargs)
 
 
@@ -31,7 +33,7 @@ def look(result: str) -> str:
 
 async def ask(ctx: Context, result: str) -> str:
     """Do something once a person has agreed."""
-    question = InputRequiredEvent(prefix="May I?")
+    question = InputRequiredEvent()
     await ctx.wait_for_event(HumanResponseEvent, waiter_event=question)
     return result
 
@@ -63,7 +65,7 @@ class Agent(Host):
         handler = agent.run(text, memory=memory)
         async for event in handler.stream_events():
             if isinstance(event, InputRequiredEvent):
-                handler.ctx.send_event(HumanResponseEvent(response="yes"))
+                handler.ctx.send_event(HumanResponseEvent())
         await handler
 
     def regenerate(self, answer):

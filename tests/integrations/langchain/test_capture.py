@@ -205,7 +205,8 @@ def test_a_sub_agent_reads_and_writes_nothing(memory):
     @tool
     def delegate() -> str:
         """Ask a colleague."""
-        return sub.invoke(say("What does the ticket cost? Report briefly."))["messages"][-1].text
+        done: Any = sub.invoke(say("What does the ticket cost? Report briefly."))
+        return str(done["messages"][-1].text)
 
     model: Any = Scripted(
         answer=lambda m: calls("delegate") if m[-1].type == "human" else "It is 42.", shown=[]
