@@ -137,12 +137,16 @@ def split(said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
 
 
 def _after(messages: Sequence[BaseMessage], known: set[str]) -> Sequence[BaseMessage]:
-    """Return the messages behind the newest known one; if none is left, those that came last."""
+    """Return the messages behind the newest known one; if none is left, what came last.
+
+    A program that empties a thread may put a summary in, in the user's role: the last message of a
+    user is what the user said.
+    """
     for place in range(len(messages), 0, -1):
         if messages[place - 1].id in known:
             return messages[place:]
     if messages and is_user(messages[-1]):
-        return messages[_last_exchange(messages) :]
+        return messages[-1:]
     answers = [n for n, message in enumerate(messages) if isinstance(message, AIMessage)]
     return messages[answers[-1] :] if answers else messages
 

@@ -127,6 +127,15 @@ def test_a_summary_is_nobodys_words(memory):
     assert said(memory) == [(f"Note {n}", f"You said: Note {n}") for n in range(6)]
 
 
+def test_a_summary_that_the_program_put_in_place_of_a_thread_is_nobodys_words(memory):
+    talk = agent(echo, memory)
+    talk.invoke(say("one"), THREAD)
+    summary = HumanMessage("SUMMARY: the user said one.")
+    talk.update_state(THREAD, {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES), summary]})
+    talk.invoke(say("two"), THREAD)
+    assert said(memory) == [("one", "You said: one"), ("two", "You said: two")]
+
+
 def test_messages_that_programs_write_are_not_the_users(memory):
     made = HumanMessage("Time to report.", additional_kwargs={"lc_source": "scheduler"})
     talk = agent(lambda messages: "All is well.", memory)
