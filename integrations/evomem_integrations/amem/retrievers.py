@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evomem import Encoder, Record
+from evomem.adapter import clean, clean_json, note_cleaned
 from evomem.errors import InputError, NotFound
 from evomem.state import State, Vectors
 from evomem_integrations.documents import Documents, InMemory, key_of, text_of
@@ -69,8 +70,13 @@ class ChromaRetriever:
         self.collection = Collection(self)
 
     def add_document(self, document: str, metadata: Mapping[str, Any], doc_id: str) -> None:
-        """Store a note. An id that is there gets the new metadata, and is read if its text is new."""
-        self._documents.put(doc_id, document, _stored(metadata, document))
+        """Store a note. An id that is there gets the new metadata, and is read if its text is new.
+
+        A text that the log cannot hold is changed (`evomem.adapter.clean`): the log says how.
+        """
+        text, changes = clean(document)
+        self._documents.put(doc_id, text, clean_json(_stored(metadata, document)))
+        note_cleaned({"cleaned_user": changes})
 
     def delete_document(self, doc_id: str) -> None:
         """Hide a note; an id that is not there is let be.

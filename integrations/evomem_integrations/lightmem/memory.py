@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from evomem import Encoder
+from evomem.adapter import clean, note_cleaned
 from evomem.errors import InputError
 from evomem_integrations.lightmem.embedder import TextEmbedder
 from evomem_integrations.lightmem.retriever import EmbeddingRetriever
@@ -100,6 +101,7 @@ class LightMemory:
             if memory["role"] in self._roles and memory["text"]
         ]
         for memory in memories:
+            note_cleaned({f"cleaned_{memory['role']}": memory["changes"]})
             payload = _payload(memory, sorted(_tags(boundmem_tags)))
             vector = self.text_embedder.embed(payload["memory"])
             self.embedding_retriever.insert([vector], [payload], [str(uuid.uuid4())])
@@ -209,10 +211,12 @@ def _timed(messages: Message | Sequence[Message]) -> list[dict[str, Any]]:
             raise InputError(f"{where} has no text as its content: {message.get('content')!r:.60}")
         stamp = message.get("time_stamp")
         time, weekday = _parsed(stamp, where)
+        text, changes = clean(message["content"])
         timed.append(
             {
                 "role": message["role"],
-                "text": message["content"].strip(),
+                "text": text.strip(),
+                "changes": changes,
                 "speaker_id": str(message.get("speaker_id", "unknown")),
                 "speaker_name": str(message.get("speaker_name", "Unknown")),
                 "time": time + STEP * said[str(stamp)],

@@ -31,7 +31,9 @@ class EvoMemBlock(Connection, BaseMemoryBlock[str]):
         query = question(messages or [])
         if not messages or query is None:
             return ""
-        return await self._recall(query, messages, block_kwargs.get("session_id"))
+        session = block_kwargs.get("session_id")
+        found = await self._adapter().acontext(query, session=session, shown=spoken(messages))
+        return self._note_shown(query, session, found)
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
         # `Memory` puts the session there; without it, a turn belongs to none.

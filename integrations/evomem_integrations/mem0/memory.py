@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from evomem.adapter import note_cleaned
 from evomem.database import Database
 from evomem.errors import NotFound, QueryError
 from evomem.memory_view import Mode
@@ -137,6 +138,8 @@ class Memory:
         if not payloads:
             return {"results": []}
         ids = self._rows.add(payloads, [said] * len(payloads))
+        for payload in payloads:
+            note_cleaned(payload)
         return {"results": [_event(*pair, infer) for pair in zip(ids, payloads, strict=True)]}
 
     def update(
