@@ -277,19 +277,18 @@ class MemoryView:
         """Return the view at a seq or a time; the newest one that this object may see if None."""
         at = check_point(at)
         last = self._seq
-        number = self._engine.store.find_memory(self.namespace)
-        if number is None:
-            if isinstance(at, int) and at > 0:
-                raise QueryError(f"{self!r} is empty: there is no turn {at}")
-            return View(0, 0, b"", 0, ())
-        if isinstance(at, datetime):
-            view = self._engine.store.view(number, time=at)
-            at = view.seq if last is None else min(view.seq, last)
-        elif at is None:
-            at = last
-        elif last is not None and at > last:
+        store = self._engine.store
+        if isinstance(at, int) and last is not None and at > last:
             raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
-        return self._engine.store.view(number, seq=at)
+        try:
+            if isinstance(at, datetime):
+                view = store.view(self.namespace, time=at)
+                at = view.seq if last is None else min(view.seq, last)
+            return store.view(self.namespace, seq=last if at is None else at)
+        except HeadMoved as error:
+            if isinstance(at, int) and at > 0:
+                raise QueryError(f"{self!r} is empty: there is no turn {at}") from error
+            return View(0, 0, b"", 0, ())
 
     def _groups(
         self, view: View, condition: Filter, trust: Mapping[str | None, float]
