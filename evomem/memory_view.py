@@ -191,10 +191,13 @@ class MemoryView:
         where: Mapping[str, Any] | None = None,
         source: Sources | None = None,
         not_source: Sources | None = None,
+        all: bool = False,
     ) -> list[Record]:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
 
-        The filters are those of `search`; `session` and `source` are answered by an index.
+        The filters are those of `search`; `session` and `source` are answered by an index. With
+        `all`, turns whose places others took are there as well, and say so (`Record.replaced_by`);
+        deleted ones are not.
 
         Raises:
             QueryError: An argument makes no sense; the message says which and why.
@@ -204,12 +207,20 @@ class MemoryView:
         condition = check_filter(since, until, session, role, where, source, not_source)
         store = self._engine.store
         with store.snapshot():
-            view = self._view()
+            view = replace(self._view(), with_replaced=all)
             if condition == Filter():
-                return store.history(view, after=after, limit=limit)
-            seqs = store.select(view, condition)
-            chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
-            return list(store.records(view, chosen).values())
+                records = store.history(view, after=after, limit=limit)
+            elif condition == Filter(session=session) and limit is None:
+                records = store.of_sessions(view, [session or ""])
+                records = [record for record in records if record.seq > after]
+            else:
+                seqs = store.select(view, condition)
+                chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
+                records = list(store.records(view, chosen).values())
+            if not all:
+                return records
+            by = store.replacements(view)
+            return [replace(record, replaced_by=by.get(record.seq)) for record in records]
 
     def influence(self, id: str) -> Influence:
         """Return which later turns and answers a turn had a part in, here and in forks.
@@ -335,7 +346,12 @@ class MemoryView:
         records = self._engine.store.records(view, [seq for seq, _ in ranked])
         if missing := [seq for seq, _ in ranked if seq not in records]:
             raise _damaged(view, missing[0])
-        return [Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked]
+        # Most memories hide nothing: then there is no need to look.
+        earlier = {} if view.hidden == 0 else self._engine.store.replaced(view, records)
+        return [
+            Hit(records[seq], sum(parts.values()), parts, tuple(earlier.get(seq, ())))
+            for seq, parts in ranked
+        ]
 
     def _by_one_score(
         self,

@@ -254,6 +254,10 @@ class Store(Protocol):
         """
         ...
 
+    def replacements(self, view: View) -> dict[int, int]:
+        """Return the seqs of replaced turns, each with that of the turn that took its place."""
+        ...
+
     def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
         """Return, by seq, the records whose places these turns took, and so on back, oldest first.
 

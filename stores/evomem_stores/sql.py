@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -222,6 +223,12 @@ class SqlStore(Upkeep):
             seals = seals_of(connection)
             rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
             return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
+
+    def replacements(self, view: View) -> dict[int, int]:
+        """See `Store.replacements`."""
+        with self._engine.reading() as connection:
+            _, gone = _hidden(connection, replace(view, with_replaced=False))
+            return {seq: since for seq, since in gone.items() if since}
 
     def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
         """See `Store.replaced`."""

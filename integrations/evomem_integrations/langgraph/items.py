@@ -152,9 +152,10 @@ def read(memory: Memory, namespace: tuple[str, ...], key: str) -> Head | None:
 def read_head(memory: Memory, namespace: tuple[str, ...], id: str) -> Head | None:
     """Return the item whose head has this id, None if it was replaced or deleted."""
     try:
-        return Head(memory.get(id), namespace)
+        record = memory.get(id)
     except NotFound:
         return None
+    return Head(record, namespace) if is_head(record) else None
 
 
 def read_all(memory: Memory, namespace: tuple[str, ...]) -> list[Head]:
