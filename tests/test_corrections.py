@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import evomem
 from evomem.encoder import HashEncoder
 from evomem.errors import DuplicateTurn, NotFound, TurnError
+from evomem.reencode import reencode
 from tests.stores.counting import counted
 
 ENCODER = HashEncoder(32)
@@ -174,14 +175,17 @@ def test_a_fork_keeps_corrections_and_goes_its_own_way(memory):
 def test_an_export_and_another_encoder_keep_corrections(memory, db, fresh, tmp_path):
     db.export(tmp_path / "out")
     before = memory.history(all=True)
-    with evomem.open(fresh(), ENCODER) as other:
+    place = fresh()
+    with evomem.open(place, ENCODER) as other:
         other.load(tmp_path / "out")
         loaded = other.memory("alice")
         assert loaded.history(all=True) == before
         assert replaced(loaded) == [["a", "b"]]
-        other.reencode("hash:16")
+    reencode(place, "hash:16")
+    with evomem.open(place) as other:
         assert other.verify() == []
         assert other.memory("alice").history(all=True) == before
+        assert replaced(other.memory("alice")) == [["a", "b"]]
 
 
 # other writers -------------------------------------------------------------------------------
