@@ -35,7 +35,7 @@ from evomem.influence import Influence, find_influence
 from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
 from evomem.state import State, Vectors
-from evomem.store import Filter, Namespace, Seqs, View
+from evomem.store import Filter, Namespace, Seqs, Span, View
 from evomem.twins import twin
 
 if TYPE_CHECKING:
@@ -409,7 +409,15 @@ class MemoryView:
         cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
         if missing := [seq for seq in said if seq not in cosines]:
             raise _damaged(view, missing[0])
-        return ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k, weights)
+
+        def alike(seq: int) -> dict[int, float]:
+            ends = zip(view.spans, view.ends, strict=True)
+            span, end = next(each for each in ends if each[0].first <= seq <= each[0].last)
+            own = store.vectors(Span(span.memory, seq, seq), end.revision)
+            return index.score(view, own.vectors[0], list(said))
+
+        word_scores = dict(words.among(near))
+        return ranking.fuse(query, cosines, word_scores, said, beside, k, weights, alike)
 
     def _embed(self, state: State[Turn], query: str) -> Vectors:
         encoder = self._engine.reader

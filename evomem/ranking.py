@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from evomem.current import Values, Wish, moves, same_thing, wish_of
 from evomem.dates import asked_days, nearness
 from evomem.records import Said
 
@@ -38,16 +39,34 @@ def fuse(
     beside: Mapping[int, tuple[int, int]],
     k: int,
     trust: Mapping[int, float] | None = None,
+    alike: Callable[[int], Mapping[int, float]] | None = None,
 ) -> list[tuple[int, dict[str, float]]]:
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
-    The arguments are those of `signals`; `trust` holds the weights of turns that have one.
+    Turns about the same thing change places where the question wants the newest or the oldest of them
+    (`evomem.current`); the part `current` says by how much.
+
+    The arguments are those of `signals`, and:
+
+    Args:
+        query: What was asked.
+        cosines: As in `signals`, as are the next three.
+        words: See there.
+        said: See there.
+        beside: See there.
+        k: How many at most.
+        trust: The weights of turns that have one. Such turns change places with no other.
+        alike: Given a seq of `said`, returns the cosine of each of `said` with it; None to leave
+            every turn in its place.
     """
     found = signals(query, cosines, words, said, beside)
     parts = {name: WEIGHTS[name] * values for name, values in found.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
+    wish = wish_of(query, dated=bool(found["time"].any())) if alike else None
+    if wish and alike:
+        parts["current"] = _current(wish, query, found, parts, list(said.items()), trust, alike)
     scores = np.sum(list(parts.values()), axis=0)
     order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
     seqs = list(said)
@@ -55,6 +74,28 @@ def fuse(
         (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
         for n in order
     ]
+
+
+def _current(
+    wish: Wish,
+    query: str,
+    found: Mapping[str, Values],
+    parts: Mapping[str, Values],
+    said: Sequence[tuple[int, Said]],
+    trust: Mapping[int, float] | None,
+    alike: Callable[[int], Mapping[int, float]],
+) -> Values:
+    scores = np.sum(list(parts.values()), axis=0)
+    seqs = np.array([seq for seq, _ in said])
+    free = np.array([seq not in (trust or {}) for seq, _ in said])
+    if not free.any():
+        return np.zeros(len(said))
+    best = np.lexsort((seqs, scores, free))[-1]
+    likeness = alike(int(seqs[best]))
+    same = same_thing(found["evolvable"], np.array([likeness.get(seq, 0.0) for seq, _ in said]))
+    same[best] = True
+    when = [(each[0], seq) for seq, each in said]
+    return moves(wish, query, scores, found["lexical"], when, same & free)
 
 
 N = TypeVar("N", float, npt.NDArray[np.float64])
