@@ -15,11 +15,13 @@ TOPICS_EACH = 6
 PLANS_EACH = 2
 RECALLED = 0.3  # of topics: an old value is spoken of again after it has changed
 BEGIN = datetime(2024, 1, 8, 8, tzinfo=timezone.utc)
+SINGLE = 0.25  # of topics: the value never changes, though the topic is spoken of again
 PRESENT = ("current", "now", "latest", "recalled", "cancelled")
 """Kinds of questions for the newest value."""
 PAST = ("first", "before", "named")
 """Kinds of questions for an older one."""
-KINDS = (*PRESENT, *PAST, "times")
+KINDS = (*PRESENT, *PAST, "single", "times")
+"""All; `single` asks for a value that never changed, `times` for all values."""
 _OTHERS = "My cousin|A colleague of mine|My neighbour|An old friend"
 _REPLIES = "Noted.|Thanks, I will keep that in mind.|Good to know.|All right."
 
@@ -79,18 +81,22 @@ Mentions = list[tuple[str, bool]]
 
 def _mentions(topic: Topic, rng: Random) -> tuple[Topic, Mentions, list[str]]:
     """Return what is said about a topic, and the values that held, in order."""
-    values = rng.sample(topic.values.split("|"), rng.choice((2, 2, 3, 4)))
+    count = 1 if rng.random() < SINGLE else rng.choice((2, 2, 3, 4))
+    values = rng.sample(topic.values.split("|"), count)
     own = [_one(topic.told, rng).format(v=values[0])]
     changed = rng.sample(topic.changed.split("|"), len(values) - 1)
     own += [text.format(v=value) for text, value in zip(changed, values[1:], strict=True)]
     mentions = [(text[0].upper() + text[1:], True) for text in own]
-    if rng.random() < RECALLED:
+    if count > 1 and rng.random() < RECALLED:
         text = _one(topic.recalled, rng).format(v=values[-2])
         mentions.append((text[0].upper() + text[1:], True))
     if rng.random() < 0.5:  # somebody else's value, told at any time
         spare = rng.choice([v for v in topic.values.split("|") if v not in values] or ["another"])
         text = f"{_one(_OTHERS, rng)} said: “{_one(topic.told, rng).format(v=spare)}”"
         mentions.insert(rng.randint(0, len(mentions)), (text, False))
+    remarks = topic.remarks.split("|")
+    for text in remarks if count == 1 else rng.sample(remarks, 1):
+        mentions.insert(rng.randint(1, len(mentions)), (text, False))
     return topic, mentions, values
 
 
@@ -108,6 +114,9 @@ def _questions(
     newest, older = held[-1], [*held[:-1], *recalled]
     asked = _one(topic.asked, rng)
     now = f"{asked.rstrip('?')} {rng.choice(words.now)}?"
+    if not older:
+        others = [turn for turn in turns if turn != newest]
+        return [Asked(asked, "single", (newest,), tuple(others))]
     latest = rng.choice(words.latest).format(noun=topic.noun)
     present = {"recalled": asked} if recalled else {"current": asked, "now": now, "latest": latest}
     questions = [Asked(text, kind, (newest,), tuple(older)) for kind, text in present.items()]

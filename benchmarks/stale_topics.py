@@ -25,6 +25,8 @@ class Topic:
     """Questions for the value that holds, without any word for time."""
     was: str
     """A question for an earlier value, without its end."""
+    remarks: str
+    """What is said around the topic without a word about its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ DEVELOPMENT = (
         "In {v} it rained all the time.|The bread in {v} was better.",
         "Where do I live?|In which town is my flat?|What city am I living in?",
         "Where did I live",
+        "The lift in our house is broken again.|I painted the kitchen of my flat green.",
     ),
     Topic(
         "dose",
@@ -65,6 +68,7 @@ DEVELOPMENT = (
         "On {v} I felt dizzy.|The leaflet for {v} was longer.",
         "What is my dose?|How much do I take a day?|Which dose am I on?",
         "Which dose was I on",
+        "I forgot my pills at home today.|The pharmacy was out of my pills.",
     ),
     Topic(
         "car",
@@ -74,6 +78,7 @@ DEVELOPMENT = (
         "The {v} never started in winter.|I got a fair price for the {v}.",
         "Which car do I drive?|What do I drive?|What make is my car?",
         "Which car did I drive",
+        "I need winter tyres.|Somebody scratched my car at the supermarket.",
     ),
     Topic(
         "employer",
@@ -83,6 +88,7 @@ DEVELOPMENT = (
         "The canteen at {v} was awful.|People at {v} were kind.",
         "Who do I work for?|Where do I work?|Which company employs me?",
         "Where did I work",
+        "The canteen at work has a new cook.|I have to write a report for my boss.",
     ),
     Topic(
         "weekly running distance",
@@ -92,6 +98,7 @@ DEVELOPMENT = (
         "With {v} a week my knee was fine.|{v} a week felt easy.",
         "How far do I run a week?|What is my weekly distance?|How many kilometres do I run each week?",
         "How far did I run a week",
+        "My running shoes are worn out.|I ran in the rain this morning.",
     ),
     Topic(
         "project deadline",
@@ -101,6 +108,7 @@ DEVELOPMENT = (
         "{v} was never realistic.|Nobody believed in {v}.",
         "When is the project due?|What is our deadline?|By which date do I deliver the project?",
         "When was the project due",
+        "The project needs a better name.|I wrote the third chapter of the project report.",
     ),
     Topic(
         "dentist",
@@ -110,6 +118,7 @@ DEVELOPMENT = (
         "{v} always ran late.|The practice of {v} smelled of cloves.",
         "Who is my dentist?|Who looks after my teeth?|Which dentist do I see?",
         "Who was my dentist",
+        "I have a toothache on the left side.|My teeth were cleaned yesterday.",
     ),
     Topic(
         "coffee order",
@@ -119,6 +128,7 @@ DEVELOPMENT = (
         "{v} kept me awake.|I liked the foam on {v}.",
         "What coffee do I order?|How do I take my coffee?|What is my usual order at the bar?",
         "What coffee did I order",
+        "The bar around the corner has new cups.|I spilled my coffee on the keyboard.",
     ),
     Topic(
         "rent",
@@ -128,6 +138,7 @@ DEVELOPMENT = (
         "{v} was a bargain.|I could hardly afford {v} then.",
         "How much is my rent?|What do I pay for the flat?|What does the flat cost me a month?",
         "How much was my rent",
+        "The heating in the flat makes noises.|The landlord repaired the front door.",
     ),
     Topic(
         "instrument",
@@ -137,6 +148,7 @@ DEVELOPMENT = (
         "{v} hurt my fingers.|The neighbours hated {v}.",
         "Which instrument do I play?|What instrument am I learning?|What do I practise?",
         "Which instrument did I play",
+        "The concert was sold out.|I have to practise more for the concert in June.",
     ),
     Topic(
         "password manager",
@@ -146,6 +158,7 @@ DEVELOPMENT = (
         "{v} crashed twice.|The colours of {v} were ugly.",
         "Which password manager do I use?|Where are my passwords?|What holds my logins?",
         "Which password manager did I use",
+        "I forgot one of my passwords again.|They made me change the password at work.",
     ),
     Topic(
         "yoga day",
@@ -155,6 +168,7 @@ DEVELOPMENT = (
         "{v} was always crowded.|On {v} the teacher was another one.",
         "When is my yoga class?|On which day do I do yoga?|What day is yoga?",
         "On which day was yoga",
+        "My yoga mat has a hole.|In yoga we did headstands.",
     ),
     Topic(
         "laptop",
@@ -164,6 +178,7 @@ DEVELOPMENT = (
         "The {v} was loud.|The keys of the {v} stuck.",
         "Which laptop do I have?|What computer do I work on?|What is my laptop?",
         "Which laptop did I have",
+        "I lost a key of my laptop's keyboard.|The battery of my laptop is weak.",
     ),
     Topic(
         "team size",
@@ -173,6 +188,7 @@ DEVELOPMENT = (
         "With {v} lunch was simple.|As {v} we had one room.",
         "How big is my team?|How many people are in my team?|How many people do I lead?",
         "How big was my team",
+        "My team went bowling.|We have a new printer in the team's office.",
     ),
 )
 
@@ -185,6 +201,7 @@ HELD_OUT = (
         "{v} never did the dishes.|{v} sang in the shower.",
         "Who is my flatmate?|Who shares the flat with me?|Who do I share the kitchen with?",
         "Who was my flatmate",
+        "Our flat needs a new sofa.|The dishes in the shared kitchen pile up.",
     ),
     Topic(
         "phone number",
@@ -194,6 +211,7 @@ HELD_OUT = (
         "With {v} I got calls for a pizzeria.|{v} was easy to remember.",
         "What is my phone number?|Which number reaches me?|How can one call me?",
         "What number did I have",
+        "My phone fell into the sink.|I had three missed calls.",
     ),
     Topic(
         "diet",
@@ -203,6 +221,7 @@ HELD_OUT = (
         "Being {v} was hard on holidays.|{v} food bored me.",
         "How do I eat?|What diet am I on?|What kind of food do I cook?",
         "How did I eat",
+        "I burned the dinner.|I bought a new pan for the kitchen.",
     ),
     Topic(
         "gym",
@@ -212,6 +231,7 @@ HELD_OUT = (
         "The showers at {v} were cold.|{v} played dreadful music.",
         "Which gym do I go to?|Where do I train?|Where is my locker?",
         "Where did I train",
+        "I pulled a muscle while training.|I lost the key of my locker.",
     ),
     Topic(
         "savings goal",
@@ -221,6 +241,7 @@ HELD_OUT = (
         "{v} was too modest.|{v} sounded like a lot.",
         "How much do I want to save?|What is my savings goal?|What am I aiming to put aside?",
         "How much did I want to save",
+        "The bank closed its branch in our street.|I bought no coffee for a week, to save money.",
     ),
     Topic(
         "manager",
@@ -230,6 +251,7 @@ HELD_OUT = (
         "{v} wrote emails at night.|Meetings with {v} were short.",
         "Who is my manager?|Who do I report to?|Who runs our group?",
         "Who was my manager",
+        "I have my yearly review with the boss next week.|Our group got new chairs.",
     ),
     Topic(
         "meeting room",
@@ -239,6 +261,7 @@ HELD_OUT = (
         "{v} had no windows.|The screen in {v} flickered.",
         "Where is the stand-up?|In which room do we meet?|Which room is ours for the stand-up?",
         "Where was the stand-up",
+        "The stand-up took forty minutes.|Somebody brought cake to the stand-up.",
     ),
     Topic(
         "language course",
@@ -248,6 +271,7 @@ HELD_OUT = (
         "{v} grammar drove me mad.|I liked the sound of {v}.",
         "What language do I study?|Which language am I learning?|What is my evening course in?",
         "What language did I study",
+        "I learned ten new words tonight.|My teacher speaks too fast.",
     ),
     Topic(
         "cat food",
@@ -257,6 +281,7 @@ HELD_OUT = (
         "The cat spat out {v}.|{v} smelled of fish.",
         "What does the cat eat?|Which food does our cat get?|What do I feed the cat?",
         "What did the cat eat",
+        "The cat sleeps on the radiator.|The cat has to go to the vet for a vaccination.",
     ),
     Topic(
         "flight time",
@@ -266,6 +291,7 @@ HELD_OUT = (
         "{v} was too early for the train.|{v} suited me.",
         "When does my flight leave?|What time do I fly?|At what time is take-off?",
         "When did my flight leave",
+        "I still have to pack for the flight.|The airport has a new terminal.",
     ),
     Topic(
         "health insurer",
@@ -275,6 +301,7 @@ HELD_OUT = (
         "{v} refused my glasses.|The hotline of {v} was hopeless.",
         "Who insures me?|Which health insurer do I have?|Who is my health insurance with?",
         "Who insured me",
+        "I broke my glasses.|The doctor sent me a bill.",
     ),
     Topic(
         "hair colour",
@@ -284,6 +311,7 @@ HELD_OUT = (
         "{v} washed out quickly.|My aunt liked {v} on me.",
         "What colour is my hair?|What is my hair colour?|Which colour do I wear my hair in?",
         "What colour was my hair",
+        "I need a haircut.|My hair was full of sand after the beach.",
     ),
     Topic(
         "bus line",
@@ -293,6 +321,7 @@ HELD_OUT = (
         "{v} was always late.|On {v} I never got a seat.",
         "Which bus do I take?|How do I get to the office?|Which line brings me to work?",
         "Which bus did I take",
+        "The bus driver greeted me by name.|I left my umbrella on the bus.",
     ),
     Topic(
         "book of the month",
@@ -302,6 +331,7 @@ HELD_OUT = (
         "{v} had a weak ending.|Everybody cried over {v}.",
         "Which book do I read with the circle?|What are we reading?|What is on my night table?",
         "Which book did we read",
+        "The reading circle meets at Clara's.|I need a new lamp for my night table.",
     ),
 )
 

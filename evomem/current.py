@@ -24,15 +24,26 @@ Values = npt.NDArray[np.float64]
 NEAR = 3.0  # what nearness to the question counts beside likeness to the best turn
 ALIKE = 3.5  # from which sum of both on a turn is about the same thing as the best one
 
+LONGEST = 18  # words of a question; a longer one asks for more than one thing
+
+_OWN = re.compile(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
+_NAME = re.compile(
+    r"(?<!^)(?<![.!?] )\b(?!(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
+    r"|January|February|March|April|May|June|July|August|September|October|November|December)\b)"
+    r"[A-Z]\w+"
+)
 _QUESTION = re.compile(
-    r"(?:^|[.!,;:]\s+|\band )\W*(?:do|does|is|are|am|can|has|have|will|should|tell me|remind me)\b"
+    r"(?:^|[.!,;:]\s+)\W*(?:do|does|is|are|am|has|have|tell me|remind me)\b"
     r"|\b(?:what|what's|which|where|where's|who|who's|whom|whose|when|when's|how)\b",
     re.IGNORECASE,
+)
+_ADVICE = re.compile(
+    r"\b(?:should|could|would|can|will|might|may|recommend|suggest)\b", re.IGNORECASE
 )
 _NOW = re.compile(
     r"\b(?:now|nowadays|today|currently|at present|presently|at the moment|these days|up to date"
     r"|as of (?:now|today)|current|latest|newest|most recent(?:ly)?|last known|still|any ?more"
-    r"|the last (?:\w+ ){1,4}(?:I|he|she|they|we|you) (?:gave|told|mentioned|said|set))\b",
+    r"|the last (?:\w+ ){1,4}(?:I|you) (?:gave|told|mentioned|said|set))\b",
     re.IGNORECASE,
 )
 _FIRST = re.compile(
@@ -40,8 +51,10 @@ _FIRST = re.compile(
     r"|in the beginning|at the (?:very )?(?:beginning|start|outset)|to begin with)\b",
     re.IGNORECASE,
 )
-_PREVIOUS = re.compile(
-    r"\b(?:before|prior|previous(?:ly)?|former(?:ly)?|ahead of)\b", re.IGNORECASE
+_FORMER = re.compile(r"\bmy (?:previous|former|prior|last but one)\b", re.IGNORECASE)
+_BEFORE = re.compile(
+    r"\b(?:before(?! (?:I|we|you|he|she|they|the time)\b)|prior to|ahead of|previously|formerly)\b",
+    re.IGNORECASE,
 )
 _NAMED = re.compile(
     r"\b(?:before|prior to|ahead of) (?!(?:that|this|then|now|it)\b)(?:it (?:was|became) )?\w",
@@ -54,8 +67,8 @@ _PAST = re.compile(
 )
 _ANOTHER_TIME = re.compile(
     r"\b(?:earlier|(?<!look )(?<!looks )after|ago|once|ever|since|until|till|back then|in the past"
-    r"|old(?:er|est)?|yesterday|how often|how many times|history|list|all|chang(?:e|es|ed)"
-    r"|last (?:night|week|month|year|time|spring|summer|autumn|fall|winter)|over time|so far|order"
+    r"|old(?:er|est)?|yesterday|how often|how many times|history|list|all|chang(?:e|es|ed)|between"
+    r"|last (?:night|week|month|year|time|spring|summer|autumn|fall|winter)|over time|so far|in (?:what )?order"
     r"|(?:every|each)(?! (?:day|morning|evening|night|week|month|year)\b))\b",
     re.IGNORECASE,
 )
@@ -75,15 +88,18 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     'previous'
     >>> wish_of("Where did we go on holiday?")
     """
-    past = bool(_PAST.search(query))
-    if past and _FIRST.search(query):
+    if len(query.split()) > LONGEST or not (_OWN.search(query) or not _NAME.search(query)):
+        return None
+    past, other = bool(_PAST.search(query)), bool(_ANOTHER_TIME.search(query))
+    if past and _FIRST.search(query) and not other:
         return "oldest"
-    if _PREVIOUS.search(query):
-        return "previous"
-    other = bool(_ANOTHER_TIME.search(query))
-    if _NOW.search(query) and not (past and other):
-        return "newest"
-    return None if dated or past or other or not _QUESTION.search(query) else "newest"
+    if _FORMER.search(query) or (past and _BEFORE.search(query)):
+        return None if other else "previous"
+    if _NOW.search(query):
+        return None if past and other else "newest"
+    if dated or past or other or _ADVICE.search(query) or not _QUESTION.search(query):
+        return None
+    return "newest"
 
 
 def same_thing(near: Values, alike: Values) -> npt.NDArray[np.bool_]:
