@@ -5,26 +5,31 @@ first?" wants the oldest, "Where did I live before Oslo?" the one before. A ques
 time, or for all values, wants none of them more than another. The words are read by plain regular
 expressions for English; a question in another language has no wish.
 
-What is about the same thing: turns whose embeddings are much more alike than others' to that of the
-best turn, and near to the question. Only these change places, and only with each other.
+Turns are about the same thing if they are said by the same side, have a value of the same kind (a
+number, a day, a name), and are alike: their embeddings are nearer to that of the best turn than those
+of other candidates, and near to the question. Only these change places, and only with each other.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from evomem.records import Record, Turn
+
 Wish = Literal["newest", "oldest", "previous"]
 Values = npt.NDArray[np.float64]
 
+# Chosen on development data (docs/benchmarks.md).
+BEST = 10  # turns, by score, that may change places
 NEAR = 3.0  # what nearness to the question counts beside likeness to the best turn
-ALIKE = 3.5  # from which sum of both on a turn is about the same thing as the best one
-
-LONGEST = 18  # words of a question; a longer one asks for more than one thing
+ALIKE = 3.6  # from which sum of both on a turn is about the same thing as the best one
+LONGEST = 500  # characters of a turn; a longer one tells more than one thing
+WORDS = 18  # of a question; a longer one asks for more than one thing
 
 _OWN = re.compile(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
 _NAME = re.compile(
@@ -33,10 +38,11 @@ _NAME = re.compile(
     r"[A-Z]\w+"
 )
 _QUESTION = re.compile(
-    r"(?:^|[.!,;:]\s+)\W*(?:do|does|is|are|am|has|have|tell me|remind me)\b"
+    r"(?:^|[.!,;:]\s+)\W*(?:do|does|is|are|am|tell me|remind me)\b"
     r"|\b(?:what|what's|which|where|where's|who|who's|whom|whose|when|when's|how)\b",
     re.IGNORECASE,
 )
+_WHETHER_EVER = re.compile(r"^\W*(?:have|has)\b", re.IGNORECASE)
 _ADVICE = re.compile(
     r"\b(?:should|could|would|can|will|might|may|recommend|suggest)\b", re.IGNORECASE
 )
@@ -88,7 +94,8 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     'previous'
     >>> wish_of("Where did we go on holiday?")
     """
-    if len(query.split()) > LONGEST or not (_OWN.search(query) or not _NAME.search(query)):
+    own = _OWN.search(query) or not _NAME.search(query)
+    if not own or len(query.split()) > WORDS or _WHETHER_EVER.search(query):
         return None
     past, other = bool(_PAST.search(query)), bool(_ANOTHER_TIME.search(query))
     if past and _FIRST.search(query) and not other:
@@ -102,42 +109,81 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     return "newest"
 
 
-def same_thing(near: Values, alike: Values) -> npt.NDArray[np.bool_]:
-    """Return which candidates are about the same thing as the best one.
+_DAY_NAME = (
+    r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b"
+    r"|(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
+)
+_KINDS = {
+    "number": re.compile(
+        r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred"
+        r"|thousand)\b",
+        re.IGNORECASE,
+    ),
+    "day": re.compile(rf"\b(?:{_DAY_NAME})"),
+    # A capital inside of a sentence, or inside of a word.
+    "name": re.compile(rf"(?<=[a-z0-9,;’'] )(?!I\b|{_DAY_NAME})[A-Z]\w+|\b[A-Z][a-z]+[A-Z]\w+"),
+}
+_ASKED = {
+    re.compile(r"\bhow (?:much|many|far|big|long|old|tall|high)\b|\bwhat time\b", re.I): {"number"},
+    re.compile(r"\bwhen\b|\b(?:which|what) (?:day|date)\b", re.I): {"number", "day"},
+    re.compile(r"\b(?:who|whom|whose|where)\b", re.I): {"name"},
+}
+_QUOTED = re.compile(r"[“\"][^”\"]*[”\"]")
+_SOMEBODY_ELSE = re.compile(
+    r"^(?:my|our|an?|the|one of my) (?:\w+ )?(?:sister|brother|mother|mom|mum|father|dad|wife|husband"
+    r"|partner|girlfriend|boyfriend|son|daughter|cousin|niece|nephew|aunt|uncle|grand\w+|friend"
+    r"|colleague|neighbou?r|boss|flatmate|roommate|teammate|co-?worker)s?\b"
+    r"(?!.*\b(?:I|me|my|our|us)\b)",
+    re.IGNORECASE,
+)
+
+
+def same_thing(query: str, turns: Sequence[Turn], near: Values, alike: Values) -> list[int]:
+    """Return which of the best turns are about the same thing as the first of them.
 
     Args:
-        near: (n,) each candidate's cosine with the question, as a share of the best.
-        alike: (n,) its cosine with the best candidate.
+        query: The question.
+        turns: The best turns, best first.
+        near: Of each, the cosine with the question, as a share of the best.
+        alike: Of each, the cosine with the first, in standard deviations above the mean of all
+            candidates.
     """
-    spread = float(alike.std()) or 1.0
-    same: npt.NDArray[np.bool_] = (alike - alike.mean()) / spread + NEAR * near > ALIKE
-    return same
+    texts = [turn.user or turn.assistant for turn in turns]
+    kinds = [{name for name, test in _KINDS.items() if test.search(text)} for text in texts]
+    wanted = kinds[0]
+    for test, asked in _ASKED.items():
+        if test.search(query):
+            wanted = asked & kinds[0] if asked == {"name"} else asked
+            break
+    side = bool(turns[0].user), turns[0].speaker
+    return [
+        place
+        for place, turn in enumerate(turns)
+        if max(len(texts[0]), len(texts[place])) <= LONGEST
+        and (bool(turn.user), turn.speaker) == side
+        and not _SOMEBODY_ELSE.search(_QUOTED.sub("", texts[place]))
+        and (not place or not wanted or wanted & kinds[place])
+        and (not place or alike[place] + NEAR * near[place] > ALIKE)
+    ]
 
 
-def moves(
-    wish: Wish, query: str, scores: Values, words: Values, when: Sequence[Any], same: Any
-) -> Values:
-    """Return what is added to each score, so that turns about the same thing stand in wished order.
-
-    They share out their own scores anew; the scores of all others stay, and with them their places.
+def wished_order(wish: Wish, query: str, records: Sequence[Record], words: Values) -> list[int]:
+    """Return the places of records about the same thing, in the wished order.
 
     Args:
         wish: Which of them is wanted first.
         query: The question.
-        scores: (n,) of the candidates.
-        words: (n,) BM25, as a share of the best: of a question for what came before something, the
-            turn that has most of its words is taken to tell that.
-        when: n values that say in which order the turns were said, by `<`.
-        same: (n,) which of them are about the same thing.
+        records: Turns about the same thing.
+        words: BM25 of each: if the question says before what, the turn that has most of its words
+            is taken to tell that.
     """
-    added = np.zeros(len(scores))
-    places = np.flatnonzero(same).tolist()
-    wished = sorted(places, key=lambda place: when[place], reverse=wish != "oldest")
-    if wish == "previous" and wished:
+    order = sorted(
+        range(len(records)),
+        key=lambda place: (records[place].time, records[place].seq),
+        reverse=wish != "oldest",
+    )
+    if wish == "previous" and order:
         named = bool(_NAMED.search(query))
-        bound = max(range(len(wished)), key=lambda n: words[wished[n]]) if named else 0
-        wished = wished[bound + 1 :] + wished[: bound + 1]
-    best = sorted((scores[place] for place in places), reverse=True)
-    for place, score in zip(wished, best, strict=True):
-        added[place] = score - scores[place]
-    return added
+        bound = max(range(len(order)), key=lambda n: words[order[n]]) if named else 0
+        order = order[bound + 1 :] + order[: bound + 1]
+    return order

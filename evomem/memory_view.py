@@ -410,14 +410,15 @@ class MemoryView:
         if missing := [seq for seq in said if seq not in cosines]:
             raise _damaged(view, missing[0])
 
-        def alike(seq: int) -> dict[int, float]:
+        def look(seqs: Sequence[int]) -> tuple[list[Record], dict[int, float]]:
+            records = store.records(view, seqs)
             ends = zip(view.spans, view.ends, strict=True)
-            span, end = next(each for each in ends if each[0].first <= seq <= each[0].last)
-            own = store.vectors(Span(span.memory, seq, seq), end.revision)
-            return index.score(view, own.vectors[0], list(said))
+            span, end = next(each for each in ends if each[0].first <= seqs[0] <= each[0].last)
+            own = store.vectors(Span(span.memory, seqs[0], seqs[0]), end.revision)
+            return [records[seq] for seq in seqs], index.score(view, own.vectors[0], list(said))
 
         word_scores = dict(words.among(near))
-        return ranking.fuse(query, cosines, word_scores, said, beside, k, weights, alike)
+        return ranking.fuse(query, cosines, word_scores, said, beside, k, weights, look)
 
     def _embed(self, state: State[Turn], query: str) -> Vectors:
         encoder = self._engine.reader

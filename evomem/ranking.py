@@ -8,9 +8,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evomem.current import Values, Wish, moves, same_thing, wish_of
+from evomem.current import BEST, Values, Wish, same_thing, wish_of, wished_order
 from evomem.dates import asked_days, nearness
-from evomem.records import Said
+from evomem.records import Record, Said
+
+Look = Callable[[Sequence[int]], tuple[Sequence[Record], Mapping[int, float]]]
+"""Given the seqs of the best turns, best first, returns these turns, and the cosine of every candidate
+with the first."""
 
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
@@ -39,7 +43,7 @@ def fuse(
     beside: Mapping[int, tuple[int, int]],
     k: int,
     trust: Mapping[int, float] | None = None,
-    alike: Callable[[int], Mapping[int, float]] | None = None,
+    look: Look | None = None,
 ) -> list[tuple[int, dict[str, float]]]:
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
@@ -56,17 +60,17 @@ def fuse(
         beside: See there.
         k: How many at most.
         trust: The weights of turns that have one. Such turns change places with no other.
-        alike: Given a seq of `said`, returns the cosine of each of `said` with it; None to leave
-            every turn in its place.
+        look: Reads the best turns; None to leave every turn in its place.
     """
     found = signals(query, cosines, words, said, beside)
     parts = {name: WEIGHTS[name] * values for name, values in found.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
-    wish = wish_of(query, dated=bool(found["time"].any())) if alike else None
-    if wish and alike:
-        parts["current"] = _current(wish, query, found, parts, list(said.items()), trust, alike)
+    wish = wish_of(query, dated=bool(found["time"].any())) if look else None
+    if wish and look:
+        weighed = trust or {}
+        parts["current"] = _current(wish, query, found, parts, list(said), weighed, look)
     scores = np.sum(list(parts.values()), axis=0)
     order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
     seqs = list(said)
@@ -81,21 +85,28 @@ def _current(
     query: str,
     found: Mapping[str, Values],
     parts: Mapping[str, Values],
-    said: Sequence[tuple[int, Said]],
-    trust: Mapping[int, float] | None,
-    alike: Callable[[int], Mapping[int, float]],
+    seqs: Sequence[int],
+    trust: Mapping[int, float],
+    look: Look,
 ) -> Values:
+    """Return what is added to scores, so that turns about the same thing share out theirs anew."""
+    added = np.zeros(len(seqs))
     scores = np.sum(list(parts.values()), axis=0)
-    seqs = np.array([seq for seq, _ in said])
-    free = np.array([seq not in (trust or {}) for seq, _ in said])
-    if not free.any():
-        return np.zeros(len(said))
-    best = np.lexsort((seqs, scores, free))[-1]
-    likeness = alike(int(seqs[best]))
-    same = same_thing(found["evolvable"], np.array([likeness.get(seq, 0.0) for seq, _ in said]))
-    same[best] = True
-    when = [(each[0], seq) for seq, each in said]
-    return moves(wish, query, scores, found["lexical"], when, same & free)
+    order = np.lexsort((seqs, scores))[::-1].tolist()
+    places = [place for place in order if seqs[place] not in trust][:BEST]
+    if len(places) < 2:
+        return added
+    records, likeness = look([seqs[place] for place in places])
+    alike = np.array([likeness.get(seq, 0.0) for seq in seqs])
+    alike = (alike - alike.mean()) / (float(alike.std()) or 1.0)
+    near = found["evolvable"][places]
+    turns = [record.turn for record in records]
+    same = same_thing(query, turns, near, alike[places])
+    chosen = [places[n] for n in same]  # best first
+    wished = wished_order(wish, query, [records[n] for n in same], found["lexical"][chosen])
+    for place, n in zip(chosen, wished, strict=True):
+        added[chosen[n]] = scores[place] - scores[chosen[n]]
+    return added
 
 
 N = TypeVar("N", float, npt.NDArray[np.float64])
