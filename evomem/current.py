@@ -44,7 +44,8 @@ _QUESTION = re.compile(
 )
 _WHETHER_EVER = re.compile(r"^\W*(?:have|has)\b", re.IGNORECASE)
 _ADVICE = re.compile(
-    r"\b(?:should|could|would|can|will|might|may|recommend|suggest)\b", re.IGNORECASE
+    r"\bhow (?:do|does) (?:I|we|you)\b|\b(?:should|could|would|can|will|might|may|recommend|suggest)\b",
+    re.IGNORECASE,
 )
 _NOW = re.compile(
     r"\b(?:now|nowadays|today|currently|at present|presently|at the moment|these days|up to date"
