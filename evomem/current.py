@@ -25,10 +25,11 @@ Wish = Literal["newest", "oldest", "previous"]
 Values = npt.NDArray[np.float64]
 
 # Chosen on development data (docs/benchmarks.md).
-BEST = 10  # turns, by score, that may change places
+BEST = 6  # turns, by score, that may change places
 NEAR = 3.0  # what nearness to the question counts beside likeness to the best turn
 ALIKE = 3.6  # from which sum of both on a turn is about the same thing as the best one
-LONGEST = 500  # characters of a turn; a longer one tells more than one thing
+USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
+LONGEST = 200  # characters of a turn; a longer one tells more than one thing
 WORDS = 18  # of a question; a longer one asks for more than one thing
 
 _OWN = re.compile(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
@@ -139,6 +140,19 @@ _SOMEBODY_ELSE = re.compile(
 )
 
 
+def standing_out(alike: Values) -> Values:
+    """Return cosines with the best turn as standard deviations above the mean of all candidates.
+
+    A few candidates have no mean worth the name: `USUAL` ones are counted with them.
+    """
+    mean, deviation, count = USUAL
+    whole = len(alike) + count
+    centre = (alike.sum() + count * mean) / whole
+    square = ((alike - centre) ** 2).sum() + count * (deviation**2 + (mean - centre) ** 2)
+    result: Values = (alike - centre) / np.sqrt(square / whole)
+    return result
+
+
 def same_thing(query: str, turns: Sequence[Turn], near: Values, alike: Values) -> list[int]:
     """Return which of the best turns are about the same thing as the first of them.
 
@@ -146,8 +160,7 @@ def same_thing(query: str, turns: Sequence[Turn], near: Values, alike: Values) -
         query: The question.
         turns: The best turns, best first.
         near: Of each, the cosine with the question, as a share of the best.
-        alike: Of each, the cosine with the first, in standard deviations above the mean of all
-            candidates.
+        alike: Of each, how far its likeness to the first stands out (`standing_out`).
     """
     texts = [turn.user or turn.assistant for turn in turns]
     kinds = [{name for name, test in _KINDS.items() if test.search(text)} for text in texts]

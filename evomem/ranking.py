@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evomem.current import BEST, Values, Wish, same_thing, wish_of, wished_order
+from evomem.current import BEST, Values, Wish, same_thing, standing_out, wish_of, wished_order
 from evomem.dates import asked_days, nearness
 from evomem.records import Record, Said
 
@@ -97,8 +97,7 @@ def _current(
     if len(places) < 2:
         return added
     records, likeness = look([seqs[place] for place in places])
-    alike = np.array([likeness.get(seq, 0.0) for seq in seqs])
-    alike = (alike - alike.mean()) / (float(alike.std()) or 1.0)
+    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in seqs]))
     near = found["evolvable"][places]
     turns = [record.turn for record in records]
     same = same_thing(query, turns, near, alike[places])
