@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langgraph.runtime import Runtime
 from typing_extensions import NotRequired
 
-from evomem.errors import DuplicateTurn, NotFound
+from evomem.errors import DuplicateTurn
 from evomem.memory import Memory
 from evomem.records import MAX_RECALLED, Turn
 from evomem_integrations.langchain.exchanges import Exchange, exchanges
@@ -222,7 +223,7 @@ def _recalled(exchange: Exchange) -> list[str]:
 
 
 def _write(memory: Memory, exchange: Exchange, thread: str | None, source: str | None) -> None:
-    """Write one exchange if it is not there; delete another answer to the same message."""
+    """Write one exchange if it is not there, in the place of another answer to the same message."""
     first = next((m.id for m in exchange.messages if isinstance(m, HumanMessage)), None)
     if first is None or not exchange.user:
         return
@@ -237,13 +238,12 @@ def _write(memory: Memory, exchange: Exchange, thread: str | None, source: str |
         source=source,
         recalled=_recalled(exchange),
     )
-    try:
-        memory.add_many([turn])
-    except DuplicateTurn:  # it was written before, and deleted or changed since: leave it so
-        return
-    for record in memory.history(session=thread, where=mark) if mark else ():
-        if record.id != turn.id:
-            try:
-                memory.delete(record.id)
-            except NotFound:  # somebody else was quicker
-                continue
+    with contextlib.suppress(DuplicateTurn):  # it was written before, and deleted or replaced since
+        if thread is None:
+            memory.add_many([turn])
+        else:
+            memory.replace_sessions(
+                [thread],
+                lambda held: [] if turn.id in {record.id for record in held} else [turn],
+                where=mark,
+            )

@@ -35,11 +35,12 @@ STRETCHES = (32, 1024, 16384)  # of seqs; one ends where some of the smaller one
 _NEWEST = select(func.max(runs.c.last)).where(runs.c.memory == bindparam("memory"))
 
 
-def add(connection: Connection, memory: int, terms: Terms) -> None:
-    """Add turns of a memory behind all that are there."""
+def add(connection: Connection, memory: int, terms: Terms, newest: int | None = None) -> None:
+    """Add turns of a memory behind all that are there, the `newest` of which is looked up if None."""
     if not terms:
         return
-    newest = connection.scalar(_NEWEST, {"memory": memory}) or 0
+    if newest is None:
+        newest = connection.scalar(_NEWEST, {"memory": memory}) or 0
     seqs = sorted(terms)
     for start in range(0, len(seqs), STRETCHES[-1]):
         some = seqs[start : start + STRETCHES[-1]]
