@@ -10,6 +10,7 @@ BENCHMARKS = {
     "quality.ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
     "quality.fusion": "what do the parts of a hybrid score count? learned on development data only",
     "quality.order": "does an encoder know what came first, and what is true now?",
+    "quality.stale": "does a current value stand above older ones? and an older one where it is asked for?",
     "systems.plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",
     "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",
     "quality.temporal": "does an embedding know its place in time? curves, a map, and one number",

@@ -36,7 +36,7 @@ from evomem.influence import Influence, find_influence
 from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
 from evomem.state import State, Vectors
-from evomem.store import Filter, Namespace, Seqs, View
+from evomem.store import Filter, Namespace, Seqs, Span, View
 
 if TYPE_CHECKING:
     from evomem.memory import Memory
@@ -191,10 +191,13 @@ class MemoryView:
         where: Mapping[str, Any] | None = None,
         source: Sources | None = None,
         not_source: Sources | None = None,
+        all: bool = False,
     ) -> list[Record]:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
 
-        The filters are those of `search`; `session` and `source` are answered by an index.
+        The filters are those of `search`; `session` and `source` are answered by an index. With
+        `all`, turns whose places others took are there as well, and say so (`Record.replaced_by`);
+        deleted ones are not.
 
         Raises:
             QueryError: An argument makes no sense; the message says which and why.
@@ -204,12 +207,20 @@ class MemoryView:
         condition = check_filter(since, until, session, role, where, source, not_source)
         store = self._engine.store
         with store.snapshot():
-            view = self._view()
+            view = replace(self._view(), with_replaced=all)
             if condition == Filter():
-                return store.history(view, after=after, limit=limit)
-            seqs = store.select(view, condition)
-            chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
-            return list(store.records(view, chosen).values())
+                records = store.history(view, after=after, limit=limit)
+            elif condition == Filter(session=session) and limit is None:
+                records = store.of_sessions(view, [session or ""])
+                records = [record for record in records if record.seq > after]
+            else:
+                seqs = store.select(view, condition)
+                chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
+                records = list(store.records(view, chosen).values())
+            if not all:
+                return records
+            by = store.replacements(view)
+            return [replace(record, replaced_by=by.get(record.seq)) for record in records]
 
     def influence(self, id: str) -> Influence:
         """Return which later turns and answers a turn had a part in, here and in forks.
@@ -277,19 +288,18 @@ class MemoryView:
         """Return the view at a seq or a time; the newest one that this object may see if None."""
         at = check_point(at)
         last = self._seq
-        number = self._engine.store.find_memory(self.namespace)
-        if number is None:
-            if isinstance(at, int) and at > 0:
-                raise QueryError(f"{self!r} is empty: there is no turn {at}")
-            return View(0, 0, b"", 0, ())
-        if isinstance(at, datetime):
-            view = self._engine.store.view(number, time=at)
-            at = view.seq if last is None else min(view.seq, last)
-        elif at is None:
-            at = last
-        elif last is not None and at > last:
+        store = self._engine.store
+        if isinstance(at, int) and last is not None and at > last:
             raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
-        return self._engine.store.view(number, seq=at)
+        try:
+            if isinstance(at, datetime):
+                view = store.view(self.namespace, time=at)
+                at = view.seq if last is None else min(view.seq, last)
+            return store.view(self.namespace, seq=last if at is None else at)
+        except HeadMoved as error:
+            if isinstance(at, int) and at > 0:
+                raise QueryError(f"{self!r} is empty: there is no turn {at}") from error
+            return View(0, 0, b"", 0, ())
 
     def _groups(
         self, view: View, condition: Filter, trust: Mapping[str | None, float]
@@ -336,7 +346,12 @@ class MemoryView:
         records = self._engine.store.records(view, [seq for seq, _ in ranked])
         if missing := [seq for seq, _ in ranked if seq not in records]:
             raise _damaged(view, missing[0])
-        return [Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked]
+        # Most memories hide nothing: then there is no need to look.
+        earlier = {} if view.hidden == 0 else self._engine.store.replaced(view, records)
+        return [
+            Hit(records[seq], sum(parts.values()), parts, tuple(earlier.get(seq, ())))
+            for seq, parts in ranked
+        ]
 
     def _by_one_score(
         self,
@@ -394,7 +409,16 @@ class MemoryView:
         cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
         if missing := [seq for seq in said if seq not in cosines]:
             raise _damaged(view, missing[0])
-        return ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k, weights)
+
+        def look(seqs: Sequence[int]) -> tuple[list[Record], dict[int, float]]:
+            records = store.records(view, seqs)
+            ends = zip(view.spans, view.ends, strict=True)
+            span, end = next(each for each in ends if each[0].first <= seqs[0] <= each[0].last)
+            own = store.vectors(Span(span.memory, seqs[0], seqs[0]), end.revision)
+            return [records[seq] for seq in seqs], index.score(view, own.vectors[0], list(said))
+
+        word_scores = dict(words.among(near))
+        return ranking.fuse(query, cosines, word_scores, said, beside, k, weights, look)
 
     def _embed(self, state: State[Turn], query: str) -> Vectors:
         encoder = self._engine.reader

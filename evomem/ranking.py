@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from evomem.current import BEST, Values, Wish, same_thing, standing_out, wish_of, wished_order
 from evomem.dates import asked_days, nearness
-from evomem.records import Said
+from evomem.records import Record, Said
+
+Look = Callable[[Sequence[int]], tuple[Sequence[Record], Mapping[int, float]]]
+"""Given the seqs of the best turns, best first, returns these turns, and the cosine of every candidate
+with the first."""
 
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
@@ -38,16 +43,34 @@ def fuse(
     beside: Mapping[int, tuple[int, int]],
     k: int,
     trust: Mapping[int, float] | None = None,
+    look: Look | None = None,
 ) -> list[tuple[int, dict[str, float]]]:
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
-    The arguments are those of `signals`; `trust` holds the weights of turns that have one.
+    Turns about the same thing change places where the question wants the newest or the oldest of them
+    (`evomem.current`); the part `current` says by how much.
+
+    The arguments are those of `signals`, and:
+
+    Args:
+        query: What was asked.
+        cosines: As in `signals`, as are the next three.
+        words: See there.
+        said: See there.
+        beside: See there.
+        k: How many at most.
+        trust: The weights of turns that have one. Such turns change places with no other.
+        look: Reads the best turns; None to leave every turn in its place.
     """
     found = signals(query, cosines, words, said, beside)
     parts = {name: WEIGHTS[name] * values for name, values in found.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
+    wish = wish_of(query, dated=bool(found["time"].any())) if look else None
+    if wish and look:
+        weighed = trust or {}
+        parts["current"] = _current(wish, query, found, parts, list(said), weighed, look)
     scores = np.sum(list(parts.values()), axis=0)
     order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
     seqs = list(said)
@@ -55,6 +78,34 @@ def fuse(
         (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
         for n in order
     ]
+
+
+def _current(
+    wish: Wish,
+    query: str,
+    found: Mapping[str, Values],
+    parts: Mapping[str, Values],
+    seqs: Sequence[int],
+    trust: Mapping[int, float],
+    look: Look,
+) -> Values:
+    """Return what is added to scores, so that turns about the same thing share out theirs anew."""
+    added = np.zeros(len(seqs))
+    scores = np.sum(list(parts.values()), axis=0)
+    order = np.lexsort((seqs, scores))[::-1].tolist()
+    places = [place for place in order if seqs[place] not in trust][:BEST]
+    if len(places) < 2:
+        return added
+    records, likeness = look([seqs[place] for place in places])
+    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in seqs]))
+    near = found["evolvable"][places]
+    turns = [record.turn for record in records]
+    same = same_thing(query, turns, near, alike[places])
+    chosen = [places[n] for n in same]  # best first
+    wished = wished_order(wish, query, [records[n] for n in same], found["lexical"][chosen])
+    for place, n in zip(chosen, wished, strict=True):
+        added[chosen[n]] = scores[place] - scores[chosen[n]]
+    return added
 
 
 N = TypeVar("N", float, npt.NDArray[np.float64])

@@ -96,6 +96,8 @@ class Record:
     turn: Turn
     added: datetime
     """When it was stored, UTC."""
+    replaced_by: int | None = None
+    """Seq of the turn that has taken its place; only ever set in `history(all=True)`."""
 
     @property
     def id(self) -> str:
@@ -129,6 +131,7 @@ class Record:
             "metadata": dict(turn.metadata),
             "source": turn.source,
             "recalled": list(turn.recalled),
+            **({} if self.replaced_by is None else {"replaced_by": self.replaced_by}),
         }
 
 
@@ -141,6 +144,8 @@ class Hit:
     """Higher is better: a sum of parts for "hybrid", cosine for "evolvable", BM25 for "lexical"."""
     parts: Mapping[str, float]
     """What the score is the sum of, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`."""
+    replaced: tuple[Record, ...] = ()
+    """The turns whose places this one took, oldest first: what was said before a correction."""
 
     @property
     def text(self) -> str:
@@ -154,7 +159,16 @@ class Hit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the hit as plain JSON values."""
-        return {"score": self.score, "parts": dict(self.parts), **self.record.to_json()}
+        earlier = [
+            {"seq": old.seq, "id": old.id, "time": old.time.isoformat(), "text": old.text}
+            for old in self.replaced
+        ]
+        return {
+            "score": self.score,
+            "parts": dict(self.parts),
+            **self.record.to_json(),
+            "replaced": earlier,
+        }
 
 
 class Context(str):

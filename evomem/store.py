@@ -76,6 +76,13 @@ class View:
     """The mark of each span's last row."""
     hidden: int | None = 0
     """How many turns are hidden in the view; None if that does not matter (`snapshot`)."""
+    with_replaced: bool = False
+    """Whether turns whose places others took are visible; deleted ones never are."""
+
+    @property
+    def hides_until(self) -> int:
+        """Hidden are turns that were replaced by a row up to this seq, and deleted ones."""
+        return 0 if self.with_replaced else self.seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +196,16 @@ class Store(Protocol):
         """Whether this thread is inside a `snapshot`."""
         ...
 
-    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
+    def view(
+        self, memory: int | Namespace, *, seq: int | None = None, time: datetime | None = None
+    ) -> View:
         """Return the memory as it is now, as it was after turn `seq`, or as it was at `time`.
 
         At `time`: up to the last turn before the first one that was said later. With an unused
         `seq` (a purged turn's), the view ends at the last turn before it, but `View.seq` is `seq`.
 
         Raises:
+            HeadMoved: There is no such memory (any more).
             QueryError: `seq` is not between 0 and the newest turn.
         """
         ...
@@ -220,6 +230,10 @@ class Store(Protocol):
         """Return the visible records with a seq greater than `after`, oldest first."""
         ...
 
+    def of_sessions(self, view: View, sessions: Sequence[str]) -> list[Record]:
+        """Return the visible records of these sessions, oldest first."""
+        ...
+
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
         """Return the records with these ids, deleted ones too (an id is never used twice)."""
         ...
@@ -240,8 +254,15 @@ class Store(Protocol):
         """
         ...
 
-    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
-        """Return the records whose places the turns at `seqs` took, and so on back."""
+    def replacements(self, view: View) -> dict[int, int]:
+        """Return the seqs of replaced turns, each with that of the turn that took its place."""
+        ...
+
+    def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
+        """Return, by seq, the records whose places these turns took, and so on back, oldest first.
+
+        Turns that took no other's place, and records that were deleted, are left out.
+        """
         ...
 
     def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
@@ -327,7 +348,8 @@ class Store(Protocol):
             revived: Facts of turns that are no longer forgotten (`forgotten`).
 
         Raises:
-            HeadMoved: The log has grown or changed since `view` was taken.
+            HeadMoved: The log has grown or changed since `view` was taken; or, with `replaces`, a
+                turn was hidden.
         """
         ...
 

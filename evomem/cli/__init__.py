@@ -20,6 +20,7 @@ from evomem.errors import EvomemError, InputError
 
 COMMANDS = {
     "add": commands.add,
+    "correct": commands.correct,
     "import": import_,
     "search": commands.search,
     "show": commands.show,

@@ -23,7 +23,7 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
+Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
 keys, compact, doctor.
 Each explains itself: evomem search --help
 """
@@ -45,7 +45,18 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"evomem {evomem.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add, _import, _search, _show, _influence, _stats, _verify, _train, _demo):
+    for add in (
+        _add,
+        _correct,
+        _import,
+        _search,
+        _show,
+        _influence,
+        _stats,
+        _verify,
+        _train,
+        _demo,
+    ):
         add(commands)
     add_upkeep(commands, _command)
     return parser
@@ -128,6 +139,23 @@ def _add(commands: Any) -> None:
     parser.add_argument(
         "--metadata", metavar="KEY=VALUE", type=_pair, action="append", default=[], help=_PAIR_HELP
     )
+
+
+def _correct(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "correct",
+        "store what a turn should have said",
+        "Store a turn that holds in the place of an earlier one from now on. The earlier one stays: "
+        "searches name it with the new one, and evomem show --all lists it.",
+        '  evomem correct dose "I take 20 mg a day."\n'
+        '  evomem correct turn-17 "We meet on Friday." --reply "Friday it is."',
+    )
+    parser.add_argument("id", metavar="ID", help="the turn, as evomem show --json names it")
+    parser.add_argument("text", metavar="TEXT", help="what holds instead; - reads it from stdin")
+    parser.add_argument("--reply", metavar="TEXT", help="the assistant's answer to it")
+    parser.add_argument("--time", help="when it was said, such as 2024-03-05T14:30:00+00:00")
+    parser.add_argument("--source", metavar="LABEL", help="who or what it came from, such as web")
 
 
 def _import(commands: Any) -> None:
@@ -251,6 +279,9 @@ def _show(commands: Any) -> None:
         "--after", metavar="SEQ", type=int, default=0, help="only turns behind this one"
     )
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    parser.add_argument(
+        "--all", action="store_true", help="also turns that were replaced, as by evomem correct"
+    )
     _source_filters(parser)
 
 

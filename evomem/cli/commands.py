@@ -38,6 +38,17 @@ def add(args: Namespace, screen: Screen) -> int:
     return 0
 
 
+def correct(args: Namespace, screen: Screen) -> int:
+    """Store what a turn should have said."""
+    text = _stdin("the text").strip() if args.text == STDIN else args.text
+    with open_database(args, screen) as db:
+        memory = memory_of(db, args)
+        record = memory.correct(args.id, text, reply=args.reply, time=args.time, source=args.source)
+    said = f"turn {record.seq} of {_name(memory)}, id {record.id}, holds in the place of {args.id}"
+    screen.result(record.to_json(), Text(plain(said)))
+    return 0
+
+
 def search(args: Namespace, screen: Screen) -> int:
     """Show the turns that answer a question best."""
     with open_database(args, screen) as db:
@@ -73,6 +84,7 @@ def show(args: Namespace, screen: Screen) -> int:
             session=args.session,
             source=args.source,
             not_source=args.not_source,
+            all=args.all,
         )
         if not records:
             _say_nothing_found(db, memory, screen)

@@ -96,13 +96,16 @@ def hits_table(hits: Sequence[Hit]) -> Table:
             str(hit.seq),
             when(hit.record),
             *([Text(plain(hit.record.turn.source or ""))] if sources else []),
-            Text(plain(hit.text)),
+            Text.assemble(
+                plain(hit.text),
+                *((f"\nbefore ({when(old)}): {plain(old.text)}", "dim") for old in hit.replaced),
+            ),
         )
     return table
 
 
 def timeline(records: Sequence[Record]) -> Table:
-    """Return records in their order."""
+    """Return records in their order; those that were replaced say by which turn."""
     sources = any(record.turn.source for record in records)
     table = _table(
         ("turn", True), "time (UTC)", "session", *(["source"] if sources else []), "text"
@@ -113,7 +116,10 @@ def timeline(records: Sequence[Record]) -> Table:
             when(record),
             Text(plain(record.turn.session or "")),
             *([Text(plain(record.turn.source or ""))] if sources else []),
-            Text(plain(record.text)),
+            Text.assemble(
+                plain(record.text),
+                (f"\n(replaced by turn {record.replaced_by})", "dim") if record.replaced_by else "",
+            ),
         )
     return table
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 from langgraph.store.base import (
@@ -36,13 +36,15 @@ from evomem.memory_view import Mode
 from evomem.records import Hit, Turn
 from evomem_integrations.langgraph.items import (
     Head,
+    head_id,
     hide,
-    hide_replaced,
+    is_head,
+    put,
     read,
     read_all,
+    read_head,
     refresh,
     turns,
-    version,
 )
 from evomem_integrations.langgraph.matching import Namespace, lies_in, passes
 
@@ -271,25 +273,28 @@ class EvoMemStore(BaseStore):
         query = op.query or ""
         if not op.filter:
             hits = memory.search(query, max(1, wanted), mode=self._mode)
-            found = self._items(hits, lambda key: read(memory, namespace, key), op)
+            heads = {
+                hit.record.id: Head(hit.record, namespace) for hit in hits if is_head(hit.record)
+            }
+            found = self._items(
+                hits, lambda id: heads.get(id) or read_head(memory, namespace, id), op
+            )
             if len(found) >= wanted or len(hits) < wanted:
                 return found
-        heads = {head.key: head for head in read_all(memory, namespace)}
+        heads = {head.record.id: head for head in read_all(memory, namespace)}
         hits = memory.search(query, max(1, len(memory)), mode=self._mode)
         return self._items(hits, heads.get, op)
 
     def _items(
         self, hits: Iterable[Hit], find: Callable[[str], Head | None], op: SearchOp
     ) -> list[tuple[Head, float]]:
-        """Return the items that hits belong to, each once, without what is out of date or filtered."""
+        """Return the items that hits belong to, each once, without those that do not pass."""
         found: dict[str, tuple[Head, float]] = {}
         for hit in hits:
-            key = hit.record.turn.session or ""
-            head = None if key in found else find(key)
-            if head is None or version(head.record) != version(hit.record):
-                continue
-            if head.indexed and self._passes(head, op):
-                found[key] = head, hit.score
+            id = head_id(hit.record)
+            head = None if id in found else find(id)
+            if head and head.indexed and self._passes(head, op):
+                found[id] = head, hit.score
         return list(found.values())
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
@@ -310,21 +315,15 @@ class EvoMemStore(BaseStore):
 
     def _put(self, puts: dict[tuple[Namespace, str], PutOp]) -> None:
         """Write what a batch puts and deletes, each namespace's items together and in order."""
-        now = datetime.now(timezone.utc)
-        new: dict[Namespace, list[Turn]] = {}
-        for (namespace, key), op in puts.items():
+        new: dict[Namespace, dict[str, list[Turn]]] = {}
+        for (namespace, key), op in puts.items():  # all are checked before any is written
             if op.value is not None:
-                old = read(self._memory(namespace), namespace, key)
-                made = turns(op, self._fields, old.created if old else now)
-                new.setdefault(namespace, []).extend(made)
-        for namespace, said in new.items():
-            self._memory(namespace).add_many(said)
+                new.setdefault(namespace, {})[key] = turns(op, self._fields)
+        for namespace, items in new.items():
+            put(self._memory(namespace), items)
         for (namespace, key), op in puts.items():
-            memory = self._memory(namespace)
             if op.value is None:
-                self._remove(memory, key)
-            else:
-                hide_replaced(memory, key)
+                self._remove(self._memory(namespace), key)
 
     def _remove(self, memory: Memory, key: str, head: Head | None = None) -> None:
         """Hide or purge an item with all its versions, up to `head` if it is given."""

@@ -19,8 +19,9 @@ from evomem.errors import NotFound, QueryError
 from evomem.memory_view import Mode
 from evomem.records import Turn
 from evomem_integrations._databases import Handle, share
+from evomem_integrations.documents import turn_text
 from evomem_integrations.mem0 import arguments
-from evomem_integrations.mem0.collection import Collection, Row, text_of
+from evomem_integrations.mem0.collection import Collection, Row
 
 logger = logging.getLogger(__name__)
 
@@ -379,13 +380,17 @@ def _stamped(payload: dict[str, Any], said: datetime | None) -> dict[str, Any]:
     """Return a payload with the fields that Mem0 adds."""
     data = payload["data"]
     created = payload.get("created_at") or (said or datetime.now(timezone.utc)).isoformat()
-    hashed = _hash(text_of(data) if isinstance(data, Turn) else data)
+    hashed = _hash(turn_text(data) if isinstance(data, Turn) else data)
     return {**payload, "hash": hashed, "created_at": created, "updated_at": created}
 
 
 def _event(id: str, payload: Mapping[str, Any], infer: bool) -> dict[str, Any]:
     data = payload["data"]
-    event = {"id": id, "memory": text_of(data) if isinstance(data, Turn) else data, "event": "ADD"}
+    event = {
+        "id": id,
+        "memory": turn_text(data) if isinstance(data, Turn) else data,
+        "event": "ADD",
+    }
     if infer:
         return event
     return {**event, "actor_id": payload.get("actor_id"), "role": payload["role"]}

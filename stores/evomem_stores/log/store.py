@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -138,7 +139,9 @@ class SqlLog:
         """See `Store.in_snapshot`."""
         return self._connections.is_reading
 
-    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
+    def view(
+        self, memory: int | Namespace, *, seq: int | None = None, time: datetime | None = None
+    ) -> View:
         """See `Store.view`."""
         with self._connections.reading() as connection:
             return take_view(connection, memory, seq=seq, time=time)
@@ -202,6 +205,13 @@ class SqlLog:
             rows = read(connection, view.spans, TURN, visible(view), after=after, limit=limit)
             return [decode_record(row, seals) for row in rows]
 
+    def of_sessions(self, view: View, sessions: Sequence[str]) -> list[Record]:
+        """See `Store.of_sessions`."""
+        with self._connections.reading() as connection:
+            seals = seals_of(connection)
+            rows = views.in_sessions(connection, view, TURN, sessions)
+            return [decode_record(row._mapping, seals) for row in rows]
+
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
         """See `Store.find`."""
         with self._connections.reading() as connection:
@@ -220,19 +230,27 @@ class SqlLog:
             rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
             return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
 
-    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
+    def replacements(self, view: View) -> dict[int, int]:
+        """See `Store.replacements`."""
+        with self._connections.reading() as connection:
+            _, gone = self._hidden(connection, replace(view, with_replaced=False))
+            return {seq: since for seq, since in gone.items() if since}
+
+    def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
         """See `Store.replaced`."""
         with self._connections.reading() as connection:
             _, gone = self._hidden(connection, view)
-            wanted = set(seqs)
+            newest = {seq: seq for seq in seqs}  # seqs, each with the one of `seqs` it led to
             # A turn only ever takes the places of earlier ones.
             for seq in sorted(gone, reverse=True):
-                if gone[seq] in wanted:
-                    wanted.add(seq)
-            old = wanted.difference(seqs)
+                if gone[seq] in newest and seq not in newest:
+                    newest[seq] = newest[gone[seq]]
+            old = newest.keys() - set(seqs)
             seals = seals_of(connection)
-            rows = read(connection, view.spans, TURN, seqs=old)
-            return [decode_record(row, seals) for row in rows]
+            records: dict[int, list[Record]] = {}
+            for row in read(connection, view.spans, TURN, seqs=old) if old else ():
+                records.setdefault(newest[row["seq"]], []).append(decode_record(row, seals))
+            return records
 
     def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
         """See `Store.forgotten`."""
@@ -343,7 +361,8 @@ class SqlLog:
         """See `Store.append`.
 
         Raises:
-            HeadMoved: The log has grown or changed since `view` was taken.
+            HeadMoved: The log has grown or changed since `view` was taken; or, with `replaces`, a
+                turn was hidden.
             DuplicateTurn: An id is in the memory's log already, or twice in `rows`.
             EncoderError: A reading cannot be stored: misshapen, not finite, not of unit length.
         """
@@ -401,7 +420,7 @@ class SqlLog:
             )
         except HeadMoved:
             return None, {}
-        return entry, {seq: since for seq, since in gone.items() if since <= view.seq}
+        return entry, {seq: since for seq, since in gone.items() if since <= view.hides_until}
 
     def _seqs(self, connection: Connection, view: View) -> Seqs:
         """Return the seqs of all rows of a view, hidden ones too, ascending."""

@@ -22,6 +22,7 @@ from langgraph.store.memory import InMemoryStore
 import evomem
 from evomem.errors import TurnError
 from evomem_integrations.langgraph import EvoMemStore
+from tests.stores.counting import counted
 
 NS = ("users", "alice")
 
@@ -363,30 +364,17 @@ def test_turns_that_others_wrote_into_a_namespace_are_no_items(facts, db):
     assert facts.get(NS, "home").value["text"] == "I live in Bergen."
 
 
-# crashes -------------------------------------------------------------------------------------
+# work ----------------------------------------------------------------------------------------
 
 
-def test_a_put_that_was_cut_short_before_its_last_turn_is_not_there(facts, db):
-    memory = db.memory("facts", *NS)
-    memory.add("I live in Oslo.", session="home", id="cut/1")
-    memory.add("A new item.", session="new", id="off/1")
-    assert facts.get(NS, "home").value["text"] == "I live in Bergen."
-    assert facts.get(NS, "new") is None
-    assert keys(facts.search(NS, query="I live in Oslo. A new item.", limit=9)) == ["home", "cat"]
-    facts.delete(NS, "home")
-    assert [record.turn.session for record in memory.history()] == ["cat", "new"]
-
-
-def test_a_put_that_was_cut_short_before_the_old_value_was_deleted_shows_the_new_one(facts, db):
-    memory = db.memory("facts", *NS)
-    (old,) = memory.history(session="home")
-    head = {**old.turn.metadata, "value": {"text": "I live in Oslo."}}
-    memory.add("I live in Oslo.", session="home", id="new/1", metadata=head)
-    assert facts.get(NS, "home").value == {"text": "I live in Oslo."}
-    assert "Bergen" not in str(facts.search(NS, query="I live in Bergen"))
-    assert keys(facts.search(NS)) == ["cat", "home"]
-    facts.put(NS, "home", {"text": "I live in Rome."})
-    assert log(db, "facts", *NS) == ["I adopted a cat called Miso.", "I live in Rome."]
+def test_a_put_that_replaces_takes_two_transactions_and_few_statements(facts, db):
+    facts.put(NS, "home", {"text": "I live in Oslo."})
+    with counted(db) as work:
+        facts.put(NS, "home", {"text": "I live in Rome."})
+    assert (len(work.statements), work.transactions) <= (8, 2)
+    with counted(db) as work:
+        assert facts.get(NS, "home").value == {"text": "I live in Rome."}
+    assert (len(work.statements), work.transactions) <= (4, 1)
 
 
 # models --------------------------------------------------------------------------------------

@@ -439,21 +439,6 @@ def test_reset_forgets_the_collection_and_leaves_others(shared, db):
     assert texts(other.get_all(user_id="alice")) == ["x y"]
 
 
-def test_a_crash_between_the_new_text_and_the_old_loses_nothing(memory, db):
-    """The new turn is written, then the old one is hidden: in between, both are there."""
-    id = only_id(memory.add("I live in Bergen.", user_id="alice"))
-    memory.update(id, "I live in Oslo.")
-    log = db.memory("mem0", "mem0", "user_id", "alice")
-    log.add("I live in Rome.", id=f"{id}/3", session=id, metadata={
-        **log.history()[0].turn.metadata, "mem0_version": 3,
-    })  # fmt: skip
-    assert memory.get(id)["memory"] == "I live in Rome."
-    assert texts(memory.get_all(user_id="alice")) == ["I live in Rome."]
-    assert texts(memory.search("I live in", user_id="alice")) == ["I live in Rome."]
-    memory.delete(id)
-    assert len(log) == 0
-
-
 # configuration and async ------------------------------------------------------------------------
 
 
