@@ -208,8 +208,19 @@ class Store(Protocol):
         """Return the visible records at `seqs`; absent and deleted ones are left out."""
         ...
 
+    def period(self, view: View) -> tuple[datetime, datetime] | None:
+        """Return when the view's first and last visible turns were said, UTC; None without any."""
+        ...
+
+    def sessions(self, view: View) -> list[str]:
+        """Return the names of the view's sessions, in the order in which they began.
+
+        A session begins at the time of its first visible turn in the log.
+        """
+        ...
+
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
-        """Return which rows are next to those at `seqs`, and on which day all of them were said.
+        """Return which rows are next to those at `seqs`, and when all of them were said.
 
         A purge leaves gaps between seqs, so a turn's neighbour need not be the next number. Deleted
         turns are neighbours, too; when they were said is left out.

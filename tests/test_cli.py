@@ -525,3 +525,26 @@ def test_every_example_of_the_help_can_be_parsed(command):
     for line in re.findall(r"evomem (.*)", examples):
         words = shlex.split(line.partition(" && ")[0])
         assert make_parser().parse_args(words).command == command
+
+
+def test_days_and_shown_times_are_those_of_the_zone_that_is_given(run, tmp_path, monkeypatch):
+    db = ("--db", tmp_path / "meals.db")
+    run("add", "I had sushi.", "--time", "2026-03-09T20:00:00-07:00", "--encoder", "hash", *db)
+    run("add", "I had ramen.", "--time", "2026-03-10T20:00:00-07:00", *db)
+    zone = ("--timezone", "America/Los_Angeles")
+    asked = ("search", "What did we say yesterday?", "--now", "2026-03-11T09:00")
+    _, out, _ = run(*asked, *zone, *db)
+    assert "ramen" in out
+    assert "sushi" not in out
+    assert "2026-03-10 20:00 PDT" in out
+    assert "2026-03-09 20:00 PDT" in run("show", *zone, *db)[1]
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    assert "2026-03-11 12:00 JST" in run("show", *db)[1]
+    assert (
+        "sushi" in run(*asked, *db)[1]
+    )  # yesterday was the 10th in Tokyo, where sushi came at noon
+
+
+def test_a_moment_that_is_none_is_refused(run, path):
+    code, _, err = run("search", "cat", "--now", "soon")
+    assert (code, "'soon' is not ISO 8601" in err) == (2, True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
+from datetime import datetime, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import evomem
 from evomem.cli.screen import Screen
 from evomem.database import Database
-from evomem.errors import NotFound
+from evomem.errors import NotFound, QueryError
 from evomem.memory import Memory
 
 
@@ -36,3 +40,39 @@ def memory_of(db: Database, args: Namespace) -> Memory:
 def labels_of(args: Namespace) -> tuple[str, ...]:
     """Return the labels of the memory that the arguments name."""
     return tuple(args.memory or ["default"])
+
+
+def zone_of(args: Namespace) -> tzinfo:
+    """Return the time zone that the arguments name, or the system's."""
+    zone: tzinfo = args.timezone or _system_zone()
+    return zone
+
+
+def now_of(args: Namespace) -> datetime | None:
+    """Return the moment that the arguments name; without a zone of its own it is in `zone_of`.
+
+    Raises:
+        QueryError: It is not ISO 8601.
+    """
+    if args.now is None:
+        return None
+    try:
+        now = datetime.fromisoformat(args.now[:-1] + "+00:00" if args.now[-1:] == "Z" else args.now)
+    except ValueError as error:
+        raise QueryError(
+            f"--now {args.now!r} is not ISO 8601; write it like 2024-03-05T14:30"
+        ) from error
+    return now if now.tzinfo else now.replace(tzinfo=zone_of(args))
+
+
+def _system_zone() -> tzinfo:
+    """Return the system's time zone; where it has no name, its present offset from UTC."""
+    try:
+        if name := os.environ.get("TZ", "").lstrip(":"):
+            return ZoneInfo(name)
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (KeyError, ValueError, OSError):
+        offset = datetime.now().astimezone().tzinfo
+        assert offset is not None
+        return offset

@@ -170,6 +170,34 @@ class SqlStore(Upkeep):
             rows = look_up(connection, view, TURN, seqs)
             return {row.seq: decode_record(row._mapping, seals) for row in rows}
 
+    def period(self, view: View) -> tuple[datetime, datetime] | None:
+        """See `Store.period`."""
+        times: list[datetime] = []
+        with self._engine.reading() as connection:
+            for span in view.spans:
+                query = select(*(turns.c[name] for name in SAID)).where(
+                    *counted(span), visible(view)
+                )
+                for order in (turns.c.time, turns.c.time.desc()):
+                    rows = connection.execute(query.order_by(order).limit(1))
+                    times += [decode_said(*row).time for row in rows]
+        return (min(times), max(times)) if times else None
+
+    def sessions(self, view: View) -> list[str]:
+        """See `Store.sessions`."""
+        began: dict[str, datetime] = {}
+        with self._engine.reading() as connection:
+            for span in view.spans:
+                named = turns.c.session.is_not(None)
+                first = select(func.min(turns.c.seq)).where(*counted(span), visible(view), named)
+                rows = select(*(turns.c[name] for name in SAID)).where(
+                    turns.c.memory == span.memory,
+                    turns.c.seq.in_(first.group_by(turns.c.session).scalar_subquery()),
+                )
+                for row in connection.execute(rows):
+                    began.setdefault(row.session, decode_said(*row).time)
+        return sorted(began, key=lambda name: (began[name], name))
+
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
         """See `Store.around`."""
         asked = np.unique(np.array(seqs, np.int64))

@@ -480,10 +480,10 @@ def test_when_turns_and_those_beside_them_were_said(store, alice):
     view = write(store, alice, [turn("a", n, session=f"s{n}") for n in range(1, 6)])
     store.hide(view, [2])
     _, said = store.around(view, [3])
-    assert said == {3: Said(DAY[3].date(), "s3"), 4: Said(DAY[4].date(), "s4")}
+    assert said == {3: Said(DAY[3], "s3"), 4: Said(DAY[4], "s4")}
     view = write(store, store.fork(view, ("fork",)), [turn("b", 9)])
     _, said = store.around(view, [6])
-    assert said == {5: Said(DAY[5].date(), "s5"), 6: Said(DAY[9].date(), None)}
+    assert said == {5: Said(DAY[5], "s5"), 6: Said(DAY[9], None)}
 
 
 def test_a_fork_of_nothing_shares_nothing(store, alice):
