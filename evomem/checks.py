@@ -103,12 +103,12 @@ def check_zone(zone: str | tzinfo) -> tzinfo:
         ) from error
 
 
-def check_now(now: datetime | str | None) -> datetime | None:
-    """Return the moment of a question in UTC, or raise `QueryError`."""
+def check_moment(moment: datetime | str | None, name: str) -> datetime | None:
+    """Return a moment in UTC, or raise `QueryError` that names the argument."""
     try:
-        return as_utc(now)
+        return as_utc(moment)
     except TurnError as error:
-        raise QueryError(f"now cannot be used: {error}") from error
+        raise QueryError(f"{name} cannot be used: {error}") from error
 
 
 def check_filter(

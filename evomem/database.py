@@ -106,16 +106,22 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def memory(self, *labels: str) -> Memory:
+    def memory(self, *labels: str, zone: str | tzinfo | None = None) -> Memory:
         """Return the memory at this namespace, such as `db.memory("acme", "alice")`.
 
         It comes into being with its first turn.
 
+        Args:
+            *labels: The namespace.
+            zone: The time zone of the person whose memory it is, for searches and contexts of the
+                object that is returned; it is not stored. The database's if not given.
+
         Raises:
             NamespaceError: A label is empty or cannot be stored.
+            QueryError: There is no such time zone.
         """
         check_labels(labels)
-        return Memory(self._engine, labels)
+        return Memory(self._engine, labels, zone=None if zone is None else check_zone(zone))
 
     def add_many(
         self,

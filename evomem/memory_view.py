@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timezone, tzinfo
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from evomem.checks import (
     check_k,
     check_labels,
     check_mode,
-    check_now,
+    check_moment,
     check_point,
     check_query,
     check_trust,
@@ -54,16 +54,35 @@ TRIES = 100  # lost races against other processes before a call gives up
 PATIENCE = 3  # of these, lost because turns were deleted, before a search no longer starts again
 
 
+class Point(NamedTuple):
+    """A point of the past; where several limits are given, all of them hold."""
+
+    seq: int | None = None
+    """No turn of the log behind this one."""
+    time: datetime | None = None
+    """No turn that was said later."""
+    added: datetime | None = None
+    """No turn that was added later."""
+
+
 class MemoryView:
     """What can be read of a memory. Get one from `Memory.at`; it never changes anything."""
 
-    def __init__(self, engine: Engine, namespace: Namespace, seq: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        namespace: Namespace,
+        point: Point | None = None,
+        zone: tzinfo | None = None,
+    ) -> None:
         self._engine = engine
-        self._seq = seq
+        self._point = point
+        self._own_zone = zone
         self.namespace = namespace
 
     def __repr__(self) -> str:
-        at = "" if self._seq is None else f", seq={self._seq}"
+        limits = (self._point or Point())._asdict().items()
+        at = "".join(f", {name}={limit}" for name, limit in limits if limit is not None)
         return f"{type(self).__name__}({'/'.join(self.namespace)!r}{at})"
 
     def __len__(self) -> int:
@@ -97,7 +116,7 @@ class MemoryView:
             k: How many hits at most; at least 1.
             mode: `"hybrid"` (all that speaks for a turn: `evomem.ranking.fuse`), `"evolvable"` (the
                 encoder's vectors alone) or `"lexical"` (BM25 alone).
-            at: Ask as of that turn (seq) or time; the memory as it was then.
+            at: Ask as of that turn (seq), or with what was said by that time; see `at`.
             since: Only turns said at this time or later.
             until: Only turns said before this time.
             session: Only turns of this session.
@@ -124,8 +143,8 @@ class MemoryView:
         condition = check_filter(since, until, session, role, where, source, not_source)
         weights = check_trust(trust)
         local = self._zone(zone)
-        moment = check_now(now)
-        if moment is None and at is None and self._seq is None:
+        moment = check_moment(now, "now")
+        if moment is None and at is None and self._point is None:
             moment = datetime.now(timezone.utc)
         is_timed = mode == "hybrid" and names_time(query)  # parsed before a transaction is open
         store, index = self._engine.store, self._engine.index
@@ -257,25 +276,39 @@ class MemoryView:
         """
         with self._engine.store.snapshot():
             found = find_influence(
-                self._engine, self.namespace, self._view(), id, forks=self._seq is None
+                self._engine, self.namespace, self._view(), id, forks=self._point is None
             )
         if found is None:
             raise NotFound(f"{self!r} has no turn with the id {id!r}, nor one that recalled it")
         return found
 
-    def at(self, *, seq: int | None = None, time: datetime | str | None = None) -> MemoryView:
-        """Return the memory as it was after turn `seq`, or at `time`; read-only.
+    def at(
+        self,
+        *,
+        seq: int | None = None,
+        time: datetime | str | None = None,
+        added: datetime | str | None = None,
+    ) -> MemoryView:
+        """Return the memory as it was at a point of the past; read-only.
 
-        At `time` means: before the first turn that was said later than that.
+        `time` and `added` differ where turns were added later than they were said. Queries are read
+        in the light of all turns up to the last one that is visible (docs/time.md).
+
+        Args:
+            seq: With the turns of the log up to this one.
+            time: With the turns that were said by then, whenever they were added.
+            added: With the turns that had been added by then: what was known.
 
         Raises:
-            QueryError: Neither or both are given, or `seq` is not a point of this log.
+            QueryError: None or several are given, or `seq` is not a point of this log.
         """
-        if (seq is None) == (time is None):
-            raise QueryError("at() takes either seq= or time=")
+        given = [point for point in (seq, time, added) if point is not None]
+        if len(given) != 1:
+            raise QueryError("at() takes one of seq=, time= and added=")
         with self._engine.store.snapshot():
-            view = self._view(time if seq is None else seq)
-        return MemoryView(self._engine, self.namespace, view.seq)
+            view = self._view(seq if time is None else time, check_moment(added, "added"))
+        point = Point(view.seq, view.time, view.added)
+        return MemoryView(self._engine, self.namespace, point, self._own_zone)
 
     def fork(self, *labels: str) -> Memory:
         """Make a memory that begins as this one stands and is independent from then on.
@@ -284,6 +317,7 @@ class MemoryView:
 
         Raises:
             NamespaceError: It exists already.
+            QueryError: This is a view without some of the turns before its last one.
         """
         from evomem.memory import Memory  # which builds on this class
 
@@ -294,9 +328,14 @@ class MemoryView:
                 view = self._view()
             if not view.memory:
                 raise NotFound(f"{self!r} does not exist yet: add a turn before forking it")
+            if view.time is not None or view.added is not None:
+                raise QueryError(
+                    f"{self!r} leaves out turns that the log holds before its last one, and a fork "
+                    "shares the log: fork at(seq=), or reread() the memory in order of time first"
+                )
             with suppress(HeadMoved):  # dropped meanwhile: look whether there is a new one
                 self._engine.store.fork(view, namespace)
-                return Memory(self._engine, namespace)
+                return Memory(self._engine, namespace, zone=self._own_zone)
         raise HeadMoved(f"{self!r} is dropped all the time; fork it when it is quieter")
 
     asearch = twin(search)
@@ -308,26 +347,28 @@ class MemoryView:
 
     # ---------------------------------------------------------------------------------------
 
-    def _view(self, at: int | datetime | str | None = None) -> View:
-        """Return the view at a seq or a time; the newest one that this object may see if None."""
+    def _view(
+        self, at: int | datetime | str | None = None, added: datetime | None = None
+    ) -> View:
+        """Return the view at a point; the newest one that this object may see if none is given."""
         at = check_point(at)
-        last = self._seq
+        last, time, by = self._point or Point()
         number = self._engine.store.find_memory(self.namespace)
         if number is None:
             if isinstance(at, int) and at > 0:
                 raise QueryError(f"{self!r} is empty: there is no turn {at}")
             return View(0, 0, b"", 0, ())
-        if isinstance(at, datetime):
-            view = self._engine.store.view(number, time=at)
-            at = view.seq if last is None else min(view.seq, last)
-        elif at is None:
-            at = last
-        elif last is not None and at > last:
-            raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
-        return self._engine.store.view(number, seq=at)
+        if isinstance(at, int):
+            if last is not None and at > last:
+                raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
+            last = at
+        else:
+            time = min(filter(None, (time, at)), default=None)
+        by = min(filter(None, (by, added)), default=None)
+        return self._engine.store.view(number, seq=last, time=time, added=by)
 
     def _zone(self, zone: str | tzinfo | None) -> tzinfo:
-        return self._engine.zone if zone is None else check_zone(zone)
+        return (self._own_zone or self._engine.zone) if zone is None else check_zone(zone)
 
     def _groups(
         self, view: View, condition: Filter, trust: Mapping[str | None, float]

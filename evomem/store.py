@@ -76,6 +76,12 @@ class View:
     """The mark of each span's last row."""
     hidden: int | None = 0
     """How many turns are hidden in the view; None if that does not matter (`snapshot`)."""
+    time: datetime | None = None
+    """Turns said later are not visible; None where no row of the view was."""
+    added: datetime | None = None
+    """Turns stored later are not visible; None where no row of the view was."""
+    restored: tuple[int, ...] = ()
+    """Hidden turns that are visible in the view, since what took their places is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +195,22 @@ class Store(Protocol):
         """Whether this thread is inside a `snapshot`."""
         ...
 
-    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
-        """Return the memory as it is now, as it was after turn `seq`, or as it was at `time`.
+    def view(
+        self,
+        memory: int,
+        *,
+        seq: int | None = None,
+        time: datetime | None = None,
+        added: datetime | None = None,
+    ) -> View:
+        """Return the memory as it is now, or as it was at a point; given several, all must hold.
 
-        At `time`: up to the last turn before the first one that was said later. With an unused
-        `seq` (a purged turn's), the view ends at the last turn before it, but `View.seq` is `seq`.
+        Args:
+            memory: Its number.
+            seq: After that turn. With an unused one (a purged turn's), the view ends at the last
+                turn before it, but `View.seq` is `seq`.
+            time: With the turns that were said by then, whenever they were stored.
+            added: With the turns that were stored by then, whenever they were said.
 
         Raises:
             QueryError: `seq` is not between 0 and the newest turn.

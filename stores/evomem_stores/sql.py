@@ -132,10 +132,17 @@ class SqlStore(Upkeep):
         """See `Store.in_snapshot`."""
         return self._engine.is_reading
 
-    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
+    def view(
+        self,
+        memory: int,
+        *,
+        seq: int | None = None,
+        time: datetime | None = None,
+        added: datetime | None = None,
+    ) -> View:
         """See `Store.view`."""
         with self._engine.reading() as connection:
-            return take_view(connection, memory, seq=seq, time=time)
+            return take_view(connection, memory, seq=seq, time=time, added=added)
 
     def state(self, view: View) -> State[Turn]:
         """See `Store.state`."""
@@ -311,7 +318,7 @@ class SqlStore(Upkeep):
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._engine.reading() as connection:
-            gone = np.array([*_hidden(connection, view)[1]], np.int64)
+            gone = _unseen(connection, view)
             if not tests:
                 return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
@@ -333,7 +340,7 @@ class SqlStore(Upkeep):
         """See `Store.lexical`, and the module `lexical` for how."""
         asked = Counter(terms(query))
         with self._engine.reading() as connection:
-            gone = np.array([*_hidden(connection, view)[1]], np.int64)
+            gone = _unseen(connection, view)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
         return bm25(asked, parts)
 
@@ -498,7 +505,16 @@ def _hidden(connection: Connection, view: View) -> tuple[ledger.Entry | None, di
         entry, gone = ledger.with_hidden(connection, view.memory)
     except HeadMoved:
         return None, {}
-    return entry, {seq: since for seq, since in gone.items() if since <= view.seq}
+    restored = set(view.restored)
+    return entry, {
+        seq: since for seq, since in gone.items() if since <= view.seq and seq not in restored
+    }
+
+
+def _unseen(connection: Connection, view: View) -> Seqs:
+    """Return the seqs of the view's rows that are not visible."""
+    hidden_ones = {*_hidden(connection, view)[1], *lineage.later(connection, view)}
+    return np.array(sorted(hidden_ones), np.int64)
 
 
 def _check_count(connection: Connection, entry: ledger.Entry) -> None:
