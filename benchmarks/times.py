@@ -54,7 +54,9 @@ class Strength:
 
     def __str__(self) -> str:
         """Return how tables call it."""
-        return f"{self.short:g} short, {self.broad:.2g} broad" if self.read else "times are not read"
+        return (
+            f"{self.short:g} short, {self.broad:.2g} broad" if self.read else "times are not read"
+        )
 
     @contextmanager
     def applied(self) -> Iterator[None]:

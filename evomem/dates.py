@@ -4,8 +4,11 @@ A query is read in two steps. First, every expression that stands for days by it
 (`_ATOMS`), the most specific kind first. Then the words around and between these expressions are
 read: "since …", "before …", "between … and …", "from … to …" (`_RANGES`).
 
-Dates whose order is unclear, such as "03/04/2024", are not read. Seasons are those of the northern
-hemisphere, by whole months.
+A wrong reading is worse than none. So dates whose order is unclear, such as "03/04/2024", are not
+read, nor words that may be something else: "may" and "march" as verbs, "to May" as a name, "the
+fall", and "today" in a question about the present ("What is my dose today?"). Times that need an
+event to be looked up ("a year before I moved") are not read either. Seasons are those of the
+northern hemisphere, by whole months.
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ class _Named:
     spans: tuple[Days, ...]
     repeats: Literal["week", "year"] | None = None
     """How soon a day of this name comes again, where the expression does not say which one."""
+    only: Literal["in ranges", "of the past"] | None = None
+    """Where alone it is read: "to May" in a range, "today" in a question about the past."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,18 @@ _SAYS_NOTHING = frozenset(
 )
 """Words that do not say what a question is about."""
 
+_NOW = re.compile(
+    r"\b(?:is|are|am|should|shall|can|could|will|would|do|does|must|need)\b|'(?:s|m|re|ll) ",
+    re.IGNORECASE,
+)
+"""Words of a question about the present or the future, if none of `_PAST` is in it."""
+
+_PAST = re.compile(
+    r"\b(?:did|didn't|was|were|wasn't|weren't|had|said|told|talked|spoke|discussed|mentioned|asked|"
+    r"decided|agreed|happened|conversation|session|chat|talk|call|meeting|earlier|already|so far)\b",
+    re.IGNORECASE,
+)
+
 # The two steps --------------------------------------------------------------------------------
 
 _MARK = r"\x00(\d+)\x00"  # stands in the text for an expression that was read
@@ -177,8 +194,11 @@ def _read_days(text: str, days: Collection[date], today: date | None) -> tuple[s
     time = _Calendar(now, tuple(sorted({day.year for day in days} or {now.year})))
     text, named = _read_atoms(text, time)
     text, spans = _read_ranges(text, named, time)
+    is_of_now = bool(_NOW.search(text)) and not _PAST.search(text)
     for place in re.finditer(_MARK, text):
-        spans += named[int(place[1])].spans
+        meant = named[int(place[1])]
+        if meant.only is None or (meant.only == "of the past" and not is_of_now):
+            spans += meant.spans
     return text, sorted(set(spans), key=spans.index)
 
 
@@ -273,7 +293,8 @@ def _at_most(day: date, last: date, repeats: Literal["week", "year"] | None) -> 
 _RANGE_WORDS: tuple[tuple[str, _Range], ...] = (
     (rf"\b(?:between|from) (?:the )?{_MARK} (?:and|to|until|till|through|up to) (?:the )?{_MARK}", "between"),
     (rf"{_MARK}{_TO}{_MARK}", "between"),
-    (rf"\b(?:since|from|ever since|starting(?: from| in| on)?) (?:the )?{_MARK}(?: on(?:wards?)?)?", "since"),
+    (rf"\b(?:since|ever since|starting(?: from| in| on)?) (?:the )?{_MARK}(?: on(?:wards?)?)?", "since"),
+    (rf"\bfrom (?:the )?{_MARK} on(?:wards?)?\b", "since"),
     (rf"\b(?:before|prior to|earlier than) (?:the )?{_MARK}", "before"),
     (rf"\b(?:after|later than) (?:the )?{_MARK}", "after"),
     (rf"\b(?:until|till|up to|by) (?:the )?{_MARK}", "until"),
@@ -294,6 +315,8 @@ def _date(given: dict[str, str], time: _Calendar) -> _Named | None:
     part = given.get("part", "")
     month = given.get("month")
     number = _MONTHS[month] if month else int(given.get("number") or 0)
+    if "ordinal" in given:
+        given["day"] = str(_ordinal(given["ordinal"]) + 1)
     years = (int(given["year"]),) if "year" in given else time.years
     if "last" in given or "next" in given or "this" in given:
         years = _years_of(given, number, time)
@@ -312,7 +335,10 @@ def _date(given: dict[str, str], time: _Calendar) -> _Named | None:
             spans.append(_part_of(span, part))
     if not spans:
         return None
-    return _Named(tuple(spans), None if "year" in given or not number else "year")
+    # May and June are names, too: "a letter to May", "the dress of June"
+    is_name = month in _NAMES and given.get("lead") in ("to", "and", "of", "from", "by")
+    repeats: Literal["year"] | None = None if "year" in given or not number else "year"
+    return _Named(tuple(spans), repeats, "in ranges" if is_name else None)
 
 
 def _years_of(given: dict[str, str], month: int, time: _Calendar) -> tuple[int]:
@@ -389,14 +415,9 @@ def _season_end(start: date) -> date:
 
 
 def _near_day(given: dict[str, str], time: _Calendar) -> _Named:
-    offsets = {"today": 0, "tonight": 0, "yesterday": -1, "tomorrow": 1, "last night": -1}
-    offset = offsets.get(given["word"], 0)  # "this morning" and its kind are today
-    if given["word"] == "the day before yesterday":
-        offset = -2
-    elif given["word"] == "the day after tomorrow":
-        offset = 2
+    offset = _NEAR_DAYS.get(given["word"], 0)  # "this morning" and its kind are today
     day = time.today + timedelta(offset)
-    return _Named(((day, day),))
+    return _Named(((day, day),), only=None if offset else "of the past")
 
 
 def _weekday(given: dict[str, str], time: _Calendar) -> _Named:
@@ -414,14 +435,16 @@ def _weekday(given: dict[str, str], time: _Calendar) -> _Named:
     day = time.today - timedelta(back)
     if "weeks" in given:
         day -= timedelta(7 * _number(given["weeks"]))
-    plain = not given.keys() & {"before_last", "last", "next", "this", "weeks"}
-    return _Named(((day, day),), "week" if plain else None)
+    if given.keys() & {"before_last", "last", "next", "weeks"}:
+        return _Named(((day, day),))
+    return _Named(((day, day),), None if "this" in given else "week", "of the past")
 
 
 def _period(given: dict[str, str], time: _Calendar) -> _Named:
     """Read "last week", "this month", "next year", "the week before last"."""
     step = -2 if "before_last" in given else {"last": -1, "next": 1, "this": 0}[given["which"]]
-    return _Named((_whole(given["unit"], step, time.today),))
+    span = _whole(given["unit"], step, time.today)
+    return _Named((span,), only=None if step else "of the past")
 
 
 def _whole(unit: str, step: int, today: date) -> Days:
@@ -450,6 +473,8 @@ def _weekend(given: dict[str, str], time: _Calendar) -> _Named:
 
 def _ago(given: dict[str, str], time: _Calendar) -> _Named:
     """Read "3 weeks ago": that day, and as much around it as the unit is vague."""
+    if "half" in given:
+        given |= {"count": "6", "unit": "month"}
     count = _number(given["count"])
     day = _shift(time.today, -count, given["unit"])
     around = timedelta(
@@ -486,6 +511,36 @@ def _day_of_month(given: dict[str, str], time: _Calendar) -> _Named | None:
     return None
 
 
+_NEAR_DAYS = {
+    "the day before yesterday": -2,
+    "the night before last": -2,
+    "yesterday": -1,
+    "last night": -1,
+    "today": 0,
+    "tonight": 0,
+    "tomorrow": 1,
+    "the day after tomorrow": 2,
+}
+_NAMES = ("jan", "march", "april", "may", "june", "august")
+_NO_YEAR = r"dollars?|euros?|pounds?|people|times|calories|steps|miles|metres|meters|km|kg|words"
+_BEFORE_A_DATE = (
+    "on",
+    "of",
+    "since",
+    "until",
+    "before",
+    "after",
+    "between",
+    "from",
+    "to",
+    "and",
+    "by",
+)
+_NO_VERB = (  # "may 3 people come", "did I march 5 miles"
+    rf"(?:{'|'.join(f'(?<={word} )' for word in _BEFORE_A_DATE)}"
+    r"|(?!(?:may|march) \d+ (?!(?:and|to|until|through) )[a-z]))"
+)
+_ON_WEEKDAY = rf"(?:(?:{_one_of(_WEEKDAYS)}),? (?:the )?)?"
 _WHICH = r"(?:(?P<last>last|past)|(?P<next>next|coming)|(?P<this>this))"
 _LEAD = r"(?P<lead>in|during|since|throughout|before|after|until|till|by|from|to|and|between|of)"
 
@@ -497,32 +552,36 @@ _ATOMS: tuple[tuple[re.Pattern[str], _Reader], ...] = tuple(
         (rf"\b{_DAY}\.\s?(?P<number>\d\d?)\.\s?{_YEAR}\b", _date),
         (rf"\b(?P<one>\d\d?)/(?P<other>\d\d?)/{_YEAR}\b", _slashed),
         (rf"\b{_YEAR}-(?P<number>0[1-9]|1[0-2])(?![-\d])", _date),
+        (rf"(?<![/\d])(?P<number>\d\d?)/{_YEAR}\b", _date),
         (rf"\b(?:between|from) (?:the )?{_DAY} (?:and|to|until|till|through) (?:the )?{_TO_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?", _date),
         (rf"\b{_DAY}{_TO}{_TO_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?", _date),
         (rf"\b(?:between|from) {_MONTH} {_DAY} (?:and|to|until|till|through) (?:the )?{_TO_DAY}\b(?! {_OTHER_MONTH})(?:,? {_YEAR})?", _date),
         (rf"\b{_MONTH} {_DAY}{_TO}{_TO_DAY}\b(?:,? {_YEAR})?", _date),
-        (rf"\b{_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?", _date),
-        (rf"\b{_MONTH} {_DAY}\b(?:,? {_YEAR})?", _date),
+        (rf"\b{_ON_WEEKDAY}{_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?", _date),
+        (rf"\b{_ON_WEEKDAY}the (?P<ordinal>{_one_of(_ORDINALS)}) of {_MONTH}(?:,? {_YEAR})?", _date),
+        (rf"\b{_ON_WEEKDAY}{_NO_VERB}{_MONTH} (?:the )?{_DAY}\b(?:,? {_YEAR})?", _date),
         (rf"\b{_PART}{_MONTH}(?: of|,)? {_YEAR}", _date),
-        (rf"\b{_PART}(?P<feast>{_one_of(_FEASTS)})(?: of)? {_YEAR}", _feast),
-        (rf"\b(?:{_WHICH} )?(?P<feast>{_one_of(_FEASTS)})\b", _feast),
+        (rf"\b(?P<feast>{_one_of(_FEASTS)})(?: of)? {_YEAR}", _feast),
+        (rf"\b(?:{_WHICH}|on|at|over|around|{_LEAD}) (?P<feast>{_one_of(_FEASTS)})\b", _feast),
         (rf"\b{_WHICH} {_MONTH}", _date),
         (rf"\b(?P<part>early|mid|late|the (?:beginning|start|middle|end) of)[ -]{_MONTH}", _date),
-        (rf"\b(?:(?P<last>last|past) |(?P<next>next) |this |the |in )(?P<season>{_one_of(_SEASONS)})(?:(?: of)? {_YEAR})?\b", _season),
+        (rf"\b(?:(?P<last>last|past)|(?P<next>next)|this|(?:in|during|over)(?: the)?|(?P<lead>since|until|before|after)(?: the)?(?! fall)) (?P<season>{_one_of(_SEASONS)})\b(?! (?:roll|water|onion|mattress))(?:(?: of)? {_YEAR})?", _season),
         (rf"\b(?P<season>{_one_of(_SEASONS)})(?: of)? {_YEAR}\b", _season),
-        (rf"\b(?P<word>the day before yesterday|the day after tomorrow|yesterday|tomorrow|today|tonight|last night|this {_WHEN})(?: {_WHEN})?\b", _near_day),
+        (rf"\b(?P<word>{_one_of(_NEAR_DAYS)}|this {_WHEN})(?: {_WHEN})?\b", _near_day),
         (rf"\bthe (?P<before_last>{_UNIT} before last)\b", _period),
         (rf"\bthe (?P<before_last>{_WEEKDAY} before last)\b", _weekday),
         (rf"\b{_WEEKDAY},? (?P<weeks>\d|a|one|two|three|four) weeks? ago\b", _weekday),
         (r"\b(?:(?P<which>last|previous|this|next) )(?P<unit>weekend)\b", _weekend),
+        (r"\b(?P<half>half a year) (?:ago|earlier|back)\b", _ago),
         (rf"\b{_COUNT} {_UNIT}s? (?:ago|earlier|back)\b", _ago),
         (rf"\b(?:in|within|during|over|for) the (?:last|past) (?:{_COUNT} )?{_UNIT}s?\b", _past),
-        (rf"\bthe (?:last|past) {_COUNT} {_UNIT}s?\b", _past),
+        (rf"\b(?:(?:the|these) )?(?:last|past) {_COUNT} {_UNIT}s?\b", _past),
         (rf"\b(?P<which>last|this|next) {_UNIT}\b", _period),
         (rf"\bthe past {_UNIT}\b", _past),
-        (rf"\b(?:{_WHICH} |on |{_LEAD} )?{_WEEKDAY}(?: {_WHEN})?\b", _weekday),
+        (rf"\b(?:{_WHICH}|on|{_LEAD}) {_WEEKDAY}\b(?: {_WHEN}\b)?(?! {_WHEN}s)", _weekday),
+        (rf"\b{_WEEKDAY}(?: {_WHEN}\b|(?=\W*$))", _weekday),
         (rf"\b{_LEAD}(?: the)? {_MONTH}", _date),
-        (rf"\b{_PART}{_YEAR}\b", _date),
+        (rf"(?<![$€£#./-])\b{_PART}{_YEAR}\b(?![-/.]\d| (?:{_NO_YEAR})\b)", _date),
         (r"\bon the (?P<day>\d{1,2})(?:st|nd|rd|th)\b", _day_of_month),
     )
 )  # fmt: skip

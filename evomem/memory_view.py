@@ -347,9 +347,7 @@ class MemoryView:
 
     # ---------------------------------------------------------------------------------------
 
-    def _view(
-        self, at: int | datetime | str | None = None, added: datetime | None = None
-    ) -> View:
+    def _view(self, at: int | datetime | str | None = None, added: datetime | None = None) -> View:
         """Return the view at a point; the newest one that this object may see if none is given."""
         at = check_point(at)
         last, time, by = self._point or Point()

@@ -90,11 +90,86 @@ def test_a_date_in_a_query_is_a_span_of_days(query, first, last):
         ("from November to February", "2025-11-01", "2026-02-28"),
         ("between Monday and Wednesday", "2026-03-02", "2026-03-04"),
         ("from 2024 to 2025", "2024-01-01", "2025-12-31"),
+        ("on Friday, 6 March", "2026-03-06", "2026-03-06"),
+        ("on Friday, March 6th", "2026-03-06", "2026-03-06"),
+        ("on Friday the 6th of March 2026", "2026-03-06", "2026-03-06"),
+        ("on the third of March", "2026-03-03", "2026-03-03"),
+        ("on March the 3rd", "2026-03-03", "2026-03-03"),
+        ("in 3/2026", "2026-03-01", "2026-03-31"),
+        ("half a year ago", "2025-08-26", "2025-09-25"),
+        ("six months ago", "2025-08-26", "2025-09-25"),
+        ("the night before last", "2026-03-08", "2026-03-08"),
+        ("in these last 3 days", "2026-03-07", "2026-03-10"),
+        ("in January", "2026-01-01", "2026-01-31"),
+        ("in 2026", "2026-01-01", "2026-12-31"),
+        ("before March", "0001-01-01", "2026-02-28"),
+        ("between 1 and 5 March", "2026-03-01", "2026-03-05"),
+        ("from January to March", "2026-01-01", "2026-03-31"),
+        ("from 3 March on", "2026-03-03", "2026-03-10"),
+        ("in the email from 3 March", "2026-03-03", "2026-03-03"),
+        ("at 2026-03-02T10:00:00+01:00", "2026-03-02", "2026-03-02"),
     ],
 )
 def test_relative_days_and_ranges_count_from_the_day_of_the_question(query, first, last):
     asked = asked_days(f"What did I do {query}?", [date(2026, 1, 2)], date(2026, 3, 10))
     assert asked == [(day(first), day(last))]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "May I ask something?",
+        "What may I eat?",
+        "How many may 3 people order?",
+        "Did I march 5 miles?",
+        "the march of time",
+        "Which march did the band play?",
+        "What did I write to May?",
+        "Did June and April meet?",
+        "What did I get from August?",
+        "Give me a second.",
+        "What was the second thing I said?",
+        "Who came second in the race?",
+        "Is the second floor mine?",
+        "Which spring in my bed is broken?",
+        "What is in spring rolls?",
+        "Where is the spring of that river?",
+        "How did I hurt myself in... well, after the fall?",
+        "What did I spring on them?",
+        "Where do I summer?",
+        "What is my dose today?",
+        "What should I cook tonight?",
+        "What am I doing this week?",
+        "Where is my class on Monday?",
+        "Do I work Monday mornings?",
+        "What do I do on Sundays?",
+        "What are my Christmas plans?",
+        "Do I owe 2000 dollars?",
+        "Did I pay $2024?",
+        "Is my room 305?",
+        "What happened a year before I moved?",
+        "What did we do after I moved?",
+        "What did I do the other day?",
+        "What do I do for the weekend?",
+        "What is the date of my sat exam?",
+        "Is mon ami a cafe?",
+        "Did the sun shine?",
+        "When is my session with the coach?",
+        "What is my first language?",
+        "Whom did I call first?",
+        "31.02.2024",
+        "2024-13-01",
+    ],
+)
+def test_ordinary_words_are_no_times(query):
+    assert asked_days(query, [date(2024, 1, 2), date(2026, 1, 2)], date(2026, 3, 10)) == []
+    assert asked_sessions(query) == []
+
+
+def test_today_is_read_in_questions_about_the_past():
+    for query in ("What did I eat today?", "Can you tell me what we discussed today?"):
+        assert asked_days(query, [], date(2026, 3, 10)) == [(day("2026-03-10"),) * 2]
+    assert asked_days("Where was I on Monday?", [], date(2026, 3, 10)) == [(day("2026-03-09"),) * 2]
 
 
 def test_today_is_the_newest_day_unless_it_is_given():
