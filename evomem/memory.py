@@ -6,8 +6,8 @@ turn ─► encoder.read(state, turn) ─► store.append (one transaction) ─�
 from __future__ import annotations
 
 import random
+import secrets
 import time as clock
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -417,9 +417,8 @@ class Memory(MemoryView):
 
 
 def _complete(turn: Turn) -> Turn:
-    return replace(
-        turn, id=turn.id or uuid.uuid4().hex, time=turn.time or datetime.now(timezone.utc)
-    )
+    made_up = secrets.token_hex(8)  # short, since contexts show it
+    return replace(turn, id=turn.id or made_up, time=turn.time or datetime.now(timezone.utc))
 
 
 def _check_ids(turns: Sequence[Turn]) -> None:

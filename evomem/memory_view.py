@@ -9,6 +9,7 @@ its view were purged, deleted or dropped in between, it starts again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -115,7 +116,8 @@ class MemoryView:
             query: The question, as the user asked it.
             k: How many hits at most; at least 1.
             mode: `"hybrid"` (all that speaks for a turn: `evomem.ranking.fuse`), `"evolvable"` (the
-                encoder's vectors alone) or `"lexical"` (BM25 alone).
+                encoder's vectors alone) or `"lexical"` (BM25 alone). In the first two, a question
+                for nothing but a time finds only what was said then (docs/time.md).
             at: Ask as of that turn (seq), or with what was said by that time; see `at`.
             since: Only turns said at this time or later.
             until: Only turns said before this time.
@@ -146,7 +148,7 @@ class MemoryView:
         moment = check_moment(now, "now")
         if moment is None and at is None and self._point is None:
             moment = datetime.now(timezone.utc)
-        is_timed = mode == "hybrid" and names_time(query)  # parsed before a transaction is open
+        is_timed = mode != "lexical" and names_time(query)  # parsed before a transaction is open
         store, index = self._engine.store, self._engine.index
         for attempt in range(TRIES):
             try:
@@ -181,11 +183,14 @@ class MemoryView:
         zone: str | tzinfo | None = None,
         **filters: Any,
     ) -> Context:
-        """Return the best turns for `query` as text for a prompt: dated lines, oldest first.
+        """Return the best turns for `query` as text for a prompt: a line for each, oldest first.
 
-        Lines are in the order in which the turns were said, whenever they were added. If the best
-        turn does not fit, it is cut around what shares most words with the query, and "[…]" marks
-        what was left out; if other turns were found, it may then take half of the budget. The ids of these turns are the text's `ids`: store them with the answer, as `recalled`.
+        A line is `[2026-03-12 20:00 CET, session monday, id t17] User: …`. Lines are in the order
+        in which the turns were said, whenever they were added. If the best turn does not fit, it is
+        cut around what shares most words with the query, and "[…]" marks what was left out; if
+        other turns were found, it may then take half of the budget. So the text is only empty where
+        nothing was found. The ids of these turns are the text's `ids`: store them with the answer,
+        as `recalled`.
 
         Args:
             query: The question.
@@ -411,6 +416,8 @@ class MemoryView:
             assert vector is not None
             ranked = self._fused(view, query, vector, k, groups, when)
         else:
+            if when.is_all and vector is not None:
+                groups = _said_then(groups, when.turns(self._engine.store, view)) or groups
             ranked = self._by_one_score(view, query, vector, k, mode, groups)
         records = self._engine.store.records(view, [seq for seq, _ in ranked])
         if missing := [seq for seq, _ in ranked if seq not in records]:
@@ -512,8 +519,16 @@ def _said_then(groups: Sequence[Group], seqs: Seqs) -> list[Group]:
 
 
 def _line(record: Record, zone: tzinfo, text: str) -> str:
-    """Return a line of a context."""
-    return f"[{dated(record.time, zone)}] {text}"
+    """Return a line of a context: when it was said, its session and its id, and what was said."""
+    facts = [dated(record.time, zone)]
+    if record.turn.session is not None:
+        facts.append(f"session {_plain(record.turn.session)}")
+    return f"[{', '.join([*facts, f'id {_plain(record.id)}'])}] {text}"
+
+
+def _plain(label: str) -> str:
+    """Return a label without what would end the head of a line."""
+    return re.sub(r"[\s\[\]]+", " ", label)
 
 
 def _cut_line(

@@ -144,10 +144,39 @@ def test_a_database_is_not_opened_with_a_zone_that_is_none(tmp_path):
 
 
 def test_a_context_names_the_zone_of_its_times(meals):
-    assert meals.context("soup", k=1) == "[2026-03-12 20:00 PDT] User: I had soup."
-    assert meals.context("soup", k=1, zone="UTC") == "[2026-03-13 03:00 UTC] User: I had soup."
+    assert meals.context("soup", k=1).startswith("[2026-03-12 20:00 PDT, ")
+    assert meals.context("soup", k=1, zone="UTC").startswith("[2026-03-13 03:00 UTC, ")
     tehran = timezone(timedelta(hours=3, minutes=30))
-    assert meals.context("soup", k=1, zone=tehran).startswith("[2026-03-13 06:30 UTC+03:30] ")
+    assert meals.context("soup", k=1, zone=tehran).startswith("[2026-03-13 06:30 UTC+03:30, ")
+
+
+def test_a_line_of_a_context_tells_time_session_and_id(db, meals):
+    id = meals.history(session="thursday")[0].id
+    head = f"[2026-03-12 20:00 PDT, session thursday, id {id}]"
+    assert meals.context("soup", k=1) == f"{head} User: I had soup."
+    memory = db.memory("labels")
+    memory.add("Hi.", time=START, session="a]\n[b", id="c")
+    assert memory.context("Hi") == "[2026-01-01 04:00 PST, session a b, id c] User: Hi."
+
+
+def test_a_memory_may_have_a_zone_of_its_own(db, meals):
+    tokyo = db.memory("meals", zone="Asia/Tokyo")
+    for memory in (tokyo, tokyo.at(seq=3)):
+        assert memory.context("soup", k=1).startswith("[2026-03-13 12:00 JST, ")
+        assert dated_hits(memory, "on 13 March 2026", k=1) == ["User: I had soup."]
+    fork = tokyo.fork("what-if")
+    assert fork.context("soup", k=1).startswith("[2026-03-13 12:00 JST, ")
+    assert meals.context("soup", k=1).startswith("[2026-03-12 20:00 PDT, ")
+    with pytest.raises(QueryError, match="Mars/Olympus"):
+        db.memory("meals", zone="Mars/Olympus")
+
+
+def test_a_question_for_nothing_but_a_time_is_restricted_to_it_in_evolvable_mode(long):
+    hits = long.search("What did we talk about on 30 January?", k=50, mode="evolvable")
+    assert {hit.record.time.date() for hit in hits} == {datetime(2026, 1, 30).date()}
+    assert set(hits[0].parts) == {"evolvable"}
+    hits = long.search("What did we talk about on 22 March?", k=50, mode="evolvable")
+    assert len(hits) == 50  # nothing was said then
 
 
 def test_a_turn_that_was_added_late_stands_in_a_context_where_it_was_said(meals):
@@ -161,7 +190,7 @@ def words(text):
     return len(text.split())
 
 
-@pytest.mark.parametrize("budget", [9, 20, 100])
+@pytest.mark.parametrize("budget", [12, 20, 100])
 def test_the_best_turn_is_cut_to_the_budget_around_what_matters(db, budget):
     memory = db.memory("recipes")
     steps = [f"Step {n}: fold and press." for n in range(50)]
