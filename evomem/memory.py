@@ -23,6 +23,7 @@ from evomem.memory_view import TRIES, MemoryView
 from evomem.pairing import Message, as_turns
 from evomem.reading import BLANK, PASS, Pace, read_until
 from evomem.records import Record, Turn, as_utc
+from evomem.rereading import reread
 from evomem.state import State
 from evomem.store import Row, View, WriteSlot, nobody_waits
 from evomem.twins import twin
@@ -275,6 +276,21 @@ class Memory(MemoryView):
 
         return forget(self._engine, self.namespace, expired, forks, progress)
 
+    def reread(self, *, progress: Progress | None = None) -> int:
+        """Read all turns again in the order in which they were said; return how many were read.
+
+        For a memory to which turns were added later than they were said: afterwards it equals one
+        that was fed in the order of time. One transaction puts the turns into that order in the log,
+        so their seqs change; ids, texts, times and what is deleted or replaced stay.
+
+        Args:
+            progress: Called while turns are read.
+
+        Raises:
+            SharedTurns: A fork shares a turn that would change its place; nothing was written.
+        """
+        return reread(self._engine, self.namespace, progress)
+
     def drop(self) -> Receipt:
         """Forget this memory as a whole; its forks live on, with the turns that they share.
 
@@ -293,6 +309,7 @@ class Memory(MemoryView):
     adelete = twin(delete, write=True)
     apurge = twin(purge, write=True)
     aexpire = twin(expire, write=True)
+    areread = twin(reread, write=True)
     adrop = twin(drop, write=True)
 
     # ---------------------------------------------------------------------------------------

@@ -375,10 +375,19 @@ class Store(Protocol):
         """
         ...
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
+    def rewrite(
+        self, view: View, seq: int, rows: Sequence[Row], *, moved: Mapping[int, int] = ...
+    ) -> bool:
         """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
 
         Turns that are not among `rows` leave tombstones: see `forgotten`.
+
+        Args:
+            view: The memory as it is now.
+            seq: The first turn that is replaced.
+            rows: What takes their places.
+            moved: The seqs of turns that are among `rows` under another, each with that one; a
+                permutation. What is hidden stays hidden.
 
         Returns whether that text is in no file any more (`Receipt.clean`).
 

@@ -8,7 +8,8 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 import numpy as np
 
-from evomem.dates import Days, asked_days, asked_sessions, asks_only_when, nearness
+from evomem.date_words import Days
+from evomem.dates import asked_days, asked_sessions, asks_only_when, nearness
 from evomem.records import Said
 from evomem.store import Filter, Seqs, Store, View
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 import evomem
-from evomem.errors import NotFound, QueryError
+from evomem.errors import NotFound, QueryError, SharedTurns
 
 YEAR = {year: datetime(year, 5, 1, tzinfo=timezone.utc) for year in range(2022, 2028)}
 
@@ -98,3 +98,60 @@ def test_a_view_that_leaves_turns_out_cannot_be_forked(homes):
     with pytest.raises(QueryError, match="at\\(seq=\\)"):
         homes.at(time=YEAR[2025]).fork("what-if")
     assert ids(homes.at(time=YEAR[2023]).fork("before")) == ["rome"]
+
+
+def rankings(memory):
+    queries = ("Where do I live?", "Oslo", "the move")
+    return [
+        [(hit.record.id, pytest.approx(hit.score)) for hit in memory.search(query, 9, mode=mode)]
+        for query in queries
+        for mode in ("evolvable", "lexical", "hybrid")
+    ]
+
+
+def test_a_memory_that_is_read_again_equals_one_that_was_fed_in_order_of_time(homes):
+    homes.add("I have a cat.", id="cat", time=YEAR[2025], session="cat")
+    homes.add("I was born in Pisa.", id="pisa", time=YEAR[2023])
+    homes.delete("cat")
+    records = sorted(homes.history(), key=lambda record: record.time)
+    progress = []
+    assert homes.reread(progress=lambda *done: progress.append(done)) == 4  # rome stays
+    assert progress == [(4, 4)]
+    assert ids(homes) == ["rome", "pisa", "bergen", "oslo"]
+    with evomem.open(":memory:", encoder="hash") as db:
+        other = db.memory("other")
+        turns = [record.turn for record in records]
+        cat = homes._engine.store.find(homes._view(), ["cat"])["cat"].turn
+        other.add_many([*turns[:3], cat, *turns[3:]])
+        other.delete("cat")
+        assert rankings(homes) == rankings(other)
+        assert homes._engine.state(homes._view()).key == other._engine.state(other._view()).key
+    assert homes.reread() == 0
+    assert homes._engine.store.verify() == []
+
+
+def test_what_was_replaced_stays_replaced_when_a_memory_is_read_again(homes):
+    homes.add("I live in Turin.", id="turin", time=YEAR[2022] - timedelta(days=9), supersedes="rome")  # fmt: skip
+    homes.add("I live in Stavanger.", id="stavanger", time=YEAR[2027], supersedes="oslo")
+    assert homes.reread() > 0
+    assert ids(homes) == ["turin", "bergen", "stavanger"]
+    assert ids(homes.at(seq=1)) == ["rome"]  # before it was replaced, whatever the times say
+    assert ids(homes.at(time=YEAR[2026])) == ["turin", "bergen", "oslo"]
+    assert homes._engine.store.verify() == []
+
+
+def test_a_fork_that_shares_what_would_move_is_in_the_way(homes):
+    fork = homes.fork("what-if")
+    with pytest.raises(SharedTurns, match="what-if"):
+        homes.reread()
+    assert ids(homes) == ["rome", "oslo", "bergen"]
+    assert fork.reread() == 2
+    assert ids(fork) == ["rome", "bergen", "oslo"]
+    assert ids(homes) == ["rome", "oslo", "bergen"]
+    assert homes.reread() == 2
+    assert homes._engine.store.verify() == []
+
+
+def test_reading_again_what_does_not_exist_reads_nothing(homes):
+    with evomem.open(":memory:", encoder="hash") as db:
+        assert db.memory("none").reread() == 0

@@ -390,7 +390,14 @@ class SqlStore(Upkeep):
         with self._engine.writing(view.memory) as connection:
             writing.annotate(connection, view, seq, metadata)
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
+    def rewrite(
+        self,
+        view: View,
+        seq: int,
+        rows: Sequence[Row],
+        *,
+        moved: Mapping[int, int] = MappingProxyType({}),
+    ) -> bool:
         """See `Store.rewrite`.
 
         Raises:
@@ -400,7 +407,7 @@ class SqlStore(Upkeep):
         """
         writing.check_rows(rows, self._spec, first=seq, dense=False)
         with self._forgetting(view.memory) as (connection, changed):
-            writing.rewrite(connection, view, seq, rows, self._spec)
+            writing.rewrite(connection, view, seq, rows, self._spec, moved)
             changed += [view.memory, *dropping.prune(connection)[0]]
         return self._engine.scrub()
 

@@ -72,7 +72,7 @@ async def test_truncation_drops_the_oldest_entries_whole(block):
     shorter = await block.atruncate(content, 1)
     second = content.index("\n[", content.index("Bergen.\n[sic]") + len("Bergen.\n[sic]")) + 1
     assert shorter == content[second:]
-    assert "Bergen" not in shorter and "Oslo" in shorter
+    assert "Bergen" not in shorter
     assert await block.atruncate(content, 10_000) is None
     assert await block.atruncate(content, 0) == content
 
