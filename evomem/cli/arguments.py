@@ -24,7 +24,7 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
+Also: influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore, export, anchor,
 keys, compact, doctor.
 Each explains itself: evomem search --help
 """
@@ -234,9 +234,7 @@ def _search(commands: Any) -> None:
         default=[],
         help=f"only turns with this metadata: {_PAIR_HELP}",
     )
-    parser.add_argument(
-        "--at", metavar="SEQ", type=int, help="ask as of this turn: later ones are not known yet"
-    )
+    _past(parser)
     parser.add_argument(
         "--now",
         metavar="TIME",
@@ -260,7 +258,21 @@ def _show(commands: Any) -> None:
     )
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
     _source_filters(parser)
+    _past(parser)
     _timezone(parser)
+
+
+def _past(parser: argparse.ArgumentParser) -> None:
+    point = parser.add_mutually_exclusive_group()
+    point.add_argument(
+        "--at",
+        metavar="POINT",
+        help="the memory as of a point: the number of a turn, which ends it, or a time such as "
+        "2024-03-05T14:30, with what was said by then whenever it was added",
+    )
+    point.add_argument(
+        "--added", metavar="TIME", help="the memory as of a time: with what had been added by then"
+    )
 
 
 def _timezone(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from evomem.cli.screen import Screen
 from evomem.database import Database
 from evomem.errors import NotFound, QueryError
 from evomem.memory import Memory
+from evomem.memory_view import MemoryView
 
 
 def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:
@@ -48,21 +49,37 @@ def zone_of(args: Namespace) -> tzinfo:
     return zone
 
 
-def now_of(args: Namespace) -> datetime | None:
-    """Return the moment that the arguments name; without a zone of its own it is in `zone_of`.
+def past_of(memory: Memory, args: Namespace) -> MemoryView:
+    """Return the memory as it was at the point that the arguments name, or as it is.
+
+    Raises:
+        QueryError: The memory has no such point, or the point is neither a number nor ISO 8601.
+    """
+    if args.added is not None:
+        return memory.at(added=moment_of(args, "added"))
+    if args.at is None:
+        return memory
+    if args.at.isdecimal():
+        return memory.at(seq=int(args.at))
+    return memory.at(time=moment_of(args, "at"))
+
+
+def moment_of(args: Namespace, name: str) -> datetime | None:
+    """Return the moment that an option names; without a zone of its own it is in `zone_of`.
 
     Raises:
         QueryError: It is not ISO 8601.
     """
-    if args.now is None:
+    text = getattr(args, name)
+    if text is None:
         return None
     try:
-        now = datetime.fromisoformat(args.now[:-1] + "+00:00" if args.now[-1:] == "Z" else args.now)
+        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
     except ValueError as error:
         raise QueryError(
-            f"--now {args.now!r} is not ISO 8601; write it like 2024-03-05T14:30"
+            f"--{name} {text!r} is not ISO 8601; write it like 2024-03-05T14:30"
         ) from error
-    return now if now.tzinfo else now.replace(tzinfo=zone_of(args))
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone_of(args))
 
 
 def _system_zone() -> tzinfo:
