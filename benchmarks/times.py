@@ -14,13 +14,13 @@ import argparse
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import evomem
@@ -34,9 +34,13 @@ from evomem import memory_view, ranking, when
 from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
 
+T = TypeVar("T")
+
 SEED = 20_261_129
 DEPTH = 10
-WORDS = 30  # questions about a word and a time, made from each conversation
+EACH = 15  # questions of a kind, at most, that are made from a conversation
+MADE = "made: "
+"""Begins the types of questions that were made."""
 WHOLE = "share of the possible"
 """What questions are scored by whose evidence is a whole day or session: recall@10 cannot be 1."""
 
@@ -86,35 +90,34 @@ def _never(query: str) -> bool:
 def generated(conversation: Conversation) -> list[Question]:
     """Return questions about a conversation whose turns have times and sessions."""
     rng = Random(f"{SEED} {conversation.id}")
-    days: dict[str, list[int]] = defaultdict(list)
+    days: dict[datetime, list[int]] = defaultdict(list)
     sessions: dict[str, list[int]] = defaultdict(list)
     words: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, turn in enumerate(conversation.turns):
-        days[_day(conversation, place).isoformat()].append(place)
+        days[_day(conversation, place)].append(place)
         sessions[turn.session or ""].append(place)
         for word in set(re.findall(r"[a-z]{5,}", turn.text.lower())):
             words[turn.speaker or "", word].append(place)
-    last = _day(conversation, len(conversation.turns) - 1).date()
+    last = _day(conversation, len(conversation.turns) - 1)
     numbers = {session: number for number, session in enumerate(sessions, 1)}
     questions: list[Question] = []
 
     def ask(kind: str, text: str, evidence: Sequence[int]) -> None:
         id = f"{conversation.id}#{kind}{len(questions)}"
-        questions.append(Question(text, kind, tuple(evidence), id=id))
+        questions.append(Question(text, MADE + kind, tuple(evidence), id=id))
 
-    for day, places in days.items():
-        moment = datetime.fromisoformat(day)
-        ask("day", f"What did we talk about {_named(moment, rng)}?", places)
-        if ago := (last - moment.date()).days:
+    for day, places in _some(rng, days.items()):
+        ask("day", f"What did we talk about {_named(day, rng)}?", places)
+        if ago := (last - day).days:
             ask("days ago", f"What did we discuss {ago} days ago?", places)
-    for session, places in sessions.items():
+    for session, places in _some(rng, sessions.items()):
         ask("session", f"What did we discuss in session {numbers[session]}?", places)
     spread = [
         key
         for key, places in sorted(words.items())
         if len({_day(conversation, place) for place in places}) >= 3 and len(places) <= 20
     ]
-    for speaker, word in rng.sample(spread, min(WORDS, len(spread))):
+    for speaker, word in _some(rng, spread):
         place = rng.choice(words[speaker, word])
         day, session = _day(conversation, place), conversation.turns[place].session or ""
         about = f"What did {speaker} say about {word}"
@@ -124,6 +127,10 @@ def generated(conversation: Conversation) -> list[Question]:
         ask("word and session", f"{about} in our {_ordinal(numbers[session])} session?", then)
         ask("word alone", f"{about}?", words[speaker, word])
     return questions
+
+
+def _some(rng: Random, things: Collection[T]) -> list[T]:
+    return rng.sample(list(things), min(EACH, len(things)))
 
 
 def _day(conversation: Conversation, place: int) -> datetime:
@@ -150,7 +157,10 @@ def _ordinal(number: int) -> str:
 def ask_all(
     conversations: Sequence[Conversation], encoder: Memo, strengths: Sequence[Strength]
 ) -> dict[Strength, list[list[int]]]:
-    """Return the first `DEPTH` turns for every question, asked behind the last turn of each."""
+    """Return the first `DEPTH` turns for every question, asked behind the last turn of each.
+
+    A question that names no time is asked once: no strength changes what is found.
+    """
     found: dict[Strength, list[list[int]]] = {strength: [] for strength in strengths}
     with progress_bar() as progress:
         for conversation in progress.track(list(conversations)):
@@ -158,12 +168,14 @@ def ask_all(
                 memory = db.memory("times")
                 records = memory.add_many(conversation.turns)
                 now = max(record.time for record in records)
-                for strength in strengths:
-                    with strength.applied():
-                        found[strength] += [
-                            [hit.seq - 1 for hit in memory.search(question.text, DEPTH, now=now)]
-                            for question in conversation.questions
-                        ]
+                for question in conversation.questions:
+                    turns: list[int] | None = None
+                    for strength in strengths:
+                        if turns is None or when.names_time(question.text):
+                            with strength.applied():
+                                hits = memory.search(question.text, DEPTH, now=now)
+                            turns = [hit.seq - 1 for hit in hits]
+                        found[strength].append(turns)
     return found
 
 
@@ -187,9 +199,14 @@ def compare(conversations: Sequence[Conversation], encoder: Memo) -> dict[str, A
         for strength, found in rankings.items()
     }
     result: dict[str, Any] = {}
-    kinds = sorted({question.type for _, question in asked})
-    for kind in [*kinds, "all"]:
-        places = [n for n, (_, q) in enumerate(asked) if kind in ("all", q.type)]
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, (_, question) in enumerate(asked):
+        made = question.type.startswith(MADE)
+        groups[question.type].append(place)
+        groups["all that were made" if made else "all of the dataset"].append(place)
+        if when.names_time(question.text) and not made:
+            groups["those of the dataset that name a time"].append(place)
+    for kind, places in sorted(groups.items()):
         resampling = Resampling([asked[n][0] for n in places], [kind] * len(places))
         result[kind] = {"questions": len(places), "resampled": resampling.unit, "rows": {}}
         base = [values[BASE][n] for n in places]
@@ -257,12 +274,10 @@ def _compare_all(options: argparse.Namespace, encoder: Memo, result: dict[str, A
             replace(each, questions=[q for q in each.questions if q.evidence])
             for each in dataset.conversations[: options.limit]
         ]
-        sets = {dataset.name: own}
         if dataset.name == "realtalk":
-            sets["generated"] = [replace(each, questions=generated(each)) for each in own]
-        for name, conversations in sets.items():
-            result[name] = entry = compare(conversations, encoder)
-            print(f"\n{name} · {options.encoder} · {WHOLE}\n\n{_table(entry)}")
+            own = [replace(each, questions=[*each.questions, *generated(each)]) for each in own]
+        result[dataset.name] = entry = compare(own, encoder)
+        print(f"\n{dataset.name} · {options.encoder} · {WHOLE}\n\n{_table(entry)}")
 
 
 def _table(entry: dict[str, Any]) -> str:
