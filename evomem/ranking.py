@@ -53,7 +53,10 @@ def fuse(
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
     scores = np.sum(list(parts.values()), axis=0)
-    order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
+    times = [each.time.timestamp() for each in said.values()]
+    order = np.lexsort((list(said), times, scores))[::-1][
+        :k
+    ].tolist()  # of equals, the one said last
     seqs = list(said)
     return [
         (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})

@@ -3,7 +3,7 @@
 import pytest
 
 import evomem
-from evomem.records import Turn
+from evomem.records import Turn, as_utc
 
 ZONE = "America/Los_Angeles"
 MEALS = (("sushi", "2026-03-09T20:00:00-07:00"), ("ramen", "2026-03-10T20:00:00-07:00"))
@@ -19,7 +19,9 @@ def db(tmp_path):
 
 
 def fill(memory):
-    memory.add_many([Turn(user=f"I had {dish}.", time=time, id=dish) for dish, time in MEALS])
+    memory.add_many(
+        [Turn(user=f"I had {dish}.", time=as_utc(time), id=dish) for dish, time in MEALS]
+    )
     return memory
 
 
@@ -42,7 +44,7 @@ def test_langgraph_store(db):
         memory = store._memory(("meals",))
         memory.add_many(
             [
-                Turn(user=f"I had {name}.", session=name, time=time, metadata={"value": {"dish": name}})
+                Turn(user=f"I had {name}.", session=name, time=as_utc(time), metadata={"value": {"dish": name}})
                 for name, time in MEALS
             ]
         )  # fmt: skip
