@@ -353,7 +353,7 @@ def test_a_view_of_a_seq_that_never_was_is_refused(store, alice):
 
 @PROPERTY
 @given(days=st.lists(st.integers(0, 6), max_size=12), cut=st.integers(0, 12), asked=st.integers(0, 7))  # fmt: skip
-def test_a_view_at_a_time_is_the_longest_prefix_with_nothing_later(fresh, days, cut, asked):
+def test_a_view_at_a_time_has_what_was_said_by_then(fresh, days, cut, asked):
     store, _ = open_at(fresh())
     memory = store.make_memory(("a",))
     turns = [turn(f"note {n}", n, time=DAY[day]) for n, day in enumerate(days, start=1)]
@@ -361,9 +361,13 @@ def test_a_view_at_a_time_is_the_longest_prefix_with_nothing_later(fresh, days, 
     write(store, memory, turns[:cut])
     memory = store.fork(store.view(memory), ("fork",))
     view = write(store, memory, turns[cut:])
-    later = [n for n, day in enumerate(days) if day > asked]
-    expected = store.view(memory, seq=later[0] if later else len(days))
-    assert store.view(memory, time=DAY[asked]) == expected
+    early = [n for n, day in enumerate(days, start=1) if day <= asked]
+    past = store.view(memory, time=DAY[asked])
+    assert [record.seq for record in store.history(past)] == early
+    assert list(store.records(past, range(1, len(days) + 1))) == early
+    assert store.count(past) == len(early)
+    if early == list(range(1, len(early) + 1)):  # a beginning of the log: nothing to leave out
+        assert past == store.view(memory, seq=len(early))
     assert view.seq == len(days)
     store.close()
 
