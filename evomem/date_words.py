@@ -354,7 +354,7 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (r"\b(?:(?P<which>last|previous|this|next) )(?P<unit>weekend)\b", _weekend),
         (r"\b(?P<half>half a year) (?:ago|earlier|back)\b", _ago),
         (rf"\b{COUNT} {_UNIT}s? (?:ago|earlier|back)\b", _ago),
-        (rf"\b(?:in|within|during|over|for) the (?:last|past) (?:{COUNT} )?{_UNIT}s?\b", _past),
+        (rf"\b(?:in|within|during|over|for) the (?:last|past) (?:{COUNT} )?{_UNIT}s?\b(?! of\b)", _past),
         (rf"\b(?:(?:the|these) )?(?:last|past) {COUNT} {_UNIT}s?\b", _past),
         (rf"\b(?P<which>last|this|next) (?!day){_UNIT}\b(?! of\b)", _period),
         (rf"\bthe past {_UNIT}\b", _past),
