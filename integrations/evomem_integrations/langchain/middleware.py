@@ -73,7 +73,8 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
             header: What stands before the remembered turns.
             turn_source: The source of the turns that are written (`Turn.source`).
             **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
-                `trust`.
+                `trust`, `zone`. Where users live in several time zones, give each memory its own:
+                `lambda runtime: db.memory("acme", runtime.context.user, zone=runtime.context.zone)`.
         """
         super().__init__()
         self._memory = memory

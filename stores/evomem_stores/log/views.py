@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    func,
+    not_,
+    select,
+)
 from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
@@ -122,10 +133,11 @@ def take_view(
     *,
     seq: int | None = None,
     time: datetime | None = None,
+    added: datetime | None = None,
     dropped: bool = False,
 ) -> View:
     """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
-    return take_entry(connection, memory, seq=seq, time=time, dropped=dropped)[0]
+    return take_entry(connection, memory, seq=seq, time=time, added=added, dropped=dropped)[0]
 
 
 def take_entry(
@@ -134,6 +146,7 @@ def take_entry(
     *,
     seq: int | None = None,
     time: datetime | None = None,
+    added: datetime | None = None,
     dropped: bool = False,
 ) -> tuple[View, Entry]:
     """Return a view, as `take_view` does, and the memory's entry."""
@@ -144,13 +157,14 @@ def take_entry(
     if not 0 <= end <= own.head:
         raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
     parts = _parts(connection, memory, end)
-    later = None
-    if time is not None:
-        later = _first_later(connection, [part.span for part in parts], micros(time))
-        if later is not None:
-            parts = _parts(connection, memory, later - 1)
-            end = parts[-1].span.last if parts else 0
-    if end == own.head and later is None:
+    cut = False
+    if time is not None or added is not None:
+        last = _last_by(connection, [part.span for part in parts], by(time, added))
+        cut = bool(parts) and last < parts[-1].span.last
+        if cut:
+            parts = _parts(connection, memory, last)
+            end = last
+    if end == own.head and not cut:
         ends_in_own = bool(parts) and parts[-1].span.memory == memory
         if ends_in_own != bool(own.rows) or (ends_in_own and parts[-1].seal != own.tip):
             raise IntegrityError(
@@ -167,7 +181,63 @@ def take_entry(
         tuple(part.end for part in parts),
         own.gone - (_hidden_later(connection, memory, end) if own.gone and end < own.head else 0),
     )
+    if time is not None or added is not None:
+        view = _limited(connection, view, time, added)
     return view, own
+
+
+def by(time: datetime | None, added: datetime | None) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a turn was said and stored by then; None sets no limit."""
+    limits = ((turns.c.time, time), (turns.c.added, added))
+    return tuple(column <= micros(moment) for column, moment in limits if moment is not None)
+
+
+def _last_by(
+    connection: Connection, seen: Sequence[Span], limits: Sequence[ColumnElement[bool]]
+) -> int:
+    """Return the greatest seq that passes the limits, 0 if none does."""
+    for span in reversed(seen):
+        last: int | None = connection.scalar(
+            select(func.max(turns.c.seq)).where(*counted(span), *limits)
+        )
+        if last is not None:
+            return last
+    return 0
+
+
+def _limited(
+    connection: Connection, view: View, time: datetime | None, added: datetime | None
+) -> View:
+    """Return a view with its limits, without those that all of its rows pass."""
+    limited = replace(view, time=time, added=added)
+    if not later(connection, limited, limit=1):
+        return view
+    replacing = select(hidden.c.seq, hidden.c.since).where(
+        hidden.c.memory == view.memory, hidden.c.since.between(1, view.seq)
+    )
+    gone = {row.seq: row.since for row in connection.execute(replacing)}
+    late = {
+        row["seq"]
+        for row in read(connection, view.spans, ["seq"], _later(limited), seqs=gone.values())
+    }
+    return replace(limited, restored=tuple(sorted(s for s, since in gone.items() if since in late)))
+
+
+def later(connection: Connection, view: View, limit: int | None = None) -> list[int]:
+    """Return the seqs of a view's rows that were said or stored later than the view allows."""
+    if view.time is None and view.added is None:
+        return []
+    return [
+        seq
+        for span in view.spans
+        for seq in connection.scalars(
+            select(turns.c.seq).where(*counted(span), _later(view)).limit(limit)
+        )
+    ]
+
+
+def _later(view: View) -> ColumnElement[bool]:
+    return not_(and_(*by(view.time, view.added)))
 
 
 def _hidden_later(connection: Connection, memory: int, end: int) -> int:
@@ -234,16 +304,6 @@ def extent(connection: Connection, memory: int, seq: int) -> Extent:
     return Extent(-1, 0, 0, None) if found is None else Extent(*found)
 
 
-def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:
-    for span in seen:
-        first: int | None = connection.scalar(
-            select(func.min(turns.c.seq)).where(*counted(span), turns.c.time > time)
-        )
-        if first is not None:
-            return first
-    return None
-
-
 def read(
     connection: Connection,
     seen: Sequence[Span],
@@ -308,25 +368,34 @@ def look_up(
         for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
     ]
     given = {"rows": numbers, "memory": view.memory, "end": view.seq}
-    rows = connection.execute(_at(columns), given).all()
+    limited = view.time is not None or view.added is not None
+    query = _rows_at(columns).where(visible(view)) if limited else _visible_at(columns)
+    rows = connection.execute(query, given).all()
     if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: dropped meanwhile
         raise ledger.wrongly_hidden(view.memory, rows[0].tombstones, rows[0].gone)
     return rows
 
 
 @lru_cache
-def _at(columns: tuple[str, ...]) -> Select[Any]:
+def _visible_at(columns: tuple[str, ...]) -> Select[Any]:
     own = hidden.c.memory == bindparam("memory")
     gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
-    there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
+    return _rows_at(columns).where(turns.c.seq.not_in(gone))
+
+
+def _rows_at(columns: tuple[str, ...]) -> Select[Any]:
+    own = hidden.c.memory == bindparam("memory")
+    there = OneOf(turns.c.row, bindparam("rows"))
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
     counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
     wanted = (turns.c[name] for name in columns)
-    return select(*wanted, *counts).where(*there).order_by(turns.c.row)
+    return select(*wanted, *counts).where(there).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:
-    """Return the condition that a turn is not hidden in the view."""
+    """Return the condition that a turn is not hidden in the view, nor later than it allows."""
     gone = select(hidden.c.seq).where(hidden.c.memory == view.memory, hidden.c.since <= view.seq)
-    return turns.c.seq.not_in(gone)
+    if view.restored:
+        gone = gone.where(not_(OneOf(hidden.c.seq, view.restored)))
+    return and_(turns.c.seq.not_in(gone), *by(view.time, view.added))
