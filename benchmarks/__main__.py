@@ -14,6 +14,7 @@ BENCHMARKS = {
     "systems.plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",
     "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",
     "quality.temporal": "does an embedding know its place in time? curves, a map, and one number",
+    "quality.times": "is what was said at a time found? questions that name days or sessions",
     "cost.storage": "what does a turn take on disk, in SQLite and in PostgreSQL?",
     "quality.influence": "how far does one turn reach into what comes later?",
     "cost.forks": "what do a thousand forks of a long memory cost?",

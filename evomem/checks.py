@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from evomem.errors import NamespaceError, QueryError, TurnError
 from evomem.records import MAX_CHARS, MAX_LABEL, as_utc, check_string
@@ -88,6 +89,26 @@ def check_point(at: object) -> int | datetime | None:
         return at if isinstance(at, int) else as_utc(at)
     except TurnError as error:
         raise QueryError(str(error)) from error
+
+
+def check_zone(zone: str | tzinfo) -> tzinfo:
+    """Return a time zone, or raise `QueryError` unless `zone` is one or the IANA name of one."""
+    if isinstance(zone, tzinfo):
+        return zone
+    try:
+        return ZoneInfo(zone)
+    except (KeyError, ValueError, OSError, TypeError, AttributeError) as error:
+        raise QueryError(
+            f"no time zone {zone!r:.100}; give one such as Europe/Berlin or UTC"
+        ) from error
+
+
+def check_moment(moment: datetime | str | None, name: str) -> datetime | None:
+    """Return a moment in UTC, or raise `QueryError` that names the argument."""
+    try:
+        return as_utc(moment)
+    except TurnError as error:
+        raise QueryError(f"{name} cannot be used: {error}") from error
 
 
 def check_filter(

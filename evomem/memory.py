@@ -6,8 +6,8 @@ turn ─► encoder.read(state, turn) ─► store.append (one transaction) ─�
 from __future__ import annotations
 
 import random
+import secrets
 import time as clock
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -24,6 +24,7 @@ from evomem.memory_view import TRIES, MemoryView
 from evomem.pairing import Message, as_turns
 from evomem.reading import BLANK, PASS, Pace, read_until
 from evomem.records import Record, Turn, as_utc
+from evomem.rereading import reread
 from evomem.state import State
 from evomem.store import Row, View, WriteSlot, nobody_waits
 
@@ -387,6 +388,21 @@ class Memory(MemoryView):
 
         return forget(self._engine, self.namespace, expired, forks, progress)
 
+    def reread(self, *, progress: Progress | None = None) -> int:
+        """Read all turns again in the order in which they were said; return how many were read.
+
+        For a memory to which turns were added later than they were said: afterwards it equals one
+        that was fed in the order of time. One transaction puts the turns into that order in the log,
+        so their seqs change; ids, texts, times and what is deleted or replaced stay.
+
+        Args:
+            progress: Called while turns are read.
+
+        Raises:
+            SharedTurns: A fork shares a turn that would change its place; nothing was written.
+        """
+        return reread(self._engine, self.namespace, progress)
+
     def drop(self) -> Receipt:
         """Forget this memory as a whole; its forks live on, with the turns that they share.
 
@@ -407,6 +423,7 @@ class Memory(MemoryView):
     adelete = async_method(delete, write=True)
     apurge = async_method(purge, write=True)
     aexpire = async_method(expire, write=True)
+    areread = async_method(reread, write=True)
     adrop = async_method(drop, write=True)
 
     # ---------------------------------------------------------------------------------------
@@ -573,9 +590,8 @@ class _Plan(NamedTuple):
 
 
 def _complete(turn: Turn) -> Turn:
-    return replace(
-        turn, id=turn.id or uuid.uuid4().hex, time=turn.time or datetime.now(timezone.utc)
-    )
+    made_up = secrets.token_hex(8)  # short, since contexts show it
+    return replace(turn, id=turn.id or made_up, time=turn.time or datetime.now(timezone.utc))
 
 
 def _check_ids(turns: Sequence[Turn]) -> None:

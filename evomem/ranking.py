@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evomem.current import BEST, Values, Wish, same_thing, standing_out, wish_of, wished_order
-from evomem.dates import asked_days, nearness
 from evomem.records import Record, Said
+from evomem.when import When
 
 Look = Callable[[Sequence[int]], tuple[Sequence[Record], Mapping[int, float]]]
 """Given the seqs of the best turns, best first, returns these turns, and the cosine of every candidate
@@ -19,11 +19,15 @@ with the first."""
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
     "lexical": 0.22,
-    "time": 0.31,
+    "time": 1.0,
     "session": 0.29,
     "beside": 0.09,
 }
-"""What the parts of a hybrid score count; learned on REALTALK (docs/benchmarks.md)."""
+"""What the parts of a hybrid score count; learned on REALTALK (docs/benchmarks.md).
+
+The learned weight of `time` is that of long spans (`evomem.when.BROAD`). Questions about a day were too
+few there to learn a weight; 1 was chosen with generated ones.
+"""
 
 
 def top_k(scores: Mapping[int, float], k: int) -> list[tuple[int, float]]:
@@ -37,6 +41,7 @@ def top_k(scores: Mapping[int, float], k: int) -> list[tuple[int, float]]:
 
 def fuse(
     query: str,
+    when: When,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
     said: Mapping[int, Said],
@@ -54,7 +59,8 @@ def fuse(
 
     Args:
         query: What was asked.
-        cosines: As in `signals`, as are the next three.
+        when: As in `signals`, as are `cosines`, `words`, `said` and `beside`.
+        cosines: See there.
         words: See there.
         said: See there.
         beside: See there.
@@ -62,17 +68,20 @@ def fuse(
         trust: The weights of turns that have one. Such turns change places with no other.
         look: Reads the best turns; None to leave every turn in its place.
     """
-    found = signals(query, cosines, words, said, beside)
+    found = signals(when, cosines, words, said, beside)
     parts = {name: WEIGHTS[name] * values for name, values in found.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
-    wish = wish_of(query, dated=bool(found["time"].any())) if look else None
+    wish = wish_of(query, dated=bool(when)) if look else None
     if wish and look:
         weighed = trust or {}
         parts["current"] = _current(wish, query, found, parts, list(said), weighed, look)
     scores = np.sum(list(parts.values()), axis=0)
-    order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
+    times = [each.time.timestamp() for each in said.values()]
+    order = np.lexsort((list(said), times, scores))[::-1][
+        :k
+    ].tolist()  # of equals, the one said last
     seqs = list(said)
     return [
         (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
@@ -123,7 +132,7 @@ def penalty(score: N, weight: N) -> N:
 
 
 def signals(
-    query: str,
+    when: When,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
     said: Mapping[int, Said],
@@ -133,14 +142,15 @@ def signals(
 
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
-    - `time`: the turn was said at a time that the query names, or in the week after it.
+    - `time`: the turn was said at a time or in a session that the query names, or in the week after
+      it (`When.share`).
     - `session`: the best share of cosine in the turn's session: what is spoken of together is meant
       together.
     - `beside`: the shares of BM25 of the turns directly before and behind it, added: a reply seldom
       repeats the words of what it replies to.
 
     Args:
-        query: What was asked.
+        when: The time that the query names.
         cosines: The cosine of each of `said`.
         words: BM25 of those that share a word with the query; the best turn is one of them.
         said: The candidates, and turns next to them; only those of one session are neighbours.
@@ -149,7 +159,6 @@ def signals(
     cosine, word = _best(cosines), _best(words)
     near = [cosines[seq] / cosine for seq in said]
     share = [words.get(seq, 0.0) / word for seq in said]
-    spans = asked_days(query, [each.day for each in said.values()])
     sessions: dict[str | None, float] = {}
     for (_, name), value in zip(said.values(), near, strict=True):
         sessions[name] = max(value, sessions.get(name, value))
@@ -164,7 +173,7 @@ def signals(
     return {
         "evolvable": np.array(near),
         "lexical": np.array(share),
-        "time": np.array([nearness(day, spans) if spans else 0.0 for day, _ in said.values()]),
+        "time": np.array([when.share(each) for each in said.values()]),
         "session": np.array([sessions[name] for _, name in said.values()]),
         "beside": neighbours,
     }

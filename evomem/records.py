@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -81,9 +81,9 @@ class Turn:
 
 
 class Said(NamedTuple):
-    """On which day a turn was said, UTC, and in which session: what ranking has of a record."""
+    """When a turn was said, UTC, and in which session: what ranking has of a record."""
 
-    day: date
+    time: datetime
     session: str | None
 
 

@@ -78,6 +78,12 @@ class View:
     """How many turns are hidden in the view; None if that does not matter (`snapshot`)."""
     with_replaced: bool = False
     """Whether turns whose places others took are visible; deleted ones never are."""
+    time: datetime | None = None
+    """Turns said later are not visible; None where no row of the view was."""
+    added: datetime | None = None
+    """Turns stored later are not visible; None where no row of the view was."""
+    restored: tuple[int, ...] = ()
+    """Hidden turns that are visible in the view, since what took their places is not."""
 
     @property
     def hides_until(self) -> int:
@@ -197,12 +203,21 @@ class Store(Protocol):
         ...
 
     def view(
-        self, memory: int | Namespace, *, seq: int | None = None, time: datetime | None = None
+        self,
+        memory: int | Namespace,
+        *,
+        seq: int | None = None,
+        time: datetime | None = None,
+        added: datetime | None = None,
     ) -> View:
-        """Return the memory as it is now, as it was after turn `seq`, or as it was at `time`.
+        """Return the memory as it is now, or as it was at a point; given several, all must hold.
 
-        At `time`: up to the last turn before the first one that was said later. With an unused
-        `seq` (a purged turn's), the view ends at the last turn before it, but `View.seq` is `seq`.
+        Args:
+            memory: Its number, or its namespace.
+            seq: After that turn. With an unused one (a purged turn's), the view ends at the last
+                turn before it, but `View.seq` is `seq`.
+            time: With the turns that were said by then, whenever they were stored.
+            added: With the turns that were stored by then, whenever they were said.
 
         Raises:
             HeadMoved: There is no such memory (any more).
@@ -218,8 +233,19 @@ class Store(Protocol):
         """Return the visible records at `seqs`; absent and deleted ones are left out."""
         ...
 
+    def period(self, view: View) -> tuple[datetime, datetime] | None:
+        """Return when the view's first and last visible turns were said, UTC; None without any."""
+        ...
+
+    def sessions(self, view: View) -> list[str]:
+        """Return the names of the view's sessions, in the order in which they began.
+
+        A session begins at the time of its first visible turn in the log.
+        """
+        ...
+
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
-        """Return which rows are next to those at `seqs`, and on which day all of them were said.
+        """Return which rows are next to those at `seqs`, and when all of them were said.
 
         A purge leaves gaps between seqs, so a turn's neighbour need not be the next number. Deleted
         turns are neighbours, too; when they were said is left out.
@@ -369,10 +395,19 @@ class Store(Protocol):
         """
         ...
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
+    def rewrite(
+        self, view: View, seq: int, rows: Sequence[Row], *, moved: Mapping[int, int] = ...
+    ) -> bool:
         """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
 
         Turns that are not among `rows` leave tombstones: see `forgotten`.
+
+        Args:
+            view: The memory as it is now.
+            seq: The first turn that is replaced.
+            rows: What takes their places.
+            moved: The seqs of turns that are among `rows` under another, each with that one; a
+                permutation. What is hidden stays hidden.
 
         Returns whether that text is in no file any more (`Receipt.clean`).
 

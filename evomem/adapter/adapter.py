@@ -324,7 +324,7 @@ class _Quoted(MemoryView):
     """A memory as prompts show it: quoted, without the turns that the prompt holds."""
 
     def __init__(self, memory: MemoryView, shown: Shown) -> None:
-        super().__init__(memory._engine, memory.namespace, memory._seq)
+        super().__init__(memory._engine, memory.namespace, memory._point, memory._own_zone)
         self._shown = shown
 
     def search(self, query: str, k: int = 5, **options: Any) -> list[Hit]:

@@ -33,6 +33,7 @@ COMMANDS = {
     "expire": upkeep.expire,
     "drop": upkeep.drop,
     "reencode": upkeep.reencode,
+    "reread": upkeep.reread,
     "backup": upkeep.backup,
     "restore": upkeep.restore,
     "export": upkeep.export,

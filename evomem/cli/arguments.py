@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from datetime import tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import evomem
-from evomem.checks import MODES, ROLES
+from evomem.checks import MODES, ROLES, check_zone
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep, source_label
+from evomem.errors import QueryError
 from evomem.plugins import DEFAULT_ENCODER
 
 TOUR = """\
@@ -23,8 +24,8 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
-keys, compact, doctor.
+Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore, export,
+anchor, keys, compact, doctor.
 Each explains itself: evomem search --help
 """
 
@@ -261,9 +262,14 @@ def _search(commands: Any) -> None:
         default=[],
         help=f"only turns with this metadata: {_PAIR_HELP}",
     )
+    _past(parser)
     parser.add_argument(
-        "--at", metavar="SEQ", type=int, help="ask as of this turn: later ones are not known yet"
+        "--now",
+        metavar="TIME",
+        help='when the question is asked, which "yesterday" counts from, such as 2024-03-05T14:30 '
+        "(default: now; with --at, the time of the newest turn)",
     )
+    _timezone(parser)
 
 
 def _show(commands: Any) -> None:
@@ -283,6 +289,31 @@ def _show(commands: Any) -> None:
         "--all", action="store_true", help="also turns that were replaced, as by evomem correct"
     )
     _source_filters(parser)
+    _past(parser)
+    _timezone(parser)
+
+
+def _past(parser: argparse.ArgumentParser) -> None:
+    point = parser.add_mutually_exclusive_group()
+    point.add_argument(
+        "--at",
+        metavar="POINT",
+        help="the memory as of a point: the number of a turn, which ends it, or a time such as "
+        "2024-03-05T14:30, with what was said by then whenever it was added",
+    )
+    point.add_argument(
+        "--added", metavar="TIME", help="the memory as of a time: with what had been added by then"
+    )
+
+
+def _timezone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timezone",
+        metavar="ZONE",
+        type=_zone,
+        help="the time zone of days and of the times shown, such as Europe/Berlin or UTC "
+        "(default: the system's)",
+    )
 
 
 def _source_filters(parser: argparse.ArgumentParser) -> None:
@@ -378,10 +409,8 @@ def _weight(text: str) -> tuple[str | None, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not LABEL=WEIGHT, as in web=0.5") from error
 
 
-def _zone(name: str) -> ZoneInfo:
+def _zone(name: str) -> tzinfo:
     try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise argparse.ArgumentTypeError(
-            f"no time zone {name!r}; give one such as Europe/Berlin or UTC"
-        ) from error
+        return check_zone(name)
+    except QueryError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from rich.text import Text
 
-from evomem.cli.opening import memory_of, open_database
+from evomem.cli.opening import memory_of, moment_of, open_database, past_of, zone_of
 from evomem.cli.screen import Screen, facts, hits_table, influence_table, plain, timeline
 from evomem.database import Database
 from evomem.errors import InputError
@@ -53,11 +53,10 @@ def search(args: Namespace, screen: Screen) -> int:
     """Show the turns that answer a question best."""
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
-        hits = memory.search(
+        hits = past_of(memory, args).search(
             args.query,
             args.k,
             mode=args.mode,
-            at=args.at,
             since=args.since,
             until=args.until,
             session=args.session,
@@ -66,11 +65,13 @@ def search(args: Namespace, screen: Screen) -> int:
             source=args.source,
             not_source=args.not_source,
             trust=dict(args.trust),
+            now=moment_of(args, "now"),
+            zone=zone_of(args),
         )
         if not hits:
             _say_nothing_found(db, memory, screen)
     value = {"query": args.query, "mode": args.mode, "hits": [hit.to_json() for hit in hits]}
-    screen.result(value, *([hits_table(hits)] if hits else []))
+    screen.result(value, *([hits_table(hits, zone_of(args))] if hits else []))
     return 0 if hits else 1
 
 
@@ -78,7 +79,7 @@ def show(args: Namespace, screen: Screen) -> int:
     """Show the timeline."""
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
-        records = memory.history(
+        records = past_of(memory, args).history(
             after=args.after,
             limit=args.limit,
             session=args.session,
@@ -89,7 +90,7 @@ def show(args: Namespace, screen: Screen) -> int:
         if not records:
             _say_nothing_found(db, memory, screen)
     value = {"turns": [record.to_json() for record in records]}
-    screen.result(value, *([timeline(records)] if records else []))
+    screen.result(value, *([timeline(records, zone_of(args))] if records else []))
     return 0 if records else 1
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 import evomem
@@ -74,17 +74,23 @@ def turn_text(turn: Turn) -> str:
 class Documents:
     """Documents in the memory `name` of the database at `location`. Safe to use from threads.
 
-    With `purge`, `delete` forgets a document truly instead of hiding it.
+    With `purge`, `delete` forgets a document truly instead of hiding it. Days in queries are counted
+    in `zone`, UTC if it is None.
     """
 
     def __init__(
-        self, location: str, encoder: str | Encoder | None, *name: str, purge: bool = False
+        self,
+        location: str,
+        encoder: str | Encoder | None,
+        *name: str,
+        purge: bool = False,
+        zone: str | tzinfo | None = None,
     ) -> None:
         self._purge = purge
         self._db = evomem.open(location, encoder=as_encoder(encoder))
         self._make_lock()
         reset_in_child(self._make_lock)
-        self.memory = self._db.memory(*name)
+        self.memory = self._db.memory(*name, zone=zone)
 
     @property
     def encoder(self) -> Encoder:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -52,14 +53,13 @@ class ModelMemory:
         past.head = seq
         return past
 
-    def seq_at(self, time: object) -> int:
-        """Return where the log ends before the first turn that was said later than `time`."""
-        end = 0
-        for each in self.entries:
-            if each.turn.time > time:  # type: ignore[operator]
-                return end
-            end = each.seq
-        return self.head
+    def said_by(self, time: datetime) -> ModelMemory:
+        """Return a copy that ends at the last turn said by `time`, without those said later."""
+        early = [each.seq for each in self.entries if each.turn.time <= time]  # type: ignore[operator]
+        past = self.at(max(early, default=0))
+        for each in past.entries:
+            each.hidden = each.hidden or each.seq not in early
+        return past
 
     def purge(self, *said: int) -> None:
         """Forget turns."""

@@ -85,7 +85,8 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
                 (`evomem.adapter.counts`); an exchange that cannot be written is written after the
                 next run.
             **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
-                `trust`.
+                `trust`, `zone`. Where users live in several time zones, give each memory its own:
+                `lambda runtime: db.memory("acme", runtime.context.user, zone=runtime.context.zone)`.
         """
         super().__init__()
         self._memory = memory

@@ -163,7 +163,7 @@ class EvoMemVectorStore(VectorStore):
             query: The question.
             k: How many at most.
             filter: Conditions on metadata, or a test.
-            **kwargs: `mode`, `at`, `since` and `until` as in `MemoryView.search`.
+            **kwargs: `mode`, `at`, `since`, `until`, `now` and `zone` as in `MemoryView.search`.
         """
         return [document for document, _ in self._search(query, k, filter, **kwargs)]
 

@@ -71,6 +71,7 @@ class EvoMemStore(BaseStore):
         root: Sequence[str] = ("langgraph",),
         mode: Mode = "evolvable",
         purge: bool = False,
+        zone: str | None = None,
     ) -> None:
         """Keep items in a database.
 
@@ -83,6 +84,7 @@ class EvoMemStore(BaseStore):
             mode: How a query is answered, as in `Memory.search`.
             purge: Whether deleted and expired items are forgotten truly, with every value that was
                 replaced; they are only hidden if not, and their text stays on disk.
+            zone: The time zone in which days in queries are counted; the database's if not given.
         """
         self.database = database
         self.index_config = index
@@ -92,6 +94,7 @@ class EvoMemStore(BaseStore):
         self._root = tuple(root)
         self._mode = mode
         self._purge = purge
+        self._zone = zone
         self._make_threads()
         reset_in_child(self._make_threads)
 
@@ -113,7 +116,7 @@ class EvoMemStore(BaseStore):
             encoder: What reads values, as in `evomem.open`.
             index: As in the constructor; without an `encoder`, its `embed` becomes one.
             ttl: As in the constructor.
-            **options: `root`, `mode` and `purge`, as in the constructor.
+            **options: `root`, `mode`, `purge` and `zone`, as in the constructor.
         """
         if encoder is None and index and index.get("embed"):
             from evomem_integrations.langchain.encoder import EmbeddingsEncoder
@@ -225,7 +228,7 @@ class EvoMemStore(BaseStore):
             self.sweep_ttl()
 
     def _memory(self, namespace: Namespace) -> Memory:
-        return self.database.memory(*self._root, *namespace)
+        return self.database.memory(*self._root, *namespace, zone=self._zone)
 
     def _namespaces(self, prefix: Namespace) -> list[Namespace]:
         """Return the namespaces below a prefix that were ever written to, sorted."""

@@ -35,6 +35,7 @@ class LightMemory:
         *,
         encoder: str | Encoder | None = None,
         purge: bool = False,
+        zone: str | None = None,
     ) -> None:
         """Open the collection that the configuration names.
 
@@ -44,6 +45,7 @@ class LightMemory:
             encoder: What reads the messages; the one that wrote the collection, or the default.
             purge: Whether `embedding_retriever.delete` forgets a memory truly; it only hides it if
                 not.
+            zone: The user's time zone, in which days in queries are counted; UTC if not given.
 
         Raises:
             InputError: `messages_use` is none of LightMem's, or a Qdrant server is named.
@@ -55,7 +57,7 @@ class LightMemory:
         self._roles = USES[use]
         store = {"collection_name": "lightmem", "path": "/tmp/qdrant", "on_disk": False}
         store.update((self.config.get("embedding_retriever") or {}).get("configs") or {})
-        self.embedding_retriever = _Retriever(SimpleNamespace(**store), encoder, purge)
+        self.embedding_retriever = _Retriever(SimpleNamespace(**store), encoder, purge, zone)
         self.text_embedder = _Embedder(self.embedding_retriever)
         self.retrieve_strategy = self.config.get("retrieve_strategy") or "embedding"
 
@@ -66,9 +68,10 @@ class LightMemory:
         *,
         encoder: str | Encoder | None = None,
         purge: bool = False,
+        zone: str | None = None,
     ) -> LightMemory:
         """Return a memory for LightMem's configuration; see the constructor."""
-        return cls(config, encoder=encoder, purge=purge)
+        return cls(config, encoder=encoder, purge=purge, zone=zone)
 
     def add_memory(
         self,
@@ -115,6 +118,7 @@ class LightMemory:
         *,
         boundmem_tags: Any = None,
         boundmem_drop_untagged: bool = False,
+        now: datetime | str | None = None,
     ) -> list[str]:
         """Return the best memories as `"<time_stamp> <weekday> <memory>"`, best first.
 
@@ -124,9 +128,10 @@ class LightMemory:
             filters: On the payload: values, or ranges of `gte`, `lte`, `gt`, `lt`.
             boundmem_tags: Keep memories with one of these tags.
             boundmem_drop_untagged: Drop memories without any tag as well.
+            now: When the question is asked, as in `evomem.Memory.search`.
         """
         vector = self.text_embedder.embed(query)
-        found = self.embedding_retriever.search(vector, limit, filters, return_full=True)
+        found = self.embedding_retriever.search(vector, limit, filters, return_full=True, now=now)
         wanted = _tags(boundmem_tags)
         payloads = [hit["payload"] for hit in found]
         if wanted:
@@ -181,9 +186,12 @@ class LightMemory:
 
 
 class _Retriever(EmbeddingRetriever):
-    def __init__(self, config: Any, encoder: str | Encoder | None, purge: bool) -> None:
+    def __init__(
+        self, config: Any, encoder: str | Encoder | None, purge: bool, zone: str | None
+    ) -> None:
         self.encoder = encoder
         self.purge = purge
+        self.zone = zone
         super().__init__(config)
 
 

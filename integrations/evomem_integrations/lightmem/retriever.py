@@ -29,6 +29,8 @@ class EmbeddingRetriever:
     """What reads memories; `install` sets it."""
     purge = False
     """Whether a deleted memory is forgotten truly; `install` sets it."""
+    zone: str | None = None
+    """The user's time zone, UTC for None; `install` sets it."""
 
     def __init__(self, config: Any) -> None:
         """Open the collection that LightMem's configuration of Qdrant names.
@@ -52,7 +54,12 @@ class EmbeddingRetriever:
             folder.mkdir(parents=True, exist_ok=True)
             location = str(folder / FILE)
         self._documents = Documents(
-            location, self.encoder, NAME, self.collection_name, purge=self.purge
+            location,
+            self.encoder,
+            NAME,
+            self.collection_name,
+            purge=self.purge,
+            zone=self.zone,
         )
 
     @property
@@ -86,8 +93,11 @@ class EmbeddingRetriever:
         filters: Mapping[str, Any] | None = None,
         exclude_ids: Sequence[str] | None = None,
         return_full: bool = False,
+        now: datetime | str | None = None,
     ) -> list[dict[str, Any]]:
         """Return the best memories as `id`, `score` (cosine) and, if `return_full`, `payload`.
+
+        `now` is when the question is asked, as in `evomem.Memory.search`.
 
         Raises:
             InputError: The vector does not come from `TextEmbedder`, or a filter is none of LightMem's.
@@ -96,7 +106,7 @@ class EmbeddingRetriever:
             return []
         excluded = set(exclude_ids or ())
         hits = self._documents.search(
-            _text(query_vector), limit + len(excluded), where=_where(filters)
+            _text(query_vector), limit + len(excluded), where=_where(filters), now=now
         )
         found = [
             {

@@ -14,7 +14,9 @@ from evomem.pairing import as_turns
 from evomem_integrations.llamaindex.connection import Connection
 from evomem_integrations.llamaindex.turns import identified, question, spoken
 
-_ENTRY = re.compile(r"^(?=\[\d{4}-\d\d-\d\d \d\d:\d\d\] )", re.MULTILINE)  # of `Memory.context`
+_ENTRY = re.compile(
+    r"^(?=\[\d{4}-\d\d-\d\d \d\d:\d\d [^]\n]+\] )", re.MULTILINE
+)  # of `Memory.context`
 
 
 class EvoMemBlock(Connection, BaseMemoryBlock[str]):

@@ -35,6 +35,10 @@ class Connection(BaseModel):
     k: int = Field(default=10, ge=1, description="How many turns are remembered at most.")
     max_tokens: int = Field(default=2000, ge=1, description="How long they may be together.")
     mode: Mode = Field(default="evolvable", description="How they are found.")
+    zone: str | None = Field(
+        default=None,
+        description="The user's time zone: days are counted and times shown in it (UTC if not given).",
+    )
     turn_source: str | None = Field(
         default=None, description="The source of the turns that are written (Turn.source)."
     )
@@ -52,7 +56,7 @@ class Connection(BaseModel):
     @property
     def memory(self) -> Memory:
         """The memory itself: to search, import, delete, purge."""
-        return self._open().database.memory(*self.namespace)
+        return self._open().database.memory(*self.namespace, zone=self.zone)
 
     def _open(self) -> Handle:
         wanted = (self.location, self.encoder, dict(self.options))

@@ -27,16 +27,23 @@ class ChatMemory(Memory):
     The log comes first. If this is interrupted between the two, doing it again erases the messages.
     """
 
-    def __init__(self, handle: Handle, namespace: Namespace, place: tuple[str, str | None]) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        namespace: Namespace,
+        place: tuple[str, str | None],
+        zone: str | None = None,
+    ) -> None:
         """Stand for a memory of a database, which stays open for as long as this is held.
 
         Args:
             handle: On the database.
             namespace: Of the memory.
             place: The arguments of `Chats`.
+            zone: As in `Database.memory`.
         """
-        memory = handle.database.memory(*namespace)
-        super().__init__(memory._engine, memory.namespace)
+        memory = handle.database.memory(*namespace, zone=zone)
+        super().__init__(memory._engine, memory.namespace, zone=memory._own_zone)
         self._handle = handle
         self._place = place
 

@@ -81,7 +81,7 @@ class EvoMemMemory(Connection, BaseMemory):
     def memory(self) -> Memory:
         """The memory itself: to search, import, delete; `purge` and its like erase messages too."""
         place = (self.location, self.chat_store_uri)
-        return ChatMemory(self._open(), self.namespace, place)
+        return ChatMemory(self._open(), self.namespace, place, self.zone)
 
     async def _history(self) -> ShortTermMemory:
         """Return the session's messages, in the state in which the fields are now."""

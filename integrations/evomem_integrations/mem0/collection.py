@@ -145,12 +145,22 @@ class Collection:
         *,
         mode: Mode = "evolvable",
         alive: str | None = None,
+        **asked: Any,
     ) -> list[Row]:
-        """Return the rows that answer `query` best; scores are evomem's."""
+        """Return the rows that answer `query` best; scores are evomem's.
+
+        Args:
+            query: The question.
+            filters: As in `rows`.
+            limit: How many at most.
+            mode: As in `Memory.search`.
+            alive: As in `rows`.
+            **asked: `now` and `zone`, as in `Memory.search`.
+        """
         best: dict[str, Hit] = {}
         for memory, conditions in self._searched(filters, alive):
             for where in conditions:
-                for hit in memory.search(query, limit, mode=mode, where=where):
+                for hit in memory.search(query, limit, mode=mode, where=where, **asked):
                     best.setdefault(_session(hit.record), hit)
         hits = sorted(best.values(), key=lambda hit: -hit.score)
         return [_row(hit.record, hit.score) for hit in hits[:limit]]

@@ -8,7 +8,7 @@ import logging
 import os
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -229,6 +229,8 @@ class Memory:
         agent_id: Any = None,
         run_id: Any = None,
         limit: int | None = None,
+        now: datetime | str | None = None,
+        zone: str | tzinfo | None = None,
     ) -> dict[str, Any]:
         """Return the memories that answer `query` best.
 
@@ -245,12 +247,14 @@ class Memory:
             agent_id: Mem0 1.x.
             run_id: Mem0 1.x.
             limit: Mem0 1.x: `top_k`.
+            now: When the question is asked, as in `evomem.Memory.search`; Mem0 has no such argument.
+            zone: The time zone of the person who asks; the database's if not given.
 
         Raises:
             QueryError: An argument makes no sense, or no id is given.
         """
         if reference_date is not None:
-            raise QueryError("reference_date is not supported; filter by metadata instead")
+            raise QueryError("reference_date is not supported; give now= or filter by metadata")
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
         wanted, least = arguments.limit(top_k, limit), arguments.threshold(threshold)
@@ -259,7 +263,9 @@ class Memory:
         if not wanted:
             return {"results": []}
         alive = None if show_expired else _today()
-        rows = self._rows.search(query.strip(), scope, wanted, mode=self._mode, alive=alive)
+        rows = self._rows.search(
+            query.strip(), scope, wanted, mode=self._mode, alive=alive, now=now, zone=zone
+        )
         scored = [(row, max(0.0, row.score or 0.0)) for row in rows]
         return {
             "results": [

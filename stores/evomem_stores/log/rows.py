@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 from sqlalchemy import RowMapping
@@ -32,7 +32,6 @@ UNIT = 1e-3  # how far the length of an embedding may be from 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST, _DAY = _EPOCH.toordinal(), timedelta(days=1) // _MICROSECOND
 
 
 def micros(moment: datetime) -> int:
@@ -180,7 +179,7 @@ def decode_record(columns: RowMapping, seals: Seals | None) -> Record:
 def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
     """Return what the columns `SAID` hold. Raises `DatabaseDamaged`."""
     try:
-        return Said(date.fromordinal(_FIRST + time // _DAY), session)
+        return Said(moment(time), session)
     except (TypeError, ValueError, OverflowError) as error:
         raise damaged(memory, seq, error) from error
 

@@ -140,11 +140,16 @@ class SqlLog:
         return self._connections.is_reading
 
     def view(
-        self, memory: int | Namespace, *, seq: int | None = None, time: datetime | None = None
+        self,
+        memory: int | Namespace,
+        *,
+        seq: int | None = None,
+        time: datetime | None = None,
+        added: datetime | None = None,
     ) -> View:
         """See `Store.view`."""
         with self._connections.reading() as connection:
-            return take_view(connection, memory, seq=seq, time=time)
+            return take_view(connection, memory, seq=seq, time=time, added=added)
 
     def state(self, view: View) -> State[Turn]:
         """See `Store.state`."""
@@ -178,6 +183,34 @@ class SqlLog:
             seals = seals_of(connection)
             rows = look_up(connection, view, TURN, seqs)
             return {row.seq: decode_record(row._mapping, seals) for row in rows}
+
+    def period(self, view: View) -> tuple[datetime, datetime] | None:
+        """See `Store.period`."""
+        times: list[datetime] = []
+        with self._connections.reading() as connection:
+            for span in view.spans:
+                query = select(*(turns.c[name] for name in SAID)).where(
+                    *counted(span), visible(view)
+                )
+                for order in (turns.c.time, turns.c.time.desc()):
+                    rows = connection.execute(query.order_by(order).limit(1))
+                    times += [decode_said(*row).time for row in rows]
+        return (min(times), max(times)) if times else None
+
+    def sessions(self, view: View) -> list[str]:
+        """See `Store.sessions`."""
+        began: dict[str, datetime] = {}
+        with self._connections.reading() as connection:
+            for span in view.spans:
+                named = turns.c.session.is_not(None)
+                first = select(func.min(turns.c.seq)).where(*counted(span), visible(view), named)
+                rows = select(*(turns.c[name] for name in SAID)).where(
+                    turns.c.memory == span.memory,
+                    turns.c.seq.in_(first.group_by(turns.c.session).scalar_subquery()),
+                )
+                for row in connection.execute(rows):
+                    began.setdefault(row.session, decode_said(*row).time)
+        return sorted(began, key=lambda name: (began[name], name))
 
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
         """See `Store.around`."""
@@ -307,7 +340,7 @@ class SqlLog:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._connections.reading() as connection:
-            gone = np.array([*self._hidden(connection, view)[1]], np.int64)
+            gone = self._unseen(connection, view)
             if not tests:
                 return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
@@ -329,7 +362,7 @@ class SqlLog:
         """See `Store.lexical`, and `words/bm25` for how."""
         asked = Counter(terms(query))
         with self._connections.reading() as connection:
-            gone = np.array([*self._hidden(connection, view)[1]], np.int64)
+            gone = self._unseen(connection, view)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
         return bm25(asked, parts)
 
@@ -380,7 +413,14 @@ class SqlLog:
         with self._connections.writing(view.memory) as connection:
             writing.annotate(connection, view, seq, metadata)
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
+    def rewrite(
+        self,
+        view: View,
+        seq: int,
+        rows: Sequence[Row],
+        *,
+        moved: Mapping[int, int] = MappingProxyType({}),
+    ) -> bool:
         """See `Store.rewrite`.
 
         Raises:
@@ -390,7 +430,7 @@ class SqlLog:
         """
         writing.check_rows(rows, self._spec, first=seq, dense=False)
         with self._forgetting(view.memory) as (connection, changed):
-            writing.rewrite(connection, view, seq, rows, self._spec)
+            writing.rewrite(connection, view, seq, rows, self._spec, moved)
             changed += [view.memory, *dropping.prune(connection)[0]]
         return self._connections.scrub()
 
@@ -420,7 +460,17 @@ class SqlLog:
             )
         except HeadMoved:
             return None, {}
-        return entry, {seq: since for seq, since in gone.items() if since <= view.hides_until}
+        restored = set(view.restored)
+        return entry, {
+            seq: since
+            for seq, since in gone.items()
+            if since <= view.hides_until and seq not in restored
+        }
+
+    def _unseen(self, connection: Connection, view: View) -> Seqs:
+        """Return the seqs of the view's rows that are not visible."""
+        hidden_seqs = self._hidden(connection, view)[1]
+        return np.array(sorted({*hidden_seqs, *views.later(connection, view)}), np.int64)
 
     def _seqs(self, connection: Connection, view: View) -> Seqs:
         """Return the seqs of all rows of a view, hidden ones too, ascending."""

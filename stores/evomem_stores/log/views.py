@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,9 +15,11 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
+    and_,
     bindparam,
     func,
     literal_column,
+    not_,
     select,
 )
 from sqlalchemy.sql import ColumnExpressionArgument
@@ -132,10 +135,11 @@ def take_view(
     *,
     seq: int | None = None,
     time: datetime | None = None,
+    added: datetime | None = None,
     dropped: bool = False,
 ) -> View:
     """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
-    return take_entry(connection, memory, seq=seq, time=time, dropped=dropped)[0]
+    return take_entry(connection, memory, seq=seq, time=time, added=added, dropped=dropped)[0]
 
 
 def take_entry(
@@ -144,6 +148,7 @@ def take_entry(
     *,
     seq: int | None = None,
     time: datetime | None = None,
+    added: datetime | None = None,
     dropped: bool = False,
 ) -> tuple[View, Entry, int]:
     """Return a view, as `take_view` does, the memory's entry, and the chunk of the view's last row.
@@ -157,13 +162,14 @@ def take_entry(
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
         raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
-    later = None
-    if time is not None:
-        later = _first_later(connection, [part.span for part in parts], micros(time))
-        if later is not None:
-            parts, _ = _parts(connection, own.memory, later - 1)
-            end = parts[-1].span.last if parts else 0
-    if end == own.head and later is None:
+    cut = False
+    if time is not None or added is not None:
+        last = _last_by(connection, [part.span for part in parts], by(time, added))
+        cut = bool(parts) and last < parts[-1].span.last
+        if cut:
+            parts, _ = _parts(connection, own.memory, last)
+            end = last
+    if end == own.head and not cut:
         ends_in_own = bool(parts) and parts[-1].span.memory == own.memory
         if ends_in_own != bool(own.rows) or (ends_in_own and parts[-1].seal != own.tip):
             raise IntegrityError(
@@ -181,7 +187,63 @@ def take_entry(
         tuple(part.end for part in parts),
         own.gone - later_hidden,
     )
+    if time is not None or added is not None:
+        view = _limited(connection, view, time, added)
     return view, own, parts[-1].chunk if parts else 0
+
+
+def by(time: datetime | None, added: datetime | None) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a turn was said and stored by then; None sets no limit."""
+    limits = ((turns.c.time, time), (turns.c.added, added))
+    return tuple(column <= micros(moment) for column, moment in limits if moment is not None)
+
+
+def _last_by(
+    connection: Connection, seen: Sequence[Span], limits: Sequence[ColumnElement[bool]]
+) -> int:
+    """Return the greatest seq that passes the limits, 0 if none does."""
+    for span in reversed(seen):
+        last: int | None = connection.scalar(
+            select(func.max(turns.c.seq)).where(*counted(span), *limits)
+        )
+        if last is not None:
+            return last
+    return 0
+
+
+def _limited(
+    connection: Connection, view: View, time: datetime | None, added: datetime | None
+) -> View:
+    """Return a view with its limits, without those that all of its rows pass."""
+    limited = replace(view, time=time, added=added)
+    if not later(connection, limited, limit=1):
+        return view
+    replacing = select(hidden.c.seq, hidden.c.since).where(
+        hidden.c.memory == view.memory, hidden.c.since.between(1, view.seq)
+    )
+    gone = {row.seq: row.since for row in connection.execute(replacing)}
+    late = {
+        row["seq"]
+        for row in read(connection, view.spans, ["seq"], _later(limited), seqs=gone.values())
+    }
+    return replace(limited, restored=tuple(sorted(s for s, since in gone.items() if since in late)))
+
+
+def later(connection: Connection, view: View, limit: int | None = None) -> list[int]:
+    """Return the seqs of a view's rows that were said or stored later than the view allows."""
+    if view.time is None and view.added is None:
+        return []
+    return [
+        seq
+        for span in view.spans
+        for seq in connection.scalars(
+            select(turns.c.seq).where(*counted(span), _later(view)).limit(limit)
+        )
+    ]
+
+
+def _later(view: View) -> ColumnElement[bool]:
+    return not_(and_(*by(view.time, view.added)))
 
 
 def _hidden_later(connection: Connection, memory: int, end: int) -> int:
@@ -248,16 +310,6 @@ def extent(connection: Connection, memory: int, seq: int) -> Extent:
     return Extent(-1, 0, 0, None) if found is None else Extent(*found)
 
 
-def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:
-    for span in seen:
-        first: int | None = connection.scalar(
-            select(func.min(turns.c.seq)).where(*counted(span), turns.c.time > time)
-        )
-        if first is not None:
-            return first
-    return None
-
-
 def read(
     connection: Connection,
     seen: Sequence[Span],
@@ -321,7 +373,7 @@ def look_up(
         for span in view.spans
         for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
     ]
-    return _visible_rows(connection, view, _at(columns), {"rows": numbers})
+    return _visible_rows(connection, view, _at(columns, _is_limited(view)), {"rows": numbers})
 
 
 def in_sessions(
@@ -329,16 +381,24 @@ def in_sessions(
 ) -> list[Any]:
     """Return the visible rows of sessions, in log order."""
     rows: list[Any] = []
+    query = _of_sessions(columns, _is_limited(view))
     for span in view.spans:
         given = {"of": span.memory, "first": span.first, "last": span.last, "sessions": sessions}
-        rows += _visible_rows(connection, view, _of_sessions(columns), given)
+        rows += _visible_rows(connection, view, query, given)
     return rows
+
+
+def _is_limited(view: View) -> bool:
+    """Return whether more than tombstones hides rows of a view."""
+    return view.time is not None or view.added is not None
 
 
 def _visible_rows(
     connection: Connection, view: View, query: Select[Any], given: dict[str, Any]
 ) -> Sequence[Any]:
     given = {**given, "memory": view.memory, "end": view.hides_until}
+    if _is_limited(view):
+        query = query.where(visible(view))
     rows = connection.execute(query, given).all()
     if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: dropped meanwhile
         raise ledger.wrongly_hidden(view.memory, rows[0].tombstones, rows[0].gone)
@@ -346,33 +406,37 @@ def _visible_rows(
 
 
 @lru_cache
-def _at(columns: tuple[str, ...]) -> Select[Any]:
-    return _selected(columns, OneOf(turns.c.row, bindparam("rows")))
+def _at(columns: tuple[str, ...], limited: bool) -> Select[Any]:
+    return _selected(columns, limited, OneOf(turns.c.row, bindparam("rows")))
 
 
 @lru_cache
-def _of_sessions(columns: tuple[str, ...]) -> Select[Any]:
+def _of_sessions(columns: tuple[str, ...], limited: bool) -> Select[Any]:
     return _selected(
         columns,
+        limited,
         turns.c.memory == bindparam("of"),
         turns.c.seq.between(bindparam("first"), bindparam("last")),
         OneOf(turns.c.session, bindparam("sessions")),
     )
 
 
-def _selected(columns: tuple[str, ...], *there: ColumnElement[bool]) -> Select[Any]:
+def _selected(columns: tuple[str, ...], limited: bool, *there: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for rows that are there; if not `limited`, for those without a tombstone."""
     own = hidden.c.memory == bindparam("memory")
     gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
     counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
     wanted = (turns.c[name] for name in columns)
-    shown = turns.c.seq.not_in(gone)
-    return select(*wanted, *counts).where(*there, shown).order_by(turns.c.row)
+    shown = () if limited else (turns.c.seq.not_in(gone),)
+    return select(*wanted, *counts).where(*there, *shown).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:
-    """Return the condition that a turn is not hidden in the view."""
+    """Return the condition that a turn is not hidden in the view, nor later than it allows."""
     since = hidden.c.since <= view.hides_until
     gone = select(hidden.c.seq).where(hidden.c.memory == view.memory, since)
-    return turns.c.seq.not_in(gone)
+    if view.restored:
+        gone = gone.where(not_(OneOf(hidden.c.seq, view.restored)))
+    return and_(turns.c.seq.not_in(gone), *by(view.time, view.added))

@@ -138,7 +138,14 @@ def add_hidden(connection: Connection, entry: Entry, gone: Mapping[int, int]) ->
         entry.hide(seals_of(connection), gone)
 
 
-def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], spec: Spec) -> None:
+def rewrite(
+    connection: Connection,
+    view: View,
+    seq: int,
+    rows: Sequence[Row],
+    spec: Spec,
+    moved: Mapping[int, int] = MappingProxyType({}),
+) -> None:
     """See `Store.rewrite`."""
     now = _unmoved(connection, view)[0]
     if not 1 <= seq <= now.seq or (rows and rows[-1].seq > now.seq):
@@ -156,10 +163,15 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
     before = spans(connection, view.memory, seq - 1)
     erase(connection, entry, Span(view.memory, seq, now.seq))
     stale = {each: since for each, since in gone.items() if each >= seq and each not in kept}
+    tombstones = {each: since for each, since in gone.items() if each not in stale}
+    places = {s: (moved.get(s, s), moved.get(since, since)) for s, since in tombstones.items()}
+    changed = {s: place for s, place in places.items() if place != (s, tombstones[s])}
+    stale |= {each: tombstones[each] for each in changed}
     connection.execute(
         delete(hidden).where(hidden.c.memory == view.memory, OneOf(hidden.c.seq, list(stale)))
     )
     entry.show(seals, stale)
+    add_hidden(connection, entry, dict(changed.values()))
     entry.revision += 1
     if seq <= entry.parent_seq:  # inherited rows are not changed but no longer looked at
         entry.parent, entry.parent_seq = (
