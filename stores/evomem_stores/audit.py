@@ -16,9 +16,10 @@ from sqlalchemy import Connection, RowMapping, select
 from evomem.errors import DatabaseDamaged, EvomemError, IntegrityError
 from evomem.state import Spec, digest
 from evomem.store import Span, View
-from evomem_stores import anchors, forgotten, ledger, lexical
+from evomem_stores import anchors, forgotten, ledger
 from evomem_stores.engine import FOREIGN, Engine
 from evomem_stores.ledger import Entry
+from evomem_stores.lexical import terms
 from evomem_stores.lineage import read, take_view
 from evomem_stores.rows import UNIT, decode_row, norm, searched
 from evomem_stores.seals import MODULUS, Seals, seals_of
@@ -202,7 +203,7 @@ def _row(
     if not (np.isfinite(latents).all() and abs(norm(embedding) - 1) <= UNIT):
         yield "has an embedding or latents that no encoder gives"
     turn = whole.turn
-    found = lexical.terms(searched(turn.speaker, turn.user, turn.assistant))
+    found = terms(searched(turn.speaker, turn.user, turn.assistant))
     if len(found) != row["words"]:
         yield f"has {len(found)} words, not {row['words']}"
     words[row["memory"]] += sum(

@@ -1,43 +1,62 @@
-"""Words and BM25: how a text becomes terms, and how a view's turns are scored by them.
+"""The analyser: how a text becomes the terms of the word index, in any script.
 
-A database's own full-text search counts over its whole table: how often a word occurs in other
-people's memories, and in turns that came later, would move the scores, and so tell about them. Here
-the statistics are those of one view: what it can see, and nothing else.
+Words are what Unicode takes for words: letters, digits and the marks on them. Scripts that put no
+spaces between words (Han, kana, Hangul; Thai, Lao, Khmer, Burmese and their kin) are indexed by pairs
+of neighbouring characters.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import threading
-import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections import defaultdict
+from unicodedata import normalize
 
-import numpy as np
-import numpy.typing as npt
+import regex
 import Stemmer
 
 from evomem._forking import reset_in_child
-from evomem.scores import Scores
-from evomem.store import Seqs
 
-Places = npt.NDArray[np.integer[Any]]
-Counts = npt.NDArray[np.integer[Any]]
-
-K1, B = 1.5, 0.75  # as in bm25s
 MAX_TERM = 64  # characters; longer ones (encoded files, mostly) are cut, in texts and queries alike
 STOPWORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then "
     "there these they this to was will with".split()
 )
-ANALYSER = f"1 snowball-english {Stemmer.version()}"
+UNACCENTED = 0.5
+"""The weight of a word without its accents in a query; docs/words.md has the measurements."""
+PREFIX = "~"  # of an accented word's term without accents; no other term has it
+
+ANALYSER = f"2 snowball-english {Stemmer.version()}"
 """Names what `terms` does: an index written by another analyser is written anew."""
 
-# Han, kana and Hangul: words that no space divides
 _CJK = r"\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003134f"
-_PART = re.compile(rf"[{_CJK}]+|[^\W{_CJK}]+")
-_IS_CJK = re.compile(rf"[{_CJK}]")
+_SOUTHEAST_ASIAN = r"\p{Line_Break=Complex_Context}"  # Unicode's name for what needs a dictionary
+# C++, C# and F# are words; a mark without a letter, as in an emoji, is none
+_ASCII_WORD = re.compile(r"[a-z](?:\+\+|#|\w*)|\w+")
+_SPACED_WORD = regex.compile(r"[a-z](?:\+\+|#|\w*)|(?!\p{Mark})\w+")
+_UNSPACED = regex.compile(rf"[{_CJK}{_SOUTHEAST_ASIAN}]")
+_RUN = regex.compile(
+    rf"(?P<cjk>[{_CJK}]+)|(?P<southeast_asian>{_SOUTHEAST_ASIAN}+)|[^{_CJK}{_SOUTHEAST_ASIAN}]+"
+)
+
+# Not part of a word's spelling: the vowel points of Arabic and Hebrew, the Arabic tatweel, the dot that
+# case folding leaves on a Turkish i, and characters that are not displayed (Unicode's
+# Default_Ignorable_Code_Point, but for the zero-width space, which divides words).
+_DROPPED = re.compile(
+    r"[\u0610-\u061a\u0640\u064b-\u0652\u0656-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed"
+    r"\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    r"|(?<=i)\u0307"
+)
+# What people leave out when they type: accents of Latin, Greek and Cyrillic (й without its breve is
+# another letter), Arabic hamza and madda, Devanagari nukta.
+_ACCENT = re.compile(r"(?<!и)[\u0300-\u036f]|[\u0653-\u0655\u093c]")
+_ACCENTABLE = re.compile(r"[\u00c0-\u06d3\u0929\u0931\u0934\u093c\u1e00-\u1fff]")
+_PLAIN_LETTERS = str.maketrans(
+    {"đ": "d", "ð": "d", "ħ": "h", "ł": "l", "ø": "o", "œ": "oe", "æ": "ae", "þ": "th"}
+)
+
 _stemmer = Stemmer.Stemmer("english")
 _stemming = threading.Lock()  # a stemmer has internal state
 
@@ -51,11 +70,12 @@ reset_in_child(_after_fork)
 
 
 def terms(text: str) -> list[str]:
-    """Return the terms of a text, in order and with repetitions.
+    """Return the terms that a text is indexed by, in order and with repetitions.
 
-    Compatibility forms and case are folded, English stop words dropped (unless nothing else is
-    said), English endings cut. A run of Han, kana or Hangul yields its characters and its pairs
-    of neighbours.
+    Compatibility forms and case are folded, Arabic and Hebrew vowel points dropped, English stop
+    words left out (unless nothing else is there), English endings cut. A run of Han, kana or Hangul
+    yields its characters and its pairs of neighbours; of Thai, Lao, Khmer or Burmese, the pairs.
+    Accented words follow once more, without accents.
 
     >>> terms("The cats WERE sleeping in Paris")
     ['cat', 'were', 'sleep', 'pari']
@@ -63,83 +83,80 @@ def terms(text: str) -> list[str]:
     ['to', 'be']
     >>> terms("東京都")
     ['東', '京', '都', '東京', '京都']
+    >>> terms("แมว")
+    ['แม', 'มว']
+    >>> terms("hôtel à Besançon")
+    ['hôtel', 'à', 'besançon', '~hotel', '~a', '~besancon']
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    words: list[str] = []
-    for part in _PART.findall(folded):
-        if _IS_CJK.match(part):
-            words += [*part, *(part[i : i + 2] for i in range(len(part) - 1))]
-        else:
-            words.append(part[:MAX_TERM])
-    kept = [word for word in words if word not in STOPWORDS] or words
-    with _stemming:
-        stems: list[str] = _stemmer.stemWords(kept)
+    words = _words(text)
+    plain = _without_accents(words)
+    stems = _stems(words)
+    if plain is not words:
+        accented = [bare for word, bare in zip(words, plain, strict=True) if bare != word]
+        stems += [PREFIX + stem for stem in _stems(accented)]
     return stems
 
 
-class Postings(NamedTuple):
-    """Where a term occurs."""
+def query_terms(query: str) -> dict[str, float]:
+    """Return the terms that a query looks for, and the weight of each.
 
-    places: Places
-    """(p,) places of turns, ascending; no turn twice."""
-    counts: Counts
-    """(p,) how often in each."""
+    A word weighs 1 each time that it occurs, and `UNACCENTED` where only one of the query and the
+    text has its accents, or both have different ones.
 
-
-class Part(NamedTuple):
-    """Turns of one log, and where a query's terms are in them."""
-
-    seqs: Seqs
-    """(n,) ascending."""
-    lengths: Counts
-    """(n,) how many terms each turn has."""
-    postings: Mapping[str, Postings]
-    """By term; places count from the first of `seqs`."""
-
-    def without(self, gone: Seqs) -> Part:
-        """Return the part as if the turns `gone` had never been."""
-        places = np.searchsorted(self.seqs, gone)
-        there = places < np.searchsorted(self.seqs, gone, side="right")
-        if not there.any():
-            return self
-        shown = np.ones(len(self.seqs), bool)
-        shown[places[there]] = False
-        moved = np.cumsum(shown) - 1
-        postings = {}
-        for term, found in self.postings.items():
-            kept = shown[found.places]
-            postings[term] = Postings(moved[found.places[kept]], found.counts[kept])
-        return Part(self.seqs[shown], self.lengths[shown], postings)
-
-
-def bm25(query: Mapping[str, int], parts: Sequence[Part]) -> Scores:
-    """Return the BM25 of every turn that has a term of the query (Lucene's form of it).
-
-    Args:
-        query: How often each term occurs in the query.
-        parts: All turns that count, in the order of their seqs, and the postings of each term.
-
-    >>> cat = Postings(np.array([1]), np.array([2]))
-    >>> scores = bm25({"cat": 1}, [Part(np.array([6, 7]), np.array([4, 4]), {"cat": cat})])
-    >>> [(seq, round(score, 6)) for seq, score in scores]
-    [(7, 0.396084)]
+    >>> query_terms("hotel")
+    {'hotel': 1.0, '~hotel': 0.5}
+    >>> query_terms("hôtel")
+    {'hôtel': 1.0, 'hotel': 0.5, '~hotel': 0.5}
     """
-    turns = sum(len(part.seqs) for part in parts)
-    words = sum(int(part.lengths.sum()) for part in parts)
-    mean = words / turns if turns else 0.0
-    sums = [np.zeros(len(part.seqs)) for part in parts]
-    for term, times in query.items():
-        having = sum(len(part.postings[term].places) for part in parts)
-        if not having:
+    words = _words(query)
+    plain = _without_accents(words)
+    weights: defaultdict[str, float] = defaultdict(float)
+    for word, bare, stem, bare_stem in zip(words, plain, _stems(words), _stems(plain), strict=True):
+        weights[stem] += 1
+        if bare != word:
+            weights[bare_stem] += UNACCENTED
+        weights[PREFIX + bare_stem] += UNACCENTED
+    return dict(weights)
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text, folded, without stop words; pairs where no spaces divide them."""
+    if text.isascii():
+        words = _ASCII_WORD.findall(text.lower())
+    else:
+        folded = normalize("NFKC", normalize("NFKC", text).casefold())
+        folded = normalize("NFC", _DROPPED.sub("", folded).replace("ı", "i"))
+        if _UNSPACED.search(folded):
+            words = _unspaced_words(folded)
+        else:
+            words = _SPACED_WORD.findall(folded)
+    words = [word[:MAX_TERM] for word in words]
+    return [word for word in words if word not in STOPWORDS] or words
+
+
+def _unspaced_words(folded: str) -> list[str]:
+    words: list[str] = []
+    for match in _RUN.finditer(folded):
+        run = match[0]
+        if match.lastgroup is None:
+            words += _SPACED_WORD.findall(run)
             continue
-        weight = times * math.log(1 + (turns - having + 0.5) / (having + 0.5))
-        for part, scores in zip(parts, sums, strict=True):
-            places, counts = part.postings[term]
-            share = counts / (counts + K1 * (1 - B + B * part.lengths[places] / mean))
-            scores[places] += weight * share
-    found = [np.flatnonzero(scores > 0) for scores in sums]  # quicker than of the numbers
-    seqs = [part.seqs[places] for part, places in zip(parts, found, strict=True)]
-    values = [scores[places] for scores, places in zip(sums, found, strict=True)]
-    return Scores(
-        np.concatenate([np.zeros(0, np.int64), *seqs]), np.concatenate([np.zeros(0), *values])
-    )
+        if match.lastgroup == "cjk" or len(run) == 1:
+            words += run
+        words += [run[at : at + 2] for at in range(len(run) - 1)]
+    return words
+
+
+def _without_accents(words: list[str]) -> list[str]:
+    """Return the words without accents; the same list where there are none."""
+    joined = " ".join(words)
+    if not _ACCENTABLE.search(joined):
+        return words
+    bare = _ACCENT.sub("", normalize("NFD", joined)).translate(_PLAIN_LETTERS)
+    return normalize("NFC", bare).split(" ")
+
+
+def _stems(words: list[str]) -> list[str]:
+    with _stemming:
+        stems: list[str] = _stemmer.stemWords(words)
+    return stems

@@ -18,10 +18,10 @@ from evomem_stores.faiss_index import WORTH, FaissIndex
 from evomem_stores.generations import stored_spec
 from evomem_stores.lexical import ANALYSER
 from evomem_stores.migrations import apply, pending
+from evomem_stores.reanalysis import reanalyse
 from evomem_stores.seals import Seals
 from evomem_stores.sql import SqlStore
 from evomem_stores.tables import LAST
-from evomem_stores.writing import write_terms
 
 if TYPE_CHECKING:  # torch comes only with a device
     from evomem_stores.resident import Device
@@ -81,7 +81,7 @@ def _set_up(engine: Engine, spec: Spec | None, key: bytes | None) -> Spec:
         _check_writable(engine)
         with engine.alone() as connection:
             if connection.scalar(_ANALYSER) != ANALYSER:  # else another process was quicker
-                write_terms(connection)
+                reanalyse(connection)
                 connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -32,9 +31,10 @@ from evomem.store import (
     WriteSlot,
 )
 from evomem_stores import audit, dropping, filters, forgotten, generations, ledger, lineage, writing
+from evomem_stores.bm25 import bm25
 from evomem_stores.dialects import OneOf
 from evomem_stores.engine import Engine
-from evomem_stores.lexical import bm25, terms
+from evomem_stores.lexical import query_terms
 from evomem_stores.lineage import (
     decode_namespace,
     encode_namespace,
@@ -302,8 +302,8 @@ class SqlStore(Upkeep):
         return np.array(found, np.int64)
 
     def lexical(self, view: View, query: str) -> Scores:
-        """See `Store.lexical`, and the module `lexical` for how."""
-        asked = Counter(terms(query))
+        """See `Store.lexical`, and the module `bm25` for how."""
+        asked = query_terms(query)
         with self._engine.reading() as connection:
             gone = np.array([*_hidden(connection, view)[1]], np.int64)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]

@@ -20,7 +20,7 @@ from evomem.errors import DatabaseDamaged, IntegrityError
 from evomem.recent import Recent
 from evomem.store import Seqs, Span
 from evomem_stores import words
-from evomem_stores.lexical import Counts, Part, Places, Postings
+from evomem_stores.bm25 import Counts, Part, Places, Postings
 from evomem_stores.lineage import extent
 from evomem_stores.tables import LAST
 

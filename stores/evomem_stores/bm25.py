@@ -1,0 +1,91 @@
+"""BM25: how a view's turns are scored by the terms of a query.
+
+A database's own full-text search counts over its whole table: how often a word occurs in other
+people's memories, and in turns that came later, would move the scores, and so tell about them. Here
+the statistics are those of one view: what it can see, and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.scores import Scores
+from evomem.store import Seqs
+
+Places = npt.NDArray[np.integer[Any]]
+Counts = npt.NDArray[np.integer[Any]]
+
+K1, B = 1.5, 0.75  # as in bm25s
+
+
+class Postings(NamedTuple):
+    """Where a term occurs."""
+
+    places: Places
+    """(p,) places of turns, ascending; no turn twice."""
+    counts: Counts
+    """(p,) how often in each."""
+
+
+class Part(NamedTuple):
+    """Turns of one log, and where a query's terms are in them."""
+
+    seqs: Seqs
+    """(n,) ascending."""
+    lengths: Counts
+    """(n,) how many terms each turn has."""
+    postings: Mapping[str, Postings]
+    """By term; places count from the first of `seqs`."""
+
+    def without(self, gone: Seqs) -> Part:
+        """Return the part as if the turns `gone` had never been."""
+        places = np.searchsorted(self.seqs, gone)
+        there = places < np.searchsorted(self.seqs, gone, side="right")
+        if not there.any():
+            return self
+        shown = np.ones(len(self.seqs), bool)
+        shown[places[there]] = False
+        moved = np.cumsum(shown) - 1
+        postings = {}
+        for term, found in self.postings.items():
+            kept = shown[found.places]
+            postings[term] = Postings(moved[found.places[kept]], found.counts[kept])
+        return Part(self.seqs[shown], self.lengths[shown], postings)
+
+
+def bm25(query: Mapping[str, float], parts: Sequence[Part]) -> Scores:
+    """Return the BM25 of every turn that has a term of the query (Lucene's form of it).
+
+    Args:
+        query: The weight of each term of the query.
+        parts: All turns that count, in the order of their seqs, and the postings of each term.
+
+    >>> cat = Postings(np.array([1]), np.array([2]))
+    >>> scores = bm25({"cat": 1}, [Part(np.array([6, 7]), np.array([4, 4]), {"cat": cat})])
+    >>> [(seq, round(score, 6)) for seq, score in scores]
+    [(7, 0.396084)]
+    """
+    turns = sum(len(part.seqs) for part in parts)
+    words = sum(int(part.lengths.sum()) for part in parts)
+    mean = words / turns if turns else 0.0
+    sums = [np.zeros(len(part.seqs)) for part in parts]
+    for term, factor in query.items():
+        having = sum(len(part.postings[term].places) for part in parts)
+        if not having:
+            continue
+        weight = factor * math.log(1 + (turns - having + 0.5) / (having + 0.5))
+        for part, scores in zip(parts, sums, strict=True):
+            places, counts = part.postings[term]
+            share = counts / (counts + K1 * (1 - B + B * part.lengths[places] / mean))
+            scores[places] += weight * share
+    found = [np.flatnonzero(scores > 0) for scores in sums]  # quicker than of the numbers
+    seqs = [part.seqs[places] for part, places in zip(parts, found, strict=True)]
+    values = [scores[places] for scores, places in zip(sums, found, strict=True)]
+    return Scores(
+        np.concatenate([np.zeros(0, np.int64), *seqs]), np.concatenate([np.zeros(0), *values])
+    )
