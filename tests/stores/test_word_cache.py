@@ -157,13 +157,14 @@ def test_nothing_is_kept_of_a_memory_that_is_purged_or_dropped(two, way):
     for memory in (kept, gone):
         view = write(store, memory, [turn("secret cat", 1), turn("dog", 2)])
         assert words(store, view, "secret dog").keys() == {1, 2}
-    assert held(store, kept) == [kept, (kept, "secret"), (kept, "dog")]
+    terms_kept = [(kept, term) for term in ("secret", "~secret", "dog", "~dog")]
+    assert held(store, kept) == [kept, *terms_kept]
     if way == "purge":
         purge(store, gone, 1)
     else:
         store.drop(("gone",))
     assert held(store, gone) == []
-    assert len(held(store, kept)) == 3
+    assert len(held(store, kept)) == 5
 
 
 def test_what_is_kept_is_bounded_and_its_loss_changes_no_answer(two):
