@@ -9,6 +9,7 @@ BENCHMARKS = {
     "retrieval": "are the turns that hold the answer found? LoCoMo, REALTALK, BEAM, LongMemEval",
     "ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
     "fusion": "what do the parts of a hybrid score count? learned on development data only",
+    "words": "does a word find the sentence that has it? lexical search in thirty languages",
     "order": "does an encoder know what came first, and what is true now?",
     "plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",
     "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",

@@ -82,6 +82,7 @@ class MemoryView:
         where: Mapping[str, Any] | None = None,
         source: Sources | None = None,
         not_source: Sources | None = None,
+        speaker: str | None = None,
         trust: Mapping[str | None, float] | None = None,
     ) -> list[Hit]:
         """Return the turns that answer `query` best, in the light of the memory's state.
@@ -97,10 +98,11 @@ class MemoryView:
             session: Only turns of this session.
             role: Only `"user"`, `"assistant"` or `"exchange"` turns.
             where: Only turns with this metadata, such as `{"topic": "travel"}` or
-                `{"stars": {"$gte": 4}}`; the operators are `evomem.store.OPERATORS`.
+                `{"stars": {"$gte": 4}}`; docs/filters.md has the operators.
             source: Only turns of this source, or of one of these; None in a list stands for turns
                 without a source: `["user", None]`.
             not_source: No turns of this source, or of any of these.
+            speaker: Only turns by the speaker of this name.
             trust: Weights of sources, such as `{"web": 0.5, None: 0.8}`, above 0 and at most 1; a
                 source that is not named has 1. The score of a turn is lowered by the rest, before
                 the best `k` are chosen: by half of it for a weight of 0.5 (the part `"trust"`).
@@ -111,7 +113,7 @@ class MemoryView:
         check_query(query)
         k = check_k(k)
         check_mode(mode)
-        condition = check_filter(since, until, session, role, where, source, not_source)
+        condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         weights = check_trust(trust)
         store, index = self._engine.store, self._engine.index
         for attempt in range(TRIES):
@@ -191,6 +193,7 @@ class MemoryView:
         where: Mapping[str, Any] | None = None,
         source: Sources | None = None,
         not_source: Sources | None = None,
+        speaker: str | None = None,
     ) -> list[Record]:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
 
@@ -201,7 +204,7 @@ class MemoryView:
         """
         after = check_whole(after, "after", least=0)
         limit = None if limit is None else check_k(limit, "limit")
-        condition = check_filter(since, until, session, role, where, source, not_source)
+        condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         store = self._engine.store
         with store.snapshot():
             view = self._view()

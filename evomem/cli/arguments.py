@@ -214,6 +214,7 @@ def _search(commands: Any) -> None:
     parser.add_argument("--since", metavar="TIME", help="only turns said then or later")
     parser.add_argument("--until", metavar="TIME", help="only turns said before then")
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    parser.add_argument("--speaker", metavar="NAME", help="only turns by this speaker")
     _source_filters(parser)
     parser.add_argument(
         "--trust",
@@ -231,7 +232,8 @@ def _search(commands: Any) -> None:
         type=_pair,
         action="append",
         default=[],
-        help=f"only turns with this metadata: {_PAIR_HELP}",
+        help=f"only turns with this metadata: {_PAIR_HELP}; operators are JSON, as in "
+        """'stars={"$gte": 4}'""",
     )
     parser.add_argument(
         "--at", metavar="SEQ", type=int, help="ask as of this turn: later ones are not known yet"
@@ -251,6 +253,7 @@ def _show(commands: Any) -> None:
         "--after", metavar="SEQ", type=int, default=0, help="only turns behind this one"
     )
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    parser.add_argument("--speaker", metavar="NAME", help="only turns by this speaker")
     _source_filters(parser)
 
 

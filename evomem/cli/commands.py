@@ -54,6 +54,7 @@ def search(args: Namespace, screen: Screen) -> int:
             where=dict(args.where),
             source=args.source,
             not_source=args.not_source,
+            speaker=args.speaker,
             trust=dict(args.trust),
         )
         if not hits:
@@ -73,6 +74,7 @@ def show(args: Namespace, screen: Screen) -> int:
             session=args.session,
             source=args.source,
             not_source=args.not_source,
+            speaker=args.speaker,
         )
         if not records:
             _say_nothing_found(db, memory, screen)

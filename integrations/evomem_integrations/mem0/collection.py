@@ -21,7 +21,7 @@ from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Hit, Record, Turn
 from evomem.store import Namespace
-from evomem_integrations.mem0.filters import OWNERS, Where, check_owner, wheres
+from evomem_integrations.mem0.filters import OWNERS, Where, as_where, check_owner
 
 ROOT = "mem0"  # the first label of every namespace used here
 EXPIRES, VERSION = "mem0_expires", "mem0_version"  # metadata of ours, never shown
@@ -103,9 +103,8 @@ class Collection:
     def forget_all(self, filters: Mapping[str, Any]) -> int:
         """Purge the rows that pass the filters; return how many."""
         count = 0
-        for memory, conditions in self._searched(filters):
-            found = [record for where in conditions for record in memory.history(where=where)]
-            found.sort(key=lambda record: record.seq)
+        for memory, where in self._searched(filters):
+            found = memory.history(where=where)
             rows = {_session(record): record for record in found}
             for record in sorted(rows.values(), key=lambda record: -record.seq):
                 self._forget(memory, record)  # the newest first: so less is read again
@@ -133,10 +132,9 @@ class Collection:
             alive: A date; rows that expired before it are left out.
         """
         found: dict[str, Record] = {}
-        for memory, conditions in self._searched(filters, alive):
-            for where in conditions:
-                for record in memory.history(where=where, limit=limit):
-                    found[_session(record)] = record
+        for memory, where in self._searched(filters, alive):
+            for record in memory.history(where=where, limit=limit):
+                found[_session(record)] = record
         records = sorted(found.values(), key=lambda record: (record.added, record.seq))
         return [_row(record) for record in records[:limit]]
 
@@ -151,12 +149,11 @@ class Collection:
     ) -> list[Row]:
         """Return the rows that answer `query` best; scores are evomem's."""
         best: dict[str, Hit] = {}
-        for memory, conditions in self._searched(filters, alive):
-            for where in conditions:
-                for hit in memory.search(query, limit, mode=mode, where=where):
-                    held = best.setdefault(_session(hit.record), hit)
-                    if held.seq < hit.seq:  # an old text that a crash kept from being hidden
-                        best[_session(hit.record)] = hit
+        for memory, where in self._searched(filters, alive):
+            for hit in memory.search(query, limit, mode=mode, where=where):
+                held = best.setdefault(_session(hit.record), hit)
+                if held.seq < hit.seq:  # an old text that a crash kept from being hidden
+                    best[_session(hit.record)] = hit
         hits = sorted(best.values(), key=lambda hit: -hit.score)
         return [_row(hit.record, hit.score) for hit in hits[:limit]]
 
@@ -182,13 +179,13 @@ class Collection:
 
     def _searched(
         self, filters: Mapping[str, Any] | None, alive: str | None = None
-    ) -> Iterable[tuple[Memory, list[Where]]]:
-        """Yield the memories that may hold rows which pass the filters, and the conditions."""
-        conditions = wheres(filters)
+    ) -> Iterable[tuple[Memory, Where]]:
+        """Yield the memories that may hold rows which pass the filters, and the condition."""
+        where = as_where(filters)
         if alive is not None:
-            conditions = [{**where, EXPIRES: {"$gte": alive}} for where in conditions]
+            where = {"$and": [{EXPIRES: {"$gte": alive}}, *([where] if where else [])]}
         for namespace in self._candidates(filters or {}):
-            yield self._memory(namespace), conditions
+            yield self._memory(namespace), where
 
     def _candidates(self, filters: Mapping[str, Any]) -> list[Namespace]:
         """Return where rows with the ids of these filters may be: a user's only with the user."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -67,8 +66,9 @@ from evomem_stores.log.views import (
 )
 from evomem_stores.upkeep import audit, generations
 from evomem_stores.upkeep.operations import Upkeep
-from evomem_stores.words.bm25 import bm25, terms
+from evomem_stores.words.bm25 import bm25
 from evomem_stores.words.cache import WordCache
+from evomem_stores.words.terms import query_terms
 
 
 class SqlStore(Upkeep):
@@ -311,8 +311,8 @@ class SqlStore(Upkeep):
         return np.array(found, np.int64)
 
     def lexical(self, view: View, query: str) -> Scores:
-        """See `Store.lexical`, and the module `lexical` for how."""
-        asked = Counter(terms(query))
+        """See `Store.lexical`, and the module `bm25` for how."""
+        asked = query_terms(query)
         with self._connections.reading() as connection:
             gone = np.array([*_hidden(connection, view)[1]], np.int64)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
