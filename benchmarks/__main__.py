@@ -9,6 +9,7 @@ BENCHMARKS = {
     "quality.retrieval": "are the turns that hold the answer found? LoCoMo, REALTALK, BEAM, LongMemEval",
     "quality.ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
     "quality.fusion": "what do the parts of a hybrid score count? learned on development data only",
+    "quality.words": "does a word find the sentence that has it? lexical search in thirty languages",
     "quality.order": "does an encoder know what came first, and what is true now?",
     "quality.stale": "does a current value stand above older ones? and an older one where it is asked for?",
     "systems.plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",

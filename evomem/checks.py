@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 from evomem.errors import NamespaceError, QueryError, TurnError
 from evomem.records import MAX_CHARS, MAX_LABEL, as_utc, check_string
-from evomem.store import OPERATORS, Filter
+from evomem.store import Filter
+from evomem.where import read_where, shown
 
 Sources = str | Collection[str | None]
 """One source, or several; None in it stands for turns without one."""
@@ -62,14 +63,6 @@ def check_whole(number: object, name: str, *, least: int) -> int:
     return number
 
 
-def shown(value: object) -> str:
-    """Return a value as messages show it; Python refuses to write out integers of many digits."""
-    try:
-        return f"{value!r:.200}"
-    except ValueError:
-        return f"a {type(value).__name__} too large to print"
-
-
 def check_mode(mode: object) -> None:
     """Raise `QueryError` unless `mode` is one of `MODES`."""
     if mode not in MODES:
@@ -119,12 +112,18 @@ def check_filter(
     where: Mapping[str, Any] | None,
     source: Sources | None = None,
     not_source: Sources | None = None,
+    speaker: str | None = None,
 ) -> Filter:
     """Return the conditions as a `Filter`, or raise `QueryError`."""
     if role is not None and role not in ROLES:
         raise QueryError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
-    if session is not None and not isinstance(session, str):
-        raise QueryError(f"session must be a string, got {type(session).__name__}")
+    for name, value in (("session", session), ("speaker", speaker)):
+        if value is not None and not isinstance(value, str):
+            raise QueryError(f"{name} must be a string, got {type(value).__name__}")
+    if where is not None and not isinstance(where, Mapping):
+        raise QueryError(
+            f'where must be a mapping such as {{"topic": "travel"}}, got {type(where).__name__}'
+        )
     try:
         condition = Filter(
             as_utc(since),
@@ -134,19 +133,11 @@ def check_filter(
             dict(where or {}),
             _sources("source", source),
             _sources("not_source", not_source) or (),
+            speaker,
         )
     except (TurnError, TypeError, ValueError) as error:
         raise QueryError(f"a filter cannot be used: {error}") from error
-    for key, test in condition.where.items():
-        if not isinstance(key, str):
-            raise QueryError(f"metadata keys are strings, got {key!r}")
-        if isinstance(test, Mapping):
-            unknown = [name for name in test if name not in OPERATORS]
-            if unknown or not test:
-                fault = f"has {unknown[0]!r}" if unknown else "is empty"
-                raise QueryError(
-                    f"where[{key!r}] {fault}; the operators are {', '.join(OPERATORS)}"
-                )
+    read_where(condition.where)
     return condition
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evomem.checks import check_labels, check_whole, check_zone, shown
+from evomem.checks import check_labels, check_whole, check_zone
 from evomem.encoder import Encoder
 from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound, StoreError
@@ -22,6 +22,7 @@ from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace
+from evomem.where import shown
 
 if TYPE_CHECKING:
     from evomem.chats import Conversation

@@ -106,6 +106,7 @@ class MemoryView:
         where: Mapping[str, Any] | None = None,
         source: Sources | None = None,
         not_source: Sources | None = None,
+        speaker: str | None = None,
         trust: Mapping[str | None, float] | None = None,
         now: datetime | str | None = None,
         zone: str | tzinfo | None = None,
@@ -124,10 +125,11 @@ class MemoryView:
             session: Only turns of this session.
             role: Only `"user"`, `"assistant"` or `"exchange"` turns.
             where: Only turns with this metadata, such as `{"topic": "travel"}` or
-                `{"stars": {"$gte": 4}}`; the operators are `evomem.store.OPERATORS`.
+                `{"stars": {"$gte": 4}}`; docs/filters.md has the operators.
             source: Only turns of this source, or of one of these; None in a list stands for turns
                 without a source: `["user", None]`.
             not_source: No turns of this source, or of any of these.
+            speaker: Only turns by the speaker of this name.
             trust: Weights of sources, such as `{"web": 0.5, None: 0.8}`, above 0 and at most 1; a
                 source that is not named has 1. The score of a turn is lowered by the rest, before
                 the best `k` are chosen: by half of it for a weight of 0.5 (the part `"trust"`).
@@ -142,7 +144,7 @@ class MemoryView:
         check_query(query)
         k = check_k(k)
         check_mode(mode)
-        condition = check_filter(since, until, session, role, where, source, not_source)
+        condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         weights = check_trust(trust)
         local = self._zone(zone)
         moment = check_moment(now, "now")
@@ -251,6 +253,7 @@ class MemoryView:
         source: Sources | None = None,
         not_source: Sources | None = None,
         all: bool = False,
+        speaker: str | None = None,
     ) -> list[Record]:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
 
@@ -263,7 +266,7 @@ class MemoryView:
         """
         after = check_whole(after, "after", least=0)
         limit = None if limit is None else check_k(limit, "limit")
-        condition = check_filter(since, until, session, role, where, source, not_source)
+        condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         store = self._engine.store
         with store.snapshot():
             view = replace(self._view(), with_replaced=all)

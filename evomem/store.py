@@ -115,11 +115,13 @@ class Filter:
     role: str | None = None
     """`"user"`, `"assistant"` or `"exchange"`."""
     where: Mapping[str, Any] = field(default_factory=dict)
-    """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `OPERATORS`."""
+    """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `evomem.where`."""
     source: tuple[str | None, ...] | None = None
     """Only turns of these sources; None in it stands for turns without one."""
     not_source: tuple[str | None, ...] = ()
     """No turns of these sources."""
+    speaker: str | None = None
+    """The name that `Turn.speaker` gives."""
 
 
 class Trace(NamedTuple):
@@ -151,9 +153,6 @@ class Dropped(NamedTuple):
     """Turns of memories dropped now or before that stay for forks that see them."""
     clean: bool
     """Whether their text is in no file any more (`Receipt.clean`)."""
-
-
-OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists")
 
 
 class Store(Protocol):

@@ -135,6 +135,8 @@ def test_every_field_of_a_turn_can_be_given(run, path):
         (["--where", "topic=home"], {"b"}),
         (["--where", "stars=5"], {"b"}),
         (["--where", 'stars={"$lt": 5}'], set()),
+        (["--where", '$or=[{"topic": "home"}, {"stars": 1}]'], {"b"}),
+        (["--speaker", "Nobody"], set()),
         (["--at", "1"], {"a"}),
         (["--at", "2100-01-01T00:00"], {"a", "b"}),
         (["--at", "2000-01-01T00:00:00Z"], set()),

@@ -447,6 +447,36 @@ def test_history_can_be_filtered_like_a_search(alice):
         alice.history(where={"stars": {"$near": 4}})
 
 
+@pytest.mark.parametrize("mode", ["evolvable", "lexical", "hybrid"])
+def test_turns_of_one_speaker_are_found_and_listed_by_name(db, mode):
+    memory = db.memory("speakers")
+    for number, speaker in enumerate(("Ann", "Bob", None, "Ann")):
+        memory.add(f"The cat sleeps {number}.", id=str(number), speaker=speaker)
+    hits = memory.search("cat", mode=mode, speaker="Ann")
+    assert sorted(ids(hits)) == ["0", "3"]
+    assert [record.turn.id for record in memory.history(speaker="Ann")] == ["0", "3"]
+    assert memory.context("cat", mode=mode, speaker="Bob").count("cat") == 1
+    assert memory.search("cat", mode=mode, speaker="ann") == []
+    with pytest.raises(QueryError, match="speaker must be a string"):
+        memory.search("cat", mode=mode, speaker=["Ann"])
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ({"$xor": [{"a": 1}]}, r"where has '\$xor'; the operators are \$eq"),
+        ({"a": {"b": {"$near": 1}}}, r"where\['a'\]\['b'\] has '\$near'"),
+        ({"a": {"gte": 1}}, r"operators begin with \$"),
+        ([("a", 1)], "a mapping"),
+    ],
+)
+def test_a_filter_is_refused_before_the_encoder_computes(alice, monkeypatch, where, says):
+    monkeypatch.setattr(alice, "_embed", None)
+    for call in (alice.search, alice.context):
+        with pytest.raises(QueryError, match=says):
+            call("cat", where=where)
+
+
 def test_metadata_can_be_replaced_and_nothing_else_changes(alice, db, location):
     before = log(alice)
     assert alice.annotate("oslo", {"topic": "work"}).turn.metadata == {"topic": "work"}

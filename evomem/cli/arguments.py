@@ -243,6 +243,7 @@ def _search(commands: Any) -> None:
     parser.add_argument("--since", metavar="TIME", help="only turns said then or later")
     parser.add_argument("--until", metavar="TIME", help="only turns said before then")
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    parser.add_argument("--speaker", metavar="NAME", help="only turns by this speaker")
     _source_filters(parser)
     parser.add_argument(
         "--trust",
@@ -260,7 +261,8 @@ def _search(commands: Any) -> None:
         type=_pair,
         action="append",
         default=[],
-        help=f"only turns with this metadata: {_PAIR_HELP}",
+        help=f"only turns with this metadata: {_PAIR_HELP}; operators are JSON, as in "
+        """'stars={"$gte": 4}'""",
     )
     _past(parser)
     parser.add_argument(
@@ -288,6 +290,7 @@ def _show(commands: Any) -> None:
     parser.add_argument(
         "--all", action="store_true", help="also turns that were replaced, as by evomem correct"
     )
+    parser.add_argument("--speaker", metavar="NAME", help="only turns by this speaker")
     _source_filters(parser)
     _past(parser)
     _timezone(parser)

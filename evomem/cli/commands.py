@@ -64,6 +64,7 @@ def search(args: Namespace, screen: Screen) -> int:
             where=dict(args.where),
             source=args.source,
             not_source=args.not_source,
+            speaker=args.speaker,
             trust=dict(args.trust),
             now=moment_of(args, "now"),
             zone=zone_of(args),
@@ -86,6 +87,7 @@ def show(args: Namespace, screen: Screen) -> int:
             source=args.source,
             not_source=args.not_source,
             all=args.all,
+            speaker=args.speaker,
         )
         if not records:
             _say_nothing_found(db, memory, screen)

@@ -29,6 +29,7 @@ from langgraph.store.base import (
 
 import evomem
 from evomem._forking import reset_in_child
+from evomem.checks import check_whole
 from evomem.database import Database
 from evomem.encoder import Encoder
 from evomem.memory import Memory
@@ -46,7 +47,7 @@ from evomem_integrations.langgraph.items import (
     refresh,
     turns,
 )
-from evomem_integrations.langgraph.matching import Namespace, lies_in, passes
+from evomem_integrations.langgraph.matching import Namespace, check_filter, lies_in, passes
 
 SWEEP_MINUTES = 5.0
 
@@ -249,7 +250,8 @@ class EvoMemStore(BaseStore):
         return head.item()
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
-        wanted = op.offset + op.limit
+        check_filter(op.filter)
+        wanted = _check_page(op.offset, op.limit)
         namespaces = self._namespaces(tuple(op.namespace_prefix))
         asks = bool(op.query and op.query.strip())
         found: list[tuple[Head, float | None]] = []
@@ -301,6 +303,7 @@ class EvoMemStore(BaseStore):
         return list(found.values())
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
+        _check_page(op.offset, op.limit)
         found: dict[Namespace, None] = {}
         for namespace in self._namespaces(()):
             short = namespace[: op.max_depth]
@@ -335,3 +338,8 @@ class EvoMemStore(BaseStore):
             return
         end = None if head is None else head.record.time + timedelta(microseconds=1)
         memory.expire(session=key, before=end)
+
+
+def _check_page(offset: int, limit: int) -> int:
+    """Return where a page ends; raise `ValueError` unless both are whole numbers of at least 0."""
+    return check_whole(offset, "offset", least=0) + check_whole(limit, "limit", least=0)

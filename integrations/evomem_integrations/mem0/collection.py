@@ -22,7 +22,7 @@ from evomem.memory_view import Mode
 from evomem.records import Hit, Record, Turn
 from evomem.store import Namespace
 from evomem_integrations.documents import put, text_of
-from evomem_integrations.mem0.filters import OWNERS, Where, check_owner, wheres
+from evomem_integrations.mem0.filters import OWNERS, Where, as_where, check_owner
 
 ROOT = "mem0"  # the first label of every namespace used here
 EXPIRES = "mem0_expires"  # metadata of ours, never shown
@@ -100,9 +100,8 @@ class Collection:
     def forget_all(self, filters: Mapping[str, Any]) -> int:
         """Purge the rows that pass the filters; return how many."""
         count = 0
-        for memory, conditions in self._searched(filters):
-            found = [record for where in conditions for record in memory.history(where=where)]
-            found.sort(key=lambda record: record.seq)
+        for memory, where in self._searched(filters):
+            found = memory.history(where=where)
             rows = {_session(record): record for record in found}
             for record in sorted(rows.values(), key=lambda record: -record.seq):
                 memory.purge(record.id)  # the newest first: so less is read again
@@ -130,10 +129,9 @@ class Collection:
             alive: A date; rows that expired before it are left out.
         """
         found: dict[str, Record] = {}
-        for memory, conditions in self._searched(filters, alive):
-            for where in conditions:
-                for record in memory.history(where=where, limit=limit):
-                    found[_session(record)] = record
+        for memory, where in self._searched(filters, alive):
+            for record in memory.history(where=where, limit=limit):
+                found[_session(record)] = record
         records = sorted(found.values(), key=lambda record: (record.added, record.seq))
         return [_row(record) for record in records[:limit]]
 
@@ -158,10 +156,9 @@ class Collection:
             **asked: `now` and `zone`, as in `Memory.search`.
         """
         best: dict[str, Hit] = {}
-        for memory, conditions in self._searched(filters, alive):
-            for where in conditions:
-                for hit in memory.search(query, limit, mode=mode, where=where, **asked):
-                    best.setdefault(_session(hit.record), hit)
+        for memory, where in self._searched(filters, alive):
+            for hit in memory.search(query, limit, mode=mode, where=where, **asked):
+                best.setdefault(_session(hit.record), hit)
         hits = sorted(best.values(), key=lambda hit: -hit.score)
         return [_row(hit.record, hit.score) for hit in hits[:limit]]
 
@@ -187,13 +184,13 @@ class Collection:
 
     def _searched(
         self, filters: Mapping[str, Any] | None, alive: str | None = None
-    ) -> Iterable[tuple[Memory, list[Where]]]:
-        """Yield the memories that may hold rows which pass the filters, and the conditions."""
-        conditions = wheres(filters)
+    ) -> Iterable[tuple[Memory, Where]]:
+        """Yield the memories that may hold rows which pass the filters, and the condition."""
+        where = as_where(filters)
         if alive is not None:
-            conditions = [{**where, EXPIRES: {"$gte": alive}} for where in conditions]
+            where = {"$and": [{EXPIRES: {"$gte": alive}}, *([where] if where else [])]}
         for namespace in self._candidates(filters or {}):
-            yield self._memory(namespace), conditions
+            yield self._memory(namespace), where
 
     def _candidates(self, filters: Mapping[str, Any]) -> list[Namespace]:
         """Return where rows with the ids of these filters may be: a user's only with the user."""

@@ -14,7 +14,7 @@ from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row, Trace
 from evomem_stores.database.seals import ROW, Seals
 from evomem_stores.database.tables import Columns, row_number
-from evomem_stores.words.bm25 import terms
+from evomem_stores.words.terms import terms
 
 TURN = (*ROW, "seal")
 """The columns that make a `Record`, and its seal."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -66,8 +65,9 @@ from evomem_stores.log.views import (
     under,
     visible,
 )
-from evomem_stores.words.bm25 import bm25, terms
+from evomem_stores.words.bm25 import bm25
 from evomem_stores.words.cache import WordCache
+from evomem_stores.words.terms import query_terms
 
 
 class SqlLog:
@@ -360,7 +360,7 @@ class SqlLog:
 
     def lexical(self, view: View, query: str) -> Scores:
         """See `Store.lexical`, and `words/bm25` for how."""
-        asked = Counter(terms(query))
+        asked = query_terms(query)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]

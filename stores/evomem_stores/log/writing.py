@@ -37,7 +37,7 @@ from evomem_stores.log.views import (
     under,
     visible,
 )
-from evomem_stores.words import bm25, inverted_index
+from evomem_stores.words import inverted_index, terms
 
 AT_ONCE = 2**14  # turns whose words are held while the word index is written anew
 
@@ -297,6 +297,6 @@ def insert_rows(
 def _terms(connection: Connection, own: Span) -> dict[int, list[str]]:
     """Return the terms of the turns of a span, by seq."""
     return {
-        row["seq"]: bm25.terms(searched(row["speaker"], row["user"], row["assistant"]))
+        row["seq"]: terms.terms(searched(row["speaker"], row["user"], row["assistant"]))
         for row in read(connection, [own], ["seq", "speaker", "user", "assistant"])
     }

@@ -35,8 +35,8 @@ from evomem_stores.log.ledger import Entry
 from evomem_stores.log.rows import UNIT, decode_row, norm, searched
 from evomem_stores.log.views import read, take_view
 from evomem_stores.upkeep import anchors
-from evomem_stores.words import bm25
 from evomem_stores.words.inverted_index import everything
+from evomem_stores.words.terms import terms
 
 Words = Counter[int]
 """For each memory, the sum of the hashes of its postings: equal sums, equal postings."""
@@ -206,7 +206,7 @@ def _row(
     if not (np.isfinite(latents).all() and abs(norm(embedding) - 1) <= UNIT):
         yield "has an embedding or latents that no encoder gives"
     turn = whole.turn
-    found = bm25.terms(searched(turn.speaker, turn.user, turn.assistant))
+    found = terms(searched(turn.speaker, turn.user, turn.assistant))
     if len(found) != row["words"]:
         yield f"has {len(found)} words, not {row['words']}"
     words[row["memory"]] += sum(
