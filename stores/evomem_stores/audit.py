@@ -198,8 +198,9 @@ def _row(
         return
     if digest(key, whole.turn) != row["key"]:
         yield "does not continue the digest chain"
-    embedding, latents = whole.reading.embedding, whole.reading.latents
-    if not (np.isfinite(latents).all() and abs(norm(embedding) - 1) <= UNIT):
+    embeddings, latents = whole.reading.embeddings, whole.reading.latents
+    unit = all(abs(norm(embedding) - 1) <= UNIT for embedding in embeddings)
+    if not (np.isfinite(latents).all() and unit):
         yield "has an embedding or latents that no encoder gives"
     turn = whole.turn
     found = lexical.terms(searched(turn.speaker, turn.user, turn.assistant))

@@ -39,7 +39,7 @@ from evomem_stores import ledger
 from evomem_stores.dialects import OneOf, insert_new
 from evomem_stores.engine import Engine, driver
 from evomem_stores.lineage import read, spans
-from evomem_stores.rows import TURN, check, decode_record, pack, unpack
+from evomem_stores.rows import TURN, check, decode_record, pack, pack_embeddings, unpack
 from evomem_stores.seals import seals_of
 from evomem_stores.tables import (
     LAST,
@@ -284,6 +284,6 @@ def _columns(connection: Connection, condition: ColumnElement[bool]) -> list[Col
 
 def _reading(row: Row, spec: Spec) -> Columns:
     return {
-        "embedding": np.ascontiguousarray(row.reading.embedding, "<f4").tobytes(),
+        "embedding": pack_embeddings(row.reading),
         "latents": pack(row.reading.latents, spec.dtype),
     }

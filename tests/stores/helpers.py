@@ -151,6 +151,7 @@ def found(hits: Sequence[tuple[int, float]]) -> list[int]:
 
 
 SINCE = {
+    7: "SELECT 1",
     6: "ALTER TABLE hidden DROP COLUMN since; DROP TABLE forgotten",
     5: """
         ALTER TABLE turns DROP COLUMN seal; DROP TABLE integrity;
