@@ -74,6 +74,12 @@ class Turn:
         said = f"{self.speaker or 'User'}: {self.user}"
         return f"{said}\nAssistant: {self.assistant}" if self.assistant else said
 
+    def name_at(self, place: int) -> str:
+        """Return the name of who says the character of `text` at `place`."""
+        if self.user and place >= len(self.text) - len(self.assistant):
+            return "Assistant"
+        return self.speaker or ("User" if self.user else "Assistant")
+
     @property
     def content(self) -> bytes:
         """What an encoder may depend on, as bytes: the input of the log's digest chain."""

@@ -31,8 +31,8 @@ TOKENIZER = FOLDER / "tokenizer.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMAT = "mini-2"  # grows when a change of code changes what comes out
 BLOCK = 64  # turns whose token states are in memory at the same time
-PASSAGE = 126  # word pieces of a passage of a longer text
-OVERLAP = 32  # of them that the passage before it has, too
+PASSAGE = 120  # word pieces of a passage of a longer text; a fourth of them overlap
+NAME = 16  # word pieces of the name in front of it, at most
 QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 50 memories
 
 
@@ -127,7 +127,7 @@ class MiniEncoder:
         if not sum(counts):
             return [np.zeros((0, self._spec.dim), np.float32) for _ in jobs]
         model = self._model
-        encodings = self._encodings([text for _, texts in jobs for text in texts])
+        encodings = self._tokenizer.encode_batch([text for _, texts in jobs for text in texts])
         block = lower(model, [each.ids for each in encodings], QUERY, self._device)
         if self._turns:
             queues = [self._queue(state) for state, _ in jobs]
@@ -143,7 +143,8 @@ class MiniEncoder:
     ) -> tuple[list[list[Reading]], list[Tensor]]:
         """Read the next turns of several memories in one pass; return their queues, too."""
         model, counts = self._model, [len(turns) for turns in parts]
-        encodings = self._encodings([turn.text for turns in parts for turn in turns])
+        said = [turn for turns in parts for turn in turns]
+        encodings = self._tokenizer.encode_batch([turn.text for turn in said])
         tokens = [encoding.ids for encoding in encodings]
         block = lower(model, tokens, TURN, self._device)
         queues: list[Tensor] = []
@@ -161,7 +162,7 @@ class MiniEncoder:
         pairs = list(map(Reading, _numpy(vectors), _numpy(rows)))
         owners = [(job, n) for job, count in enumerate(counts) for n in range(count)]
         for place, (job, n) in enumerate(owners):
-            if texts := _passages(encodings[place]):
+            if texts := self._passages(said[place], encodings[place]):
                 seen = queues[job][: n - counts[job]] if queues else None
                 embeddings = self._read_passages(texts, seen, _now(states[job]) + n)
                 pairs[place] = replace(pairs[place], passages=embeddings)
@@ -192,6 +193,26 @@ class MiniEncoder:
             parts.append(_numpy(vectors))
         return np.concatenate(parts)
 
+    def _passages(self, turn: Turn, encoding: Encoding) -> list[Tokens]:
+        """Return the word pieces of each passage behind the beginning of a turn; none of a short one.
+
+        A passage begins with the name of who speaks, as every turn does: without it, it would be
+        closer to any query than turns are.
+        """
+        if not encoding.overflowing:
+            return []
+        parts = [encoding, *encoding.overflowing]
+        first, *_, last = encoding.ids
+        pieces = [piece for part in parts for piece in part.ids[1:-1]]
+        starts = [start for part in parts for start, _ in part.offsets[1:-1]]
+        window = len(encoding.ids) - 2
+        size = min(PASSAGE, window)
+        passages = []
+        for each in divide(len(pieces), window, size, size // 4):
+            name = self._whole.encode(f"{turn.name_at(starts[each.start])}:", add_special_tokens=False)
+            passages.append([first, *name.ids[:NAME], *pieces[each.start : each.stop], last])
+        return passages
+
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in word pieces, uncut."""
         return len(self._whole.encode(text, add_special_tokens=False).ids)
@@ -206,22 +227,6 @@ class MiniEncoder:
             queue = self._model.show(rows.reshape(-1, config.latents, config.hidden))
             self._queues.put(state.key, queue)
         return queue
-
-    def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
-        return self._tokenizer.encode_batch(list(texts))
-
-
-def _passages(encoding: Encoding) -> list[Tokens]:
-    """Return the tokens of each passage behind the beginning of a text; none of a short one."""
-    if not encoding.overflowing:
-        return []
-    first, *_, last = encoding.ids
-    pieces = [id for part in (encoding, *encoding.overflowing) for id in part.ids[1:-1]]
-    window = len(encoding.ids) - 2
-    return [
-        [first, *pieces[each.start : each.stop], last]
-        for each in divide(len(pieces), window, PASSAGE, OVERLAP)
-    ]
 
 
 def _now(state: State[Turn]) -> float:
