@@ -56,8 +56,9 @@ class Reading:
     """Whether the turn starts a new chunk (architecture 2). A later turn of the same chunk sees
     the raw text of the earlier ones, so the boundary is part of the log."""
     passages: Vectors = field(default_factory=lambda: NO_PASSAGES)
-    """(P, D) float32, unit rows: the rest of a long text, passage by passage, each in the light of
-    the same past as `embedding`. Empty where `embedding` is of the whole text."""
+    """(P, D) float32: the rest of a long text, passage by passage, each in the light of the same past
+    as `embedding`. Rows are no longer than 1, and shorter where a passage counts for less than a whole
+    turn. Empty where `embedding` is of the whole text."""
 
     @property
     def embeddings(self) -> Vectors:

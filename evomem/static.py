@@ -24,7 +24,7 @@ from evomem._extras import require
 from evomem._forking import TorchForks, reset_in_child
 from evomem.encoder import Job
 from evomem.errors import CheckpointError, EncoderError
-from evomem.passages import divide
+from evomem.passages import WEIGHT, divide
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -110,11 +110,13 @@ class StaticEncoder:
         texts = [[turn.text, *self._passages(turn)] for turn in turns]
         nothing = np.zeros((0, 0), np.float32)
         readings = [
-            Reading(rows[0], nothing, passages=rows[1:])
+            Reading(rows[0], nothing, passages=WEIGHT * rows[1:])
             for rows in self._encode_many(self._model.encode_document, texts)
         ]
         ends = np.cumsum([len(turns) for _, turns in jobs]).tolist()
-        return [readings[end - len(turns) : end] for end, (_, turns) in zip(ends, jobs, strict=True)]
+        return [
+            readings[end - len(turns) : end] for end, (_, turns) in zip(ends, jobs, strict=True)
+        ]
 
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
         """See `BatchEncoder.embed_batch`."""

@@ -20,7 +20,7 @@ from evomem.mini import weights
 from evomem.mini.model import QUERY, TURN
 from evomem.mini.packed import pack
 from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
-from evomem.passages import divide
+from evomem.passages import WEIGHT, divide
 from evomem.recent import Recent
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
@@ -100,7 +100,7 @@ class MiniEncoder:
 
     def measure(self, turn: Turn) -> int:
         """See `BatchEncoder.measure`; four characters to a token."""
-        return min(len(turn.text) // 4 + 1, self._model.config.max_tokens)
+        return len(turn.text) // 4 + 1
 
     @torch.inference_mode()
     def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
@@ -190,7 +190,7 @@ class MiniEncoder:
                 vectors = model.both_turns(
                     *upper_turns(model, block, [queue], [count], times, self._turns, place)
                 )
-            parts.append(_numpy(vectors))
+            parts.append(WEIGHT * _numpy(vectors))
         return np.concatenate(parts)
 
     def _passages(self, turn: Turn, encoding: Encoding) -> list[Tokens]:
@@ -209,7 +209,9 @@ class MiniEncoder:
         size = min(PASSAGE, window)
         passages = []
         for each in divide(len(pieces), window, size, size // 4):
-            name = self._whole.encode(f"{turn.name_at(starts[each.start])}:", add_special_tokens=False)
+            name = self._whole.encode(
+                f"{turn.name_at(starts[each.start])}:", add_special_tokens=False
+            )
             passages.append([first, *name.ids[:NAME], *pieces[each.start : each.stop], last])
         return passages
 

@@ -20,7 +20,7 @@ from evomem_stores import anchors, forgotten, ledger, lexical
 from evomem_stores.engine import FOREIGN, Engine
 from evomem_stores.ledger import Entry
 from evomem_stores.lineage import read, take_view
-from evomem_stores.rows import UNIT, decode_row, norm, searched
+from evomem_stores.rows import decode_row, has_possible_lengths, searched
 from evomem_stores.seals import MODULUS, Seals, seals_of
 from evomem_stores.tables import (
     LAST,
@@ -198,9 +198,7 @@ def _row(
         return
     if digest(key, whole.turn) != row["key"]:
         yield "does not continue the digest chain"
-    embeddings, latents = whole.reading.embeddings, whole.reading.latents
-    unit = all(abs(norm(embedding) - 1) <= UNIT for embedding in embeddings)
-    if not (np.isfinite(latents).all() and unit):
+    if not (np.isfinite(whole.reading.latents).all() and has_possible_lengths(whole.reading)):
         yield "has an embedding or latents that no encoder gives"
     turn = whole.turn
     found = lexical.terms(searched(turn.speaker, turn.user, turn.assistant))

@@ -111,11 +111,18 @@ def check(row: Row, spec: Spec) -> None:
             )
         if not np.isfinite(array).all():
             raise EncoderError(f"{where} {name} with NaN or infinity in it; nothing was written")
-    for embedding in row.reading.embeddings:
-        if abs((length := norm(embedding)) - 1) > UNIT:
-            raise EncoderError(
-                f"{where} an embedding of length {length:.6g}, expected 1; nothing was written"
-            )
+    if not has_possible_lengths(row.reading):
+        lengths = ", ".join(f"{norm(each):.6g}" for each in row.reading.embeddings)
+        raise EncoderError(
+            f"{where} embeddings of length {lengths}; expected 1 for the turn's own, and at most 1 "
+            "for those of its passages; nothing was written"
+        )
+
+
+def has_possible_lengths(reading: Reading) -> bool:
+    """Say whether the embedding of a turn is of unit length, and those of its passages no longer."""
+    own, *others = map(norm, reading.embeddings)
+    return abs(own - 1) <= UNIT and all(other <= 1 + UNIT for other in others)
 
 
 def norm(embedding: Vectors) -> float:
