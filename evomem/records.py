@@ -74,9 +74,9 @@ class Turn:
         said = f"{self.speaker or 'User'}: {self.user}"
         return f"{said}\nAssistant: {self.assistant}" if self.assistant else said
 
-    def name_at(self, place: int) -> str:
-        """Return the name of who says the character of `text` at `place`."""
-        if self.user and place >= len(self.text) - len(self.assistant):
+    def name(self, *, reply: bool = False) -> str:
+        """Return the name that stands in `text` before what was said, or before the reply to it."""
+        if self.user and reply:
             return "Assistant"
         return self.speaker or ("User" if self.user else "Assistant")
 

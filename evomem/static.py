@@ -139,15 +139,17 @@ class StaticEncoder:
         if self._window is None or len(text.encode()) <= self._window:  # a token is a byte at least
             return []
         with self._lock:
-            offsets = self._model.tokenizer(
-                text, add_special_tokens=False, verbose=False, return_offsets_mapping=True
-            )["offset_mapping"]
-        size = max(1, self._window // 2)
-        return [
-            f"{turn.name_at(offsets[each.start][0])}: "
-            + text[offsets[each.start][0] : offsets[each.stop - 1][1]]
-            for each in divide(len(offsets), self._window, size, size // 4)
-        ]
+            tokenizer = self._model.tokenizer
+            tokens, said = (
+                tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
+                for part in (text, text[: len(text) - len(turn.assistant)])
+            )
+            size = max(1, self._window // 2)
+            return [
+                f"{turn.name(reply=each.start >= len(said))}: "
+                + tokenizer.decode(tokens[each.start : each.stop])
+                for each in divide(len(tokens), self._window, size, size // 4)
+            ]
 
     def _encode_many(self, encode: Any, texts: Sequence[Sequence[str]]) -> list[Vectors]:
         rows = self._encode(encode, [text for each in texts for text in each])

@@ -208,11 +208,11 @@ class MiniEncoder:
         window = len(encoding.ids) - 2
         size = min(PASSAGE, window)
         passages = []
+        reply = len(turn.text) - len(turn.assistant)
         for each in divide(len(pieces), window, size, size // 4):
-            name = self._whole.encode(
-                f"{turn.name_at(starts[each.start])}:", add_special_tokens=False
-            )
-            passages.append([first, *name.ids[:NAME], *pieces[each.start : each.stop], last])
+            name = turn.name(reply=starts[each.start] >= reply)
+            opening = self._whole.encode(f"{name}:", add_special_tokens=False).ids[:NAME]
+            passages.append([first, *opening, *pieces[each.start : each.stop], last])
         return passages
 
     def count_tokens(self, text: str) -> int:
