@@ -74,6 +74,12 @@ class Turn:
         said = f"{self.speaker or 'User'}: {self.user}"
         return f"{said}\nAssistant: {self.assistant}" if self.assistant else said
 
+    def name(self, *, reply: bool = False) -> str:
+        """Return the name that stands in `text` before what was said, or before the reply to it."""
+        if self.user and reply:
+            return "Assistant"
+        return self.speaker or ("User" if self.user else "Assistant")
+
     @property
     def content(self) -> bytes:
         """What an encoder may depend on, as bytes: the input of the log's digest chain."""

@@ -48,14 +48,14 @@ class Mark(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """The embeddings of some rows of one log."""
+    """The embeddings of some rows of one log; a row with passages has several."""
 
     seqs: Seqs
-    """(n,) int64, ascending."""
+    """(n,) int64, ascending: each row's as often as it has embeddings."""
     vectors: Vectors
-    """(n, D) float32."""
+    """(n, D) float32, each row's in the order of its text."""
     keys: list[bytes]
-    """Digests of the log up to and including each row."""
+    """n digests of the log up to and including each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -557,6 +557,8 @@ class Index(Protocol):
     ) -> list[tuple[int, float]]:
         """Return up to `k` (seq, cosine) of the view's turns, best first, ties by newer seq.
 
+        The cosine of a turn with several embeddings is that of its closest one.
+
         Args:
             view: What may be found; rows beyond it do not exist.
             query: (D,) float32, unit length.
@@ -569,7 +571,7 @@ class Index(Protocol):
         ...
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
-        """Return the cosine of exactly these turns of the view."""
+        """Return the cosine of exactly these turns of the view, as in `search`."""
         ...
 
     def verify(self) -> list[str]:

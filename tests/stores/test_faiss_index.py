@@ -51,14 +51,16 @@ def reader(request, monkeypatch):
 
 
 def fill(store, memory, vectors, start=1):
-    """Append rows with these embeddings."""
+    """Append turns with these embeddings, of one or of several rows."""
     view = store.view(memory)
     key, rows = view.key, []
     for seq, vector in enumerate(vectors, start=view.seq + 1):
         each = turn(f"row {seq}", start + seq)
         empty: State[Turn] = State.empty(ENCODER.spec)
         state = replace(empty, key=key)
-        reading = Reading(vector, np.zeros((1, 32), np.float32))
+        embedding, *passages = np.atleast_2d(vector)
+        latents = np.zeros((1, 32), np.float32)
+        reading = Reading(embedding, latents, passages=np.array(passages, np.float32))
         key = state.after(each, reading).key
         rows.append(Row(seq, each, DAY[0], reading, key))
     store.append(view, rows)
@@ -70,6 +72,14 @@ def random_rows(count, seed=0, distinct=None):
     rows = rng.standard_normal((distinct or count, 32)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows[rng.integers(0, len(rows), count)] if distinct else rows
+
+
+def random_turns(count, seed=0, distinct=None):
+    """Embeddings of turns, every fifth of which has many passages."""
+    rng = np.random.default_rng(seed)
+    sizes = np.where(rng.random(count) < 0.2, rng.integers(2, 30, count), 1)
+    rows = random_rows(int(sizes.sum()), seed, distinct)
+    return np.split(rows, np.cumsum(sizes)[:-1])
 
 
 def test_results_equal_exact_search_for_any_k_point_and_filter(location):

@@ -54,7 +54,7 @@ from evomem_stores.log.rows import (
     decode_row,
     decode_said,
     decode_trace,
-    unpack_embedding,
+    unpack_embeddings,
 )
 from evomem_stores.log.views import (
     decode_namespace,
@@ -309,11 +309,10 @@ class SqlLog:
             _at_revision(connection, span.memory, revision)
             query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
             rows = connection.execute(query.order_by(turns.c.row)).all()
-        seqs = np.fromiter((row.seq for row in rows), np.int64, len(rows))
-        vectors = np.zeros((len(rows), self._spec.dim), np.float32)
-        for place, row in enumerate(rows):
+        parts = [np.zeros((0, self._spec.dim), np.float32)]
+        for row in rows:
             try:
-                vectors[place] = unpack_embedding(row.embedding, self._spec)
+                parts.append(unpack_embeddings(row.embedding, self._spec))
                 if len(row.key) != KEY_BYTES:
                     raise ValueError(f"its key has {len(row.key)} bytes")
             except (ValueError, TypeError) as error:
@@ -321,14 +320,24 @@ class SqlLog:
                     f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
                     f"({error}): run verify, and restore the database from a backup"
                 ) from error
-        return Embeddings(seqs, vectors, [row.key for row in rows])
+        sizes = [len(part) for part in parts[1:]]
+        seqs = np.repeat(np.fromiter((row.seq for row in rows), np.int64, len(rows)), sizes)
+        keys = [row.key for row, size in zip(rows, sizes, strict=True) for _ in range(size)]
+        return Embeddings(seqs, np.concatenate(parts), keys)
 
-    def keys(self, span: Span, revision: int) -> list[tuple[int, bytes]]:
-        """Return (seq, key) of a span's rows, ascending. Raises `HeadMoved` as `vectors` does."""
+    def keys(self, span: Span, revision: int) -> list[tuple[int, bytes, int]]:
+        """Return (seq, key, number of embeddings) of a span's rows, ascending.
+
+        Raises `HeadMoved` as `vectors` does.
+        """
+        size = func.length(turns.c.embedding).label("size")
+        query = select(turns.c.seq, turns.c.key, size).where(within(span)).order_by(turns.c.row)
         with self._connections.reading() as connection:
             _at_revision(connection, span.memory, revision)
-            query = select(turns.c.seq, turns.c.key).where(within(span)).order_by(turns.c.row)
-            return [(row.seq, row.key) for row in connection.execute(query)]
+            return [
+                (row.seq, row.key, row.size // (4 * self._spec.dim))
+                for row in connection.execute(query)
+            ]
 
     def mark(self, memory: int, seq: int) -> Mark:
         """See `Store.mark`."""

@@ -32,7 +32,7 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
-from evomem_stores.log.rows import UNIT, decode_row, norm, searched
+from evomem_stores.log.rows import decode_row, has_possible_lengths, searched
 from evomem_stores.log.views import read, take_view
 from evomem_stores.upkeep import anchors
 from evomem_stores.words.inverted_index import everything
@@ -202,8 +202,7 @@ def _row(
         return
     if digest(key, whole.turn) != row["key"]:
         yield "does not continue the digest chain"
-    embedding, latents = whole.reading.embedding, whole.reading.latents
-    if not (np.isfinite(latents).all() and abs(norm(embedding) - 1) <= UNIT):
+    if not (np.isfinite(whole.reading.latents).all() and has_possible_lengths(whole.reading)):
         yield "has an embedding or latents that no encoder gives"
     turn = whole.turn
     found = terms(searched(turn.speaker, turn.user, turn.assistant))
