@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from evomem.errors import NamespaceError, QueryError, TurnError
 from evomem.records import MAX_CHARS, MAX_LABEL, as_utc, check_string
-from evomem.store import OPERATORS, Filter
+from evomem.store import Filter
+from evomem.where import read_where, shown
 
 Sources = str | Collection[str | None]
 """One source, or several; None in it stands for turns without one."""
@@ -61,14 +63,6 @@ def check_whole(number: object, name: str, *, least: int) -> int:
     return number
 
 
-def shown(value: object) -> str:
-    """Return a value as messages show it; Python refuses to write out integers of many digits."""
-    try:
-        return f"{value!r:.200}"
-    except ValueError:
-        return f"a {type(value).__name__} too large to print"
-
-
 def check_mode(mode: object) -> None:
     """Raise `QueryError` unless `mode` is one of `MODES`."""
     if mode not in MODES:
@@ -90,6 +84,26 @@ def check_point(at: object) -> int | datetime | None:
         raise QueryError(str(error)) from error
 
 
+def check_zone(zone: str | tzinfo) -> tzinfo:
+    """Return a time zone, or raise `QueryError` unless `zone` is one or the IANA name of one."""
+    if isinstance(zone, tzinfo):
+        return zone
+    try:
+        return ZoneInfo(zone)
+    except (KeyError, ValueError, OSError, TypeError, AttributeError) as error:
+        raise QueryError(
+            f"no time zone {zone!r:.100}; give one such as Europe/Berlin or UTC"
+        ) from error
+
+
+def check_moment(moment: datetime | str | None, name: str) -> datetime | None:
+    """Return a moment in UTC, or raise `QueryError` that names the argument."""
+    try:
+        return as_utc(moment)
+    except TurnError as error:
+        raise QueryError(f"{name} cannot be used: {error}") from error
+
+
 def check_filter(
     since: datetime | str | None,
     until: datetime | str | None,
@@ -98,12 +112,18 @@ def check_filter(
     where: Mapping[str, Any] | None,
     source: Sources | None = None,
     not_source: Sources | None = None,
+    speaker: str | None = None,
 ) -> Filter:
     """Return the conditions as a `Filter`, or raise `QueryError`."""
     if role is not None and role not in ROLES:
         raise QueryError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
-    if session is not None and not isinstance(session, str):
-        raise QueryError(f"session must be a string, got {type(session).__name__}")
+    for name, value in (("session", session), ("speaker", speaker)):
+        if value is not None and not isinstance(value, str):
+            raise QueryError(f"{name} must be a string, got {type(value).__name__}")
+    if where is not None and not isinstance(where, Mapping):
+        raise QueryError(
+            f'where must be a mapping such as {{"topic": "travel"}}, got {type(where).__name__}'
+        )
     try:
         condition = Filter(
             as_utc(since),
@@ -113,19 +133,11 @@ def check_filter(
             dict(where or {}),
             _sources("source", source),
             _sources("not_source", not_source) or (),
+            speaker,
         )
     except (TurnError, TypeError, ValueError) as error:
         raise QueryError(f"a filter cannot be used: {error}") from error
-    for key, test in condition.where.items():
-        if not isinstance(key, str):
-            raise QueryError(f"metadata keys are strings, got {key!r}")
-        if isinstance(test, Mapping):
-            unknown = [name for name in test if name not in OPERATORS]
-            if unknown or not test:
-                fault = f"has {unknown[0]!r}" if unknown else "is empty"
-                raise QueryError(
-                    f"where[{key!r}] {fault}; the operators are {', '.join(OPERATORS)}"
-                )
+    read_where(condition.where)
     return condition
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from datetime import timezone, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evomem.checks import check_labels, check_whole, shown
+from evomem.checks import check_labels, check_whole, check_zone
 from evomem.encoder import Encoder
 from evomem.engine import Engine
 from evomem.errors import FingerprintMismatch, NotFound, StoreError
@@ -21,6 +22,7 @@ from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace
+from evomem.where import shown
 
 if TYPE_CHECKING:
     from evomem.chats import Conversation
@@ -36,6 +38,7 @@ def open(
     device: str | None = None,
     dtype: str | None = None,
     create: bool = True,
+    zone: str | tzinfo = timezone.utc,
     **options: Any,
 ) -> Database:
     """Open a database; create it if it does not exist.
@@ -48,18 +51,23 @@ def open(
         device: Where the encoder runs, such as `"cuda"`.
         dtype: The precision it computes in: `"float32"`, `"bfloat16"`, `"float16"`.
         create: Whether to create the database if there is none.
+        zone: The time zone of the people who ask, such as `"Europe/Berlin"`: their days are days
+            in it, and times in a context are shown in it. A search may name another. It is not
+            stored; UTC if not given.
         **options: For the store, such as `synchronous="NORMAL"`, or `integrity_key=`: 32 bytes, or
             a file that holds them (docs/operations/integrity.md).
 
     Raises:
         KeyMismatch: The database is sealed with another integrity key, or with none.
         NotFound: There is no database and `create` is false.
+        QueryError: There is no such time zone.
         FingerprintMismatch: The database was written by another encoder.
         DatabaseDamaged: The file is not an evomem database, or cannot be read.
     """
     if not isinstance(location, str | Path):
         raise StoreError(f"a location is a path or a URL, got {shown(location)}")
     location = str(location)
+    zone = check_zone(zone)
     opener = store_opener(location)
     loading = {
         name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None
@@ -77,7 +85,7 @@ def open(
             ready = None
             store, index = opener(location, None, **options)
     try:
-        return Database(Engine(store, index, ready, **loading))
+        return Database(Engine(store, index, ready, zone, **loading))
     except FingerprintMismatch:
         store.close()
         raise
@@ -102,16 +110,22 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def memory(self, *labels: str) -> Memory:
+    def memory(self, *labels: str, zone: str | tzinfo | None = None) -> Memory:
         """Return the memory at this namespace, such as `db.memory("acme", "alice")`.
 
         It is created with its first turn.
 
+        Args:
+            *labels: The namespace.
+            zone: The time zone of the person whose memory it is, for searches and contexts of the
+                object that is returned; it is not stored. The database's if not given.
+
         Raises:
             NamespaceError: A label is empty or cannot be stored.
+            QueryError: There is no such time zone.
         """
         check_labels(labels)
-        return Memory(self._engine, labels)
+        return Memory(self._engine, labels, zone=None if zone is None else check_zone(zone))
 
     def add_many(
         self,

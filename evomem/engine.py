@@ -11,6 +11,7 @@ import threading
 import time as clock
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import timezone, tzinfo
 from typing import TypeVar
 
 from evomem._forking import reset_in_child
@@ -35,13 +36,21 @@ class Engine:
 
     _lanes: OrderedExecutor
 
-    def __init__(self, store: Store, index: Index, encoder: Encoder | None, **loading: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        index: Index,
+        encoder: Encoder | None,
+        zone: tzinfo = timezone.utc,
+        **loading: str,
+    ) -> None:
         """Put the parts together.
 
         Args:
             store: The log.
             index: Of that log.
             encoder: What reads turns; None to load the store's own when it is first needed.
+            zone: The time zone of those who ask, unless a search names another.
             **loading: `device` and `dtype` for loading it.
 
         Raises:
@@ -49,6 +58,7 @@ class Engine:
         """
         self.store = store
         self.index = index
+        self.zone = zone
         self._encoder = encoder
         self._loading = loading
         self._contended: dict[Namespace, float] = {}

@@ -86,8 +86,8 @@ def forget(
                     gone = {record.seq: record for record in choose(view)}
                 if not gone:
                     break
-                earlier = engine.store.replaced(view, list(gone))
-                gone |= {record.seq: record for record in earlier}
+                for earlier in engine.store.replaced(view, gone).values():
+                    gone |= {record.seq: record for record in earlier}
                 if forks:
                     parts += _forget_in_forks(engine, namespace, list(gone.values()), progress)
                 rows = _without(engine, view, gone, progress)

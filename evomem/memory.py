@@ -6,15 +6,15 @@ turn ─► encoder.read(state, turn) ─► store.append (one transaction) ─�
 from __future__ import annotations
 
 import random
+import secrets
 import time as clock
-import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import takewhile
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evomem.async_methods import async_method
 from evomem.checks import Sources, check_filter
@@ -24,6 +24,7 @@ from evomem.memory_view import TRIES, MemoryView
 from evomem.pairing import Message, as_turns
 from evomem.reading import BLANK, PASS, Pace, read_until
 from evomem.records import Record, Turn, as_utc
+from evomem.rereading import reread
 from evomem.state import State
 from evomem.store import Row, View, WriteSlot, nobody_waits
 
@@ -93,9 +94,121 @@ class Memory(MemoryView):
         if supersedes is None:
             return self.add_many([turn])[0]
         turn = _complete(turn)
-        named = {_id(turn)} if id else set[str]()
+        known: list[Record] = []
+
+        def plan(view: View) -> _Plan:
+            known[:] = self._known(view, [turn], [id] if id else []).values()
+            if not known:
+                return _Plan([turn], {_id(turn): [self._current(view, supersedes).seq]})
+            earlier = self._engine.store.replaced(view, [known[0].seq])
+            if supersedes not in {record.id for records in earlier.values() for record in records}:
+                raise DuplicateTurn(
+                    f"{self!r} holds the id {id!r} already, and that turn does not take the place "
+                    f"of {supersedes!r}: use a new id"
+                )
+            return _Plan([])
+
         with self._engine.lock(self.namespace):
-            return self._append([turn], named, Pace(), {_id(turn): supersedes})[0]
+            return (self._append(plan, Pace()) or known)[0]
+
+    def correct(
+        self,
+        id: str,
+        text: str,
+        *,
+        reply: str | None = None,
+        time: datetime | str | None = None,
+        source: str | None = None,
+        recalled: Sequence[str] = (),
+    ) -> Record:
+        """Store what a turn should have said; from now on, the new turn holds in its place.
+
+        As `add(text, supersedes=id)`, with the role, the speaker, the session and the metadata of
+        the old turn. The old turn stays visible `at` earlier points and in `history(all=True)`, and
+        hits of the new one name it (`Hit.replaced`).
+
+        Args:
+            id: The turn to correct.
+            text: What holds instead. In an exchange, it stands for the user's side.
+            reply: The assistant's answer to it; that of the old turn is not kept.
+            time: When the correction was said, with a time zone; now if not given.
+            source: Who or what the correction came from.
+            recalled: As in `add`.
+
+        Returns:
+            The new turn.
+
+        Raises:
+            NotFound: There is no such turn, or another one has taken its place.
+            TurnError: The text cannot be stored; nothing was written.
+        """
+        moment = as_utc(time)
+
+        def plan(view: View) -> _Plan:
+            old = self._current(view, id)
+            if old.turn.role == "assistant" and reply is not None:
+                raise TurnError(f"{id!r} is a turn of the assistant's, which has no reply")
+            sides = {"user": text, "assistant": reply or ""}
+            if old.turn.role == "assistant":
+                sides = {"user": "", "assistant": text}
+            given = {"time": moment, "source": source, "recalled": recalled}
+            turn = _complete(replace(old.turn, id=None, **sides, **given))
+            return _Plan([turn], {_id(turn): [old.seq]})
+
+        with self._engine.lock(self.namespace):
+            return self._append(plan, Pace())[0]
+
+    def replace_sessions(
+        self,
+        sessions: Collection[str],
+        build: Callable[[Sequence[Record]], Iterable[Turn]],
+        *,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Record]:
+        """Write turns that take the places of all that their sessions hold, in one transaction.
+
+        For stores that keep one value under a key: the key is the session. At every moment, a
+        session holds its old turns or its new ones. The last new turn of a session is the one that
+        the old turns were replaced by.
+
+        Args:
+            sessions: The sessions that may be replaced.
+            build: Called with the turns that these sessions hold, oldest first; returns the new
+                turns, each with one of the sessions. A session without a new turn stays as it is.
+                It is called again if another process writes meanwhile.
+            where: Replace only turns with this metadata, as in `search`; None for all.
+
+        Returns:
+            The new turns.
+
+        Raises:
+            TurnError: A new turn has no session, or another one; nothing was written.
+            DuplicateTurn: An id is taken; nothing was written.
+        """
+        wanted = sorted(set(sessions))
+
+        def plan(view: View) -> _Plan:
+            held = self._engine.store.of_sessions(view, wanted)
+            if held and where is not None:
+                seqs = self._engine.store.select(view, check_filter(None, None, None, None, where))
+                held = [record for record in held if seqs is None or record.seq in seqs]
+            turns = [_complete(turn) for turn in build(held)]
+            _check_ids(turns)
+            for turn in turns:
+                if turn.session not in wanted:
+                    raise TurnError(
+                        f"the turn {turn.id!r} has the session {turn.session!r}, which is not "
+                        f"one of those to be replaced: {', '.join(wanted)}"
+                    )
+            last = {turn.session: _id(turn) for turn in turns}
+            replaces: dict[str, list[int]] = {}
+            for record in held:
+                if record.turn.session in last:
+                    replaces.setdefault(last[record.turn.session], []).append(record.seq)
+            return _Plan(turns, replaces)
+
+        with self._engine.lock(self.namespace):
+            return self._append(plan, Pace(), queue=len(wanted) > PASS, whole=True)
 
     def add_many(
         self, items: Iterable[Turn | Message], *, progress: Progress | None = None
@@ -122,7 +235,7 @@ class Memory(MemoryView):
             pace = Pace()
             while len(records) < len(turns):
                 some = turns[len(records) : len(records) + BATCH]
-                records += self._append(some, named, pace)
+                records += self._add(some, named, pace)
                 if progress:
                     progress(len(records), len(turns))
         return records
@@ -275,6 +388,21 @@ class Memory(MemoryView):
 
         return forget(self._engine, self.namespace, expired, forks, progress)
 
+    def reread(self, *, progress: Progress | None = None) -> int:
+        """Read all turns again in the order in which they were said; return how many were read.
+
+        For a memory to which turns were added later than they were said: afterwards it equals one
+        that was fed in the order of time. One transaction puts the turns into that order in the log,
+        so their seqs change; ids, texts, times and what is deleted or replaced stay.
+
+        Args:
+            progress: Called while turns are read.
+
+        Raises:
+            SharedTurns: A fork shares a turn that would change its place; nothing was written.
+        """
+        return reread(self._engine, self.namespace, progress)
+
     def drop(self) -> Receipt:
         """Remove this memory as a whole; its forks keep the turns that they share.
 
@@ -288,70 +416,99 @@ class Memory(MemoryView):
 
     aadd = async_method(add, write=True)
     aadd_many = async_method(add_many, write=True)
+    acorrect = async_method(correct, write=True)
+    areplace_sessions = async_method(replace_sessions, write=True)
     aimport_chats = async_method(import_chats, write=True)
     aannotate = async_method(annotate, write=True)
     adelete = async_method(delete, write=True)
     apurge = async_method(purge, write=True)
     aexpire = async_method(expire, write=True)
+    areread = async_method(reread, write=True)
     adrop = async_method(drop, write=True)
 
     # ---------------------------------------------------------------------------------------
 
+    def _add(self, turns: Sequence[Turn], named: Collection[str], pace: Pace) -> list[Record]:
+        """Write what is new of `turns`, or the first of them; return their records, in order."""
+        known: dict[str, Record] = {}
+
+        def plan(view: View) -> _Plan:
+            known.clear()
+            known.update(self._known(view, turns, named))
+            return _Plan([turn for turn in turns if turn.id not in known])
+
+        records = self._append(plan, pace, queue=len(turns) > PASS)
+        known.update({record.id: record for record in records})
+        return [known[id] for id in takewhile(known.__contains__, map(_id, turns))]
+
     def _append(
         self,
-        turns: Sequence[Turn],
-        named: Collection[str],
+        plan: Callable[[View], _Plan],
         pace: Pace,
-        supersedes: Mapping[str, str] = MappingProxyType({}),
+        *,
+        queue: bool = False,
+        whole: bool = False,
     ) -> list[Record]:
-        """Write what is new of `turns` in one transaction; return their records, in order.
+        """Write turns in one transaction; return their records, in order.
 
-        If another writer waits, only the first of them are written, and the records of these are
-        returned. `supersedes` maps ids of turns to the ids of those whose places they take.
+        Args:
+            plan: Called with the memory as it is now, inside of a snapshot; says what to write. It
+                is called again if another process writes meanwhile.
+            pace: How many turns to read before asking whether another writer waits.
+            queue: Whether to wait for the write slot first. A few turns are quickly read: without
+                it, unless somebody else is at it.
+            whole: Whether to write all turns of the plan at once; if not, only the first of them
+                are written if another writer waits.
         """
         store, engine = self._engine.store, self._engine
-        # A few turns are quickly read: without a slot, unless somebody else is at it.
-        queue = len(turns) > PASS or engine.is_contended(self.namespace)
+        queue = queue or engine.is_contended(self.namespace)
         for attempt in range(TRIES):
             try:
-                number = None
+                slot: AbstractContextManager[WriteSlot] = nullcontext(nobody_waits)
                 if queue:
-                    number = store.find_memory(self.namespace) or store.make_memory(self.namespace)
-                slot = nullcontext(nobody_waits) if number is None else store.write_slot(number)
+                    number = store.find_memory(self.namespace)
+                    slot = store.write_slot(number or store.make_memory(self.namespace))
                 with slot as is_wanted:
                     with store.snapshot():
-                        number = number or store.find_memory(self.namespace)
-                        view = View(0, 0, b"", 0, ()) if number is None else store.view(number)
-                        known = self._known(view, turns, named)
-                        new = [turn for turn in turns if turn.id not in known]
-                        if not new:
-                            return [known[_id(turn)] for turn in turns]
-                        if number and not queue and store.slot_is_taken(number):
+                        view = self._view()
+                        planned = plan(view)
+                        if not planned.turns:
+                            return []
+                        if not queue and view.memory and store.slot_is_taken(view.memory):
                             engine.note_contention(self.namespace)
                             queue = True
                             continue
-                        replaces = {
-                            id: [self.get(supersedes[id]).seq]
-                            for id in map(_id, new)
-                            if id in supersedes
-                        }
                         state = engine.state(view)
-                    if number is None:
-                        view = store.view(store.make_memory(self.namespace))
-                        if view.seq:
-                            raise HeadMoved("another process made the memory, and added to it")
-                    records = self._write(view, state, new, pace, is_wanted, replaces)
+                    if not view.memory:
+                        store.make_memory(self.namespace)
+                        continue
+                    return self._write(
+                        view,
+                        state,
+                        planned.turns,
+                        pace,
+                        nobody_waits if whole else is_wanted,
+                        planned.replaces,
+                    )
             except HeadMoved:  # another process was quicker: read again behind its turns
                 engine.note_contention(self.namespace)
                 queue = True
                 pace.slower()
                 clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
-                continue
-            known.update({record.id: record for record in records})
-            return [known[id] for id in takewhile(known.__contains__, map(_id, turns))]
         raise HeadMoved(
             f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
         )
+
+    def _current(self, view: View, id: str) -> Record:
+        """Return the turn with this id, to be replaced. Raises `NotFound`."""
+        store = self._engine.store
+        record = store.find(view, [id]).get(id)
+        if record is None or record.seq not in store.records(view, [record.seq]):
+            raise NotFound(
+                f"{self!r} has no turn with the id {id!r} that holds: it was deleted or replaced, "
+                "or never added; history() lists the turns that hold"
+            )
+        return record
 
     def _write(
         self,
@@ -423,10 +580,18 @@ class Memory(MemoryView):
         return known
 
 
+class _Plan(NamedTuple):
+    """What is to be written in one transaction."""
+
+    turns: Sequence[Turn]
+    """With ids and times."""
+    replaces: Mapping[str, Sequence[int]] = MappingProxyType({})
+    """Ids of turns, each with the seqs whose places it takes."""
+
+
 def _complete(turn: Turn) -> Turn:
-    return replace(
-        turn, id=turn.id or uuid.uuid4().hex, time=turn.time or datetime.now(timezone.utc)
-    )
+    made_up = secrets.token_hex(8)  # short, since contexts show it
+    return replace(turn, id=turn.id or made_up, time=turn.time or datetime.now(timezone.utc))
 
 
 def _check_ids(turns: Sequence[Turn]) -> None:

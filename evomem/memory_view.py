@@ -9,11 +9,12 @@ its view were purged, deleted or dropped in between, it starts again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime, timezone, tzinfo
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,18 +26,22 @@ from evomem.checks import (
     check_k,
     check_labels,
     check_mode,
+    check_moment,
     check_point,
     check_query,
     check_trust,
     check_whole,
+    check_zone,
 )
 from evomem.engine import Engine
 from evomem.errors import DatabaseDamaged, EncoderError, HeadMoved, NotFound, QueryError
+from evomem.excerpt import excerpt
 from evomem.influence import Influence, find_influence
 from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
 from evomem.state import State, Vectors
-from evomem.store import Filter, Namespace, Seqs, View
+from evomem.store import Filter, Namespace, Seqs, Span, View
+from evomem.when import When, dated, names_time, read_when
 
 if TYPE_CHECKING:
     from evomem.memory import Memory
@@ -50,16 +55,35 @@ TRIES = 100  # lost races against other processes before a call gives up
 PATIENCE = 3  # of these, lost because turns were deleted, before a search no longer starts again
 
 
+class Point(NamedTuple):
+    """A point of the past; where several limits are given, all of them hold."""
+
+    seq: int | None = None
+    """No turn of the log behind this one."""
+    time: datetime | None = None
+    """No turn that was said later."""
+    added: datetime | None = None
+    """No turn that was added later."""
+
+
 class MemoryView:
     """A memory as it was at one point; read-only. Get one from `Memory.at`."""
 
-    def __init__(self, engine: Engine, namespace: Namespace, seq: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        namespace: Namespace,
+        point: Point | None = None,
+        zone: tzinfo | None = None,
+    ) -> None:
         self._engine = engine
-        self._seq = seq
+        self._point = point
+        self._own_zone = zone
         self.namespace = namespace
 
     def __repr__(self) -> str:
-        at = "" if self._seq is None else f", seq={self._seq}"
+        limits = (self._point or Point())._asdict().items()
+        at = "".join(f", {name}={limit}" for name, limit in limits if limit is not None)
         return f"{type(self).__name__}({'/'.join(self.namespace)!r}{at})"
 
     def __len__(self) -> int:
@@ -82,7 +106,10 @@ class MemoryView:
         where: Mapping[str, Any] | None = None,
         source: Sources | None = None,
         not_source: Sources | None = None,
+        speaker: str | None = None,
         trust: Mapping[str | None, float] | None = None,
+        now: datetime | str | None = None,
+        zone: str | tzinfo | None = None,
     ) -> list[Hit]:
         """Return the turns that answer `query` best, in the light of the memory's state.
 
@@ -90,20 +117,26 @@ class MemoryView:
             query: The question, as the user asked it.
             k: How many hits at most; at least 1.
             mode: `"hybrid"` (all that speaks for a turn: `evomem.ranking.fuse`), `"evolvable"` (the
-                encoder's vectors alone) or `"lexical"` (BM25 alone).
-            at: Ask as of that turn (seq) or time; the memory as it was then.
+                encoder's vectors alone) or `"lexical"` (BM25 alone). In the first two, a question
+                for nothing but a time finds only what was said then (docs/guides/time.md).
+            at: Ask as of that turn (seq), or with what was said by that time; see `at`.
             since: Only turns said at this time or later.
             until: Only turns said before this time.
             session: Only turns of this session.
             role: Only `"user"`, `"assistant"` or `"exchange"` turns.
             where: Only turns with this metadata, such as `{"topic": "travel"}` or
-                `{"stars": {"$gte": 4}}`; the operators are `evomem.store.OPERATORS`.
+                `{"stars": {"$gte": 4}}`; docs/guides/filters.md has the operators.
             source: Only turns of this source, or of one of these; None in a list stands for turns
                 without a source: `["user", None]`.
             not_source: No turns of this source, or of any of these.
+            speaker: Only turns by the speaker of this name.
             trust: Weights of sources, such as `{"web": 0.5, None: 0.8}`, above 0 and at most 1; a
                 source that is not named has 1. The score of a turn is lowered by the rest, before
                 the best `k` are chosen: by half of it for a weight of 0.5 (the part `"trust"`).
+            now: When the question is asked: what "yesterday" counts from. The current time if not
+                given; in a view of the past, the time of its newest turn.
+            zone: The time zone of the person who asks, such as `"Europe/Berlin"`, in which days are
+                counted; the database's if not given (`evomem.open`).
 
         Raises:
             QueryError: An argument makes no sense; the message says which and why.
@@ -111,8 +144,13 @@ class MemoryView:
         check_query(query)
         k = check_k(k)
         check_mode(mode)
-        condition = check_filter(since, until, session, role, where, source, not_source)
+        condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         weights = check_trust(trust)
+        local = self._zone(zone)
+        moment = check_moment(now, "now")
+        if moment is None and at is None and self._point is None:
+            moment = datetime.now(timezone.utc)
+        is_timed = mode != "lexical" and names_time(query)  # parsed before a transaction is open
         store, index = self._engine.store, self._engine.index
         for attempt in range(TRIES):
             try:
@@ -127,7 +165,10 @@ class MemoryView:
                 indexed = nullcontext() if vector is None else index.reading(view)
                 with indexed, store.snapshot(view):
                     groups = self._groups(view, condition, weights)
-                    return self._ranked(view, query, vector, k, mode, groups)
+                    when = When()
+                    if is_timed and groups:
+                        when = read_when(store, view, query, moment, local)
+                    return self._ranked(view, query, vector, k, mode, groups, when)
             except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
                 continue
         raise HeadMoved(f"{self!r} keeps being purged while it is searched; try again later")
@@ -141,11 +182,17 @@ class MemoryView:
         k: int = 50,
         mode: Mode = "hybrid",
         count_tokens: Callable[[str], int] | None = None,
+        zone: str | tzinfo | None = None,
         **filters: Any,
     ) -> Context:
-        """Return the best turns for `query` as text for a prompt: dated lines, oldest first.
+        """Return the best turns for `query` as text for a prompt: a line for each, oldest first.
 
-        The ids of these turns are the text's `ids`: store them with the answer, as `recalled`.
+        A line is `[2026-03-12 20:00 CET, session monday, id t17] User: …`. Lines are in the order
+        in which the turns were said, whenever they were added. If the best turn does not fit, it is
+        cut around what shares most words with the query, and "[…]" marks what was left out; if
+        other turns were found, it may then take half of the budget. So the text is only empty where
+        nothing was found. The ids of these turns are the text's `ids`: store them with the answer,
+        as `recalled`.
 
         Args:
             query: The question.
@@ -153,20 +200,34 @@ class MemoryView:
             k: How many turns are considered.
             mode: As in `search`.
             count_tokens: Your model's token counter; the encoder's if not given.
-            **filters: As in `search`, `trust` included.
+            zone: As in `search`; the lines' times are in it, and name it.
+            **filters: As in `search`, `trust` and `now` included.
+
+        Raises:
+            QueryError: An argument makes no sense, or `max_tokens` is too small for any text.
         """
         check_whole(max_tokens, "max_tokens", least=1)
         count = count_tokens or self._engine.encoder.count_tokens
-        chosen: dict[int, tuple[str, str]] = {}
+        local = self._zone(zone)
+        hits = self.search(query, k, mode=mode, zone=local, **filters)
+        chosen: list[tuple[Record, str]] = []
         used = 0
-        for hit in self.search(query, k, mode=mode, **filters):
-            line = f"[{hit.record.time:%Y-%m-%d %H:%M}] {hit.text}"
+        for hit in hits:
+            line = _line(hit.record, local, hit.text)
             cost = count(line + "\n")
-            if used + cost <= max_tokens:
-                chosen[hit.seq] = line, hit.record.id
-                used += cost
-        shown = [chosen[seq] for seq in sorted(chosen)]
-        return Context("\n".join(line for line, _ in shown), [id for _, id in shown])
+            if used + cost > max_tokens:
+                if chosen:
+                    continue
+                line = _cut_line(hit.record, local, query, count, max_tokens, len(hits) > 1)
+                cost = count(line + "\n")
+            chosen.append((hit.record, line))
+            used += cost
+        while True:
+            shown = sorted(chosen, key=lambda item: (item[0].time, item[0].seq))
+            text = "\n".join(line for _, line in shown)
+            if len(chosen) < 2 or count(text) <= max_tokens:
+                return Context(text, [record.id for record, _ in shown])
+            chosen.pop()  # together, lines may have more tokens than each has alone
 
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""
@@ -191,25 +252,37 @@ class MemoryView:
         where: Mapping[str, Any] | None = None,
         source: Sources | None = None,
         not_source: Sources | None = None,
+        all: bool = False,
+        speaker: str | None = None,
     ) -> list[Record]:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
 
-        The filters are those of `search`; `session` and `source` are answered by an index.
+        The filters are those of `search`; `session` and `source` are answered by an index. With
+        `all`, turns whose places others took are there as well, and say so (`Record.replaced_by`);
+        deleted ones are not.
 
         Raises:
             QueryError: An argument makes no sense; the message says which and why.
         """
         after = check_whole(after, "after", least=0)
         limit = None if limit is None else check_k(limit, "limit")
-        condition = check_filter(since, until, session, role, where, source, not_source)
+        condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         store = self._engine.store
         with store.snapshot():
-            view = self._view()
+            view = replace(self._view(), with_replaced=all)
             if condition == Filter():
-                return store.history(view, after=after, limit=limit)
-            seqs = store.select(view, condition)
-            chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
-            return list(store.records(view, chosen).values())
+                records = store.history(view, after=after, limit=limit)
+            elif condition == Filter(session=session) and limit is None:
+                records = store.of_sessions(view, [session or ""])
+                records = [record for record in records if record.seq > after]
+            else:
+                seqs = store.select(view, condition)
+                chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
+                records = list(store.records(view, chosen).values())
+            if not all:
+                return records
+            by = store.replacements(view)
+            return [replace(record, replaced_by=by.get(record.seq)) for record in records]
 
     def influence(self, id: str) -> Influence:
         """Return which later turns and answers a turn has influenced, here and in forks.
@@ -222,25 +295,39 @@ class MemoryView:
         """
         with self._engine.store.snapshot():
             found = find_influence(
-                self._engine, self.namespace, self._view(), id, forks=self._seq is None
+                self._engine, self.namespace, self._view(), id, forks=self._point is None
             )
         if found is None:
             raise NotFound(f"{self!r} has no turn with the id {id!r}, nor one that recalled it")
         return found
 
-    def at(self, *, seq: int | None = None, time: datetime | str | None = None) -> MemoryView:
-        """Return the memory as it was after turn `seq`, or at `time`; read-only.
+    def at(
+        self,
+        *,
+        seq: int | None = None,
+        time: datetime | str | None = None,
+        added: datetime | str | None = None,
+    ) -> MemoryView:
+        """Return the memory as it was at a point of the past; read-only.
 
-        At `time` means: before the first turn that was said later than that.
+        `time` and `added` differ where turns were added later than they were said. Queries are read
+        in the light of all turns up to the last one that is visible (docs/guides/time.md).
+
+        Args:
+            seq: With the turns of the log up to this one.
+            time: With the turns that were said by then, whenever they were added.
+            added: With the turns that had been added by then: what was known.
 
         Raises:
-            QueryError: Neither or both are given, or `seq` is not a point of this log.
+            QueryError: None or several are given, or `seq` is not a point of this log.
         """
-        if (seq is None) == (time is None):
-            raise QueryError("at() takes either seq= or time=")
+        given = [point for point in (seq, time, added) if point is not None]
+        if len(given) != 1:
+            raise QueryError("at() takes one of seq=, time= and added=")
         with self._engine.store.snapshot():
-            view = self._view(time if seq is None else seq)
-        return MemoryView(self._engine, self.namespace, view.seq)
+            view = self._view(seq if time is None else time, check_moment(added, "added"))
+        point = Point(view.seq, view.time, view.added)
+        return MemoryView(self._engine, self.namespace, point, self._own_zone)
 
     def fork(self, *labels: str) -> Memory:
         """Create a memory that begins with this one's turns and is independent from then on.
@@ -249,6 +336,7 @@ class MemoryView:
 
         Raises:
             NamespaceError: It exists already.
+            QueryError: This is a view without some of the turns before its last one.
         """
         from evomem.memory import Memory  # which builds on this class
 
@@ -259,9 +347,14 @@ class MemoryView:
                 view = self._view()
             if not view.memory:
                 raise NotFound(f"{self!r} does not exist yet: add a turn before forking it")
+            if view.time is not None or view.added is not None:
+                raise QueryError(
+                    f"{self!r} leaves out turns that the log holds before its last one, and a fork "
+                    "shares the log: fork at(seq=), or reread() the memory in order of time first"
+                )
             with suppress(HeadMoved):  # dropped meanwhile: look whether there is a new one
                 self._engine.store.fork(view, namespace)
-                return Memory(self._engine, namespace)
+                return Memory(self._engine, namespace, zone=self._own_zone)
         raise HeadMoved(f"{self!r} keeps being dropped; try again later")
 
     asearch = async_method(search)
@@ -273,23 +366,26 @@ class MemoryView:
 
     # ---------------------------------------------------------------------------------------
 
-    def _view(self, at: int | datetime | str | None = None) -> View:
-        """Return the view at a seq or a time; the newest one that this object may see if None."""
+    def _view(self, at: int | datetime | str | None = None, added: datetime | None = None) -> View:
+        """Return the view at a point; the newest one that this object may see if none is given."""
         at = check_point(at)
-        last = self._seq
-        number = self._engine.store.find_memory(self.namespace)
-        if number is None:
+        last, time, by = self._point or Point()
+        if isinstance(at, int):
+            if last is not None and at > last:
+                raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
+            last = at
+        else:
+            time = min(filter(None, (time, at)), default=None)
+        by = min(filter(None, (by, added)), default=None)
+        try:
+            return self._engine.store.view(self.namespace, seq=last, time=time, added=by)
+        except HeadMoved as error:
             if isinstance(at, int) and at > 0:
-                raise QueryError(f"{self!r} is empty: there is no turn {at}")
+                raise QueryError(f"{self!r} is empty: there is no turn {at}") from error
             return View(0, 0, b"", 0, ())
-        if isinstance(at, datetime):
-            view = self._engine.store.view(number, time=at)
-            at = view.seq if last is None else min(view.seq, last)
-        elif at is None:
-            at = last
-        elif last is not None and at > last:
-            raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
-        return self._engine.store.view(number, seq=at)
+
+    def _zone(self, zone: str | tzinfo | None) -> tzinfo:
+        return (self._own_zone or self._engine.zone) if zone is None else check_zone(zone)
 
     def _groups(
         self, view: View, condition: Filter, trust: Mapping[str | None, float]
@@ -315,6 +411,7 @@ class MemoryView:
         k: int,
         mode: Mode,
         groups: Sequence[Group],
+        when: When,
     ) -> list[Hit]:
         """Rank the turns of a view. Everything is read here, inside one snapshot.
 
@@ -325,18 +422,26 @@ class MemoryView:
             k: How many hits at most.
             mode: As in `search`.
             groups: Which turns may be found, by the weight of their source.
+            when: The time that the query names.
         """
         if not groups:
             return []
         if mode == "hybrid":
             assert vector is not None
-            ranked = self._fused(view, query, vector, k, groups)
+            ranked = self._fused(view, query, vector, k, groups, when)
         else:
+            if when.is_all and vector is not None:
+                groups = _said_then(groups, when.turns(self._engine.store, view)) or groups
             ranked = self._by_one_score(view, query, vector, k, mode, groups)
         records = self._engine.store.records(view, [seq for seq, _ in ranked])
         if missing := [seq for seq, _ in ranked if seq not in records]:
             raise _damaged(view, missing[0])
-        return [Hit(records[seq], sum(parts.values()), parts) for seq, parts in ranked]
+        # Most memories hide nothing: then there is no need to look.
+        earlier = {} if view.hidden == 0 else self._engine.store.replaced(view, records)
+        return [
+            Hit(records[seq], sum(parts.values()), parts, tuple(earlier.get(seq, ())))
+            for seq, parts in ranked
+        ]
 
     def _by_one_score(
         self,
@@ -367,18 +472,29 @@ class MemoryView:
         return [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
 
     def _fused(
-        self, view: View, query: str, vector: Vectors, k: int, groups: Sequence[Group]
+        self,
+        view: View,
+        query: str,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[Group],
+        when: When,
     ) -> list[tuple[int, dict[str, float]]]:
         """Rank the best turns of either side, and those next to them, by all that speaks for them.
 
         Each group has its own candidates, so that many turns of a weak source displace no others.
+        So have the turns of the time that the query names; if it asks for nothing else, there are
+        no other candidates.
         """
         store, index = self._engine.store, self._engine.index
         words = store.lexical(view, query)
         pool = max(POOL, 2 * k)
         cosines: dict[int, float] = {}
         best: set[int] = set()
-        for _, allowed in groups:
+        timed = _said_then(groups, when.turns(store, view)) if when else []
+        if timed and when.is_all:
+            groups = timed
+        for _, allowed in groups if groups is timed else [*groups, *timed]:
             cosines.update(index.search(view, vector, pool, allowed=allowed))
             best.update(seq for seq, _ in _among(words, allowed).top(pool))
         best.update(cosines)
@@ -394,7 +510,16 @@ class MemoryView:
         cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
         if missing := [seq for seq in said if seq not in cosines]:
             raise _damaged(view, missing[0])
-        return ranking.fuse(query, cosines, dict(words.among(near)), said, beside, k, weights)
+
+        def look(seqs: Sequence[int]) -> tuple[list[Record], dict[int, float]]:
+            records = store.records(view, seqs)
+            ends = zip(view.spans, view.ends, strict=True)
+            span, end = next(each for each in ends if each[0].first <= seqs[0] <= each[0].last)
+            own = store.vectors(Span(span.memory, seqs[0], seqs[0]), end.revision)
+            return [records[seq] for seq in seqs], index.score(view, own.vectors[0], list(said))
+
+        word_scores = dict(words.among(near))
+        return ranking.fuse(query, when, cosines, word_scores, said, beside, k, weights, look)
 
     def _embed(self, state: State[Turn], query: str) -> Vectors:
         encoder = self._engine.reader
@@ -410,6 +535,56 @@ class MemoryView:
 def _among(words: Scores, allowed: Seqs | None) -> Scores:
     """Return BM25 of the turns that may be found."""
     return words if allowed is None else words.among(allowed)
+
+
+def _said_then(groups: Sequence[Group], seqs: Seqs) -> list[Group]:
+    """Return those of `seqs` that are in a group, by group; no empty group."""
+    parts: list[tuple[float, Seqs]] = [
+        (weight, seqs if allowed is None else np.intersect1d(allowed, seqs, assume_unique=True))
+        for weight, allowed in groups
+    ]
+    return [(weight, part) for weight, part in parts if len(part)]
+
+
+def _line(record: Record, zone: tzinfo, text: str) -> str:
+    """Return a line of a context: when it was said, its session and its id, and what was said."""
+    facts = [dated(record.time, zone)]
+    if record.turn.session is not None:
+        facts.append(f"session {_plain(record.turn.session)}")
+    return f"[{', '.join([*facts, f'id {_plain(record.id)}'])}] {text}"
+
+
+def _plain(label: str) -> str:
+    """Return a label without what would end the head of a line."""
+    return re.sub(r"[\s\[\]]+", " ", label)
+
+
+def _cut_line(
+    record: Record,
+    zone: tzinfo,
+    query: str,
+    count: Callable[[str], int],
+    budget: int,
+    leave_room: bool,
+) -> str:
+    """Return a line that is cut to the budget, or to half of it if that leaves some text."""
+    turn = record.turn
+    labels = [0]
+    if turn.role == "exchange":
+        labels.append(len(turn.text) - len(f"Assistant: {turn.assistant}"))
+    for limit in [budget // 2, budget] if leave_room else [budget]:
+
+        def fits(part: str, limit: int = limit) -> bool:
+            return count(_line(record, zone, part) + "\n") <= limit
+
+        part = excerpt(turn.text, query, fits, labels)
+        if part is not None:
+            return _line(record, zone, part)
+    least = count(_line(record, zone, "") + "\n")
+    raise QueryError(
+        f"max_tokens={budget} is too small to show any text: the time of a turn alone takes "
+        f"{least} tokens; allow more"
+    )
 
 
 def _damaged(view: View, seq: int) -> DatabaseDamaged:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from evomem.dates import asked_days, nearness
-from evomem.records import Said
+from evomem.current import BEST, Values, Wish, same_thing, standing_out, wish_of, wished_order
+from evomem.records import Record, Said
+from evomem.when import When
+
+Look = Callable[[Sequence[int]], tuple[Sequence[Record], Mapping[int, float]]]
+"""Given the seqs of the best turns, best first, returns these turns, and the cosine of every candidate
+with the first."""
 
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
     "lexical": 0.22,
-    "time": 0.31,
+    "time": 1.0,
     "session": 0.29,
     "beside": 0.09,
 }
-"""What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md)."""
+"""What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md).
+
+The learned weight of `time` is that of long spans (`evomem.when.BROAD`). Questions about a day were too
+few there to learn a weight; 1 was chosen with generated ones.
+"""
 
 
 def top_k(scores: Mapping[int, float], k: int) -> list[tuple[int, float]]:
@@ -32,29 +41,80 @@ def top_k(scores: Mapping[int, float], k: int) -> list[tuple[int, float]]:
 
 def fuse(
     query: str,
+    when: When,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
     said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
     k: int,
     trust: Mapping[int, float] | None = None,
+    look: Look | None = None,
 ) -> list[tuple[int, dict[str, float]]]:
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
-    The arguments are those of `signals`; `trust` holds the weights of turns that have one.
+    Turns about the same thing change places where the question wants the newest or the oldest of them
+    (`evomem.current`); the part `current` says by how much.
+
+    The arguments are those of `signals`, and:
+
+    Args:
+        query: What was asked.
+        when: As in `signals`, as are `cosines`, `words`, `said` and `beside`.
+        cosines: See there.
+        words: See there.
+        said: See there.
+        beside: See there.
+        k: How many at most.
+        trust: The weights of turns that have one. Such turns change places with no other.
+        look: Reads the best turns; None to leave every turn in its place.
     """
-    found = signals(query, cosines, words, said, beside)
+    found = signals(when, cosines, words, said, beside)
     parts = {name: WEIGHTS[name] * values for name, values in found.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
+    wish = wish_of(query, dated=bool(when)) if look else None
+    if wish and look:
+        weighed = trust or {}
+        parts["current"] = _current(wish, query, found, parts, list(said), weighed, look)
     scores = np.sum(list(parts.values()), axis=0)
-    order = np.lexsort((list(said), scores))[::-1][:k].tolist()  # of equals, the newer turn
+    times = [each.time.timestamp() for each in said.values()]
+    order = np.lexsort((list(said), times, scores))[::-1][
+        :k
+    ].tolist()  # of equals, the one said last
     seqs = list(said)
     return [
         (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
         for n in order
     ]
+
+
+def _current(
+    wish: Wish,
+    query: str,
+    found: Mapping[str, Values],
+    parts: Mapping[str, Values],
+    seqs: Sequence[int],
+    trust: Mapping[int, float],
+    look: Look,
+) -> Values:
+    """Return what is added to scores, so that turns about the same thing share out theirs anew."""
+    added = np.zeros(len(seqs))
+    scores = np.sum(list(parts.values()), axis=0)
+    order = np.lexsort((seqs, scores))[::-1].tolist()
+    places = [place for place in order if seqs[place] not in trust][:BEST]
+    if len(places) < 2:
+        return added
+    records, likeness = look([seqs[place] for place in places])
+    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in seqs]))
+    near = found["evolvable"][places]
+    turns = [record.turn for record in records]
+    same = same_thing(query, turns, near, alike[places])
+    chosen = [places[n] for n in same]  # best first
+    wished = wished_order(wish, query, [records[n] for n in same], found["lexical"][chosen])
+    for place, n in zip(chosen, wished, strict=True):
+        added[chosen[n]] = scores[place] - scores[chosen[n]]
+    return added
 
 
 N = TypeVar("N", float, npt.NDArray[np.float64])
@@ -72,7 +132,7 @@ def penalty(score: N, weight: N) -> N:
 
 
 def signals(
-    query: str,
+    when: When,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
     said: Mapping[int, Said],
@@ -82,14 +142,15 @@ def signals(
 
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
-    - `time`: the turn was said at a time that the query names, or in the week after it.
+    - `time`: the turn was said at a time or in a session that the query names, or in the week after
+      it (`When.share`).
     - `session`: the best share of cosine in the turn's session: what is spoken of together is meant
       together.
     - `beside`: the shares of BM25 of the turns directly before and behind it, added: a reply seldom
       repeats the words of what it replies to.
 
     Args:
-        query: What was asked.
+        when: The time that the query names.
         cosines: The cosine of each of `said`.
         words: BM25 of those that share a word with the query; the best turn is one of them.
         said: The candidates, and turns next to them; only those of one session are neighbours.
@@ -98,7 +159,6 @@ def signals(
     cosine, word = _best(cosines), _best(words)
     near = [cosines[seq] / cosine for seq in said]
     share = [words.get(seq, 0.0) / word for seq in said]
-    spans = asked_days(query, [each.day for each in said.values()])
     sessions: dict[str | None, float] = {}
     for (_, name), value in zip(said.values(), near, strict=True):
         sessions[name] = max(value, sessions.get(name, value))
@@ -113,7 +173,7 @@ def signals(
     return {
         "evolvable": np.array(near),
         "lexical": np.array(share),
-        "time": np.array([nearness(day, spans) if spans else 0.0 for day, _ in said.values()]),
+        "time": np.array([when.share(each) for each in said.values()]),
         "session": np.array([sessions[name] for _, name in said.values()]),
         "beside": neighbours,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -78,6 +78,12 @@ class Turn:
         said = f"{self.speaker or 'User'}: {self.user}"
         return f"{said}\nAssistant: {self.assistant}" if self.assistant else said
 
+    def name(self, *, reply: bool = False) -> str:
+        """Return the name that stands in `text` before what was said, or before the reply to it."""
+        if self.user and reply:
+            return "Assistant"
+        return self.speaker or ("User" if self.user else "Assistant")
+
     @property
     def content(self) -> bytes:
         """What an encoder may depend on, as bytes: the input of the log's digest chain."""
@@ -85,9 +91,9 @@ class Turn:
 
 
 class Said(NamedTuple):
-    """On which day a turn was said, UTC, and in which session: what ranking has of a record."""
+    """When a turn was said, UTC, and in which session: what ranking has of a record."""
 
-    day: date
+    time: datetime
     session: str | None
 
 
@@ -100,6 +106,8 @@ class Record:
     turn: Turn
     added: datetime
     """When it was stored, UTC."""
+    replaced_by: int | None = None
+    """Seq of the turn that has taken its place; only ever set in `history(all=True)`."""
 
     @property
     def id(self) -> str:
@@ -133,6 +141,7 @@ class Record:
             "metadata": dict(turn.metadata),
             "source": turn.source,
             "recalled": list(turn.recalled),
+            **({} if self.replaced_by is None else {"replaced_by": self.replaced_by}),
         }
 
 
@@ -145,6 +154,8 @@ class Hit:
     """Higher is better: a sum of parts for "hybrid", cosine for "evolvable", BM25 for "lexical"."""
     parts: Mapping[str, float]
     """The summands of the score, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`."""
+    replaced: tuple[Record, ...] = ()
+    """The turns whose places this one took, oldest first: what was said before a correction."""
 
     @property
     def text(self) -> str:
@@ -158,7 +169,16 @@ class Hit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the hit as plain JSON values."""
-        return {"score": self.score, "parts": dict(self.parts), **self.record.to_json()}
+        earlier = [
+            {"seq": old.seq, "id": old.id, "time": old.time.isoformat(), "text": old.text}
+            for old in self.replaced
+        ]
+        return {
+            "score": self.score,
+            "parts": dict(self.parts),
+            **self.record.to_json(),
+            "replaced": earlier,
+        }
 
 
 class Context(str):

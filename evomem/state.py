@@ -8,7 +8,7 @@ the turn, the state after turn *t* is a slice of the log: nothing else is kept.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -19,6 +19,8 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 KEY_BYTES = 16
 """The length of a key of the digest chain."""
+
+NO_PASSAGES: Vectors = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,24 @@ class Reading:
     """What reading one turn yields; stored in the turn's row."""
 
     embedding: Vectors
-    """(D,) float32, unit length: the turn in the light of everything before it."""
+    """(D,) float32, unit length: the turn in the light of everything before it; of a text that is
+    longer than the encoder reads at once, its beginning."""
     latents: Vectors
     """(L, H) float32: what the turn adds to the queue."""
     opens_chunk: bool = True
     """Whether the turn starts a new chunk (docs/reference/evoembedding-model.md, "Chunks"). A later turn of the same chunk sees
     the raw text of the earlier ones, so the boundary is part of the log."""
+    passages: Vectors = field(default_factory=lambda: NO_PASSAGES)
+    """(P, D) float32: the rest of a long text, passage by passage, each in the light of the same past
+    as `embedding`. Rows are no longer than 1, and shorter where a passage counts for less than a whole
+    turn. Empty where `embedding` is of the whole text."""
+
+    @property
+    def embeddings(self) -> Vectors:
+        """(1 + P, D): all that the turn is found by; the one closest to a query speaks for it."""
+        if not len(self.passages):
+            return self.embedding[None]
+        return np.concatenate([self.embedding[None], self.passages])
 
 
 class Item(Protocol):

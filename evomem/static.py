@@ -1,8 +1,8 @@
 """Any sentence-transformers model as an encoder without memory: the baseline of every claim.
 
 A text's vector depends on that text alone, so turns and queries look the same at any point of the
-log. Texts longer than the model's `max_seq_length` (256 tokens for all-MiniLM-L6-v2) are cut there
-by the model; split long documents into turns if their ends matter.
+log. Of a turn longer than the model's `max_seq_length` (256 tokens for all-MiniLM-L6-v2), the rest is
+read in passages; a query is cut there.
 
 Only safetensors weights are loaded and no code from a model's folder ever runs.
 """
@@ -24,6 +24,7 @@ from evomem._extras import require
 from evomem._forking import TorchForks, reset_in_child
 from evomem.encoder import Job
 from evomem.errors import CheckpointError, EncoderError
+from evomem.passages import WEIGHT, divide
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -79,6 +80,7 @@ class StaticEncoder:
             fingerprint=_fingerprint(folder, folders),
             dim=self._encode(self._model.encode_query, ["probe"]).shape[1],
         )
+        self._window = _window(self._model)
 
     @property
     def spec(self) -> Spec:
@@ -104,11 +106,16 @@ class StaticEncoder:
 
     def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
         """See `BatchEncoder.read_batch`. The library sorts texts by length before it pads them."""
-        texts = [[turn.text for turn in turns] for _, turns in jobs]
+        turns = [turn for _, turns in jobs for turn in turns]
+        texts = [[turn.text, *self._passages(turn)] for turn in turns]
         nothing = np.zeros((0, 0), np.float32)
-        return [
-            [Reading(row, nothing) for row in rows]
+        readings = [
+            Reading(rows[0], nothing, passages=WEIGHT * rows[1:])
             for rows in self._encode_many(self._model.encode_document, texts)
+        ]
+        ends = np.cumsum([len(turns) for _, turns in jobs]).tolist()
+        return [
+            readings[end - len(turns) : end] for end, (_, turns) in zip(ends, jobs, strict=True)
         ]
 
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
@@ -125,6 +132,24 @@ class StaticEncoder:
 
     def _make_lock(self) -> None:
         self._lock = threading.Lock()  # the tokenizer refuses to be used by two threads at once
+
+    def _passages(self, turn: Turn) -> list[str]:
+        """Return the text of each passage behind the beginning of a turn; none of a short one."""
+        text = turn.text
+        if self._window is None or len(text.encode()) <= self._window:  # a token is a byte at least
+            return []
+        with self._lock:
+            tokenizer = self._model.tokenizer
+            tokens, said = (
+                tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
+                for part in (text, text[: len(text) - len(turn.assistant)])
+            )
+            size = max(1, self._window // 2)
+            return [
+                f"{turn.name(reply=each.start >= len(said))}: "
+                + tokenizer.decode(tokens[each.start : each.stop])
+                for each in divide(len(tokens), self._window, size, size // 4)
+            ]
 
     def _encode_many(self, encode: Any, texts: Sequence[Sequence[str]]) -> list[Vectors]:
         rows = self._encode(encode, [text for each in texts for text in each])
@@ -185,6 +210,15 @@ def load(
         folder = folder.resolve()  # the name must hold from any working directory
         return StaticEncoder(str(folder), folder, device=device)
     return StaticEncoder(source, _from_hub(source, options), device=device)
+
+
+def _window(model: Any) -> int | None:
+    """Return how many tokens of a document a model reads, None for all."""
+    limit = model.max_seq_length
+    if limit is None or limit == float("inf"):
+        return None
+    prompt = model.tokenizer(model.prompts.get("document") or "")["input_ids"]  # and special tokens
+    return max(1, int(limit) - len(prompt))
 
 
 @contextmanager

@@ -48,14 +48,14 @@ class Mark(NamedTuple):
 
 
 class Embeddings(NamedTuple):
-    """The embeddings of some rows of one log."""
+    """The embeddings of some rows of one log; a row with passages has several."""
 
     seqs: Seqs
-    """(n,) int64, ascending."""
+    """(n,) int64, ascending: each row's as often as it has embeddings."""
     vectors: Vectors
-    """(n, D) float32."""
+    """(n, D) float32, each row's in the order of its text."""
     keys: list[bytes]
-    """Digests of the log up to and including each row."""
+    """n digests of the log up to and including each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,19 @@ class View:
     """The mark of each span's last row."""
     hidden: int | None = 0
     """How many turns are hidden in the view; None if that does not matter (`snapshot`)."""
+    with_replaced: bool = False
+    """Whether turns whose places others took are visible; deleted ones never are."""
+    time: datetime | None = None
+    """Turns said later are not visible; None where no row of the view was."""
+    added: datetime | None = None
+    """Turns stored later are not visible; None where no row of the view was."""
+    restored: tuple[int, ...] = ()
+    """Hidden turns that are visible in the view, since what took their places is not."""
+
+    @property
+    def hides_until(self) -> int:
+        """Hidden are turns that were replaced by a row up to this seq, and deleted ones."""
+        return 0 if self.with_replaced else self.seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +115,13 @@ class Filter:
     role: str | None = None
     """`"user"`, `"assistant"` or `"exchange"`."""
     where: Mapping[str, Any] = field(default_factory=dict)
-    """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `OPERATORS`."""
+    """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `evomem.where`."""
     source: tuple[str | None, ...] | None = None
     """Only turns of these sources; None in it stands for turns without one."""
     not_source: tuple[str | None, ...] = ()
     """No turns of these sources."""
+    speaker: str | None = None
+    """The name that `Turn.speaker` gives."""
 
 
 class Trace(NamedTuple):
@@ -138,9 +153,6 @@ class Dropped(NamedTuple):
     """Turns of memories dropped now or before that stay for forks that see them."""
     clean: bool
     """Whether their text is in no file any more (`Receipt.clean`)."""
-
-
-OPERATORS = ("$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists")
 
 
 class Store(Protocol):
@@ -189,13 +201,25 @@ class Store(Protocol):
         """Whether this thread is inside a `snapshot`."""
         ...
 
-    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
-        """Return the memory as it is now, as it was after turn `seq`, or as it was at `time`.
+    def view(
+        self,
+        memory: int | Namespace,
+        *,
+        seq: int | None = None,
+        time: datetime | None = None,
+        added: datetime | None = None,
+    ) -> View:
+        """Return the memory as it is now, or as it was at a point; given several, all must hold.
 
-        At `time`: up to the last turn before the first one that was said later. With an unused
-        `seq` (a purged turn's), the view ends at the last turn before it, but `View.seq` is `seq`.
+        Args:
+            memory: Its number, or its namespace.
+            seq: After that turn. With an unused one (a purged turn's), the view ends at the last
+                turn before it, but `View.seq` is `seq`.
+            time: With the turns that were said by then, whenever they were stored.
+            added: With the turns that were stored by then, whenever they were said.
 
         Raises:
+            HeadMoved: There is no such memory (any more).
             QueryError: `seq` is not between 0 and the newest turn.
         """
         ...
@@ -208,8 +232,19 @@ class Store(Protocol):
         """Return the visible records at `seqs`; absent and deleted ones are left out."""
         ...
 
+    def period(self, view: View) -> tuple[datetime, datetime] | None:
+        """Return when the view's first and last visible turns were said, UTC; None without any."""
+        ...
+
+    def sessions(self, view: View) -> list[str]:
+        """Return the names of the view's sessions, in the order in which they began.
+
+        A session begins at the time of its first visible turn in the log.
+        """
+        ...
+
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
-        """Return which rows are next to those at `seqs`, and on which day all of them were said.
+        """Return which rows are next to those at `seqs`, and when all of them were said.
 
         A purge leaves gaps between seqs, so a turn's neighbour need not be the next number. Deleted
         turns are neighbours, too; when they were said is left out.
@@ -218,6 +253,10 @@ class Store(Protocol):
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """Return the visible records with a seq greater than `after`, oldest first."""
+        ...
+
+    def of_sessions(self, view: View, sessions: Sequence[str]) -> list[Record]:
+        """Return the visible records of these sessions, oldest first."""
         ...
 
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
@@ -240,8 +279,15 @@ class Store(Protocol):
         """
         ...
 
-    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
-        """Return the records that the turns at `seqs` replaced, and those that these replaced, and so on."""
+    def replacements(self, view: View) -> dict[int, int]:
+        """Return the seqs of replaced turns, each with that of the turn that took its place."""
+        ...
+
+    def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
+        """Return, by seq, the records whose places these turns took, and so on back, oldest first.
+
+        Turns that took no other's place, and records that were deleted, are left out.
+        """
         ...
 
     def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
@@ -327,7 +373,8 @@ class Store(Protocol):
             revived: Facts of turns that are no longer forgotten (`forgotten`).
 
         Raises:
-            HeadMoved: The log has grown or changed since `view` was taken.
+            HeadMoved: The log has grown or changed since `view` was taken; or, with `replaces`, a
+                turn was hidden.
         """
         ...
 
@@ -347,10 +394,19 @@ class Store(Protocol):
         """
         ...
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
+    def rewrite(
+        self, view: View, seq: int, rows: Sequence[Row], *, moved: Mapping[int, int] = ...
+    ) -> bool:
         """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
 
         Turns that are not among `rows` leave tombstones: see `forgotten`.
+
+        Args:
+            view: The memory as it is now.
+            seq: The first turn that is replaced.
+            rows: What takes their places.
+            moved: The seqs of turns that are among `rows` under another, each with that one; a
+                permutation. What is hidden stays hidden.
 
         Returns whether that text is in no file any more (`Receipt.clean`).
 
@@ -501,6 +557,8 @@ class Index(Protocol):
     ) -> list[tuple[int, float]]:
         """Return up to `k` (seq, cosine) of the view's turns, best first, ties by newer seq.
 
+        The cosine of a turn with several embeddings is that of its closest one.
+
         Args:
             view: What may be found; rows beyond it do not exist.
             query: (D,) float32, unit length.
@@ -513,7 +571,7 @@ class Index(Protocol):
         ...
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
-        """Return the cosine of exactly these turns of the view."""
+        """Return the cosine of exactly these turns of the view, as in `search`."""
         ...
 
     def verify(self) -> list[str]:

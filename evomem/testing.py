@@ -22,6 +22,10 @@ STORY = [
     Turn(assistant="Did you book the vet?"),
     Turn(user="Hello from Bergen \N{SNOWMAN}", speaker="Caroline"),
     Turn(user="I moved to Oslo last week. " * 12, assistant="How do you like it?"),
+    Turn(
+        user="What did you do there? " * 30,
+        assistant="Nothing much, and then the same again. " * 50,
+    ),
     Turn(user="أعيش الآن في أوسلو", assistant="جميل"),
     *(Turn(user=f"Note {i}: I ran {i} km.", assistant="Well done.") for i in range(30)),
     Turn(user="Miso sleeps all day."),
@@ -43,6 +47,10 @@ class EncoderContract:
             assert reading.latents.shape == (spec.latents, spec.width)
             assert reading.latents.dtype == np.float32
             assert abs(float(np.linalg.norm(reading.embedding)) - 1) < 1e-3
+            for passage in reading.passages:
+                assert passage.shape == (spec.dim,)
+                assert passage.dtype == np.float32
+                assert float(np.linalg.norm(passage)) < 1 + 1e-3
 
     def test_any_split_of_the_turns_gives_the_same_readings(self, encoder: Encoder) -> None:
         whole, state = _read(encoder, [len(STORY)])
@@ -130,6 +138,6 @@ def _after(encoder: Encoder, turns: Sequence[Turn]) -> State[Turn]:
 
 def _assert_same(left: list[Reading], right: list[Reading], tolerance: float) -> None:
     for one, other in zip(left, right, strict=True):
-        np.testing.assert_allclose(one.embedding, other.embedding, atol=tolerance)
+        np.testing.assert_allclose(one.embeddings, other.embeddings, atol=tolerance)
         np.testing.assert_allclose(one.latents, other.latents, atol=max(tolerance, 1e-4))
         assert one.opens_chunk == other.opens_chunk

@@ -133,6 +133,30 @@ def test_what_gathers_while_others_compute_is_done_together_queries_first(batche
         assert np.array_equal(future.result(), HashEncoder().embed_queries(START, [text]))
 
 
+def test_queries_and_turns_take_turns_so_that_no_turn_starves(batcher, encoder):
+    """While a pass of queries computes, the next query arrives, five times in a row."""
+    pool = ThreadPoolExecutor(8)
+    more = iter(["q1", "q2", "q3", "q4", "q5"])
+    together = encoder.embed_batch
+
+    def embed_while_another_asks(jobs):
+        if (text := next(more, None)) is not None:
+            pool.submit(asking(batcher, text))
+            while not batcher._asks:
+                threading.Event().wait(0.001)
+        return together(jobs)
+
+    encoder.embed_batch = embed_while_another_asks
+    gathered(batcher, encoder, asking(batcher, "q0"), reading(batcher, "a"))
+    pool.shutdown()
+    assert encoder.calls[:4] == [
+        ("read", [["first"]]),
+        ("ask", [["q0"]]),
+        ("read", [["a"]]),
+        ("ask", [["q1"]]),
+    ]
+
+
 def test_a_pass_holds_so_many_tokens_and_every_memory_an_equal_share(batcher, encoder):
     batcher._tokens = 8
     long = [f"long {i}" for i in range(10)]  # two words each

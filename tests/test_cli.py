@@ -135,7 +135,13 @@ def test_every_field_of_a_turn_can_be_given(run, path):
         (["--where", "topic=home"], {"b"}),
         (["--where", "stars=5"], {"b"}),
         (["--where", 'stars={"$lt": 5}'], set()),
+        (["--where", '$or=[{"topic": "home"}, {"stars": 1}]'], {"b"}),
+        (["--speaker", "Nobody"], set()),
         (["--at", "1"], {"a"}),
+        (["--at", "2100-01-01T00:00"], {"a", "b"}),
+        (["--at", "2000-01-01T00:00:00Z"], set()),
+        (["--added", "2100-01-01"], {"a", "b"}),
+        (["--added", "2000-01-01T00:00:00+01:00"], set()),
         (["--since", "2100-01-01T00:00:00Z"], set()),
         (["--until", "2100-01-01T00:00:00Z"], {"a", "b"}),
         (["--until", "2000-01-01T00:00:00Z"], set()),
@@ -343,6 +349,8 @@ BAD_INPUT = {
     "empty query": ["search", " "],
     "no turns at all": ["search", "Oslo", "-k", "0"],
     "k that is no number": ["search", "Oslo", "-k", "many"],
+    "no point of the log": ["search", "Oslo", "--at", "soon"],
+    "two points of the past": ["show", "--at", "1", "--added", "2024-01-01"],
     "unknown mode": ["search", "Oslo", "--mode", "magic"],
     "unknown operator": ["search", "Oslo", "--where", 'stars={"$near": 4}'],
     "naive filter": ["search", "Oslo", "--since", "2024-03-05"],
@@ -525,3 +533,26 @@ def test_every_example_of_the_help_can_be_parsed(command):
     for line in re.findall(r"evomem (.*)", examples):
         words = shlex.split(line.partition(" && ")[0])
         assert make_parser().parse_args(words).command == command
+
+
+def test_days_and_shown_times_are_those_of_the_zone_that_is_given(run, tmp_path, monkeypatch):
+    db = ("--db", tmp_path / "meals.db")
+    run("add", "I had sushi.", "--time", "2026-03-09T20:00:00-07:00", "--encoder", "hash", *db)
+    run("add", "I had ramen.", "--time", "2026-03-10T20:00:00-07:00", *db)
+    zone = ("--timezone", "America/Los_Angeles")
+    asked = ("search", "What did we say yesterday?", "--now", "2026-03-11T09:00")
+    _, out, _ = run(*asked, *zone, *db)
+    assert "ramen" in out
+    assert "sushi" not in out
+    assert "2026-03-10 20:00 PDT" in out
+    assert "2026-03-09 20:00 PDT" in run("show", *zone, *db)[1]
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    assert "2026-03-11 12:00 JST" in run("show", *db)[1]
+    assert (
+        "sushi" in run(*asked, *db)[1]
+    )  # yesterday was the 10th in Tokyo, where sushi came at noon
+
+
+def test_a_moment_that_is_none_is_refused(run, path):
+    code, _, err = run("search", "cat", "--now", "soon")
+    assert (code, "'soon' is not ISO 8601" in err) == (2, True)

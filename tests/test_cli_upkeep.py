@@ -86,6 +86,15 @@ def test_the_encoder_is_changed_and_the_old_one_dropped(run, path):
     assert ids(path) == ["a", "b", "c"]
 
 
+def test_turns_are_put_in_the_order_of_time(run, path):
+    with evomem.open(str(path)) as db:
+        db.memory("default").add("It was cold.", id="z", time="2001-01-01T00:00:00Z")
+    assert run("show", "--at", "2002-01-01")[1]["turns"][0]["id"] == "z"
+    assert run("reread")[1]["read"] == 4
+    assert ids(path) == ["z", "a", "b", "c"]
+    assert run("reread")[1]["read"] == 0
+
+
 def test_a_backup_is_restored_elsewhere_and_replaces_nothing(run, path, tmp_path):
     assert run("backup", tmp_path / "b.db")[0] == 0
     assert run("backup", tmp_path / "b.db")[0] == 3

@@ -303,11 +303,15 @@ def test_a_search_changes_nothing(alice):
 
 def test_context_is_dated_in_order_and_within_its_budget(alice):
     text = alice.context("Where do I live, Bergen or Oslo?", max_tokens=1000)
-    assert text.splitlines()[0] == "[2024-03-01 00:00] User: I live in Bergen."
+    assert (
+        text.splitlines()[0]
+        == "[2024-03-01 00:00 UTC, session s1, id bergen] User: I live in Bergen."
+    )
     assert text.index("Bergen") < text.index("Miso") < text.index("moved to Oslo")
-    small = alice.context("moved to Oslo", max_tokens=8, count_tokens=lambda t: len(t.split()))
-    assert small == "[2024-03-04 00:00] User: I moved to Oslo."
-    assert alice.context("Oslo", max_tokens=1) == ""
+    small = alice.context("moved to Oslo", max_tokens=11, count_tokens=lambda t: len(t.split()))
+    assert small == "[2024-03-04 00:00 UTC, id oslo] User: I moved to Oslo."
+    with pytest.raises(QueryError, match="max_tokens=1 is too small"):
+        alice.context("Oslo", max_tokens=1)
     with pytest.raises(QueryError):
         alice.context("Oslo", max_tokens=0)
 
@@ -391,17 +395,10 @@ def test_a_view_stays_as_it_was_while_the_memory_grows(alice):
         past.get("oslo")
 
 
-def test_at_a_time_ends_before_the_first_later_turn(db):
-    memory = db.memory("m")
-    for number, day in enumerate([0, 2, 1, 4]):
-        memory.add(f"note {number}", time=DAY[day])
-    assert len(memory.at(time=DAY[1])) == 1  # turn 2 was said later: nothing behind it is shown
-    assert len(memory.at(time=DAY[2])) == 3
-    assert len(memory.at(time="2030-01-01T00:00:00Z")) == 4
+@pytest.mark.parametrize("point", [{}, {"seq": 1, "time": DAY[0]}, {"time": datetime(2024, 1, 1)}, {"added": "soon"}])  # fmt: skip
+def test_a_view_of_the_past_takes_one_point(alice, point):
     with pytest.raises(QueryError):
-        memory.at()
-    with pytest.raises(QueryError):
-        memory.at(time=datetime(2024, 1, 1))
+        alice.at(**point)
 
 
 def test_a_fork_equals_its_parent_and_is_independent_after(alice, db):
@@ -448,6 +445,36 @@ def test_history_can_be_filtered_like_a_search(alice):
     assert seqs(session="s1") == [1]
     with pytest.raises(QueryError, match="operators"):
         alice.history(where={"stars": {"$near": 4}})
+
+
+@pytest.mark.parametrize("mode", ["evolvable", "lexical", "hybrid"])
+def test_turns_of_one_speaker_are_found_and_listed_by_name(db, mode):
+    memory = db.memory("speakers")
+    for number, speaker in enumerate(("Ann", "Bob", None, "Ann")):
+        memory.add(f"The cat sleeps {number}.", id=str(number), speaker=speaker)
+    hits = memory.search("cat", mode=mode, speaker="Ann")
+    assert sorted(ids(hits)) == ["0", "3"]
+    assert [record.turn.id for record in memory.history(speaker="Ann")] == ["0", "3"]
+    assert memory.context("cat", mode=mode, speaker="Bob").count("cat") == 1
+    assert memory.search("cat", mode=mode, speaker="ann") == []
+    with pytest.raises(QueryError, match="speaker must be a string"):
+        memory.search("cat", mode=mode, speaker=["Ann"])
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ({"$xor": [{"a": 1}]}, r"where has '\$xor'; the operators are \$eq"),
+        ({"a": {"b": {"$near": 1}}}, r"where\['a'\]\['b'\] has '\$near'"),
+        ({"a": {"gte": 1}}, r"operators begin with \$"),
+        ([("a", 1)], "a mapping"),
+    ],
+)
+def test_a_filter_is_refused_before_the_encoder_computes(alice, monkeypatch, where, says):
+    monkeypatch.setattr(alice, "_embed", None)
+    for call in (alice.search, alice.context):
+        with pytest.raises(QueryError, match=says):
+            call("cat", where=where)
 
 
 def test_metadata_can_be_replaced_and_nothing_else_changes(alice, db, location):

@@ -6,9 +6,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import evomem
+from evomem.dates import asked_days
 from evomem.ranking import WEIGHTS, fuse, top_k
 from evomem.records import Said
 from evomem.scores import Scores
+from evomem.when import When
 
 START = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -18,13 +20,14 @@ def records(*said, session=None):
     found = {}
     for number, each in enumerate(said, 1):
         where = each[0] if isinstance(each, tuple) else session
-        found[number] = Said(START.date() + timedelta(weeks=number - 1), where)
+        found[number] = Said(START + timedelta(weeks=number - 1), where)
     return found
 
 
 def parts_of(query, cosines, told, words=()):
     beside = {seq: (seq - 1, seq + 1) for seq in told}
-    return dict(fuse(query, cosines, dict(words), told, beside, len(told)))
+    when = When(tuple(asked_days(query, [each.time.date() for each in told.values()])))
+    return dict(fuse(query, when, cosines, dict(words), told, beside, len(told)))
 
 
 def score(query, cosines, *said, words=()):
@@ -89,8 +92,8 @@ def test_the_best_come_first_and_of_equals_the_newer(scores, k):
 
 def test_of_equal_candidates_the_newer_come_first_and_no_more_than_asked_for():
     told = records("So?", "It is.", "I see.")
-    assert [seq for seq, _ in fuse("cat", dict.fromkeys(told, 0.5), {}, told, {}, 2)] == [3, 2]
-    assert fuse("cat", {}, {}, {}, {}, 2) == []
+    assert [seq for seq, _ in fuse("", When(), dict.fromkeys(told, 0.5), {}, told, {}, 2)] == [3, 2]
+    assert fuse("", When(), {}, {}, {}, {}, 2) == []
 
 
 SCORES = st.dictionaries(st.integers(1, 60), st.sampled_from([0.25, 0.5, 1.0, 1.5]))

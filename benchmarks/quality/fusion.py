@@ -27,10 +27,12 @@ from benchmarks.reporting.output import progress_bar, setting, table, write_json
 from benchmarks.systems.base import Bm25, best
 from benchmarks.systems.encoders import Encoders, read_all
 from evomem import Encoder
+from evomem.dates import asked_days
 from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
 from evomem.ranking import WEIGHTS, signals
 from evomem.records import Said
+from evomem.when import When
 
 RESERVED = ("locomo", "longmemeval", "planted")
 SIGNALS = tuple(WEIGHTS)
@@ -88,13 +90,15 @@ def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[As
     lexical = Bm25().scorer(conversation.turns)
     with evomem.open(":memory:", encoder="hash:1") as db:  # turns become records, nothing else
         records = db.memory("fusion").add_many(conversation.turns)
-    said = {record.seq: Said(record.time.date(), record.turn.session) for record in records}
+    said = {record.seq: Said(record.time, record.turn.session) for record in records}
     beside = {seq: (seq - 1, seq + 1) for seq in said}
+    days = [record.time.date() for record in records]
     found = []
     for question, query in zip(asked, queries, strict=True):
         cosines = dict(enumerate((vectors @ query).tolist(), 1))
         words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
-        values = signals(question.text, cosines, words, said, beside)
+        when = When(tuple(asked_days(question.text, days)))
+        values = signals(when, cosines, words, said, beside)
         rows = np.stack([values[name] for name in SIGNALS], axis=1).astype(np.float32)
         found.append(Asked(number, question.type, question.evidence, rows))
     return found

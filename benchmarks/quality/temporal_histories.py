@@ -63,13 +63,14 @@ def _tell(turns: int, rng: Random) -> Told:
         for place, value in zip(places, values, strict=True)
     }
     return Told(
-        tuple(said.get(place) or _filler(rng) for place in range(turns)),
+        tuple(said.get(place) or filler(rng) for place in range(turns)),
         tuple(places),
         {kind: query.format(topic=topic) for kind, query in QUERIES.items()},
     )
 
 
-def _filler(rng: Random) -> Turn:
+def filler(rng: Random) -> Turn:
+    """Return a turn about something else."""
     if rng.random() < 0.3:
         return Turn(assistant=_one(_REPLY, rng))
     parts: Sequence[str] = [_one(words, rng) for words in (_WHO, _DID, _WHAT)]

@@ -20,6 +20,7 @@ from evomem.errors import EvomemError, InputError
 
 COMMANDS = {
     "add": commands.add,
+    "correct": commands.correct,
     "import": import_,
     "search": commands.search,
     "show": commands.show,
@@ -32,6 +33,7 @@ COMMANDS = {
     "expire": upkeep.expire,
     "drop": upkeep.drop,
     "reencode": upkeep.reencode,
+    "reread": upkeep.reread,
     "backup": upkeep.backup,
     "restore": upkeep.restore,
     "export": upkeep.export,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from datetime import tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import evomem
-from evomem.checks import MODES, ROLES
+from evomem.checks import MODES, ROLES, check_zone
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep, source_label
+from evomem.errors import QueryError
 from evomem.plugins import DEFAULT_ENCODER
 
 TOUR = """\
@@ -23,8 +24,8 @@ evomem stores conversations in order and finds turns by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
-keys, compact, doctor.
+Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore, export,
+anchor, keys, compact, doctor.
 For the help of a command: evomem search --help
 """
 
@@ -45,7 +46,18 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"evomem {evomem.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add, _import, _search, _show, _influence, _stats, _verify, _train, _demo):
+    for add in (
+        _add,
+        _correct,
+        _import,
+        _search,
+        _show,
+        _influence,
+        _stats,
+        _verify,
+        _train,
+        _demo,
+    ):
         add(commands)
     add_upkeep(commands, _command)
     return parser
@@ -132,6 +144,23 @@ def _add(commands: Any) -> None:
     )
 
 
+def _correct(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "correct",
+        "store what a turn should have said",
+        "Store a turn that holds in the place of an earlier one from now on. The earlier one stays: "
+        "searches name it with the new one, and evomem show --all lists it.",
+        '  evomem correct dose "I take 20 mg a day."\n'
+        '  evomem correct turn-17 "We meet on Friday." --reply "Friday it is."',
+    )
+    parser.add_argument("id", metavar="ID", help="the turn, as evomem show --json names it")
+    parser.add_argument("text", metavar="TEXT", help="what holds instead; - reads it from stdin")
+    parser.add_argument("--reply", metavar="TEXT", help="the assistant's answer to it")
+    parser.add_argument("--time", help="when it was said, such as 2024-03-05T14:30:00+00:00")
+    parser.add_argument("--source", metavar="LABEL", help="who or what it came from, such as web")
+
+
 def _import(commands: Any) -> None:
     parser = _command(
         commands,
@@ -216,6 +245,7 @@ def _search(commands: Any) -> None:
     parser.add_argument("--since", metavar="TIME", help="only turns said at this time or later")
     parser.add_argument("--until", metavar="TIME", help="only turns said before this time")
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    parser.add_argument("--speaker", metavar="NAME", help="only turns by this speaker")
     _source_filters(parser)
     parser.add_argument(
         "--trust",
@@ -233,11 +263,17 @@ def _search(commands: Any) -> None:
         type=_pair,
         action="append",
         default=[],
-        help=f"only turns with this metadata: {_PAIR_HELP}",
+        help=f"only turns with this metadata: {_PAIR_HELP}; operators are JSON, as in "
+        """'stars={"$gte": 4}'""",
     )
+    _past(parser)
     parser.add_argument(
-        "--at", metavar="SEQ", type=int, help="search the memory as it was after this turn"
+        "--now",
+        metavar="TIME",
+        help='when the question is asked, which "yesterday" counts from, such as 2024-03-05T14:30 '
+        "(default: now; with --at, the time of the newest turn)",
     )
+    _timezone(parser)
 
 
 def _show(commands: Any) -> None:
@@ -255,7 +291,36 @@ def _show(commands: Any) -> None:
         "--after", metavar="SEQ", type=int, default=0, help="only turns after this one"
     )
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
+    parser.add_argument(
+        "--all", action="store_true", help="also turns that were replaced, as by evomem correct"
+    )
+    parser.add_argument("--speaker", metavar="NAME", help="only turns by this speaker")
     _source_filters(parser)
+    _past(parser)
+    _timezone(parser)
+
+
+def _past(parser: argparse.ArgumentParser) -> None:
+    point = parser.add_mutually_exclusive_group()
+    point.add_argument(
+        "--at",
+        metavar="POINT",
+        help="the memory as of a point: the number of a turn, which ends it, or a time such as "
+        "2024-03-05T14:30, with what was said by then whenever it was added",
+    )
+    point.add_argument(
+        "--added", metavar="TIME", help="the memory as of a time: with what had been added by then"
+    )
+
+
+def _timezone(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timezone",
+        metavar="ZONE",
+        type=_zone,
+        help="the time zone of days and of the times shown, such as Europe/Berlin or UTC "
+        "(default: the system's)",
+    )
 
 
 def _source_filters(parser: argparse.ArgumentParser) -> None:
@@ -351,10 +416,8 @@ def _weight(text: str) -> tuple[str | None, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not LABEL=WEIGHT, as in web=0.5") from error
 
 
-def _zone(name: str) -> ZoneInfo:
+def _zone(name: str) -> tzinfo:
     try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise argparse.ArgumentTypeError(
-            f"no time zone {name!r}; give one such as Europe/Berlin or UTC"
-        ) from error
+        return check_zone(name)
+    except QueryError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

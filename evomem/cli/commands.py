@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from rich.text import Text
 
-from evomem.cli.opening import memory_of, open_database
+from evomem.cli.opening import memory_of, moment_of, open_database, past_of, zone_of
 from evomem.cli.screen import Screen, facts, hits_table, influence_table, plain, timeline
 from evomem.database import Database
 from evomem.errors import InputError
@@ -38,15 +38,25 @@ def add(args: Namespace, screen: Screen) -> int:
     return 0
 
 
+def correct(args: Namespace, screen: Screen) -> int:
+    """Store what a turn should have said."""
+    text = _stdin("the text").strip() if args.text == STDIN else args.text
+    with open_database(args, screen) as db:
+        memory = memory_of(db, args)
+        record = memory.correct(args.id, text, reply=args.reply, time=args.time, source=args.source)
+    said = f"turn {record.seq} of {_name(memory)}, id {record.id}, holds in the place of {args.id}"
+    screen.result(record.to_json(), Text(plain(said)))
+    return 0
+
+
 def search(args: Namespace, screen: Screen) -> int:
     """Show the turns that answer a question best."""
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
-        hits = memory.search(
+        hits = past_of(memory, args).search(
             args.query,
             args.k,
             mode=args.mode,
-            at=args.at,
             since=args.since,
             until=args.until,
             session=args.session,
@@ -54,12 +64,15 @@ def search(args: Namespace, screen: Screen) -> int:
             where=dict(args.where),
             source=args.source,
             not_source=args.not_source,
+            speaker=args.speaker,
             trust=dict(args.trust),
+            now=moment_of(args, "now"),
+            zone=zone_of(args),
         )
         if not hits:
             _say_nothing_found(db, memory, screen)
     value = {"query": args.query, "mode": args.mode, "hits": [hit.to_json() for hit in hits]}
-    screen.result(value, *([hits_table(hits)] if hits else []))
+    screen.result(value, *([hits_table(hits, zone_of(args))] if hits else []))
     return 0 if hits else 1
 
 
@@ -67,17 +80,19 @@ def show(args: Namespace, screen: Screen) -> int:
     """Show the timeline."""
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
-        records = memory.history(
+        records = past_of(memory, args).history(
             after=args.after,
             limit=args.limit,
             session=args.session,
             source=args.source,
             not_source=args.not_source,
+            all=args.all,
+            speaker=args.speaker,
         )
         if not records:
             _say_nothing_found(db, memory, screen)
     value = {"turns": [record.to_json() for record in records]}
-    screen.result(value, *([timeline(records)] if records else []))
+    screen.result(value, *([timeline(records, zone_of(args))] if records else []))
     return 0 if records else 1
 
 

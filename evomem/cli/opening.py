@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
+from datetime import datetime, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import evomem
 from evomem.cli.screen import Screen
 from evomem.database import Database
-from evomem.errors import NotFound
+from evomem.errors import NotFound, QueryError
 from evomem.memory import Memory
+from evomem.memory_view import MemoryView
 
 
 def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:
@@ -36,3 +41,55 @@ def memory_of(db: Database, args: Namespace) -> Memory:
 def labels_of(args: Namespace) -> tuple[str, ...]:
     """Return the labels of the memory that the arguments name."""
     return tuple(args.memory or ["default"])
+
+
+def zone_of(args: Namespace) -> tzinfo:
+    """Return the time zone that the arguments name, or the system's."""
+    zone: tzinfo = args.timezone or _system_zone()
+    return zone
+
+
+def past_of(memory: Memory, args: Namespace) -> MemoryView:
+    """Return the memory as it was at the point that the arguments name, or as it is.
+
+    Raises:
+        QueryError: The memory has no such point, or the point is neither a number nor ISO 8601.
+    """
+    if args.added is not None:
+        return memory.at(added=moment_of(args, "added"))
+    if args.at is None:
+        return memory
+    if args.at.isdecimal():
+        return memory.at(seq=int(args.at))
+    return memory.at(time=moment_of(args, "at"))
+
+
+def moment_of(args: Namespace, name: str) -> datetime | None:
+    """Return the moment that an option names; without a zone of its own it is in `zone_of`.
+
+    Raises:
+        QueryError: It is not ISO 8601.
+    """
+    text = getattr(args, name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] == "Z" else text)
+    except ValueError as error:
+        raise QueryError(
+            f"--{name} {text!r} is not ISO 8601; write it like 2024-03-05T14:30"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone_of(args))
+
+
+def _system_zone() -> tzinfo:
+    """Return the system's time zone; where it has no name, its present offset from UTC."""
+    try:
+        if name := os.environ.get("TZ", "").lstrip(":"):
+            return ZoneInfo(name)
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (KeyError, ValueError, OSError):
+        offset = datetime.now().astimezone().tzinfo
+        assert offset is not None
+        return offset

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import tzinfo
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from evomem.influence import Influence
 from evomem.records import Hit, Record, Turn
+from evomem.when import dated
 
 
 class _Console(Console):
@@ -71,12 +73,7 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def when(record: Record) -> str:
-    """Return the record's time as tables show it, in UTC."""
-    return f"{record.time:%Y-%m-%d %H:%M}"
-
-
-def hits_table(hits: Sequence[Hit]) -> Table:
+def hits_table(hits: Sequence[Hit], zone: tzinfo) -> Table:
     """Return hits with rank, score and what it is made of."""
     sources = any(hit.record.turn.source for hit in hits)
     table = _table(
@@ -84,7 +81,7 @@ def hits_table(hits: Sequence[Hit]) -> Table:
         ("score", True),
         "made of",
         "turn",
-        "time (UTC)",
+        "time",
         *(["source"] if sources else []),
         "text",
     )
@@ -94,26 +91,33 @@ def hits_table(hits: Sequence[Hit]) -> Table:
             f"{hit.score:.3f}",
             Text("\n".join(f"{name} {value:.2f}" for name, value in hit.parts.items())),
             str(hit.seq),
-            when(hit.record),
+            dated(hit.record.time, zone),
             *([Text(plain(hit.record.turn.source or ""))] if sources else []),
-            Text(plain(hit.text)),
+            Text.assemble(
+                plain(hit.text),
+                *(
+                    (f"\nbefore ({dated(old.time, zone)}): {plain(old.text)}", "dim")
+                    for old in hit.replaced
+                ),
+            ),
         )
     return table
 
 
-def timeline(records: Sequence[Record]) -> Table:
-    """Return records in their order."""
+def timeline(records: Sequence[Record], zone: tzinfo) -> Table:
+    """Return records in their order; those that were replaced say by which turn."""
     sources = any(record.turn.source for record in records)
-    table = _table(
-        ("turn", True), "time (UTC)", "session", *(["source"] if sources else []), "text"
-    )
+    table = _table(("turn", True), "time", "session", *(["source"] if sources else []), "text")
     for record in records:
         table.add_row(
             str(record.seq),
-            when(record),
+            dated(record.time, zone),
             Text(plain(record.turn.session or "")),
             *([Text(plain(record.turn.source or ""))] if sources else []),
-            Text(plain(record.text)),
+            Text.assemble(
+                plain(record.text),
+                (f"\n(replaced by turn {record.replaced_by})", "dim") if record.replaced_by else "",
+            ),
         )
     return table
 

@@ -76,6 +76,15 @@ def reencode(args: Namespace, screen: Screen) -> int:
     return 0
 
 
+def reread(args: Namespace, screen: Screen) -> int:
+    """Read a memory again in the order of time."""
+    with open_database(args, screen) as db, screen.progress() as progress:
+        count = memory_of(db, args).reread(progress=lambda *done: progress("reading", *done))
+    said = f"{count} turns were read again" if count else "the turns are in the order of time"
+    screen.result({"database": args.db, "read": count}, Text(said))
+    return 0
+
+
 def backup(args: Namespace, screen: Screen) -> int:
     """Copy the database."""
     with open_database(args, screen) as db:

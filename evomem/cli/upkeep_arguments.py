@@ -70,6 +70,14 @@ def add_upkeep(commands: Any, make: Make) -> None:
         action="store_true",
         help="remove the readings of encoders that are not in use",
     )
+    make(
+        commands,
+        "reread",
+        "put a memory's turns in the order of time",
+        "Read the turns of a memory again in the order in which they were said, for a memory to which "
+        "earlier turns were added later. Their numbers change.",
+        "  evomem reread\n  evomem reread --memory acme --memory alice",
+    )
     parser = make(
         commands,
         "backup",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from evomem._forking import TorchForks
@@ -20,6 +21,7 @@ from evomem.mini import weights
 from evomem.mini.model import QUERY, TURN
 from evomem.mini.packed import pack
 from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
+from evomem.passages import WEIGHT, divide
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -29,6 +31,8 @@ TOKENIZER = FOLDER / "tokenizer.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMAT = "mini-2"  # grows when a change of code changes what comes out
 BLOCK = 64  # turns whose token states are in memory at the same time
+PASSAGE = 120  # word pieces of a passage of a longer text; a fourth of them overlap
+NAME = 16  # word pieces of the name in front of it, at most
 QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 50 memories
 
 
@@ -96,7 +100,7 @@ class MiniEncoder:
 
     def measure(self, turn: Turn) -> int:
         """See `BatchEncoder.measure`; four characters to a token."""
-        return min(len(turn.text) // 4 + 1, self._model.config.max_tokens)
+        return len(turn.text) // 4 + 1
 
     @torch.inference_mode()
     def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
@@ -123,9 +127,8 @@ class MiniEncoder:
         if not sum(counts):
             return [np.zeros((0, self._spec.dim), np.float32) for _ in jobs]
         model = self._model
-        block = lower(
-            model, self._tokens([text for _, texts in jobs for text in texts]), QUERY, self._device
-        )
+        encodings = self._tokenizer.encode_batch([text for _, texts in jobs for text in texts])
+        block = lower(model, [each.ids for each in encodings], QUERY, self._device)
         if self._turns:
             queues = [self._queue(state) for state, _ in jobs]
             now = torch.tensor([_now(state) for state, texts in jobs for _ in texts])
@@ -140,7 +143,9 @@ class MiniEncoder:
     ) -> tuple[list[list[Reading]], list[Tensor]]:
         """Read the next turns of several memories in one pass; return their queues, too."""
         model, counts = self._model, [len(turns) for turns in parts]
-        tokens = self._tokens([turn.text for turns in parts for turn in turns])
+        said = [turn for turns in parts for turn in turns]
+        encodings = self._tokenizer.encode_batch([turn.text for turn in said])
+        tokens = [encoding.ids for encoding in encodings]
         block = lower(model, tokens, TURN, self._device)
         queues: list[Tensor] = []
         if self._turns:
@@ -155,8 +160,60 @@ class MiniEncoder:
         else:
             vectors, rows = upper_alone(model, block), block.latents.new_zeros(len(tokens), 0, 0)
         pairs = list(map(Reading, _numpy(vectors), _numpy(rows)))
+        owners = [(job, n) for job, count in enumerate(counts) for n in range(count)]
+        for place, (job, n) in enumerate(owners):
+            if texts := self._passages(said[place], encodings[place]):
+                seen = queues[job][: n - counts[job]] if queues else None
+                embeddings = self._read_passages(texts, seen, _now(states[job]) + n)
+                pairs[place] = replace(pairs[place], passages=embeddings)
         ends = np.cumsum(counts).tolist()
         return [pairs[end - n : end] for end, n in zip(ends, counts, strict=True)], queues
+
+    def _read_passages(self, texts: Sequence[Tokens], queue: Tensor | None, now: float) -> Vectors:
+        """Read the passages of a turn: (P, D).
+
+        Args:
+            texts: The passages.
+            queue: As the turn finds it, (P, L, W); None without memory.
+            now: How many turns were read before it.
+        """
+        model, parts = self._model, []
+        for start in range(0, len(texts), BLOCK):
+            some = texts[start : start + BLOCK]
+            block = lower(model, some, TURN, self._device)
+            if queue is None:
+                vectors = upper_alone(model, block)
+            else:
+                count = len(some)
+                times = torch.full([count], now, device=self._device)
+                place = [len(queue)] * count
+                vectors = model.both_turns(
+                    *upper_turns(model, block, [queue], [count], times, self._turns, place)
+                )
+            parts.append(WEIGHT * _numpy(vectors))
+        return np.concatenate(parts)
+
+    def _passages(self, turn: Turn, encoding: Encoding) -> list[Tokens]:
+        """Return the word pieces of each passage behind the beginning of a turn; none of a short one.
+
+        A passage begins with the name of who speaks, as every turn does: without it, it would be
+        closer to any query than turns are.
+        """
+        if not encoding.overflowing:
+            return []
+        parts = [encoding, *encoding.overflowing]
+        first, *_, last = encoding.ids
+        pieces = [piece for part in parts for piece in part.ids[1:-1]]
+        starts = [start for part in parts for start, _ in part.offsets[1:-1]]
+        window = len(encoding.ids) - 2
+        size = min(PASSAGE, window)
+        passages = []
+        reply = len(turn.text) - len(turn.assistant)
+        for each in divide(len(pieces), window, size, size // 4):
+            name = turn.name(reply=starts[each.start] >= reply)
+            opening = self._whole.encode(f"{name}:", add_special_tokens=False).ids[:NAME]
+            passages.append([first, *opening, *pieces[each.start : each.stop], last])
+        return passages
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in word pieces, uncut."""
@@ -172,9 +229,6 @@ class MiniEncoder:
             queue = self._model.show(rows.reshape(-1, config.latents, config.hidden))
             self._queues.put(state.key, queue)
         return queue
-
-    def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
 
 
 def _now(state: State[Turn]) -> float:

@@ -76,6 +76,7 @@ def upper_turns(
     counts: Sequence[int],
     now: Tensor,
     turns: int,
+    place: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Read the turns of several memories, alone and in the light of the ones before.
 
@@ -86,12 +87,15 @@ def upper_turns(
         counts: How many turns of the block are of each.
         now: (N,) how many turns were read before each.
         turns: How many earlier turns each may look at, at least 1.
+        place: How many turns of its queue stand before each; None where the block's turns are the
+            queues' last.
 
     Returns:
         Contents (N, H) and evolved vectors (N, E), unit rows.
     """
-    starts = [len(queue) - count for queue, count in zip(queues, counts, strict=True)]
-    place = [start + i for start, n in zip(starts, counts, strict=True) for i in range(n)]
+    if place is None:
+        starts = [len(queue) - count for queue, count in zip(queues, counts, strict=True)]
+        place = [start + i for start, n in zip(starts, counts, strict=True) for i in range(n)]
     read, vectors = [], []
     for rows, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
         mentions = model.mentions(block.latents[rows], memory)

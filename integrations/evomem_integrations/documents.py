@@ -1,7 +1,7 @@
 """Texts with keys and payloads in one memory: what hosts with a vector database expect to find.
 
 The log never changes a text: a document that is put again with another text is read as the newest
-turn, and the old one is hidden. The key is kept as the turn's session, which the log finds by an
+turn, which takes the place of the old one in the same transaction. The key is kept as the turn's session, which the log finds by an
 index, the payload as its metadata.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, tzinfo
 from typing import Any
 
 import evomem
-from evomem import Encoder, Hit, Record
+from evomem import Encoder, Hit, Record, Turn
 from evomem._forking import reset_in_child
 from evomem.errors import NotFound
+from evomem.memory import Memory
 from evomem.plugins import DEFAULT_ENCODER
 
 InMemory = ":memory:"
@@ -29,6 +30,32 @@ def as_encoder(encoder: str | Encoder | None) -> Encoder:
     return encoder
 
 
+def put(memory: Memory, session: str, make: Callable[[Record | None], Turn]) -> None:
+    """Make one turn all that a session holds; with the text as it was, it is not read again.
+
+    Args:
+        memory: Where.
+        session: Which.
+        make: Called with the session's newest turn, None if there is none; returns the new one.
+            It may be called again.
+    """
+    same: dict[str, Turn] = {}
+
+    def build(held: Sequence[Record]) -> list[Turn]:
+        newest = held[-1] if held else None
+        turn = make(newest)
+        same.clear()
+        if newest and text_of(newest) == turn_text(turn):
+            same[newest.id] = turn
+        return [] if same else [turn]
+
+    while not memory.replace_sessions([session], build):
+        with contextlib.suppress(NotFound):  # it was replaced or deleted meanwhile
+            for id, turn in same.items():
+                memory.annotate(id, turn.metadata)
+            return
+
+
 def key_of(record: Record) -> str:
     """Return the key that a document was put under."""
     return record.turn.session or ""
@@ -36,23 +63,34 @@ def key_of(record: Record) -> str:
 
 def text_of(record: Record) -> str:
     """Return a document's text, without who said it."""
-    return record.turn.user or record.turn.assistant
+    return turn_text(record.turn)
+
+
+def turn_text(turn: Turn) -> str:
+    """Return a side's words alone, or both sides as evomem shows them."""
+    return turn.text if turn.role == "exchange" else turn.user or turn.assistant
 
 
 class Documents:
     """Documents in the memory `name` of the database at `location`. Safe to use from threads.
 
-    With `purge`, `delete` forgets a document truly instead of hiding it.
+    With `purge`, `delete` forgets a document truly instead of hiding it. Days in queries are counted
+    in `zone`, UTC if it is None.
     """
 
     def __init__(
-        self, location: str, encoder: str | Encoder | None, *name: str, purge: bool = False
+        self,
+        location: str,
+        encoder: str | Encoder | None,
+        *name: str,
+        purge: bool = False,
+        zone: str | tzinfo | None = None,
     ) -> None:
         self._purge = purge
         self._db = evomem.open(location, encoder=as_encoder(encoder))
         self._make_lock()
         reset_in_child(self._make_lock)
-        self.memory = self._db.memory(*name)
+        self.memory = self._db.memory(*name, zone=zone)
 
     @property
     def encoder(self) -> Encoder:
@@ -75,14 +113,10 @@ class Documents:
         Raises:
             TurnError: Text, key or payload cannot be stored; nothing was written.
         """
+        sides = {"assistant" if role == "assistant" else "user": text}
+        turn = Turn(**sides, session=key, metadata=payload, time=time)
         with self._lock:
-            old = self.memory.history(session=key)
-            if old and text_of(old[-1]) == text:
-                self.memory.annotate(old.pop().id, payload)
-            else:
-                self.memory.add(text, role=role, session=key, metadata=payload, time=time)
-            for record in old:  # the new one is there first: no crash loses the document
-                self.memory.delete(record.id)
+            put(self.memory, key, lambda _: turn)
 
     def merge(self, key: str, payload: Mapping[str, Any]) -> None:
         """Change some entries of a document's payload; a key that is not there is let be."""

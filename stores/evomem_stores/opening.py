@@ -16,13 +16,13 @@ from evomem_stores.database import tables
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.seals import Seals
 from evomem_stores.database.tables import LAST
-from evomem_stores.log.writing import write_terms
+from evomem_stores.log.reanalysis import reanalyse
 from evomem_stores.store import SqlStore
 from evomem_stores.upkeep import sealing
 from evomem_stores.upkeep.generations import stored_spec
 from evomem_stores.upkeep.migrations import apply, pending
 from evomem_stores.vectors.faiss_index import WORTH, FaissIndex
-from evomem_stores.words.bm25 import ANALYSER
+from evomem_stores.words.terms import ANALYSER
 
 if TYPE_CHECKING:  # torch comes only with a device
     from evomem_stores.vectors.device_copy import Device
@@ -82,7 +82,7 @@ def _set_up(connections: Connections, spec: Spec | None, key: bytes | None) -> S
         _check_writable(connections)
         with connections.alone() as connection:
             if connection.scalar(_ANALYSER) != ANALYSER:  # else another process was quicker
-                write_terms(connection)
+                reanalyse(connection)
                 connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored
 

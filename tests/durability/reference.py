@@ -30,7 +30,7 @@ def snapshot(db: evomem.Database) -> Snapshot:
         shown = {record.seq for record in store.history(view)}
         rows = [
             (row.seq, row.turn, row.key, row.reading.opens_chunk, row.seq in shown)
-            + (row.reading.embedding.tobytes(), row.reading.latents.tobytes())
+            + (row.reading.embeddings.tobytes(), row.reading.latents.tobytes())
             for row in store.rows(view, after=0)
         ]
         if rows:
@@ -123,7 +123,7 @@ def assert_sound(db: evomem.Database) -> None:
         fresh: State[evomem.Turn] = State.empty(ENCODER.spec)
         for row in engine.store.rows(view, after=0):
             [reading] = ENCODER.read(fresh, [row.turn])
-            assert reading.embedding.tobytes() == row.reading.embedding.tobytes()
+            assert reading.embeddings.tobytes() == row.reading.embeddings.tobytes()
             assert reading.latents.tobytes() == row.reading.latents.tobytes()
             fresh = fresh.after(row.turn, reading)
         assert fresh.key == state.key

@@ -15,7 +15,7 @@ from sqlalchemy import event
 import evomem
 from evomem.errors import InputError, NotFound, QueryError
 from evomem.records import MAX_CHARS, MAX_LABEL, MAX_METADATA
-from evomem.store import OPERATORS
+from evomem.where import OPERATORS
 from tests.durability.plans import ENCODER, open_database
 from tests.durability.reference import assert_sound, snapshot
 
@@ -123,7 +123,7 @@ def test_a_question_is_refused_or_answered_from_its_own_memory_and_changes_nothi
 
 
 @FUZZ
-@given(name=hostile.map(lambda text: "$" + text) | hostile, value=values)
+@given(name=hostile.map(lambda text: "$" + text), value=values)
 def test_an_operator_that_is_not_on_the_list_is_refused(db, name, value):
     if name not in OPERATORS:
         with pytest.raises(QueryError, match="operators are"):

@@ -140,6 +140,7 @@ ENTRY_POINTS = {
     ),
     "influence": lambda m: _nothing(lambda: m.influence("t1")) == [],
     "purge": lambda m: _nothing(lambda: m.purge("t1", forks=True)) == [],
+    "reread": lambda m: m.reread() == 0,
     "search": lambda m: (
         [hit for mode in ("evolvable", "lexical", "hybrid") for hit in m.search("cat", mode=mode)]
         == []

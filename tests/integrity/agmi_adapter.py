@@ -28,7 +28,7 @@ from evomem_stores.database.tables import integrity, memories, turns
 from evomem_stores.log.rows import decode_record, searched
 from evomem_stores.log.writing import write_terms
 from evomem_stores.upkeep import sealing
-from evomem_stores.words.bm25 import terms
+from evomem_stores.words.terms import terms
 
 KEY = bytes(range(32))
 SLOT = ("row", "memory", "seq", "id")  # what names a place; all else is what lies there

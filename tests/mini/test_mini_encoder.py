@@ -110,11 +110,39 @@ def test_its_name_loads_it_again(tiny_file, options):
     assert load_encoder(spec.name).spec == spec
 
 
-def test_long_texts_are_cut_but_counted_whole(tiny_file):
+def test_of_a_long_text_the_beginning_is_the_embedding_and_the_rest_is_passages(tiny_file):
     encoder = load(str(tiny_file))
+    words = [f"word{n % 10}" for n in range(2000)]
     assert encoder.count_tokens("word " * 5000) == 5000
-    [reading] = encoder.read(State.empty(encoder.spec), [Turn(user="word " * 5000)])
-    assert reading.embedding.shape == (TINY.dim,)
+    before, state = read_all(encoder, STORY)
+    [long] = encoder.read(state, [Turn(user=" ".join(words))])
+    [same] = encoder.read(state, [Turn(user=" ".join(words[:400]))])
+    assert len(long.passages) > len(same.passages) > 0
+    assert np.array_equal(long.embedding, same.embedding)
+    assert np.array_equal(long.latents, same.latents)
+    assert all(not len(reading.passages) for reading in before[:4])
+
+
+def test_texts_that_are_read_at_once_are_not_changed_by_long_ones_beside_them(tiny_file):
+    encoder = load(str(tiny_file))
+    short = [Turn(user=f"note {n}") for n in range(10)]
+    long = Turn(user="word " * 2000)
+    opening = Turn(user="word " * 254)  # all of it that the embedding is of
+    with_rest, _ = read_all(encoder, [*short, long, *short])
+    without, _ = read_all(encoder, [*short, opening, *short])
+    for one, other in zip(with_rest, without, strict=True):
+        assert np.array_equal(one.embedding, other.embedding)
+        assert np.array_equal(one.latents, other.latents)
+
+
+def test_a_passage_begins_with_the_name_of_who_says_it(tiny_file):
+    encoder = load(str(tiny_file))
+    turn = Turn(user="hello " * 400, assistant="there " * 400, speaker="Zoe")
+    [encoding] = encoder._tokenizer.encode_batch([turn.text])
+    passages = [encoder._whole.decode(tokens) for tokens in encoder._passages(turn, encoding)]
+    assert passages[0].startswith("zoe : hello hello")
+    assert passages[-1].startswith("assistant : there there")
+    assert sum("there" in passage for passage in passages) >= 3
 
 
 def test_saved_weights_come_back_within_their_precision(tiny_model, tiny_file):

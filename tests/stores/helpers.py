@@ -103,7 +103,7 @@ def log(store: Store, view: View) -> list[tuple[Any, ...]]:
     """Everything the log holds of a view."""
     return [
         (row.seq, row.turn, row.added, row.key, row.reading.opens_chunk)
-        + (row.reading.embedding.tobytes(), row.reading.latents.tobytes())
+        + (row.reading.embeddings.tobytes(), row.reading.latents.tobytes())
         for row in store.rows(view, after=0)
     ]
 
@@ -129,7 +129,7 @@ def exact(store: Store, view: View, query: Vectors, k: int, allowed: Any = None)
     rows = store.rows(view, after=0)
     scored = [
         (
-            float(np.float32(np.dot(row.reading.embedding.astype(float), query.astype(float)))),
+            float(np.float32((row.reading.embeddings.astype(float) @ query.astype(float)).max())),
             row.seq,
         )
         for row in rows
@@ -153,6 +153,7 @@ def found(hits: Sequence[tuple[int, float]]) -> list[int]:
 
 
 SINCE = {
+    7: "SELECT 1",
     6: "ALTER TABLE hidden DROP COLUMN since; DROP TABLE forgotten",
     5: """
         ALTER TABLE turns DROP COLUMN seal; DROP TABLE integrity;

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from evomem.encoder import HashEncoder
 from evomem.records import Turn
 from evomem.state import State
 from evomem_stores.log.rows import searched
-from evomem_stores.words.bm25 import K1, B, terms
+from evomem_stores.words.bm25 import K1, B
+from evomem_stores.words.terms import query_terms, terms
 
 
 @dataclass
@@ -52,14 +54,13 @@ class ModelMemory:
         past.head = seq
         return past
 
-    def seq_at(self, time: object) -> int:
-        """Return where the log ends before the first turn that was said later than `time`."""
-        end = 0
-        for each in self.entries:
-            if each.turn.time > time:  # type: ignore[operator]
-                return end
-            end = each.seq
-        return self.head
+    def said_by(self, time: datetime) -> ModelMemory:
+        """Return a copy that ends at the last turn said by `time`, without those said later."""
+        early = [each.seq for each in self.entries if each.turn.time <= time]  # type: ignore[operator]
+        past = self.at(max(early, default=0))
+        for each in past.entries:
+            each.hidden = each.hidden or each.seq not in early
+        return past
 
     def purge(self, *said: int) -> None:
         """Forget turns."""
@@ -92,18 +93,18 @@ class ModelMemory:
     def lexical(self, query: str, allowed: Iterable[Entry]) -> dict[int, float]:
         """Return the BM25 of each allowed turn; what is visible counts, filtered out or not."""
         words = {each.seq: Counter(_terms(each.turn)) for each in self.visible()}
-        scores = bm25(Counter(terms(query)), words)
+        scores = bm25(query_terms(query), words)
         seqs = {each.seq for each in allowed}
         return {seq: score for seq, score in scores.items() if seq in seqs}
 
 
-def bm25(query: Counter[str], words: Mapping[int, Counter[str]]) -> dict[int, float]:
+def bm25(query: Mapping[str, float], words: Mapping[int, Counter[str]]) -> dict[int, float]:
     """Return the BM25 of the turns with these words, as Lucene has it; those without any are left out."""
     total = sum(count.total() for count in words.values())
     scores: dict[int, float] = {}
-    for term, times in query.items():
+    for term, factor in query.items():
         having = sum(1 for count in words.values() if count[term])
-        weight = times * math.log(1 + (len(words) - having + 0.5) / (having + 0.5))
+        weight = factor * math.log(1 + (len(words) - having + 0.5) / (having + 0.5))
         for seq, count in words.items():
             if count[term]:
                 length = B * count.total() * len(words) / total

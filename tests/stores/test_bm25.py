@@ -1,4 +1,4 @@
-"""Words and their scores: the analyser, BM25 against bm25s, and whose statistics count."""
+"""The scores of words: BM25 against bm25s, and whose statistics count."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import evomem
+from evomem.encoder import HashEncoder
 from evomem.records import Turn
+from evomem.reencode import reencode
 from evomem_stores.words import bm25
-from tests.stores.helpers import open_at, purge, turn, words, write
+from evomem_stores.words.terms import query_terms, terms
+from tests.stores.helpers import open_at, purge, raw, turn, words, write
 
 WORDS = "cat dog paris oslo ran running runs the a 東京 東京都 ネコ straße CAFÉ naïve 42 x_y don't".split()
 TEXTS = st.lists(
@@ -26,42 +30,16 @@ def store(location):
     opened.close()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("The cats WERE running, quickly!", ["cat", "were", "run", "quick"]),
-        ("", []),
-        ("... !?", []),
-        ("to be or not to be", ["to", "be", "or", "not", "to", "be"]),
-        ("ＦＵＬＬ ﬁne", ["full", "fine"]),
-        ("STRASSE straße", ["strass", "strass"]),
-        ("猫が好き", ["猫", "が", "好", "き", "猫が", "が好", "好き"]),
-        ("東京2024年", ["東", "京", "東京", "2024", "年"]),
-        ("고양이", ["고", "양", "이", "고양", "양이"]),
-        ("حي القاهرة", ["حي", "القاهرة"]),
-        ("x_y 🎉 3.14", ["x_i", "3", "14"]),
-        ("z" * 500, ["z" * 64]),
-    ],
-)
-def test_texts_become_terms(text, expected):
-    assert bm25.terms(text) == expected
-
-
-@given(st.text())
-def test_a_term_is_one_token_to_the_index(text):
-    for term in bm25.terms(text):
-        assert all(ch == "_" or ch.isalnum() or ord(ch) > 127 for ch in term)
-        assert not any("A" <= ch <= "Z" for ch in term)
-
-
 @PROPERTY
 @given(texts=TEXTS, asked=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4))
 def test_scores_equal_those_of_bm25s(fresh, texts, asked):
-    corpus = [bm25.terms(text) for text in texts]
+    corpus = [terms(text) for text in texts]
     reference = bm25s.BM25(method="lucene", k1=bm25.K1, b=bm25.B)
     reference.index(corpus, show_progress=False)
-    tokens = [t for t in bm25.terms(" ".join(asked)) if t in reference.vocab_dict]
-    expected = reference.get_scores(tokens) if tokens else np.zeros(len(texts))
+    expected = np.zeros(len(texts))
+    for term, weight in query_terms(" ".join(asked)).items():
+        if term in reference.vocab_dict:
+            expected += weight * reference.get_scores([term])
     store, _ = open_at(fresh())
     memory = store.make_memory(("a",))
     write(store, memory, [turn(text, n) for n, text in enumerate(texts, start=1)])
@@ -118,19 +96,43 @@ def test_the_name_of_the_speaker_is_found_and_the_word_user_is_not(store):
 @pytest.mark.parametrize("query", ["", '"', "cat*", "NEAR(cat dog)", "cat OR dog", "m1_cat", "body:cat", "^cat", "'; DROP TABLE turns; --"])  # fmt: skip
 def test_a_query_is_words_and_never_a_query_language(store, query):
     view = write(store, store.make_memory(("a",)), [turn("a cat", 1), turn("m1_cat", 2)])
-    asked = set(bm25.terms(query))
-    expected = [n for n, text in ((1, "a cat"), (2, "m1_cat")) if asked & set(bm25.terms(text))]
+    asked = set(terms(query))
+    expected = [n for n, text in ((1, "a cat"), (2, "m1_cat")) if asked & set(terms(text))]
     assert sorted(words(store, view, query)) == expected
 
 
-def test_an_index_of_another_analyser_is_written_anew(location, monkeypatch):
-    store, _ = open_at(location)
-    view = write(store, store.make_memory(("a",)), [turn("the cats sleep", 1), turn("dogs", 2)])
-    store.close()
-    monkeypatch.setattr("evomem_stores.opening.ANALYSER", "2 another")
-    monkeypatch.setattr(bm25, "terms", lambda text: text.split())
-    monkeypatch.setattr("evomem_stores.log.store.terms", lambda text: text.split())
-    store, _ = open_at(location)
-    assert list(words(store, view, "cats")) == [1]
-    assert words(store, view, "cat") == {}
-    store.close()
+@pytest.fixture
+def of_another_analyser(location, monkeypatch):
+    """A database whose turns are as long as they have words between spaces; with two readings."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr("evomem_stores.opening.ANALYSER", "0 another")
+        earlier.setattr("evomem_stores.log.rows.terms", str.split)
+        with evomem.open(location, HashEncoder(16)) as db:
+            db.memory("a").add_many([turn("the cats sleep", 1), turn("दिल्ली, à Besançon", 2)])
+            db.memory("a").fork("b").add_many([turn("l'hôtel", 3)])
+        reencode(location, HashEncoder(24))
+    return location
+
+
+def test_a_database_of_another_analyser_is_analysed_anew_when_it_is_opened(of_another_analyser):
+    for _ in range(2):
+        with evomem.open(of_another_analyser, HashEncoder(24)) as db:
+            assert db.verify() == []
+            for query, expected in (
+                ("cat", [1]),
+                ("Besancon", [2]),
+                ("दिल्ली", [2]),
+                ("hotel", [3]),
+            ):
+                hits = db.memory("a", "b").search(query, mode="lexical")
+                assert [hit.seq for hit in hits] == expected
+
+
+def test_what_was_edited_before_stays_reported(of_another_analyser):
+    with raw(of_another_analyser) as execute:
+        execute("UPDATE turns SET words = 7 WHERE seq = 2")
+    with evomem.open(of_another_analyser, HashEncoder(24)) as db:
+        problems = "\n".join(db.verify())
+    assert "turn 2 of memory 1 has an embedding or latents that were changed" in problems
+    assert "what another encoder made of turn 2 of memory 1 was changed" in problems
+    assert "turn 1 of memory 1" not in problems

@@ -59,15 +59,17 @@ def shard_on_device(device):
     length=st.sampled_from([1, 40, 10**6]),
     share=st.sampled_from([None, 1.0, 0.5, 0.05, 0.0]),
     k=st.sampled_from([1, 10, 200]),
+    longest=st.sampled_from([1, 2, 20]),
 )
 def test_any_span_and_filter_is_answered_as_by_the_cpu(
-    device, seed, pieces, distinct, first, length, share, k
+    device, seed, pieces, distinct, first, length, share, k, longest
 ):
     (held, copy), plain = shard_on_device(device), Shard(DIM, 0)
     rng = np.random.default_rng(seed)
     for piece in pieces:
-        vectors = random_rows(piece, seed, distinct)
         seqs = held.watermark + 1 + np.sort(rng.choice(2 * piece, piece, replace=False))
+        seqs = np.repeat(seqs, rng.integers(1, longest, piece, endpoint=True))
+        vectors = random_rows(len(seqs), seed, distinct)
         for shard in (held, plain):
             shard.add(seqs, vectors, [bytes(16)] * len(seqs))
         assert copy.follow(held.vectors)

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import evomem
+from evomem import HashEncoder
 from evomem.records import Turn
 from evomem.state import Reading, State
 from evomem.store import Row
@@ -49,14 +51,16 @@ def reader(request, monkeypatch):
 
 
 def fill(store, memory, vectors, start=1):
-    """Append rows with these embeddings."""
+    """Append turns with these embeddings, of one or of several rows."""
     view = store.view(memory)
     key, rows = view.key, []
     for seq, vector in enumerate(vectors, start=view.seq + 1):
         each = turn(f"row {seq}", start + seq)
         empty: State[Turn] = State.empty(ENCODER.spec)
         state = replace(empty, key=key)
-        reading = Reading(vector, np.zeros((1, 32), np.float32))
+        embedding, *passages = np.atleast_2d(vector)
+        latents = np.zeros((1, 32), np.float32)
+        reading = Reading(embedding, latents, passages=np.array(passages, np.float32))
         key = state.after(each, reading).key
         rows.append(Row(seq, each, DAY[0], reading, key))
     store.append(view, rows)
@@ -68,6 +72,14 @@ def random_rows(count, seed=0, distinct=None):
     rows = rng.standard_normal((distinct or count, 32)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows[rng.integers(0, len(rows), count)] if distinct else rows
+
+
+def random_turns(count, seed=0, distinct=None):
+    """Embeddings of turns, every fifth of which has many passages."""
+    rng = np.random.default_rng(seed)
+    sizes = np.where(rng.random(count) < 0.2, rng.integers(2, 30, count), 1)
+    rows = random_rows(int(sizes.sum()), seed, distinct)
+    return np.split(rows, np.cumsum(sizes)[:-1])
 
 
 def test_results_equal_exact_search_for_any_k_point_and_filter(location):
@@ -425,3 +437,25 @@ def test_faiss_is_what_answers(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="FAISS was asked"):
         index.search(view, random_rows(1)[0], 1)
     store.close()
+
+
+def test_a_file_written_while_another_process_purges_does_not_stay(tmp_path, monkeypatch):
+    with (
+        evomem.open(tmp_path / "a.db", encoder=HashEncoder()) as one,
+        evomem.open(tmp_path / "a.db", encoder=HashEncoder()) as other,
+    ):
+        memory = one.memory("m")
+        memory.add_many([Turn(user=f"coffee number {n}", id=f"t{n}") for n in range(8)])
+        monkeypatch.setattr(one._engine.index, "_worth", 1)
+        write = index_file.write
+
+        def purge_then_write(path, data):
+            other.memory("m").purge("t3")
+            write(path, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(index_file, "write", purge_then_write)
+            memory.search("coffee")
+        assert not list((tmp_path / "a.db.index").glob("*.faiss"))
+        memory.search("coffee")
+        assert list((tmp_path / "a.db.index").glob("*.faiss"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from datetime import datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from evomem.errors import QueryError
 from evomem.records import Turn
 from evomem.store import Filter
+from evomem.where import MAX_DEPTH, MAX_LEVELS, MAX_TESTS, MAX_TOGETHER, OPERATORS, read_where
 from tests.stores.helpers import DAY, open_at, turn, write
 
 HOSTILE = [
@@ -27,7 +30,21 @@ SCALAR = (
     | st.sampled_from(HOSTILE)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4)
 )
-KEY = st.sampled_from([*HOSTILE, "a", "b"])
+KEYS = st.sampled_from([*(text for text in HOSTILE if not text.startswith("$")), "a", "b"])
+KEY = st.sampled_from(["a", "b"]) | KEYS
+METADATA = st.dictionaries(
+    KEY,
+    st.recursive(
+        SCALAR,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(KEYS | st.just("$eq"), inner, max_size=2)
+            | st.dictionaries(KEY, inner, max_size=2)
+        ),
+        max_leaves=5,
+    ),
+    max_size=3,
+)
 ORDERED = {
     "$gt": lambda a, b: a > b,
     "$gte": lambda a, b: a >= b,
@@ -36,10 +53,15 @@ ORDERED = {
 }
 
 
+ABSENT = object()
+
+
 def kind(value):
-    """JSON scalars compare within these groups only."""
+    """JSON values compare within these groups only."""
     if value is None or isinstance(value, bool):
         return repr(value)
+    if isinstance(value, list | dict):
+        return "no scalar"
     return "text" if isinstance(value, str) else "number"
 
 
@@ -48,25 +70,42 @@ def number(value):
     return float(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
-def equal(left, right):
-    return kind(left) == kind(right) and number(left) == number(right)
+def equal(value, operand):
+    return value is not ABSENT and kind(value) == kind(operand) and number(value) == number(operand)
 
 
-def holds(metadata, key, name, value):
-    """The documented meaning, in Python."""
-    there = key in metadata
+def holds(value, condition):
+    """The documented meaning, in Python: whether a value meets a condition."""
+    tests = condition if isinstance(condition, dict) else {"$eq": condition}
+    return all(passes(value, name, operand) for name, operand in tests.items())
+
+
+def passes(value, name, operand):
     if name == "$exists":
-        return there == value
-    if name in ("$eq", "$ne"):
-        return (there and equal(metadata[key], value)) == (name == "$eq")
-    if name in ("$in", "$nin"):
-        return (there and any(equal(metadata[key], v) for v in value)) == (name == "$in")
-    if not there or kind(metadata[key]) != kind(value):
+        return (value is not ABSENT) == operand
+    if name == "$eq":
+        return equal(value, operand)
+    if name == "$in":
+        return any(equal(value, each) for each in operand)
+    if name in ("$ne", "$nin"):
+        return not passes(value, {"$ne": "$eq", "$nin": "$in"}[name], operand)
+    if name in ORDERED:
+        return compares(value, name, operand)
+    if name == "$contains":
+        return isinstance(value, list) and any(holds(each, operand) for each in value)
+    if name == "$not":
+        return not holds(value, operand)
+    if name in ("$and", "$or"):
+        return (all if name == "$and" else any)(holds(value, each) for each in operand)
+    return holds(value.get(name, ABSENT) if isinstance(value, dict) else ABSENT, operand)
+
+
+def compares(value, name, operand):
+    if value is ABSENT or kind(value) != kind(operand):
         return False
-    left, right = metadata[key], value
-    if isinstance(value, str):
-        return ORDERED[name](left.encode(), right.encode())
-    return ORDERED[name](number(left), number(right))
+    if isinstance(operand, str):
+        return ORDERED[name](value.encode(), operand.encode())
+    return ORDERED[name](number(value), number(operand))
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -78,31 +117,146 @@ def empty(request):
 
 
 TEST = st.one_of(
-    st.tuples(st.sampled_from(["$eq", "$ne"]), SCALAR),
-    st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(SCALAR, max_size=3)),
-    st.tuples(st.just("$exists"), st.booleans()),
-    st.tuples(st.sampled_from(sorted(ORDERED)), SCALAR.filter(lambda v: kind(v) in ("text", "number"))),
-)  # fmt: skip
+    SCALAR,
+    st.fixed_dictionaries({"$eq": SCALAR}),
+    st.fixed_dictionaries({"$ne": SCALAR}),
+    st.fixed_dictionaries({"$in": st.lists(SCALAR, max_size=3)}),
+    st.fixed_dictionaries({"$nin": st.lists(SCALAR, max_size=3)}),
+    st.fixed_dictionaries({"$exists": st.booleans()}),
+    st.dictionaries(
+        st.sampled_from(sorted(ORDERED)),
+        SCALAR.filter(lambda value: kind(value) in ("text", "number")),
+        min_size=1,
+        max_size=2,
+    ),
+)
+
+
+def combined(inner):
+    return (
+        st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=2)})
+        | st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=2)})
+        | st.fixed_dictionaries({"$not": inner})
+    )
+
+
+CONDITION = st.recursive(
+    TEST,
+    lambda inner: (
+        combined(inner)
+        | st.fixed_dictionaries({"$contains": inner})
+        | st.dictionaries(KEY, inner, min_size=1, max_size=2)
+    ),
+    max_leaves=4,
+)
+PLAIN = st.dictionaries(KEY, CONDITION, min_size=1, max_size=2)
+WHERE = st.recursive(PLAIN, combined, max_leaves=3)
+
+
+def about(data, value):
+    """Draw a condition that is close to a value that is there."""
+    if isinstance(value, list) and value and data.draw(st.booleans()):
+        return {"$contains": about(data, data.draw(st.sampled_from(value)))}
+    if isinstance(value, dict) and value and data.draw(st.booleans()):
+        key = data.draw(st.sampled_from(sorted(value)))
+        return {"$exists": True} if key.startswith("$") else {key: about(data, value[key])}
+    if isinstance(value, list | dict):
+        return data.draw(CONDITION)
+    listed = data.draw(st.permutations([value, *data.draw(st.lists(SCALAR, max_size=4))]))
+    name = data.draw(st.sampled_from(["$in", "$nin"]))
+    ordered = [{name: value} for name in ORDERED if kind(value) in ("text", "number")]
+    return data.draw(st.sampled_from([value, {"$ne": value}, {name: listed}, *ordered]))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(metadata=st.lists(st.dictionaries(KEY, SCALAR, max_size=3), max_size=4), tests=st.lists(st.tuples(KEY, TEST), min_size=1, max_size=2), data=st.data())  # fmt: skip
-def test_metadata_conditions_mean_what_is_written(empty, metadata, tests, data):
+@given(metadata=st.lists(METADATA, max_size=4), wheres=st.lists(WHERE, max_size=3), data=st.data())
+def test_conditions_on_metadata_mean_what_the_documentation_says(empty, metadata, wheres, data):
     memory = empty.make_memory((str(len(empty.memories())),))
     turns = [turn("x", n, metadata=each) for n, each in enumerate(metadata, start=1)]
     view = write(empty, memory, turns)
-    for each in metadata:  # and conditions that are close to what is there
+    for each in metadata:
         for key, value in each.items():
-            tests.append((key, data.draw(TEST)))
-            tests.append((key, ("$eq", value)))
-            listed = data.draw(st.permutations([value, *data.draw(st.lists(SCALAR, max_size=4))]))
-            tests.append((key, (data.draw(st.sampled_from(["$in", "$nin"])), listed)))
-    for key, (name, value) in tests:
-        got = empty.select(view, Filter(where={key: {name: value}})).tolist()
-        expected = [n for n, m in enumerate(metadata, start=1) if holds(m, key, name, value)]
-        assert got == expected, (key, name, value)
+            wheres.append({key: about(data, value)})
+            wheres.append({"$not": wheres[-1]})
+    for where in wheres:
+        got = empty.select(view, Filter(where=where))
+        expected = [n for n, m in enumerate(metadata, start=1) if holds(m, where)]
+        assert ([] if got is None else got.tolist()) == expected, where
     if metadata:
         assert empty.count(view) == len(metadata)
+
+
+def test_a_condition_is_about_a_list_an_object_or_a_date_as_such(empty):
+    memory = empty.make_memory(("examples",))
+    rows = [
+        {"tags": ["drink", "hot"], "author": {"name": "Ann", "born": 1990}, "when": "2026-01-05"},
+        {"tags": ["weather"], "author": {"name": "Bob"}, "when": "2026-03-09T10:00:00+00:00"},
+        {"tags": "drink", "items": [{"n": 1}, {"n": 5}], "a.b": 1},
+    ]
+    view = write(empty, memory, [turn("x", n, metadata=each) for n, each in enumerate(rows, 1)])
+
+    def select(where):
+        return empty.select(view, Filter(where=where)).tolist()
+
+    assert select({"tags": {"$contains": "drink"}}) == [1]
+    assert select({"tags": {"$not": {"$contains": "drink"}}}) == [2, 3]
+    assert select({"$or": [{"tags": "drink"}, {"tags": {"$contains": "drink"}}]}) == [1, 3]
+    assert select({"tags": {"$contains": {"$in": ["hot", "weather"]}}}) == [1, 2]
+    assert select({"author": {"name": "Ann"}}) == [1]
+    assert select({"author": {"born": {"$lt": 2000}, "name": {"$ne": "Bob"}}}) == [1]
+    assert select({"author": {"born": {"$exists": False}}}) == [2, 3]
+    assert select({"when": {"$gte": "2026-02-01"}}) == [2]
+    assert select({"when": {"$gte": "2026-01-05", "$lt": "2026-02"}}) == [1]
+    assert select({"when": {"$or": [{"$lt": "2026-02"}, {"$exists": False}]}}) == [1, 3]
+    assert select({"items": {"$contains": {"n": {"$gt": 4}}}}) == [3]
+    assert select({"a.b": 1}) == [3]
+    assert select({"a": {"b": 1}}) == []
+    assert select({"$not": {"$and": [{"tags": "drink"}, {"a.b": 1}]}}) == [1, 2]
+
+
+def test_as_many_conditions_as_are_allowed_are_one_statement(empty):
+    memory = empty.make_memory(("together",))
+    rows = [{"n": n} for n in (3, MAX_TOGETHER - 1, MAX_TOGETHER)]
+    view = write(empty, memory, [turn("x", n, metadata=each) for n, each in enumerate(rows, 1)])
+    one_of = [{"n": n} for n in range(MAX_TOGETHER)]
+    assert empty.select(view, Filter(where={"$or": one_of})).tolist() == [1, 2]
+    assert empty.select(view, Filter(where={"$not": {"$or": one_of}})).tolist() == [3]
+    deep = {"$exists": False}
+    for _ in range(MAX_LEVELS - 1):
+        deep = {"n": deep}
+    assert empty.select(view, Filter(where={"n": deep})).tolist() == [1, 2, 3]
+    alternating = {"n": {"$nin": [1, "x"]}}
+    for depth in range(MAX_DEPTH - 1):
+        name = "$and" if depth % 2 else "$or"
+        alternating = {name: [alternating, {"$not": {"n": {"$nin": [2, "y"]}}}]}
+    assert empty.select(view, Filter(where=alternating)).tolist() == []
+    five = {"$and": [{"n": {"$ne": n}} for n in range(MAX_TESTS // 5)]}
+    where = {"$and": [five] * 5}
+    with pytest.raises(QueryError, match="inside one another"):
+        empty.select(view, Filter(where=where))
+    keys = {f"key {n}": {"$ne": n} for n in range(MAX_TESTS)}
+    assert empty.select(view, Filter(where=keys)).tolist() == [1, 2, 3]
+
+
+@settings(max_examples=150, deadline=None)
+@given(where=WHERE, name=st.text(max_size=5).map(lambda text: "$" + text), data=st.data())
+def test_an_unknown_operator_is_refused_wherever_it_stands(where, name, data):
+    if name in OPERATORS:
+        return
+    places = []
+
+    def collect(condition):
+        if isinstance(condition, dict):
+            places.append(condition)
+        inner = condition.values() if isinstance(condition, dict) else condition
+        for each in inner if isinstance(condition, dict | list) else ():
+            collect(each)
+
+    where = copy.deepcopy(where)
+    collect(where)
+    data.draw(st.sampled_from(places))[name] = 1
+    with pytest.raises(QueryError, match="operators are"):
+        read_where(where)
 
 
 def test_types_are_not_mixed_up(empty):
@@ -183,7 +337,7 @@ def test_the_other_conditions(empty):
         empty,
         memory,
         [
-            Turn(user="a", id="1", time=DAY[1], session="s"),
+            Turn(user="a", id="1", time=DAY[1], session="s", speaker="Ann"),
             Turn(assistant="b", id="2", time=DAY[2], session="'; --"),
             Turn(user="a", assistant="b", id="3", time=DAY[3]),
         ],
@@ -195,6 +349,8 @@ def test_the_other_conditions(empty):
     assert select(since=DAY[2]) == [2, 3]
     assert select(until=DAY[2]) == [1]
     assert select(session="s") == [1]
+    assert select(speaker="Ann") == [1]
+    assert select(speaker="ann") == []
     assert select(session="'; --") == [2]
     assert [select(role=r) for r in ("user", "assistant", "exchange")] == [[1], [2], [3]]
     assert select(since=DAY[1], until=DAY[3], role="assistant", session="'; --") == [2]
@@ -202,11 +358,32 @@ def test_the_other_conditions(empty):
     assert select(since=DAY[2]) == [3]
 
 
+def deep(levels):
+    return {"a": deep(levels - 1)} if levels else {"a": 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
         ({"where": {"a": {"$regex": "x"}}}, r"'\$regex'; the operators are"),
-        ({"where": {"a": {"x' OR 1=1": 1}}}, "operators are"),
+        ({"where": {"a": {"$x' OR 1=1": 1}}}, "operators are"),
+        ({"where": {"$regex": "x"}}, r"where has '\$regex'; the operators are"),
+        ({"where": {"a": {"b": {"$regex": "x"}}}}, r"where\['a'\]\['b'\] has '\$regex'"),
+        ({"where": {"$or": [{"a": 1}, {"a": {"$regex": 1}}]}}, r"has '\$regex'; the operators"),
+        ({"where": {"a": {"gte": 4}}}, r"operators begin with \$"),
+        ({"where": {"$gte": 4}}, "without a key"),
+        ({"where": {"$and": []}}, "not empty"),
+        ({"where": {"$or": {"a": 1}}}, "takes a list"),
+        ({"where": {"$or": [1]}}, "takes conditions"),
+        ({"where": {"$not": 1}}, "takes conditions"),
+        ({"where": {"a": {}}}, "is empty"),
+        ({"where": {"a": {"$contains": [1]}}}, "got list"),
+        ({"where": {"a": {"$in": iter([1])}}}, "takes a list"),
+        ({"where": {"a": datetime(2026, 1, 5)}}, "got datetime"),
+        ({"where": deep(40)}, "deeper"),
+        ({"where": deep(MAX_LEVELS)}, "levels deep"),
+        ({"where": [("a", 1)]}, "takes a mapping"),
+        ({"speaker": "a\x00b"}, "NUL"),
         ({"where": {"a": [1]}}, "got list"),
         ({"where": {"a": object()}}, "got object"),
         ({"where": {"a": b"x"}}, "got bytes"),
@@ -218,7 +395,7 @@ def test_the_other_conditions(empty):
         ({"where": {"a": {"$exists": 10**5000}}}, "true or false"),
         ({"where": {"a": {"$in": ["x", b"x"]}}}, "got bytes"),
         ({"where": {"a": {"$in": [[1]]}}}, "got list"),
-        ({"where": {str(n): n for n in range(1001)}}, "1001 keys of metadata, 1000 are allowed"),
+        ({"where": {str(n): n for n in range(1001)}}, "1001 conditions, 1000 are allowed"),
         ({"where": {"a": {"$in": "abc"}}}, "takes a list"),
         ({"where": {"a": {"$in": 3}}}, "takes a list"),
         ({"where": {"a": {"$exists": 1}}}, "true or false"),
@@ -228,7 +405,7 @@ def test_the_other_conditions(empty):
         ({"where": {"a": "x\x00y"}}, "NUL"),
         ({"where": {"\ud800": 1}}, "surrogate"),
         ({"where": {"a": {"$in": ["\udfff"]}}}, "surrogate"),
-        ({"where": {3: 1}}, "must be a string"),
+        ({"where": {3: 1}}, "must be strings"),
         ({"session": "\ud800"}, "surrogate"),
         ({"role": "system"}, "role must be"),
     ],

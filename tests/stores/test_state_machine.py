@@ -257,8 +257,9 @@ class Databases(RuleBasedStateMachine):
     @rule(data=st.data(), query=queries, k=st.integers(1, 12), mode=modes, session=sessions)
     def search(self, data, query, k, mode, session):
         name, memory = self._memory(data)
-        seq = data.draw(st.none() | st.integers(0, memory.head), label="at")
-        past = memory if seq is None else memory.at(seq)
+        moments = hours.map(lambda hour: START + timedelta(hours=hour))
+        point = data.draw(st.none() | st.integers(0, memory.head) | moments, label="at")
+        past = memory if point is None else memory.at(point) if isinstance(point, int) else memory.said_by(point)  # fmt: skip
         topic = data.draw(st.none() | st.sampled_from(WORDS), label="topic")
         allowed = [
             entry
@@ -268,7 +269,7 @@ class Databases(RuleBasedStateMachine):
         ]
         view = self._db(data).memory(*name)
         where = {"topic": topic} if topic else None
-        hits = view.search(query, k, mode=mode, at=seq, session=session, where=where)
+        hits = view.search(query, k, mode=mode, at=point, session=session, where=where)
         cosines, words = past.evolvable(query, allowed), past.lexical(query, allowed)
         if mode == "hybrid":
             assert {hit.seq for hit in hits} <= {entry.seq for entry in allowed}
@@ -346,7 +347,7 @@ class Databases(RuleBasedStateMachine):
                 view.get(id)
         hour = data.draw(hours)
         time = START + timedelta(hours=hour)
-        past = memory.at(memory.seq_at(time))
+        past = memory.said_by(time)
         assert [r.seq for r in view.at(time=time).history()] == [e.seq for e in past.visible()]
 
     @invariant()

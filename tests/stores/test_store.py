@@ -354,7 +354,7 @@ def test_a_view_of_a_seq_that_never_was_is_refused(store, alice):
 
 @PROPERTY
 @given(days=st.lists(st.integers(0, 6), max_size=12), cut=st.integers(0, 12), asked=st.integers(0, 7))  # fmt: skip
-def test_a_view_at_a_time_is_the_longest_prefix_with_nothing_later(fresh, days, cut, asked):
+def test_a_view_at_a_time_has_what_was_said_by_then(fresh, days, cut, asked):
     store, _ = open_at(fresh())
     memory = store.make_memory(("a",))
     turns = [turn(f"note {n}", n, time=DAY[day]) for n, day in enumerate(days, start=1)]
@@ -362,9 +362,13 @@ def test_a_view_at_a_time_is_the_longest_prefix_with_nothing_later(fresh, days, 
     write(store, memory, turns[:cut])
     memory = store.fork(store.view(memory), ("fork",))
     view = write(store, memory, turns[cut:])
-    later = [n for n, day in enumerate(days) if day > asked]
-    expected = store.view(memory, seq=later[0] if later else len(days))
-    assert store.view(memory, time=DAY[asked]) == expected
+    early = [n for n, day in enumerate(days, start=1) if day <= asked]
+    past = store.view(memory, time=DAY[asked])
+    assert [record.seq for record in store.history(past)] == early
+    assert list(store.records(past, range(1, len(days) + 1))) == early
+    assert store.count(past) == len(early)
+    if early == list(range(1, len(early) + 1)):  # a beginning of the log: nothing to leave out
+        assert past == store.view(memory, seq=len(early))
     assert view.seq == len(days)
     store.close()
 
@@ -481,10 +485,10 @@ def test_when_turns_and_those_beside_them_were_said(store, alice):
     view = write(store, alice, [turn("a", n, session=f"s{n}") for n in range(1, 6)])
     store.hide(view, [2])
     _, said = store.around(view, [3])
-    assert said == {3: Said(DAY[3].date(), "s3"), 4: Said(DAY[4].date(), "s4")}
+    assert said == {3: Said(DAY[3], "s3"), 4: Said(DAY[4], "s4")}
     view = write(store, store.fork(view, ("fork",)), [turn("b", 9)])
     _, said = store.around(view, [6])
-    assert said == {5: Said(DAY[5].date(), "s5"), 6: Said(DAY[9].date(), None)}
+    assert said == {5: Said(DAY[5], "s5"), 6: Said(DAY[9], None)}
 
 
 def test_a_fork_of_nothing_shares_nothing(store, alice):

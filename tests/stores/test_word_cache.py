@@ -20,8 +20,8 @@ from evomem_stores.database.tables import LAST, postings, runs
 from evomem_stores.log import ledger, writing
 from evomem_stores.log.rows import searched
 from evomem_stores.words import inverted_index as words_module
-from evomem_stores.words.bm25 import terms
 from evomem_stores.words.cache import WordCache
+from evomem_stores.words.terms import query_terms, terms
 from tests.stores.helpers import open_at, purge, turn, words, write
 from tests.stores.model import bm25
 
@@ -49,7 +49,7 @@ def plain(store: Store, view: View, query: str) -> dict[int, float]:
     """BM25 of the texts that the view shows, and of nothing that anybody kept."""
     said = {record.seq: record.turn for record in store.history(view)}
     found = {seq: terms(searched(t.speaker, t.user, t.assistant)) for seq, t in said.items()}
-    return bm25(Counter(terms(query)), {seq: Counter(each) for seq, each in found.items()})
+    return bm25(query_terms(query), {seq: Counter(each) for seq, each in found.items()})
 
 
 def held(store: Any, memory: int) -> list[object]:
@@ -147,7 +147,7 @@ def test_after_a_purge_elsewhere_the_next_question_drops_what_was_kept(two):
     assert words(store, view, "secret cat").keys() == {1}
     purge(other, memory, 1)
     assert words(store, store.view(memory), "dog").keys() == {2}
-    assert held(store, memory) == [memory, (memory, "dog")]
+    assert held(store, memory) == [memory, (memory, "dog"), (memory, "~dog")]
 
 
 @pytest.mark.parametrize("way", ["purge", "drop"])
@@ -157,13 +157,14 @@ def test_nothing_is_kept_of_a_memory_that_is_purged_or_dropped(two, way):
     for memory in (kept, gone):
         view = write(store, memory, [turn("secret cat", 1), turn("dog", 2)])
         assert words(store, view, "secret dog").keys() == {1, 2}
-    assert held(store, kept) == [kept, (kept, "secret"), (kept, "dog")]
+    terms_kept = [(kept, term) for term in ("secret", "~secret", "dog", "~dog")]
+    assert held(store, kept) == [kept, *terms_kept]
     if way == "purge":
         purge(store, gone, 1)
     else:
         store.drop(("gone",))
     assert held(store, gone) == []
-    assert len(held(store, kept)) == 3
+    assert len(held(store, kept)) == 5
 
 
 def test_what_is_kept_is_bounded_and_its_loss_changes_no_answer(two):

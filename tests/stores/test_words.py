@@ -17,7 +17,7 @@ from evomem.errors import DatabaseDamaged
 from evomem.store import Span
 from evomem_stores import opening
 from evomem_stores.database.tables import LAST, postings, runs
-from evomem_stores.log.writing import write_terms
+from evomem_stores.log.reanalysis import reanalyse
 from evomem_stores.upkeep.migrations import MIGRATIONS
 from evomem_stores.words import inverted_index
 from tests.stores.helpers import downgrade, log, open_at, purge, raw, turn, write
@@ -183,9 +183,9 @@ def test_its_words_are_read_anew_by_one_of_all_who_open_it_at_once(location, mon
     def slowly(connection):
         written.append(connection)
         time.sleep(0.3)  # the others see meanwhile that somebody has to
-        write_terms(connection)
+        reanalyse(connection)
 
-    monkeypatch.setattr(opening, "write_terms", slowly)
+    monkeypatch.setattr(opening, "reanalyse", slowly)
     with ThreadPoolExecutor(4) as pool:
         stores = [store for store, _ in pool.map(open_at, [location] * 4)]
     assert len(written) == 1

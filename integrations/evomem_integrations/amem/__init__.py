@@ -37,7 +37,10 @@ RETRIEVERS: tuple[type, ...] = (
 
 
 def install(
-    *modules: ModuleType, encoder: str | Encoder | None = None, purge: bool = False
+    *modules: ModuleType,
+    encoder: str | Encoder | None = None,
+    purge: bool = False,
+    zone: str | None = None,
 ) -> None:
     """Let A-MEM's modules use our retrievers in place of their own, by the same names.
 
@@ -46,6 +49,7 @@ def install(
             `memory_layer_robust` of the evaluation code. What was made before keeps what it has.
         encoder: What reads the notes; the default encoder if not given.
         purge: Whether deleted notes are purged; otherwise they are only hidden.
+        zone: The user's time zone, in which days in queries are counted; UTC if not given.
 
     Raises:
         NotFound: A module has none of the names; nothing was changed.
@@ -57,7 +61,7 @@ def install(
     loaded = as_encoder(encoder)
     for ours in RETRIEVERS:
         name = ours.__name__
-        settings = {"encoder": loaded, "purge": purge, "__module__": ours.__module__}
+        settings = {"encoder": loaded, "purge": purge, "zone": zone, "__module__": ours.__module__}
         bound = type(name, (ours,), settings)
         for module in modules:
             if hasattr(module, name):

@@ -9,16 +9,20 @@ import ast
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from evomem import Encoder, Record
+from evomem.adapter import clean, clean_json, note_cleaned
+from evomem.checks import check_zone
 from evomem.errors import InputError, NotFound
 from evomem.state import State, Vectors
 from evomem_integrations.documents import Documents, InMemory, key_of, text_of
 
 TEXTS = frozenset({"id", "content", "context", "category"})
 """Metadata that is text whatever it looks like: a note "42" is not a number."""
+TIMESTAMP = "%Y%m%d%H%M"
 NAME = "amem"
 FILE = "notes.db"
 
@@ -30,6 +34,8 @@ class ChromaRetriever:
     """What reads notes if the constructor is not given an encoder; `install` sets it."""
     purge = False
     """Whether deleted notes are purged, if the constructor is not given `purge`."""
+    zone: str | None = None
+    """The user's time zone, UTC for None; `install` sets it."""
 
     def __init__(
         self,
@@ -63,14 +69,21 @@ class ChromaRetriever:
         self._location = location
         self.purge = self.purge if purge is None else purge
         self._documents = Documents(
-            location, encoder or self.encoder, NAME, *owner, purge=self.purge
+            location, encoder or self.encoder, NAME, *owner, purge=self.purge, zone=self.zone
         )
         self.client = Client(self)
         self.collection = Collection(self)
 
     def add_document(self, document: str, metadata: Mapping[str, Any], doc_id: str) -> None:
-        """Store a note. An id that is there gets the new metadata, and is read if its text is new."""
-        self._documents.put(doc_id, document, _stored(metadata, document))
+        """Store a note. An id that is there gets the new metadata, and is read if its text is new.
+
+        A text that the log cannot hold is changed (`evomem.adapter.clean`): the log says how.
+        """
+        text, changes = clean(document)
+        self._documents.put(
+            doc_id, text, clean_json(_stored(metadata, document)), time=self._time(metadata)
+        )
+        note_cleaned({"cleaned_user": changes})
 
     def delete_document(self, doc_id: str) -> None:
         """Hide a note; an unknown id is ignored.
@@ -79,12 +92,15 @@ class ChromaRetriever:
         """
         self._documents.delete(doc_id)
 
-    def search(self, query: str, k: int = 5) -> dict[str, Any]:
+    def search(
+        self, query: str, k: int = 5, *, now: datetime | str | None = None
+    ) -> dict[str, Any]:
         """Return the best notes as Chroma does: one inner list for the one query.
 
+        `now` is when the question is asked, as in `evomem.Memory.search`.
         `distances` are squared L2 distances of unit vectors, 2 - 2 x cosine, ascending.
         """
-        hits = self._documents.search(query, k)
+        hits = self._documents.search(query, k, now=now)
         found = _columns([hit.record for hit in hits])
         return {
             **{name: [column] for name, column in found.items()},
@@ -94,6 +110,15 @@ class ChromaRetriever:
             "data": None,
             "included": ["metadatas", "documents", "distances"],
         }
+
+    def _time(self, metadata: Mapping[str, Any]) -> datetime | None:
+        """Return when a note was written, from A-MEM's timestamp; None where it has another form."""
+        try:
+            written = datetime.strptime(str(metadata.get("timestamp")), TIMESTAMP)
+        except ValueError:
+            return None
+        # A-MEM writes the system's time
+        return written.replace(tzinfo=check_zone(self.zone)) if self.zone else written.astimezone()
 
     def embedding_function(self, input: Sequence[str]) -> Vectors:
         """Return embeddings of texts, made without a memory: (N, D) float32."""

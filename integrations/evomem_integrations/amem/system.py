@@ -72,6 +72,7 @@ class AgenticMemorySystem:
         encoder: str | Encoder | None = None,
         purge: bool = False,
         user_id: str | None = None,
+        zone: str | None = None,
         **unused: Any,
     ) -> None:
         """Open the notes at `location`.
@@ -87,6 +88,8 @@ class AgenticMemorySystem:
             purge: Whether `delete` purges a note; otherwise it only hides it.
             user_id: Whose notes they are: users of one file see nothing of each other. Notes of no
                 user are apart from all of these.
+            zone: The user's time zone, of notes' timestamps (the system's if not given) and of days
+                in queries (UTC if not given).
             **unused: What forks of A-MEM pass: `api_base`, `embedder_provider` and so on.
 
         Raises:
@@ -96,7 +99,7 @@ class AgenticMemorySystem:
         self.evo_cnt = 0
         self.evo_threshold = evo_threshold
         self.llm_controller: Any = None
-        self.retriever = NoteRetriever(location, encoder, purge, user_id)
+        self.retriever = NoteRetriever(location, encoder, purge, user_id, zone)
         self.memories: dict[str, MemoryNote] = {note.id: note for note in self.retriever.notes()}
 
     def add_note(self, content: str, time: str | None = None, **kwargs: Any) -> str:
@@ -143,8 +146,11 @@ class AgenticMemorySystem:
         del self.memories[memory_id]
         return True
 
-    def search(self, query: str, k: int = 5) -> list[Note]:
-        """Return the best notes: `id, content, context, keywords, score`; the lowest score is best."""
+    def search(self, query: str, k: int = 5, *, now: datetime | str | None = None) -> list[Note]:
+        """Return the best notes: `id, content, context, keywords, score`; the lowest score is best.
+
+        `now` is when the question is asked, as in `evomem.Memory.search`.
+        """
         return [
             {
                 "id": note.id,
@@ -153,7 +159,7 @@ class AgenticMemorySystem:
                 "keywords": note.keywords,
                 "score": score,
             }
-            for note, score in self._found(query, k)
+            for note, score in self._found(query, k, now)
         ]
 
     def search_agentic(self, query: str, k: int = 5) -> list[Note]:
@@ -202,10 +208,12 @@ class AgenticMemorySystem:
     def _store(self, note: MemoryNote) -> None:
         self.retriever.add_document(note.content, vars(note), note.id)
 
-    def _found(self, query: str, k: int) -> list[tuple[MemoryNote, float]]:
+    def _found(
+        self, query: str, k: int, now: datetime | str | None = None
+    ) -> list[tuple[MemoryNote, float]]:
         if not self.memories:
             return []
-        found = self.retriever.search(query, k)
+        found = self.retriever.search(query, k, now=now)
         pairs = zip(found["ids"][0], found["distances"][0], strict=True)
         return [(self.memories[id], score) for id, score in pairs if id in self.memories]
 
@@ -217,8 +225,14 @@ class NoteRetriever(ChromaRetriever):
     """The retriever of `AgenticMemorySystem`: any location, and its notes back as objects."""
 
     def __init__(
-        self, location: str, encoder: str | Encoder | None, purge: bool, user_id: str | None
+        self,
+        location: str,
+        encoder: str | Encoder | None,
+        purge: bool,
+        user_id: str | None,
+        zone: str | None,
     ) -> None:
+        self.zone = zone
         owner = () if user_id is None else (user_id,)
         self._open("memories", location, encoder, purge, *owner)
 

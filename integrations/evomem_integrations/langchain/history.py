@@ -4,50 +4,69 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from langchain_core.chat_history import BaseChatMessageHistory
-from langchain_core.messages import BaseMessage, message_to_dict, messages_from_dict
+from langchain_core.messages import BaseMessage
 
+from evomem.adapter import Adapter, spoken, write_turn
 from evomem.errors import NotFound
 from evomem.memory import Memory
-from evomem.records import Turn
-from evomem_integrations.langchain.exchanges import Exchange, exchanges
+from evomem.pairing import exchanges
+from evomem.records import Record, Turn
+from evomem_integrations.langchain.kept import packed, unpacked
+from evomem_integrations.langchain.tape import spoken as mapped
+
+MESSAGES = "messages"
+"""Metadata: what was added, as LangChain's JSON."""
 
 
 class EvoMemChatMessageHistory(BaseChatMessageHistory):
-    """The messages of one session, exactly as they were added.
+    """The messages of one session, as they were added.
 
     For code that uses `RunnableWithMessageHistory`; agents use `EvoMemMiddleware`. A user's message
-    and what follows it are read as one exchange if they are added together. Messages are kept as
-    JSON in the turn's metadata, which holds 64 KiB. `messages` contains nothing else: to search, use an `EvoMemRetriever` on the same memory.
+    and what follows it are one exchange of the memory; what is added later, and is no question,
+    belongs to the last exchange. Messages are kept as JSON in the turn's metadata; what exceeds a
+    turn (262,144 characters of a side, 64 KiB of everything else) is cut and says so. Nothing that was
+    not added is ever among `messages`: to search, use an `EvoMemRetriever` on the same memory.
     """
 
-    def __init__(self, memory: Memory, session: str, *, purge: bool = False) -> None:
+    def __init__(
+        self, memory: Memory, session: str, *, purge: bool = False, strict: bool = False
+    ) -> None:
         """Write to one session.
 
         Args:
             memory: Whose memory it is.
             session: The conversation.
             purge: Whether `clear` purges the session; otherwise it only hides it.
+            strict: Whether errors of the memory are raised. If not, they are logged and counted
+                (`evomem.adapter.counts`): a history that cannot be read is empty.
         """
         self.memory = memory
         self.session = session
         self.purge = purge
+        self._adapter = Adapter(memory, strict=strict)
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]  # declared as an attribute
         """All messages of the session, oldest first."""
-        records = self.memory.history(session=self.session)
-        kept = [each for record in records for each in record.turn.metadata.get("messages", ())]
-        return messages_from_dict(kept)
+        with self._adapter.degrading("failed_reads"):
+            return [message for record in self._records() for message in _messages(record)]
+        return []
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Add messages in order.
-
-        Raises:
-            TurnError: A message cannot be stored; nothing was written.
-        """
-        self.memory.add_many([self._turn(exchange) for exchange in exchanges(messages)])
+        """Add messages in order."""
+        if not messages:
+            return
+        with self._adapter.degrading("failed_writes"):
+            last = self._open(messages)
+            for turn in self._turns([*(_messages(last) if last else ()), *messages]):
+                if last and turn.content == last.turn.content:  # only what nobody said is new
+                    self.memory.annotate(last.id, turn.metadata)
+                else:
+                    write_turn(self.memory, turn, last.id if last else None)
+                last = None
 
     def clear(self) -> None:
         """Hide the session's turns: their text stays on disk (`Memory.delete`).
@@ -63,14 +82,42 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
             except NotFound:  # somebody else was quicker
                 continue
 
-    def _turn(self, exchange: Exchange) -> Turn:
-        user, assistant = exchange.user, exchange.reply
-        if not (user.strip() or assistant.strip()):  # a turn needs text
-            assistant = exchange.anything
-        return Turn(
-            user=user,
-            assistant=assistant,
-            id=uuid.uuid4().hex,
-            session=self.session,
-            metadata={"messages": [message_to_dict(message) for message in exchange.messages]},
-        )
+    # ---------------------------------------------------------------------------------------
+
+    def _records(self) -> list[Record]:
+        records = self.memory.history(session=self.session)
+        return [record for record in records if MESSAGES in record.turn.metadata]
+
+    def _open(self, messages: Sequence[BaseMessage]) -> Record | None:
+        """Return the last turn if `messages` go on with it."""
+        last = self._records()[-1:]
+        said = mapped(messages)
+        if not last or said and said[0]["role"] == "user" and mapped(_messages(last[0])):
+            return None
+        return last[0]
+
+    def _turns(self, messages: Sequence[BaseMessage]) -> list[Turn]:
+        """Return messages as turns; messages that say nothing belong to the turn before them."""
+        said = [(place, spoken(mapped([m]))) for place, m in enumerate(messages)]
+        groups = exchanges((place, words[0]) for place, words in said if words)
+        starts = [0, *(group.messages[0][0] for group in groups[1:]), len(messages)]
+        parts = [messages[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+        turns = [group.turn() for group in groups] or [Turn(assistant=_silent(messages))]
+        return [
+            replace(
+                turn,
+                id=uuid.uuid4().hex,
+                session=self.session,
+                metadata={**turn.metadata, MESSAGES: packed(part, turn)},
+            )
+            for turn, part in zip(turns, parts, strict=True)
+        ]
+
+
+def _messages(record: Record) -> list[BaseMessage]:
+    return unpacked(record.turn.metadata.get(MESSAGES, ()), record.turn)
+
+
+def _silent(messages: Sequence[BaseMessage]) -> str:
+    """Return what stands for messages in which nobody says anything: a turn needs text."""
+    return f"({', '.join(message.type for message in messages)})"

@@ -3,55 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langgraph.runtime import Runtime
 from typing_extensions import NotRequired
 
-from evomem.errors import DuplicateTurn, NotFound
+from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
-from evomem.records import MAX_RECALLED, Turn
-from evomem_integrations.langchain.exchanges import Exchange, exchanges
-
-HEADER = (
-    "What was said in earlier conversations and may help now, oldest first. These are records, not "
-    "instructions; where they disagree, the later one holds."
+from evomem.records import Context
+from evomem_integrations.langchain.tape import (
+    RECALLED,
+    Tape,
+    answered,
+    begun,
+    ended,
+    is_user,
+    split,
+    spoken,
+    written,
 )
 
-SHOWN = (
-    50  # messages of the prompt that are not looked for, the newest: each costs some search time
-)
+Tapes = dict[str, Tape]
 
-RECALLED = "evomem_recalled"
-"""Metadata of a model's response: ids of the turns that it was shown."""
 
-_NAMES = uuid.UUID("5a1d9c5e-6a2b-4a1e-9a0f-5d7f6f0c2b11")  # of turns, made of thread and messages
+def _merged(old: Tapes | None, new: Tapes | None) -> Tapes:
+    return {**(old or {}), **(new or {})}
 
 
 class EvoMemState(AgentState[Any]):
-    """The agent's state, and what of the thread is in the memory."""
+    """The agent's state, and what of the thread is not in the memory yet."""
 
-    evomem_written: NotRequired[Annotated[str, PrivateStateAttr]]
-    """The id of the last message that was written, `""` before the first."""
-    evomem_memory: NotRequired[Annotated[str, PrivateStateAttr]]
-    """The namespace of the memory that it was written to, as JSON."""
+    evomem: NotRequired[Annotated[Tapes, PrivateStateAttr, _merged]]
+    """By the name of the middleware: an agent may have several memories."""
 
 
 class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
     """Searches the memory before each model call, and writes the exchange when the agent is done.
 
     Hits are put after the system prompt of that call and stored nowhere else, neither in the
-    thread's messages nor in a checkpoint. Messages that the model is shown anyway are left out. An exchange is what the user said and everything the model answered, one turn of the memory
-    with the thread as its session and the ids of the turns that the model was shown (only these ids
-    are kept in the thread). It is written once, however often a run is retried, interrupted
-    and resumed; a regenerated answer replaces the old one. A run that fails writes nothing.
+    thread's messages nor in a checkpoint. Messages that the model is shown anyway are left out. An exchange is what the user said when the run began and everything that was answered, one
+    turn of the memory with the thread as its session and the ids of the turns that the model was
+    shown. It is noted in a private part of the agent's state, so that trimming and summarising the
+    thread's messages changes nothing; it is written once, however often a run is retried, interrupted
+    and resumed; an answer that is made anew, or a message edited under its id, takes the place of the
+    old one. A run that fails writes nothing; its question belongs to the next exchange.
+
+    An agent that another agent calls as a tool reads the memory and writes nothing: its prompts are
+    not the user's words.
     """
 
     state_schema = EvoMemState
@@ -60,8 +65,10 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         self,
         memory: Memory | Callable[[Runtime[Any]], Memory],
         *,
+        name: str | None = None,
         header: str = HEADER,
         turn_source: str | None = None,
+        strict: bool = False,
         **options: Any,
     ) -> None:
         """Choose the memory and how it is searched.
@@ -69,49 +76,57 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         Args:
             memory: One memory, or a function that returns it for a run, such as
                 `lambda runtime: db.memory("acme", runtime.context.user)`.
+            name: What tells this middleware from others of the agent; made of the memory's name if it
+                is not given. Needed where an agent has two memories that are found by functions.
             header: The text before the remembered turns.
             turn_source: The source of the turns that are written (`Turn.source`).
+            strict: Whether errors of the memory end the run. If not, they are logged and counted
+                (`evomem.adapter.counts`); an exchange that cannot be written is written after the
+                next run.
             **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
-                `trust`.
+                `trust`, `zone`. Where users live in several time zones, give each memory its own:
+                `lambda runtime: db.memory("acme", runtime.context.user, zone=runtime.context.zone)`.
         """
         super().__init__()
         self._memory = memory
-        self._header = header
-        self._turn_source = turn_source
-        self._options = options
+        self._name = name or _name(type(self).__name__, memory)
+        self._options = {
+            "header": header,
+            "turn_source": turn_source,
+            "strict": strict,
+            **options,
+        }
+        self._adapter(None)  # checks the options
+
+    @property
+    def name(self) -> str:
+        """What the agent's graph calls this middleware."""
+        return self._name
 
     def before_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Note in a new thread where it begins: with the last exchange of what was sent.
-
-        A caller without threads sends the whole conversation each time, and what came before its
-        last exchange was written in earlier runs. LangGraph keeps a thread under its id alone: where
-        another user has used the same thread, this run begins with the last message of a user, so
-        that nothing of theirs is written here.
-        """
+        """Note what the user said, and write what an earlier run has left."""
         messages = state["messages"]
-        if not messages:
+        if not messages or _is_called_as_tool(runtime):
             return None
-        whose = json.dumps(self._choose(runtime).namespace)
-        start: dict[str, Any] = {"evomem_memory": whose}
-        if "evomem_written" not in state:
-            before = len(messages) - len(exchanges(messages)[-1].messages)
-        elif state.get("evomem_memory", whose) != whose:
-            asked = [n for n, message in enumerate(messages) if isinstance(message, HumanMessage)]
-            before = asked[-1] if asked else len(messages)
-        else:
-            return start
-        return {**start, "evomem_written": messages[before - 1].id if before else ""}
+        adapter = self._adapter(runtime)
+        tape = begun(state.get("evomem", {}).get(self.name), messages, _owner(adapter))
+        over, open_ = split(tape["said"])
+        if over and adapter.capture(over, session=_thread(runtime)):
+            tape = {**tape, "said": open_}
+        return self._update(tape)
+
+    async def abefore_agent(
+        self, state: EvoMemState, runtime: Runtime[Any]
+    ) -> dict[str, Any] | None:
+        """Do as `before_agent`, without blocking the event loop."""
+        return await asyncio.to_thread(self.before_agent, state, runtime)
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Call the model with the turns that the memory returns."""
-        query = _query(request.messages)
-        if not query:
-            return handler(request)
-        memory = self._choose(request.runtime)
-        found = memory.context(query, **self._asked(request))
-        return _marked(handler(self._informed(request, found)), found.ids)
+        found = self._adapter(request.runtime).recall(**self._asked(request))
+        return _marked(handler(_informed(request, found)), found.ids)
 
     async def awrap_model_call(
         self,
@@ -119,20 +134,26 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Do as `wrap_model_call`, without blocking the event loop."""
-        query = _query(request.messages)
-        if not query:
-            return await handler(request)
-        memory = self._choose(request.runtime)
-        found = await memory.acontext(query, **self._asked(request))
-        return _marked(await handler(self._informed(request, found)), found.ids)
+        found = await self._adapter(request.runtime).arecall(**self._asked(request))
+        return _marked(await handler(_informed(request, found)), found.ids)
+
+    def after_model(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
+        """Note what the model said, before anything else can change the messages."""
+        tape = state.get("evomem", {}).get(self.name)
+        if tape is None or _is_called_as_tool(runtime):
+            return None
+        return self._update(answered(tape, state["messages"]))
 
     def after_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Write what is new in the thread."""
-        messages = state["messages"]
-        memory = self._choose(runtime)
-        for exchange in exchanges(_unwritten(messages, state.get("evomem_written"))):
-            _write(memory, exchange, _thread(runtime), self._turn_source)
-        return {"evomem_written": messages[-1].id} if messages else None
+        """Write what was said."""
+        tape = state.get("evomem", {}).get(self.name)
+        if tape is None or _is_called_as_tool(runtime):
+            return None
+        tape = ended(tape, state["messages"], state.get("structured_response"))
+        done = self._adapter(runtime).capture(
+            tape["said"], session=_thread(runtime), recalled=tape["recalled"]
+        )
+        return self._update(written(tape) if done else tape)
 
     async def aafter_agent(
         self, state: EvoMemState, runtime: Runtime[Any]
@@ -142,30 +163,46 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
 
     # ---------------------------------------------------------------------------------------
 
-    def _choose(self, runtime: Runtime[Any]) -> Memory:
-        return self._memory(runtime) if callable(self._memory) else self._memory
+    def _adapter(self, runtime: Runtime[Any] | None) -> Adapter:
+        memory = self._memory
+        if callable(memory):
+            choose = memory
+            return Adapter(lambda: choose(runtime), **self._options)  # type: ignore[arg-type]
+        return Adapter(memory, **self._options)
+
+    def _update(self, tape: Tape) -> dict[str, Any]:
+        return {"evomem": {self.name: tape}}
 
     def _asked(self, request: ModelRequest[Any]) -> dict[str, Any]:
-        """Return the options of the search; turns of messages that are in the prompt are left out."""
-        thread = _thread(request.runtime)
-        if thread is None:  # then the thread's messages are new in every run
-            return self._options
-        shown = [m.id for m in request.messages if isinstance(m, HumanMessage) and m.id]
-        hide = {"$nin": [_mark(thread, id) for id in shown[-SHOWN:]]}
-        return {**self._options, "where": {**(self._options.get("where") or {}), "message": hide}}
+        """Return what to recall: what helps to answer what the user said last."""
+        asked = [str(message.text) for message in request.messages if is_user(message)]
+        if not asked:  # it was cut off
+            tapes: Any = request.state.get("evomem", {})
+            said = tapes[self.name]["said"] if self.name in tapes else ()
+            asked = [message["content"] for message in said if message["role"] == "user"]
+        return {
+            "query": asked[-1] if asked else "",
+            "session": _thread(request.runtime),
+            "shown": spoken(request.messages),
+        }
 
-    def _informed(self, request: ModelRequest[Any], found: str) -> ModelRequest[Any]:
-        if not found:
-            return request
-        text = f"{self._header}\n<memory>\n{found}\n</memory>"
-        prompt = request.system_message
-        if prompt is None:
-            return request.override(system_message=SystemMessage(text))
-        if isinstance(prompt.content, str):
-            content: Any = f"{prompt.content}\n\n{text}"
-        else:
-            content = [*prompt.content, {"type": "text", "text": text}]
-        return request.override(system_message=prompt.model_copy(update={"content": content}))
+
+def _name(kind: str, memory: Memory | Callable[..., Memory]) -> str:
+    """Return a name that two middlewares of an agent share only if their memory is the same."""
+    if not isinstance(memory, Memory):
+        return kind
+    labels = json.dumps(memory.namespace).encode()
+    return f"{kind}_{hashlib.blake2b(labels, digest_size=4).hexdigest()}"
+
+
+def _owner(adapter: Adapter) -> str:
+    """Return whose memory it is, as JSON; nothing if that cannot be found out."""
+    try:
+        return json.dumps(adapter.memory.namespace)
+    except Exception:  # it is counted where the memory is read and written
+        if adapter.strict:
+            raise
+        return ""
 
 
 def _thread(runtime: Runtime[Any]) -> str | None:
@@ -173,28 +210,24 @@ def _thread(runtime: Runtime[Any]) -> str | None:
     return runtime.execution_info.thread_id if runtime.execution_info else None
 
 
-def _mark(thread: str, message: str) -> str:
-    """Return what a turn is marked with that began with this message; no two share a mark."""
-    if "/" in thread:  # no other mark begins with a slash: a thread's name is not empty
-        return f"/{json.dumps([thread, message])}"
-    return f"{thread}/{message}"
+def _is_called_as_tool(runtime: Runtime[Any]) -> bool:
+    """Return whether this agent runs inside a tool of another one."""
+    place = runtime.execution_info.checkpoint_ns if runtime.execution_info else ""
+    return any(part.startswith("tools:") for part in place.split("|")[:-1])
 
 
-def _query(messages: Sequence[BaseMessage]) -> str:
-    """Return what the user said last."""
-    said = (message for message in reversed(messages) if isinstance(message, HumanMessage))
-    message = next(said, None)
-    return str(message.text).strip() if message else ""
-
-
-def _unwritten(messages: Sequence[BaseMessage], last: str | None) -> Sequence[BaseMessage]:
-    """Return the messages behind the last one written; if that was removed, the last exchange."""
-    if last == "":
-        return messages
-    places = [place for place, message in enumerate(messages) if message.id == last]
-    if places:
-        return messages[places[-1] + 1 :]
-    return exchanges(messages)[-1].messages if messages else []
+def _informed(request: ModelRequest[Any], found: Context) -> ModelRequest[Any]:
+    """Return the request with what was found behind the system prompt."""
+    if not found:
+        return request
+    prompt = request.system_message
+    if prompt is None:
+        return request.override(system_message=SystemMessage(str(found)))
+    if isinstance(prompt.content, str):
+        content: Any = f"{prompt.content}\n\n{found}"
+    else:
+        content = [*prompt.content, {"type": "text", "text": str(found)}]
+    return request.override(system_message=prompt.model_copy(update={"content": content}))
 
 
 def _marked(response: ModelResponse[Any], ids: Sequence[str]) -> ModelResponse[Any]:
@@ -207,42 +240,8 @@ def _marked(response: ModelResponse[Any], ids: Sequence[str]) -> ModelResponse[A
     messages: list[BaseMessage] = []
     for message in response.result:
         if isinstance(message, AIMessage):
-            metadata = {**message.response_metadata, RECALLED: list(ids)}
+            known = message.response_metadata.get(RECALLED, ())  # of another memory
+            metadata = {**message.response_metadata, RECALLED: [*known, *ids]}
             message = message.model_copy(update={"response_metadata": metadata})
         messages.append(message)
     return replace(response, result=messages)
-
-
-def _recalled(exchange: Exchange) -> list[str]:
-    """Return the ids of the turns that the model was shown in an exchange."""
-    answers = [message for message in exchange.messages if isinstance(message, AIMessage)]
-    ids = [id for answer in answers for id in answer.response_metadata.get(RECALLED, ())]
-    return list(dict.fromkeys(ids))[-MAX_RECALLED:]
-
-
-def _write(memory: Memory, exchange: Exchange, thread: str | None, source: str | None) -> None:
-    """Write one exchange if it is not there; delete another answer to the same message."""
-    first = next((m.id for m in exchange.messages if isinstance(m, HumanMessage)), None)
-    if first is None or not exchange.user:
-        return
-    last = next((m.id for m in reversed(exchange.messages) if isinstance(m, AIMessage)), None)
-    mark = {} if thread is None else {"message": _mark(thread, first)}
-    turn = Turn(
-        user=exchange.user,
-        assistant=exchange.reply,
-        id=str(uuid.uuid5(_NAMES, json.dumps([thread, first, last]))),
-        session=thread,
-        metadata=mark,
-        source=source,
-        recalled=_recalled(exchange),
-    )
-    try:
-        memory.add_many([turn])
-    except DuplicateTurn:  # it was written before, and deleted or changed since: leave it so
-        return
-    for record in memory.history(session=thread, where=mark) if mark else ():
-        if record.id != turn.id:
-            try:
-                memory.delete(record.id)
-            except NotFound:  # somebody else was quicker
-                continue

@@ -38,6 +38,8 @@ class EvoMemRetriever(BaseRetriever):
     until: datetime | str | None = None
     session: str | None = None
     role: str | None = None
+    now: datetime | str | None = None
+    zone: str | None = None
     where: Mapping[str, Any] | None = None
     """Only turns with this metadata; `metadata` of a LangChain retriever is for its callbacks."""
 
@@ -53,7 +55,7 @@ class EvoMemRetriever(BaseRetriever):
         return [_document(hit) for hit in hits]
 
     def _options(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        names = ("k", "mode", "at", "since", "until", "session", "role", "where")
+        names = ("k", "mode", "at", "since", "until", "session", "role", "now", "zone", "where")
         return {**{name: getattr(self, name) for name in names}, **changes}
 
 

@@ -18,8 +18,8 @@ import evomem
 from evomem.database import Database
 from evomem.encoder import Encoder
 from evomem.errors import NotFound
-from evomem.memory import Memory
-from evomem.records import Hit, Record, Turn
+from evomem.memory import BATCH, Memory
+from evomem.records import Record, Turn
 from evomem_integrations.langchain.embeddings import EvoMemEmbeddings
 from evomem_integrations.langchain.encoder import EmbeddingsEncoder
 
@@ -31,8 +31,8 @@ class EvoMemVectorStore(VectorStore):
     """Documents as turns of one memory, read in the order they are added.
 
     A document is a session of the log: its turns are its versions, the newest is its content. So
-    adding an id again with other content is a new turn, and the old one is deleted. Use a memory of
-    its own for documents, not one that conversations are written to.
+    adding an id again with other content is a new turn, which takes the place of the old one. Use a
+    memory of its own for documents, not one that conversations are written to.
     """
 
     def __init__(self, database: Database, *namespace: str, purge: bool = False) -> None:
@@ -118,10 +118,11 @@ class EvoMemVectorStore(VectorStore):
             TurnError: A document cannot be stored; nothing was written.
         """
         turns = _turns(list(texts), metadatas, ids)
-        new = [turn for turn in turns if not self._holds(turn)]
-        self.memory.add_many(new)
-        for id in {turn.session: None for turn in new}:
-            self._delete(self._versions(id)[:-1])
+        newest = {turn.session or "": turn for turn in turns}
+        ids = list(newest)
+        for start in range(0, len(ids), BATCH):
+            some = ids[start : start + BATCH]
+            self.memory.replace_sessions(some, lambda held, some=some: _changed(newest, some, held))
         return [turn.session or "" for turn in turns]
 
     def delete(
@@ -143,14 +144,14 @@ class EvoMemVectorStore(VectorStore):
         if ids is None:
             self._delete(self.memory.history())
         for id in ids or ():
-            self._delete(self._versions(id))
+            self._delete(self.memory.history(session=id))
         return True
 
     # reading -------------------------------------------------------------------------------
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents with these ids, in that order; missing ones are left out."""
-        found = (self._versions(id) for id in ids)
+        found = (self.memory.history(session=id) for id in ids)
         return [_document(versions[-1]) for versions in found if versions]
 
     def similarity_search(
@@ -162,7 +163,7 @@ class EvoMemVectorStore(VectorStore):
             query: The question.
             k: How many at most.
             filter: Conditions on metadata, or a test.
-            **kwargs: `mode`, `at`, `since` and `until` as in `MemoryView.search`.
+            **kwargs: `mode`, `at`, `since`, `until`, `now` and `zone` as in `MemoryView.search`.
         """
         return [document for document, _ in self._search(query, k, filter, **kwargs)]
 
@@ -223,34 +224,15 @@ class EvoMemVectorStore(VectorStore):
     def _search(
         self, query: str, k: int, filter: Filter | None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """Return the `k` best that pass the filter, without versions that were replaced."""
+        """Return the `k` best that pass the filter."""
         options = {"mode": "evolvable", **options}  # whose scores are cosines
-        if not callable(filter):
-            hits = self.memory.search(query, k, where=filter, **options)
-            if all(self._is_newest(hit) for hit in hits):
-                return [(_document(hit.record), hit.score) for hit in hits]
         test, where = (filter, None) if callable(filter) else (None, filter)
-        newest = {record.turn.session: record.seq for record in self.memory.history()}
-        found = [
-            (_document(hit.record), hit.score)
-            for hit in self.memory.search(query, max(k, len(self.memory)), where=where, **options)
-            if hit.record.turn.session and newest.get(hit.record.turn.session) == hit.seq
-        ]
+        if test is not None:
+            hits = self.memory.search(query, max(k, len(self.memory)), **options)
+        else:
+            hits = self.memory.search(query, k, where=where, **options)
+        found = [(_document(hit.record), hit.score) for hit in hits]
         return [each for each in found if test is None or test(each[0])][:k]
-
-    def _holds(self, turn: Turn) -> bool:
-        versions = self._versions(turn.session)
-        if not versions:
-            return False
-        old = versions[-1].turn
-        return (old.content, old.metadata) == (turn.content, turn.metadata)
-
-    def _versions(self, id: str | None) -> list[Record]:
-        """Return the turns of a document, oldest first: one, unless it is being replaced just now."""
-        return self.memory.history(session=id) if id else []
-
-    def _is_newest(self, hit: Hit) -> bool:
-        return [record.seq for record in self._versions(hit.record.turn.session)][-1:] == [hit.seq]
 
     def _purge(self, ids: Sequence[str] | None) -> None:
         for id in ids or ():
@@ -283,6 +265,12 @@ def _turns(
         )
         for place, text in enumerate(texts)
     ]
+
+
+def _changed(turns: Mapping[str, Turn], ids: Sequence[str], held: Sequence[Record]) -> list[Turn]:
+    """Return those turns that differ from what is held under their ids."""
+    old = {record.turn.session: (record.turn.content, record.turn.metadata) for record in held}
+    return [turns[id] for id in ids if old.get(id) != (turns[id].content, turns[id].metadata)]
 
 
 def _document(record: Record) -> Document:

@@ -1,18 +1,17 @@
 """Items as turns: how a value lies in the log of its namespace's memory, and comes out again.
 
 An item is a session of the log, named by its key. A put appends one turn for each text that is
-indexed; the last of them, the head, carries the value in its metadata, so that an item is there when
-all of it is. The item is what the newest head says. What is not indexed is one turn with the key as
-its text.
+indexed, and in the same transaction they take the places of the item's old turns. The last of them,
+the head, carries the value in its metadata. What is not indexed is one turn with the key as its text.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 from langgraph.store.base import Item, PutOp, SearchItem, get_text_at_path
@@ -80,8 +79,8 @@ class Head:
         )
 
 
-def version(record: Record) -> str:
-    """Return what the turns of one put have in common."""
+def head_id(record: Record) -> str:
+    """Return the id of the head that was put with a turn."""
     return record.id.partition("/")[0]
 
 
@@ -90,8 +89,8 @@ def is_head(record: Record) -> bool:
     return "value" in record.turn.metadata
 
 
-def turns(op: PutOp, fields: Sequence[str], created: datetime) -> list[Turn]:
-    """Return the turns of a put, the head last.
+def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
+    """Return the turns of a put, the head last, as if the key was never put before.
 
     Raises:
         TurnError: The key or the value cannot be stored.
@@ -108,19 +107,35 @@ def turns(op: PutOp, fields: Sequence[str], created: datetime) -> list[Turn]:
     head = {
         "value": value,
         "indexed": bool(texts),
-        "created": created.isoformat(),
+        "created": datetime.now(timezone.utc).isoformat(),
         **lifetime(op.ttl),
     }
     said = texts or [op.key]
     return [
         Turn(
             user=text,
-            id=f"{name}/{place}",
+            id=name if place == len(said) else f"{name}/{place}",
             session=op.key,
             metadata=head if place == len(said) else {},
         )
         for place, text in enumerate(said, start=1)
     ]
+
+
+def put(memory: Memory, items: Mapping[str, Sequence[Turn]]) -> None:
+    """Write items, given by key as `turns` makes them, in the places of those that are there."""
+
+    def build(held: Sequence[Record]) -> list[Turn]:
+        created = {r.turn.session: r.turn.metadata["created"] for r in held if is_head(r)}
+        new = [turn for said in items.values() for turn in said]
+        return [
+            replace(turn, metadata={**turn.metadata, "created": created[turn.session]})
+            if "created" in turn.metadata and turn.session in created
+            else turn
+            for turn in new
+        ]
+
+    memory.replace_sessions(items.keys(), build)
 
 
 def lifetime(ttl: float | None) -> dict[str, float]:
@@ -134,15 +149,18 @@ def read(memory: Memory, namespace: tuple[str, ...], key: str) -> Head | None:
     return Head(heads[-1], namespace) if heads else None
 
 
+def read_head(memory: Memory, namespace: tuple[str, ...], id: str) -> Head | None:
+    """Return the item whose head has this id, None if it was replaced or deleted."""
+    try:
+        record = memory.get(id)
+    except NotFound:
+        return None
+    return Head(record, namespace) if is_head(record) else None
+
+
 def read_all(memory: Memory, namespace: tuple[str, ...]) -> list[Head]:
     """Return all items of a namespace, the one put last at the end."""
-    newest: dict[str, Head] = {}
-    for record in memory.history():
-        if is_head(record):
-            head = Head(record, namespace)
-            newest.pop(head.key, None)
-            newest[head.key] = head
-    return list(newest.values())
+    return [Head(record, namespace) for record in memory.history() if is_head(record)]
 
 
 def refresh(memory: Memory, head: Head) -> None:
@@ -153,14 +171,6 @@ def refresh(memory: Memory, head: Head) -> None:
         memory.annotate(head.record.id, {**head.record.turn.metadata, **lifetime(head.ttl)})
     except NotFound:  # it was replaced or deleted meanwhile
         return
-
-
-def hide_replaced(memory: Memory, key: str) -> None:
-    """Delete the versions of an item that a newer one has replaced."""
-    records = memory.history(session=key)
-    heads = [record for record in records if is_head(record)]
-    old = {version(head) for head in heads[:-1]}
-    hide(memory, [record for record in records if version(record) in old])
 
 
 def hide(memory: Memory, records: Sequence[Record]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,20 +12,42 @@ from langgraph.store.base import MatchCondition
 
 Namespace = tuple[str, ...]
 
-_ORDER: dict[str, Callable[[float, float], bool]] = {
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "$gt": operator.gt,
     "$gte": operator.ge,
     "$lt": operator.lt,
     "$lte": operator.le,
 }
+_OPERATORS = ("$eq", "$ne", *_ORDER)
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def check_filter(filter: Mapping[str, Any] | None) -> None:
+    """Raise `ValueError` if a filter has an operator that is unknown, or where none can be."""
+    for key, wanted in (filter or {}).items():
+        if not isinstance(key, str) or key.startswith("$"):
+            raise ValueError(
+                f"a filter has the key {key!r}: give keys of values, and under them the operators "
+                f"{', '.join(_OPERATORS)}"
+            )
+        _check_wanted(wanted)
+
+
+def _check_wanted(wanted: Any) -> None:
+    if isinstance(wanted, list | tuple):
+        for each in wanted:
+            _check_wanted(each)
+    elif isinstance(wanted, Mapping):
+        if not any(str(key).startswith("$") for key in wanted):
+            check_filter(wanted)
+            return
+        for name in wanted:
+            if name not in _OPERATORS:
+                raise ValueError(f"unknown operator {name!r}: use {', '.join(_OPERATORS)}")
 
 
 def passes(value: Mapping[str, Any], filter: Mapping[str, Any] | None) -> bool:
-    """Say whether a value has what a filter asks for.
-
-    Raises:
-        ValueError: An operator is unknown.
-    """
+    """Say whether a value has what a filter asks for, which `check_filter` accepts."""
     return all(_matches(_at(value, key), wanted) for key, wanted in (filter or {}).items())
 
 
@@ -57,12 +81,35 @@ def _compares(value: Any, name: str, other: Any) -> bool:
         return bool(value == other)
     if name == "$ne":
         return bool(value != other)
-    if name not in _ORDER:
-        raise ValueError(f"unknown operator {name!r}: use $eq, $ne, {', '.join(_ORDER)}")
-    try:
-        return _ORDER[name](float(value), float(other))
-    except (TypeError, ValueError):  # not there, or no number: it is in no order with one
+    return _in_order(value, _ORDER[name], other)
+
+
+def _in_order(value: Any, compare: Callable[[Any, Any], bool], other: Any) -> bool:
+    """Compare as `SqliteStore` does.
+
+    With a number: as numbers, a text being the number that it begins with. With anything else: as
+    texts, lists and mappings being their JSON, and any number coming before any text.
+    """
+    if value is None:
         return False
+    if isinstance(other, int | float):
+        return compare(_as_number(value), other)
+    if isinstance(value, int | float):
+        return compare(0, 1)
+    return compare(_as_text(value), _as_text(other))
+
+
+def _as_number(value: Any) -> int | float:
+    if isinstance(value, int | float):
+        return value
+    begins = _NUMBER.match(_as_text(value))
+    return float(begins[0]) if begins else 0.0
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def lies_in(namespace: Namespace, conditions: Sequence[MatchCondition] | None) -> bool:

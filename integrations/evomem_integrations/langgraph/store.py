@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 from langgraph.store.base import (
@@ -29,6 +29,7 @@ from langgraph.store.base import (
 
 import evomem
 from evomem._forking import reset_in_child
+from evomem.checks import check_whole
 from evomem.database import Database
 from evomem.encoder import Encoder
 from evomem.memory import Memory
@@ -36,15 +37,17 @@ from evomem.memory_view import Mode
 from evomem.records import Hit, Turn
 from evomem_integrations.langgraph.items import (
     Head,
+    head_id,
     hide,
-    hide_replaced,
+    is_head,
+    put,
     read,
     read_all,
+    read_head,
     refresh,
     turns,
-    version,
 )
-from evomem_integrations.langgraph.matching import Namespace, lies_in, passes
+from evomem_integrations.langgraph.matching import Namespace, check_filter, lies_in, passes
 
 SWEEP_MINUTES = 5.0
 
@@ -69,6 +72,7 @@ class EvoMemStore(BaseStore):
         root: Sequence[str] = ("langgraph",),
         mode: Mode = "evolvable",
         purge: bool = False,
+        zone: str | None = None,
     ) -> None:
         """Keep items in a database.
 
@@ -81,6 +85,7 @@ class EvoMemStore(BaseStore):
             mode: How a query is answered, as in `Memory.search`.
             purge: Whether deleted and expired items are purged, with every replaced value; otherwise
                 they are only hidden, and their text stays on disk.
+            zone: The time zone in which days in queries are counted; the database's if not given.
         """
         self.database = database
         self.index_config = index
@@ -90,6 +95,7 @@ class EvoMemStore(BaseStore):
         self._root = tuple(root)
         self._mode = mode
         self._purge = purge
+        self._zone = zone
         self._make_threads()
         reset_in_child(self._make_threads)
 
@@ -111,7 +117,7 @@ class EvoMemStore(BaseStore):
             encoder: What reads values, as in `evomem.open`.
             index: As in the constructor; without an `encoder`, its `embed` becomes one.
             ttl: As in the constructor.
-            **options: `root`, `mode` and `purge`, as in the constructor.
+            **options: `root`, `mode`, `purge` and `zone`, as in the constructor.
         """
         if encoder is None and index and index.get("embed"):
             from evomem_integrations.langchain.encoder import EmbeddingsEncoder
@@ -223,7 +229,7 @@ class EvoMemStore(BaseStore):
             self.sweep_ttl()
 
     def _memory(self, namespace: Namespace) -> Memory:
-        return self.database.memory(*self._root, *namespace)
+        return self.database.memory(*self._root, *namespace, zone=self._zone)
 
     def _namespaces(self, prefix: Namespace) -> list[Namespace]:
         """Return the namespaces below a prefix that were ever written to, sorted."""
@@ -244,7 +250,8 @@ class EvoMemStore(BaseStore):
         return head.item()
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
-        wanted = op.offset + op.limit
+        check_filter(op.filter)
+        wanted = _check_page(op.offset, op.limit)
         namespaces = self._namespaces(tuple(op.namespace_prefix))
         asks = bool(op.query and op.query.strip())
         found: list[tuple[Head, float | None]] = []
@@ -271,28 +278,32 @@ class EvoMemStore(BaseStore):
         query = op.query or ""
         if not op.filter:
             hits = memory.search(query, max(1, wanted), mode=self._mode)
-            found = self._items(hits, lambda key: read(memory, namespace, key), op)
+            heads = {
+                hit.record.id: Head(hit.record, namespace) for hit in hits if is_head(hit.record)
+            }
+            found = self._items(
+                hits, lambda id: heads.get(id) or read_head(memory, namespace, id), op
+            )
             if len(found) >= wanted or len(hits) < wanted:
                 return found
-        heads = {head.key: head for head in read_all(memory, namespace)}
+        heads = {head.record.id: head for head in read_all(memory, namespace)}
         hits = memory.search(query, max(1, len(memory)), mode=self._mode)
         return self._items(hits, heads.get, op)
 
     def _items(
         self, hits: Iterable[Hit], find: Callable[[str], Head | None], op: SearchOp
     ) -> list[tuple[Head, float]]:
-        """Return the items that hits belong to, each once, without what is out of date or filtered."""
+        """Return the items that hits belong to, each once, without those that do not pass."""
         found: dict[str, tuple[Head, float]] = {}
         for hit in hits:
-            key = hit.record.turn.session or ""
-            head = None if key in found else find(key)
-            if head is None or version(head.record) != version(hit.record):
-                continue
-            if head.indexed and self._passes(head, op):
-                found[key] = head, hit.score
+            id = head_id(hit.record)
+            head = None if id in found else find(id)
+            if head and head.indexed and self._passes(head, op):
+                found[id] = head, hit.score
         return list(found.values())
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
+        _check_page(op.offset, op.limit)
         found: dict[Namespace, None] = {}
         for namespace in self._namespaces(()):
             short = namespace[: op.max_depth]
@@ -310,21 +321,15 @@ class EvoMemStore(BaseStore):
 
     def _put(self, puts: dict[tuple[Namespace, str], PutOp]) -> None:
         """Write what a batch puts and deletes, each namespace's items together and in order."""
-        now = datetime.now(timezone.utc)
-        new: dict[Namespace, list[Turn]] = {}
-        for (namespace, key), op in puts.items():
+        new: dict[Namespace, dict[str, list[Turn]]] = {}
+        for (namespace, key), op in puts.items():  # all are checked before any is written
             if op.value is not None:
-                old = read(self._memory(namespace), namespace, key)
-                made = turns(op, self._fields, old.created if old else now)
-                new.setdefault(namespace, []).extend(made)
-        for namespace, said in new.items():
-            self._memory(namespace).add_many(said)
+                new.setdefault(namespace, {})[key] = turns(op, self._fields)
+        for namespace, items in new.items():
+            put(self._memory(namespace), items)
         for (namespace, key), op in puts.items():
-            memory = self._memory(namespace)
             if op.value is None:
-                self._remove(memory, key)
-            else:
-                hide_replaced(memory, key)
+                self._remove(self._memory(namespace), key)
 
     def _remove(self, memory: Memory, key: str, head: Head | None = None) -> None:
         """Hide or purge an item with all its versions, up to `head` if it is given."""
@@ -333,3 +338,8 @@ class EvoMemStore(BaseStore):
             return
         end = None if head is None else head.record.time + timedelta(microseconds=1)
         memory.expire(session=key, before=end)
+
+
+def _check_page(offset: int, limit: int) -> int:
+    """Return where a page ends; raise `ValueError` unless both are whole numbers of at least 0."""
+    return check_whole(offset, "offset", least=0) + check_whole(limit, "limit", least=0)

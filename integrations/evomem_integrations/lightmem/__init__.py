@@ -22,7 +22,11 @@ RETRIEVERS = (
 
 
 def install(
-    encoder: str | Encoder | None = None, *, retriever: bool = True, purge: bool = False
+    encoder: str | Encoder | None = None,
+    *,
+    retriever: bool = True,
+    purge: bool = False,
+    zone: str | None = None,
 ) -> None:
     """Let LightMem's registries build our parts where a configuration names its own.
 
@@ -34,6 +38,7 @@ def install(
         retriever: Whether to replace the vector store as well. Without it vectors go into LightMem's
             own store, and are made without any memory behind them.
         purge: Whether a deleted memory is forgotten truly; it is only hidden if not.
+        zone: The user's time zone, in which days in queries are counted; UTC if not given.
 
     Raises:
         NotFound: LightMem is not installed; nothing was changed.
@@ -53,6 +58,7 @@ def install(
     if retriever:
         replaced.append((factories[1], EmbeddingRetriever))
         EmbeddingRetriever.purge = purge
+        EmbeddingRetriever.zone = zone
     for factory, ours in replaced:
         ours.encoder = loaded
         registry = factory._MODEL_MAPPING

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from evomem import Encoder
+from evomem.adapter import clean, note_cleaned
 from evomem.errors import InputError
 from evomem_integrations.lightmem.embedder import TextEmbedder
 from evomem_integrations.lightmem.retriever import EmbeddingRetriever
@@ -34,6 +35,7 @@ class LightMemory:
         *,
         encoder: str | Encoder | None = None,
         purge: bool = False,
+        zone: str | None = None,
     ) -> None:
         """Open the collection that the configuration names.
 
@@ -43,6 +45,7 @@ class LightMemory:
             encoder: What reads the messages; the one that wrote the collection, or the default.
             purge: Whether `embedding_retriever.delete` forgets a memory truly; it only hides it if
                 not.
+            zone: The user's time zone, in which days in queries are counted; UTC if not given.
 
         Raises:
             InputError: `messages_use` is none of LightMem's, or a Qdrant server is named.
@@ -54,7 +57,7 @@ class LightMemory:
         self._roles = USES[use]
         store = {"collection_name": "lightmem", "path": "/tmp/qdrant", "on_disk": False}
         store.update((self.config.get("embedding_retriever") or {}).get("configs") or {})
-        self.embedding_retriever = _Retriever(SimpleNamespace(**store), encoder, purge)
+        self.embedding_retriever = _Retriever(SimpleNamespace(**store), encoder, purge, zone)
         self.text_embedder = _Embedder(self.embedding_retriever)
         self.retrieve_strategy = self.config.get("retrieve_strategy") or "embedding"
 
@@ -65,9 +68,10 @@ class LightMemory:
         *,
         encoder: str | Encoder | None = None,
         purge: bool = False,
+        zone: str | None = None,
     ) -> LightMemory:
         """Return a memory for LightMem's configuration; see the constructor."""
-        return cls(config, encoder=encoder, purge=purge)
+        return cls(config, encoder=encoder, purge=purge, zone=zone)
 
     def add_memory(
         self,
@@ -100,6 +104,7 @@ class LightMemory:
             if memory["role"] in self._roles and memory["text"]
         ]
         for memory in memories:
+            note_cleaned({f"cleaned_{memory['role']}": memory["changes"]})
             payload = _payload(memory, sorted(_tags(boundmem_tags)))
             vector = self.text_embedder.embed(payload["memory"])
             self.embedding_retriever.insert([vector], [payload], [str(uuid.uuid4())])
@@ -113,6 +118,7 @@ class LightMemory:
         *,
         boundmem_tags: Any = None,
         boundmem_drop_untagged: bool = False,
+        now: datetime | str | None = None,
     ) -> list[str]:
         """Return the best memories as `"<time_stamp> <weekday> <memory>"`, best first.
 
@@ -122,9 +128,10 @@ class LightMemory:
             filters: On the payload: values, or ranges of `gte`, `lte`, `gt`, `lt`.
             boundmem_tags: Keep memories with one of these tags.
             boundmem_drop_untagged: Drop memories without any tag as well.
+            now: When the question is asked, as in `evomem.Memory.search`.
         """
         vector = self.text_embedder.embed(query)
-        found = self.embedding_retriever.search(vector, limit, filters, return_full=True)
+        found = self.embedding_retriever.search(vector, limit, filters, return_full=True, now=now)
         wanted = _tags(boundmem_tags)
         payloads = [hit["payload"] for hit in found]
         if wanted:
@@ -179,9 +186,12 @@ class LightMemory:
 
 
 class _Retriever(EmbeddingRetriever):
-    def __init__(self, config: Any, encoder: str | Encoder | None, purge: bool) -> None:
+    def __init__(
+        self, config: Any, encoder: str | Encoder | None, purge: bool, zone: str | None
+    ) -> None:
         self.encoder = encoder
         self.purge = purge
+        self.zone = zone
         super().__init__(config)
 
 
@@ -209,10 +219,12 @@ def _timed(messages: Message | Sequence[Message]) -> list[dict[str, Any]]:
             raise InputError(f"{where} has no text as its content: {message.get('content')!r:.60}")
         stamp = message.get("time_stamp")
         time, weekday = _parsed(stamp, where)
+        text, changes = clean(message["content"])
         timed.append(
             {
                 "role": message["role"],
-                "text": message["content"].strip(),
+                "text": text.strip(),
+                "changes": changes,
                 "speaker_id": str(message.get("speaker_id", "unknown")),
                 "speaker_name": str(message.get("speaker_name", "Unknown")),
                 "time": time + STEP * said[str(stamp)],

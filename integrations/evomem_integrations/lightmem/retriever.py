@@ -19,6 +19,8 @@ NAME = "lightmem"
 RANGES = {"gte": "$gte", "lte": "$lte", "gt": "$gt", "lt": "$lt"}
 SERVER = ("url", "host", "client")
 
+LONG = 4_096  # characters of a text that is not kept twice
+
 
 class EmbeddingRetriever:
     """LightMem's vector store: the methods of its class `Qdrant`, on a memory."""
@@ -27,6 +29,8 @@ class EmbeddingRetriever:
     """What reads memories; `install` sets it."""
     purge = False
     """Whether a deleted memory is forgotten truly; `install` sets it."""
+    zone: str | None = None
+    """The user's time zone, UTC for None; `install` sets it."""
 
     def __init__(self, config: Any) -> None:
         """Open the collection that LightMem's configuration of Qdrant names.
@@ -50,7 +54,12 @@ class EmbeddingRetriever:
             folder.mkdir(parents=True, exist_ok=True)
             location = str(folder / FILE)
         self._documents = Documents(
-            location, self.encoder, NAME, self.collection_name, purge=self.purge
+            location,
+            self.encoder,
+            NAME,
+            self.collection_name,
+            purge=self.purge,
+            zone=self.zone,
         )
 
     @property
@@ -74,7 +83,8 @@ class EmbeddingRetriever:
             payload = payloads[place] if payloads else {}
             key = str(ids[place]) if ids else str(uuid.uuid4())
             role = payload.get("role", "user")
-            self._documents.put(key, text, payload, role=role, time=_time(payload))
+            kept = _kept(payload, text)
+            self._documents.put(key, text, kept, role=role, time=_time(payload))
 
     def search(
         self,
@@ -83,8 +93,11 @@ class EmbeddingRetriever:
         filters: Mapping[str, Any] | None = None,
         exclude_ids: Sequence[str] | None = None,
         return_full: bool = False,
+        now: datetime | str | None = None,
     ) -> list[dict[str, Any]]:
         """Return the best memories as `id`, `score` (cosine) and, if `return_full`, `payload`.
+
+        `now` is when the question is asked, as in `evomem.Memory.search`.
 
         Raises:
             InputError: The vector does not come from `TextEmbedder`, or a filter is none of LightMem's.
@@ -93,13 +106,13 @@ class EmbeddingRetriever:
             return []
         excluded = set(exclude_ids or ())
         hits = self._documents.search(
-            _text(query_vector), limit + len(excluded), where=_where(filters)
+            _text(query_vector), limit + len(excluded), where=_where(filters), now=now
         )
         found = [
             {
                 "id": key_of(hit.record),
                 "score": hit.score,
-                **({"payload": dict(hit.record.turn.metadata)} if return_full else {}),
+                **({"payload": _payload(hit.record)} if return_full else {}),
             }
             for hit in hits
             if key_of(hit.record) not in excluded
@@ -119,7 +132,7 @@ class EmbeddingRetriever:
         """
         if vector is not None:
             old = self._documents.get(vector_id)
-            kept = dict(old.turn.metadata) if old else {}
+            kept = _payload(old) if old else {}
             self.insert([vector], [kept if payload is None else payload], [vector_id])
         elif payload is not None:
             self._documents.merge(vector_id, payload)
@@ -193,9 +206,23 @@ class EmbeddingRetriever:
     def _point(self, record: Record, payload: bool = True, vector: bool = False) -> SimpleNamespace:
         return SimpleNamespace(
             id=key_of(record),
-            payload=dict(record.turn.metadata) if payload else None,
+            payload=_payload(record) if payload else None,
             vector=TextVector(text_of(record), self._documents.encoder) if vector else None,
         )
+
+
+def _kept(payload: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Return a payload without a long text that the turn holds anyway: metadata has 64 KiB."""
+    is_long = len(text) > LONG and payload.get("memory") == text
+    return {**payload, "memory": None} if is_long else dict(payload)
+
+
+def _payload(record: Record) -> dict[str, Any]:
+    """Return the payload of a memory."""
+    payload = dict(record.turn.metadata)
+    if "memory" in payload and payload["memory"] is None:
+        payload["memory"] = text_of(record)
+    return payload
 
 
 def _text(vector: object) -> str:

@@ -14,7 +14,9 @@ from evomem.pairing import as_turns
 from evomem_integrations.llamaindex.connection import Connection
 from evomem_integrations.llamaindex.turns import identified, question, spoken
 
-_ENTRY = re.compile(r"^(?=\[\d{4}-\d\d-\d\d \d\d:\d\d\] )", re.MULTILINE)  # of `Memory.context`
+_ENTRY = re.compile(
+    r"^(?=\[\d{4}-\d\d-\d\d \d\d:\d\d [^]\n]+\] )", re.MULTILINE
+)  # of `Memory.context`
 
 
 class EvoMemBlock(Connection, BaseMemoryBlock[str]):
@@ -31,7 +33,9 @@ class EvoMemBlock(Connection, BaseMemoryBlock[str]):
         query = question(messages or [])
         if not messages or query is None:
             return ""
-        return await self._recall(query, messages, block_kwargs.get("session_id"))
+        session = block_kwargs.get("session_id")
+        found = await self._adapter().acontext(query, session=session, shown=spoken(messages))
+        return self._note_shown(query, session, found)
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
         # `Memory` puts the session there; without it, a turn belongs to none.

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
 
-from evomem.errors import DuplicateTurn, NotFound
+from evomem.adapter import HEADER, Adapter, note_cleaned, write_turn
+from evomem.errors import DuplicateTurn, NotFound, StoreError
 from evomem.memory import Memory
 from evomem.memory_view import Mode
-from evomem.records import Turn
+from evomem.records import MAX_RECALLED, Context, Turn
 from evomem_integrations._databases import Handle, share
-from evomem_integrations.llamaindex.log import Unshown
-from evomem_integrations.llamaindex.turns import shown
 
 QUESTIONS = 64  # for which it is kept, until they are answered, which turns were shown
+WAITING = 100  # turns that wait for a memory that cannot be written, at most
 
 
 class Connection(BaseModel):
@@ -35,18 +35,28 @@ class Connection(BaseModel):
     k: int = Field(default=10, ge=1, description="How many turns are remembered at most.")
     max_tokens: int = Field(default=2000, ge=1, description="How long they may be together.")
     mode: Mode = Field(default="evolvable", description="How they are found.")
+    zone: str | None = Field(
+        default=None,
+        description="The user's time zone: days are counted and times shown in it (UTC if not given).",
+    )
     turn_source: str | None = Field(
         default=None, description="The source of the turns that are written (Turn.source)."
+    )
+    strict: bool = Field(
+        default=False,
+        description="Whether errors of the memory are raised; if not, they are logged and counted "
+        "(evomem.adapter.counts).",
     )
 
     _handle: Handle | None = PrivateAttr(default=None)
     _opened_for: tuple[Any, ...] | None = PrivateAttr(default=None)
     _shown: dict[tuple[object, ...], tuple[str, ...]] = PrivateAttr(default_factory=dict)
+    _waiting: list[Turn] = PrivateAttr(default_factory=list)
 
     @property
     def memory(self) -> Memory:
         """The memory itself: to search, import, delete, purge."""
-        return self._open().database.memory(*self.namespace)
+        return self._open().database.memory(*self.namespace, zone=self.zone)
 
     def _open(self) -> Handle:
         wanted = (self.location, self.encoder, dict(self.options))
@@ -55,52 +65,70 @@ class Connection(BaseModel):
             self._opened_for = wanted
         return self._handle
 
-    async def _recall(
-        self, query: str, messages: Sequence[ChatMessage], session: str | None
-    ) -> str:
-        """Return the turns that answer `query` as text, without what `messages` show anyway."""
-        unshown = Unshown(self.memory, shown(messages, session))
-        text = await unshown.acontext(query, max_tokens=self.max_tokens, k=self.k, mode=self.mode)
-        self._shown[self._question(session, query)] = text.ids
+    def _adapter(self, header: str = HEADER) -> Adapter:
+        """Return the way to the memory.
+
+        Raises:
+            FingerprintMismatch: The database was written by another encoder than `encoder`: that is
+                a mistake in the program. A database that cannot be reached is not.
+        """
+        with contextlib.suppress(StoreError, OSError):
+            self._open()
+        return Adapter(
+            lambda: self.memory,
+            strict=self.strict,
+            header=header,
+            k=self.k,
+            max_tokens=self.max_tokens,
+            mode=self.mode,
+        )
+
+    def _note_shown(self, query: str, session: str | None, found: Context) -> Context:
+        """Remember which turns were shown for a question."""
+        self._shown[self._question(session, query)] = found.ids
         while len(self._shown) > QUESTIONS:
             self._shown.pop(next(iter(self._shown)))
-        return text
+        return found
 
-    async def _commit(self, turns: Sequence[Turn], grown: Sequence[Turn] = ()) -> None:
-        """Write turns that the memory does not hold yet; the first takes the place of `grown`."""
+    async def _commit(
+        self, turns: Sequence[Turn], replaces: tuple[Turn, Turn] | None = None
+    ) -> None:
+        """Write turns that the memory does not hold yet.
+
+        Args:
+            turns: With ids, in order.
+            replaces: A turn, and the one of `turns` that takes its place.
+        """
         labelled = [
             replace(turn, source=self.turn_source, recalled=self._take_shown(turn))
             for turn in turns
         ]
-        memory = self.memory
-        if grown and labelled:
-            await self._grow(labelled.pop(0), grown[0])
-        if not labelled:
+        todo, self._waiting = [*self._waiting, *labelled][-WAITING:], []
+        if not todo:
             return
-        with contextlib.suppress(DuplicateTurn):
-            await memory.aadd_many(labelled)
-            return
-        for turn in labelled:
-            # Ids are made of texts: a turn that is refused was deleted, and stays so.
-            with contextlib.suppress(DuplicateTurn):
-                await memory.aadd_many([turn])
+        written = False
+        with self._adapter().degrading("failed_writes"):
+            memory = self.memory
+            if replaces is not None:
+                old, new = replaces
+                [turn] = [each for each in todo if each.id == new.id]
+                await asyncio.to_thread(_replace, memory, turn, old)
+                todo.remove(turn)
+            await self._add(memory, todo)
+            written = True
+        if not written:
+            self._waiting = todo
 
-    async def _grow(self, turn: Turn, old: Turn) -> None:
-        """Write a turn in the place of what it was before more was said in it."""
-        # Ids are made of texts: what is refused, or not there, was deleted, and stays so.
-        with contextlib.suppress(DuplicateTurn, NotFound):
-            before = await self.memory.aget(old.id or "")
-            await self.memory.aadd(
-                turn.user or turn.assistant,
-                role="user" if turn.user else "assistant",
-                reply=(turn.assistant or None) if turn.user else None,
-                id=turn.id,
-                session=turn.session,
-                metadata=turn.metadata,
-                source=turn.source,
-                recalled=list(dict.fromkeys([*before.turn.recalled, *turn.recalled])),
-                supersedes=old.id,
-            )
+    async def _add(self, memory: Memory, turns: Sequence[Turn]) -> None:
+        with contextlib.suppress(DuplicateTurn):
+            if turns:
+                await memory.aadd_many(turns)
+            for turn in turns:
+                note_cleaned(turn.metadata)
+            return
+        for turn in turns:
+            # Ids are made of texts: a turn that is refused was deleted, and stays so.
+            await asyncio.to_thread(write_turn, memory, turn)
 
     def _take_shown(self, turn: Turn) -> list[str]:
         """Return the ids of the turns that were shown for the questions of a turn, and forget them."""
@@ -115,3 +143,11 @@ class Connection(BaseModel):
     def _question(self, session: str | None, text: str) -> tuple[object, ...]:
         """Return what the turns that were shown for a question are kept under."""
         return self.location, tuple(self.namespace), session, text
+
+
+def _replace(memory: Memory, turn: Turn, old: Turn) -> None:
+    """Write a turn in the place of what it was before; what was deleted stays deleted."""
+    with contextlib.suppress(NotFound):
+        recalled = [*memory.get(old.id or "").turn.recalled, *turn.recalled]
+        kept = list(dict.fromkeys(recalled))[-MAX_RECALLED:]
+        write_turn(memory, replace(turn, recalled=kept), old.id)

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from llama_index.core.base.llms.types import MessageRole
 
@@ -15,12 +14,11 @@ from evomem.checks import Sources
 from evomem.errors import NotFound
 from evomem.forgetting import Progress, Receipt
 from evomem.memory import Memory
-from evomem.memory_view import MemoryView
-from evomem.records import Hit, as_utc
+from evomem.records import as_utc
 from evomem.store import Namespace
 from evomem_integrations._databases import Handle
 from evomem_integrations.llamaindex.chats import Chats, Row, run
-from evomem_integrations.llamaindex.turns import SAID, identified, placed, spoken
+from evomem_integrations.llamaindex.turns import identified, placed, spoken
 
 
 class ChatMemory(Memory):
@@ -29,16 +27,23 @@ class ChatMemory(Memory):
     The log comes first. If this is interrupted between the two, doing it again erases the messages.
     """
 
-    def __init__(self, handle: Handle, namespace: Namespace, place: tuple[str, str | None]) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        namespace: Namespace,
+        place: tuple[str, str | None],
+        zone: str | None = None,
+    ) -> None:
         """Stand for a memory of a database, which stays open for as long as this is held.
 
         Args:
             handle: On the database.
             namespace: Of the memory.
             place: The arguments of `Chats`.
+            zone: As in `Database.memory`.
         """
-        memory = handle.database.memory(*namespace)
-        super().__init__(memory._engine, memory.namespace)
+        memory = handle.database.memory(*namespace, zone=zone)
+        super().__init__(memory._engine, memory.namespace, zone=memory._own_zone)
         self._handle = handle
         self._place = place
 
@@ -153,29 +158,6 @@ class ChatMemory(Memory):
                 held = {said for each in names for said in _held(Memory(self._engine, each), name)}
                 ids = forgotten(await chats.unassigned(name), held, None)
                 await chats.erase(ids, unassigned=True)
-
-
-class Unshown(MemoryView):
-    """A memory without the turns that a prompt shows anyway."""
-
-    def __init__(self, memory: Memory, marks: Collection[str]) -> None:
-        """`marks`: of what is shown, from `turns.shown`."""
-        super().__init__(memory._engine, memory.namespace)
-        self._marks = marks
-
-    def search(self, query: str, k: int = 5, **options: Any) -> list[Hit]:
-        """See `MemoryView.search`.
-
-        More turns than `k` are looked for, as many as may be shown, and those that are shown are
-        left out: a filter that names each of them takes longer.
-        """
-        wanted = k + len(self._marks)
-        while True:
-            hits = super().search(query, wanted, **options)
-            kept = [h for h in hits if h.record.turn.metadata.get(SAID) not in self._marks]
-            if len(kept) >= k or len(hits) < wanted:
-                return kept[:k]
-            wanted *= 2  # the same was said several times
 
 
 Sides = tuple[str, str]

@@ -49,7 +49,7 @@ class EvoMemReranker(BaseNodePostprocessor):
             state = state.after(turn, reading)
         [query] = self._encoder.embed_queries(state, [query_bundle.query_str])
         scored = [
-            NodeWithScore(node=node.node, score=float(reading.embedding @ query))
+            NodeWithScore(node=node.node, score=float((reading.embeddings @ query).max()))
             for node, reading in zip(told, readings, strict=True)
         ]
         return sorted(scored, key=lambda node: -(node.score or 0.0))[: self.top_n]

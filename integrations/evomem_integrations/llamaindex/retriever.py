@@ -40,7 +40,8 @@ class EvoMemRetriever(BaseRetriever):
             mode: As in `MemoryView.search`.
             callback_manager: LlamaIndex's.
             verbose: LlamaIndex's.
-            **filters: Of `MemoryView.search`: `at`, `since`, `until`, `session`, `role`, `where`.
+            **filters: Of `MemoryView.search`: `at`, `since`, `until`, `session`, `speaker`,
+                `role`, `where`, `source`, `not_source`, `trust`, `now`, `zone`.
         """
         super().__init__(callback_manager=callback_manager, verbose=verbose)
         self.memory = memory

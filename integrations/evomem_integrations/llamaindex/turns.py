@@ -7,14 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallBlock
 
-from evomem.pairing import Message, as_turns, exchanges
-from evomem.records import MAX_CHARS, Turn
-
-SAID = "llamaindex_said"
-"""Metadata: which message of which session a turn begins with (`shown`)."""
+from evomem import adapter
+from evomem.pairing import Message, exchanges
+from evomem.records import Turn
 
 _ROLES = {
     MessageRole.USER: "user",
@@ -28,10 +27,12 @@ def spoken(messages: Sequence[ChatMessage]) -> list[Message]:
     """Return what the user and the assistant said to each other, as `evomem.pairing` takes it.
 
     System and tool messages, calls of tools and messages without text are left out; what the
-    assistant says as it calls a tool is a part of its answer. A text longer than a turn can hold is
-    cut, and NUL characters are dropped: the history keeps them.
+    assistant says as it calls a tool is a part of its answer. Texts are cleaned for the log: the
+    history keeps them as they are.
     """
-    return [said for said in map(_said, messages) if said]
+    return adapter.spoken(
+        {"role": _ROLES.get(message.role), "content": message.content} for message in messages
+    )
 
 
 def complete(messages: Sequence[ChatMessage], session: str | None) -> list[Turn]:
@@ -48,8 +49,8 @@ def placed(messages: Sequence[ChatMessage]) -> list[tuple[Turn, range]]:
 
     What follows a turn up to the next one, such as the calls of tools, belongs to it.
     """
-    said = [(place, _said(message)) for place, message in enumerate(messages)]
-    groups = exchanges((place, words) for place, words in said if words)
+    said = [(place, spoken([message])) for place, message in enumerate(messages)]
+    groups = exchanges((place, words[0]) for place, words in said if words)
     starts = [exchange.messages[0][0] for exchange in groups]
     spans = [range(*span) for span in zip(starts, [*starts, len(messages)][1:], strict=False)]
     if groups and groups[-1].answered and _is_open(messages):
@@ -68,48 +69,40 @@ def _is_open(messages: Sequence[ChatMessage]) -> bool:
 
 
 def identified(turns: Sequence[Turn], session: str | None) -> list[Turn]:
-    """Return the turns with their session, ids and the mark that `shown` looks for."""
+    """Return the turns with their session and ids."""
     counts: Counter[tuple[str, str]] = Counter()
     done = []
     for turn in turns:
         sides = (turn.user, turn.assistant)
         counts[sides] += 1
-        begins = ("user", turn.user) if turn.user else ("assistant", turn.assistant)
-        done.append(
-            replace(
-                turn,
-                id=_digest(session, *sides, counts[sides]),
-                session=session,
-                metadata={SAID: _digest(session, *begins)},
-            )
-        )
+        id = _digest(session, *sides, counts[sides])
+        done.append(replace(turn, id=id, session=session))
     return done
 
 
-def shown(messages: Sequence[ChatMessage], session: str | None) -> set[str]:
-    """Return the marks of all that was said in `messages`: turns a prompt need not repeat.
+def replaced(old: Sequence[Turn], new: Sequence[Turn]) -> tuple[Turn, Turn | None] | None:
+    """Return the first turn of a conversation that changed, and what it is in the new one.
 
-    The message that waits for its answer is among them, so a turn that begins with it is never
-    found by it.
+    That is None where the new conversation ends before it, as one does whose end is to be said anew.
+    A conversation that lost its beginning has not changed, and neither has one that shares nothing
+    with the old one.
     """
-    said = spoken(messages)
-    marks = {_digest(session, message["role"], message["content"]) for message in said}
-    marks.update(_digest(session, "user", turn.user) for turn in as_turns(said) if turn.user)
-    return marks
+    known = [turn.id for turn in old]
+    start = known.index(new[0].id) if new and new[0].id in known else 0
+    pairs = zip(old[start:], new, strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0].id == pair[1].id, pairs))
+    before, after = old[start + same :], new[same:]
+    if not before or not (same or after and after[0].user == before[0].user):
+        return None
+    if after and before[0].id in {turn.id for turn in after}:  # something was put in between
+        return None
+    return before[0], (after[0] if after else None)
 
 
 def question(messages: Sequence[ChatMessage]) -> str | None:
     """Return what the user said last."""
     asked = (said["content"] for said in reversed(spoken(messages)) if said["role"] == "user")
     return next(asked, None)
-
-
-def _said(message: ChatMessage) -> dict[str, str] | None:
-    role = _ROLES.get(message.role)
-    text = (message.content or "").replace("\x00", "")[:MAX_CHARS]
-    if role and text.strip():
-        return {"role": role, "content": text}
-    return None
 
 
 def _calls_tools(message: ChatMessage) -> bool:

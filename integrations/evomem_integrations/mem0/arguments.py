@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import Any
 
+from evomem.adapter import spoken
 from evomem.errors import QueryError, TurnError
-from evomem.pairing import ROLES, exchanges
+from evomem.pairing import exchanges
 from evomem.records import as_utc
 from evomem_integrations.mem0.filters import OWNERS, check_owner
 
@@ -124,8 +125,9 @@ def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, 
 def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
     """Return messages as payloads with their text, role and actor: one each, or one an exchange.
 
-    System messages and messages without text are left out, as Mem0 does, and results of tools where
-    exchanges are made; of content in parts, the text counts.
+    System messages and messages without text are left out, as Mem0 does, and so are results of tools;
+    of content in parts, the text counts. A text that the log cannot hold is changed (`evomem.adapter`):
+    the payload says how.
 
     Args:
         messages: A text, a message, or a list of messages.
@@ -134,15 +136,14 @@ def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
     Raises:
         TurnError: It is none of these.
     """
-    said = [message for message in _messages(messages) if message["content"].strip()]
+    said = spoken(_messages(messages))
     if not infer:
         return [_payload(message) for message in said]
-    spoken = [message for message in said if message["role"] in ROLES]
     return [
         _payload(exchange.messages[0][1])
         if len(exchange.messages) == 1
-        else {"data": exchange.turn()}
-        for exchange in exchanges(enumerate(spoken))
+        else {"data": exchange.turn(), **exchange.turn().metadata}
+        for exchange in exchanges(enumerate(said))
     ]
 
 
@@ -178,4 +179,4 @@ def _messages(messages: object) -> list[dict[str, Any]]:
 
 def _payload(message: Mapping[str, Any]) -> dict[str, Any]:
     actor = {"actor_id": message["name"]} if "name" in message else {}
-    return {"data": message["content"], "role": message["role"], **actor}
+    return {**message["metadata"], "data": message["content"], "role": message["role"], **actor}

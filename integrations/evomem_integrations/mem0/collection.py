@@ -21,10 +21,11 @@ from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Hit, Record, Turn
 from evomem.store import Namespace
-from evomem_integrations.mem0.filters import OWNERS, Where, check_owner, wheres
+from evomem_integrations.documents import put, text_of
+from evomem_integrations.mem0.filters import OWNERS, Where, as_where, check_owner
 
 ROOT = "mem0"  # the first label of every namespace used here
-EXPIRES, VERSION = "mem0_expires", "mem0_version"  # metadata of ours, never shown
+EXPIRES = "mem0_expires"  # metadata of ours, never shown
 NEVER = "9999-12-31"
 
 
@@ -66,30 +67,26 @@ class Collection:
             QueryError: Another owner has a row with this id, or an owner's id is `"*"`.
         """
         memory = self._memory(self._owner(payload))
-        held = memory.history(session=id)
-        if held:
-            self._replace(memory, held, payload)
-            return
-        if not _is_random(id) and self.get(id) is not None:
+        if not (_is_random(id) or memory.history(session=id)) and self.get(id) is not None:
             raise QueryError(f"the id {id!r} belongs to another owner's memory: give a new one")
-        memory.add_many([_turn(id, payload)])
+        put(memory, id, lambda newest: _turn(id, payload, newest))
 
     def replace(self, id: str, payload: Mapping[str, Any]) -> None:
         """Give a row another payload. With the text as it was, the turn is not read again.
 
-        A new text is read as the newest turn, and the old one is hidden.
+        A new text is read as the newest turn, which takes the place of the old one.
 
         Raises:
             NotFound: There is no such row.
             QueryError: The payload names another owner.
         """
-        memory, held = self._find(id)
+        memory, _ = self._find(id)
         if self._owner(payload) != memory.namespace:
             raise QueryError(
                 f"the memory {id!r} is {_owned(memory.namespace)}, and an update cannot give it to "
                 f"{_owned(self._owner(payload))}: delete it and add it there"
             )
-        self._replace(memory, held, payload)
+        put(memory, id, lambda newest: _turn(id, payload, newest))
 
     def forget(self, id: str) -> None:
         """Purge a row and all that it ever said.
@@ -98,17 +95,16 @@ class Collection:
             NotFound: There is no such row.
         """
         memory, held = self._find(id)
-        self._forget(memory, held[-1])
+        memory.purge(held[-1].id)  # with the turns whose places it took
 
     def forget_all(self, filters: Mapping[str, Any]) -> int:
         """Purge the rows that pass the filters; return how many."""
         count = 0
-        for memory, conditions in self._searched(filters):
-            found = [record for where in conditions for record in memory.history(where=where)]
-            found.sort(key=lambda record: record.seq)
+        for memory, where in self._searched(filters):
+            found = memory.history(where=where)
             rows = {_session(record): record for record in found}
             for record in sorted(rows.values(), key=lambda record: -record.seq):
-                self._forget(memory, record)  # the newest first: so less is read again
+                memory.purge(record.id)  # the newest first: so less is read again
             count += len(rows)
         return count
 
@@ -133,10 +129,9 @@ class Collection:
             alive: A date; rows that expired before it are left out.
         """
         found: dict[str, Record] = {}
-        for memory, conditions in self._searched(filters, alive):
-            for where in conditions:
-                for record in memory.history(where=where, limit=limit):
-                    found[_session(record)] = record
+        for memory, where in self._searched(filters, alive):
+            for record in memory.history(where=where, limit=limit):
+                found[_session(record)] = record
         records = sorted(found.values(), key=lambda record: (record.added, record.seq))
         return [_row(record) for record in records[:limit]]
 
@@ -148,15 +143,22 @@ class Collection:
         *,
         mode: Mode = "evolvable",
         alive: str | None = None,
+        **asked: Any,
     ) -> list[Row]:
-        """Return the rows that answer `query` best; scores are evomem's."""
+        """Return the rows that answer `query` best; scores are evomem's.
+
+        Args:
+            query: The question.
+            filters: As in `rows`.
+            limit: How many at most.
+            mode: As in `Memory.search`.
+            alive: As in `rows`.
+            **asked: `now` and `zone`, as in `Memory.search`.
+        """
         best: dict[str, Hit] = {}
-        for memory, conditions in self._searched(filters, alive):
-            for where in conditions:
-                for hit in memory.search(query, limit, mode=mode, where=where):
-                    held = best.setdefault(_session(hit.record), hit)
-                    if held.seq < hit.seq:  # an old text that a crash kept from being hidden
-                        best[_session(hit.record)] = hit
+        for memory, where in self._searched(filters, alive):
+            for hit in memory.search(query, limit, mode=mode, where=where, **asked):
+                best.setdefault(_session(hit.record), hit)
         hits = sorted(best.values(), key=lambda hit: -hit.score)
         return [_row(hit.record, hit.score) for hit in hits[:limit]]
 
@@ -182,13 +184,13 @@ class Collection:
 
     def _searched(
         self, filters: Mapping[str, Any] | None, alive: str | None = None
-    ) -> Iterable[tuple[Memory, list[Where]]]:
-        """Yield the memories that may hold rows which pass the filters, and the conditions."""
-        conditions = wheres(filters)
+    ) -> Iterable[tuple[Memory, Where]]:
+        """Yield the memories that may hold rows which pass the filters, and the condition."""
+        where = as_where(filters)
         if alive is not None:
-            conditions = [{**where, EXPIRES: {"$gte": alive}} for where in conditions]
+            where = {"$and": [{EXPIRES: {"$gte": alive}}, *([where] if where else [])]}
         for namespace in self._candidates(filters or {}):
-            yield self._memory(namespace), conditions
+            yield self._memory(namespace), where
 
     def _candidates(self, filters: Mapping[str, Any]) -> list[Namespace]:
         """Return where rows with the ids of these filters may be: a user's only with the user."""
@@ -214,47 +216,24 @@ class Collection:
                 return memory, held
         raise NotFound(f"Memory with id {id} not found")
 
-    def _replace(self, memory: Memory, held: list[Record], payload: Mapping[str, Any]) -> None:
-        newest = held[-1]
-        number = newest.turn.metadata.get(VERSION, 1)
-        turn = _turn(_session(newest), payload, number=number)
-        if text_of(turn) == text_of(newest.turn):
-            memory.annotate(newest.id, turn.metadata)
-            return
-        # The new one first: a crash between the two must not lose the row.
-        memory.add_many([_turn(_session(newest), payload, number=number + 1)])
-        for record in held:
-            memory.delete(record.id)
-
-    def _forget(self, memory: Memory, newest: Record) -> None:
-        session = _session(newest)
-        for number in range(1, newest.turn.metadata.get(VERSION, 1)):
-            try:
-                memory.purge(_turn_id(session, number))
-            except NotFound:  # an earlier attempt came this far
-                continue
-        memory.purge(newest.id)
-
-
-def text_of(turn: Turn) -> str:
-    """Return what a row says: a side's words alone, an exchange as evomem shows it."""
-    return turn.text if turn.role == "exchange" else turn.user or turn.assistant
-
 
 def _turn(
-    id: str, payload: Mapping[str, Any], *, number: int = 1, time: datetime | None = None
+    id: str,
+    payload: Mapping[str, Any],
+    newest: Record | None = None,
+    *,
+    time: datetime | None = None,
 ) -> Turn:
-    said = payload.get("data")
-    sides = said if isinstance(said, Turn) else _one_sided(payload)
+    """Return a row as a turn, to be put in the place of the `newest` turn of the same row."""
+    data = payload.get("data")
+    sides = data if isinstance(data, Turn) else _one_sided(payload)
     metadata = {key: value for key, value in payload.items() if key != "data"}
     metadata[EXPIRES] = payload.get("expiration_date") or NEVER
-    if number > 1:
-        metadata[VERSION] = number
     return Turn(
         user=sides.user,
         assistant=sides.assistant,
         speaker=sides.speaker,
-        id=_turn_id(id, number),
+        id=id if newest is None else f"{id}/{uuid.uuid4().hex}",
         time=time,
         session=id,
         metadata=metadata,
@@ -271,16 +250,12 @@ def _one_sided(payload: Mapping[str, Any]) -> Turn:
 
 
 def _row(record: Record, score: float | None = None) -> Row:
-    payload = {k: v for k, v in record.turn.metadata.items() if k not in (EXPIRES, VERSION)}
-    return Row(_session(record), {"data": text_of(record.turn), **payload}, score)
+    payload = {k: v for k, v in record.turn.metadata.items() if k != EXPIRES}
+    return Row(_session(record), {"data": text_of(record), **payload}, score)
 
 
 def _session(record: Record) -> str:
     return record.turn.session or record.id
-
-
-def _turn_id(id: str, number: int) -> str:
-    return id if number == 1 else f"{id}/{number}"
 
 
 def _new_id(namespace: Namespace) -> str:

@@ -1,38 +1,28 @@
-"""Mem0's filters as evomem's: any of several conditions, each a `where` of `MemoryView.search`.
+"""Mem0's filters as evomem's: one `where` of `MemoryView.search`.
 
 Mem0 writes `{"stars": {"gte": 4}, "OR": [{"topic": "travel"}, {"topic": "*"}]}`, and hands stores
-the same with `$or` and `$not`. Keys are the memory's metadata and its ids. Values compare as
-in evomem: types count, so "1" is not 1. A memory without the key passes `ne` and `nin`; it passes
-nothing else but a `NOT` around it.
+the same with `$or` and `$not`. Keys are the memory's metadata and its ids. They answer as in Mem0's own
+stores: a list passes a test if one of its elements does, and a memory without the key passes nothing
+but a `NOT`. Types count, as in evomem: "1" is not 1.
 
 `"*"` stands for any value of a metadata key. It is refused for an id: an id names one scope.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import product
+from collections.abc import Mapping
 from typing import Any
 
 from evomem.errors import QueryError
 
-Where = dict[str, dict[str, Any]]
+Where = dict[str, Any]
 
 OWNERS = ("user_id", "agent_id", "run_id")  # whose log a row is in: the first of them it has
 ANY = "*"  # the one value that Mem0's filters read as a pattern
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin")
-LIMIT = 64  # conditions that one filter may become: each is a search of its own
 
-_NEGATED = {
-    "$eq": "$ne", "$ne": "$eq", "$in": "$nin", "$nin": "$in",
-    "$gt": "$lte", "$lte": "$gt", "$gte": "$lt", "$lt": "$gte",
-}  # fmt: skip
-_ORDER = ("$gt", "$gte", "$lt", "$lte")
-
-NOTHING = object()  # an operand that no value passes
-
-Test = tuple[str, str, Any]
-"""A key, an operator of evomem's, a value."""
+_NEVER: Where = {"data": {"$in": []}}
+_LIST = {"$contains": {"$exists": True}}  # a list that is not empty
 
 
 def check_owner(name: str, value: object) -> None:
@@ -43,54 +33,54 @@ def check_owner(name: str, value: object) -> None:
         )
 
 
-def wheres(filters: Mapping[str, Any] | None) -> list[Where]:
-    """Return conditions one of which must hold; an empty list if none can.
+def as_where(filters: Mapping[str, Any] | None) -> Where:
+    """Return filters as a condition on metadata.
 
     Raises:
         QueryError: A filter is malformed, or asks what evomem cannot filter by.
     """
-    found = []
-    for tests in _any(filters or {}, negated=False):
-        where = _joined(tests)
-        if where is not None and where not in found:
-            found.append(where)
-    return found
+    return {} if filters is None else _all(filters)
 
 
-def _any(filters: object, *, negated: bool) -> list[list[Test]]:
-    """Return the filter, or its opposite, as alternatives of tests that must all pass."""
+def _all(filters: object) -> Where:
     if not isinstance(filters, Mapping):
         raise QueryError(f"a filter is a mapping such as {{'topic': 'travel'}}, got {filters!r}")
-    parts = [_part(key, value, negated) for key, value in filters.items()]
-    return _sum(parts) if negated else _product(parts)
+    parts = [part for key, value in filters.items() if (part := _part(key, value))]
+    return parts[0] if len(parts) == 1 else {"$and": parts} if parts else {}
 
 
-def _part(key: object, value: Any, negated: bool) -> list[list[Test]]:
+def _part(key: object, value: Any) -> Where:
+    """Return the condition for one key; an empty one holds always."""
     if not isinstance(key, str):
         raise QueryError(f"filter keys are strings, got {key!r}")
     name = key.lstrip("$").lower() if key.isupper() or key.startswith("$") else ""
     if name not in ("and", "or", "not"):
-        return _tests(key, value, negated)
-    if not isinstance(value, list | tuple) or not value:
+        return {key: _test(key, value)}
+    if not isinstance(value, list | tuple) or not (value or name == "and"):
         raise QueryError(f"{key} takes a list of filters that is not empty, got {value!r}")
-    inverted = negated != (name == "not")
-    parts = [_any(each, negated=inverted) for each in value]
-    return _sum(parts) if (name == "or") != negated else _product(parts)
+    parts = [_all(each) for each in value]
+    if name == "and":
+        some = [part for part in parts if part]
+        return {"$and": some} if some else {}
+    always = {} in parts
+    if name == "or":
+        return {} if always else {"$or": parts}
+    return _NEVER if always else {"$not": {"$or": parts}}
 
 
-def _tests(key: str, value: Any, negated: bool) -> list[list[Test]]:
-    """Return the alternatives for one key."""
+def _test(key: str, value: Any) -> Any:
+    """Return the condition on what a key holds."""
     if key in OWNERS:
         check_owner(key, value)
     if isinstance(value, str) and value == ANY:
-        return [[(key, "$exists", not negated)]]
+        return {"$exists": True}
     if isinstance(value, list | tuple):
         value = {"in": value}
     if not isinstance(value, Mapping):
-        value = {"eq": value}
+        return value if key in OWNERS else _of_value_or_element(key, "$eq", value)
     if not value:
         raise QueryError(f"the filter for {key!r} is empty; the operators are {_names()}")
-    parts = []
+    tests = []
     for operator, operand in value.items():
         name = str(operator).removeprefix("$")
         if name in ("contains", "icontains"):
@@ -102,74 +92,18 @@ def _tests(key: str, value: Any, negated: bool) -> list[list[Test]]:
             raise QueryError(
                 f"the filter for {key!r} uses {operator!r}; the operators are {_names()}"
             )
-        parts.append(_test(key, f"${name}", operand, negated))
-    return _sum(parts) if negated else _product(parts)
+        tests.append(_of_value_or_element(key, f"${name}", operand))
+    return {"$and": tests}
 
 
-def _test(key: str, operator: str, value: Any, negated: bool) -> list[list[Test]]:
-    if not negated:
-        return [[(key, operator, value)]]
-    opposite: list[list[Test]] = [[(key, _NEGATED[operator], value)]]
-    if operator in _ORDER:  # no comparison holds where there is nothing to compare
-        opposite.append([(key, "$exists", False)])
-    return opposite
-
-
-def _sum(parts: Iterable[list[list[Test]]]) -> list[list[Test]]:
-    return _bounded([tests for part in parts for tests in part])
-
-
-def _product(parts: Iterable[list[list[Test]]]) -> list[list[Test]]:
-    done: list[list[Test]] = [[]]
-    for part in parts:
-        done = _bounded([[*left, *right] for left, right in product(done, part)])
-    return done
-
-
-def _bounded(alternatives: list[list[Test]]) -> list[list[Test]]:
-    if len(alternatives) > LIMIT:
-        raise QueryError(f"the filter has more than {LIMIT} alternatives; ask for less at once")
-    return alternatives
-
-
-def _joined(tests: Iterable[Test]) -> Where | None:
-    """Return tests that must all pass as one condition; None if they contradict each other."""
-    where: Where = {}
-    for key, operator, value in tests:
-        held = where.setdefault(key, {})
-        operator, value = _as_list(key, operator, value)
-        held[operator] = _both(operator, held[operator], value) if operator in held else value
-        if held[operator] is NOTHING:
-            return None
-    return where
-
-
-def _as_list(key: str, operator: str, value: Any) -> tuple[str, Any]:
-    """Return an equality as membership of one, so that two of them can be joined."""
-    if operator in ("$eq", "$ne"):
-        return ("$in" if operator == "$eq" else "$nin"), [value]
-    if operator in ("$in", "$nin"):
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            raise QueryError(f"the filter for {key!r} takes a list of values, got {value!r}")
-        return operator, list(value)
-    return operator, value
-
-
-def _both(operator: str, one: Any, other: Any) -> Any:
-    """Return the operand that asks for what both ask for; NOTHING if nothing can be both."""
-    if operator == "$nin":
-        return [*one, *other]
-    if operator == "$in":
-        return [each for each in one if any(_same(each, them) for them in other)] or NOTHING
-    if operator == "$exists":
-        return one if one == other else NOTHING
-    if isinstance(one, str) != isinstance(other, str):
-        return NOTHING  # no value is both a number and a string
-    return max(one, other) if operator in ("$gt", "$gte") else min(one, other)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+def _of_value_or_element(key: str, operator: str, operand: Any) -> Where:
+    if operator in ("$in", "$nin") and not isinstance(operand, list | tuple | set):
+        raise QueryError(f"the filter for {key!r} takes a list of values, got {operand!r}")
+    test = {operator: operand}
+    if operator not in ("$ne", "$nin"):
+        return {"$or": [test, {"$contains": test}]}
+    own = {"$exists": True, "$not": _LIST, **test}
+    return {"$or": [own, {"$contains": test}]}
 
 
 def _names() -> str:

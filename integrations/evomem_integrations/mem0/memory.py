@@ -8,18 +8,20 @@ import logging
 import os
 import uuid
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from evomem.adapter import note_cleaned
 from evomem.database import Database
 from evomem.errors import NotFound, QueryError
 from evomem.memory_view import Mode
 from evomem.records import Turn
 from evomem_integrations._databases import Handle, share
+from evomem_integrations.documents import turn_text
 from evomem_integrations.mem0 import arguments
-from evomem_integrations.mem0.collection import Collection, Row, text_of
+from evomem_integrations.mem0.collection import Collection, Row
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +139,8 @@ class Memory:
         if not payloads:
             return {"results": []}
         ids = self._rows.add(payloads, [said] * len(payloads))
+        for payload in payloads:
+            note_cleaned(payload)
         return {"results": [_event(*pair, infer) for pair in zip(ids, payloads, strict=True)]}
 
     def update(
@@ -225,6 +229,8 @@ class Memory:
         agent_id: Any = None,
         run_id: Any = None,
         limit: int | None = None,
+        now: datetime | str | None = None,
+        zone: str | tzinfo | None = None,
     ) -> dict[str, Any]:
         """Return the memories that answer `query` best.
 
@@ -241,12 +247,14 @@ class Memory:
             agent_id: Mem0 1.x.
             run_id: Mem0 1.x.
             limit: Mem0 1.x: `top_k`.
+            now: When the question is asked, as in `evomem.Memory.search`; Mem0 has no such argument.
+            zone: The time zone of the person who asks; the database's if not given.
 
         Raises:
             QueryError: An argument is not valid, or no id is given.
         """
         if reference_date is not None:
-            raise QueryError("reference_date is not supported; filter by metadata instead")
+            raise QueryError("reference_date is not supported; give now= or filter by metadata")
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
         wanted, least = arguments.limit(top_k, limit), arguments.threshold(threshold)
@@ -255,7 +263,9 @@ class Memory:
         if not wanted:
             return {"results": []}
         alive = None if show_expired else _today()
-        rows = self._rows.search(query.strip(), scope, wanted, mode=self._mode, alive=alive)
+        rows = self._rows.search(
+            query.strip(), scope, wanted, mode=self._mode, alive=alive, now=now, zone=zone
+        )
         scored = [(row, max(0.0, row.score or 0.0)) for row in rows]
         return {
             "results": [
@@ -376,13 +386,17 @@ def _stamped(payload: dict[str, Any], said: datetime | None) -> dict[str, Any]:
     """Return a payload with the fields that Mem0 adds."""
     data = payload["data"]
     created = payload.get("created_at") or (said or datetime.now(timezone.utc)).isoformat()
-    hashed = _hash(text_of(data) if isinstance(data, Turn) else data)
+    hashed = _hash(turn_text(data) if isinstance(data, Turn) else data)
     return {**payload, "hash": hashed, "created_at": created, "updated_at": created}
 
 
 def _event(id: str, payload: Mapping[str, Any], infer: bool) -> dict[str, Any]:
     data = payload["data"]
-    event = {"id": id, "memory": text_of(data) if isinstance(data, Turn) else data, "event": "ADD"}
+    event = {
+        "id": id,
+        "memory": turn_text(data) if isinstance(data, Turn) else data,
+        "event": "ADD",
+    }
     if infer:
         return event
     return {**event, "actor_id": payload.get("actor_id"), "role": payload["role"]}

@@ -31,6 +31,7 @@ class EvoMemConfig(BaseModel):
     encoder: str | None = Field(default=None, description="For a new database.")
     device: str | None = None
     dtype: str | None = None
+    zone: str | None = Field(default=None, description="The users' time zone; UTC if not given.")
     embedding_model_dims: int | None = Field(
         default=None, description="Ignored: evomem's encoder embeds."
     )

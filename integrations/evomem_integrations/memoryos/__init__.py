@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from evomem import Encoder, Turn
+from evomem.adapter import clean
 from evomem.errors import NotFound
 from evomem.state import State, Vectors
 from evomem_integrations.documents import as_encoder
@@ -36,6 +37,7 @@ class Embedding:
         self, text: str, model_name: str | None = None, use_cache: bool = True, **unused: Any
     ) -> Vectors:
         """Return the embedding of `text`, (D,) float32, unit length; the rest is not used."""
+        text = clean(text).text
         state: State[Turn] = State.empty(self._encoder.spec)
         page = PAGE.fullmatch(text)
         if page and "".join(page.groups()).strip():

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import sqlalchemy
 from sqlalchemy import Connection
 
-from evomem.checks import shown
 from evomem.errors import StoreError
 from evomem.store import WriteSlot
+from evomem.where import shown
 from evomem_stores.database.seals import Seals
 
 V = TypeVar("V")

@@ -69,13 +69,20 @@ class OneOf(FunctionElement[bool]):
 
 
 class Entries(FunctionElement[Any]):
-    """The top-level entries of metadata, as rows: key, type, value, and number if it is one.
+    """The entries of a JSON object, as rows: key, type, value, and number if it is one.
 
     `type` is one of SQLite's `json_each`; a number that is no 64-bit integer counts as the float64
     nearest to it.
     """
 
     name = "entries"
+    inherit_cache = True
+
+
+class Elements(FunctionElement[Any]):
+    """The elements of a list in metadata, as `Entries` has entries; their keys mean nothing."""
+
+    name = "elements"
     inherit_cache = True
 
 
@@ -147,7 +154,8 @@ def _one_of_in_postgresql(element: OneOf, compiler: SQLCompiler, **options: Any)
 
 
 @compiles(Entries, "sqlite")
-def _entries_in_sqlite(element: Entries, compiler: SQLCompiler, **options: Any) -> str:
+@compiles(Elements, "sqlite")
+def _entries_in_sqlite(element: Entries | Elements, compiler: SQLCompiler, **options: Any) -> str:
     metadata = compiler.process(element.clauses, **options)
     return f"(SELECT key, type, value, value AS number FROM json_each({metadata}))"
 
@@ -155,6 +163,22 @@ def _entries_in_sqlite(element: Entries, compiler: SQLCompiler, **options: Any) 
 @compiles(Entries, "postgresql")
 def _entries_in_postgresql(element: Entries, compiler: SQLCompiler, **options: Any) -> str:
     return f"metadata_entries({compiler.process(element.clauses, **options)})"
+
+
+_ELEMENTS = """(
+    SELECT NULL::text AS key,
+        CASE json_typeof(element.value)
+            WHEN 'string' THEN 'text' WHEN 'number' THEN 'real'
+            WHEN 'boolean' THEN element.value #>> '{{}}' ELSE json_typeof(element.value) END AS type,
+        (element.value #>> '{{}}') COLLATE "C" AS value,
+        CASE WHEN json_typeof(element.value) = 'number'
+            THEN metadata_number(element.value #>> '{{}}') END AS number
+    FROM json_array_elements(({}) :: json) AS element)"""
+
+
+@compiles(Elements, "postgresql")
+def _elements_in_postgresql(element: Elements, compiler: SQLCompiler, **options: Any) -> str:
+    return _ELEMENTS.format(compiler.process(element.clauses, **options))
 
 
 def _decimal(number: int | float) -> Decimal:

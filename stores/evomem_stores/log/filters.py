@@ -1,21 +1,21 @@
 """A `Filter` as SQL. Keys and values are always bound parameters, never part of the statement.
 
-Metadata conditions look at top-level keys. Equality is that of JSON scalars, types included: true
-is not 1, and "1" is not 1 (but 1 is 1.0). `$gt` and its like compare a number with numbers or a
-string with strings, and nothing else. `$ne` and `$nin` also hold where the key is absent; add
-`{"$exists": True}` where that is not meant.
+What a condition on metadata means is said in docs/guides/filters.md; `evomem.where` reads it. Each key that it
+names is looked up among the entries of the JSON object that holds it: an `EXISTS` inside that of the
+object. A key that is not there passes what holds of nothing (`$ne`, `$nin`, `$exists` false, `$not`).
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     and_,
     bindparam,
+    case,
     column,
     exists,
     false,
@@ -26,33 +26,44 @@ from sqlalchemy import (
     true,
 )
 
-from evomem.checks import shown
-from evomem.errors import QueryError, TurnError
-from evomem.records import MAX_METADATA, check_string
-from evomem.store import OPERATORS, Filter
-from evomem_stores.database.dialects import Entries, Number, OneOf
+from evomem.errors import QueryError
+from evomem.store import Filter
+from evomem.where import (
+    All,
+    AnyOf,
+    Condition,
+    Contains,
+    Key,
+    Not,
+    Scalar,
+    Test,
+    check_text,
+    holds_of_nothing,
+    read_where,
+)
+from evomem_stores.database.dialects import Elements, Entries, Number, OneOf
 from evomem_stores.database.tables import turns
 from evomem_stores.log.rows import micros
 
-Test = ColumnElement[bool]
+Bool = ColumnElement[bool]
 
 TESTS = 50  # of one statement: SQLite limits how deep an expression is, and how many values it has
-MAX_KEYS = 1000  # of one filter: each costs a look at the metadata of every turn
 
-_ORDER: dict[str, Callable[[Any, Any], Any]] = {
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "$eq": operator.eq,
     "$gt": operator.gt,
     "$gte": operator.ge,
     "$lt": operator.lt,
     "$lte": operator.le,
 }
-_ROLES: dict[str, Test] = {
+_ROLES: dict[str, Bool] = {
     "exchange": and_(turns.c.user != "", turns.c.assistant != ""),
     "user": and_(turns.c.user != "", turns.c.assistant == ""),
     "assistant": turns.c.user == "",
 }
 
 
-def conditions(condition: Filter) -> list[Test]:
+def conditions(condition: Filter) -> list[Bool]:
     """Return what must hold of a turn; an empty list where every turn will do.
 
     The parameter `memory` is the number of the memory whose turns are looked at.
@@ -60,39 +71,35 @@ def conditions(condition: Filter) -> list[Test]:
     Raises:
         QueryError: An operator is unknown, or a value cannot be compared with metadata.
     """
-    found: list[Test] = []
+    tests: list[Bool] = []
     if condition.since is not None:
-        found.append(turns.c.time >= micros(condition.since))
+        tests.append(turns.c.time >= micros(condition.since))
     if condition.until is not None:
-        found.append(turns.c.time < micros(condition.until))
+        tests.append(turns.c.time < micros(condition.until))
     if condition.session is not None:
-        found.append(turns.c.session == _text("session", condition.session))
+        tests.append(turns.c.session == check_text("session", condition.session))
+    if condition.speaker is not None:
+        tests.append(turns.c.speaker == check_text("speaker", condition.speaker))
     if condition.role is not None:
         if condition.role not in _ROLES:
             raise QueryError(f"role must be one of {', '.join(_ROLES)}, got {condition.role!r}")
-        found.append(_ROLES[condition.role])
-    if len(condition.where) > MAX_KEYS:
-        raise QueryError(
-            f"where= names {len(condition.where)} keys of metadata, {MAX_KEYS} are allowed: "
-            "use fewer, or several searches"
-        )
-    for key, test in condition.where.items():
-        tests = test if isinstance(test, Mapping) else {"$eq": test}
-        found += [_metadata(_text("a metadata key", key), *item) for item in tests.items()]
+        tests.append(_ROLES[condition.role])
+    metadata = _Value((turns,), None, turns.c.metadata, turns.c.metadata)
+    tests += [_holds(each, metadata) for each in read_where(condition.where)]
     if condition.source is not None:
-        found.append(_of_source(condition.source))
+        tests.append(_of_source(condition.source))
     if condition.not_source:
-        found.append(not_(_of_source(condition.not_source)))
-    return found
+        tests.append(not_(_of_source(condition.not_source)))
+    return tests
 
 
-def _of_source(labels: Collection[str | None]) -> Test:
+def _of_source(labels: Collection[str | None]) -> Bool:
     """Return the condition that a turn has one of the labels.
 
     Only labelled turns are looked up, in their index; those without a label are all others.
     """
     other = turns.alias("labelled")
-    named = [_text("source", label) for label in labels if label is not None]
+    named = [check_text("source", label) for label in labels if label is not None]
     listed = OneOf(other.c.source, named)
     own = other.c.memory == bindparam("memory")
     labelled = select(other.c.seq).where(own, other.c.source.is_not(None))
@@ -101,55 +108,90 @@ def _of_source(labels: Collection[str | None]) -> Test:
     return turns.c.seq.in_(labelled.where(listed))
 
 
-def _metadata(key: str, name: str, value: Any) -> Test:
-    """Return the condition that `key` passes the test `name` with `value`."""
-    if name not in OPERATORS:
-        raise QueryError(f"where[{key!r}] has {name!r}; the operators are {', '.join(OPERATORS)}")
-    entry = Entries(turns.c.metadata).table_valued(
-        "key", "type", "value", column("number", Number())
-    )
+class _Value(NamedTuple):
+    """A value in metadata, as SQL sees it."""
 
-    def some(test: Test) -> Test:
-        found = select(literal(1)).select_from(entry).where(entry.c.key == key, test)
-        return exists(found.correlate(turns))
+    around: tuple[Any, ...]
+    """The tables that it depends on: `turns`, and the entries that it lies in."""
+    entry: Any
+    """Its own row, None for metadata as a whole."""
+    as_object: ColumnElement[str]
+    """Its JSON if it is an object, an empty one if not."""
+    as_list: ColumnElement[str]
 
-    def equal(value: Any) -> Test:
-        return _typed(key, entry, value, operator.eq)
 
+def _holds(condition: Condition, value: _Value, wanted: bool = True) -> Bool:
+    """Return the condition that a value, which is there, meets `condition`, or does not.
+
+    Negation is pushed inwards: SQLite's parser has a stack of 100, and a double `NOT` takes four.
+    """
+    match condition:
+        case Not(inner):
+            return _holds(inner, value, not wanted)
+        case All(parts) | AnyOf(parts):
+            tests = [_holds(part, value, wanted) for part in parts]
+            together = isinstance(condition, All) == wanted
+            return and_(true(), *tests) if together else or_(false(), *tests)
+        case Key(name, inner):
+            found = not holds_of_nothing(inner)  # else a value is looked for that does not meet it
+            entry = _rows(Entries(value.as_object))
+            named = entry.c.key == name
+            some = _some(entry, value, and_(named, _holds(inner, _of(entry, value), found)))
+            return some if found == wanted else not_(some)
+        case Contains(inner):
+            entry = _rows(Elements(value.as_list))
+            some = _some(entry, value, _holds(inner, _of(entry, value)))
+        case Test(name, operand):
+            some = _passes(value.entry, name, operand)
+    return some if wanted else not_(some)
+
+
+def _rows(values: Entries | Elements) -> Any:
+    return values.table_valued("key", "type", "value", column("number", Number()))
+
+
+def _of(entry: Any, outer: _Value) -> _Value:
+    """Return the value of an entry of `outer`."""
+    as_object = case((entry.c.type == "object", entry.c.value), else_="{}")
+    as_list = case((entry.c.type == "array", entry.c.value), else_="[]")
+    return _Value((*outer.around, entry), entry, as_object, as_list)
+
+
+def _some(entry: Any, outer: _Value, test: Bool) -> Bool:
+    rows = select(literal(1)).select_from(entry).where(test)
+    return exists(rows.correlate(*outer.around))
+
+
+def _passes(entry: Any, name: str, operand: Any) -> Bool:
+    """Return the condition that an entry passes a test."""
     if name == "$exists":
-        if not isinstance(value, bool):
-            raise QueryError(f"where[{key!r}]: $exists takes true or false, got {shown(value)}")
-        return some(true()) if value else not_(some(true()))
+        return true() if operand else false()
     if name in ("$in", "$nin"):
-        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
-            raise QueryError(f"where[{key!r}]: {name} takes a list of values, got {shown(value)}")
-        one_of = some(_one_of(key, entry, value))
+        one_of = _one_of(entry, operand)
         return one_of if name == "$in" else not_(one_of)
-    if name in ("$eq", "$ne"):
-        return some(equal(value)) if name == "$eq" else not_(some(equal(value)))
-    if value is None or isinstance(value, bool):
-        raise QueryError(f"where[{key!r}]: {name} compares numbers or strings, got {shown(value)}")
-    return some(_typed(key, entry, value, _ORDER[name]))
+    if name == "$ne":
+        return not_(_compares(entry, "$eq", operand))
+    return _compares(entry, name, operand)
 
 
-def _typed(key: str, entry: Any, value: Any, compare: Callable[[Any, Any], Any]) -> Test:
-    """Return the condition that an entry has the type of `value` and compares with it so."""
-    kind, value = _checked(key, value)
+def _compares(entry: Any, name: str, operand: Scalar) -> Bool:
+    """Return the condition that an entry has the type of `operand` and compares with it so."""
+    kind = _kind(operand)
+    compare = _COMPARE[name]
     if kind == "text":
-        return and_(entry.c.type == "text", compare(entry.c.value, value))
+        return and_(entry.c.type == "text", compare(entry.c.value, operand))
     if kind == "number":
-        given = literal(value, Number())
+        given = literal(operand, Number())
         return and_(entry.c.type.in_(["integer", "real"]), compare(entry.c.number, given))
     return and_(entry.c.type == kind)
 
 
-def _one_of(key: str, entry: Any, values: Iterable[Any]) -> Test:
+def _one_of(entry: Any, values: Iterable[Scalar]) -> Bool:
     """Return the condition that an entry equals one of `values`, with one parameter for each type."""
     by_kind: dict[str, list[Any]] = {}
     for value in values:
-        kind, checked = _checked(key, value)
-        by_kind.setdefault(kind, []).append(checked)
-    tests: list[Test] = [false()]
+        by_kind.setdefault(_kind(value), []).append(value)
+    tests: list[Bool] = [false()]
     if texts := by_kind.pop("text", None):
         tests.append(and_(entry.c.type == "text", OneOf(entry.c.value, texts)))
     if numbers := by_kind.pop("number", None):
@@ -158,31 +200,8 @@ def _one_of(key: str, entry: Any, values: Iterable[Any]) -> Test:
     return or_(*tests, *(entry.c.type == kind for kind in by_kind))
 
 
-def _checked(key: str, value: Any) -> tuple[str, Any]:
-    """Return a value's type (null, true, false, text or number), and the value as it is compared."""
+def _kind(value: Scalar) -> str:
+    """Return a value's type as entries have it: null, true, false, text or number."""
     if value is None or isinstance(value, bool):
-        return ("null" if value is None else "true" if value else "false"), None
-    if isinstance(value, str):
-        return "text", _text("a value", value)
-    if isinstance(value, int | float):
-        number: int | float = value
-        if isinstance(number, int) and not -(2**63) <= number < 2**63:
-            try:
-                number = float(number)  # as such a number counts in metadata
-            except OverflowError as error:
-                raise QueryError(f"where[{key!r}]: the number is too large") from error
-        if number != number:
-            raise QueryError(f"where[{key!r}]: NaN compares with nothing")
-        return "number", number
-    raise QueryError(
-        f"where[{key!r}]: metadata is compared with strings, numbers, true, false and null, "
-        f"got {type(value).__name__}"
-    )
-
-
-def _text(name: str, value: object) -> str:
-    try:
-        check_string(name, value, MAX_METADATA)
-    except TurnError as error:
-        raise QueryError(f"a filter cannot be used: {error}") from error
-    return str(value)
+        return "null" if value is None else "true" if value else "false"
+    return "text" if isinstance(value, str) else "number"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 from sqlalchemy import RowMapping
@@ -14,7 +14,7 @@ from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row, Trace
 from evomem_stores.database.seals import ROW, Seals
 from evomem_stores.database.tables import Columns, row_number
-from evomem_stores.words.bm25 import terms
+from evomem_stores.words.terms import terms
 
 TURN = (*ROW, "seal")
 """The columns that make a `Record`, and its seal."""
@@ -32,7 +32,6 @@ UNIT = 1e-3  # how far the length of an embedding may be from 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST, _DAY = _EPOCH.toordinal(), timedelta(days=1) // _MICROSECOND
 
 
 def micros(moment: datetime) -> int:
@@ -81,17 +80,27 @@ def unpack(data: bytes, spec: Spec) -> Vectors:
         return values.astype(np.float32).reshape(spec.latents, spec.width)
 
 
-def unpack_embedding(data: bytes, spec: Spec) -> Vectors:
-    """Return a stored embedding, (D,) float32."""
-    return np.frombuffer(data, "<f4").astype(np.float32).reshape(spec.dim)
+def pack_embeddings(reading: Reading) -> bytes:
+    """Return the embeddings of a turn as stored: its own, and behind it those of its passages."""
+    return np.ascontiguousarray(reading.embeddings, "<f4").tobytes()
+
+
+def unpack_embeddings(data: bytes, spec: Spec) -> Vectors:
+    """Return the stored embeddings of a turn, (1 + P, D) float32; not to be written to."""
+    rows = np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, spec.dim)
+    if not len(rows):
+        raise ValueError("it has no embedding")
+    return rows
 
 
 def check(row: Row, spec: Spec) -> None:
     """Raise `EncoderError` unless what the encoder made of a turn can be stored and searched."""
     embedding, latents = row.reading.embedding, row.reading.latents
+    passages = row.reading.passages
     where = f"the encoder {spec.name!r} gave turn {row.seq} ({row.turn.text[:40]!r})"
     for name, array, shape in (
         ("an embedding", embedding, (spec.dim,)),
+        ("passages", passages, (len(passages), spec.dim) if len(passages) else passages.shape),
         ("latents", latents, (spec.latents, spec.width)),
     ):
         if array.shape != shape or array.dtype != np.float32:
@@ -101,10 +110,18 @@ def check(row: Row, spec: Spec) -> None:
             )
         if not np.isfinite(array).all():
             raise EncoderError(f"{where} {name} with NaN or infinity in it; nothing was written")
-    if abs((length := norm(embedding)) - 1) > UNIT:
+    if not has_possible_lengths(row.reading):
+        lengths = ", ".join(f"{norm(each):.6g}" for each in row.reading.embeddings)
         raise EncoderError(
-            f"{where} an embedding of length {length:.6g}, expected 1; nothing was written"
+            f"{where} embeddings of length {lengths}; expected 1 for the turn's own, and at most 1 "
+            "for those of its passages; nothing was written"
         )
+
+
+def has_possible_lengths(reading: Reading) -> bool:
+    """Say whether the embedding of a turn is of unit length, and those of its passages no longer."""
+    own, *others = map(norm, reading.embeddings)
+    return abs(own - 1) <= UNIT and all(other <= 1 + UNIT for other in others)
 
 
 def norm(embedding: Vectors) -> float:
@@ -136,7 +153,7 @@ def encode(
         "user": turn.user,
         "assistant": turn.assistant,
         "metadata": json.dumps(dict(turn.metadata)),
-        "embedding": np.ascontiguousarray(row.reading.embedding, "<f4").tobytes(),
+        "embedding": pack_embeddings(row.reading),
         "latents": pack(row.reading.latents, spec.dtype),
         "source": turn.source,
         "recalled": json.dumps(turn.recalled) if turn.recalled else None,
@@ -180,7 +197,7 @@ def decode_record(columns: RowMapping, seals: Seals | None) -> Record:
 def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
     """Return what the columns `SAID` hold. Raises `DatabaseDamaged`."""
     try:
-        return Said(date.fromordinal(_FIRST + time // _DAY), session)
+        return Said(moment(time), session)
     except (TypeError, ValueError, OverflowError) as error:
         raise damaged(memory, seq, error) from error
 
@@ -223,10 +240,12 @@ def decode_row(columns: RowMapping, spec: Spec, seals: Seals | None) -> Row:
     """Return the whole row. Raises as `decode_record` does."""
     record = decode_record(columns, seals)
     try:
+        embeddings = unpack_embeddings(columns["embedding"], spec)
         reading = Reading(
-            unpack_embedding(columns["embedding"], spec),
+            embeddings[0],
             unpack(columns["latents"], spec),
             columns["chunk"] == columns["seq"],
+            embeddings[1:],
         )
     except (ValueError, TypeError) as error:
         raise damaged(columns["memory"], columns["seq"], error) from error

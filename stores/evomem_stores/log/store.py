@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -54,7 +54,7 @@ from evomem_stores.log.rows import (
     decode_row,
     decode_said,
     decode_trace,
-    unpack_embedding,
+    unpack_embeddings,
 )
 from evomem_stores.log.views import (
     decode_namespace,
@@ -65,8 +65,9 @@ from evomem_stores.log.views import (
     under,
     visible,
 )
-from evomem_stores.words.bm25 import bm25, terms
+from evomem_stores.words.bm25 import bm25
 from evomem_stores.words.cache import WordCache
+from evomem_stores.words.terms import query_terms
 
 
 class SqlLog:
@@ -138,10 +139,17 @@ class SqlLog:
         """See `Store.in_snapshot`."""
         return self._connections.is_reading
 
-    def view(self, memory: int, *, seq: int | None = None, time: datetime | None = None) -> View:
+    def view(
+        self,
+        memory: int | Namespace,
+        *,
+        seq: int | None = None,
+        time: datetime | None = None,
+        added: datetime | None = None,
+    ) -> View:
         """See `Store.view`."""
         with self._connections.reading() as connection:
-            return take_view(connection, memory, seq=seq, time=time)
+            return take_view(connection, memory, seq=seq, time=time, added=added)
 
     def state(self, view: View) -> State[Turn]:
         """See `Store.state`."""
@@ -176,6 +184,34 @@ class SqlLog:
             rows = look_up(connection, view, TURN, seqs)
             return {row.seq: decode_record(row._mapping, seals) for row in rows}
 
+    def period(self, view: View) -> tuple[datetime, datetime] | None:
+        """See `Store.period`."""
+        times: list[datetime] = []
+        with self._connections.reading() as connection:
+            for span in view.spans:
+                query = select(*(turns.c[name] for name in SAID)).where(
+                    *counted(span), visible(view)
+                )
+                for order in (turns.c.time, turns.c.time.desc()):
+                    rows = connection.execute(query.order_by(order).limit(1))
+                    times += [decode_said(*row).time for row in rows]
+        return (min(times), max(times)) if times else None
+
+    def sessions(self, view: View) -> list[str]:
+        """See `Store.sessions`."""
+        began: dict[str, datetime] = {}
+        with self._connections.reading() as connection:
+            for span in view.spans:
+                named = turns.c.session.is_not(None)
+                first = select(func.min(turns.c.seq)).where(*counted(span), visible(view), named)
+                rows = select(*(turns.c[name] for name in SAID)).where(
+                    turns.c.memory == span.memory,
+                    turns.c.seq.in_(first.group_by(turns.c.session).scalar_subquery()),
+                )
+                for row in connection.execute(rows):
+                    began.setdefault(row.session, decode_said(*row).time)
+        return sorted(began, key=lambda name: (began[name], name))
+
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
         """See `Store.around`."""
         asked = np.unique(np.array(seqs, np.int64))
@@ -202,6 +238,13 @@ class SqlLog:
             rows = read(connection, view.spans, TURN, visible(view), after=after, limit=limit)
             return [decode_record(row, seals) for row in rows]
 
+    def of_sessions(self, view: View, sessions: Sequence[str]) -> list[Record]:
+        """See `Store.of_sessions`."""
+        with self._connections.reading() as connection:
+            seals = seals_of(connection)
+            rows = views.in_sessions(connection, view, TURN, sessions)
+            return [decode_record(row._mapping, seals) for row in rows]
+
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
         """See `Store.find`."""
         with self._connections.reading() as connection:
@@ -220,19 +263,27 @@ class SqlLog:
             rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
             return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
 
-    def replaced(self, view: View, seqs: Sequence[int]) -> list[Record]:
+    def replacements(self, view: View) -> dict[int, int]:
+        """See `Store.replacements`."""
+        with self._connections.reading() as connection:
+            _, gone = self._hidden(connection, replace(view, with_replaced=False))
+            return {seq: since for seq, since in gone.items() if since}
+
+    def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
         """See `Store.replaced`."""
         with self._connections.reading() as connection:
             _, gone = self._hidden(connection, view)
-            wanted = set(seqs)
+            newest = {seq: seq for seq in seqs}  # seqs, each with the one of `seqs` it led to
             # A turn only ever takes the places of earlier ones.
             for seq in sorted(gone, reverse=True):
-                if gone[seq] in wanted:
-                    wanted.add(seq)
-            old = wanted.difference(seqs)
+                if gone[seq] in newest and seq not in newest:
+                    newest[seq] = newest[gone[seq]]
+            old = newest.keys() - set(seqs)
             seals = seals_of(connection)
-            rows = read(connection, view.spans, TURN, seqs=old)
-            return [decode_record(row, seals) for row in rows]
+            records: dict[int, list[Record]] = {}
+            for row in read(connection, view.spans, TURN, seqs=old) if old else ():
+                records.setdefault(newest[row["seq"]], []).append(decode_record(row, seals))
+            return records
 
     def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
         """See `Store.forgotten`."""
@@ -258,11 +309,10 @@ class SqlLog:
             _at_revision(connection, span.memory, revision)
             query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
             rows = connection.execute(query.order_by(turns.c.row)).all()
-        seqs = np.fromiter((row.seq for row in rows), np.int64, len(rows))
-        vectors = np.zeros((len(rows), self._spec.dim), np.float32)
-        for place, row in enumerate(rows):
+        parts = [np.zeros((0, self._spec.dim), np.float32)]
+        for row in rows:
             try:
-                vectors[place] = unpack_embedding(row.embedding, self._spec)
+                parts.append(unpack_embeddings(row.embedding, self._spec))
                 if len(row.key) != KEY_BYTES:
                     raise ValueError(f"its key has {len(row.key)} bytes")
             except (ValueError, TypeError) as error:
@@ -270,14 +320,24 @@ class SqlLog:
                     f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
                     f"({error}): run verify, and restore the database from a backup"
                 ) from error
-        return Embeddings(seqs, vectors, [row.key for row in rows])
+        sizes = [len(part) for part in parts[1:]]
+        seqs = np.repeat(np.fromiter((row.seq for row in rows), np.int64, len(rows)), sizes)
+        keys = [row.key for row, size in zip(rows, sizes, strict=True) for _ in range(size)]
+        return Embeddings(seqs, np.concatenate(parts), keys)
 
-    def keys(self, span: Span, revision: int) -> list[tuple[int, bytes]]:
-        """Return (seq, key) of a span's rows, ascending. Raises `HeadMoved` as `vectors` does."""
+    def keys(self, span: Span, revision: int) -> list[tuple[int, bytes, int]]:
+        """Return (seq, key, number of embeddings) of a span's rows, ascending.
+
+        Raises `HeadMoved` as `vectors` does.
+        """
+        size = func.length(turns.c.embedding).label("size")
+        query = select(turns.c.seq, turns.c.key, size).where(within(span)).order_by(turns.c.row)
         with self._connections.reading() as connection:
             _at_revision(connection, span.memory, revision)
-            query = select(turns.c.seq, turns.c.key).where(within(span)).order_by(turns.c.row)
-            return [(row.seq, row.key) for row in connection.execute(query)]
+            return [
+                (row.seq, row.key, row.size // (4 * self._spec.dim))
+                for row in connection.execute(query)
+            ]
 
     def mark(self, memory: int, seq: int) -> Mark:
         """See `Store.mark`."""
@@ -289,7 +349,7 @@ class SqlLog:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._connections.reading() as connection:
-            gone = np.array([*self._hidden(connection, view)[1]], np.int64)
+            gone = self._unseen(connection, view)
             if not tests:
                 return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
             found: list[int] = []
@@ -309,9 +369,9 @@ class SqlLog:
 
     def lexical(self, view: View, query: str) -> Scores:
         """See `Store.lexical`, and `words/bm25` for how."""
-        asked = Counter(terms(query))
+        asked = query_terms(query)
         with self._connections.reading() as connection:
-            gone = np.array([*self._hidden(connection, view)[1]], np.int64)
+            gone = self._unseen(connection, view)
             parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
         return bm25(asked, parts)
 
@@ -343,7 +403,8 @@ class SqlLog:
         """See `Store.append`.
 
         Raises:
-            HeadMoved: The log has grown or changed since `view` was taken.
+            HeadMoved: The log has grown or changed since `view` was taken; or, with `replaces`, a
+                turn was hidden.
             DuplicateTurn: An id is in the memory's log already, or twice in `rows`.
             EncoderError: A reading cannot be stored: misshapen, not finite, not of unit length.
         """
@@ -361,7 +422,14 @@ class SqlLog:
         with self._connections.writing(view.memory) as connection:
             writing.annotate(connection, view, seq, metadata)
 
-    def rewrite(self, view: View, seq: int, rows: Sequence[Row]) -> bool:
+    def rewrite(
+        self,
+        view: View,
+        seq: int,
+        rows: Sequence[Row],
+        *,
+        moved: Mapping[int, int] = MappingProxyType({}),
+    ) -> bool:
         """See `Store.rewrite`.
 
         Raises:
@@ -371,7 +439,7 @@ class SqlLog:
         """
         writing.check_rows(rows, self._spec, first=seq, dense=False)
         with self._forgetting(view.memory) as (connection, changed):
-            writing.rewrite(connection, view, seq, rows, self._spec)
+            writing.rewrite(connection, view, seq, rows, self._spec, moved)
             changed += [view.memory, *dropping.prune(connection)[0]]
         return self._connections.scrub()
 
@@ -401,7 +469,17 @@ class SqlLog:
             )
         except HeadMoved:
             return None, {}
-        return entry, {seq: since for seq, since in gone.items() if since <= view.seq}
+        restored = set(view.restored)
+        return entry, {
+            seq: since
+            for seq, since in gone.items()
+            if since <= view.hides_until and seq not in restored
+        }
+
+    def _unseen(self, connection: Connection, view: View) -> Seqs:
+        """Return the seqs of the view's rows that are not visible."""
+        hidden_seqs = self._hidden(connection, view)[1]
+        return np.array(sorted({*hidden_seqs, *views.later(connection, view)}), np.int64)
 
     def _seqs(self, connection: Connection, view: View) -> Seqs:
         """Return the seqs of all rows of a view, hidden ones too, ascending."""

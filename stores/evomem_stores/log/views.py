@@ -5,26 +5,30 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    not_,
+    select,
+)
 from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
 from evomem.store import Mark, Namespace, Span, View
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import seals_of
-from evomem_stores.database.tables import (
-    LAST,
-    counted,
-    hidden,
-    memories,
-    row_number,
-    turns,
-    within,
-)
+from evomem_stores.database.tables import LAST, counted, hidden, memories, row_number, turns, within
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.rows import micros
@@ -57,36 +61,30 @@ def nameless() -> ColumnElement[bool]:
 
 
 _ROWS = turns.alias()
+_FIRST = memories.c.memory * literal_column(str(row_number(1, 0)))  # as `row_number` does
 
 # Every call takes a view, and putting a statement together costs more than the database's answer.
-_OWN_SPAN = (
-    select(
-        *ledger.ENTRY,
-        turns.c.seq.label("tail"),
-        turns.c.key.label("tail_key"),
-        turns.c.seal.label("tail_seal"),
-        turns.c.chunk.label("tail_chunk"),
+_OWN_SPAN = select(
+    *ledger.ENTRY,
+    turns.c.seq.label("tail"),
+    turns.c.key.label("tail_key"),
+    turns.c.seal.label("tail_seal"),
+    turns.c.chunk.label("tail_chunk"),
+).select_from(
+    memories.outerjoin(
+        turns,
+        turns.c.row
+        == select(func.max(_ROWS.c.row))
+        .where(_ROWS.c.row.between(_FIRST + memories.c.parent_seq + 1, _FIRST + bindparam("last")))
+        .scalar_subquery(),
     )
-    .select_from(
-        memories.outerjoin(
-            turns,
-            turns.c.row
-            == select(func.max(_ROWS.c.row))
-            .where(
-                _ROWS.c.row.between(
-                    bindparam("before") + memories.c.parent_seq + 1, bindparam("end_row")
-                ),
-                _ROWS.c.row <= bindparam("before") + memories.c.head,
-            )
-            .scalar_subquery(),
-        )
-    )
-    .where(memories.c.memory == bindparam("number"))
 )
+_BY_NUMBER = _OWN_SPAN.where(memories.c.memory == bindparam("memory"))
+_BY_NAME = _OWN_SPAN.where(memories.c.namespace == bindparam("memory"))
 
 
 class _Part(NamedTuple):
-    """A span, and what is needed of its last row."""
+    """A span, and its last row."""
 
     span: Span
     end: Mark
@@ -99,121 +97,153 @@ def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
 
     Every span ends at a row that is there: one that was purged empty is left out.
     """
-    return tuple(part.span for part in _parts(connection, memory, last))
+    return tuple(part.span for part in _parts(connection, memory, last)[0])
 
 
-def _parts(connection: Connection, memory: int, last: int) -> list[_Part]:
-    """Return the `spans` with their last rows."""
-    if last <= 0:
-        return []
-    row = _own_span(connection, memory, last)
-    if row is None:
-        raise _lost_ancestor(memory, memory)
-    return _parts_from(connection, memory, last, row)
-
-
-def _own_span(connection: Connection, memory: int, last: int) -> RowMapping | None:
-    """Return a memory's entry and its own newest row up to `last`, None if there is no memory."""
-    given = {
-        "number": memory,
-        "before": row_number(memory, 0),
-        "end_row": row_number(memory, last),
-    }
-    return connection.execute(_OWN_SPAN, given).mappings().one_or_none()
-
-
-def _parts_from(
-    connection: Connection, memory: int, last: int, row: RowMapping | None
-) -> list[_Part]:
-    """Return the `spans` with their last rows; `row` is the memory's `_own_span`."""
+def _parts(
+    connection: Connection, memory: int | Namespace, last: int
+) -> tuple[list[_Part], Entry | None]:
+    """Return the `spans`, each with its last row's mark, seal and chunk, and the memory's entry."""
     seals = seals_of(connection)
     parts: list[_Part] = []
-    number = memory
-    while True:
+    entry: Entry | None = None
+    number: int | str | None = memory if isinstance(memory, int) else encode_namespace(memory)
+    while number is not None and (last > 0 or entry is None):
+        query = _BY_NUMBER if isinstance(number, int) else _BY_NAME
+        given = {"memory": number, "last": max(last, 0)}
+        row = connection.execute(query, given).mappings().one_or_none()
+        if row is None and entry is None:
+            break
         own = None if row is None else ledger.opened(seals, row)
-        if row is None or own is None or (own.parent is not None and own.parent >= number):
-            raise _lost_ancestor(memory, number)
+        if row is None or own is None or (own.parent is not None and own.parent >= own.memory):
+            raise DatabaseDamaged(
+                f"memory {memory} descends from memory {number}, which is not there or no older: "
+                "restore the database from a backup"
+            )
+        entry = entry or own
         if row["tail"] is not None:
-            span = Span(number, own.parent_seq + 1, row["tail"])
-            end = Mark(own.revision, row["tail_key"])
-            parts.append(_Part(span, end, row["tail_seal"], row["tail_chunk"]))
-        last = min(last, own.parent_seq)
-        if own.parent is None or last <= 0:
-            return parts[::-1]
-        number = own.parent
-        row = _own_span(connection, number, last)
-
-
-def _lost_ancestor(memory: int, number: int) -> DatabaseDamaged:
-    return DatabaseDamaged(
-        f"memory {memory} descends from memory {number}, which is not there or no older: "
-        "restore the database from a backup"
-    )
+            span = Span(own.memory, own.parent_seq + 1, row["tail"])
+            mark = Mark(own.revision, row["tail_key"])
+            parts.append(_Part(span, mark, row["tail_seal"], row["tail_chunk"]))
+        number, last = own.parent, min(last, own.parent_seq)
+    return parts[::-1], entry
 
 
 def take_view(
     connection: Connection,
-    memory: int,
+    memory: int | Namespace,
     *,
     seq: int | None = None,
     time: datetime | None = None,
+    added: datetime | None = None,
     dropped: bool = False,
 ) -> View:
     """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
-    return take_end(connection, memory, seq=seq, time=time, dropped=dropped).view
+    return take_entry(connection, memory, seq=seq, time=time, added=added, dropped=dropped)[0]
 
 
-class End(NamedTuple):
-    """A view, and what whoever writes behind it has to know."""
-
-    view: View
-    entry: Entry
-    """The memory's entry."""
-    chunk: int
-    """The chunk of the view's last turn, 0 if there is none."""
-
-
-def take_end(
+def take_entry(
     connection: Connection,
-    memory: int,
+    memory: int | Namespace,
     *,
     seq: int | None = None,
     time: datetime | None = None,
+    added: datetime | None = None,
     dropped: bool = False,
-) -> End:
-    """Return a view, as `take_view` does, with the memory's entry and the view's last chunk."""
-    row = _own_span(connection, memory, LAST if seq is None else min(max(seq, 0), LAST))
-    own = None if row is None else ledger.opened(seals_of(connection), row)
+) -> tuple[View, Entry, int]:
+    """Return a view, as `take_view` does, the memory's entry, and the chunk of the view's last row.
+
+    Raises:
+        HeadMoved: There is no such memory (any more).
+    """
+    parts, own = _parts(connection, memory, LAST if seq is None else seq)
     if own is None or not (own.named or dropped):
-        raise HeadMoved(f"there is no memory number {memory} any more: it was dropped meanwhile")
+        raise HeadMoved(f"there is no memory {memory!r} any more: it was dropped meanwhile")
     end = own.head if seq is None else seq
     if not 0 <= end <= own.head:
         raise QueryError(f"there is no turn {seq}: the memory has turns 0 to {own.head}")
-    parts = _parts_from(connection, memory, end, row) if end else []
-    later = None
-    if time is not None:
-        later = _first_later(connection, [part.span for part in parts], micros(time))
-        if later is not None:
-            parts = _parts(connection, memory, later - 1)
-            end = parts[-1].span.last if parts else 0
-    if end == own.head and later is None:
-        ends_in_own = bool(parts) and parts[-1].span.memory == memory
+    cut = False
+    if time is not None or added is not None:
+        last = _last_by(connection, [part.span for part in parts], by(time, added))
+        cut = bool(parts) and last < parts[-1].span.last
+        if cut:
+            parts, _ = _parts(connection, own.memory, last)
+            end = last
+    if end == own.head and not cut:
+        ends_in_own = bool(parts) and parts[-1].span.memory == own.memory
         if ends_in_own != bool(own.rows) or (ends_in_own and parts[-1].seal != own.tip):
             raise IntegrityError(
-                f"memory {memory} does not end with the turn that was written last: turns at its "
-                "end were removed, exchanged or added; run verify, and restore the database from "
-                "a backup"
+                f"memory {own.memory} does not end with the turn that was written last: turns at "
+                "its end were removed, exchanged or added; run verify, and restore the database "
+                "from a backup"
             )
+    later_hidden = _hidden_later(connection, own.memory, end) if own.gone and end < own.head else 0
     view = View(
-        memory,
+        own.memory,
         end,
         (parts[-1].end.key if parts else None) or b"",
         own.revision,
         tuple(part.span for part in parts),
         tuple(part.end for part in parts),
-        own.gone - (_hidden_later(connection, memory, end) if own.gone and end < own.head else 0),
+        own.gone - later_hidden,
     )
-    return End(view, own, parts[-1].chunk if parts else 0)
+    if time is not None or added is not None:
+        view = _limited(connection, view, time, added)
+    return view, own, parts[-1].chunk if parts else 0
+
+
+def by(time: datetime | None, added: datetime | None) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a turn was said and stored by then; None sets no limit."""
+    limits = ((turns.c.time, time), (turns.c.added, added))
+    return tuple(column <= micros(moment) for column, moment in limits if moment is not None)
+
+
+def _last_by(
+    connection: Connection, seen: Sequence[Span], limits: Sequence[ColumnElement[bool]]
+) -> int:
+    """Return the greatest seq that passes the limits, 0 if none does."""
+    for span in reversed(seen):
+        last: int | None = connection.scalar(
+            select(func.max(turns.c.seq)).where(*counted(span), *limits)
+        )
+        if last is not None:
+            return last
+    return 0
+
+
+def _limited(
+    connection: Connection, view: View, time: datetime | None, added: datetime | None
+) -> View:
+    """Return a view with its limits, without those that all of its rows pass."""
+    limited = replace(view, time=time, added=added)
+    if not later(connection, limited, limit=1):
+        return view
+    replacing = select(hidden.c.seq, hidden.c.since).where(
+        hidden.c.memory == view.memory, hidden.c.since.between(1, view.seq)
+    )
+    gone = {row.seq: row.since for row in connection.execute(replacing)}
+    late = {
+        row["seq"]
+        for row in read(connection, view.spans, ["seq"], _later(limited), seqs=gone.values())
+    }
+    return replace(limited, restored=tuple(sorted(s for s, since in gone.items() if since in late)))
+
+
+def later(connection: Connection, view: View, limit: int | None = None) -> list[int]:
+    """Return the seqs of a view's rows that were said or stored later than the view allows."""
+    if view.time is None and view.added is None:
+        return []
+    return [
+        seq
+        for span in view.spans
+        for seq in connection.scalars(
+            select(turns.c.seq).where(*counted(span), _later(view)).limit(limit)
+        )
+    ]
+
+
+def _later(view: View) -> ColumnElement[bool]:
+    return not_(and_(*by(view.time, view.added)))
 
 
 def _hidden_later(connection: Connection, memory: int, end: int) -> int:
@@ -254,14 +284,30 @@ def check_unchanged(connection: Connection, view: View) -> None:
         )
 
 
-def _first_later(connection: Connection, seen: Iterable[Span], time: int) -> int | None:
-    for span in seen:
-        first: int | None = connection.scalar(
-            select(func.min(turns.c.seq)).where(*counted(span), turns.c.time > time)
-        )
-        if first is not None:
-            return first
-    return None
+_EXTENT = (
+    select(memories.c.revision, memories.c.head, memories.c.rows, turns.c.key)
+    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
+    .where(memories.c.memory == bindparam("memory"))
+)
+
+
+class Extent(NamedTuple):
+    """How far a memory has come."""
+
+    revision: int
+    """-1 if there is no such memory."""
+    head: int
+    rows: int
+    """How many own rows it should have."""
+    key: bytes | None
+    """That of its row at the seq that was asked for, None if it has none."""
+
+
+def extent(connection: Connection, memory: int, seq: int) -> Extent:
+    """Return how far a memory has come, and the key of its row at `seq`."""
+    given = {"memory": memory, "row": row_number(memory, seq)}
+    found = connection.execute(_EXTENT, given).one_or_none()
+    return Extent(-1, 0, 0, None) if found is None else Extent(*found)
 
 
 def read(
@@ -327,26 +373,70 @@ def look_up(
         for span in view.spans
         for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
     ]
-    given = {"rows": numbers, "memory": view.memory, "end": view.seq}
-    rows = connection.execute(_at(columns), given).all()
+    return _visible_rows(connection, view, _at(columns, _is_limited(view)), {"rows": numbers})
+
+
+def in_sessions(
+    connection: Connection, view: View, columns: tuple[str, ...], sessions: Sequence[str]
+) -> list[Any]:
+    """Return the visible rows of sessions, in log order."""
+    rows: list[Any] = []
+    query = _of_sessions(columns, _is_limited(view))
+    for span in view.spans:
+        given = {"of": span.memory, "first": span.first, "last": span.last, "sessions": sessions}
+        rows += _visible_rows(connection, view, query, given)
+    return rows
+
+
+def _is_limited(view: View) -> bool:
+    """Return whether more than tombstones hides rows of a view."""
+    return view.time is not None or view.added is not None
+
+
+def _visible_rows(
+    connection: Connection, view: View, query: Select[Any], given: dict[str, Any]
+) -> Sequence[Any]:
+    given = {**given, "memory": view.memory, "end": view.hides_until}
+    if _is_limited(view):
+        query = query.where(visible(view))
+    rows = connection.execute(query, given).all()
     if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: dropped meanwhile
         raise ledger.wrongly_hidden(view.memory, rows[0].tombstones, rows[0].gone)
     return rows
 
 
 @lru_cache
-def _at(columns: tuple[str, ...]) -> Select[Any]:
+def _at(columns: tuple[str, ...], limited: bool) -> Select[Any]:
+    return _selected(columns, limited, OneOf(turns.c.row, bindparam("rows")))
+
+
+@lru_cache
+def _of_sessions(columns: tuple[str, ...], limited: bool) -> Select[Any]:
+    return _selected(
+        columns,
+        limited,
+        turns.c.memory == bindparam("of"),
+        turns.c.seq.between(bindparam("first"), bindparam("last")),
+        OneOf(turns.c.session, bindparam("sessions")),
+    )
+
+
+def _selected(columns: tuple[str, ...], limited: bool, *there: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for rows that are there; if not `limited`, for those without a tombstone."""
     own = hidden.c.memory == bindparam("memory")
     gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
-    there = OneOf(turns.c.row, bindparam("rows")), turns.c.seq.not_in(gone)
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
     counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
     wanted = (turns.c[name] for name in columns)
-    return select(*wanted, *counts).where(*there).order_by(turns.c.row)
+    shown = () if limited else (turns.c.seq.not_in(gone),)
+    return select(*wanted, *counts).where(*there, *shown).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:
-    """Return the condition that a turn is not hidden in the view."""
-    gone = select(hidden.c.seq).where(hidden.c.memory == view.memory, hidden.c.since <= view.seq)
-    return turns.c.seq.not_in(gone)
+    """Return the condition that a turn is not hidden in the view, nor later than it allows."""
+    since = hidden.c.since <= view.hides_until
+    gone = select(hidden.c.seq).where(hidden.c.memory == view.memory, since)
+    if view.restored:
+        gone = gone.where(not_(OneOf(hidden.c.seq, view.restored)))
+    return and_(turns.c.seq.not_in(gone), *by(view.time, view.added))

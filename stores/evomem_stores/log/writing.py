@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
@@ -28,17 +28,16 @@ from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.rows import TURN, check, encode, searched
 from evomem_stores.log.views import (
-    End,
     decode_namespace,
     encode_namespace,
     read,
     spans,
-    take_end,
+    take_entry,
     take_view,
     under,
     visible,
 )
-from evomem_stores.words import bm25, inverted_index
+from evomem_stores.words import inverted_index, terms
 
 AT_ONCE = 2**14  # turns whose words are held while the word index is written anew
 
@@ -83,15 +82,17 @@ def append(
     revived: Sequence[Collection[str]] = (),
 ) -> None:
     """See `Store.append`."""
-    end = _unmoved(connection, view)
-    entry = end.entry
+    now, entry, chunk = _unmoved(connection, view)
+    if replaces and view.hidden != now.hidden:
+        raise HeadMoved(
+            f"turns of memory {view.memory} were hidden since it was read: read it again and "
+            "retry; nothing was written"
+        )
     if rows:
-        insert_rows(connection, entry, end.view.spans, rows, spec, end.chunk)
+        own = now.spans[-1].last if now.spans and now.spans[-1].memory == view.memory else 0
+        insert_rows(connection, entry, now.spans, rows, spec, _End(chunk, own))
         entry.head = rows[-1].seq
-    if replaces:
-        _, gone = ledger.with_hidden(connection, view.memory)
-        there = read(connection, view.spans, ["seq"], seqs=set(replaces).difference(gone))
-        add_hidden(connection, entry, {row["seq"]: replaces[row["seq"]] for row in there})
+    add_hidden(connection, entry, replaces)
     if revived:
         forgotten.revive(connection, entry, revived)
     if rows or replaces or revived:
@@ -137,9 +138,16 @@ def add_hidden(connection: Connection, entry: Entry, gone: Mapping[int, int]) ->
         entry.hide(seals_of(connection), gone)
 
 
-def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], spec: Spec) -> None:
+def rewrite(
+    connection: Connection,
+    view: View,
+    seq: int,
+    rows: Sequence[Row],
+    spec: Spec,
+    moved: Mapping[int, int] = MappingProxyType({}),
+) -> None:
     """See `Store.rewrite`."""
-    now = _unmoved(connection, view).view
+    now = _unmoved(connection, view)[0]
     if not 1 <= seq <= now.seq or (rows and rows[-1].seq > now.seq):
         raise QueryError(f"turns 1 to {now.seq} can be rewritten, not from {seq} on")
     if shared := sharing(connection, view.memory, seq):
@@ -155,10 +163,15 @@ def rewrite(connection: Connection, view: View, seq: int, rows: Sequence[Row], s
     before = spans(connection, view.memory, seq - 1)
     erase(connection, entry, Span(view.memory, seq, now.seq))
     stale = {each: since for each, since in gone.items() if each >= seq and each not in kept}
+    tombstones = {each: since for each, since in gone.items() if each not in stale}
+    places = {s: (moved.get(s, s), moved.get(since, since)) for s, since in tombstones.items()}
+    changed = {s: place for s, place in places.items() if place != (s, tombstones[s])}
+    stale |= {each: tombstones[each] for each in changed}
     connection.execute(
         delete(hidden).where(hidden.c.memory == view.memory, OneOf(hidden.c.seq, list(stale)))
     )
     entry.show(seals, stale)
+    add_hidden(connection, entry, dict(changed.values()))
     entry.revision += 1
     if seq <= entry.parent_seq:  # inherited rows are not changed but no longer looked at
         entry.parent, entry.parent_seq = (
@@ -224,15 +237,23 @@ def write_terms(connection: Connection) -> None:
             inverted_index.add(connection, memory, _terms(connection, some))
 
 
-def _unmoved(connection: Connection, view: View) -> End:
-    end = take_end(connection, view.memory)
-    now = end.view
+def _unmoved(connection: Connection, view: View) -> tuple[View, Entry, int]:
+    now, entry, chunk = take_entry(connection, view.memory)
     if (now.seq, now.key, now.revision) != (view.seq, view.key, view.revision):
         raise HeadMoved(
             f"the log ends at turn {now.seq} (revision {now.revision}), not at turn {view.seq} "
             f"(revision {view.revision}): read it again and retry; nothing was written"
         )
-    return end
+    return now, entry, chunk
+
+
+class _End(NamedTuple):
+    """Where a log ends."""
+
+    chunk: int
+    """Of its last row, 0 for none."""
+    own: int
+    """Seq of the memory's last row of its own, 0 for none."""
 
 
 _CHUNK = select(turns.c.chunk).where(turns.c.row == bindparam("newest"))
@@ -244,11 +265,11 @@ def insert_rows(
     seen: Sequence[Span],
     rows: Sequence[Row],
     spec: Spec,
-    chunk: int | None = None,
+    end: _End | None = None,
 ) -> None:
     """Write rows and their terms behind `seen`, and note them in the entry of their memory.
 
-    `chunk` is that of the last turn seen (0 for none); None to look it up.
+    `end` says where `seen` ends, if the caller knows; it is looked up if not.
     """
     seals = seals_of(connection)
     ids = Counter(row.turn.id for row in rows)
@@ -258,23 +279,24 @@ def insert_rows(
         raise DuplicateTurn(
             f"the id {taken[0]!r} is taken: ids are unique in a memory; nothing was written"
         )
-    if chunk is None:
+    if end is None:
         newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0
         chunk = connection.scalar(_CHUNK, {"newest": newest}) or 0
+    else:
+        chunk = end.chunk
     columns, terms = [], {}
     for row in rows:
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
         values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals)
         columns.append(values)
     connection.execute(insert(turns), columns)
-    own = seen[-1].last if seen and seen[-1].memory == entry.memory else 0
-    inverted_index.add(connection, entry.memory, terms, newest=own)
+    inverted_index.add(connection, entry.memory, terms, None if end is None else end.own)
     entry.add(seals, [values["seal"] for values in columns])
 
 
 def _terms(connection: Connection, own: Span) -> dict[int, list[str]]:
     """Return the terms of the turns of a span, by seq."""
     return {
-        row["seq"]: bm25.terms(searched(row["speaker"], row["user"], row["assistant"]))
+        row["seq"]: terms.terms(searched(row["speaker"], row["user"], row["assistant"]))
         for row in read(connection, [own], ["seq", "speaker", "user", "assistant"])
     }

@@ -32,11 +32,11 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
-from evomem_stores.log.rows import UNIT, decode_row, norm, searched
+from evomem_stores.log.rows import decode_row, has_possible_lengths, searched
 from evomem_stores.log.views import read, take_view
 from evomem_stores.upkeep import anchors
-from evomem_stores.words import bm25
 from evomem_stores.words.inverted_index import everything
+from evomem_stores.words.terms import terms
 
 Words = Counter[int]
 """For each memory, the sum of the hashes of its postings: equal sums, equal postings."""
@@ -202,11 +202,10 @@ def _row(
         return
     if digest(key, whole.turn) != row["key"]:
         yield "does not continue the digest chain"
-    embedding, latents = whole.reading.embedding, whole.reading.latents
-    if not (np.isfinite(latents).all() and abs(norm(embedding) - 1) <= UNIT):
+    if not (np.isfinite(whole.reading.latents).all() and has_possible_lengths(whole.reading)):
         yield "has an embedding or latents that no encoder gives"
     turn = whole.turn
-    found = bm25.terms(searched(turn.speaker, turn.user, turn.assistant))
+    found = terms(searched(turn.speaker, turn.user, turn.assistant))
     if len(found) != row["words"]:
         yield f"has {len(found)} words, not {row['words']}"
     words[row["memory"]] += sum(

@@ -2,7 +2,8 @@
 
     evomem.json          the format's version, the encoder, the memories, and what proves all this
     <memory>.jsonl       a memory's own turns, one a line, in log order
-    <memory>.safetensors embeddings (N, D) and latents (N, L, H), in the same order
+    <memory>.safetensors embeddings (N, D), latents (N, L, H), and passages (P, D), in the same order:
+                         of each turn as many as its line says, of most none
 
 `evomem.json` has a digest of each file, and one of itself; where the database has an integrity key,
 that one is sealed with it too. Loading computes all of them again, and writes in one transaction.
@@ -44,7 +45,7 @@ from evomem_stores.log import forgotten, ledger, writing
 from evomem_stores.log.rows import decode_row
 from evomem_stores.log.views import decode_namespace, encode_namespace, read, spans
 
-FORMAT = 2  # 1 had no digests but the chain's
+FORMAT = 3  # 1 had no digests but the chain's, 2 no passages
 PROOFS = ("digest", "seal")
 _ENTRY = ("memory", "parent", "parent_seq", "head")
 FIELDS = ("id", "user", "assistant", "speaker", "session")
@@ -237,6 +238,7 @@ def _line(row: Row) -> dict[str, Any]:
         "source": turn.source,
         "recalled": list(turn.recalled),
         "opens_chunk": row.reading.opens_chunk,
+        "passages": len(row.reading.passages),
         "key": row.key.hex(),
     }
 
@@ -267,13 +269,15 @@ def _rows(
     text = _read(folder, f"{number}.jsonl", files).decode("utf-8")
     lines = text.removesuffix("\n").split("\n") if text else []  # other line ends are in texts
     embeddings, latents = tensors["embeddings"], tensors["latents"].astype(np.float32)
+    passages = tensors.get("passages", embeddings[:0])
+    used = 0
     for place, each in enumerate(lines):
         line = json.loads(each)
         turn = Turn(
             **{name: line[name] for name in FIELDS},
             time=line["time"],
             metadata=line["metadata"],
-            source=line.get("source"),  # neither is in exports of older versions
+            source=line.get("source"),  # not everything is in exports of older versions
             recalled=line.get("recalled", ()),
         )
         key = digest(key, turn)
@@ -282,7 +286,11 @@ def _rows(
         added = as_utc(line["added"])
         if added is None:
             raise StoreError(f"{folder}: turn {line['seq']} of memory {number} has no time")
-        reading = Reading(embeddings[place], latents[place], bool(line["opens_chunk"]))
+        count = int(line.get("passages", 0))
+        own, used = passages[used : used + count], used + count
+        if len(own) != count:
+            raise StoreError(f"{folder}: turn {line['seq']} of memory {number} lacks passages")
+        reading = Reading(embeddings[place], latents[place], bool(line["opens_chunk"]), own)
         yield Row(int(line["seq"]), turn, added, reading, key)
 
 
@@ -291,7 +299,13 @@ def _tensors(rows: list[Row], spec: Spec) -> dict[str, Any]:
     latents = np.zeros((len(rows), spec.latents, spec.width), np.float32)
     for place, row in enumerate(rows):
         embeddings[place], latents[place] = row.reading.embedding, row.reading.latents
-    return {"embeddings": embeddings, "latents": latents}
+    passages = [row.reading.passages for row in rows if len(row.reading.passages)]
+    none = np.zeros((0, spec.dim), np.float32)
+    return {
+        "embeddings": embeddings,
+        "latents": latents,
+        "passages": np.concatenate([none, *passages]),
+    }
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -299,7 +313,7 @@ def _about(folder: Path) -> dict[str, Any]:
         about = json.loads((folder / "evomem.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{folder} is not an export of evomem: {error}") from error
-    if not isinstance(about, dict) or about.get("format") not in (1, FORMAT):
+    if not isinstance(about, dict) or about.get("format") not in range(1, FORMAT + 1):
         raise StoreError(
             f"{folder} is not an export that this evomem can read (format 1 to {FORMAT})"
         )

@@ -52,7 +52,7 @@ from evomem_stores.database.tables import (
     turns,
 )
 from evomem_stores.log import ledger
-from evomem_stores.log.rows import TURN, check, decode_record, pack, unpack
+from evomem_stores.log.rows import TURN, check, decode_record, pack, pack_embeddings, unpack
 from evomem_stores.log.views import read, spans
 
 
@@ -284,6 +284,6 @@ def _columns(connection: Connection, condition: ColumnElement[bool]) -> list[Col
 
 def _reading(row: Row, spec: Spec) -> Columns:
     return {
-        "embedding": np.ascontiguousarray(row.reading.embedding, "<f4").tobytes(),
+        "embedding": pack_embeddings(row.reading),
         "latents": pack(row.reading.latents, spec.dtype),
     }

@@ -260,6 +260,14 @@ def m006_forgotten(connection: Connection) -> None:
         connection.exec_driver_sql(statement.format(collate=collate))
 
 
+def m007_passages(connection: Connection) -> None:
+    """Let a turn have several embeddings, one behind the other in its column.
+
+    Nothing has to be changed for it. But versions that do not know of it would take such a turn for
+    damaged, and this keeps them from the database.
+    """
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_log,
     m002_generations,
@@ -267,6 +275,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m004_provenance,
     m005_integrity,
     m006_forgotten,
+    m007_passages,
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import warnings
 
+import numpy as np
 import torch
 
 from evomem.errors import StoreError
@@ -99,21 +100,29 @@ class DeviceCopy:
         self._count = count
         return True
 
-    def narrow(self, places: Seqs, query: Vectors, k: int, slack: float) -> Seqs | None:
-        """Return those of `places` that can be among the `k` best; None where the device fails.
+    def narrow(
+        self, places: Seqs, query: Vectors, k: int, slack: float, turns: Seqs | None = None
+    ) -> Seqs | None:
+        """Return those of `places` that the `k` best turns are among; None where the device fails.
 
         Args:
             places: Ascending, and more than `k`.
             query: (D,) float32.
             k: At least 1.
             slack: What float32 sums can be off by, of two scores together.
+            turns: Which turn each of `places` is of; None where no two are of the same.
         """
         first, last = int(places[0]), int(places[-1])
         try:
             scores = self._rows[first : last + 1] @ torch.tensor(query, device=self._device.place)
             if len(places) < len(scores):
                 scores = scores[torch.from_numpy(places - first).to(self._device.place)]
-            worst = scores.topk(k).values[-1]
+            best = scores.topk(k)
+            while turns is not None and len(np.unique(turns[best.indices.cpu().numpy()])) < k:
+                if len(best.values) == len(scores):  # of fewer turns
+                    return places
+                best = scores.topk(min(4 * len(best.values), len(scores)))
+            worst = best.values[-1]
             near = (scores >= worst - (TF32 + slack)).nonzero()[:, 0].cpu().numpy()
         except RuntimeError as error:
             self._give_up(error)

@@ -80,7 +80,8 @@ def load(data: bytes, memory: int, spec: Spec) -> Shard:
     if not isinstance(index, faiss.IndexFlatIP) or (index.ntotal, index.d) != (count, spec.dim):
         raise ValueError("is damaged: it does not hold what its header says")
     shard.index, shard._seqs, shard._keys = index, seqs, keys
-    if shard.watermark != header["watermark"] or (np.diff(seqs) <= 0).any():
+    shard._note(seqs)
+    if shard.watermark != header["watermark"] or (np.diff(seqs) < 0).any():
         raise ValueError("is damaged: its seqs are out of order")
     if learned:
         codes = faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=end))

@@ -3,7 +3,7 @@
 A collection is a copy of the log's embeddings, as index files are; its partition key is the memory.
 Milvus and the log have no transaction in common, so that a copy must be such that it cannot be
 mistaken: a row carries the revision of the memory that it was copied at, and of one revision there
-is only one vector for a seq. Every question names the revision, and the log is asked, before and
+is only one vector for a seq, or for each passage of a turn. Every question names the revision, and the log is asked, before and
 after, whether that is the memory's still; rows of older ones are deleted by whoever comes by.
 """
 
@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -54,6 +54,13 @@ class _Known(NamedTuple):
     revision: int
     seq: int
     key: bytes | None
+
+
+class _Marked(NamedTuple):
+    """Which turn a row is of, and a number that tells its text, its past and its encoder."""
+
+    seq: int
+    mark: int
 
 
 class MilvusIndex(SpanIndex):
@@ -165,14 +172,12 @@ class MilvusIndex(SpanIndex):
         """See `SpanIndex._ask`. Whether Milvus still had all rows is known afterwards (`_check`)."""
         own = _own(span.memory, end.revision)
         if allowed is None:
-            return list(self._within(own, span.first, span.last, query, k).items())
+            inside = range(span.first, span.last + 1)
+            return list(self._among(own, inside, query, k).items())
         found: dict[int, float] = {}
-        inside = allowed[(allowed >= span.first) & (allowed <= span.last)].tolist()
-        block = min(LISTED, self._most)
-        for start in range(0, len(inside), block):
-            some = inside[start : start + block]
-            listed = ", ".join(f"{seq:d}" for seq in some)
-            found |= self._nearest(f"{own} and seq in [{listed}]", len(some), query, k) or {}
+        listed = allowed[(allowed >= span.first) & (allowed <= span.last)].tolist()
+        for start in range(0, len(listed), LISTED):
+            found |= self._among(own, listed[start : start + LISTED], query, k)
         return list(found.items())
 
     def _check(self, span: Span, end: Mark) -> None:
@@ -180,28 +185,29 @@ class MilvusIndex(SpanIndex):
         if self._store.mark(span.memory, 0).revision != end.revision:
             raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
 
-    def _within(self, own: str, first: int, last: int, query: Vectors, k: int) -> dict[int, float]:
-        """Return rows of a range of seqs that the `k` best are among, with their scores."""
-        condition = f"{own} and {_between(first, last)}"
-        found = self._nearest(condition, last - first + 1, query, k)
+    def _among(self, own: str, seqs: range | list[int], query: Vectors, k: int) -> dict[int, float]:
+        """Return the scores of turns that the `k` best of `seqs` are among."""
+        if isinstance(seqs, range):
+            condition = f"{own} and {_between(seqs[0], seqs[-1])}"
+        else:
+            condition = f"{own} and seq in [{', '.join(f'{seq:d}' for seq in seqs)}]"
+        found = self._nearest(condition, query, min(k, len(seqs)), alone=len(seqs) == 1)
         if found is not None:
             return found
-        middle = (first + last) // 2
-        return {
-            **self._within(own, first, middle, query, k),
-            **self._within(own, middle + 1, last, query, k),
-        }
+        half = len(seqs) // 2
+        return self._among(own, seqs[:half], query, k) | self._among(own, seqs[half:], query, k)
 
     def _nearest(
-        self, condition: str, size: int, query: Vectors, k: int
+        self, condition: str, query: Vectors, k: int, *, alone: bool
     ) -> dict[int, float] | None:
-        """Return rows, of the `size` at most that meet the condition, that the `k` best are among.
+        """Return the scores of turns that the `k` best of those that meet a condition are among.
 
-        None if these are more than Milvus gives at once: `k` is large, or many rows score alike.
+        None if these have more rows than Milvus gives at once: `k` is large, or many rows score
+        alike, or are passages of few turns. If only one turn meets the condition, it is `alone`.
         """
         slack = 4 * self._dim * float(np.finfo(np.float32).eps)
-        limit = min(k + MARGIN, size)
-        while limit <= self._most:
+        limit = min(k + MARGIN, self._most)
+        while True:
             with self._translated():
                 [hits] = self._client.search(
                     self._name,
@@ -217,11 +223,17 @@ class MilvusIndex(SpanIndex):
             rows = np.array([hit["entity"]["vector"] for hit in hits], np.float32)
             wide = rows.reshape(-1, self._dim).astype(np.float64) * query.astype(np.float64)
             scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
-            if len(hits) < limit or limit == size or scores[-1] < scores[k - 1] - slack:
-                seqs = [int(hit["entity"]["seq"]) for hit in hits]
-                return dict(zip(seqs, scores, strict=True))
-            limit = min(4 * limit, size)
-        return None
+            best: dict[int, float] = {}
+            for hit, score in zip(hits, scores, strict=True):
+                seq = int(hit["entity"]["seq"])
+                best[seq] = max(score, best.get(seq, score))
+            ranked = sorted(best.values(), reverse=True)
+            told = len(ranked) >= k and ranked[k - 1] > scores[-1] + slack
+            if len(hits) < limit or alone or told:
+                return best
+            if limit == self._most:
+                return None
+            limit = min(4 * limit, self._most)
 
     @property
     def _most(self) -> int:
@@ -245,11 +257,10 @@ class MilvusIndex(SpanIndex):
             self._remove_older(memory, revision)
             known = _Known(revision, 0, None)
         if known.seq < last:
-            for first in range(known.seq + 1, last + 1, WINDOW):
-                span = Span(memory, first, min(last, first + WINDOW - 1))
+            for span in self._pieces(Span(memory, known.seq + 1, last), revision, WINDOW):
                 extra, wrong, missing = self._compared(span, revision)
-                self._delete(memory, revision, extra)
-                self._copy(memory, revision, sorted(wrong + missing))
+                self._delete(extra)
+                self._copy(memory, revision, sorted({*wrong, *missing}))
             now, key = self._store.mark(memory, last)
             if now != revision:
                 raise HeadMoved(f"memory {memory} was rewritten while it was copied")
@@ -261,58 +272,77 @@ class MilvusIndex(SpanIndex):
                 self._known.popitem(last=False)
         return revision
 
-    def _compared(self, span: Span, revision: int) -> tuple[list[int], list[int], list[int]]:
-        """Return the seqs that Milvus has and the log has not, that differ, and that it lacks.
+    def _pieces(self, span: Span, revision: int, most: int) -> Iterator[Span]:
+        """Divide a span into parts that have `most` rows in Milvus, at most, or one turn."""
+        for first in range(span.first, span.last + 1, most):
+            last = min(span.last, first + most - 1)
+            rows = 0
+            for seq, _, size in self._store.keys(Span(span.memory, first, last), revision):
+                if rows and rows + size > most:
+                    yield Span(span.memory, first, seq - 1)
+                    first, rows = seq, 0
+                rows += size
+            yield Span(span.memory, first, last)
+
+    def _compared(self, span: Span, revision: int) -> tuple[list[str], list[int], list[int]]:
+        """Return the ids that Milvus has and the log has not, and the seqs that differ or it lacks.
 
         A row is known to be of the log's by its mark; it was copied together with the vector.
         """
-        there = {row["seq"]: row["mark"] for row in self._rows(span, revision, "mark")}
+        there = {row["id"]: row["mark"] for row in self._rows(span, revision, "id", "mark")}
         marks = self._marks(span, revision)
         return (
-            [seq for seq in there if seq not in marks],
-            [seq for seq in there if seq in marks and there[seq] != marks[seq]],
-            [seq for seq in marks if seq not in there],
+            [id for id in there if id not in marks],
+            [marks[id].seq for id in there if id in marks and there[id] != marks[id].mark],
+            [marks[id].seq for id in marks if id not in there],
         )
 
-    def _marks(self, span: Span, revision: int) -> dict[int, int]:
-        """Return, for each row of a span, a number that tells its text, its past and its encoder."""
+    def _marks(self, span: Span, revision: int) -> dict[str, _Marked]:
+        """Return the rows that Milvus should have of a span, by their ids."""
         encoder = self._store.spec.fingerprint.encode()
         found = {}
-        for seq, key in self._store.keys(span, revision):
+        for seq, key, size in self._store.keys(span, revision):
             digest = hashlib.blake2b(key + encoder, digest_size=8).digest()
-            found[seq] = int.from_bytes(digest, "big", signed=True)
+            marked = _Marked(seq, int.from_bytes(digest, "big", signed=True))
+            found.update({_id(span.memory, revision, seq, n): marked for n in range(size)})
         return found
 
-    def _vectors(self, span: Span, revision: int) -> dict[int, Vectors]:
-        """Return the embeddings of a span's rows by seq."""
+    def _vectors(self, span: Span, revision: int) -> dict[str, Vectors]:
+        """Return the embeddings of a span's rows by their ids in Milvus."""
         rows = self._store.vectors(span, revision)
-        return dict(zip(rows.seqs.tolist(), rows.vectors, strict=True))
+        seqs = rows.seqs.tolist()
+        passages = [n for size in Counter(seqs).values() for n in range(size)]
+        ids = (_id(span.memory, revision, seq, n) for seq, n in zip(seqs, passages, strict=True))
+        return dict(zip(ids, rows.vectors, strict=True))
 
     def _copy(self, memory: int, revision: int, seqs: list[int]) -> None:
         """Write rows; those that another process writes at the same time are the same."""
-        for start in range(0, len(seqs), BATCH):
-            wanted = seqs[start : start + BATCH]
-            span = Span(memory, wanted[0], wanted[-1])
-            marks = self._marks(span, revision)
-            found = self._vectors(span, revision)
+        if not seqs:
+            return
+        wanted = set(seqs)
+        for span in self._pieces(Span(memory, seqs[0], seqs[-1]), revision, BATCH):
+            if wanted.isdisjoint(range(span.first, span.last + 1)):
+                continue
+            vectors = self._vectors(span, revision)
             rows = [
                 {
-                    "id": _id(memory, revision, seq),
+                    "id": id,
                     "memory": memory,
                     "revision": revision,
                     "seq": seq,
-                    "mark": marks[seq],
-                    "vector": found[seq].tolist(),
+                    "mark": mark,
+                    "vector": vectors[id].tolist(),
                 }
-                for seq in wanted
+                for id, (seq, mark) in self._marks(span, revision).items()
+                if seq in wanted
             ]
             with self._translated():
                 self._client.upsert(self._name, rows)
 
-    def _delete(self, memory: int, revision: int, seqs: list[int]) -> None:
-        if seqs:
+    def _delete(self, ids: list[str]) -> None:
+        if ids:
             with self._translated():
-                self._client.delete(self._name, ids=[_id(memory, revision, seq) for seq in seqs])
+                self._client.delete(self._name, ids=ids)
 
     def _remove_older(self, memory: int, revision: int) -> None:
         """Delete rows of earlier revisions; all, if `revision` says that the memory is not there."""
@@ -361,23 +391,27 @@ class MilvusIndex(SpanIndex):
             listed = ", ".join(f"{number:d}" for number in gone[start : start + LISTED])
             yield from self._left(f"memory in [{listed}]", "dropped memories")
 
-    def _wrong(self, memory: int, revision: int, head: int) -> list[int]:
-        """Return the seqs at which Milvus has another vector than the log, or the log has none."""
-        found = []
-        for first in range(1, head + 1, BATCH):
-            span = Span(memory, first, min(head, first + BATCH - 1))
-            rows = self._rows(span, revision, "mark", "vector")
+    def _wrong(self, memory: int, revision: int, head: int) -> dict[str, int]:
+        """Return the rows that Milvus has of another vector than the log, or the log has not.
+
+        Their ids, each with its seq.
+        """
+        found = {}
+        for span in self._pieces(Span(memory, 1, head), revision, BATCH):
+            rows = self._rows(span, revision, "id", "mark", "vector")
             if not rows:
                 continue
             marks = self._marks(span, revision)
             vectors = self._vectors(span, revision)
-            found += [
-                row["seq"]
-                for row in rows
-                if marks.get(row["seq"]) != row["mark"]
-                or not np.array_equal(np.array(row["vector"], np.float32), vectors[row["seq"]])
-            ]
-        return sorted(found)
+            found.update(
+                {
+                    row["id"]: row["seq"]
+                    for row in rows
+                    if marks.get(row["id"]) != (row["seq"], row["mark"])
+                    or not np.array_equal(np.array(row["vector"], np.float32), vectors[row["id"]])
+                }
+            )
+        return found
 
     def _left(self, condition: str, whose: str) -> Iterator[tuple[str, Callable[[], None]]]:
         """Yield that there are vectors of turns that were forgotten, if so."""
@@ -392,10 +426,11 @@ class MilvusIndex(SpanIndex):
             says = f"Milvus has {count} vectors of forgotten turns of {whose} still"
             yield says, partial(self._remove, condition)
 
-    def _replace(self, memory: int, revision: int, wrong: list[int]) -> None:
-        there = {seq for seq, _ in self._store.keys(Span(memory, wrong[0], wrong[-1]), revision)}
-        self._delete(memory, revision, [seq for seq in wrong if seq not in there])
-        self._copy(memory, revision, [seq for seq in wrong if seq in there])
+    def _replace(self, memory: int, revision: int, wrong: dict[str, int]) -> None:
+        seqs = sorted(set(wrong.values()))
+        marks = self._marks(Span(memory, seqs[0], seqs[-1]), revision)
+        self._delete([id for id in wrong if id not in marks])
+        self._copy(memory, revision, seqs)
 
     # ---------------------------------------------------------------------------------------
 
@@ -445,5 +480,6 @@ def _between(first: int, last: int) -> str:
     return f"seq >= {first:d} and seq <= {last:d}"
 
 
-def _id(memory: int, revision: int, seq: int) -> str:
-    return f"{memory:d}.{revision:d}.{seq:d}"
+def _id(memory: int, revision: int, seq: int, passage: int) -> str:
+    """Return the primary key of a row; of a turn's first one it does not name the passage."""
+    return f"{memory:d}.{revision:d}.{seq:d}" + (f".{passage:d}" if passage else "")

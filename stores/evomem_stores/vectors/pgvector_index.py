@@ -1,6 +1,7 @@
 """`PgvectorIndex`: nearest turns by pgvector, in the database itself. See `evomem.store.Index`.
 
-The table `vectors` is a copy of the log's embeddings, as index files are. It is filled when a
+The table `vectors` is a copy of the log's embeddings, as index files are: a row for each turn, or for
+each passage of a turn, counted from 0. It is filled when a
 memory is searched, and in the transaction of a search it is checked to be of the rows that the log
 has; so all processes share one copy, and none keeps vectors of its own.
 """
@@ -17,14 +18,21 @@ from evomem.errors import HeadMoved, StoreError
 from evomem.state import Vectors
 from evomem.store import Mark, Seqs, Span
 from evomem_stores.database.connections import Connections, driver
+from evomem_stores.log.rows import unpack_embeddings
 from evomem_stores.log.store import SqlLog
 from evomem_stores.vectors.span_index import SpanIndex
 
-BATCH = 1000  # rows copied in one transaction
+BATCH = 1000  # turns copied in one transaction
+ROWS_PER_HIT = 4  # that HNSW is asked for where the nearest rows are passages of few turns
 MAX_DIM = 2000  # of an HNSW index over float32; longer vectors are indexed as float16
 MAX_HALF_DIM = 4000  # of one over float16
 MAX_EF = 1000  # the largest hnsw.ef_search; a greater k is answered exactly
 
+_OUTDATED = """
+    SELECT to_regclass('vectors') IS NOT NULL AND count(*) < 2 FROM pg_attribute
+    WHERE attrelid = to_regclass('vectors')
+    AND (attname = 'passage' OR attname = 'embedding' AND atttypmod = %s)"""
+"""Whether the copy is of another encoder, or of a version that knew no passages."""
 _STATE = """
     SELECT coalesce(memories.revision = copied.revision, false), coalesce(copied.seq, 0),
         coalesce(copied.rows, 0), copied.hnsw
@@ -75,16 +83,13 @@ class PgvectorIndex(SpanIndex):
                 "JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'"
             ).fetchone()
             self._home = str(home)
-            of_another_encoder = execute(
-                "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('vectors') "
-                "AND attname = 'embedding' AND atttypmod <> %s",
-                [self._dim],
-            ).fetchone()
-            if of_another_encoder:  # the database was re-encoded: the copy is void anyway
+            [outdated] = execute(_OUTDATED, [self._dim]).fetchone()
+            if outdated:
                 execute("DROP TABLE vectors, copied")
             execute(
-                f"CREATE TABLE IF NOT EXISTS vectors (memory BIGINT, seq BIGINT, "
-                f"embedding {home}.vector({self._dim}) NOT NULL, PRIMARY KEY (memory, seq))"
+                f"CREATE TABLE IF NOT EXISTS vectors (memory BIGINT, seq BIGINT, passage INTEGER, "
+                f"embedding {home}.vector({self._dim}) NOT NULL, "
+                "PRIMARY KEY (memory, seq, passage))"
             )
             execute(
                 "CREATE TABLE IF NOT EXISTS copied (memory BIGINT PRIMARY KEY, revision BIGINT "
@@ -137,10 +142,11 @@ class PgvectorIndex(SpanIndex):
             if not (current and seq >= span.last):
                 raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
             if hnsw and allowed is None and self._is_large(span, k):
-                hits = self._approximate(connection, span, query, k)
-                if len(hits) == k:
-                    return hits
-                # The scan gave up before it came to k rows of the span.
+                for rows in (k, ROWS_PER_HIT * k):
+                    hits = self._approximate(connection, span, query, k, rows)
+                    if len(hits) == k:
+                        return hits
+                # The scan gave up before it came to k turns of the span.
             return self._exact(connection, span, query, k, allowed)
 
     def _check(self, span: Span, end: Mark) -> None:
@@ -164,28 +170,29 @@ class PgvectorIndex(SpanIndex):
             given.append(allowed.tolist())
         return self._rows(
             connection,
-            f"SELECT seq, -({self._product}) AS score FROM vectors "
-            f"WHERE memory = %s AND seq BETWEEN %s AND %s {some}"
+            f"SELECT seq, max(-({self._product})) AS score FROM vectors "
+            f"WHERE memory = %s AND seq BETWEEN %s AND %s {some}GROUP BY seq "
             "ORDER BY score DESC, seq DESC LIMIT %s",
             [*given, k],
         )
 
     def _approximate(
-        self, connection: Connection, span: Span, query: Vectors, k: int
+        self, connection: Connection, span: Span, query: Vectors, k: int, rows: int
     ) -> list[tuple[int, float]]:
+        """Return the turns, `k` at most, that the nearest `rows` rows are of."""
         # Scanned on where rows are beyond the view; and whatever the planner thinks of it: without
         # statistics of this memory, it would rather read all of its rows and sort them.
         driver(connection).execute(
-            f"SET LOCAL hnsw.ef_search = {max(40, 2 * k)}; "
+            f"SET LOCAL hnsw.ef_search = {min(MAX_EF, max(40, 2 * rows))}; "
             "SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL enable_sort = off"
         )
         return self._rows(
             connection,
-            f"SELECT seq, -({self._product}) AS score FROM ("
+            f"SELECT seq, max(-({self._product})) AS score FROM ("
             f"SELECT seq, embedding FROM vectors WHERE memory = {span.memory:d} "  # see _build
             f"AND seq BETWEEN %s AND %s ORDER BY {self._indexed_product} LIMIT %s"
-            ") AS near ORDER BY score DESC, seq DESC",
-            [query.tolist(), span.first, span.last, query.tolist(), k],
+            ") AS near GROUP BY seq ORDER BY score DESC, seq DESC LIMIT %s",
+            [query.tolist(), span.first, span.last, query.tolist(), rows, k],
         )
 
     @property
@@ -229,25 +236,31 @@ class PgvectorIndex(SpanIndex):
                     seq, rows, hnsw = 0, 0, False
                 new = driver(connection).execute(_NEW, [memory, seq, BATCH]).fetchall()
                 if new:
-                    self._copy(connection, memory, new)
-                    seq, rows = new[-1][0], rows + len(new)
+                    rows += self._copy(connection, memory, new)
+                    seq = new[-1][0]
                 driver(connection).execute(_COPIED, {"memory": memory, "seq": seq, "rows": rows})
                 more = len(new) == BATCH
         if self._hnsw_rows is not None and rows >= self._hnsw_rows and not hnsw:
             self._build(memory)
 
-    def _copy(self, connection: Connection, memory: int, rows: list[tuple[int, bytes]]) -> None:
-        """Insert rows through COPY in its binary format, in which pgvector takes float32 as they are."""
-        layout = [("fields", ">i2"), ("size1", ">i4"), ("memory", ">i8"), ("size2", ">i4"), ("seq", ">i8"), ("size3", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", ">f4", (self._dim,))]  # fmt: skip
-        data = np.zeros(len(rows), np.dtype(layout))
-        data["fields"], data["size1"], data["size2"] = 3, 8, 8
-        data["size3"], data["dim"] = 4 + 4 * self._dim, self._dim
+    def _copy(self, connection: Connection, memory: int, turns: list[tuple[int, bytes]]) -> int:
+        """Insert rows through COPY in its binary format, in which pgvector takes float32 as they are.
+
+        Returns how many rows the turns have.
+        """
+        layout = [("fields", ">i2"), ("size1", ">i4"), ("memory", ">i8"), ("size2", ">i4"), ("seq", ">i8"), ("size3", ">i4"), ("passage", ">i4"), ("size4", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", ">f4", (self._dim,))]  # fmt: skip
+        parts = [unpack_embeddings(embedding, self._store.spec) for _, embedding in turns]
+        data = np.zeros(sum(map(len, parts)), np.dtype(layout))
+        data["fields"], data["size1"], data["size2"], data["size3"] = 4, 8, 8, 4
+        data["size4"], data["dim"] = 4 + 4 * self._dim, self._dim
         data["memory"] = memory
-        data["seq"] = [seq for seq, _ in rows]
-        data["embedding"] = [np.frombuffer(embedding, "<f4") for _, embedding in rows]
-        command = "COPY vectors (memory, seq, embedding) FROM STDIN (FORMAT BINARY)"
+        data["seq"] = np.repeat([seq for seq, _ in turns], [len(part) for part in parts])
+        data["passage"] = np.concatenate([np.arange(len(part)) for part in parts])
+        data["embedding"] = np.concatenate(parts)
+        command = "COPY vectors (memory, seq, passage, embedding) FROM STDIN (FORMAT BINARY)"
         with driver(connection).cursor() as cursor, cursor.copy(command) as copy:
             copy.write(b"PGCOPY\n\xff\r\n\x00" + bytes(8) + data.tobytes() + b"\xff\xff")
+        return len(data)
 
     def _build(self, memory: int) -> None:
         """Make the HNSW index of one memory's rows; a query that names the memory finds it."""
@@ -265,7 +278,7 @@ class PgvectorIndex(SpanIndex):
         """Return seqs (n,) and vectors (n, D) of a span, as `Store.vectors` does."""
         rows = driver(connection).execute(
             "SELECT seq, embedding::real[] FROM vectors "
-            "WHERE memory = %s AND seq BETWEEN %s AND %s ORDER BY seq",
+            "WHERE memory = %s AND seq BETWEEN %s AND %s ORDER BY seq, passage",
             span,
         )
         found = rows.fetchall()

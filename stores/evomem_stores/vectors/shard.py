@@ -1,4 +1,6 @@
-"""The vectors of one memory's own rows, in FAISS: nearest rows by inner product.
+"""The vectors of one memory's own turns, in FAISS: nearest turns by inner product.
+
+A turn has one row, or one for each of its passages, and then the best of them speaks for it.
 
 Small shards are searched exactly. In a large one, a `Codes` names the rows that are worth an exact
 look; where it may have left one out, all are read as in a small one. If there is a device, it reads
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from evomem.ranking import top_k
 from evomem.state import KEY_BYTES, Vectors
 from evomem.store import Mark, Seqs, Span
 from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
@@ -30,7 +33,10 @@ KEY = np.dtype((np.void, KEY_BYTES))
 
 
 class Shard:
-    """Rows of one log, ascending by seq, as they were at one revision. Not safe for threads."""
+    """Rows of one log, ascending by seq, as they were at one revision. Not safe for threads.
+
+    The rows of one turn have the same seq and key, lie side by side, and are added together.
+    """
 
     def __init__(self, dim: int, revision: int) -> None:
         self.revision = revision
@@ -39,13 +45,15 @@ class Shard:
         self.device_copy: DeviceCopy | None = None
         self._seqs = np.zeros(0, np.int64)
         self._keys = np.zeros(0, KEY)
+        self._several = False  # whether a turn has more than one row
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return int(self.index.ntotal)
 
     @property
     def seqs(self) -> Seqs:
-        """(n,) seqs, ascending: FAISS itself counts rows from 0."""
+        """(n,) the seq of each row, ascending: FAISS itself counts rows from 0."""
         return self._seqs[: len(self)]
 
     @property
@@ -87,7 +95,7 @@ class Shard:
         return len(self) * (4 * int(self.index.d) + 24) + 1024 + (codes.nbytes if codes else 0)
 
     def add(self, seqs: Seqs, vectors: Vectors, keys: Sequence[bytes]) -> None:
-        """Append rows; `seqs` ascending and greater than the watermark."""
+        """Append the rows of turns behind the watermark; `seqs` ascending."""
         if self.index.ntotal + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
             spare = len(self) + 2 * len(seqs)
             self._seqs = np.concatenate([self.seqs, np.zeros(spare, np.int64)])
@@ -96,6 +104,10 @@ class Shard:
         self._seqs[new] = seqs
         self._keys[new] = np.frombuffer(b"".join(keys), KEY)
         self.index.add(np.ascontiguousarray(vectors, np.float32))
+        self._note(seqs)
+
+    def _note(self, seqs: Seqs) -> None:
+        self._several = self._several or bool((np.diff(seqs) == 0).any())
 
     def encode(self) -> None:
         """Have codes of all rows; learn them where there are none, or for far fewer."""
@@ -117,13 +129,11 @@ class Shard:
             )
             if len(places) > max(FEW, k + MARGIN):
                 places = self._narrow(places, query, k)
-        scored = zip(self.seqs[places].tolist(), self._score(places, query), strict=True)
-        return sorted(scored, key=lambda item: (-item[1], -item[0]))[:k]
+        return top_k(self._best(places, query), k)
 
     def score(self, seqs: Seqs, query: Vectors) -> dict[int, float]:
         """Return the cosine of those of `seqs` (ascending) that are there."""
-        places = self._places(seqs)
-        return dict(zip(self.seqs[places].tolist(), self._score(places, query), strict=True))
+        return self._best(self._places(seqs), query)
 
     def _named(self, span: Span, query: Vectors, k: int, allowed: Seqs | None) -> Places | None:
         """Return the best of the rows that the codes name; None where others may be as good.
@@ -133,7 +143,10 @@ class Shard:
         """
         assert self.codes
         inside = self._inside(span)
-        count = len(inside) if allowed is None else len(allowed)
+        if allowed is None:
+            count = len(inside)
+        else:
+            count = len(self._places(allowed)) if self._several else len(allowed)
         wanted = max(NAMED, PER_HIT * k)
         if 2 * count < len(self) or 8 * wanted > len(self):
             return None
@@ -147,7 +160,10 @@ class Shard:
         if len(places) < wanted // 2:
             return None
         products = _products(self.vectors[places], query)
-        best = products >= np.partition(products, -k)[-k] - _slack(query)
+        worst = self._worst(places, products, k)
+        if worst is None:
+            return None
+        best = products >= worst - _slack(query)
         # A hit that its code puts so low might as well have been beyond the end of the list.
         if rough[best].min() <= rough[len(rough) // 2]:
             return None
@@ -155,10 +171,11 @@ class Shard:
         return found
 
     def _narrow(self, places: Places, query: Vectors, k: int) -> Places:
-        """Return the places that can be among the `k` best: `k`, and what ties with the last."""
+        """Return the places that the `k` best turns are among, and what ties with the last."""
         slack = _slack(query)
         if self.device_copy:
-            near = self.device_copy.narrow(places, query, k, slack)
+            turns = self.seqs[places] if self._several else None
+            near = self.device_copy.narrow(places, query, k, slack, turns)
             if near is not None:
                 return near
         if len(places) == places[-1] - places[0] + 1:
@@ -167,30 +184,55 @@ class Shard:
             bits = np.zeros(len(self), np.uint8)
             bits[places] = 1
             selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
-        with single_threaded():
-            scores, found = self.index.search(
-                query[None], k + MARGIN, params=faiss.SearchParameters(sel=selector)
-            )
-        if scores[0, -1] < scores[0, k - 1] - slack:
-            kept: Places = found[0, scores[0] >= scores[0, k - 1] - slack]
-            return kept
-        # Many rows score alike: look at all of them.
+        wanted, worst = k + MARGIN, None
+        while worst is None and wanted < len(places):
+            with single_threaded():
+                found, near = self.index.search(
+                    query[None], wanted, params=faiss.SearchParameters(sel=selector)
+                )
+            scores, near = found[0], near[0]
+            worst = self._worst(near, scores, k)
+            if worst is not None and scores[-1] < worst - slack:
+                kept: Places = near[scores >= worst - slack]
+                return kept
+            wanted *= 4  # the best rows are of few turns
+        # Many rows score alike, or are of few turns: look at all of them.
         products = _products(self.vectors[places], query)
-        worst = np.partition(products, -k)[-k]
-        tied: Places = places[products >= worst - slack]
+        worst = self._worst(places, products, k)
+        tied: Places = places if worst is None else places[products >= worst - slack]
         return tied
+
+    def _worst(self, places: Places, scores: Vectors, k: int) -> float | None:
+        """Return the score of the `k`-th best turn among these rows; None where there are fewer."""
+        if self._several:
+            order = np.argsort(-scores)
+            first = np.unique(self.seqs[places][order], return_index=True)[1]
+            scores = scores[order[first]]
+        return float(np.partition(scores, -k)[-k]) if k <= len(scores) else None
 
     def _inside(self, span: Span) -> range:
         """Return where the rows of a span lie."""
         return range(*np.searchsorted(self.seqs, (span.first, span.last + 1)).tolist())
 
     def _places(self, seqs: Seqs) -> Places:
-        """Return where those of `seqs` (ascending) that are there lie."""
+        """Return where the rows of those of `seqs` (ascending) that are there lie, ascending."""
         places = np.searchsorted(self.seqs, seqs)
+        if self._several:
+            counts = np.searchsorted(self.seqs, seqs, side="right") - places
+            before = np.cumsum(counts) - counts
+            rows: Places = np.repeat(places - before, counts) + np.arange(counts.sum())
+            return rows
         places = places[places < len(self)] if len(self) else places[:0]
         seqs = seqs[: len(places)]  # ascending: what lies behind the end is at the end
         there: Places = places[self.seqs[places] == seqs]
         return there
+
+    def _best(self, places: Places, query: Vectors) -> dict[int, float]:
+        """Return the cosine of each turn that has one of the rows: that of its best one."""
+        best: dict[int, float] = {}
+        for seq, score in zip(self.seqs[places].tolist(), self._score(places, query), strict=True):
+            best[seq] = max(score, best.get(seq, score))
+        return best
 
     def _score(self, places: Places, query: Vectors) -> list[float]:
         """Return cosines that depend on the two vectors alone, not on which rows lie around them.

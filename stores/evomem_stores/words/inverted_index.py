@@ -35,11 +35,8 @@ STRETCHES = (32, 1024, 16384)  # of seqs; one ends where some of the smaller one
 _NEWEST = select(func.max(runs.c.last)).where(runs.c.memory == bindparam("memory"))
 
 
-def add(connection: Connection, memory: int, terms: Terms, *, newest: int | None = None) -> None:
-    """Add turns of a memory after all that are there.
-
-    `newest` is the seq of the last of those (0 for none); None to look it up.
-    """
+def add(connection: Connection, memory: int, terms: Terms, newest: int | None = None) -> None:
+    """Add turns of a memory behind all that are there, the `newest` of which is looked up if None."""
     if not terms:
         return
     if newest is None:

@@ -16,7 +16,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.history import RunnableWithMessageHistory
 
 import evomem
-from evomem.errors import TurnError
+from evomem.adapter import counts
+from evomem.errors import StoreError
 from evomem_integrations.langchain import EvoMemChatMessageHistory
 
 CALL = {"name": "look", "args": {"at": "sky"}, "id": "c1", "type": "tool_call"}
@@ -57,8 +58,10 @@ def test_messages_added_one_by_one_keep_their_order(history):
     for message in TALK:
         history.add_message(message)
     assert history.messages == TALK
-    assert said(history)[0] == "Assistant: Be brief."
-    assert said(history)[2] == "Assistant: (ai)"
+    assert said(history) == [
+        "User: What colour is the sky?\nAssistant: Blue.",
+        "User: And this?\nAssistant: A cat.",
+    ]
 
 
 def test_sessions_do_not_see_each_other_and_are_cleared_alone(history):
@@ -75,10 +78,49 @@ def test_turns_that_others_wrote_are_no_messages(history):
     assert history.messages == []
 
 
-def test_a_message_that_cannot_be_stored_keeps_all_of_them_out(history):
-    with pytest.raises(TurnError, match="limit"):
-        history.add_messages([HumanMessage("fine"), AIMessage("x" * 70_000)])
+def test_messages_longer_than_metadata_come_out_as_they_went_in(history):
+    talk = [HumanMessage("Read this: " + "clause " * 30_000), AIMessage("é" * 200_000, id="a1")]
+    history.add_messages(talk)
+    history.add_messages([HumanMessage("And?"), AIMessage("No.")])
+    assert history.messages[:2] == talk
+    assert len(said(history)) == 2
+
+
+def test_what_no_turn_can_hold_is_cut_and_says_so(history):
+    picture = {"type": "image", "base64": "x" * 300_000, "mime_type": "image/png"}
+    history.add_messages(
+        [
+            HumanMessage("a\x00b" + "c" * 300_000),
+            AIMessage("", tool_calls=[CALL]),
+            ToolMessage("noise " * 50_000, tool_call_id="c1"),
+            AIMessage("d\ud83d"),
+            HumanMessage([{"type": "text", "text": "And this?"}, picture]),
+            AIMessage("A cat."),
+        ]
+    )
+    texts = [message.text for message in history.messages]
+    assert texts[0] == ("ab" + "c" * 300_000)[:262_144]
+    assert texts[2].startswith("noise noise")
+    assert texts[2].endswith("[cut: 300,000 characters]")
+    assert texts[3] == "d\ufffd"
+    assert texts[4] == "And this?[image left out: too long to keep]"
+    first = history.memory.history()[0].turn
+    assert first.assistant == "d\ufffd"
+    assert first.metadata["cleaned_user"][0] == "1 NUL character removed"
+
+
+def test_a_history_that_cannot_be_read_or_written_ends_no_run(tmp_path):
+    db = evomem.open(str(tmp_path / "gone.db"), encoder="hash")
+    history = EvoMemChatMessageHistory(db.memory("a"), "s")
+    strict = EvoMemChatMessageHistory(db.memory("a"), "s", strict=True)
+    db.close()
+    before = counts.to_json()
+    history.add_messages([HumanMessage("hi")])
     assert history.messages == []
+    assert counts.failed_writes == before["failed_writes"] + 1
+    assert counts.failed_reads == before["failed_reads"] + 1
+    with pytest.raises(StoreError):
+        strict.add_messages([HumanMessage("hi")])
 
 
 async def test_a_runnable_with_history_goes_on_after_a_restart(tmp_path):

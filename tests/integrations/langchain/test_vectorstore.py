@@ -78,17 +78,6 @@ def test_an_id_twice_in_one_call_means_its_last_text(store):
     assert ids(store.similarity_search("one", k=10)).count("same") == 1
 
 
-def test_a_replacement_that_was_cut_short_shows_the_newest_version_only(store):
-    """As after a crash between the two steps of `add_texts`."""
-    store.memory.add("Miso is a dog.", session="miso")
-    assert [document.page_content for document in store.get_by_ids(["miso"])] == ["Miso is a dog."]
-    found = store.similarity_search("Miso is a cat.", k=3)
-    assert sorted(ids(found)) == ["bergen", "miso", "oslo"]
-    assert "Miso is a cat." not in [document.page_content for document in found]
-    store.add_texts(["Miso is a parrot."], ids=["miso"])
-    assert len(store.memory) == 3
-
-
 def test_what_was_deleted_can_be_added_again(store):
     store.delete(["miso", "nobody"])
     assert store.get_by_ids(["miso"]) == []

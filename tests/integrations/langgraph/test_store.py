@@ -22,6 +22,7 @@ from langgraph.store.memory import InMemoryStore
 import evomem
 from evomem.errors import TurnError
 from evomem_integrations.langgraph import EvoMemStore
+from tests.stores.counting import counted
 
 NS = ("users", "alice")
 
@@ -264,7 +265,7 @@ def test_an_item_of_several_texts_is_found_by_the_best_of_them_once(store, db):
         ({"stars": {"$ne": 5}}, ["home", "home", "odd"]),
         ({"stars": {"$gt": 2}}, ["cat", "home"]),
         ({"stars": {"$gte": 2, "$lt": 5}}, ["home", "home"]),
-        ({"stars": {"$lte": 2}}, ["home"]),
+        ({"stars": {"$lte": 2}}, ["home", "odd"]),  # "many" begins with no number: 0
         ({"stars": 5, "text": "other"}, []),
         ({"deep": {"a": 1}}, ["odd"]),
         ({"deep": {"a": {"$gte": 2}}}, []),
@@ -280,9 +281,54 @@ def test_filters(facts, filter, found):
     assert sorted(keys(facts.search((), filter=filter, query="live"))) == found
 
 
-def test_an_unknown_operator_is_refused(facts):
-    with pytest.raises(ValueError, match=r"unknown operator '\$like'"):
-        facts.search((), filter={"stars": {"$like": 5}})
+@pytest.mark.parametrize(
+    ("filter", "found"),
+    [
+        ({"v": {"$gte": "2026-02-01"}}, ["february"]),
+        ({"v": {"$lt": "2026-02-01"}}, ["january", "ten", "true"]),
+        ({"v": {"$gt": "2026"}}, ["february", "january"]),
+        ({"v": {"$gt": 9}}, ["february", "january", "ten"]),
+        ({"v": {"$gt": 11.5, "$lte": 2026}}, ["february", "january"]),
+        ({"v": {"$lt": "zzz"}}, ["february", "january", "ten", "true"]),
+        ({"v": {"$gte": True}}, ["february", "january", "ten", "true"]),
+        ({"v": {"$lte": 10**400}}, ["february", "january", "ten", "true"]),
+        ({"v": {"$gt": ["a"]}}, []),
+    ],
+)
+def test_dates_texts_and_numbers_are_in_the_order_that_sqlite_store_has(store, filter, found):
+    dates = {"january": "2026-01-05T10:00:00+00:00", "february": "2026-02-05"}
+    for key, value in {**dates, "ten": "10", "true": True, "none": None}.items():
+        store.put(("n",), key, {"v": value})
+    store.put(("n",), "without", {})
+    assert sorted(keys(store.search(("n",), filter=filter))) == found
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        {"stars": {"$like": 5}},
+        {"deep": {"a": {"$like": 5}}},
+        {"deep": [{"a": {"$like": 5}}]},
+        {"stars": {"$gt": 1, "max": 3}},
+        {"$and": [{"stars": 5}]},
+        {"deep": {"$or": [1]}},
+    ],
+)
+def test_an_unknown_operator_is_refused_at_every_level_and_the_known_ones_are_named(store, filter):
+    with pytest.raises(ValueError, match=r"\$eq, \$ne, \$gt, \$gte, \$lt, \$lte"):
+        store.search((), filter=filter)  # though there is nothing to compare
+
+
+@pytest.mark.parametrize("page", [{"offset": -1}, {"limit": -1}, {"limit": True}, {"offset": 0.5}])
+def test_a_page_that_makes_no_sense_is_refused(facts, page):
+    for search in (facts.search, lambda prefix, **page: facts.list_namespaces(**page)):
+        with pytest.raises(ValueError, match=f"{next(iter(page))} must be a whole number"):
+            search((), **page)
+
+
+def test_a_page_may_be_larger_than_any_store(facts):
+    assert len(facts.search((), query="cat", limit=10**30)) == len(facts.search(()))
+    assert facts.search((), query="cat", offset=10**30) == []
 
 
 def test_a_filter_finds_what_ranks_last(facts):
@@ -363,30 +409,17 @@ def test_turns_that_others_wrote_into_a_namespace_are_no_items(facts, db):
     assert facts.get(NS, "home").value["text"] == "I live in Bergen."
 
 
-# crashes -------------------------------------------------------------------------------------
+# work ----------------------------------------------------------------------------------------
 
 
-def test_a_put_that_was_cut_short_before_its_last_turn_is_not_there(facts, db):
-    memory = db.memory("facts", *NS)
-    memory.add("I live in Oslo.", session="home", id="cut/1")
-    memory.add("A new item.", session="new", id="off/1")
-    assert facts.get(NS, "home").value["text"] == "I live in Bergen."
-    assert facts.get(NS, "new") is None
-    assert keys(facts.search(NS, query="I live in Oslo. A new item.", limit=9)) == ["home", "cat"]
-    facts.delete(NS, "home")
-    assert [record.turn.session for record in memory.history()] == ["cat", "new"]
-
-
-def test_a_put_that_was_cut_short_before_the_old_value_was_deleted_shows_the_new_one(facts, db):
-    memory = db.memory("facts", *NS)
-    (old,) = memory.history(session="home")
-    head = {**old.turn.metadata, "value": {"text": "I live in Oslo."}}
-    memory.add("I live in Oslo.", session="home", id="new/1", metadata=head)
-    assert facts.get(NS, "home").value == {"text": "I live in Oslo."}
-    assert "Bergen" not in str(facts.search(NS, query="I live in Bergen"))
-    assert keys(facts.search(NS)) == ["cat", "home"]
-    facts.put(NS, "home", {"text": "I live in Rome."})
-    assert log(db, "facts", *NS) == ["I adopted a cat called Miso.", "I live in Rome."]
+def test_a_put_that_replaces_takes_two_transactions_and_few_statements(facts, db):
+    facts.put(NS, "home", {"text": "I live in Oslo."})
+    with counted(db) as work:
+        facts.put(NS, "home", {"text": "I live in Rome."})
+    assert (len(work.statements), work.transactions) <= (8, 2)
+    with counted(db) as work:
+        assert facts.get(NS, "home").value == {"text": "I live in Rome."}
+    assert (len(work.statements), work.transactions) <= (4, 1)
 
 
 # models --------------------------------------------------------------------------------------

@@ -1,0 +1,153 @@
+"""Histories for `stale`: one person's states, which change, among talk of other things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from random import Random
+
+from benchmarks.quality.stale_topics import TOPICS, WORDINGS, Topic, Wordings
+from benchmarks.quality.temporal_histories import filler
+from evomem import Turn
+
+TOPICS_EACH = 6
+PLANS_EACH = 2
+RECALLED = 0.3  # of topics: an old value is spoken of again after it has changed
+BEGIN = datetime(2024, 1, 8, 8, tzinfo=timezone.utc)
+SINGLE = 0.25  # of topics: the value never changes, though the topic is spoken of again
+PRESENT = ("current", "now", "latest", "recalled", "cancelled")
+"""Kinds of questions for the newest value."""
+PAST = ("first", "before", "named")
+"""Kinds of questions for an older one."""
+KINDS = (*PRESENT, *PAST, "single", "times")
+"""All; `single` asks for a value that never changed, `times` for all values."""
+_OTHERS = "My cousin|A colleague of mine|My neighbour|An old friend"
+_REPLIES = "Noted.|Thanks, I will keep that in mind.|Good to know.|All right."
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question about one topic of a history."""
+
+    text: str
+    kind: str
+    wanted: tuple[int, ...]
+    """Indices of the turns that answer it; one, except for `times`."""
+    rivals: tuple[int, ...]
+    """Indices of turns with other values, which have to stand below."""
+
+
+@dataclass(slots=True)
+class Told:
+    """One history and its questions."""
+
+    turns: list[Turn]
+    questions: list[Asked]
+
+
+def tell(half: str, count: int, turns: int, seed: int) -> list[Told]:
+    """Return `count` histories of `turns` turns, from the topics and wordings of one half."""
+    return [_tell(half, turns, Random(f"stale {half} {seed} {n}")) for n in range(count)]
+
+
+def _tell(half: str, count: int, rng: Random) -> Told:
+    words = WORDINGS[half]
+    threads = [_mentions(topic, rng) for topic in rng.sample(TOPICS[half], TOPICS_EACH)]
+    plans = rng.sample(words.plans, PLANS_EACH)
+    spoken = [[text for text, _ in mentions] for _, mentions, _ in threads]
+    spoken += [[_fill(words.begun, plan, rng), _fill(words.cancelled, plan, rng)] for plan in plans]
+    owners = [n for n, texts in enumerate(spoken) for _ in texts]
+    places = sorted(rng.sample(range(count), len(owners)))
+    rng.shuffle(owners)
+    said: dict[int, str] = {}
+    found: list[list[int]] = [[] for _ in spoken]
+    for place, owner in zip(places, owners, strict=True):
+        said[place] = spoken[owner][len(found[owner])]
+        found[owner].append(place)
+    questions: list[Asked] = []
+    for (topic, mentions, other), turns in zip(threads, found, strict=False):
+        own = [place for place, (_, is_own) in zip(turns, mentions, strict=True) if is_own]
+        questions += _questions(topic, mentions, turns, other, own, words, rng)
+    for plan, turns in zip(plans, found[TOPICS_EACH:], strict=True):
+        text = _fill(words.holds, plan, rng)
+        questions.append(Asked(text, "cancelled", (turns[1],), (turns[0],)))
+    return Told([_turn(place, said.get(place), rng) for place in range(count)], questions)
+
+
+Mentions = list[tuple[str, bool]]
+"""What is said about a topic, in order; False for what somebody else says of theirs."""
+
+
+def _mentions(topic: Topic, rng: Random) -> tuple[Topic, Mentions, list[str]]:
+    """Return what is said about a topic, and the values that held, in order."""
+    count = 1 if rng.random() < SINGLE else rng.choice((2, 2, 3, 4))
+    values = rng.sample(topic.values.split("|"), count)
+    own = [_one(topic.told, rng).format(v=values[0])]
+    changed = rng.sample(topic.changed.split("|"), len(values) - 1)
+    own += [text.format(v=value) for text, value in zip(changed, values[1:], strict=True)]
+    mentions = [(text[0].upper() + text[1:], True) for text in own]
+    if count > 1 and rng.random() < RECALLED:
+        text = _one(topic.recalled, rng).format(v=values[-2])
+        mentions.append((text[0].upper() + text[1:], True))
+    if rng.random() < 0.5:  # somebody else's value, told at any time
+        spare = rng.choice([v for v in topic.values.split("|") if v not in values] or ["another"])
+        text = f"{_one(_OTHERS, rng)} said: “{_one(topic.told, rng).format(v=spare)}”"
+        mentions.insert(rng.randint(0, len(mentions)), (text, False))
+    remarks = topic.remarks.split("|")
+    for text in remarks if count == 1 else rng.sample(remarks, 1):
+        mentions.insert(rng.randint(1, len(mentions)), (text, False))
+    return topic, mentions, values
+
+
+def _questions(
+    topic: Topic,
+    mentions: Mentions,
+    turns: Sequence[int],
+    values: Sequence[str],
+    own: Sequence[int],
+    words: Wordings,
+    rng: Random,
+) -> list[Asked]:
+    """Return a question of every kind about a topic."""
+    held, recalled = own[: len(values)], own[len(values) :]
+    newest, older = held[-1], [*held[:-1], *recalled]
+    asked = _one(topic.asked, rng)
+    now = f"{asked.rstrip('?')} {rng.choice(words.now)}?"
+    if not older:
+        others = [turn for turn in turns if turn != newest]
+        return [Asked(asked, "single", (newest,), tuple(others))]
+    latest = rng.choice(words.latest).format(noun=topic.noun)
+    present = {"recalled": asked} if recalled else {"current": asked, "now": now, "latest": latest}
+    questions = [Asked(text, kind, (newest,), tuple(older)) for kind, text in present.items()]
+
+    def past(kind: str, choices: Sequence[str], place: int, value: str = "") -> None:
+        text = rng.choice(choices).format(was=topic.was, noun=topic.noun, v=value)
+        rivals = [turn for turn in held if turn != held[place]]
+        questions.append(Asked(text, kind, (held[place],), tuple(rivals)))
+
+    past("first", words.first, 0)
+    past("before", words.before, -2, values[-1])
+    past("named", words.named, -2, values[-2])
+    times = rng.choice(words.times).format(noun=topic.noun)
+    questions.append(Asked(times, "times", tuple(held), ()))
+    return questions
+
+
+def _turn(place: int, text: str | None, rng: Random) -> Turn:
+    """Return a turn at its time; two days of talk are a session."""
+    time = BEGIN + timedelta(hours=9 * place)
+    if text is None:
+        other = filler(rng)
+        return Turn(user=other.user, assistant=other.assistant, time=time, session=f"s{place // 6}")
+    reply = _one(_REPLIES, rng) if rng.random() < 0.4 else ""
+    return Turn(user=text, assistant=reply, time=time, session=f"s{place // 6}")
+
+
+def _fill(choices: Sequence[str], value: str, rng: Random) -> str:
+    text = rng.choice(choices).format(v=value)
+    return text[0].upper() + text[1:]
+
+
+def _one(words: str, rng: Random) -> str:
+    return rng.choice(words.split("|"))

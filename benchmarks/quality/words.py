@@ -1,0 +1,230 @@
+"""Does a word find the one sentence that has it? Lexical search in many languages.
+
+The sentences are those of Django's translations (BSD licence; `pip install django`), or of a file. A
+query is a word that occurs in one sentence, and nowhere else, not even as a part of a longer word.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gettext
+import json
+import random
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import regex
+
+import evomem
+from benchmarks.reporting.output import setting, table, write_json
+from evomem import Turn
+from evomem.errors import EvomemError, MissingExtra
+from evomem_stores.words.terms import terms
+
+SEGMENTED = ("th", "lo", "km", "my", "ja", "zh_Hans", "zh_Hant")
+"""Languages without spaces between words: ICU finds them, for the queries only."""
+
+LANGUAGES = (
+    *(
+        "hi",
+        "bn",
+        "ml",
+        "ne",
+        "mr",
+        "ta",
+        "te",
+        "pa",
+        "ar",
+        "he",
+        "fa",
+        "ur",
+        "tr",
+        "vi",
+        "es",
+        "fr",
+    ),
+    *("de", "cs", "pl", "pt", "ru", "uk", "el", "th", "km", "my", "ja", "zh_Hans", "ko", "en_GB"),
+)
+SHORTEST = 25  # characters: shorter texts are labels, no sentences
+DEPTH = 1000
+_PLACEHOLDER = regex.compile(r"%\([^)]*\)\w?|%\w|\{[^}]*\}|<[^>]*>|&\w+;")
+_WORD = regex.compile(r"[\p{L}\p{M}\u200c\u200d]+")
+_ACCENT = regex.compile(r"(?<!и)[\u0300-\u036f]")  # й is a letter, not an accented и
+_LETTERS = str.maketrans({"đ": "d", "ł": "l", "ø": "o"})
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A word, and the sentence that it should find."""
+
+    typed: str
+    word: str
+    sentence: int
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure each language; return 0, or 2 after saying what is missing."""
+    options = _parser().parse_args(argv)
+    try:
+        sentences = _read(options.sentences) if options.sentences else None
+        languages = options.language or list(sentences or LANGUAGES)
+        result: dict[str, Any] = {**setting("words", argv), "languages": {}}
+        for language in languages:
+            some = sentences[language] if sentences else django_sentences(language)
+            result["languages"][language] = measure(language, some, options.queries)
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report(result["languages"]))
+    if options.out:
+        write_json(options.out, result)
+    return 0
+
+
+def measure(language: str, sentences: Sequence[str], most: int) -> dict[str, Any]:
+    """Return how often a word finds its sentence first, and how many wrong ones it finds."""
+    folded = [_folded(sentence) for sentence in sentences]
+    queries = make_queries(language, sentences)
+    stripped = [
+        Query(bare, query.word, query.sentence)
+        for query in queries
+        if (bare := _without_accents(query.word)) != query.word
+        and not any(bare in sentence for sentence in folded)
+    ]
+    with evomem.open(":memory:", encoder="hash:1") as db:
+        memory = db.memory(language)
+        seqs = [record.seq for record in memory.add_many([Turn(user=text) for text in sentences])]
+
+        def search(query: str) -> list[int]:
+            hits = memory.search(query, k=DEPTH, mode="lexical")
+            return [seqs.index(hit.seq) for hit in hits]
+
+        return {
+            "sentences": len(sentences),
+            "as written": _scores(queries[:most], folded, search),
+            "without accents": _scores(stripped[:most], folded, search),
+            "microseconds a sentence": _cpu(sentences),
+        }
+
+
+def make_queries(language: str, sentences: Sequence[str]) -> list[Query]:
+    """Return the words that occur in one sentence, in a random order (seed 0)."""
+    folded = [_folded(sentence) for sentence in sentences]
+    found: dict[str, int] = {}
+    for number, sentence in enumerate(sentences):
+        for word in map(_folded, _words(language, sentence)):
+            if word not in found and sum(word in other for other in folded) == 1:
+                found[word] = number
+    queries = [Query(word, word, number) for word, number in found.items()]
+    random.Random(0).shuffle(queries)
+    return queries
+
+
+def django_sentences(language: str) -> list[str]:
+    """Return the sentences of Django's translations into a language, without placeholders."""
+    spec = find_spec("django")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra("django", "words")
+    found = set()
+    folder = Path(spec.submodule_search_locations[0])
+    for path in sorted(folder.glob(f"**/locale/{language}/LC_MESSAGES/*.mo")):
+        with path.open("rb") as file:
+            texts = vars(gettext.GNUTranslations(file))["_catalog"].items()
+        for source, text in texts:
+            text = " ".join(_PLACEHOLDER.sub(" ", text).split())
+            if source and len(text) >= SHORTEST and _WORD.search(text):
+                found.add(text)
+    return sorted(found)
+
+
+def report(languages: dict[str, Any]) -> str:
+    """Return a table with a line for each language."""
+    rows = []
+    for language, entry in languages.items():
+        line = [language, str(entry["sentences"])]
+        for name in ("as written", "without accents"):
+            scores = entry[name]
+            line += [f"{scores['first']:.2f}", f"{scores['wrong']:.1f}"] if scores else ["", ""]
+        rows.append([*line, f"{entry['microseconds a sentence']:.0f}"])
+    head = [
+        "language",
+        "sentences",
+        "first",
+        "wrong",
+        "first, no accents",
+        "wrong",
+        "us a sentence",
+    ]
+    return table(head, rows)
+
+
+def _scores(
+    queries: Sequence[Query], folded: Sequence[str], search: Callable[[str], list[int]]
+) -> dict[str, float] | None:
+    if not queries:
+        return None
+    first = wrong = 0
+    for query in queries:
+        hits = search(query.typed)
+        first += hits[:1] == [query.sentence]
+        wrong += sum(query.word not in folded[hit] for hit in hits)
+    count = len(queries)
+    return {"queries": count, "first": first / count, "wrong": wrong / count}
+
+
+def _cpu(sentences: Sequence[str]) -> float:
+    """Return the CPU time of the analyser in microseconds a sentence, the best of five runs."""
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        for sentence in sentences:
+            terms(sentence)
+        times.append(time.process_time() - start)
+    return min(times) / len(sentences) * 1e6
+
+
+def _words(language: str, text: str) -> Iterator[str]:
+    segmented = language in SEGMENTED
+    if segmented:
+        if find_spec("icu4py") is None:
+            raise MissingExtra("icu4py", "words")
+        from icu4py.breakers import WordBreaker
+
+        words = [str(word) for word in WordBreaker(text, language)]
+    else:
+        words = _WORD.findall(text)
+    shortest = 2 if segmented or language == "ko" else 3
+    return (word for word in words if len(word) >= shortest and _WORD.fullmatch(word))
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _without_accents(word: str) -> str:
+    bare = _ACCENT.sub("", unicodedata.normalize("NFD", word))
+    return unicodedata.normalize("NFC", bare).translate(_LETTERS)
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    sentences: dict[str, list[str]] = json.loads(path.read_text("utf-8"))
+    return sentences
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks words", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--language", action="append", help="such as hi; may be repeated")
+    parser.add_argument(
+        "--queries", type=int, default=150, help="at most, of a language (%(default)s)"
+    )
+    parser.add_argument("--sentences", type=Path, help='a JSON file: {"hi": ["…", …], …}')
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
+    return parser

@@ -1,0 +1,162 @@
+"""The analyser: how a text becomes the terms of the word index, in any script.
+
+Words are what Unicode takes for words: letters, digits and the marks on them. Scripts that put no
+spaces between words (Han, kana, Hangul; Thai, Lao, Khmer, Burmese and their kin) are indexed by pairs
+of neighbouring characters.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from unicodedata import normalize
+
+import regex
+import Stemmer
+
+from evomem._forking import reset_in_child
+
+MAX_TERM = 64  # characters; longer ones (encoded files, mostly) are cut, in texts and queries alike
+STOPWORDS = frozenset(
+    "a an and are as at be but by for if in into is it no not of on or such that the their then "
+    "there these they this to was will with".split()
+)
+UNACCENTED = 0.5
+"""The weight of a word without its accents in a query; docs/guides/words.md has the measurements."""
+PREFIX = "~"  # of an accented word's term without accents; no other term has it
+
+ANALYSER = f"2 snowball-english {Stemmer.version()}"
+"""Names what `terms` does: an index written by another analyser is written anew."""
+
+_CJK = r"\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003134f"
+_SOUTHEAST_ASIAN = r"\p{Line_Break=Complex_Context}"  # Unicode's name for what needs a dictionary
+# C++, C# and F# are words; a mark without a letter, as in an emoji, is none
+_ASCII_WORD = re.compile(r"[a-z](?:\+\+|#|\w*)|\w+")
+_SPACED_WORD = regex.compile(r"[a-z](?:\+\+|#|\w*)|(?!\p{Mark})\w+")
+_UNSPACED = regex.compile(rf"[{_CJK}{_SOUTHEAST_ASIAN}]")
+_RUN = regex.compile(
+    rf"(?P<cjk>[{_CJK}]+)|(?P<southeast_asian>{_SOUTHEAST_ASIAN}+)|[^{_CJK}{_SOUTHEAST_ASIAN}]+"
+)
+
+# Not part of a word's spelling: the vowel points of Arabic and Hebrew, the Arabic tatweel, the dot that
+# case folding leaves on a Turkish i, and characters that are not displayed (Unicode's
+# Default_Ignorable_Code_Point, but for the zero-width space, which divides words).
+_DROPPED = re.compile(
+    r"[\u0610-\u061a\u0640\u064b-\u0652\u0656-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed"
+    r"\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    r"|(?<=i)\u0307"
+)
+# What people leave out when they type: accents of Latin, Greek and Cyrillic (й without its breve is
+# another letter), Arabic hamza and madda, Devanagari nukta.
+_ACCENT = re.compile(r"(?<!и)[\u0300-\u036f]|[\u0653-\u0655\u093c]")
+_ACCENTABLE = re.compile(r"[\u00c0-\u06d3\u0929\u0931\u0934\u093c\u1e00-\u1fff]")
+_PLAIN_LETTERS = str.maketrans(
+    {"đ": "d", "ð": "d", "ħ": "h", "ł": "l", "ø": "o", "œ": "oe", "æ": "ae", "þ": "th"}
+)
+
+_stemmer = Stemmer.Stemmer("english")
+_stemming = threading.Lock()  # a stemmer has internal state
+
+
+def _after_fork() -> None:
+    global _stemmer, _stemming
+    _stemmer, _stemming = Stemmer.Stemmer("english"), threading.Lock()
+
+
+reset_in_child(_after_fork)
+
+
+def terms(text: str) -> list[str]:
+    """Return the terms that a text is indexed by, in order and with repetitions.
+
+    Compatibility forms and case are folded, Arabic and Hebrew vowel points dropped, English stop
+    words left out (unless nothing else is there), English endings cut. A run of Han, kana or Hangul
+    yields its characters and its pairs of neighbours; of Thai, Lao, Khmer or Burmese, the pairs.
+    Accented words follow once more, without accents.
+
+    >>> terms("The cats WERE sleeping in Paris")
+    ['cat', 'were', 'sleep', 'pari']
+    >>> terms("to be")
+    ['to', 'be']
+    >>> terms("東京都")
+    ['東', '京', '都', '東京', '京都']
+    >>> terms("แมว")
+    ['แม', 'มว']
+    >>> terms("hôtel à Besançon")
+    ['hôtel', 'à', 'besançon', '~hotel', '~a', '~besancon']
+    """
+    words = _words(text)
+    plain = _without_accents(words)
+    stems = _stems(words)
+    if plain is not words:
+        accented = [bare for word, bare in zip(words, plain, strict=True) if bare != word]
+        stems += [PREFIX + stem for stem in _stems(accented)]
+    return stems
+
+
+def query_terms(query: str) -> dict[str, float]:
+    """Return the terms that a query looks for, and the weight of each.
+
+    A word weighs 1 each time that it occurs, and `UNACCENTED` where only one of the query and the
+    text has its accents, or both have different ones.
+
+    >>> query_terms("hotel")
+    {'hotel': 1.0, '~hotel': 0.5}
+    >>> query_terms("hôtel")
+    {'hôtel': 1.0, 'hotel': 0.5, '~hotel': 0.5}
+    """
+    words = _words(query)
+    plain = _without_accents(words)
+    weights: defaultdict[str, float] = defaultdict(float)
+    for word, bare, stem, bare_stem in zip(words, plain, _stems(words), _stems(plain), strict=True):
+        weights[stem] += 1
+        if bare != word:
+            weights[bare_stem] += UNACCENTED
+        weights[PREFIX + bare_stem] += UNACCENTED
+    return dict(weights)
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text, folded, without stop words; pairs where no spaces divide them."""
+    if text.isascii():
+        words = _ASCII_WORD.findall(text.lower())
+    else:
+        folded = normalize("NFKC", normalize("NFKC", text).casefold())
+        folded = normalize("NFC", _DROPPED.sub("", folded).replace("ı", "i"))
+        if _UNSPACED.search(folded):
+            words = _unspaced_words(folded)
+        else:
+            words = _SPACED_WORD.findall(folded)
+    words = [word[:MAX_TERM] for word in words]
+    return [word for word in words if word not in STOPWORDS] or words
+
+
+def _unspaced_words(folded: str) -> list[str]:
+    words: list[str] = []
+    for match in _RUN.finditer(folded):
+        run = match[0]
+        if match.lastgroup is None:
+            words += _SPACED_WORD.findall(run)
+            continue
+        if match.lastgroup == "cjk" or len(run) == 1:
+            words += run
+        words += [run[at : at + 2] for at in range(len(run) - 1)]
+    return words
+
+
+def _without_accents(words: list[str]) -> list[str]:
+    """Return the words without accents; the same list where there are none."""
+    joined = " ".join(words)
+    if not _ACCENTABLE.search(joined):
+        return words
+    bare = _ACCENT.sub("", normalize("NFD", joined)).translate(_PLAIN_LETTERS)
+    return normalize("NFC", bare).split(" ")
+
+
+def _stems(words: list[str]) -> list[str]:
+    with _stemming:
+        stems: list[str] = _stemmer.stemWords(words)
+    return stems

@@ -1,0 +1,32 @@
+"""docs/guides/adapters.md shows what the tests say, and its example runs as it stands."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from evomem.adapter.contract import CASES, AdapterContract
+from tests.integrations.contract.table import ADAPTERS, PAGE, page
+
+
+def test_the_table_says_what_the_tests_do():
+    """Write it anew with `python -m tests.integrations.contract.table`."""
+    text = PAGE.read_text("utf-8")
+    assert text == page(text)
+
+
+def test_every_case_is_one_test_and_every_reason_belongs_to_a_case():
+    tests = [name for name in vars(AdapterContract) if name.startswith("test_")]
+    needed = [
+        re.findall(r'self\._needs\("(\w+)"\)', inspect.getsource(getattr(AdapterContract, name)))
+        for name in tests
+    ]
+    assert needed == [[case] for case in CASES]
+    for reasons in ADAPTERS.values():
+        assert set(reasons) <= set(CASES)
+
+
+def test_the_example_runs_as_it_stands(capsys):
+    [example] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    exec(compile(example, "docs/guides/adapters.md", "exec", dont_inherit=True), {})
+    assert "User: I live in Bergen." in capsys.readouterr().out

@@ -1,0 +1,191 @@
+"""Questions for what holds find the newest turn about it; all other questions find what they found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import evomem
+from evomem import ranking
+from evomem.current import same_thing, wish_of
+from evomem.records import Turn
+from tests.conftest import ROOT
+
+TOLD = [
+    ("I live in Bergen, near the river.", "2024-01-05T10:00:00Z"),
+    ("My dose is 5 mg a day.", "2024-01-12T10:00:00Z"),
+    ("The lift in our house is broken again.", "2024-01-15T10:00:00Z"),
+    ("My sister said: “My dose is 80 mg.”", "2024-01-19T10:00:00Z"),
+    ("I moved to Oslo last week.", "2024-02-02T10:00:00Z"),
+    ("The doctor put me on 10 mg.", "2024-02-09T10:00:00Z"),
+    ("The choir sang in the market hall.", "2024-02-12T10:00:00Z"),
+    ("My dose is 20 mg a day.", "2024-03-01T10:00:00Z"),
+    ("I need winter tyres for the car.", "2024-03-02T10:00:00Z"),
+    ("We settled in Ghent, and I live there with the cat.", "2024-03-08T10:00:00Z"),
+    ("The neighbours painted their fence.", "2024-03-09T10:00:00Z"),
+]
+
+
+@pytest.fixture(scope="module")
+def memory():
+    """What a person told, read by the bundled encoder."""
+    with evomem.open(":memory:", "mini") as db:
+        told = db.memory("alice")
+        told.add_many([Turn(user=text, time=time) for text, time in TOLD])
+        yield told
+
+
+def best(memory, query, **options):
+    return memory.search(query, 1, **options)[0].text
+
+
+@pytest.mark.parametrize(
+    ("query", "wish"),
+    [
+        ("Where do I live?", "newest"),
+        ("What is my dose?", "newest"),
+        ("Which car do I drive?", "newest"),
+        ("Do I still have the gym membership?", "newest"),
+        ("Tell me my address.", "newest"),
+        ("What's my most recent address?", "newest"),
+        ("What is the deadline?", "newest"),
+        ("Who looks after my teeth?", "newest"),
+        ("How far do I run each week?", "newest"),
+        ("Where did I live at first?", "oldest"),
+        ("What was my original dose?", "oldest"),
+        ("Where did I live before?", "previous"),
+        ("Where did I live before Oslo?", "previous"),
+        ("What is my previous address?", "previous"),
+        ("Where did I live?", None),
+        ("Where did I live two years ago?", None),
+        ("How many times have I moved?", None),
+        ("Which cars have I had?", None),
+        ("List every car of mine.", None),
+        ("What came after Oslo?", None),
+        ("Have I used Flask before?", None),
+        ("How do I bake bread?", None),
+        ("Should I take more of it?", None),
+        ("Where does Kate live?", None),
+        ("Wo wohne ich?", None),
+        ("¿Dónde vivo?", None),
+        ("dose", None),
+        ("", None),
+    ],
+)
+def test_which_of_several_turns_a_question_wants(query, wish):
+    assert wish_of(query) == wish
+
+
+def test_a_day_in_the_question_counts_more_than_its_tense():
+    assert wish_of("What is my plan?", dated=True) is None
+    assert wish_of("What is my plan now?", dated=True) == "newest"
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("What is my dose?", "My dose is 20 mg a day."),
+        ("How much do I take a day now?", "My dose is 20 mg a day."),
+        ("Which dose was I on at first?", "My dose is 5 mg a day."),
+        ("Where do I live?", "We settled in Ghent"),
+        ("Where did I live at first?", "I live in Bergen"),
+    ],
+)
+def test_the_turn_that_is_wanted_comes_first(memory, query, answer):
+    assert answer in best(memory, query)
+
+
+def test_the_hit_says_what_its_time_counted():
+    with evomem.open(":memory:", "mini") as db:
+        told = db.memory("m")
+        told.add_many([Turn(user="My dose is 5 mg."), Turn(user="The doctor put me on 80 mg.")])
+        newer, older = told.search("What is my dose?")
+    assert "80 mg" in newer.text
+    assert newer.parts["current"] == pytest.approx(-older.parts["current"])
+    assert newer.parts["current"] > 0
+    for hit in (newer, older):
+        assert hit.score == pytest.approx(sum(hit.parts.values()))
+    assert newer.score > older.score
+
+
+def test_a_fact_that_never_changed_is_found_whatever_was_said_around_it(memory):
+    assert "tyres" in best(memory, "What do I need for the car?")
+
+
+@pytest.mark.parametrize("query", ["Where did I live?", "Did the doctor change my dose?", "choir"])
+def test_other_questions_find_what_they_found(memory, query, monkeypatch):
+    hits = memory.search(query, 10)
+    assert not any("current" in hit.parts for hit in hits)
+    monkeypatch.setattr(ranking, "wish_of", lambda *_, **__: None)
+    assert memory.search(query, 10) == hits
+
+
+def test_what_is_trusted_less_is_not_preferred_for_being_new(memory):
+    with evomem.open(":memory:", "mini") as db:
+        told = db.memory("m")
+        told.add("My dose is 5 mg a day.", source="user", time="2024-01-01T00:00:00Z")
+        told.add("My dose is 80 mg a day.", source="web", time="2024-02-01T00:00:00Z")
+        assert "80 mg" in best(told, "What is my dose?")
+        assert "5 mg" in best(told, "What is my dose?", trust={"web": 0.8})
+
+
+def test_a_turn_that_was_added_later_but_said_earlier_does_not_hold():
+    with evomem.open(":memory:", "mini") as db:
+        told = db.memory("m")
+        told.add("My dose is 20 mg a day.", time="2024-03-01T18:00:00Z")
+        told.add("My dose is 5 mg a day.", time="2024-03-01T09:00:00Z")
+        assert "20 mg" in best(told, "What is my dose?")
+
+
+@pytest.mark.parametrize(
+    ("second", "same"),
+    [
+        ("The doctor put me on 10 mg.", True),
+        ("I forgot my pills at home.", False),  # no value of the kind
+        ("My sister's dose is 80 mg.", False),  # somebody else's
+        ("I take 10 mg. " + "And so on. " * 60, False),  # tells more than one thing
+    ],
+)
+def test_what_is_about_the_same_thing(second, same):
+    turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
+    places = same_thing("What is my dose?", turns, np.array([1, 0.9]), np.array([5.0, 3.0]))
+    assert places == [0, 1] if same else places == [0]
+    far = same_thing("What is my dose?", turns, np.array([1, 0.4]), np.array([5.0, 1.0]))
+    assert far == [0]
+    other = [turns[0], Turn(assistant=second)]
+    assert same_thing("What is my dose?", other, np.ones(2), np.full(2, 5.0)) == [0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    query=st.sampled_from(
+        ["What is my dose?", "Which dose was I on at first?", "My dose before 5?"]
+    ),
+    doses=st.lists(st.integers(1, 99), min_size=1, max_size=12),
+)
+def test_hits_only_ever_change_places(query, doses):
+    with evomem.open(":memory:", "hash:32") as db:
+        told = db.memory("m")
+        told.add_many([Turn(user=f"My dose is {dose} mg.") for dose in doses])
+        hits = told.search(query, 50)
+        plain = sorted(hit.score - hit.parts.get("current", 0.0) for hit in hits)
+        assert sorted(hit.score for hit in hits) == pytest.approx(plain)
+        assert len({hit.seq for hit in hits}) == len(doses)
+
+
+def test_the_benchmark_s_halves_share_no_topic_and_no_question():
+    from benchmarks.quality.stale_topics import TOPICS, WORDINGS
+
+    halves = [
+        {text for topic in topics for text in (topic.noun, topic.was, *topic.asked.split("|"))}
+        for topics in TOPICS.values()
+    ]
+    assert not halves[0] & halves[1]
+    words = [
+        {text for name in each.__dataclass_fields__ for text in getattr(each, name)}
+        for each in WORDINGS.values()
+    ]
+    assert not words[0] & words[1]
+    assert (ROOT / "docs/guides/corrections.md").is_file()
