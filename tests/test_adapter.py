@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -123,6 +123,17 @@ def test_conversations_that_number_their_messages_alike_do_not_meet(memory):
             exchange("Hello.", "Hi.", "b/1" if session == "a" else "1"), session=session
         )
     assert len(memory) == 4
+
+
+@settings(max_examples=25, deadline=None)
+@given(ANYTHING, ANYTHING)
+def test_whatever_a_host_calls_its_sessions_and_messages_the_exchange_is_written(session, id):
+    with evomem.open(":memory:", encoder="hash") as db:
+        adapter = Adapter(db.memory("alice"), strict=True)
+        for answer in ("41.", "42."):
+            adapter.capture(exchange("Price?", answer, id * 40), session=session * 40)
+        named = (session * 40).replace("\0", "").strip() and (id * 40).replace("\0", "").strip()
+        assert len(said(db.memory("alice"))) == (1 if named else 2)
 
 
 def test_a_deleted_exchange_stays_deleted(memory):
