@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,12 +22,11 @@ from evomem.adapter.writing import as_turn, write_exchange
 from evomem.checks import check_filter, check_k, check_mode, check_trust, check_whole
 from evomem.errors import QueryError
 from evomem.memory import Memory
+from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
 from evomem.records import Context
 
 logger = logging.getLogger(__name__)
-
-_FILTERS = ("at", "since", "until", "session", "role", "where", "source", "not_source", "trust")
 
 
 class Adapter:
@@ -95,7 +95,9 @@ class Adapter:
         """Do as `recall`, without fences and header, for a host that has its own."""
         with self.degrading("failed_reads"):
             if asked := self._query(query):
-                return self._view(session, shown).context(asked, **self._options)
+                view = self._view(session, shown)
+                found = view.context(asked, **self._options)
+                return Context(str(found), map(view.original, found.ids))
         return _NOTHING
 
     async def acontext(
@@ -105,7 +107,8 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = await asyncio.to_thread(self._view, session, shown)
-                return await view.acontext(asked, **self._options)
+                found = await view.acontext(asked, **self._options)
+                return Context(str(found), map(view.original, found.ids))
         return _NOTHING
 
     # writing -------------------------------------------------------------------------------
@@ -186,20 +189,25 @@ class Adapter:
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise `QueryError` unless these are options of `MemoryView.context`."""
-    rest = {name: value for name, value in options.items() if name in _FILTERS}
-    unknown = set(options) - set(rest) - {"max_tokens", "k", "mode", "count_tokens"}
+    unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise QueryError(
-            f"{sorted(unknown)[0]!r} is no option of context(): give max_tokens, k, mode, "
-            f"count_tokens, {', '.join(_FILTERS)}"
+            f"{unknown[0]!r} is no option of context(); known are {', '.join(_OPTIONS)}"
         )
     check_whole(options.get("max_tokens", 1), "max_tokens", least=1)
     check_k(options.get("k", 1))
     check_mode(options.get("mode", "hybrid"))
-    check_trust(rest.pop("trust", None))
-    rest.pop("at", None)
-    names = ("since", "until", "session", "role", "where", "source", "not_source")
-    check_filter(*(rest.get(name) for name in names))
+    check_trust(options.get("trust"))
+    check_filter(*(options.get(name) for name in _FILTERS))
 
 
+_FILTERS = ("since", "until", "session", "role", "where", "source", "not_source")
+_OPTIONS = tuple(
+    dict.fromkeys(
+        name
+        for method in (MemoryView.context, MemoryView.search)
+        for name, parameter in inspect.signature(method).parameters.items()
+        if name not in ("self", "query") and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    )
+)
 _NOTHING = Context("", ())

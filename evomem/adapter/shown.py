@@ -47,8 +47,9 @@ class Quoted(MemoryView):
     """A memory as prompts show it: quoted, without the turns that the prompt holds."""
 
     def __init__(self, memory: MemoryView, shown: Shown) -> None:
-        super().__init__(memory._engine, memory.namespace, memory._seq)
+        vars(self).update(vars(memory))
         self._shown = shown
+        self._ids: dict[str, str] = {}
 
     def search(self, query: str, k: int = 5, **options: Any) -> list[Hit]:
         """See `MemoryView.search`.
@@ -61,9 +62,14 @@ class Quoted(MemoryView):
             hits = super().search(query, wanted, **options)
             kept = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
             if len(kept) >= k or len(hits) < wanted:
-                return [_quoted(hit) for hit in kept[:k]]
+                return [self._quoted(hit) for hit in kept[:k]]
             wanted *= 2  # the same was said several times
 
+    def original(self, id: str) -> str:
+        """Return the id of a turn whose id was quoted."""
+        return self._ids.get(id, id)
 
-def _quoted(hit: Hit) -> Hit:
-    return replace(hit, record=replace(hit.record, turn=quoted(hit.record.turn)))
+    def _quoted(self, hit: Hit) -> Hit:
+        turn = quoted(hit.record.turn)
+        self._ids[str(turn.id)] = hit.record.id
+        return replace(hit, record=replace(hit.record, turn=turn))
