@@ -25,7 +25,7 @@ Wish = Literal["newest", "oldest", "previous"]
 Values = npt.NDArray[np.float64]
 
 # Chosen on development data (docs/benchmarks.md).
-BEST = 10  # turns, by score, that may change places
+BEST = 6  # turns, by score, that may change places
 NEAR = 3.0  # what nearness to the question counts beside likeness to the best turn
 ALIKE = 3.6  # from which sum of both on a turn is about the same thing as the best one
 USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
