@@ -87,6 +87,17 @@ def test_a_writer_that_was_overtaken_replaces_what_the_other_wrote(both, adapter
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
+def test_of_two_writers_of_a_new_value_the_later_one_replaces_the_other(both, adapter):
+    slow, fast, encoder = both
+    memory, put = adapter(slow)
+    slow.memory(*memory.namespace).add("Something else.", session="other")
+    encoder.meanwhile = lambda: adapter(fast)[1]("quick")
+    put("late")
+    assert [text(record) for record in memory.history()] == ["Something else.", "late"]
+    assert [record.replaced_by for record in memory.history(all=True)] == [None, 3, None]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
 def test_between_the_old_value_and_the_new_one_a_reader_sees_exactly_one(both, adapter):
     slow, fast, encoder = both
     memory, put = adapter(slow)
