@@ -103,8 +103,8 @@ def test_between_the_old_value_and_the_new_one_a_reader_sees_exactly_one(both, a
     memory, put = adapter(slow)
     put("old")
     other = fast.memory(*memory.namespace)
+    seen: list[list[str]] = []
     encoder.meanwhile = lambda: seen.append([text(record) for record in other.history()])
-    seen = []
     put("new")
     seen.append([text(record) for record in other.history()])
     assert seen == [["old"], ["new"]]
@@ -135,7 +135,9 @@ def test_a_payload_that_comes_too_late_for_its_text_brings_the_text_again(both):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(memory), "annotate", late)
         rows.put("k", {"data": "tea", "user_id": "alice", "n": 2})
-    assert rows.get("k").payload == {"data": "tea", "user_id": "alice", "n": 2}
+    row = rows.get("k")
+    assert row is not None
+    assert row.payload == {"data": "tea", "user_id": "alice", "n": 2}
     assert [text(record) for record in memory.history()] == ["tea"]
 
 
