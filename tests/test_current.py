@@ -33,7 +33,8 @@ def memory():
     """What a person told, read by the bundled encoder."""
     with evomem.open(":memory:", "mini") as db:
         told = db.memory("alice")
-        told.add_many([Turn(user=text, time=time) for text, time in TOLD])
+        for text, time in TOLD:
+            told.add(text, time=time)
         yield told
 
 
@@ -176,7 +177,7 @@ def test_hits_only_ever_change_places(query, doses):
 
 
 def test_the_benchmark_s_halves_share_no_topic_and_no_question():
-    from benchmarks.stale_topics import TOPICS, WORDINGS
+    from benchmarks.quality.stale_topics import TOPICS, WORDINGS
 
     halves = [
         {text for topic in topics for text in (topic.noun, topic.was, *topic.asked.split("|"))}

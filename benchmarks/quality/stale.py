@@ -24,8 +24,8 @@ from benchmarks.datasets.evotrain import as_turn
 from benchmarks.datasets.streams import load_stream
 from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import recall
+from benchmarks.quality.stale_histories import KINDS, Asked, Told, tell
 from benchmarks.reporting.output import positive, setting, table, write_json
-from benchmarks.stale_histories import KINDS, Asked, Told, tell
 from benchmarks.systems.encoders import Encoders
 from evomem import Encoder
 from evomem.errors import EvomemError

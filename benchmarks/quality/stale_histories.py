@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from random import Random
 
+from benchmarks.quality.stale_topics import TOPICS, WORDINGS, Topic, Wordings
 from benchmarks.quality.temporal_histories import filler
-from benchmarks.stale_topics import TOPICS, WORDINGS, Topic, Wordings
 from evomem import Turn
 
 TOPICS_EACH = 6
