@@ -148,11 +148,17 @@ class Memory(MemoryView):
             old = self._current(view, id)
             if old.turn.role == "assistant" and reply is not None:
                 raise TurnError(f"{id!r} is a turn of the assistant's, which has no reply")
-            sides = {"user": text, "assistant": reply or ""}
-            if old.turn.role == "assistant":
-                sides = {"user": "", "assistant": text}
-            given = {"time": moment, "source": source, "recalled": recalled}
-            turn = _complete(replace(old.turn, id=None, **sides, **given))
+            is_reply = old.turn.role == "assistant"
+            turn = replace(
+                old.turn,
+                user="" if is_reply else text,
+                assistant=text if is_reply else reply or "",
+                id=None,
+                time=moment,
+                source=source,
+                recalled=recalled,
+            )
+            turn = _complete(turn)
             return _Plan([turn], {_id(turn): [old.seq]})
 
         with self._engine.lock(self.namespace):

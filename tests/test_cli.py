@@ -496,6 +496,23 @@ def test_imported_turns_have_the_source_that_is_given(run, path, tmp_path):
 
 # documentation ---------------------------------------------------------------------------------
 
+
+def test_a_correction_holds_and_the_old_turn_is_shown_where_it_is_asked_for(run, path):
+    code, out, _ = run("correct", "b", "I moved to Rome.")
+    assert code == 0
+    assert "holds in the place of b" in out
+    _, out, _ = run("search", "Where did I move?", "--json")
+    (hit,) = [hit for hit in json.loads(out)["hits"] if "Rome" in hit["text"]]
+    assert [old["id"] for old in hit["replaced"]] == ["b"]
+    _, out, _ = run("search", "Where did I move?")
+    assert "User: I moved to Oslo." in out
+    assert "Oslo" not in run("show")[1]
+    assert "replaced by turn 3" in run("show", "--all")[1]
+    code, _, err = run("correct", "b", "I moved to Paris.")
+    assert code == 3
+    assert "no turn with the id 'b' that holds" in err
+
+
 SUBPARSERS = next(
     action.choices
     for action in make_parser()._actions

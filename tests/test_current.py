@@ -33,7 +33,8 @@ def memory():
     """What a person told, read by the bundled encoder."""
     with evomem.open(":memory:", "mini") as db:
         told = db.memory("alice")
-        told.add_many([Turn(user=text, time=time) for text, time in TOLD])
+        for text, time in TOLD:
+            told.add(text, time=time)
         yield told
 
 

@@ -99,6 +99,18 @@ def test_the_reference_has_every_public_name():
     assert missing == []
 
 
+def test_everything_that_the_reference_shows_exists():
+    pages = [path.read_text("utf-8") for path in (DOCS / "reference").glob("*.md")]
+    homes = {module_of(path): path for folder in FOLDERS for path in folder.rglob("*.py")}
+    missing = []
+    for shown in re.findall(r"^::: (\S+)", "\n".join(pages), re.MULTILINE):
+        module, _, name = shown.rpartition(".")
+        text = homes[module].read_text("utf-8") if module in homes else ""
+        if not re.search(rf"\b{name}\b", text):
+            missing.append(shown)
+    assert missing == []
+
+
 def test_the_page_on_errors_shows_every_error():
     tree = re.search(r"```text\n(.*?)```", (DOCS / "reference/errors.md").read_text("utf-8"), re.S)
     assert tree

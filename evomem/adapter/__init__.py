@@ -4,9 +4,11 @@
 wrong. The other functions are the steps of which `Adapter` consists.
 """
 
-from evomem.adapter.adapter import HEADER, Adapter, mark, note_cleaned, spoken, write_turn
+from evomem.adapter.adapter import Adapter
 from evomem.adapter.counting import counts
-from evomem.adapter.texts import block, clean, clean_json, quoted, without_blocks
+from evomem.adapter.messages import note_cleaned, spoken
+from evomem.adapter.texts import HEADER, block, clean, clean_json, quoted, without_blocks
+from evomem.adapter.writing import write_turn
 
 __all__ = [
     "HEADER",
@@ -15,7 +17,6 @@ __all__ = [
     "clean",
     "clean_json",
     "counts",
-    "mark",
     "note_cleaned",
     "quoted",
     "spoken",

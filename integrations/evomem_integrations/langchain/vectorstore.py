@@ -6,6 +6,7 @@ import contextlib
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,10 +120,10 @@ class EvoMemVectorStore(VectorStore):
         """
         turns = _turns(list(texts), metadatas, ids)
         newest = {turn.session or "": turn for turn in turns}
-        ids = list(newest)
-        for start in range(0, len(ids), BATCH):
-            some = ids[start : start + BATCH]
-            self.memory.replace_sessions(some, lambda held, some=some: _changed(newest, some, held))
+        names = list(newest)
+        for start in range(0, len(names), BATCH):
+            some = names[start : start + BATCH]
+            self.memory.replace_sessions(some, partial(_changed, newest, some))
         return [turn.session or "" for turn in turns]
 
     def delete(

@@ -1,8 +1,7 @@
 """A program with LlamaIndex: an agent with `EvoMemMemory`, in a new process for each run."""
 
-from __future__ import annotations
-
-import asyncio
+import asyncio  # annotations are no strings here: LlamaIndex looks for `Context` among them
+import gc
 from typing import Any
 
 from llama_index.core.agent import FunctionAgent
@@ -63,10 +62,13 @@ class Agent(Host):
     async def run(self, llm, text, memory, streaming=False):
         agent = FunctionAgent(llm=llm, tools=[look, ask], streaming=streaming)
         handler = agent.run(text, memory=memory)
+        pauses = 0
         async for event in handler.stream_events():
             if isinstance(event, InputRequiredEvent):
+                pauses += 1
                 handler.ctx.send_event(HumanResponseEvent())
         await handler
+        return pauses
 
     def regenerate(self, answer):
         memory = self.chat_memory("alice", "one")
@@ -80,7 +82,14 @@ class Agent(Host):
 
     def pause(self, text, reply, answer):
         waits = message(reply, "ask")
-        asyncio.run(self.run(Model.of(waits, answer), text, self.chat_memory("alice", "one")))
+        memory = self.chat_memory("alice", "one")
+        assert asyncio.run(self.run(Model.of(waits, answer), text, memory)) == 1
+
+    def restart(self):
+        self.opened.clear()
+        gc.collect()  # the last of them closes the database
+        self.db.close()
+        return type(self)(self.location)
 
     def close(self):
         self.db.close()

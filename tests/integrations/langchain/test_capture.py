@@ -16,6 +16,7 @@ from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from pydantic import BaseModel
 
@@ -223,6 +224,19 @@ def test_a_sub_agent_reads_and_writes_nothing(memory):
     agent(model, memory, tools=[delegate]).invoke(say("Find the fare."), THREAD)
     assert said(memory)[1:] == [("Find the fare.", "It is 42.")]
     assert "42 kroner" in system(inner)
+
+
+def test_agents_that_answer_one_after_another_write_one_exchange(memory):
+    graph = StateGraph(MessagesState)
+    for name in ("first", "second"):
+        node = agent(lambda messages, name=name: f"From the {name}.", memory, checkpointer=None)
+        graph.add_node(name, node)
+    graph.add_edge(START, "first").add_edge("first", "second")
+    talk: Any = graph.compile(checkpointer=InMemorySaver())
+    for text in ("one", "two"):
+        talk.invoke(say(text), THREAD)
+    answer = "From the first.\nFrom the second."
+    assert said(memory) == [("one", answer), ("two", answer)]
 
 
 def test_an_agent_may_have_a_users_memory_and_a_teams(db):

@@ -1,0 +1,75 @@
+"""What a prompt holds already, and a memory without it, quoted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from evomem.adapter.texts import quoted
+from evomem.adapter.writing import MESSAGE, mark
+from evomem.memory_view import MemoryView
+from evomem.pairing import Message, exchanges
+from evomem.records import Hit, Turn
+
+
+class Shown:
+    """What a prompt holds of a conversation, as what must not be recalled."""
+
+    def __init__(self, messages: Sequence[Message], session: str | None) -> None:
+        groups = exchanges(enumerate(messages))
+        self._session = session
+        self._marks = {
+            mark(session, message["id"]) for message in messages if message.get("id") is not None
+        }
+        self._texts = {(str(m["role"]), str(m["content"])) for m in messages}
+        self._texts |= {("user", group.said("user")) for group in groups}
+        self._whole = {(g.said("user"), g.said("assistant")) for g in groups if g.answered}
+
+    def __len__(self) -> int:
+        """Return how many turns may be left out."""
+        return len(self._texts)
+
+    def holds(self, turn: Turn) -> bool:
+        """Return whether the prompt holds a turn.
+
+        It does if it shows both sides, or if it shows where a turn of its own session begins.
+        """
+        if (turn.user, turn.assistant) in self._whole:
+            return True
+        if self._session is None or turn.session != self._session:
+            return False
+        begins = ("user", turn.user) if turn.user else ("assistant", turn.assistant)
+        return begins in self._texts or turn.metadata.get(MESSAGE) in self._marks
+
+
+class Quoted(MemoryView):
+    """A memory as prompts show it: quoted, without the turns that the prompt holds."""
+
+    def __init__(self, memory: MemoryView, shown: Shown) -> None:
+        vars(self).update(vars(memory))
+        self._shown = shown
+        self._ids: dict[str, str] = {}
+
+    def search(self, query: str, k: int = 5, **options: Any) -> list[Hit]:
+        """See `MemoryView.search`.
+
+        It looks for more turns than `k`, as many as may be shown, and leaves those out that are: a
+        filter that names each of them takes longer.
+        """
+        wanted = k + len(self._shown)
+        while True:
+            hits = super().search(query, wanted, **options)
+            kept = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
+            if len(kept) >= k or len(hits) < wanted:
+                return [self._quoted(hit) for hit in kept[:k]]
+            wanted *= 2  # the same was said several times
+
+    def original(self, id: str) -> str:
+        """Return the id of a turn whose id was quoted."""
+        return self._ids.get(id, id)
+
+    def _quoted(self, hit: Hit) -> Hit:
+        turn = quoted(hit.record.turn)
+        self._ids[str(turn.id)] = hit.record.id
+        return replace(hit, record=replace(hit.record, turn=turn))

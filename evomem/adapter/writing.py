@@ -1,0 +1,80 @@
+"""Exchanges into the log: each once, and in the place of what its message led to before."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from evomem.adapter.messages import note_cleaned
+from evomem.errors import DuplicateTurn, NotFound
+from evomem.memory import Memory
+from evomem.pairing import Exchange
+from evomem.records import MAX_RECALLED, Turn
+
+MESSAGE = "message"
+"""Metadata: the session and the id of the message that a turn begins with (`mark`)."""
+_KEPT = ("speaker", "id", "time", "session", "metadata", "source", "recalled")
+_NAMES = uuid.UUID("5a1d9c5e-6a2b-4a1e-9a0f-5d7f6f0c2b11")  # of turns, made of what they hold
+
+
+def as_turn(
+    exchange: Exchange, session: str | None, recalled: Sequence[str], source: str | None
+) -> Turn:
+    """Return an exchange as a turn, whose id says which one it is if session and message have names."""
+    turn = exchange.turn()
+    ids = exchange.ids
+    begins = exchange.messages[0][1].get("id")
+    names = [session, begins, ids[-1] if ids else None, turn.user, turn.assistant]
+    known = session is not None and begins is not None
+    return replace(
+        turn,
+        id=str(uuid.uuid5(_NAMES, json.dumps(names))) if known else uuid.uuid4().hex,
+        session=session,
+        metadata={**turn.metadata, **({MESSAGE: mark(session, begins)} if known else {})},
+        source=turn.source or source,
+        recalled=list(dict.fromkeys([*turn.recalled, *recalled]))[-MAX_RECALLED:],
+    )
+
+
+def write_exchange(memory: Memory, turn: Turn) -> None:
+    """Write what `as_turn` returned, unless it is there."""
+    begins = turn.metadata.get(MESSAGE)
+    before = memory.history(session=turn.session, where={MESSAGE: begins}) if begins else []
+    if not before or before[-1].turn.content != turn.content:
+        write_turn(memory, turn, before[-1].id if before else None)
+
+
+def write_turn(memory: Memory, turn: Turn, supersedes: str | None = None) -> None:
+    """Write a turn with an id, in the place of another one if that is there.
+
+    A turn that was written before, and deleted since, stays deleted. A turn whose text had to be
+    changed for the log (`spoken`) is logged and counted.
+    """
+    with contextlib.suppress(DuplicateTurn):
+        if supersedes is None or not _superseded(memory, turn, supersedes):
+            memory.add_many([turn])
+        note_cleaned(turn.metadata)
+
+
+def _superseded(memory: Memory, turn: Turn, old: str) -> bool:
+    try:
+        memory.add(
+            turn.user or turn.assistant,
+            role="user" if turn.user else "assistant",
+            reply=(turn.assistant or None) if turn.user else None,
+            supersedes=old,
+            **{name: getattr(turn, name) for name in _KEPT},
+        )
+    except NotFound:  # somebody else was quicker
+        return False
+    return True
+
+
+def mark(session: str | None, message: object) -> str:
+    """Return what a turn is marked with that begins with this message; no two share a mark."""
+    if session is None or "/" in session:  # no other mark begins with a slash
+        return f"/{json.dumps([session, message])}"
+    return f"{session}/{message}"
