@@ -227,7 +227,7 @@ def test_as_many_conditions_as_are_allowed_are_one_statement(empty):
         deep = {"n": deep}
     assert empty.select(view, Filter(where={"n": deep})).tolist() == [1, 2, 3]
     alternating: dict[str, Any] = {"n": {"$nin": [1, "x"]}}
-    for depth in range(MAX_DEPTH - 1):
+    for depth in range(MAX_DEPTH - 3):  # and a test in a key in a $not
         name = "$and" if depth % 2 else "$or"
         alternating = {name: [alternating, {"$not": {"n": {"$nin": [2, "y"]}}}]}
     assert empty.select(view, Filter(where=alternating)).tolist() == []
