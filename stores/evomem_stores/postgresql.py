@@ -15,8 +15,7 @@ from sqlalchemy.pool import Pool
 
 from evomem._extras import require
 from evomem._forking import reset_in_child
-from evomem.checks import shown
-from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, NotFound, StoreError
+from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, NotFound, StoreError, shown
 from evomem.integrity import find_key
 from evomem.state import Spec
 from evomem.store import Index, Store, WriteSlot, nobody_waits

@@ -13,8 +13,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Connection
 
-from evomem.checks import shown
-from evomem.errors import StoreError
+from evomem.errors import StoreError, shown
 from evomem.store import WriteSlot
 from evomem_stores.database.seals import Seals
 
