@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from evomem.checks import check_labels, check_whole, check_zone
 from evomem.encoder import Encoder
 from evomem.engine import Engine
-from evomem.errors import FingerprintMismatch, NotFound, StoreError
+from evomem.errors import FingerprintMismatch, NotFound, StoreError, shown
 from evomem.forgetting import Receipt, drop
 from evomem.integrity import find_key, read_anchor
 from evomem.memory import Memory
@@ -22,7 +22,6 @@ from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace
-from evomem.where import shown
 
 if TYPE_CHECKING:
     from evomem.chats import Conversation

@@ -127,3 +127,11 @@ class MissingExtra(EvomemError, ImportError):
             f"this needs the package {module!r}, which comes with the extra [{extra}]: "
             f"run pip install -e '.[{extra}]' in the checkout of evomem"
         )
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it; Python refuses to write out integers of many digits."""
+    try:
+        return f"{value!r:.200}"
+    except ValueError:
+        return f"a {type(value).__name__} too large to print"

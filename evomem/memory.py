@@ -194,10 +194,14 @@ class Memory(MemoryView):
         wanted = sorted(set(sessions))
 
         def plan(view: View) -> _Plan:
-            held = self._engine.store.of_sessions(view, wanted)
-            if held and where is not None:
-                seqs = self._engine.store.select(view, check_filter(None, None, None, None, where))
-                held = [record for record in held if seqs is None or record.seq in seqs]
+            store = self._engine.store
+            if where is None:
+                held = store.of_sessions(view, wanted)
+            else:
+                named = (check_filter(None, None, name, None, where) for name in wanted)
+                found = [store.select(view, condition) for condition in named]
+                seqs = [seq for part in found if part is not None for seq in part.tolist()]
+                held = [record for _, record in sorted(store.records(view, seqs).items())]
             turns = [_complete(turn) for turn in build(held)]
             _check_ids(turns)
             for turn in turns:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from evomem_integrations.langchain.exchanges import Exchange
-from langchain_core.messages import AIMessage, HumanMessage
 
 import evomem
+from evomem.adapter import Adapter
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
 from evomem_integrations.documents import put
 from evomem_integrations.langchain import EvoMemVectorStore
-from evomem_integrations.langchain.middleware import _write
 from evomem_integrations.langgraph import EvoMemStore
 from evomem_integrations.mem0.collection import Collection
 
@@ -40,11 +38,14 @@ def langchain_vectorstore(db):
     return store.memory, lambda text: store.add_texts([text], ids=["k"])
 
 
-def langchain_middleware(db):
+def conversation(db):
+    """What adapters of chats write with."""
     memory = db.memory("chat")
+    question = {"role": "user", "content": "?", "id": "q"}
 
     def answer(text):
-        _write(memory, Exchange([HumanMessage("?", id="q"), AIMessage(text, id=text)]), "t", None)
+        reply = {"role": "assistant", "content": text, "id": text}
+        assert Adapter(memory, strict=True).capture([question, reply], session="t")
 
     return memory, answer
 
@@ -61,7 +62,7 @@ def mem0(db):
     return memory, lambda text: rows.put("k", {"data": text, "user_id": "alice"})
 
 
-ADAPTERS = [langgraph, langchain_vectorstore, langchain_middleware, documents, mem0]
+ADAPTERS = [langgraph, langchain_vectorstore, conversation, documents, mem0]
 
 
 @pytest.fixture
