@@ -152,6 +152,8 @@ class StaticEncoder:
             ]
 
     def _encode_many(self, encode: Any, texts: Sequence[Sequence[str]]) -> list[Vectors]:
+        if not texts:
+            return []
         rows = self._encode(encode, [text for each in texts for text in each])
         return np.split(rows, np.cumsum([len(each) for each in texts])[:-1])
 
