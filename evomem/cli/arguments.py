@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import evomem
 from evomem.checks import MODES, ROLES
+from evomem.cli.hooks import add_hooks
+from evomem.cli.mcp import add_mcp
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep, source_label
 from evomem.plugins import DEFAULT_ENCODER
@@ -24,7 +26,7 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem show                                      everything, in order
 
 Also: influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
-keys, compact, doctor.
+keys, compact, doctor, mcp, hooks.
 Each explains itself: evomem search --help
 """
 
@@ -48,6 +50,8 @@ def make_parser() -> argparse.ArgumentParser:
     for add in (_add, _import, _search, _show, _influence, _stats, _verify, _train, _demo):
         add(commands)
     add_upkeep(commands, _command)
+    add_mcp(commands, _command)
+    add_hooks(commands, _command)
     return parser
 
 
@@ -80,7 +84,7 @@ def _common(parser: argparse.ArgumentParser, *, db: str | None = "./evomem.db") 
         metavar="PATH",
         default=db and os.environ.get("EVOMEM_DB", db),
         help="the database: a file, or a URL whose scheme names a store "
-        + ("(default: $EVOMEM_DB, or ./evomem.db)" if db else "(default: one that is thrown away)"),
+        + (f"(default: $EVOMEM_DB, or {db})" if db else "(default: one that is thrown away)"),
     )
     group.add_argument(
         "--memory",

@@ -1,0 +1,7 @@
+"""`python -m evomem` is `evomem`."""
+
+import sys
+
+from evomem.cli import main
+
+sys.exit(main())
