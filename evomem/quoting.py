@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from evomem.records import Record
 
@@ -41,6 +42,14 @@ def without_quotes(text: str) -> str:
     return _QUOTES.sub("", text)
 
 
+def shortened(record: Record, limit: int) -> Record:
+    """Return a record whose sides have at most about `limit` characters each, for a list of many."""
+    user, assistant = _cut(record.turn.user, limit), _cut(record.turn.assistant, limit)
+    if (user, assistant) == (record.turn.user, record.turn.assistant):
+        return record
+    return replace(record, turn=replace(record.turn, user=user, assistant=assistant))
+
+
 def escape(text: str) -> str:
     """Return a text in which nothing looks like the fence of a quotation."""
     return _FENCE.sub("&lt;", text)
@@ -50,6 +59,12 @@ def one_line(text: str, limit: int = 512) -> str:
     """Return a text on one line, without fences, cut to `limit` characters."""
     line = escape(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]} […{len(text) - limit:,} more characters]"
 
 
 def _block(record: Record) -> str:

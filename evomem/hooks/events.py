@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from evomem.errors import InputError
 from evomem.hooks.sessions import PROJECT
 from evomem.memory import Memory
-from evomem.quoting import quote
+from evomem.quoting import quote, shortened
 from evomem.records import Record
 
 START = "SessionStart"
@@ -46,7 +45,7 @@ def context(memory: Memory, event: Mapping[str, Any]) -> str:
     turns = memory.history(where={PROJECT: folder})[-TURNS:]
     shown: list[Record] = []
     for turn in reversed(turns):
-        shown.insert(0, _short(turn))
+        shown.insert(0, shortened(turn, SIDE))
         if len(quote(shown)) > TOTAL:
             del shown[0]
             break
@@ -57,12 +56,3 @@ def context(memory: Memory, event: Mapping[str, Any]) -> str:
     )
     output = {"hookEventName": START, "additionalContext": text + quote(shown)}
     return json.dumps({"hookSpecificOutput": output})
-
-
-def _short(record: Record) -> Record:
-    turn = record.turn
-    return replace(record, turn=replace(turn, user=_cut(turn.user), assistant=_cut(turn.assistant)))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SIDE else text[: SIDE - 2] + " …"

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 import evomem
 from evomem.errors import EvomemError
 from evomem.memory import Memory
+from evomem.service.mcp.shapes import schema
 from evomem.service.mcp.tools import TOOLS, Call, Right, Tool
 
 Request = ServerRequestContext[Any, Any]
@@ -103,8 +104,8 @@ def _listed(tool: Tool) -> ListedTool:
         name=tool.name,
         title=tool.title,
         description=tool.about,
-        input_schema=tool.takes.model_json_schema(),
-        output_schema=tool.gives.model_json_schema(mode="serialization"),
+        input_schema=schema(tool.takes),
+        output_schema=schema(tool.gives),
         annotations=ToolAnnotations(
             title=tool.title,
             read_only_hint=tool.right == "read",

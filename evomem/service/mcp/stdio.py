@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import io
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from typing import cast
 
+import anyio
 from mcp.server.stdio import stdio_server
 
 from evomem.database import Database
@@ -50,10 +55,37 @@ class _Opened:
                 await asyncio.to_thread((await self._opening).close)
 
 
+class _Lines:
+    """The lines of stdin, each of which the SDK can parse if it is JSON.
+
+    Clients in JavaScript may send half of a surrogate pair, where an emoji was cut. Its JSON escape is
+    refused by the SDK's parser, and then the client is never answered: U+FFFD takes its place.
+    """
+
+    def __init__(self) -> None:
+        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+        self._file = anyio.wrap_file(text)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async for line in self._file:
+            yield _ESCAPES.sub(_whole, line)
+
+
+_HIGH, _LOW, _HEX = "u[dD][89abAB]", "u[dD][c-fC-F]", "[0-9a-fA-F]{2}"
+_ESCAPES = re.compile(rf"\\(?:{_HIGH}{_HEX}\\{_LOW}{_HEX}|(?:{_HIGH}|{_LOW}){_HEX}|.)")
+"""Escapes in JSON: of a whole pair, of half a one, and the start of any other."""
+
+
+def _whole(escape: re.Match[str]) -> str:
+    half = len(escape[0]) == len("\\udddd")
+    return "\\ufffd" if half else escape[0]
+
+
 async def _serve(opened: _Opened, source: str | None) -> None:
     server = make_server(opened.memory, source=source)
     try:
-        async with stdio_server() as (read, write):
+        stdin = cast(anyio.AsyncFile[str], _Lines())  # of which only the lines are read
+        async with stdio_server(stdin) as (read, write):
             await server.run(read, write, server.create_initialization_options())
     finally:
         await opened.close()
