@@ -171,9 +171,9 @@ def _run(agent: Agent, args: Namespace, screen: Screen) -> int:
         event = events.parse(sys.stdin.read())
         transcript = event.get("transcript_path")
         if event["hook_event_name"] == events.START:
-            sys.stdout.write(_recall(args, event))
             if event.get("source") == "startup":
                 _start_sweep(agent, args, [])
+            sys.stdout.write(_recall(args, event))
         elif isinstance(transcript, str) and transcript:
             _start_sweep(agent, args, [transcript])
     except Exception as error:  # 2 would mean to the agent: do not go on
@@ -192,7 +192,7 @@ def _recall(args: Namespace, event: dict[str, Any]) -> str:
 
 def _start_sweep(agent: Agent, args: Namespace, files: list[str]) -> None:
     """Start a sweep in a process of its own, which outlives the agent."""
-    words = [sys.executable, "-m", "evomem", "hooks", "sweep", agent.name, *_options(args), *files]
+    words = [sys.executable, "-m", "evomem", "hooks", "sweep", agent.name, *files, *_options(args)]
     with _log() as log:
         subprocess.Popen(
             words,

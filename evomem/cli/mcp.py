@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
@@ -42,5 +43,7 @@ def mcp(args: Namespace, screen: Screen) -> int:
         make_agents_folder(args.db)
         return evomem.open(args.db, args.encoder, device=args.device)
 
+    if sys.stdin.isatty():
+        screen.note("a client of the protocol starts this and talks on stdin: see docs/mcp.md")
     serve(open_database, labels_of(args), args.source)
     return 0

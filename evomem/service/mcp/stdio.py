@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -32,6 +33,8 @@ def serve(open_database: Callable[[], Database], namespace: Namespace, source: s
         namespace: The memory.
         source: The source of the turns that are stored.
     """
+    # The thread that waits for stdin cannot be interrupted; what was acknowledged is on disk.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     asyncio.run(_serve(_Opened(open_database, namespace), source))
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 import evomem
 from evomem.errors import InputError, NotFound, QueryError
 from evomem.memory import Memory
+from evomem.memory_view import MemoryView
 from evomem.quoting import NOTE, one_line, quote, shortened, without_quotes
 from evomem.records import Record
 from evomem.service.mcp import shapes
@@ -58,17 +59,16 @@ class Tool:
 
 
 async def _remember(call: Call, args: shapes.Remember) -> Answer:
-    text = without_quotes(args.text)
-    reply = None if args.reply is None else without_quotes(args.reply).strip() or None
-    left_out = text != args.text or reply != args.reply
-    if not text.strip():
+    text, reply = without_quotes(args.text), without_quotes(args.reply or "")
+    left_out = (text, reply) != (args.text, args.reply or "")
+    if left_out and not text.strip():
         raise InputError(
             "the text holds nothing but what was recalled from this memory, which is stored already; "
             "give only what is new"
         )
     record = await call.memory.aadd(
         text,
-        reply=reply,
+        reply=reply if reply.strip() else None,
         session=args.session,
         time=args.time,
         supersedes=args.supersedes,
@@ -83,17 +83,17 @@ async def _remember(call: Call, args: shapes.Remember) -> Answer:
 
 
 async def _recall(call: Call, args: shapes.Recall) -> Answer:
-    filters: dict[str, Any] = {"session": args.session}
-    if args.as_of is not None:
-        filters["at"] = _point(args.as_of)
+    memory = call.memory if args.as_of is None else await _as_of(call.memory, args.as_of)
     if args.max_tokens is not None:
         if args.explain:
             raise QueryError("explain needs the ranking that k gives: leave max_tokens out")
-        context = await call.memory.acontext(args.query, max_tokens=args.max_tokens, **filters)
-        return _turns(await _records(call.memory, context.ids))
+        context = await memory.acontext(
+            args.query, max_tokens=args.max_tokens, session=args.session
+        )
+        return _turns(await _records(memory, context.ids))
     hits = [
         replace(hit, record=shortened(hit.record, SIDE))
-        for hit in await call.memory.asearch(args.query, args.k, **filters)
+        for hit in await memory.asearch(args.query, args.k, session=args.session)
     ]
     shown = [shapes.turn_out(hit.record, hit, explain=args.explain) for hit in hits]
     text = quote(hit.record for hit in hits)
@@ -157,6 +157,7 @@ async def _forget(call: Call, args: shapes.Forget) -> Answer:
         update={
             "forgotten": True,
             "count": receipt.turns,
+            "turns": [turn.model_copy(update={"start": ""}) for turn in preview.turns],
             "reread": receipt.reread,
             "confirm": None,
         }
@@ -221,13 +222,14 @@ def _url(memory: Memory, record: Record) -> str:
     )
 
 
-def _point(as_of: int | str) -> int | str:
-    if isinstance(as_of, str) and as_of.strip().isdecimal():
-        return int(as_of)
-    return as_of
+async def _as_of(memory: Memory, point: int | str) -> MemoryView:
+    """Return a memory as it was at a turn or a time."""
+    if isinstance(point, str) and not point.strip().isdecimal():
+        return await asyncio.to_thread(memory.at, time=point)
+    return await asyncio.to_thread(memory.at, seq=int(point))
 
 
-async def _records(memory: Memory, ids: Sequence[str]) -> list[Record]:
+async def _records(memory: MemoryView, ids: Sequence[str]) -> list[Record]:
     """Return turns by their ids, without those that were forgotten meanwhile."""
     records = []
     for id in ids:
