@@ -23,7 +23,7 @@ def add_mcp(commands: Any, make: Callable[..., Any]) -> None:
         "ends. A client starts this itself: docs/mcp.md has the line for each of them.",
         "  evomem mcp\n"
         "  evomem mcp --db ~/notes/agent.db --memory acme --memory alice\n"
-        "  claude mcp add --scope user evomem -- evomem mcp",
+        "  EVOMEM_DB=postgresql://db.internal/evomem evomem mcp --memory work",
         db=AGENTS_DB,
     )
     parser.add_argument(

@@ -14,9 +14,10 @@ import pytest
 
 import evomem
 from evomem.cli import main
-from evomem.hooks import events, sessions
+from evomem.hooks import events
 from evomem.hooks.agents import AGENTS
 from evomem.hooks.sessions import Seen, capture, sweep
+from evomem.importing import Imported
 from evomem.quoting import CLOSE, OPEN, quote
 
 CLAUDE, CODEX = AGENTS["claude-code"], AGENTS["codex"]
@@ -217,11 +218,11 @@ def test_a_sweep_reads_every_session_once_and_changed_ones_again(memory, agent, 
     later = session.with_name(session.name.replace("s-1", "s-2").replace("abc", "def"))
     write(later, SESSIONS[agent.name](session="other", asked="Where is the clay?"))
     assert sweep(memory, agent, seen).new == 2
-    assert sweep(memory, agent, seen) == sessions.Imported()
+    assert sweep(memory, agent, seen) == Imported()
     size, stamp = later.stat().st_size, later.stat().st_mtime_ns
     later.write_text("x" * size)
     os.utime(later, ns=(stamp, stamp))  # a file that did not change is not read
-    assert sweep(memory, agent, seen) == sessions.Imported()
+    assert sweep(memory, agent, seen) == Imported()
     write(later, SESSIONS[agent.name](session="other", asked="Where is the clay?")[:-1])
     assert sweep(memory, agent, seen).known == 1
     assert sweep(memory, agent, Seen(home, "another", ["default"])).known == 2

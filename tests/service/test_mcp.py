@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 
 import evomem
+from evomem.cli.arguments import make_parser
 from evomem.errors import InputError
 from evomem.quoting import CLOSE, NOTE, OPEN, quote
+from tests.conftest import ROOT
 
 pytest.importorskip("mcp_types", reason="needs the extra [mcp]")
 
@@ -73,7 +78,7 @@ async def test_there_are_six_tools_and_the_pair_that_connectors_ask_for(memory, 
 
 async def test_each_tool_says_what_it_does_takes_and_returns(memory):
     async with Client(make_server(memory)) as client:
-        listed = {tool.name: tool for tool in (await client.list_tools()).tools}
+        listed: dict[str, Any] = {tool.name: tool for tool in (await client.list_tools()).tools}
     for tool in listed.values():
         assert tool.title
         assert tool.description
@@ -453,3 +458,30 @@ async def test_a_fault_inside_is_logged_and_not_shown(memory, db, caplog):
 async def test_a_closed_database_is_an_error_with_a_remedy(memory, db):
     db.close()
     assert "open it again" in refused(await ask(memory, "timeline"))
+
+
+# the documentation -----------------------------------------------------------------------------
+
+
+def test_the_lines_for_clients_start_the_command():
+    page = (ROOT / "docs" / "mcp.md").read_text("utf-8")
+    started = [shlex.split(line) for line in re.findall(r"-- evomem (.*)", page)]
+    for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL):
+        (servers,) = json.loads(block).values()
+        assert servers["evomem"]["command"].endswith("evomem")
+        started.append(servers["evomem"]["args"])
+    assert len(started) == 7
+    for words in started:
+        assert make_parser().parse_args(words).command == "mcp"
+
+
+def test_every_tool_and_argument_is_documented():
+    page = (ROOT / "docs" / "mcp.md").read_text("utf-8")
+    for tool in TOOLS.values():
+        (row,) = [
+            line
+            for line in page.splitlines()
+            if line.startswith("|") and f"`{tool.name}`" in line.split("|")[1]
+        ]
+        for name in tool.takes.model_fields:
+            assert f"`{name}`" in row, (tool.name, name)

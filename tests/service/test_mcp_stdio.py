@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ class Raw:
     """A server that is spoken to in lines."""
 
     def __init__(self, path, *more):
-        self.process = subprocess.Popen(
+        self.process: Any = subprocess.Popen(
             [sys.executable, *arguments(path, *more)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -125,7 +126,9 @@ async def test_without_options_it_reads_with_the_bundled_encoder_in_the_users_fo
     async with Client(server) as connected:
         await connected.call_tool("remember", {"text": "We adopted a beagle called Biscuit."})
         await connected.call_tool("remember", {"text": "The boiler was repaired on Tuesday."})
-        found = await connected.call_tool("recall", {"query": "What is our dog's name?", "k": 1})
+        found: Any = await connected.call_tool(
+            "recall", {"query": "What is our dog's name?", "k": 1}
+        )
         status = await connected.call_tool("status", {})
     assert "Biscuit" in found.content[0].text
     assert status.structured_content["encoder"] == "mini"
@@ -202,7 +205,7 @@ def test_clients_of_version_1_of_the_sdk_use_it(tmp_path, older_client):
 
 def test_killed_while_it_remembers_it_loses_nothing_that_it_acknowledged(tmp_path):
     path = tmp_path / "agent.db"
-    acknowledged = []
+    acknowledged: list[str] = []
     for round in range(2):
         with Raw(path) as server:
             for id in acknowledged[-1:]:  # a retry after the kill

@@ -103,7 +103,7 @@ async def _recall(call: Call, args: shapes.Recall) -> Answer:
 
 
 async def _timeline(call: Call, args: shapes.Timeline) -> Answer:
-    filters = {"session": args.session, "since": args.since, "until": args.until}
+    filters: dict[str, Any] = {"session": args.session, "since": args.since, "until": args.until}
     if args.after is not None:
         turns = await call.memory.ahistory(after=args.after, limit=args.limit, **filters)
     else:
