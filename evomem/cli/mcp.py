@@ -23,7 +23,7 @@ def add_mcp(commands: Any, make: Callable[..., Any]) -> None:
         "ends. A client starts this itself: docs/mcp.md has the line for each of them.",
         "  evomem mcp\n"
         "  evomem mcp --db ~/notes/agent.db --memory acme --memory alice\n"
-        "  EVOMEM_DB=postgresql://db.internal/evomem evomem mcp --memory work",
+        "  evomem mcp --memory work --source desktop",
         db=AGENTS_DB,
     )
     parser.add_argument(
