@@ -136,8 +136,9 @@ def _options(args: Namespace) -> list[str]:
     options = ["--db", str(Path(args.db).expanduser().absolute())]
     for label in args.memory or ():
         options += ["--memory", label]
-    if args.encoder:
-        options += ["--encoder", args.encoder]
+    for name in ("encoder", "device"):
+        if value := getattr(args, name):
+            options += [f"--{name}", value]
     return options
 
 

@@ -159,6 +159,7 @@ async def test_a_call_with_an_id_can_be_made_again(memory):
 async def test_an_id_that_holds_another_text_is_refused_with_a_remedy(memory):
     said = refused(await ask(memory, "remember", text="I like coffee.", id="a"))
     assert "use a new id" in said
+    assert "Bergen" not in said
     assert memory.get("a").turn.user == "I live in Bergen."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -93,6 +94,7 @@ class Raw:
 
     def ask(self, line):
         self.send(line)
+        assert select.select([self.process.stdout], [], [], 120)[0], "it does not answer"
         return json.loads(self.process.stdout.readline())
 
     def request(self, method, **params):

@@ -17,7 +17,7 @@ from urllib.parse import quote as percent
 from pydantic import BaseModel
 
 import evomem
-from evomem.errors import InputError, NotFound, QueryError
+from evomem.errors import DuplicateTurn, InputError, NotFound, QueryError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
 from evomem.quoting import NOTE, one_line, quote, shortened, without_quotes
@@ -66,15 +66,21 @@ async def _remember(call: Call, args: shapes.Remember) -> Answer:
             "the text holds nothing but what was recalled from this memory, which is stored already; "
             "give only what is new"
         )
-    record = await call.memory.aadd(
-        text,
-        reply=reply if reply.strip() else None,
-        session=args.session,
-        time=args.time,
-        supersedes=args.supersedes,
-        id=args.id,
-        source=call.source,
-    )
+    try:
+        record = await call.memory.aadd(
+            text,
+            reply=reply if reply.strip() else None,
+            session=args.session,
+            time=args.time,
+            supersedes=args.supersedes,
+            id=args.id,
+            source=call.source,
+        )
+    except DuplicateTurn as error:  # whose message has the stored text, which is not quoted there
+        raise DuplicateTurn(
+            f"the id {args.id!r:.100} is taken by another text, or by a turn that was deleted: use a "
+            "new id, and name a turn that is no longer true in supersedes"
+        ) from error
     stored = f"Stored as turn {record.seq}, id {record.id}."
     if left_out:
         stored += " Quoted memory was left out: it is stored already."
