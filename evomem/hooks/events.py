@@ -9,6 +9,7 @@ from typing import Any
 from evomem.errors import InputError
 from evomem.hooks.sessions import PROJECT
 from evomem.memory import Memory
+from evomem.newest import newest
 from evomem.quoting import quote, shortened
 from evomem.records import Record
 
@@ -42,7 +43,7 @@ def context(memory: Memory, event: Mapping[str, Any]) -> str:
     folder = event.get("cwd")
     if not isinstance(folder, str):
         return ""
-    turns = memory.history(where={PROJECT: folder})[-TURNS:]
+    turns = newest(memory, TURNS, where={PROJECT: folder})
     shown: list[Record] = []
     for turn in reversed(turns):
         shown.insert(0, shortened(turn, SIDE))

@@ -27,7 +27,8 @@ import evomem
 from evomem.errors import EvomemError
 from evomem.memory import Memory
 from evomem.service.mcp.shapes import schema
-from evomem.service.mcp.tools import TOOLS, Call, Right, Tool
+from evomem.service.mcp.table import TOOLS, Right, Tool
+from evomem.service.mcp.tools import Call
 
 Request = ServerRequestContext[Any, Any]
 MemoryOf = Callable[[Request, Right], Awaitable[Memory]]

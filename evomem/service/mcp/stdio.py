@@ -18,7 +18,7 @@ from evomem.database import Database
 from evomem.errors import EvomemError
 from evomem.memory import Memory
 from evomem.service.mcp.server import Request, make_server
-from evomem.service.mcp.tools import Right
+from evomem.service.mcp.table import Right
 from evomem.store import Namespace
 
 
