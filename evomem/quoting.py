@@ -37,7 +37,7 @@ def without_quotes(text: str) -> str:
     r"""Return a text without the quotations that `quote` made; unchanged if there are none.
 
     >>> without_quotes("Thanks. " + quote([]) + "\nAnd now?")
-    'Thanks. \\nAnd now?'
+    'Thanks. \nAnd now?'
     """
     return _QUOTES.sub("", text)
 
