@@ -21,6 +21,7 @@ from evomem.chats.stream import parse, values
 from evomem.chats.unknown import UnknownShape, unknown
 from evomem.errors import InputError, TurnError
 from evomem.pairing import as_turns
+from evomem.quoting import without_quotes
 from evomem.records import as_utc
 
 _PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
@@ -399,6 +400,11 @@ class _Reader:
                 if said.text.lstrip().startswith(context.machine):
                     self._left_out["hidden"] += 1
                     continue
+            text = without_quotes(said.text)
+            if text != said.text and not text.strip():
+                self._left_out["recalled memory"] += 1
+                continue
+            said.text = text
             self._say(said, shape, building, zone or self._zone)
 
     def _say(

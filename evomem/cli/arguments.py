@@ -10,6 +10,8 @@ from typing import Any
 
 import evomem
 from evomem.checks import MODES, ROLES, check_zone
+from evomem.cli.hooks import add_hooks
+from evomem.cli.mcp import add_mcp
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep, source_label
 from evomem.errors import QueryError
@@ -25,7 +27,7 @@ evomem stores conversations in order and finds turns by meaning.
   evomem show                                      everything, in order
 
 Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore, export,
-anchor, keys, compact, doctor.
+anchor, keys, compact, doctor, mcp, hooks.
 For the help of a command: evomem search --help
 """
 
@@ -60,6 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         add(commands)
     add_upkeep(commands, _command)
+    add_mcp(commands, _command)
+    add_hooks(commands, _command)
     return parser
 
 
@@ -92,7 +96,7 @@ def _common(parser: argparse.ArgumentParser, *, db: str | None = "./evomem.db") 
         metavar="PATH",
         default=db and os.environ.get("EVOMEM_DB", db),
         help="the database: a file, or a URL whose scheme names a store "
-        + ("(default: $EVOMEM_DB, or ./evomem.db)" if db else "(default: a temporary one)"),
+        + (f"(default: $EVOMEM_DB, or {db})" if db else "(default: a temporary one)"),
     )
     group.add_argument(
         "--memory",
