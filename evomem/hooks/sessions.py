@@ -27,7 +27,7 @@ def capture(memory: Memory, agent: Agent, path: Path) -> Imported:
     """Add what is new in one session; a session without a message adds nothing.
 
     What our own hooks and tools recalled in it is left out (`evomem.quoting`), and so are tool calls
-    and what the agent says in the user's name (docs/chats.md). A line that is cut off, because the
+    and what the agent says in the user's name (docs/reference/chats.md). A line that is cut off, because the
     agent is writing it, is passed over: the next capture reads it.
     """
     try:
