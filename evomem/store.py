@@ -155,8 +155,8 @@ class Dropped(NamedTuple):
     """Whether their text is in no file any more (`Receipt.clean`)."""
 
 
-class Store(Protocol):
-    """An append-only log of turns per memory. A failed write leaves everything as it was."""
+class Log(Protocol):
+    """The log of turns: memories, reading and writing. Safe to use from many threads and processes."""
 
     @property
     def spec(self) -> Spec:
@@ -423,7 +423,10 @@ class Store(Protocol):
         """
         ...
 
-    # upkeep --------------------------------------------------------------------------------
+
+class Upkeep(Protocol):
+    """Work on a whole database."""
+
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes: memories, turns, bytes."""
         ...
@@ -492,6 +495,10 @@ class Store(Protocol):
     def drop_generations(self) -> list[str]:
         """Forget all readings but those in use; return the names of their encoders."""
         ...
+
+
+class Store(Log, Upkeep, Protocol):
+    """An append-only log of turns per memory. A failed write leaves everything as it was."""
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""
