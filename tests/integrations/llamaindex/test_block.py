@@ -70,7 +70,8 @@ async def test_truncation_drops_the_oldest_entries_whole(block):
         await block.aput([user(f"I live in {place}.\n[sic]"), assistant("Nice.")])
     content = await block.aget([user("I live in")])
     shorter = await block.atruncate(content, 1)
-    second = content.index("\n[", content.index("Bergen.\n[sic]") + len("Bergen.\n[sic]")) + 1
+    first = "Bergen.\n  [sic]"  # lines after the first are indented
+    second = content.index("\n[", content.index(first) + len(first)) + 1
     assert shorter == content[second:]
     assert "Bergen" not in shorter
     assert await block.atruncate(content, 10_000) is None
