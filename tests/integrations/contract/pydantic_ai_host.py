@@ -125,7 +125,7 @@ class Program(Host):
     def pause(self, text, call, answer):
         agent = self.agent(Script(call, answer).model, requires_approval=True)
         paused = self.run(agent, text, self.history())
-        approvals = {call.tool_call_id: True for call in paused.output.approvals}
+        approvals: dict[str, Any] = {call.tool_call_id: True for call in paused.output.approvals}
         results = DeferredToolResults(approvals=approvals)
         resumed = self.run(agent, None, self.history(), deferred_tool_results=results)
         assert resumed.output == answer

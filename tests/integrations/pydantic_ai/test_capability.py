@@ -128,11 +128,12 @@ async def test_a_typed_output_is_written_as_json(memory):
 async def test_an_answer_that_was_rejected_or_changed_is_written_as_the_user_saw_it(memory):
     agent = agent_of(Script("Mallory's secret", "card 4242"), EvoMemCapability(memory))
 
-    @agent.output_validator
     def check(text: str) -> str:
         if "secret" in text:
             raise ModelRetry("No secrets.")
         return text.replace("4242", "****")
+
+    agent.output_validator(check)
 
     result = await agent.run("Which card?")
     assert said(memory)[-1] == ("Which card?", "card ****")
@@ -152,10 +153,10 @@ async def test_a_run_that_fails_writes_nothing_and_its_question_is_written_once(
 def pausing(script, memory):
     agent = agent_of(script, EvoMemCapability(memory), output_type=[str, DeferredToolRequests])
 
-    @agent.tool_plain(requires_approval=True)
     def look(result: str) -> str:
         return result
 
+    agent.tool_plain(requires_approval=True)(look)
     return agent
 
 
@@ -237,7 +238,7 @@ async def test_an_agent_that_a_function_calls_reads_and_does_not_write(memory, k
 
     async def look(result: str) -> str:
         """Ask another agent."""
-        return (await helper.run("Where does the user live?")).output
+        return str((await helper.run("Where does the user live?")).output)
 
     if kind == "tools":
         agent = agent_of(Script(Call("", "x"), "Inside."), EvoMemCapability(memory), tools=[look])
