@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -15,6 +16,7 @@ from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
+    TextContent,
     TextPart,
     ToolCallPart,
     UserPromptPart,
@@ -284,10 +286,27 @@ async def test_an_agent_may_have_two_memories(db, memory):
     assert said(memory)[-1] == said(team)[-1] == ("What is in Bergen?", "Both.")
 
 
-async def test_a_picture_in_the_prompt_is_left_out(memory):
+async def test_a_prompt_in_parts_is_written_without_pictures(memory):
     agent = agent_of(Script("A cat."), EvoMemCapability(memory))
-    await agent.run(["What is this?", ImageUrl("https://example.org/cat.png")])
-    assert said(memory)[-1] == ("What is this?", "A cat.")
+    picture = ImageUrl("https://example.org/cat.png")
+    await agent.run([TextContent("Look."), picture, "What is this?"])
+    assert said(memory)[-1] == ("Look.\nWhat is this?", "A cat.")
+
+
+async def test_an_imported_history_holds_what_the_capability_wrote(db):
+    written, imported = db.memory("written"), db.memory("imported")
+
+    def look(result: str) -> str:
+        """Look something up."""
+        return result
+
+    script = Script(Call("Let me look.", "noise"), "42 kroner.", "Bye.")
+    agent = agent_of(script, EvoMemCapability(written), tools=[look])
+    first = await agent.run([TextContent("Price?"), "In kroner."])
+    second = await agent.run("Thanks.", message_history=first.all_messages())
+    imported.import_chats(json.loads(second.all_messages_json()))
+    assert said(imported) == said(written)
+    assert said(written)[0] == ("Price?\nIn kroner.", "Let me look.\n42 kroner.")
 
 
 async def test_the_memory_may_depend_on_the_run(db):
