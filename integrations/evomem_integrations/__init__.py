@@ -1,4 +1,4 @@
 """evomem in other frameworks.
 
-LangChain, LangGraph, LlamaIndex, Pydantic AI, A-MEM, LightMem, MemoryOS, Mem0.
+LangChain, LangGraph, LlamaIndex, Pydantic AI, OpenAI Agents SDK, A-MEM, LightMem, MemoryOS, Mem0.
 """

@@ -27,6 +27,8 @@ LLAMAINDEX = {
 
 PYDANTIC_AI: Mapping[str, str] = {}
 
+OPENAI_AGENTS: Mapping[str, str] = {}
+
 MEM0 = {
     "streaming": FINISHED,
     "failure": FINISHED,
