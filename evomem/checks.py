@@ -7,10 +7,10 @@ from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from evomem.errors import NamespaceError, QueryError, TurnError
+from evomem.errors import NamespaceError, QueryError, TurnError, shown
 from evomem.records import MAX_CHARS, MAX_LABEL, as_utc, check_string
 from evomem.store import Filter
-from evomem.where import read_where, shown
+from evomem.where import read_where
 
 Sources = str | Collection[str | None]
 """One source, or several; None in it stands for turns without one."""

@@ -24,7 +24,7 @@ from evomem.records import Record, Turn
 Wish = Literal["newest", "oldest", "previous"]
 Values = npt.NDArray[np.float64]
 
-# Chosen on development data (docs/benchmarks.md).
+# Chosen on development data (docs/measurements/benchmarks.md).
 BEST = 6  # turns, by score, that may change places
 NEAR = 3.0  # what nearness to the question counts beside likeness to the best turn
 ALIKE = 3.6  # from which sum of both on a turn is about the same thing as the best one
@@ -115,6 +115,13 @@ _DAY_NAME = (
     r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b"
     r"|(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
 )
+_BEGINNINGS = (
+    "The|A|An|My|Our|I|It|In|On|At|We|You|He|She|They|This|That|These|Those|There|Here|With|As|For"
+    "|From|To|Of|By|And|But|Or|If|When|After|Before|Since|Today|Yesterday|Tomorrow|Now|Every|Each"
+    "|Some|Somebody|Someone|Everybody|Nobody|People|Please|Thanks|Yes|No|Not|So|Then|Being|Take|Come"
+    "|Call|Write|What|Which|Where|Who|How|Why|Is|Are|Am|Do|Does|Did|Have|Has|Had|Can|Could|Will|Would"
+    "|Should|Let"
+)
 _KINDS = {
     "number": re.compile(
         r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred"
@@ -122,8 +129,11 @@ _KINDS = {
         re.IGNORECASE,
     ),
     "day": re.compile(rf"\b(?:{_DAY_NAME})"),
-    # A capital inside of a sentence, or inside of a word.
-    "name": re.compile(rf"(?<=[a-z0-9,;’'] )(?!I\b|{_DAY_NAME})[A-Z]\w+|\b[A-Z][a-z]+[A-Z]\w+"),
+    # A capital inside of a sentence or of a word, or at its beginning, if it is no usual beginning.
+    "name": re.compile(
+        rf"(?<=[a-z0-9,;’'] )(?!I\b|{_DAY_NAME})[A-Z]\w+|\b[A-Z][a-z]+[A-Z]\w+"
+        rf"|(?:^|[.!?] )(?!(?:{_BEGINNINGS}|{_DAY_NAME})\b)[A-Z][a-z]+\b"
+    ),
 }
 _ASKED = {
     re.compile(r"\bhow (?:much|many|far|big|long|old|tall|high)\b|\bwhat time\b", re.I): {"number"},

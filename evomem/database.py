@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from evomem.checks import check_labels, check_whole, check_zone
 from evomem.encoder import Encoder
 from evomem.engine import Engine
-from evomem.errors import FingerprintMismatch, NotFound, StoreError
+from evomem.errors import FingerprintMismatch, NotFound, StoreError, shown
 from evomem.forgetting import Receipt, drop
 from evomem.integrity import find_key, read_anchor
 from evomem.memory import Memory
@@ -22,7 +22,6 @@ from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace
-from evomem.where import shown
 
 if TYPE_CHECKING:
     from evomem.chats import Conversation
@@ -41,7 +40,7 @@ def open(
     zone: str | tzinfo = timezone.utc,
     **options: Any,
 ) -> Database:
-    """Open a database, making it if it does not exist.
+    """Open a database; create it if it does not exist.
 
     Args:
         location: A file such as `"agent.db"`, `":memory:"`, or a URL whose scheme names a store.
@@ -50,19 +49,19 @@ def open(
             database was written by, or the default for a new one.
         device: Where the encoder runs, such as `"cuda"`.
         dtype: The precision it computes in: `"float32"`, `"bfloat16"`, `"float16"`.
-        create: Whether to make the database if there is none.
+        create: Whether to create the database if there is none.
         zone: The time zone of the people who ask, such as `"Europe/Berlin"`: their days are days
             in it, and times in a context are shown in it. A search may name another. It is not
             stored; UTC if not given.
         **options: For the store, such as `synchronous="NORMAL"`, or `integrity_key=`: 32 bytes, or
-            a file that holds them (docs/integrity.md).
+            a file that holds them (docs/operations/integrity.md).
 
     Raises:
         KeyMismatch: The database is sealed with another integrity key, or with none.
         NotFound: There is no database and `create` is false.
         QueryError: There is no such time zone.
         FingerprintMismatch: The database was written by another encoder.
-        DatabaseDamaged: The file is not a database of ours or cannot be read.
+        DatabaseDamaged: The file is not an evomem database, or cannot be read.
     """
     if not isinstance(location, str | Path):
         raise StoreError(f"a location is a path or a URL, got {shown(location)}")
@@ -92,7 +91,7 @@ def open(
 
 
 def restore(backup: str | Path, location: str | Path) -> None:
-    """Make a database of a backup that was found to be sound.
+    """Create a database from a backup, after checking the backup.
 
     Raises:
         NotFound: There is no backup.
@@ -113,7 +112,7 @@ class Database:
     def memory(self, *labels: str, zone: str | tzinfo | None = None) -> Memory:
         """Return the memory at this namespace, such as `db.memory("acme", "alice")`.
 
-        It comes into being with its first turn.
+        It is created with its first turn.
 
         Args:
             *labels: The namespace.
@@ -137,20 +136,20 @@ class Database:
         """Read and store the histories of many memories at once; return how many turns they hold.
 
         Texts of different memories go through the encoder together, each memory's in its order;
-        tokenising and writing go on meanwhile. Turns are committed in batches (`Memory.add_many`).
-        An error stops all of them, each behind the batch that it is at; after it, or a crash,
+        tokenising and writing happen meanwhile. Turns are committed in batches (`Memory.add_many`).
+        An error stops all of them, each after its current batch. After an error or a crash,
         turns with ids can simply be added again.
 
         Args:
             histories: Namespaces with turns or messages, taken as they are needed: about as many
                 as `workers` are in memory at a time.
             workers: Memories that are read side by side.
-            progress: Called with the number of turns that are done, now and then.
+            progress: Called from time to time with the number of turns that are done.
 
         Raises:
-            NamespaceError: A namespace cannot be one.
+            NamespaceError: A namespace is not valid.
             TurnError: As `Memory.add_many` does; other memories' turns may have been written.
-            QueryError: `workers` is no whole number of at least 1.
+            QueryError: `workers` is not a whole number of at least 1.
         """
         check_whole(workers, "workers", least=1)
         counter = _Counter(progress)
@@ -173,15 +172,15 @@ class Database:
             histories: Namespaces with conversations that can be iterated twice, such as
                 `evomem.chats.read(path).conversations`.
             include_forgotten: Whether turns that were purged come back.
-            dry_run: Whether to write nothing, and only say what would be written.
+            dry_run: Whether to only report what would be written.
             turn_source: As in `Memory.import_chats`.
             workers: Memories that are read side by side.
-            progress: Called with the number of messages that are done, now and then.
+            progress: Called from time to time with the number of messages that are done.
 
         Raises:
-            NamespaceError: A namespace cannot be one.
+            NamespaceError: A namespace is not valid.
             InputError: As `Memory.import_chats` does; other memories may have been written.
-            QueryError: `workers` is no whole number of at least 1.
+            QueryError: `workers` is not a whole number of at least 1.
         """
         check_whole(workers, "workers", least=1)
         from evomem.importing import Imported, import_conversations
@@ -232,10 +231,10 @@ class Database:
         return self._engine.store.memories(prefix)
 
     def drop(self, *prefix: str) -> Receipt:
-        """Forget all memories that begin with `prefix`, such as a tenant's, at once and for good.
+        """Remove all memories whose names begin with `prefix`, such as a tenant's.
 
         Raises:
-            NamespaceError: There is no prefix, or it is not one.
+            NamespaceError: There is no prefix, or it is not valid.
             NotFound: There are no such memories.
         """
         check_labels(prefix)
@@ -259,9 +258,9 @@ class Database:
         """Check the log, its seals and the index files; return what is wrong, one sentence each.
 
         Args:
-            anchor: What `Database.anchor` returned, or the file that has it: the database must be
-                as it was then, or what became of that. Otherwise its newest turns, or all of it,
-                could be of an earlier day.
+            anchor: What `Database.anchor` returned, or the file that contains it: the database must
+                be in that state or a later one. Without it, an older copy of the database, or one
+                whose newest turns were cut off, is not noticed.
 
         Raises:
             InputError: The file has no anchor.
@@ -271,11 +270,11 @@ class Database:
 
     @property
     def key_id(self) -> str:
-        """Which integrity key the database is sealed with; "" for none (docs/integrity.md)."""
+        """Which integrity key the database is sealed with; "" for none (docs/operations/integrity.md)."""
         return self._engine.store.key_id
 
     def anchor(self) -> dict[str, Any]:
-        """Return what tells this state of the database from every earlier one, as JSON values.
+        """Return a record that identifies this state of the database, as JSON values.
 
         Keep it where nobody who can write to the database can: `verify` takes it. It holds counters
         and digests, neither names nor texts.
@@ -286,9 +285,9 @@ class Database:
         return self._engine.store.anchor()
 
     def seal(self, integrity_key: bytes | str | Path) -> int:
-        """Seal the database with an integrity key, in the place of another or of none.
+        """Seal the database with an integrity key; it replaces any other key.
 
-        Everybody who has it open has to open it again, with that key.
+        Processes that have the database open must open it again, with this key.
 
         Args:
             integrity_key: 32 bytes, or a file that holds them (`evomem.integrity.make_key`).
@@ -302,14 +301,14 @@ class Database:
         return self._engine.store.seal(find_key(integrity_key))
 
     def repair(self) -> list[str]:
-        """Repair what can be had from the log again (`verify` says what is wrong); return what was.
+        """Repair what can be rebuilt from the log (`verify` lists faults); return what was repaired.
 
-        Index files need no repair: whatever is wrong with one, it is replaced when it is needed.
+        Index files need no repair: a wrong one is replaced when it is needed.
         """
         return [*self._engine.store.repair(), *self._engine.index.repair()]
 
     def compact(self) -> tuple[int, int]:
-        """Give unused space back to the file system; return the bytes before and after."""
+        """Return unused space to the file system; return the bytes before and after."""
         return self._engine.store.compact()
 
     def backup(self, path: str | Path) -> None:
@@ -323,7 +322,7 @@ class Database:
         self._engine.store.backup(Path(path).expanduser().absolute())
 
     def export(self, folder: str | Path) -> int:
-        """Write everything to a new folder, as JSON lines and safetensors (docs/tools.md).
+        """Write everything to a new folder, as JSON lines and safetensors (docs/operations/upkeep.md).
 
         Returns the number of turns.
         """
@@ -334,12 +333,12 @@ class Database:
 
         Args:
             folder: What `export` wrote.
-            integrity_key: That of the database which the export is of, if this one has another:
-                the export has to be sealed with it.
+            integrity_key: The key of the database that was exported, if this one has another: the
+                export must be sealed with it.
 
         Warns:
-            UserWarning: No key proves that the export is as it was written: it has none, or
-                another one than this database.
+            UserWarning: The export cannot be verified: it has no key, or another one than this
+                database.
 
         Raises:
             FingerprintMismatch: The export is of another encoder.

@@ -30,7 +30,7 @@ REPAIRED = ((3, 44, 6), (3, 50, 7))
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     sound: bool
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
 
 
 def examine(location: str) -> Iterator[Finding]:
-    """Yield what is found about this installation, and about the database if there is one."""
+    """Check this installation, and the database if there is one; yield the results."""
     yield Finding("python", True, f"{platform.python_version()} on {platform.platform()}")
     yield Finding("evomem", True, evomem.__version__)
     yield from _packages()
@@ -133,8 +133,8 @@ def _files(path: Path) -> Iterator[Finding]:
 def _integrity(db: evomem.Database) -> Finding:
     if not db.key_id:
         says = (
-            "no key: accidents show, and edits by those who do not compute digests anew; evomem "
-            "keys integrity makes one (docs/integrity.md)"
+            "no key: only accidents, and edits that leave digests unchanged, are noticed; evomem "
+            "keys integrity creates one (docs/operations/integrity.md)"
         )
         return Finding("integrity", True, says)
     path = Path(os.environ.get(FILE_VARIABLE) or ".").expanduser()

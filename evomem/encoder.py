@@ -1,7 +1,7 @@
 """The encoder contract, and a deterministic encoder for tests and documentation.
 
 An encoder turns a text and a state into an embedding, and a turn and a state into new latents.
-It never keeps hidden state about a memory: what it caches may vanish without changing a result.
+It keeps no hidden state about a memory: losing its caches never changes a result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Job = tuple[State[Turn], Sequence[T]]
 
 
 class Encoder(Protocol):
-    """Text to vectors, in the light of what came before. Never changes a state it is given."""
+    """Text to vectors, in the light of earlier turns. Never changes a state that it is given."""
 
     @property
     def spec(self) -> Spec:
@@ -50,22 +50,22 @@ class Encoder(Protocol):
 class BatchEncoder(Encoder, Protocol):
     """An encoder that can do the work of several memories in one call.
 
-    What a job yields does not depend on its company (within the encoder's stated tolerance).
-    `evomem.batching` brings jobs together; an encoder without these methods is asked one by one.
+    A job's result does not depend on the other jobs (within the encoder's stated tolerance).
+    `evomem.batching` combines jobs; an encoder without these methods is called for one job at a time.
     """
 
     @property
     def batch_tokens(self) -> int:
         """How many tokens of turns one call should hold: enough to be efficient, and no more.
 
-        A query that comes in meanwhile waits for it.
+        A query that arrives meanwhile waits for it.
         """
         ...
 
     def measure(self, turn: Turn) -> int:
         """Return about how many tokens reading `turn` takes.
 
-        Called on the caller's thread while others compute: what is found out may be kept.
+        Called on the caller's thread while others compute; the result may be cached.
         """
         ...
 
@@ -81,7 +81,7 @@ class BatchEncoder(Encoder, Protocol):
 def opens_chunk(sizes: Sequence[int], size: int, *, turns: int, tokens: int) -> bool:
     """Say whether a turn of `size` tokens starts a new chunk after one that holds `sizes`.
 
-    Greedy, as the reference (specification 6): at most `turns` turns and `tokens` tokens; the
+    Greedy, as the reference (docs/reference/evoembedding-model.md, "Chunks"): at most `turns` turns and `tokens` tokens; the
     first turn of a chunk is taken whatever its length.
 
     >>> opens_chunk([], 9000, turns=16, tokens=2048), opens_chunk([2000], 48, turns=16, tokens=2048)
@@ -184,5 +184,5 @@ def load_hash(
     if not argument:
         return HashEncoder()
     if not argument.isdecimal() or int(argument) < 1:
-        raise EncoderError(f"hash:{argument} is no encoder: give a dimension, as in 'hash:256'")
+        raise EncoderError(f"hash:{argument} is not an encoder: give a dimension, as in 'hash:256'")
     return HashEncoder(int(argument))

@@ -1,21 +1,21 @@
 """Every error that evomem raises on purpose.
 
 EvomemError
-├── InputError                what the caller gave cannot be used (also a ValueError)
+├── InputError                the caller's input cannot be used (also a ValueError)
 │   ├── TurnError             a turn: text, role, id, time, session or metadata
-│   ├── NamespaceError        the address of a memory
+│   ├── NamespaceError        the name of a memory
 │   ├── QueryError            a query, k, a mode, a filter, a point in time
-│   └── DuplicateTurn         an id that the memory holds with another text
+│   └── DuplicateTurn         the memory holds this id with another text
 ├── NotFound                  no such turn, memory or database (also a LookupError)
-├── EncoderError              an encoder cannot be loaded or gave unusable vectors
+├── EncoderError              an encoder cannot be loaded or returned unusable vectors
 │   ├── CheckpointError       a checkpoint with missing, extra, misshapen or pickled weights
 │   └── FingerprintMismatch   the database was written by another encoder
 ├── StoreError                the database or an index file
-│   ├── DatabaseDamaged       SQLite reports that the file is corrupt, or it is none of ours
-│   │   └── IntegrityError    something was edited behind evomem's back: a seal does not fit
+│   ├── DatabaseDamaged       the file is corrupt, or not a database of evomem
+│   │   └── IntegrityError    the data was edited without evomem: a seal does not match
 │   ├── KeyMismatch           the database is sealed with another integrity key, or with none
 │   ├── DatabaseBusy          another process held the write lock for too long
-│   ├── HeadMoved             the log grew while a turn was being read; re-read and retry
+│   ├── HeadMoved             the log grew while a turn was being read
 │   └── SharedTurns           a purge would reach turns that forks share
 └── MissingExtra              an optional package is not installed (also an ImportError)
 
@@ -51,7 +51,7 @@ class EvomemError(Exception):
 
 
 class InputError(EvomemError, ValueError):
-    """What the caller gave cannot be used; nothing was written."""
+    """The caller's input cannot be used; nothing was written."""
 
 
 class TurnError(InputError):
@@ -59,15 +59,15 @@ class TurnError(InputError):
 
 
 class NamespaceError(InputError):
-    """The address of a memory is not a tuple of plain, non-empty labels."""
+    """The name of a memory is not a tuple of plain, non-empty labels."""
 
 
 class QueryError(InputError):
-    """A query, its limits or its filters make no sense."""
+    """A query, its limits or its filters are not valid."""
 
 
 class DuplicateTurn(InputError):
-    """The memory holds this id already, with another content."""
+    """The memory already holds this id, with other content."""
 
 
 class NotFound(EvomemError, LookupError):
@@ -91,11 +91,11 @@ class StoreError(EvomemError):
 
 
 class DatabaseDamaged(StoreError):
-    """The file is not a database of ours, or a part of it cannot be read."""
+    """The file is not a database of evomem, or a part of it cannot be read."""
 
 
 class IntegrityError(DatabaseDamaged):
-    """What the database holds is not what evomem wrote: a seal does not fit (docs/integrity.md)."""
+    """The database was edited without evomem: a seal does not match (docs/operations/integrity.md)."""
 
 
 class KeyMismatch(StoreError):
@@ -125,5 +125,13 @@ class MissingExtra(EvomemError, ImportError):
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(
             f"this needs the package {module!r}, which comes with the extra [{extra}]: "
-            f"pip install 'evomem-engine[{extra}]' (in a checkout: pip install -e '.[{extra}]')"
+            f"run pip install -e '.[{extra}]' in the checkout of evomem"
         )
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it; Python refuses to write out integers of many digits."""
+    try:
+        return f"{value!r:.200}"
+    except ValueError:
+        return f"a {type(value).__name__} too large to print"

@@ -1,4 +1,4 @@
-"""Forgetting for good: turns with their influence, and whole memories. Each ends in a `Receipt`."""
+"""Remove turns with their influence, and whole memories; each call returns a `Receipt`."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Says what was forgotten for good."""
+    """Says what was removed."""
 
     memories: tuple[Namespace, ...]
-    """Where from: the memory itself, then forks; or the memories that were dropped as a whole."""
+    """The memory itself, then forks; or the memories that were dropped as a whole."""
     ids: tuple[str, ...]
     """Of the turns, each once; empty where whole memories were dropped."""
     turns: int
     """How many turns were erased, those of forks counted as well."""
     reread: int = 0
-    """How many later turns were read again, so that nothing of them is left in these either."""
+    """How many later turns were read again, to remove the influence on them."""
     kept: int = 0
     """Turns of dropped memories that stay for forks which share them, until these are dropped."""
     clean: bool = True
-    """Whether the text is in no file any more. If not: SQLite's write-ahead log still has it, because
-    another process was reading, and is emptied by the next one who opens, purges or closes the
-    database; on PostgreSQL, `Database.compact` has to follow, always."""
+    """Whether the text is in no file any more. If false with SQLite: another process was reading, so
+    the write-ahead log still has the text until the next process opens, purges or closes the
+    database. It is always false on PostgreSQL, until `Database.compact`."""
     time: datetime = field(default_factory=_now)
     """When, UTC."""
 

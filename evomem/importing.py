@@ -53,12 +53,12 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import came to, or would come to."""
+    """What an import added, or would add."""
 
     new: int = 0
     """Turns that were added."""
     replaced: int = 0
-    """How many of these took the place of earlier versions."""
+    """How many of these replaced earlier versions."""
     known: int = 0
     """Turns of the memory that were found again."""
     deleted: int = 0

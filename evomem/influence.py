@@ -28,7 +28,7 @@ class Influence:
     """Turns that were read while the turn's latents were in the queue, or its text in the open
     chunk."""
     indirect: tuple[str, ...]
-    """All turns after those: they were read with latents that the turn may have had a part in."""
+    """All turns after those: they were read with latents that the turn may have influenced."""
     answers: tuple[str, ...]
     """Turns that name it as recalled (`Turn.recalled`), or name one that does, and so on."""
     forks: tuple[Influence, ...] = ()

@@ -53,7 +53,7 @@ def read_key(path: str | Path) -> bytes:
 
 
 def make_key(path: str | Path) -> bytes:
-    """Write a new random key to a new file, readable by its owner alone; return the key.
+    """Write a new random key to a new file, readable by its owner only; return the key.
 
     Raises:
         StoreError: There is a file already, or it cannot be written.

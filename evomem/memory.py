@@ -1,4 +1,4 @@
-"""`Memory`: one ordered log of turns, and what may be done to it.
+"""`Memory`: one ordered log of turns, and the operations on it.
 
 turn ─► encoder.read(state, turn) ─► store.append (one transaction) ─► the index catches up
 """
@@ -59,16 +59,17 @@ class Memory(MemoryView):
             role: `"user"` or `"assistant"`: who said it.
             reply: The assistant's answer; makes the turn an exchange.
             speaker: A name instead of "User" or "Assistant".
-            id: Yours, or made up. Adding an id again with the same text changes nothing.
+            id: The turn's id; generated if not given. Adding an id again with the same text
+                changes nothing.
             time: When it was said, with a time zone; now if not given.
             session: The conversation it belongs to.
             metadata: Anything JSON can hold, to filter by later.
             source: Who or what the text came from, such as `"user"`, `"tool"` or `"web"`: a label
-                to filter and weight by (docs/poisoning.md).
+                to filter and weight by (docs/operations/poisoning.md).
             recalled: Ids of the turns that were in the prompt when the answer was written, for
                 `influence`.
-            supersedes: Id of the turn whose place this one takes, in the same transaction: that one
-                is only visible `at` points before this turn.
+            supersedes: Id of the turn that this one replaces, in the same transaction: the old one is
+                only visible `at` points before this turn.
 
         Raises:
             TurnError: The turn cannot be stored as it is; nothing was written.
@@ -147,11 +148,17 @@ class Memory(MemoryView):
             old = self._current(view, id)
             if old.turn.role == "assistant" and reply is not None:
                 raise TurnError(f"{id!r} is a turn of the assistant's, which has no reply")
-            sides = {"user": text, "assistant": reply or ""}
-            if old.turn.role == "assistant":
-                sides = {"user": "", "assistant": text}
-            given = {"time": moment, "source": source, "recalled": recalled}
-            turn = _complete(replace(old.turn, id=None, **sides, **given))
+            is_reply = old.turn.role == "assistant"
+            turn = replace(
+                old.turn,
+                user="" if is_reply else text,
+                assistant=text if is_reply else reply or "",
+                id=None,
+                time=moment,
+                source=source,
+                recalled=recalled,
+            )
+            turn = _complete(turn)
             return _Plan([turn], {_id(turn): [old.seq]})
 
         with self._engine.lock(self.namespace):
@@ -187,10 +194,14 @@ class Memory(MemoryView):
         wanted = sorted(set(sessions))
 
         def plan(view: View) -> _Plan:
-            held = self._engine.store.of_sessions(view, wanted)
-            if held and where is not None:
-                seqs = self._engine.store.select(view, check_filter(None, None, None, None, where))
-                held = [record for record in held if seqs is None or record.seq in seqs]
+            store = self._engine.store
+            if where is None:
+                held = store.of_sessions(view, wanted)
+            else:
+                named = (check_filter(None, None, name, None, where) for name in wanted)
+                found = [store.select(view, condition) for condition in named]
+                seqs = [seq for part in found if part is not None for seq in part.tolist()]
+                held = [record for _, record in sorted(store.records(view, seqs).items())]
             turns = [_complete(turn) for turn in build(held)]
             _check_ids(turns)
             for turn in turns:
@@ -216,7 +227,7 @@ class Memory(MemoryView):
 
         Everything is checked before anything is written. Turns are committed in batches of up to
         64, and of fewer where another process waits to write to the same memory; after a crash,
-        turns with ids can simply be added again.
+        add turns with ids again.
 
         Raises:
             TurnError: An item cannot be stored; the message names its position.
@@ -250,19 +261,18 @@ class Memory(MemoryView):
         progress: Progress | None = None,
         **reading: Any,
     ) -> Imported:
-        """Add what is new in conversations; see docs/import.md.
+        """Add what is new in conversations; see docs/guides/import.md.
 
-        A conversation that goes on may be imported as often as you like, as a whole or its newest
-        messages: nothing is added twice, and what was completed, made anew or edited takes the
-        place of the old turns, which stay visible `at` earlier points.
+        A conversation that continues may be imported as often as you like, as a whole or its newest
+        messages: nothing is added twice. Turns that were completed, regenerated or edited replace
+        the old ones, which stay visible `at` earlier points.
 
         Args:
             source: `Chats`, or what `evomem.chats.read` takes: a path, bytes, message objects.
             include_forgotten: Whether turns that were purged come back.
-            dry_run: Whether to write nothing, and only say what would be written.
-            turn_source: The source of the turns that are written (`Turn.source`). What the messages
-                say of their source is not looked at: what a source is trusted with is not for the
-                source to say.
+            dry_run: Whether to only report what would be written.
+            turn_source: The source of the turns that are written (`Turn.source`). Source
+                fields in the messages are ignored, since a text must not choose its own label.
             progress: Called while turns are read, with numbers of messages.
             **reading: Options of `evomem.chats.read`, such as `format`, `zone` or `skip_bad`.
 
@@ -319,10 +329,10 @@ class Memory(MemoryView):
             return record
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
-        """Forget a turn truly: its row, its text on disk, and its influence on later turns.
+        """Remove a turn: its row, its text on disk, and its influence on later turns.
 
         Every later turn is read again without it; afterwards the memory equals one that was never
-        fed the turn, except that the other turns keep their seqs.
+        given the turn, except that the other turns keep their seqs.
 
         Args:
             id: The turn; it may have been deleted before.
@@ -351,11 +361,11 @@ class Memory(MemoryView):
         forks: bool = False,
         progress: Progress | None = None,
     ) -> Receipt:
-        """Purge all turns that meet every condition given; see `purge`.
+        """Purge all turns that meet every given condition; see `purge`.
 
         This rolls back what a session or a source brought, its influence on later turns included.
-        `history` with the same conditions (`until` for `before`) shows what would go; turns that
-        were deleted go, too. For a retention of 30 days, call it now and then with
+        `history` with the same conditions (`until` for `before`) lists the turns, except for
+        deleted ones, which are purged as well. For a retention of 30 days, call it regularly with
         `before=now - timedelta(days=30)`. Later turns are read again once, however many are
         forgotten.
 
@@ -404,7 +414,7 @@ class Memory(MemoryView):
         return reread(self._engine, self.namespace, progress)
 
     def drop(self) -> Receipt:
-        """Forget this memory as a whole; its forks live on, with the turns that they share.
+        """Remove this memory as a whole; its forks keep the turns that they share.
 
         `Database.drop` forgets a memory together with everything below its name.
 
@@ -569,7 +579,7 @@ class Memory(MemoryView):
                 continue
             if record.turn.content != turn.content:
                 raise DuplicateTurn(
-                    f"{self!r} holds the id {turn.id!r} already, with another text: "
+                    f"{self!r} already holds the id {turn.id!r}, with another text: "
                     f"{record.text[:60]!r}; use a new id, or purge the old turn first"
                 )
             if record.seq not in visible:

@@ -67,7 +67,7 @@ class Point(NamedTuple):
 
 
 class MemoryView:
-    """What can be read of a memory. Get one from `Memory.at`; it never changes anything."""
+    """A memory as it was at one point; read-only. Get one from `Memory.at`."""
 
     def __init__(
         self,
@@ -118,14 +118,14 @@ class MemoryView:
             k: How many hits at most; at least 1.
             mode: `"hybrid"` (all that speaks for a turn: `evomem.ranking.fuse`), `"evolvable"` (the
                 encoder's vectors alone) or `"lexical"` (BM25 alone). In the first two, a question
-                for nothing but a time finds only what was said then (docs/time.md).
+                for nothing but a time finds only what was said then (docs/guides/time.md).
             at: Ask as of that turn (seq), or with what was said by that time; see `at`.
             since: Only turns said at this time or later.
             until: Only turns said before this time.
             session: Only turns of this session.
             role: Only `"user"`, `"assistant"` or `"exchange"` turns.
             where: Only turns with this metadata, such as `{"topic": "travel"}` or
-                `{"stars": {"$gte": 4}}`; docs/filters.md has the operators.
+                `{"stars": {"$gte": 4}}`; docs/guides/filters.md has the operators.
             source: Only turns of this source, or of one of these; None in a list stands for turns
                 without a source: `["user", None]`.
             not_source: No turns of this source, or of any of these.
@@ -171,7 +171,7 @@ class MemoryView:
                     return self._ranked(view, query, vector, k, mode, groups, when)
             except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
                 continue
-        raise HeadMoved(f"{self!r} is purged all the time; search it when it is quieter")
+        raise HeadMoved(f"{self!r} keeps being purged while it is searched; try again later")
 
     def context(
         self,
@@ -199,7 +199,7 @@ class MemoryView:
             max_tokens: The budget; the best turns that fit are taken, in order of rank.
             k: How many turns are considered.
             mode: As in `search`.
-            count_tokens: Your model's token counter; the encoder's own if not given.
+            count_tokens: Your model's token counter; the encoder's if not given.
             zone: As in `search`; the lines' times are in it, and name it.
             **filters: As in `search`, `trust` and `now` included.
 
@@ -285,10 +285,10 @@ class MemoryView:
             return [replace(record, replaced_by=by.get(record.seq)) for record in records]
 
     def influence(self, id: str) -> Influence:
-        """Return which later turns and answers a turn had a part in, here and in forks.
+        """Return which later turns and answers a turn has influenced, here and in forks.
 
-        From the log alone: nothing is read again. Of a turn that was purged, the answers remain
-        that name it as recalled.
+        It is computed from the log; nothing is read again. For a purged turn, it returns the
+        answers that name the turn as recalled.
 
         Raises:
             NotFound: There is no such turn, and none that names it.
@@ -311,7 +311,7 @@ class MemoryView:
         """Return the memory as it was at a point of the past; read-only.
 
         `time` and `added` differ where turns were added later than they were said. Queries are read
-        in the light of all turns up to the last one that is visible (docs/time.md).
+        in the light of all turns up to the last one that is visible (docs/guides/time.md).
 
         Args:
             seq: With the turns of the log up to this one.
@@ -330,9 +330,9 @@ class MemoryView:
         return MemoryView(self._engine, self.namespace, point, self._own_zone)
 
     def fork(self, *labels: str) -> Memory:
-        """Make a memory that begins as this one stands and is independent from then on.
+        """Create a memory that begins with this one's turns and is independent from then on.
 
-        Its namespace is this one's with `labels` behind it. The shared turns are not copied.
+        Its namespace is this one's followed by `labels`. The shared turns are not copied.
 
         Raises:
             NamespaceError: It exists already.
@@ -355,7 +355,7 @@ class MemoryView:
             with suppress(HeadMoved):  # dropped meanwhile: look whether there is a new one
                 self._engine.store.fork(view, namespace)
                 return Memory(self._engine, namespace, zone=self._own_zone)
-        raise HeadMoved(f"{self!r} is dropped all the time; fork it when it is quieter")
+        raise HeadMoved(f"{self!r} keeps being dropped; try again later")
 
     asearch = async_method(search)
     acontext = async_method(context)

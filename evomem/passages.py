@@ -4,7 +4,7 @@ from __future__ import annotations
 
 WEIGHT = 0.9
 """The length of a passage's embedding. One of many passages is close to a query by chance more often
-than a short turn is: with 1, long turns crowd out others (docs/benchmarks.md, chosen on BEAM)."""
+than a short turn is: with 1, long turns crowd out others (docs/measurements/benchmarks.md, chosen on BEAM)."""
 
 
 def divide(count: int, first: int, size: int, overlap: int) -> list[range]:

@@ -1,4 +1,4 @@
-"""Stores and encoders are found by name, ours exactly as a stranger's: through entry points."""
+"""Find stores and encoders by name, through entry points; third parties register theirs alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evomem.errors import EncoderError, StoreError
 from evomem.store import OpenStore
 
 DEFAULT_ENCODER = "mini"
-"""The best encoder that works offline right after installation. It has no memory of order."""
+"""The best encoder that works offline right after installation."""
 
 
 def load_encoder(source: str, *, device: str | None = None, **options: Any) -> Encoder:

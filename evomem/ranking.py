@@ -23,7 +23,7 @@ WEIGHTS: Mapping[str, float] = {
     "session": 0.29,
     "beside": 0.09,
 }
-"""What the parts of a hybrid score count; learned on REALTALK (docs/benchmarks.md).
+"""What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md).
 
 The learned weight of `time` is that of long spans (`evomem.when.BROAD`). Questions about a day were too
 few there to learn a weight; 1 was chosen with generated ones.

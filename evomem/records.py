@@ -1,4 +1,4 @@
-"""What goes into a memory and what comes out: `Turn`, `Record`, `Hit`."""
+"""What is added to a memory and what it returns: `Turn`, `Record`, `Hit`."""
 
 from __future__ import annotations
 
@@ -24,29 +24,33 @@ class Turn:
     Raises:
         TurnError: A field cannot be stored; the message names the value and the remedy.
 
-    >>> Turn(user="I moved to Oslo.", assistant="Noted.").text
-    'User: I moved to Oslo.\nAssistant: Noted.'
-    >>> Turn(user="Hi Mel!", speaker="Caroline").text
-    'Caroline: Hi Mel!'
+    Examples:
+        >>> Turn(user="I moved to Oslo.", assistant="Noted.").text
+        'User: I moved to Oslo.\nAssistant: Noted.'
+        >>> Turn(user="Hi Mel!", speaker="Caroline").text
+        'Caroline: Hi Mel!'
     """
 
     user: str = ""
+    """What the user says; at most 262,144 characters."""
     assistant: str = ""
+    """What the assistant says; at most 262,144 characters. One of the two sides must have text."""
     speaker: str | None = None
     """A name to show in place of "User" (or of "Assistant" when only that side speaks)."""
     id: str | None = None
-    """Unique in its memory; made up when the turn is stored if not given."""
+    """Unique in its memory; generated when the turn is stored if not given."""
     time: datetime | None = None
     """When it was said, with a time zone; the time of storing if not given. Kept in UTC."""
     session: str | None = None
+    """The conversation it belongs to."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Anything JSON can hold; a copy is kept."""
+    """Any JSON values, at most 64 KiB; a copy is kept."""
     source: str | None = None
     """Who or what the text came from, such as "user", "web" or "import:chat.json"; None if unknown.
-    A label for filters and weights (docs/poisoning.md): no embedding depends on it."""
+    A label for filters and weights (docs/operations/poisoning.md): no embedding depends on it."""
     recalled: Sequence[str] = ()
     """Ids of the turns that were in the prompt when this turn's answer was written; kept as a tuple
-    without duplicates. Not checked against the memory: a turn may be purged, or be another memory's."""
+    without duplicates. They are not checked: such a turn may have been purged, or belong to another memory."""
 
     def __post_init__(self) -> None:
         for side in ("user", "assistant"):
@@ -68,7 +72,7 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """The turn as it is embedded and shown, in the reference's format (specification 5.2)."""
+        """The turn as it is embedded and shown, in EvoEmbedding's format (docs/reference/evoembedding-model.md, "Turns")."""
         if not self.user:
             return f"{self.speaker or 'Assistant'}: {self.assistant}"
         said = f"{self.speaker or 'User'}: {self.user}"
@@ -95,10 +99,10 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A turn as the log holds it: with an id, a time and its place."""
+    """A turn as stored in the log: with an id, a time and its place."""
 
     seq: int
-    """Place in the log, counted from 1; kept for good, also when an earlier turn is purged."""
+    """Place in the log, counted from 1; it does not change when an earlier turn is purged."""
     turn: Turn
     added: datetime
     """When it was stored, UTC."""
@@ -143,13 +147,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A turn that answers a query, and why."""
+    """A turn that a search returns, with its score."""
 
     record: Record
     score: float
     """Higher is better: a sum of parts for "hybrid", cosine for "evolvable", BM25 for "lexical"."""
     parts: Mapping[str, float]
-    """What the score is the sum of, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`."""
+    """The summands of the score, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`."""
     replaced: tuple[Record, ...] = ()
     """The turns whose places this one took, oldest first: what was said before a correction."""
 
@@ -178,7 +182,7 @@ class Hit:
 
 
 class Context(str):
-    """Text for a prompt (`MemoryView.context`)."""
+    """Text for a prompt, and the ids of its turns; what `MemoryView.context` returns."""
 
     ids: tuple[str, ...]
     """The turns that it shows, oldest first."""

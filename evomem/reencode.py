@@ -26,11 +26,11 @@ def reencode(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> int:
-    """Read every turn of a database with another encoder, then let it take the place of the old.
+    """Read every turn of a database with another encoder, then replace the old encoder.
 
-    Until then everything goes on with the old encoder, in this process and others; who has the
-    database open when they change places is told to open it again. Interrupted, it goes on where it
-    was when it is called again. The old readings are kept until `Database.drop_generations`.
+    Until then the database is used with the old encoder, in this process and others. Processes that
+    have it open at the swap are told to open it again. If interrupted, the next call continues where
+    this one stopped. The old readings are kept until `Database.drop_generations`.
 
     Args:
         location: As for `evomem.open`.
@@ -41,11 +41,11 @@ def reencode(
         **options: For the store.
 
     Returns:
-        How many turns were read; 0 if the database is of this encoder already.
+        How many turns were read; 0 if the database already has this encoder.
 
     Raises:
         NotFound: There is no database.
-        QueryError: `workers` is no whole number of at least 1.
+        QueryError: `workers` is not a whole number of at least 1.
     """
     check_whole(workers, "workers", least=1)
     opener = store_opener(location)

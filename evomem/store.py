@@ -60,11 +60,11 @@ class Embeddings(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One memory at one point of its log; what every read starts from."""
+    """One memory at one point of its log; the start of every read."""
 
     memory: int
     seq: int
-    """Where the view ends; 0 for an empty one. No turn need be there: seqs of purged turns are not
+    """Where the view ends; 0 for an empty one. There may be no turn at it: seqs of purged turns are not
     used again."""
     key: bytes
     """Digest of the log up to `seq` (`State.key`)."""
@@ -93,7 +93,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A turn as it is written: with an id and a time, what reading it yielded, and its place."""
+    """A turn as it is written: with an id, a time, its reading, and its place."""
 
     seq: int
     turn: Turn
@@ -125,7 +125,7 @@ class Filter:
 
 
 class Trace(NamedTuple):
-    """What a row tells about who had a part in it."""
+    """The parts of a row that `influence` needs."""
 
     seq: int
     id: str
@@ -139,12 +139,12 @@ WriteSlot = Callable[[], bool]
 
 
 def nobody_waits() -> bool:
-    """Return False: the slot of a writer that goes on without one."""
+    """Return False: the slot of a writer that continues without one."""
     return False
 
 
 class Dropped(NamedTuple):
-    """What dropping memories came to."""
+    """The result of dropping memories."""
 
     memories: list[Namespace]
     erased: int
@@ -155,8 +155,8 @@ class Dropped(NamedTuple):
     """Whether their text is in no file any more (`Receipt.clean`)."""
 
 
-class Store(Protocol):
-    """An append-only log of turns per memory. A failed write leaves everything as it was."""
+class Log(Protocol):
+    """The log of turns: memories, reading and writing. Safe to use from many threads and processes."""
 
     @property
     def spec(self) -> Spec:
@@ -169,7 +169,7 @@ class Store(Protocol):
         ...
 
     def make_memory(self, namespace: Namespace) -> int:
-        """Return the number of a memory, making the memory if there is none."""
+        """Return the number of a memory; create the memory if there is none."""
         ...
 
     def memories(self, prefix: Namespace = ()) -> list[Namespace]:
@@ -177,7 +177,7 @@ class Store(Protocol):
         ...
 
     def fork(self, view: View, namespace: Namespace) -> int:
-        """Make a memory that shares the view's rows. Raises `NamespaceError` if it exists."""
+        """Create a memory that shares the view's rows. Raises `NamespaceError` if it exists."""
         ...
 
     def forks(self, view: View, seq: int) -> list[Namespace]:
@@ -316,8 +316,8 @@ class Store(Protocol):
     def mark(self, memory: int, seq: int) -> Mark:
         """Return the mark of a memory's own row at `seq`.
 
-        Equal marks mean that the memory's rows up to `seq` are the same: what an index checks
-        before it trusts what it holds.
+        Equal marks mean that the memory's rows up to `seq` are the same: an index checks this
+        before it uses its copy.
         """
         ...
 
@@ -328,8 +328,8 @@ class Store(Protocol):
     def lexical(self, view: View, query: str) -> Scores:
         """Return BM25 of every turn of the view that shares a word with `query`.
 
-        Word statistics are those of the view alone, so that no other memory, and nothing that
-        came later, has a part in the ranking.
+        Word statistics are those of the view alone, so that no other memory, and no
+        later turn, influences the ranking.
         """
         ...
 
@@ -347,7 +347,7 @@ class Store(Protocol):
 
         It keeps writers from reading turns in vain: `append` refuses them if another writer has
         appended since. Nothing else depends on it. A writer that has waited for some seconds, or
-        cannot have a slot, goes on without one.
+        cannot get a slot, continues without one.
         """
         ...
 
@@ -363,12 +363,12 @@ class Store(Protocol):
         replaces: Mapping[int, int] = ...,
         revived: Sequence[Collection[str]] = ...,
     ) -> None:
-        """Write `rows` behind the view's end, all or none, durably.
+        """Append `rows` to the view's end, all or none, durably.
 
         Args:
             view: The memory as it is now.
             rows: What is added.
-            replaces: Seqs of turns of the view, each with the seq of the row that takes its place:
+            replaces: Seqs of turns of the view, each with the seq of the row that replaces it:
                 the turn is visible in views that end before that row, and hidden in all others.
             revived: Facts of turns that are no longer forgotten (`forgotten`).
 
@@ -423,7 +423,10 @@ class Store(Protocol):
         """
         ...
 
-    # upkeep --------------------------------------------------------------------------------
+
+class Upkeep(Protocol):
+    """Work on a whole database."""
+
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes: memories, turns, bytes."""
         ...
@@ -442,7 +445,7 @@ class Store(Protocol):
         ...
 
     def anchor(self) -> dict[str, Any]:
-        """Return what tells this state of the database from every earlier one, as JSON values.
+        """Return a record that identifies this state of the database, as JSON values.
 
         Raises:
             IntegrityError: The database was edited.
@@ -462,26 +465,26 @@ class Store(Protocol):
         ...
 
     def repair(self) -> list[str]:
-        """Repair what can be had from the log again; return what was repaired."""
+        """Repair what can be rebuilt from the log; return what was repaired."""
         ...
 
     def compact(self) -> tuple[int, int]:
-        """Give unused space back to the file system; return the bytes before and after."""
+        """Return unused space to the file system; return the bytes before and after."""
         ...
 
     def backup(self, target: Path) -> None:
-        """Copy the database as it is at this moment, whoever writes meanwhile."""
+        """Copy the database as it is at this moment; others may write meanwhile."""
         ...
 
     def export(self, folder: Path) -> int:
-        """Write everything to open files in a new folder; return the number of turns."""
+        """Write everything to readable files in a new folder; return the number of turns."""
         ...
 
     def load(self, folder: Path, key: bytes | None = None) -> int:
         """Add what an export holds, as a whole or not at all; return the number of turns.
 
-        The export has to be sealed with the integrity key `key`; with the database's own, if it is
-        None and the export names that one.
+        The export must be sealed with the integrity key `key`, or with the database's own if that is
+        None and the export names it.
         """
         ...
 
@@ -492,6 +495,10 @@ class Store(Protocol):
     def drop_generations(self) -> list[str]:
         """Forget all readings but those in use; return the names of their encoders."""
         ...
+
+
+class Store(Log, Upkeep, Protocol):
+    """An append-only log of turns per memory. A failed write leaves everything as it was."""
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""
@@ -534,10 +541,10 @@ class Generation(Protocol):
 
 
 class Index(Protocol):
-    """Nearest turns by inner product, never in disagreement with the log.
+    """Finds the nearest turns by inner product; always agrees with the log.
 
-    Of a large memory one may be missed now and then; what is returned is of the log, with its true
-    score, and in the right order.
+    In a large memory a hit may be missed now and then. Every hit that is returned is in the log, has
+    its exact score, and is in the right order.
     """
 
     def reading(self, view: View) -> AbstractContextManager[None]:
@@ -583,7 +590,7 @@ class Index(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is worth keeping and release it; harmless when repeated."""
+        """Write what should be kept and release the rest; harmless when repeated."""
         ...
 
 

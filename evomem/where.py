@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evomem.errors import QueryError, TurnError
+from evomem.errors import QueryError, TurnError, shown
 from evomem.records import MAX_METADATA, check_string
 
 ORDER = ("$gt", "$gte", "$lt", "$lte")
@@ -125,14 +125,6 @@ def holds_of_nothing(condition: Condition) -> bool:
             return not holds_of_nothing(inner)
 
 
-def shown(value: object) -> str:
-    """Return a value as messages show it; Python refuses to write out integers of many digits."""
-    try:
-        return f"{value!r:.200}"
-    except ValueError:
-        return f"a {type(value).__name__} too large to print"
-
-
 def check_text(name: str, value: object) -> str:
     """Return a text of a filter; raise `QueryError` if no database can hold it."""
     try:
@@ -224,14 +216,15 @@ def _scalar(value: Any, here: str) -> Scalar:
             f"{here}: metadata is compared with strings, numbers, true, false and null, got "
             f"{type(value).__name__}{hint if isinstance(value, Collection) else ''}"
         )
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+    number: int | float = value
+    if isinstance(number, int) and not -(2**63) <= number < 2**63:
         try:
-            value = float(value)
+            number = float(number)
         except OverflowError as error:
             raise QueryError(f"{here}: the number is too large") from error
-    if value != value:
+    if number != number:
         raise QueryError(f"{here}: NaN compares with nothing")
-    return value
+    return number
 
 
 def _size(condition: Condition) -> int:

@@ -239,7 +239,7 @@ def test_a_dry_run_shows_the_first_exchanges_and_writes_nothing(run, tmp_path):
     db, file = tmp_path / "new.db", chat_file(tmp_path)
     code, out, err = run("import", file, "--db", db, "--dry-run")
     assert (code, err) == (0, "")
-    assert "2 new turns would come into default" in out
+    assert "2 new turns would be added to default" in out
     assert "User: I moved to Oslo." in out
     assert not db.exists()
     summary = json.loads(run("import", file, "--db", db, "--dry-run", "--json")[1])
@@ -496,6 +496,23 @@ def test_imported_turns_have_the_source_that_is_given(run, path, tmp_path):
 
 # documentation ---------------------------------------------------------------------------------
 
+
+def test_a_correction_holds_and_the_old_turn_is_shown_where_it_is_asked_for(run, path):
+    code, out, _ = run("correct", "b", "I moved to Rome.")
+    assert code == 0
+    assert "holds in the place of b" in out
+    _, out, _ = run("search", "Where did I move?", "--json")
+    (hit,) = [hit for hit in json.loads(out)["hits"] if "Rome" in hit["text"]]
+    assert [old["id"] for old in hit["replaced"]] == ["b"]
+    _, out, _ = run("search", "Where did I move?")
+    assert "User: I moved to Oslo." in " ".join(out.split())
+    assert "Oslo" not in run("show")[1]
+    assert "replaced by turn 3" in run("show", "--all")[1]
+    code, _, err = run("correct", "b", "I moved to Paris.")
+    assert code == 3
+    assert "no turn with the id 'b' that holds" in err
+
+
 SUBPARSERS = next(
     action.choices
     for action in make_parser()._actions
@@ -518,7 +535,7 @@ def test_help_has_a_sentence_two_examples_and_the_exit_codes(run, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_is_documented(command):
-    text = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    text = (ROOT / "docs/reference/cli.md").read_text("utf-8")
     common, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
     common += next(each for each in sections if each.startswith("Common options"))
     own = next(each for each in sections if each.startswith(f"`evomem {command}"))

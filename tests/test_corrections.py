@@ -258,7 +258,8 @@ STEPS = st.lists(
 @given(steps=STEPS)
 def test_whatever_is_corrected_deleted_and_purged_the_log_fits_a_plain_model(steps):
     """The model: chains of versions, oldest first; the last of a chain holds unless deleted."""
-    chains, deleted = [], set()
+    chains: list[list[str]] = []
+    deleted: set[str] = set()
     with evomem.open(":memory:", ENCODER) as db:
         memory = db.memory("m")
         for number, (step, choice) in enumerate(steps):

@@ -186,7 +186,7 @@ def test_the_demo_keeps_the_story_in_a_database_that_is_given(tmp_path, capsys):
 
 
 def test_the_documentation_counts_right():
-    text = " ".join((ROOT / "docs" / "cli.md").read_text("utf-8").split())
+    text = " ".join((ROOT / "docs/reference/cli.md").read_text("utf-8").split())
     assert f"({len(STORY)} exchanges over eight weeks" in text
     assert f"ask all {len(QUESTIONS)} questions" in text
 

@@ -95,5 +95,5 @@ def test_every_error_is_listed_and_drawn_in_the_tree():
 def test_a_missing_package_is_named_with_the_extra_that_brings_it():
     from evomem._extras import require
 
-    with pytest.raises(evomem.errors.MissingExtra, match=r"pip install 'evomem-engine\[gpu\]'"):
+    with pytest.raises(evomem.errors.MissingExtra, match=r"pip install -e '\.\[gpu\]'"):
         require("no_such_package_anywhere", extra="gpu")

@@ -88,7 +88,7 @@ def test_an_id_added_again_with_the_same_text_changes_nothing(alice):
 
 def test_an_id_added_again_with_another_text_is_refused(alice):
     before = log(alice)
-    with pytest.raises(DuplicateTurn, match="holds the id 'cat' already"):
+    with pytest.raises(DuplicateTurn, match="already holds the id 'cat'"):
         alice.add_many([Turn(user="fine"), Turn(user="A dog, in fact.", id="cat")])
     assert log(alice) == before
 
@@ -200,7 +200,7 @@ def test_the_turn_that_answers_is_found_first(alice):
         ({"at": 0}, set()),
         ({"session": "'; DROP TABLE turns; --"}, set()),
         ({"where": {"'; DROP TABLE turns; --": 1}}, set()),
-        ({"where": {'$."topic"': "home"}}, set()),
+        ({"where": {'."topic"': "home"}}, set()),
     ],
 )
 @pytest.mark.parametrize("mode", ["evolvable", "hybrid"])
@@ -224,8 +224,8 @@ def test_filters_leave_exactly_what_they_describe(alice, filters, found, mode):
         ({"query": "q", "since": datetime(2024, 1, 1)}, "no time zone"),
         ({"query": "q", "where": {"a": {"$regex": "x"}}}, "operators are"),
         ({"query": "q", "where": {"a": {}}}, "empty"),
-        ({"query": "q", "where": [1]}, "cannot be used"),
-        ({"query": "q", "where": {1: 2}}, "keys are strings"),
+        ({"query": "q", "where": [1]}, "must be a mapping"),
+        ({"query": "q", "where": {1: 2}}, "keys must be strings"),
         ({"query": "q", "at": 99}, "99"),
         ({"query": "q", "at": -1}, "-1"),
         ({"query": "q", "at": 10**30}, "to 4294967295 at most, got 10000"),

@@ -1,6 +1,6 @@
 """The memory-specific attacks of the suite `agent-memory-integrity`, and what labels do against them.
 
-The table in docs/poisoning.md is what `python -m tests.test_poisoning` prints.
+The table in docs/operations/poisoning.md is what `python -m tests.test_poisoning` prints.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def memories():
 @pytest.mark.parametrize("row", [row for row in ROWS if "trust" not in row])
 def test_labels_keep_out_what_the_documentation_says(memories, row):
     """What filters keep out does not depend on the encoder; the table was made with `mini`."""
-    page = (ROOT / "docs" / "poisoning.md").read_text()
+    page = (ROOT / "docs/operations/poisoning.md").read_text()
     [line] = [line for line in page.splitlines() if line.startswith(f"| {row} |")]
     assert line == markdown(row, surfaced(memories, **ROWS[row]))
 

@@ -62,7 +62,7 @@ def grown(seeds: Vectors, count: int, seed: int = 0) -> Vectors:
 
     The second is the nearest of four drawn at random; some noise comes on top. Grown threefold so,
     a sample needs as many cells of an inverted file for the neighbours of a question as a real one
-    of the same size does, and its neighbours score alike (docs/scale.md).
+    of the same size does, and its neighbours score alike (docs/measurements/scale.md).
     """
     rng = np.random.default_rng(seed)
     found = np.empty((count, seeds.shape[1]), np.float32)

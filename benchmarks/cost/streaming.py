@@ -29,7 +29,7 @@ from evomem.state import Spec, State, Vectors
 
 VOCABULARY = 1000
 TURN_TOKENS, TEXT_TOKENS, QUERY_TOKENS = 64, 60, 32
-REFERENCE_BATCH = 2048  # padded tokens in one of the reference's batches (specification 2)
+REFERENCE_BATCH = 2048  # padded tokens in one of the reference's batches (docs/reference/evoembedding-model.md, "Configuration")
 FIRST = 16
 
 
@@ -158,7 +158,7 @@ def measure(reader: Reader, state: State[Segment], size: int, rebuild: bool) -> 
 
 
 def floor_of(state: State[Segment], opens: bool) -> int:
-    """Return what architecture 4 says a turn in `state` and a query behind it must cost."""
+    """Return the tokens that a turn in `state` and a query after it must cost (docs/reference/evoembedding-model.md, "Streaming")."""
     spec, queue = state.spec, len(state.queue)
     latents = TURN_TOKENS + spec.latents + (queue if opens else 0)
     grows = queue + spec.latents <= spec.capacity
@@ -166,7 +166,7 @@ def floor_of(state: State[Segment], opens: bool) -> int:
 
 
 def rebuild_everything(model: EvoEmbedding, count: int) -> tuple[Vectors, int]:
-    """Embed `count` turns and a query as the reference does on every call (specification 6, 7.2).
+    """Embed `count` turns and a query as the reference does on every call (docs/reference/evoembedding-model.md, "Chunks", "Protocol R").
 
     Returns:
         Embeddings, the query's last, and the positions put through the decoder.

@@ -27,7 +27,7 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
     "beam": (
         partial(load_stream, name="beam"),
         "beam_128k.jsonl.xz",
-        "https://github.com/mohammadtavakoli78/BEAM, as a stream (docs/benchmarks.md)",
+        "https://github.com/mohammadtavakoli78/BEAM, as a stream (docs/measurements/benchmarks.md)",
     ),
     "locomo": (
         load_locomo,
@@ -42,7 +42,7 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
     "planted": (
         load_planted,
         "longmemeval_evidence.jsonl.xz",
-        "LongMemEval's questions and evidence turns, beside histories (docs/benchmarks.md)",
+        "LongMemEval's questions and evidence turns, beside histories (docs/measurements/benchmarks.md)",
     ),
     "personamem": (
         load_personamem,
@@ -71,7 +71,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     for name, (_, place, source) in KNOWN.items():
         group.add_argument(f"--{name}", type=Path, metavar="PATH", help=f"{place}; from {source}")
     for layout, what in (
-        ("stream", "any other .jsonl or .jsonl.xz of conversations (docs/benchmarks.md)"),
+        (
+            "stream",
+            "any other .jsonl or .jsonl.xz of conversations (docs/measurements/benchmarks.md)",
+        ),
         ("evotrain", "questions in the EvoTrain format"),
     ):
         group.add_argument(

@@ -71,10 +71,10 @@ class Plugged(Protocol):
 
 
 class AsDefault:
-    """What both hosts do unless told otherwise: cosine of all-MiniLM-L6-v2, written anew."""
+    """What both hosts do unless told otherwise: cosine of all-MiniLM-L6-v2, re-implemented."""
 
     def __init__(self, name: str, text: Any, encoder: Encoder) -> None:
-        self.name = f"{name}, its default written anew"
+        self.name = f"{name}, its default re-implemented"
         self._text, self._encoder = text, encoder
         self._past: State[Turn] = State.empty(encoder.spec)
 

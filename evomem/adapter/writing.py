@@ -12,7 +12,7 @@ from evomem.adapter.messages import note_cleaned
 from evomem.errors import DuplicateTurn, NotFound
 from evomem.memory import Memory
 from evomem.pairing import Exchange
-from evomem.records import MAX_RECALLED, Turn
+from evomem.records import MAX_RECALLED, Record, Turn
 
 MESSAGE = "message"
 """Metadata: the session and the id of the message that a turn begins with (`mark`)."""
@@ -40,11 +40,18 @@ def as_turn(
 
 
 def write_exchange(memory: Memory, turn: Turn) -> None:
-    """Write what `as_turn` returned, unless it is there."""
+    """Write what `as_turn` returned, unless it is there, in the place of what its message led to."""
     begins = turn.metadata.get(MESSAGE)
-    before = memory.history(session=turn.session, where={MESSAGE: begins}) if begins else []
-    if not before or before[-1].turn.content != turn.content:
-        write_turn(memory, turn, before[-1].id if before else None)
+    if not begins or turn.session is None:
+        write_turn(memory, turn)
+        return
+
+    def changed(held: Sequence[Record]) -> list[Turn]:
+        return [] if held and held[-1].turn.content == turn.content else [turn]
+
+    with contextlib.suppress(DuplicateTurn):  # it was written before, and deleted or replaced since
+        if memory.replace_sessions([turn.session], changed, where={MESSAGE: begins}):
+            note_cleaned(turn.metadata)
 
 
 def write_turn(memory: Memory, turn: Turn, supersedes: str | None = None) -> None:

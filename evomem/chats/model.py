@@ -26,14 +26,14 @@ class Conversation:
 
     messages: Sequence[Message]
     places: Sequence[str]
-    """Where each message stands in the source, such as "chats.json, line 3, message 2"."""
+    """The place of each message in the source, such as "chats.json, line 3, message 2"."""
     id: str | None
-    """What the source calls the conversation; None if it has no name."""
+    """The conversation's id in the source; None if it has none."""
     time: datetime | None
     """When it began, UTC; None if the source does not say."""
     title: str | None
     shape: str
-    """The name of the shape that its messages have, as `formats` lists them."""
+    """The format of its messages, one of `formats`."""
     where: str
     """Where it begins in the source."""
 
@@ -44,7 +44,7 @@ class FileRead:
 
     where: str
     shapes: tuple[str, ...]
-    """Names of the shapes found, most frequent first; empty for a file that is not a chat."""
+    """The formats found, most frequent first; empty for a file that is not a chat."""
     conversations: int
     messages: int
 
@@ -61,11 +61,11 @@ class Chats:
     """In order of time if all of them have one, otherwise in the order of the source."""
     files: Sequence[FileRead]
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """What became no message, by kind: `{"tool call": 3, "image part": 2}`."""
+    """What was left out, by kind: `{"tool call": 3, "image part": 2}`."""
     problems: Sequence[Problem] = ()
     """What `skip_bad` skipped."""
     notes: Sequence[str] = ()
-    """What was guessed and may be wrong, in words for people."""
+    """Guesses that may be wrong, as sentences."""
 
     @property
     def messages(self) -> int:

@@ -21,6 +21,7 @@ from evomem.chats.stream import parse, values
 from evomem.chats.unknown import UnknownShape, unknown
 from evomem.errors import InputError, TurnError
 from evomem.pairing import as_turns
+from evomem.quoting import without_quotes
 from evomem.records import as_utc
 
 _PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
@@ -32,7 +33,7 @@ _DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, Recursio
 
 
 def formats() -> dict[str, str]:
-    """Return the names of the shapes that `read` knows, each with a description."""
+    """Return the formats that `read` knows, by name, each with a description."""
     return {name: SHAPES[name].about for name in sorted(SHAPES)}
 
 
@@ -48,14 +49,14 @@ def read(
     """Read the conversations that `source` holds.
 
     Everything is read and checked before this returns. Memory is bounded by the largest value of
-    a file (one conversation, or one line), for conversations wait on disk.
+    a file (one conversation, or one line), because conversations are kept on disk.
 
     Args:
         source: A path (file, folder, zip, gzip, SQLite), the bytes of a file, or objects: messages
             or conversations as dictionaries, or as the classes of OpenAI, Anthropic, LangChain,
             LlamaIndex, Pydantic AI and others.
-        format: The name of a shape, see `formats`; without it the content decides.
-        zone: The time zone of times that name none; without it such times are refused.
+        format: The name of a format, see `formats`; if not given, the content decides.
+        zone: The time zone of times that name none; if not given, such times are refused.
         skip_bad: List what cannot be read in `Chats.problems` instead of raising.
         since: Leave out messages that were said before; those without a time go with the one before
             them, and are kept if there is none.
@@ -64,9 +65,10 @@ def read(
     Raises:
         InputError: The source cannot be read, or holds no message; the message says where and why.
 
-    >>> chats = read([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
-    >>> [message["content"] for talk in chats.conversations for message in talk.messages]
-    ['Hi', 'Hello']
+    Examples:
+        >>> chats = read([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
+        >>> [message["content"] for talk in chats.conversations for message in talk.messages]
+        ['Hi', 'Hello']
     """
     reader = _Reader(_named(format), zone, skip_bad, as_utc(since))
     if isinstance(source, str | os.PathLike):
@@ -85,7 +87,7 @@ def _named(format: str | None) -> Shape | None:
     if format is None:
         return None
     if format not in SHAPES:
-        raise InputError(f"{format!r} is no known format; known are {', '.join(sorted(SHAPES))}")
+        raise InputError(f"{format!r} is not a known format; known are {', '.join(sorted(SHAPES))}")
     return SHAPES[format]
 
 
@@ -398,6 +400,11 @@ class _Reader:
                 if said.text.lstrip().startswith(context.machine):
                     self._left_out["hidden"] += 1
                     continue
+            text = without_quotes(said.text)
+            if text != said.text and not text.strip():
+                self._left_out["recalled memory"] += 1
+                continue
+            said.text = text
             self._say(said, shape, building, zone or self._zone)
 
     def _say(

@@ -199,7 +199,7 @@ class _Bounded(io.RawIOBase):
         if self._given > max(FREE_EXPANSION, MAX_EXPANSION * (packed or 0)):
             raise InputError(
                 f"{self._name} grows to more than {MAX_EXPANSION} times its size when it is "
-                "unpacked, which no chat does; it was not read"
+                "unpacked, which is not a chat; it was not read"
             )
         return len(data)
 

@@ -41,15 +41,16 @@ def read_chats(
         data: The file's content.
         name: What to call it in errors.
         zone: The time zone of times that name none; without it such times are refused.
-        source: The source of all turns (`Turn.source`). A file's own fields are not looked at: what
-            a source is trusted with is not for the source to say.
+        source: The source of all turns (`Turn.source`). Source fields in the file are ignored,
+            since a text must not choose its own label.
 
     Raises:
         InputError: The file is not a chat; the message says where and why.
 
-    >>> chats = read_chats(b'[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]')
-    >>> chats.turns[0].text
-    'User: Hi\nAssistant: Hello'
+    Examples:
+        >>> chats = read_chats(b'[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]')
+        >>> chats.turns[0].text
+        'User: Hi\nAssistant: Hello'
     """
     chats = read(data, zone=zone, name=name)
     turns: dict[str, Turn] = {}

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from evomem.cli import commands, integrity, upkeep
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
+from evomem.cli.hooks import hooks
 from evomem.cli.importing import import_
+from evomem.cli.mcp import mcp
 from evomem.cli.screen import Screen
 from evomem.cli.train import train
 from evomem.errors import EvomemError, InputError
@@ -41,6 +43,8 @@ COMMANDS = {
     "keys": integrity.keys,
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
+    "mcp": mcp,
+    "hooks": hooks,
 }
 
 

@@ -1,4 +1,4 @@
-"""The arguments of every command, and the help that teaches them."""
+"""The arguments of every command, and their help."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 import evomem
 from evomem.checks import MODES, ROLES, check_zone
+from evomem.cli.hooks import add_hooks
+from evomem.cli.mcp import add_mcp
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep, source_label
 from evomem.errors import QueryError
 from evomem.plugins import DEFAULT_ENCODER
 
 TOUR = """\
-evomem keeps what was said, in order, and finds it again by meaning.
+evomem stores conversations in order and finds turns by meaning.
 
   evomem demo                                      watch it remember eight weeks of a life
   evomem add "I moved to Oslo last week."          remember one turn (in ./evomem.db)
@@ -25,8 +27,8 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem show                                      everything, in order
 
 Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore, export,
-anchor, keys, compact, doctor.
-Each explains itself: evomem search --help
+anchor, keys, compact, doctor, mcp, hooks.
+For the help of a command: evomem search --help
 """
 
 EXITS = """\
@@ -60,6 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         add(commands)
     add_upkeep(commands, _command)
+    add_mcp(commands, _command)
+    add_hooks(commands, _command)
     return parser
 
 
@@ -92,20 +96,20 @@ def _common(parser: argparse.ArgumentParser, *, db: str | None = "./evomem.db") 
         metavar="PATH",
         default=db and os.environ.get("EVOMEM_DB", db),
         help="the database: a file, or a URL whose scheme names a store "
-        + ("(default: $EVOMEM_DB, or ./evomem.db)" if db else "(default: one that is thrown away)"),
+        + (f"(default: $EVOMEM_DB, or {db})" if db else "(default: a temporary one)"),
     )
     group.add_argument(
         "--memory",
         metavar="NAME",
         action="append",
-        help="the memory; give it again for each further label of its name, as in "
+        help="the memory; repeat it for each further label of the name, as in "
         f"--memory acme --memory alice (default: {'default' if db else 'demo'})",
     )
     group.add_argument(
         "--encoder",
         metavar="NAME",
-        help="what reads the turns, such as evoembedding:FOLDER-OR-HUB-ID (default: the database's "
-        f"own; for a new one {DEFAULT_ENCODER})",
+        help="the encoder that reads turns, such as evoembedding:FOLDER-OR-HUB-ID (default: that of the "
+        f"database; for a new one {DEFAULT_ENCODER})",
     )
     group.add_argument("--device", help="where the encoder runs, such as cpu or cuda")
     group.add_argument(
@@ -118,7 +122,7 @@ def _add(commands: Any) -> None:
         commands,
         "add",
         "remember one turn",
-        "Read one turn in the light of everything before it, and store it for good.",
+        "Read one turn in the light of the turns before it, and store it.",
         '  evomem add "I moved to Oslo last week." --session monday\n'
         "  pbpaste | evomem add - --metadata topic=travel",
     )
@@ -126,7 +130,9 @@ def _add(commands: Any) -> None:
     parser.add_argument("--reply", metavar="TEXT", help="the assistant's answer to it")
     parser.add_argument("--role", choices=ROLES[:2], default="user", help="who said it")
     parser.add_argument("--speaker", metavar="NAME", help='a name to show instead of "User"')
-    parser.add_argument("--id", help="a name for the turn; adding it again changes nothing")
+    parser.add_argument(
+        "--id", help="the turn's id; adding the same id and text again changes nothing"
+    )
     parser.add_argument("--time", help="when it was said, such as 2024-03-05T14:30:00+00:00")
     parser.add_argument("--session", metavar="ID", help="the conversation it belongs to")
     parser.add_argument("--source", metavar="LABEL", help="who or what it came from, such as web")
@@ -165,7 +171,7 @@ def _import(commands: Any) -> None:
         "import",
         "remember chat files",
         "Read conversations as chat programs, model APIs and agent libraries write them, and store "
-        "what is new in them. Import a conversation that goes on as often as you like: nothing is "
+        "what is new in them. Import a conversation that continues as often as you like: nothing is "
         "stored twice.",
         "  evomem import chats.json --timezone Europe/Berlin\n"
         "  evomem import export.zip --dry-run\n"
@@ -198,18 +204,18 @@ def _import(commands: Any) -> None:
     parser.add_argument(
         "--include-forgotten",
         action="store_true",
-        help="bring turns back that were purged (default: they stay forgotten)",
+        help="bring back turns that were purged (default: they stay forgotten)",
     )
     parser.add_argument(
         "--each",
         action="store_true",
-        help="each file into a memory of its own, called as the file is and below --memory if that "
+        help="put each file into a memory of its own, named after the file and below --memory if that "
         "is given; many are read at once",
     )
     parser.add_argument(
         "--source",
         metavar="LABEL",
-        help="what to label the turns with, such as import:chats.json (default: no source)",
+        help="the label of the turns' source, such as import:chats.json (default: no source)",
     )
     parser.add_argument(
         "--timezone",
@@ -237,11 +243,11 @@ def _search(commands: Any) -> None:
         "--mode",
         choices=MODES,
         default="hybrid",
-        help="hybrid: all that speaks for a turn; evolvable: the encoder's vectors alone; "
-        "lexical: shared words alone (BM25)",
+        help="hybrid: vectors, words, time and session; evolvable: the encoder's vectors only; "
+        "lexical: shared words only (BM25)",
     )
-    parser.add_argument("--since", metavar="TIME", help="only turns said then or later")
-    parser.add_argument("--until", metavar="TIME", help="only turns said before then")
+    parser.add_argument("--since", metavar="TIME", help="only turns said at this time or later")
+    parser.add_argument("--until", metavar="TIME", help="only turns said before this time")
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
     parser.add_argument("--speaker", metavar="NAME", help="only turns by this speaker")
     _source_filters(parser)
@@ -254,7 +260,7 @@ def _search(commands: Any) -> None:
         help="lower the scores of a source, as in web=0.5, or =0.8 for turns without one; may be "
         "given again",
     )
-    parser.add_argument("--role", choices=ROLES, help="only turns where these speak")
+    parser.add_argument("--role", choices=ROLES, help="only turns of this kind")
     parser.add_argument(
         "--where",
         metavar="KEY=VALUE",
@@ -279,12 +285,14 @@ def _show(commands: Any) -> None:
         commands,
         "show",
         "show the timeline",
-        "Show a memory's turns in the order in which they were told.",
+        "Show a memory's turns in the order in which they were added.",
         "  evomem show --limit 20\n  evomem show --after 20 --limit 20 --memory acme --memory alice",
     )
-    parser.add_argument("--limit", metavar="N", type=int, help="at most so many turns")
     parser.add_argument(
-        "--after", metavar="SEQ", type=int, default=0, help="only turns behind this one"
+        "--limit", metavar="N", type=int, help="the largest number of turns to show"
+    )
+    parser.add_argument(
+        "--after", metavar="SEQ", type=int, default=0, help="only turns after this one"
     )
     parser.add_argument("--session", metavar="ID", help="only turns of this session")
     parser.add_argument(
@@ -335,7 +343,7 @@ def _influence(commands: Any) -> None:
     parser = _command(
         commands,
         "influence",
-        "show what a turn had a part in",
+        "show which turns and answers a turn has influenced",
         "Show which later turns were read in the light of a turn, and which answers were written "
         "with it in the prompt, in its memory and in forks of it.",
         "  evomem influence turn-17\n  evomem influence turn-17 --json",
@@ -368,7 +376,7 @@ def _verify(commands: Any) -> None:
         help="also check that the database continues what evomem anchor wrote to this file",
     )
     parser.add_argument(
-        "--repair", action="store_true", help="first repair what can be had from the log again"
+        "--repair", action="store_true", help="first repair what can be rebuilt from the log"
     )
 
 
@@ -388,7 +396,7 @@ def _demo(commands: Any) -> None:
         "  evomem demo\n  evomem demo --all --encoder evoembedding:MiG-NJU/EvoEmbedding-0.8B",
         db=None,
     )
-    parser.add_argument("--all", action="store_true", help="ask all questions, not a handful")
+    parser.add_argument("--all", action="store_true", help="ask all questions instead of a few")
 
 
 _PAIR_HELP = "a JSON value or a plain string, as in stars=5 or topic=travel; may be given again"

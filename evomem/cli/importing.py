@@ -114,7 +114,7 @@ def _one_each(
     histories: dict[store.Namespace, list[Chats]] = {}
     for name, each in zip(names, files, strict=True):
         if name == STDIN:
-            raise InputError("what comes from stdin has no name for a memory: leave out --each")
+            raise InputError("stdin has no file name to name a memory after: leave out --each")
         namespace = (*above, Path(name).stem)
         if namespace in histories:
             raise InputError(
@@ -129,7 +129,7 @@ def _lines(done: Imported, files: Sequence[Chats], where: str, args: Namespace) 
     """Yield the summary for people."""
     messages, conversations = sum(each.messages for each in files), sum(map(len, files))
     yield (
-        f"{_count(done.new, 'new turn')} {'would come into' if args.dry_run else 'in'} {where} "
+        f"{_count(done.new, 'new turn')} {'would be added to' if args.dry_run else 'in'} {where} "
         f"({done.known} {'was' if done.known == 1 else 'were'} there already), from "
         f"{_count(messages, 'message')} in {_count(conversations, 'conversation')}"
     )

@@ -11,9 +11,13 @@ from zoneinfo import ZoneInfo
 import evomem
 from evomem.cli.screen import Screen
 from evomem.database import Database
-from evomem.errors import NotFound, QueryError
+from evomem.errors import NotFound, QueryError, StoreError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
+
+AGENTS_FOLDER = "~/.evomem"
+AGENTS_DB = f"{AGENTS_FOLDER}/evomem.db"
+"""The database of `evomem mcp` and `evomem hooks`: programs start these in folders of their own."""
 
 
 def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:
@@ -93,3 +97,20 @@ def _system_zone() -> tzinfo:
         offset = datetime.now().astimezone().tzinfo
         assert offset is not None
         return offset
+
+
+def make_agents_folder(location: str) -> None:
+    """Make the folder of `AGENTS_DB`, for its owner alone, if that is the location.
+
+    Raises:
+        StoreError: It cannot be made.
+    """
+    folder = Path(AGENTS_FOLDER).expanduser()
+    if Path(location).expanduser().parent != folder:
+        return
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be made ({error.strerror}): name another database with --db"
+        ) from error

@@ -1,4 +1,4 @@
-"""`evomem train`: the command, and the help that teaches it."""
+"""`evomem train`: the command and its help."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evomem.training.settings import GOING_ON, EvoSettings, MiniSettings, flag
 
 SENTENCE = """\
 Train an encoder on histories and questions whose answers are known: check all data, then train, then
-write weights that a memory opens. Stopped, the same command goes on where its last checkpoint ends.
+write weights that a memory can use. If it is stopped, the same command continues after the last checkpoint.
 
 A line of data is a question, the turns before it, and which of them answer it (counted from 0):
 
@@ -24,7 +24,7 @@ A line of data is a question, the turns before it, and which of them answer it (
                 {"role": "assistant", "content": "In Oslo."}],
    "meta": {"turns": ["User: I moved to Oslo.", "Where do I live?"], "evidence_turns": [0]}}
 
-docs/training.md leads from a chat log to a trained encoder in five minutes.\
+docs/guides/training.md shows the way from a chat log to a trained encoder.\
 """
 
 EXAMPLES = """\
@@ -37,12 +37,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the command's own arguments."""
     add = parser.add_argument
     add("--data", metavar="SOURCE", nargs="+", default=[],
-        help="what to learn from: .jsonl or .jsonl.xz files, folders of them, or "
+        help="the training data: .jsonl or .jsonl.xz files, folders of them, or "
         "dataset:HUB-ID-OR-FOLDER for the datasets package")  # fmt: skip
     add("--dev", metavar="SOURCE", nargs="+", default=[],
-        help="what to be scored on along the way (recall@10), in the same form")  # fmt: skip
+        help="data to compute recall@10 on during training, in the same form")  # fmt: skip
     add("--base", metavar="NAME", default="mini",
-        help="what to start from: mini (the bundled encoder, the default), mini:FILE (one you "
+        help="the model to start from: mini (the bundled encoder, the default), mini:FILE (one you "
         "trained), minilm, or the folder or hub id of a Qwen3 or Qwen3.5 model or of an "
         "EvoEmbedding checkpoint")  # fmt: skip
     add("--out", metavar="FOLDER", type=Path,
@@ -63,9 +63,9 @@ def add_arguments(parser: ArgumentParser) -> None:
             help=f"{about} ({_defaults(name)})",
         )  # fmt: skip
     second.add_argument("--recompute", action=BooleanOptionalAction, default=True,
-        help="keep no layer's activations but compute them again (gradient checkpointing): a third "
+        help="compute activations again instead of keeping them (gradient checkpointing): a third "
         "slower, much less memory (default: yes)")  # fmt: skip
-    made = parser.add_argument_group("data that is made: how the bundled encoder was trained")
+    made = parser.add_argument_group("generated data: how the bundled encoder was trained")
     made.add_argument("--corpora", metavar="FOLDER", type=Path,
         help="the public corpora to convert (see evomem/mini/MODEL_CARD.md)")  # fmt: skip
     made.add_argument("--turns", metavar="N", type=int, default=18000,
@@ -75,7 +75,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     made.add_argument("--length", metavar="N", type=int, default=56,
         help="turns of a converted or generated history (default: 56)")  # fmt: skip
     made.add_argument("--export", metavar="FILE", type=Path,
-        help="write all data as lines, and train nothing")  # fmt: skip
+        help="write all data to this file, and do not train")  # fmt: skip
 
 
 def _defaults(name: str) -> str:
@@ -145,7 +145,7 @@ def _settings(args: Namespace, kind: str) -> MiniSettings | EvoSettings:
     if foreign := sorted(set(given) - known):
         raise InputError(
             f"{', '.join(map(flag, foreign))} cannot be used with --base {args.base}; "
-            "evomem train --help says what belongs to which"
+            "evomem train --help lists the options of each base"
         )
     if kind != "evoembedding" and os.environ.get("WORLD_SIZE", "1") != "1":
         raise InputError("the small encoder is trained by one process; start it without a launcher")

@@ -31,7 +31,9 @@ def purge(args: Namespace, screen: Screen) -> int:
 def expire(args: Namespace, screen: Screen) -> int:
     """Forget turns by age, session or source."""
     if args.before is None and args.session is None and args.source is None:
-        raise InputError("give --before, --session or --source: without them everything would go")
+        raise InputError(
+            "give --before, --session or --source: without them everything would be forgotten"
+        )
     with open_database(args, screen) as db, screen.progress() as progress:
         receipt = memory_of(db, args).expire(
             before=args.before,
@@ -69,7 +71,7 @@ def reencode(args: Namespace, screen: Screen) -> int:
             workers=args.workers,
             progress=lambda *done: progress("reading", *done),
         )
-    said = f"{args.db} is of the encoder {args.encoder} now; {count} turns were read"
+    said = f"{args.db} uses the encoder {args.encoder}; {count} turns were read"
     screen.result({"database": args.db, "encoder": args.encoder, "read": count}, Text(plain(said)))
     return 0
 
@@ -91,13 +93,13 @@ def backup(args: Namespace, screen: Screen) -> int:
 
 
 def restore(args: Namespace, screen: Screen) -> int:
-    """Make a database of a backup."""
+    """Create a database from a backup."""
     restore_database(args.backup, args.db)
     return _done(screen, {"database": args.db, "backup": args.backup}, f"made {args.db}")
 
 
 def export(args: Namespace, screen: Screen) -> int:
-    """Write open files."""
+    """Write readable files."""
     with open_database(args, screen) as db:
         count = db.export(args.target)
     said = f"wrote {count} turns to {args.target}"
@@ -123,7 +125,7 @@ def compact(args: Namespace, screen: Screen) -> int:
 
 
 def doctor(args: Namespace, screen: Screen) -> int:
-    """Say what is well and what is not."""
+    """Print what is in order and what is not."""
     findings = list(examine(args.db))
     values = [{"what": each.what, "sound": each.sound, "says": each.says} for each in findings]
     lines = [f"{'ok ' if each.sound else 'NO '} {each.what}: {each.says}" for each in findings]
@@ -146,7 +148,7 @@ def _receipt(receipt: Receipt, screen: Screen) -> int:
     if receipt.kept:
         said += f"; {receipt.kept} turns stay for forks that share them"
     if not receipt.clean:
-        said += "; old bytes are in the database's files still: see docs/forgetting.md"
+        said += "; old bytes are still in the database's files: see docs/operations/forgetting.md"
     return _done(screen, receipt.to_json(), said)
 
 

@@ -1,4 +1,4 @@
-"""The arguments of the commands that look after a database."""
+"""The arguments of the commands for the upkeep of a database."""
 
 from __future__ import annotations
 
@@ -58,15 +58,17 @@ def add_upkeep(commands: Any, make: Make) -> None:
         commands,
         "reencode",
         "change the encoder",
-        "Read every turn again with the encoder that --encoder names, while the database is used, "
-        "then let it take the place of the old one.",
+        "Read every turn again with the encoder that --encoder names, while the database is in use, "
+        "then replace the old encoder.",
         "  evomem reencode --encoder mini\n  evomem reencode --drop-old",
     )
     parser.add_argument(
         "--workers", metavar="N", type=int, default=1, help="memories read at the same time"
     )
     parser.add_argument(
-        "--drop-old", action="store_true", help="forget what encoders not in use made of the turns"
+        "--drop-old",
+        action="store_true",
+        help="remove the readings of encoders that are not in use",
     )
     make(
         commands,
@@ -79,31 +81,31 @@ def add_upkeep(commands: Any, make: Make) -> None:
     parser = make(
         commands,
         "backup",
-        "copy the database while it is used",
-        "Copy the database as it is at this moment, whoever writes meanwhile.",
+        "copy the database while it is in use",
+        "Copy the database as it is at this moment; others may write meanwhile.",
         "  evomem backup monday.db\n  evomem backup /backups/agent.db --db agent.db",
     )
-    parser.add_argument("target", metavar="FILE", help="a path where nothing is yet")
+    parser.add_argument("target", metavar="FILE", help="a path that does not exist yet")
     parser = make(
         commands,
         "restore",
-        "make a database of a backup",
-        "Check a backup, and copy it to where --db says, if nothing is there.",
+        "create a database from a backup",
+        "Check a backup, and copy it to the path of --db, which must not exist.",
         "  evomem restore monday.db\n  evomem restore /backups/agent.db --db agent.db",
     )
     parser.add_argument("backup", metavar="FILE", help="what evomem backup wrote")
     parser = make(
         commands,
         "export",
-        "write everything to open files",
+        "write everything to readable files",
         "Write every memory as JSON lines and safetensors to a new folder; evomem import reads it.",
         "  evomem export dump\n  evomem export /backups/dump --db agent.db",
     )
-    parser.add_argument("target", metavar="FOLDER", help="a folder that is not there yet")
+    parser.add_argument("target", metavar="FOLDER", help="a folder that does not exist yet")
     parser = make(
         commands,
         "anchor",
-        "write down how far the database has come",
+        "record the state of the database for later verification",
         "Print a small sealed record of the database's state, without names or texts. Kept where "
         "nobody who can write to the database can, it lets evomem verify notice turns cut off at "
         "the end, memories that were removed, and older copies of the whole database.",
@@ -118,26 +120,26 @@ def add_upkeep(commands: Any, make: Make) -> None:
     parser = make(
         commands,
         "keys",
-        "make an integrity key, and seal the database with it",
-        "Write a new key to FILE, unless there is one already, and seal the database with it, if "
-        "there is one. A database that has another key gives it up for this one; its key has to be "
+        "create an integrity key, and seal the database with it",
+        "Write a new key to FILE, unless the file exists, and seal the database with it, if there is "
+        "one. If the database has another key, it is replaced by this one; the old key must be "
         "in the environment (EVOMEM_INTEGRITY_KEY_FILE).",
         "  evomem keys integrity ~/.config/evomem/agent.key\n"
         "  evomem keys integrity /secrets/new.key --db agent.db",
     )
     parser.add_argument("kind", metavar="integrity", choices=["integrity"], help="what kind of key")
-    parser.add_argument("file", metavar="FILE", help="where the key is, or is to be")
+    parser.add_argument("file", metavar="FILE", help="the file of the key")
     make(
         commands,
         "compact",
-        "give unused space back",
+        "return unused space to the disk",
         "Rewrite the database without the space that forgotten turns have left.",
         "  evomem compact\n  evomem compact --db agent.db --json",
     )
     make(
         commands,
         "doctor",
-        "check the installation and the database's surroundings",
-        "Say whether everything is there that evomem needs, and whether the database can be used.",
+        "check the installation and the database",
+        "Check whether evomem has everything that it needs, and whether the database can be used.",
         "  evomem doctor\n  evomem doctor --db agent.db",
     )

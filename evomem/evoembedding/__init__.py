@@ -1,7 +1,8 @@
 """EvoEmbedding (arXiv:2606.21649): the published checkpoints, exactly, in one pass per turn.
 
 `EvoEmbeddingClient` answers the reference's calls on whole conversations; `EvoEmbeddingEncoder`
-reads a conversation as a stream and is what a memory uses.
+reads a conversation as a stream and is what a memory uses. Section names in this package, as in
+`see "Chunks"`, are those of docs/reference/evoembedding-model.md.
 """
 
 from __future__ import annotations
@@ -32,6 +33,6 @@ def load(
     """
     if not source:
         raise EncoderError(
-            "name a checkpoint: 'evoembedding:MiG-NJU/EvoEmbedding-4B', or a folder behind the colon"
+            "name a checkpoint: 'evoembedding:MiG-NJU/EvoEmbedding-4B', or a folder after the colon"
         )
     return EvoEmbeddingEncoder(source, device=device, dtype=dtype, **options)

@@ -44,11 +44,11 @@ class Checkpoint:
     emb: Path | None
 
     def load_native(self) -> Decoder:
-        """Load the frozen embedding model that native mode uses (specification 7.5).
+        """Load the frozen embedding model that native mode uses (see "Native mode").
 
         Raises:
             CheckpointError: It is absent, or knows fewer ids than the base's tokenizer has: the
-                case of Qwen3.5 bases, whose ids mean nothing to it (specification 12).
+                case of Qwen3.5 bases, whose ids mean nothing to it (see "Native mode").
         """
         names = {name: _emb_name(name) for name in self.weights.shapes if name.startswith(EMB)}
         names = {stored: name for stored, name in names.items() if name != "lm_head.weight"}
@@ -87,7 +87,7 @@ def load_checkpoint(
         device: Such as `"cuda:1"`; by default CUDA if there is one, else the CPU.
         dtype: `"float32"`, `"bfloat16"` or `"float16"`; by default bfloat16 on CUDA, float32 on the
             CPU. Every weight is cast to it, whatever it is stored in.
-        special_ids: Overrides what is derived from the tokenizer (specification 5.1 and 12).
+        special_ids: Overrides what is derived from the tokenizer (see "Special ids").
 
     Raises:
         CheckpointError: Something is missing, superfluous, misshapen, damaged or pickled.

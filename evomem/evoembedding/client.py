@@ -1,6 +1,6 @@
 """The reference's client: the same calls on whole conversations, the same numbers.
 
-Both of its protocols, and its habits (specification 10): turns are paired by position, special-token
+Both of its protocols, and its habits: turns are paired by position, special-token
 strings in contents are interpreted, and every call reads the whole conversation. For a conversation
 that grows, use a memory (`evomem.open`) or `EvoEmbeddingEncoder`, which read each turn once.
 """
@@ -26,7 +26,7 @@ from evomem.evoembedding.tokens import Message, Segment, SpecialIds, pair_by_pos
 from evomem.state import State, Vectors
 
 DEFAULT_MODEL = "MiG-NJU/EvoEmbedding-4B"
-TEMPERATURE = 0.1  # of the training loss and of every published score (specification 7.3)
+TEMPERATURE = 0.1  # of the training loss and of every published score (see "Scores")
 
 
 class Ranking(TypedDict):
@@ -187,7 +187,7 @@ class EvoEmbeddingClient:
         return (ranked, order) if return_indices else ranked
 
     def generate(self, messages: Sequence[Message], max_new_tokens: int = 256) -> list[int]:
-        """Answer with the queue inserted into the last segment (specification 8): new ids only.
+        """Answer with the queue inserted into the last segment (see "Generation"): new ids only.
 
         Raises:
             CheckpointError: The checkpoint lacks the output head that its base needs.

@@ -1,7 +1,7 @@
 """What `config.json` of a checkpoint and of its base says, read strictly and kept small.
 
 Unknown keys are ignored: published files hold many that do not change what is computed. A value
-that would change it in a way this package does not implement is refused (specification 2 and 4).
+that would change it in a way this package does not implement is refused (see "Configuration").
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROTARY_FACTOR = {"qwen3": 1.0, "qwen3_5": 0.25}
 
 @dataclass(frozen=True, slots=True)
 class CheckpointConfig:
-    """The memory's own settings (specification 2)."""
+    """The memory's own settings (see "Configuration")."""
 
     base: str
     """Where the base's configuration and tokenizer live; may name a place that does not exist."""
@@ -69,7 +69,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class LinearConfig:
-    """Shapes of a gated delta rule layer (specification 12)."""
+    """Shapes of a gated delta rule layer (see "Qwen3.5")."""
 
     key_heads: int
     value_heads: int
@@ -85,7 +85,7 @@ class LinearConfig:
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
-    """Shapes and constants of a Qwen3 or Qwen3.5 text decoder (specification 4.1 and 12)."""
+    """Shapes and constants of a Qwen3 or Qwen3.5 text decoder (see "Decoder")."""
 
     family: Literal["qwen3", "qwen3_5"]
     vocab_size: int
@@ -163,7 +163,7 @@ def qwen3_embedding_config(shapes: Mapping[str, Sequence[int]]) -> DecoderConfig
     """Return the configuration of the frozen embedding model, told from its weights' shapes.
 
     Shapes say everything but the constants of attention and norm, which are those published for
-    Qwen3-Embedding-0.6B (specification 2: the reference names no other).
+    Qwen3-Embedding-0.6B (the reference names no other).
 
     Args:
         shapes: Shape of every weight, by names such as `layers.0.self_attn.q_norm.weight`.
@@ -193,7 +193,7 @@ def qwen3_embedding_config(shapes: Mapping[str, Sequence[int]]) -> DecoderConfig
     except (KeyError, ValueError) as error:
         raise CheckpointError(
             f"the checkpoint's emb_model weights do not tell its shape ({error}); "
-            "pass emb= with the folder of its config.json, or do without native mode"
+            "pass emb= with the folder of its config.json, or do not use native mode"
         ) from error
 
 

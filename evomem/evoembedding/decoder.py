@@ -2,7 +2,7 @@
 
 Why our own, and not transformers' classes: streaming rests on continuing from a cached prefix, and
 whether a library's cache may be continued by several tokens depends on its version (transformers
-5.2 silently drops the recurrent state of a Qwen3.5 layer there; specification 12). Here a cache is
+5.2 silently drops the recurrent state of a Qwen3.5 layer there). Here a cache is
 an immutable value and extending it is the only operation. transformers stays the oracle: tests hold
 both decoders to its classes.
 """
@@ -52,7 +52,7 @@ class Cache:
 
 
 class Decoder(nn.Module):
-    """Embeddings in, hidden states after the final norm out (specification 4.1 and 12)."""
+    """Embeddings in, hidden states after the final norm out (see "Decoder")."""
 
     def __init__(self, config: DecoderConfig, lora: Lora | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The gated delta rule: linear attention whose state is a matrix per head (specification 12).
+"""The gated delta rule: linear attention whose state is a matrix per head (see "Qwen3.5").
 
 Step by step, with decay `exp(g)` and write strength `beta`:
 
@@ -53,7 +53,7 @@ class DeltaCache:
 
 
 class DeltaAttention(nn.Module):
-    """Linear attention by the gated delta rule (specification 12). It has no adapters."""
+    """Linear attention by the gated delta rule (see "Qwen3.5"). It has no adapters."""
 
     def __init__(self, config: DecoderConfig, shape: LinearConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""EvoEmbedding as an `Encoder`: protocol R, turn by turn (specification 7.2)."""
+"""EvoEmbedding as an `Encoder`: protocol R, turn by turn (see "Protocol R")."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from evomem.state import Reading, Spec, State, Vectors
 
 
 class EvoEmbeddingEncoder:
-    """Each turn in the light of the queue before it, each query in that of the queue it meets.
+    """Embeds each turn after the queue before it, and each query after the newest queue.
 
     Contents are defused: a special-token string in them is plain text. Any split of the turns over
-    calls gives the same readings within 1e-5 in float32; in 16 bit the order of additions shows.
+    calls gives the same readings within 1e-5 in float32; in 16 bit the order of additions matters.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class EvoEmbeddingEncoder:
         return self.read_batch([(state, turns)])[0]
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """See `Encoder.embed_queries`; the reference's instruction stands before each query."""
+        """See `Encoder.embed_queries`; the reference's instruction is put before each query."""
         return self.embed_batch([(state, queries)])[0]
 
     @property

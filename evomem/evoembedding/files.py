@@ -203,6 +203,6 @@ def _single(folder: Path) -> Path:
     if pickled:
         raise CheckpointError(
             f"{folder} has only pickled weights ({pickled[0]}), which can run code when they are "
-            "read; convert them to safetensors on a machine you can lose, or ask the publisher"
+            "read; convert them to safetensors on an isolated machine, or ask the publisher"
         )
     raise CheckpointError(f"{folder} has neither model.safetensors nor {INDEX}")

@@ -23,11 +23,11 @@ from evomem.evoembedding.packing import passes
 Ids = Sequence[int]
 
 INSERT_AT = 3
-"""Tokens of the prompt (`<|im_start|>user\\n`) that stand before the queue (specification 8)."""
+"""Tokens of the prompt (`<|im_start|>user\\n`) that stand before the queue (see "Generation")."""
 
 
 class EvoEmbedding(nn.Module):
-    """The module whose parameters a checkpoint holds (specification 3 to 8)."""
+    """The module whose parameters a checkpoint holds (see "Checkpoint")."""
 
     def __init__(self, config: CheckpointConfig, decoder: DecoderConfig, dim: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class EvoEmbedding(nn.Module):
     def evolve(
         self, turns: Sequence[Ids], queue: Tensor, cache: Cache | None = None
     ) -> tuple[Tensor, Cache]:
-        """Read turns of one chunk: each is followed by the memory queries (specification 6).
+        """Read turns of one chunk: each is followed by the memory queries (see "Chunks").
 
         Args:
             turns: Ids of each turn, in order.
@@ -98,7 +98,7 @@ class EvoEmbedding(nn.Module):
             yield i, self.latent_to_mem(states), after
 
     def remember(self, latents: Tensor, prefix: Cache | None = None) -> Cache:
-        """Extend the prefix that texts are read behind by `latents`, `(k, H)` (specification 14)."""
+        """Extend the prefix that texts are read behind by `latents`, `(k, H)` (see "Streaming")."""
         [(_, after)] = self.remember_many([(latents, prefix)])
         return after
 
@@ -112,7 +112,7 @@ class EvoEmbedding(nn.Module):
             yield i, after
 
     def embed(self, texts: Sequence[Ids], prefix: Cache | None = None) -> Tensor:
-        """Embed texts behind one shared queue: `(texts, E)`, not normalised (specification 4.3)."""
+        """Embed texts behind one shared queue: `(texts, E)`, not normalised (see "Heads")."""
         return self.embed_many([(ids, prefix) for ids in texts])
 
     def embed_many(self, texts: Sequence[tuple[Ids, Cache | None]]) -> Tensor:
@@ -150,7 +150,7 @@ class EvoEmbedding(nn.Module):
         return torch.cat([embeds[:INSERT_AT], self.mem_to_latent(queue), embeds[INSERT_AT:]])
 
     def generate(self, prompt: Tensor, limit: int, stop: Sequence[int]) -> Iterator[int]:
-        """Yield the greedy continuation of a prompt `(T, H)` by the plain base (specification 8).
+        """Yield the greedy continuation of a prompt `(T, H)` by the plain base (see "Generation").
 
         At most `limit` ids; one of `stop` is yielded and ends it.
         """
@@ -195,5 +195,5 @@ def last_hidden(
 
 
 def normalise(vectors: Tensor) -> Tensor:
-    """Return unit rows in float32; a zero row stays zero (specification 7.1)."""
+    """Return unit rows in float32; a zero row stays zero."""
     return F.normalize(vectors.float(), dim=-1, eps=1e-12)

@@ -1,6 +1,6 @@
 """Read a conversation as a stream, at the lowest cost that gives the same numbers.
 
-Two caches save work, and may vanish at any moment without changing a result (specification 14):
+Two caches save work, and may vanish at any moment without changing a result (see "Streaming"):
 
 - the open chunk: keys and values of its queue, turns and memory queries. A new turn costs its own
   tokens and the M queries. Cold, it is rebuilt from the state in the same forward pass;
@@ -32,7 +32,7 @@ from evomem.evoembedding.tokens import Segment
 from evomem.lru_cache import LruCache
 from evomem.state import Reading, Spec, State, Vectors
 
-CHUNK_TURNS = 16  # both fixed in the reference, not in its configuration (specification 2)
+CHUNK_TURNS = 16  # both fixed in the reference, not in its configuration (see "Configuration")
 CHUNK_TOKENS = 2048
 CACHE_BYTES = 256 * 2**20
 
@@ -82,7 +82,7 @@ class Reader:
     def read(self, state: State[Segment], segments: Sequence[Segment]) -> list[Reading]:
         """Read turns in order: embed each behind the queue before it, then let it leave latents.
 
-        Protocol R (specification 7.2). All turns of a chunk go through one forward pass.
+        As in protocol R (see "Protocol R"). All turns of a chunk go through one forward pass.
 
         Raises:
             EncoderError: The model's output is not finite, as may happen in float16.
@@ -153,7 +153,7 @@ class Reader:
                 states[i] = run.after
 
     def _fitting(self, state: State[Segment], segments: Sequence[Segment]) -> list[Segment]:
-        """Return the next turns that share a chunk: the open one, or a new one (specification 6)."""
+        """Return the next turns that share a chunk: the open one, or a new one (see "Chunks")."""
         sizes = [len(segment.ids) for segment in state.open]
         if _opens(sizes, segments[0]):
             sizes = []

@@ -1,6 +1,6 @@
 """From texts to ids: both protocols of the reference, and the turns of a stream.
 
-Pure token arithmetic over a tokenizer; section numbers are the specification's. Two ways to read a
+Pure token arithmetic over a tokenizer. Two ways to read a
 text: the client interprets special-token strings inside contents, as the reference does; what is
 stored in a memory is *defused* first, so that nobody can end a turn by writing `<|im_end|>`.
 """
@@ -24,7 +24,7 @@ INSTRUCTION = (
 
 @dataclass(frozen=True, slots=True)
 class SpecialIds:
-    """The ids that the reference hard-codes (5.1); these defaults are Qwen3's."""
+    """The ids that the reference hard-codes (see "Special ids"); these defaults are Qwen3's."""
 
     end: int = 151643
     """Ends every embedded or evolved turn: `<|endoftext|>`."""
@@ -103,16 +103,16 @@ class Tokens:
         return self._special_text.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
 
     def ended(self, text: str) -> list[int]:
-        """Return the ids of a turn, query or text in protocol E: ended once (5.3)."""
+        """Return the ids of a turn, query or text in protocol E: ended once (see "Protocol E")."""
         ids = self.encode(text)
         return ids if ids and ids[-1] == self.special.end else [*ids, self.special.end]
 
     def history(self, text: str) -> list[int]:
-        """Return the ids of a history turn in protocol R: always ended (5.3)."""
+        """Return the ids of a history turn in protocol R: always ended (see "Protocol R")."""
         return [*self.encode(text), self.special.end]
 
     def query(self, text: str) -> list[int]:
-        """Return the ids of a query in protocol R: behind the instruction, ended (5.3)."""
+        """Return the ids of a query in protocol R: after the instruction, ended (see "Protocol R")."""
         return [*self.special.instruction, *self.history(text)]
 
     def chat(self, messages: Sequence[Message], *, answer: bool = True) -> list[int]:
@@ -139,7 +139,7 @@ class Tokens:
         return self.encode(text)
 
     def split_points(self, ids: Sequence[int]) -> list[int]:
-        """Return where the segments of a conversation begin, and its end (5.4)."""
+        """Return where the segments of a conversation begin, and its end (see "Segments")."""
         # A segment ends behind an `<|im_end|>` and its newline where the next message is a user's.
         points, length = [0], len(ids)
         for i, token in enumerate(ids):
@@ -149,7 +149,7 @@ class Tokens:
         return points if points[-1] == length else [*points, length]
 
     def segments(self, ids: Sequence[int]) -> list[list[int]]:
-        """Return the segments of a conversation: turns, then the query's (5.4)."""
+        """Return the segments of a conversation: turns, then the query's (see "Segments")."""
         points = self.split_points(ids)
         return [list(ids[a:b]) for a, b in zip(points, points[1:], strict=False)]
 
@@ -199,7 +199,7 @@ def conversation(*exchanges: tuple[str, str]) -> list[Message]:
 
 
 def pair_by_position(history: Sequence[Message]) -> list[str]:
-    r"""Return the turns of a history as the reference formats them: by position, not role (5.2).
+    r"""Return the turns of a history as the reference formats them: by position, not role (see "Turns").
 
     >>> pair_by_position([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}])
     ['User: Hi\nAssistant: Yo']

@@ -27,7 +27,7 @@ class MiniConfig:
     match: int = 64
     """Length of the keys by which a turn recognises earlier turns about the same thing."""
     max_tokens: int = 256
-    """Longer texts are cut here, as all-MiniLM-L6-v2 cuts them."""
+    """Of a longer turn, the rest is read in passages; a longer query is cut here."""
     clock_share: float = 0.2
     """Share of an evolved turn's squared length that says when it was said."""
     mention_share: float = 0.2

@@ -207,7 +207,7 @@ class MiniEncoder:
         starts = [start for part in parts for start, _ in part.offsets[1:-1]]
         window = len(encoding.ids) - 2
         size = min(PASSAGE, window)
-        passages = []
+        passages: list[Tokens] = []
         reply = len(turn.text) - len(turn.assistant)
         for each in divide(len(pieces), window, size, size // 4):
             name = turn.name(reply=starts[each.start] >= reply)

@@ -2,7 +2,7 @@
 
 A text has few tokens, so that most of the time of an ordinary matrix product goes into bringing the
 weights into order, again for every call. Here that is done once: the same numbers, products of a dozen
-rows in half the time (docs/speed.md). They can be used, not trained.
+rows in half the time (docs/measurements/speed.md). They can be used, not trained.
 
 oneDNN makes a kernel for every number of rows, of half a megabyte, and keeps a thousand of them, and
 the last ones of every thread. Texts come in all lengths, so rows are filled up to one of 40 numbers.

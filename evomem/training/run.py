@@ -57,12 +57,14 @@ class Run:
             try:
                 found = dict(json.loads(self._file.read_text("utf-8")))
             except (OSError, ValueError, TypeError) as error:
-                raise InputError(f"{self._file} is none of a run's; give another --out") from error
+                raise InputError(
+                    f"{self._file} is not a file of a training run; give another --out"
+                ) from error
             other = sorted(k for k in found | described if found.get(k) != described.get(k))
             if other:
                 raise InputError(
                     f"{out} holds a run with other settings ({', '.join(other)}); give another "
-                    "--out, or the same options and data to go on with it"
+                    "--out, or the same options and data to continue it"
                 )
 
     def begin(self) -> None:

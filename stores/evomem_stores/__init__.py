@@ -35,15 +35,15 @@ def open_sqlite(
     milvus_collection: str | None = None,
     integrity_key: bytes | str | Path | None = None,
 ) -> tuple[Store, Index]:
-    """Open an SQLite database and its index, making them for `spec` if there are none.
+    """Open an SQLite database and its index; create them for `spec` if there are none.
 
     Args:
         location: A file, `sqlite:///<file>`, or `":memory:"`.
-        spec: The encoder to be used; None to take whichever the database was written by.
+        spec: The encoder to be used; None for the one that the database was written by.
         synchronous: `"FULL"`: what was written survives a power loss. `"NORMAL"`: it survives the
             end of the process, but a power loss may take the last writes back.
         busy_timeout: Seconds to wait while another process writes.
-        index: What finds nearest turns: `"faiss"` in this process, or `"milvus"` in a Milvus server.
+        index: What finds the nearest turns: `"faiss"` in this process, or `"milvus"` in a Milvus server.
         index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
         exact_rows: FAISS: memories of more turns are searched approximately; None: none are.
         index_device: FAISS: where memories of more than 10,000 turns are searched, exactly at any
@@ -55,9 +55,9 @@ def open_sqlite(
             to look in the environment (`evomem.integrity.find_key`).
 
     Raises:
-        NotFound: There is no database and no `spec` to make one for.
+        NotFound: There is no database and no `spec` to create one for.
         FingerprintMismatch: The database was written by another encoder than `spec`.
-        DatabaseDamaged: The file is not a database of ours, or cannot be read.
+        DatabaseDamaged: The file is not a database of evomem, or cannot be read.
         KeyMismatch: The database is sealed with another integrity key, or with none.
         DatabaseBusy: Another process held the lock for longer than `busy_timeout`.
         StoreError: The file cannot be opened, or is of a newer version, or there is no such device.

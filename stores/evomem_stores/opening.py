@@ -97,7 +97,7 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
     own = connection.execute(select(tables.integrity)).one_or_none()
     if own is None or not isinstance(own.database, str):
         raise IntegrityError(
-            f"{place} does not say (any more) what it is sealed with: restore it from a backup"
+            f"{place} no longer says what it is sealed with: restore it from a backup"
         )
     if own.key == key_id(key):
         return Seals(own.database, key)
@@ -115,7 +115,7 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
         return Seals(own.database)  # it is new: `set_up` goes on to seal it
     raise KeyMismatch(
         f"{place} is not sealed with an integrity key, though one was given: if it never was, seal "
-        "it with evomem keys integrity; if it was, somebody has edited it: restore it from a backup"
+        "it with evomem keys integrity; if it was, it has been edited: restore it from a backup"
     )
 
 

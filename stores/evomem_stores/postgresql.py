@@ -34,18 +34,18 @@ def open_postgresql(
     milvus_collection: str | None = None,
     integrity_key: bytes | str | Path | None = None,
 ) -> tuple[Store, Index]:
-    """Open a database on a PostgreSQL server and its index, making the tables if there are none.
+    """Open a database on a PostgreSQL server and its index; create the tables if there are none.
 
     Args:
         location: A URL as psycopg takes it. `?schema=<name>` says where the tables are (`evomem`
             if not given): one schema holds the memories of one encoder.
-        spec: The encoder to be used; None to take whichever the database was written by.
+        spec: The encoder to be used; None for the one that the database was written by.
         synchronous_commit: The server's setting for what is written here. `"on"`: what was
             written survives a power loss. `"off"`: the last turns may be lost when the server
             crashes. See PostgreSQL's manual for the others.
         busy_timeout: Seconds to wait for a lock, or for a connection of the pool.
         pool_size: How many connections this process may have open at once.
-        index: What finds nearest turns: `"faiss"` in this process, from a copy of the vectors that
+        index: What finds the nearest turns: `"faiss"` in this process, from a copy of the vectors that
             it keeps; `"pgvector"` in the server, which has that extension then; `"milvus"` in a
             Milvus server or cluster. All processes of a database use the same.
         index_folder: FAISS: where this process keeps files between runs; None for nowhere.

@@ -36,10 +36,10 @@ def test_every_host_is_run_with_its_own_retriever_and_with_each_encoder(data, tm
     assert plugin.main(argv) == 0
     [entry] = json.loads(out.read_text())["datasets"]
     assert [row["system"] for row in entry["rows"]] == [
-        "A-MEM, its default written anew",
+        "A-MEM, its default re-implemented",
         "A-MEM + hash",
         "A-MEM + hash:64",
-        "LightMem, its default written anew",
+        "LightMem, its default re-implemented",
         "LightMem + hash",
         "LightMem + hash:64",
     ]

@@ -130,7 +130,9 @@ def test_a_block_that_asks_for_what_is_not_there_is_an_error(results, old, new, 
         renewed(DOCUMENT.replace(old, new), results)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/benchmarks.md", "evomem/mini/MODEL_CARD.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/measurements/benchmarks.md", "evomem/mini/MODEL_CARD.md"]
+)
 def test_figures_in_our_documents_are_those_of_the_results(name):
     text = (ROOT / name).read_text()
     assert renewed(text, ROOT) == text

@@ -58,7 +58,7 @@ def test_no_shape_is_taken_for_another_one_that_is_forced(shape):
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="'gpt' is no known format; known are agno, anthropic"):
+    with pytest.raises(InputError, match="'gpt' is not a known format; known are agno, anthropic"):
         read(b"[]", format="gpt")
 
 
@@ -232,7 +232,7 @@ def test_rows_with_parts_and_rows_with_content_are_one_conversation():
 
 
 def test_the_documentation_lists_every_format():
-    page = (ROOT / "docs" / "chats.md").read_text()
+    page = (ROOT / "docs/reference/chats.md").read_text()
     assert all(f"| `{name}` |" in page for name in formats())
 
 

@@ -219,7 +219,7 @@ def test_an_export_can_be_read_without_evomem(path, tmp_path):
         ("1.jsonl", b"\n", b"", r"1\.jsonl was changed"),
         ("1.safetensors", b"", None, "cannot be read"),
         ("2.jsonl", b"", None, "cannot be read"),
-        ("evomem.json", b'"format": 2', b'"format": 9', "format"),
+        ("evomem.json", b'"format": 3', b'"format": 9', "format"),
         ("evomem.json", b'"turns": 12', b'"turns": 13', "its digest does not fit"),
     ],
 )

@@ -1,6 +1,6 @@
 """EvoEmbedding without any cleverness: transformers' own decoders, merged adapters, no cache.
 
-Written from the specification alone and independent of `evomem.evoembedding`: every text is one
+Written from a description of the model (docs/reference/evoembedding-model.md), independent of `evomem.evoembedding`: every text is one
 forward pass of its own, every conversation is read from its beginning.
 """
 

@@ -1,4 +1,4 @@
-"""The examples of docs/amem.md, docs/lightmem.md and docs/memoryos.md run as they are printed."""
+"""The examples of docs/guides/amem.md, docs/guides/lightmem.md and docs/guides/memoryos.md run as they are printed."""
 
 import re
 
@@ -19,6 +19,6 @@ EXAMPLE = re.compile(r"<!-- example -->\n```python\n(.*?)```", re.DOTALL)
 )
 def test_the_example_of_a_page_runs(page, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    [example] = EXAMPLE.findall((ROOT / "docs" / f"{page}.md").read_text("utf-8"))
-    exec(compile(example, f"docs/{page}.md", "exec"), {})
+    [example] = EXAMPLE.findall((ROOT / "docs/guides" / f"{page}.md").read_text("utf-8"))
+    exec(compile(example, f"docs/guides/{page}.md", "exec"), {})
     assert says in capsys.readouterr().out

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from evomem_integrations.langchain.exchanges import Exchange
-from langchain_core.messages import AIMessage, HumanMessage
 
 import evomem
+from evomem.adapter import Adapter
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
 from evomem_integrations.documents import put
 from evomem_integrations.langchain import EvoMemVectorStore
-from evomem_integrations.langchain.middleware import _write
 from evomem_integrations.langgraph import EvoMemStore
 from evomem_integrations.mem0.collection import Collection
 
@@ -40,11 +38,14 @@ def langchain_vectorstore(db):
     return store.memory, lambda text: store.add_texts([text], ids=["k"])
 
 
-def langchain_middleware(db):
+def conversation(db):
+    """What adapters of chats write with."""
     memory = db.memory("chat")
+    question = {"role": "user", "content": "?", "id": "q"}
 
     def answer(text):
-        _write(memory, Exchange([HumanMessage("?", id="q"), AIMessage(text, id=text)]), "t", None)
+        reply = {"role": "assistant", "content": text, "id": text}
+        assert Adapter(memory, strict=True).capture([question, reply], session="t")
 
     return memory, answer
 
@@ -61,7 +62,7 @@ def mem0(db):
     return memory, lambda text: rows.put("k", {"data": text, "user_id": "alice"})
 
 
-ADAPTERS = [langgraph, langchain_vectorstore, langchain_middleware, documents, mem0]
+ADAPTERS = [langgraph, langchain_vectorstore, conversation, documents, mem0]
 
 
 @pytest.fixture
@@ -87,13 +88,24 @@ def test_a_writer_that_was_overtaken_replaces_what_the_other_wrote(both, adapter
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
+def test_of_two_writers_of_a_new_value_the_later_one_replaces_the_other(both, adapter):
+    slow, fast, encoder = both
+    memory, put = adapter(slow)
+    slow.memory(*memory.namespace).add("Something else.", session="other")
+    encoder.meanwhile = lambda: adapter(fast)[1]("quick")
+    put("late")
+    assert [text(record) for record in memory.history()] == ["Something else.", "late"]
+    assert [record.replaced_by for record in memory.history(all=True)] == [None, 3, None]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
 def test_between_the_old_value_and_the_new_one_a_reader_sees_exactly_one(both, adapter):
     slow, fast, encoder = both
     memory, put = adapter(slow)
     put("old")
     other = fast.memory(*memory.namespace)
+    seen: list[list[str]] = []
     encoder.meanwhile = lambda: seen.append([text(record) for record in other.history()])
-    seen = []
     put("new")
     seen.append([text(record) for record in other.history()])
     assert seen == [["old"], ["new"]]
@@ -124,7 +136,9 @@ def test_a_payload_that_comes_too_late_for_its_text_brings_the_text_again(both):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(memory), "annotate", late)
         rows.put("k", {"data": "tea", "user_id": "alice", "n": 2})
-    assert rows.get("k").payload == {"data": "tea", "user_id": "alice", "n": 2}
+    row = rows.get("k")
+    assert row is not None
+    assert row.payload == {"data": "tea", "user_id": "alice", "n": 2}
     assert [text(record) for record in memory.history()] == ["tea"]
 
 

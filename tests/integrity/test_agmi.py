@@ -1,4 +1,4 @@
-"""What the public suite `agent-memory-integrity` finds, and the table in docs/integrity.md."""
+"""What the public suite `agent-memory-integrity` finds, and the table in docs/operations/integrity.md."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def test_the_suite_finds_what_the_docs_say(name):
     noticed = "REPORTED" if adapter.detection_point == "audit" else "REJECTED"
     expected = ["ACCEPTED" if n in ACCEPTED[name] else noticed for n in range(1, 10)]
     assert verdicts == expected
-    text = (ROOT / "docs" / "integrity.md").read_text("utf-8")
+    text = (ROOT / "docs/operations/integrity.md").read_text("utf-8")
     [row] = re.findall(rf"^\| {re.escape(adapter.name)} \|(.*)\|$", text, flags=re.MULTILINE)
     assert [cell.strip().upper() for cell in row.split("|")] == expected

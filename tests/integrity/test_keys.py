@@ -88,7 +88,7 @@ def test_the_key_is_not_in_the_database(tmp_path):
 def test_a_database_that_is_made_to_look_unsealed_is_refused(sealed):
     with raw(sealed) as execute:
         execute("UPDATE integrity SET key = ''")
-    with pytest.raises(KeyMismatch, match="somebody has edited it"):
+    with pytest.raises(KeyMismatch, match="it has been edited"):
         open_at(sealed)
     with open_at(sealed, None) as db:
         with pytest.raises(IntegrityError):

@@ -32,6 +32,7 @@ def model():
 def tokens():
     tokenizer = Tokenizer.from_file(str(TOKENIZER))
     tokenizer.no_padding()
+    tokenizer.enable_truncation(256)  # as all-MiniLM-L6-v2 does
     return [encoding.ids for encoding in tokenizer.encode_batch(TEXTS)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -221,12 +222,12 @@ def test_as_many_conditions_as_are_allowed_are_one_statement(empty):
     one_of = [{"n": n} for n in range(MAX_TOGETHER)]
     assert empty.select(view, Filter(where={"$or": one_of})).tolist() == [1, 2]
     assert empty.select(view, Filter(where={"$not": {"$or": one_of}})).tolist() == [3]
-    deep = {"$exists": False}
+    deep: dict[str, Any] = {"$exists": False}
     for _ in range(MAX_LEVELS - 1):
         deep = {"n": deep}
     assert empty.select(view, Filter(where={"n": deep})).tolist() == [1, 2, 3]
-    alternating = {"n": {"$nin": [1, "x"]}}
-    for depth in range(MAX_DEPTH - 1):
+    alternating: dict[str, Any] = {"n": {"$nin": [1, "x"]}}
+    for depth in range(MAX_DEPTH - 3):  # and a test in a key in a $not
         name = "$and" if depth % 2 else "$or"
         alternating = {name: [alternating, {"$not": {"n": {"$nin": [2, "y"]}}}]}
     assert empty.select(view, Filter(where=alternating)).tolist() == []

@@ -133,10 +133,10 @@ def test_a_search_that_a_purge_overtakes_is_asked_again(opened, monkeypatch):
     write(store, memory, [turn(f"note {n}", n) for n in range(1, 9)])
     plain = index._nearest
 
-    def overtaken(*given):
+    def overtaken(*given, **named):
         monkeypatch.setattr(index, "_nearest", plain)
         purge(other, memory, 3)  # which deletes the rows that are being asked for
-        return plain(*given)
+        return plain(*given, **named)
 
     view = store.view(memory)
     other_index.search(view, query("note"), 1)

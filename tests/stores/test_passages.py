@@ -218,7 +218,7 @@ def test_passages_that_cannot_be_stored_are_refused_before_anything_is_written(s
         np.full((1, 32), np.nan, np.float32),
         row.reading.passages.astype(np.float64),
     ):
-        reading = replace(row.reading, passages=passages)
+        reading = replace(row.reading, passages=passages)  # type: ignore[arg-type]
         with pytest.raises(EncoderError, match="passage|embeddings of length"):
             store.append(view, [replace(row, reading=reading)])
     assert store.count(store.view(memory)) == 0

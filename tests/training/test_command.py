@@ -141,7 +141,7 @@ def test_a_folder_of_someone_elses_is_not_written_to(run, data, tmp_path):
     (tmp_path / "settings.json").write_text("[1]", "utf-8")
     code, _, said = run("--data", data, "--out", tmp_path)
     assert code == 2
-    assert "settings.json is none of a run's" in said
+    assert "settings.json is not a file of a training run" in said
 
 
 def test_the_small_encoder_wants_no_launcher(run, data, tmp_path, monkeypatch):

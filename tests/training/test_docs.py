@@ -1,4 +1,4 @@
-"""What docs/training.md shows, works."""
+"""What docs/guides/training.md shows, works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evomem.cli.arguments import make_parser
 from evomem.training.settings import EvoSettings, MiniSettings, flag
 from tests.conftest import ROOT
 
-PAGE = (ROOT / "docs" / "training.md").read_text("utf-8")
+PAGE = (ROOT / "docs/guides/training.md").read_text("utf-8")
 
 
 def blocks(kind):

@@ -40,7 +40,7 @@ class Start:
     """A model to be trained, and what its checkpoint will hold besides."""
 
     model: EvoEmbedding
-    """Only what is trained asks for gradients (section 9)."""
+    """Only what is trained asks for gradients (see "Training objective")."""
     masters: dict[str, Tensor]
     """What is trained, in float32, by name."""
     tokens: Tokens
@@ -166,7 +166,7 @@ def _absolute(place: str) -> str:
 
 
 def published_name(name: str) -> str:
-    """Return the published name of one of our parameters (section 3)."""
+    """Return the published name of one of our parameters (see "Checkpoint")."""
     if name.startswith("decoder."):
         return f"{BASE}model.{name.removeprefix('decoder.')}"
     return f"{BASE}{name}" if name.startswith("lm_head") else name
@@ -206,7 +206,7 @@ def _emb_names(weights: Weights) -> dict[str, str]:
 
 
 def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Return a new parameter's first value (section 9)."""
+    """Return a new parameter's first value (see "Training objective")."""
     if name == "memory_queries":
         return torch.randn(shape, generator=generator) * 0.02
     if ".lora_A." in name:  # as nn.Linear: uniform within 1 / sqrt(inputs)

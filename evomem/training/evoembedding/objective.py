@@ -1,4 +1,4 @@
-"""The training objective (section 9), of many histories in few forward passes.
+"""The training objective (see "Training objective"), of many histories in few forward passes.
 
 Three kinds of passes, each over rows of input embeddings that are packed by length:
 
@@ -80,7 +80,7 @@ def contrastive(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
 def evolve_all(
     model: EvoEmbedding, histories: Sequence[Sequence[Ids]], budget: int
 ) -> list[Tensor]:
-    """Return all latents of each history, `(turns * M, H)`, chunk by chunk (section 6)."""
+    """Return all latents of each history, `(turns * M, H)`, chunk by chunk (see "Chunks")."""
     plans = [chunks(segments) for segments in histories]
     size = model.decoder.config.hidden_size
     empty = model.memory_queries.new_zeros(0, size)
@@ -102,7 +102,7 @@ def evolve_all(
 def score_all(
     model: EvoEmbedding, samples: Sequence[Sample], latents: Sequence[Tensor], budget: int
 ) -> list[Tensor]:
-    """Return the cosines of each history's questions and turns, (Q, N) (section 7.2)."""
+    """Return the cosines of each history's questions and turns, (Q, N) (see "Protocol R")."""
     step, capacity = model.config.num_latents, model.config.capacity
     rows = []
     for sample, found in zip(samples, latents, strict=True):
@@ -167,7 +167,7 @@ def hidden_states(
 
 
 def chunks(segments: Sequence[Ids]) -> list[list[Ids]]:
-    """Return the chunks that turns are read in (section 6)."""
+    """Return the chunks that turns are read in (see "Chunks")."""
     plan: list[list[Ids]] = []
     for ids in segments:
         sizes = [len(each) for each in plan[-1]] if plan else []

@@ -62,7 +62,7 @@ def make_answer(tokens: Tokens, question: str, answer: str) -> Answer:
 
 
 def sides(turn: str) -> tuple[str, str]:
-    r"""Return the two messages of a turn, the inverse of how turns are written (5.2).
+    r"""Return the two messages of a turn, the inverse of how turns are written (see "Turns").
 
     >>> sides("User: Hi\nAssistant: Hello"), sides("Assistant: Hello"), sides("Mel: Hi")
     (('Hi', 'Hello'), ('', 'Hello'), ('Mel: Hi', ''))

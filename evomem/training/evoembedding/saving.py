@@ -1,4 +1,4 @@
-"""Write a checkpoint in the published layout (section 3): the reference reads it, and so do we."""
+"""Write a checkpoint in the published layout (see "Checkpoint"): the reference reads it, and so do we."""
 
 from __future__ import annotations
 

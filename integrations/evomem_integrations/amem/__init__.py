@@ -1,4 +1,4 @@
-"""A-MEM with evomem: its retriever, or the whole memory system. See docs/amem.md.
+"""A-MEM with evomem: its retriever, or the whole memory system. See docs/guides/amem.md.
 
 Nothing of A-MEM is imported here: its packages are not on any index.
 """
@@ -48,7 +48,7 @@ def install(
         *modules: Those that use a retriever: `agentic_memory.memory_system`, or `memory_layer` and
             `memory_layer_robust` of the evaluation code. What was made before keeps what it has.
         encoder: What reads the notes; the default encoder if not given.
-        purge: Whether a deleted note is forgotten truly; it is only hidden if not.
+        purge: Whether deleted notes are purged; otherwise they are only hidden.
         zone: The user's time zone, in which days in queries are counted; UTC if not given.
 
     Raises:

@@ -25,7 +25,7 @@ class SimpleEmbeddingRetriever:
     """Texts in memory, found by position. `model_name` is accepted and not used."""
 
     encoder: str | Encoder | None = None
-    """What reads texts where the constructor is not told; `amem.install` sets it."""
+    """What reads texts if the constructor is not given an encoder; `amem.install` sets it."""
 
     def __init__(
         self, model_name: str | None = None, *, encoder: str | Encoder | None = None
@@ -37,7 +37,7 @@ class SimpleEmbeddingRetriever:
         self.model = self._documents.encoder
 
     def add_documents(self, documents: Sequence[str]) -> None:
-        """Read texts, in order, behind those that are there."""
+        """Read texts, in order, after the existing ones."""
         self._documents.memory.add_many([Turn(user=text) for text in documents])
         for text in documents:
             self.document_ids[text] = len(self.corpus)
@@ -69,7 +69,7 @@ class SimpleEmbeddingRetriever:
         """Return a retriever that has read the texts of a file written by `save`, in their order.
 
         Raises:
-            StoreError: The file is none of ours, such as the pickle of the original.
+            StoreError: The file was not written by `save`; it may be the original's pickle.
             FingerprintMismatch: Another encoder wrote it.
         """
         try:

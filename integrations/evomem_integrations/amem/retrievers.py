@@ -31,9 +31,9 @@ class ChromaRetriever:
     """Notes in memory, gone with the process. `model_name` is accepted and not used."""
 
     encoder: str | Encoder | None = None
-    """What reads notes where the constructor is not told; `install` sets it."""
+    """What reads notes if the constructor is not given an encoder; `install` sets it."""
     purge = False
-    """Whether a deleted note is forgotten truly, where the constructor is not told."""
+    """Whether deleted notes are purged, if the constructor is not given `purge`."""
     zone: str | None = None
     """The user's time zone, UTC for None; `install` sets it."""
 
@@ -52,7 +52,7 @@ class ChromaRetriever:
             collection_name: Kept as `collection_name`; every retriever is a collection of its own.
             model_name: Not used.
             encoder: What reads the notes; the default encoder if not given.
-            purge: Whether a deleted note is forgotten truly; it is only hidden if not.
+            purge: Whether deleted notes are purged; otherwise they are only hidden.
             **unused: What forks of A-MEM pass for Chroma's embedding function.
         """
         self._open(collection_name, InMemory, encoder, purge)
@@ -86,9 +86,9 @@ class ChromaRetriever:
         note_cleaned({"cleaned_user": changes})
 
     def delete_document(self, doc_id: str) -> None:
-        """Hide a note; an id that is not there is let be.
+        """Hide a note; an unknown id is ignored.
 
-        Its text stays on disk, and later notes were read in its light. With `purge`, all of it goes.
+        Its text and its influence on later notes stay. With `purge`, both are removed.
         """
         self._documents.delete(doc_id)
 
@@ -121,7 +121,7 @@ class ChromaRetriever:
         return written.replace(tzinfo=check_zone(self.zone)) if self.zone else written.astimezone()
 
     def embedding_function(self, input: Sequence[str]) -> Vectors:
-        """Return embeddings of texts that no memory stands behind, (N, D)."""
+        """Return embeddings of texts, made without a memory: (N, D) float32."""
         encoder = self._documents.encoder
         return encoder.embed_queries(State.empty(encoder.spec), list(input))
 
@@ -149,9 +149,9 @@ class PersistentChromaRetriever(ChromaRetriever):
             directory: Made if absent; `~/.chromadb` if not given.
             collection_name: Letters, digits, `.`, `_` and `-`.
             model_name: Not used.
-            extend: Go on with a collection that exists.
+            extend: Continue a collection that exists.
             encoder: What reads the notes; the one that wrote the collection, or the default.
-            purge: Whether a deleted note is forgotten truly; it is only hidden if not.
+            purge: Whether deleted notes are purged; otherwise they are only hidden.
 
         Raises:
             InputError: The collection exists and `extend` is false, or its name is no file name.

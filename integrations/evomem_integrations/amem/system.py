@@ -85,7 +85,7 @@ class AgenticMemorySystem:
             api_key: Not used.
             location: A file, or `":memory:"`; notes that are there are in `memories` again.
             encoder: What reads the notes; the one that wrote the file, or the default.
-            purge: Whether `delete` forgets a note truly; it only hides it if not.
+            purge: Whether `delete` purges a note; otherwise it only hides it.
             user_id: Whose notes they are: users of one file see nothing of each other. Notes of no
                 user are apart from all of these.
             zone: The user's time zone, of notes' timestamps (the system's if not given) and of days
@@ -138,7 +138,7 @@ class AgenticMemorySystem:
     def delete(self, memory_id: str) -> bool:
         """Hide a note; False if there is no such note. Links to it stay.
 
-        Its text stays on disk, and later notes were read in its light. With `purge`, all of it goes.
+        Its text and its influence on later notes stay. With `purge`, both are removed.
         """
         if memory_id not in self.memories:
             return False
@@ -147,7 +147,7 @@ class AgenticMemorySystem:
         return True
 
     def search(self, query: str, k: int = 5, *, now: datetime | str | None = None) -> list[Note]:
-        """Return the best notes: `id, content, context, keywords, score`; the least score is best.
+        """Return the best notes: `id, content, context, keywords, score`; the lowest score is best.
 
         `now` is when the question is asked, as in `evomem.Memory.search`.
         """

@@ -1,6 +1,6 @@
 """evomem in LangChain: a retriever, a vector store, agent middleware, a chat history, embeddings.
 
-Everything translates between LangChain's interfaces and a `Memory`; see `docs/langchain.md`.
+Everything translates between LangChain's interfaces and a `Memory`; see `docs/guides/langchain.md`.
 """
 
 from __future__ import annotations

@@ -13,9 +13,8 @@ from evomem.state import State
 class EvoMemEmbeddings(Embeddings):
     """Embeds every text as the first one ever read.
 
-    LangChain's interface has no place for what came before: neither a memory to read in, nor a sign
-    that a text was stored. So the encoder starts from nothing for each text. What evolves needs the
-    whole `Memory`: use `EvoMemRetriever` or `EvoMemVectorStore`.
+    LangChain's interface has no place for earlier texts, so the encoder starts without a memory for
+    each text. For evolvable embeddings use `EvoMemRetriever` or `EvoMemVectorStore`.
     """
 
     def __init__(self, encoder: str | Encoder) -> None:

@@ -16,14 +16,14 @@ from evomem.state import Reading, Spec, State, Vectors
 
 
 class EmbeddingsEncoder:
-    """Reads turns with a LangChain embedding model. It has no memory of order: no latents.
+    """An evomem encoder that uses a LangChain embedding model. It has no memory.
 
     A text that one side says without a name is embedded as it is, so that documents and queries of
     the same text have the same vector; exchanges are embedded as evomem shows them. Vectors are
     scaled to length 1.
 
     A database written by it is opened again with `evomem.open(path, EmbeddingsEncoder(model))`: only
-    the caller can make the model.
+    the caller can create the model.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class EmbeddingsEncoder:
 
         Args:
             embeddings: The model.
-            name: What tells it from others, and so whether a database may be read with it; made of
+            name: Identifies the model, so that a database is not read with another one; made from
                 its class and its `model` or `model_name` if not given.
-            dim: The length of its vectors; found by embedding a word if not given.
+            dim: The length of its vectors; determined by embedding a word if not given.
         """
         self.embeddings = embeddings
         self._name = name or _name(embeddings)
@@ -50,7 +50,7 @@ class EmbeddingsEncoder:
         return Spec(f"langchain:{self._name}", fingerprint, dim)
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
-        """See `Encoder.read`; the state plays no part."""
+        """See `Encoder.read`; the state is not used."""
         if not turns:
             return []
         vectors = self._unit(self.embeddings.embed_documents([_text(turn) for turn in turns]))
@@ -59,7 +59,7 @@ class EmbeddingsEncoder:
         return [Reading(vector, np.zeros((0, 0), np.float32)) for vector in vectors]
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """See `Encoder.embed_queries`; the state plays no part."""
+        """See `Encoder.embed_queries`; the state is not used."""
         return self._unit([self.embeddings.embed_query(query) for query in queries])
 
     def count_tokens(self, text: str) -> int:

@@ -39,7 +39,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
         Args:
             memory: Whose memory it is.
             session: The conversation.
-            purge: Whether `clear` forgets the session truly; it only hides it if not.
+            purge: Whether `clear` purges the session; otherwise it only hides it.
             strict: Whether errors of the memory are raised. If not, they are logged and counted
                 (`evomem.adapter.counts`): a history that cannot be read is empty.
         """
@@ -71,7 +71,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
     def clear(self) -> None:
         """Hide the session's turns: their text stays on disk (`Memory.delete`).
 
-        With `purge`, they are forgotten truly (`Memory.expire`), those that are hidden included.
+        With `purge`, they are purged (`Memory.expire`), including hidden ones.
         """
         if self.purge:
             self.memory.expire(session=self.session)

@@ -45,11 +45,10 @@ class EvoMemState(AgentState[Any]):
 
 
 class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
-    """Reads the memory before each model call, and writes the exchange when the agent is done.
+    """Searches the memory before each model call, and writes the exchange when the agent is done.
 
-    What is found goes behind the system prompt of that call and nowhere else: neither into the
-    thread's messages nor into a checkpoint. Messages that the model is shown anyway are not looked
-    for. An exchange is what the user said when the run began and everything that was answered, one
+    Hits are put after the system prompt of that call and stored nowhere else, neither in the
+    thread's messages nor in a checkpoint. Messages that the model is shown anyway are left out. An exchange is what the user said when the run began and everything that was answered, one
     turn of the memory with the thread as its session and the ids of the turns that the model was
     shown. It is noted in a private part of the agent's state, so that trimming and summarising the
     thread's messages changes nothing; it is written once, however often a run is retried, interrupted
@@ -75,11 +74,11 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         """Choose the memory and how it is searched.
 
         Args:
-            memory: One memory, or what finds it for a run, such as
+            memory: One memory, or a function that returns it for a run, such as
                 `lambda runtime: db.memory("acme", runtime.context.user)`.
             name: What tells this middleware from others of the agent; made of the memory's name if it
                 is not given. Needed where an agent has two memories that are found by functions.
-            header: What stands before the remembered turns.
+            header: The text before the remembered turns.
             turn_source: The source of the turns that are written (`Turn.source`).
             strict: Whether errors of the memory end the run. If not, they are logged and counted
                 (`evomem.adapter.counts`); an exchange that cannot be written is written after the
@@ -125,7 +124,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Call the model with what the memory knows."""
+        """Call the model with the turns that the memory returns."""
         found = self._adapter(request.runtime).recall(**self._asked(request))
         return _marked(handler(_informed(request, found)), found.ids)
 

@@ -21,15 +21,15 @@ from evomem.records import Hit
 class EvoMemRetriever(BaseRetriever):
     """Finds the turns of a memory that answer a question; see `MemoryView.search`.
 
-    Every field but `memory` can be given anew in a call: `retriever.invoke("...", k=1)`. A
+    Every field but `memory` can be overridden in a call: `retriever.invoke("...", k=1)`. A
     document's text is the turn's, its `id` too; its metadata is the turn's with `id`, `seq`, `time`
-    (ISO 8601), `session`, `speaker`, `role` and `score` laid over it.
+    (ISO 8601), `session`, `speaker`, `role` and `score` added to it.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     memory: MemoryView
-    """What is searched: a `Memory`, or a view of its past from `Memory.at`."""
+    """The memory to search: a `Memory`, or a view of its past from `Memory.at`."""
     k: int = 4
     """How many documents at most."""
     mode: Mode = "evolvable"

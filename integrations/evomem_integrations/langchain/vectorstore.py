@@ -6,6 +6,7 @@ import contextlib
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ Filter = Mapping[str, Any] | Callable[[Document], bool]
 class EvoMemVectorStore(VectorStore):
     """Documents as turns of one memory, read in the order they are added.
 
-    A document is a session of the log: its turns are its versions, the newest is what it says. So
+    A document is a session of the log: its turns are its versions, the newest is its content. So
     adding an id again with other content is a new turn, which takes the place of the old one. Use a
     memory of its own for documents, not one that conversations are written to.
     """
@@ -39,9 +40,9 @@ class EvoMemVectorStore(VectorStore):
         """Keep documents in the memory at `namespace`.
 
         Args:
-            database: An open database; whoever opened it closes it.
+            database: An open database; the caller closes it.
             *namespace: Labels, `"documents"` if none are given.
-            purge: Whether `delete` forgets documents truly; it only hides them if not.
+            purge: Whether `delete` purges documents; otherwise it only hides them.
         """
         self.purge = purge
         self.database = database
@@ -104,7 +105,8 @@ class EvoMemVectorStore(VectorStore):
     ) -> list[str]:
         """Add documents in order; return their ids.
 
-        A document that is there as it is stays untouched; one with other content is replaced.
+        A document that is already stored with the same content is not changed; one with other content
+        is replaced.
 
         Args:
             texts: What they say; not empty.
@@ -118,10 +120,10 @@ class EvoMemVectorStore(VectorStore):
         """
         turns = _turns(list(texts), metadatas, ids)
         newest = {turn.session or "": turn for turn in turns}
-        ids = list(newest)
-        for start in range(0, len(ids), BATCH):
-            some = ids[start : start + BATCH]
-            self.memory.replace_sessions(some, lambda held, some=some: _changed(newest, some, held))
+        names = list(newest)
+        for start in range(0, len(names), BATCH):
+            some = names[start : start + BATCH]
+            self.memory.replace_sessions(some, partial(_changed, newest, some))
         return [turn.session or "" for turn in turns]
 
     def delete(
@@ -130,12 +132,11 @@ class EvoMemVectorStore(VectorStore):
         """Delete documents, all of them if `ids` is None; missing ones are no error.
 
         They are no longer found or listed, but their text stays on disk (`Memory.delete`). With
-        `purge`, they are forgotten truly, with every version that was replaced: from disk, and from
-        what later documents were read in the light of.
+        `purge`, they are removed with every replaced version and their influence on later documents.
 
         Args:
             ids: Which.
-            purge: Whether to forget them truly; the store's own setting if None.
+            purge: Whether to purge them; the store's setting if None.
             **kwargs: What LangChain's callers also give; changes nothing.
         """
         if self.purge if purge is None else purge:

@@ -1,6 +1,6 @@
 """evomem in LangGraph: `EvoMemStore`, a `BaseStore` whose namespaces are memories.
 
-See `docs/langgraph.md`; for agents there is middleware in `evomem_integrations.langchain`.
+See `docs/guides/langgraph.md`; for agents there is middleware in `evomem_integrations.langchain`.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ class EvoMemStore(BaseStore):
     """A `BaseStore` whose namespaces are memories of one database. Safe for threads and processes.
 
     A put is a turn of the namespace's log, read in the light of the items before it; putting a key
-    again is a new turn, and the old one is not found any more. A search asks every namespace below
-    the prefix in the light of its own state and merges by score.
+    again is a new turn, and the old one is no longer found. A search queries every namespace below the
+    prefix with that namespace's state and merges by score.
     """
 
     supports_ttl = True
@@ -77,14 +77,14 @@ class EvoMemStore(BaseStore):
         """Keep items in a database.
 
         Args:
-            database: An open database; whoever opened it closes it.
+            database: An open database; the caller closes it.
             index: `fields` says which parts of a value are read, the whole (`["$"]`) if not given.
-                The database's encoder reads them, so `embed` and `dims` have no part here.
+                The database's encoder reads them, so `embed` and `dims` are not used.
             ttl: As for LangGraph's other stores.
-            root: The labels that stand before every namespace in the database.
+            root: The labels before every namespace in the database.
             mode: How a query is answered, as in `Memory.search`.
-            purge: Whether deleted and expired items are forgotten truly, with every value that was
-                replaced; they are only hidden if not, and their text stays on disk.
+            purge: Whether deleted and expired items are purged, with every replaced value; otherwise
+                they are only hidden, and their text stays on disk.
             zone: The time zone in which days in queries are counted; the database's if not given.
         """
         self.database = database
@@ -138,7 +138,7 @@ class EvoMemStore(BaseStore):
     # operations ----------------------------------------------------------------------------
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Do everything that is asked; return one result for each operation.
+        """Run all operations; return one result for each.
 
         Reads see the store as it was before the batch. Of several puts to one key the last counts.
 
@@ -181,7 +181,7 @@ class EvoMemStore(BaseStore):
     def sweep_ttl(self) -> int:
         """Delete the items that have outlived their time; return how many.
 
-        As with `delete`, they are hidden, or purged if the store was told so.
+        As with `delete`, they are hidden, or purged if the store was created with `purge=True`.
         """
         gone = 0
         for namespace in self._namespaces(()):

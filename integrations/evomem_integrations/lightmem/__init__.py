@@ -1,4 +1,4 @@
-"""LightMem with evomem: its embedder and vector store, or the whole class. See docs/lightmem.md."""
+"""LightMem with evomem: its embedder and vector store, or the whole class. See docs/guides/lightmem.md."""
 
 from __future__ import annotations
 

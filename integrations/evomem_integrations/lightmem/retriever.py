@@ -138,7 +138,7 @@ class EmbeddingRetriever:
             self._documents.merge(vector_id, payload)
 
     def delete(self, vector_id: str) -> None:
-        """Hide a memory; an id that is not there is let be.
+        """Hide a memory; an unknown id is ignored.
 
         Its text stays on disk, and later memories were read in its light. With `purge`, all of it
         goes.

@@ -1,6 +1,6 @@
 """evomem in LlamaIndex: memory, memory block, retriever, reranker, embedding.
 
-Everything translates between LlamaIndex's interfaces and a `Memory`; see `docs/llamaindex.md`.
+Everything translates between LlamaIndex's interfaces and a `Memory`; see `docs/guides/llamaindex.md`.
 """
 
 from __future__ import annotations

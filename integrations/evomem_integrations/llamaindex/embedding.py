@@ -18,7 +18,7 @@ class EvoMemEmbedding(BaseEmbedding):
     """Embeds every text as the first one ever read.
 
     LlamaIndex embeds texts in batches, in parallel, from a cache: there is no order to remember. So
-    the encoder starts from nothing for each text. What evolves needs the whole `Memory`: use
+    the encoder starts without a memory for each text. For evolvable embeddings use
     `EvoMemMemory` or `EvoMemRetriever`.
     """
 

@@ -25,7 +25,7 @@ from evomem_integrations.llamaindex.turns import complete, question, replaced, s
 
 
 class EvoMemMemory(Connection, BaseMemory):
-    """The messages of one session, and what the memory holds of all others that helps now.
+    """The messages of one session, and the turns of all others that help now.
 
     Messages are kept exactly as they are put, in LlamaIndex's own short-term `Memory`. A user's
     message waits until it is answered; then both become one turn of the memory, so that a question
@@ -66,7 +66,7 @@ class EvoMemMemory(Connection, BaseMemory):
     def from_defaults(
         cls, *, chat_history: Sequence[ChatMessage] | None = None, **fields: Any
     ) -> EvoMemMemory:
-        """Make a memory; `location` and `namespace` are needed, every other field has a default.
+        """Create a memory; `location` and `namespace` are required, every other field has a default.
 
         Args:
             chat_history: Replaces the session's messages, as `set` does.
@@ -144,7 +144,7 @@ class EvoMemMemory(Connection, BaseMemory):
             How many messages were erased.
 
         Raises:
-            NamespaceError: There is no prefix, or it is not one.
+            NamespaceError: There is no prefix, or it is not valid.
         """
         check_labels(prefix)
         return run(_erase(Chats(location, chat_store_uri), prefix))
@@ -161,7 +161,7 @@ class EvoMemMemory(Connection, BaseMemory):
     async def aget(
         self, input: str | ChatMessage | None = None, **kwargs: Any
     ) -> list[ChatMessage]:
-        """Return the newest messages, with what the memory knows in the system message.
+        """Return the newest messages, with the memory's turns in the system message.
 
         Args:
             input: What to look for; the user's last message if not given.
@@ -226,7 +226,7 @@ class EvoMemMemory(Connection, BaseMemory):
         """Forget the session's messages, those with a status or all.
 
         Their text is gone from the chat store. What the memory has read of them stays, unless
-        `purge` is set: then all turns of the session are forgotten truly (`Memory.expire`).
+        `purge` is set: then all turns of the session are purged (`Memory.expire`).
         """
         self._rewound = None
         if self.purge and status is None:

@@ -15,11 +15,11 @@ from evomem.state import State
 
 
 class EvoMemReranker(BaseNodePostprocessor):
-    """Reads the nodes as a story, asks the question behind it, and keeps the best answers.
+    """Reads the nodes as a story, asks the question after it, and keeps the best answers.
 
     Each node is embedded in the light of those before it, the question in the light of them all.
     The story is told in the order of the nodes' metadata `order_by`; nodes that lack it come first,
-    in the order they are given. Scores are cosines. Nothing is stored anywhere.
+    in the order they are given. Scores are cosines. Nothing is stored.
     """
 
     encoder: str = Field(description="What evomem.load_encoder takes.")

@@ -18,7 +18,7 @@ class EvoMemRetriever(BaseRetriever):
     """Finds the turns of a memory that answer a question; see `MemoryView.search`.
 
     A node's text and id are the turn's; its metadata is the turn's with `time` (ISO 8601), `seq`,
-    `role`, `speaker` and `session` laid over it. Only the question's text counts: embeddings that a
+    `role`, `speaker` and `session` added to it. Only the question's text counts: embeddings that a
     `QueryBundle` brings along are another model's.
     """
 
@@ -35,7 +35,7 @@ class EvoMemRetriever(BaseRetriever):
         """Choose the memory and how it is searched.
 
         Args:
-            memory: What is searched: a `Memory`, or a view of its past from `Memory.at`.
+            memory: The memory to search: a `Memory`, or a view of its past from `Memory.at`.
             k: How many nodes at most.
             mode: As in `MemoryView.search`.
             callback_manager: LlamaIndex's.

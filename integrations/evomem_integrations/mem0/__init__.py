@@ -1,6 +1,6 @@
 """evomem for users of Mem0: `Memory` and `AsyncMemory` in its place, or a vector store inside it.
 
-The two classes need nothing but evomem; `register` and the store need Mem0. See `docs/mem0.md`.
+The two classes need nothing but evomem; `register` and the store need Mem0. See `docs/guides/mem0.md`.
 """
 
 from __future__ import annotations

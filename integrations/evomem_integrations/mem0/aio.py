@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 class AsyncMemory:
-    """Stands in for `mem0.AsyncMemory`: every method of `Memory`, to be awaited.
+    """Replaces `mem0.AsyncMemory`: every method of `Memory`, to be awaited.
 
     Writes happen one at a time, in the order of the calls.
     """
@@ -74,7 +74,7 @@ class AsyncMemory:
         self._memory.chat(query)
 
     def close(self) -> None:
-        """Finish what is being written and let go of the database."""
+        """Finish pending writes and close the database."""
         self._writer.shutdown()
         self._memory.close()
 

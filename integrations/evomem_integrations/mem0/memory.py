@@ -40,7 +40,7 @@ class MemoryNotFound(NotFound, ValueError):
 
 
 class Memory:
-    """Stands in for `mem0.Memory`: only the import changes.
+    """Replaces `mem0.Memory`: only the import changes.
 
     What is added is read, not sent to a language model: messages are kept word for word, a user's
     message and the answer to it as one memory. The calling forms of Mem0 1.x and 2.x are both
@@ -62,7 +62,7 @@ class Memory:
                 "agent.db"}}}`; its config also takes `collection_name`, `encoder` and the other
                 options of `evomem.open`. Without it, the database is `~/.mem0/evomem.db`. What
                 configures a language model, an embedder or a reranker is not needed, and ignored.
-            database: An open database instead; whoever opened it closes it.
+            database: An open database instead; the caller closes it.
             collection: The collection's name in it.
             mode: How memories are found: `"evolvable"` or `"hybrid"`.
 
@@ -180,7 +180,7 @@ class Memory:
         return {"message": "Memory updated successfully!"}
 
     def delete(self, memory_id: str) -> dict[str, str]:
-        """Forget a memory truly: its texts, its history, and its influence on later ones.
+        """Remove a memory: its texts, its history, and its influence on later ones.
 
         That is `evomem.Memory.purge`: all of the user's later turns are read again without it.
 
@@ -251,7 +251,7 @@ class Memory:
             zone: The time zone of the person who asks; the database's if not given.
 
         Raises:
-            QueryError: An argument makes no sense, or no id is given.
+            QueryError: An argument is not valid, or no id is given.
         """
         if reference_date is not None:
             raise QueryError("reference_date is not supported; give now= or filter by metadata")
@@ -294,7 +294,7 @@ class Memory:
         """Return memories in the order they were added; the arguments are those of `search`.
 
         Raises:
-            QueryError: An argument makes no sense, or no id is given.
+            QueryError: An argument is not valid, or no id is given.
         """
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
@@ -337,7 +337,7 @@ class Memory:
     # ---------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of a database that this object opened."""
+        """Close a database that this object opened."""
         self._handle = None
 
     def __enter__(self) -> Memory:

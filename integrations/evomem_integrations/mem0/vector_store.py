@@ -63,7 +63,7 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
         payloads: Sequence[Mapping[str, Any]] | None = None,
         ids: Sequence[str] | None = None,
     ) -> None:
-        """Read the payloads' texts in order; a row whose id is there is replaced.
+        """Read the payloads' texts in order; a row with an existing id is replaced.
 
         Raises:
             ValueError: There are no payloads or no ids: evomem has nothing to read.
@@ -115,7 +115,7 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
         return [self._rows.rows(filters, top_k)]
 
     def create_col(self, name: str, vector_size: int | None = None, distance: Any = None) -> None:
-        """Do nothing: a collection comes into being with its first row."""
+        """Do nothing: a collection is created with its first row."""
 
     def list_cols(self) -> Sequence[str]:
         """Return the names of the collections that hold rows."""

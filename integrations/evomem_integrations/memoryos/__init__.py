@@ -1,4 +1,4 @@
-"""MemoryOS with evomem's embeddings. See docs/memoryos.md.
+"""MemoryOS with evomem's embeddings. See docs/guides/memoryos.md.
 
 Nothing of MemoryOS is imported here.
 """

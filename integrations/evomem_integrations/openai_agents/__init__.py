@@ -1,4 +1,4 @@
-"""evomem in the OpenAI Agents SDK: options that give a run a memory; see `docs/openai-agents.md`."""
+"""evomem in the OpenAI Agents SDK: options that give a run a memory; see `docs/guides/openai-agents.md`."""
 
 from __future__ import annotations
 

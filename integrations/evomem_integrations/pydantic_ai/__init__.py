@@ -1,4 +1,4 @@
-"""evomem in Pydantic AI: a capability that gives an agent a memory; see `docs/pydantic-ai.md`."""
+"""evomem in Pydantic AI: a capability that gives an agent a memory; see `docs/guides/pydantic-ai.md`."""
 
 from __future__ import annotations
 

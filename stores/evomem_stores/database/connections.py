@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 import sqlalchemy
 from sqlalchemy import Connection
 
-from evomem.errors import StoreError
+from evomem.errors import StoreError, shown
 from evomem.store import WriteSlot
-from evomem.where import shown
 from evomem_stores.database.seals import Seals
 
 V = TypeVar("V")

@@ -15,9 +15,8 @@ from sqlalchemy.pool import Pool
 
 from evomem._extras import require
 from evomem._forking import reset_in_child
-from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
+from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError, shown
 from evomem.store import WriteSlot, nobody_waits
-from evomem.where import shown
 from evomem_stores.database.connections import FOREIGN, Connections, check_timeout, driver
 from evomem_stores.database.tables import OURS, memories
 from evomem_stores.database.write_slots import WAIT
@@ -244,7 +243,7 @@ class PostgresConnections(Connections):
         """
         raise StoreError(
             f"{self.place} is copied with PostgreSQL's own tools (pg_dump --schema={self.schema}); "
-            "`evomem export` writes its memories to open files"
+            "`evomem export` writes its memories to readable files"
         )
 
     def close(self) -> None:

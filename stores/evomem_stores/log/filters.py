@@ -1,6 +1,6 @@
 """A `Filter` as SQL. Keys and values are always bound parameters, never part of the statement.
 
-What a condition on metadata means is said in docs/filters.md; `evomem.where` reads it. Each key that it
+What a condition on metadata means is said in docs/guides/filters.md; `evomem.where` reads it. Each key that it
 names is looked up among the entries of the JSON object that holds it: an `EXISTS` inside that of the
 object. A key that is not there passes what holds of nothing (`$ne`, `$nin`, `$exists` false, `$not`).
 """

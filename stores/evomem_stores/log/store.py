@@ -525,7 +525,9 @@ def _found(connection: Connection, namespace: Namespace) -> int:
     """
     number = _find(connection, namespace)
     if number is None:
-        raise HeadMoved(f"the memory {'/'.join(namespace)!r} was dropped as it was made; try again")
+        raise HeadMoved(
+            f"the memory {'/'.join(namespace)!r} was dropped while it was created; try again"
+        )
     return number
 
 

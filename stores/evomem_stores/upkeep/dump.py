@@ -312,9 +312,11 @@ def _about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads((folder / "evomem.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{folder} is not a dump of evomem: {error}") from error
+        raise StoreError(f"{folder} is not an export of evomem: {error}") from error
     if not isinstance(about, dict) or about.get("format") not in range(1, FORMAT + 1):
-        raise StoreError(f"{folder} is not a dump that this evomem can read (format 1 to {FORMAT})")
+        raise StoreError(
+            f"{folder} is not an export that this evomem can read (format 1 to {FORMAT})"
+        )
     return about
 
 

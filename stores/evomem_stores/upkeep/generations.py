@@ -235,7 +235,7 @@ def guard(spec: Spec, key: str) -> Callable[[Connection], None]:
         found = driver(connection).execute(_NOW).fetchone()
         if found is None:
             raise IntegrityError(
-                "the database does not say (any more) which encoder wrote it: run verify, and "
+                "the database no longer says which encoder wrote it: run verify, and "
                 "restore it from a backup"
             )
         if found[1] != spec.fingerprint:

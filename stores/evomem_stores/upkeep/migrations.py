@@ -291,7 +291,7 @@ def pending(connection: Connection) -> list[tuple[int, Callable[[Connection], No
         newest = len(numbers)
     if newest > len(MIGRATIONS):
         raise StoreError(
-            f"the database is of version {newest}, this evomem knows versions up to "
+            f"the database is of version {newest}, this evomem supports versions up to "
             f"{len(MIGRATIONS)}: upgrade evomem to open it"
         )
     return list(enumerate(MIGRATIONS, start=1))[newest:]

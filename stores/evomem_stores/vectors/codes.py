@@ -20,7 +20,7 @@ from evomem.store import Seqs
 
 faiss = require("faiss", extra="cpu")
 
-ROWS = 20_000  # more are worth codes (docs/scale.md)
+ROWS = 20_000  # more are worth codes (docs/measurements/scale.md)
 SAMPLE = 20_000  # rows that the codes are learned from
 MANY = 1000  # rows are coded by all threads at once
 GROWTH = 4  # times as many rows as when they were learned: they are learned anew

@@ -17,7 +17,7 @@ from evomem.errors import StoreError
 from evomem.state import Vectors
 from evomem.store import Seqs
 
-ROWS = 10_000  # more are worth a copy (docs/scale.md)
+ROWS = 10_000  # more are worth a copy (docs/measurements/scale.md)
 SPARE = 4  # a copy that is full gets room for a fourth more than it needs
 TF32 = 2**-8  # two scores, two factors each, all cut to 10 bits: as torch may be told to on a GPU
 

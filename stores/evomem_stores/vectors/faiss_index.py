@@ -23,7 +23,7 @@ import numpy as np
 from evomem._forking import reset_in_child
 from evomem.errors import EvomemError, HeadMoved
 from evomem.state import Vectors
-from evomem.store import Mark, Seqs, Span, Store, View
+from evomem.store import Log, Mark, Seqs, Span, View
 from evomem_stores.database.tables import LAST
 from evomem_stores.vectors import index_file
 from evomem_stores.vectors.codes import ROWS
@@ -57,7 +57,7 @@ class FaissIndex:
 
     def __init__(
         self,
-        store: Store,
+        store: Log,
         folder: Path | None,
         *,
         max_bytes: int = 2**30,

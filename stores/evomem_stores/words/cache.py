@@ -148,7 +148,7 @@ class WordCache:
                 if not np.array_equal(rows.seqs[places[places < len(rows.seqs)]], seqs):
                     raise DatabaseDamaged(
                         f"the word index knows turns of memory {memory} that are not there: "
-                        "evomem verify --repair writes it anew from the turns"
+                        "evomem verify --repair writes it again from the turns"
                     )
                 postings = Postings(
                     np.concatenate([known[term].postings.places, places.astype(np.int32)]),

@@ -105,7 +105,7 @@ def counts(
         if not isinstance(seqs, bytes) or len(seqs) % 4:
             raise DatabaseDamaged(
                 f"the word index of memory {span.memory} cannot be read: evomem verify --repair "
-                "writes it anew from the turns"
+                "writes it again from the turns"
             )
         found[term].append(seqs)
     return {term: _unpack(b"".join(seqs), span.first, span.last) for term, seqs in found.items()}

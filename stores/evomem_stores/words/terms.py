@@ -23,7 +23,7 @@ STOPWORDS = frozenset(
     "there these they this to was will with".split()
 )
 UNACCENTED = 0.5
-"""The weight of a word without its accents in a query; docs/words.md has the measurements."""
+"""The weight of a word without its accents in a query; docs/measurements/words.md has the measurements."""
 PREFIX = "~"  # of an accented word's term without accents; no other term has it
 
 ANALYSER = f"2 snowball-english {Stemmer.version()}"

@@ -1,4 +1,4 @@
-"""The table of docs/adapters.md; `python -m tests.integrations.contract.table` writes it anew."""
+"""The table of docs/guides/adapters.md; `python -m tests.integrations.contract.table` writes it anew."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from evomem.adapter.contract import CASES
 from tests.integrations.contract import reasons
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "adapters.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "adapters.md"
 BEGIN, END = "<!-- contract -->\n", "<!-- end of contract -->"
 
 ADAPTERS: Mapping[str, Mapping[str, str]] = {

@@ -20,7 +20,9 @@ from tests.conftest import ROOT
     ],
 )  # fmt: skip
 def test_the_example_of_a_page_runs_as_it_stands(page, printed, tmp_path, monkeypatch, capsys):
-    found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL)
+    found = re.search(
+        r"```python\n(.*?)```", (ROOT / "docs/guides" / page).read_text("utf-8"), re.DOTALL
+    )
     assert found
     monkeypatch.chdir(tmp_path)
     exec(compile(found[1], page, "exec", dont_inherit=True), {})

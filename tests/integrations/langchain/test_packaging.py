@@ -38,7 +38,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, module, name, mi
     for loaded in [each for each in sys.modules if each.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setattr(sys, "meta_path", [Missing(missing), *sys.meta_path])
-    with pytest.raises(MissingExtra, match=rf"pip install 'evomem-engine\[{extra}\]'"):
+    with pytest.raises(MissingExtra, match=rf"pip install -e '\.\[{extra}\]'"):
         getattr(module, name)
 
 

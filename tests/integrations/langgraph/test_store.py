@@ -1,4 +1,4 @@
-"""`EvoMemStore` behaves as LangGraph's stores do; what differs is said in docs/langgraph.md."""
+"""`EvoMemStore` behaves as LangGraph's stores do; what differs is said in docs/guides/langgraph.md."""
 
 from __future__ import annotations
 

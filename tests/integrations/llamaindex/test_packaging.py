@@ -34,4 +34,4 @@ def test_without_llamaindex_the_extra_is_named():
         "except ImportError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'evomem-engine[llamaindex]'" in done.stdout
+    assert "pip install -e '.[llamaindex]'" in done.stdout

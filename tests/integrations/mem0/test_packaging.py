@@ -26,7 +26,7 @@ def test_the_stand_in_works_without_mem0_and_the_store_names_the_extra():
         "except ImportError as error: print(error)"
     )
     assert out.startswith("1\n")
-    assert "pip install 'evomem-engine[mem0]'" in out
+    assert "pip install -e '.[mem0]'" in out
 
 
 def test_there_is_no_other_name():

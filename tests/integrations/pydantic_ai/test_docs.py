@@ -1,4 +1,4 @@
-"""The example of docs/pydantic-ai.md runs as it stands."""
+"""The example of docs/guides/pydantic-ai.md runs as it stands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.conftest import ROOT
 
 
 def test_the_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
-    page = (ROOT / "docs" / "pydantic-ai.md").read_text("utf-8")
+    page = (ROOT / "docs" / "guides" / "pydantic-ai.md").read_text("utf-8")
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "docs/pydantic-ai.md", "exec", dont_inherit=True), {})
+    exec(compile(example, "docs/guides/pydantic-ai.md", "exec", dont_inherit=True), {})
     assert capsys.readouterr().out.splitlines() == [
         "In Oslo.",
         "2",

@@ -1,0 +1,214 @@
+"""`evomem hooks`: what is said to a coding agent into a memory, and back at the next session's start."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+import evomem
+from evomem.cli.opening import AGENTS_DB, AGENTS_FOLDER, labels_of, make_agents_folder
+from evomem.cli.screen import Screen, plain
+from evomem.errors import InputError, NotFound
+from evomem.hooks import events, settings
+from evomem.hooks.agents import AGENTS, Agent
+
+ACTIONS = ("install", "uninstall", "sweep", "run")
+LOG = "hooks.log"  # in the folder of the agents' database
+MAX_LOG = 1_000_000  # bytes
+
+
+def add_hooks(commands: Any, make: Callable[..., Any]) -> None:
+    """Add the command's parser."""
+    parser = make(
+        commands,
+        "hooks",
+        "remember what is said to a coding agent",
+        "Let a coding agent call evomem: a session is captured before it is compacted and when it "
+        "ends, sessions on disk are swept when one starts, and what was said last in a folder is "
+        "recalled there. install and uninstall show what they would write, and ask. sweep imports "
+        "what is new in the sessions on disk, or in FILE. The agent itself calls run.",
+        "  evomem hooks install claude-code\n"
+        "  evomem hooks install codex --yes --memory work\n"
+        "  evomem hooks sweep claude-code\n"
+        "  evomem hooks uninstall claude-code",
+        db=AGENTS_DB,
+    )
+    parser.add_argument("action", metavar="ACTION", choices=ACTIONS, help=", ".join(ACTIONS))
+    parser.add_argument("agent", metavar="AGENT", choices=list(AGENTS), help=", ".join(AGENTS))
+    parser.add_argument(
+        "files", metavar="FILE", nargs="*", help="for sweep: read these sessions only"
+    )
+    parser.add_argument("--yes", action="store_true", help="write without asking")
+    parser.add_argument(
+        "--settings",
+        metavar="PATH",
+        help="the file that holds the hooks (default: the agent's own, such as "
+        "~/.claude/settings.json or ~/.codex/hooks.json)",
+    )
+
+
+def hooks(args: Namespace, screen: Screen) -> int:
+    """Do what the action says."""
+    agent = AGENTS[args.agent]
+    if args.files and args.action != "sweep":
+        raise InputError(f"{args.action} takes no files")
+    if args.action == "run":
+        return _run(agent, args, screen)
+    if args.action == "sweep":
+        return _sweep(agent, args, screen)
+    return _edit(agent, args, screen)
+
+
+def _edit(agent: Agent, args: Namespace, screen: Screen) -> int:
+    """Put the hooks into the settings, or take them out."""
+    path = Path(args.settings).expanduser() if args.settings else agent.settings
+    before = settings.read(path)
+    adding = args.action == "install"
+    try:
+        if adding:
+            after = settings.with_hooks(before, agent, _command(agent, args))
+        else:
+            after = settings.without_hooks(before)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    values = {"agent": agent.name, "settings": str(path), "changed": after != before}
+    if after == before:
+        state = "there already" if adding else "not there"
+        screen.result(values, Text(plain(f"{path}: the hooks are {state}; nothing was changed")))
+        return 0
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), str(path), f"{path} (new)", lineterm="", n=2
+    )
+    screen.note("\n".join(lines))
+    if not (args.yes or _agreed()):
+        raise InputError("nothing was changed: answer y, or give --yes")
+    if adding:
+        settings.install(path, before, after)
+    else:
+        settings.uninstall(path, after)
+    said = f"{'wrote' if adding else 'restored'} {path}"
+    screen.result(values, Text(plain(said)))
+    if adding:
+        _advise(agent, screen)
+    return 0
+
+
+def _advise(agent: Agent, screen: Screen) -> None:
+    if agent.name == "codex":
+        screen.note("Codex runs new hooks once you have reviewed and trusted them: /hooks")
+    screen.note(
+        f"the next session's start imports the sessions on disk; evomem hooks sweep {agent.name} "
+        "does so at once"
+    )
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write("write this? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _command(agent: Agent, args: Namespace) -> str:
+    """Return the command line that the agent calls; a shell of the system reads it."""
+    words = [sys.executable, "-m", "evomem", "hooks", "run", agent.name, *_options(args)]
+    return shlex.join(words) if os.name == "posix" else subprocess.list2cmdline(words)
+
+
+def _options(args: Namespace) -> list[str]:
+    """Return the options by which another process uses the same memory."""
+    if "://" in args.db:
+        raise InputError(
+            f"{args.db.partition('://')[0]}://... may hold a password, which does not belong into "
+            "an agent's settings: hooks take a database file"
+        )
+    options = ["--db", str(Path(args.db).expanduser().absolute())]
+    for label in args.memory or ():
+        options += ["--memory", label]
+    for name in ("encoder", "device"):
+        if value := getattr(args, name):
+            options += [f"--{name}", value]
+    return options
+
+
+def _sweep(agent: Agent, args: Namespace, screen: Screen) -> int:
+    """Import sessions."""
+    from evomem.hooks.sessions import Seen, capture, sweep
+    from evomem.importing import Imported
+
+    labels, done = labels_of(args), Imported()
+    make_agents_folder(args.db)
+    with (
+        evomem.open(args.db, args.encoder, device=args.device) as db,
+        screen.progress() as progress,
+    ):
+        memory = db.memory(*labels)
+        if args.files:
+            for name in args.files:
+                done += capture(memory, agent, Path(name))
+        else:
+            seen = Seen(Path(AGENTS_FOLDER).expanduser(), args.db, labels)
+            done = sweep(memory, agent, seen, progress=lambda *count: progress("reading", *count))
+    values = {"agent": agent.name, "new": done.new, "replaced": done.replaced, "known": done.known}
+    said = f"{done.new} new turns in {'/'.join(labels)} ({done.known} were there already)"
+    screen.result(values, Text(plain(said)))
+    return 0
+
+
+def _run(agent: Agent, args: Namespace, screen: Screen) -> int:
+    """Answer an event of the agent: at once, for it waits. What takes long is left to a process."""
+    try:
+        event = events.parse(sys.stdin.read())
+        transcript = event.get("transcript_path")
+        if event["hook_event_name"] == events.START:
+            if event.get("source") == "startup":
+                _start_sweep(agent, args, [])
+            sys.stdout.write(_recall(args, event))
+        elif isinstance(transcript, str) and transcript:
+            _start_sweep(agent, args, [transcript])
+    except Exception as error:  # 2 would mean to the agent: do not go on
+        screen.error(f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def _recall(args: Namespace, event: dict[str, Any]) -> str:
+    try:
+        with evomem.open(args.db, create=False) as db:
+            return events.context(db.memory(*labels_of(args)), event)
+    except NotFound:  # nothing was captured yet
+        return ""
+
+
+def _start_sweep(agent: Agent, args: Namespace, files: list[str]) -> None:
+    """Start a sweep in a process of its own, which outlives the agent."""
+    words = [sys.executable, "-m", "evomem", "hooks", "sweep", agent.name, *files, *_options(args)]
+    with _log() as log:
+        subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+@contextmanager
+def _log() -> Iterator[Any]:
+    """Give the file that says why a sweep failed; it holds no texts of turns."""
+    make_agents_folder(AGENTS_DB)
+    path = Path(AGENTS_FOLDER).expanduser() / LOG
+    mode = "wb" if path.exists() and path.stat().st_size > MAX_LOG else "ab"
+    with path.open(mode) as file:
+        yield file

@@ -1,0 +1,59 @@
+"""What an agent calls: an event as JSON comes in, and for the start of a session a quotation goes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from evomem.errors import InputError
+from evomem.hooks.sessions import PROJECT
+from evomem.memory import Memory
+from evomem.newest import newest
+from evomem.quoting import quote, shortened
+from evomem.records import Record
+
+START = "SessionStart"
+TURNS = 8  # that are recalled at the start of a session
+SIDE = 600  # characters of either side of a turn
+TOTAL = 6_000  # characters; agents cut what a hook says at about 10,000
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Return an event.
+
+    Raises:
+        InputError: It is not what an agent sends.
+    """
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"an agent sends an event as JSON on stdin: {error}") from error
+    if not isinstance(event, dict) or not isinstance(event.get("hook_event_name"), str):
+        raise InputError("the event has no hook_event_name, which every event of an agent has")
+    return event
+
+
+def context(memory: Memory, event: Mapping[str, Any]) -> str:
+    """Return what the model is told at the start of a session: the newest turns of its folder.
+
+    Returns:
+        JSON as the agents' hooks return it, or "" if there is nothing to tell.
+    """
+    folder = event.get("cwd")
+    if not isinstance(folder, str):
+        return ""
+    turns = newest(memory, TURNS, where={PROJECT: folder})
+    shown: list[Record] = []
+    for turn in reversed(turns):
+        shown.insert(0, shortened(turn, SIDE))
+        if len(quote(shown)) > TOTAL:
+            del shown[0]
+            break
+    if not shown:
+        return ""
+    text = (
+        "What was said last in this folder, in earlier sessions or before this one was compacted:\n"
+    )
+    output = {"hookEventName": START, "additionalContext": text + quote(shown)}
+    return json.dumps({"hookSpecificOutput": output})

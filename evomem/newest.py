@@ -1,0 +1,23 @@
+"""The end of a memory, for whoever shows what was said last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evomem.memory_view import MemoryView
+from evomem.records import Record
+
+
+def newest(memory: MemoryView, limit: int, **filters: Any) -> list[Record]:
+    """Return the last turns that meet the filters of `history`, oldest first, at most `limit`.
+
+    The log is read from its end, in windows that grow: a memory may be long.
+    """
+    count, window = len(memory), 4 * limit
+    while True:
+        # seqs are different numbers from 1, so at least `window` turns stand behind this one
+        after = max(0, count - window)
+        turns = memory.history(after=after, **filters)
+        if len(turns) >= limit or not after:
+            return turns[-limit:]
+        window *= 8

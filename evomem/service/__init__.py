@@ -1,0 +1,1 @@
+"""How programs in other languages and other processes use evomem."""

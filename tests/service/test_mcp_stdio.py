@@ -1,0 +1,290 @@
+"""`evomem mcp` as a process of its own, as clients start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+import evomem
+from evomem.cli import main
+
+pytest.importorskip("mcp_types", reason="needs the extra [mcp]")
+
+from mcp import Client, StdioServerParameters
+
+OLDER = "mcp==1.30.0"
+CLIENT = """
+import asyncio, json, sys
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+async def use(command, *arguments):
+    server = StdioServerParameters(command=command, args=arguments, env=json.loads(sys.stdin.read()))
+    async with stdio_client(server) as streams, ClientSession(*streams) as session:
+        begun = await session.initialize()
+        names = [tool.name for tool in (await session.list_tools()).tools]
+        await session.call_tool("remember", {"text": "I moved to Oslo.", "id": "a"})
+        found = await session.call_tool("recall", {"query": "Who moved to Oslo?"})
+        wrong = await session.call_tool("recall", {"query": "x", "user": "bob"})
+        shown = await session.call_tool("forget", {"id": "a"})
+        token = shown.structuredContent["confirm"]
+        gone = await session.call_tool("forget", {"id": "a", "confirm": token})
+        print(json.dumps({
+            "version": begun.protocolVersion,
+            "names": names,
+            "ids": [turn["id"] for turn in found.structuredContent["turns"]],
+            "text": found.content[0].text,
+            "wrong": [wrong.isError, wrong.content[0].text],
+            "gone": gone.structuredContent["count"],
+        }))
+
+asyncio.run(use(*sys.argv[1:]))
+"""
+
+
+def arguments(path, *more, encoder="hash"):
+    chosen = ["--encoder", encoder] if encoder else []
+    return ["-m", "evomem", "mcp", "--db", str(path), *chosen, *more]
+
+
+@asynccontextmanager
+async def client(path, *more, mode="auto", encoder="hash"):
+    """Start a server, and connect the SDK's client to it."""
+    server = StdioServerParameters(
+        command=sys.executable, args=arguments(path, *more, encoder=encoder), env=dict(os.environ)
+    )
+    async with Client(server, mode=mode) as connected:
+        yield connected
+
+
+class Raw:
+    """A server that is spoken to in lines."""
+
+    def __init__(self, path, *more):
+        self.process: Any = subprocess.Popen(
+            [sys.executable, *arguments(path, *more)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        hello = {"capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        self.request("initialize", protocolVersion="2025-06-18", **hello)
+        self.send('{"jsonrpc": "2.0", "method": "notifications/initialized"}')
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        with suppress(OSError), self.process:  # closes the pipes, and waits
+            pass
+
+    def send(self, line):
+        data = line if isinstance(line, bytes) else line.encode()
+        self.process.stdin.write(data + b"\n")
+        self.process.stdin.flush()
+
+    def ask(self, line):
+        self.send(line)
+        assert select.select([self.process.stdout], [], [], 120)[0], "it does not answer"
+        return json.loads(self.process.stdout.readline())
+
+    def request(self, method, **params):
+        return self.ask(json.dumps({"jsonrpc": "2.0", "id": 0, "method": method, "params": params}))
+
+    def remember(self, text, **more):
+        return self.request("tools/call", name="remember", arguments={"text": text, **more})
+
+
+@pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
+async def test_a_client_uses_it_and_the_next_one_finds_what_it_stored(tmp_path, mode, version):
+    path = tmp_path / "agent.db"
+    async with client(path, mode=mode) as first:
+        assert first.session.protocol_version == version
+        assert len((await first.list_tools()).tools) == 8
+        assert not path.exists()  # nothing is opened or loaded before it is needed
+        await first.call_tool("remember", {"text": "I moved to Oslo.", "id": "a"})
+    async with client(path, mode=mode) as second:
+        found = await second.call_tool("recall", {"query": "Who moved to Oslo?"})
+    assert [turn["id"] for turn in found.structured_content["turns"]] == ["a"]
+
+
+async def test_without_options_it_reads_with_the_bundled_encoder_in_the_users_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("EVOMEM_DB", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", "evomem", "mcp"], env=dict(os.environ), cwd="/"
+    )
+    async with Client(server) as connected:
+        await connected.call_tool("remember", {"text": "We adopted a beagle called Biscuit."})
+        await connected.call_tool("remember", {"text": "The boiler was repaired on Tuesday."})
+        found: Any = await connected.call_tool(
+            "recall", {"query": "What is our dog's name?", "k": 1}
+        )
+        status = await connected.call_tool("status", {})
+    assert "Biscuit" in found.content[0].text
+    assert status.structured_content["encoder"] == "mini"
+    folder = tmp_path / ".evomem"
+    assert (folder / "evomem.db").exists()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+async def test_which_memory_it_serves_the_command_line_says(tmp_path):
+    path = tmp_path / "agent.db"
+    async with client(path, "--memory", "acme", "--memory", "bob") as bob:
+        await bob.call_tool("remember", {"text": "My PIN is 1234.", "id": "pin"})
+    async with client(path, "--memory", "acme", "--memory", "alice", "--source", "desk") as alice:
+        assert (await alice.call_tool("get", {"id": "pin"})).is_error
+        await alice.call_tool("remember", {"text": "My PIN is 5678.", "id": "pin"})
+    with evomem.open(path) as db:
+        assert db.memory("acme", "bob").get("pin").turn.user == "My PIN is 1234."
+        assert db.memory("acme", "alice").get("pin").turn.source == "desk"
+
+
+async def test_a_database_that_cannot_be_opened_is_an_error_until_it_can(tmp_path):
+    path = tmp_path / "agent.db"
+    path.write_text("not a database " * 100)
+    async with client(path) as connected:
+        first = await connected.call_tool("status", {})
+        path.unlink()
+        second = await connected.call_tool("status", {})
+    assert first.is_error
+    assert str(path) in first.content[0].text
+    assert not second.is_error
+
+
+@pytest.fixture(scope="session")
+def older_client(pytestconfig):
+    """The interpreter of a virtual environment with version 1 of the SDK, kept between runs."""
+    folder = pytestconfig.cache.mkdir("mcp-1")
+    python = folder / "bin" / "python"
+    make = [[sys.executable, "-m", "venv", folder], [python, "-m", "pip", "install", "-q", OLDER]]
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if not (folder / "ready").exists():
+        for command in make:
+            try:
+                done = subprocess.run(
+                    list(map(str, command)), env=bare, capture_output=True, text=True, timeout=300
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                pytest.skip(f"no virtual environment with {OLDER} could be made: {error}")
+            if done.returncode:
+                pytest.skip(f"no virtual environment with {OLDER}: {done.stderr[-500:]}")
+        (folder / "ready").touch()
+    return str(python), bare
+
+
+def test_clients_of_version_1_of_the_sdk_use_it(tmp_path, older_client):
+    python, bare = older_client
+    done = subprocess.run(
+        [python, "-c", CLIENT, sys.executable, *arguments(tmp_path / "agent.db")],
+        input=json.dumps(dict(os.environ)),
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["version"] == "2025-11-25"
+    assert result["names"][:6] == ["remember", "recall", "timeline", "get", "forget", "status"]
+    assert result["ids"] == ["a"]
+    assert "> User: I moved to Oslo." in result["text"]
+    assert result["wrong"][0]
+    assert "user: Extra inputs are not permitted" in result["wrong"][1]
+    assert result["gone"] == 1
+
+
+def test_killed_while_it_remembers_it_loses_nothing_that_it_acknowledged(tmp_path):
+    path = tmp_path / "agent.db"
+    said: list[str] = []
+    for delay in (0, 0.004, 0.02):
+        with Raw(path) as server:
+            for id in [*said[-1:], *(f"{delay}-{number}" for number in range(8))]:  # first a retry
+                assert not server.remember(f"Note {id}", id=id)["result"]["isError"]
+                said.append(id)
+            last = {"name": "remember", "arguments": {"text": "Note last", "id": f"{delay}-last"}}
+            call = {"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": last}
+            server.send(json.dumps(call))
+            time.sleep(delay)
+            server.process.kill()
+            server.process.wait()
+            if server.process.stdout.read():  # it was quicker
+                said.append(f"{delay}-last")
+    with evomem.open(path) as db:
+        stored = [record.id for record in db.memory("default").history()]
+        assert db.verify() == []
+    assert set(stored) >= set(said)
+    assert len(stored) == len(set(stored))
+
+
+def test_stdout_carries_the_protocol_and_nothing_else(tmp_path):
+    with Raw(tmp_path / "agent.db") as server:
+        assert "result" in server.request("tools/list")
+        assert "result" in server.remember("Hello.")
+        server.process.stdin.close()
+        assert server.process.wait(60) == 0
+        assert server.process.stdout.read() == b""
+        assert server.process.stderr.read() == b""
+
+
+def test_lines_that_are_no_messages_do_not_stop_it(tmp_path):
+    with Raw(tmp_path / "agent.db") as server:
+        for line in (
+            "{",
+            "[]",
+            "null",
+            b"\xff\xfe\x00",
+            '{"jsonrpc": "2.0", "id": 1}',
+            "x" * 100_000,
+        ):
+            server.send(line)
+        assert "result" in server.remember("Hello.")
+
+
+@pytest.mark.parametrize(
+    ("escaped", "stored"),
+    [
+        (r"half \ud83d here", "half \ufffd here"),
+        (r"half \uDE00", "half \ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\N{GRINNING FACE}"),
+        (r"whole \ud83d\ude00", "whole \N{GRINNING FACE}"),
+        (r"a path C:\\ud83d\\users", r"a path C:\ud83d\users"),
+        (r"\\\ud83d \u00e9 \n \"", '\\\ufffd é \n "'),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_answered_and_stored_as_a_replacement(
+    half_pairs, escaped, stored
+):
+    id = f"{abs(hash(escaped))}"
+    line = (
+        '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "remember", '
+        f'"arguments": {{"id": "{id}", "text": "{escaped}"}}}}}}'
+    )
+    assert not half_pairs.ask(line)["result"]["isError"]
+    (turn,) = half_pairs.request("tools/call", name="get", arguments={"id": id})["result"][
+        "structuredContent"
+    ]["turns"]
+    assert turn["text"] == f"User: {stored}"
+
+
+@pytest.fixture(scope="module")
+def half_pairs(tmp_path_factory):
+    with Raw(tmp_path_factory.mktemp("pairs") / "agent.db") as server:
+        yield server
+
+
+def test_without_its_package_the_command_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mcp_types", None)
+    assert main(["mcp"]) == 3
+    assert "pip install 'evomem-engine[mcp]'" in capsys.readouterr().err
