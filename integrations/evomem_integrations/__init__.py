@@ -1,1 +1,4 @@
-"""evomem in other frameworks: LangChain, LangGraph, LlamaIndex, A-MEM, LightMem, MemoryOS, Mem0."""
+"""evomem in other frameworks.
+
+LangChain, LangGraph, LlamaIndex, Pydantic AI, OpenAI Agents SDK, A-MEM, LightMem, MemoryOS, Mem0.
+"""

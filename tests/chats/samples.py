@@ -279,7 +279,10 @@ SAMPLES: dict[str, Sample] = {
                     {"part_kind": "system-prompt", "content": "Be brief."},
                     {
                         "part_kind": "user-prompt",
-                        "content": [ASKED[1], {"kind": "image-url"}],
+                        "content": [
+                            {"kind": "text-content", "content": ASKED[1]},
+                            {"kind": "image-url"},
+                        ],
                         "timestamp": "2025-02-03T04:05:06Z",
                     },
                 ],

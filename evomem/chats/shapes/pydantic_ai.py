@@ -64,7 +64,7 @@ def _prompt(content: object, context: Context) -> str:
         elif (
             isinstance(part, Mapping)
             and isinstance(part.get("content"), str)
-            and part.get("kind") == "text"
+            and part.get("kind") == "text-content"
         ):
             texts.append(part["content"])
         elif isinstance(part, Mapping):

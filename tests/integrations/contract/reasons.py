@@ -25,6 +25,10 @@ LLAMAINDEX = {
     "retry": "agents do not call a model again that failed",
 }
 
+PYDANTIC_AI: Mapping[str, str] = {}
+
+OPENAI_AGENTS: Mapping[str, str] = {}
+
 MEM0 = {
     "streaming": FINISHED,
     "failure": FINISHED,

@@ -15,6 +15,8 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "LangChain middleware": reasons.MIDDLEWARE,
     "LangChain history": reasons.HISTORY,
     "LlamaIndex memory": reasons.LLAMAINDEX,
+    "Pydantic AI": reasons.PYDANTIC_AI,
+    "OpenAI Agents SDK": reasons.OPENAI_AGENTS,
     "Mem0": reasons.MEM0,
     "LightMem": reasons.LIGHTMEM,
     "A-MEM": reasons.AMEM,
