@@ -233,9 +233,9 @@ class Database:
         """Return the namespaces of all memories that begin with `prefix`, sorted."""
         return self._engine.store.memories(prefix)
 
-    def sizes(self, *prefix: str) -> dict[Namespace, int]:
+    def sizes(self, *prefix: str) -> Mapping[Namespace, int]:
         """Return how many turns each memory below a prefix has, deleted ones not counted."""
-        return self._engine.store.sizes(prefix)
+        return self._together.sizes(prefix)
 
     def together(self, *prefix: str) -> Together:
         """Return what all memories that begin with `prefix` hold at this moment.

@@ -7,8 +7,10 @@ says whether it still holds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,9 @@ from evomem.state import State, Vectors
 from evomem.store import Extract, Listed, Namespace
 
 MAX_BYTES = 2**29  # of extracts in memory; a prefix with more is read anew each time
-TRIES = 100  # lost races against other writers before a call gives up
+MAX_SIZES = 100_000  # memories whose sizes are kept
+
+_Sizes = tuple[tuple[int, ...], Mapping[Namespace, int]]
 
 
 @dataclass(eq=False)
@@ -98,7 +102,19 @@ class TogetherCache:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._extracts: LruCache[int, Extract] = LruCache(MAX_BYTES, lambda each: each.nbytes)
+        self._sizes: LruCache[Namespace, _Sizes] = LruCache(MAX_SIZES, lambda each: len(each[1]))
         self._read: LruCache[Namespace, Together] = LruCache(MAX_BYTES, lambda each: each.nbytes)
+
+    def sizes(self, prefix: Namespace) -> Mapping[Namespace, int]:
+        """Return how many visible turns each memory below a prefix has, sorted by namespace."""
+        store = self._engine.store
+        with store.snapshot():
+            version = store.version(prefix)
+            held = self._sizes.get(prefix)
+            if held is None or held[0] != version:
+                held = version, MappingProxyType(store.sizes(prefix))
+                self._sizes.put(prefix, held)
+            return held[1]
 
     def read(self, prefix: Namespace) -> Together:
         """Return all memories below a prefix as they are at this moment."""

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
@@ -41,7 +41,7 @@ from evomem.memory_view import Mode
 from evomem.records import Hit, Turn
 from evomem.when import names_time
 from evomem_integrations.langgraph.async_embeddings import AsyncEmbeddings, is_async
-from evomem_integrations.langgraph.catalogue import Catalogue
+from evomem_integrations.langgraph.catalogue import Catalogue, Shelf
 from evomem_integrations.langgraph.items import (
     Head,
     head_id,
@@ -303,40 +303,24 @@ class EvoMemStore(BaseStore):
     ) -> Iterator[tuple[Head, float]]:
         """Ask each memory for its best items; merge them by score."""
         ranked: list[tuple[Head, float]] = []
-        for extract in catalogue.together.extracts:
-            namespace = extract.namespace[len(self._root) :]
-            if not namespace:
-                continue
-            memory = self._memory(namespace)
-            least = max(1, min(wanted, len(extract.turns)))
-            heads: dict[str, tuple[Head, float]] = {}
-            for k in (least, max(1, len(extract.turns))):
+        for shelf in filter(lambda shelf: shelf.namespace, catalogue.shelves):
+            memory = self._memory(shelf.namespace)
+            count = max(1, len(shelf.items))
+            for k in (max(1, min(wanted, count)), count):
                 hits = memory.search(query, k, mode=self._mode)
-                heads = self._items(catalogue, namespace, hits)
-                passing = sum(self._passes(head, op) for head, _ in heads.values())
+                found = _items(shelf, hits)
+                passing = sum(self._passes(head, op) for head, _ in found)
                 if passing >= wanted or len(hits) < k:
                     break
-            ranked += heads.values()
+            ranked += found
         yield from sorted(ranked, key=lambda hit: hit[1], reverse=True)
-
-    def _items(
-        self, catalogue: Catalogue, namespace: Namespace, hits: Iterable[Hit]
-    ) -> dict[str, tuple[Head, float]]:
-        """Return the indexed items that hits belong to, by head's id, each once."""
-        found: dict[str, tuple[Head, float]] = {}
-        for hit in hits:
-            id = head_id(hit.record.id)
-            head = catalogue.by_id.get((namespace, id))
-            if head and head.indexed and id not in found and not is_piece(hit.record.turn.metadata):
-                found[id] = head, hit.score
-        return found
 
     def _catalogue(self, prefix: Namespace) -> Catalogue:
         """Return the items below a prefix as they are at this moment."""
         together = self.database.together(*self._root, *prefix)
         held = self._catalogues.get(prefix)
         if held is None or held.together is not together:
-            held = Catalogue(together, len(self._root))
+            held = Catalogue(together, len(self._root), held)
             self._catalogues.put(prefix, held)
         return held
 
@@ -373,6 +357,17 @@ class EvoMemStore(BaseStore):
             return
         end = None if head is None else head.updated + timedelta(microseconds=1)
         memory.expire(session=key, before=end)
+
+
+def _items(shelf: Shelf, hits: Iterable[Hit]) -> list[tuple[Head, float]]:
+    """Return the indexed items that hits belong to, each once."""
+    found: dict[str, tuple[Head, float]] = {}
+    for hit in hits:
+        id = head_id(hit.record.id)
+        head = shelf.by_id.get(id)
+        if head and head.indexed and id not in found and not is_piece(hit.record.turn.metadata):
+            found[id] = head, hit.score
+    return list(found.values())
 
 
 def _check_page(offset: int, limit: int) -> int:

@@ -120,7 +120,6 @@ def test_items_are_there_after_a_restart(tmp_path):
     [
         ("k", {"x": object()}, "plain JSON"),
         ("k", {"x": float("nan")}, "plain JSON"),
-        ("k", {"x": "y" * 70_000}, "keep large values elsewhere"),
         ("k", {"x": "a\x00"}, "NUL"),
         ("", {"x": 1}, "the key '' is empty"),
         ("k" * 600, {"x": 1}, "the limit is 512"),
@@ -205,7 +204,7 @@ def test_each_namespace_is_asked_in_the_light_of_its_own_log(facts, db):
             for h in memory.search("Where do I live?", mode="evolvable")
             if h.record.turn.session == item.key
         ]
-        assert item.score == hit.score
+        assert item.score == pytest.approx(hit.score, abs=1e-6)
 
 
 def test_pages_follow_each_other_with_and_without_a_query(facts):
@@ -216,13 +215,16 @@ def test_pages_follow_each_other_with_and_without_a_query(facts):
         assert facts.search((), query=query, limit=5, offset=3) == []
 
 
-def test_without_a_query_items_come_by_namespace_and_last_put(facts):
+def test_without_a_query_the_item_put_last_comes_first(facts):
     facts.put(NS, "home", {"text": "I live in Oslo."})
+    facts.batch([PutOp(NS, key, {"text": "Both at once."}) for key in ("a", "b")])
     found = facts.search(())
     assert [(item.namespace[1], item.key) for item in found] == [
-        ("alice", "cat"),
+        ("alice", "b"),
+        ("alice", "a"),
         ("alice", "home"),
         ("bob", "home"),
+        ("alice", "cat"),
     ]
     assert {item.score for item in found} == {None}
 
@@ -232,7 +234,7 @@ def test_what_is_not_indexed_is_listed_and_fills_a_search_unscored(facts):
     facts.put(NS, "empty", {"stars": 1})
     found = facts.search(NS, query="the cat burglar")
     assert keys(found)[0] == "cat"
-    assert [(item.key, item.score) for item in found[2:]] == [("secret", None), ("empty", None)]
+    assert [(item.key, item.score) for item in found[2:]] == [("empty", None), ("secret", None)]
     assert keys(facts.search(NS, query="the cat burglar", limit=2)) == ["cat", "home"]
     assert facts.get(NS, "secret").value == {"text": "The cat burglar."}
 
