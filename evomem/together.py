@@ -18,6 +18,7 @@ import numpy.typing as npt
 from evomem.engine import Engine
 from evomem.errors import EncoderError, HeadMoved
 from evomem.lru_cache import LruCache
+from evomem.records import Turn
 from evomem.state import State, Vectors
 from evomem.store import Extract, Listed, Namespace
 
@@ -58,7 +59,7 @@ class Together:
             return np.zeros(0, np.float32)
         spec = self._engine.store.spec
         if not spec.latents:
-            scores = self._vectors @ self._embed(State.empty(spec), query)
+            scores = self._vectors @ self._embed(State[Turn].empty(spec), query)
         else:
             parts = [
                 extract.vectors @ self._embed(self._state(extract), query)
@@ -81,7 +82,10 @@ class Together:
         sizes = np.concatenate(counts)
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)[:-1]])
 
-    def _state(self, extract: Extract) -> State:
+    def _state(self, extract: Extract) -> State[Turn]:
+        state = self._engine.known_state(extract.key)
+        if state is not None:
+            return state
         store = self._engine.store
         with store.snapshot():
             view = store.view(extract.memory)
@@ -89,7 +93,7 @@ class Together:
                 raise HeadMoved(f"memory {extract.memory} has changed since it was read")
             return self._engine.state(view)
 
-    def _embed(self, state: State, query: str) -> Vectors:
+    def _embed(self, state: State[Turn], query: str) -> Vectors:
         vector: Vectors = self._engine.reader.embed_queries(state, [query])[0]
         if vector.shape != (self._engine.store.spec.dim,) or not np.isfinite(vector).all():
             raise EncoderError(f"the encoder gave an unusable vector for the query {query[:60]!r}")

@@ -23,7 +23,7 @@ from evomem_stores.database.tables import hidden, integrity, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.rows import TURN, damaged, moment
-from evomem_stores.log.views import decode_namespace, read, take_view, under, visible
+from evomem_stores.log.views import bounds, decode_namespace, read, take_view, under, visible
 
 COLUMNS = (*TURN, "embedding")
 ROW_BYTES = 1000  # of a turn in memory, about, beside its metadata and its embeddings
@@ -41,11 +41,19 @@ _NEW = (
 )
 
 
+_VERSION = select(
+    select(integrity.c.changes).scalar_subquery(), func.count(), func.sum(memories.c.changes)
+).where(
+    (memories.c.namespace == bindparam("self"))
+    | ((memories.c.namespace >= bindparam("first")) & (memories.c.namespace < bindparam("behind")))
+)
+
+
 def version(connection: Connection, prefix: Namespace) -> tuple[int, ...]:
-    """See `Store.version`: numbers of changes, which never fall, and memories come and go with one."""
-    whole = select(integrity.c.changes).scalar_subquery()
-    counts = select(whole, func.count(), func.sum(memories.c.changes)).where(under(prefix))
-    return tuple(int(number or 0) for number in connection.execute(counts).one())
+    """See `Store.version`: numbers of changes, which never fall; memories come and go with one."""
+    name, first, behind = bounds(prefix)
+    given = {"self": name, "first": first, "behind": behind}
+    return tuple(int(number or 0) for number in connection.execute(_VERSION, given).one())
 
 
 def entries(connection: Connection, prefix: Namespace) -> list[tuple[Entry, Mapping[int, int]]]:
