@@ -94,7 +94,7 @@ def test_it_is_what_the_memories_say_whatever_happens(tmp_path_factory, steps):
 def test_every_kind_of_change_is_seen(db, location):
     with evomem.open(location) as elsewhere:
         for number, what in enumerate(
-            ["add", "replace", "fork", "annotate", "delete", "other", "add", "purge", "drop", "add"]
+            ["add", "annotate", "replace", "fork", "delete", "other", "add", "purge", "drop", "add"]
         ):
             with suppress(SharedTurns, NotFound):
                 step(db, elsewhere, what, "a", number)
