@@ -19,6 +19,9 @@ class AsyncEmbeddings(Embeddings):
     one. The caller's thread waits.
     """
 
+    _loop: asyncio.AbstractEventLoop | None
+    _thread: threading.Thread | None
+
     def __init__(self, function: Callable[[list[str]], Awaitable[list[list[float]]]]) -> None:
         """Take a function from texts to vectors."""
         self.function = function
@@ -62,8 +65,8 @@ class AsyncEmbeddings(Embeddings):
     def _reset(self) -> None:
         """Begin without a loop: when this is made, and in a forked child."""
         self._guard = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loop = None
+        self._thread = None
 
 
 def is_async(function: object) -> bool:

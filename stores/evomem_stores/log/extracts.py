@@ -9,6 +9,7 @@ else has changed.
 from __future__ import annotations
 
 import json
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, Row, bindparam, func, select
 from evomem.errors import IntegrityError
 from evomem.store import Extract, Listed, Namespace
 from evomem_stores.database.dialects import OneOf
-from evomem_stores.database.seals import MODULUS, seals_of
+from evomem_stores.database.seals import MODULUS, ROW, seals_of
 from evomem_stores.database.tables import hidden, integrity, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
@@ -26,6 +27,7 @@ from evomem_stores.log.rows import TURN, damaged, moment
 from evomem_stores.log.views import bounds, decode_namespace, read, take_view, under, visible
 
 COLUMNS = (*TURN, "embedding")
+_Columns = namedtuple("_Columns", COLUMNS)  # type: ignore[misc]  # as SQLAlchemy's own rows
 ROW_BYTES = 1000  # of a turn in memory, about, beside its metadata and its embeddings
 
 _GONE = select(hidden.c.seq).where(hidden.c.memory == turns.c.memory, hidden.c.seq == turns.c.seq)
@@ -86,7 +88,8 @@ def read_extracts(
     for entry, _ in held:
         if entry.memory not in extracts:  # a fork
             view = take_view(connection, entry.memory)
-            found = list(read(connection, view.spans, COLUMNS, visible(view)))
+            read_rows = read(connection, view.spans, COLUMNS, visible(view))
+            found = [_Columns(*row.values()) for row in read_rows]
             extracts[entry.memory] = _extract(connection, entry, found, dim, key=view.key)
     return [extracts[entry.memory] for entry, _ in held]
 
@@ -158,23 +161,16 @@ def _extract(
     listed: list[Listed] = []
     nbytes = 1000
     for row in rows:
-        columns = row._mapping if isinstance(row, Row) else row
-        seals.check_row(columns)
-        text = columns["metadata"]
+        if seals.digest(b"row", row[: len(ROW)]) != row.seal:
+            seals.check_row(row._asdict())  # says what is wrong
+        seq, text = row.seq, row.metadata
         try:
-            listed.append(
-                Listed(
-                    columns["seq"],
-                    columns["id"],
-                    columns["session"],
-                    json.loads(text),
-                    moment(columns["added"]),
-                )
-            )
+            metadata = json.loads(text)
+            listed.append(Listed(seq, row.id, row.session, metadata, moment(row.added)))
         except (ValueError, TypeError, OverflowError) as error:
-            raise damaged(entry.memory, columns["seq"], error) from error
-        nbytes += ROW_BYTES + 4 * len(text) + len(columns["embedding"])
-    blobs = [(row._mapping if isinstance(row, Row) else row)["embedding"] for row in rows]
+            raise damaged(entry.memory, seq, error) from error
+        nbytes += ROW_BYTES + 4 * len(text) + len(row.embedding)
+    blobs = [row.embedding for row in rows]
     width = 4 * dim
     if bad := [n for n, blob in enumerate(blobs) if not blob or len(blob) % width]:
         raise damaged(entry.memory, listed[bad[0]].seq, ValueError("its embedding is cut"))
