@@ -22,6 +22,7 @@ from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
 from evomem.state import Spec
 from evomem.store import Namespace
+from evomem.together import Together, TogetherCache
 
 if TYPE_CHECKING:
     from evomem.chats import Conversation
@@ -108,6 +109,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._together = TogetherCache(engine)
 
     def memory(self, *labels: str, zone: str | tzinfo | None = None) -> Memory:
         """Return the memory at this namespace, such as `db.memory("acme", "alice")`.
@@ -229,6 +231,18 @@ class Database:
     def memories(self, *prefix: str) -> list[Namespace]:
         """Return the namespaces of all memories that begin with `prefix`, sorted."""
         return self._engine.store.memories(prefix)
+
+    def sizes(self, *prefix: str) -> Mapping[Namespace, int]:
+        """Return how many turns each memory below a prefix has, deleted ones not counted."""
+        return self._together.sizes(prefix)
+
+    def together(self, *prefix: str) -> Together:
+        """Return what all memories that begin with `prefix` hold at this moment.
+
+        For asking many small memories at once. The turns are read when this is first called, and
+        kept in memory; later calls read only what is new.
+        """
+        return self._together.read(prefix)
 
     def drop(self, *prefix: str) -> Receipt:
         """Remove all memories whose names begin with `prefix`, such as a tenant's.

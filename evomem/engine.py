@@ -118,6 +118,10 @@ class Engine:
             self.remember(state)
         return state
 
+    def known_state(self, key: bytes) -> State[Turn] | None:
+        """Return the state with this key if it is remembered."""
+        return self._states.get(key)
+
     def remember(self, state: State[Turn]) -> None:
         """Keep a state for the next call; the least recently used ones go first."""
         self._states.put(state.key, state)

@@ -288,14 +288,14 @@ def _checked_metadata(metadata: object) -> Mapping[str, Any]:
     return MappingProxyType(json.loads(encoded))
 
 
-def check_nested(value: object) -> None:
-    """Check every string inside nested JSON."""
+def check_nested(value: object, limit: int = MAX_METADATA) -> None:
+    """Check every string inside nested JSON; none may have more characters than `limit`."""
     if isinstance(value, str):
-        check_string("metadata value", value, MAX_METADATA)
+        check_string("metadata value", value, limit)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            check_nested(key)
-            check_nested(inner)
+            check_nested(key, limit)
+            check_nested(inner, limit)
     elif isinstance(value, list | tuple):
         for inner in value:
-            check_nested(inner)
+            check_nested(inner, limit)

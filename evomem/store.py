@@ -103,6 +103,38 @@ class Row:
     """Digest of the log up to and including this turn."""
 
 
+class Listed(NamedTuple):
+    """What is kept of a turn beside its text."""
+
+    seq: int
+    id: str
+    session: str | None
+    metadata: Mapping[str, Any]
+    """Shared by all who read it: not to be changed."""
+    added: datetime
+    """When it was stored, UTC."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extract:
+    """The visible turns of one memory, without their texts, and their embeddings."""
+
+    memory: int
+    namespace: Namespace
+    mark: tuple[Any, ...]
+    """Equal marks of one memory mean equal extracts."""
+    key: bytes
+    """Digest of the log up to its end (`State.key`)."""
+    turns: Sequence[Listed]
+    """In log order."""
+    vectors: Vectors
+    """(m, D) float32; a turn with passages has several."""
+    owners: Seqs
+    """(m,) int64, ascending: the place in `turns` that each vector belongs to."""
+    nbytes: int
+    """About how much memory this takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which turns a search may return. Every condition given must hold."""
@@ -174,6 +206,27 @@ class Log(Protocol):
 
     def memories(self, prefix: Namespace = ()) -> list[Namespace]:
         """Return the namespaces that begin with `prefix`, sorted."""
+        ...
+
+    def version(self, prefix: Namespace) -> tuple[int, ...]:
+        """Return numbers that stay equal as long as nothing changes in memories below `prefix`."""
+        ...
+
+    def sizes(self, prefix: Namespace) -> dict[Namespace, int]:
+        """Return how many visible turns each memory below `prefix` has, sorted by namespace."""
+        ...
+
+    def extracts(self, prefix: Namespace, known: Callable[[int], Extract | None]) -> list[Extract]:
+        """Return extracts of all memories below `prefix`, sorted by namespace.
+
+        Args:
+            prefix: The labels that their namespaces begin with.
+            known: Returns an extract of a memory, by its number, that was read before. It is
+                returned again if it holds, and brought up to date if the log has only grown.
+
+        Raises:
+            IntegrityError: A turn or an entry was changed since it was written.
+        """
         ...
 
     def fork(self, view: View, namespace: Namespace) -> int:

@@ -1,15 +1,20 @@
-"""Items as turns: how a value lies in the log of its namespace's memory, and comes out again.
+"""Items as turns: how a value lies in the log of its namespace's memory.
 
 An item is a session of the log, named by its key. A put appends one turn for each text that is
 indexed, and in the same transaction they take the places of the item's old turns. The last of them,
 the head, carries the value in its metadata. What is not indexed is one turn with the key as its text.
+
+A value that is too large for the metadata of one turn is cut into pieces. Each is the metadata of a
+turn of its own, before the head, which has the key as its text and is not found by a query. A text
+that is too long for one turn is cut into several, too.
 """
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -18,75 +23,102 @@ from langgraph.store.base import Item, PutOp, SearchItem, get_text_at_path
 
 from evomem.errors import NotFound, TurnError
 from evomem.memory import Memory
-from evomem.records import Record, Turn
+from evomem.records import MAX_CHARS, MAX_METADATA, Record, Turn, check_nested
+from evomem.store import Listed
 
 MINUTE = 60.0
+ROOM = 2_048  # bytes of metadata that are left for what a head says beside the value
+PIECE = 30_000  # characters of a cut value: as JSON inside of JSON, at most twice as many
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """The newest version of an item, as the log has it."""
 
-    record: Record
+    id: str
+    """Of the turn that is the head."""
     namespace: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        """The item's key."""
-        return self.record.turn.session or ""
-
-    @property
-    def value(self) -> dict[str, Any]:
-        """The item's value, a copy."""
-        return dict(self.record.turn.metadata["value"])
+    key: str
+    value: Mapping[str, Any]
+    """Not to be changed; `item` and `found` copy it."""
+    metadata: Mapping[str, Any]
+    """That of the turn."""
+    updated: datetime
 
     @property
     def indexed(self) -> bool:
         """Whether the item is found by what its turns say."""
-        return bool(self.record.turn.metadata["indexed"])
+        return bool(self.metadata["indexed"])
 
     @property
     def created(self) -> datetime:
         """When the key was first put; kept when it is put again."""
-        return datetime.fromisoformat(self.record.turn.metadata["created"])
+        return datetime.fromisoformat(self.metadata["created"])
 
     @property
     def ttl(self) -> float | None:
         """Minutes that it lives after it was last put or read; None for ever."""
-        minutes: float | None = self.record.turn.metadata.get("ttl")
+        minutes: float | None = self.metadata.get("ttl")
         return minutes
 
     @property
     def expired(self) -> bool:
         """Whether it has outlived its time."""
-        end: float | None = self.record.turn.metadata.get("expires")
+        end: float | None = self.metadata.get("expires")
         return end is not None and end < time.time()
 
     def item(self) -> Item:
         """Return it as LangGraph sees it."""
         return Item(
-            value=self.value,
+            value=_copied(self.value),
             key=self.key,
             namespace=self.namespace,
             created_at=self.created,
-            updated_at=self.record.added,
+            updated_at=self.updated,
         )
 
     def found(self, score: float | None) -> SearchItem:
         """Return it as the answer to a search."""
         return SearchItem(
-            self.namespace, self.key, self.value, self.created, self.record.added, score
+            self.namespace, self.key, _copied(self.value), self.created, self.updated, score
         )
 
 
-def head_id(record: Record) -> str:
+def _copied(value: Any) -> Any:
+    """Return a copy of plain JSON."""
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_copied(inner) for inner in value]
+    return value
+
+
+def head_id(id: str) -> str:
     """Return the id of the head that was put with a turn."""
-    return record.id.partition("/")[0]
+    return id.partition("/")[0]
 
 
-def is_head(record: Record) -> bool:
-    """Say whether a turn carries an item's value."""
-    return "value" in record.turn.metadata
+def is_head(metadata: Mapping[str, Any]) -> bool:
+    """Say whether the turn with this metadata carries an item's value, or the last piece of one."""
+    return "indexed" in metadata and ("value" in metadata or "pieces" in metadata)
+
+
+def is_piece(metadata: Mapping[str, Any]) -> bool:
+    """Say whether the turn with this metadata carries a piece of a value, and no text of its own."""
+    return "piece" in metadata
+
+
+def head(namespace: tuple[str, ...], turn: Listed, pieces: Iterable[str]) -> Head:
+    """Return the head that a turn is.
+
+    Args:
+        namespace: Where it is.
+        turn: The turn.
+        pieces: Those of the value, if it was cut.
+    """
+    metadata = turn.metadata
+    value = metadata["value"] if "value" in metadata else json.loads("".join(pieces))
+    return Head(turn.id, namespace, turn.session or "", value, metadata, turn.added)
 
 
 def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
@@ -101,32 +133,52 @@ def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
     paths = fields if op.index is None else op.index or ()
     try:
         texts = [text for path in paths for text in get_text_at_path(value, path) if text.strip()]
+        whole = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise TurnError(f"the value of {op.key!r} must be plain JSON: {error}") from error
     name = uuid.uuid4().hex
-    head = {
-        "value": value,
-        "indexed": bool(texts),
+    said = [part for text in texts for part in _cut(text, MAX_CHARS) if part.strip()]
+    head: dict[str, Any] = {
+        "indexed": bool(said),
         "created": datetime.now(timezone.utc).isoformat(),
         **lifetime(op.ttl),
     }
-    said = texts or [op.key]
+    pieces: list[str] = []
+    if len(whole) <= MAX_METADATA - ROOM:
+        head["value"] = value
+    else:
+        check_nested(value, limit=len(whole))
+        pieces = _cut(whole, PIECE)
+        head["pieces"] = len(pieces)
+    said = said or [op.key]
     return [
-        Turn(
-            user=text,
-            id=name if place == len(said) else f"{name}/{place}",
-            session=op.key,
-            metadata=head if place == len(said) else {},
-        )
-        for place, text in enumerate(said, start=1)
+        *(
+            Turn(user=op.key, id=f"{name}/v{place}", session=op.key, metadata={"piece": piece})
+            for place, piece in enumerate(pieces, start=1)
+        ),
+        *(
+            Turn(
+                user=text,
+                id=name if place == len(said) else f"{name}/{place}",
+                session=op.key,
+                metadata=head if place == len(said) else {},
+            )
+            for place, text in enumerate(said, start=1)
+        ),
     ]
+
+
+def _cut(text: str, size: int) -> list[str]:
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def put(memory: Memory, items: Mapping[str, Sequence[Turn]]) -> None:
     """Write items, given by key as `turns` makes them, in the places of those that are there."""
 
     def build(held: Sequence[Record]) -> list[Turn]:
-        created = {r.turn.session: r.turn.metadata["created"] for r in held if is_head(r)}
+        created = {
+            r.turn.session: r.turn.metadata["created"] for r in held if is_head(r.turn.metadata)
+        }
         new = [turn for said in items.values() for turn in said]
         return [
             replace(turn, metadata={**turn.metadata, "created": created[turn.session]})
@@ -145,22 +197,18 @@ def lifetime(ttl: float | None) -> dict[str, float]:
 
 def read(memory: Memory, namespace: tuple[str, ...], key: str) -> Head | None:
     """Return an item, None if there is none."""
-    heads = [record for record in memory.history(session=key) if is_head(record)]
-    return Head(heads[-1], namespace) if heads else None
-
-
-def read_head(memory: Memory, namespace: tuple[str, ...], id: str) -> Head | None:
-    """Return the item whose head has this id, None if it was replaced or deleted."""
-    try:
-        record = memory.get(id)
-    except NotFound:
+    records = memory.history(session=key)
+    heads = [record for record in records if is_head(record.turn.metadata)]
+    if not heads:
         return None
-    return Head(record, namespace) if is_head(record) else None
-
-
-def read_all(memory: Memory, namespace: tuple[str, ...]) -> list[Head]:
-    """Return all items of a namespace, the one put last at the end."""
-    return [Head(record, namespace) for record in memory.history() if is_head(record)]
+    newest = heads[-1]
+    pieces = [
+        record.turn.metadata["piece"]
+        for record in records
+        if is_piece(record.turn.metadata) and head_id(record.id) == newest.id
+    ]
+    turn = Listed(newest.seq, newest.id, key, newest.turn.metadata, newest.added)
+    return head(namespace, turn, pieces)
 
 
 def refresh(memory: Memory, head: Head) -> None:
@@ -168,7 +216,7 @@ def refresh(memory: Memory, head: Head) -> None:
     if head.ttl is None:
         return
     try:
-        memory.annotate(head.record.id, {**head.record.turn.metadata, **lifetime(head.ttl)})
+        memory.annotate(head.id, {**head.metadata, **lifetime(head.ttl)})
     except NotFound:  # it was replaced or deleted meanwhile
         return
 

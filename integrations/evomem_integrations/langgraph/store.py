@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from langgraph.store.base import (
@@ -32,24 +34,29 @@ from evomem._forking import reset_in_child
 from evomem.checks import check_whole
 from evomem.database import Database
 from evomem.encoder import Encoder
+from evomem.errors import HeadMoved
+from evomem.lru_cache import LruCache
 from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Hit, Turn
+from evomem.when import names_time
+from evomem_integrations.langgraph.async_embeddings import AsyncEmbeddings, is_async
+from evomem_integrations.langgraph.catalogue import Catalogue, Shelf
 from evomem_integrations.langgraph.items import (
     Head,
     head_id,
     hide,
-    is_head,
+    is_piece,
     put,
     read,
-    read_all,
-    read_head,
     refresh,
     turns,
 )
 from evomem_integrations.langgraph.matching import Namespace, check_filter, lies_in, passes
 
 SWEEP_MINUTES = 5.0
+MAX_BYTES = 2**29  # of items in memory; those below a prefix with more are read anew each time
+TRIES = 100  # lost races against other writers before a search gives up
 
 
 class EvoMemStore(BaseStore):
@@ -96,6 +103,9 @@ class EvoMemStore(BaseStore):
         self._mode = mode
         self._purge = purge
         self._zone = zone
+        self._catalogues: LruCache[Namespace, Catalogue] = LruCache(
+            MAX_BYTES, lambda catalogue: catalogue.together.nbytes
+        )
         self._make_threads()
         reset_in_child(self._make_threads)
 
@@ -115,20 +125,23 @@ class EvoMemStore(BaseStore):
         Args:
             conn_string: Its location, as in `evomem.open`.
             encoder: What reads values, as in `evomem.open`.
-            index: As in the constructor; without an `encoder`, its `embed` becomes one.
+            index: As in the constructor; without an `encoder`, its `embed` becomes one. It may be
+                asynchronous.
             ttl: As in the constructor.
             **options: `root`, `mode`, `purge` and `zone`, as in the constructor.
         """
-        if encoder is None and index and index.get("embed"):
-            from evomem_integrations.langchain.encoder import EmbeddingsEncoder
+        with ExitStack() as opened:
+            if encoder is None and index and index.get("embed"):
+                from evomem_integrations.langchain.encoder import EmbeddingsEncoder
 
-            encoder = EmbeddingsEncoder(ensure_embeddings(index["embed"]), dim=index.get("dims"))
-        with evomem.open(conn_string, encoder) as database:
+                embed: Any = index["embed"]
+                if is_async(embed):
+                    embed = opened.enter_context(closing(AsyncEmbeddings(embed)))
+                encoder = EmbeddingsEncoder(ensure_embeddings(embed), dim=index.get("dims"))
+            database = opened.enter_context(evomem.open(conn_string, encoder))
             store = cls(database, index=index, ttl=ttl, **options)
-            try:
-                yield store
-            finally:
-                store.close()
+            opened.callback(store.close)
+            yield store
 
     def close(self) -> None:
         """Stop the sweeper and finish what is being written; the database stays open."""
@@ -252,72 +265,78 @@ class EvoMemStore(BaseStore):
     def _search(self, op: SearchOp) -> list[SearchItem]:
         check_filter(op.filter)
         wanted = _check_page(op.offset, op.limit)
-        namespaces = self._namespaces(tuple(op.namespace_prefix))
-        asks = bool(op.query and op.query.strip())
-        found: list[tuple[Head, float | None]] = []
-        if asks:
-            ranked = [hit for namespace in namespaces for hit in self._rank(namespace, op, wanted)]
-            ranked.sort(key=lambda hit: hit[1], reverse=True)
-            found += ranked
-        if len(found) < wanted:
-            for namespace in namespaces:
-                items = read_all(self._memory(namespace), namespace)
-                rest = [head for head in items if not (asks and head.indexed)]
-                found += [(head, None) for head in rest if self._passes(head, op)]
-        page = found[op.offset : wanted]
+        query = op.query if op.query and op.query.strip() else None
+        candidates = self._candidates(tuple(op.namespace_prefix), query, wanted, op)
+        passing = (hit for hit in candidates if self._passes(hit[0], op))
+        page = list(islice(passing, min(op.offset, sys.maxsize), min(wanted, sys.maxsize)))
         for head, _ in page if op.refresh_ttl else ():
             refresh(self._memory(head.namespace), head)
         return [head.found(score) for head, score in page]
 
+    def _candidates(
+        self, prefix: Namespace, query: str | None, wanted: int, op: SearchOp
+    ) -> Iterator[tuple[Head, float | None]]:
+        """Yield the items below a prefix: those that a query ranks, best first, then the others."""
+        catalogue = self._catalogue(prefix)
+        if query is None:
+            yield from ((head, None) for head in catalogue.newest_first)
+            return
+        if self._mode == "evolvable" and not names_time(query):
+            for _ in range(TRIES):
+                try:
+                    best, scores = catalogue.ranked(query)
+                    break
+                except HeadMoved:
+                    catalogue = self._catalogue(prefix)
+            else:
+                raise HeadMoved(
+                    "the store is written to all the time; search it when it is quieter"
+                )
+            for place, score in zip(best.tolist(), scores.tolist(), strict=True):
+                yield catalogue.heads[place], score
+        else:
+            yield from self._asked_one_by_one(catalogue, query, wanted, op)
+        yield from ((head, None) for head in catalogue.newest_first if not head.indexed)
+
+    def _asked_one_by_one(
+        self, catalogue: Catalogue, query: str, wanted: int, op: SearchOp
+    ) -> Iterator[tuple[Head, float]]:
+        """Ask each memory for its best items; merge them by score."""
+        ranked: list[tuple[Head, float]] = []
+        for shelf in filter(lambda shelf: shelf.namespace, catalogue.shelves):
+            memory = self._memory(shelf.namespace)
+            count = max(1, len(shelf.items))
+            for k in (max(1, min(wanted, count)), count):
+                hits = memory.search(query, k, mode=self._mode)
+                found = _items(shelf, hits)
+                passing = sum(self._passes(head, op) for head, _ in found)
+                if passing >= wanted or len(hits) < k:
+                    break
+            ranked += found
+        yield from sorted(ranked, key=lambda hit: hit[1], reverse=True)
+
+    def _catalogue(self, prefix: Namespace) -> Catalogue:
+        """Return the items below a prefix as they are at this moment."""
+        together = self.database.together(*self._root, *prefix)
+        held = self._catalogues.get(prefix)
+        if held is None or held.together is not together:
+            held = Catalogue(together, len(self._root), held)
+            self._catalogues.put(prefix, held)
+        return held
+
     def _passes(self, head: Head, op: SearchOp) -> bool:
         return self._shows(head) and passes(head.value, op.filter)
 
-    def _rank(self, namespace: Namespace, op: SearchOp, wanted: int) -> list[tuple[Head, float]]:
-        """Return the best items of one namespace, at least `wanted` if so many pass."""
-        memory = self._memory(namespace)
-        query = op.query or ""
-        if not op.filter:
-            hits = memory.search(query, max(1, wanted), mode=self._mode)
-            heads = {
-                hit.record.id: Head(hit.record, namespace) for hit in hits if is_head(hit.record)
-            }
-            found = self._items(
-                hits, lambda id: heads.get(id) or read_head(memory, namespace, id), op
-            )
-            if len(found) >= wanted or len(hits) < wanted:
-                return found
-        heads = {head.record.id: head for head in read_all(memory, namespace)}
-        hits = memory.search(query, max(1, len(memory)), mode=self._mode)
-        return self._items(hits, heads.get, op)
-
-    def _items(
-        self, hits: Iterable[Hit], find: Callable[[str], Head | None], op: SearchOp
-    ) -> list[tuple[Head, float]]:
-        """Return the items that hits belong to, each once, without those that do not pass."""
-        found: dict[str, tuple[Head, float]] = {}
-        for hit in hits:
-            id = head_id(hit.record)
-            head = None if id in found else find(id)
-            if head and head.indexed and self._passes(head, op):
-                found[id] = head, hit.score
-        return list(found.values())
-
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
         _check_page(op.offset, op.limit)
-        found: dict[Namespace, None] = {}
-        for namespace in self._namespaces(()):
-            short = namespace[: op.max_depth]
-            if short in found or not lies_in(namespace, op.match_conditions):
-                continue
-            if self._lives(namespace):
-                found[short] = None
+        depth = len(self._root)
+        if self._omit_expired:
+            living = {head.namespace for head in self._catalogue(()).heads if not head.expired}
+        else:
+            sizes = self.database.sizes(*self._root)
+            living = {names[depth:] for names, size in sizes.items() if size and names[depth:]}
+        found = {name[: op.max_depth] for name in living if lies_in(name, op.match_conditions)}
         return sorted(found)[op.offset : op.offset + op.limit]
-
-    def _lives(self, namespace: Namespace) -> bool:
-        memory = self._memory(namespace)
-        if not self._omit_expired:
-            return len(memory) > 0
-        return any(not head.expired for head in read_all(memory, namespace))
 
     def _put(self, puts: dict[tuple[Namespace, str], PutOp]) -> None:
         """Write what a batch puts and deletes, each namespace's items together and in order."""
@@ -336,8 +355,19 @@ class EvoMemStore(BaseStore):
         if not self._purge:
             hide(memory, memory.history(session=key))
             return
-        end = None if head is None else head.record.time + timedelta(microseconds=1)
+        end = None if head is None else head.updated + timedelta(microseconds=1)
         memory.expire(session=key, before=end)
+
+
+def _items(shelf: Shelf, hits: Iterable[Hit]) -> list[tuple[Head, float]]:
+    """Return the indexed items that hits belong to, each once."""
+    found: dict[str, tuple[Head, float]] = {}
+    for hit in hits:
+        id = head_id(hit.record.id)
+        head = shelf.by_id.get(id)
+        if head and head.indexed and id not in found and not is_piece(hit.record.turn.metadata):
+            found[id] = head, hit.score
+    return list(found.values())
 
 
 def _check_page(offset: int, limit: int) -> int:

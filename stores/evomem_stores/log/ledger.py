@@ -135,7 +135,9 @@ _LISTED = (
     .scalar_subquery()
     .label("listed")
 )
-_WITH_HIDDEN = select(*ENTRY, _LISTED).where(memories.c.memory == bindparam("number"))
+WITH_HIDDEN = select(*ENTRY, _LISTED)
+"""Entries with their tombstones, for `opened_with_hidden`."""
+_WITH_HIDDEN = WITH_HIDDEN.where(memories.c.memory == bindparam("number"))
 
 
 def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
@@ -180,7 +182,11 @@ def with_hidden(connection: Connection, number: int) -> tuple[Entry, dict[int, i
     row = connection.execute(_WITH_HIDDEN, {"number": number}).mappings().one_or_none()
     if row is None:
         raise HeadMoved(f"there is no memory number {number} any more: it was dropped meanwhile")
-    seals = seals_of(connection)
+    return opened_with_hidden(seals_of(connection), row)
+
+
+def opened_with_hidden(seals: Seals, row: RowMapping) -> tuple[Entry, dict[int, int]]:
+    """Return what a row of `WITH_HIDDEN` holds. Raises `IntegrityError` as `with_hidden` does."""
     entry = opened(seals, row)
     listed = row["listed"] or ""
     try:
@@ -188,8 +194,8 @@ def with_hidden(connection: Connection, number: int) -> tuple[Entry, dict[int, i
     except ValueError:
         gone = {}
     same = len(gone) == entry.gone
-    if not same or (gone and seals.gone(number, listed) != entry.sums(seals)[1] % MODULUS):
-        raise wrongly_hidden(number, len(gone), entry.gone)
+    if not same or (gone and seals.gone(entry.memory, listed) != entry.sums(seals)[1] % MODULUS):
+        raise wrongly_hidden(entry.memory, len(gone), entry.gone)
     return entry, gone
 
 

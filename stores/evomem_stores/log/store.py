@@ -20,6 +20,7 @@ from evomem.state import KEY_BYTES, Spec, State
 from evomem.store import (
     Dropped,
     Embeddings,
+    Extract,
     Filter,
     Mark,
     Namespace,
@@ -43,7 +44,7 @@ from evomem_stores.database.tables import (
     turns,
     within,
 )
-from evomem_stores.log import dropping, filters, forgotten, ledger, views, writing
+from evomem_stores.log import dropping, extracts, filters, forgotten, ledger, views, writing
 from evomem_stores.log.rows import (
     READING,
     SAID,
@@ -108,6 +109,26 @@ class SqlLog:
         query = select(memories.c.namespace).where(under(prefix))
         with self._connections.reading() as connection:
             return sorted(decode_namespace(text) for text in connection.scalars(query))
+
+    def version(self, prefix: Namespace) -> tuple[int, ...]:
+        """See `Store.version`."""
+        with self._connections.reading() as connection:
+            return extracts.version(connection, prefix)
+
+    def sizes(self, prefix: Namespace) -> dict[Namespace, int]:
+        """See `Store.sizes`."""
+        with self._connections.reading() as connection:
+            return {
+                decode_namespace(entry.namespace): entry.rows - entry.gone
+                if entry.parent is None
+                else self.count(take_view(connection, entry.memory))
+                for entry, _ in extracts.entries(connection, prefix)
+            }
+
+    def extracts(self, prefix: Namespace, known: Callable[[int], Extract | None]) -> list[Extract]:
+        """See `Store.extracts`."""
+        with self._connections.reading() as connection:
+            return extracts.read_extracts(connection, prefix, known, self._spec.dim)
 
     def fork(self, view: View, namespace: Namespace) -> int:
         """See `Store.fork`."""

@@ -49,10 +49,20 @@ def under(prefix: Namespace) -> ColumnElement[bool]:
     name = memories.c.namespace
     if not prefix:
         return name >= "["
-    # Canonical texts that begin with the same labels are neighbours: after the last label comes
-    # "]" or ",", and a quotation mark inside a label is always escaped.
+    own, first, behind = bounds(prefix)
+    return (name == own) | ((name >= first) & (name < behind))
+
+
+def bounds(prefix: Namespace) -> tuple[str, str, str]:
+    """Return a prefix's canonical text, that which those below it begin with, and the next one.
+
+    Canonical texts that begin with the same labels are neighbours: after the last label comes "]" or
+    ",", and a quotation mark inside a label is always escaped.
+    """
+    if not prefix:
+        return "[", "[", "\\"  # the character behind "["
     start = encode_namespace(prefix)[:-1]
-    return (name == start + "]") | ((name >= start + ",") & (name < start + "-"))
+    return start + "]", start + ",", start + "-"
 
 
 def nameless() -> ColumnElement[bool]:

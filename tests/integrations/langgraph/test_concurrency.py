@@ -28,7 +28,7 @@ def check_log(store, writers, count):
     """Every writer's own items are there once and in its order, and so is the key all of them put."""
     items = store.search(NS, limit=10_000)
     order = defaultdict(list)
-    for item in items:
+    for item in reversed(items):  # the one put last comes first
         if item.key != "latest":
             order[item.value["by"]].append(item.value["n"])
     assert dict(order) == {name: list(range(count)) for name in writers}

@@ -42,7 +42,7 @@ def test_a_sweep_deletes_what_has_expired_and_nothing_else(make):
     assert store.get(NS, "old", refresh_ttl=False) is not None
     assert store.sweep_ttl() == 2
     assert store.sweep_ttl() == 0
-    assert [item.key for item in store.search(())] == ["new", "ever"]
+    assert [item.key for item in store.search(())] == ["ever", "new"]
     assert store.list_namespaces() == [NS]
 
 
@@ -65,7 +65,7 @@ def test_reading_an_item_lets_it_live_its_whole_time_again(make):
 
 def test_only_what_is_returned_is_kept_alive(make):
     store = make()
-    for key in ("a", "b"):
+    for key in ("b", "a"):
         store.put(NS, key, {"x": key}, ttl=LONG)
     before = expiry(store, "b")
     store.search(NS, limit=1)

@@ -1,0 +1,136 @@
+"""`Together`: all memories below a prefix, read and asked at once.
+
+Stores of many small memories (a namespace for each user) would otherwise ask each of them for its
+turns: hundreds of statements for one question. What is read here is kept in memory; one statement
+says whether it still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.engine import Engine
+from evomem.errors import EncoderError, HeadMoved
+from evomem.lru_cache import LruCache
+from evomem.records import Turn
+from evomem.state import State, Vectors
+from evomem.store import Extract, Listed, Namespace
+
+MAX_BYTES = 2**29  # of extracts in memory; a prefix with more is read anew each time
+MAX_SIZES = 100_000  # memories whose sizes are kept
+
+_Sizes = tuple[tuple[int, ...], Mapping[Namespace, int]]
+
+
+@dataclass(eq=False)
+class Together:
+    """The turns of all memories below a prefix, as they were at one moment."""
+
+    extracts: list[Extract]
+    version: tuple[int, ...]
+    _engine: Engine = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory this takes."""
+        return 1024 + sum(extract.nbytes for extract in self.extracts)
+
+    @cached_property
+    def turns(self) -> list[tuple[Namespace, Listed]]:
+        """Every visible turn, without its text: by namespace, then in log order."""
+        return [(extract.namespace, turn) for extract in self.extracts for turn in extract.turns]
+
+    def cosines(self, query: str) -> npt.NDArray[np.float32]:
+        """Return the cosine of each of `turns` with a query, (n,) float32.
+
+        Each memory is asked in the light of its own state, as by `search(mode="evolvable")`; an
+        encoder without latents, which does not look at the state, embeds the query once.
+
+        Raises:
+            HeadMoved: A memory has changed meanwhile: read again.
+        """
+        if not self.turns:
+            return np.zeros(0, np.float32)
+        spec = self._engine.store.spec
+        if not spec.latents:
+            scores = self._vectors @ self._embed(State[Turn].empty(spec), query)
+        else:
+            parts = [
+                extract.vectors @ self._embed(self._state(extract), query)
+                for extract in self.extracts
+                if extract.turns
+            ]
+            scores = np.concatenate(parts)
+        best: npt.NDArray[np.float32] = np.maximum.reduceat(scores, self._starts)
+        return best
+
+    @cached_property
+    def _vectors(self) -> Vectors:
+        parts = [extract.vectors for extract in self.extracts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """The place of each turn's first vector, (n,)."""
+        counts = [np.bincount(extract.owners) for extract in self.extracts if extract.turns]
+        sizes = np.concatenate(counts)
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)[:-1]])
+
+    def _state(self, extract: Extract) -> State[Turn]:
+        state = self._engine.known_state(extract.key)
+        if state is not None:
+            return state
+        store = self._engine.store
+        with store.snapshot():
+            view = store.view(extract.memory)
+            if view.key != extract.key:
+                raise HeadMoved(f"memory {extract.memory} has changed since it was read")
+            return self._engine.state(view)
+
+    def _embed(self, state: State[Turn], query: str) -> Vectors:
+        vector: Vectors = self._engine.reader.embed_queries(state, [query])[0]
+        if vector.shape != (self._engine.store.spec.dim,) or not np.isfinite(vector).all():
+            raise EncoderError(f"the encoder gave an unusable vector for the query {query[:60]!r}")
+        return vector
+
+
+class TogetherCache:
+    """What was read of memories lately. Thread-safe; losing it changes no result."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._extracts: LruCache[int, Extract] = LruCache(MAX_BYTES, lambda each: each.nbytes)
+        self._sizes: LruCache[Namespace, _Sizes] = LruCache(MAX_SIZES, lambda each: len(each[1]))
+        self._read: LruCache[Namespace, Together] = LruCache(MAX_BYTES, lambda each: each.nbytes)
+
+    def sizes(self, prefix: Namespace) -> Mapping[Namespace, int]:
+        """Return how many visible turns each memory below a prefix has, sorted by namespace."""
+        store = self._engine.store
+        with store.snapshot():
+            version = store.version(prefix)
+            held = self._sizes.get(prefix)
+            if held is None or held[0] != version:
+                held = version, MappingProxyType(store.sizes(prefix))
+                self._sizes.put(prefix, held)
+            return held[1]
+
+    def read(self, prefix: Namespace) -> Together:
+        """Return all memories below a prefix as they are at this moment."""
+        store = self._engine.store
+        with store.snapshot():
+            version = store.version(prefix)
+            held = self._read.get(prefix)
+            if held is not None and held.version == version:
+                return held
+            extracts = store.extracts(prefix, self._extracts.get)
+        for extract in extracts:
+            self._extracts.put(extract.memory, extract)
+        new = Together(extracts, version, self._engine)
+        self._read.put(prefix, new)
+        return new
