@@ -380,6 +380,8 @@ KEEPS_NOTHING = {
     "mem0.register": "the provider's name, for the process",
     "memoryos.Embedding": "the encoder",
     "memoryos.install": "the encoder, for the process",
+    "openai_agents.run_options": "for one run, in the session that it is given",
+    "pydantic_ai.EvoMemCapability": "for one run: tests/integrations/pydantic_ai",
 }
 
 HELD = {
@@ -409,6 +411,7 @@ HELD = {
     ("mem0.aio", "ThreadPoolExecutor"): "runs calls in order; keeps none",
     ("mem0.memory", "share"): "by location and options",
     ("mem0.vector_store", "share"): "by location and options",
+    ("pydantic_ai.capability", "ContextVar"): "whether a function of an agent calls this one",
 }
 """Everything in which an adapter holds something between two calls, and by which key."""
 
