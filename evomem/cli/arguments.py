@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import evomem
 from evomem.checks import MODES, ROLES
+from evomem.cli.service_arguments import add_keys, add_serve
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep, source_label
 from evomem.plugins import DEFAULT_ENCODER
@@ -24,7 +25,7 @@ evomem keeps what was said, in order, and finds it again by meaning.
   evomem show                                      everything, in order
 
 Also: influence, stats, verify, train, purge, expire, drop, reencode, backup, restore, export, anchor,
-keys, compact, doctor.
+serve, keys, compact, doctor.
 Each explains itself: evomem search --help
 """
 
@@ -48,6 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
     for add in (_add, _import, _search, _show, _influence, _stats, _verify, _train, _demo):
         add(commands)
     add_upkeep(commands, _command)
+    add_serve(commands, _command)
+    add_keys(commands, _command)
     return parser
 
 
