@@ -74,13 +74,10 @@ class Memory(MemoryView):
             DuplicateTurn: The id is taken by another text; nothing was written.
             NotFound: There is no turn to supersede; nothing was written.
         """
-        if role not in ("user", "assistant"):
-            raise TurnError(f"role must be 'user' or 'assistant', got {role!r}")
-        if reply is not None and role != "user":
-            raise TurnError("reply= is the assistant's answer to a user's text; leave role='user'")
-        sides = {role: text} if reply is None else {"user": text, "assistant": reply}
-        turn = Turn(
-            **sides,
+        turn = turn_of(
+            text,
+            role,
+            reply,
             speaker=speaker,
             id=id,
             time=as_utc(time),
@@ -111,7 +108,7 @@ class Memory(MemoryView):
         """
         given = list(as_turns(items))
         turns = [_complete(turn) for turn in given]
-        _check_ids(turns)
+        check_ids(turns)
         named = {turn.id for turn in given if turn.id}  # an id made up here is known to be new
         records: list[Record] = []
         with self._engine.lock(self.namespace):
@@ -423,13 +420,26 @@ class Memory(MemoryView):
         return known
 
 
+def turn_of(text: str, role: str, reply: str | None, **fields: Any) -> Turn:
+    """Return a turn in which `role` says `text`. Raises `TurnError`."""
+    if role not in ("user", "assistant"):
+        raise TurnError(f"role must be 'user' or 'assistant', got {role!r}")
+    if reply is not None and role != "user":
+        raise TurnError("reply= is the assistant's answer to a user's text; leave role='user'")
+    sides: dict[str, Any] = {role: text}
+    if reply is not None:
+        sides["assistant"] = reply
+    return Turn(**sides, **fields)
+
+
 def _complete(turn: Turn) -> Turn:
     return replace(
         turn, id=turn.id or uuid.uuid4().hex, time=turn.time or datetime.now(timezone.utc)
     )
 
 
-def _check_ids(turns: Sequence[Turn]) -> None:
+def check_ids(turns: Sequence[Turn]) -> None:
+    """Raise `DuplicateTurn` if two turns have the same id."""
     seen: dict[str, Turn] = {}
     for turn in turns:
         if seen.setdefault(_id(turn), turn) is not turn:

@@ -9,7 +9,7 @@ its view were purged, deleted or dropped in between, it starts again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -157,16 +157,7 @@ class MemoryView:
         """
         check_whole(max_tokens, "max_tokens", least=1)
         count = count_tokens or self._engine.encoder.count_tokens
-        chosen: dict[int, tuple[str, str]] = {}
-        used = 0
-        for hit in self.search(query, k, mode=mode, **filters):
-            line = f"[{hit.record.time:%Y-%m-%d %H:%M}] {hit.text}"
-            cost = count(line + "\n")
-            if used + cost <= max_tokens:
-                chosen[hit.seq] = line, hit.record.id
-                used += cost
-        shown = [chosen[seq] for seq in sorted(chosen)]
-        return Context("\n".join(line for line, _ in shown), [id for _, id in shown])
+        return fit(self.search(query, k, mode=mode, **filters), max_tokens, count)
 
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""
@@ -405,6 +396,20 @@ class MemoryView:
                 f"{vector.shape} for the query {query[:60]!r}"
             )
         return vector
+
+
+def fit(hits: Iterable[Hit], max_tokens: int, count: Callable[[str], int]) -> Context:
+    """Return the best hits that fit into a budget as dated lines, oldest first."""
+    chosen: dict[int, tuple[str, str]] = {}
+    used = 0
+    for hit in hits:
+        line = f"[{hit.record.time:%Y-%m-%d %H:%M}] {hit.text}"
+        cost = count(line + "\n")
+        if used + cost <= max_tokens:
+            chosen[hit.seq] = line, hit.record.id
+            used += cost
+    shown = [chosen[seq] for seq in sorted(chosen)]
+    return Context("\n".join(line for line, _ in shown), [id for _, id in shown])
 
 
 def _among(words: Scores, allowed: Seqs | None) -> Scores:

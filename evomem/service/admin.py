@@ -126,7 +126,7 @@ async def list_keys(request: Request) -> Response:
     """Return the keys for memories that this one is for."""
     service, access = service_of(request), access_of(request)
     access.check("admin", access.prefix)
-    keys = await service.with_keys(service.keys.list, access.prefix)
+    keys = await service.with_keys(service.keys.keys, access.prefix)
     return answer({"keys": [key.to_json() for key in keys]})
 
 
@@ -137,7 +137,7 @@ async def revoke_key(id: str, request: Request) -> Response:
     access.check("admin", access.prefix)
 
     def revoke() -> Key:
-        if access.prefix and id not in {key.id for key in service.keys.list(access.prefix)}:
+        if access.prefix and id not in {key.id for key in service.keys.keys(access.prefix)}:
             raise no_key(id)  # of others, it is not told that they are there
         return service.keys.revoke(id)
 

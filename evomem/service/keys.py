@@ -61,7 +61,7 @@ _access = sa.Table(
     sa.Column("key", sa.String, nullable=False),
     sa.Column("action", sa.String, nullable=False),
     sa.Column("memory", sa.Text, nullable=False),
-    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("turns", sa.Integer, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
 )
 
@@ -166,7 +166,7 @@ class KeyStore:
             raise no_key(id)
         return _key(row)
 
-    def list(self, prefix: Namespace = ()) -> list[Key]:
+    def keys(self, prefix: Namespace = ()) -> list[Key]:
         """Return the keys whose prefixes begin with `prefix`, oldest first, revoked ones too."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(_keys).order_by(_keys.c.created, _keys.c.id)).all()
@@ -217,7 +217,7 @@ class KeyStore:
                 "key": entry.key,
                 "action": entry.action,
                 "memory": json.dumps(entry.memory),
-                "count": entry.count,
+                "turns": entry.count,
                 "status": entry.status,
             }
             for entry in entries
@@ -236,13 +236,13 @@ class KeyStore:
             after: Only lines with a greater number.
             limit: How many lines at most.
         """
-        keys = {key.id for key in self.list(access.prefix)} | ({""} if not access.prefix else set())
+        keys = {key.id for key in self.keys(access.prefix)} | ({""} if not access.prefix else set())
         query = sa.select(_access).where(_access.c.number > after).order_by(_access.c.number)
         lines: list[tuple[int, Entry]] = []
         with self._reading() as connection:
             for row in connection.execute(query.execution_options(yield_per=1000)):
                 entry = Entry(
-                    row.time, row.key, row.action, _namespace(row.memory), row.count, row.status
+                    row.time, row.key, row.action, _namespace(row.memory), row.turns, row.status
                 )
                 if not access.prefix or (row.key in keys and access.covers(entry.memory)):
                     lines.append((row.number, entry))

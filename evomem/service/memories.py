@@ -93,7 +93,7 @@ async def history(
     limit: Limit = 100,
     since: Times = None,
     until: Times = None,
-    session: Annotated[str | None, Query(max_length=512)] = None,
+    session: str | None = None,
     role: str | None = None,
     where: Annotated[str | None, Query(description="metadata, as JSON")] = None,
     source: Labels = None,

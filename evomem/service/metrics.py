@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from evomem.encoder import BatchEncoder, Encoder, Job
@@ -104,25 +105,25 @@ class MeteredEncoder:
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`."""
-        return self._timed("read", len(turns), lambda: self._encoder.read(state, turns))
+        with self._timed("read", len(turns)):
+            return self._encoder.read(state, turns)
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
         """See `Encoder.embed_queries`."""
-        return self._timed(
-            "embed", len(queries), lambda: self._encoder.embed_queries(state, queries)
-        )
+        with self._timed("embed", len(queries)):
+            return self._encoder.embed_queries(state, queries)
 
     def count_tokens(self, text: str) -> int:
         """See `Encoder.count_tokens`."""
         return self._encoder.count_tokens(text)
 
-    def _timed(self, work: str, items: int, call: Callable[[], Any]) -> Any:
+    @contextmanager
+    def _timed(self, work: str, items: int) -> Iterator[None]:
         before = time.perf_counter()
         with self._span(f"encoder {work}", items=items):
-            result = call()
+            yield
         self._metrics.encoder.labels(work).observe(time.perf_counter() - before)
         self._metrics.batch.labels(work).observe(items)
-        return result
 
 
 class MeteredBatchEncoder(MeteredEncoder):
@@ -142,9 +143,11 @@ class MeteredBatchEncoder(MeteredEncoder):
     def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
         """See `BatchEncoder.read_batch`."""
         items = sum(len(turns) for _, turns in jobs)
-        return self._timed("read", items, lambda: self._encoder.read_batch(jobs))
+        with self._timed("read", items):
+            return self._encoder.read_batch(jobs)
 
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
         """See `BatchEncoder.embed_batch`."""
         items = sum(len(queries) for _, queries in jobs)
-        return self._timed("embed", items, lambda: self._encoder.embed_batch(jobs))
+        with self._timed("embed", items):
+            return self._encoder.embed_batch(jobs)

@@ -51,7 +51,7 @@ class Filters(Body):
 
     since: Label | None = None
     until: Label | None = None
-    session: Label | None = None
+    session: str | None = None
     role: Literal["user", "assistant", "exchange"] | None = None
     where: dict[str, Any] | None = Field(None, examples=[{"stars": {"$gte": 4}}])
     source: list[Source] | None = Field(None, description="null stands for turns without a source")
@@ -98,7 +98,7 @@ class Expire(Body):
     """See `Memory.expire`; at least one condition is wanted."""
 
     before: Label | None = None
-    session: Label | None = None
+    session: str | None = None
     source: list[Source] | None = None
     forks: bool = False
 

@@ -59,9 +59,9 @@ def namespace_in_path(part: str) -> Namespace:
     Raises:
         NamespaceError: The name is not text, or could be taken for another path.
     """
-    if clash := WORDS.intersection(part.split("/")[1:]):
+    if clash := sorted(WORDS.intersection(part.split("/")[1:])):
         raise NamespaceError(
-            f"{clash.pop()!r} in the path may be a label or a part of the address: write the "
+            f"{clash[0]!r} in the path may be a label or a part of the address: write the "
             "slashes of the memory's name as %2F"
         )
     return split_name(from_path(part))

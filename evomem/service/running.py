@@ -30,7 +30,7 @@ def check(settings: Settings, *, tls: bool) -> bool:
     try:
         now = datetime.now(timezone.utc)
         usable = [
-            k for k in store.list() if not k.revoked and (k.expires is None or k.expires > now)
+            k for k in store.keys() if not k.revoked and (k.expires is None or k.expires > now)
         ]
         if settings.is_local:
             return store.any()
