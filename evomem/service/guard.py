@@ -146,8 +146,8 @@ class Guard:
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return work.result()
+            if work.done() or request.ended:  # what is left to do, such as removing files, is done
+                return await work
             request.cancelled = True
             raise _Gone
         finally:
@@ -188,8 +188,8 @@ class _Request:
         """Pass an answer on, and keep its status."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        await self._send(message)
         self.ended = message["type"] == "http.response.body" and not message.get("more_body")
+        await self._send(message)
 
 
 class _Gone(Exception):

@@ -160,8 +160,7 @@ class KeyStore:
 
     def get(self, id: str) -> Key:
         """Return a key. Raises `NotFound`."""
-        with self._reading() as connection:
-            row = connection.execute(sa.select(_keys).where(_keys.c.id == id)).one_or_none()
+        row = self._row(id)
         if row is None:
             raise no_key(id)
         return _key(row)
@@ -175,6 +174,7 @@ class KeyStore:
 
     def revoke(self, id: str) -> Key:
         """Refuse a key from now on, on every worker; return it. Raises `NotFound`."""
+        self.get(id)
         change = sa.update(_keys).where(_keys.c.id == id, _keys.c.revoked.is_(None))
         with self._writing() as connection:
             connection.execute(change.values(revoked=time.time()))
@@ -192,8 +192,7 @@ class KeyStore:
         """
         mark, _, rest = secret.partition("_")
         id, _, words = rest.partition("_")
-        with self._reading() as connection:
-            row = connection.execute(sa.select(_keys).where(_keys.c.id == id)).one_or_none()
+        row = self._row(id)
         salt, stored = (row.salt, row.hash) if row else (b"\0" * 16, b"\0" * 32)
         fits = hmac.compare_digest(_digest(salt, words), stored)
         now = time.time()
@@ -260,6 +259,11 @@ class KeyStore:
         self._engine.dispose()
 
     # ---------------------------------------------------------------------------------------
+
+    def _row(self, id: str) -> Any:
+        plain = id if id.isascii() and id.isprintable() else ""  # else no database takes it
+        with self._reading() as connection:
+            return connection.execute(sa.select(_keys).where(_keys.c.id == plain)).one_or_none()
 
     def _create(self) -> None:
         schema = self._engine.get_execution_options().get("schema_translate_map", {}).get(None)
