@@ -4,58 +4,65 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
-from evomem.errors import AccessDenied, InputError
+from evomem.errors import AccessDenied, DatabaseBusy, InputError, StoreError
 from evomem.records import as_utc
 from evomem.service import models
 from evomem.service.access import Key
-from evomem.service.endpoints import PROBLEMS, access_of, answer, check_root, service_of
+from evomem.service.endpoints import access_of, answer, check_root, service_of
 from evomem.service.keys import no_key
 from evomem.service.memories import Limit
+from evomem.service.problems import Problem
+from evomem.service.service import Service
 from evomem.service.uploads import FILE, on_disk
 
-router = APIRouter(prefix="/v1/admin", tags=["admin"], responses=PROBLEMS)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+router = APIRouter(prefix="/v1/admin", tags=["admin"])
 
 
 @router.get("/stats")
 async def stats(request: Request) -> dict[str, Any]:
     """Return counts and sizes."""
     service = check_root(request)
-    return await service.run(service.db.stats)
+    return await _run(service, service.db.stats)
 
 
 @router.post("/verify")
 async def verify(how: models.Verify, request: Request) -> dict[str, list[str]]:
     """Check the log, its seals and the index files; return what is wrong."""
     service = check_root(request)
-    return {"faults": await service.run(service.db.verify, how.anchor)}
+    return {"faults": await _run(service, service.db.verify, how.anchor)}
 
 
 @router.get("/anchor")
 async def anchor(request: Request) -> dict[str, Any]:
     """Return what tells this state of the database from every earlier one."""
     service = check_root(request)
-    return {"key_id": service.db.key_id, "anchor": await service.run(service.db.anchor)}
+    return {"key_id": service.db.key_id, "anchor": await _run(service, service.db.anchor)}
 
 
 @router.post("/repair")
 async def repair(request: Request) -> dict[str, list[str]]:
     """Repair what can be had from the log again."""
     service = check_root(request)
-    return {"repaired": await service.run(service.db.repair)}
+    return {"repaired": await _run(service, service.db.repair)}
 
 
 @router.post("/compact")
 async def compact(request: Request) -> dict[str, int]:
     """Give unused space back to the file system."""
     service = check_root(request)
-    before, after = await service.run(service.db.compact)
+    before, after = await _run(service, service.db.compact)
     return {"before": before, "after": after}
 
 
@@ -65,7 +72,7 @@ async def backup(request: Request) -> Response:
     service = check_root(request)
     folder = tempfile.TemporaryDirectory(prefix="evomem-")
     path = Path(folder.name, "backup.db")
-    await _or_clean(folder, service.run(service.db.backup, path))
+    await _or_clean(folder, _run(service, service.db.backup, path))
     return FileResponse(path, background=BackgroundTask(folder.cleanup))
 
 
@@ -83,7 +90,7 @@ async def export_database(request: Request) -> Response:
             for file in sorted(made.rglob("*")):
                 archive.write(file, file.relative_to(made))
 
-    await _or_clean(folder, service.run(write))
+    await _or_clean(folder, _run(service, write))
     return FileResponse(path, background=BackgroundTask(folder.cleanup))
 
 
@@ -98,7 +105,7 @@ async def load_database(request: Request) -> dict[str, int]:
         return service.db.load(folder)
 
     async with on_disk(request) as path:
-        return {"turns": await service.run(read, path)}
+        return {"turns": await _run(service, read, path)}
 
 
 # keys --------------------------------------------------------------------------------------
@@ -172,6 +179,16 @@ def unpack(archive: Path, folder: Path) -> None:
                 packed.extract(member, folder)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"this is no archive of an export: {error}") from error
+
+
+async def _run(service: Service, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Do what looks after the database; whoever may do that is told in full why it cannot be done."""
+    try:
+        return await service.run(call, *args, **kwargs)
+    except DatabaseBusy:
+        raise
+    except StoreError as error:
+        raise Problem(HTTPStatus.CONFLICT, str(error)) from error
 
 
 async def _or_clean(folder: tempfile.TemporaryDirectory[str], work: Any) -> None:

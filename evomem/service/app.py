@@ -11,13 +11,13 @@ import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 import evomem
 from evomem.errors import EvomemError
 from evomem.service import admin, memories, uploads
-from evomem.service.endpoints import answer, check_root, service_of
+from evomem.service.endpoints import PROBLEMS, answer, check_root, service_of
 from evomem.service.guard import Guard
 from evomem.service.problems import Problem, handle
 from evomem.service.service import Service
@@ -52,6 +52,7 @@ def make_app(settings: Settings) -> ASGIApp:
         version=evomem.__version__,
         description="Memories for agents. Errors are application/problem+json.",
         lifespan=lifespan,
+        responses=PROBLEMS,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
@@ -69,7 +70,8 @@ def make_app(settings: Settings) -> ASGIApp:
         app.add_exception_handler(kind, handle)
     app.add_api_route("/health/live", live, tags=["service"])
     app.add_api_route("/health/ready", ready, tags=["service"])
-    app.add_api_route("/metrics", metrics, tags=["service"], response_class=Response)
+    if settings.metrics:
+        app.add_api_route("/metrics", metrics, tags=["service"], response_class=PlainTextResponse)
     for part in (uploads, memories, admin):
         app.include_router(part.router)
     return Guard(app, service)
@@ -95,9 +97,6 @@ async def ready(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Return counts and times for Prometheus, if the service was started with --metrics."""
-    service = check_root(request)
-    if not service.settings.metrics:
-        raise Problem(HTTPStatus.NOT_FOUND, "there are no metrics: start with --metrics")
-    text, kind = service.metrics.text()
+    """Return counts and times for Prometheus."""
+    text, kind = check_root(request).metrics.text()
     return Response(text, media_type=kind)

@@ -14,7 +14,6 @@ from evomem.forgetting import Receipt
 from evomem.records import Record
 from evomem.service import models
 from evomem.service.endpoints import (
-    PROBLEMS,
     Forgettable,
     Id,
     Readable,
@@ -29,7 +28,7 @@ from evomem.service.endpoints import (
 )
 from evomem.service.names import join_name, split_name
 
-router = APIRouter(prefix="/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/v1")
 PAGE = 1000  # turns or names of one page, at most
 ONE = "/memories/{memory:path}"
 

@@ -18,12 +18,12 @@ from evomem.errors import EvomemError, InputError, TurnError
 from evomem.memory import BATCH
 from evomem.records import Record, Turn, as_utc
 from evomem.service import models
-from evomem.service.endpoints import PROBLEMS, Readable, Writable, answer, point, service_of, view
+from evomem.service.endpoints import Readable, Writable, answer, point, service_of, view
 from evomem.service.guard import too_large
 from evomem.service.memories import ONE, PAGE
 from evomem.service.wire import imported_to_json, turn_from_json, turn_to_json
 
-router = APIRouter(prefix="/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/v1")
 _LINES: dict[str, Any] = {
     "requestBody": {
         "required": True,

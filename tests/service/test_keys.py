@@ -81,7 +81,9 @@ def test_a_key_is_refused_once_it_is_revoked_or_has_expired_in_another_worker_to
     other.close()
 
 
-@pytest.mark.parametrize("secret", ["", "evk", "evk__", "evk_x_y", "a" * 5000, "evk_\ud800_ü", "_" * 9])
+@pytest.mark.parametrize(
+    "secret", ["", "evk", "evk__", "evk_x_y", "a" * 5000, "evk_\ud800_ü", "_" * 9]
+)
 def test_what_is_no_secret_opens_nothing(store, secret):
     store.create((), RIGHTS)
     assert store.find(secret) is None
@@ -208,7 +210,9 @@ def test_no_key_reaches_reads_or_counts_another_prefix_whether_it_exists_or_not(
         assert answers[0] == answers[1]
         assert answers[0][0] == 403
     assert list(other) not in client.get("/v1/memories", headers=headers(secret)).json()["memories"]
-    listed = client.get("/v1/memories", params={"prefix": join_name(other)}, headers=headers(secret))
+    listed = client.get(
+        "/v1/memories", params={"prefix": join_name(other)}, headers=headers(secret)
+    )
     assert listed.status_code == (200 if own[: len(other)] == other else 403)
     for path in ADMIN:
         assert client.get(f"/v1/admin/{path}", headers=headers(secret)).status_code == 403
@@ -257,8 +261,8 @@ def test_a_revoked_key_is_refused_at_once_and_without_a_key_nothing_is_allowed(c
     assert client.get("/v1", headers=headers(secret)).status_code == 200
     assert client.get("/v1", headers={"X-API-Key": secret}).status_code == 200
     client.keys.revoke(key.id)
-    for given in (headers(secret), {}, headers("evk_nobody_x"), {"Authorization": "Basic eDp5"}):
-        refused = client.get("/v1", headers=given)
+    for sent in (headers(secret), {}, headers("evk_nobody_x"), {"Authorization": "Basic eDp5"}):
+        refused = client.get("/v1", headers=sent)
         assert refused.status_code == 401
         assert refused.headers["WWW-Authenticate"] == "Bearer"
 

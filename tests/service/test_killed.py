@@ -95,7 +95,10 @@ def test_a_key_that_one_worker_revokes_is_refused_by_all(tmp_path):
             store = KeyStore(keys_location(place))
             secret, key = store.create((), ["read"])
             for _ in range(8):
-                with pytest.raises(evomem.errors.AccessDenied), evomem.connect(db._caller.url) as no:
+                with (
+                    pytest.raises(evomem.errors.AccessDenied),
+                    evomem.connect(db._caller.url) as no,
+                ):
                     no.memories()
                 with evomem.connect(db._caller.url, key=secret) as yes:
                     assert yes.memories() == []

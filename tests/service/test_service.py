@@ -46,7 +46,9 @@ def problem(response, status, *words):
 # hosts and pages -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "localhost@evil", "", "[::2]"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "localhost@evil", "", "[::2]"]
+)
 def test_a_host_that_the_service_is_not_called_is_refused(client, host):
     problem(client.get("/v1", headers={"Host": host}), 421, "--name")
 
@@ -100,7 +102,9 @@ def test_a_body_that_makes_no_sense_is_refused_and_says_what_is_wrong(client, pa
     assert value["type"].startswith("urn:evomem:")
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"k": 1' + b"0" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "body", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"k": 1' + b"0" * 5000 + b"}"]
+)
 def test_what_is_not_json_is_refused(client, body):
     made = client.post(ONE + "/search", content=body, headers=JSON)
     assert made.status_code in (400, 422)
@@ -148,7 +152,7 @@ def test_ids_and_labels_may_hold_anything(client):
         memory.drop()
 
 
-class client_of:  # noqa: N801
+class client_of:
     """A client of ours that asks an application without sockets."""
 
     def __init__(self, client):
@@ -440,5 +444,3 @@ def test_health_says_when_the_database_is_away_and_back(tmp_path):
         app._service.db.close()
         problem(client.get("/health/ready"), 503, "does not answer")
         assert client.get("/health/live").status_code == 200
-
-
