@@ -189,6 +189,15 @@ class RemoteDatabase(Database):
         """Close the connections, also those that awaiting methods of this event loop have made."""
         await self._caller.aclose()
 
+    def __enter__(self) -> RemoteDatabase:
+        return self
+
+    async def __aenter__(self) -> RemoteDatabase:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
     # ---------------------------------------------------------------------------------------
 
     def _memories(self, prefix: Namespace) -> Steps[list[Namespace]]:

@@ -31,7 +31,7 @@ def from_environment() -> ASGIApp:
     return make_app(Settings.from_environment())
 
 
-def make_app(settings: Settings) -> ASGIApp:
+def make_app(settings: Settings) -> Guard:
     """Make the application. Its database is opened when the server starts it, and closed with it.
 
     Raises:

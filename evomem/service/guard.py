@@ -32,7 +32,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
-        self._service = service
+        self.service = service
         settings = service.settings
         self._hosts = {*settings.names, *(LOCAL if settings.is_loopback else (settings.host,))}
         self._origins = set(settings.origins)
@@ -63,7 +63,7 @@ class Guard:
             return await self._app(request.scope, _no_body, request.send)
         headers = Headers(scope=request.scope)
         self._check_host(headers)
-        service = self._service
+        service = self.service
         with service.limits.door():
             access = request.access = await self._who(headers)
             request.scope["state"]["access"] = access
@@ -76,7 +76,7 @@ class Guard:
 
     @property
     def _patience(self) -> float:
-        return self._service.settings.body_seconds
+        return self.service.settings.body_seconds
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse what a web page that the user happens to visit could send (DNS rebinding)."""
@@ -97,7 +97,7 @@ class Guard:
             )
 
     async def _who(self, headers: Headers) -> Access:
-        service = self._service
+        service = self.service
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         secret = headers.get("x-api-key", secret if scheme.lower() == "bearer" else "").strip()
         if secret:
@@ -117,7 +117,7 @@ class Guard:
 
     async def _whole_body(self, headers: Headers, receive: Receive) -> bytes:
         """Return a body that is one value. Raises `Problem` if it is too large or too slow."""
-        most = self._service.settings.max_body
+        most = self.service.settings.max_body
         parts: list[bytes] = []
         room = most
         length = headers.get("content-length", "0")
@@ -159,14 +159,14 @@ class Guard:
 
     def _note(self, request: _Request) -> None:
         status = 499 if request.cancelled and not request.status else request.status
-        metrics, state = self._service.metrics, request.scope["state"]
+        metrics, state = self.service.metrics, request.scope["state"]
         action = getattr(request.scope.get("endpoint"), "__name__", "none")
         metrics.requests.labels(action, str(status)).observe(time.perf_counter() - request.began)
-        metrics.in_flight.set(self._service.limits.in_flight)
+        metrics.in_flight.set(self.service.limits.in_flight)
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             metrics.rejected.labels(str(status)).inc()
         if request.access is not None:
-            self._service.note(
+            self.service.note(
                 request.access.key, action, state.get("memory", ()), state.get("count", 0), status
             )
 

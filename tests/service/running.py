@@ -18,7 +18,7 @@ class Running:
     def __init__(self, settings):
         self.settings = settings
         self.app = make_app(settings)
-        self.service = self.app._service
+        self.service = self.app.service
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         config = uvicorn.Config(self.app, log_config=None, lifespan="on", access_log=False)

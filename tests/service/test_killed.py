@@ -43,7 +43,7 @@ def await_ready(db):
 def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, how):
     place, port = str(tmp_path / "a.db"), free_port()
     url = f"http://127.0.0.1:{port}"
-    done = [[] for _ in range(CLIENTS)]
+    done: list[list[evomem.Record]] = [[] for _ in range(CLIENTS)]
     stop = threading.Event()
 
     def write(client):

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopback
 
-EXAMPLES = 300
+EXAMPLES = 200
 
 
 @schemathesis.serializer("application/x-ndjson")

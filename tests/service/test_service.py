@@ -172,7 +172,7 @@ def test_an_error_of_the_service_itself_tells_no_path(tmp_path, caplog):
     app = make_app(Settings(database=str(path), encoder="hash"))
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         client.post(ONE + "/turns", json={"text": "a"})
-        app._service.db.close()
+        app.service.db.close()
         made = client.post(ONE + "/search", json={"query": "a"})
     problem(made, 503, "try again")
     assert made.headers["Retry-After"]
@@ -337,7 +337,7 @@ def test_a_client_says_what_is_wrong_with_an_address_or_a_key():
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
     with evomem.connect(closed) as db, pytest.raises(ServiceError, match="cannot be reached"):
         db.memories()
-    for url in ("memory.example.com", "ftp://a.b", "http://", 5):
+    for url in ("memory.example.com", "ftp://a.b", "http://", "http://[::1"):
         with pytest.raises(ServiceError, match="URL|address"):
             evomem.connect(url)
     with running() as service:
@@ -428,7 +428,7 @@ def test_a_database_on_a_server_is_served_with_its_keys(new_schema):
     app = make_app(Settings(database=place, encoder="hash"))
     with TestClient(app, base_url="http://localhost") as client:
         assert client.get("/health/ready").json() == {"status": "ready"}
-        secret, _ = app._service.keys.create(("acme",), ["read", "write"])
+        secret, _ = app.service.keys.create(("acme",), ["read", "write"])
         assert client.get("/v1").status_code == 401
         client.headers["X-API-Key"] = secret
         assert client.post(ONE + "/turns", json={"text": "I live in Bergen."}).status_code == 200
@@ -441,6 +441,6 @@ def test_health_says_when_the_database_is_away_and_back(tmp_path):
     with TestClient(app, base_url="http://localhost") as client:
         assert client.get("/health/live", headers={"Host": "10.0.0.7"}).status_code == 200
         assert client.get("/health/ready").status_code == 200
-        app._service.db.close()
+        app.service.db.close()
         problem(client.get("/health/ready"), 503, "does not answer")
         assert client.get("/health/live").status_code == 200
