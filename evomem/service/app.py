@@ -53,6 +53,7 @@ def make_app(settings: Settings) -> Guard:
         description="Memories for agents. Errors are application/problem+json.",
         lifespan=lifespan,
         responses=PROBLEMS,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans hold addresses
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,

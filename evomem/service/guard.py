@@ -47,7 +47,8 @@ class Guard:
         scope["path"] = path  # still encoded: a label may hold a slash
         request = _Request(scope, send)
         try:
-            await self._serve(request, path, receive)
+            with self.service.span("request", method=scope["method"]):
+                await self._serve(request, path, receive)
         except Exception as error:
             if isinstance(error, _Gone):
                 return

@@ -1,6 +1,6 @@
 """Traces for OpenTelemetry, only when asked for: what was done and how long it took, no text.
 
-request → encoder pass. How spans are exported is OpenTelemetry's own matter: its environment
+A request's span holds those of its forward passes. How spans are exported is OpenTelemetry's own matter: its environment
 variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, ...) and packages decide.
 """
 

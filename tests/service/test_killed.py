@@ -76,10 +76,10 @@ def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, how):
             thread.join()
     process.terminate()
     process.wait()
-    with evomem.open(place) as db:
-        assert db.verify() == []
+    with evomem.open(place) as left:
+        assert left.verify() == []
         for client in range(CLIENTS):
-            history = db.memory("m", str(client)).history()
+            history = left.memory("m", str(client)).history()
             assert history[: len(done[client])] == done[client]
             assert len(history) <= len(done[client]) + 1  # one whose answer never came
 
