@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evomem.service.access import EVERYTHING, Access
-from evomem.service.problems import Problem, answer
+from evomem.service.problems import GONE, Problem, answer
 from evomem.service.service import Service
 
 OPEN = ("/health/live", "/health/ready", "/openapi.json")
@@ -159,7 +159,7 @@ class Guard:
                         await task
 
     def _note(self, request: _Request) -> None:
-        status = 499 if request.cancelled and not request.status else request.status
+        status = GONE if request.cancelled and not request.status else request.status
         metrics, state = self.service.metrics, request.scope["state"]
         action = getattr(request.scope.get("endpoint"), "__name__", "none")
         metrics.requests.labels(action, str(status)).observe(time.perf_counter() - request.began)

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from evomem import errors
@@ -23,6 +23,7 @@ from evomem.service.wire import KIND
 
 LOG = logging.getLogger("evomem.service")
 MEDIA_TYPE = "application/problem+json"
+GONE = 499  # what nginx notes for a client that went away; nobody receives it
 RETRY = 1  # seconds after which to try again where a database is busy or away
 
 _TOLD: tuple[tuple[type[errors.EvomemError], HTTPStatus], ...] = (
@@ -54,6 +55,8 @@ class _Json(Response):
 
 def answer(error: Exception) -> Response:
     """Return the answer that an error is; write down what the caller is not told."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=GONE)
     if isinstance(error, Problem):
         denied = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
         name = "AccessDenied" if denied else "ServiceError"

@@ -1,6 +1,7 @@
 """A service on a thread of this process: real HTTP over loopback."""
 
 import asyncio
+import inspect
 import socket
 import threading
 from contextlib import contextmanager
@@ -48,3 +49,17 @@ def running(**settings):
         yield service
     finally:
         service.stop()
+
+
+def borrowed(module, *, without):
+    """Return the tests of a module that ask a database, by name: to be run with one of a service.
+
+    Those that open a database themselves are left out.
+    """
+    opens = {"location", "tmp_path", "fresh"}
+    return {
+        name: test
+        for name, test in vars(module).items()
+        if name.startswith("test_") and name not in without
+        if not opens & set(inspect.signature(test).parameters)
+    }

@@ -10,18 +10,14 @@ from evomem.database import Database
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
 from tests import test_memory
+from tests.service.running import borrowed
 
 pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopback
 
 alice = test_memory.alice
-HERE = {"location", "tmp_path", "fresh"}
-"""Fixtures of tests that open databases themselves."""
-COUNTS_ALL = {"test_a_healthy_database_verifies_and_counts"}
+COUNTS_ALL = "test_a_healthy_database_verifies_and_counts"
 """A test that wants a database in which no other test ever made a memory."""
-for _name, _test in vars(test_memory).items():
-    if _name.startswith("test_") and _name not in COUNTS_ALL:
-        if not HERE & set(inspect.signature(_test).parameters):
-            globals()[_name] = _test
+globals().update(borrowed(test_memory, without=[COUNTS_ALL]))
 
 
 @pytest.fixture(autouse=True)
