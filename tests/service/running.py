@@ -20,7 +20,7 @@ class Running:
         self.settings = settings
         self.app = make_app(settings)
         self.service = self.app.service
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket = socket.create_server(("127.0.0.1", settings.port))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         config = uvicorn.Config(self.app, log_config=None, lifespan="on", access_log=False)
         self.server = uvicorn.Server(config)
@@ -44,7 +44,9 @@ class Running:
 @contextmanager
 def running(**settings):
     """Run a service with the hashing encoder, in memory unless told otherwise."""
-    service = Running(Settings(**{"database": ":memory:", "encoder": "hash", **settings}))
+    service = Running(
+        Settings(**{"database": ":memory:", "encoder": "hash", "port": 0, **settings})
+    )
     try:
         yield service
     finally:

@@ -124,15 +124,16 @@ def test_the_access_log_shows_each_admin_what_is_below_its_prefix(store):
             Entry(1.0, alice.id, "search", ("acme", "alice"), 3, 200),
             Entry(2.0, eve.id, "search", ("acme", "alice"), 0, 403),
             Entry(3.0, eve.id, "search", ("evil",), 1, 200),
+            Entry(4.0, alice.id, "search", ("evil",), 0, 403),
         ]
     )
     times = lambda prefix: [  # noqa: E731
         entry.time for _, entry in store.accesses(Access("", prefix, frozenset()))
     ]
-    assert times(()) == [1.0, 2.0, 3.0]
+    assert times(()) == [1.0, 2.0, 3.0, 4.0]
     assert times(("acme",)) == [1.0]
     assert store.forget_accesses(2.5) == 2
-    assert times(()) == [3.0]
+    assert times(()) == [3.0, 4.0]
 
 
 def test_keys_and_the_log_are_in_a_schema_of_their_own_on_a_server(new_schema):

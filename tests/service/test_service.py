@@ -320,15 +320,38 @@ def test_stopping_answers_what_was_begun(tmp_path):
 
 
 @pytest.mark.enable_socket
+def test_a_client_that_is_turned_away_comes_again():
+    with running(in_flight=1) as service, service.connect() as db:
+        gate = Gate()
+        service.service.db._engine._encoder = service.service.db._engine._reader = gate
+        first = threading.Thread(target=lambda: db.memory("m").add("first"))
+        first.start()
+        gate.asked.wait()
+        refused = httpx.get(service.url + "/v1")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert httpx.get(service.url + "/health/live").status_code == 200
+        threading.Timer(0.1, gate.open.set).start()
+        assert db.memories() == [("m",)]
+        first.join()
+
+
+@pytest.mark.enable_socket
 def test_a_client_asks_again_until_a_service_that_was_away_is_back(tmp_path):
-    place = str(tmp_path / "a.db")
-    with running(database=place) as service:
-        url, port = service.url, service.socket.getsockname()[1]
-    with evomem.connect(url) as db, running(database=place) as other:
-        db._caller.url = other.url
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    back = threading.Event()
+
+    def come_back():
+        with running(database=str(tmp_path / "a.db"), port=port):
+            back.wait(20)
+
+    service = threading.Timer(0.3, come_back)
+    service.start()
+    with evomem.connect(f"http://127.0.0.1:{port}") as db:
         assert db.memory("m").add("again", id="1").seq == 1
         assert db.memory("m").add("again", id="1").seq == 1
-    assert port
+    back.set()
+    service.join()
 
 
 @pytest.mark.enable_socket
