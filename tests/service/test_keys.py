@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -14,8 +15,10 @@ from evomem.errors import InputError, NotFound
 from evomem.service.access import RIGHTS, Access
 from evomem.service.app import make_app
 from evomem.service.keys import Entry, KeyStore
+from evomem.service.metrics import Metrics
 from evomem.service.names import join_name, split_name, to_path
 from evomem.service.settings import Settings
+from tests.conftest import ROOT
 
 LABELS = st.text(min_size=1, max_size=8).filter(
     lambda text: text.strip() and "\x00" not in text and text.isprintable()
@@ -324,3 +327,12 @@ def test_a_foreign_memory_is_refused_before_the_database_is_asked(tmp_path):
         asked = client.get(at("other"), headers=headers(secret))
         own = client.get(at("own"), headers=headers(secret))
     assert (asked.status_code, own.status_code) == (403, 503)
+
+
+def test_every_metric_of_the_dashboard_is_there_and_every_metric_is_on_it():
+    text = (ROOT / "docs" / "grafana.json").read_text("utf-8")
+    shown = set(re.findall(r"evomem_[a-z_]+?(?=_bucket|_count|_sum|_total|[^a-z_])", text))
+    made = Metrics().text()[0].decode()
+    assert shown == set(
+        re.findall(r"^# TYPE (evomem_[a-z_]+?)(?:_total)? (?:counter|histogram)", made, re.M)
+    ) | {"evomem_in_flight"}

@@ -467,3 +467,16 @@ def test_health_says_when_the_database_is_away_and_back(tmp_path):
         app.service.db.close()
         problem(client.get("/health/ready"), 503, "does not answer")
         assert client.get("/health/live").status_code == 200
+
+
+@pytest.mark.enable_socket
+def test_what_opens_a_database_by_its_location_takes_a_service_too(service, capsys):
+    from evomem.cli import main
+
+    with evomem.open(service.url) as db:
+        db.memory("cli").add("I adopted a cat called Miso.")
+        assert main(["search", "Which cat?", "--db", service.url, "--memory", "cli"]) == 0
+        assert "Miso" in capsys.readouterr().out
+        db.drop("cli")
+    with pytest.raises(StoreError, match="leave them out"):
+        evomem.open(service.url, encoder="hash")
