@@ -62,7 +62,8 @@ def keys(args: Namespace, screen: Screen) -> int:
     """Make, list or revoke keys."""
     if args.kind == "integrity":
         return make_integrity_key(args, screen)
-    from evomem.service.keys import KeyStore, keys_location
+    from evomem.service.key_tables import keys_location
+    from evomem.service.keys import KeyStore
 
     store = KeyStore(args.keys or keys_location(args.db))
     try:

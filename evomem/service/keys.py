@@ -10,60 +10,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.pool import StaticPool
 
 from evomem.checks import check_labels
 from evomem.errors import InputError, NotFound, StoreError
 from evomem.service.access import RIGHTS, Access, Key
+from evomem.service.key_tables import ACCESSES, KEYS, META, connect
 from evomem.store import Namespace
 
 MARK = "evk"
 """How every secret begins, so that scanners of source code know one when they see it."""
 USED = 60.0  # seconds after which a key's last use is written again
-BUSY = 30  # seconds to wait for a lock
-
-_meta = sa.MetaData()
-_keys = sa.Table(
-    "keys",
-    _meta,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("prefix", sa.Text, nullable=False),
-    sa.Column("rights", sa.String, nullable=False),
-    sa.Column("note", sa.Text, nullable=False),
-    sa.Column("salt", sa.LargeBinary, nullable=False),
-    sa.Column("hash", sa.LargeBinary, nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-    sa.Column("expires", sa.Float),
-    sa.Column("revoked", sa.Float),
-    sa.Column("used", sa.Float),
-)
-_access = sa.Table(
-    "access",
-    _meta,
-    sa.Column(
-        "number",
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
-        sa.Identity(),
-        primary_key=True,
-    ),
-    sa.Column("time", sa.Float, nullable=False, index=True),
-    sa.Column("key", sa.String, nullable=False),
-    sa.Column("action", sa.String, nullable=False),
-    sa.Column("memory", sa.Text, nullable=False),
-    sa.Column("turns", sa.Integer, nullable=False),
-    sa.Column("status", sa.Integer, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +71,12 @@ class KeyStore:
         self.location = location
         self._used: dict[str, float] = {}
         with self._failures():
-            self._engine = _connect(location)
+            self._engine = connect(location)
             with suppress(sa.exc.DBAPIError):  # another process makes the same tables
                 self._create()
             with self._engine.connect() as connection:
-                connection.execute(sa.select(_keys.c.id).limit(1))
-                connection.execute(sa.select(_access.c.number).limit(1))
+                connection.execute(sa.select(KEYS.c.id).limit(1))
+                connection.execute(sa.select(ACCESSES.c.number).limit(1))
 
     def create(
         self,
@@ -155,7 +120,7 @@ class KeyStore:
             "expires": expires and expires.timestamp(),
         }
         with self._writing() as connection:
-            connection.execute(sa.insert(_keys).values(row))
+            connection.execute(sa.insert(KEYS).values(row))
         return f"{MARK}_{id}_{words}", self.get(id)
 
     def get(self, id: str) -> Key:
@@ -168,14 +133,14 @@ class KeyStore:
     def keys(self, prefix: Namespace = ()) -> list[Key]:
         """Return the keys whose prefixes begin with `prefix`, oldest first, revoked ones too."""
         with self._reading() as connection:
-            rows = connection.execute(sa.select(_keys).order_by(_keys.c.created, _keys.c.id)).all()
+            rows = connection.execute(sa.select(KEYS).order_by(KEYS.c.created, KEYS.c.id)).all()
         keys = [_key(row) for row in rows]
         return [key for key in keys if key.prefix[: len(prefix)] == prefix]
 
     def revoke(self, id: str) -> Key:
         """Refuse a key from now on, on every worker; return it. Raises `NotFound`."""
         self.get(id)
-        change = sa.update(_keys).where(_keys.c.id == id, _keys.c.revoked.is_(None))
+        change = sa.update(KEYS).where(KEYS.c.id == id, KEYS.c.revoked.is_(None))
         with self._writing() as connection:
             connection.execute(change.values(revoked=time.time()))
         return self.get(id)
@@ -183,7 +148,7 @@ class KeyStore:
     def any(self) -> bool:
         """Say whether a key was ever made: from then on, every request needs one."""
         with self._reading() as connection:
-            return connection.execute(sa.select(_keys.c.id).limit(1)).first() is not None
+            return connection.execute(sa.select(KEYS.c.id).limit(1)).first() is not None
 
     def find(self, secret: str) -> Access | None:
         """Return what a secret allows; None if it is none of ours, expired or revoked.
@@ -203,7 +168,7 @@ class KeyStore:
         if now - self._used.get(id, 0) > USED:
             self._used[id] = now
             with suppress(StoreError), self._writing() as connection:
-                connection.execute(sa.update(_keys).where(_keys.c.id == id).values(used=now))
+                connection.execute(sa.update(KEYS).where(KEYS.c.id == id).values(used=now))
         return Access(id, _namespace(row.prefix), frozenset(row.rights.split(",")))
 
     # the access log ------------------------------------------------------------------------
@@ -223,7 +188,7 @@ class KeyStore:
         ]
         if rows:
             with self._writing() as connection:
-                connection.execute(sa.insert(_access), rows)
+                connection.execute(sa.insert(ACCESSES), rows)
 
     def accesses(
         self, access: Access, *, after: int = 0, limit: int = 100
@@ -236,7 +201,7 @@ class KeyStore:
             limit: How many lines at most.
         """
         keys = {key.id for key in self.keys(access.prefix)} | ({""} if not access.prefix else set())
-        query = sa.select(_access).where(_access.c.number > after).order_by(_access.c.number)
+        query = sa.select(ACCESSES).where(ACCESSES.c.number > after).order_by(ACCESSES.c.number)
         lines: list[tuple[int, Entry]] = []
         with self._reading() as connection:
             for row in connection.execute(query.execution_options(yield_per=1000)):
@@ -252,7 +217,7 @@ class KeyStore:
     def forget_accesses(self, before: float) -> int:
         """Delete the lines of the log that are older; return how many."""
         with self._writing() as connection:
-            return connection.execute(sa.delete(_access).where(_access.c.time < before)).rowcount
+            return connection.execute(sa.delete(ACCESSES).where(ACCESSES.c.time < before)).rowcount
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""
@@ -263,14 +228,14 @@ class KeyStore:
     def _row(self, id: str) -> Any:
         plain = id if id.isascii() and id.isprintable() else ""  # else no database takes it
         with self._reading() as connection:
-            return connection.execute(sa.select(_keys).where(_keys.c.id == plain)).one_or_none()
+            return connection.execute(sa.select(KEYS).where(KEYS.c.id == plain)).one_or_none()
 
     def _create(self) -> None:
         schema = self._engine.get_execution_options().get("schema_translate_map", {}).get(None)
         with self._engine.begin() as connection:
             if schema:
                 connection.execute(sa.schema.CreateSchema(schema, if_not_exists=True))
-            _meta.create_all(connection)
+            META.create_all(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
@@ -295,46 +260,6 @@ class KeyStore:
 def no_key(id: str) -> NotFound:
     """Return the error for a key that is not there."""
     return NotFound(f"there is no key with the id {id!r:.60}; list them to see which are")
-
-
-def keys_location(database: str) -> str:
-    """Return where the keys of a database are.
-
-    Raises:
-        StoreError: It is of a store that evomem does not know: name a place with `--keys`.
-    """
-    if database.startswith(("postgresql://", "postgres://")):
-        return database
-    path = database.removeprefix("sqlite:///")
-    if "://" in path:
-        raise StoreError(
-            f"where are the keys of {path.partition('://')[0]}://… to be? Name a file or a "
-            "postgresql:// URL with --keys"
-        )
-    return path if path == ":memory:" else str(Path(path).expanduser().absolute()) + ".keys"
-
-
-def _connect(location: str) -> sa.Engine:
-    if location.startswith(("postgresql://", "postgres://")):
-        url = sa.make_url(location)
-        schema = str(url.query.get("schema", "evomem")) + "_service"
-        url = url.set(drivername="postgresql+psycopg").difference_update_query(["schema"])
-        engine = sa.create_engine(url, pool_pre_ping=True, pool_size=4, max_overflow=4)
-        return engine.execution_options(schema_translate_map={None: schema})
-    if location == ":memory:":
-        return sa.create_engine(
-            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
-        )
-    path = Path(location).expanduser().absolute()
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY})
-    sa.event.listen(engine, "connect", _prepare)
-    return engine
-
-
-def _prepare(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
 
 
 def _digest(salt: bytes, words: str) -> bytes:

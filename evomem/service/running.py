@@ -11,7 +11,8 @@ from pathlib import Path
 import uvicorn
 
 from evomem.errors import InputError
-from evomem.service.keys import KeyStore, keys_location
+from evomem.service.key_tables import keys_location
+from evomem.service.keys import KeyStore
 from evomem.service.settings import Settings
 
 FINISH = 30  # seconds that requests have to be answered in after a signal to stop

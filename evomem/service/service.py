@@ -15,7 +15,8 @@ from evomem.batching import batches
 from evomem.database import Database
 from evomem.encoder import BatchEncoder, Encoder
 from evomem.errors import StoreError
-from evomem.service.keys import Entry, KeyStore, keys_location
+from evomem.service.key_tables import keys_location
+from evomem.service.keys import Entry, KeyStore
 from evomem.service.limits import Limits
 from evomem.service.metrics import MeteredBatchEncoder, MeteredEncoder, Metrics
 from evomem.service.problems import LOG

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 NEEDED = ("fastapi", "httpx", "prometheus_client", "uvicorn")
-collect_ignore_glob = [] if all(map(find_spec, NEEDED)) else ["test_*.py"]
+collect_ignore_glob = [] if all(map(find_spec, NEEDED)) else ["*.py"]
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,8 @@ def test_a_key_that_one_worker_revokes_is_refused_by_all(tmp_path):
     try:
         with evomem.connect(f"http://127.0.0.1:{port}") as db:
             await_ready(db)
-            from evomem.service.keys import KeyStore, keys_location
+            from evomem.service.key_tables import keys_location
+            from evomem.service.keys import KeyStore
 
             store = KeyStore(keys_location(place))
             secret, key = store.create((), ["read"])

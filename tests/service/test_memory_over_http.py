@@ -5,7 +5,8 @@ import inspect
 import pytest
 
 from evomem.client.database import RemoteDatabase
-from evomem.client.memory import RemoteMemory, RemoteView
+from evomem.client.memory import RemoteMemory
+from evomem.client.view import RemoteView
 from evomem.database import Database
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView

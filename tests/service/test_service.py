@@ -207,7 +207,8 @@ def test_too_many_requests_are_told_to_come_again():
 
 
 def test_nobody_is_let_in_from_outside_without_a_key_a_name_and_tls(tmp_path):
-    from evomem.service.keys import KeyStore, keys_location
+    from evomem.service.key_tables import keys_location
+    from evomem.service.keys import KeyStore
     from evomem.service.running import check
 
     place = str(tmp_path / "a.db")
