@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
@@ -49,7 +50,7 @@ class Transport:
         """Note where the service is; connections are made when they are needed.
 
         Raises:
-            ServiceError: The URL is none.
+            ServiceError: The URL is none, or there are no certificates in the file to trust.
         """
         try:
             parsed = httpx.URL(url)
@@ -66,7 +67,7 @@ class Transport:
         self._options: dict[str, Any] = {
             "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
             "timeout": timeout,
-            "verify": verify,
+            "verify": _trusted(verify) if isinstance(verify, str) else verify,
             "limits": httpx.Limits(max_connections=64, max_keepalive_connections=32),
         }
         self._make_clients()
@@ -200,6 +201,13 @@ class Transport:
             "params": {name: value for name, value in call.params.items() if value is not None},
             "headers": {} if call.body is None else {"Content-Type": call.media_type},
         }
+
+
+def _trusted(file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise ServiceError(f"{file} has no certificates to trust: {error}") from error
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -64,8 +64,13 @@ def run(
 ) -> None:
     """Serve until a signal tells to stop; then no more requests are taken, and all are answered."""
     settings.to_environment()
-    if workers > 1 and settings.metrics and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="evomem-metrics-")
+    with tempfile.TemporaryDirectory(prefix="evomem-metrics-") as folder:
+        if workers > 1:  # where they add up what they count
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        _run(settings, workers, tls_cert, tls_key)
+
+
+def _run(settings: Settings, workers: int, tls_cert: str | None, tls_key: str | None) -> None:
     uvicorn.run(
         "evomem.service.app:from_environment",
         factory=True,

@@ -364,6 +364,8 @@ def test_a_client_says_what_is_wrong_with_an_address_or_a_key():
     for url in ("memory.example.com", "ftp://a.b", "http://", "http://[::1"):
         with pytest.raises(ServiceError, match="URL|address"):
             evomem.connect(url)
+    with pytest.raises(ServiceError, match="no certificates"):
+        evomem.connect("https://localhost", verify=__file__)
     with running() as service:
         service.service.keys.create((), ["read"])
         for key in (None, "evk_x_y"):
