@@ -36,10 +36,10 @@ COMMANDS = {
     "restore": upkeep.restore,
     "export": upkeep.export,
     "anchor": integrity.anchor,
-    "keys": service.keys,
-    "serve": service.serve,
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
+    "serve": service.serve,
+    "keys": service.keys,
 }
 
 

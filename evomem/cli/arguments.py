@@ -50,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         add(commands)
     add_upkeep(commands, _command)
     add_serve(commands, _command)
-    add_keys(commands, _command)
+    add_keys(commands, _parser, _command)
     return parser
 
 

@@ -98,14 +98,16 @@ def add_serve(commands: Any, make: Make) -> None:
     _keys_option(parser)
 
 
-def add_keys(commands: Any, make: Make) -> None:
+def add_keys(commands: Any, make_group: Make, make: Make) -> None:
     """Add the parsers of `keys integrity`, `keys create`, `keys list` and `keys revoke`."""
-    group = commands.add_parser(
+    group = make_group(
+        commands,
         "keys",
-        help="keys to the service, and the integrity key",
-        description="Make, list and revoke keys to the service (evomem serve), or make the key that "
-        "the database is sealed with.",
-        allow_abbrev=False,
+        "make, list and revoke keys to the service, or make the integrity key",
+        "Make, list and revoke keys to the service (evomem serve), or make the key that the database "
+        "is sealed with.",
+        "  evomem keys create --prefix acme/alice --rights read,write\n  evomem keys list\n"
+        "  evomem keys revoke 3f9a0c21b7de\n  evomem keys integrity ~/.config/evomem/agent.key",
     )
     kinds = group.add_subparsers(dest="kind", metavar="KIND", title="kinds", required=True)
     parser = make(
