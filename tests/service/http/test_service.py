@@ -20,7 +20,7 @@ from evomem.service.app import make_app
 from evomem.service.limits import Limits
 from evomem.service.problems import Problem
 from evomem.service.settings import Settings
-from tests.service.running import running
+from tests.service.http.running import running
 
 ONE = "/v1/memories/acme/alice"
 JSON = {"Content-Type": "application/json"}

@@ -7,7 +7,7 @@ pytest.importorskip("langchain", reason="needs the extra [langchain]")
 
 from tests.integrations.langchain import test_history, test_retriever
 from tests.integrations.langgraph import test_store
-from tests.service.running import borrowed
+from tests.service.http.running import borrowed
 
 pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopback
 

@@ -11,7 +11,7 @@ from evomem.database import Database
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
 from tests import test_memory
-from tests.service.running import borrowed
+from tests.service.http.running import borrowed
 
 pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopback
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.service.running import running
+from tests.service.http.running import running
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -13,7 +13,7 @@ collect_ignore_glob = [] if all(map(find_spec, NEEDED)) else ["*.py"]
 @pytest.fixture(scope="session")
 def service():
     """A service of this process with a database in memory, for all tests that leave it as it was."""
-    from tests.service.running import running
+    from tests.service.http.running import running
 
     with running() as served:
         yield served
