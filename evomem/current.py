@@ -137,7 +137,10 @@ _KINDS = {
 }
 _ASKED = {
     re.compile(r"\bhow (?:much|many|far|big|long|old|tall|high)\b|\bwhat time\b", re.I): {"number"},
-    re.compile(r"\bwhen\b|\b(?:which|what) (?:day|date)\b", re.I): {"number", "day"},
+    re.compile(
+        r"\bwhen\b|\b(?:which|what) (?:\w+ )?(?:day|date|weekday|morning|afternoon|evening|night)s?\b",
+        re.I,
+    ): {"number", "day"},
     re.compile(r"\b(?:who|whom|whose|where)\b", re.I): {"name"},
 }
 _QUOTED = re.compile(r"[“\"][^”\"]*[”\"]")

@@ -11,6 +11,7 @@ import evomem
 from evomem.encoder import HashEncoder
 from evomem.errors import FingerprintMismatch, NotFound, QueryError
 from evomem.memory import Memory
+from evomem.records import Turn
 from tests.durability.plans import ENCODER, START, open_database, turn
 from tests.durability.reference import assert_sound
 from tests.stores.other_process import OtherProcess
@@ -120,6 +121,12 @@ def _nothing(call):
     return found
 
 
+def _none_of(held, turn):
+    """Return a turn to be written, in the place of no other memory's."""
+    assert list(held) == []
+    return [turn]
+
+
 ENTRY_POINTS = {
     "add": lambda m: ids([m.add("mine", id="t1")]) == ["t1"] and m.get("t1").text == "User: mine",
     "add_many": lambda m: m.add_many([turn(1, "mine {}")])[0].seq == 1,
@@ -128,6 +135,7 @@ ENTRY_POINTS = {
         _nothing(lambda: m.at(time=TIME).history()) == [] == _nothing(lambda: m.at(seq=3))
     ),
     "context": lambda m: m.context("the cat") == "",
+    "correct": lambda m: _nothing(lambda: m.correct("t1", "stolen")) == [],
     "delete": lambda m: _nothing(lambda: m.delete("t1")) == [],
     "drop": lambda m: _nothing(m.drop) == [],
     "expire": lambda m: m.expire(before="2999-01-01T00:00:00Z", forks=True).turns == 0,
@@ -140,6 +148,12 @@ ENTRY_POINTS = {
     ),
     "influence": lambda m: _nothing(lambda: m.influence("t1")) == [],
     "purge": lambda m: _nothing(lambda: m.purge("t1", forks=True)) == [],
+    "replace_sessions": lambda m: (
+        m.replace_sessions(["s"], lambda held: _none_of(held, Turn(user="mine", session="s")))[
+            0
+        ].text
+        == "User: mine"
+    ),
     "reread": lambda m: m.reread() == 0,
     "search": lambda m: (
         [hit for mode in ("evolvable", "lexical", "hybrid") for hit in m.search("cat", mode=mode)]

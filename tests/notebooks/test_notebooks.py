@@ -17,10 +17,10 @@ SHOWN = {
     "01_first_steps": ["found: False\non disk: True", "on disk: False", "'reread': 3"],
     "02_how_memory_evolves": [
         "with memory\n  from 03 Mar.*\n  from 27 Mar.*first Thursday.*\n  from 23 Apr.*first Friday",
-        "42 turns told: I found somewhere to stay",
+        "42 turns told: I'm in! Moved to Bristol",
         "what-if.*Lisbon",
     ],
-    "03_naive_rag": ["memory: .*Tuesdays", "memory: .*The Dispossessed", "31:55"],
+    "03_naive_rag": ["memory: .*Tuesday", "memory: .*The Dispossessed", "31:55"],
     "04_train_on_your_log": ["12/12", r"'bundled': \(\d, 24\), 'trained': \((1[3-9]|2\d), 24\)"],
     "05_longmemeval": [r"40 conversations, 40 questions", r"evomem/hybrid/mini +k8 +40 +9\d\.\d"],
 }

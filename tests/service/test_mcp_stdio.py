@@ -287,4 +287,4 @@ def half_pairs(tmp_path_factory):
 def test_without_its_package_the_command_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mcp_types", None)
     assert main(["mcp"]) == 3
-    assert "pip install 'evomem-engine[mcp]'" in capsys.readouterr().err
+    assert "pip install -e '.[mcp]'" in capsys.readouterr().err
