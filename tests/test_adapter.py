@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 
 import evomem
 from evomem import Turn
-from evomem.adapter import HEADER, Adapter, block, clean, clean_json, counts, quoted, without_blocks
+from evomem.adapter import (
+    HEADER,
+    Adapter,
+    block,
+    clean,
+    clean_json,
+    counts,
+    quoted,
+    spoken,
+    without_blocks,
+)
 from evomem.errors import QueryError, StoreError
+from evomem.quoting import quote
 from evomem.records import MAX_CHARS, check_nested, check_string
 
 ANYTHING = st.text(st.characters(exclude_categories=())).map(
@@ -234,3 +245,9 @@ async def test_an_outage_is_logged_and_counted_and_raised_only_where_asked(tmp_p
         strict.recall("Where?")
     with pytest.raises(StoreError):
         strict.capture(exchange("a", "b"))
+
+
+def test_what_the_tools_of_a_memory_quoted_is_not_captured_as_if_it_had_been_said():
+    quotation = quote([])
+    [message] = spoken([{"role": "user", "content": f"Look at this: {quotation} What is it?"}])
+    assert message["content"] == "Look at this:  What is it?"

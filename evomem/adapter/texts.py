@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from evomem.quoting import without_quotes
 from evomem.records import MAX_CHARS, MAX_LABEL, Turn
 
 HEADER = (
@@ -83,7 +84,11 @@ def block(text: str, header: str) -> str:
 
 
 def without_blocks(text: str, header: str) -> str:
-    """Return a text without the blocks that `block` made, which a host may hand back to us."""
+    """Return a text without what was recalled into it, which a host may hand back to us.
+
+    These are the blocks that `block` made, and the quotations of `evomem mcp`.
+    """
+    text = without_quotes(text)
     if "</memory>" not in text:
         return text
     own = re.compile(rf"\s*(?:{re.escape(header)}\n)?{_BLOCK}")

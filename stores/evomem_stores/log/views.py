@@ -294,32 +294,6 @@ def check_unchanged(connection: Connection, view: View) -> None:
         )
 
 
-_EXTENT = (
-    select(memories.c.revision, memories.c.head, memories.c.rows, turns.c.key)
-    .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
-    .where(memories.c.memory == bindparam("memory"))
-)
-
-
-class Extent(NamedTuple):
-    """How far a memory has come."""
-
-    revision: int
-    """-1 if there is no such memory."""
-    head: int
-    rows: int
-    """How many own rows it should have."""
-    key: bytes | None
-    """That of its row at the seq that was asked for, None if it has none."""
-
-
-def extent(connection: Connection, memory: int, seq: int) -> Extent:
-    """Return how far a memory has come, and the key of its row at `seq`."""
-    given = {"memory": memory, "row": row_number(memory, seq)}
-    found = connection.execute(_EXTENT, given).one_or_none()
-    return Extent(-1, 0, 0, None) if found is None else Extent(*found)
-
-
 def read(
     connection: Connection,
     seen: Sequence[Span],
