@@ -11,6 +11,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from evomem.client import connect
 from evomem.database import Database, open
 from evomem.encoder import Encoder, HashEncoder
 from evomem.errors import EvomemError
@@ -35,6 +36,7 @@ __all__ = [
     "MemoryView",
     "Record",
     "Turn",
+    "connect",
     "load_encoder",
     "open",
 ]

@@ -44,7 +44,8 @@ def open(
     """Open a database; create it if it does not exist.
 
     Args:
-        location: A file such as `"agent.db"`, `":memory:"`, or a URL whose scheme names a store.
+        location: A file such as `"agent.db"`, `":memory:"`, or a URL whose scheme names a store;
+            or the address of a service, for `evomem.connect` without a key or with `$EVOMEM_KEY`.
         encoder: An encoder, or what `load_encoder` takes: `"static:all-MiniLM-L6-v2"`, a model's
             folder, a hub id such as `"MiG-NJU/EvoEmbedding-4B"`. If not given: the one that the
             database was written by, or the default for a new one.
@@ -68,6 +69,8 @@ def open(
         raise StoreError(f"a location is a path or a URL, got {shown(location)}")
     location = str(location)
     zone = check_zone(zone)
+    if location.startswith(("http://", "https://")):
+        return _connect(location, encoder, zone, options)
     opener = store_opener(location)
     loading = {
         name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None
@@ -89,6 +92,16 @@ def open(
     except FingerprintMismatch:
         store.close()
         raise
+
+
+def _connect(url: str, encoder: object, zone: tzinfo, options: Mapping[str, Any]) -> Database:
+    from evomem.client import connect
+
+    if encoder is not None or options:
+        raise StoreError(
+            f"{url} is a service, which has its encoder and its options already: leave them out"
+        )
+    return connect(url, zone=zone)
 
 
 def restore(backup: str | Path, location: str | Path) -> None:

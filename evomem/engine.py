@@ -92,6 +92,12 @@ class Engine:
                 self._reader = shared(encoder)
             return self._reader
 
+    def wrap_encoder(self, wrap: Callable[[Encoder], Encoder]) -> None:
+        """Load the encoder and put `wrap(encoder)` in its place, before anything is read."""
+        encoder = self.encoder
+        with self._guard:
+            self._encoder = wrap(encoder)
+
     def lock(self, namespace: Namespace) -> threading.RLock:
         """Return the lock under which this process writes to a memory.
 

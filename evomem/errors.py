@@ -17,6 +17,8 @@ EvomemError
 │   ├── DatabaseBusy          another process held the write lock for too long
 │   ├── HeadMoved             the log grew while a turn was being read
 │   └── SharedTurns           a purge would reach turns that forks share
+├── ServiceError              a service cannot be reached, is too busy, or gave no usable answer
+│   └── AccessDenied          the service wants a key, or the key has no right to this
 └── MissingExtra              an optional package is not installed (also an ImportError)
 
 A message says what was expected, what came, and what to do about it.
@@ -25,6 +27,7 @@ A message says what was expected, what came, and what to do about it.
 from __future__ import annotations
 
 __all__ = [
+    "AccessDenied",
     "CheckpointError",
     "DatabaseBusy",
     "DatabaseDamaged",
@@ -40,6 +43,7 @@ __all__ = [
     "NamespaceError",
     "NotFound",
     "QueryError",
+    "ServiceError",
     "SharedTurns",
     "StoreError",
     "TurnError",
@@ -112,6 +116,14 @@ class HeadMoved(StoreError):
 
 class SharedTurns(StoreError):
     """Forks share the turns that would be rewritten."""
+
+
+class ServiceError(EvomemError):
+    """A service cannot be reached, is too busy, or gave an answer that cannot be used."""
+
+
+class AccessDenied(ServiceError):
+    """The service wants a key, or this one does not allow what was asked."""
 
 
 def closed() -> StoreError:

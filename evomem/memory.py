@@ -76,13 +76,10 @@ class Memory(MemoryView):
             DuplicateTurn: The id is taken by another text; nothing was written.
             NotFound: There is no turn to supersede; nothing was written.
         """
-        if role not in ("user", "assistant"):
-            raise TurnError(f"role must be 'user' or 'assistant', got {role!r}")
-        if reply is not None and role != "user":
-            raise TurnError("reply= is the assistant's answer to a user's text; leave role='user'")
-        sides = {role: text} if reply is None else {"user": text, "assistant": reply}
-        turn = Turn(
-            **sides,
+        turn = turn_of(
+            text,
+            role,
+            reply,
             speaker=speaker,
             id=id,
             time=as_utc(time),
@@ -203,7 +200,7 @@ class Memory(MemoryView):
                 seqs = [seq for part in found if part is not None for seq in part.tolist()]
                 held = [record for _, record in sorted(store.records(view, seqs).items())]
             turns = [_complete(turn) for turn in build(held)]
-            _check_ids(turns)
+            check_ids(turns)
             for turn in turns:
                 if turn.session not in wanted:
                     raise TurnError(
@@ -235,7 +232,7 @@ class Memory(MemoryView):
         """
         given = list(as_turns(items))
         turns = [_complete(turn) for turn in given]
-        _check_ids(turns)
+        check_ids(turns)
         named = {turn.id for turn in given if turn.id}  # an id made up here is known to be new
         records: list[Record] = []
         with self._engine.lock(self.namespace):
@@ -599,12 +596,29 @@ class _Plan(NamedTuple):
     """Ids of turns, each with the seqs whose places it takes."""
 
 
+def turn_of(text: str, role: str, reply: str | None, **fields: Any) -> Turn:
+    """Return a turn in which `role` says `text`. Raises `TurnError`."""
+    if role not in ("user", "assistant"):
+        raise TurnError(f"role must be 'user' or 'assistant', got {role!r}")
+    if reply is not None and role != "user":
+        raise TurnError("reply= is the assistant's answer to a user's text; leave role='user'")
+    sides: dict[str, Any] = {role: text}
+    if reply is not None:
+        sides["assistant"] = reply
+    return Turn(**sides, **fields)
+
+
+def new_id() -> str:
+    """Return an id for a turn that has none: a short one, since contexts show it."""
+    return secrets.token_hex(8)
+
+
 def _complete(turn: Turn) -> Turn:
-    made_up = secrets.token_hex(8)  # short, since contexts show it
-    return replace(turn, id=turn.id or made_up, time=turn.time or datetime.now(timezone.utc))
+    return replace(turn, id=turn.id or new_id(), time=turn.time or datetime.now(timezone.utc))
 
 
-def _check_ids(turns: Sequence[Turn]) -> None:
+def check_ids(turns: Sequence[Turn]) -> None:
+    """Raise `DuplicateTurn` if two turns have the same id."""
     seen: dict[str, Turn] = {}
     for turn in turns:
         if seen.setdefault(_id(turn), turn) is not turn:

@@ -9,7 +9,6 @@ its view were purged, deleted or dropped in between, it starts again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -35,13 +34,13 @@ from evomem.checks import (
 )
 from evomem.engine import Engine
 from evomem.errors import DatabaseDamaged, EncoderError, HeadMoved, NotFound, QueryError
-from evomem.excerpt import excerpt
+from evomem.fitting import fit
 from evomem.influence import Influence, find_influence
 from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
 from evomem.state import State, Vectors
 from evomem.store import Filter, Namespace, Seqs, Span, View
-from evomem.when import When, dated, names_time, read_when
+from evomem.when import When, names_time, read_when
 
 if TYPE_CHECKING:
     from evomem.memory import Memory
@@ -210,24 +209,7 @@ class MemoryView:
         count = count_tokens or self._engine.encoder.count_tokens
         local = self._zone(zone)
         hits = self.search(query, k, mode=mode, zone=local, **filters)
-        chosen: list[tuple[Record, str]] = []
-        used = 0
-        for hit in hits:
-            line = _line(hit.record, local, hit.text)
-            cost = count(line + "\n")
-            if used + cost > max_tokens:
-                if chosen:
-                    continue
-                line = _cut_line(hit.record, local, query, count, max_tokens, len(hits) > 1)
-                cost = count(line + "\n")
-            chosen.append((hit.record, line))
-            used += cost
-        while True:
-            shown = sorted(chosen, key=lambda item: (item[0].time, item[0].seq))
-            text = "\n".join(line for _, line in shown)
-            if len(chosen) < 2 or count(text) <= max_tokens:
-                return Context(text, [record.id for record, _ in shown])
-            chosen.pop()  # together, lines may have more tokens than each has alone
+        return fit(hits, query, max_tokens, count, local)
 
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""
@@ -544,47 +526,6 @@ def _said_then(groups: Sequence[Group], seqs: Seqs) -> list[Group]:
         for weight, allowed in groups
     ]
     return [(weight, part) for weight, part in parts if len(part)]
-
-
-def _line(record: Record, zone: tzinfo, text: str) -> str:
-    """Return a line of a context: when it was said, its session and its id, and what was said."""
-    facts = [dated(record.time, zone)]
-    if record.turn.session is not None:
-        facts.append(f"session {_plain(record.turn.session)}")
-    return f"[{', '.join([*facts, f'id {_plain(record.id)}'])}] {text}"
-
-
-def _plain(label: str) -> str:
-    """Return a label without what would end the head of a line."""
-    return re.sub(r"[\s\[\]]+", " ", label)
-
-
-def _cut_line(
-    record: Record,
-    zone: tzinfo,
-    query: str,
-    count: Callable[[str], int],
-    budget: int,
-    leave_room: bool,
-) -> str:
-    """Return a line that is cut to the budget, or to half of it if that leaves some text."""
-    turn = record.turn
-    labels = [0]
-    if turn.role == "exchange":
-        labels.append(len(turn.text) - len(f"Assistant: {turn.assistant}"))
-    for limit in [budget // 2, budget] if leave_room else [budget]:
-
-        def fits(part: str, limit: int = limit) -> bool:
-            return count(_line(record, zone, part) + "\n") <= limit
-
-        part = excerpt(turn.text, query, fits, labels)
-        if part is not None:
-            return _line(record, zone, part)
-    least = count(_line(record, zone, "") + "\n")
-    raise QueryError(
-        f"max_tokens={budget} is too small to show any text: the time of a turn alone takes "
-        f"{least} tokens; allow more"
-    )
 
 
 def _damaged(view: View, seq: int) -> DatabaseDamaged:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from evomem.cli import commands, integrity, upkeep
+from evomem.cli import commands, integrity, service, upkeep
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
 from evomem.cli.hooks import hooks
@@ -40,9 +40,10 @@ COMMANDS = {
     "restore": upkeep.restore,
     "export": upkeep.export,
     "anchor": integrity.anchor,
-    "keys": integrity.keys,
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
+    "serve": service.serve,
+    "keys": service.keys,
     "mcp": mcp,
     "hooks": hooks,
 }

@@ -12,6 +12,7 @@ import evomem
 from evomem.checks import MODES, ROLES, check_zone
 from evomem.cli.hooks import add_hooks
 from evomem.cli.mcp import add_mcp
+from evomem.cli.service_arguments import add_keys, add_serve
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep, source_label
 from evomem.errors import QueryError
@@ -27,7 +28,7 @@ evomem stores conversations in order and finds turns by meaning.
   evomem show                                      everything, in order
 
 Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore, export,
-anchor, keys, compact, doctor, mcp, hooks.
+anchor, compact, doctor, serve, keys, mcp, hooks.
 For the help of a command: evomem search --help
 """
 
@@ -62,6 +63,8 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         add(commands)
     add_upkeep(commands, _command)
+    add_serve(commands, _command)
+    add_keys(commands, _parser, _command)
     add_mcp(commands, _command)
     add_hooks(commands, _command)
     return parser

@@ -1,4 +1,4 @@
-"""The commands about edits behind the database's back: `anchor` and `keys`."""
+"""The commands about edits behind the database's back: `anchor` and `keys integrity`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def anchor(args: Namespace, screen: Screen) -> int:
     return 0
 
 
-def keys(args: Namespace, screen: Screen) -> int:
+def make_integrity_key(args: Namespace, screen: Screen) -> int:
     """Make an integrity key, and seal the database with it."""
     path = Path(args.file).expanduser().absolute()
     made = not path.exists()

@@ -117,18 +117,6 @@ def add_upkeep(commands: Any, make: Make) -> None:
         metavar="FILE-OR-URL",
         help="a file, which is replaced, or an http(s) URL, to which it is PUT (default: stdout)",
     )
-    parser = make(
-        commands,
-        "keys",
-        "create an integrity key, and seal the database with it",
-        "Write a new key to FILE, unless the file exists, and seal the database with it, if there is "
-        "one. If the database has another key, it is replaced by this one; the old key must be "
-        "in the environment (EVOMEM_INTEGRITY_KEY_FILE).",
-        "  evomem keys integrity ~/.config/evomem/agent.key\n"
-        "  evomem keys integrity /secrets/new.key --db agent.db",
-    )
-    parser.add_argument("kind", metavar="integrity", choices=["integrity"], help="what kind of key")
-    parser.add_argument("file", metavar="FILE", help="the file of the key")
     make(
         commands,
         "compact",

@@ -1,0 +1,197 @@
+"""The arguments of `serve` and `keys`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from evomem.records import as_utc
+from evomem.service.access import RIGHTS
+from evomem.service.names import split_name
+from evomem.service.settings import Settings
+
+Make = Callable[..., argparse.ArgumentParser]
+"""Makes the parser of one command: its name, a summary, a sentence, and examples."""
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def add_serve(commands: Any, make: Make) -> None:
+    """Add the parser of `serve`."""
+    default = Settings()
+    parser = make(
+        commands,
+        "serve",
+        "serve the database over HTTP",
+        "Let programs in any language, and many users at once, use the database over HTTP "
+        "(docs/operations/service.md). Until a key is made, everything on this machine may use it, and nothing "
+        "else; from then on, every request needs a key.",
+        "  evomem serve\n"
+        "  evomem serve --db postgresql://user@host/database --port 80 --behind-proxy "
+        "--name memory.example.com\n"
+        "  evomem serve --host 0.0.0.0 --name memory.example.com --tls-cert cert.pem --tls-key key.pem",
+    )
+    where = parser.add_argument_group("where it listens")
+    where.add_argument(
+        "--host", default=default.host, help=f"the address (default: {default.host})"
+    )
+    where.add_argument(
+        "--port", type=int, default=default.port, help=f"the port (default: {default.port})"
+    )
+    where.add_argument(
+        "--name",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help="a host name by which clients call it; others are refused; may be given again",
+    )
+    where.add_argument(
+        "--origin",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="a web page whose scripts may call it, such as https://app.example.com",
+    )
+    where.add_argument("--tls-cert", metavar="FILE", help="the certificate, for HTTPS")
+    where.add_argument("--tls-key", metavar="FILE", help="its key")
+    where.add_argument(
+        "--behind-proxy",
+        action="store_true",
+        help="a proxy in front of it ends TLS; every request needs a key then",
+    )
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="processes (default: 1)"
+    )
+    limits.add_argument(
+        "--in-flight",
+        metavar="N",
+        type=int,
+        default=default.in_flight,
+        help=f"requests that a worker works on at a time (default: {default.in_flight}); the next "
+        "ones are told to come again",
+    )
+    limits.add_argument(
+        "--rate", metavar="N", type=float, help="requests a second for each key (default: any)"
+    )
+    limits.add_argument(
+        "--max-upload",
+        metavar="MIB",
+        type=int,
+        default=default.max_upload >> 20,
+        help=f"size of a file to import (default: {default.max_upload >> 20} MiB)",
+    )
+    watching = parser.add_argument_group("watching")
+    watching.add_argument(
+        "--metrics", action="store_true", help="answer at /metrics, for Prometheus"
+    )
+    watching.add_argument("--traces", action="store_true", help="send traces, for OpenTelemetry")
+    watching.add_argument(
+        "--access-days",
+        metavar="N",
+        type=float,
+        default=default.access_days,
+        help=f"how long the access log is kept (default: {default.access_days:g} days)",
+    )
+    _keys_option(parser)
+
+
+def add_keys(commands: Any, make_group: Make, make: Make) -> None:
+    """Add the parsers of `keys integrity`, `keys create`, `keys list` and `keys revoke`."""
+    group = make_group(
+        commands,
+        "keys",
+        "make, list and revoke keys to the service, or make the integrity key",
+        "Make, list and revoke keys to the service (evomem serve), or make the key that the database "
+        "is sealed with.",
+        "  evomem keys create --prefix acme/alice --rights read,write\n  evomem keys list\n"
+        "  evomem keys revoke 3f9a0c21b7de\n  evomem keys integrity ~/.config/evomem/agent.key",
+    )
+    kinds = group.add_subparsers(dest="kind", metavar="KIND", title="kinds", required=True)
+    parser = make(
+        kinds,
+        "create",
+        "make a key to the service",
+        "Make a key, and show it: this once, for only a salted hash of it is kept. It is for the "
+        "memories whose names begin with --prefix, and may do there what --rights say.",
+        "  evomem keys create --prefix acme/alice --rights read,write\n"
+        "  evomem keys create --rights read,write,forget,admin --note operator\n"
+        "  evomem keys create --prefix acme --expires 90d",
+    )
+    parser.add_argument(
+        "--prefix",
+        metavar="NAME",
+        type=split_name,
+        default=(),
+        help="labels joined by slashes (%%2F for a slash in a label); all memories if not given",
+    )
+    parser.add_argument(
+        "--rights",
+        metavar="RIGHTS",
+        type=lambda text: text.split(","),
+        default=["read", "write"],
+        help=f"some of {','.join(RIGHTS)} (default: read,write)",
+    )
+    parser.add_argument(
+        "--expires",
+        metavar="WHEN",
+        type=_moment,
+        help="after such a time, as in 90d or 12h, or at an ISO 8601 time (default: never)",
+    )
+    parser.add_argument("--note", metavar="TEXT", default="", help="what it is for")
+    _keys_option(parser)
+    parser = make(
+        kinds,
+        "list",
+        "list the keys to the service",
+        "Show all keys, with what they are for and when they were last used.",
+        "  evomem keys list\n  evomem keys list --prefix acme --json",
+    )
+    parser.add_argument(
+        "--prefix", metavar="NAME", type=split_name, default=(), help="only those for such memories"
+    )
+    _keys_option(parser)
+    parser = make(
+        kinds,
+        "revoke",
+        "revoke a key to the service",
+        "Refuse a key from now on, on every worker.",
+        "  evomem keys revoke 3f9a0c21b7de",
+    )
+    parser.add_argument("id", metavar="ID", help="what follows evk_ in the key; evomem keys list")
+    _keys_option(parser)
+    parser = make(
+        kinds,
+        "integrity",
+        "make an integrity key, and seal the database with it",
+        "Write a new key to FILE, unless there is one already, and seal the database with it, if "
+        "there is one. A database that has another key gives it up for this one; its key has to be "
+        "in the environment (EVOMEM_INTEGRITY_KEY_FILE).",
+        "  evomem keys integrity ~/.config/evomem/agent.key\n"
+        "  evomem keys integrity /secrets/new.key --db agent.db",
+    )
+    parser.add_argument("file", metavar="FILE", help="where the key is, or is to be")
+
+
+def _keys_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keys",
+        metavar="PLACE",
+        help="where keys are kept: a file or a postgresql:// URL (default: beside the database)",
+    )
+
+
+def _moment(text: str) -> datetime:
+    number, unit = text[:-1], text[-1:]
+    try:
+        if unit in _UNITS and number.isdecimal():
+            return datetime.now(timezone.utc) + timedelta(seconds=int(number) * _UNITS[unit])
+        time = as_utc(text)
+        assert time is not None
+        return time
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither like 90d, 12h or 2w nor a time like 2027-01-01T00:00:00Z"
+        ) from error

@@ -1,0 +1,241 @@
+"""`RemoteDatabase`: the methods of `Database`, as requests."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timezone, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from evomem.checks import check_labels, check_whole, check_zone
+from evomem.client.calls import Call, Steps, not_over_http, to_json
+from evomem.client.memory import RemoteMemory
+from evomem.client.transport import Transport
+from evomem.database import Database
+from evomem.encoder import Encoder
+from evomem.errors import InputError, StoreError
+from evomem.forgetting import Receipt
+from evomem.integrity import read_anchor
+from evomem.memory import Memory
+from evomem.service.names import join_name, to_path
+from evomem.service.wire import receipt_from_json
+from evomem.state import Spec
+from evomem.store import Namespace
+from evomem.together import Together
+
+if TYPE_CHECKING:
+    from evomem.chats import Conversation
+    from evomem.importing import Imported
+
+PAGE = 1000  # names of one request
+
+
+class RemoteDatabase(Database):
+    """The database of a service. Get one from `evomem.connect`; close it, or use it in a `with`."""
+
+    def __init__(self, caller: Transport, zone: tzinfo = timezone.utc) -> None:
+        self._caller = caller
+        self._zone = zone
+        self._spec: Spec | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._caller.url!r})"
+
+    def memory(self, *labels: str, zone: str | tzinfo | None = None) -> Memory:
+        """See `Database.memory`."""
+        check_labels(labels)
+        own = self._zone if zone is None else check_zone(zone)
+        return RemoteMemory(self._caller, labels, zone=own)
+
+    def memories(self, *prefix: str) -> list[Namespace]:
+        """Return the namespaces that begin with `prefix` and that the key may read, sorted."""
+        return self._caller.run(self._memories(prefix))
+
+    def sizes(self, *prefix: str) -> Mapping[Namespace, int]:
+        """See `Database.sizes`, which reads many memories at once. Raises `ServiceError`."""
+        self._not_here("Database.sizes")
+
+    def together(self, *prefix: str) -> Together:
+        """See `Database.together`, which holds many memories here. Raises `ServiceError`."""
+        self._not_here("Database.together")
+
+    def drop(self, *prefix: str) -> Receipt:
+        """See `Database.drop`."""
+        check_labels(prefix)
+        path = f"/memories/{to_path(join_name(prefix))}"
+        return receipt_from_json(self._ask("DELETE", path, {"below": True}, repeats=False))
+
+    def import_chats(
+        self,
+        histories: Iterable[tuple[Namespace, Iterable[Conversation]]],
+        *,
+        include_forgotten: bool = False,
+        dry_run: bool = False,
+        turn_source: str | None = None,
+        workers: int = 32,
+        progress: Callable[[int], None] | None = None,
+    ) -> Imported:
+        """See `Database.import_chats`."""
+        check_whole(workers, "workers", least=1)
+        from evomem.chats import Chats
+        from evomem.database import _Counter
+        from evomem.importing import Imported
+
+        total = Imported()
+        guard = threading.Lock()
+
+        def add(memory: Memory, talks: Iterable[Conversation], counter: _Counter) -> None:
+            nonlocal total
+            done = memory.import_chats(
+                Chats(talks, ()),
+                include_forgotten=include_forgotten,
+                dry_run=dry_run,
+                turn_source=turn_source,
+            )
+            with guard:
+                total += done
+            counter.add(sum(len(talk.messages) for talk in talks))
+
+        self._side_by_side(histories, add, _Counter(progress), workers)
+        return total
+
+    @property
+    def spec(self) -> Spec:
+        """The encoder that this database was written by."""
+        if self._spec is None:
+            self._spec = Spec(**self._ask("GET", "")["encoder"])
+        return self._spec
+
+    @property
+    def encoder(self) -> Encoder:
+        """The service has it. Raises `ServiceError`."""
+        self._not_here("the encoder")
+
+    def stats(self) -> dict[str, Any]:
+        """See `Database.stats`."""
+        values: dict[str, Any] = self._ask("GET", "/admin/stats")
+        return values
+
+    def verify(self, anchor: str | Path | Mapping[str, Any] | None = None) -> list[str]:
+        """See `Database.verify`."""
+        taken = read_anchor(anchor) if isinstance(anchor, str | Path) else anchor
+        body = to_json({"anchor": taken and dict(taken)})
+        faults: list[str] = self._ask("POST", "/admin/verify", body=body)["faults"]
+        return faults
+
+    @property
+    def key_id(self) -> str:
+        """See `Database.key_id`."""
+        id: str = self._ask("GET", "/admin/anchor")["key_id"]
+        return id
+
+    def anchor(self) -> dict[str, Any]:
+        """See `Database.anchor`."""
+        taken: dict[str, Any] = self._ask("GET", "/admin/anchor")["anchor"]
+        return taken
+
+    def seal(self, integrity_key: bytes | str | Path) -> int:
+        """A key to seal with does not travel. Raises `ServiceError`."""
+        self._not_here("evomem keys integrity")
+
+    def repair(self) -> list[str]:
+        """See `Database.repair`."""
+        repaired: list[str] = self._ask("POST", "/admin/repair")["repaired"]
+        return repaired
+
+    def compact(self) -> tuple[int, int]:
+        """See `Database.compact`."""
+        value = self._ask("POST", "/admin/compact")
+        return value["before"], value["after"]
+
+    def backup(self, path: str | Path) -> None:
+        """See `Database.backup`; the copy comes to this machine."""
+        self._ask("GET", "/admin/backup", into=_new(path))
+
+    def export(self, folder: str | Path) -> int:
+        """See `Database.export`; the folder is on this machine."""
+        target = _new(folder)
+        with tempfile.TemporaryDirectory(prefix="evomem-") as temporary:
+            archive = Path(temporary, "export.zip")
+            self._ask("GET", "/admin/export", into=archive)
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(target)
+        turns = 0
+        for file in target.rglob("*.jsonl"):
+            with file.open("rb") as lines:
+                turns += sum(1 for _ in lines)
+        return turns
+
+    def load(self, folder: str | Path, *, integrity_key: bytes | str | Path | None = None) -> int:
+        """See `Database.load`; the folder is on this machine."""
+        if integrity_key is not None:
+            self._not_here("an export that is sealed with another key")
+        source = Path(folder).expanduser()
+        if not (source / "evomem.json").is_file():
+            raise InputError(f"{folder} is not what evomem export writes")
+        with tempfile.TemporaryDirectory(prefix="evomem-") as temporary:
+            archive = Path(temporary, "export.zip")
+            with zipfile.ZipFile(archive, "w") as packed:
+                for file in sorted(source.rglob("*")):
+                    packed.write(file, file.relative_to(source))
+            turns: int = self._ask("POST", "/admin/load", body=archive, repeats=False)["turns"]
+        return turns
+
+    def drop_generations(self) -> list[str]:
+        """Encoders are changed where the service is. Raises `ServiceError`."""
+        self._not_here("evomem reencode")
+
+    def check_writable(self) -> None:
+        """See `Database.check_writable`: here, whether the service answers and the key may write."""
+        if "write" not in self._ask("GET", "")["key"]["rights"]:
+            raise StoreError("the key has no right to write: use another one")
+
+    def close(self) -> None:
+        """Close the connections; harmless when repeated. The service goes on."""
+        self._caller.close()
+
+    async def aclose(self) -> None:
+        """Close the connections, also those that awaiting methods of this event loop have made."""
+        await self._caller.aclose()
+
+    def __enter__(self) -> RemoteDatabase:
+        return self
+
+    async def __aenter__(self) -> RemoteDatabase:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # ---------------------------------------------------------------------------------------
+
+    def _memories(self, prefix: Namespace) -> Steps[list[Namespace]]:
+        found: list[Namespace] = []
+        after: str | None = ""
+        while after is not None:
+            page = {"prefix": join_name(prefix), "after": after, "limit": PAGE}
+            value = yield Call("GET", "/memories", page)
+            found += map(tuple, value["memories"])
+            after = value["next"]
+        return found
+
+    def _ask(
+        self, method: str, path: str, params: Mapping[str, Any] | None = None, **more: Any
+    ) -> Any:
+        def steps() -> Steps[Any]:
+            return (yield Call(method, path, params or {}, **more))
+
+        return self._caller.run(steps())
+
+    def _not_here(self, thing: str) -> NoReturn:
+        raise not_over_http(thing)
+
+
+def _new(path: str | Path) -> Path:
+    target = Path(path).expanduser().absolute()
+    if target.exists():
+        raise StoreError(f"there is something at {target} already: name a new place")
+    return target

@@ -1,0 +1,282 @@
+"""`RemoteView`: the methods of `MemoryView`, as requests.
+
+What is given is checked here, with the checks of the memory itself, so that mistakes raise the same
+errors and cost no request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from evomem.checks import (
+    Sources,
+    check_filter,
+    check_k,
+    check_labels,
+    check_mode,
+    check_moment,
+    check_point,
+    check_query,
+    check_trust,
+    check_whole,
+    check_zone,
+)
+from evomem.client.calls import Call, Caller, Steps, awaiting, blocking, to_json
+from evomem.client.uploads import zone_name
+from evomem.errors import QueryError, TurnError
+from evomem.fitting import fit
+from evomem.influence import Influence
+from evomem.memory_view import MemoryView, Mode, Point
+from evomem.records import Context, Hit, Record, as_utc
+from evomem.service.names import join_name, to_path
+from evomem.service.wire import hit_from_json, influence_from_json, record_from_json
+from evomem.store import Filter, Namespace
+
+if TYPE_CHECKING:
+    from evomem.memory import Memory
+
+PAGE = 1000  # turns of one request for a history
+
+
+class RemoteView(MemoryView):
+    """What can be read of a memory of a service, or of a point of its past."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        namespace: Namespace,
+        point: Point | None = None,
+        zone: tzinfo = timezone.utc,
+    ) -> None:
+        self._caller = caller
+        self._point = point
+        self._own_zone: tzinfo = zone
+        self.namespace = namespace
+        self._path = f"/memories/{to_path(join_name(namespace))}"
+
+    def __len__(self) -> int:
+        """Return the number of turns, deleted ones not counted."""
+        return self._caller.run(self._count())
+
+    def at(
+        self,
+        *,
+        seq: int | None = None,
+        time: datetime | str | None = None,
+        added: datetime | str | None = None,
+    ) -> MemoryView:
+        """See `MemoryView.at`."""
+        given = [point for point in (seq, time, added) if point is not None]
+        if len(given) != 1:
+            raise QueryError("at() takes one of seq=, time= and added=")
+        past = self._past(seq if time is None else time, check_moment(added, "added"))
+        value = self._caller.run(self._describe(past))
+        said, stored = (value[name] and as_utc(value[name]) for name in ("said", "added"))
+        point = Point(value["seq"], said, stored)
+        return RemoteView(self._caller, self.namespace, point, self._own_zone)
+
+    def _describe(self, past: Mapping[str, Any]) -> Steps[Any]:
+        return (yield Call("GET", self._path, past))
+
+    def _count(self) -> Steps[int]:
+        value = yield from self._describe(self._past())
+        count: int = value["turns"]
+        return count
+
+    def _search(
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        mode: Mode = "hybrid",
+        at: int | datetime | str | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        session: str | None = None,
+        role: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        source: Sources | None = None,
+        not_source: Sources | None = None,
+        speaker: str | None = None,
+        trust: Mapping[str | None, float] | None = None,
+        now: datetime | str | None = None,
+        zone: str | tzinfo | None = None,
+    ) -> Steps[list[Hit]]:
+        condition = check_filter(since, until, session, role, where, source, not_source, speaker)
+        question = self._question(query, k, mode, condition, at, trust, now, zone)
+        value = yield Call("POST", f"{self._path}/search", body=to_json(question))
+        return [hit_from_json(hit) for hit in value["hits"]]
+
+    def _context(
+        self,
+        /,
+        query: str,
+        *,
+        max_tokens: int = 2000,
+        k: int = 50,
+        mode: Mode = "hybrid",
+        count_tokens: Callable[[str], int] | None = None,
+        zone: str | tzinfo | None = None,
+        **filters: Any,
+    ) -> Steps[Context]:
+        check_whole(max_tokens, "max_tokens", least=1)
+        if count_tokens is not None:
+            local = self._zone(zone)
+            hits = yield from self._search(query, k, mode=mode, zone=local, **filters)
+            return fit(hits, query, max_tokens, count_tokens, local)
+        at, trust, now = (filters.pop(name, None) for name in ("at", "trust", "now"))
+        condition = _condition(**filters)
+        question = self._question(query, k, mode, condition, at, trust, now, zone)
+        question["max_tokens"] = max_tokens
+        value = yield Call("POST", f"{self._path}/context", body=to_json(question))
+        return Context(value["text"], value["ids"])
+
+    def _get(self, id: str) -> Steps[Record]:
+        value = yield Call("GET", self._turn(id), self._past())
+        return record_from_json(value)
+
+    def _history(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        session: str | None = None,
+        role: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        source: Sources | None = None,
+        not_source: Sources | None = None,
+        all: bool = False,
+        speaker: str | None = None,
+    ) -> Steps[list[Record]]:
+        check_whole(after, "after", least=0)
+        left = None if limit is None else check_k(limit, "limit")
+        condition = check_filter(since, until, session, role, where, source, not_source, speaker)
+        params = {**_filters(condition), "all": True if all else None}
+        params["where"] = json.dumps(params["where"]) if params["where"] else None
+        for name in ("source", "not_source"):
+            params[name] = params[name] and [label or "" for label in params[name]]
+        if condition.source == ():
+            return []
+        records: list[Record] = []
+        following: int | None = after
+        while following is not None and left != 0:
+            size = PAGE if left is None else min(PAGE, left)
+            page = {**params, "after": following, "limit": size, **self._past()}
+            value = yield Call("GET", f"{self._path}/turns", page)
+            records += map(record_from_json, value["turns"])
+            left = None if left is None else left - len(value["turns"])
+            following = value["next"]
+        return records
+
+    def _influence(self, id: str) -> Steps[Influence]:
+        value = yield Call("GET", self._turn(id) + "/influence", self._past())
+        return influence_from_json(value)
+
+    def _fork(self, *labels: str) -> Steps[Memory]:
+        check_labels(labels)
+        body = to_json({"labels": labels, **self._past()})
+        value = yield Call("POST", f"{self._path}/fork", body=body, repeats=False)
+        from evomem.client.memory import RemoteMemory  # which builds on this class
+
+        return RemoteMemory(self._caller, tuple(value["memory"]), zone=self._own_zone)
+
+    search = blocking(_search)
+    context = blocking(_context)
+    get = blocking(_get)
+    history = blocking(_history)
+    influence = blocking(_influence)
+    fork = blocking(_fork)
+    asearch = awaiting(_search)
+    acontext = awaiting(_context)
+    aget = awaiting(_get)
+    ahistory = awaiting(_history)
+    ainfluence = awaiting(_influence)
+    afork = awaiting(_fork, write=True)
+
+    # ---------------------------------------------------------------------------------------
+
+    def _turn(self, id: str) -> str:
+        return f"{self._path}/turns/{to_path(_checked_id(id))}"
+
+    def _zone(self, zone: str | tzinfo | None) -> tzinfo:
+        return self._own_zone if zone is None else check_zone(zone)
+
+    def _past(
+        self, at: int | datetime | str | None = None, added: datetime | None = None
+    ) -> dict[str, int | str | None]:
+        """Return a point of the past as requests name it, no later than this view."""
+        at = check_point(at)
+        last, time, by = self._point or Point()
+        if isinstance(at, int):
+            if last is not None and at > last:
+                raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
+            last = at
+        else:
+            time = min(filter(None, (time, at)), default=None)
+        by = min(filter(None, (by, added)), default=None)
+        return {"at": last, "said": time and time.isoformat(), "added": by and by.isoformat()}
+
+    def _question(
+        self,
+        query: str,
+        k: int,
+        mode: str,
+        condition: Filter,
+        at: int | datetime | str | None,
+        trust: Mapping[str | None, float] | None,
+        now: datetime | str | None,
+        zone: str | tzinfo | None,
+    ) -> dict[str, Any]:
+        check_query(query)
+        check_mode(mode)
+        weights = check_trust(trust)
+        moment = check_moment(now, "now")
+        return {
+            "query": query,
+            "k": check_k(k),
+            "mode": mode,
+            **_filters(condition),
+            **self._past(at),
+            "trust": {label or "": weight for label, weight in weights.items()} or None,
+            "now": moment and moment.isoformat(),
+            "zone": zone_name(self._zone(zone)),
+        }
+
+
+def _condition(
+    *,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
+    session: str | None = None,
+    role: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    source: Sources | None = None,
+    not_source: Sources | None = None,
+    speaker: str | None = None,
+) -> Filter:
+    return check_filter(since, until, session, role, where, source, not_source, speaker)
+
+
+def _filters(condition: Filter) -> dict[str, Any]:
+    """Return what a search may return as plain JSON values."""
+    return {
+        "since": condition.since and condition.since.isoformat(),
+        "until": condition.until and condition.until.isoformat(),
+        "session": condition.session,
+        "role": condition.role,
+        "where": dict(condition.where) or None,
+        "source": None if condition.source is None else list(condition.source),
+        "not_source": list(condition.not_source) or None,
+        "speaker": condition.speaker,
+    }
+
+
+def _checked_id(id: object) -> str:
+    if not isinstance(id, str) or not id.strip():
+        raise TurnError(f"a turn's id is text, got {id!r:.60}")
+    return id

@@ -1,0 +1,103 @@
+"""`make_app`: the service as an ASGI application; `from_environment` for servers that import it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+import anyio
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp
+
+import evomem
+from evomem.errors import EvomemError
+from evomem.service import admin, memories, uploads
+from evomem.service.endpoints import PROBLEMS, answer, check_root, service_of
+from evomem.service.guard import Guard
+from evomem.service.problems import Problem, handle
+from evomem.service.service import Service
+from evomem.service.settings import Settings
+
+READY = 5.0  # seconds within which the database has to answer
+
+
+def from_environment() -> ASGIApp:
+    """Make the application with the settings that `Settings.to_environment` left."""
+    return make_app(Settings.from_environment())
+
+
+def make_app(settings: Settings) -> Guard:
+    """Make the application. Its database is opened when the server starts it, and closed with it.
+
+    Raises:
+        StoreError: The keys cannot be read.
+    """
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.open()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = FastAPI(
+        title="evomem",
+        version=evomem.__version__,
+        description="Memories for agents. Errors are application/problem+json.",
+        lifespan=lifespan,
+        responses=PROBLEMS,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans hold addresses
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    kinds: tuple[Any, ...] = (
+        EvomemError,
+        Problem,
+        RequestValidationError,
+        HTTPException,
+        Exception,
+    )
+    for kind in kinds:
+        app.add_exception_handler(kind, handle)
+    app.add_api_route("/health/live", live, tags=["service"])
+    app.add_api_route("/health/ready", ready, tags=["service"])
+    if settings.metrics:
+        app.add_api_route("/metrics", metrics, tags=["service"], response_class=PlainTextResponse)
+    for part in (uploads, memories, admin):
+        app.include_router(part.router)
+    return Guard(app, service)
+
+
+async def live() -> dict[str, str]:
+    """Say that the process answers; nothing is looked at."""
+    return {"status": "live"}
+
+
+async def ready(request: Request) -> Response:
+    """Say whether the database can be read."""
+    service = service_of(request)
+    try:
+        with anyio.fail_after(READY):
+            await service.run(service.db._engine.store.find_memory, ("ready?",))
+            await service.with_keys(service.keys.any)
+    except (EvomemError, TimeoutError):
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer", retry=READY
+        ) from None
+    return answer({"status": "ready"})
+
+
+async def metrics(request: Request) -> Response:
+    """Return counts and times for Prometheus."""
+    text, kind = check_root(request).metrics.text()
+    return Response(text, media_type=kind)

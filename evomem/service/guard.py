@@ -1,0 +1,260 @@
+"""What every request passes before an endpoint sees it, and what is noted when it is answered.
+
+host and origin ─► room? ─► key ─► its limits ─► body, bounded and in time ─► endpoint ─► notes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from contextlib import suppress
+from http import HTTPStatus
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evomem.service.access import EVERYTHING, Access
+from evomem.service.problems import GONE, Problem, answer
+from evomem.service.service import Service
+
+OPEN = ("/health/live", "/health/ready", "/openapi.json")
+"""Paths that want no key."""
+STREAMED = ("/turns/many", "/import", "/admin/load")
+"""How paths end whose bodies an endpoint reads as they come."""
+LOCAL = ("127.0.0.1", "localhost", "::1")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
+
+
+class Guard:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self.service = service
+        settings = service.settings
+        self._hosts = {*settings.names, *(LOCAL if settings.is_loopback else (settings.host,))}
+        self._origins = set(settings.origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection or request."""
+        if scope["type"] == "lifespan":
+            return await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1008})
+        path = scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0]
+        scope["path"] = path  # still encoded: a label may hold a slash
+        request = _Request(scope, send)
+        try:
+            with self.service.span("request", method=scope["method"]):
+                await self._serve(request, path, receive)
+        except Exception as error:
+            if isinstance(error, _Gone):
+                return
+            if not request.status:
+                await answer(error)(scope, receive, request.send)
+            elif not request.ended:
+                raise
+        finally:
+            self._note(request)
+
+    async def _serve(self, request: _Request, path: str, receive: Receive) -> None:
+        if path in OPEN:
+            return await self._app(request.scope, _no_body, request.send)
+        headers = Headers(scope=request.scope)
+        self._check_host(headers)
+        service = self.service
+        with service.limits.door():
+            access = request.access = await self._who(headers)
+            request.scope["state"]["access"] = access
+            with service.limits.turn_of(access.key):
+                if path.endswith(STREAMED):
+                    body = _Streamed(receive, service.settings.max_upload, self._patience)
+                    return await self._app(request.scope, body, request.send)
+                whole = await self._whole_body(headers, receive)
+                await self._until_gone(request, whole, receive)
+
+    @property
+    def _patience(self) -> float:
+        return self.service.settings.body_seconds
+
+    def _check_host(self, headers: Headers) -> None:
+        """Refuse what a web page that the user happens to visit could send (DNS rebinding)."""
+        host = headers.get("host", "").lower()
+        match = _HOST.fullmatch(host)
+        if match is None or match[1].strip("[]") not in self._hosts:
+            raise Problem(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"this service is not called {host[:100]!r}: use one of "
+                f"{', '.join(sorted(self._hosts))}, or start it with --name",
+            )
+        origin = headers.get("origin")
+        own = (None, f"http://{host}", f"https://{host}")
+        if origin not in own and origin not in self._origins:
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                f"pages of {origin[:100]!r} may not call this service: start it with --origin",
+            )
+
+    async def _who(self, headers: Headers) -> Access:
+        service = self.service
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        secret = headers.get("x-api-key", secret if scheme.lower() == "bearer" else "").strip()
+        if secret:
+            access = await service.with_keys(service.keys.find, secret)
+            if access is None:
+                raise Problem(
+                    HTTPStatus.UNAUTHORIZED,
+                    "the key is unknown, expired or revoked: make one with evomem keys create",
+                )
+            return access
+        if not service.settings.is_local or await service.with_keys(service.keys.any):
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "this needs a key: send it as Authorization: Bearer KEY, or as X-API-Key",
+            )
+        return EVERYTHING
+
+    async def _whole_body(self, headers: Headers, receive: Receive) -> bytes:
+        """Return a body that is one value. Raises `Problem` if it is too large or too slow."""
+        most = self.service.settings.max_body
+        parts: list[bytes] = []
+        room = most
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and len(length) < 20 and int(length) > most:
+            raise too_large(most)
+        try:
+            with anyio.fail_after(self._patience):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Gone
+                    parts.append(message.get("body", b""))
+                    room -= len(parts[-1])
+                    if room < 0:
+                        raise too_large(most)
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise too_slow(self._patience) from None
+        return b"".join(parts)
+
+    async def _until_gone(self, request: _Request, body: bytes, receive: Receive) -> None:
+        """Answer, unless the client goes away: then what has not begun yet is not done at all."""
+        replay = _Replayed(body)
+        work = asyncio.ensure_future(self._app(request.scope, replay, request.send))
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if work.done() or request.ended:  # what is left to do, such as removing files, is done
+                return await work
+            request.cancelled = True
+            raise _Gone
+        finally:
+            for task in (work, gone):
+                if not task.done():
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
+
+    def _note(self, request: _Request) -> None:
+        status = GONE if request.cancelled and not request.status else request.status
+        metrics, state = self.service.metrics, request.scope["state"]
+        action = getattr(request.scope.get("endpoint"), "__name__", "none")
+        metrics.requests.labels(action, str(status)).observe(time.perf_counter() - request.began)
+        metrics.in_flight.set(self.service.limits.in_flight)
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            metrics.rejected.labels(str(status)).inc()
+        if request.access is not None:
+            self.service.note(
+                request.access.key, action, state.get("memory", ()), state.get("count", 0), status
+            )
+
+
+class _Request:
+    """One request, and what became of it."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope = scope
+        self.scope["state"] = dict(scope.get("state") or {})
+        self.access: Access | None = None
+        self.status = 0
+        self.cancelled = False
+        self.ended = False
+        self.began = time.perf_counter()
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Pass an answer on, and keep its status."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.ended = message["type"] == "http.response.body" and not message.get("more_body")
+        await self._send(message)
+
+
+class _Gone(Exception):
+    """The client went away."""
+
+
+class _Replayed:
+    """Gives a body that was read already."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+
+    async def __call__(self) -> Message:
+        """Return the body, then wait for ever: the guard itself looks for the end."""
+        if self._body is None:
+            await asyncio.Event().wait()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+class _Streamed:
+    """Gives a body as it comes, as long as it comes fast enough and is not too large."""
+
+    def __init__(self, receive: Receive, most: int, patience: float) -> None:
+        self._receive = receive
+        self._most = self._room = most
+        self._patience = patience
+        self._ended = False
+
+    async def __call__(self) -> Message:
+        """Return the next piece. Raises `Problem`."""
+        if self._ended:
+            return await self._receive()
+        try:
+            with anyio.fail_after(self._patience):
+                message = await self._receive()
+        except TimeoutError:
+            raise too_slow(self._patience) from None
+        self._room -= len(message.get("body", b""))
+        if self._room < 0:
+            raise too_large(self._most)
+        self._ended = not message.get("more_body", False)
+        return message
+
+
+def too_large(most: int) -> Problem:
+    """Return the refusal of a body or a line."""
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body, or one line of it, has more than {most:,} bytes: send it in parts",
+    )
+
+
+def too_slow(seconds: float) -> Problem:
+    """Return the refusal of a body that does not come."""
+    return Problem(
+        HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {seconds:g} seconds"
+    )
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}

@@ -1,0 +1,267 @@
+"""The endpoints of one memory: everything that `Memory` and `MemoryView` do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+import evomem
+from evomem.checks import MAX_TURNS
+from evomem.forgetting import Receipt
+from evomem.memory_view import Point
+from evomem.records import Record
+from evomem.service import models
+from evomem.service.endpoints import (
+    Forgettable,
+    Id,
+    Past,
+    Readable,
+    Seen,
+    Writable,
+    access_of,
+    answer,
+    condition,
+    service_of,
+    sources,
+)
+from evomem.service.names import join_name, split_name
+from evomem.service.wire import hit_to_json
+
+router = APIRouter(prefix="/v1")
+PAGE = 1000  # turns or names of one page, at most
+ONE = "/memories/{memory:path}"
+
+Times = Annotated[str | None, Query(max_length=512, description="ISO 8601 with a time zone")]
+Labels = Annotated[list[str] | None, Query(description='"" stands for turns without a source')]
+Limit = Annotated[int, Query(ge=1, le=PAGE)]
+
+
+@router.get("", tags=["service"])
+async def about(request: Request) -> dict[str, Any]:
+    """Return the version, the encoder, and what the key allows."""
+    service, access = service_of(request), access_of(request)
+    return {
+        "evomem": evomem.__version__,
+        "encoder": asdict(service.db.spec),
+        "key": {
+            "id": access.key,
+            "prefix": list(access.prefix),
+            "rights": sorted(access.rights),
+        },
+    }
+
+
+@router.get("/memories", tags=["memories"], response_model=models.Names)
+async def list_memories(
+    request: Request,
+    prefix: Annotated[str, Query(description="labels joined by slashes")] = "",
+    after: str = "",
+    limit: Limit = 100,
+) -> Response:
+    """Return the memories that the key may read and that begin with `prefix`."""
+    access, labels = access_of(request), split_name(prefix)
+    if labels != access.prefix[: len(labels)]:
+        access.check("read", labels)
+    access.check("read", access.prefix)
+    below = max(labels, access.prefix, key=len)
+    found = await service_of(request).run(service_of(request).db.memories, *below)
+    first = split_name(after)
+    rest = [names for names in found if names > first]
+    last = join_name(rest[limit - 1]) if len(rest) > limit else None
+    return answer({"memories": [list(names) for names in rest[:limit]], "next": last})
+
+
+# one turn ----------------------------------------------------------------------------------
+
+
+@router.post(ONE + "/turns", tags=["turns"], response_model=models.RecordOut)
+async def add(memory: Writable, turn: models.NewTurn, request: Request) -> Response:
+    """Add one turn; it survives a crash when this answers."""
+    record = await memory.aadd(**turn.model_dump())
+    service_of(request).metrics.turns.inc()
+    return _record(record, request)
+
+
+@router.get(ONE + "/turns", tags=["turns"], response_model=models.Page)
+async def history(
+    memory: Readable,
+    past: Seen,
+    request: Request,
+    after: Annotated[int, Query(ge=0, le=MAX_TURNS)] = 0,
+    limit: Limit = 100,
+    since: Times = None,
+    until: Times = None,
+    session: str | None = None,
+    role: str | None = None,
+    where: Annotated[str | None, Query(description="metadata, as JSON")] = None,
+    source: Labels = None,
+    not_source: Labels = None,
+    all: Annotated[bool, Query(description="those whose places others took, too")] = False,
+    speaker: str | None = None,
+) -> Response:
+    """List turns, oldest first, a page at a time."""
+    tests = condition(where)
+
+    def read() -> list[Record]:
+        return past.of(memory).history(
+            after=after,
+            limit=limit + 1,
+            since=since,
+            until=until,
+            session=session,
+            role=role,
+            where=tests,
+            source=sources(source),
+            not_source=sources(not_source),
+            all=all,
+            speaker=speaker,
+        )
+
+    records = await service_of(request).run(read)
+    page = records[:limit]
+    request.state.count = len(page)
+    following = page[-1].seq if len(records) > limit else None
+    return answer({"turns": [record.to_json() for record in page], "next": following})
+
+
+@router.get(ONE + "/turns/{id}", tags=["turns"], response_model=models.RecordOut)
+async def get(memory: Readable, id: Id, past: Seen, request: Request) -> Response:
+    """Return one turn."""
+    record = await service_of(request).run(lambda: past.of(memory).get(id))
+    return _record(record, request)
+
+
+@router.patch(ONE + "/turns/{id}", tags=["turns"], response_model=models.RecordOut)
+async def annotate(
+    memory: Writable, id: Id, change: models.Annotation, request: Request
+) -> Response:
+    """Replace a turn's metadata."""
+    return _record(await memory.aannotate(id, change.metadata), request)
+
+
+@router.post(ONE + "/turns/{id}/correct", tags=["turns"], response_model=models.RecordOut)
+async def correct(
+    memory: Writable, id: Id, change: models.Correction, request: Request
+) -> Response:
+    """Store what a turn should have said; the new turn holds in its place."""
+    record = await memory.acorrect(id, **change.model_dump())
+    service_of(request).metrics.turns.inc()
+    return _record(record, request)
+
+
+@router.delete(ONE + "/turns/{id}", tags=["forgetting"], response_model=models.RecordOut)
+async def delete(memory: Forgettable, id: Id, request: Request) -> Response:
+    """Hide a turn from everything that the memory returns; its text stays on disk until it is purged."""
+    return _record(await memory.adelete(id), request)
+
+
+@router.post(ONE + "/turns/{id}/purge", tags=["forgetting"], response_model=models.ReceiptOut)
+async def purge(memory: Forgettable, id: Id, how: models.Purge, request: Request) -> Response:
+    """Forget a turn truly, with its influence on later turns."""
+    return _receipt(await memory.apurge(id, forks=how.forks), request)
+
+
+@router.get(ONE + "/turns/{id}/influence", tags=["turns"], response_model=models.InfluenceOut)
+async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> Response:
+    """Return which later turns and answers a turn had a part in, here and in forks."""
+    found = await service_of(request).run(lambda: past.of(memory).influence(id))
+    return answer(found.to_json())
+
+
+# questions ---------------------------------------------------------------------------------
+
+
+@router.post(ONE + "/search", tags=["questions"], response_model=models.Hits)
+async def search(memory: Readable, question: models.Search, request: Request) -> Response:
+    """Return the turns that answer a query best, each with what its score is made of."""
+    past, values = _asked(question)
+    seen = await service_of(request).run(past.of, memory)
+    hits = await seen.asearch(**values)
+    request.state.count = len(hits)
+    return answer({"hits": [hit_to_json(hit) for hit in hits]})
+
+
+@router.post(ONE + "/context", tags=["questions"], response_model=models.ContextOut)
+async def context(memory: Readable, question: models.Ask, request: Request) -> Response:
+    """Return the best turns for a query as text for a prompt."""
+    past, values = _asked(question)
+    seen = await service_of(request).run(past.of, memory)
+    text = await seen.acontext(**values)
+    request.state.count = len(text.ids)
+    return answer({"text": str(text), "ids": text.ids})
+
+
+# the memory as a whole ---------------------------------------------------------------------
+
+
+@router.post(ONE + "/fork", tags=["memories"], response_model=models.ForkOut)
+async def fork(memory: Writable, how: models.Fork, request: Request) -> Response:
+    """Make a memory that begins as this one stands, or stood, and is independent from then on."""
+    service, past = service_of(request), Past(how.at, how.said, how.added)
+    made = await service.run(lambda: past.of(memory).fork(*how.labels))
+    return answer({"memory": list(made.namespace)})
+
+
+@router.post(ONE + "/reread", tags=["memories"], response_model=models.RereadOut)
+async def reread(memory: Writable, request: Request) -> Response:
+    """Read all turns again in the order in which they were said; their seqs change."""
+    turns = await memory.areread()
+    request.state.count = turns
+    return answer({"turns": turns})
+
+
+@router.post(ONE + "/expire", tags=["forgetting"], response_model=models.ReceiptOut)
+async def expire(memory: Forgettable, what: models.Expire, request: Request) -> Response:
+    """Purge all turns that meet every condition given."""
+    return _receipt(await memory.aexpire(**what.model_dump()), request)
+
+
+@router.get(ONE, tags=["memories"], response_model=models.MemoryOut)
+async def describe(memory: Readable, past: Seen, request: Request) -> Response:
+    """Return how many turns the memory has, or had."""
+
+    def read() -> dict[str, Any]:
+        seen = past.of(memory)
+        seq, said, added = seen._point or Point()
+        return {
+            "memory": list(memory.namespace),
+            "turns": len(seen),
+            "seq": seq,
+            "said": said and said.isoformat(),
+            "added": added and added.isoformat(),
+        }
+
+    return answer(await service_of(request).run(read))
+
+
+@router.delete(ONE, tags=["forgetting"], response_model=models.ReceiptOut)
+async def drop(memory: Forgettable, request: Request, below: bool = False) -> Response:
+    """Forget the memory as a whole and, with `below`, all memories whose names begin with its name."""
+    service = service_of(request)
+    if below:
+        return _receipt(await service.run(service.db.drop, *memory.namespace), request)
+    return _receipt(await memory.adrop(), request)
+
+
+# -------------------------------------------------------------------------------------------
+
+
+def _asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
+    values = question.model_dump()
+    past = Past(*(values.pop(name) for name in Past._fields))
+    if question.trust is not None:
+        values["trust"] = {label or None: weight for label, weight in question.trust.items()}
+    return past, values
+
+
+def _record(record: Record, request: Request) -> Response:
+    request.state.count = 1
+    return answer(record.to_json())
+
+
+def _receipt(receipt: Receipt, request: Request) -> Response:
+    request.state.count = receipt.turns
+    return answer(receipt.to_json())

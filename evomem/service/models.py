@@ -1,0 +1,310 @@
+"""The bodies that the service takes, and how its answers look: the source of /openapi.json.
+
+Bodies with unknown fields are refused. What the fields mean is told where `Memory` takes them; values
+are checked there, too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evomem.checks import MAX_LABELS, MAX_TURNS
+from evomem.records import MAX_CHARS, MAX_LABEL, MAX_RECALLED
+from evomem.service.access import RIGHTS
+
+Label = Annotated[str, Field(max_length=MAX_LABEL)]
+Source = Label | None
+Point = Annotated[int, Field(ge=0, le=MAX_TURNS)] | Label
+"""A turn (its seq) or a time (ISO 8601 with a time zone)."""
+Count = Annotated[int, Field(ge=1)]
+
+
+class Body(BaseModel):
+    """What a request sends."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NewTurn(Body):
+    """See `Memory.add`."""
+
+    text: str = Field(max_length=MAX_CHARS, description="what was said")
+    role: Literal["user", "assistant"] = "user"
+    reply: str | None = Field(None, max_length=MAX_CHARS, description="the assistant's answer")
+    speaker: Label | None = None
+    id: Label | None = Field(
+        None, description="adding an id again with the same text changes nothing"
+    )
+    time: Label | None = Field(None, description="ISO 8601 with a time zone; now if not given")
+    session: Label | None = None
+    metadata: dict[str, Any] = {}
+    source: Label | None = None
+    recalled: list[Label] = Field([], max_length=MAX_RECALLED)
+    supersedes: Label | None = Field(None, description="id of the turn whose place this one takes")
+
+
+class Filters(Body):
+    """Which turns may be found; every condition given must hold."""
+
+    since: Label | None = None
+    until: Label | None = None
+    session: str | None = None
+    role: Literal["user", "assistant", "exchange"] | None = None
+    where: dict[str, Any] | None = Field(None, examples=[{"stars": {"$gte": 4}}])
+    source: list[Source] | None = Field(None, description="null stands for turns without a source")
+    not_source: list[Source] | None = None
+    speaker: str | None = None
+
+
+class Past(Body):
+    """A point of the past: all limits given hold. See `MemoryView.at`."""
+
+    at: Point | None = Field(None, description="as of that turn (seq) or time")
+    said: Label | None = Field(None, description="with what was said by then, as `at` with a time")
+    added: Label | None = Field(None, description="with what had been added by then")
+
+
+class Question(Filters, Past):
+    """What `search` and `context` share."""
+
+    query: str = Field(max_length=MAX_CHARS)
+    mode: Literal["evolvable", "lexical", "hybrid"] = "hybrid"
+    now: Label | None = Field(None, description='when it is asked: what "yesterday" counts from')
+    zone: Label | None = Field(None, examples=["Europe/Berlin"], description="of who asks")
+    trust: dict[str, float] | None = Field(
+        None, description='weights of sources; "" stands for turns without one'
+    )
+
+
+class Search(Question):
+    """See `Memory.search`."""
+
+    k: Count = 5
+
+
+class Ask(Question):
+    """See `Memory.context`."""
+
+    k: Count = 50
+    max_tokens: Count = 2000
+
+
+class Correction(Body):
+    """See `Memory.correct`."""
+
+    text: str = Field(max_length=MAX_CHARS, description="what holds instead")
+    reply: str | None = Field(None, max_length=MAX_CHARS, description="the assistant's answer")
+    time: Label | None = Field(None, description="ISO 8601 with a time zone; now if not given")
+    source: Label | None = None
+    recalled: list[Label] = Field([], max_length=MAX_RECALLED)
+
+
+class Annotation(Body):
+    """See `Memory.annotate`."""
+
+    metadata: dict[str, Any]
+
+
+class Purge(Body):
+    """See `Memory.purge`."""
+
+    forks: bool = False
+
+
+class Expire(Body):
+    """See `Memory.expire`; at least one condition is wanted."""
+
+    before: Label | None = None
+    session: str | None = None
+    source: list[Source] | None = None
+    forks: bool = False
+
+
+class Fork(Past):
+    """See `Memory.fork`."""
+
+    labels: list[Label] = Field(min_length=1, max_length=MAX_LABELS)
+
+
+class Verify(Body):
+    """See `Database.verify`."""
+
+    anchor: dict[str, Any] | None = None
+
+
+class NewKey(Body):
+    """A key to be made."""
+
+    prefix: list[Label] = Field([], max_length=MAX_LABELS)
+    rights: list[Literal[RIGHTS]] = Field(min_length=1)  # type: ignore[valid-type]
+    expires: Label | None = Field(None, description="ISO 8601 with a time zone")
+    note: Label = ""
+
+
+# answers -----------------------------------------------------------------------------------
+
+
+class RecordOut(BaseModel):
+    """A stored turn."""
+
+    seq: int
+    id: str
+    role: str
+    text: str
+    user: str
+    assistant: str
+    speaker: str | None
+    session: str | None
+    time: datetime
+    added: datetime
+    metadata: dict[str, Any]
+    source: str | None
+    recalled: list[str]
+    replaced_by: int | None = Field(
+        None, description="seq of the turn that took its place; only in a history of `all`"
+    )
+
+
+class HitOut(RecordOut):
+    """A turn that answers a query."""
+
+    score: float
+    parts: dict[str, float] = Field(description="what the score is the sum of")
+    replaced: list[RecordOut] = Field(description="the turns whose places it took, oldest first")
+
+
+class Hits(BaseModel):
+    """The best turns, best first."""
+
+    hits: list[HitOut]
+
+
+class ContextOut(BaseModel):
+    """Text for a prompt, and the ids of the turns that it shows."""
+
+    text: str
+    ids: list[str]
+
+
+class Page(BaseModel):
+    """Some turns, oldest first."""
+
+    turns: list[RecordOut]
+    next: int | None = Field(description="give it as `after` for the next page; null at the end")
+
+
+class Names(BaseModel):
+    """Some namespaces, sorted."""
+
+    memories: list[list[str]]
+    next: str | None = Field(description="give it as `after` for the next page; null at the end")
+
+
+class MemoryOut(BaseModel):
+    """A memory, or a point of its past."""
+
+    memory: list[str]
+    turns: int
+    seq: int | None = Field(description="the last turn of the point that was asked for")
+    said: datetime | None = Field(description="with what was said by then; null for everything")
+    added: datetime | None = Field(description="with what was added by then; null for everything")
+
+
+class Stored(BaseModel):
+    """What became of turns that were sent together."""
+
+    stored: int
+    records: list[RecordOut] | None = Field(description="null unless asked for")
+
+
+class ForkOut(BaseModel):
+    """The new memory."""
+
+    memory: list[str]
+
+
+class RereadOut(BaseModel):
+    """What reading a memory again came to."""
+
+    turns: int = Field(description="how many were read again")
+
+
+class ReceiptOut(BaseModel):
+    """What was forgotten for good."""
+
+    memories: list[list[str]]
+    ids: list[str]
+    turns: int
+    reread: int
+    kept: int
+    clean: bool
+    time: datetime
+
+
+class InfluenceOut(BaseModel):
+    """What a turn had a part in."""
+
+    memory: list[str]
+    id: str
+    direct: list[str]
+    indirect: list[str]
+    answers: list[str]
+    forks: list[InfluenceOut]
+
+
+class ImportedOut(BaseModel):
+    """What an import came to."""
+
+    new: int
+    replaced: int
+    known: int
+    deleted: int
+    forgotten: int
+    first: list[dict[str, Any]]
+
+
+class KeyOut(BaseModel):
+    """What is stored of a key."""
+
+    id: str
+    prefix: list[str]
+    rights: list[str]
+    note: str
+    created: datetime
+    expires: datetime | None
+    revoked: datetime | None
+    used: datetime | None
+
+
+class NewKeyOut(KeyOut):
+    """A key that was made."""
+
+    key: str = Field(description="the secret; it is shown this once")
+
+
+class Keys(BaseModel):
+    """All keys below a prefix."""
+
+    keys: list[KeyOut]
+
+
+class AccessLine(BaseModel):
+    """Who did what, never what was said."""
+
+    number: int
+    time: datetime
+    key: str
+    action: str
+    memory: list[str]
+    count: int
+    status: int
+
+
+class AccessLog(BaseModel):
+    """Some lines, oldest first."""
+
+    lines: list[AccessLine]
+    next: int | None

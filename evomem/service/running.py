@@ -1,0 +1,88 @@
+"""Starting the service, after a look at whether that is safe."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+import uvicorn
+
+from evomem.errors import InputError
+from evomem.service.key_tables import keys_location
+from evomem.service.keys import KeyStore
+from evomem.service.settings import Settings
+
+FINISH = 30  # seconds that requests have to be answered in after a signal to stop
+IDLE = 30  # seconds for which a connection is kept between two requests
+
+
+def check(settings: Settings, *, tls: bool) -> bool:
+    """Say whether requests need a key.
+
+    Raises:
+        InputError: Others than this machine could use the service, and it is not protected.
+        StoreError: The keys cannot be read.
+    """
+    location = settings.keys or keys_location(settings.database)
+    store = KeyStore(location)
+    try:
+        now = datetime.now(timezone.utc)
+        usable = [
+            k for k in store.keys() if not k.revoked and (k.expires is None or k.expires > now)
+        ]
+        if settings.is_local:
+            return store.any()
+    finally:
+        store.close()
+    where = f"{settings.host}:{settings.port}"
+    if not usable:
+        raise InputError(
+            f"{where} can be reached by others, and there is no valid key: make one first, as in "
+            "evomem keys create --rights read,write,forget,admin"
+        )
+    if not (tls or settings.behind_proxy):
+        raise InputError(
+            f"{where} can be reached by others, and keys would travel in the clear: give --tls-cert "
+            "and --tls-key, or --behind-proxy if a proxy ends TLS"
+        )
+    if not settings.names:
+        raise InputError(
+            "name the host by which clients call the service, as in --name memory.example.com"
+        )
+    if "://" not in location and Path(location).exists():
+        mode = stat.S_IMODE(os.stat(location).st_mode)
+        if mode & 0o077:
+            raise InputError(f"the keys in {location} can be read by others: chmod 600 {location}")
+    return True
+
+
+def run(
+    settings: Settings, *, workers: int = 1, tls_cert: str | None = None, tls_key: str | None = None
+) -> None:
+    """Serve until a signal tells to stop; then no more requests are taken, and all are answered."""
+    settings.to_environment()
+    with tempfile.TemporaryDirectory(prefix="evomem-metrics-") as folder:
+        if workers > 1:  # where they add up what they count
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        _run(settings, workers, tls_cert, tls_key)
+
+
+def _run(settings: Settings, workers: int, tls_cert: str | None, tls_key: str | None) -> None:
+    uvicorn.run(
+        "evomem.service.app:from_environment",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=workers,
+        access_log=False,  # it would hold names of memories; there is one of our own
+        log_level="warning",
+        server_header=False,
+        proxy_headers=settings.behind_proxy,
+        timeout_graceful_shutdown=FINISH,
+        timeout_keep_alive=IDLE,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+    )

@@ -1,0 +1,69 @@
+"""What the service is told when it starts. Workers get it through the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from dataclasses import asdict, dataclass
+
+VARIABLE = "EVOMEM_SERVICE"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, with its default."""
+
+    database: str = "./evomem.db"
+    encoder: str | None = None
+    device: str | None = None
+    keys: str | None = None
+    """Where keys are kept: a file or a PostgreSQL URL; None for beside the database."""
+    host: str = "127.0.0.1"
+    port: int = 8377
+    names: tuple[str, ...] = ()
+    """Host names by which clients call the service, besides those of this machine itself."""
+    origins: tuple[str, ...] = ()
+    """Web pages whose scripts may call it, such as `https://app.example.com`."""
+    in_flight: int = 256
+    """Requests that are worked on at a time."""
+    rate: float | None = None
+    """Requests a second that one key may make of one worker."""
+    max_body: int = 4 << 20
+    """Bytes of a body that is one JSON value, or of a line of JSONL."""
+    max_upload: int = 1 << 30
+    """Bytes of a body that is streamed."""
+    body_seconds: float = 30.0
+    """How long a body may take to arrive; of one that is streamed, each piece."""
+    behind_proxy: bool = False
+    """Whether a proxy in front of it ends TLS."""
+    access_days: float = 30.0
+    """How long lines of the access log are kept."""
+    metrics: bool = False
+    traces: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs on this machine can reach the service."""
+        return self.is_loopback and not self.behind_proxy
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it listens to this machine alone."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+    def to_environment(self) -> None:
+        """Leave the settings to the processes that this one starts."""
+        os.environ[VARIABLE] = json.dumps(asdict(self))
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Return what `to_environment` left, or the defaults."""
+        values = json.loads(os.environ.get(VARIABLE, "{}"))
+        lists = {name: tuple(values[name]) for name in ("names", "origins") if name in values}
+        return cls(**{**values, **lists})

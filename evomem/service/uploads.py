@@ -1,0 +1,170 @@
+"""The endpoints whose bodies are streams: many turns, and chat files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from evomem.errors import EvomemError, InputError, TurnError
+from evomem.memory import BATCH
+from evomem.records import Record, Turn, as_utc
+from evomem.service import models
+from evomem.service.endpoints import Readable, Seen, Writable, answer, service_of
+from evomem.service.guard import too_large
+from evomem.service.memories import ONE, PAGE
+from evomem.service.wire import imported_to_json, turn_from_json, turn_to_json
+
+router = APIRouter(prefix="/v1")
+_LINES: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
+    }
+}
+FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post(
+    ONE + "/turns/many", tags=["turns"], response_model=models.Stored, openapi_extra=_LINES
+)
+async def add_many(memory: Writable, request: Request, records: bool = False) -> Response:
+    """Add turns, one JSON object a line, in order, while they come.
+
+    A turn has `user` or `assistant` or both, and may have `speaker`, `id`, `time`, `session`,
+    `metadata`, `source` and `recalled`. Turns are committed in batches of 64; an error says how many
+    of them are `stored`. Turns with ids can simply be sent again. With `records`, the answer has all
+    stored turns; without, only their number.
+    """
+    kept: list[Record] = []
+    stored = 0
+    metrics = service_of(request).metrics.turns
+    try:
+        async for turns in _batches(request, service_of(request).settings.max_body):
+            done = await memory.aadd_many(turns)
+            stored += len(done)
+            metrics.inc(len(done))
+            kept += done if records else ()
+    except EvomemError as error:
+        error.stored = stored  # type: ignore[attr-defined]  # for the answer
+        raise
+    finally:
+        request.state.count = stored
+    found = [record.to_json() for record in kept] if records else None
+    return answer({"stored": stored, "records": found})
+
+
+@router.post(ONE + "/import", tags=["turns"], response_model=models.ImportedOut, openapi_extra=FILE)
+async def import_chats(
+    memory: Writable,
+    request: Request,
+    name: Annotated[str, Query(max_length=512, description="of the file, for messages")] = "upload",
+    format: Annotated[str | None, Query(description="see evomem import --formats")] = None,
+    timezone: Annotated[str | None, Query(description="of times that name none")] = None,
+    since: Annotated[str | None, Query(description="leave out what was said before")] = None,
+    skip_bad: bool = False,
+    include_forgotten: bool = False,
+    dry_run: bool = False,
+    turn_source: Annotated[str | None, Query(max_length=512)] = None,
+) -> Response:
+    """Add what is new in a chat file of any known format; its bytes are the body."""
+    zone, earliest = _zone(timezone), as_utc(since)
+    async with on_disk(request) as path:
+        imported = await memory.aimport_chats(
+            path,
+            name=name,
+            format=format,
+            zone=zone,
+            since=earliest,
+            skip_bad=skip_bad,
+            include_forgotten=include_forgotten,
+            dry_run=dry_run,
+            turn_source=turn_source,
+        )
+    if not dry_run:
+        service_of(request).metrics.turns.inc(imported.new)
+    request.state.count = imported.new
+    return answer(imported_to_json(imported))
+
+
+@router.get(ONE + "/export", tags=["memories"], response_class=StreamingResponse)
+async def export(memory: Readable, past: Seen, request: Request) -> Response:
+    """Return all turns as `turns/many` takes them, one JSON object a line."""
+    service = service_of(request)
+    seen = await service.run(past.of, memory)
+
+    async def lines() -> AsyncIterator[bytes]:
+        after = 0
+        while records := await service.run(seen.history, after=after, limit=PAGE):
+            after = records[-1].seq
+            turns = [json.dumps(turn_to_json(record.turn)) for record in records]
+            yield ("\n".join(turns) + "\n").encode()
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+# -------------------------------------------------------------------------------------------
+
+
+async def _batches(request: Request, longest: int) -> AsyncIterator[list[Turn]]:
+    """Yield turns as they come, as many as one transaction takes."""
+    number, turns = 0, list[Turn]()
+    async for line in _lines(request, longest):
+        number += 1
+        if not line.strip():
+            continue
+        try:
+            turns.append(turn_from_json(json.loads(line)))
+        except (TurnError, TypeError, ValueError, RecursionError) as error:
+            if turns:
+                yield turns
+            raise TurnError(f"line {number}: {error}") from error
+        if len(turns) == BATCH:
+            yield turns
+            turns = []
+    if turns:
+        yield turns
+
+
+async def _lines(request: Request, longest: int) -> AsyncIterator[bytes]:
+    rest = bytearray()
+    async for part in request.stream():
+        *whole, last = part.split(b"\n")
+        for line in whole:
+            yield bytes(rest) + line
+            rest.clear()
+        rest += last
+        if len(rest) > longest:
+            raise too_large(longest)
+    yield bytes(rest)
+
+
+@asynccontextmanager
+async def on_disk(request: Request) -> AsyncIterator[Path]:
+    """Give a file with the body, in a folder that nobody else can read."""
+    with tempfile.TemporaryDirectory(prefix="evomem-") as folder:
+        path = Path(folder, "upload")
+        with path.open("wb") as file:
+            async for part in request.stream():
+                await asyncio.to_thread(file.write, part)
+        yield path
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    try:
+        return None if name is None else ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise InputError(f"no time zone {name!r}; give one such as Europe/Berlin or UTC") from error

@@ -1,0 +1,116 @@
+"""A service that is killed in the middle of its work loses nothing that it has acknowledged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import evomem
+from evomem.errors import EvomemError
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
+CLIENTS = 4
+
+
+def start(place, port, *options):
+    code = "import sys; from evomem.cli import main; sys.exit(main())"
+    arguments = ["serve", "--db", place, "--encoder", "hash", "--port", str(port), *options]
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.DEVNULL)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
+
+
+def await_ready(db):
+    for _ in range(600):
+        try:
+            return db.memories()
+        except EvomemError:
+            time.sleep(0.05)
+    raise AssertionError("the service does not start")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, how):
+    place, port = str(tmp_path / "a.db"), free_port()
+    url = f"http://127.0.0.1:{port}"
+    done: list[list[evomem.Record]] = [[] for _ in range(CLIENTS)]
+    stop = threading.Event()
+
+    def write(client):
+        """Add turns with ids, and the same one again where no answer came."""
+        with evomem.connect(url) as db:
+            memory = db.memory("m", str(client))
+            while not stop.is_set():
+                id = str(len(done[client]))
+                try:
+                    done[client].append(memory.add(f"note {id} of {client}", id=id))
+                except EvomemError:
+                    time.sleep(0.05)
+
+    process = start(place, port)
+    with evomem.connect(url) as db:
+        await_ready(db)
+        threads = [threading.Thread(target=write, args=(n,)) for n in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            before = sum(map(len, done))
+            while sum(map(len, done)) < before + 20:
+                time.sleep(0.02)
+            os.kill(process.pid, how)
+            process.wait()
+            process = start(place, port)
+            await_ready(db)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    process.terminate()
+    process.wait()
+    with evomem.open(place) as left:
+        assert left.verify() == []
+        for client in range(CLIENTS):
+            history = left.memory("m", str(client)).history()
+            assert history[: len(done[client])] == done[client]
+            assert len(history) <= len(done[client]) + 1  # one whose answer never came
+
+
+def test_a_key_that_one_worker_revokes_is_refused_by_all(tmp_path):
+    place, port = str(tmp_path / "a.db"), free_port()
+    process = start(place, port, "--workers", "2")
+    try:
+        with evomem.connect(f"http://127.0.0.1:{port}") as db:
+            await_ready(db)
+            from evomem.service.key_tables import keys_location
+            from evomem.service.keys import KeyStore
+
+            store = KeyStore(keys_location(place))
+            secret, key = store.create((), ["read"])
+            for _ in range(8):
+                with (
+                    pytest.raises(evomem.errors.AccessDenied),
+                    evomem.connect(db._caller.url) as no,
+                ):
+                    no.memories()
+                with evomem.connect(db._caller.url, key=secret) as yes:
+                    assert yes.memories() == []
+            store.revoke(key.id)
+            store.close()
+            for _ in range(8):
+                with (
+                    evomem.connect(db._caller.url, key=secret) as no,
+                    pytest.raises(evomem.errors.AccessDenied),
+                ):
+                    no.memories()
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,44 @@
+"""What `tests/test_memory.py` says of a memory in this process holds over HTTP."""
+
+import inspect
+
+import pytest
+
+from evomem.client.database import RemoteDatabase
+from evomem.client.memory import RemoteMemory
+from evomem.client.view import RemoteView
+from evomem.database import Database
+from evomem.memory import Memory
+from evomem.memory_view import MemoryView
+from tests import test_memory
+from tests.service.http.running import borrowed
+
+pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopback
+
+alice = test_memory.alice
+COUNTS_ALL = "test_a_healthy_database_verifies_and_counts"
+"""A test that wants a database in which no other test ever made a memory."""
+globals().update(borrowed(test_memory, without=[COUNTS_ALL]))
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch):
+    """Compare what a client sees of a log; embeddings and latents do not travel."""
+    monkeypatch.setattr(
+        test_memory, "log", lambda memory: [(r.seq, r.turn) for r in memory.history()]
+    )
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [(MemoryView, RemoteView), (Memory, RemoteMemory), (Database, RemoteDatabase)],
+)
+def test_every_method_is_there_with_the_same_arguments(here, there):
+    for name, method in vars(here).items():
+        if name.startswith("_") or (here, name) == (Database, "add_many"):  # which calls `memory`
+            continue
+        own = vars(there).get(name)
+        assert own is not None, f"{there.__name__} lacks {name}"
+        if inspect.isfunction(method):
+            wanted, given = (list(inspect.signature(f).parameters) for f in (method, own))
+            assert given == wanted or "args" in wanted, name
