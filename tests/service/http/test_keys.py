@@ -330,7 +330,7 @@ def test_a_foreign_memory_is_refused_before_the_database_is_asked(tmp_path):
 
 
 def test_every_metric_of_the_dashboard_is_there_and_every_metric_is_on_it():
-    text = (ROOT / "docs" / "grafana.json").read_text("utf-8")
+    text = (ROOT / "docs" / "operations" / "grafana.json").read_text("utf-8")
     shown = set(re.findall(r"evomem_[a-z_]+?(?=_bucket|_count|_sum|_total|[^a-z_])", text))
     made = Metrics().text()[0].decode()
     assert shown == set(
