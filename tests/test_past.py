@@ -11,14 +11,19 @@ YEAR = {year: datetime(year, 5, 1, tzinfo=timezone.utc) for year in range(2022, 
 
 
 @pytest.fixture
-def homes(location):
+def db(location):
+    with evomem.open(location, encoder="hash") as opened:
+        yield opened
+
+
+@pytest.fixture
+def homes(db):
     """A memory to which the home of 2024 was added after that of 2026."""
-    with evomem.open(location, encoder="hash") as db:
-        memory = db.memory("homes")
-        memory.add("I live in Rome.", id="rome", time=YEAR[2022], session="one")
-        memory.add("I moved to Oslo.", id="oslo", time=YEAR[2026], session="three")
-        memory.add("I live in Bergen.", id="bergen", time=YEAR[2024], session="two")
-        yield memory
+    memory = db.memory("homes")
+    memory.add("I live in Rome.", id="rome", time=YEAR[2022], session="one")
+    memory.add("I moved to Oslo.", id="oslo", time=YEAR[2026], session="three")
+    memory.add("I live in Bergen.", id="bergen", time=YEAR[2024], session="two")
+    return memory
 
 
 def ids(view):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from contextlib import suppress
 from datetime import datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -91,7 +92,10 @@ def _system_zone() -> tzinfo:
     try:
         if name := os.environ.get("TZ", "").lstrip(":"):
             return ZoneInfo(name)
-        with Path("/etc/localtime").open("rb") as file:
+        place = Path("/etc/localtime")
+        with suppress(KeyError, ValueError):  # a service takes zones by their names
+            return ZoneInfo(str(place.resolve()).rpartition("/zoneinfo/")[2])
+        with place.open("rb") as file:
             return ZoneInfo.from_file(file)
     except (KeyError, ValueError, OSError):
         offset = datetime.now().astimezone().tzinfo

@@ -37,7 +37,8 @@ def connect(
         key: What `evomem keys create` showed; None for `$EVOMEM_KEY`, and for none if that is not set.
         timeout: Seconds to wait for a connection, and for each piece of an answer.
         verify: Whether to check the service's certificate; or a file with the authorities to trust.
-        zone: The time zone of the people who ask, as in `evomem.open`; one with a name.
+        zone: The time zone of the people who ask, as in `evomem.open`; one with a name or
+            a fixed offset.
 
     Raises:
         ServiceError: The URL is none.

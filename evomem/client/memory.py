@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evomem.checks import Sources, check_filter
 from evomem.client.calls import Call, Steps, awaiting, blocking, not_over_http, to_json
-from evomem.client.uploads import batches, upload, zone_name
+from evomem.client.uploads import batches, upload
 from evomem.client.view import RemoteView
 from evomem.forgetting import Progress, Receipt
 from evomem.memory import Memory, check_ids, new_id, turn_of
@@ -20,6 +20,7 @@ from evomem.service.wire import (
     receipt_from_json,
     record_from_json,
     turn_to_json,
+    zone_to_text,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class RemoteMemory(RemoteView, Memory):
         zone, since = reading.pop("zone", None), as_utc(reading.pop("since", None))
         params = {
             **reading,
-            "timezone": zone_name(zone),
+            "timezone": None if zone is None else zone_to_text(zone),
             "since": since and since.isoformat(),
             "include_forgotten": include_forgotten,
             "dry_run": dry_run,

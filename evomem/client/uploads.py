@@ -7,10 +7,9 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from evomem.client.calls import to_json
 from evomem.errors import InputError
@@ -34,19 +33,6 @@ def batches(turns: Sequence[Turn]) -> Iterator[bytes]:
         size += len(line)
     if lines:
         yield b"\n".join(lines)
-
-
-def zone_name(zone: tzinfo | None) -> str | None:
-    """Return how a request names a time zone. Raises `InputError` if it has no name."""
-    if zone is None:
-        return None
-    if isinstance(zone, ZoneInfo) and zone.key:
-        return str(zone.key)
-    if zone is timezone.utc:
-        return "UTC"
-    raise InputError(
-        f"a service takes time zones with a name, such as ZoneInfo('UTC'), got {zone!r}"
-    )
 
 
 @contextmanager

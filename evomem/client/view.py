@@ -25,14 +25,13 @@ from evomem.checks import (
     check_zone,
 )
 from evomem.client.calls import Call, Caller, Steps, awaiting, blocking, to_json
-from evomem.client.uploads import zone_name
 from evomem.errors import QueryError, TurnError
 from evomem.fitting import fit
 from evomem.influence import Influence
 from evomem.memory_view import MemoryView, Mode, Point
 from evomem.records import Context, Hit, Record, as_utc
 from evomem.service.names import join_name, to_path
-from evomem.service.wire import hit_from_json, influence_from_json, record_from_json
+from evomem.service.wire import hit_from_json, influence_from_json, record_from_json, zone_to_text
 from evomem.store import Filter, Namespace
 
 if TYPE_CHECKING:
@@ -244,7 +243,7 @@ class RemoteView(MemoryView):
             **self._past(at),
             "trust": {label or "": weight for label, weight in weights.items()} or None,
             "now": moment and moment.isoformat(),
-            "zone": zone_name(self._zone(zone)),
+            "zone": zone_to_text(self._zone(zone)),
         }
 
 

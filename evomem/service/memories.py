@@ -28,7 +28,7 @@ from evomem.service.endpoints import (
     sources,
 )
 from evomem.service.names import join_name, split_name
-from evomem.service.wire import hit_to_json
+from evomem.service.wire import hit_to_json, zone_from_text
 
 router = APIRouter(prefix="/v1")
 PAGE = 1000  # turns or names of one page, at most
@@ -251,6 +251,7 @@ async def drop(memory: Forgettable, request: Request, below: bool = False) -> Re
 
 def _asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
     values = question.model_dump()
+    values["zone"] = None if question.zone is None else zone_from_text(question.zone)
     past = Past(*(values.pop(name) for name in Past._fields))
     if question.trust is not None:
         values["trust"] = {label or None: weight for label, weight in question.trust.items()}

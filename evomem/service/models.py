@@ -73,7 +73,11 @@ class Question(Filters, Past):
     query: str = Field(max_length=MAX_CHARS)
     mode: Literal["evolvable", "lexical", "hybrid"] = "hybrid"
     now: Label | None = Field(None, description='when it is asked: what "yesterday" counts from')
-    zone: Label | None = Field(None, examples=["Europe/Berlin"], description="of who asks")
+    zone: Label | None = Field(
+        None,
+        examples=["Europe/Berlin"],
+        description="of who asks: a name, or an offset such as +03:30",
+    )
     trust: dict[str, float] | None = Field(
         None, description='weights of sources; "" stands for turns without one'
     )

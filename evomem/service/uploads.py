@@ -9,19 +9,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from evomem.errors import EvomemError, InputError, TurnError
+from evomem.errors import EvomemError, TurnError
 from evomem.memory import BATCH
 from evomem.records import Record, Turn, as_utc
 from evomem.service import models
 from evomem.service.endpoints import Readable, Seen, Writable, answer, service_of
 from evomem.service.guard import too_large
 from evomem.service.memories import ONE, PAGE
-from evomem.service.wire import imported_to_json, turn_from_json, turn_to_json
+from evomem.service.wire import imported_to_json, turn_from_json, turn_to_json, zone_from_text
 
 router = APIRouter(prefix="/v1")
 _LINES: dict[str, Any] = {
@@ -81,7 +80,8 @@ async def import_chats(
     turn_source: Annotated[str | None, Query(max_length=512)] = None,
 ) -> Response:
     """Add what is new in a chat file of any known format; its bytes are the body."""
-    zone, earliest = _zone(timezone), as_utc(since)
+    earliest = as_utc(since)
+    zone = None if timezone is None else zone_from_text(timezone)
     async with on_disk(request) as path:
         imported = await memory.aimport_chats(
             path,
@@ -161,10 +161,3 @@ async def on_disk(request: Request) -> AsyncIterator[Path]:
             async for part in request.stream():
                 await asyncio.to_thread(file.write, part)
         yield path
-
-
-def _zone(name: str | None) -> ZoneInfo | None:
-    try:
-        return None if name is None else ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise InputError(f"no time zone {name!r}; give one such as Europe/Berlin or UTC") from error

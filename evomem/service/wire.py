@@ -6,11 +6,14 @@ Their `to_json` methods write it. The service and the client share this module.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timezone, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from evomem import errors
-from evomem.errors import EvomemError, ServiceError, TurnError
+from evomem.checks import check_zone
+from evomem.errors import EvomemError, QueryError, ServiceError, TurnError
 from evomem.forgetting import Receipt
 from evomem.importing import Imported
 from evomem.influence import Influence
@@ -111,6 +114,31 @@ def imported_to_json(imported: Imported) -> dict[str, Any]:
 def imported_from_json(value: Json) -> Imported:
     """Return what `imported_to_json` wrote."""
     return Imported(**{**value, "first": tuple(map(turn_from_json, value["first"]))})
+
+
+def zone_to_text(zone: tzinfo) -> str:
+    """Return the name of a time zone, or its offset from UTC, such as "+03:30".
+
+    Raises:
+        QueryError: It has neither.
+    """
+    if isinstance(zone, ZoneInfo) and zone.key:
+        return str(zone.key)
+    if isinstance(zone, timezone):
+        return datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
+    raise QueryError(
+        f"a service takes a time zone by its name, such as ZoneInfo('Europe/Berlin'), got {zone!r}"
+    )
+
+
+def zone_from_text(text: str) -> tzinfo:
+    """Return what `zone_to_text` wrote. Raises `QueryError` if it is no time zone."""
+    if text[:1] in ("+", "-"):
+        with suppress(ValueError):
+            zone = datetime.fromisoformat(f"2000-01-01T00:00:00{text}").tzinfo
+            if zone is not None:
+                return zone
+    return check_zone(text)
 
 
 def error_from_json(value: Json, status: int) -> EvomemError:
