@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class RemoteMemory(RemoteView, Memory):
     """A memory of a service. Get one from `RemoteDatabase.memory`."""
 
-    def _add(
+    def _add(  # type: ignore[override]  # nothing here calls the one of `Memory`
         self,
         text: str,
         *,

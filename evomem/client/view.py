@@ -218,7 +218,7 @@ class RemoteView(MemoryView):
         else:
             time = min(filter(None, (time, at)), default=None)
         by = min(filter(None, (by, added)), default=None)
-        return {"at": last, "said": time and time.isoformat(), "added": by and by.isoformat()}
+        return {"at": last, "said": _iso(time), "added": _iso(by)}
 
     def _question(
         self,
@@ -273,6 +273,10 @@ def _filters(condition: Filter) -> dict[str, Any]:
         "not_source": list(condition.not_source) or None,
         "speaker": condition.speaker,
     }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _checked_id(id: object) -> str:
