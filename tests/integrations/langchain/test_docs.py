@@ -16,7 +16,7 @@ from tests.conftest import ROOT
             "langchain.md",
             ["In Oslo.", "monday User: I moved to Oslo last week.", "tuesday User: Where do I live?", "b"],
         ),
-        ("langgraph.md", ["Alice lives in Oslo.", "['cat', 'home']", "3"]),
+        ("langgraph.md", ["Alice lives in Oslo.", "['home', 'cat']", "3"]),
     ],
 )  # fmt: skip
 def test_the_example_of_a_page_runs_as_it_stands(page, printed, tmp_path, monkeypatch, capsys):
