@@ -213,7 +213,8 @@ def test_killed_while_it_remembers_it_loses_nothing_that_it_acknowledged(tmp_pat
             for id in [*said[-1:], *(f"{delay}-{number}" for number in range(8))]:  # first a retry
                 assert not server.remember(f"Note {id}", id=id)["result"]["isError"]
                 said.append(id)
-            last = {"name": "remember", "arguments": {"text": "Note last", "id": f"{delay}-last"}}
+            note = {"text": f"Note {delay}-last", "id": f"{delay}-last"}
+            last = {"name": "remember", "arguments": note}
             call = {"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": last}
             server.send(json.dumps(call))
             time.sleep(delay)
