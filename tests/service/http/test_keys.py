@@ -63,7 +63,7 @@ def test_a_secret_opens_what_its_key_is_for(store):
 
 
 def test_no_secret_is_stored_and_salts_differ(store, tmp_path):
-    words = [store.create((), ["read"])[0].rpartition("_")[2] for _ in range(3)]
+    words = [store.create((), ["read"])[0].split("_", 2)[2] for _ in range(3)]
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not any(word.encode() in stored for word in words)
     assert (tmp_path / "db.keys").stat().st_mode & 0o077 == 0
