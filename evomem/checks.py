@@ -105,11 +105,11 @@ def check_moment(moment: datetime | str | None, name: str) -> datetime | None:
 
 
 def check_filter(
-    since: datetime | str | None,
-    until: datetime | str | None,
-    session: str | None,
-    role: str | None,
-    where: Mapping[str, Any] | None,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
+    session: str | None = None,
+    role: str | None = None,
+    where: Mapping[str, Any] | None = None,
     source: Sources | None = None,
     not_source: Sources | None = None,
     speaker: str | None = None,

@@ -195,7 +195,7 @@ class Memory(MemoryView):
             if where is None:
                 held = store.of_sessions(view, wanted)
             else:
-                named = (check_filter(None, None, name, None, where) for name in wanted)
+                named = (check_filter(session=name, where=where) for name in wanted)
                 found = [store.select(view, condition) for condition in named]
                 seqs = [seq for part in found if part is not None for seq in part.tolist()]
                 held = [record for _, record in sorted(store.records(view, seqs).items())]
@@ -382,7 +382,7 @@ class Memory(MemoryView):
                 "expire() takes before=, session= or source=: without them it would forget "
                 "everything"
             )
-        condition = check_filter(None, before, session, None, None, source)
+        condition = check_filter(until=before, session=session, source=source)
 
         def expired(view: View) -> list[Record]:
             return [

@@ -350,6 +350,18 @@ class MemoryView:
 
     def _view(self, at: int | datetime | str | None = None, added: datetime | None = None) -> View:
         """Return the view at a point; the newest one that this object may see if none is given."""
+        seq, time, by = self._point_at(at, added)
+        try:
+            return self._engine.store.view(self.namespace, seq=seq, time=time, added=by)
+        except HeadMoved as error:
+            if isinstance(at, int) and at > 0:
+                raise QueryError(f"{self!r} is empty: there is no turn {at}") from error
+            return View(0, 0, b"", 0, ())
+
+    def _point_at(
+        self, at: int | datetime | str | None = None, added: datetime | None = None
+    ) -> Point:
+        """Return a point of the past, no later than this object may see."""
         at = check_point(at)
         last, time, by = self._point or Point()
         if isinstance(at, int):
@@ -358,13 +370,7 @@ class MemoryView:
             last = at
         else:
             time = min(filter(None, (time, at)), default=None)
-        by = min(filter(None, (by, added)), default=None)
-        try:
-            return self._engine.store.view(self.namespace, seq=last, time=time, added=by)
-        except HeadMoved as error:
-            if isinstance(at, int) and at > 0:
-                raise QueryError(f"{self!r} is empty: there is no turn {at}") from error
-            return View(0, 0, b"", 0, ())
+        return Point(last, time, min(filter(None, (by, added)), default=None))
 
     def _zone(self, zone: str | tzinfo | None) -> tzinfo:
         return (self._own_zone or self._engine.zone) if zone is None else check_zone(zone)

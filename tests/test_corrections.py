@@ -10,6 +10,7 @@ import evomem
 from evomem.encoder import HashEncoder
 from evomem.errors import DuplicateTurn, NotFound, TurnError
 from evomem.reencode import reencode
+from tests.overtaken import Overtaken
 from tests.stores.counting import counted
 
 ENCODER = HashEncoder(32)
@@ -189,20 +190,6 @@ def test_an_export_and_another_encoder_keep_corrections(memory, db, fresh, tmp_p
 
 
 # other writers -------------------------------------------------------------------------------
-
-
-class Overtaken(HashEncoder):
-    """An encoder during whose next reading something else happens."""
-
-    def __init__(self):
-        super().__init__(32)
-        self.meanwhile = None
-
-    def read(self, state, turns):
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile:
-            meanwhile()
-        return super().read(state, turns)
 
 
 @pytest.mark.parametrize("change", ["correct", "delete", "purge"])

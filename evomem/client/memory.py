@@ -169,7 +169,7 @@ class RemoteMemory(RemoteView, Memory):
         forks: bool = False,
         progress: Progress | None = None,
     ) -> Steps[Receipt]:
-        condition = check_filter(None, before, session, None, None, source)
+        condition = check_filter(until=before, session=session, source=source)
         body = {
             "before": condition.until and condition.until.isoformat(),
             "session": session,

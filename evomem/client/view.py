@@ -18,7 +18,6 @@ from evomem.checks import (
     check_labels,
     check_mode,
     check_moment,
-    check_point,
     check_query,
     check_trust,
     check_whole,
@@ -127,7 +126,7 @@ class RemoteView(MemoryView):
             hits = yield from self._search(query, k, mode=mode, zone=local, **filters)
             return fit(hits, query, max_tokens, count_tokens, local)
         at, trust, now = (filters.pop(name, None) for name in ("at", "trust", "now"))
-        condition = _condition(**filters)
+        condition = check_filter(**filters)
         question = self._question(query, k, mode, condition, at, trust, now, zone)
         question["max_tokens"] = max_tokens
         value = yield Call("POST", f"{self._path}/context", body=to_json(question))
@@ -209,16 +208,8 @@ class RemoteView(MemoryView):
         self, at: int | datetime | str | None = None, added: datetime | None = None
     ) -> dict[str, int | str | None]:
         """Return a point of the past as requests name it, no later than this view."""
-        at = check_point(at)
-        last, time, by = self._point or Point()
-        if isinstance(at, int):
-            if last is not None and at > last:
-                raise QueryError(f"{self!r} ends at turn {last}: there is no turn {at}")
-            last = at
-        else:
-            time = min(filter(None, (time, at)), default=None)
-        by = min(filter(None, (by, added)), default=None)
-        return {"at": last, "said": _iso(time), "added": _iso(by)}
+        seq, said, stored = self._point_at(at, added)
+        return {"at": seq, "said": _iso(said), "added": _iso(stored)}
 
     def _question(
         self,
@@ -245,20 +236,6 @@ class RemoteView(MemoryView):
             "now": moment and moment.isoformat(),
             "zone": zone_to_text(self._zone(zone)),
         }
-
-
-def _condition(
-    *,
-    since: datetime | str | None = None,
-    until: datetime | str | None = None,
-    session: str | None = None,
-    role: str | None = None,
-    where: Mapping[str, Any] | None = None,
-    source: Sources | None = None,
-    not_source: Sources | None = None,
-    speaker: str | None = None,
-) -> Filter:
-    return check_filter(since, until, session, role, where, source, not_source, speaker)
 
 
 def _filters(condition: Filter) -> dict[str, Any]:

@@ -12,20 +12,7 @@ from evomem_integrations.documents import put
 from evomem_integrations.langchain import EvoMemVectorStore
 from evomem_integrations.langgraph import EvoMemStore
 from evomem_integrations.mem0.collection import Collection
-
-
-class Overtaken(HashEncoder):
-    """An encoder during whose next reading something else happens."""
-
-    def __init__(self):
-        super().__init__(32)
-        self.meanwhile = None
-
-    def read(self, state, turns):
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile:
-            meanwhile()
-        return super().read(state, turns)
+from tests.overtaken import Overtaken
 
 
 def langgraph(db):
