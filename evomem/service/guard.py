@@ -161,14 +161,18 @@ class Guard:
     def _note(self, request: _Request) -> None:
         status = GONE if request.cancelled and not request.status else request.status
         metrics, state = self.service.metrics, request.scope["state"]
-        action = getattr(request.scope.get("endpoint"), "__name__", "none")
+        action = state.get("action") or getattr(request.scope.get("endpoint"), "__name__", "none")
         metrics.requests.labels(action, str(status)).observe(time.perf_counter() - request.began)
         metrics.in_flight.set(self.service.limits.in_flight)
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             metrics.rejected.labels(str(status)).inc()
         if request.access is not None:
             self.service.note(
-                request.access.key, action, state.get("memory", ()), state.get("count", 0), status
+                request.access.key,
+                action,
+                state.get("memory", ()),
+                state.get("count", 0),
+                state.get("status", status),
             )
 
 

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from evomem.checks import check_labels
 from evomem.errors import InputError, NotFound, StoreError
 from evomem.service.access import RIGHTS, Access, Key
-from evomem.service.key_tables import ACCESSES, KEYS, META, connect
+from evomem.service.key_tables import ACCESSES, KEYS, META, SECRETS, connect
 from evomem.store import Namespace
 
 MARK = "evk"
@@ -170,6 +170,19 @@ class KeyStore:
             with suppress(StoreError), self._writing() as connection:
                 connection.execute(sa.update(KEYS).where(KEYS.c.id == id).values(used=now))
         return Access(id, _namespace(row.prefix), frozenset(row.rights.split(",")))
+
+    def secret(self, name: str = "tokens") -> bytes:
+        """Return 32 random bytes that all workers share, made when they are first asked for."""
+        query = sa.select(SECRETS.c.secret).where(SECRETS.c.name == name)
+        with suppress(StoreError), self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is not None:
+                return bytes(row.secret)
+        with suppress(StoreError), self._writing() as connection:  # another worker is quicker
+            made = {"name": name, "secret": secrets.token_bytes(32)}
+            connection.execute(sa.insert(SECRETS).values(made))
+        with self._reading() as connection:
+            return bytes(connection.execute(query).scalar_one())
 
     # the access log ------------------------------------------------------------------------
 
