@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 import evomem
 from evomem.errors import EvomemError
-from evomem.service import admin, memories, uploads
+from evomem.service import admin, memories, together, uploads
 from evomem.service.endpoints import PROBLEMS, answer, check_root, service_of
 from evomem.service.guard import Guard
 from evomem.service.problems import Problem, handle
@@ -80,7 +80,7 @@ def make_app(settings: Settings) -> Guard:
     app.add_api_route("/health/ready", ready, tags=["service"])
     if settings.metrics:
         app.add_api_route("/metrics", metrics, tags=["service"], response_class=PlainTextResponse)
-    for part in (uploads, memories, admin):
+    for part in (uploads, memories, together, admin):
         app.include_router(part.router)
     for path in ("/mcp", "/mcp/{memory:path}"):
         app.router.routes.append(Route(path, tools or no_tools, methods=["POST"]))

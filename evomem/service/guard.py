@@ -21,7 +21,7 @@ from evomem.service.service import Service
 
 OPEN = ("/health/live", "/health/ready", "/openapi.json")
 """Paths that want no key."""
-STREAMED = ("/turns/many", "/import", "/admin/load")
+STREAMED = ("/turns/many", "/turns/replace", "/import", "/admin/load")
 """How paths end whose bodies an endpoint reads as they come."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from evomem.service.endpoints import (
 )
 from evomem.service.names import join_name, split_name
 from evomem.service.wire import hit_to_json, zone_from_text
+from evomem.store import Namespace
 
 router = APIRouter(prefix="/v1")
 PAGE = 1000  # turns or names of one page, at most
@@ -60,6 +62,7 @@ async def list_memories(
     prefix: Annotated[str, Query(description="labels joined by slashes")] = "",
     after: str = "",
     limit: Limit = 100,
+    sizes: bool = False,
 ) -> Response:
     """Return the memories that the key may read and that begin with `prefix`."""
     access, labels = access_of(request), split_name(prefix)
@@ -67,11 +70,22 @@ async def list_memories(
         access.check("read", labels)
     access.check("read", access.prefix)
     below = max(labels, access.prefix, key=len)
-    found = await service_of(request).run(service_of(request).db.memories, *below)
+    db = service_of(request).db
+    turns: Mapping[Namespace, int] | None = None
+    if sizes:
+        turns = await service_of(request).run(db.sizes, *below)
+    found = list(turns) if turns is not None else await service_of(request).run(db.memories, *below)
     first = split_name(after)
     rest = [names for names in found if names > first]
     last = join_name(rest[limit - 1]) if len(rest) > limit else None
-    return answer({"memories": [list(names) for names in rest[:limit]], "next": last})
+    page = rest[:limit]
+    return answer(
+        {
+            "memories": [list(names) for names in page],
+            "turns": None if turns is None else [turns[names] for names in page],
+            "next": last,
+        }
+    )
 
 
 # one turn ----------------------------------------------------------------------------------
