@@ -12,7 +12,8 @@ from starlette.responses import Response
 import evomem
 from evomem.checks import MAX_TURNS
 from evomem.forgetting import Receipt
-from evomem.memory_view import Point
+from evomem.memory import Memory
+from evomem.memory_view import MemoryView, Point
 from evomem.records import Record
 from evomem.service import models
 from evomem.service.endpoints import (
@@ -35,6 +36,7 @@ from evomem.store import Namespace
 router = APIRouter(prefix="/v1")
 PAGE = 1000  # turns or names of one page, at most
 ONE = "/memories/{memory:path}"
+NOW = Past(None, None, None)
 
 Times = Annotated[str | None, Query(max_length=512, description="ISO 8601 with a time zone")]
 Labels = Annotated[list[str] | None, Query(description='"" stands for turns without a source')]
@@ -192,7 +194,7 @@ async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> R
 async def search(memory: Readable, question: models.Search, request: Request) -> Response:
     """Return the turns that answer a query best, each with what its score is made of."""
     past, values = _asked(question)
-    seen = await service_of(request).run(past.of, memory)
+    seen = await _at(past, memory, request)
     hits = await seen.asearch(**values)
     request.state.count = len(hits)
     return answer({"hits": [hit_to_json(hit) for hit in hits]})
@@ -202,7 +204,7 @@ async def search(memory: Readable, question: models.Search, request: Request) ->
 async def context(memory: Readable, question: models.Ask, request: Request) -> Response:
     """Return the best turns for a query as text for a prompt."""
     past, values = _asked(question)
-    seen = await service_of(request).run(past.of, memory)
+    seen = await _at(past, memory, request)
     text = await seen.acontext(**values)
     request.state.count = len(text.ids)
     return answer({"text": str(text), "ids": text.ids})
@@ -270,6 +272,10 @@ def _asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
     if question.trust is not None:
         values["trust"] = {label or None: weight for label, weight in question.trust.items()}
     return past, values
+
+
+async def _at(past: Past, memory: Memory, request: Request) -> MemoryView:
+    return memory if past == NOW else await service_of(request).run(past.of, memory)
 
 
 def _record(record: Record, request: Request) -> Response:

@@ -67,7 +67,7 @@ def said(memory):
 def test_what_another_client_wrote_meanwhile_is_what_is_replaced(service, db):
     memory = db.memory("m")
     memory.add("first", session="s", id="1")
-    seen = []
+    seen: list[list[str]] = []
 
     def build(held):
         if len(seen) == 1:  # after what is held was looked at
@@ -87,7 +87,8 @@ def test_a_request_whose_answer_was_lost_is_made_again_and_stores_nothing_twice(
 
     memory, caller = db.memory("m"), db._caller
     memory.add("old", session="s")
-    send, lost = caller._send, []
+    send = caller._send
+    lost: list[object] = []
 
     def lose(call):
         answer = send(call)
