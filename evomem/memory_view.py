@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from evomem import ranking
 from evomem.async_methods import async_method
 from evomem.checks import (
     Sources,
@@ -34,13 +33,14 @@ from evomem.checks import (
 )
 from evomem.engine import Engine
 from evomem.errors import DatabaseDamaged, EncoderError, HeadMoved, NotFound, QueryError
-from evomem.fitting import fit
 from evomem.influence import Influence, find_influence
 from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
+from evomem.search import ranking
+from evomem.search.fitting import fit
 from evomem.state import State, Vectors
 from evomem.store import Filter, Namespace, Seqs, Span, View
-from evomem.when import When, names_time, read_when
+from evomem.times.when import When, names_time, read_when
 
 if TYPE_CHECKING:
     from evomem.memory import Memory
@@ -115,7 +115,7 @@ class MemoryView:
         Args:
             query: The question, as the user asked it.
             k: How many hits at most; at least 1.
-            mode: `"hybrid"` (all that speaks for a turn: `evomem.ranking.fuse`), `"evolvable"` (the
+            mode: `"hybrid"` (all that speaks for a turn: `evomem.search.ranking.fuse`), `"evolvable"` (the
                 encoder's vectors alone) or `"lexical"` (BM25 alone). In the first two, a question
                 for nothing but a time finds only what was said then (docs/guides/time.md).
             at: Ask as of that turn (seq), or with what was said by that time; see `at`.

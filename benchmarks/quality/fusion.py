@@ -1,6 +1,6 @@
 """What do the parts of a hybrid score count? Learned on development data only.
 
-A linear model over `evomem.ranking.signals` of every turn, fitted so that the turns that answer a
+A linear model over `evomem.search.ranking.signals` of every turn, fitted so that the turns that answer a
 question have the highest softmax in their conversation. The table adds one signal after another and
 scores conversations that the weights were not fitted on.
 """
@@ -27,12 +27,12 @@ from benchmarks.reporting.output import progress_bar, setting, table, write_json
 from benchmarks.systems.base import Bm25, best
 from benchmarks.systems.encoders import Encoders, read_all
 from evomem import Encoder
-from evomem.dates import asked_days
 from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
-from evomem.ranking import WEIGHTS, signals
 from evomem.records import Said
-from evomem.when import When
+from evomem.search.ranking import WEIGHTS, signals
+from evomem.times.dates import asked_days
+from evomem.times.when import When
 
 RESERVED = ("locomo", "longmemeval", "planted")
 SIGNALS = tuple(WEIGHTS)

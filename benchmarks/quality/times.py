@@ -2,7 +2,7 @@
 
 Two kinds of questions: made from REALTALK (a word and a day, a day alone, and so on), and the
 datasets' own, which hardly ever name a time and must not suffer. Each is asked with several weights
-of the part "time" (`evomem.ranking.WEIGHTS`, `evomem.when.BROAD`).
+of the part "time" (`evomem.search.ranking.WEIGHTS`, `evomem.times.when.BROAD`).
 
 With `--tmd`, the Temporal Memory Dataset is asked instead, with the weights in use. It is for
 reporting only.
@@ -30,9 +30,11 @@ from benchmarks.datasets.tmd import load_tmd
 from benchmarks.quality.intervals import Resampling
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from benchmarks.systems.encoders import Encoders, Memo
-from evomem import memory_view, ranking, when
+from evomem import memory_view
 from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
+from evomem.search import ranking
+from evomem.times import when
 
 T = TypeVar("T")
 

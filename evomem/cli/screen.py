@@ -16,7 +16,7 @@ from rich.text import Text
 
 from evomem.influence import Influence
 from evomem.records import Hit, Record, Turn
-from evomem.when import dated
+from evomem.times.when import dated
 
 
 class _Console(Console):

@@ -19,8 +19,8 @@ from evomem.demo.story import Question, load_story
 from evomem.encoder import Encoder
 from evomem.errors import InputError
 from evomem.memory import Memory
-from evomem.ranking import top_k
 from evomem.records import Record, Turn
+from evomem.search.ranking import top_k
 from evomem.state import State, Vectors
 
 K = 3  # hits that are shown and counted

@@ -8,9 +8,17 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evomem.current import BEST, Values, Wish, same_thing, standing_out, wish_of, wished_order
 from evomem.records import Record, Said
-from evomem.when import When
+from evomem.search.current import (
+    BEST,
+    Values,
+    Wish,
+    same_thing,
+    standing_out,
+    wish_of,
+    wished_order,
+)
+from evomem.times.when import When
 
 Look = Callable[[Sequence[int]], tuple[Sequence[Record], Mapping[int, float]]]
 """Given the seqs of the best turns, best first, returns these turns, and the cosine of every candidate
@@ -25,7 +33,7 @@ WEIGHTS: Mapping[str, float] = {
 }
 """What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md).
 
-The learned weight of `time` is that of long spans (`evomem.when.BROAD`). Questions about a day were too
+The learned weight of `time` is that of long spans (`evomem.times.when.BROAD`). Questions about a day were too
 few there to learn a weight; 1 was chosen with generated ones.
 """
 
@@ -53,7 +61,7 @@ def fuse(
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
     Turns about the same thing change places where the question wants the newest or the oldest of them
-    (`evomem.current`); the part `current` says by how much.
+    (`evomem.search.current`); the part `current` says by how much.
 
     The arguments are those of `signals`, and:
 

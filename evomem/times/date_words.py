@@ -1,6 +1,6 @@
 """The words and forms in which English names days: "3 Jan 2024", "last week", "two days ago".
 
-`ATOMS` are patterns with what each stands for. `evomem.dates` joins them to ranges.
+`ATOMS` are patterns with what each stands for. `evomem.times.dates` joins them to ranges.
 """
 
 from __future__ import annotations
