@@ -39,7 +39,7 @@ from evomem.scores import Scores
 from evomem.search import ranking
 from evomem.search.fitting import fit
 from evomem.state import State, Vectors
-from evomem.store import Filter, Namespace, Seqs, Span, View
+from evomem.store import EMPTY_VIEW, Filter, Namespace, Seqs, Span, View
 from evomem.times.when import When, names_time, read_when
 
 if TYPE_CHECKING:
@@ -356,7 +356,7 @@ class MemoryView:
         except HeadMoved as error:
             if isinstance(at, int) and at > 0:
                 raise QueryError(f"{self!r} is empty: there is no turn {at}") from error
-            return View(0, 0, b"", 0, ())
+            return EMPTY_VIEW
 
     def _point_at(
         self, at: int | datetime | str | None = None, added: datetime | None = None

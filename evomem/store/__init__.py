@@ -13,6 +13,7 @@ from evomem.store.index import Index
 from evomem.store.log import Log
 from evomem.store.upkeep import Generation, Upkeep
 from evomem.store.values import (
+    EMPTY_VIEW,
     Dropped,
     Embeddings,
     Extract,
@@ -31,6 +32,7 @@ from evomem.store.values import (
 )
 
 __all__ = [
+    "EMPTY_VIEW",
     "Dropped",
     "Embeddings",
     "Extract",

@@ -84,6 +84,10 @@ class View:
         return 0 if self.with_replaced else self.seq
 
 
+EMPTY_VIEW = View(0, 0, b"", 0, ())
+"""Of a memory that does not exist."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A turn as it is written: with an id, a time, its reading, and its place."""
