@@ -14,14 +14,12 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import NamedTuple
 
-from evomem.engine import Engine
+from evomem.engine import TRIES, Engine
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound
 from evomem.reading import BLANK, Pace, read_until
 from evomem.records import Record, Turn
 from evomem.state import State
 from evomem.store import EMPTY_VIEW, Namespace, Row, Store, View, WriteSlot, nobody_waits
-
-TRIES = 100  # lost races against other processes before a call gives up
 
 
 class Draft(NamedTuple):

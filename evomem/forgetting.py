@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from evomem.engine import Engine
+from evomem.engine import TRIES, Engine
 from evomem.errors import HeadMoved, NotFound, SharedTurns
 from evomem.reading import read_rows
 from evomem.records import Record
@@ -20,7 +20,6 @@ Choose = Callable[[View], list[Record]]
 """Returns those of a view's turns that are to be forgotten."""
 
 BATCH = 64  # turns that are read between two calls of `progress`
-TRIES = 100  # lost races against other processes before a call gives up
 
 
 def _now() -> datetime:

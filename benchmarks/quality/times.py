@@ -30,10 +30,9 @@ from benchmarks.datasets.tmd import load_tmd
 from benchmarks.quality.intervals import Resampling
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from benchmarks.systems.encoders import Encoders, Memo
-from evomem import memory_view
 from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
-from evomem.search import ranking
+from evomem.search import ranking, searching
 from evomem.times import when
 
 T = TypeVar("T")
@@ -71,7 +70,7 @@ class Strength:
         with (
             patch.object(ranking, "WEIGHTS", weights),
             patch.object(when, "BROAD", self.broad / self.short),
-            patch.object(memory_view, "names_time", when.names_time if self.read else _never),
+            patch.object(searching, "names_time", when.names_time if self.read else _never),
         ):
             yield
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from evomem.appending import TRIES, current_view, pause, write
+from evomem.appending import current_view, pause, write
 from evomem.chats import Conversation
-from evomem.engine import Engine
+from evomem.engine import TRIES, Engine
 from evomem.errors import HeadMoved
 from evomem.importing.entries import Entry, digest, possible_ids
 from evomem.importing.nameless import Nameless
