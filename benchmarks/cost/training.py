@@ -9,7 +9,6 @@ bundled one. Data are generated stories.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +17,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from benchmarks.reporting.output import setting, table, write_json
-from evomem.errors import EvomemError
+from benchmarks.reporting.output import finish, setting, table
 from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
 from evomem.evoembedding.fields import Fields
 from evomem.evoembedding.model import EvoEmbedding
@@ -45,22 +43,19 @@ def main(argv: Sequence[str]) -> int:
         "turns": sum(len(each.turns) for each in histories),
         "rows": [],
     }
-    try:
+
+    def run() -> None:
         for family in options.families:
             result["rows"] += _evoembedding(family, options, histories)
         result["rows"] += _mini(options, histories)
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    rows = [
-        [row["model"], row["passes"], f"{row['seconds']:.2f}", f"{row['speedup']:.1f}x",
-         f"{row['loss']:.4f}"]
-        for row in result["rows"]
-    ]  # fmt: skip
-    print(table(["model", "passes", "CPU seconds", "speed-up", "loss"], rows))
-    if options.out:
-        write_json(options.out, result)
-    return 0
+        rows = [
+            [row["model"], row["passes"], f"{row['seconds']:.2f}", f"{row['speedup']:.1f}x",
+             f"{row['loss']:.4f}"]
+            for row in result["rows"]
+        ]  # fmt: skip
+        print(table(["model", "passes", "CPU seconds", "speed-up", "loss"], rows))
+
+    return finish(result, options.out, run)
 
 
 def _evoembedding(

@@ -8,7 +8,6 @@ scores conversations that the weights were not fitted on.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,10 @@ import evomem
 from benchmarks.datasets.base import Conversation, DatasetError
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
 from benchmarks.quality.metrics import DEPTH, score, summarise
-from benchmarks.reporting.output import progress_bar, setting, table, write_json
+from benchmarks.reporting.output import finish, progress_bar, setting, table
 from benchmarks.systems.base import Bm25, best
 from benchmarks.systems.encoders import Encoders, read_all
 from evomem import Encoder
-from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
 from evomem.records import Said
 from evomem.search.ranking import WEIGHTS, signals
@@ -55,31 +53,26 @@ def main(argv: Sequence[str]) -> int:
     """Learn and compare; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("fusion", argv), "encoder": options.encoder}
-    try:
-        datasets = load_all(options, DEVELOPMENT)
-        reserved = [each.name for each in datasets if each.name in RESERVED]
-        if reserved:
-            raise DatasetError(f"{reserved[0]} is for reporting: choose on {DEVELOPMENT} only")
-        encoder = Encoders()[options.encoder]
-        for dataset in datasets:
-            conversations = dataset.conversations[: options.limit]
-            with progress_bar() as progress:
-                questions = [
-                    question
-                    for number, each in progress.track(
-                        list(enumerate(conversations)), description=dataset.name
-                    )
-                    for question in gather(number, each, encoder)
-                ]
-            result[dataset.name] = entry = compare(questions)
-            print(f"\n{dataset.name} · {options.encoder} · {len(questions)} questions\n")
-            print(report(entry))
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.out:
-        write_json(options.out, result)
-    return 0
+    return finish(result, options.out, lambda: _compare_all(options, result))
+
+
+def _compare_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    datasets = load_all(options, DEVELOPMENT)
+    reserved = [dataset.name for dataset in datasets if dataset.name in RESERVED]
+    if reserved:
+        raise DatasetError(f"{reserved[0]} is for reporting: choose on {DEVELOPMENT} only")
+    encoder = Encoders()[options.encoder]
+    for dataset in datasets:
+        conversations = list(enumerate(dataset.conversations[: options.limit]))
+        with progress_bar() as progress:
+            questions = [
+                question
+                for number, conversation in progress.track(conversations, description=dataset.name)
+                for question in gather(number, conversation, encoder)
+            ]
+        result[dataset.name] = entry = compare(questions)
+        print(f"\n{dataset.name} · {options.encoder} · {len(questions)} questions\n")
+        print(report(entry))
 
 
 def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[Asked]:

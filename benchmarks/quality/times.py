@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +27,8 @@ from benchmarks.datasets import Conversation, DatasetError, Question
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
 from benchmarks.datasets.tmd import load_tmd
 from benchmarks.quality.intervals import Resampling
-from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
+from benchmarks.reporting.output import finish, positive, progress_bar, setting, table
 from benchmarks.systems.encoders import Encoders, Memo
-from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
 from evomem.search import ranking, searching
 from evomem.times import when
@@ -251,7 +249,8 @@ def main(argv: Sequence[str]) -> int:
     """Ask and print; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("times", argv), "encoder": options.encoder}
-    try:
+
+    def run() -> None:
         encoder = Encoders()[options.encoder]
         if options.tmd:
             dataset = load_tmd(options.tmd)
@@ -259,12 +258,8 @@ def main(argv: Sequence[str]) -> int:
             print(f"\ntmd · {options.encoder}\n\n{_tmd_table(entry)}")
         else:
             _compare_all(options, encoder, result)
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.out:
-        write_json(options.out, result)
-    return 0
+
+    return finish(result, options.out, run)
 
 
 def _compare_all(options: argparse.Namespace, encoder: Memo, result: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ import argparse
 import gettext
 import json
 import random
-import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +21,9 @@ from typing import Any
 import regex
 
 import evomem
-from benchmarks.reporting.output import setting, table, write_json
+from benchmarks.reporting.output import finish, setting, table
 from evomem import Turn
-from evomem.errors import EvomemError, MissingExtra
+from evomem.errors import MissingExtra
 from evomem_stores.words.terms import terms
 
 SEGMENTED = ("th", "lo", "km", "my", "ja", "zh_Hans", "zh_Hant")
@@ -71,20 +70,17 @@ class Query:
 def main(argv: Sequence[str]) -> int:
     """Measure each language; return 0, or 2 after saying what is missing."""
     options = _parser().parse_args(argv)
-    try:
+    result: dict[str, Any] = {**setting("words", argv), "languages": {}}
+
+    def run() -> None:
         sentences = _read(options.sentences) if options.sentences else None
         languages = options.language or list(sentences or LANGUAGES)
-        result: dict[str, Any] = {**setting("words", argv), "languages": {}}
         for language in languages:
             some = sentences[language] if sentences else django_sentences(language)
             result["languages"][language] = measure(language, some, options.queries)
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(report(result["languages"]))
-    if options.out:
-        write_json(options.out, result)
-    return 0
+        print(report(result["languages"]))
+
+    return finish(result, options.out, run)
 
 
 def measure(language: str, sentences: Sequence[str], most: int) -> dict[str, Any]:

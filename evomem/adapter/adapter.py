@@ -17,13 +17,14 @@ from typing import Any
 from evomem.adapter.counting import counts
 from evomem.adapter.messages import label, spoken
 from evomem.adapter.shown import Quoted, Shown
-from evomem.adapter.texts import HEADER, block, clean, without_blocks
+from evomem.adapter.texts import clean
 from evomem.adapter.writing import as_turn, write_exchange
 from evomem.checks import check_filter, check_k, check_mode, check_trust, check_whole
 from evomem.errors import QueryError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
+from evomem.quoting import HEADER, block, without_quotes
 from evomem.records import Context
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ class Adapter:
             logger.warning("The memory could not be %s (%s)", how, error, exc_info=error)
 
     def _query(self, query: str) -> str:
-        return clean(without_blocks(query, self.header)).text.strip()
+        return clean(without_quotes(query, self.header)).text.strip()
 
     def _view(self, session: str | None, shown: Iterable[Message]) -> Quoted:
         place = None if session is None else label(session)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from evomem.adapter.texts import quoted
 from evomem.adapter.writing import MESSAGE, mark
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
+from evomem.quoting import quoted
 from evomem.records import Hit, Turn
 
 
