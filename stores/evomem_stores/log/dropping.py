@@ -13,7 +13,7 @@ from evomem.store import Namespace, Span
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import LAST, counted, hidden, memories, turns
 from evomem_stores.log import forgotten, ledger
-from evomem_stores.log.views import decode_namespace, nameless, under
+from evomem_stores.log.namespaces import decode_namespace, nameless, under
 from evomem_stores.log.writing import erase
 
 

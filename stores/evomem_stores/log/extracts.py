@@ -23,8 +23,10 @@ from evomem_stores.database.seals import MODULUS, ROW, seals_of
 from evomem_stores.database.tables import hidden, integrity, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
+from evomem_stores.log.lookup import read, visible
+from evomem_stores.log.namespaces import bounds, decode_namespace, under
 from evomem_stores.log.rows import TURN, damaged, moment
-from evomem_stores.log.views import bounds, decode_namespace, read, take_view, under, visible
+from evomem_stores.log.views import take_view
 
 COLUMNS = (*TURN, "embedding")
 _Columns = namedtuple("_Columns", COLUMNS)  # type: ignore[misc]  # as SQLAlchemy's own rows

@@ -20,8 +20,8 @@ from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import MODULUS, Mark, seals_of
 from evomem_stores.database.tables import forgotten
 from evomem_stores.log.ledger import Entry
+from evomem_stores.log.lookup import read
 from evomem_stores.log.rows import TURN, decode_record
-from evomem_stores.log.views import read
 
 
 def marks(connection: Connection, entry: Entry) -> list[Mark]:

@@ -26,17 +26,10 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
+from evomem_stores.log.lookup import read, visible
+from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import TURN, check, encode, searched
-from evomem_stores.log.views import (
-    decode_namespace,
-    encode_namespace,
-    read,
-    spans,
-    take_entry,
-    take_view,
-    under,
-    visible,
-)
+from evomem_stores.log.views import spans, take_entry, take_view
 from evomem_stores.words import inverted_index, terms
 
 AT_ONCE = 2**14  # turns whose words are held while the word index is written anew

@@ -32,8 +32,9 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
+from evomem_stores.log.lookup import read
 from evomem_stores.log.rows import decode_row, has_possible_lengths, searched
-from evomem_stores.log.views import read, take_view
+from evomem_stores.log.views import take_view
 from evomem_stores.upkeep import anchors
 from evomem_stores.words.inverted_index import everything
 from evomem_stores.words.terms import terms

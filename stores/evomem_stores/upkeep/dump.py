@@ -42,8 +42,10 @@ from evomem_stores.database.connections import FOREIGN
 from evomem_stores.database.seals import Seals, seals_of
 from evomem_stores.database.tables import LAST, column_names, memories, turns
 from evomem_stores.log import forgotten, ledger, writing
+from evomem_stores.log.lookup import read
+from evomem_stores.log.namespaces import decode_namespace, encode_namespace
 from evomem_stores.log.rows import decode_row
-from evomem_stores.log.views import decode_namespace, encode_namespace, read, spans
+from evomem_stores.log.views import spans
 
 FORMAT = 3  # 1 had no digests but the chain's, 2 no passages
 PROOFS = ("digest", "seal")

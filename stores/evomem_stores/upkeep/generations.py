@@ -52,8 +52,9 @@ from evomem_stores.database.tables import (
     turns,
 )
 from evomem_stores.log import ledger
+from evomem_stores.log.lookup import read
 from evomem_stores.log.rows import TURN, check, decode_record, pack, pack_embeddings, unpack
-from evomem_stores.log.views import read, spans
+from evomem_stores.log.views import spans
 
 
 class SqlGeneration:

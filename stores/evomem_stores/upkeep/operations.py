@@ -14,7 +14,7 @@ from evomem.state import Spec
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.tables import hidden, memories, turns
 from evomem_stores.log import ledger
-from evomem_stores.log.views import under
+from evomem_stores.log.namespaces import under
 from evomem_stores.log.writing import write_terms
 from evomem_stores.upkeep import anchors, audit, dump, generations, sealing
 from evomem_stores.upkeep.generations import SqlGeneration
