@@ -131,8 +131,8 @@ def _forget_in_forks(
     same = {record.id: (record.turn.content, record.added) for record in gone}
 
     def copies(view: View) -> list[Record]:
-        found = engine.store.find(view, list(same)).items()
-        return [copy for id, copy in found if (copy.turn.content, copy.added) == same[id]]
+        records = engine.store.find(view, list(same)).items()
+        return [copy for id, copy in records if (copy.turn.content, copy.added) == same[id]]
 
     below = [name for name in engine.store.memories(namespace) if name != namespace]
     forks_first = reversed(below)  # those of forks before the forks

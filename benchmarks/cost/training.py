@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     result: dict[str, Any] = {
         **setting("training", argv),
         "histories": len(histories),
-        "turns": sum(len(each.turns) for each in histories),
+        "turns": sum(len(history.turns) for history in histories),
         "rows": [],
     }
 
@@ -62,7 +62,7 @@ def _evoembedding(
     family: str, options: argparse.Namespace, histories: Sequence[History]
 ) -> list[dict[str, Any]]:
     model = _random(family, options)
-    samples = [_sample(each) for each in histories]
+    samples = [_sample(history) for history in histories]
 
     def alone() -> float:
         return _learn(model, [[sample] for sample in samples], 1)
@@ -89,15 +89,15 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
 
     samples = [
         MiniSample(
-            tokens(each.turns),
-            tokens([question.text for question in each.questions[:QUESTIONS]]),
-            [question.evidence for question in each.questions[:QUESTIONS]],
-            [question.rivals for question in each.questions[:QUESTIONS]],
-            each.threads,
+            tokens(history.turns),
+            tokens([question.text for question in history.questions[:QUESTIONS]]),
+            [question.evidence for question in history.questions[:QUESTIONS]],
+            [question.rivals for question in history.questions[:QUESTIONS]],
+            history.threads,
             model.config.turns,
-            torch.arange(len(each.turns) + 1.0),
+            torch.arange(len(history.turns) + 1.0),
         )
-        for each in histories
+        for history in histories
     ]
     group = reading.GROUP
 
@@ -194,7 +194,7 @@ def _sample(history: History) -> Sample:
         [ids(turn, 1) for turn in history.turns],
         [ids(q.text, 1 + len(special.instruction)) for q in asked],
         [q.evidence for q in asked],
-        [Answer(each, len(each) - 6, len(each) - 1) for each in answers],
+        [Answer(answer, len(answer) - 6, len(answer) - 1) for answer in answers],
     )
 
 

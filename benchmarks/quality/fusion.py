@@ -86,15 +86,15 @@ def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[As
     said = {record.seq: Said(record.time, record.turn.session) for record in records}
     beside = {seq: (seq - 1, seq + 1) for seq in said}
     days = [record.time.date() for record in records]
-    found = []
+    result = []
     for question, query in zip(asked, queries, strict=True):
         cosines = dict(enumerate((vectors @ query).tolist(), 1))
         words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
         when = When(tuple(asked_days(question.text, days)))
         values = signals(when, cosines, words, said, beside)
         rows = np.stack([values[name] for name in SIGNALS], axis=1).astype(np.float32)
-        found.append(Asked(number, question.type, question.evidence, rows))
-    return found
+        result.append(Asked(number, question.type, question.evidence, rows))
+    return result
 
 
 def compare(questions: Sequence[Asked]) -> dict[str, Any]:
@@ -125,8 +125,8 @@ def fit(questions: Sequence[Asked], count: int) -> npt.NDArray[np.float32]:
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         total = PULL * (weights[1:] ** 2).sum()
-        for question, each in zip(questions, inputs, strict=True):
-            scores = each @ weights
+        for question, input in zip(questions, inputs, strict=True):
+            scores = input @ weights
             evidence = list(question.evidence)
             wrong = scores.index_fill(0, torch.tensor(evidence), -torch.inf).logsumexp(0)
             total = total + F.softplus(wrong - scores[evidence]).mean()

@@ -67,8 +67,8 @@ class ConversationSearch:
         place = {id: number for number, id in enumerate(self._corpus)}
         asked: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
         for row in queries:
-            found = top_ranked[row["id"]] if top_ranked else place
-            asked[tuple(sorted(found, key=place.__getitem__))].append((row["id"], row["text"]))
+            candidates = top_ranked[row["id"]] if top_ranked else place
+            asked[tuple(sorted(candidates, key=place.__getitem__))].append((row["id"], row["text"]))
         results: dict[str, dict[str, float]] = {}
         for ids, rows in asked.items():
             turns = [as_turn(self._corpus[id]) for id in ids]

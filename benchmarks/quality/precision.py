@@ -108,7 +108,11 @@ def compare(
     between = "&" if "?" in encoder else "?"
     names = [f"{encoder}{between}dtype={precision}" for precision in PRECISIONS]
     seen = Seen()
-    chats = [each for each in dataset.conversations if any(q.evidence for q in each.questions)]
+    chats = [
+        conversation
+        for conversation in dataset.conversations
+        if any(q.evidence for q in conversation.questions)
+    ]
     for chat in track(chats[:limit], f"{encoder}, {dataset.name}", transient=True):
         seen.add(chat, encoders, names)
     about = {"encoder": encoder, "dataset": dataset.name, "chats": len(chats[:limit])}

@@ -112,12 +112,12 @@ def measure(language: str, sentences: Sequence[str], most: int) -> dict[str, Any
 def make_queries(language: str, sentences: Sequence[str]) -> list[Query]:
     """Return the words that occur in one sentence, in a random order (seed 0)."""
     folded = [_folded(sentence) for sentence in sentences]
-    found: dict[str, int] = {}
+    sentence_of: dict[str, int] = {}
     for number, sentence in enumerate(sentences):
         for word in map(_folded, _words(language, sentence)):
-            if word not in found and sum(word in other for other in folded) == 1:
-                found[word] = number
-    queries = [Query(word, word, number) for word, number in found.items()]
+            if word not in sentence_of and sum(word in other for other in folded) == 1:
+                sentence_of[word] = number
+    queries = [Query(word, word, number) for word, number in sentence_of.items()]
     random.Random(0).shuffle(queries)
     return queries
 
@@ -127,7 +127,7 @@ def django_sentences(language: str) -> list[str]:
     spec = find_spec("django")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra("django", "words")
-    found = set()
+    sentences = set()
     folder = Path(spec.submodule_search_locations[0])
     for path in sorted(folder.glob(f"**/locale/{language}/LC_MESSAGES/*.mo")):
         with path.open("rb") as file:
@@ -135,8 +135,8 @@ def django_sentences(language: str) -> list[str]:
         for source, text in texts:
             text = " ".join(_PLACEHOLDER.sub(" ", text).split())
             if source and len(text) >= SHORTEST and _WORD.search(text):
-                found.add(text)
-    return sorted(found)
+                sentences.add(text)
+    return sorted(sentences)
 
 
 def report(languages: dict[str, Any]) -> str:

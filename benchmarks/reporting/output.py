@@ -50,13 +50,13 @@ def machine() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that have a part in the figures."""
-    found = {"python": platform.python_version()}
+    result = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

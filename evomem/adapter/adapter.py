@@ -97,8 +97,8 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = self._view(session, shown)
-                found = view.context(asked, **self._options)
-                return Context(str(found), map(view.original, found.ids))
+                context = view.context(asked, **self._options)
+                return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
     async def acontext(
@@ -108,8 +108,8 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = await asyncio.to_thread(self._view, session, shown)
-                found = await view.acontext(asked, **self._options)
-                return Context(str(found), map(view.original, found.ids))
+                context = await view.acontext(asked, **self._options)
+                return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
     # writing -------------------------------------------------------------------------------
@@ -184,8 +184,8 @@ class Adapter:
         place = None if session is None else label(session)
         return Quoted(self.memory, Shown(spoken(shown, self.header), place))
 
-    def _fenced(self, found: Context) -> Context:
-        return Context(block(found, self.header), found.ids)
+    def _fenced(self, context: Context) -> Context:
+        return Context(block(context, self.header), context.ids)
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -35,8 +35,8 @@ def spoken(messages: Iterable[Message], header: str = HEADER) -> list[Message]:
         text, changes = clean(without_quotes(text_of(message.get("content")), header))
         if text.strip():
             id = message.get("id")
-            kept = {CLEANED.format(role): list(changes)} if changes else {}
-            metadata = {**(message.get("metadata") or {}), **kept}
+            notes = {CLEANED.format(role): list(changes)} if changes else {}
+            metadata = {**(message.get("metadata") or {}), **notes}
             said = {**message, "content": text, "metadata": metadata}
             result.append(said if id is None else {**said, "id": label(id)})
     return result

@@ -120,11 +120,11 @@ def compare(
             second = [(hit.record, hit.score) for hit in fused]
         else:
             second = _rank(encoder, question.question, told, alone)
-        found = {
+        best = {
             side: [Found(record, score, _verdict(record, question)) for record, score in ranked]
             for side, ranked in zip(sides, (first, second), strict=True)
         }
-        answers.append(Answer(question, told[-1], found))
+        answers.append(Answer(question, told[-1], best))
         progress("asking", len(answers), len(questions))
     return Report(
         encoder=encoder.spec.name,

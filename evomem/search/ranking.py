@@ -76,17 +76,17 @@ def fuse(
         trust: The weights of turns that have one. Such turns change places with no other.
         look: Reads the best turns; None to leave every turn in its place.
     """
-    found = signals(when, cosines, words, said, beside)
-    parts = {name: WEIGHTS[name] * values for name, values in found.items()}
+    speaking = signals(when, cosines, words, said, beside)
+    parts = {name: WEIGHTS[name] * values for name, values in speaking.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
     wish = wish_of(query, dated=bool(when)) if look else None
     if wish and look:
         weighed = trust or {}
-        parts["current"] = _current(wish, query, found, parts, list(said), weighed, look)
+        parts["current"] = _current(wish, query, speaking, parts, list(said), weighed, look)
     scores = np.sum(list(parts.values()), axis=0)
-    times = [each.time.timestamp() for each in said.values()]
+    times = [moment.time.timestamp() for moment in said.values()]
     order = np.lexsort((list(said), times, scores))[::-1][
         :k
     ].tolist()  # of equals, the one said last
@@ -100,7 +100,7 @@ def fuse(
 def _current(
     wish: Wish,
     query: str,
-    found: Mapping[str, Values],
+    speaking: Mapping[str, Values],
     parts: Mapping[str, Values],
     seqs: Sequence[int],
     trust: Mapping[int, float],
@@ -115,11 +115,11 @@ def _current(
         return added
     records, likeness = look([seqs[place] for place in places])
     alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in seqs]))
-    near = found["evolvable"][places]
+    near = speaking["evolvable"][places]
     turns = [record.turn for record in records]
     same = same_thing(query, turns, near, alike[places])
     chosen = [places[n] for n in same]  # best first
-    wished = wished_order(wish, query, [records[n] for n in same], found["lexical"][chosen])
+    wished = wished_order(wish, query, [records[n] for n in same], speaking["lexical"][chosen])
     for place, n in zip(chosen, wished, strict=True):
         added[chosen[n]] = scores[place] - scores[chosen[n]]
     return added
@@ -181,7 +181,7 @@ def signals(
     return {
         "evolvable": np.array(near),
         "lexical": np.array(share),
-        "time": np.array([when.share(each) for each in said.values()]),
+        "time": np.array([when.share(turn) for turn in said.values()]),
         "session": np.array([sessions[name] for _, name in said.values()]),
         "beside": neighbours,
     }

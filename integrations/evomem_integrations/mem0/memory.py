@@ -248,14 +248,14 @@ class Memory:
             raise QueryError("reference_date is not supported; give now= or filter by metadata")
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
-        wanted, least = arguments.limit(top_k, limit), arguments.threshold(threshold)
+        count, least = arguments.limit(top_k, limit), arguments.threshold(threshold)
         if not isinstance(query, str) or not query.strip():
             raise QueryError(f"Invalid query: must be a non-empty string, got {query!r}")
-        if not wanted:
+        if not count:
             return {"results": []}
         alive = None if show_expired else _today()
         rows = self._rows.search(
-            query.strip(), scope, wanted, mode=self._mode, alive=alive, now=now, zone=zone
+            query.strip(), scope, count, mode=self._mode, alive=alive, now=now, zone=zone
         )
         scored = [(row, max(0.0, row.score or 0.0)) for row in rows]
         return {
@@ -293,9 +293,9 @@ class Memory:
         """
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
-        wanted = arguments.limit(top_k, limit)
+        count = arguments.limit(top_k, limit)
         alive = None if show_expired else _today()
-        rows = self._rows.rows(scope, wanted, alive=alive) if wanted else []
+        rows = self._rows.rows(scope, count, alive=alive) if count else []
         items = [results.item(row) for row in rows]
         return {"results": [{k: v for k, v in item.items() if k != "score"} for item in items]}
 

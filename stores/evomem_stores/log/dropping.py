@@ -19,8 +19,8 @@ from evomem_stores.log.writing import erase
 
 def drop(connection: Connection, prefix: Namespace, *, below: bool) -> list[Namespace]:
     """Take their names from the memory at `prefix`, and from those `below` it; return the names."""
-    found = connection.execute(select(memories.c.memory, memories.c.namespace).where(under(prefix)))
-    gone = {row.memory: decode_namespace(row.namespace) for row in found}
+    rows = connection.execute(select(memories.c.memory, memories.c.namespace).where(under(prefix)))
+    gone = {row.memory: decode_namespace(row.namespace) for row in rows}
     chosen = [number for number, name in gone.items() if below or name == prefix]
     for number in chosen:
         entry = ledger.get(connection, number, lock=True)

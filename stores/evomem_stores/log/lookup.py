@@ -54,12 +54,12 @@ def read(
     """
     wanted_seqs = None if seqs is None else sorted({int(seq) for seq in seqs})
     wanted_ids = None if ids is None else list(ids)
-    wanted = [turns.c[name] for name in columns]
+    selected = [turns.c[name] for name in columns]
     for span in reversed(seen) if newest_first else seen:
         if span.last <= after or limit == 0:
             continue
         part = span._replace(first=max(span.first, after + 1))
-        query = select(*wanted).where(*_rows(part, wanted_seqs, wanted_ids), *conditions)
+        query = select(*selected).where(*_rows(part, wanted_seqs, wanted_ids), *conditions)
         query = query.order_by(turns.c.row.desc() if newest_first else turns.c.row).limit(limit)
         for row in connection.execute(query).mappings():
             if limit is not None:
@@ -85,11 +85,11 @@ def look_up(
     connection: Connection, view: View, columns: tuple[str, ...], seqs: Iterable[int]
 ) -> Sequence[Any]:
     """Return the visible rows of a view at `seqs`, in log order."""
-    wanted = sorted({int(seq) for seq in seqs})
+    ordered = sorted({int(seq) for seq in seqs})
     numbers = [
         row_number(span.memory, seq)
         for span in view.spans
-        for seq in wanted[bisect_left(wanted, span.first) : bisect_right(wanted, span.last)]
+        for seq in ordered[bisect_left(ordered, span.first) : bisect_right(ordered, span.last)]
     ]
     return _visible_rows(connection, view, _at(columns, _is_limited(view)), {"rows": numbers})
 
@@ -146,9 +146,9 @@ def _selected(columns: tuple[str, ...], limited: bool, *there: ColumnElement[boo
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
     counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
-    wanted = (turns.c[name] for name in columns)
+    shown_columns = (turns.c[name] for name in columns)
     shown = () if limited else (turns.c.seq.not_in(gone),)
-    return select(*wanted, *counts).where(*there, *shown).order_by(turns.c.row)
+    return select(*shown_columns, *counts).where(*there, *shown).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:

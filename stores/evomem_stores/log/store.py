@@ -409,8 +409,8 @@ class SqlLog:
             names = dropping.drop(connection, prefix, below=below)
             pruned, erased = dropping.prune(connection)
             changed += pruned
-            kept = dropping.kept(connection)
-        return Dropped(names, erased, kept, clean=self._connections.scrub())
+            shared = dropping.kept(connection)
+        return Dropped(names, erased, shared, clean=self._connections.scrub())
 
     def _hidden(
         self, connection: Connection, view: View

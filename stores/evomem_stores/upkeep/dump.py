@@ -273,8 +273,8 @@ def _rows(
     embeddings, latents = tensors["embeddings"], tensors["latents"].astype(np.float32)
     passages = tensors.get("passages", embeddings[:0])
     used = 0
-    for place, each in enumerate(lines):
-        line = json.loads(each)
+    for place, written in enumerate(lines):
+        line = json.loads(written)
         turn = Turn(
             **{name: line[name] for name in FIELDS},
             time=line["time"],
