@@ -237,8 +237,8 @@ class Memory(MemoryView):
                     self._known(self._view(), turns, named)
             pace = Pace()
             while len(records) < len(turns):
-                some = turns[len(records) : len(records) + BATCH]
-                records += self._add(some, named, pace)
+                batch = turns[len(records) : len(records) + BATCH]
+                records += self._add(batch, named, pace)
                 if progress:
                     progress(len(records), len(turns))
         return records

@@ -86,8 +86,8 @@ def _read(
         state = engine.store.state(engine.store.view(view.memory, seq=first - 1))
     done: list[Row] = []
     for start in range(0, len(rows), BATCH):
-        some, state = read_rows(engine.reader, state, rows[start : start + BATCH])
-        done += some
+        batch, state = read_rows(engine.reader, state, rows[start : start + BATCH])
+        done += batch
         if progress:
             progress(len(done), len(rows))
     return done

@@ -186,9 +186,9 @@ def conversation(count: int) -> list[Segment]:
     """Return a random conversation of `count` turns, written as the reference splits them."""
     turns = []
     for i in range(count):
-        said = np.random.default_rng(i).integers(0, 500, TURN_TOKENS + TEXT_TOKENS).tolist()
-        ids = _message(SPECIAL.user, said[: TURN_TOKENS - 5])
-        turns.append(Segment.of_ids(ids, [*said[-TEXT_TOKENS + 1 :], SPECIAL.end]))
+        tokens = np.random.default_rng(i).integers(0, 500, TURN_TOKENS + TEXT_TOKENS).tolist()
+        ids = _message(SPECIAL.user, tokens[: TURN_TOKENS - 5])
+        turns.append(Segment.of_ids(ids, [*tokens[-TEXT_TOKENS + 1 :], SPECIAL.end]))
     return turns
 
 

@@ -29,17 +29,19 @@ def seeds(path: Path, corpora: Path | None) -> tuple[Vectors, Vectors]:
         InputError: They are not kept there, and there are no corpora (`*.jsonl.xz`) to read.
     """
     if not path.exists():
-        said: dict[str, None] = {}
-        asked: dict[str, None] = {}
+        turns: dict[str, None] = {}
+        questions: dict[str, None] = {}
         for file in sorted(corpora.glob("*.jsonl.xz")) if corpora else ():
             for line in lzma.open(file, "rt", encoding="utf-8"):
                 stream = json.loads(line)
                 texts = [turn["text"] for turn in stream["turns"]]
-                said.update(dict.fromkeys(text[:LONG] for text in texts if len(text) >= SHORT))
-                asked.update(dict.fromkeys(each["question"] for each in stream.get("queries", ())))
-        if not said or not asked:
+                turns.update(dict.fromkeys(text[:LONG] for text in texts if len(text) >= SHORT))
+                questions.update(
+                    dict.fromkeys(each["question"] for each in stream.get("queries", ()))
+                )
+        if not turns or not questions:
             raise InputError(f"{path} is not there: name --corpora with turns and questions")
-        kinds = {"turns": (list(said), TURNS), "questions": (list(asked), QUESTIONS)}
+        kinds = {"turns": (list(turns), TURNS), "questions": (list(questions), QUESTIONS)}
         drawn = random.Random(0)
         for texts, _ in kinds.values():
             drawn.shuffle(texts)

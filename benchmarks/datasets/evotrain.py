@@ -46,12 +46,12 @@ def as_turn(text: str) -> Turn:
     both = _EXCHANGE.fullmatch(text)
     if both:
         turn = Turn(user=both["user"], assistant=both["assistant"])
-    elif said := _SAID.fullmatch(text):
-        speaker = said["speaker"]
+    elif match := _SAID.fullmatch(text):
+        speaker = match["speaker"]
         if speaker == "Assistant":
-            turn = Turn(assistant=said["text"])
+            turn = Turn(assistant=match["text"])
         else:
-            turn = Turn(user=said["text"], speaker=None if speaker == "User" else speaker)
+            turn = Turn(user=match["text"], speaker=None if speaker == "User" else speaker)
     else:
         turn = Turn(user=text)
     return turn

@@ -111,8 +111,8 @@ def _ask(
             if options.official_repo and options.official_judge:
                 arguments = (options.official_judge, str(path), str(asked.dataset.path))
                 script = "evaluate_qa.py"
-                said = official.run_script(options.official_repo, script, *arguments)
-                entry["contexts"][context.name]["official_script"] = _accuracy(said)
+                printed = official.run_script(options.official_repo, script, *arguments)
+                entry["contexts"][context.name]["official_script"] = _accuracy(printed)
     if asked.dataset.name == "longmemeval":
         path = _beside(retrieved, "retrievallog_turn")
         entry["official"] = official.write_retrieval_log(asked.dataset, retrieved.results, path)
@@ -152,8 +152,8 @@ def report(entry: dict[str, Any]) -> str:
     for system, entry_of_system in entry["systems"].items():
         for name, figures in [("retrieval", entry_of_system), *entry_of_system["contexts"].items()]:
             if "official_script" in figures:
-                said = figures["official_script"]
-                lines.append(f"\n{system}, {name}, by LongMemEval's own script:\n{said}")
+                printed = figures["official_script"]
+                lines.append(f"\n{system}, {name}, by LongMemEval's own script:\n{printed}")
     return "\n".join(lines)
 
 

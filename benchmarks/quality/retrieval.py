@@ -118,8 +118,8 @@ class Rankings:
         return {"overall": groups, "types": types}
 
     def _part(self, rows: list[dict[str, float]], keep: list[int]) -> dict[str, Any]:
-        asked = [self.questions[n] for n in keep]
-        resampling = Resampling([c.id for c, _ in asked], [q.type for _, q in asked])
+        questions = [self.questions[n] for n in keep]
+        resampling = Resampling([c.id for c, _ in questions], [q.type for _, q in questions])
         return _with_intervals(resampling, [rows[n] for n in keep])
 
     def _intervals(self, rows: list[dict[str, float]], *, macro: bool = False) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def main(argv: Sequence[str]) -> int:
         sentences = _read(options.sentences) if options.sentences else None
         languages = options.language or list(sentences or LANGUAGES)
         for language in languages:
-            some = sentences[language] if sentences else django_sentences(language)
-            result["languages"][language] = measure(language, some, options.queries)
+            own = sentences[language] if sentences else django_sentences(language)
+            result["languages"][language] = measure(language, own, options.queries)
         print(report(result["languages"]))
 
     return finish(result, options.out, run)

@@ -162,7 +162,7 @@ def evaluate(
     rows = []
     for system in systems:
         scored: list[tuple[str, dict[str, float]]] = []
-        read, asked = 0.0, []
+        read, seconds = 0.0, []
         for each in progress.track(conversations, description=f"{dataset.name} · {system.name}"):
             start = time.perf_counter()
             rank = system.index(each.turns)
@@ -171,10 +171,10 @@ def evaluate(
                 if question.evidence:
                     start = time.perf_counter()
                     ranking = rank(question.text, DEPTH)
-                    asked.append(time.perf_counter() - start)
+                    seconds.append(time.perf_counter() - start)
                     scored.append((question.type, score(ranking, question.evidence)))
         turns = sum(len(conversation.turns) for conversation in conversations)
-        times = {"ms_per_turn": 1000 * read / turns, "ms_per_query": 1000 * median(asked)}
+        times = {"ms_per_turn": 1000 * read / turns, "ms_per_query": 1000 * median(seconds)}
         rows.append({"system": system.name, **summarise(scored), **times})
     use = "development" if dataset.name in DEVELOPMENT else "reporting"
     counts = replace(dataset, conversations=conversations).counts()

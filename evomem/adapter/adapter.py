@@ -155,8 +155,8 @@ class Adapter:
         recalled: Sequence[str] = (),
     ) -> bool:
         """Do as `capture`, without blocking the event loop."""
-        said = list(messages)
-        return await asyncio.to_thread(self.capture, said, session=session, recalled=recalled)
+        listed = list(messages)
+        return await asyncio.to_thread(self.capture, listed, session=session, recalled=recalled)
 
     # ---------------------------------------------------------------------------------------
 

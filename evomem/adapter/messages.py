@@ -37,8 +37,8 @@ def spoken(messages: Iterable[Message], header: str = HEADER) -> list[Message]:
             id = message.get("id")
             notes = {CLEANED.format(role): list(changes)} if changes else {}
             metadata = {**(message.get("metadata") or {}), **notes}
-            said = {**message, "content": text, "metadata": metadata}
-            result.append(said if id is None else {**said, "id": label(id)})
+            cleaned = {**message, "content": text, "metadata": metadata}
+            result.append(cleaned if id is None else {**cleaned, "id": label(id)})
     return result
 
 

@@ -173,7 +173,9 @@ def signals(
     sessions[None] = 0.0
     place = {seq: number for number, seq in enumerate(said)}
     neighbours = np.zeros(len(said))
-    pairs = {pair for seq, (one, other) in beside.items() for pair in ((one, seq), (seq, other))}
+    pairs = {
+        pair for seq, (before, behind) in beside.items() for pair in ((before, seq), (seq, behind))
+    }
     for left, right in pairs:
         if left in said and right in said and said[left].session == said[right].session:
             neighbours[place[left]] += share[place[right]]

@@ -122,8 +122,8 @@ class EvoMemVectorStore(VectorStore):
         newest = {turn.session or "": turn for turn in turns}
         names = list(newest)
         for start in range(0, len(names), BATCH):
-            some = names[start : start + BATCH]
-            self.memory.replace_sessions(some, partial(_changed, newest, some))
+            batch = names[start : start + BATCH]
+            self.memory.replace_sessions(batch, partial(_changed, newest, batch))
         return [turn.session or "" for turn in turns]
 
     def delete(

@@ -207,7 +207,7 @@ def _timed(messages: Message | Sequence[Message]) -> list[dict[str, Any]]:
         raise InputError(
             f"messages are dictionaries with role, content and time_stamp, got {messages!r:.60}"
         )
-    said: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     timed = []
     for place, message in enumerate([messages] if isinstance(messages, Mapping) else messages):
         where = f"message {place}"
@@ -227,11 +227,11 @@ def _timed(messages: Message | Sequence[Message]) -> list[dict[str, Any]]:
                 "changes": changes,
                 "speaker_id": str(message.get("speaker_id", "unknown")),
                 "speaker_name": str(message.get("speaker_name", "Unknown")),
-                "time": time + STEP * said[str(stamp)],
+                "time": time + STEP * counts[str(stamp)],
                 "weekday": weekday,
             }
         )
-        said[str(stamp)] += 1
+        counts[str(stamp)] += 1
     return timed
 
 

@@ -136,14 +136,14 @@ def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
     Raises:
         TurnError: It is none of these.
     """
-    said = spoken(_messages(messages))
+    texts = spoken(_messages(messages))
     if not infer:
-        return [_payload(message) for message in said]
+        return [_payload(message) for message in texts]
     return [
         _payload(exchange.messages[0][1])
         if len(exchange.messages) == 1
         else {"data": exchange.turn(), **exchange.turn().metadata}
-        for exchange in exchanges(enumerate(said))
+        for exchange in exchanges(enumerate(texts))
     ]
 
 

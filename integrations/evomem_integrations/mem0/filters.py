@@ -60,8 +60,8 @@ def _part(key: object, value: Any) -> Where:
         raise QueryError(f"{key} takes a list of filters that is not empty, got {value!r}")
     parts = [_all(condition) for condition in value]
     if name == "and":
-        some = [part for part in parts if part]
-        return {"$and": some} if some else {}
+        conditions = [part for part in parts if part]
+        return {"$and": conditions} if conditions else {}
     always = {} in parts
     if name == "or":
         return {} if always else {"$or": parts}

@@ -116,18 +116,18 @@ class Memory:
                 f"memory_type {memory_type!r} needs a language model, which evomem does not use: "
                 "write the procedure yourself and add it as a text"
             )
-        said = arguments.moment(timestamp)
+        time = arguments.moment(timestamp)
         shared = {**arguments.own_metadata(metadata, "add()"), **owner}
         until = arguments.expiry(expiration_date)
         if until is not None:
             shared["expiration_date"] = until
         payloads = [
-            results.stamped({**shared, **payload}, said)
+            results.stamped({**shared, **payload}, time)
             for payload in arguments.turns(messages, infer)
         ]
         if not payloads:
             return {"results": []}
-        ids = self._rows.add(payloads, [said] * len(payloads))
+        ids = self._rows.add(payloads, [time] * len(payloads))
         for payload in payloads:
             note_cleaned(payload)
         return {

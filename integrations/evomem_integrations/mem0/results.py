@@ -22,10 +22,10 @@ EARLIER_COUNT = 256
 CORE = {"data", "hash", "created_at", "updated_at", "id", "text_lemmatized", EARLIER, *PROMOTED}
 
 
-def stamped(payload: dict[str, Any], said: datetime | None) -> dict[str, Any]:
+def stamped(payload: dict[str, Any], time: datetime | None) -> dict[str, Any]:
     """Return a payload with the fields that Mem0 adds."""
     data = payload["data"]
-    created = payload.get("created_at") or (said or datetime.now(timezone.utc)).isoformat()
+    created = payload.get("created_at") or (time or datetime.now(timezone.utc)).isoformat()
     hashed = text_hash(turn_text(data) if isinstance(data, Turn) else data)
     return {**payload, "hash": hashed, "created_at": created, "updated_at": created}
 

@@ -55,13 +55,13 @@ class Exchange:
             output: The output of the run `run`.
             run: The run's id.
         """
-        said: list[Message] = [{"role": "user", "content": text} for text in self.asked]
-        if said:
-            said[0] = {**said[0], "id": self.id}
+        messages: list[Message] = [{"role": "user", "content": text} for text in self.asked]
+        if messages:
+            messages[0] = {**messages[0], "id": self.id}
         for response in self.responses:
             if response.tool_calls:
-                said.append({"role": "assistant", "content": response.text or ""})
-        return [*said, {"role": "assistant", "content": self._answer(output), "id": run}]
+                messages.append({"role": "assistant", "content": response.text or ""})
+        return [*messages, {"role": "assistant", "content": self._answer(output), "id": run}]
 
     def _answer(self, output: object) -> str:
         if isinstance(output, str):

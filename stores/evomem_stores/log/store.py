@@ -197,11 +197,11 @@ class SqlLog:
 
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
         """See `Store.around`."""
-        asked = np.unique(np.array(seqs, np.int64))
+        sought = np.unique(np.array(seqs, np.int64))
         with self._connections.reading() as connection:
             own = self._seqs(connection, view)
-            places = np.searchsorted(own, asked)
-            places = places[places < np.searchsorted(own, asked, side="right")]
+            places = np.searchsorted(own, sought)
+            places = places[places < np.searchsorted(own, sought, side="right")]
             before = np.where(places > 0, own[places - 1], 0).tolist()
             behind = np.where(places + 1 < len(own), own.take(places + 1, mode="clip"), 0).tolist()
             there = own[places].tolist()
@@ -329,11 +329,11 @@ class SqlLog:
 
     def lexical(self, view: View, query: str) -> Scores:
         """See `Store.lexical`, and `words/bm25` for how."""
-        asked = query_terms(query)
+        terms = query_terms(query)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
-            parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
-        return bm25(asked, parts)
+            parts = [self._words.part(connection, span, terms).without(gone) for span in view.spans]
+        return bm25(terms, parts)
 
     def count(self, view: View) -> int:
         """See `Store.count`."""

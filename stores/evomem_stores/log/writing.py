@@ -232,8 +232,8 @@ def write_terms(connection: Connection) -> None:
     inverted_index.clear(connection)
     for memory, head in connection.execute(select(memories.c.memory, memories.c.head)).all():
         for first in range(1, head + 1, AT_ONCE):
-            some = Span(memory, first, first + AT_ONCE - 1)
-            inverted_index.add(connection, memory, _terms(connection, some))
+            stretch = Span(memory, first, first + AT_ONCE - 1)
+            inverted_index.add(connection, memory, _terms(connection, stretch))
 
 
 def _unmoved(connection: Connection, view: View) -> tuple[View, Entry, int]:

@@ -259,8 +259,8 @@ def _digest(data: bytes) -> str:
 
 def _seal(about: dict[str, Any], seals: Seals | None) -> bytes:
     """Return the digest of what `evomem.json` says; without `seals`, one that anybody can compute."""
-    said = {name: value for name, value in about.items() if name not in PROOFS}
-    return (seals or Seals("")).of("").digest(b"export", [said])
+    values = {name: value for name, value in about.items() if name not in PROOFS}
+    return (seals or Seals("")).of("").digest(b"export", [values])
 
 
 def _rows(

@@ -140,9 +140,9 @@ class WordCache:
             known[term] = held
             if held.upto < len(rows.seqs):
                 behind[held.upto].append(term)
-        for upto, some in behind.items():
+        for upto, missing in behind.items():
             after = int(rows.seqs[upto - 1]) if upto else 0
-            news = inverted_index.counts(connection, Span(memory, after + 1, rows.last), some)
+            news = inverted_index.counts(connection, Span(memory, after + 1, rows.last), missing)
             for term, (seqs, counts) in news.items():
                 places = np.searchsorted(rows.seqs, seqs)
                 if not np.array_equal(rows.seqs[places[places < len(rows.seqs)]], seqs):

@@ -43,13 +43,13 @@ def add(connection: Connection, memory: int, terms: Terms, newest: int | None = 
         newest = connection.scalar(_NEWEST, {"memory": memory}) or 0
     seqs = sorted(terms)
     for start in range(0, len(seqs), STRETCHES[-1]):
-        some = seqs[start : start + STRETCHES[-1]]
+        stretch = seqs[start : start + STRETCHES[-1]]
         inverted: Inverted = defaultdict(bytearray)
-        for seq in some:
+        for seq in stretch:
             packed = seq.to_bytes(4, "little")
             for term in terms[seq]:
                 inverted[term] += packed
-        _insert(connection, Span(memory, some[0], some[-1]), inverted)
+        _insert(connection, Span(memory, stretch[0], stretch[-1]), inverted)
     for size in STRETCHES:
         before, now = newest // size, seqs[-1] // size
         if before < now:
@@ -100,8 +100,8 @@ def counts(
         DatabaseDamaged: What is there are no seqs.
     """
     runs_of: dict[str, list[bytes]] = {term: [] for term in terms}
-    asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
-    for term, seqs in connection.execute(_FOUND, asked):
+    given = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
+    for term, seqs in connection.execute(_FOUND, given):
         if not isinstance(seqs, bytes) or len(seqs) % 4:
             raise DatabaseDamaged(
                 f"the word index of memory {span.memory} cannot be read: evomem verify --repair "
@@ -128,8 +128,8 @@ _LENGTHS = select(
 
 def lengths(connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
     """Return the seqs of a span's turns, ascending, and how many terms each has."""
-    asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last}
-    seqs, words = (_numbers(listed) for listed in connection.execute(_LENGTHS, asked).one())
+    given = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last}
+    seqs, words = (_numbers(listed) for listed in connection.execute(_LENGTHS, given).one())
     if len(seqs) != len(words):
         raise DatabaseDamaged(
             f"turns of memory {span.memory} have no length in words: run verify, and restore the "
