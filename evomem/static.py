@@ -140,13 +140,13 @@ class StaticEncoder:
             return []
         with self._lock:
             tokenizer = self._model.tokenizer
-            tokens, label = (
+            tokens, user_tokens = (
                 tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
                 for part in (text, text[: len(text) - len(turn.assistant)])
             )
             size = max(1, self._window // 2)
             return [
-                f"{turn.name(reply=passage.start >= len(label))}: "
+                f"{turn.name(reply=passage.start >= len(user_tokens))}: "
                 + tokenizer.decode(tokens[passage.start : passage.stop])
                 for passage in divide(len(tokens), self._window, size, size // 4)
             ]
