@@ -29,6 +29,8 @@ PYDANTIC_AI: Mapping[str, str] = {}
 
 OPENAI_AGENTS: Mapping[str, str] = {}
 
+GOOGLE_ADK: Mapping[str, str] = {}
+
 MEM0 = {
     "streaming": FINISHED,
     "failure": FINISHED,
