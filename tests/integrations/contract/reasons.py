@@ -31,6 +31,8 @@ OPENAI_AGENTS: Mapping[str, str] = {}
 
 GOOGLE_ADK: Mapping[str, str] = {}
 
+AGENT_FRAMEWORK: Mapping[str, str] = {}
+
 MEM0 = {
     "streaming": FINISHED,
     "failure": FINISHED,
