@@ -32,11 +32,8 @@ class Exchange:
 
     def messages(self) -> list[Message]:
         """Return the exchange, of which the first and the last message have an id."""
-        named = [{**message, "id": None} for message in self.said]
-        if named:
-            named[-1]["id"] = uuid.uuid4().hex
-            named[0]["id"] = self.place
-        return named
+        ids = {0: self.place, len(self.said) - 1: uuid.uuid4().hex}
+        return [{**message, "id": ids.get(n)} for n, message in enumerate(self.said)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the exchange as a session can keep it."""
@@ -74,7 +71,9 @@ def begun(
 
 def said(messages: Iterable[HostMessage]) -> list[Message]:
     """Return what user and assistant said: text, without calls, results and reasoning."""
-    texts = [(m.role, " ".join(c.text or "" for c in m.contents if c.type == "text")) for m in messages]
+    texts = [
+        (m.role, " ".join(c.text or "" for c in m.contents if c.type == "text")) for m in messages
+    ]
     return [
         {"role": role, "content": text}
         for role, text in texts

@@ -119,9 +119,7 @@ class Files:
         if not kept.strip():
             metadata[BLANK] = kept
             kept = "(empty)"
-        return Turn(
-            user=kept, speaker=path, session=path, metadata=metadata, source=self._source
-        )
+        return Turn(user=kept, speaker=path, session=path, metadata=metadata, source=self._source)
 
 
 def text_of(record: Record) -> str:

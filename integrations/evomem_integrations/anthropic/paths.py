@@ -26,7 +26,9 @@ def normal(path: str) -> str:
             raise ToolError(f"Path {path} would escape {ROOT} directory")
     result = posixpath.normpath(path)
     if clean(result, MAX_LABEL).changes:
-        raise ToolError(f"Path must be text of at most {MAX_LABEL} characters without NUL: {path!r}")
+        raise ToolError(
+            f"Path must be text of at most {MAX_LABEL} characters without NUL: {path!r}"
+        )
     return result
 
 

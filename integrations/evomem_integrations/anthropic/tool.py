@@ -188,7 +188,9 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         text = self._files.text(path)
         if text is not None:
             first, last = (max(1, lines[0]), lines[1]) if lines and len(lines) == 2 else (1, -1)
-            return f"Here's the content of {path} with line numbers:\n{_numbered(text, first, last)}"
+            return (
+                f"Here's the content of {path} with line numbers:\n{_numbered(text, first, last)}"
+            )
         if self._files.kind(path) is None:
             raise ToolError(f"The path {path} does not exist. Please provide a valid path.")
         header = (

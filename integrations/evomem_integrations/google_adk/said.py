@@ -30,7 +30,7 @@ def said(events: Sequence[Event]) -> Said:
     """
     live, rewound = _live(events)
     taken = set(live.values())
-    messages = [
+    messages: list[Message] = [
         {**message, "id": name}
         for event, name in ((events[place], name) for place, name in live.items())
         for message in _spoken(event)

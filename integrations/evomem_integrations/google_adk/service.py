@@ -198,7 +198,10 @@ class _Plugin(BasePlugin):
 
 def _with_recalled(messages: list[Message], asking: _Asking) -> list[Message]:
     """Return the messages; those of the exchange that the run is about name what it was shown."""
-    return [*messages[:-1], *({**message, "recalled": asking.recalled} for message in messages[-1:])]
+    return [
+        *messages[:-1],
+        *({**message, "recalled": asking.recalled} for message in messages[-1:]),
+    ]
 
 
 def _whole(messages: list[Message], memory: Memory, session: str) -> list[Message]:

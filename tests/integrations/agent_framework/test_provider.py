@@ -128,5 +128,3 @@ async def test_errors_of_the_memory_end_the_run_if_they_shall(db, memory, sessio
 def test_an_option_that_makes_no_sense_is_refused_at_once(memory):
     with pytest.raises(QueryError, match="kk"):
         EvoMemContextProvider(memory, kk=3)
-
-

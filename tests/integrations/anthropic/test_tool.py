@@ -96,9 +96,7 @@ def test_a_directory_shows_two_levels_without_hidden_names(tool, tmp_path):
             do(each, "create", f"/memories/{path}", file_text="x" * 1536)
     for path in ("/memories", "/memories/a"):
         [mine, theirs] = [do(each, "view", path).splitlines() for each in (tool, own)]
-        assert [line.split("\t")[-1] for line in mine] == [
-            line.split("\t")[-1] for line in theirs
-        ]
+        assert [line.split("\t")[-1] for line in mine] == [line.split("\t")[-1] for line in theirs]
         assert [line for line in mine if line.endswith(".md")] == [
             line for line in theirs if line.endswith(".md")
         ]
@@ -205,7 +203,7 @@ async def test_the_asynchronous_tool_does_the_same(memory):
     await tool.call({"command": "str_replace", "path": A, "old_str": "x", "new_str": "y"})
     await tool.call({"command": "insert", "path": A, "insert_line": 1, "insert_text": "z"})
     await tool.call({"command": "rename", "old_path": A, "new_path": B})
-    assert (await tool.call({"command": "view", "path": B})).splitlines()[1:3] == [
+    assert str(await tool.call({"command": "view", "path": B})).splitlines()[1:3] == [
         "     1\ty",
         "     2\tz",
     ]
@@ -246,7 +244,7 @@ def test_the_sdks_runner_calls_the_tool_and_tells_the_model(tool, memory):
             tools=[tool],
         )
         last = runner.until_done()
-    assert last.content[0].text == "Noted."
+    assert last.to_dict()["content"] == [{"type": "text", "text": "Noted."}]
     assert asked[0]["tools"] == [{"type": "memory_20250818", "name": "memory"}]
     results = [request["messages"][-1]["content"][0] for request in asked[1:]]
     assert results[0]["content"] == f"File created successfully at: {A}"

@@ -118,9 +118,7 @@ class Program(Host):
             place = {"user_id": "alice", "session_id": "one"}
             session = await self.sessions.get_session(app_name="program", **place)
             asked = [e for e in session.events if e.author == "user" and e.content]
-            await runner.rewind_async(
-                rewind_before_invocation_id=asked[-1].invocation_id, **place
-            )
+            await runner.rewind_async(rewind_before_invocation_id=asked[-1].invocation_id, **place)
             return asked[-1].content.parts[0].text
 
         last = asyncio.run(rewound())

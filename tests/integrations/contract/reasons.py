@@ -31,6 +31,8 @@ OPENAI_AGENTS: Mapping[str, str] = {}
 
 GOOGLE_ADK: Mapping[str, str] = {}
 
+STRANDS: Mapping[str, str] = {}
+
 AGENT_FRAMEWORK: Mapping[str, str] = {}
 
 MEM0 = {
@@ -59,3 +61,5 @@ AMEM = {
 }
 
 MEMORYOS = dict.fromkeys(CASES, "it embeds for MemoryOS, which keeps the conversation itself")
+
+ANTHROPIC = dict.fromkeys(CASES, "it keeps files that the model writes, not what was said")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("google.adk", reason="google-adk is not installed: make test-newest installs it")
+pytest.importorskip(
+    "google.adk", reason="google-adk is not installed: make test-newest installs it"
+)
 
 from evomem.adapter.contract import AdapterContract
 from tests.integrations.contract import reasons

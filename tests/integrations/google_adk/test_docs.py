@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-pytest.importorskip("google.adk", reason="google-adk is not installed: make test-newest installs it")
+pytest.importorskip(
+    "google.adk", reason="google-adk is not installed: make test-newest installs it"
+)
 
 from tests.conftest import ROOT
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("google.adk", reason="google-adk is not installed: make test-newest installs it")
+pytest.importorskip(
+    "google.adk", reason="google-adk is not installed: make test-newest installs it"
+)
 
 from google.adk.agents import LlmAgent
 from google.adk.events import Event
