@@ -32,7 +32,7 @@ class Exchange:
 
     def messages(self) -> list[Message]:
         """Return the exchange, of which the first and the last message have an id."""
-        ids = {0: self.place, len(self.said) - 1: uuid.uuid4().hex}
+        ids = {len(self.said) - 1: uuid.uuid4().hex, 0: self.place}
         return [{**message, "id": ids.get(n)} for n, message in enumerate(self.said)]
 
     def to_json(self) -> dict[str, Any]:
