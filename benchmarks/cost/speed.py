@@ -230,11 +230,11 @@ def _beside(work: _Work, code: ModuleType, sizes: Sequence[int], clock: Clock) -
         for what, logits in (("reference, no logits", False), ("reference", True)):
             if clock.late():
                 return
-            line, found = work.run(0, 0, theirs.embed, turns[: size + 1], question(size), logits)
+            line, embedded = work.run(0, 0, theirs.embed, turns[: size + 1], question(size), logits)
             yield {
                 "part": "stream", "what": what, "model": work.name, "turns": size,
                 "p50 ms": 1000 * line["seconds"], "cpu p50 ms": 1000 * line["cpu seconds"],
-                "ratio": line[busy] / own, "cosine": float((found[-2:] * vectors[0]).sum(1).min()),
+                "ratio": line[busy] / own, "cosine": float((embedded[-2:] * vectors[0]).sum(1).min()),
             }  # fmt: skip
 
 
@@ -298,8 +298,8 @@ def _step(
     query: Sequence[int] | None = None,
 ) -> None:
     """Read the turns of every stream, and then a query in each, if any; `states` move on."""
-    for i, found in enumerate(reader.read_batch(list(zip(states, turns, strict=True)))):
-        for turn, reading in zip(turns[i], found, strict=True):
+    for i, readings in enumerate(reader.read_batch(list(zip(states, turns, strict=True)))):
+        for turn, reading in zip(turns[i], readings, strict=True):
             states[i] = states[i].after(turn, reading)
     if query is not None:
         reader.embed_batch([(state, [query]) for state in states])
@@ -328,13 +328,13 @@ def _stream_bytes(work: _Work) -> Line:
 
 def _add(result: dict[str, Any], lines: Iterator[Line]) -> None:
     """Keep lines as they come, and print them: a run that is cut short has shown what it had."""
-    found = []
+    shown = []
     for line in lines:
         result["rows"].append(line)
-        found.append(line)
+        shown.append(line)
         print(*(f"{name} {_number(value)} ·" for name, value in line.items()), flush=True)
-    for part in dict.fromkeys(line["part"] for line in found):
-        rows = [line for line in found if line["part"] == part]
+    for part in dict.fromkeys(line["part"] for line in shown):
+        rows = [line for line in shown if line["part"] == part]
         names = list(dict.fromkeys(name for row in rows for name in row if name != "part"))
         print(f"\n{part}")
         print(

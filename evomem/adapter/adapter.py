@@ -18,13 +18,14 @@ from typing import Any
 from evomem.adapter.counting import counts
 from evomem.adapter.messages import label, spoken
 from evomem.adapter.shown import Quoted, Shown
-from evomem.adapter.texts import HEADER, block, clean, quoted, without_blocks
+from evomem.adapter.texts import clean
 from evomem.adapter.writing import MESSAGE, as_turn, held_by, write_exchange
 from evomem.checks import check_filter, check_k, check_mode, check_trust, check_whole
 from evomem.errors import QueryError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
+from evomem.quoting import HEADER, block, quoted, without_quotes
 from evomem.records import Context, Hit, Turn
 
 logger = logging.getLogger(__name__)
@@ -97,8 +98,8 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = self._view(session, shown)
-                found = view.context(asked, **self._options)
-                return Context(str(found), map(view.original, found.ids))
+                context = view.context(asked, **self._options)
+                return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
     async def acontext(
@@ -108,8 +109,8 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = await asyncio.to_thread(self._view, session, shown)
-                found = await view.acontext(asked, **self._options)
-                return Context(str(found), map(view.original, found.ids))
+                context = await view.acontext(asked, **self._options)
+                return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
     def search(
@@ -224,7 +225,7 @@ class Adapter:
             logger.warning("The memory could not be %s (%s)", how, error, exc_info=error)
 
     def _query(self, query: str) -> str:
-        return clean(without_blocks(query, self.header)).text.strip()
+        return clean(without_quotes(query, self.header)).text.strip()
 
     def _view(
         self,
@@ -235,8 +236,8 @@ class Adapter:
         place = None if session is None else label(session)
         return Quoted(self.memory, Shown(spoken(shown, self.header), place), quote)
 
-    def _fenced(self, found: Context) -> Context:
-        return Context(block(found, self.header), found.ids)
+    def _fenced(self, context: Context) -> Context:
+        return Context(block(context, self.header), context.ids)
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -310,10 +310,12 @@ class AdapterContract:
         raise AssertionError("the host swallowed the model's error")
 
     def _assert_log(self, host: Host, said: list[Said], user: str = "alice") -> None:
-        kept = [
+        expected = [
             (user if "user" in host.sides else "", answer if "assistant" in host.sides else "")
             for user, answer in said
         ]
         if not host.paired:
-            kept = [side for pair in kept for side in ((pair[0], ""), ("", pair[1])) if any(side)]
-        assert host.log(user) == kept
+            expected = [
+                side for pair in expected for side in ((pair[0], ""), ("", pair[1])) if any(side)
+            ]
+        assert host.log(user) == expected

@@ -99,8 +99,8 @@ def show(args: Namespace, screen: Screen) -> int:
 def influence(args: Namespace, screen: Screen) -> int:
     """Show what a turn had a part in."""
     with open_database(args, screen) as db:
-        found = memory_of(db, args).influence(args.id)
-    screen.result(found.to_json(), influence_table(found))
+        result = memory_of(db, args).influence(args.id)
+    screen.result(result.to_json(), influence_table(result))
     return 0
 
 

@@ -127,12 +127,17 @@ def compact(args: Namespace, screen: Screen) -> int:
 def doctor(args: Namespace, screen: Screen) -> int:
     """Print what is in order and what is not."""
     findings = list(examine(args.db))
-    values = [{"what": each.what, "sound": each.sound, "says": each.says} for each in findings]
-    lines = [f"{'ok ' if each.sound else 'NO '} {each.what}: {each.says}" for each in findings]
+    values = [
+        {"what": finding.what, "sound": finding.sound, "says": finding.says} for finding in findings
+    ]
+    lines = [
+        f"{'ok ' if finding.sound else 'NO '} {finding.what}: {finding.says}"
+        for finding in findings
+    ]
     screen.result(
         {"evomem": evomem.__version__, "findings": values}, *(Text(plain(line)) for line in lines)
     )
-    return 0 if all(each.sound for each in findings) else 1
+    return 0 if all(finding.sound for finding in findings) else 1
 
 
 def _encoder_of(folder: str) -> str:

@@ -41,7 +41,9 @@ class Exchange:
     @property
     def recalled(self) -> list[str]:
         """The ids of the turns that the model was shown."""
-        return [id for each in self.responses for id in (each.metadata or {}).get(RECALLED, ())]
+        return [
+            id for response in self.responses for id in (response.metadata or {}).get(RECALLED, ())
+        ]
 
     def messages(self, output: object, run: str | None) -> list[Message]:
         """Return the exchange as messages.

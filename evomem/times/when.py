@@ -8,10 +8,10 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 import numpy as np
 
-from evomem.date_words import Days
-from evomem.dates import asked_days, asked_sessions, asks_only_when, nearness
 from evomem.records import Said
 from evomem.store import Filter, Seqs, Store, View
+from evomem.times.date_words import Days
+from evomem.times.dates import asked_days, asked_sessions, asks_only_when, nearness
 
 SHORT = 3  # days of a span, at most, that counts in full
 BROAD = 0.31  # what a longer span counts: it says less about which turn is meant

@@ -8,9 +8,17 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evomem.current import BEST, Values, Wish, same_thing, standing_out, wish_of, wished_order
 from evomem.records import Record, Said
-from evomem.when import When
+from evomem.search.current import (
+    BEST,
+    Values,
+    Wish,
+    same_thing,
+    standing_out,
+    wish_of,
+    wished_order,
+)
+from evomem.times.when import When
 
 Look = Callable[[Sequence[int]], tuple[Sequence[Record], Mapping[int, float]]]
 """Given the seqs of the best turns, best first, returns these turns, and the cosine of every candidate
@@ -25,7 +33,7 @@ WEIGHTS: Mapping[str, float] = {
 }
 """What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md).
 
-The learned weight of `time` is that of long spans (`evomem.when.BROAD`). Questions about a day were too
+The learned weight of `time` is that of long spans (`evomem.times.when.BROAD`). Questions about a day were too
 few there to learn a weight; 1 was chosen with generated ones.
 """
 
@@ -53,7 +61,7 @@ def fuse(
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
     Turns about the same thing change places where the question wants the newest or the oldest of them
-    (`evomem.current`); the part `current` says by how much.
+    (`evomem.search.current`); the part `current` says by how much.
 
     The arguments are those of `signals`, and:
 
@@ -68,17 +76,17 @@ def fuse(
         trust: The weights of turns that have one. Such turns change places with no other.
         look: Reads the best turns; None to leave every turn in its place.
     """
-    found = signals(when, cosines, words, said, beside)
-    parts = {name: WEIGHTS[name] * values for name, values in found.items()}
+    speaking = signals(when, cosines, words, said, beside)
+    parts = {name: WEIGHTS[name] * values for name, values in speaking.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
     wish = wish_of(query, dated=bool(when)) if look else None
     if wish and look:
         weighed = trust or {}
-        parts["current"] = _current(wish, query, found, parts, list(said), weighed, look)
+        parts["current"] = _current(wish, query, speaking, parts, list(said), weighed, look)
     scores = np.sum(list(parts.values()), axis=0)
-    times = [each.time.timestamp() for each in said.values()]
+    times = [moment.time.timestamp() for moment in said.values()]
     order = np.lexsort((list(said), times, scores))[::-1][
         :k
     ].tolist()  # of equals, the one said last
@@ -92,7 +100,7 @@ def fuse(
 def _current(
     wish: Wish,
     query: str,
-    found: Mapping[str, Values],
+    speaking: Mapping[str, Values],
     parts: Mapping[str, Values],
     seqs: Sequence[int],
     trust: Mapping[int, float],
@@ -107,11 +115,11 @@ def _current(
         return added
     records, likeness = look([seqs[place] for place in places])
     alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in seqs]))
-    near = found["evolvable"][places]
+    near = speaking["evolvable"][places]
     turns = [record.turn for record in records]
     same = same_thing(query, turns, near, alike[places])
     chosen = [places[n] for n in same]  # best first
-    wished = wished_order(wish, query, [records[n] for n in same], found["lexical"][chosen])
+    wished = wished_order(wish, query, [records[n] for n in same], speaking["lexical"][chosen])
     for place, n in zip(chosen, wished, strict=True):
         added[chosen[n]] = scores[place] - scores[chosen[n]]
     return added
@@ -173,7 +181,7 @@ def signals(
     return {
         "evolvable": np.array(near),
         "lexical": np.array(share),
-        "time": np.array([when.share(each) for each in said.values()]),
+        "time": np.array([when.share(turn) for turn in said.values()]),
         "session": np.array([sessions[name] for _, name in said.values()]),
         "beside": neighbours,
     }
