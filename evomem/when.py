@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 import numpy as np
 
 from evomem.date_words import Days
-from evomem.dates import asked_days, asked_sessions, asks_only_when, nearness
+from evomem.dates import asked_days, asked_sessions, asks_only_when, counted_days, nearness
 from evomem.records import Said
 from evomem.store import Filter, Seqs, Store, View
 
@@ -86,8 +86,12 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
     days = [date(year, 1, 1) for year in range(max(first.year, last.year - YEARS), last.year + 1)]
     today = last if now is None else _day(now, zone)
     sessions = _at(numbers, store.sessions(view)) if numbers else frozenset()
-    spans = tuple(asked_days(query, days, today))
-    return When(spans, sessions, zone, asks_only_when(query, days, today))
+    spans = asked_days(query, days, today)
+    for span in counted_days(query, days, today):
+        found = store.select(view, Filter(*_moments(span, zone)))
+        if found is not None and not len(found):  # nothing was said on that day
+            spans[spans.index(span)] = (span[0] - timedelta(1), span[1] + timedelta(1))
+    return When(tuple(spans), sessions, zone, asks_only_when(query, days, today))
 
 
 def dated(moment: datetime, zone: tzinfo) -> str:
