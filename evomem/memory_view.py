@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -499,15 +499,8 @@ class MemoryView:
         if missing := [seq for seq in said if seq not in cosines]:
             raise _damaged(view, missing[0])
 
-        def look(seqs: Sequence[int]) -> tuple[list[Record], dict[int, float]]:
-            records = store.records(view, seqs)
-            ends = zip(view.spans, view.ends, strict=True)
-            span, end = next(each for each in ends if each[0].first <= seqs[0] <= each[0].last)
-            own = store.vectors(Span(span.memory, seqs[0], seqs[0]), end.revision)
-            return [records[seq] for seq in seqs], index.score(view, own.vectors[0], list(said))
-
         word_scores = dict(words.among(near))
-        return ranking.fuse(query, when, cosines, word_scores, said, beside, k, weights, look)
+        return ranking.fuse(query, when, cosines, word_scores, said, beside, k, weights, _Look(self._engine, view))
 
     def _embed(self, state: State[Turn], query: str) -> Vectors:
         encoder = self._engine.reader
@@ -518,6 +511,24 @@ class MemoryView:
                 f"{vector.shape} for the query {query[:60]!r}"
             )
         return vector
+
+
+@dataclass(frozen=True)
+class _Look(ranking.Look):
+    """Reads turns of a view inside of a snapshot."""
+
+    engine: Engine
+    view: View
+
+    def records(self, seqs: Sequence[int]) -> list[Record]:
+        records = self.engine.store.records(self.view, seqs)
+        return [records[seq] for seq in seqs]
+
+    def likeness(self, seq: int, seqs: Sequence[int]) -> dict[int, float]:
+        ends = zip(self.view.spans, self.view.ends, strict=True)
+        span, end = next(each for each in ends if each[0].first <= seq <= each[0].last)
+        own = self.engine.store.vectors(Span(span.memory, seq, seq), end.revision)
+        return self.engine.index.score(self.view, own.vectors[0], seqs)
 
 
 def _among(words: Scores, allowed: Seqs | None) -> Scores:
