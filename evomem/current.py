@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ Values = npt.NDArray[np.float64]
 BEST = 32  # turns, by score, that are looked at
 LIFT = 0.01  # how much higher than the best one the wanted turn is put
 NEAR, KIND, UNIT, OVER = 3.1, 1.7, 1.5, -1.3  # what speaks for the same thing, beside likeness
-ALIKE = 5.8  # the sum from which on a turn is about the same thing
+ALIKE = 6.0  # the sum from which on a turn is about the same thing
 TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
 USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
 LONGEST = 200  # characters of a turn; a longer one tells more than one thing
@@ -54,7 +55,7 @@ _ADVICE = re.compile(
 _NOW = re.compile(
     r"\b(?:now|nowadays|today|currently|at present|presently|at the moment|these days|up to date"
     r"|as of (?:now|today)|current|latest|newest|most recent(?:ly)?|last known|still|any ?more"
-    r"|the last (?:\w+ ){1,4}(?:I|you) (?:gave|told|mentioned|said|set))\b",
+    r"|the last (?:[\w'’-]+ ){1,4}(?:I|you) (?:gave|told|mentioned|said|set))\b",
     re.IGNORECASE,
 )
 _FIRST = re.compile(
@@ -68,9 +69,10 @@ _BEFORE = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"\b(?:before|prior to|ahead of) (?!(?:that|this|then|now|it)\b)(?:it (?:was|became) )?\w",
+    r"\b(?:before|prior to|ahead of) (?!(?:that|this|then|now)\b)(?:it (?:was|became) )?(\w.*)",
     re.IGNORECASE,
 )
+_THE = re.compile(r"^\W*(?:is|are|does|do|will) (?:the|this|that)\b", re.IGNORECASE)
 _PAST = re.compile(
     r"\b(?:did|was|were|had|used to|went|came|got|became)\b"
     r"|\bhave (?:I|we|they|you) (?:ever|had|been|gone)\b",
@@ -99,7 +101,7 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     'previous'
     >>> wish_of("Where did we go on holiday?")
     """
-    own = _OWN.search(query) or not _NAME.search(query)
+    own = _OWN.search(query) or not _NAME.search(query) or _THE.search(query)
     if not own or len(query.split()) > WORDS or _WHETHER_EVER.search(query):
         return None
     past, other = bool(_PAST.search(query)), bool(_ANOTHER_TIME.search(query))
@@ -109,6 +111,8 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
         return None if other else "previous"
     if _NOW.search(query):
         return None if past and other else "newest"
+    if _THE.search(query):
+        return None if dated or past or other else "newest"
     if dated or past or other or _ADVICE.search(query) or not _QUESTION.search(query):
         return None
     return "newest"
@@ -186,7 +190,7 @@ _CHANGES = re.compile(
     r"|fell through|after all|won't|off|left|dropped)\b",
     re.IGNORECASE,
 )
-_WHETHER = re.compile(r"^\W*(?:do|does|is|are|am)\b", re.IGNORECASE)
+_WHETHER = re.compile(r"^\W*(?:do|does|is|are|am|will)\b", re.IGNORECASE)
 _UNIT = re.compile(r"\d[\d.,:]*(?:\s*([a-z%€$£]+))?|\b([A-Z]+)-?\d|([$€£])\d", re.IGNORECASE)
 _AGAIN = re.compile(r"\b(?:back|again)\b", re.IGNORECASE)
 
@@ -212,7 +216,9 @@ def _units(text: str) -> set[str]:
 def _values(text: str) -> set[str]:
     """Return the numbers, days and names of a text."""
     values = set(re.findall(r"\d[\d.,:]*\d|\d", text))
-    return values | {m[0].strip(" .!?").lower() for test in _KINDS.values() for m in test.finditer(text)}
+    return values | {
+        m[0].strip(" .!?").lower() for test in _KINDS.values() for m in test.finditer(text)
+    }
 
 
 def _is_over(text: str) -> bool:
@@ -267,7 +273,7 @@ def same_thing(
     same = []
     for place, turn in enumerate(turns):
         text = _text(turn)
-        sum_ = (
+        likeness = (
             alike[place]
             + NEAR * near[place]
             + KIND * (whether or not kinds or bool(kinds & _kinds(text)))
@@ -275,37 +281,63 @@ def same_thing(
             + OVER * (_is_over(text) and not whether)
         )
         one = _tells_one(turn) and (bool(turn.user), turn.speaker) == side
-        if place == told or (one and sum_ > ALIKE):
+        if place == told or (one and likeness > ALIKE):
             same.append(place)
     return same
 
 
-def wished(wish: Wish, query: str, records: Sequence[Record], words: Values) -> int | None:
-    """Return the place of the record that is wanted of those about one thing; None for none.
+def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int]) -> int | None:
+    """Return the place of the record that is wanted; None for none.
 
     A turn that repeats a value told before is no change: it speaks of an old value again.
 
     Args:
-        wish: Which of them is wanted.
+        wish: Which of those about the same thing is wanted.
         query: The question.
-        records: Turns about the same thing.
-        words: BM25 of each: if the question says before what, the turn that has most of its words
-            is taken to tell that.
+        records: The best turns.
+        same: The places of those about the same thing.
     """
-    order = sorted(range(len(records)), key=lambda n: (records[n].time, records[n].seq))
+    order = sorted(same, key=lambda place: _moment(records[place]))
     if wish == "oldest":
         return order[0] if order else None
-    told = _values(query)
+    asked, told = _values(query), set[str]()
     changes = []
     for place in order:
         text = _text(records[place].turn)
-        values = _values(text) - _values(query)
+        values = _values(text) - asked
         if not values or values - told or _AGAIN.search(text):
             changes.append(place)
         told |= values
     if wish == "newest":
         return changes[-1] if changes else None
-    bound = len(changes) - 1
-    if _NAMED.search(query) and changes:
-        bound = max(range(len(changes)), key=lambda n: words[changes[n]])
-    return changes[bound - 1] if bound > 0 else None
+    bound = _bound(query, records, changes)
+    earlier = [place for place in changes if bound and _moment(records[place]) < bound]
+    return earlier[-1] if earlier else None
+
+
+def _moment(record: Record) -> tuple[datetime, int]:
+    return record.time, record.seq
+
+
+def _bound(
+    query: str, records: Sequence[Record], changes: Sequence[int]
+) -> tuple[datetime, int] | None:
+    """Return when that was told before which something is asked for: "before Oslo", or the newest."""
+    named = _NAMED.search(query)
+    if named:
+        words = _words(named[1])
+        shares = [
+            len(words & _words(_text(record.turn))) if _tells_one(record.turn) else 0
+            for record in records
+        ]
+        best = max(shares)
+        among = [n for n in changes if shares[n] == best] or [
+            n for n, share in enumerate(shares) if share == best
+        ]
+        if best:
+            return _moment(records[among[0]])
+    return _moment(records[changes[-1]]) if changes else None
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))

@@ -500,7 +500,9 @@ class MemoryView:
             raise _damaged(view, missing[0])
 
         word_scores = dict(words.among(near))
-        return ranking.fuse(query, when, cosines, word_scores, said, beside, k, weights, _Look(self._engine, view))
+        return ranking.fuse(
+            query, when, cosines, word_scores, said, beside, k, weights, _Look(self._engine, view)
+        )
 
     def _embed(self, state: State[Turn], query: str) -> Vectors:
         encoder = self._engine.reader

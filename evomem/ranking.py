@@ -23,7 +23,6 @@ from evomem.records import Record, Said
 from evomem.when import When
 
 
-
 class Look(Protocol):
     """What else can be read of the candidates."""
 
@@ -135,11 +134,9 @@ def _current(
     likeness = look.likeness(best[told], best)
     alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in best]))
     same = same_thing(query, turns, told, near, alike)
-    words = found["lexical"][[places[n] for n in same]]
-    wanted = wished(wish, query, [records[n] for n in same], words)
-    if wanted is not None and same[wanted] != 0:
-        place = places[same[wanted]]
-        added[place] = scores[order[0]] + LIFT - scores[place]
+    wanted = wished(wish, query, records, same)
+    if wanted is not None and places[wanted] != order[0]:
+        added[places[wanted]] = scores[order[0]] + LIFT - scores[places[wanted]]
     return added
 
 

@@ -351,7 +351,7 @@ WORDINGS = {
         ),
     ),
     "held out 2": Wordings(
-        now=("today", "now", "by now"),
+        now=("as of today", "by now", "at this point"),
         latest=("What is my {noun} as of today?", "What's the up-to-date {noun}?"),
         first=("{was} to start with?", "What was the very first {noun}?", "{was} initially?"),
         before=("{was} before that?", "What was the {noun} before {v}?"),
