@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
-from evomem import ranking
-from evomem.current import LIFT, same_thing, telling, wish_of, wished
 from evomem.records import Turn
+from evomem.search import ranking
+from evomem.search.current import LIFT, same_thing, telling, wish_of, wished
 from tests.conftest import ROOT
 
 TOLD = [

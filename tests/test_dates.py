@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evomem.dates import asked_days, asked_sessions, nearness
+from evomem.times.dates import asked_days, asked_sessions, nearness
 
 SAID = [date(2023, 5, 1), date(2024, 3, 6)]  # a Monday, a Wednesday
 

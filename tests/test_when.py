@@ -6,9 +6,9 @@ import pytest
 
 import evomem
 from evomem.errors import QueryError
-from evomem.excerpt import CUT, excerpt
 from evomem.records import Turn
-from evomem.when import names_time
+from evomem.search.excerpt import CUT, excerpt
+from evomem.times.when import names_time
 
 START = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 

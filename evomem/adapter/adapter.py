@@ -17,13 +17,14 @@ from typing import Any
 from evomem.adapter.counting import counts
 from evomem.adapter.messages import label, spoken
 from evomem.adapter.shown import Quoted, Shown
-from evomem.adapter.texts import HEADER, block, clean, without_blocks
+from evomem.adapter.texts import clean
 from evomem.adapter.writing import as_turn, write_exchange
 from evomem.checks import check_filter, check_k, check_mode, check_trust, check_whole
 from evomem.errors import QueryError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
+from evomem.quoting import HEADER, block, without_quotes
 from evomem.records import Context
 
 logger = logging.getLogger(__name__)
@@ -96,8 +97,8 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = self._view(session, shown)
-                found = view.context(asked, **self._options)
-                return Context(str(found), map(view.original, found.ids))
+                context = view.context(asked, **self._options)
+                return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
     async def acontext(
@@ -107,8 +108,8 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = await asyncio.to_thread(self._view, session, shown)
-                found = await view.acontext(asked, **self._options)
-                return Context(str(found), map(view.original, found.ids))
+                context = await view.acontext(asked, **self._options)
+                return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
     # writing -------------------------------------------------------------------------------
@@ -154,8 +155,8 @@ class Adapter:
         recalled: Sequence[str] = (),
     ) -> bool:
         """Do as `capture`, without blocking the event loop."""
-        said = list(messages)
-        return await asyncio.to_thread(self.capture, said, session=session, recalled=recalled)
+        listed = list(messages)
+        return await asyncio.to_thread(self.capture, listed, session=session, recalled=recalled)
 
     # ---------------------------------------------------------------------------------------
 
@@ -177,14 +178,14 @@ class Adapter:
             logger.warning("The memory could not be %s (%s)", how, error, exc_info=error)
 
     def _query(self, query: str) -> str:
-        return clean(without_blocks(query, self.header)).text.strip()
+        return clean(without_quotes(query, self.header)).text.strip()
 
     def _view(self, session: str | None, shown: Iterable[Message]) -> Quoted:
         place = None if session is None else label(session)
         return Quoted(self.memory, Shown(spoken(shown, self.header), place))
 
-    def _fenced(self, found: Context) -> Context:
-        return Context(block(found, self.header), found.ids)
+    def _fenced(self, context: Context) -> Context:
+        return Context(block(context, self.header), context.ids)
 
 
 def check_options(options: Mapping[str, Any]) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from evomem.adapter.texts import quoted
 from evomem.adapter.writing import MESSAGE, mark
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
+from evomem.quoting import quoted
 from evomem.records import Hit, Turn
 
 
@@ -57,13 +57,13 @@ class Quoted(MemoryView):
         It looks for more turns than `k`, as many as may be shown, and leaves those out that are: a
         filter that names each of them takes longer.
         """
-        wanted = k + len(self._shown)
+        count = k + len(self._shown)
         while True:
-            hits = super().search(query, wanted, **options)
-            kept = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
-            if len(kept) >= k or len(hits) < wanted:
-                return [self._quoted(hit) for hit in kept[:k]]
-            wanted *= 2  # the same was said several times
+            hits = super().search(query, count, **options)
+            unseen = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
+            if len(unseen) >= k or len(hits) < count:
+                return [self._quoted(hit) for hit in unseen[:k]]
+            count *= 2  # the same was said several times
 
     def original(self, id: str) -> str:
         """Return the id of a turn whose id was quoted."""

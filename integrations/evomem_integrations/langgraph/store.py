@@ -39,7 +39,7 @@ from evomem.lru_cache import LruCache
 from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Hit, Turn
-from evomem.when import names_time
+from evomem.times.when import names_time
 from evomem_integrations.langgraph.async_embeddings import AsyncEmbeddings, is_async
 from evomem_integrations.langgraph.catalogue import Catalogue, Shelf
 from evomem_integrations.langgraph.items import (

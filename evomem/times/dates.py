@@ -1,7 +1,7 @@
 """Days and sessions that an English query names: "since May", "two days ago", "our first call".
 
 A query is read in two steps. First, every expression that stands for days by itself is found
-(`evomem.date_words.ATOMS`), the most specific kind first. Then the words around and between these
+(`evomem.times.date_words.ATOMS`), the most specific kind first. Then the words around and between these
 expressions are read: "since …", "before …", "between … and …", "from … to …" (`_RANGES`).
 
 A wrong reading is worse than none. So dates whose order is unclear, such as "03/04/2024", are not
@@ -18,8 +18,8 @@ from collections.abc import Collection
 from datetime import date, timedelta
 from typing import Literal
 
-from evomem.date_words import ATOMS, TO, Calendar, Days, Named, Reader
-from evomem.session_words import SESSIONS, Sessions
+from evomem.times.date_words import ATOMS, TO, Calendar, Days, Named, Reader
+from evomem.times.session_words import SESSIONS, Sessions
 
 LATER = 7  # days after a span during which people still tell what happened in it
 

@@ -8,7 +8,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evomem.current import (
+from evomem.records import Record, Said
+from evomem.search.current import (
     BEST,
     LIFT,
     Values,
@@ -19,8 +20,7 @@ from evomem.current import (
     wish_of,
     wished,
 )
-from evomem.records import Record, Said
-from evomem.when import When
+from evomem.times.when import When
 
 
 class Look(Protocol):
@@ -44,7 +44,7 @@ WEIGHTS: Mapping[str, float] = {
 }
 """What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md).
 
-The learned weight of `time` is that of long spans (`evomem.when.BROAD`). Questions about a day were too
+The learned weight of `time` is that of long spans (`evomem.times.when.BROAD`). Questions about a day were too
 few there to learn a weight; 1 was chosen with generated ones.
 """
 
@@ -72,7 +72,7 @@ def fuse(
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
     Where the question wants the newest or the oldest of several turns about one thing, this turn is put
-    first (`evomem.current`); the part `current` says by how much it was lifted.
+    first (`evomem.search.current`); the part `current` says by how much it was lifted.
 
     The arguments are those of `signals`, and:
 
@@ -87,17 +87,17 @@ def fuse(
         trust: The weights of turns that have one. Such turns are never put first for their time.
         look: Reads the best turns; None to leave every turn in its place.
     """
-    found = signals(when, cosines, words, said, beside)
-    parts = {name: WEIGHTS[name] * values for name, values in found.items()}
+    speaking = signals(when, cosines, words, said, beside)
+    parts = {name: WEIGHTS[name] * values for name, values in speaking.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
     wish = wish_of(query, dated=bool(when)) if look else None
     if wish and look:
         weighed = trust or {}
-        parts["current"] = _current(wish, query, found, parts, list(said), weighed, look)
+        parts["current"] = _current(wish, query, speaking, parts, list(said), weighed, look)
     scores = np.sum(list(parts.values()), axis=0)
-    times = [each.time.timestamp() for each in said.values()]
+    times = [moment.time.timestamp() for moment in said.values()]
     order = np.lexsort((list(said), times, scores))[::-1][
         :k
     ].tolist()  # of equals, the one said last
@@ -111,7 +111,7 @@ def fuse(
 def _current(
     wish: Wish,
     query: str,
-    found: Mapping[str, Values],
+    speaking: Mapping[str, Values],
     parts: Mapping[str, Values],
     seqs: Sequence[int],
     trust: Mapping[int, float],
@@ -127,7 +127,7 @@ def _current(
     best = [seqs[place] for place in places]
     records = look.records(best)
     turns = [record.turn for record in records]
-    near = found["evolvable"][places]
+    near = speaking["evolvable"][places]
     told = telling(turns, near)
     if told is None:
         return added
@@ -188,7 +188,9 @@ def signals(
     sessions[None] = 0.0
     place = {seq: number for number, seq in enumerate(said)}
     neighbours = np.zeros(len(said))
-    pairs = {pair for seq, (one, other) in beside.items() for pair in ((one, seq), (seq, other))}
+    pairs = {
+        pair for seq, (before, behind) in beside.items() for pair in ((before, seq), (seq, behind))
+    }
     for left, right in pairs:
         if left in said and right in said and said[left].session == said[right].session:
             neighbours[place[left]] += share[place[right]]
@@ -196,7 +198,7 @@ def signals(
     return {
         "evolvable": np.array(near),
         "lexical": np.array(share),
-        "time": np.array([when.share(each) for each in said.values()]),
+        "time": np.array([when.share(turn) for turn in said.values()]),
         "session": np.array([sessions[name] for _, name in said.values()]),
         "beside": neighbours,
     }

@@ -1,6 +1,6 @@
 """The words and forms in which English names days: "3 Jan 2024", "last week", "two days ago".
 
-`ATOMS` are patterns with what each stands for. `evomem.dates` joins them to ranges.
+`ATOMS` are patterns with what each stands for. `evomem.times.dates` joins them to ranges.
 """
 
 from __future__ import annotations
@@ -216,8 +216,8 @@ def ordinal(word: str) -> int:
 
 def _weekday(given: dict[str, str], time: Calendar) -> Named:
     """Read a day of the week: the newest one that is not in the future, unless it says "next"."""
-    wanted = _WEEKDAYS[given["weekday"]]
-    back = (time.today.weekday() - wanted) % 7
+    weekday = _WEEKDAYS[given["weekday"]]
+    back = (time.today.weekday() - weekday) % 7
     if "before_last" in given:
         back = (back or 7) + 7
     elif "last" in given:
@@ -225,7 +225,7 @@ def _weekday(given: dict[str, str], time: Calendar) -> Named:
     elif "next" in given:
         back = back - 7
     elif "this" in given:
-        back = time.today.weekday() - wanted
+        back = time.today.weekday() - weekday
     day = time.today - timedelta(back)
     if "weeks" in given:
         day -= timedelta(7 * number(given["weeks"]))

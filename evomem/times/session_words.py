@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from evomem.date_words import COUNT, ORDINALS, TO, number, one_of, ordinal
+from evomem.times.date_words import COUNT, ORDINALS, TO, number, one_of, ordinal
 
 Sessions = tuple[int, int]
 """The first and the last session of a range, both included, counted as a list is indexed."""
