@@ -87,6 +87,7 @@ class Service:
         encoder: str | Encoder | None = settings.encoder
         db = evomem.open(settings.database, encoder, device=settings.device)
         db._engine.wrap_encoder(self._metered)
+        db._engine.told_of_vain.append(self.metrics.vain.inc)
         return db
 
     def _metered(self, encoder: Encoder) -> Encoder:

@@ -268,6 +268,18 @@ def m007_passages(connection: Connection) -> None:
     """
 
 
+def m009_leases(connection: Connection) -> None:
+    """Let workers hold leases of memories: a number that grows, who holds it, until when, who waits."""
+    collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
+    for column in (
+        "fence BIGINT NOT NULL DEFAULT 0",
+        f"holder TEXT{collate}",
+        "leased BIGINT NOT NULL DEFAULT 0",
+        "wanted BIGINT NOT NULL DEFAULT 0",
+    ):
+        connection.exec_driver_sql(f"ALTER TABLE memories ADD COLUMN {column}")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_log,
     m002_generations,
@@ -276,6 +288,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m005_integrity,
     m006_forgotten,
     m007_passages,
+    m009_leases,
 )
 
 
