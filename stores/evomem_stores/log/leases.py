@@ -134,14 +134,14 @@ class Leases:
         """Give the lease to write to a memory with, the one under which its turns were read.
 
         Raises:
-            LeaseLost: It is another worker's by now. It is forgotten, so that the next write takes
-                it anew.
+            HeadMoved: The body raised it: another worker has written, or has the lease by now. The
+                lease is forgotten, so that the next write takes it anew.
         """
         lease = self._held.get(memory) or self._take(memory)
         before = time.monotonic()
         try:
             yield lease
-        except LeaseLost:
+        except HeadMoved:
             self._held.pop(memory, None)
             raise
         if lease.is_wanted:

@@ -1,0 +1,142 @@
+"""Workers of one PostgreSQL database are killed at random calls and replaced, while turns come in."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from multiprocessing.connection import Connection, wait
+
+import pytest
+
+import evomem
+from tests.fleet.workers import serve, text
+from tests.processes import FORKS
+from tests.stores.helpers import ENCODER, log, running, turn
+
+MEMORIES, TURNS, WORKERS, KILLS = 16, 8, 3, 8
+LEASE = 0.4  # seconds
+
+
+class Worker:
+    """One process, with what it was sent and has not acknowledged."""
+
+    def __init__(self, location: str) -> None:
+        self.calls, theirs = FORKS.Pipe()
+        self.process = FORKS.Process(target=serve, args=(theirs, location, LEASE))
+        self.process.start()
+        theirs.close()
+        self.waiting: tuple[int, int] | None = None
+
+    def send(self, call: tuple[int, int]) -> None:
+        self.waiting = call
+        self.calls.send(call)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.calls.close()
+
+    def stop(self) -> None:
+        self.calls.send(None)
+        self.process.join()
+        self.calls.close()
+        assert self.process.exitcode == 0
+
+
+class Fleet:
+    """Sends the turns of many memories to workers, those of one memory in order, whoever is alive."""
+
+    def __init__(self, location: str, seed: int) -> None:
+        self.location = location
+        self.chance = random.Random(seed)
+        self.workers = [Worker(location) for _ in range(WORKERS)]
+        self.done: Counter[int] = Counter()  # turns of each memory that were acknowledged
+        self.vain: Counter[Connection] = Counter()
+        self.lost: dict[tuple[int, int], float] = {}  # calls of killed workers, and when
+        self.takeovers: list[float] = []
+
+    def run(self) -> None:
+        total = MEMORIES * TURNS
+        kills = set(self.chance.sample(range(total - WORKERS), KILLS))
+        while (count := sum(self.done.values())) < total:
+            if self.chance.random() < 0.05:
+                self.resize()
+            for worker in self.workers:
+                if worker.waiting is None and (call := self.next_call()):
+                    worker.send(call)
+            if count in kills and (busy := [each for each in self.workers if each.waiting]):
+                kills.remove(count)
+                self.replace(self.chance.choice(busy))
+                continue
+            ready = wait([worker.calls for worker in self.workers if worker.waiting], timeout=60)
+            assert ready, "no worker answers"
+            for worker in self.workers:
+                if worker.calls in ready:
+                    self.acknowledge(worker)
+        for worker in self.workers:
+            worker.stop()
+
+    def next_call(self) -> tuple[int, int] | None:
+        under_way = {worker.waiting[0] for worker in self.workers if worker.waiting}
+        free = [n for n in range(MEMORIES) if n not in under_way and self.done[n] < TURNS]
+        again = [call for call in self.lost if call[0] in free]
+        if again:
+            return again[0]
+        if not free:
+            return None
+        memory = self.chance.choice(free)
+        return memory, self.done[memory] + 1
+
+    def acknowledge(self, worker: Worker) -> None:
+        memory, number, seq, vain = worker.calls.recv()
+        assert (memory, number) == worker.waiting
+        assert seq == number == self.done[memory] + 1
+        worker.waiting = None
+        self.done[memory] += 1
+        self.vain[worker.calls] = vain
+        if since := self.lost.pop((memory, number), None):
+            self.takeovers.append(time.monotonic() - since)
+
+    def replace(self, worker: Worker) -> None:
+        time.sleep(self.chance.uniform(0, 0.02))  # somewhere in the call, or just behind it
+        worker.kill()
+        assert worker.waiting
+        self.lost[worker.waiting] = time.monotonic()
+        self.workers[self.workers.index(worker)] = Worker(self.location)
+
+    def resize(self) -> None:
+        """Take a worker away or add one, without killing it."""
+        idle = [worker for worker in self.workers if worker.waiting is None]
+        if len(self.workers) > 2 and idle:
+            self.workers.remove(idle[0])
+            idle[0].stop()
+        elif len(self.workers) < 4:
+            self.workers.append(Worker(self.location))
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_what_killed_and_replaced_workers_wrote_equals_what_one_process_writes(new_schema, seed):
+    location = new_schema()
+    evomem.open(location, encoder=ENCODER).close()
+    fleet = Fleet(location, seed)
+    fleet.run()
+    assert len(fleet.takeovers) == KILLS
+    assert sum(fleet.vain.values()) == 0  # no turn was read twice but those of killed workers
+    print(f"takeovers: {sorted(round(each, 3) for each in fleet.takeovers)}")  # noqa: T201
+    with evomem.open(location) as db:
+        store = db._engine.store
+        for memory in range(MEMORIES):
+            view = store.view(("fleet", str(memory)))
+            turns = [turn(text(memory, n), n) for n in range(1, TURNS + 1)]
+            assert view.key == running(turns).key
+            rows = log(store, view)
+            assert [(row[0], row[1].id) for row in rows] == [
+                (n, f"t{n}") for n in range(1, TURNS + 1)
+            ]
+            state = running([])
+            for row, each in zip(rows, turns, strict=True):
+                [reading] = ENCODER.read(state, [each])
+                assert row[5] == reading.embeddings.tobytes()
+                state = state.after(each, reading)
+        assert db.verify() == []
