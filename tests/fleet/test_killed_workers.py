@@ -58,16 +58,16 @@ class Fleet:
 
     def run(self) -> None:
         total = MEMORIES * TURNS
-        kills = set(self.chance.sample(range(total - WORKERS), KILLS))
+        kills = sorted(self.chance.sample(range(total - WORKERS), KILLS))
         while (count := sum(self.done.values())) < total:
             if self.chance.random() < 0.05:
                 self.resize()
             for worker in self.workers:
                 if worker.waiting is None and (call := self.next_call()):
                     worker.send(call)
-            if count in kills and (busy := [each for each in self.workers if each.waiting]):
-                kills.remove(count)
-                self.replace(self.chance.choice(busy))
+            if kills and count >= kills[0]:
+                kills.pop(0)
+                self.replace(self.chance.choice([each for each in self.workers if each.waiting]))
                 continue
             ready = wait([worker.calls for worker in self.workers if worker.waiting], timeout=60)
             assert ready, "no worker answers"
