@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from evomem.cli import commands, integrity, service, upkeep
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
+from evomem.cli.fleet import fleet
 from evomem.cli.hooks import hooks
 from evomem.cli.importing import import_
 from evomem.cli.mcp import mcp
@@ -43,6 +44,7 @@ COMMANDS = {
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
     "serve": service.serve,
+    "fleet": fleet,
     "keys": service.keys,
     "mcp": mcp,
     "hooks": hooks,

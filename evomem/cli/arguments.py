@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import evomem
+from evomem.cli.fleet import add_fleet
 from evomem.cli.hooks import add_hooks
 from evomem.cli.mcp import add_mcp
 from evomem.cli.reading_arguments import add_reading
@@ -26,7 +27,7 @@ evomem stores conversations in order and finds turns by meaning.
   evomem show                                      everything, in order
 
 Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore, export,
-anchor, compact, doctor, serve, keys, mcp, hooks.
+anchor, compact, doctor, serve, fleet, keys, mcp, hooks.
 For the help of a command: evomem search --help
 """
 
@@ -53,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         add(commands)
     add_upkeep(commands, _command)
     add_serve(commands, _command)
+    add_fleet(commands, _parser, _command)
     add_keys(commands, _parser, _command)
     add_mcp(commands, _command)
     add_hooks(commands, _command)

@@ -55,6 +55,7 @@ class Fleet:
         self.vain: Counter[Connection] = Counter()
         self.lost: dict[tuple[int, int], float] = {}  # calls of killed workers, and when
         self.takeovers: list[float] = []
+        self.killed = 0
 
     def run(self) -> None:
         total = MEMORIES * TURNS
@@ -102,7 +103,8 @@ class Fleet:
         time.sleep(self.chance.uniform(0, 0.02))  # somewhere in the call, or just behind it
         worker.kill()
         assert worker.waiting
-        self.lost[worker.waiting] = time.monotonic()
+        self.killed += 1
+        self.lost.setdefault(worker.waiting, time.monotonic())
         self.workers[self.workers.index(worker)] = Worker(self.location)
 
     def resize(self) -> None:
@@ -121,7 +123,9 @@ def test_what_killed_and_replaced_workers_wrote_equals_what_one_process_writes(n
     evomem.open(location, encoder=ENCODER).close()
     fleet = Fleet(location, seed)
     fleet.run()
-    assert len(fleet.takeovers) == KILLS
+    assert fleet.killed == KILLS
+    assert fleet.takeovers
+    assert not fleet.lost
     assert sum(fleet.vain.values()) == 0  # no turn was read twice but those of killed workers
     print(f"takeovers: {sorted(round(each, 3) for each in fleet.takeovers)}")  # noqa: T201
     with evomem.open(location) as db:

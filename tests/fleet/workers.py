@@ -7,6 +7,9 @@ from multiprocessing.connection import Connection
 import evomem
 from tests.stores.helpers import ENCODER, turn
 
+MEMORIES, TURNS = 6, 4
+"""Of the tests with Ray."""
+
 
 def text(memory: int, number: int) -> str:
     return f"in conversation {memory}, the guest says for the {number}. time: tea, please"

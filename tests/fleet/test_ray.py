@@ -1,0 +1,64 @@
+"""`evomem fleet` on the real Ray, with two CPUs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import evomem
+from tests.conftest import ROOT
+from tests.fleet.workers import MEMORIES, TURNS, text
+from tests.stores.helpers import running, turn
+
+pytest.importorskip("ray", reason="needs the extra [ray]")
+
+
+@pytest.fixture(scope="module")
+def fleet(new_schema):
+    """Where the database is, and what a process that used Ray says."""
+    location = new_schema()
+    command = [sys.executable, "-m", "tests.fleet.on_ray", location]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return location, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_file_that_cannot_be_imported_is_set_aside_and_the_others_go_on(fleet):
+    location, done = fleet
+    assert done["imports"]["turns"] == 2
+    assert list(done["imports"]["failed"]) == ["poisoned"]
+    assert done["imports"]["failed"]["poisoned"].startswith("InputError")
+    with evomem.open(location) as db:
+        assert db.memories("imported") == [("imported", "ann"), ("imported", "bob")]
+
+
+def test_each_memory_is_served_by_one_replica(fleet):
+    _, done = fleet
+    replicas = done["serves"]["replicas"]
+    assert len(replicas) == 2
+    assert sum(memories for memories, _ in replicas) == MEMORIES
+    assert {fence for _, fence in replicas} == {1}  # no lease has moved
+
+
+def test_a_replica_that_is_killed_loses_doubles_and_reorders_nothing(fleet):
+    location, done = fleet
+    assert done["serves"]["found"]
+    with evomem.open(location) as db:
+        for memory in range(MEMORIES):
+            history = db.memory("fleet", str(memory)).history()
+            assert [record.id for record in history] == [f"t{n}" for n in range(1, TURNS + 1)]
+
+
+def test_the_encoder_is_changed_by_workers(fleet):
+    location, done = fleet
+    assert done["reencode"] == {"turns": MEMORIES * TURNS + 2, "failed": {}}
+    with evomem.open(location) as db:
+        assert db.spec.name == "hash:24"
+        encoder = evomem.HashEncoder(24)
+        turns = [turn(text(0, n), n) for n in range(1, TURNS + 1)]
+        key = db._engine.store.view(("fleet", "0")).key
+        assert key == running(turns, encoder).key
+        assert db.verify() == []
