@@ -7,6 +7,7 @@ A request that reaches another replica is answered just as well.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -100,11 +101,13 @@ def run(settings: Settings, size: Size, *, address: str | None = None, wait: boo
 def build(args: Mapping[str, Any]) -> Any:
     """Return the application for a Serve config file, whose `args` are `Settings` and a `Size`.
 
-    For `import_path: evomem.fleet.serving:build`. `gpus` has to be a number there, 0 if not given.
+    For `import_path: evomem.fleet.serving:build`. The database is `$EVOMEM_DB` if not given, and a
+    replica has no GPU unless `gpus` says so.
     """
     sizes = {name: args[name] for name in Size.__slots__ if name in args}
     others = {name: value for name, value in args.items() if name not in sizes}
     lists = {name: tuple(others[name]) for name in ("names", "origins") if name in others}
     size = Size(**sizes)
-    settings = Settings(**{"lease": cluster.LEASE, **others, **lists})
+    defaults = {"database": os.environ["EVOMEM_DB"]} if "EVOMEM_DB" in os.environ else {}
+    settings = Settings(**{"lease": cluster.LEASE, **defaults, **others, **lists})
     return application(settings, size, size.gpus or 0.0)
