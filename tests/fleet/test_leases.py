@@ -44,7 +44,7 @@ def end_leases(location: str) -> None:
 def lease(location: str) -> tuple[int, int, int]:
     """The fencing number of the only memory, when its lease ends, and whether it is wanted."""
     with raw(location) as execute:
-        return tuple(execute("SELECT fence, leased, wanted FROM memories").fetchone())  # type: ignore[return-value]
+        return tuple(execute("SELECT fence, leased, wanted FROM memories").fetchone())
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
