@@ -22,6 +22,7 @@ evomem stores conversations in order and finds turns by meaning.
   evomem demo                                      watch it remember eight weeks of a life
   evomem add "I moved to Oslo last week."          remember one turn (in ./evomem.db)
   evomem import chats.json                         remember whole conversations
+  evomem ingest notes/                             remember documents
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
