@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import closing
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
@@ -63,7 +64,7 @@ def test_only_what_changed_is_written_again(memory):
     assert (after["aa"], after["dd"]) == (before["aa"], before["dd"])
     hit = memory.search("xx", 1)[0]
     assert [old.turn.user for old in hit.replaced] == ["bb"]
-    assert {record.turn.user for record in memory.at(seq=4).history()} == {"aa", "bb", "cc", "dd"}
+    assert {record.turn.user for record in memory.at(seq=4).history()} == {"aa", "bb", "dd"}
     assert not memory.add_document(document("aa", "xx", "dd", "ee")).changed
 
 
@@ -100,7 +101,7 @@ def test_after_any_edits_the_memory_holds_just_the_document(versions):
         memory = db.memory("m")
         memory.add("said before")
         for version in versions:
-            texts = [f"{letter}{letter}" for letter in version]
+            texts = [f"{letter}{letter}" for letter, _ in groupby(version)]  # neighbours are one
             result = memory.add_document(document(*texts))
             records = memory.history(session="notes.md")
             assert sorted(record.turn.user for record in records) == sorted(texts)
