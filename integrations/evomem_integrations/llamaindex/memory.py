@@ -222,7 +222,9 @@ class EvoMemMemory(Connection, BaseMemory):
         changed = replaced(complete(await history.aget_all(), self.session_id), turns)
         self._rewound = changed[0] if changed and not changed[1] else None
         await self._commit(turns, (changed[0], changed[1]) if changed and changed[1] else None)
-        await history.aset(messages)
+        await history.aset(messages[:-1] if len(messages) > 1 else messages)
+        if len(messages) > 1:  # only messages that are put are held against the limit
+            await history.aput_messages(messages[-1:])
 
     async def areset(self, status: MessageStatus | None = None) -> None:
         """Forget the session's messages, those with a status or all.
