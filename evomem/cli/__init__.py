@@ -25,6 +25,7 @@ COMMANDS = {
     "correct": commands.correct,
     "import": import_,
     "search": commands.search,
+    "context": commands.context,
     "show": commands.show,
     "influence": commands.influence,
     "stats": commands.stats,
