@@ -270,20 +270,20 @@ def same_thing(
             break
     whether = bool(_WHETHER.search(query))  # the end of what is asked for has no value
     side = bool(turns[told].user), turns[told].speaker
-    same = []
+    likeness = np.full(len(turns), -np.inf)
     for place, turn in enumerate(turns):
         text = _text(turn)
-        likeness = (
+        if not _tells_one(turn) or (bool(turn.user), turn.speaker) != side:
+            continue
+        likeness[place] = (
             alike[place]
             + NEAR * near[place]
             + KIND * (whether or not kinds or bool(kinds & _kinds(text)))
             + UNIT * (bool(units & _units(text)) if units else 0.5)
             + OVER * (_is_over(text) and not whether)
         )
-        one = _tells_one(turn) and (bool(turn.user), turn.speaker) == side
-        if place == told or (one and likeness > ALIKE):
-            same.append(place)
-    return same
+    likeness[told] = np.inf
+    return np.flatnonzero(likeness > ALIKE).tolist()
 
 
 def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int]) -> int | None:
