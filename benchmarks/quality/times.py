@@ -262,7 +262,9 @@ def main(argv: Sequence[str]) -> int:
         encoder = Encoders()[options.encoder]
         if options.tmd:
             dataset = load_tmd(options.tmd)
-            result["tmd"] = entry = report_tmd(dataset.conversations[options.skip :][: options.limit], encoder)
+            result["tmd"] = entry = report_tmd(
+                dataset.conversations[options.skip :][: options.limit], encoder
+            )
             print(f"\ntmd · {options.encoder}\n\n{_tmd_table(entry)}")
         else:
             _compare_all(options, encoder, result)

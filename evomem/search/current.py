@@ -30,7 +30,8 @@ Values = npt.NDArray[np.float64]
 BEST = 32  # turns, by score, that are looked at
 LIFT = 0.01  # how much higher than the best one the wanted turn is put
 NEAR, KIND, UNIT, OVER = 3.1, 1.7, 1.5, -1.3  # what speaks for the same thing, beside likeness
-ALIKE = 6.0  # the sum from which on a turn is about the same thing
+ALIKE = 6.2  # the sum from which on a turn is about the same thing
+ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
 TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
 USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
 LONGEST = 200  # characters of a turn; a longer one tells more than one thing
@@ -283,7 +284,9 @@ def same_thing(
             + OVER * (_is_over(text) and not whether)
         )
     likeness[told] = np.inf
-    return np.flatnonzero(likeness > ALIKE).tolist()
+    changed = any(test.search(query) for test in (_NOW, _FORMER, _BEFORE))
+    places: list[int] = np.flatnonzero(likeness > (ALIKE_CHANGED if changed else ALIKE)).tolist()
+    return places
 
 
 def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int]) -> int | None:
