@@ -163,6 +163,21 @@ def test_what_is_about_the_same_thing(second, same):
 
 
 @pytest.mark.parametrize(
+    ("query", "second", "near", "same"),
+    [
+        ("What is my dose?", "It has to be 10 mg.", 0.6, True),
+        ("What is my dose?", "I tasted 10 mg.", 0.6, False),  # happened once
+        ("What is my dose?", "It has to be 10 mg.", 0.2, False),
+        ("What is my current dose?", "It has to be 10 mg.", 0.2, True),  # there were several
+    ],
+)
+def test_what_the_bar_looks_at(query, second, near, same):
+    turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
+    places = same_thing(query, turns, 0, np.array([1, near]), np.array([5.0, 2.0]))
+    assert places == ([0, 1] if same else [0])
+
+
+@pytest.mark.parametrize(
     ("texts", "told"),
     [
         (["I forgot my pills.", "My dose is 5 mg."], 1),  # an event that is over, without a value
