@@ -72,6 +72,8 @@ def best(memory, query, **options):
         ("How do I bake bread?", None),
         ("Should I take more of it?", None),
         ("Where does Kate live?", None),
+        ("Who has travelled the most?", None),
+        ("What are their plans?", None),
         ("Wo wohne ich?", None),
         ("¿Dónde vivo?", None),
         ("dose", None),
@@ -184,6 +186,7 @@ def test_what_the_bar_looks_at(query, second, near, same):
         (["My sister's dose is 5 mg.", "I take 10 mg."], 1),
         (["My dose is 5 mg.", "I take 10 mg."], 0),
         (["A dose. " * 60], None),
+        (["Is my dose 5 mg?"], None),
     ],
 )
 def test_which_turn_tells_what_a_question_is_about(texts, told):

@@ -48,6 +48,9 @@ _QUESTION = re.compile(
     r"|\b(?:what|what's|which|where|where's|who|who's|whom|whose|when|when's|how)\b",
     re.IGNORECASE,
 )
+_OTHERS = re.compile(
+    r"\b(?:they|them|their|theirs|more|(?:the|who \w+) most(?! recent))\b", re.IGNORECASE
+)
 _WHETHER_EVER = re.compile(r"^\W*(?:have|has)\b", re.IGNORECASE)
 _ADVICE = re.compile(
     r"\bhow (?:do|does) (?:I|we|you)\b|\b(?:should|could|would|can|will|might|may|recommend|suggest)\b",
@@ -103,7 +106,12 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     >>> wish_of("Where did we go on holiday?")
     """
     own = _OWN.search(query) or not _NAME.search(query) or _THE.search(query)
-    if not own or len(query.split()) > WORDS or _WHETHER_EVER.search(query):
+    if (
+        not own
+        or _OTHERS.search(query)
+        or len(query.split()) > WORDS
+        or _WHETHER_EVER.search(query)
+    ):
         return None
     past, other = bool(_PAST.search(query)), bool(_ANOTHER_TIME.search(query))
     if past and _FIRST.search(query) and not other:
@@ -228,8 +236,10 @@ def _is_over(text: str) -> bool:
 
 
 def _tells_one(turn: Turn) -> bool:
-    """Return whether a turn tells one thing, and not somebody else's."""
+    """Return whether a turn tells one thing, not somebody else's, and asks nothing."""
     text = _text(turn)
+    if text.rstrip().endswith("?"):
+        return False
     return len(text) <= LONGEST and not _SOMEBODY_ELSE.search(_QUOTED.sub("", text))
 
 
