@@ -18,7 +18,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 import evomem
 from evomem.database import Database
 from evomem.encoder import Encoder
-from evomem.errors import NotFound
+from evomem.errors import NotFound, ServiceError
 from evomem.memory import BATCH, Memory
 from evomem.records import Record, Turn
 from evomem_integrations.langchain.embeddings import EvoMemEmbeddings
@@ -86,8 +86,17 @@ class EvoMemVectorStore(VectorStore):
         return store
 
     @property
-    def embeddings(self) -> Embeddings:
-        """The database's encoder as LangChain sees it: the model it wraps, or without its memory."""
+    def embeddings(self) -> Embeddings | None:
+        """The database's encoder as LangChain sees it: the model it wraps, or without its memory.
+
+        None with the database of a service, which has the encoder to itself.
+        """
+        try:
+            return self._model()
+        except ServiceError:
+            return None
+
+    def _model(self) -> Embeddings:
         encoder = self.database.encoder
         if isinstance(encoder, EmbeddingsEncoder):
             return encoder.embeddings
@@ -195,11 +204,14 @@ class EvoMemVectorStore(VectorStore):
             lambda_mult: 1 for relevance alone, 0 for variety alone.
             filter: As in `similarity_search`.
             **kwargs: As in `similarity_search`.
+
+        Raises:
+            ServiceError: The database is that of a service, which has the encoder to itself.
         """
         candidates = self.similarity_search(query, fetch_k, filter, **kwargs)
         if not candidates:
             return []
-        model = self.embeddings
+        model = self._model()
         vectors = model.embed_documents([document.page_content for document in candidates])
         asked = np.array(model.embed_query(query))
         chosen = maximal_marginal_relevance(asked, vectors, lambda_mult=lambda_mult, k=k)
