@@ -27,6 +27,7 @@ COMMANDS = {
     "import": import_,
     "ingest": ingest,
     "search": commands.search,
+    "context": commands.context,
     "show": commands.show,
     "influence": commands.influence,
     "stats": commands.stats,
