@@ -29,7 +29,7 @@ demo: .venv/ready
 # Two torch threads on a busy machine cost more than they give.
 test: export OMP_NUM_THREADS ?= 1
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
