@@ -13,9 +13,7 @@ which the memory asks; what it gets does not depend on what else is in the batch
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +27,7 @@ from evomem.state import Reading, Spec, State, Vectors
 
 WAITING = 4096  # requests to read inside; whoever comes then waits at the door
 QUERIES = 256  # requests to embed that one pass answers
-ASKING = 1.0  # seconds after a query for which passes of turns are shorter
+ASKING = 16  # passes of turns after one of queries that are shorter
 SHORTER = 4  # how many times
 LEAST = 256  # tokens that a pass holds however often memory ran out
 OUT_OF_MEMORY = "OutOfMemoryError"  # torch's; its name, because nothing here imports torch
@@ -144,7 +142,7 @@ class Batcher:
         self._asks: deque[_Ask] = deque()
         self._reads: deque[_Read] = deque()
         self._asked = False  # whether the last pass was one of queries
-        self._last_asked = -math.inf  # when that was
+        self._shorter = 0  # how many of the next passes of turns are shorter
 
     def _await(self, request: _Request[T, R], line: deque[_Request[T, R]]) -> None:
         """Return when `request` is done, by another thread or by this one."""
@@ -199,14 +197,14 @@ class Batcher:
                 line.extend(request for request in taken if not request.done)
 
     def _take_asks(self) -> list[_Ask]:
-        self._last_asked = time.monotonic()
+        self._shorter = ASKING
         return [self._asks.popleft() for _ in range(min(QUERIES, len(self._asks)))]
 
     def _take_reads(self) -> list[_Read]:
         """Take an equal share of every request, up to what one pass should hold."""
         taken: list[_Read] = []
-        asking = time.monotonic() - self._last_asked < ASKING
-        room = self._tokens // SHORTER if asking else self._tokens
+        room = self._tokens // SHORTER if self._shorter else self._tokens
+        self._shorter = max(0, self._shorter - 1)
         share = room // max(1, len(self._reads))
         while self._reads and (room > 0 or not taken):
             request = self._reads.popleft()

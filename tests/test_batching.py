@@ -12,7 +12,7 @@ import pytest
 
 import evomem
 from evomem import HashEncoder, Turn
-from evomem.batching import LEAST, SHORTER, Batcher, shared
+from evomem.batching import ASKING, LEAST, SHORTER, Batcher, shared
 from evomem.errors import EncoderError, StoreError
 from evomem.ordered_executor import OrderedExecutor
 from evomem.state import State
@@ -168,7 +168,7 @@ def test_a_pass_holds_so_many_tokens_and_every_memory_an_equal_share(batcher, en
     assert same(futures[0].result(), long)
 
 
-def test_passes_of_turns_are_shorter_while_somebody_asks(batcher, encoder, monkeypatch):
+def test_passes_of_turns_are_shorter_while_somebody_asks(batcher, encoder):
     batcher._tokens = 4 * SHORTER
     two = ["one two", "three four", "five six"]  # a pass of four tokens holds two of them
     gathered(batcher, encoder, asking(batcher, "q"), reading(batcher, *two))
@@ -176,7 +176,8 @@ def test_passes_of_turns_are_shorter_while_somebody_asks(batcher, encoder, monke
         ("read", [two[:2]]),
         ("read", [two[2:]]),
     ]
-    monkeypatch.setattr("evomem.batching.ASKING", 0)  # as after a while
+    for _ in range(ASKING):
+        batcher.read(START, [Turn(user="long after")])
     encoder.calls.clear()
     gathered(batcher, encoder, reading(batcher, *two))
     assert encoder.calls[1:] == [("read", [two])]
