@@ -23,7 +23,7 @@ from benchmarks.datasets.evotrain import as_turn
 from benchmarks.datasets.streams import load_stream
 from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import recall
-from benchmarks.quality.stale_histories import KINDS, Asked, Told, tell
+from benchmarks.quality.stale_histories import KINDS, TOPICS, Asked, Told, tell
 from benchmarks.reporting.output import finish, positive, setting, table
 from benchmarks.systems.encoders import Encoders
 from evomem import Encoder
@@ -171,9 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--half",
         nargs="*",
-        choices=("development", "held out"),
-        default=["held out"],
-        help="of the topics and wordings; choose on the first, report the second (default)",
+        choices=tuple(TOPICS),
+        default=["held out", "held out 2"],
+        help="of the topics and wordings; choose on the development ones, report the others (default)",
     )
     parser.add_argument("--histories", type=positive, default=40, metavar="N")
     parser.add_argument("--turns", type=positive, default=80, metavar="N", help="of each history")

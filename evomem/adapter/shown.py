@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,9 +46,12 @@ class Shown:
 class Quoted(MemoryView):
     """A memory as prompts show it: quoted, without the turns that the prompt holds."""
 
-    def __init__(self, memory: MemoryView, shown: Shown) -> None:
+    def __init__(
+        self, memory: MemoryView, shown: Shown, quote: Callable[[Turn], Turn] = quoted
+    ) -> None:
         vars(self).update(vars(memory))
         self._shown = shown
+        self._quote = quote
         self._ids: dict[str, str] = {}
 
     def search(self, query: str, k: int = 5, **options: Any) -> list[Hit]:
@@ -70,6 +73,6 @@ class Quoted(MemoryView):
         return self._ids.get(id, id)
 
     def _quoted(self, hit: Hit) -> Hit:
-        turn = quoted(hit.record.turn)
+        turn = self._quote(hit.record.turn)
         self._ids[str(turn.id)] = hit.record.id
         return replace(hit, record=replace(hit.record, turn=turn))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -118,15 +118,28 @@ def best_fused(
     if missing := [seq for seq in said if seq not in cosines]:
         raise damaged(view, missing[0])
 
-    def look(seqs: Sequence[int]) -> tuple[list[Record], dict[int, float]]:
-        records = store.records(view, seqs)
-        ends = zip(view.spans, view.ends, strict=True)
-        span, end = next((span, end) for span, end in ends if span.first <= seqs[0] <= span.last)
-        own = store.vectors(Span(span.memory, seqs[0], seqs[0]), end.revision)
-        return [records[seq] for seq in seqs], index.score(view, own.vectors[0], list(said))
-
     word_scores = dict(words.among(near))
-    return ranking.fuse(query, when, cosines, word_scores, said, beside, k, weights, look)
+    return ranking.fuse(
+        query, when, cosines, word_scores, said, beside, k, weights, _Look(engine, view)
+    )
+
+
+@dataclass(frozen=True)
+class _Look(ranking.Look):
+    """Reads turns of a view inside of a snapshot."""
+
+    engine: Engine
+    view: View
+
+    def records(self, seqs: Sequence[int]) -> list[Record]:
+        records = self.engine.store.records(self.view, seqs)
+        return [records[seq] for seq in seqs]
+
+    def likeness(self, seq: int, seqs: Sequence[int]) -> dict[int, float]:
+        ends = zip(self.view.spans, self.view.ends, strict=True)
+        span, end = next((span, end) for span, end in ends if span.first <= seq <= span.last)
+        own = self.engine.store.vectors(Span(span.memory, seq, seq), end.revision)
+        return self.engine.index.score(self.view, own.vectors[0], seqs)
 
 
 def damaged(view: View, seq: int) -> DatabaseDamaged:

@@ -5,15 +5,17 @@ first?" wants the oldest, "Where did I live before Oslo?" the one before. A ques
 time, or for all values, wants none of them more than another. The words are read by plain regular
 expressions for English; a question in another language has no wish.
 
-Turns are about the same thing if they are said by the same side, have a value of the same kind (a
-number, a day, a name), and are alike: their embeddings are nearer to that of the best turn than those
-of other candidates, and near to the question. Only these change places, and only with each other.
+What the question is about is told by one of the best turns (`telling`): near to the question, with a
+value, and no event that is over. Others are about the same thing (`same_thing`) if the same side says
+them, and if they are alike, near to the question, and have a value of the same kind (a number, a day, a
+name) and of the same unit. Of these, the wanted one is lifted above all others; nothing else moves.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -24,10 +26,12 @@ from evomem.records import Record, Turn
 Wish = Literal["newest", "oldest", "previous"]
 Values = npt.NDArray[np.float64]
 
-# Chosen on development data (docs/measurements/benchmarks.md).
-BEST = 6  # turns, by score, that may change places
-NEAR = 3.0  # what nearness to the question counts beside likeness to the best turn
-ALIKE = 3.6  # from which sum of both on a turn is about the same thing as the best one
+# Chosen on development data (docs/measurements/benchmarks.md): a linear model's weights, rounded.
+BEST = 32  # turns, by score, that are looked at
+LIFT = 0.01  # how much higher than the best one the wanted turn is put
+NEAR, KIND, UNIT, OVER = 3.1, 1.7, 1.5, -1.3  # what speaks for the same thing, beside likeness
+ALIKE = 6.0  # the sum from which on a turn is about the same thing
+TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
 USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
 LONGEST = 200  # characters of a turn; a longer one tells more than one thing
 WORDS = 18  # of a question; a longer one asks for more than one thing
@@ -51,7 +55,7 @@ _ADVICE = re.compile(
 _NOW = re.compile(
     r"\b(?:now|nowadays|today|currently|at present|presently|at the moment|these days|up to date"
     r"|as of (?:now|today)|current|latest|newest|most recent(?:ly)?|last known|still|any ?more"
-    r"|the last (?:\w+ ){1,4}(?:I|you) (?:gave|told|mentioned|said|set))\b",
+    r"|the last (?:[\w'’-]+ ){1,4}(?:I|you) (?:gave|told|mentioned|said|set))\b",
     re.IGNORECASE,
 )
 _FIRST = re.compile(
@@ -65,9 +69,10 @@ _BEFORE = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"\b(?:before|prior to|ahead of) (?!(?:that|this|then|now|it)\b)(?:it (?:was|became) )?\w",
+    r"\b(?:before|prior to|ahead of) (?!(?:that|this|then|now)\b)(?:it (?:was|became) )?(\w.*)",
     re.IGNORECASE,
 )
+_THE = re.compile(r"^\W*(?:is|are|does|do|will) (?:the|this|that)\b", re.IGNORECASE)
 _PAST = re.compile(
     r"\b(?:did|was|were|had|used to|went|came|got|became)\b"
     r"|\bhave (?:I|we|they|you) (?:ever|had|been|gone)\b",
@@ -96,7 +101,7 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     'previous'
     >>> wish_of("Where did we go on holiday?")
     """
-    own = _OWN.search(query) or not _NAME.search(query)
+    own = _OWN.search(query) or not _NAME.search(query) or _THE.search(query)
     if not own or len(query.split()) > WORDS or _WHETHER_EVER.search(query):
         return None
     past, other = bool(_PAST.search(query)), bool(_ANOTHER_TIME.search(query))
@@ -106,6 +111,8 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
         return None if other else "previous"
     if _NOW.search(query):
         return None if past and other else "newest"
+    if _THE.search(query):
+        return None if dated or past or other else "newest"
     if dated or past or other or _ADVICE.search(query) or not _QUESTION.search(query):
         return None
     return "newest"
@@ -166,51 +173,171 @@ def standing_out(alike: Values) -> Values:
     return result
 
 
-def same_thing(query: str, turns: Sequence[Turn], near: Values, alike: Values) -> list[int]:
-    """Return which of the best turns are about the same thing as the first of them.
+_OVER = re.compile(
+    r"\b(?:(?!need|feed|used|called|named|allergic)\w+ed|wrote|broke|lost|ate|saw|fell|met|went|flew"
+    r"|drew|slept|ran|sang|forgot|found|said|told|had|did|was|were|made|took|gave|came|thought|felt"
+    r"|kept|knew|brought|sold|spoke|heard|stood|sat|rang|rose|drove|rode|wore|threw|won|paid|sent"
+    r"|held|led|read|cost)\b"
+)
+_CHANGES = re.compile(
+    r"\b(?:mov(?:e|ed|ing)|switch(?:ed)?|chang(?:e|ed)|swapp?ed|replaced|renamed|bec(?:a|o)me|settled"
+    r"|enrolled|registered|joined|start(?:ed)?|beg[au]n|open(?:ed)?|promoted|re\w+ed|book(?:ed)?|chos?en?"
+    r"|agreed|decided|hired|got|gotten|made (?:me|us)|bought|turned out|now|since|instead|no longer"
+    r"|from now on|new|updated?|finally|extended|raised|lowered|increased|reduced|cut"
+    r"|(?:gone|went|came|come|took|taken|picked|put|set|signed|gave|given|brought) (?:\w+ ){0,2}"
+    r"(?:up|over|on|to|for|as|at|with|into|down|me|us)"
+    r"|cancel\w*|withdr[ae]w\w*|called (?:it |them )?off|pulled out|quit|stopped|g[ai]ven? up"
+    r"|fell through|after all|won't|off|left|dropped)\b",
+    re.IGNORECASE,
+)
+_WHETHER = re.compile(r"^\W*(?:do|does|is|are|am|will)\b", re.IGNORECASE)
+_UNIT = re.compile(r"\d[\d.,:]*(?:\s*([a-z%€$£]+))?|\b([A-Z]+)-?\d|([$€£])\d", re.IGNORECASE)
+_AGAIN = re.compile(r"\b(?:back|again)\b", re.IGNORECASE)
+
+
+def _text(turn: Turn) -> str:
+    return turn.user or turn.assistant
+
+
+def _kinds(text: str) -> set[str]:
+    return {name for name, test in _KINDS.items() if test.search(text)}
+
+
+def _units(text: str) -> set[str]:
+    """Return what the numbers of a text count, and how they are written: "mg", "clock", "B"."""
+    units = set()
+    for match in _UNIT.finditer(text):
+        units.add(next((part.lower() for part in match.groups() if part), "number"))
+        if ":" in match[0]:
+            units.add("clock")
+    return units
+
+
+def _values(text: str) -> set[str]:
+    """Return the numbers, days and names of a text."""
+    values = set(re.findall(r"\d[\d.,:]*\d|\d", text))
+    return values | {
+        m[0].strip(" .!?").lower() for test in _KINDS.values() for m in test.finditer(text)
+    }
+
+
+def _is_over(text: str) -> bool:
+    """Return whether a text tells what happened, and neither a state nor a change of one."""
+    return bool(_OVER.search(text)) and not _CHANGES.search(text)
+
+
+def _tells_one(turn: Turn) -> bool:
+    """Return whether a turn tells one thing, and not somebody else's."""
+    text = _text(turn)
+    return len(text) <= LONGEST and not _SOMEBODY_ELSE.search(_QUOTED.sub("", text))
+
+
+def telling(turns: Sequence[Turn], near: Values) -> int | None:
+    """Return which of the best turns tells most likely what a question is about; None for none.
 
     Args:
-        query: The question.
         turns: The best turns, best first.
         near: Of each, the cosine with the question, as a share of the best.
-        alike: Of each, how far its likeness to the first stands out (`standing_out`).
     """
-    texts = [turn.user or turn.assistant for turn in turns]
-    kinds = [{name for name, test in _KINDS.items() if test.search(text)} for text in texts]
-    wanted = kinds[0]
-    for test, asked in _ASKED.items():
-        if test.search(query):
-            wanted = asked & kinds[0] if asked == {"name"} else asked
-            break
-    side = bool(turns[0].user), turns[0].speaker
-    return [
-        place
+    scores = {
+        place: near[place]
+        + TELLS_KIND * bool(_kinds(_text(turn)))
+        + TELLS_OVER * _is_over(_text(turn))
+        + TELLS_RANK * np.log1p(place)
         for place, turn in enumerate(turns)
-        if max(len(texts[0]), len(texts[place])) <= LONGEST
-        and (bool(turn.user), turn.speaker) == side
-        and not _SOMEBODY_ELSE.search(_QUOTED.sub("", texts[place]))
-        and (not place or not wanted or wanted & kinds[place])
-        and (not place or alike[place] + NEAR * near[place] > ALIKE)
-    ]
+        if _tells_one(turn)
+    }
+    return max(scores, key=lambda place: scores[place], default=None)
 
 
-def wished_order(wish: Wish, query: str, records: Sequence[Record], words: Values) -> list[int]:
-    """Return the places of records about the same thing, in the wished order.
+def same_thing(
+    query: str, turns: Sequence[Turn], told: int, near: Values, alike: Values
+) -> list[int]:
+    """Return which turns are about the same thing as one of them, itself included.
 
     Args:
-        wish: Which of them is wanted first.
         query: The question.
-        records: Turns about the same thing.
-        words: BM25 of each: if the question says before what, the turn that has most of its words
-            is taken to tell that.
+        turns: The best turns.
+        told: Which of them tells what the question is about (`telling`).
+        near: Of each, the cosine with the question, as a share of the best.
+        alike: Of each, how far its likeness to `told` stands out (`standing_out`).
     """
-    order = sorted(
-        range(len(records)),
-        key=lambda place: (records[place].time, records[place].seq),
-        reverse=wish != "oldest",
-    )
-    if wish == "previous" and order:
-        named = bool(_NAMED.search(query))
-        bound = max(range(len(order)), key=lambda n: words[order[n]]) if named else 0
-        order = order[bound + 1 :] + order[: bound + 1]
-    return order
+    first = _text(turns[told])
+    kinds, units = _kinds(first), _units(first)
+    for test, asked in _ASKED.items():
+        if test.search(query):
+            kinds = asked & kinds if asked == {"name"} else asked
+            break
+    whether = bool(_WHETHER.search(query))  # the end of what is asked for has no value
+    side = bool(turns[told].user), turns[told].speaker
+    same = []
+    for place, turn in enumerate(turns):
+        text = _text(turn)
+        likeness = (
+            alike[place]
+            + NEAR * near[place]
+            + KIND * (whether or not kinds or bool(kinds & _kinds(text)))
+            + UNIT * (bool(units & _units(text)) if units else 0.5)
+            + OVER * (_is_over(text) and not whether)
+        )
+        one = _tells_one(turn) and (bool(turn.user), turn.speaker) == side
+        if place == told or (one and likeness > ALIKE):
+            same.append(place)
+    return same
+
+
+def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int]) -> int | None:
+    """Return the place of the record that is wanted; None for none.
+
+    A turn that repeats a value told before is no change: it speaks of an old value again.
+
+    Args:
+        wish: Which of those about the same thing is wanted.
+        query: The question.
+        records: The best turns.
+        same: The places of those about the same thing.
+    """
+    order = sorted(same, key=lambda place: _moment(records[place]))
+    if wish == "oldest":
+        return order[0] if order else None
+    asked, told = _values(query), set[str]()
+    changes = []
+    for place in order:
+        text = _text(records[place].turn)
+        values = _values(text) - asked
+        if not values or values - told or _AGAIN.search(text):
+            changes.append(place)
+        told |= values
+    if wish == "newest":
+        return changes[-1] if changes else None
+    bound = _bound(query, records, changes)
+    earlier = [place for place in changes if bound and _moment(records[place]) < bound]
+    return earlier[-1] if earlier else None
+
+
+def _moment(record: Record) -> tuple[datetime, int]:
+    return record.time, record.seq
+
+
+def _bound(
+    query: str, records: Sequence[Record], changes: Sequence[int]
+) -> tuple[datetime, int] | None:
+    """Return when that was told before which something is asked for: "before Oslo", or the newest."""
+    named = _NAMED.search(query)
+    if named:
+        words = _words(named[1])
+        shares = [
+            len(words & _words(_text(record.turn))) if _tells_one(record.turn) else 0
+            for record in records
+        ]
+        best = max(shares)
+        among = [n for n in changes if shares[n] == best] or [
+            n for n, share in enumerate(shares) if share == best
+        ]
+        if best:
+            return _moment(records[among[0]])
+    return _moment(records[changes[-1]]) if changes else None
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))

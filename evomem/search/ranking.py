@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +11,29 @@ import numpy.typing as npt
 from evomem.records import Record, Said
 from evomem.search.current import (
     BEST,
+    LIFT,
     Values,
     Wish,
     same_thing,
     standing_out,
+    telling,
     wish_of,
-    wished_order,
+    wished,
 )
 from evomem.times.when import When
 
-Look = Callable[[Sequence[int]], tuple[Sequence[Record], Mapping[int, float]]]
-"""Given the seqs of the best turns, best first, returns these turns, and the cosine of every candidate
-with the first."""
+
+class Look(Protocol):
+    """What else can be read of the candidates."""
+
+    def records(self, seqs: Sequence[int]) -> Sequence[Record]:
+        """Return these turns, in this order."""
+        ...
+
+    def likeness(self, seq: int, seqs: Sequence[int]) -> Mapping[int, float]:
+        """Return the cosines of these turns with that one."""
+        ...
+
 
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
@@ -60,8 +71,8 @@ def fuse(
 ) -> list[tuple[int, dict[str, float]]]:
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
-    Turns about the same thing change places where the question wants the newest or the oldest of them
-    (`evomem.search.current`); the part `current` says by how much.
+    Where the question wants the newest or the oldest of several turns about one thing, this turn is put
+    first (`evomem.search.current`); the part `current` says by how much it was lifted.
 
     The arguments are those of `signals`, and:
 
@@ -73,7 +84,7 @@ def fuse(
         said: See there.
         beside: See there.
         k: How many at most.
-        trust: The weights of turns that have one. Such turns change places with no other.
+        trust: The weights of turns that have one. Such turns are never put first for their time.
         look: Reads the best turns; None to leave every turn in its place.
     """
     speaking = signals(when, cosines, words, said, beside)
@@ -106,22 +117,26 @@ def _current(
     trust: Mapping[int, float],
     look: Look,
 ) -> Values:
-    """Return what is added to scores, so that turns about the same thing share out theirs anew."""
+    """Return what is added to scores, so that the turn that is wanted of those about one thing is first."""
     added = np.zeros(len(seqs))
     scores = np.sum(list(parts.values()), axis=0)
     order = np.lexsort((seqs, scores))[::-1].tolist()
     places = [place for place in order if seqs[place] not in trust][:BEST]
     if len(places) < 2:
         return added
-    records, likeness = look([seqs[place] for place in places])
-    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in seqs]))
-    near = speaking["evolvable"][places]
+    best = [seqs[place] for place in places]
+    records = look.records(best)
     turns = [record.turn for record in records]
-    same = same_thing(query, turns, near, alike[places])
-    chosen = [places[n] for n in same]  # best first
-    wished = wished_order(wish, query, [records[n] for n in same], speaking["lexical"][chosen])
-    for place, n in zip(chosen, wished, strict=True):
-        added[chosen[n]] = scores[place] - scores[chosen[n]]
+    near = speaking["evolvable"][places]
+    told = telling(turns, near)
+    if told is None:
+        return added
+    likeness = look.likeness(best[told], best)
+    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in best]))
+    same = same_thing(query, turns, told, near, alike)
+    wanted = wished(wish, query, records, same)
+    if wanted is not None and places[wanted] != order[0]:
+        added[places[wanted]] = scores[order[0]] + LIFT - scores[places[wanted]]
     return added
 
 
