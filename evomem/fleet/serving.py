@@ -106,7 +106,9 @@ def build(args: Mapping[str, Any]) -> Any:
     """
     sizes = {name: args[name] for name in Size.__slots__ if name in args}
     others = {name: value for name, value in args.items() if name not in sizes}
-    lists = {name: tuple(others[name]) for name in ("names", "origins") if name in others}
+    lists: dict[str, Any] = {
+        name: tuple(others[name]) for name in ("names", "origins") if name in others
+    }
     size = Size(**sizes)
     defaults = {"database": os.environ["EVOMEM_DB"]} if "EVOMEM_DB" in os.environ else {}
     given: dict[str, Any] = {"lease": cluster.LEASE, **defaults, **others, **lists}

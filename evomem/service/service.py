@@ -94,7 +94,7 @@ class Service:
     def _open(self) -> Database:
         settings = self.settings
         encoder: str | Encoder | None = settings.encoder
-        options = {} if settings.lease is None else {"lease": settings.lease}
+        options: dict[str, Any] = {} if settings.lease is None else {"lease": settings.lease}
         db = evomem.open(settings.database, encoder, device=settings.device, **options)
         db._engine.wrap_encoder(self._metered)
         db._engine.told_of_vain.append(self.metrics.vain.inc)
