@@ -22,8 +22,10 @@ def fleet(new_schema):
     """Where the database is, and what a process that used Ray says."""
     location = new_schema()
     command = [sys.executable, "-m", "tests.fleet.on_ray", location]
-    slow = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50", "RAY_USAGE_STATS_ENABLED": "0"}
-    environment = {**os.environ, **slow}  # a machine that tests keep busy needs longer than 5 s
+    # Ray gives its workers niceness 15: where tests keep a machine busy, Serve's proxy would not
+    # start in the 5 s that it has.
+    slow = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50"}
+    environment = {**os.environ, **slow, "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
     )
