@@ -57,17 +57,16 @@ def serves(location: str) -> dict[str, Any]:
                 before = time.perf_counter()
                 db.memory("fleet", str(memory)).add_many([turn(text(memory, number), number)])
                 seconds.append(time.perf_counter() - before)
+            held = "SELECT namespace, holder FROM memories WHERE starts_with(namespace, '[\"fleet')"
+            holders.append(dict(rows(location, held)))
             if number == 2:
-                query = "SELECT holder, count(*), max(fence) FROM memories WHERE holder LIKE '%:%' "
-                query += "AND namespace LIKE '[\"fleet%' GROUP BY holder"
-                holders = rows(location, query)
-                os.kill(int(holders[0][0].split(":")[1]), signal.SIGKILL)
+                os.kill(int(holders[-1]['["fleet", "0"]'].split(":")[1]), signal.SIGKILL)
         ready = db.memory("fleet", "0").search("tea", k=1)[0].record.id
     from ray import serve
 
     serve.shutdown()
     return {
-        "replicas": [[memories, fence] for _, memories, fence in holders],
+        "holders": holders,
         "found": ready,
         "slowest": max(seconds),
         "median": sorted(seconds)[len(seconds) // 2],

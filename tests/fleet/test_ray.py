@@ -44,10 +44,14 @@ def test_a_file_that_cannot_be_imported_is_set_aside_and_the_others_go_on(fleet)
 
 def test_each_memory_is_served_by_one_replica(fleet):
     _, done = fleet
-    replicas = done["serves"]["replicas"]
-    assert len(replicas) == 2
-    assert sum(memories for memories, _ in replicas) == MEMORIES
-    assert {fence for _, fence in replicas} == {1}  # no lease has moved
+    first, second, *_, last = done["serves"]["holders"]
+    assert len(first) == MEMORIES
+    assert first == second
+    assert len(set(first.values())) == 2
+    killed = first['["fleet", "0"]']
+    assert killed not in last.values()
+    kept = [memory for memory, holder in first.items() if holder != killed]
+    assert {last[memory] for memory in kept} == {first[memory] for memory in kept}
 
 
 def test_a_replica_that_is_killed_loses_doubles_and_reorders_nothing(fleet):
