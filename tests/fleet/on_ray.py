@@ -60,7 +60,7 @@ def serves(location: str) -> dict[str, Any]:
             held = "SELECT namespace, holder FROM memories WHERE starts_with(namespace, '[\"fleet')"
             holders.append(dict(rows(location, held)))
             if number == 2:
-                os.kill(int(holders[-1]['["fleet", "0"]'].split(":")[1]), signal.SIGKILL)
+                os.kill(int(holders[-1]['["fleet","0"]'].split(":")[1]), signal.SIGKILL)
         ready = db.memory("fleet", "0").search("tea", k=1)[0].record.id
     from ray import serve
 

@@ -48,7 +48,7 @@ def test_each_memory_is_served_by_one_replica(fleet):
     assert len(first) == MEMORIES
     assert first == second
     assert len(set(first.values())) == 2
-    killed = first['["fleet", "0"]']
+    killed = first['["fleet","0"]']
     assert killed not in last.values()
     kept = [memory for memory, holder in first.items() if holder != killed]
     assert {last[memory] for memory in kept} == {first[memory] for memory in kept}
