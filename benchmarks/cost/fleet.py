@@ -31,6 +31,7 @@ import numpy as np
 import evomem
 from benchmarks.cost.fleet_simulation import Costs, simulate, sizes
 from benchmarks.reporting.output import finish, positive, setting, table
+from evomem._extras import require
 
 LEASE = 10.0
 THREADS = 4
@@ -96,7 +97,7 @@ def new_schema(url: str) -> str:
 
 def measured(url: str, encoder: str, workers: int, memories: int, turns: int) -> dict[str, Any]:
     """Return the figures of so many workers."""
-    location = new_schema(url)
+    location, master = new_schema(url), postmaster(url)
     evomem.open(location, encoder).close()
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(workers + 1), context.Queue()
@@ -106,9 +107,9 @@ def measured(url: str, encoder: str, workers: int, memories: int, turns: int) ->
     for process in processes:
         process.start()
     gate.wait()
-    begin, before = time.perf_counter(), server_cpu()
+    begin, before = time.perf_counter(), server_cpu(master)
     parts = [results.get() for _ in processes]
-    seconds, server_seconds = time.perf_counter() - begin, server_cpu() - before
+    seconds, server_seconds = time.perf_counter() - begin, server_cpu(master) - before
     for process in processes:
         process.join()
     times = np.concatenate([part["times"] for part in parts])
@@ -156,16 +157,24 @@ def own_cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def server_cpu() -> float:
-    """Return the CPU seconds of all processes of PostgreSQL on this machine, ended ones too."""
+def postmaster(url: str) -> int:
+    """Return the number of the process that started all others of a PostgreSQL server, on this machine."""
+    psycopg = require("psycopg", extra="postgres")
+    with psycopg.connect(url) as connection:
+        [backend] = connection.execute("SELECT pg_backend_pid()").fetchone()
+        return int(Path(f"/proc/{backend}/stat").read_text().rpartition(") ")[2].split()[1])
+
+
+def server_cpu(master: int) -> float:
+    """Return the CPU seconds of the processes of a PostgreSQL server, ended ones too."""
     ticks = 0
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            name, _, rest = status.read_text().partition(") ")
-        except OSError:
+            number, rest = int(status.parent.name), status.read_text().rpartition(") ")[2].split()
+        except OSError:  # it has ended
             continue
-        if name.endswith("(postgres"):
-            ticks += sum(map(int, rest.split()[11:15]))
+        if master in (number, int(rest[1])):
+            ticks += sum(map(int, rest[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
