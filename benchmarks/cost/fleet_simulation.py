@@ -10,12 +10,14 @@ state. At half time a tenth of the workers is replaced: their memories move, col
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import simpy
+
+Steps = Generator[simpy.Event, Any, None]
 
 WORKERS = 1_000
 MEMORIES = 10_000_000
@@ -62,14 +64,14 @@ class Fleet:
         first = memory * 2_654_435_761 % 2**32 % WORKERS
         return self.salt.get(first, first)
 
-    def ask(self, seconds: float) -> Iterator[Any]:
+    def ask(self, seconds: float) -> Steps:
         """Use the database for so long."""
         with self.database.request() as turn:
             yield turn
             yield self.env.timeout(seconds)
         self.busy += seconds
 
-    def add(self, memory: int) -> Iterator[Any]:
+    def add(self, memory: int) -> Steps:
         """Add one turn."""
         env, begin = self.env, self.env.now
         number = self.home(memory)
@@ -101,9 +103,9 @@ class Fleet:
             yield env.timeout(self.costs.worker)
             yield from self.ask(self.costs.server)
         self.leases[memory] = (number, env.now + LEASE)
-        if event := self.wanted.pop(memory, None):
+        if memory in self.wanted:
             self.leases[memory] = (number, env.now)
-            event.succeed()
+            self.wanted.pop(memory).succeed()
         self.waits.append(env.now - begin)
 
 
@@ -147,7 +149,7 @@ def run(
     drawn = np.searchsorted(np.cumsum(share), chance.random(requests))
     gaps = chance.exponential(1 / rate, requests)
 
-    def arrivals() -> Iterator[Any]:
+    def arrivals() -> Steps:
         for place, (memory, gap) in enumerate(zip(drawn.tolist(), gaps.tolist(), strict=True)):
             yield env.timeout(gap)
             if place == requests // 2:
