@@ -8,7 +8,7 @@
 #
 # Seen on 2026-11-29 with Python 3.11:
 #   InMemoryStore embeds: ['green tea']
-#   SqliteStore embeds: ['{"text": "green tea", "owner": "u-4711"}']
+#   SqliteStore embeds: ['{"owner": "u-4711", "text": "green tea"}']
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -46,5 +46,5 @@ with base.SqliteStore.from_conn_string(":memory:", index=dict(index)) as store:
 print(f"InMemoryStore embeds: {in_memory}")
 print(f"SqliteStore embeds: {embedded}")
 assert in_memory == ["green tea"], "this has changed"
-assert embedded == ['{"text": "green tea", "owner": "u-4711"}'], "this has changed"
+assert embedded == ['{"owner": "u-4711", "text": "green tea"}'], "this has changed"
 PYTHON

@@ -82,11 +82,11 @@ class Texts:
         return self._model(texts) if self._live else np.stack([self._known[text] for text in texts])
 
     def nearest(self, query: str, topic: int | None, count: int) -> set[int]:
-        """Return the places of the `K` nearest of the first `count` texts, exactly."""
+        """Return the places of the `K` nearest of the first `count` texts: the right answer."""
         scores = self.vectors[:count] @ self._known[query]
         if topic is not None:
             scores[np.arange(count) % TOPICS != topic] = -np.inf
-        return set(np.argsort(-scores)[:K].tolist())
+        return {n for n in np.argsort(-scores)[:K].tolist() if np.isfinite(scores[n])}
 
     def _model(self, texts: Sequence[str]) -> Vectors:
         encoder = _minilm()
@@ -202,7 +202,9 @@ def _call(
                         right = source.nearest(questions[n % len(questions)], topic, count)
                         if wrong := [id for id in hits[0] if topic not in (None, topic_of(id))]:
                             raise SystemExit(f"{name} returned {wrong} for the topic {topic}")
-                        found[name].append(len(right & {int(id[1:]) for id in hits[0]}) / K)
+                        found[name].append(
+                            len(right & {int(id[1:]) for id in hits[0]}) / len(right)
+                        )
         for name in peers:
             figures[name][label] = statistics.median(spent[name])
             figures[name][f"{label}, p95"] = float(np.percentile(spent[name], 95))
