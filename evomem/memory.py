@@ -196,7 +196,7 @@ class Memory(MemoryView):
                 held = store.of_sessions(view, wanted)
             else:
                 named = (check_filter(session=name, where=where) for name in wanted)
-                found = [store.select(view, condition) for condition in named]
+                found = [store.select(view, condition).allowed for condition in named]
                 seqs = [seq for part in found if part is not None for seq in part.tolist()]
                 held = [record for _, record in sorted(store.records(view, seqs).items())]
             turns = [_complete(turn) for turn in build(held)]

@@ -39,15 +39,15 @@ from evomem.influence import Influence, find_influence
 from evomem.records import Context, Hit, Record, Turn
 from evomem.scores import Scores
 from evomem.state import State, Vectors
-from evomem.store import Filter, Namespace, Seqs, Span, View
+from evomem.store import Filter, Namespace, Selection, Seqs, Span, View
 from evomem.when import When, names_time, read_when
 
 if TYPE_CHECKING:
     from evomem.memory import Memory
 
 Mode = Literal["evolvable", "lexical", "hybrid"]
-Group = tuple[float, Seqs | None]
-"""A weight, and the turns whose source has it, ascending; None for all turns of the view."""
+Group = tuple[float, Selection]
+"""A weight, and the turns whose source has it."""
 
 POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
 TRIES = 100  # lost races against other processes before a call gives up
@@ -258,7 +258,7 @@ class MemoryView:
                 records = store.of_sessions(view, [session or ""])
                 records = [record for record in records if record.seq > after]
             else:
-                seqs = store.select(view, condition)
+                seqs = store.select(view, condition).allowed
                 chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
                 records = list(store.records(view, chosen).values())
             if not all:
@@ -389,7 +389,7 @@ class MemoryView:
                     named = [label for label in named if label in condition.source]
                 conditions.append((weight, replace(condition, source=tuple(named))))
         groups = [(weight, self._engine.store.select(view, each)) for weight, each in conditions]
-        return [(weight, seqs) for weight, seqs in groups if seqs is None or len(seqs)]
+        return [group for group in groups if group[1].allowed is None or len(group[1].allowed)]
 
     def _ranked(
         self,
@@ -447,9 +447,9 @@ class MemoryView:
         store, index = self._engine.store, self._engine.index
         if vector is None:
             words = store.lexical(view, query)
-            best = [_among(words, allowed).top(k) for _, allowed in groups]
+            best = [_among(words, chosen).top(k) for _, chosen in groups]
         else:
-            best = [index.search(view, vector, k, allowed=allowed) for _, allowed in groups]
+            best = [index.search(view, vector, k, **chosen._asdict()) for _, chosen in groups]
         parts: dict[int, dict[str, float]] = {}
         for (weight, _), hits in zip(groups, best, strict=True):
             for seq, score in hits:
@@ -482,16 +482,15 @@ class MemoryView:
         timed = _said_then(groups, when.turns(store, view)) if when else []
         if timed and when.is_all:
             groups = timed
-        for _, allowed in groups if groups is timed else [*groups, *timed]:
-            cosines.update(index.search(view, vector, pool, allowed=allowed))
-            best.update(seq for seq, _ in _among(words, allowed).top(pool))
+        for _, chosen in groups if groups is timed else [*groups, *timed]:
+            cosines.update(index.search(view, vector, pool, **chosen._asdict()))
+            best.update(seq for seq, _ in _among(words, chosen).top(pool))
         best.update(cosines)
         beside, said = store.around(view, sorted(best))
         near = np.array(sorted(said), np.int64)
         weights: dict[int, float] = {}
-        limited = [(weight, seqs) for weight, seqs in groups if seqs is not None]
-        if limited:
-            parts = [(weight, np.intersect1d(near, seqs)) for weight, seqs in limited]
+        if any(chosen.allowed is not None for _, chosen in groups):
+            parts = [(weight, chosen.among(near)) for weight, chosen in groups]
             near = np.sort(np.concatenate([seqs for _, seqs in parts]))
             said = {seq: said[seq] for seq in near.tolist()}
             weights = {seq: w for w, seqs in parts if w != 1 for seq in seqs.tolist()}
@@ -520,18 +519,15 @@ class MemoryView:
         return vector
 
 
-def _among(words: Scores, allowed: Seqs | None) -> Scores:
-    """Return BM25 of the turns that may be found."""
-    return words if allowed is None else words.among(allowed)
+def _among(words: Scores, chosen: Selection) -> Scores:
+    """Return BM25 of the turns that may be found; words of hidden ones are not counted anyway."""
+    return words if chosen.allowed is None else words.among(chosen.allowed)
 
 
 def _said_then(groups: Sequence[Group], seqs: Seqs) -> list[Group]:
     """Return those of `seqs` that are in a group, by group; no empty group."""
-    parts: list[tuple[float, Seqs]] = [
-        (weight, seqs if allowed is None else np.intersect1d(allowed, seqs, assume_unique=True))
-        for weight, allowed in groups
-    ]
-    return [(weight, part) for weight, part in parts if len(part)]
+    parts = [(weight, chosen.among(seqs)) for weight, chosen in groups]
+    return [(weight, Selection(part)) for weight, part in parts if len(part)]
 
 
 def _damaged(view: View, seq: int) -> DatabaseDamaged:

@@ -156,6 +156,23 @@ class Filter:
     """The name that `Turn.speaker` gives."""
 
 
+class Selection(NamedTuple):
+    """Which turns of a view may be found: all, only some, or all but some; never both."""
+
+    allowed: Seqs | None = None
+    """Only these, ascending; None for all."""
+    without: Seqs | None = None
+    """All but these, ascending; None for all. No more than half of the view."""
+
+    def among(self, seqs: Seqs) -> Seqs:
+        """Return those of `seqs` (ascending) that may be found."""
+        if self.allowed is not None:
+            return np.intersect1d(seqs, self.allowed, assume_unique=True)
+        if self.without is not None:
+            return np.setdiff1d(seqs, self.without, assume_unique=True)
+        return seqs
+
+
 class Trace(NamedTuple):
     """The parts of a row that `influence` needs."""
 
@@ -374,8 +391,11 @@ class Log(Protocol):
         """
         ...
 
-    def select(self, view: View, condition: Filter) -> Seqs | None:
-        """Return the seqs that may be searched, ascending; None where all of the view may."""
+    def select(self, view: View, condition: Filter) -> Selection:
+        """Return which turns may be searched: without a condition, all but those that are hidden.
+
+        With a condition, and where most of the view is hidden, it lists those that may (`allowed`).
+        """
         ...
 
     def lexical(self, view: View, query: str) -> Scores:
@@ -613,7 +633,13 @@ class Index(Protocol):
         ...
 
     def search(
-        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+        self,
+        view: View,
+        query: Vectors,
+        k: int,
+        *,
+        allowed: Seqs | None = None,
+        without: Seqs | None = None,
     ) -> list[tuple[int, float]]:
         """Return up to `k` (seq, cosine) of the view's turns, best first, ties by newer seq.
 
@@ -624,6 +650,7 @@ class Index(Protocol):
             query: (D,) float32, unit length.
             k: At least 1.
             allowed: The only seqs that may be returned, ascending; None for all.
+            without: Seqs that may not be returned, ascending; only without `allowed`.
 
         Raises:
             HeadMoved: The view's rows have changed since it was taken.

@@ -54,7 +54,7 @@ class When:
         found += [
             seqs
             for condition in conditions
-            if condition != Filter() and (seqs := store.select(view, condition)) is not None
+            if condition != Filter() and (seqs := store.select(view, condition).allowed) is not None
         ]
         return np.unique(np.concatenate(found))
 

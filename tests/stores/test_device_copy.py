@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import evomem
 from evomem.errors import StoreError
-from evomem.store import Span
+from evomem.store import Selection, Span
 from evomem_stores.vectors import device_copy
 from evomem_stores.vectors.device_copy import Device
 from evomem_stores.vectors.faiss_index import FaissIndex
@@ -77,8 +77,14 @@ def test_any_span_and_filter_is_answered_as_by_the_cpu(
         allowed = None
         if share is not None:
             allowed = np.flatnonzero(rng.random(held.watermark + 5) < share)
+        without = None
+        if share is not None:
+            without = np.setdiff1d(np.arange(held.watermark + 5), allowed)
         for asked in random_rows(2, seed + 1):
-            assert held.nearest(span, asked, k, allowed) == plain.nearest(span, asked, k, allowed)
+            right = plain.nearest(span, asked, k, Selection(allowed))
+            assert held.nearest(span, asked, k, Selection(allowed)) == right
+            for shard in (held, plain):
+                assert shard.nearest(span, asked, k, Selection(without=without)) == right
 
 
 @pytest.mark.parametrize("share", [None, 0.5])
@@ -96,7 +102,7 @@ def test_a_device_that_computes_less_exactly_changes_no_answer(device, share):
     assert not copy.fits(held.vectors)
     allowed = None if share is None else np.flatnonzero(rng.random(3001) < share)
     for asked in random_rows(10, seed=2):
-        given = Span(1, 1, 3000), asked, 10, allowed
+        given = Span(1, 1, 3000), asked, 10, Selection(allowed)
         assert held.nearest(*given) == plain.nearest(*given)
 
 

@@ -26,6 +26,7 @@ from evomem.store import (
     Namespace,
     Pair,
     Row,
+    Selection,
     Seqs,
     Span,
     Trace,
@@ -366,13 +367,13 @@ class SqlLog:
             found = extent(connection, memory, seq)
             return Mark(found.revision, found.key)
 
-    def select(self, view: View, condition: Filter) -> Seqs | None:
+    def select(self, view: View, condition: Filter) -> Selection:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
             if not tests:
-                return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
+                return self._all_but(connection, view, gone)
             found: list[int] = []
             for span in view.spans:
                 query = select(turns.c.seq).where(*counted(span), visible(view))
@@ -386,7 +387,14 @@ class SqlLog:
                     for start in range(0, len(tests), filters.TESTS)
                 ]
                 found += sorted(set.intersection(*parts))
-        return np.array(found, np.int64)
+        return Selection(np.array(found, np.int64))
+
+    def _all_but(self, connection: Connection, view: View, gone: Seqs) -> Selection:
+        if not len(gone):
+            return Selection()
+        if 2 * len(gone) <= sum(span.last - span.first + 1 for span in view.spans):
+            return Selection(without=gone)
+        return Selection(np.setdiff1d(self._seqs(connection, view), gone, True))
 
     def lexical(self, view: View, query: str) -> Scores:
         """See `Store.lexical`, and `words/bm25` for how."""

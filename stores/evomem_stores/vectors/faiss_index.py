@@ -23,7 +23,7 @@ import numpy as np
 from evomem._forking import reset_in_child
 from evomem.errors import EvomemError, HeadMoved
 from evomem.state import Vectors
-from evomem.store import Log, Mark, Seqs, Span, View
+from evomem.store import Log, Mark, Selection, Seqs, Span, View
 from evomem_stores.database.tables import LAST
 from evomem_stores.vectors import index_file
 from evomem_stores.vectors.codes import ROWS
@@ -90,14 +90,20 @@ class FaissIndex:
             index_file.sweep(folder)
 
     def search(
-        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+        self,
+        view: View,
+        query: Vectors,
+        k: int,
+        *,
+        allowed: Seqs | None = None,
+        without: Seqs | None = None,
     ) -> list[tuple[int, float]]:
         """See `Index.search`."""
         found: list[tuple[int, float]] = []
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
                 with self._shard(span, end) as shard:
-                    found += shard.nearest(span, query, k, allowed)
+                    found += shard.nearest(span, query, k, Selection(allowed, without))
         return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:

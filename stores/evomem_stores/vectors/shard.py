@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from evomem.ranking import top_k
 from evomem.state import KEY_BYTES, Vectors
-from evomem.store import Mark, Seqs, Span
+from evomem.store import Mark, Selection, Seqs, Span
 from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
 
 if TYPE_CHECKING:  # torch comes only with a device
@@ -29,6 +29,7 @@ NAMED = 512  # rows that the codes are asked for, at least,
 PER_HIT = 16  # and for each hit
 
 Places = npt.NDArray[np.int64]
+ALL = Selection()
 KEY = np.dtype((np.void, KEY_BYTES))
 
 
@@ -116,26 +117,31 @@ class Shard:
         self.codes.add(self.vectors[len(self.codes) :])
 
     def nearest(
-        self, span: Span, query: Vectors, k: int, allowed: Seqs | None
+        self, span: Span, query: Vectors, k: int, chosen: Selection = ALL
     ) -> list[tuple[int, float]]:
         """Return the `k` best (seq, cosine) of a span, best first, ties by newer seq."""
-        if allowed is not None:
-            allowed = allowed[slice(*np.searchsorted(allowed, (span.first, span.last + 1)))]
-        places = self._named(span, query, k, allowed) if self.codes else None
+        chosen = Selection(*(_cut(seqs, span) for seqs in chosen))
+        places = self._named(span, query, k, chosen) if self.codes else None
         if places is None:
             inside = self._inside(span)
-            places = (
-                np.arange(inside.start, inside.stop) if allowed is None else self._places(allowed)
-            )
+            if chosen.allowed is None:
+                places = np.arange(inside.start, inside.stop)
+            else:
+                places = self._places(chosen.allowed)
+            gone = np.zeros(0, np.int64)
+            if chosen.without is not None:
+                gone = self._places(chosen.without)
             if len(places) > max(FEW, k + MARGIN):
-                places = self._narrow(places, query, k)
+                places = self._narrow(places, query, k, gone)
+            elif len(gone):
+                places = np.setdiff1d(places, gone, assume_unique=True)
         return top_k(self._best(places, query), k)
 
     def score(self, seqs: Seqs, query: Vectors) -> dict[int, float]:
         """Return the cosine of those of `seqs` (ascending) that are there."""
         return self._best(self._places(seqs), query)
 
-    def _named(self, span: Span, query: Vectors, k: int, allowed: Seqs | None) -> Places | None:
+    def _named(self, span: Span, query: Vectors, k: int, chosen: Selection) -> Places | None:
         """Return the best of the rows that the codes name; None where others may be as good.
 
         That is so where less than half of the rows may be found, or so many hits are wanted that
@@ -143,19 +149,20 @@ class Shard:
         """
         assert self.codes
         inside = self._inside(span)
-        if allowed is None:
-            count = len(inside)
+        if chosen.allowed is not None:
+            count = self._count(chosen.allowed)
         else:
-            count = len(self._places(allowed)) if self._several else len(allowed)
+            count = len(inside) - (0 if chosen.without is None else self._count(chosen.without))
         wanted = max(NAMED, PER_HIT * k)
         if 2 * count < len(self) or 8 * wanted > len(self):
             return None
         places, rough = self.codes.nearest(query, wanted * len(self) // count)
-        if allowed is None:
+        if chosen.allowed is None:
             kept = (places >= inside.start) & (places < inside.stop)
+            if chosen.without is not None and len(chosen.without):
+                kept &= ~_are_among(self.seqs[places], chosen.without)
         else:
-            seqs = self.seqs[places]
-            kept = allowed[np.searchsorted(allowed[:-1], seqs)] == seqs
+            kept = _are_among(self.seqs[places], chosen.allowed)
         places, rough = places[kept], rough[kept]
         if len(places) < wanted // 2:
             return None
@@ -170,10 +177,17 @@ class Shard:
         found: Places = places[best]
         return found
 
-    def _narrow(self, places: Places, query: Vectors, k: int) -> Places:
-        """Return the places that the `k` best turns are among, and what ties with the last."""
+    def _narrow(self, places: Places, query: Vectors, k: int, gone: Places) -> Places:
+        """Return the places that the `k` best turns are among, and what ties with the last.
+
+        Those of `places` that are `gone` are left out: they are few, and asked for with the others.
+        """
         slack = _slack(query)
         if self.device_copy:
+            places = np.setdiff1d(places, gone, assume_unique=True)
+            if len(places) <= k:
+                return places
+            gone = gone[:0]
             turns = self.seqs[places] if self._several else None
             near = self.device_copy.narrow(places, query, k, slack, turns)
             if near is not None:
@@ -190,13 +204,17 @@ class Shard:
                 found, near = self.index.search(
                     query[None], wanted, params=faiss.SearchParameters(sel=selector)
                 )
-            scores, near = found[0], near[0]
+            scores, near, least = found[0], near[0], float(found[0, -1])
+            if len(gone):
+                shown = ~_are_among(near, gone)
+                scores, near = scores[shown], near[shown]
             worst = self._worst(near, scores, k)
-            if worst is not None and scores[-1] < worst - slack:
+            if worst is not None and least < worst - slack:
                 kept: Places = near[scores >= worst - slack]
                 return kept
             wanted *= 4  # the best rows are of few turns
         # Many rows score alike, or are of few turns: look at all of them.
+        places = np.setdiff1d(places, gone, assume_unique=True)
         products = _products(self.vectors[places], query)
         worst = self._worst(places, products, k)
         tied: Places = places if worst is None else places[products >= worst - slack]
@@ -209,6 +227,10 @@ class Shard:
             first = np.unique(self.seqs[places][order], return_index=True)[1]
             scores = scores[order[first]]
         return float(np.partition(scores, -k)[-k]) if k <= len(scores) else None
+
+    def _count(self, seqs: Seqs) -> int:
+        """Return how many rows those of `seqs` (ascending) have that are there."""
+        return len(self._places(seqs)) if self._several else len(seqs)
 
     def _inside(self, span: Span) -> range:
         """Return where the rows of a span lie."""
@@ -244,6 +266,19 @@ class Shard:
         wide *= query.astype(np.float64)
         scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
         return scores
+
+
+def _cut(seqs: Seqs | None, span: Span) -> Seqs | None:
+    """Return those of `seqs` (ascending) that are in a span."""
+    if seqs is None:
+        return None
+    return seqs[slice(*np.searchsorted(seqs, (span.first, span.last + 1)))]
+
+
+def _are_among(numbers: Seqs, listed: Seqs) -> npt.NDArray[np.bool_]:
+    """Say of each of `numbers` whether it is one of `listed`, which are ascending, and not none."""
+    among: npt.NDArray[np.bool_] = listed[np.searchsorted(listed[:-1], numbers)] == numbers
+    return among
 
 
 def _products(vectors: Vectors, query: Vectors) -> Vectors:
