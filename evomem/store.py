@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evomem.records import Record, Said, Turn
+from evomem.rows import Form, Rows
 from evomem.scores import Scores
 from evomem.state import Reading, Spec, State, Vectors
 
@@ -52,10 +53,15 @@ class Embeddings(NamedTuple):
 
     seqs: Seqs
     """(n,) int64, ascending: each row's as often as it has embeddings."""
-    vectors: Vectors
-    """(n, D) float32, each row's in the order of its text."""
+    rows: Rows
+    """n of D numbers, each row's in the order of its text."""
     keys: list[bytes]
     """n digests of the log up to and including each row."""
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, D) float32: the `rows`, as they are compared."""
+        return self.rows[:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -541,8 +547,15 @@ class Upkeep(Protocol):
         """Repair what can be rebuilt from the log; return what was repaired."""
         ...
 
-    def compact(self) -> tuple[int, int]:
-        """Return unused space to the file system; return the bytes before and after."""
+    def compact(self, embeddings: Form | None = None) -> tuple[int, int]:
+        """Return unused space to the file system; return the bytes before and after.
+
+        Args:
+            embeddings: Store all of them in this form first, and those of later turns.
+
+        Raises:
+            IntegrityError: What the encoder made of a turn was changed; all stays as it is.
+        """
         ...
 
     def backup(self, target: Path) -> None:
@@ -679,6 +692,8 @@ class OpenStore(Protocol):
 
     def __call__(self, location: str, spec: Spec | None, **options: Any) -> tuple[Store, Index]:
         """Open `location`, making it for `spec` if it does not exist.
+
+        `evomem.open` gives `embeddings=` among the options: how a new database stores them.
 
         Raises:
             NotFound: There is no database and no `spec` to make one for.

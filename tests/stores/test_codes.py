@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evomem.rows import Rows
 from evomem.store import Selection, Span
 from evomem_stores.vectors import index_file
 from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
@@ -33,7 +34,7 @@ def clustered(count, seed=0):
 def shard_of(vectors, *, coded):
     shard = Shard(DIM, 0)
     every_other = np.arange(1, len(vectors) + 1) * 2  # as after purges
-    shard.add(every_other, vectors, [bytes(16)] * len(vectors))
+    shard.add(every_other, Rows(vectors), [bytes(16)] * len(vectors))
     if coded:
         shard.encode()
     return shard
@@ -126,7 +127,7 @@ def test_vectors_may_have_any_length(dim):
     rows = np.random.default_rng(0).standard_normal((5000, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     shard = Shard(dim, 0)
-    shard.add(np.arange(5000), rows, [bytes(16)] * 5000)
+    shard.add(np.arange(5000), Rows(rows), [bytes(16)] * 5000)
     right = shard.nearest(Span(1, 0, 5000), rows[7], 3)
     shard.encode()
     assert shard.nearest(Span(1, 0, 5000), rows[7], 3) == right
@@ -136,7 +137,9 @@ def test_codes_are_learned_anew_only_when_there_are_many_more_rows():
     shard = Shard(DIM, 0)
     learned = []
     for n in range(2 * GROWTH):
-        shard.add(np.arange(500 * n, 500 * (n + 1)), clustered(500, seed=n), [bytes(16)] * 500)
+        shard.add(
+            np.arange(500 * n, 500 * (n + 1)), Rows(clustered(500, seed=n)), [bytes(16)] * 500
+        )
         shard.encode()
         assert shard.codes
         assert len(shard.codes) == len(shard)
@@ -242,7 +245,7 @@ def test_codes_of_other_vectors_are_reported(copy):
     assert shard.codes
     shard.codes.index.reset()
     shard.codes.add(clustered(ROWS, seed=9))
-    path.write_bytes(index_file.dump(shard, 1, ENCODER.spec))
+    path.write_bytes(b"".join(index_file.dump(shard, 1, ENCODER.spec)))
     store, index = opened(copy)
     assert "codes that are not those" in index.verify()[0]
     store.close()
@@ -254,7 +257,7 @@ def test_a_file_whose_codes_are_not_of_its_rows_is_not_trusted(copy):
     assert shard.codes
     shard.codes.add(clustered(1))
     with pytest.raises(ValueError, match="codes"):
-        index_file.load(index_file.dump(shard, 1, ENCODER.spec), 1, ENCODER.spec)
+        index_file.load(b"".join(index_file.dump(shard, 1, ENCODER.spec)), 1, ENCODER.spec)
 
 
 def test_who_wants_every_answer_exact_gets_it(copy):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import evomem
 from evomem.errors import StoreError
+from evomem.rows import Rows
 from evomem.store import Selection, Span
 from evomem_stores.vectors import device_copy
 from evomem_stores.vectors.device_copy import Device
@@ -71,8 +72,8 @@ def test_any_span_and_filter_is_answered_as_by_the_cpu(
         seqs = np.repeat(seqs, rng.integers(1, longest, piece, endpoint=True))
         vectors = random_rows(len(seqs), seed, distinct)
         for shard in (held, plain):
-            shard.add(seqs, vectors, [bytes(16)] * len(seqs))
-        assert copy.follow(held.vectors)
+            shard.add(seqs, Rows(vectors), [bytes(16)] * len(seqs))
+        assert copy.follow(held.held)
         span = Span(1, first, first + length)
         allowed = None
         if share is not None:
@@ -95,8 +96,8 @@ def test_a_device_that_computes_less_exactly_changes_no_answer(device, share):
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     (held, copy), plain = shard_on_device(device), Shard(DIM, 0)
     for shard in (held, plain):
-        shard.add(np.arange(1, 3001), rows, [bytes(16)] * 3000)
-    copy.follow(held.vectors)
+        shard.add(np.arange(1, 3001), Rows(rows), [bytes(16)] * 3000)
+    copy.follow(held.held)
     cut = (copy._rows.view(torch.int32) & -(2**13)).view(torch.float32)  # as tensor cores do
     copy._rows.copy_(cut)
     assert not copy.fits(held.vectors)
@@ -160,7 +161,7 @@ def test_the_device_is_what_answers_exactly_and_no_codes_are_learned(device, tmp
     index.search(view, random_rows(1)[0], 1)
     shard, _ = shard_of(index)
     assert shard.codes is None
-    monkeypatch.setattr(shard.index, "search", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("evomem_stores.vectors.scan.nearest", lambda *args: 1 / 0)
     assert found(index.search(view, random_rows(100)[70], 1)) == [71]
 
     def refuse(*args):
@@ -195,8 +196,8 @@ def test_new_rows_are_added_without_copying_all_others(device, monkeypatch):
     shard, copy = shard_on_device(device)
     vectors = random_rows(1000)
     for n in range(1000):
-        shard.add(np.array([n + 1]), vectors[n : n + 1], [bytes(16)])
-        assert copy.follow(shard.vectors)
+        shard.add(np.array([n + 1]), Rows(vectors[n : n + 1]), [bytes(16)])
+        assert copy.follow(shard.held)
     assert copy.fits(vectors)
     assert len(made) < 30
     assert copy.nbytes <= 1.25 * vectors.nbytes

@@ -104,6 +104,13 @@ lexicon = Table(
     Column("analyser", String),
 )
 
+storage = Table(
+    "storage",
+    METADATA,
+    Column("id", BigInteger, primary_key=True),
+    Column("embeddings", String),  # `evomem.rows.Form`: how those of new turns are stored
+)
+
 runs = Table(
     "runs",  # of turns whose words lie together in `postings`; see `words`
     METADATA,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, NamespaceError
 from evomem.records import Record, Said, Turn
+from evomem.rows import Rows
 from evomem.scores import Scores
 from evomem.state import KEY_BYTES, Spec, State
 from evomem.store import (
@@ -56,7 +57,9 @@ from evomem_stores.log.rows import (
     decode_row,
     decode_said,
     decode_trace,
+    embedding_count,
     unpack_embeddings,
+    unpack_many,
 )
 from evomem_stores.log.views import (
     decode_namespace,
@@ -331,21 +334,28 @@ class SqlLog:
             _at_revision(connection, span.memory, revision)
             query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
             rows = connection.execute(query.order_by(turns.c.row)).all()
-        parts = [np.zeros((0, self._spec.dim), np.float32)]
-        for row in rows:
+        dim = self._spec.dim
+        if not rows:
+            return Embeddings(np.zeros(0, np.int64), Rows.joined([], dim), [])
+        numbers, blobs, keys = zip(*rows, strict=True)
+        seqs = np.array(numbers, np.int64)
+        with suppress(ValueError, TypeError):  # and where that fails, one after the other
+            if {len(key) for key in keys} == {KEY_BYTES}:
+                return Embeddings(seqs, unpack_many(blobs, dim), list(keys))
+        parts = []
+        for seq, blob, key in rows:
             try:
-                parts.append(unpack_embeddings(row.embedding, self._spec))
-                if len(row.key) != KEY_BYTES:
-                    raise ValueError(f"its key has {len(row.key)} bytes")
+                parts.append(unpack_embeddings(blob, dim))
+                if len(key) != KEY_BYTES:
+                    raise ValueError(f"its key has {len(key)} bytes")
             except (ValueError, TypeError) as error:
                 raise DatabaseDamaged(
-                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
+                    f"the embedding of turn {seq} of memory {span.memory} cannot be read "
                     f"({error}): run verify, and restore the database from a backup"
                 ) from error
-        sizes = [len(part) for part in parts[1:]]
-        seqs = np.repeat(np.fromiter((row.seq for row in rows), np.int64, len(rows)), sizes)
-        keys = [row.key for row, size in zip(rows, sizes, strict=True) for _ in range(size)]
-        return Embeddings(seqs, np.concatenate(parts), keys)
+        sizes = [len(part) for part in parts]
+        repeated = [key for key, size in zip(keys, sizes, strict=True) for _ in range(size)]
+        return Embeddings(np.repeat(seqs, sizes), Rows.joined(parts, dim), repeated)
 
     def keys(self, span: Span, revision: int) -> list[tuple[int, bytes, int]]:
         """Return (seq, key, number of embeddings) of a span's rows, ascending.
@@ -357,7 +367,7 @@ class SqlLog:
         with self._connections.reading() as connection:
             _at_revision(connection, span.memory, revision)
             return [
-                (row.seq, row.key, row.size // (4 * self._spec.dim))
+                (row.seq, row.key, embedding_count(row.size, self._spec.dim))
                 for row in connection.execute(query)
             ]
 

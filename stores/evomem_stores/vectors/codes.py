@@ -53,12 +53,12 @@ class Codes:
         """How many rows there were when the codes were learned."""
 
     @classmethod
-    def learn(cls, vectors: Vectors) -> Codes:
-        """Return codes without rows, of codes that suit `vectors`, (n, D)."""
-        count, dim = vectors.shape
+    def learn(cls, sample: Vectors, count: int) -> Codes:
+        """Return codes without rows, that suit `sample`, (n, D), of a shard of `count` rows."""
+        dim = sample.shape[1]
         codes = dim if dim % 2 else dim // 2
         index = faiss.IndexPQFastScan(dim, codes, 4, faiss.METRIC_INNER_PRODUCT)
-        index.train(np.ascontiguousarray(vectors[:: max(1, count // SAMPLE)]))
+        index.train(np.ascontiguousarray(sample))
         return cls(index, count)
 
     def __len__(self) -> int:

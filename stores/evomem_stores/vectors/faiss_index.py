@@ -201,7 +201,7 @@ class FaissIndex:
             return False
         if shard.device_copy is None:
             shard.device_copy = self._device.empty_copy()
-        return shard.device_copy.follow(shard.vectors)
+        return shard.device_copy.follow(shard.held)
 
     def _caught_up(self, span: Span, end: Mark, cached: _Cached) -> Shard:
         """Return the shard with the rows of a span, whose last one has the mark `end`.
@@ -223,7 +223,8 @@ class FaissIndex:
             if shard:
                 self._remove(memory)  # it may hold vectors of turns that were purged
             shard, cached.saved = Shard(self._store.spec.dim, end.revision), 0
-        shard.add(*self._store.vectors(Span(memory, shard.watermark + 1, LAST), end.revision))
+        rows = self._store.vectors(Span(memory, shard.watermark + 1, LAST), end.revision)
+        shard.add(rows.seqs, rows.rows, rows.keys)
         cached.shard = shard
         if not shard.reaches(span.last, end):
             raise HeadMoved(f"memory {memory} was rewritten while it was searched")
@@ -243,7 +244,7 @@ class FaissIndex:
         if not self._folder:
             return None
         try:
-            shard = index_file.load(self._path(memory).read_bytes(), memory, self._store.spec)
+            shard = index_file.read(self._path(memory), memory, self._store.spec)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, RuntimeError):
@@ -339,7 +340,7 @@ class FaissIndex:
             return "is not named after a memory"
         memory = int(path.stem)
         try:
-            shard = index_file.load(path.read_bytes(), memory, self._store.spec)
+            shard = index_file.read(path, memory, self._store.spec)
         except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             return str(error)
         return self._log_problem(memory, shard)

@@ -254,7 +254,7 @@ class PgvectorIndex(SpanIndex):
         Returns how many rows the turns have.
         """
         layout = [("fields", ">i2"), ("size1", ">i4"), ("memory", ">i8"), ("size2", ">i4"), ("seq", ">i8"), ("size3", ">i4"), ("passage", ">i4"), ("size4", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", ">f4", (self._dim,))]  # fmt: skip
-        parts = [unpack_embeddings(embedding, self._store.spec) for _, embedding in turns]
+        parts = [unpack_embeddings(embedding, self._dim)[:] for _, embedding in turns]
         data = np.zeros(sum(map(len, parts)), np.dtype(layout))
         data["fields"], data["size1"], data["size2"], data["size3"] = 4, 8, 8, 4
         data["size4"], data["dim"] = 4 + 4 * self._dim, self._dim

@@ -1,9 +1,10 @@
-"""The vectors of one memory's own turns, in FAISS: nearest turns by inner product.
+"""The vectors of one memory's own turns: nearest turns by inner product.
 
-A turn has one row, or one for each of its passages, and then the best of them speaks for it.
+A turn has one row, or one for each of its passages, and then the best of them speaks for it. Rows are
+held as the log has them. Those of an index file stay where the file is mapped; new ones lie beside.
 
-Small shards are searched exactly. In a large one, a `Codes` names the rows that are worth an exact
-look; where it may have left one out, all are read as in a small one. If there is a device, it reads
+Small shards are searched exactly, by FAISS, in float32. In a large one, a `Codes` names the rows that
+are worth an exact look; where it may have left one out, all are read. If there is a device, it reads
 them (`DeviceCopy`).
 """
 
@@ -16,9 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evomem.ranking import top_k
+from evomem.rows import Rows
 from evomem.state import KEY_BYTES, Vectors
 from evomem.store import Mark, Selection, Seqs, Span
-from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
+from evomem_stores.vectors import scan
+from evomem_stores.vectors.codes import GROWTH, SAMPLE, Codes, faiss
+from evomem_stores.vectors.held import Held
 
 if TYPE_CHECKING:  # torch comes only with a device
     from evomem_stores.vectors.device_copy import DeviceCopy
@@ -26,7 +30,9 @@ if TYPE_CHECKING:  # torch comes only with a device
 MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
 FEW = 512  # so few rows are scored directly, without a selector
 NAMED = 512  # rows that the codes are asked for, at least,
-PER_HIT = 16  # and for each hit
+PER_HIT = 16  # and for each hit,
+MORE = 4  # and so many times as many where the codes do not tell the hits from other rows
+CODED_AT_ONCE = 2**14
 
 Places = npt.NDArray[np.int64]
 ALL = Selection()
@@ -41,16 +47,29 @@ class Shard:
 
     def __init__(self, dim: int, revision: int) -> None:
         self.revision = revision
-        self.index = faiss.IndexFlatIP(dim)
         self.codes: Codes | None = None
         self.device_copy: DeviceCopy | None = None
+        self.read_all = 0
+        """How often the codes did not tell the best rows, so that all of them were read."""
+        self.held = Held(dim)
         self._seqs = np.zeros(0, np.int64)
         self._keys = np.zeros(0, KEY)
         self._several = False  # whether a turn has more than one row
 
+    @classmethod
+    def mapped(
+        cls, rows: Rows, seqs: Seqs, keys: npt.NDArray[np.void], dim: int, revision: int
+    ) -> Shard:
+        """Return a shard of the rows of an index file, which are not copied."""
+        shard = cls(dim, revision)
+        shard.held = Held(dim, rows)
+        shard._seqs, shard._keys = seqs, keys
+        shard._note(seqs)
+        return shard
+
     def __len__(self) -> int:
         """Return the number of rows."""
-        return int(self.index.ntotal)
+        return len(self.held)
 
     @property
     def seqs(self) -> Seqs:
@@ -64,12 +83,8 @@ class Shard:
 
     @property
     def vectors(self) -> Vectors:
-        """(n, D) float32: the rows where FAISS has them; not to be kept beyond an `add`."""
-        shape = len(self), int(self.index.d)
-        if not shape[0]:
-            return np.zeros(shape, np.float32)
-        rows: Vectors = faiss.rev_swig_ptr(self.index.get_xb(), shape[0] * shape[1])
-        return rows.reshape(shape)
+        """(n, D) float32: all rows, as they are compared; not to be written to."""
+        return self.held.between(0, len(self))
 
     @property
     def watermark(self) -> int:
@@ -93,18 +108,18 @@ class Shard:
     def nbytes(self) -> int:
         """Bytes in memory, about."""
         codes = self.codes  # another thread may ask
-        return len(self) * (4 * int(self.index.d) + 24) + 1024 + (codes.nbytes if codes else 0)
+        return self.held.nbytes + 24 * len(self) + 1024 + (codes.nbytes if codes else 0)
 
-    def add(self, seqs: Seqs, vectors: Vectors, keys: Sequence[bytes]) -> None:
+    def add(self, seqs: Seqs, rows: Rows, keys: Sequence[bytes]) -> None:
         """Append the rows of turns behind the watermark; `seqs` ascending."""
-        if self.index.ntotal + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
+        if len(self) + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
             spare = len(self) + 2 * len(seqs)
             self._seqs = np.concatenate([self.seqs, np.zeros(spare, np.int64)])
             self._keys = np.concatenate([self.keys, np.zeros(spare, KEY)])
         new = slice(len(self), len(self) + len(seqs))
         self._seqs[new] = seqs
         self._keys[new] = np.frombuffer(b"".join(keys), KEY)
-        self.index.add(np.ascontiguousarray(vectors, np.float32))
+        self.held.add(rows)
         self._note(seqs)
 
     def _note(self, seqs: Seqs) -> None:
@@ -113,8 +128,11 @@ class Shard:
     def encode(self) -> None:
         """Have codes of all rows; learn them where there are none, or for far fewer."""
         if self.codes is None or len(self) >= GROWTH * self.codes.learned:
-            self.codes = Codes.learn(self.vectors)
-        self.codes.add(self.vectors[len(self.codes) :])
+            step = max(1, len(self) // SAMPLE)
+            self.codes = Codes.learn(self.held.take(np.arange(0, len(self), step)), len(self))
+        for start in range(len(self.codes), len(self), CODED_AT_ONCE):
+            self.codes.add(self.held.between(start, min(start + CODED_AT_ONCE, len(self))))
+        self.held.narrow()
 
     def nearest(
         self, span: Span, query: Vectors, k: int, chosen: Selection = ALL
@@ -150,12 +168,24 @@ class Shard:
         assert self.codes
         inside = self._inside(span)
         if chosen.allowed is not None:
-            count = self._count(chosen.allowed)
+            count = self._rows_of(chosen.allowed)
         else:
-            count = len(inside) - (0 if chosen.without is None else self._count(chosen.without))
+            count = len(inside) - (0 if chosen.without is None else self._rows_of(chosen.without))
         wanted = max(NAMED, PER_HIT * k)
         if 2 * count < len(self) or 8 * wanted > len(self):
             return None
+        found = self._told(inside, query, k, chosen, wanted, count)
+        if found is None and 8 * MORE * wanted <= len(self):
+            found = self._told(inside, query, k, chosen, MORE * wanted, count)
+        if found is None:
+            self.read_all += 1
+        return found
+
+    def _told(
+        self, inside: range, query: Vectors, k: int, chosen: Selection, wanted: int, count: int
+    ) -> Places | None:
+        """Return the best of the `wanted` rows that the codes name of `count` that may be found."""
+        assert self.codes
         places, rough = self.codes.nearest(query, wanted * len(self) // count)
         if chosen.allowed is None:
             kept = (places >= inside.start) & (places < inside.stop)
@@ -166,7 +196,7 @@ class Shard:
         places, rough = places[kept], rough[kept]
         if len(places) < wanted // 2:
             return None
-        products = _products(self.vectors[places], query)
+        products = scan.products(self.held, places, query)
         worst = self._worst(places, products, k)
         if worst is None:
             return None
@@ -199,12 +229,9 @@ class Shard:
             bits[places] = 1
             selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         wanted, worst = k + MARGIN, None
-        while worst is None and wanted < len(places):
-            with single_threaded():
-                found, near = self.index.search(
-                    query[None], wanted, params=faiss.SearchParameters(sel=selector)
-                )
-            scores, near, least = found[0], near[0], float(found[0, -1])
+        while worst is None and wanted < len(places) and self.codes is None:
+            near, scores = scan.nearest(self.held.wide(), query, wanted, selector)
+            least = float(scores[-1])
             if len(gone):
                 shown = ~_are_among(near, gone)
                 scores, near = scores[shown], near[shown]
@@ -213,9 +240,9 @@ class Shard:
                 kept: Places = near[scores >= worst - slack]
                 return kept
             wanted *= 4  # the best rows are of few turns
-        # Many rows score alike, or are of few turns: look at all of them.
+        # Many rows score alike, or are of few turns, or are not in float32: look at all of them.
         places = np.setdiff1d(places, gone, assume_unique=True)
-        products = _products(self.vectors[places], query)
+        products = scan.products(self.held, places, query)
         worst = self._worst(places, products, k)
         tied: Places = places if worst is None else places[products >= worst - slack]
         return tied
@@ -228,7 +255,7 @@ class Shard:
             scores = scores[order[first]]
         return float(np.partition(scores, -k)[-k]) if k <= len(scores) else None
 
-    def _count(self, seqs: Seqs) -> int:
+    def _rows_of(self, seqs: Seqs) -> int:
         """Return how many rows those of `seqs` (ascending) have that are there."""
         return len(self._places(seqs)) if self._several else len(seqs)
 
@@ -262,7 +289,7 @@ class Shard:
         Sums in blocks, as in a matrix product, differ in the last bits with a row's place. Here
         equal rows score equally in every memory and at every point of it.
         """
-        wide = self.vectors[places].astype(np.float64)
+        wide = self.held.take(places).astype(np.float64)
         wide *= query.astype(np.float64)
         scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
         return scores
@@ -279,12 +306,6 @@ def _are_among(numbers: Seqs, listed: Seqs) -> npt.NDArray[np.bool_]:
     """Say of each of `numbers` whether it is one of `listed`, which are ascending, and not none."""
     among: npt.NDArray[np.bool_] = listed[np.searchsorted(listed[:-1], numbers)] == numbers
     return among
-
-
-def _products(vectors: Vectors, query: Vectors) -> Vectors:
-    """Return (n, D) @ (D,) by one thread: BLAS's others would spin as FAISS's (`single_threaded`)."""
-    found: Vectors = np.einsum("nd,d->n", vectors, query)
-    return found
 
 
 def _slack(query: Vectors) -> float:
