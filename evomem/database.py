@@ -284,7 +284,11 @@ class Database:
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes, and the encoder's name."""
-        return {"encoder": self.spec.name, **self._engine.store.stats()}
+        return {
+            "encoder": self.spec.name,
+            **self._engine.store.stats(),
+            **self._engine.index.stats(),
+        }
 
     def verify(self, anchor: str | Path | Mapping[str, Any] | None = None) -> list[str]:
         """Check the log, its seals and the index files; return what is wrong, one sentence each.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,16 @@ MOST = 127  # of a number in 8 bits
 _FRACTION = (
     12  # bits of a scale: products with a number are exact, so that quantizing again is, too
 )
+
+
+def _short(
+    scales: npt.NDArray[np.float64], to_whole: Callable[..., Any]
+) -> npt.NDArray[np.float64]:
+    fraction, exponent = np.frexp(scales)
+    shortened: npt.NDArray[np.float64] = np.ldexp(
+        to_whole(fraction * 2**_FRACTION) / 2**_FRACTION, exponent
+    )
+    return shortened
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,13 +51,14 @@ class Rows:
 
     @classmethod
     def quantized(cls, vectors: Vectors) -> Rows:
-        """Return `vectors`, (n, D), in 8 bits: off by half of a scale, at most, in each number."""
-        scales = np.abs(vectors).max(axis=1, initial=0.0).astype(np.float32) / np.float32(MOST)
-        fraction, exponent = np.frexp(scales)
-        scales = np.ldexp(np.ceil(fraction * 2**_FRACTION) / 2**_FRACTION, exponent)
-        scales = np.where(scales > 0, scales, 1).astype(np.float32)
-        numbers = np.rint(vectors / scales[:, None]).astype(np.int8)
-        return cls(numbers, scales)
+        """Return `vectors`, (n, D), in 8 bits: each number rounded, each length kept."""
+        wide = vectors.astype(np.float64)
+        scales = _short(np.abs(wide).max(axis=1, initial=0.0) / MOST, np.ceil)
+        scales[scales == 0] = 1
+        numbers = np.rint(wide / scales[:, None])
+        lengths = np.linalg.norm(numbers, axis=1)
+        kept = np.divide(np.linalg.norm(wide, axis=1), lengths, out=scales, where=lengths > 0)
+        return cls(numbers.astype(np.int8), _short(kept, np.rint).astype(np.float32))
 
     @classmethod
     def of(cls, vectors: Vectors, form: Form) -> Rows:

@@ -674,6 +674,10 @@ class Index(Protocol):
         """Return the cosine of exactly these turns of the view, as in `search`."""
         ...
 
+    def stats(self) -> dict[str, int]:
+        """Return counts of what this process has done since it opened the index."""
+        ...
+
     def verify(self) -> list[str]:
         """Compare the index files with the log; return what is wrong, one sentence each."""
         ...

@@ -137,7 +137,7 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
     whole = Span(0, 0, len(vectors))
 
     def search(place: str) -> set[int]:
-        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K, None)}
+        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K)}
 
     places = [str(place) for place in range(len(questions))]
     right = nearest(vectors, questions, K)

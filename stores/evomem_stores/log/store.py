@@ -39,6 +39,7 @@ from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.extent import extent
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
+    by_time,
     column_names,
     counted,
     memories,
@@ -215,7 +216,7 @@ class SqlLog:
         with self._connections.reading() as connection:
             for span in view.spans:
                 query = select(*(turns.c[name] for name in SAID)).where(
-                    *counted(span), visible(view)
+                    *by_time(span), visible(view)
                 )
                 for order in (turns.c.time, turns.c.time.desc()):
                     rows = connection.execute(query.order_by(order).limit(1))

@@ -85,6 +85,7 @@ class FaissIndex:
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
+        self._read_all = 0
         reset_in_child(self._after_fork)
         if folder:
             index_file.sweep(folder)
@@ -104,6 +105,10 @@ class FaissIndex:
             for span, end in zip(view.spans, view.ends, strict=True):
                 with self._shard(span, end) as shard:
                     found += shard.nearest(span, query, k, Selection(allowed, without))
+                    read_all, shard.read_all = shard.read_all, 0
+                if read_all:
+                    with self._guard:
+                        self._read_all += read_all
         return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
@@ -137,6 +142,10 @@ class FaissIndex:
             if cached is not None:
                 self._save(span.memory, cached)
         self._evict()
+
+    def stats(self) -> dict[str, int]:
+        """Return how many searches read all rows of a large memory, as its codes did not tell."""
+        return {"searches_of_all_rows": self._read_all}
 
     def verify(self) -> list[str]:
         """Compare every index file, and every shard in memory, with the log."""

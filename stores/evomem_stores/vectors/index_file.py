@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from evomem.rows import FORMS, Rows
 from evomem.state import Spec
@@ -29,7 +28,7 @@ from evomem_stores.vectors.shard import KEY, Shard
 MAGIC = b"evomem index 4\n\x00"
 DIGEST = 32
 ALIGNED = 16  # bytes: so that float32 and int64 in the file can be used where they are
-Buffer = bytes | npt.NDArray[Any]
+Buffer = bytes | memoryview
 
 
 def dump(shard: Shard, memory: int, spec: Spec) -> list[Buffer]:
@@ -50,13 +49,13 @@ def dump(shard: Shard, memory: int, spec: Spec) -> list[Buffer]:
     ).encode()
     header += b" " * (-(len(MAGIC) + 4 + len(header)) % ALIGNED)
     parts: list[Buffer] = [MAGIC, len(header).to_bytes(4, "little"), header]
-    parts += [shard.seqs.astype("<i8"), shard.keys]
-    if in_8_bits:
-        parts += [part.scales.astype("<f4") for part in held if part.scales is not None]
+    arrays = [shard.seqs.astype("<i8"), shard.keys]
+    arrays += [part.scales.astype("<f4") for part in held if part.scales is not None]
     kind = np.int8 if in_8_bits else "<f4"
-    parts += [np.ascontiguousarray(part.numbers.astype(kind, copy=False)) for part in held]
+    arrays += [part.numbers.astype(kind, copy=False) for part in held]
     if shard.codes:
-        parts.append(faiss.serialize_index(shard.codes.index))
+        arrays.append(faiss.serialize_index(shard.codes.index))
+    parts += [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

@@ -66,6 +66,10 @@ class SpanIndex(ABC):
                 found |= dict(self._ask(span, end, query, len(wanted), Selection(wanted)))
         return found
 
+    def stats(self) -> dict[str, int]:
+        """See `Index.stats`."""
+        return {}
+
     @abstractmethod
     def _catch_up(self, span: Span, end: Mark) -> None:
         """Copy what the log has of a span and the index does not have yet.
