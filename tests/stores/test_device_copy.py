@@ -20,6 +20,7 @@ from evomem.store import Selection, Span
 from evomem_stores.vectors import device_copy
 from evomem_stores.vectors.device_copy import Device
 from evomem_stores.vectors.faiss_index import FaissIndex
+from evomem_stores.vectors.held import Held
 from evomem_stores.vectors.shard import Shard
 from tests.stores.helpers import DEVICES, found, open_at, open_on_device, purge
 from tests.stores.test_faiss_index import fill, random_rows
@@ -203,9 +204,9 @@ def test_new_rows_are_added_without_copying_all_others(device, monkeypatch):
     assert copy.nbytes <= 1.25 * vectors.nbytes
 
     _, other = shard_on_device(device)
-    other.follow(vectors[:900])
+    other.follow(Held(DIM, Rows(vectors[:900])))
     other._rows[5] = 0
-    other.follow(vectors)
+    other.follow(Held(DIM, Rows(vectors)))
     assert other.fits(np.where(np.arange(1000)[:, None] == 5, np.float32(0), vectors))
 
 

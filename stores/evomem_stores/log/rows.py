@@ -131,7 +131,7 @@ def unpack_many(blobs: Sequence[bytes], dim: int) -> Rows:
         ValueError: They have several, or differ in their form.
     """
     size = len(blobs[0])
-    if embedding_count(size, dim) != 1 or any(len(blob) != size for blob in blobs):
+    if embedding_count(size, dim) != 1 or set(map(len, blobs)) != {size}:
         raise ValueError("they differ")
     whole = np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, size)
     if size % 2 == 0:

@@ -341,7 +341,7 @@ class SqlLog:
         numbers, blobs, keys = zip(*rows, strict=True)
         seqs = np.array(numbers, np.int64)
         with suppress(ValueError, TypeError):  # and where that fails, one after the other
-            if {len(key) for key in keys} == {KEY_BYTES}:
+            if set(map(len, keys)) == {KEY_BYTES}:
                 return Embeddings(seqs, unpack_many(blobs, dim), list(keys))
         parts = []
         for seq, blob, key in rows:

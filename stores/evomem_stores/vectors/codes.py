@@ -21,7 +21,8 @@ from evomem.store import Seqs
 faiss = require("faiss", extra="cpu")
 
 ROWS = 20_000  # more are worth codes (docs/measurements/scale.md)
-SAMPLE = 20_000  # rows that the codes are learned from
+SAMPLE = 4096  # rows that the codes are learned from: more, FAISS would leave out
+ROUNDS = 10  # of learning: after more, codes are hardly any better
 MANY = 1000  # rows are coded by all threads at once
 GROWTH = 4  # times as many rows as when they were learned: they are learned anew
 
@@ -58,6 +59,7 @@ class Codes:
         dim = sample.shape[1]
         codes = dim if dim % 2 else dim // 2
         index = faiss.IndexPQFastScan(dim, codes, 4, faiss.METRIC_INNER_PRODUCT)
+        index.pq.cp.niter = ROUNDS
         index.train(np.ascontiguousarray(sample))
         return cls(index, count)
 

@@ -174,19 +174,21 @@ class Shard:
         wanted = max(NAMED, PER_HIT * k)
         if 2 * count < len(self) or 8 * wanted > len(self):
             return None
-        found = self._told(inside, query, k, chosen, wanted, count)
-        if found is None and 8 * MORE * wanted <= len(self):
-            found = self._told(inside, query, k, chosen, MORE * wanted, count)
-        if found is None:
-            self.read_all += 1
-        return found
+        while 4 * wanted <= len(self):
+            found = self._told(inside, query, k, chosen, wanted, count)
+            if found is not None:
+                return found
+            wanted *= MORE
+        self.read_all += 1
+        return None
 
     def _told(
         self, inside: range, query: Vectors, k: int, chosen: Selection, wanted: int, count: int
     ) -> Places | None:
         """Return the best of the `wanted` rows that the codes name of `count` that may be found."""
         assert self.codes
-        places, rough = self.codes.nearest(query, wanted * len(self) // count)
+        asked = min(len(self), wanted * len(self) // count)
+        places, rough = self.codes.nearest(query, asked)
         if chosen.allowed is None:
             kept = (places >= inside.start) & (places < inside.stop)
             if chosen.without is not None and len(chosen.without):
