@@ -63,7 +63,7 @@ def test_hits_are_true_and_hardly_one_is_missed(shards, seed, k, last, share, by
     if share:
         allowed = np.flatnonzero(rng.random(2 * ROWS) < share) + 1
     chosen = Selection(allowed)
-    if share and by_exclusion:
+    if allowed is not None and by_exclusion:
         chosen = Selection(without=np.setdiff1d(np.arange(2 * ROWS + 1), allowed))
     missed = 0
     for query in clustered(10, seed):

@@ -80,7 +80,7 @@ def test_any_span_and_filter_is_answered_as_by_the_cpu(
         if share is not None:
             allowed = np.flatnonzero(rng.random(held.watermark + 5) < share)
         without = None
-        if share is not None:
+        if allowed is not None:
             without = np.setdiff1d(np.arange(held.watermark + 5), allowed)
         for asked in random_rows(2, seed + 1):
             right = plain.nearest(span, asked, k, Selection(allowed))

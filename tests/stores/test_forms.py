@@ -34,8 +34,8 @@ def test_rounding_to_8_bits_is_close_and_changes_nothing_the_second_time(vectors
     once = Rows.quantized(vectors)
     off = np.abs(once[:] - vectors)
     assert (off <= np.abs(vectors).max(axis=1, initial=0, keepdims=True) / 60 + 1e-37).all()
-    lengths = [np.linalg.norm(each.astype(float), axis=1) for each in (vectors, once[:])]
-    np.testing.assert_allclose(*lengths, rtol=2e-5, atol=1e-37)
+    lengths, right = (np.linalg.norm(rows.astype(float), axis=1) for rows in (once[:], vectors))
+    np.testing.assert_allclose(lengths, right, rtol=2e-5, atol=1e-37)
     again = Rows.quantized(once[:])
     assert np.array_equal(again[:], once[:])
 
@@ -161,11 +161,11 @@ def test_a_changed_embedding_is_not_stored_anew(tmp_path):
 
 def test_a_form_that_is_none_is_refused(tmp_path):
     with pytest.raises(StoreError, match="embeddings must be float32 or int8, got 'half'"):
-        evomem.open(tmp_path / "a.db", "hash", embeddings="half")
+        evomem.open(tmp_path / "a.db", "hash", embeddings="half")  # type: ignore[arg-type]
     with evomem.open(tmp_path / "a.db", "hash") as db:
         assert db.stats()["embeddings"] == "int8"
         with pytest.raises(StoreError, match="got 'half'"):
-            db.compact("half")
+            db.compact("half")  # type: ignore[arg-type]
 
 
 def test_an_export_of_8_bits_is_loaded_as_it_was(tmp_path):
