@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evomem.ranking import top_k
 from evomem.rows import Rows
+from evomem.search.ranking import top_k
 from evomem.state import KEY_BYTES, Vectors
 from evomem.store import Mark, Selection, Seqs, Span
 from evomem_stores.vectors import scan
