@@ -22,7 +22,7 @@ faiss = require("faiss", extra="cpu")
 
 ROWS = 20_000  # more are worth codes (docs/measurements/scale.md)
 SAMPLE = 4096  # rows that the codes are learned from: more, FAISS would leave out
-ROUNDS = 10  # of learning: after more, codes are hardly any better
+ROUNDS = 7  # of learning: after more, codes are hardly any better
 MANY = 1000  # rows are coded by all threads at once
 GROWTH = 4  # times as many rows as when they were learned: they are learned anew
 
