@@ -27,6 +27,7 @@ from evomem.records import Turn
 READINGS = 100
 MEMORIES = 20
 SAMPLES = 2000
+INDEX_BYTES = 2**23  # of vectors in memory: soon reached, so that only what has no bound would grow
 WORDS = [f"word{n}" for n in range(5000)]
 
 
@@ -71,7 +72,7 @@ def _grow(path: Path, options: argparse.Namespace) -> Iterator[tuple[int, int]]:
     """Yield how many turns were added, and the bytes of memory in use."""
     drawn = random.Random(0)
     step = max(options.at_once, options.turns // READINGS)
-    with evomem.open(path, "hash", synchronous="NORMAL") as db:
+    with evomem.open(path, "hash", synchronous="NORMAL", index_bytes=INDEX_BYTES) as db:
         memories = [db.memory(f"m{n}") for n in range(MEMORIES)]
         due = 0
         for call, start in enumerate(range(0, options.turns, options.at_once)):

@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, Response
 
 from evomem.errors import AccessDenied, DatabaseBusy, InputError, StoreError
 from evomem.records import as_utc
+from evomem.rows import Form
 from evomem.service import models
 from evomem.service.access import Key
 from evomem.service.endpoints import access_of, answer, check_root, service_of
@@ -59,10 +60,10 @@ async def repair(request: Request) -> dict[str, list[str]]:
 
 
 @router.post("/compact")
-async def compact(request: Request) -> dict[str, int]:
-    """Give unused space back to the file system."""
+async def compact(request: Request, embeddings: Form | None = None) -> dict[str, int]:
+    """Give unused space back to the file system; store embeddings in another form first."""
     service = check_root(request)
-    before, after = await _run(service, service.db.compact)
+    before, after = await _run(service, service.db.compact, embeddings)
     return {"before": before, "after": after}
 
 
