@@ -17,9 +17,8 @@ FORMS: tuple[Form, ...] = ("float32", "int8")
 
 Places = slice | npt.NDArray[np.integer[Any]]
 MOST = 127  # of a number in 8 bits
-_FRACTION = (
-    12  # bits of a scale: products with a number are exact, so that quantizing again is, too
-)
+# Bits of a scale. Its products with numbers are exact in float32, so that rounding again changes nothing.
+_FRACTION = 16
 
 
 def _short(
