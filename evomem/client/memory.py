@@ -14,7 +14,7 @@ from evomem.client.view import RemoteView
 from evomem.errors import HeadMoved
 from evomem.forgetting import Progress, Receipt
 from evomem.memory import Memory, check_ids, new_id, turn_of
-from evomem.memory_view import TRIES
+from evomem.engine import TRIES
 from evomem.pairing import Message, as_turns
 from evomem.records import Record, Turn, as_utc
 from evomem.service.wire import (
