@@ -11,10 +11,10 @@ from evomem.checks import Sources, check_filter
 from evomem.client.calls import Call, Steps, awaiting, blocking, to_json
 from evomem.client.uploads import batches, upload
 from evomem.client.view import RemoteView
+from evomem.engine import TRIES
 from evomem.errors import HeadMoved
 from evomem.forgetting import Progress, Receipt
 from evomem.memory import Memory, check_ids, new_id, turn_of
-from evomem.engine import TRIES
 from evomem.pairing import Message, as_turns
 from evomem.records import Record, Turn, as_utc
 from evomem.service.wire import (
