@@ -43,6 +43,7 @@ COMMANDS = {
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
     "serve": service.serve,
+    "inspect": service.inspect,
     "keys": service.keys,
     "mcp": mcp,
     "hooks": hooks,

@@ -16,9 +16,11 @@ from starlette.types import ASGIApp
 
 import evomem
 from evomem.errors import EvomemError
-from evomem.service import admin, memories, uploads
+from evomem.inspector.alone import Alone
+from evomem.service import admin, inspection, memories, uploads
 from evomem.service.endpoints import PROBLEMS, answer, check_root, service_of
 from evomem.service.guard import Guard
+from evomem.service.page import add_page
 from evomem.service.problems import Problem, handle
 from evomem.service.service import Service
 from evomem.service.settings import Settings
@@ -60,6 +62,7 @@ def make_app(settings: Settings) -> Guard:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.alone = Alone()
     kinds: tuple[Any, ...] = (
         EvomemError,
         Problem,
@@ -73,8 +76,9 @@ def make_app(settings: Settings) -> Guard:
     app.add_api_route("/health/ready", ready, tags=["service"])
     if settings.metrics:
         app.add_api_route("/metrics", metrics, tags=["service"], response_class=PlainTextResponse)
-    for part in (uploads, memories, admin):
+    for part in (uploads, inspection, memories, admin):  # the path of a memory takes any other
         app.include_router(part.router)
+    add_page(app)
     return Guard(app, service)
 
 

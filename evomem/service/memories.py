@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,8 +12,9 @@ from starlette.responses import Response
 import evomem
 from evomem.checks import MAX_TURNS
 from evomem.forgetting import Receipt
+from evomem.inspector.words import history_with
 from evomem.memory_view import Point
-from evomem.records import Record
+from evomem.records import MAX_LABEL, Record
 from evomem.service import models
 from evomem.service.endpoints import (
     Forgettable,
@@ -29,6 +31,7 @@ from evomem.service.endpoints import (
 )
 from evomem.service.names import join_name, split_name
 from evomem.service.wire import hit_to_json, zone_from_text
+from evomem.store import Namespace
 
 router = APIRouter(prefix="/v1")
 PAGE = 1000  # turns or names of one page, at most
@@ -51,6 +54,7 @@ async def about(request: Request) -> dict[str, Any]:
             "prefix": list(access.prefix),
             "rights": sorted(access.rights),
         },
+        "read_only": service.settings.read_only,
     }
 
 
@@ -62,6 +66,14 @@ async def list_memories(
     limit: Limit = 100,
 ) -> Response:
     """Return the memories that the key may read and that begin with `prefix`."""
+    names, following = await page_of_names(request, prefix, after, limit)
+    return answer({"memories": [list(labels) for labels in names], "next": following})
+
+
+async def page_of_names(
+    request: Request, prefix: str, after: str, limit: int
+) -> tuple[list[Namespace], str | None]:
+    """Return namespaces below `prefix`, and what to give as `after` for more. Raises `AccessDenied`."""
     access, labels = access_of(request), split_name(prefix)
     if labels != access.prefix[: len(labels)]:
         access.check("read", labels)
@@ -70,8 +82,7 @@ async def list_memories(
     found = await service_of(request).run(service_of(request).db.memories, *below)
     first = split_name(after)
     rest = [names for names in found if names > first]
-    last = join_name(rest[limit - 1]) if len(rest) > limit else None
-    return answer({"memories": [list(names) for names in rest[:limit]], "next": last})
+    return rest[:limit], join_name(rest[limit - 1]) if len(rest) > limit else None
 
 
 # one turn ----------------------------------------------------------------------------------
@@ -101,12 +112,17 @@ async def history(
     not_source: Labels = None,
     all: Annotated[bool, Query(description="those whose places others took, too")] = False,
     speaker: str | None = None,
+    words: Annotated[
+        str | None, Query(max_length=MAX_LABEL, description="only turns that share a word with it")
+    ] = None,
 ) -> Response:
     """List turns, oldest first, a page at a time."""
     tests = condition(where)
 
     def read() -> list[Record]:
-        return past.of(memory).history(
+        seen = past.of(memory)
+        list_turns = seen.history if words is None else partial(history_with, seen, words)
+        return list_turns(
             after=after,
             limit=limit + 1,
             since=since,
@@ -177,7 +193,7 @@ async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> R
 @router.post(ONE + "/search", tags=["questions"], response_model=models.Hits)
 async def search(memory: Readable, question: models.Search, request: Request) -> Response:
     """Return the turns that answer a query best, each with what its score is made of."""
-    past, values = _asked(question)
+    past, values = asked(question)
     seen = await service_of(request).run(past.of, memory)
     hits = await seen.asearch(**values)
     request.state.count = len(hits)
@@ -187,7 +203,7 @@ async def search(memory: Readable, question: models.Search, request: Request) ->
 @router.post(ONE + "/context", tags=["questions"], response_model=models.ContextOut)
 async def context(memory: Readable, question: models.Ask, request: Request) -> Response:
     """Return the best turns for a query as text for a prompt."""
-    past, values = _asked(question)
+    past, values = asked(question)
     seen = await service_of(request).run(past.of, memory)
     text = await seen.acontext(**values)
     request.state.count = len(text.ids)
@@ -249,7 +265,8 @@ async def drop(memory: Forgettable, request: Request, below: bool = False) -> Re
 # -------------------------------------------------------------------------------------------
 
 
-def _asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
+def asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
+    """Return the point of the past that a question is about, and the arguments of `search`."""
     values = question.model_dump()
     values["zone"] = None if question.zone is None else zone_from_text(question.zone)
     past = Past(*(values.pop(name) for name in Past._fields))
