@@ -16,6 +16,7 @@ from evomem.service.settings import Settings
 
 HOST = "127.0.0.1"
 READING = ("read", "admin")
+FINISH = 5  # seconds that requests have to be answered in after a signal to stop
 
 
 def serve(settings: Settings, *, port: int, browse: bool, show: Callable[[str], None]) -> None:
@@ -35,12 +36,31 @@ def serve(settings: Settings, *, port: int, browse: bool, show: Callable[[str], 
     session = guard.service.session = Session(Access("inspect", (), frozenset(rights)))
     with socket.create_server((HOST, port)) as listener:
         url = f"http://{HOST}:{listener.getsockname()[1]}/#ticket={session.ticket}"
-        show(url)
-        if browse:
-            webbrowser.open(url)  # it waits until the first request is answered
+
+        def begin() -> None:
+            show(url)
+            if browse:
+                webbrowser.open(url)
+
         config = uvicorn.Config(
-            guard, access_log=False, log_level="warning", server_header=False,
-            timeout_graceful_shutdown=5,
-        )  # fmt: skip
+            guard,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=FINISH,
+        )
         with suppress(KeyboardInterrupt):  # uvicorn has stopped by then
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, begin).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says when the database is open and requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, begin: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._begin = begin
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._begin()

@@ -70,7 +70,7 @@ class Guard:
         service = self.service
         with service.limits.door():
             if is_public(path):
-                return await self._app(request.scope, _no_body, request.send)
+                return await self._app(request.scope, _Replayed(b""), request.send)
             access = request.access = await self._who(headers)
             request.scope["state"]["access"] = access
             if service.settings.read_only:
