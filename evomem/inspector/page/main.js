@@ -12,7 +12,7 @@ import { showMemory } from "./views/memory.js";
 const main = document.getElementById("main");
 let about = null;
 let view = new AbortController();
-let shown = "";
+let shown = null;
 
 function route() {
   const [path, query = ""] = location.hash.replace(/^#/, "").split("?", 2);
@@ -95,7 +95,7 @@ async function start() {
     }
     return true;
   }
-  shown = "";
+  shown = null;
   await show();
   return false;
 }
@@ -122,7 +122,7 @@ async function show() {
   const heading = main.querySelector("h1");
   document.title = `${heading?.textContent ?? ""} · evomem`;
   const place = parts.join("/");
-  if (shown && shown !== place) { // on the first view, the browser's own focus is right
+  if (shown !== null && shown !== place) { // on the first view, the browser's own focus is right
     main.focus({ preventScroll: true });
     scrollTo(0, 0);
     announce(heading?.textContent ?? "");

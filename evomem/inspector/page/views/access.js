@@ -25,7 +25,7 @@ export async function showAccess({ main, signal }) {
   await fill(place, async () => {
     await load();
     if (!rows.children.length) return el("p", { class: "empty card" }, "Nothing was asked yet.");
-    return [el("div", { class: "scroll card" }, el("table", { class: "plain stacked" },
+    return [el("div", { class: "scroll card" }, el("table", { class: "plain stacked log" },
       el("thead", {}, el("tr", {}, ["Time", "Key", "Action", "Memory", "Turns", "Status"].map((text) => el("th", { scope: "col" }, text)))),
       rows)), more];
   });

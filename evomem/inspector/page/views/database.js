@@ -10,7 +10,7 @@ export async function showDatabase({ about, main, signal }) {
     el("h2", {}, "Anchor"),
     el("p", { class: "muted" }, "An anchor tells this state from every earlier one. Keep it where nobody who can write to the ",
       "database can; checked against it, an older copy or a shortened log is noticed."), anchor),
-  el("section", { class: "card" }, el("h2", {}, "Size"), state));
+  el("section", { class: "card" }, el("h2", {}, "Size and encoder"), state));
   await Promise.all([
     fill(state, async () => table(flat({ ...(await call("v1/admin/stats", { signal })), ...encoder(about) }))),
     fill(anchor, async () => anchorOf(await call("v1/admin/anchor", { signal }))),
@@ -32,8 +32,10 @@ function flat(values, prefix = "") {
 function table(rows) {
   return el("div", { class: "scroll" }, el("table", { class: "plain" }, el("tbody", {}, rows.map(([name, value]) =>
     el("tr", {}, el("th", { scope: "row" }, name.replaceAll("_", " ")),
-      el("td", {}, typeof value === "number" ? count(value) : String(value)))))));
+      el("td", {}, typeof value !== "number" ? String(value) : name.endsWith("bytes") ? size(value) : count(value)))))));
 }
+
+const size = (bytes) => (bytes < 1 << 20 ? `${count(Math.ceil(bytes / 1024))} KiB` : `${count(Math.round(bytes / (1 << 20)))} MiB`);
 
 function anchorOf({ key_id: key, anchor }) {
   const text = JSON.stringify(anchor, null, 2);

@@ -19,7 +19,7 @@ export async function showMap({ api, place, values, labels }) {
       field("Question", query),
       el("div", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, "Draw"))),
     el("p", { class: "muted" }, "Each column asks the same question at a later point of the story; each row is a turn. ",
-      "The darker a cell, the closer the question is to the turn; the closest of a column has a frame."),
+      "The stronger a cell, the closer the question is to the turn; the closest of a column has a frame."),
     result);
   if (query.value) await load();
 }
@@ -48,7 +48,7 @@ function content({ points, turns, cosines }) {
     const value = cosines[row][column];
     readout.textContent = value === null
       ? `As of turn ${points[column].seq}, turn ${turns[row].seq} had not been said.`
-      : `As of turn ${points[column].seq}, the question is ${value.toFixed(2)} close to turn ${turns[row].seq}: ${excerpt(turns[row], 120)}`;
+      : `As of turn ${points[column].seq}: ${value.toFixed(2)} to turn ${turns[row].seq}, ${excerpt(turns[row], 120)}`;
   };
   const placeOf = (cell) => {
     const row = cells.findIndex((own) => own.includes(cell));

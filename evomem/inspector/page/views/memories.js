@@ -50,21 +50,21 @@ function tree(items) {
     const parent = item.parent && known.get(joinName(item.parent));
     (parent ? parent.forks : roots).push(item);
   }
-  return el("ul", { class: "tree card" }, roots.map(branch));
+  return el("ul", { class: "tree card" }, roots.map((item) => branch(item)));
 }
 
-function branch(item) {
+function branch(item, known = 0) {
   const { memory, turns, shared, parent, forks } = item;
-  const last = memory.at(-1);
+  const labels = memory.slice(0, -1).slice(known);
   return el("li", {},
     el("a", { href: linkTo(memory), class: "row" },
       el("span", { class: "name" },
-        memory.length > 1 ? el("span", { class: "muted" }, `${memory.slice(0, -1).join(" / ")} / `) : null,
-        el("strong", {}, last)),
+        labels.length ? el("span", { class: "muted" }, `${labels.join(" / ")} / `) : null,
+        el("strong", {}, memory.at(-1))),
       shared ? el("span", { class: "badge" },
-        parent ? `fork of ${parent.join(" / ")} at turn ${count(shared)}` : `fork at turn ${count(shared)}`) : null,
+        parent && !known ? `fork of ${parent.join(" / ")} at turn ${count(shared)}` : `fork at turn ${count(shared)}`) : null,
       el("span", { class: "size" }, turnsOf(turns)),
     ),
-    forks.length ? el("ul", {}, forks.map(branch)) : null,
+    forks.length ? el("ul", {}, forks.map((fork) => branch(fork, memory.length))) : null,
   );
 }

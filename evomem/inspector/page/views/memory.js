@@ -12,7 +12,7 @@ import { showTimeline } from "./timeline.js";
 const TABS = [
   ["timeline", "Timeline", showTimeline],
   ["search", "Search", showSearch],
-  ["map", "Similarity map", showMap],
+  ["map", "Map", showMap],
   ["replaced", "Replaced", showReplaced],
   ["forks", "Forks", showForks],
 ];

@@ -70,7 +70,7 @@ function steps({ turns, next, after, overview, go, isFiltered, labels, chosen, a
   const link = (text, target, isOn) => isOn
     ? el("a", { class: "button", href: target }, text)
     : el("a", { class: "button", role: "link", "aria-disabled": "true" }, text);
-  const jump = el("input", { type: "number", min: 1, max: Math.max(1, last), inputMode: "numeric", "aria-label": "Go to turn" });
+  const jump = el("input", { type: "number", min: 1, max: Math.max(1, last), inputMode: "numeric", "aria-label": "Go to turn", placeholder: "turn" });
   return el("nav", { class: "steps", "aria-label": isBelow ? "Pages, below" : "Pages" },
     link("First", go(0), after > 0),
     // with filters, how far back a page reaches is not known: the browser's history does
@@ -106,6 +106,7 @@ function sessions(turns, actionOf) {
 }
 
 function action(turn, { about, api, load }) {
-  return [el("button", { type: "button", class: "quiet", "aria-label": `What purging turn ${turn.seq} would do`,
-    onclick: () => openPurge({ about, api, id: turn.id, onPurged: load }) }, "Purge …")];
+  const mayPurge = about.key.rights.includes("forget") && !about.read_only;
+  return [el("button", { type: "button", class: "quiet", "aria-label": `${mayPurge ? "Purge" : "Influence"} of turn ${turn.seq}`,
+    onclick: () => openPurge({ about, api, id: turn.id, onPurged: load }) }, mayPurge ? "Purge …" : "Influence")];
 }
