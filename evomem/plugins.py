@@ -35,10 +35,10 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
     address, _, written = source.partition("?")
     options = {**dict(parse_qsl(written)), **options}
     kind, _, argument = address.partition(":")
-    found = {point.name: point for point in entry_points(group="evomem.encoders")}
-    if kind not in found:
-        kind, argument = _kind_of(address, sorted(found)), address
-    return cast(Encoder, found[kind].load()(argument, device=device, **options))
+    points = {point.name: point for point in entry_points(group="evomem.encoders")}
+    if kind not in points:
+        kind, argument = _kind_of(address, sorted(points)), address
+    return cast(Encoder, points[kind].load()(argument, device=device, **options))
 
 
 def store_opener(location: str) -> OpenStore:
@@ -48,12 +48,12 @@ def store_opener(location: str) -> OpenStore:
         StoreError: No store of that name is installed.
     """
     scheme = location.partition("://")[0].partition("+")[0] if "://" in location else "sqlite"
-    found = {point.name: point for point in entry_points(group="evomem.stores")}
-    if scheme not in found:
+    points = {point.name: point for point in entry_points(group="evomem.stores")}
+    if scheme not in points:
         raise StoreError(
-            f"no store named {scheme!r} for {location!r}; installed: {', '.join(sorted(found))}"
+            f"no store named {scheme!r} for {location!r}; installed: {', '.join(sorted(points))}"
         )
-    return cast(OpenStore, found[scheme].load())
+    return cast(OpenStore, points[scheme].load())
 
 
 def _kind_of(source: str, kinds: list[str]) -> str:

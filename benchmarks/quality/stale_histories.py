@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from random import Random
 
-from benchmarks.quality.stale_topics import TOPICS, WORDINGS, Topic, Wordings
+from benchmarks.quality import stale_more_topics, stale_topics
+from benchmarks.quality.stale_topics import Topic, Wordings
 from benchmarks.quality.temporal_histories import filler
 from evomem import Turn
+
+TOPICS = {**stale_topics.TOPICS, **stale_more_topics.TOPICS}
+WORDINGS = {**stale_topics.WORDINGS, **stale_more_topics.WORDINGS}
 
 TOPICS_EACH = 6
 PLANS_EACH = 2

@@ -33,8 +33,8 @@ def add(args: Namespace, screen: Screen) -> int:
             source=args.source,
             recalled=args.recalled,
         )
-    said = f"turn {record.seq} of {_name(memory)}, id {record.id}"
-    screen.result(record.to_json(), Text(plain(said)))
+    line = f"turn {record.seq} of {_name(memory)}, id {record.id}"
+    screen.result(record.to_json(), Text(plain(line)))
     return 0
 
 
@@ -44,8 +44,8 @@ def correct(args: Namespace, screen: Screen) -> int:
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
         record = memory.correct(args.id, text, reply=args.reply, time=args.time, source=args.source)
-    said = f"turn {record.seq} of {_name(memory)}, id {record.id}, holds in the place of {args.id}"
-    screen.result(record.to_json(), Text(plain(said)))
+    line = f"turn {record.seq} of {_name(memory)}, id {record.id}, holds in the place of {args.id}"
+    screen.result(record.to_json(), Text(plain(line)))
     return 0
 
 
@@ -99,8 +99,8 @@ def show(args: Namespace, screen: Screen) -> int:
 def influence(args: Namespace, screen: Screen) -> int:
     """Show what a turn had a part in."""
     with open_database(args, screen) as db:
-        found = memory_of(db, args).influence(args.id)
-    screen.result(found.to_json(), influence_table(found))
+        result = memory_of(db, args).influence(args.id)
+    screen.result(result.to_json(), influence_table(result))
     return 0
 
 

@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from evomem.checks import Sources, check_filter
-from evomem.client.calls import Call, Steps, awaiting, blocking, not_over_http, to_json
+from evomem.client.calls import Call, Steps, awaiting, blocking, to_json
 from evomem.client.uploads import batches, upload
 from evomem.client.view import RemoteView
+from evomem.errors import HeadMoved
 from evomem.forgetting import Progress, Receipt
 from evomem.memory import Memory, check_ids, new_id, turn_of
+from evomem.memory_view import TRIES
 from evomem.pairing import Message, as_turns
 from evomem.records import Record, Turn, as_utc
 from evomem.service.wire import (
@@ -25,6 +27,9 @@ from evomem.service.wire import (
 
 if TYPE_CHECKING:
     from evomem.importing import Imported
+
+UNKNOWN = "?"
+"""No mark of what sessions hold: asks for it."""
 
 
 class RemoteMemory(RemoteView, Memory):
@@ -96,8 +101,29 @@ class RemoteMemory(RemoteView, Memory):
         *,
         where: Mapping[str, Any] | None = None,
     ) -> Steps[list[Record]]:
-        raise not_over_http("replace_sessions, which calls a function while it writes,")
-        yield  # a generator, as all of these are
+        """Suppose first that nothing is there: then one request does it."""
+        check_filter(where=where)
+        head = {"sessions": sorted(set(sessions)), "where": where and dict(where)}
+        held: list[Record] = []
+        mark = ""
+        for attempt in range(TRIES):
+            try:
+                turns = [replace(turn, id=turn.id or new_id()) for turn in build(held)]
+            except Exception:  # it cannot do without what is there
+                if attempt:
+                    raise
+                turns, mark = [], UNKNOWN
+            check_ids(turns)
+            lines = [{**head, "mark": mark}, *map(turn_to_json, turns)]
+            body = b"\n".join(map(to_json, lines))
+            path = f"{self._path}/turns/replace"
+            value = yield Call("POST", path, body=body, media_type="application/x-ndjson")
+            if value["records"] is not None:
+                return [record_from_json(record) for record in value["records"]]
+            held, mark = [record_from_json(record) for record in value["held"]], value["mark"]
+        raise HeadMoved(
+            f"{self!r}: others were quicker {TRIES} times in a row; nothing was written"
+        )
 
     def _add_many(
         self, items: Iterable[Turn | Message], *, progress: Progress | None = None

@@ -19,8 +19,8 @@ from evomem.encoder import Encoder
 from evomem.engine import Engine
 from evomem.lru_cache import LruCache
 from evomem.memory_view import MemoryView
-from evomem.ranking import top_k
 from evomem.records import Hit, Record, Turn
+from evomem.search.ranking import top_k
 from evomem.state import Spec, State, Vectors, digest
 from evomem.store import Embeddings, Namespace, Seqs, Span, Store, View
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from evomem.checks import check_query
-from evomem.engine import Engine
+from evomem.engine import TRIES, Engine
 from evomem.errors import HeadMoved
-from evomem.memory_view import TRIES, MemoryView
+from evomem.memory_view import MemoryView
 from evomem.records import Record
 from evomem.state import Vectors
 from evomem.store import Filter, View

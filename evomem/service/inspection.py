@@ -13,12 +13,13 @@ from evomem.errors import NotFound
 from evomem.inspector.alone import Alone
 from evomem.inspector.preview import preview
 from evomem.inspector.similarity import similarity
-from evomem.inspector.tree import forks, nodes
+from evomem.inspector.tree import Node, forks, nodes
 from evomem.memory_view import MemoryView
 from evomem.service import inspection_models as models
 from evomem.service.endpoints import Id, Past, Readable, Seen, access_of, answer, service_of
-from evomem.service.memories import ONE, Limit, asked, page_of_names
+from evomem.service.memories import ONE, Limit, asked, readable_below
 from evomem.service.models import Search
+from evomem.service.names import join_name, split_name
 from evomem.service.wire import hit_to_json
 
 router = APIRouter(prefix="/v1", tags=["inspection"])
@@ -37,9 +38,20 @@ async def tree(
     limit: Limit = 100,
 ) -> Response:
     """Return the memories that the key may read, with their sizes and what they were forked from."""
-    names, following = await page_of_names(request, prefix, after, limit)
-    service, access = service_of(request), access_of(request)
-    found = await service.run(nodes, service.db._engine, names, access.prefix)
+    service, access, below = (
+        service_of(request),
+        access_of(request),
+        readable_below(request, prefix),
+    )
+    first = split_name(after)
+
+    def look() -> tuple[list[Node], str | None]:
+        rest = [name for name in service.db.memories(*below) if name > first]
+        page = rest[:limit]
+        found = nodes(service.db._engine, page, access.prefix)
+        return found, join_name(page[-1]) if len(rest) > limit else None
+
+    found, following = await service.run(look)
     return answer({"memories": [node.to_json() for node in found], "next": following})
 
 

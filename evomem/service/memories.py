@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
@@ -13,7 +14,8 @@ import evomem
 from evomem.checks import MAX_TURNS
 from evomem.forgetting import Receipt
 from evomem.inspector.words import history_with
-from evomem.memory_view import Point
+from evomem.memory import Memory
+from evomem.memory_view import MemoryView, Point
 from evomem.records import MAX_LABEL, Record
 from evomem.service import models
 from evomem.service.endpoints import (
@@ -36,6 +38,7 @@ from evomem.store import Namespace
 router = APIRouter(prefix="/v1")
 PAGE = 1000  # turns or names of one page, at most
 ONE = "/memories/{memory:path}"
+NOW = Past(None, None, None)
 
 Times = Annotated[str | None, Query(max_length=512, description="ISO 8601 with a time zone")]
 Labels = Annotated[list[str] | None, Query(description='"" stands for turns without a source')]
@@ -64,25 +67,35 @@ async def list_memories(
     prefix: Annotated[str, Query(description="labels joined by slashes")] = "",
     after: str = "",
     limit: Limit = 100,
+    sizes: bool = False,
 ) -> Response:
     """Return the memories that the key may read and that begin with `prefix`."""
-    names, following = await page_of_names(request, prefix, after, limit)
-    return answer({"memories": [list(labels) for labels in names], "next": following})
+    below = readable_below(request, prefix)
+    db = service_of(request).db
+    turns: Mapping[Namespace, int] | None = None
+    if sizes:
+        turns = await service_of(request).run(db.sizes, *below)
+    found = list(turns) if turns is not None else await service_of(request).run(db.memories, *below)
+    first = split_name(after)
+    rest = [names for names in found if names > first]
+    last = join_name(rest[limit - 1]) if len(rest) > limit else None
+    page = rest[:limit]
+    return answer(
+        {
+            "memories": [list(names) for names in page],
+            "turns": None if turns is None else [turns[names] for names in page],
+            "next": last,
+        }
+    )
 
 
-async def page_of_names(
-    request: Request, prefix: str, after: str, limit: int
-) -> tuple[list[Namespace], str | None]:
-    """Return namespaces below `prefix`, and what to give as `after` for more. Raises `AccessDenied`."""
+def readable_below(request: Request, prefix: str) -> Namespace:
+    """Return the labels that names begin with if the key may read them. Raises `AccessDenied`."""
     access, labels = access_of(request), split_name(prefix)
     if labels != access.prefix[: len(labels)]:
         access.check("read", labels)
     access.check("read", access.prefix)
-    below = max(labels, access.prefix, key=len)
-    found = await service_of(request).run(service_of(request).db.memories, *below)
-    first = split_name(after)
-    rest = [names for names in found if names > first]
-    return rest[:limit], join_name(rest[limit - 1]) if len(rest) > limit else None
+    return max(labels, access.prefix, key=len)
 
 
 # one turn ----------------------------------------------------------------------------------
@@ -194,7 +207,7 @@ async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> R
 async def search(memory: Readable, question: models.Search, request: Request) -> Response:
     """Return the turns that answer a query best, each with what its score is made of."""
     past, values = asked(question)
-    seen = await service_of(request).run(past.of, memory)
+    seen = await _at(past, memory, request)
     hits = await seen.asearch(**values)
     request.state.count = len(hits)
     return answer({"hits": [hit_to_json(hit) for hit in hits]})
@@ -204,7 +217,7 @@ async def search(memory: Readable, question: models.Search, request: Request) ->
 async def context(memory: Readable, question: models.Ask, request: Request) -> Response:
     """Return the best turns for a query as text for a prompt."""
     past, values = asked(question)
-    seen = await service_of(request).run(past.of, memory)
+    seen = await _at(past, memory, request)
     text = await seen.acontext(**values)
     request.state.count = len(text.ids)
     return answer({"text": str(text), "ids": text.ids})
@@ -273,6 +286,10 @@ def asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
     if question.trust is not None:
         values["trust"] = {label or None: weight for label, weight in question.trust.items()}
     return past, values
+
+
+async def _at(past: Past, memory: Memory, request: Request) -> MemoryView:
+    return memory if past == NOW else await service_of(request).run(past.of, memory)
 
 
 def _record(record: Record, request: Request) -> Response:

@@ -173,9 +173,9 @@ class EvoMemMemory(Connection, BaseMemory):
         if not query or not query.strip():
             return messages
         adapter = self._adapter(self.header)
-        found = await adapter.arecall(query, session=self.session_id, shown=spoken(messages))
-        self._note_shown(query, self.session_id, found)
-        return _with_memories(messages, str(found)) if found else messages
+        context = await adapter.arecall(query, session=self.session_id, shown=spoken(messages))
+        self._note_shown(query, self.session_id, context)
+        return _with_memories(messages, str(context)) if context else messages
 
     async def aget_all(self, status: MessageStatus | None = None) -> list[ChatMessage]:
         """Return every message of the session, as it was put, or those with a status."""

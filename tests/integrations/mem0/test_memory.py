@@ -11,7 +11,7 @@ import pytest
 import evomem
 from evomem.errors import NotFound, QueryError, TurnError
 from evomem_integrations.mem0 import AsyncMemory, Memory
-from evomem_integrations.mem0.memory import EARLIER_BYTES
+from evomem_integrations.mem0.results import EARLIER_BYTES
 
 CHAT = [
     {"role": "system", "content": "Be kind."},

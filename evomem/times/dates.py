@@ -1,7 +1,7 @@
 """Days and sessions that an English query names: "since May", "two days ago", "our first call".
 
 A query is read in two steps. First, every expression that stands for days by itself is found
-(`evomem.date_words.ATOMS`), the most specific kind first. Then the words around and between these
+(`evomem.times.date_words.ATOMS`), the most specific kind first. Then the words around and between these
 expressions are read: "since …", "before …", "between … and …", "from … to …" (`_RANGES`).
 
 A wrong reading is worse than none. So dates whose order is unclear, such as "03/04/2024", are not
@@ -18,8 +18,8 @@ from collections.abc import Collection
 from datetime import date, timedelta
 from typing import Literal
 
-from evomem.date_words import ATOMS, TO, Calendar, Days, Named, Reader
-from evomem.session_words import SESSIONS, Sessions
+from evomem.times.date_words import ATOMS, TO, Calendar, Days, Named, Reader
+from evomem.times.session_words import SESSIONS, Sessions
 
 LATER = 7  # days after a span during which people still tell what happened in it
 
@@ -49,6 +49,14 @@ def asked_days(query: str, days: Collection[date], today: date | None = None) ->
     return _read_days(_plain(query), days, today)[1]
 
 
+def counted_days(query: str, days: Collection[date], today: date | None = None) -> list[Days]:
+    """Return those of the days that a query names which it counts ("five days ago").
+
+    People count days and nights in more than one way, so that a neighbouring day may be meant.
+    """
+    return _read_days(_plain(query), days, today)[2]
+
+
 def asked_sessions(query: str) -> list[Sessions]:
     """Return the sessions that a query names by their place: 0 is the first, -1 the newest.
 
@@ -71,7 +79,7 @@ def asks_only_when(query: str, days: Collection[date], today: date | None = None
     False
     """
     text, sessions = _read_sessions(_plain(query))
-    text, spans = _read_days(text, days, today)
+    text, spans, _ = _read_days(text, days, today)
     words = re.findall(r"\w+", re.sub(_MARK, " ", text).lower())
     return bool(spans or sessions) and _SAYS_NOTHING.issuperset(words)
 
@@ -119,20 +127,24 @@ def _plain(query: str) -> str:
     return " ".join(query.replace("’", "'").split())
 
 
-def _read_days(text: str, days: Collection[date], today: date | None) -> tuple[str, list[Days]]:
-    """Return a text with marks for days and without ranges, and the spans of both."""
+def _read_days(
+    text: str, days: Collection[date], today: date | None
+) -> tuple[str, list[Days], list[Days]]:
+    """Return a text with marks for days and without ranges, the spans of both, the counted days."""
     if not days and today is None:
-        return text, []
+        return text, [], []
     now = today or max(days)
     time = Calendar(now, tuple(sorted({day.year for day in days} or {now.year})))
     text, named = _read_atoms(text, time)
     text, spans = _read_ranges(text, named, time)
     is_of_now = bool(_NOW.search(text)) and not _PAST.search(text)
+    counted: list[Days] = []
     for place in re.finditer(_MARK, text):
         meant = named[int(place[1])]
         if meant.only is None or (meant.only == "of the past" and not is_of_now):
             spans += meant.spans
-    return text, sorted(set(spans), key=spans.index)
+            counted += meant.spans if meant.counted else ()
+    return text, sorted(set(spans), key=spans.index), counted
 
 
 def _read_sessions(text: str) -> tuple[str, list[Sessions]]:

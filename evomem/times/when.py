@@ -8,10 +8,10 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 import numpy as np
 
-from evomem.date_words import Days
-from evomem.dates import asked_days, asked_sessions, asks_only_when, nearness
 from evomem.records import Said
 from evomem.store import Filter, Seqs, Store, View
+from evomem.times.date_words import Days
+from evomem.times.dates import asked_days, asked_sessions, asks_only_when, counted_days, nearness
 
 SHORT = 3  # days of a span, at most, that counts in full
 BROAD = 0.31  # what a longer span counts: it says less about which turn is meant
@@ -86,8 +86,12 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
     days = [date(year, 1, 1) for year in range(max(first.year, last.year - YEARS), last.year + 1)]
     today = last if now is None else _day(now, zone)
     sessions = _at(numbers, store.sessions(view)) if numbers else frozenset()
-    spans = tuple(asked_days(query, days, today))
-    return When(spans, sessions, zone, asks_only_when(query, days, today))
+    spans = asked_days(query, days, today)
+    for span in counted_days(query, days, today):
+        seqs = store.select(view, Filter(*_moments(span, zone)))
+        if seqs is not None and not len(seqs):  # nothing was said on that day
+            spans[spans.index(span)] = (span[0] - timedelta(1), span[1] + timedelta(1))
+    return When(tuple(spans), sessions, zone, asks_only_when(query, days, today))
 
 
 def dated(moment: datetime, zone: tzinfo) -> str:

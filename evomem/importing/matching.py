@@ -51,9 +51,9 @@ def match(told: Sequence[Told], new: Sequence[Told]) -> list[int | None]:
     for with_times in (True, False):
         olds, news = _labels(told, new, with_times)
         pairs = _align(olds, news, partial(_alike, told, new, with_times))
-        found = [(told[i], new[j]) for j, i in enumerate(pairs) if i is not None]
+        matched = [(told[i], new[j]) for j, i in enumerate(pairs) if i is not None]
         # one text said at two times is no sign of the same conversation; several are
-        if len(found) > 1 or (found and (with_times or _same_time(*found[0]))):
+        if len(matched) > 1 or (matched and (with_times or _same_time(*matched[0]))):
             return pairs
     return best
 
@@ -99,10 +99,10 @@ def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | 
     heads = 0
     while heads < len(new) and not new[heads].turn.user and not new[heads].turn.speaker:
         heads += 1
-    labels = {each.label for each in told}
+    labels = {entry.label for entry in told}
     if not new or new[0].turn.speaker or (heads < 2 and new[0].label in labels):
         return None
-    rest = [each.turn for each in new[: max(heads, 1)]]
+    rest = [entry.turn for entry in new[: max(heads, 1)]]
     after = new[len(rest)].turn.user if len(new) > len(rest) else None
     user = _lines(rest[0].user)
     answer = _lines(joined([turn.assistant for turn in rest]))
@@ -211,20 +211,20 @@ def _labels(
     # without a shared id, every export may make ids of its own
     gone = {
         place
-        for place, each in enumerate(told)
-        if shared and each.ids and not any(map(_made_up, each.ids))
+        for place, entry in enumerate(told)
+        if shared and entry.ids and not any(map(_made_up, entry.ids))
     }
 
-    def label(each: Told) -> Hashable:
-        return (*each.label, each.turn.time if with_times and each.timed else None)
+    def label(entry: Told) -> Hashable:
+        return (*entry.label, entry.turn.time if with_times and entry.timed else None)
 
     olds: list[Hashable] = [
-        ("id", place) if place in shared or place in gone else label(each)
-        for place, each in enumerate(told)
+        ("id", place) if place in shared or place in gone else label(entry)
+        for place, entry in enumerate(told)
     ]
     news: list[Hashable] = [
-        label(each) if place is None else ("id", place)
-        for each, place in zip(new, known, strict=True)
+        label(entry) if place is None else ("id", place)
+        for entry, place in zip(new, known, strict=True)
     ]
     return olds, news
 
@@ -235,11 +235,11 @@ def _by_id(told: Sequence[Told], new: Sequence[Told]) -> list[int | None]:
     Short ids may be counters that begin anew in every export: they count if most of the exchanges
     that share one ask the same.
     """
-    places = {id: place for place, each in enumerate(told) for id in each.ids}
-    known = [next((places[id] for id in each.ids if id in places), None) for each in new]
-    pairs = [(told[i], each) for i, each in zip(known, new, strict=True) if i is not None]
-    agree = sum(old.turn.user == each.turn.user for old, each in pairs)
-    short = any(len(id) < LONG_ID for old, each in pairs for id in old.ids & each.ids)
+    places = {id: place for place, entry in enumerate(told) for id in entry.ids}
+    known = [next((places[id] for id in entry.ids if id in places), None) for entry in new]
+    pairs = [(told[i], entry) for i, entry in zip(known, new, strict=True) if i is not None]
+    agree = sum(old.turn.user == entry.turn.user for old, entry in pairs)
+    short = any(len(id) < LONG_ID for old, entry in pairs for id in old.ids & entry.ids)
     if short and 2 * agree < len(pairs):
         return [None] * len(new)
     second = known[1] if len(new) > 1 else None

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from evomem.current import BEST, Values, Wish, same_thing, standing_out, wish_of, wished_order
 from evomem.records import Record, Said
-from evomem.when import When
+from evomem.search.current import (
+    BEST,
+    LIFT,
+    Values,
+    Wish,
+    same_thing,
+    standing_out,
+    telling,
+    wish_of,
+    wished,
+)
+from evomem.times.when import When
 
-Look = Callable[[Sequence[int]], tuple[Sequence[Record], Mapping[int, float]]]
-"""Given the seqs of the best turns, best first, returns these turns, and the cosine of every candidate
-with the first."""
+
+class Look(Protocol):
+    """What else can be read of the candidates."""
+
+    def records(self, seqs: Sequence[int]) -> Sequence[Record]:
+        """Return these turns, in this order."""
+        ...
+
+    def likeness(self, seq: int, seqs: Sequence[int]) -> Mapping[int, float]:
+        """Return the cosines of these turns with that one."""
+        ...
+
 
 WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
@@ -25,7 +44,7 @@ WEIGHTS: Mapping[str, float] = {
 }
 """What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md).
 
-The learned weight of `time` is that of long spans (`evomem.when.BROAD`). Questions about a day were too
+The learned weight of `time` is that of long spans (`evomem.times.when.BROAD`). Questions about a day were too
 few there to learn a weight; 1 was chosen with generated ones.
 """
 
@@ -52,8 +71,8 @@ def fuse(
 ) -> list[tuple[int, dict[str, float]]]:
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
-    Turns about the same thing change places where the question wants the newest or the oldest of them
-    (`evomem.current`); the part `current` says by how much.
+    Where the question wants the newest or the oldest of several turns about one thing, this turn is put
+    first (`evomem.search.current`); the part `current` says by how much it was lifted.
 
     The arguments are those of `signals`, and:
 
@@ -65,20 +84,20 @@ def fuse(
         said: See there.
         beside: See there.
         k: How many at most.
-        trust: The weights of turns that have one. Such turns change places with no other.
+        trust: The weights of turns that have one. Such turns are never put first for their time.
         look: Reads the best turns; None to leave every turn in its place.
     """
-    found = signals(when, cosines, words, said, beside)
-    parts = {name: WEIGHTS[name] * values for name, values in found.items()}
+    speaking = signals(when, cosines, words, said, beside)
+    parts = {name: WEIGHTS[name] * values for name, values in speaking.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
     wish = wish_of(query, dated=bool(when)) if look else None
     if wish and look:
         weighed = trust or {}
-        parts["current"] = _current(wish, query, found, parts, list(said), weighed, look)
+        parts["current"] = _current(wish, query, speaking, parts, list(said), weighed, look)
     scores = np.sum(list(parts.values()), axis=0)
-    times = [each.time.timestamp() for each in said.values()]
+    times = [moment.time.timestamp() for moment in said.values()]
     order = np.lexsort((list(said), times, scores))[::-1][
         :k
     ].tolist()  # of equals, the one said last
@@ -92,28 +111,32 @@ def fuse(
 def _current(
     wish: Wish,
     query: str,
-    found: Mapping[str, Values],
+    speaking: Mapping[str, Values],
     parts: Mapping[str, Values],
     seqs: Sequence[int],
     trust: Mapping[int, float],
     look: Look,
 ) -> Values:
-    """Return what is added to scores, so that turns about the same thing share out theirs anew."""
+    """Return what is added to scores, so that the turn that is wanted of those about one thing is first."""
     added = np.zeros(len(seqs))
     scores = np.sum(list(parts.values()), axis=0)
     order = np.lexsort((seqs, scores))[::-1].tolist()
     places = [place for place in order if seqs[place] not in trust][:BEST]
     if len(places) < 2:
         return added
-    records, likeness = look([seqs[place] for place in places])
-    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in seqs]))
-    near = found["evolvable"][places]
+    best = [seqs[place] for place in places]
+    records = look.records(best)
     turns = [record.turn for record in records]
-    same = same_thing(query, turns, near, alike[places])
-    chosen = [places[n] for n in same]  # best first
-    wished = wished_order(wish, query, [records[n] for n in same], found["lexical"][chosen])
-    for place, n in zip(chosen, wished, strict=True):
-        added[chosen[n]] = scores[place] - scores[chosen[n]]
+    near = speaking["evolvable"][places]
+    told = telling(turns, near)
+    if told is None:
+        return added
+    likeness = look.likeness(best[told], best)
+    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in best]))
+    same = same_thing(query, turns, told, near, alike)
+    wanted = wished(wish, query, records, same)
+    if wanted is not None and places[wanted] != order[0]:
+        added[places[wanted]] = scores[order[0]] + LIFT - scores[places[wanted]]
     return added
 
 
@@ -165,7 +188,9 @@ def signals(
     sessions[None] = 0.0
     place = {seq: number for number, seq in enumerate(said)}
     neighbours = np.zeros(len(said))
-    pairs = {pair for seq, (one, other) in beside.items() for pair in ((one, seq), (seq, other))}
+    pairs = {
+        pair for seq, (before, behind) in beside.items() for pair in ((before, seq), (seq, behind))
+    }
     for left, right in pairs:
         if left in said and right in said and said[left].session == said[right].session:
             neighbours[place[left]] += share[place[right]]
@@ -173,7 +198,7 @@ def signals(
     return {
         "evolvable": np.array(near),
         "lexical": np.array(share),
-        "time": np.array([when.share(each) for each in said.values()]),
+        "time": np.array([when.share(turn) for turn in said.values()]),
         "session": np.array([sessions[name] for _, name in said.values()]),
         "beside": neighbours,
     }

@@ -1,6 +1,6 @@
 """The words and forms in which English names days: "3 Jan 2024", "last week", "two days ago".
 
-`ATOMS` are patterns with what each stands for. `evomem.dates` joins them to ranges.
+`ATOMS` are patterns with what each stands for. `evomem.times.dates` joins them to ranges.
 """
 
 from __future__ import annotations
@@ -23,10 +23,23 @@ _NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"
 ).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _COUNTS = {word: number for number, word in enumerate(_NUMBERS)}
+for _number, _ten in enumerate(_TENS, 2):
+    _COUNTS[_ten] = 10 * _number
+    for _one, _word in enumerate(_NUMBERS[1:10], 1):
+        _COUNTS |= {f"{_ten}-{_word}": 10 * _number + _one, f"{_ten} {_word}": 10 * _number + _one}
 _COUNTS |= {"a": 1, "an": 1, "couple": 2, "couple of": 2, "a couple": 2, "a couple of": 2}
 _COUNTS |= {"few": 3, "a few": 3, "several": 3}
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")  # fmt: skip
+ORDINALS = {word: number for number, word in enumerate(_ONES, 1)}
+"""The words from "first" to "ninety-ninth"."""
+ORDINALS |= {"twelfth": 12}
+ORDINALS |= {f"{word}th": _COUNTS[word] for word in (*_NUMBERS[10:12], *_NUMBERS[13:20])}
+for _ten in _TENS:
+    ORDINALS[f"{_ten[:-1]}ieth"] = _COUNTS[_ten]
+    for _one, _word in enumerate(_ONES, 1):
+        ORDINALS |= {f"{_ten}{mark}{_word}": _COUNTS[_ten] + _one for mark in ("-", " ")}
 _SEASONS = {"spring": 3, "summer": 6, "autumn": 9, "fall": 9, "winter": 12}  # first month
 _FEASTS = {
     "christmas eve": (12, 24),
@@ -66,6 +79,8 @@ class Named:
     """How soon a day of this name comes again, where the expression does not say which one."""
     only: Literal["in ranges", "of the past"] | None = None
     """Where alone it is read: "to May" in a range, "today" in a question about the past."""
+    counted: bool = False
+    """Whether it counts days: who says "five days ago" may mean the day before or after."""
 
 
 @dataclass(frozen=True)
@@ -196,13 +211,13 @@ def _near_day(given: dict[str, str], time: Calendar) -> Named:
 
 def ordinal(word: str) -> int:
     """Return 0 for "first" and "1st"."""
-    return ORDINALS.index(word) if word in ORDINALS else int(re.sub(r"\D", "", word)) - 1
+    return (ORDINALS[word] if word in ORDINALS else int(re.sub(r"\D", "", word))) - 1
 
 
 def _weekday(given: dict[str, str], time: Calendar) -> Named:
     """Read a day of the week: the newest one that is not in the future, unless it says "next"."""
-    wanted = _WEEKDAYS[given["weekday"]]
-    back = (time.today.weekday() - wanted) % 7
+    weekday = _WEEKDAYS[given["weekday"]]
+    back = (time.today.weekday() - weekday) % 7
     if "before_last" in given:
         back = (back or 7) + 7
     elif "last" in given:
@@ -210,7 +225,7 @@ def _weekday(given: dict[str, str], time: Calendar) -> Named:
     elif "next" in given:
         back = back - 7
     elif "this" in given:
-        back = time.today.weekday() - wanted
+        back = time.today.weekday() - weekday
     day = time.today - timedelta(back)
     if "weeks" in given:
         day -= timedelta(7 * number(given["weeks"]))
@@ -259,7 +274,8 @@ def _ago(given: dict[str, str], time: Calendar) -> Named:
     around = timedelta(
         {"week": 3, "fortnight": 3, "month": 15, "quarter": 45, "year": 45}.get(given["unit"], 0)
     )
-    return Named(((day - around, min(day + around, time.today)),))
+    span = (day - around, min(day + around, time.today))
+    return Named((span,), counted=given["unit"] == "day" and count > 1)
 
 
 def _past(given: dict[str, str], time: Calendar) -> Named:
@@ -340,6 +356,7 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (rf"\b{_ON_WEEKDAY}{_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?", _date),
         (rf"\b{_ON_WEEKDAY}the (?P<ordinal>{one_of(ORDINALS)}) of {_MONTH}(?:,? {_YEAR})?", _date),
         (rf"\b{_ON_WEEKDAY}{_NO_VERB}{_MONTH} (?:the )?{_DAY}\b(?:,? {_YEAR})?", _date),
+        (rf"\b{_ON_WEEKDAY}{_NO_VERB}{_MONTH} (?:the )?(?P<ordinal>{one_of(ORDINALS)})\b(?:,? {_YEAR})?", _date),
         (rf"\b{_PART}{_MONTH}(?: of|,)? {_YEAR}", _date),
         (rf"\b(?P<feast>{one_of(_FEASTS)})(?: of)? {_YEAR}", _feast),
         (rf"\b(?:{_WHICH}|on|at|over|around|{_LEAD}) (?P<feast>{one_of(_FEASTS)})\b", _feast),
@@ -356,6 +373,7 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (rf"\b{COUNT} {_UNIT}s? (?:ago|earlier|back)\b", _ago),
         (rf"\b(?:in|within|during|over|for) the (?:last|past) (?:{COUNT} )?{_UNIT}s?\b(?! of\b)", _past),
         (rf"\b(?:(?:the|these) )?(?:last|past) {COUNT} {_UNIT}s?\b", _past),
+        (rf"\bthis (?:last|past) {_UNIT}\b", _past),
         (rf"\b(?P<which>last|this|next) (?!day){_UNIT}\b(?! of\b)", _period),
         (rf"\bthe past {_UNIT}\b", _past),
         (rf"\b(?:{_WHICH}|on|{_LEAD}) {_WEEKDAY}\b(?: {_WHEN}\b)?(?! {_WHEN}s)", _weekday),

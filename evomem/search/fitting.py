@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import tzinfo
 
 from evomem.errors import QueryError
-from evomem.excerpt import excerpt
 from evomem.records import Context, Hit, Record
-from evomem.when import dated
+from evomem.search.excerpt import excerpt
+from evomem.times.when import dated
 
 
 def fit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from evomem.date_words import COUNT, ORDINALS, TO, number, one_of, ordinal
+from evomem.times.date_words import COUNT, ORDINALS, TO, number, one_of, ordinal
 
 Sessions = tuple[int, int]
 """The first and the last session of a range, both included, counted as a list is indexed."""
@@ -44,6 +44,7 @@ _SESSION_WORDS: tuple[tuple[str, Callable[[dict[str, str]], Sessions | None]], .
     (r"\bsession (?:number |no\.? ?|# ?)?(?P<first>\d{1,4})\b", _one_session),
     (rf"\b(?:our|the|my|your|this|in|during)(?: very)? (?P<first>{_ORDINAL}) {_MEETING}\b", _one_session),
     (rf"\b(?:our|the|my|your|in|during|from)(?: very)? (?:last|latest|previous|most recent) {_MEETING}\b", lambda _: (-1, -1)),
+    (r"\b(?:last|previous) (?:session|discussion|conversation|chat)\b", lambda _: (-1, -1)),
     (r"\b(?:the )?(?:last|previous) time (?:we|I|you) (?:talked|spoke|chatted|met|called)\b", lambda _: (-1, -1)),
     (r"\b(?:talk|speak|say|tell|discuss|mention)\w*(?: \w+){0,3} last time\b", lambda _: (-1, -1)),
 )  # fmt: skip
