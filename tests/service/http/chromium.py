@@ -34,8 +34,8 @@ class Tab:
         self.context = browser.new_context(viewport=size, **options)
         self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
-        self.faults = []
-        self.asked = []
+        self.faults: list[str] = []
+        self.asked: list[str] = []
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("console", self._note)
         self.page.on("dialog", lambda dialog: self.faults.append(dialog.message))

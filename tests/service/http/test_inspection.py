@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 import evomem
 from evomem.inspector.alone import Alone
+from evomem.records import Turn
 from evomem.service.access import RIGHTS, Access
 from evomem.service.app import make_app
 from evomem.service.page import FOLDER
@@ -185,7 +186,7 @@ def test_a_search_without_memory_reads_every_text_alone(client, tess):
     body = {"query": "Where do I live?", "mode": "evolvable", "k": 20}
     found = client.post(ONE + "/inspect/alone", json=body).json()
     encoder = tess._engine.encoder
-    empty = State.empty(encoder.spec)
+    empty: State[Turn] = State.empty(encoder.spec)
     query = encoder.embed_queries(empty, ["Where do I live?"])[0]
     expected = {
         record.id: float(encoder.read(empty, [record.turn])[0].embedding @ query)
