@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from starlette.testclient import TestClient
@@ -318,6 +319,15 @@ def test_a_read_only_service_changes_nothing_and_shows_everything():
         assert client.get("/v1").json()["read_only"]
 
 
+@contextmanager
+def killed_at_the_end(process):
+    """End a process that a test left running."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 @pytest.mark.enable_socket  # to the process, on loopback
 @pytest.mark.parametrize("option", [(), ("--write",)])
 def test_inspect_shows_a_file_to_whoever_has_the_link_first_and_ends_with_ctrl_c(tmp_path, option):
@@ -329,7 +339,10 @@ def test_inspect_shows_a_file_to_whoever_has_the_link_first_and_ends_with_ctrl_c
     files = sorted(tmp_path.iterdir())
     words = [sys.executable, "-m", "evomem", "inspect", place, "--no-open", "--json", *option]
     environment = {**os.environ, "COLUMNS": "200"}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with (
+        subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process,
+        killed_at_the_end(process),
+    ):
         assert process.stdout is not None
         shown = ""
         while "}" not in shown:
