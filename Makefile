@@ -27,6 +27,8 @@ help:
 demo: .venv/ready
 	$(BIN)/evomem demo
 
+# Two torch threads on a busy machine cost more than they give.
+test: export OMP_NUM_THREADS ?= 1
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

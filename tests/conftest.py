@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +18,20 @@ import evomem
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("EVOMEM_SHARED", ROOT.parent / "shared"))
 
+MEMORY = Path("/dev/shm")  # a file system in memory, where Linux has one
+ROOM = 4 << 30  # bytes
+
 Fresh = Callable[[], str]
+
+
+def pytest_configure() -> None:
+    """Keep the tests' files in memory where there is room: an fsync there costs nothing.
+
+    A disk takes milliseconds for each, and most tests wait for many. What a power loss leaves does
+    not depend on the disk here: `tests/durability/power.py` simulates it.
+    """
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture
