@@ -73,13 +73,12 @@ def _set_up(
     connections: Connections, spec: Spec | None, key: bytes | None, embeddings: Form
 ) -> Spec:
     with connections.reading() as connection:
-        waiting = len(pending(connection))
+        waiting = pending(connection)
     if waiting:
         _check_writable(connections)
-    is_new = False
-    for _ in range(waiting):
+        is_new = False
         with connections.altering() as connection:
-            for number, step in pending(connection)[:1]:  # none: another process was quicker
+            for number, step in pending(connection):  # none: another process was quicker
                 apply(connection, number, step)
                 is_new = is_new or number == 1
                 if is_new and step is m008_storage:
