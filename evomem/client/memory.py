@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evomem.checks import Sources, check_filter
@@ -26,6 +28,7 @@ from evomem.service.wire import (
 )
 
 if TYPE_CHECKING:
+    from evomem.documents import Document, Ingested
     from evomem.importing import Imported
 
 UNKNOWN = "?"
@@ -214,6 +217,7 @@ class RemoteMemory(RemoteView, Memory):
         value = yield Call("DELETE", self._path, repeats=False)
         return receipt_from_json(value)
 
+    add_document = Memory.add_document  # reads here, and calls the other methods
     add = blocking(_add)
     add_many = blocking(_add_many)
     correct = blocking(_correct)
@@ -225,6 +229,11 @@ class RemoteMemory(RemoteView, Memory):
     expire = blocking(_expire)
     reread = blocking(_reread)
     drop = blocking(_drop)
+
+    async def aadd_document(self, document: Document | str | Path, **options: Any) -> Ingested:
+        """Do as `add_document`, without blocking the event loop."""
+        return await asyncio.to_thread(self.add_document, document, **options)
+
     aadd = awaiting(_add, write=True)
     aadd_many = awaiting(_add_many, write=True)
     acorrect = awaiting(_correct, write=True)
