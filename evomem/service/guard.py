@@ -28,7 +28,7 @@ OPEN = ("/health/live", "/health/ready", "/openapi.json")
 """Paths that want no key."""
 STREAMED = ("/turns/many", "/turns/replace", "/import", "/admin/load")
 """How paths end whose bodies an endpoint reads as they come."""
-READS = ("/search", "/context", "/inspect/map", "/inspect/alone", "/admin/verify")
+READS = ("/search", "/context", "/v1/together", "/inspect/map", "/inspect/alone", "/admin/verify")
 """How paths end to which something is posted and nothing is written."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # comes with transformers
 
 from evomem.cli.arguments import make_parser
 from tests.conftest import ROOT
