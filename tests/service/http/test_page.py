@@ -139,7 +139,7 @@ def test_the_timeline_goes_back_and_forth_and_to_any_turn(tab, service):
     page.get_by_role("article", name="Turn 67", exact=True).wait_for()
 
 
-FILTERS = [
+FILTERS: list[tuple[dict[str, str | bool], list[str]]] = [
     ({"Words": "live"}, ["1", "3", "6"]),
     ({"Session": "two"}, ["3"]),
     ({"Speaker": "Tess"}, ["5"]),
