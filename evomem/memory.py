@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evomem.appending import Draft, append, id_of, known_turns, turn_to_replace
@@ -25,6 +26,7 @@ from evomem.rereading import reread
 from evomem.store import View
 
 if TYPE_CHECKING:
+    from evomem.documents import Document, Ingested
     from evomem.importing import Imported
 
 BATCH = 64  # turns of one transaction in `add_many`, at most
@@ -290,6 +292,47 @@ class Memory(MemoryView):
             progress=done,
         )
 
+    def add_document(
+        self,
+        document: Document | str | Path,
+        *,
+        name: str | None = None,
+        source: str = "document",
+        length: int = 900,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Ingested:
+        """Add a file, or bring its passages up to date; see docs/guides/documents.md.
+
+        Each passage is a turn: its session is the document's name, its speaker the headings above
+        it, and its metadata says where it stands (`evomem.documents.place`). Added again, passages
+        that changed replace the old ones, which stay visible `at` earlier points; passages that are
+        gone are deleted, and the others are not touched. `expire(session=name)` forgets a document.
+
+        Args:
+            document: The path of a Markdown, text, HTML, PDF or Word file, or a `Document`.
+            name: What identifies it; by default, a file's absolute path.
+            source: The source of its turns (`Turn.source`), to search only documents or none.
+            length: Characters of a passage, at most.
+            dry_run: Whether to only report what would be written.
+            progress: Called with the numbers of changes that are done and to be done.
+
+        Raises:
+            InputError: The file cannot be read or holds no text; nothing was written.
+            MissingExtra: The extra `documents` is not installed.
+        """
+        from evomem.documents import add_document
+
+        return add_document(
+            self,
+            document,
+            name=name,
+            source=source,
+            length=length,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
     def annotate(self, id: str, metadata: Mapping[str, Any]) -> Record:
         """Replace a turn's metadata, which no embedding depends on; return the turn as it is now.
 
@@ -422,6 +465,7 @@ class Memory(MemoryView):
     acorrect = async_method(correct, write=True)
     areplace_sessions = async_method(replace_sessions, write=True)
     aimport_chats = async_method(import_chats, write=True)
+    aadd_document = async_method(add_document)  # its writes wait for each other by themselves
     aannotate = async_method(annotate, write=True)
     adelete = async_method(delete, write=True)
     apurge = async_method(purge, write=True)

@@ -97,7 +97,8 @@ class MemoryView:
         """Return the turns that answer `query` best, in the light of the memory's state.
 
         Args:
-            query: The question, as the user asked it.
+            query: The question, as the user asked it. Of a very long one, vectors are of as much as the
+                encoder reads at once (`mini`: the first 256 word pieces); words are all looked up.
             k: How many hits at most; at least 1.
             mode: `"hybrid"` (all that speaks for a turn: `evomem.search.ranking.fuse`), `"evolvable"` (the
                 encoder's vectors alone) or `"lexical"` (BM25 alone). In the first two, a question

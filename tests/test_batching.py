@@ -12,7 +12,7 @@ import pytest
 
 import evomem
 from evomem import HashEncoder, Turn
-from evomem.batching import LEAST, Batcher, shared
+from evomem.batching import ASKING, LEAST, SHORTER, Batcher, shared
 from evomem.errors import EncoderError, StoreError
 from evomem.ordered_executor import OrderedExecutor
 from evomem.state import State
@@ -166,6 +166,21 @@ def test_a_pass_holds_so_many_tokens_and_every_memory_an_equal_share(batcher, en
     assert all(sum(len(text.split()) for job in jobs for text in job) <= 8 for jobs in passes)
     assert [text for jobs in passes for job in jobs for text in job if "l" in text] == long
     assert same(futures[0].result(), long)
+
+
+def test_passes_of_turns_are_shorter_while_somebody_asks(batcher, encoder):
+    batcher._tokens = 4 * SHORTER
+    two = ["one two", "three four", "five six"]  # a pass of four tokens holds two of them
+    gathered(batcher, encoder, asking(batcher, "q"), reading(batcher, *two))
+    assert [call for call in encoder.calls if call[0] == "read"][1:] == [
+        ("read", [two[:2]]),
+        ("read", [two[2:]]),
+    ]
+    for _ in range(ASKING):
+        batcher.read(START, [Turn(user="long after")])
+    encoder.calls.clear()
+    gathered(batcher, encoder, reading(batcher, *two))
+    assert encoder.calls[1:] == [("read", [two])]
 
 
 def test_an_error_is_raised_where_it_belongs_and_nowhere_else(batcher, encoder):

@@ -72,6 +72,8 @@ def best(memory, query, **options):
         ("How do I bake bread?", None),
         ("Should I take more of it?", None),
         ("Where does Kate live?", None),
+        ("Who has travelled the most?", None),
+        ("What are their plans?", None),
         ("Wo wohne ich?", None),
         ("¿Dónde vivo?", None),
         ("dose", None),
@@ -163,12 +165,28 @@ def test_what_is_about_the_same_thing(second, same):
 
 
 @pytest.mark.parametrize(
+    ("query", "second", "near", "same"),
+    [
+        ("What is my dose?", "It has to be 10 mg.", 0.6, True),
+        ("What is my dose?", "I tasted 10 mg.", 0.6, False),  # happened once
+        ("What is my dose?", "It has to be 10 mg.", 0.2, False),
+        ("What is my current dose?", "It has to be 10 mg.", 0.2, True),  # there were several
+    ],
+)
+def test_what_the_bar_looks_at(query, second, near, same):
+    turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
+    places = same_thing(query, turns, 0, np.array([1, near]), np.array([5.0, 2.0]))
+    assert places == ([0, 1] if same else [0])
+
+
+@pytest.mark.parametrize(
     ("texts", "told"),
     [
         (["I forgot my pills.", "My dose is 5 mg."], 1),  # an event that is over, without a value
         (["My sister's dose is 5 mg.", "I take 10 mg."], 1),
         (["My dose is 5 mg.", "I take 10 mg."], 0),
         (["A dose. " * 60], None),
+        (["Is my dose 5 mg?"], None),
     ],
 )
 def test_which_turn_tells_what_a_question_is_about(texts, told):

@@ -262,7 +262,9 @@ def main(argv: Sequence[str]) -> int:
         encoder = Encoders()[options.encoder]
         if options.tmd:
             dataset = load_tmd(options.tmd)
-            result["tmd"] = entry = report_tmd(dataset.conversations[: options.limit], encoder)
+            result["tmd"] = entry = report_tmd(
+                dataset.conversations[options.skip :][: options.limit], encoder
+            )
             print(f"\ntmd · {options.encoder}\n\n{_tmd_table(entry)}")
         else:
             _compare_all(options, encoder, result)
@@ -276,7 +278,7 @@ def _compare_all(options: argparse.Namespace, encoder: Memo, result: dict[str, A
             raise DatasetError(f"{dataset.name} is for reporting: choose on {DEVELOPMENT} only")
         own = [
             replace(conversation, questions=[q for q in conversation.questions if q.evidence])
-            for conversation in dataset.conversations[: options.limit]
+            for conversation in dataset.conversations[options.skip :][: options.limit]
         ]
         if dataset.name == "realtalk":
             own = [replace(each, questions=[*each.questions, *generated(each)]) for each in own]
@@ -315,6 +317,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tmd", type=Path, metavar="PATH", help="tmd.jsonl.xz; reported alone, never chosen on"
     )
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, metavar="NAME")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="not the first N of them")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
     return parser

@@ -22,11 +22,12 @@ evomem stores conversations in order and finds turns by meaning.
   evomem demo                                      watch it remember eight weeks of a life
   evomem add "I moved to Oslo last week."          remember one turn (in ./evomem.db)
   evomem import chats.json                         remember whole conversations
+  evomem ingest notes/                             remember documents
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: correct, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore, export,
-anchor, compact, doctor, serve, inspect, keys, mcp, hooks.
+Also: correct, context, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore,
+export, anchor, compact, doctor, serve, inspect, keys, mcp, hooks.
 For the help of a command: evomem search --help
 """
 

@@ -1,4 +1,4 @@
-"""The arguments of the commands that write turns: add, correct, import."""
+"""The arguments of the commands that write turns: add, correct, import, ingest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Command = Callable[..., argparse.ArgumentParser]
 
 def add_writing(commands: Any, command: Command) -> None:
     """Add the commands that write turns."""
-    for add in (_add, _correct, _import):
+    for add in (_add, _correct, _import, _ingest):
         add(commands, command)
 
 
@@ -124,4 +124,40 @@ def _import(commands: Any, command: Command) -> None:
         type=time_zone,
         help="the time zone of times that name none, such as Europe/Berlin or UTC "
         "(default: such times are refused)",
+    )
+
+
+def _ingest(commands: Any, command: Command) -> None:
+    parser = command(
+        commands,
+        "ingest",
+        "remember documents",
+        "Read Markdown, text, HTML, PDF and Word files, cut them into passages, and store each as a "
+        "turn. Ingest files that change as often as you like: only what changed is read again.",
+        "  evomem ingest manual.pdf\n"
+        "  evomem ingest notes/ --forget-missing\n"
+        "  evomem ingest notes/ --dry-run --json\n"
+        '  evomem search "How do I bleed the pump?" --source document',
+    )
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="a file or a folder")
+    parser.add_argument(
+        "--forget-missing",
+        action="store_true",
+        help="purge documents below the given folders whose files are gone",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="write nothing; show what would change"
+    )
+    parser.add_argument(
+        "--source",
+        metavar="LABEL",
+        default="document",
+        help="the label of the passages' source (default: document)",
+    )
+    parser.add_argument(
+        "--length",
+        metavar="N",
+        type=int,
+        default=900,
+        help="characters of a passage, at most (default: 900)",
     )

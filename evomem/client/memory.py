@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evomem.checks import Sources, check_filter
 from evomem.client.calls import Call, Steps, awaiting, blocking, to_json
 from evomem.client.uploads import batches, upload
 from evomem.client.view import RemoteView
+from evomem.engine import TRIES
 from evomem.errors import HeadMoved
 from evomem.forgetting import Progress, Receipt
 from evomem.memory import Memory, check_ids, new_id, turn_of
-from evomem.memory_view import TRIES
 from evomem.pairing import Message, as_turns
 from evomem.records import Record, Turn, as_utc
 from evomem.service.wire import (
@@ -26,6 +28,7 @@ from evomem.service.wire import (
 )
 
 if TYPE_CHECKING:
+    from evomem.documents import Document, Ingested
     from evomem.importing import Imported
 
 UNKNOWN = "?"
@@ -214,6 +217,7 @@ class RemoteMemory(RemoteView, Memory):
         value = yield Call("DELETE", self._path, repeats=False)
         return receipt_from_json(value)
 
+    add_document = Memory.add_document  # reads here, and calls the other methods
     add = blocking(_add)
     add_many = blocking(_add_many)
     correct = blocking(_correct)
@@ -225,6 +229,11 @@ class RemoteMemory(RemoteView, Memory):
     expire = blocking(_expire)
     reread = blocking(_reread)
     drop = blocking(_drop)
+
+    async def aadd_document(self, document: Document | str | Path, **options: Any) -> Ingested:
+        """Do as `add_document`, without blocking the event loop."""
+        return await asyncio.to_thread(self.add_document, document, **options)
+
     aadd = awaiting(_add, write=True)
     aadd_many = awaiting(_add_many, write=True)
     acorrect = awaiting(_correct, write=True)

@@ -30,7 +30,8 @@ Values = npt.NDArray[np.float64]
 BEST = 32  # turns, by score, that are looked at
 LIFT = 0.01  # how much higher than the best one the wanted turn is put
 NEAR, KIND, UNIT, OVER = 3.1, 1.7, 1.5, -1.3  # what speaks for the same thing, beside likeness
-ALIKE = 6.0  # the sum from which on a turn is about the same thing
+ALIKE = 6.2  # the sum from which on a turn is about the same thing
+ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
 TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
 USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
 LONGEST = 200  # characters of a turn; a longer one tells more than one thing
@@ -46,6 +47,9 @@ _QUESTION = re.compile(
     r"(?:^|[.!,;:]\s+)\W*(?:do|does|is|are|am|tell me|remind me)\b"
     r"|\b(?:what|what's|which|where|where's|who|who's|whom|whose|when|when's|how)\b",
     re.IGNORECASE,
+)
+_OTHERS = re.compile(
+    r"\b(?:they|them|their|theirs|more|(?:the|who \w+) most(?! recent))\b", re.IGNORECASE
 )
 _WHETHER_EVER = re.compile(r"^\W*(?:have|has)\b", re.IGNORECASE)
 _ADVICE = re.compile(
@@ -102,7 +106,12 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     >>> wish_of("Where did we go on holiday?")
     """
     own = _OWN.search(query) or not _NAME.search(query) or _THE.search(query)
-    if not own or len(query.split()) > WORDS or _WHETHER_EVER.search(query):
+    if (
+        not own
+        or _OTHERS.search(query)
+        or len(query.split()) > WORDS
+        or _WHETHER_EVER.search(query)
+    ):
         return None
     past, other = bool(_PAST.search(query)), bool(_ANOTHER_TIME.search(query))
     if past and _FIRST.search(query) and not other:
@@ -227,8 +236,10 @@ def _is_over(text: str) -> bool:
 
 
 def _tells_one(turn: Turn) -> bool:
-    """Return whether a turn tells one thing, and not somebody else's."""
+    """Return whether a turn tells one thing, not somebody else's, and asks nothing."""
     text = _text(turn)
+    if text.rstrip().endswith("?"):
+        return False
     return len(text) <= LONGEST and not _SOMEBODY_ELSE.search(_QUOTED.sub("", text))
 
 
@@ -270,20 +281,22 @@ def same_thing(
             break
     whether = bool(_WHETHER.search(query))  # the end of what is asked for has no value
     side = bool(turns[told].user), turns[told].speaker
-    same = []
+    likeness = np.full(len(turns), -np.inf)
     for place, turn in enumerate(turns):
         text = _text(turn)
-        likeness = (
+        if not _tells_one(turn) or (bool(turn.user), turn.speaker) != side:
+            continue
+        likeness[place] = (
             alike[place]
             + NEAR * near[place]
             + KIND * (whether or not kinds or bool(kinds & _kinds(text)))
             + UNIT * (bool(units & _units(text)) if units else 0.5)
             + OVER * (_is_over(text) and not whether)
         )
-        one = _tells_one(turn) and (bool(turn.user), turn.speaker) == side
-        if place == told or (one and likeness > ALIKE):
-            same.append(place)
-    return same
+    likeness[told] = np.inf
+    changed = any(test.search(query) for test in (_NOW, _FORMER, _BEFORE))
+    places: list[int] = np.flatnonzero(likeness > (ALIKE_CHANGED if changed else ALIKE)).tolist()
+    return places
 
 
 def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int]) -> int | None:

@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from evomem.engine import TRIES
 from evomem.errors import HeadMoved
-from evomem.memory_view import TRIES
 from evomem.service import models
 from evomem.service.endpoints import access_of, service_of
 from evomem.service.names import join_name

@@ -56,12 +56,11 @@ def set_up(connections: Connections, spec: Spec | None, key: bytes | None = None
 
 def _set_up(connections: Connections, spec: Spec | None, key: bytes | None) -> Spec:
     with connections.reading() as connection:
-        waiting = len(pending(connection))
+        waiting = pending(connection)
     if waiting:
         _check_writable(connections)
-    for _ in range(waiting):
         with connections.altering() as connection:
-            for number, step in pending(connection)[:1]:  # none: another process was quicker
+            for number, step in pending(connection):  # none: another process was quicker
                 apply(connection, number, step)
                 if number == 1 and spec is not None:
                     connection.execute(insert(tables.encoder).values(id=1, **asdict(spec)))

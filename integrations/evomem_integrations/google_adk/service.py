@@ -194,6 +194,13 @@ class _Plugin(BasePlugin):
     async def after_run_callback(self, *, invocation_context: InvocationContext) -> None:
         if invocation_context.memory_service is self._service:
             await self._service.add_session_to_memory(invocation_context.session)
+            _asking.set(None)
+
+    async def on_run_error_callback(
+        self, *, invocation_context: InvocationContext, error: Exception
+    ) -> None:
+        if invocation_context.memory_service is self._service:
+            _asking.set(None)
 
 
 def _with_recalled(messages: list[Message], asking: _Asking) -> list[Message]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import Any
+from uuid import UUID
 
 from evomem.adapter import spoken
 from evomem.errors import QueryError, TurnError
@@ -102,10 +104,52 @@ def expiry(value: object) -> str | None:
 
 
 def moment(value: object) -> datetime | None:
-    """Return a time: seconds since 1970, a `datetime` or ISO 8601 with a time zone."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    """Return a time: seconds since 1970, a `datetime` or ISO 8601 with a time zone.
+
+    Raises:
+        TurnError: It is none of these.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return as_utc(value)
+    try:
         return datetime.fromtimestamp(value, timezone.utc)
-    return as_utc(value)
+    except (ValueError, OverflowError, OSError) as error:
+        raise TurnError(f"timestamp {value!r} is no time: give seconds since 1970") from error
+
+
+def configuration(config: Any) -> Mapping[str, Any]:
+    """Return a configuration as a mapping, from one or from what was set of a `MemoryConfig`.
+
+    Raises:
+        QueryError: It is neither.
+    """
+    if config is None or isinstance(config, Mapping):
+        return config or {}
+    if not hasattr(config, "model_fields_set"):
+        raise QueryError(f"config must be a mapping or a MemoryConfig, got {type(config).__name__}")
+    given = {name: getattr(config, name) for name in config.model_fields_set}
+    if (store := given.get("vector_store")) is not None:
+        own = store.config
+        options = own if isinstance(own, Mapping) else own.model_dump(exclude_unset=True)
+        given["vector_store"] = {"provider": store.provider, "config": options}
+    return given
+
+
+def note_ignored(call: str, names: Collection[str]) -> None:
+    """Log arguments that are not known, and that Mem0 ignores."""
+    if names:
+        logger.warning("%s: ignoring unknown arguments: %s", call, ", ".join(sorted(names)))
+
+
+def _as_json(value: object) -> object:
+    """Return what JSON has no type for, as Mem0's stores write it."""
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, Any]:
@@ -119,7 +163,10 @@ def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, 
                 name,
             )
             del own[name]
-    return own
+    try:
+        return dict(json.loads(json.dumps(own, default=_as_json)))
+    except (TypeError, ValueError) as error:
+        raise TurnError(f"metadata must be plain JSON: {error}") from error
 
 
 def turns(messages: object, infer: bool) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ class Memory:
 
     def __init__(
         self,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         *,
         database: Database | None = None,
         collection: str = "mem0",
@@ -46,7 +46,7 @@ class Memory:
         """Open the database of a configuration, or use one that is open.
 
         Args:
-            config: As Mem0's, with `{"vector_store": {"provider": "evomem", "config": {"location":
+            config: As Mem0's, a mapping or a `MemoryConfig`, with `{"vector_store": {"provider": "evomem", "config": {"location":
                 "agent.db"}}}`; its config also takes `collection_name`, `encoder` and the other
                 options of `evomem.open`. Without it, the database is `~/.mem0/evomem.db`. What
                 configures a language model, an embedder or a reranker is not needed, and ignored.
@@ -62,7 +62,7 @@ class Memory:
         self._mode: Mode = mode
         self._handle: Handle | None = None
         if database is None:
-            options = _store_options(config or {})
+            options = _store_options(arguments.configuration(config))
             collection = options.pop("collection_name", collection)
             self._handle = share(**options)
             database = self._handle.database
@@ -222,6 +222,7 @@ class Memory:
         limit: int | None = None,
         now: datetime | str | None = None,
         zone: str | tzinfo | None = None,
+        **ignored: Any,
     ) -> dict[str, Any]:
         """Return the memories that answer `query` best.
 
@@ -240,10 +241,12 @@ class Memory:
             limit: Mem0 1.x: `top_k`.
             now: When the question is asked, as in `evomem.Memory.search`; Mem0 has no such argument.
             zone: The time zone of the person who asks; the database's if not given.
+            **ignored: Arguments that Mem0 ignores too, such as `output_format`; they are logged.
 
         Raises:
             QueryError: An argument is not valid, or no id is given.
         """
+        arguments.note_ignored("search()", ignored)
         if reference_date is not None:
             raise QueryError("reference_date is not supported; give now= or filter by metadata")
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
@@ -285,12 +288,14 @@ class Memory:
         agent_id: Any = None,
         run_id: Any = None,
         limit: int | None = None,
+        **ignored: Any,
     ) -> dict[str, Any]:
         """Return memories in the order they were added; the arguments are those of `search`.
 
         Raises:
             QueryError: An argument is not valid, or no id is given.
         """
+        arguments.note_ignored("get_all()", ignored)
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
         count = arguments.limit(top_k, limit)

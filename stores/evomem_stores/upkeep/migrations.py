@@ -1,4 +1,4 @@
-"""The schema as numbered steps. A step and its record are committed together.
+"""The schema as numbered steps. All that a database lacks are committed together, with their records.
 
 A step that was released is never changed again: what changes comes as a new one. A step has the
 same number, and does the same, in SQLite and in PostgreSQL.

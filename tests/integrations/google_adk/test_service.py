@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -51,6 +52,19 @@ def test_a_search_leaves_out_what_the_session_that_asks_holds(program):
     prompt = program.say("What is my cat called?", "Fluffy.")
     assert prompt.count("My cat is called Fluffy.") == 1  # in the conversation itself
     assert "My cat is called Fluffy." in program.say("My cat?", "Fluffy.", thread="two")
+
+
+def test_after_a_run_the_program_finds_everything(program):
+    async def main():
+        for text, reply in (("My cat is called Fluffy.", "Noted."), ("Hello.", OSError("down"))):
+            runner = program.runner(Model(replies=[reply], shown=[]))
+            run = runner.run_async(user_id="alice", session_id="one", new_message=words(text))
+            with contextlib.suppress(OSError):
+                [event async for event in run]
+            found = await program.service.search_memory(**PLACE, query="cat")
+            assert len(found.memories) == 1
+
+    asyncio.run(main())
 
 
 def test_a_session_that_is_added_again_adds_nothing(program):
