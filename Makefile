@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format docs mutants clean train-mini
+.PHONY: demo test test-newest check format docs mutants clean train-mini
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    set up and watch evomem remember eight weeks of a life"
 	@echo "make test    set up and run every test"
+	@echo "make test-newest  run the adapters' tests with the newest frameworks, in an environment of their own"
 	@echo "make check   formatting, lint and types"
 	@echo "make format  repair formatting and imports"
 	@echo "make docs    build the documentation into site/"
@@ -31,6 +32,19 @@ demo: .venv/ready
 test: export OMP_NUM_THREADS ?= 1
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What the hosts have released since, with no upper limits: run it weekly. It is made anew each time. The last line
+# writes the versions into the documentation.
+HOSTS := agent-framework-core anthropic deepagents google-adk langchain langchain-tests langgraph \
+	langgraph-checkpoint-sqlite llama-index-core mem0ai openai-agents pydantic-ai-slim strands-agents
+NEWEST := .venv-newest/bin
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	$(NEWEST)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
+	$(NEWEST)/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -c constraints.txt \
+		-e '.[cpu,static]' $(HOSTS) hypothesis pytest pytest-asyncio pytest-socket pytest-xdist
+	$(NEWEST)/python -m pytest -n 2 --dist loadfile tests/integrations
+	$(NEWEST)/python -m tests.integrations.versions
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
@@ -65,4 +79,4 @@ train-mini: .venv/ready
 	$(BIN)/evomem train --base minilm --corpora $(CORPORA) --turns 36000 --length 112 --stories 150 --steps 440 --questions 48 --seed 1 --out results/mini
 
 clean:
-	rm -rf .venv .venv-docs site dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-newest site dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "cost.speed": "how fast is reading, one stream or a thousand, and how full is the device?",
     "quality.precision": "what does bfloat16 change in embeddings and in what is found?",
     "cost.service": "what does the service cost? add and search over HTTP beside the same in process",
+    "cost.service_soak": "does a service that is killed again and again lose what it acknowledged, or grow?",
     "cost.soak": "do many threads lose, reorder or leak anything in ten minutes?",
     "cost.streaming": "what does one more turn cost as a memory grows?",
     "cost.training": "how much faster is training when segments share forward passes?",

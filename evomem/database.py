@@ -249,11 +249,16 @@ class Database:
         """Return how many turns each memory below a prefix has, deleted ones not counted."""
         return self._together.sizes(prefix)
 
-    def together(self, *prefix: str) -> Together:
+    def together(self, *prefix: str, query: str | None = None) -> Together:
         """Return what all memories that begin with `prefix` hold at this moment.
 
         For asking many small memories at once. The turns are read when this is first called, and
         kept in memory; later calls read only what is new.
+
+        Args:
+            *prefix: Of their namespaces; all without it.
+            query: What will be asked of them. A service answers it in the same request; here it
+                changes nothing.
         """
         return self._together.read(prefix)
 

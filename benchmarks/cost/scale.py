@@ -142,8 +142,8 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
     right = nearest(vectors, questions, K)
 
     def recall(asked: int = len(questions)) -> float:
-        found = sum(len(right[place] & search(places[place])) for place in range(asked))
-        return found / (K * asked)
+        hits = sum(len(right[place] & search(places[place])) for place in range(asked))
+        return hits / (K * asked)
 
     figures: Figures = {"turns": len(vectors)}
     some = places[:30]
@@ -177,7 +177,7 @@ def large(
     """Measure one memory of all but the last `ADDED` vectors."""
     count = len(vectors) - ADDED
     texts = Texts()
-    asked = {f"{texts.question()} {n}": each for n, each in enumerate(questions)}
+    asked = {f"{texts.question()} {n}": question for n, question in enumerate(questions)}
     encoder = Stored(vectors, asked)
     figures: Figures = {"turns": count, "tokens a turn": tokens}
     before = _resident()
@@ -211,8 +211,8 @@ def large(
             list(asked),
         )
         right = nearest(vectors[:count], questions, K)
-        found = sum(len(best & each) for best, each in zip(right, hits, strict=True))
-        figures["recall@10"] = found / (K * len(right))
+        right_hits = sum(len(best & own) for best, own in zip(right, hits, strict=True))
+        figures["recall@10"] = right_hits / (K * len(right))
         figures |= percentiles("search", took) | percentiles("search, CPU:", cpu_took)
         for mode in MODES[1:]:
             took, cpu_took = _times(partial(memory.search, k=K, mode=mode), list(asked)[:10])
@@ -277,9 +277,9 @@ def _fill(calls: Any) -> Figures:
 def _times(call: Callable[[str], Any], given: Sequence[str]) -> tuple[list[float], list[float]]:
     """Return the wall and CPU times of calls, in milliseconds."""
     wall, cpu = [], []
-    for each in given:
+    for argument in given:
         start, began = time.perf_counter(), time.thread_time()
-        call(each)
+        call(argument)
         wall.append(1000 * (time.perf_counter() - start))
         cpu.append(1000 * (time.thread_time() - began))
     return wall, cpu

@@ -150,14 +150,14 @@ def main(argv: Sequence[str]) -> int:
     print(
         "encoder                  database    text  computed  measured    copied   GB/1M turns   TB/1M users"
     )
-    found = []
+    measured = []
     for spec in SHAPES:
         for url in (None, given.postgres) if given.postgres else (None,):
             with place(url) as location:
                 text, taken, copied = measure(location, spec, given.turns, given.words)
             database = "PostgreSQL" if url else "SQLite"
             line = Size(spec.name, database, text, computed(spec), taken, copied)
-            found.append(line)
+            measured.append(line)
             print(
                 f"{line.encoder:<24} {line.database:<10} {text:>5.0f} {line.computed:>9,} "
                 f"{taken:>9,.0f} {copied:>9,.0f} {taken / 1000:>13.1f} {taken * USERS * TURNS / 1e12:>13.1f}",
@@ -172,6 +172,6 @@ def main(argv: Sequence[str]) -> int:
             "python": sys.version,
         }
         given.out.write_text(
-            json.dumps({**report, "sizes": [asdict(line) for line in found]}, indent=1)
+            json.dumps({**report, "sizes": [asdict(line) for line in measured]}, indent=1)
         )
     return 0

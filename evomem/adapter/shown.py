@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from evomem.adapter.texts import quoted
 from evomem.adapter.writing import MESSAGE, mark
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
+from evomem.quoting import quoted
 from evomem.records import Hit, Turn
 
 
@@ -46,9 +46,12 @@ class Shown:
 class Quoted(MemoryView):
     """A memory as prompts show it: quoted, without the turns that the prompt holds."""
 
-    def __init__(self, memory: MemoryView, shown: Shown) -> None:
+    def __init__(
+        self, memory: MemoryView, shown: Shown, quote: Callable[[Turn], Turn] = quoted
+    ) -> None:
         vars(self).update(vars(memory))
         self._shown = shown
+        self._quote = quote
         self._ids: dict[str, str] = {}
 
     def search(self, query: str, k: int = 5, **options: Any) -> list[Hit]:
@@ -57,19 +60,19 @@ class Quoted(MemoryView):
         It looks for more turns than `k`, as many as may be shown, and leaves those out that are: a
         filter that names each of them takes longer.
         """
-        wanted = k + len(self._shown)
+        count = k + len(self._shown)
         while True:
-            hits = super().search(query, wanted, **options)
-            kept = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
-            if len(kept) >= k or len(hits) < wanted:
-                return [self._quoted(hit) for hit in kept[:k]]
-            wanted *= 2  # the same was said several times
+            hits = super().search(query, count, **options)
+            unseen = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
+            if len(unseen) >= k or len(hits) < count:
+                return [self._quoted(hit) for hit in unseen[:k]]
+            count *= 2  # the same was said several times
 
     def original(self, id: str) -> str:
         """Return the id of a turn whose id was quoted."""
         return self._ids.get(id, id)
 
     def _quoted(self, hit: Hit) -> Hit:
-        turn = quoted(hit.record.turn)
+        turn = self._quote(hit.record.turn)
         self._ids[str(turn.id)] = hit.record.id
         return replace(hit, record=replace(hit.record, turn=turn))

@@ -77,8 +77,8 @@ def keys(args: Namespace, screen: Screen) -> int:
             key = store.revoke(args.id)
             screen.result(key.to_json(), Text(f"revoked {key.id}, which was for {_scope(key)}"))
         else:
-            found = store.keys(args.prefix)
-            screen.result({"keys": [key.to_json() for key in found]}, _table(found))
+            listed = store.keys(args.prefix)
+            screen.result({"keys": [key.to_json() for key in listed]}, _table(listed))
     finally:
         store.close()
     return 0

@@ -25,10 +25,10 @@ from evomem.checks import (
 )
 from evomem.client.calls import Call, Caller, Steps, awaiting, blocking, to_json
 from evomem.errors import QueryError, TurnError
-from evomem.fitting import fit
 from evomem.influence import Influence
 from evomem.memory_view import MemoryView, Mode, Point
 from evomem.records import Context, Hit, Record, as_utc
+from evomem.search.fitting import fit
 from evomem.service.names import join_name, to_path
 from evomem.service.wire import hit_from_json, influence_from_json, record_from_json, zone_to_text
 from evomem.store import Filter, Namespace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ from starlette.responses import Response
 import evomem
 from evomem.checks import MAX_TURNS
 from evomem.forgetting import Receipt
-from evomem.memory_view import Point
+from evomem.memory import Memory
+from evomem.memory_view import MemoryView, Point
 from evomem.records import Record
 from evomem.service import models
 from evomem.service.endpoints import (
@@ -29,10 +31,12 @@ from evomem.service.endpoints import (
 )
 from evomem.service.names import join_name, split_name
 from evomem.service.wire import hit_to_json, zone_from_text
+from evomem.store import Namespace
 
 router = APIRouter(prefix="/v1")
 PAGE = 1000  # turns or names of one page, at most
 ONE = "/memories/{memory:path}"
+NOW = Past(None, None, None)
 
 Times = Annotated[str | None, Query(max_length=512, description="ISO 8601 with a time zone")]
 Labels = Annotated[list[str] | None, Query(description='"" stands for turns without a source')]
@@ -60,6 +64,7 @@ async def list_memories(
     prefix: Annotated[str, Query(description="labels joined by slashes")] = "",
     after: str = "",
     limit: Limit = 100,
+    sizes: bool = False,
 ) -> Response:
     """Return the memories that the key may read and that begin with `prefix`."""
     access, labels = access_of(request), split_name(prefix)
@@ -67,11 +72,22 @@ async def list_memories(
         access.check("read", labels)
     access.check("read", access.prefix)
     below = max(labels, access.prefix, key=len)
-    found = await service_of(request).run(service_of(request).db.memories, *below)
+    db = service_of(request).db
+    turns: Mapping[Namespace, int] | None = None
+    if sizes:
+        turns = await service_of(request).run(db.sizes, *below)
+    found = list(turns) if turns is not None else await service_of(request).run(db.memories, *below)
     first = split_name(after)
     rest = [names for names in found if names > first]
     last = join_name(rest[limit - 1]) if len(rest) > limit else None
-    return answer({"memories": [list(names) for names in rest[:limit]], "next": last})
+    page = rest[:limit]
+    return answer(
+        {
+            "memories": [list(names) for names in page],
+            "turns": None if turns is None else [turns[names] for names in page],
+            "next": last,
+        }
+    )
 
 
 # one turn ----------------------------------------------------------------------------------
@@ -178,7 +194,7 @@ async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> R
 async def search(memory: Readable, question: models.Search, request: Request) -> Response:
     """Return the turns that answer a query best, each with what its score is made of."""
     past, values = _asked(question)
-    seen = await service_of(request).run(past.of, memory)
+    seen = await _at(past, memory, request)
     hits = await seen.asearch(**values)
     request.state.count = len(hits)
     return answer({"hits": [hit_to_json(hit) for hit in hits]})
@@ -188,7 +204,7 @@ async def search(memory: Readable, question: models.Search, request: Request) ->
 async def context(memory: Readable, question: models.Ask, request: Request) -> Response:
     """Return the best turns for a query as text for a prompt."""
     past, values = _asked(question)
-    seen = await service_of(request).run(past.of, memory)
+    seen = await _at(past, memory, request)
     text = await seen.acontext(**values)
     request.state.count = len(text.ids)
     return answer({"text": str(text), "ids": text.ids})
@@ -256,6 +272,10 @@ def _asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
     if question.trust is not None:
         values["trust"] = {label or None: weight for label, weight in question.trust.items()}
     return past, values
+
+
+async def _at(past: Past, memory: Memory, request: Request) -> MemoryView:
+    return memory if past == NOW else await service_of(request).run(past.of, memory)
 
 
 def _record(record: Record, request: Request) -> Response:

@@ -585,3 +585,12 @@ def test_stats_count_what_is_there(store, alice):
     stats = store.stats()
     assert (stats["memories"], stats["turns"], stats["deleted"]) == (1, 4, 1)
     assert stats["bytes"] > 4096
+
+
+def test_stats_count_no_memory_that_was_dropped(store, alice):
+    write(store, alice, notes(2))
+    store.fork(store.view(alice), ("fork",))
+    store.drop(("acme", "alice"), below=False)
+    assert (store.stats()["memories"], store.stats()["turns"]) == (1, 2)  # the fork sees both
+    store.drop(("fork",))
+    assert (store.stats()["memories"], store.stats()["turns"]) == (0, 0)

@@ -298,6 +298,11 @@ def translated(path: Path | None) -> Iterator[None]:
                 f"{path} cannot be written any more ({says}): see whether its disk was mounted "
                 "read-only; nothing was written"
             ) from error
+        if getattr(cause, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE":
+            raise StoreError(
+                f"{path} cannot be written ({says}): see whether the disk is full, or a limit of this "
+                "user or process is reached; nothing was written"
+            ) from error
         if any(word in says.lower() for word in _DAMAGED):
             raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error
         raise StoreError(f"{path}: {says}; nothing was written") from error

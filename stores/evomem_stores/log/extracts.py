@@ -23,8 +23,10 @@ from evomem_stores.database.seals import MODULUS, ROW, seals_of
 from evomem_stores.database.tables import hidden, integrity, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
+from evomem_stores.log.lookup import read, visible
+from evomem_stores.log.namespaces import bounds, decode_namespace, under
 from evomem_stores.log.rows import TURN, damaged, moment
-from evomem_stores.log.views import bounds, decode_namespace, read, take_view, under, visible
+from evomem_stores.log.views import take_view
 
 COLUMNS = (*TURN, "embedding")
 _Columns = namedtuple("_Columns", COLUMNS)  # type: ignore[misc]  # as SQLAlchemy's own rows
@@ -64,8 +66,8 @@ def entries(connection: Connection, prefix: Namespace) -> list[tuple[Entry, Mapp
     Sorted by namespace. Raises `IntegrityError` as `ledger.with_hidden` does.
     """
     rows = connection.execute(ledger.WITH_HIDDEN.where(under(prefix))).mappings()
-    found = [ledger.opened_with_hidden(seals_of(connection), row) for row in rows]
-    return sorted(found, key=lambda each: decode_namespace(each[0].namespace))
+    opened = [ledger.opened_with_hidden(seals_of(connection), row) for row in rows]
+    return sorted(opened, key=lambda pair: decode_namespace(pair[0].namespace))
 
 
 def read_extracts(
@@ -89,8 +91,8 @@ def read_extracts(
         if entry.memory not in extracts:  # a fork
             view = take_view(connection, entry.memory)
             read_rows = read(connection, view.spans, COLUMNS, visible(view))
-            found = [_Columns(*row.values()) for row in read_rows]
-            extracts[entry.memory] = _extract(connection, entry, found, dim, key=view.key)
+            columns = [_Columns(*row.values()) for row in read_rows]
+            extracts[entry.memory] = _extract(connection, entry, columns, dim, key=view.key)
     return [extracts[entry.memory] for entry, _ in held]
 
 
@@ -124,10 +126,10 @@ def _followed(
     if (before + added - after) % MODULUS:
         return None  # metadata was changed
     new = _extract(connection, entry, [row for row in rows if row.seq not in gone], dim)
-    kept = np.array([turn.seq not in gone for turn in old.turns], bool)
-    shown = [turn for turn, keep in zip(old.turns, kept.tolist(), strict=True) if keep]
-    places = np.cumsum(kept) - 1
-    of_kept = kept[old.owners]
+    is_shown = np.array([turn.seq not in gone for turn in old.turns], bool)
+    shown = [turn for turn, keep in zip(old.turns, is_shown.tolist(), strict=True) if keep]
+    places = np.cumsum(is_shown) - 1
+    of_kept = is_shown[old.owners]
     return Extract(
         entry.memory,
         new.namespace,

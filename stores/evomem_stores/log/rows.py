@@ -111,7 +111,7 @@ def check(row: Row, spec: Spec) -> None:
         if not np.isfinite(array).all():
             raise EncoderError(f"{where} {name} with NaN or infinity in it; nothing was written")
     if not has_possible_lengths(row.reading):
-        lengths = ", ".join(f"{norm(each):.6g}" for each in row.reading.embeddings)
+        lengths = ", ".join(f"{norm(vector):.6g}" for vector in row.reading.embeddings)
         raise EncoderError(
             f"{where} embeddings of length {lengths}; expected 1 for the turn's own, and at most 1 "
             "for those of its passages; nothing was written"
@@ -137,14 +137,14 @@ def encode(
     turn = row.turn
     if not turn.id:
         raise StoreError(f"turn {row.seq} has no id: give it one before it is stored")
-    found = terms(searched(turn.speaker, turn.user, turn.assistant))
+    words = terms(searched(turn.speaker, turn.user, turn.assistant))
     columns: Columns = {
         "row": row_number(memory, row.seq),
         "memory": memory,
         "seq": row.seq,
         "id": turn.id,
         "chunk": chunk,
-        "words": len(found),
+        "words": len(words),
         "time": micros(turn.time or row.added),
         "added": micros(row.added),
         "key": row.key,
@@ -160,7 +160,7 @@ def encode(
     }
     columns["seal"] = seals.row(columns)
     columns["checksum"] = seals.reading(columns, spec.fingerprint)
-    return columns, found
+    return columns, words
 
 
 def searched(speaker: str | None, user: str, assistant: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evomem.ranking import top_k
+from evomem.search.ranking import top_k
 from evomem.state import KEY_BYTES, Vectors
 from evomem.store import Mark, Seqs, Span
 from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded

@@ -114,6 +114,36 @@ def test_a_key_that_makes_no_sense_is_not_made(store, wrong, says):
     assert not store.any()
 
 
+def test_what_is_remembered_of_a_key_holds_until_anybody_writes_to_the_keys(store, tmp_path):
+    secret, key = store.create(("acme",), ["read"])
+    assert store.remembered(secret) is None
+    assert store.find(secret) == store.find(secret) == store.remembered(secret)
+    assert store.remembered(secret + "x") is None
+    other = KeyStore(str(tmp_path / "db.keys"))
+    other.revoke(key.id)
+    other.close()
+    assert store.remembered(secret) is None
+    assert store.find(secret) is None
+    assert store.remembered(secret) is None
+
+
+def test_what_is_remembered_of_a_key_ends_when_it_expires(store, monkeypatch):
+    soon = datetime.now(timezone.utc) + timedelta(seconds=50)
+    secret, _ = store.create((), ["read"], expires=soon)
+    assert [store.find(secret), store.find(secret)] == [store.remembered(secret)] * 2
+    monkeypatch.setattr("evomem.service.key_cache.time.time", lambda: soon.timestamp() + 1)
+    assert store.remembered(secret) is None
+
+
+def test_that_no_key_is_needed_is_remembered_until_one_is_made(store):
+    assert not store.any()
+    assert store.remembered("") is not None
+    store.create((), ["read"])
+    assert store.remembered("") is None
+    assert store.any()
+    assert store.remembered("") is None
+
+
 def test_a_key_that_is_not_there_cannot_be_revoked(store):
     with pytest.raises(NotFound, match="no key with the id 'x'"):
         store.revoke("x")
