@@ -46,6 +46,7 @@ COMMANDS = {
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
     "serve": service.serve,
+    "inspect": service.inspect,
     "keys": service.keys,
     "mcp": mcp,
     "hooks": hooks,

@@ -155,12 +155,17 @@ async def revoke_key(id: str, request: Request) -> Response:
 async def access_log(
     request: Request,
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    before: Annotated[
+        int | None, Query(ge=0, lt=2**63, description="lines before that one, newest first")
+    ] = None,
     limit: Limit = 100,
 ) -> Response:
     """Return who did what in memories that this key is for; it is written within a second or two."""
     service, access = service_of(request), access_of(request)
     access.check("admin", access.prefix)
-    lines = await service.with_keys(service.keys.accesses, access, after=after, limit=limit)
+    lines = await service.with_keys(
+        service.keys.accesses, access, after=after, before=before, limit=limit
+    )
     values = [{"number": number, **entry.to_json()} for number, entry in lines]
     return answer({"lines": values, "next": lines[-1][0] if len(lines) == limit else None})
 
