@@ -20,9 +20,10 @@ from evomem.engine import Engine
 from evomem.lru_cache import LruCache
 from evomem.memory_view import MemoryView
 from evomem.records import Hit, Record, Turn
+from evomem.rows import Rows
 from evomem.search.ranking import top_k
 from evomem.state import Spec, State, Vectors, digest
-from evomem.store import Embeddings, Namespace, Seqs, Span, Store, View
+from evomem.store import Embeddings, Namespace, Selection, Seqs, Span, Store, View
 
 MOST = 200  # turns that are read alone for a search
 CACHE = 32 << 20  # bytes of vectors of turns that were read alone
@@ -129,12 +130,16 @@ class _Index:
         yield
 
     def search(
-        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+        self,
+        view: View,
+        query: Vectors,
+        k: int,
+        *,
+        allowed: Seqs | None = None,
+        without: Seqs | None = None,
     ) -> list[tuple[int, float]]:
         """See `Index.search`."""
-        seqs = self._candidates
-        if allowed is not None:
-            seqs = np.intersect1d(seqs, allowed)
+        seqs = Selection(allowed, without).among(self._candidates)
         return top_k(self.score(view, query, seqs.tolist()), k)
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
@@ -157,4 +162,4 @@ class _Store:
         """Return the embedding of one turn; no span with several is asked for."""
         view = self._store.view(span.memory)
         own = self._alone(view, [span.first])[span.first][:1]
-        return Embeddings(np.array([span.first], np.int64), own, [b""])
+        return Embeddings(np.array([span.first], np.int64), Rows(own), [b""])

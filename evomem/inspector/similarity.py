@@ -91,8 +91,10 @@ def _compared(engine: Engine, views: Sequence[View], vectors: Sequence[Vectors],
         else:
             best: dict[int, float] = {}
             for view, vector in pairs:
-                allowed = store.select(view, Filter())
-                for seq, cosine in index.search(view, vector, BEST, allowed=allowed):
+                allowed, without = store.select(view, Filter())
+                for seq, cosine in index.search(
+                    view, vector, BEST, allowed=allowed, without=without
+                ):
                     best[seq] = max(best.get(seq, -1.0), cosine)
             chosen = sorted(best, key=lambda seq: -best[seq])[:most]
             records = store.records(newest, chosen)

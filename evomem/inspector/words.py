@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from evomem.checks import check_filter, check_query
 from evomem.memory_view import MemoryView
 from evomem.records import Record
@@ -27,10 +25,7 @@ def history_with(
     store = seen._engine.store
     with store.snapshot():
         view = replace(seen._view(), with_replaced=all)
-        seqs = store.lexical(view, words).seqs
-        allowed = store.select(view, condition)
-        if allowed is not None:
-            seqs = np.intersect1d(seqs, allowed)
+        seqs = store.select(view, condition).among(store.lexical(view, words).seqs)
         records = store.records(view, seqs[seqs > after][:limit].tolist()).values()
         by = store.replacements(view) if all else {}
     return [replace(record, replaced_by=by.get(record.seq)) for record in records]

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # comes with transformers
+import yaml
 
 from evomem.cli.arguments import make_parser
 from tests.conftest import ROOT
