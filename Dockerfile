@@ -16,7 +16,7 @@ FROM python:3.12-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data evomem \
     && install --directory --owner=evomem --mode=0700 /data
 COPY --from=build /opt/evomem /opt/evomem
-ENV PATH=/opt/evomem/bin:$PATH HOME=/data EVOMEM_DB=/data/evomem.db HF_HUB_OFFLINE=1
+ENV PATH=/opt/evomem/bin:$PATH HOME=/data EVOMEM_DB=/data/evomem.db HF_HUB_OFFLINE=1 MALLOC_ARENA_MAX=1
 USER 10001
 WORKDIR /data
 VOLUME /data

@@ -19,6 +19,8 @@ BENCHMARKS = {
     "cost.storage": "what does a turn take on disk, in SQLite and in PostgreSQL?",
     "quality.influence": "how far does one turn reach into what comes later?",
     "cost.items": "what do LangGraph's items cost, beside LangGraph's own store in SQLite?",
+    "cost.growth": "does memory in use grow with what is added?",
+    "cost.peers": "what do adding, searching and opening cost, beside other memories?",
     "cost.forks": "what do a thousand forks of a long memory cost?",
     "cost.scale": "how far does one machine go? a million turns, many memories, other systems",
     "cost.speed": "how fast is reading, one stream or a thousand, and how full is the device?",

@@ -194,7 +194,7 @@ class Memory(MemoryView):
                 held = store.of_sessions(view, names)
             else:
                 conditions = (check_filter(session=name, where=where) for name in names)
-                parts = [store.select(view, condition) for condition in conditions]
+                parts = [store.select(view, condition).allowed for condition in conditions]
                 seqs = [seq for part in parts if part is not None for seq in part.tolist()]
                 held = [record for _, record in sorted(store.records(view, seqs).items())]
             turns = [_complete(turn) for turn in build(held)]

@@ -35,6 +35,7 @@ from evomem.search.searching import Question, find_hits
 from evomem.store import EMPTY_VIEW, Filter, Namespace, View
 
 if TYPE_CHECKING:
+    from evomem.answering import Answer, LanguageModel
     from evomem.memory import Memory
 
 
@@ -171,10 +172,27 @@ class MemoryView:
             QueryError: An argument makes no sense, or `max_tokens` is too small for any text.
         """
         check_whole(max_tokens, "max_tokens", least=1)
-        count = count_tokens or self._engine.encoder.count_tokens
+        count = count_tokens or self._token_counter()
         local = self._zone(zone)
         hits = self.search(query, k, mode=mode, zone=local, **filters)
         return fit(hits, query, max_tokens, count, local)
+
+    def answer(self, /, question: str, llm: LanguageModel | None = None, **options: Any) -> Answer:
+        """Answer a question with a language model that is shown the best turns as a quotation.
+
+        Args:
+            question: The question.
+            llm: Takes messages and returns a text, such as `evomem.answering.ChatModel`. Without one,
+                the answer only holds what a model would be asked.
+            **options: As in `context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters, `now`, `zone`.
+
+        Raises:
+            QueryError: An argument makes no sense.
+            ModelError: The model gave no usable reply.
+        """
+        from evomem.answering import answer
+
+        return answer(self, question, llm, **options)
 
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""
@@ -223,7 +241,7 @@ class MemoryView:
                 records = store.of_sessions(view, [session or ""])
                 records = [record for record in records if record.seq > after]
             else:
-                seqs = store.select(view, condition)
+                seqs = store.select(view, condition).allowed
                 chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
                 records = list(store.records(view, chosen).values())
             if not all:
@@ -306,6 +324,7 @@ class MemoryView:
 
     asearch = async_method(search)
     acontext = async_method(context)
+    aanswer = async_method(answer)
     aget = async_method(get)
     ahistory = async_method(history)
     ainfluence = async_method(influence)
@@ -336,6 +355,9 @@ class MemoryView:
         else:
             time = min(filter(None, (time, at)), default=None)
         return Point(last, time, min(filter(None, (by, added)), default=None))
+
+    def _token_counter(self) -> Callable[[str], int]:
+        return self._engine.encoder.count_tokens
 
     def _zone(self, zone: str | tzinfo | None) -> tzinfo:
         return (self._own_zone or self._engine.zone) if zone is None else check_zone(zone)

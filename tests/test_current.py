@@ -186,6 +186,7 @@ def test_what_the_bar_looks_at(query, second, near, same):
         (["My sister's dose is 5 mg.", "I take 10 mg."], 1),
         (["My dose is 5 mg.", "I take 10 mg."], 0),
         (["A dose. " * 60], None),
+        (["I take 5 mg. " * 20, "My dose is 5 mg."], None),
         (["Is my dose 5 mg?"], None),
     ],
 )

@@ -30,6 +30,7 @@ from benchmarks.cost.scale_vectors import Stored, Texts, grown, nearest, seeds
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from evomem.memory_view import Mode
 from evomem.records import Turn
+from evomem.rows import Rows
 from evomem.state import Vectors
 from evomem.store import Span
 from evomem_stores.vectors.device_copy import Device
@@ -132,11 +133,11 @@ def _page(result: Figures) -> str:
 def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Figures:
     """Measure the ways to search the index alone on all of the vectors: exact, codes, a device."""
     shard = Shard(vectors.shape[1], 0)
-    shard.add(np.arange(len(vectors)), vectors, [bytes(16)] * len(vectors))
+    shard.add(np.arange(len(vectors)), Rows(vectors), [bytes(16)] * len(vectors))
     whole = Span(0, 0, len(vectors))
 
     def search(place: str) -> set[int]:
-        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K, None)}
+        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K)}
 
     places = [str(place) for place in range(len(questions))]
     right = nearest(vectors, questions, K)
@@ -162,7 +163,7 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
         return figures
     shard.codes, shard.device_copy = None, Device(device).empty_copy()
     start = time.perf_counter()
-    shard.device_copy.follow(shard.vectors)
+    shard.device_copy.follow(shard.held)
     figures["copying to the device, s"] = time.perf_counter() - start
     figures["on the device, MB"] = shard.device_copy.nbytes / 1e6
     took, cpu = _times(search, places)

@@ -48,6 +48,7 @@ COMMANDS = {
     "doctor": upkeep.doctor,
     "serve": service.serve,
     "fleet": fleet,
+    "inspect": service.inspect,
     "keys": service.keys,
     "mcp": mcp,
     "hooks": hooks,

@@ -11,7 +11,7 @@ from evomem.cli.fleet import add_fleet
 from evomem.cli.hooks import add_hooks
 from evomem.cli.mcp import add_mcp
 from evomem.cli.reading_arguments import add_reading
-from evomem.cli.service_arguments import add_keys, add_serve
+from evomem.cli.service_arguments import add_inspect, add_keys, add_serve
 from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep
 from evomem.cli.writing_arguments import add_writing
@@ -28,7 +28,7 @@ evomem stores conversations in order and finds turns by meaning.
   evomem show                                      everything, in order
 
 Also: correct, context, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore,
-export, anchor, compact, doctor, serve, fleet, keys, mcp, hooks.
+export, anchor, compact, doctor, serve, fleet, inspect, keys, mcp, hooks.
 For the help of a command: evomem search --help
 """
 
@@ -56,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_upkeep(commands, _command)
     add_serve(commands, _command)
     add_fleet(commands, _parser, _command)
+    add_inspect(commands, _command)
     add_keys(commands, _parser, _command)
     add_mcp(commands, _command)
     add_hooks(commands, _command)

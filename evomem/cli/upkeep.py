@@ -119,7 +119,7 @@ def load(folder: str, args: Namespace, screen: Screen) -> int:
 def compact(args: Namespace, screen: Screen) -> int:
     """Give space back."""
     with open_database(args, screen) as db:
-        before, after = db.compact()
+        before, after = db.compact(args.embeddings)
     line = f"{before:,} bytes before, {after:,} after"
     return _done(screen, {"database": args.db, "before": before, "after": after}, line)
 

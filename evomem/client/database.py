@@ -22,6 +22,7 @@ from evomem.errors import InputError, StoreError
 from evomem.forgetting import Receipt
 from evomem.integrity import read_anchor
 from evomem.memory import Memory
+from evomem.rows import Form
 from evomem.service.names import join_name, to_path
 from evomem.service.wire import receipt_from_json
 from evomem.state import Spec
@@ -149,9 +150,10 @@ class RemoteDatabase(Database):
         repaired: list[str] = self._ask("POST", "/admin/repair")["repaired"]
         return repaired
 
-    def compact(self) -> tuple[int, int]:
+    def compact(self, embeddings: Form | None = None) -> tuple[int, int]:
         """See `Database.compact`."""
-        value = self._ask("POST", "/admin/compact")
+        params = {} if embeddings is None else {"embeddings": embeddings}
+        value = self._ask("POST", "/admin/compact", params)
         return value["before"], value["after"]
 
     def backup(self, path: str | Path) -> None:

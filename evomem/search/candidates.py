@@ -13,11 +13,11 @@ from evomem.records import Record
 from evomem.scores import Scores
 from evomem.search import ranking
 from evomem.state import Vectors
-from evomem.store import Filter, Seqs, Span, Store, View
+from evomem.store import Filter, Selection, Seqs, Span, Store, View
 from evomem.times.when import When
 
-Group = tuple[float, Seqs | None]
-"""A weight, and the turns whose source has it, ascending; None for all turns of the view."""
+Group = tuple[float, Selection]
+"""A weight, and the turns whose source has it."""
 Ranked = list[tuple[int, dict[str, float]]]
 """Seqs, best first, each with the parts of its score."""
 
@@ -38,16 +38,13 @@ def groups_of(
                 labels = [label for label in labels if label in condition.source]
             conditions.append((weight, replace(condition, source=tuple(labels))))
     groups = [(weight, store.select(view, limited)) for weight, limited in conditions]
-    return [(weight, seqs) for weight, seqs in groups if seqs is None or len(seqs)]
+    return [group for group in groups if group[1].allowed is None or len(group[1].allowed)]
 
 
 def said_then(groups: Sequence[Group], seqs: Seqs) -> list[Group]:
     """Return those of `seqs` that are in a group, by group; no empty group."""
-    parts: list[tuple[float, Seqs]] = [
-        (weight, seqs if allowed is None else np.intersect1d(allowed, seqs, assume_unique=True))
-        for weight, allowed in groups
-    ]
-    return [(weight, part) for weight, part in parts if len(part)]
+    parts = [(weight, chosen.among(seqs)) for weight, chosen in groups]
+    return [(weight, Selection(part)) for weight, part in parts if len(part)]
 
 
 def best_of_one_score(
@@ -65,9 +62,9 @@ def best_of_one_score(
     """
     if vector is None:
         words = engine.store.lexical(view, query)
-        best = [_among(words, allowed).top(k) for _, allowed in groups]
+        best = [_among(words, chosen).top(k) for _, chosen in groups]
     else:
-        best = [engine.index.search(view, vector, k, allowed=allowed) for _, allowed in groups]
+        best = [engine.index.search(view, vector, k, **chosen._asdict()) for _, chosen in groups]
     parts: dict[int, dict[str, float]] = {}
     for (weight, _), hits in zip(groups, best, strict=True):
         for seq, score in hits:
@@ -101,16 +98,15 @@ def best_fused(
     timed = said_then(groups, when.turns(store, view)) if when else []
     if timed and when.is_all:
         groups = timed
-    for _, allowed in groups if groups is timed else [*groups, *timed]:
-        cosines.update(index.search(view, vector, pool, allowed=allowed))
-        best.update(seq for seq, _ in _among(words, allowed).top(pool))
+    for _, chosen in groups if groups is timed else [*groups, *timed]:
+        cosines.update(index.search(view, vector, pool, **chosen._asdict()))
+        best.update(seq for seq, _ in _among(words, chosen).top(pool))
     best.update(cosines)
     beside, said = store.around(view, sorted(best))
     near = np.array(sorted(said), np.int64)
     weights: dict[int, float] = {}
-    limited = [(weight, seqs) for weight, seqs in groups if seqs is not None]
-    if limited:
-        parts = [(weight, np.intersect1d(near, seqs)) for weight, seqs in limited]
+    if any(chosen.allowed is not None for _, chosen in groups):
+        parts = [(weight, chosen.among(near)) for weight, chosen in groups]
         near = np.sort(np.concatenate([seqs for _, seqs in parts]))
         said = {seq: said[seq] for seq in near.tolist()}
         weights = {seq: w for w, seqs in parts if w != 1 for seq in seqs.tolist()}
@@ -150,6 +146,6 @@ def damaged(view: View, seq: int) -> DatabaseDamaged:
     )
 
 
-def _among(words: Scores, allowed: Seqs | None) -> Scores:
-    """Return BM25 of the turns that may be found."""
-    return words if allowed is None else words.among(allowed)
+def _among(words: Scores, chosen: Selection) -> Scores:
+    """Return BM25 of the turns that may be found; words of hidden ones are not counted anyway."""
+    return words if chosen.allowed is None else words.among(chosen.allowed)

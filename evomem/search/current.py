@@ -246,10 +246,14 @@ def _tells_one(turn: Turn) -> bool:
 def telling(turns: Sequence[Turn], near: Values) -> int | None:
     """Return which of the best turns tells most likely what a question is about; None for none.
 
+    If the best one tells more than one thing, so may others, and none is taken.
+
     Args:
         turns: The best turns, best first.
         near: Of each, the cosine with the question, as a share of the best.
     """
+    if not turns or len(_text(turns[0])) > LONGEST:
+        return None
     scores = {
         place: near[place]
         + TELLS_KIND * bool(_kinds(_text(turn)))

@@ -17,9 +17,11 @@ from starlette.types import ASGIApp
 
 import evomem
 from evomem.errors import EvomemError
-from evomem.service import admin, memories, together, uploads
+from evomem.inspector.alone import Alone
+from evomem.service import admin, inspection, memories, together, uploads
 from evomem.service.endpoints import PROBLEMS, answer, check_root, service_of
 from evomem.service.guard import Guard
+from evomem.service.page import add_page
 from evomem.service.problems import Problem, handle
 from evomem.service.service import READY, Service
 from evomem.service.settings import Settings
@@ -64,6 +66,7 @@ def make_app(settings: Settings) -> Guard:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.alone = Alone()
     kinds: tuple[Any, ...] = (
         EvomemError,
         Problem,
@@ -77,10 +80,11 @@ def make_app(settings: Settings) -> Guard:
     app.add_api_route("/health/ready", ready, tags=["service"])
     if settings.metrics:
         app.add_api_route("/metrics", metrics, tags=["service"], response_class=PlainTextResponse)
-    for part in (uploads, memories, together, admin):
+    for part in (uploads, inspection, memories, together, admin):  # a memory's path takes any other
         app.include_router(part.router)
     for path in ("/mcp", "/mcp/{memory:path}"):
         app.router.routes.append(Route(path, tools or no_tools, methods=["POST"]))
+    add_page(app)
     return Guard(app, service)
 
 

@@ -1,6 +1,6 @@
 """What every request passes before an endpoint sees it, and what is noted when it is answered.
 
-host and origin ─► room? ─► key ─► its limits ─► body, bounded and in time ─► endpoint ─► notes
+host and origin ─► room? ─► the page, or a key ─► its limits ─► body, bounded and in time ─► endpoint ─► notes
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evomem.service import direct
 from evomem.service.access import EVERYTHING, Access
+from evomem.service.page import is_public
 from evomem.service.problems import GONE, Problem, answer
 from evomem.service.service import Service
 
@@ -27,6 +28,8 @@ OPEN = ("/health/live", "/health/ready", "/openapi.json")
 """Paths that want no key."""
 STREAMED = ("/turns/many", "/turns/replace", "/import", "/admin/load")
 """How paths end whose bodies an endpoint reads as they come."""
+READS = ("/search", "/context", "/v1/together", "/inspect/map", "/inspect/alone", "/admin/verify")
+"""How paths end to which something is posted and nothing is written."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 
@@ -70,8 +73,12 @@ class Guard:
         self._check_host(headers)
         service = self.service
         with service.limits.door():
+            if is_public(path):
+                return await self._app(request.scope, _Replayed(b""), request.send)
             access = request.access = await self._who(headers)
             request.scope["state"]["access"] = access
+            if service.settings.read_only:
+                _check_reads(request.scope["method"], path)
             with service.limits.turn_of(access.key):
                 if path.endswith(STREAMED):
                     body = _Streamed(receive, service.settings.max_upload, self._patience)
@@ -106,6 +113,9 @@ class Guard:
         service = self.service
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         secret = headers.get("x-api-key", secret if scheme.lower() == "bearer" else "").strip()
+        session = service.session
+        if secret and session and (access := session.access_of(secret)):
+            return access
         if secret:
             access = service.keys.remembered(secret) or await service.with_keys(
                 service.keys.find, secret
@@ -119,7 +129,7 @@ class Guard:
         is_open = service.settings.is_local and (
             service.keys.remembered("") or not await service.with_keys(service.keys.any)
         )
-        if not is_open:
+        if session or not is_open:
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "this needs a key: send it as Authorization: Bearer KEY, or as X-API-Key",
@@ -276,6 +286,15 @@ def too_slow(seconds: float) -> Problem:
     return Problem(
         HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {seconds:g} seconds"
     )
+
+
+def _check_reads(method: str, path: str) -> None:
+    """Refuse what could change something. Raises `Problem`."""
+    if method not in ("GET", "HEAD") and not (method == "POST" and path.endswith(READS)):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "nothing can be changed here: start evomem inspect with --write",
+        )
 
 
 async def _disconnected(receive: Receive) -> None:

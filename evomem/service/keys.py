@@ -222,17 +222,22 @@ class KeyStore:
                 connection.execute(sa.insert(ACCESSES), rows)
 
     def accesses(
-        self, access: Access, *, after: int = 0, limit: int = 100
+        self, access: Access, *, after: int = 0, before: int | None = None, limit: int = 100
     ) -> list[tuple[int, Entry]]:
-        """Return lines of the log with their numbers, oldest first.
+        """Return lines of the log with their numbers, oldest first; with `before`, newest first.
 
         Args:
             access: Whose lines: those about memories, and of keys, below its prefix.
             after: Only lines with a greater number.
+            before: Only lines with a smaller number.
             limit: How many lines at most.
         """
         keys = {key.id for key in self.keys(access.prefix)} | ({""} if not access.prefix else set())
-        query = sa.select(ACCESSES).where(ACCESSES.c.number > after).order_by(ACCESSES.c.number)
+        number = ACCESSES.c.number
+        query = sa.select(ACCESSES).where(number > after).order_by(number)
+        if before is not None:
+            query = sa.select(ACCESSES).where(number > after, number < before)
+            query = query.order_by(number.desc())
         lines: list[tuple[int, Entry]] = []
         with self._reading() as connection:
             for row in connection.execute(query.execution_options(yield_per=1000)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -12,9 +13,10 @@ from starlette.responses import Response
 import evomem
 from evomem.checks import MAX_TURNS
 from evomem.forgetting import Receipt
+from evomem.inspector.words import history_with
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView, Point
-from evomem.records import Record
+from evomem.records import MAX_LABEL, Record
 from evomem.service import models
 from evomem.service.endpoints import (
     Forgettable,
@@ -55,6 +57,7 @@ async def about(request: Request) -> dict[str, Any]:
             "prefix": list(access.prefix),
             "rights": sorted(access.rights),
         },
+        "read_only": service.settings.read_only,
     }
 
 
@@ -67,11 +70,7 @@ async def list_memories(
     sizes: bool = False,
 ) -> Response:
     """Return the memories that the key may read and that begin with `prefix`."""
-    access, labels = access_of(request), split_name(prefix)
-    if labels != access.prefix[: len(labels)]:
-        access.check("read", labels)
-    access.check("read", access.prefix)
-    below = max(labels, access.prefix, key=len)
+    below = readable_below(request, prefix)
     db = service_of(request).db
     turns: Mapping[Namespace, int] | None = None
     if sizes:
@@ -88,6 +87,15 @@ async def list_memories(
             "next": last,
         }
     )
+
+
+def readable_below(request: Request, prefix: str) -> Namespace:
+    """Return the labels that names begin with if the key may read them. Raises `AccessDenied`."""
+    access, labels = access_of(request), split_name(prefix)
+    if labels != access.prefix[: len(labels)]:
+        access.check("read", labels)
+    access.check("read", access.prefix)
+    return max(labels, access.prefix, key=len)
 
 
 # one turn ----------------------------------------------------------------------------------
@@ -117,12 +125,17 @@ async def history(
     not_source: Labels = None,
     all: Annotated[bool, Query(description="those whose places others took, too")] = False,
     speaker: str | None = None,
+    words: Annotated[
+        str | None, Query(max_length=MAX_LABEL, description="only turns that share a word with it")
+    ] = None,
 ) -> Response:
     """List turns, oldest first, a page at a time."""
     tests = condition(where)
 
     def read() -> list[Record]:
-        return past.of(memory).history(
+        seen = past.of(memory)
+        list_turns = seen.history if words is None else partial(history_with, seen, words)
+        return list_turns(
             after=after,
             limit=limit + 1,
             since=since,
@@ -193,7 +206,7 @@ async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> R
 @router.post(ONE + "/search", tags=["questions"], response_model=models.Hits)
 async def search(memory: Readable, question: models.Search, request: Request) -> Response:
     """Return the turns that answer a query best, each with what its score is made of."""
-    past, values = _asked(question)
+    past, values = asked(question)
     seen = await _at(past, memory, request)
     hits = await seen.asearch(**values)
     request.state.count = len(hits)
@@ -203,7 +216,7 @@ async def search(memory: Readable, question: models.Search, request: Request) ->
 @router.post(ONE + "/context", tags=["questions"], response_model=models.ContextOut)
 async def context(memory: Readable, question: models.Ask, request: Request) -> Response:
     """Return the best turns for a query as text for a prompt."""
-    past, values = _asked(question)
+    past, values = asked(question)
     seen = await _at(past, memory, request)
     text = await seen.acontext(**values)
     request.state.count = len(text.ids)
@@ -265,7 +278,8 @@ async def drop(memory: Forgettable, request: Request, below: bool = False) -> Re
 # -------------------------------------------------------------------------------------------
 
 
-def _asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
+def asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
+    """Return the point of the past that a question is about, and the arguments of `search`."""
     values = question.model_dump()
     values["zone"] = None if question.zone is None else zone_from_text(question.zone)
     past = Past(*(values.pop(name) for name in Past._fields))

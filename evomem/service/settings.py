@@ -43,6 +43,8 @@ class Settings:
     """Seconds that leases of memories last (docs/operations/fleet.md); None for no leases."""
     metrics: bool = False
     traces: bool = False
+    read_only: bool = False
+    """Whether nothing may be changed, whatever a key allows."""
 
     @property
     def is_local(self) -> bool:

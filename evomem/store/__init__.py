@@ -23,6 +23,7 @@ from evomem.store.values import (
     Namespace,
     Pair,
     Row,
+    Selection,
     Seqs,
     Span,
     Trace,
@@ -46,6 +47,7 @@ __all__ = [
     "OpenStore",
     "Pair",
     "Row",
+    "Selection",
     "Seqs",
     "Span",
     "Store",
@@ -70,6 +72,8 @@ class OpenStore(Protocol):
 
     def __call__(self, location: str, spec: Spec | None, **options: Any) -> tuple[Store, Index]:
         """Open `location`, making it for `spec` if it does not exist.
+
+        `evomem.open` gives `embeddings=` among the options: how a new database stores them.
 
         Raises:
             NotFound: There is no database and no `spec` to make one for.

@@ -30,7 +30,13 @@ class Index(Protocol):
         ...
 
     def search(
-        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+        self,
+        view: View,
+        query: Vectors,
+        k: int,
+        *,
+        allowed: Seqs | None = None,
+        without: Seqs | None = None,
     ) -> list[tuple[int, float]]:
         """Return up to `k` (seq, cosine) of the view's turns, best first, ties by newer seq.
 
@@ -41,6 +47,7 @@ class Index(Protocol):
             query: (D,) float32, unit length.
             k: At least 1.
             allowed: The only seqs that may be returned, ascending; None for all.
+            without: Seqs that may not be returned, ascending; only without `allowed`.
 
         Raises:
             HeadMoved: The view's rows have changed since it was taken.
@@ -49,6 +56,10 @@ class Index(Protocol):
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
         """Return the cosine of exactly these turns of the view, as in `search`."""
+        ...
+
+    def stats(self) -> dict[str, int]:
+        """Return counts of what this process has done since it opened the index."""
         ...
 
     def verify(self) -> list[str]:

@@ -19,7 +19,7 @@ from evomem.store.values import (
     Namespace,
     Pair,
     Row,
-    Seqs,
+    Selection,
     Span,
     Trace,
     View,
@@ -214,8 +214,11 @@ class Log(Protocol):
         """
         ...
 
-    def select(self, view: View, condition: Filter) -> Seqs | None:
-        """Return the seqs that may be searched, ascending; None where all of the view may."""
+    def select(self, view: View, condition: Filter) -> Selection:
+        """Return which turns may be searched: without a condition, all but those that are hidden.
+
+        With a condition, and where most of the view is hidden, it lists those that may (`allowed`).
+        """
         ...
 
     def lexical(self, view: View, query: str) -> Scores:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evomem.records import Turn
+from evomem.rows import Form
 from evomem.state import Spec, State
 from evomem.store.values import Row
 
@@ -55,8 +56,15 @@ class Upkeep(Protocol):
         """Repair what can be rebuilt from the log; return what was repaired."""
         ...
 
-    def compact(self) -> tuple[int, int]:
-        """Return unused space to the file system; return the bytes before and after."""
+    def compact(self, embeddings: Form | None = None) -> tuple[int, int]:
+        """Return unused space to the file system; return the bytes before and after.
+
+        Args:
+            embeddings: Store all of them in this form first, and those of later turns.
+
+        Raises:
+            IntegrityError: What the encoder made of a turn was changed; all stays as it is.
+        """
         ...
 
     def backup(self, target: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evomem.records import Turn
+from evomem.rows import Rows
 from evomem.state import Reading, Vectors
 
 Seqs = npt.NDArray[np.int64]
@@ -45,10 +46,15 @@ class Embeddings(NamedTuple):
 
     seqs: Seqs
     """(n,) int64, ascending: each row's as often as it has embeddings."""
-    vectors: Vectors
-    """(n, D) float32, each row's in the order of its text."""
+    rows: Rows
+    """n of D numbers, each row's in the order of its text."""
     keys: list[bytes]
     """n digests of the log up to and including each row."""
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, D) float32: the `rows`, as they are compared."""
+        return self.rows[:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,23 @@ class Filter:
     """No turns of these sources."""
     speaker: str | None = None
     """The name that `Turn.speaker` gives."""
+
+
+class Selection(NamedTuple):
+    """Which turns of a view may be found: all, only some, or all but some; never both."""
+
+    allowed: Seqs | None = None
+    """Only these, ascending; None for all."""
+    without: Seqs | None = None
+    """All but these, ascending; None for all. No more than half of the view."""
+
+    def among(self, seqs: Seqs) -> Seqs:
+        """Return those of `seqs` (ascending) that may be found."""
+        if self.allowed is not None:
+            return np.intersect1d(seqs, self.allowed, assume_unique=True)
+        if self.without is not None:
+            return np.setdiff1d(seqs, self.without, assume_unique=True)
+        return seqs
 
 
 class Trace(NamedTuple):

@@ -54,7 +54,7 @@ class When:
         found += [
             seqs
             for condition in conditions
-            if condition != Filter() and (seqs := store.select(view, condition)) is not None
+            if condition != Filter() and (seqs := store.select(view, condition).allowed) is not None
         ]
         return np.unique(np.concatenate(found))
 
@@ -88,7 +88,7 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
     sessions = _at(numbers, store.sessions(view)) if numbers else frozenset()
     spans = asked_days(query, days, today)
     for span in counted_days(query, days, today):
-        seqs = store.select(view, Filter(*_moments(span, zone)))
+        seqs = store.select(view, Filter(*_moments(span, zone))).allowed
         if seqs is not None and not len(seqs):  # nothing was said on that day
             spans[spans.index(span)] = (span[0] - timedelta(1), span[1] + timedelta(1))
     return When(tuple(spans), sessions, zone, asks_only_when(query, days, today))

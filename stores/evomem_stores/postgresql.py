@@ -7,6 +7,7 @@ from typing import Literal
 
 from evomem.errors import NotFound, StoreError
 from evomem.integrity import find_key
+from evomem.rows import Form
 from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores.database.postgresql import Commit, PostgresConnections
@@ -34,6 +35,7 @@ def open_postgresql(
     milvus_token: str | None = None,
     milvus_collection: str | None = None,
     integrity_key: bytes | str | Path | None = None,
+    embeddings: Form = "float32",
     lease: float | None = None,
 ) -> tuple[Store, Index]:
     """Open a database on a PostgreSQL server and its index; create the tables if there are none.
@@ -62,6 +64,8 @@ def open_postgresql(
         milvus_collection: Milvus: the name of the collection, if not the database's own.
         integrity_key: What the database is sealed with: 32 bytes, or a file that holds them; None
             to look in the environment (`evomem.integrity.find_key`).
+        embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
+            fourth of the space (`Database.compact` changes it).
         lease: Seconds for which a worker that wrote to a memory keeps other workers from writing to
             it (docs/operations/fleet.md); None for no leases.
 
@@ -94,7 +98,7 @@ def open_postgresql(
         connections.close()
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
-    spec = set_up(connections, spec, key)
+    spec = set_up(connections, spec, key, embeddings)
     leases = Leases(connections, seconds, busy_timeout) if seconds else None
     store = SqlStore(connections, spec, folder, leases)
     store.rewritten.append(forget_copy)  # made by whichever process, if not by this one

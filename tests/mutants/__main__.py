@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.mutants.mutating import ROOT, Mutant, places
+from tests.mutants.mutating import ROOT, Mutant, places, statement
 from tests.mutants.running import Reach, prepare, record, server, survives
 
 FILES = (
@@ -70,7 +70,7 @@ def difference(mutant: Mutant, source: str) -> str:
 def quickest(reach: Reach, mutant: Mutant) -> tuple[list[str], float]:
     """Return the tests to run, and how long they take."""
     tests, seconds = [], 0.0
-    for name in reach.tests(mutant.path, mutant.line):
+    for name in reach.tests(mutant.path, statement(mutant.path, mutant.line)):
         seconds += reach.seconds[name]
         if seconds > SECONDS:
             break

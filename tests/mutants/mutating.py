@@ -61,6 +61,18 @@ class Mutant:
             return None
 
 
+def statement(path: str, line: int) -> range:
+    """Return the lines of the statement that a line is part of, without the statements in it."""
+    lines = range(line, line + 1)
+    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(node, ast.stmt):
+            inner = [part.lineno for part in ast.walk(node) if isinstance(part, ast.stmt)]
+            end = min([*(each for each in inner if each > node.lineno), (node.end_lineno or 0) + 1])
+            if node.lineno <= line < end:  # the innermost comes last
+                lines = range(node.lineno, end)
+    return lines
+
+
 def operators() -> dict[str, Any]:
     """Return the operators by name."""
     names = [

@@ -81,11 +81,11 @@ class Reach:
         self.seconds: dict[str, float] = held["seconds"]
         self._lines: dict[str, dict[str, list[str]]] = held["lines"]
 
-    def tests(self, path: str, line: int) -> list[str]:
-        """Return the tests that run a line, the quickest first; of a line run at import, all."""
+    def tests(self, path: str, run: range) -> list[str]:
+        """Return the tests that run any of some lines, the quickest first; all, if an import does."""
         lines = self._lines.get(path, {})
-        names = set(lines.get(str(line), ()))
-        if "" in names or not names:
+        names = {name for line in run for name in lines.get(str(line), ())}
+        if "" in names:
             names = {name for each in lines.values() for name in each}
         return sorted(names & self.seconds.keys(), key=lambda name: self.seconds[name])
 

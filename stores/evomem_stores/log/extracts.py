@@ -17,6 +17,7 @@ import numpy as np
 from sqlalchemy import Connection, Row, bindparam, func, select
 
 from evomem.errors import IntegrityError
+from evomem.rows import Rows
 from evomem.store import Extract, Listed, Namespace
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import MODULUS, ROW, seals_of
@@ -25,7 +26,7 @@ from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.lookup import read, visible
 from evomem_stores.log.namespaces import bounds, decode_namespace, under
-from evomem_stores.log.rows import TURN, damaged, moment
+from evomem_stores.log.rows import TURN, damaged, moment, unpack_embeddings
 from evomem_stores.log.views import take_view
 
 COLUMNS = (*TURN, "embedding")
@@ -172,19 +173,20 @@ def _extract(
         except (ValueError, TypeError, OverflowError) as error:
             raise damaged(entry.memory, seq, error) from error
         nbytes += ROW_BYTES + 4 * len(text) + len(row.embedding)
-    blobs = [row.embedding for row in rows]
-    width = 4 * dim
-    if bad := [n for n, blob in enumerate(blobs) if not blob or len(blob) % width]:
-        raise damaged(entry.memory, listed[bad[0]].seq, ValueError("its embedding is cut"))
-    sizes = [len(blob) // width for blob in blobs]
-    vectors = np.frombuffer(b"".join(blobs), "<f4").astype(np.float32, copy=False)
+    parts = []
+    for turn, row in zip(listed, rows, strict=True):
+        try:
+            parts.append(unpack_embeddings(row.embedding, dim))
+        except (ValueError, TypeError) as error:
+            raise damaged(entry.memory, turn.seq, error) from error
+    sizes = [len(part) for part in parts]
     return Extract(
         entry.memory,
         decode_namespace(entry.namespace),
         _mark(entry),
         key,
         listed,
-        vectors.reshape(-1, dim),
+        Rows.joined(parts, dim)[:],
         np.repeat(np.arange(len(sizes)), sizes),
         nbytes,
     )

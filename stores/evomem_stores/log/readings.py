@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from sqlalchemy import Connection, func, select
 
 from evomem.errors import DatabaseDamaged, HeadMoved
 from evomem.records import Turn
+from evomem.rows import Rows
 from evomem.state import KEY_BYTES, Spec, State
 from evomem.store import Embeddings, Span, View
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import memories, row_number, turns, within
 from evomem_stores.log.lookup import read
-from evomem_stores.log.rows import READING, TURN, decode_latents, decode_record, unpack_embeddings
+from evomem_stores.log.rows import (
+    READING,
+    TURN,
+    decode_latents,
+    decode_record,
+    embedding_count,
+    unpack_embeddings,
+    unpack_many,
+)
 
 
 def state(connection: Connection, view: View, spec: Spec) -> State[Turn]:
@@ -43,21 +54,27 @@ def embeddings(connection: Connection, span: Span, revision: int, spec: Spec) ->
     _check_revision(connection, span.memory, revision)
     query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
     rows = connection.execute(query.order_by(turns.c.row)).all()
-    parts = [np.zeros((0, spec.dim), np.float32)]
-    for row in rows:
+    if not rows:
+        return Embeddings(np.zeros(0, np.int64), Rows.joined([], spec.dim), [])
+    numbers, blobs, keys = zip(*rows, strict=True)
+    seqs = np.array(numbers, np.int64)
+    with suppress(ValueError, TypeError):  # and where that fails, one after the other
+        if set(map(len, keys)) == {KEY_BYTES}:
+            return Embeddings(seqs, unpack_many(blobs, spec.dim), list(keys))
+    parts = []
+    for seq, blob, key in rows:
         try:
-            parts.append(unpack_embeddings(row.embedding, spec))
-            if len(row.key) != KEY_BYTES:
-                raise ValueError(f"its key has {len(row.key)} bytes")
+            parts.append(unpack_embeddings(blob, spec.dim))
+            if len(key) != KEY_BYTES:
+                raise ValueError(f"its key has {len(key)} bytes")
         except (ValueError, TypeError) as error:
             raise DatabaseDamaged(
-                f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
+                f"the embedding of turn {seq} of memory {span.memory} cannot be read "
                 f"({error}): run verify, and restore the database from a backup"
             ) from error
-    sizes = [len(part) for part in parts[1:]]
-    seqs = np.repeat(np.fromiter((row.seq for row in rows), np.int64, len(rows)), sizes)
-    keys = [row.key for row, size in zip(rows, sizes, strict=True) for _ in range(size)]
-    return Embeddings(seqs, np.concatenate(parts), keys)
+    sizes = [len(part) for part in parts]
+    repeated = [key for key, size in zip(keys, sizes, strict=True) for _ in range(size)]
+    return Embeddings(np.repeat(seqs, sizes), Rows.joined(parts, spec.dim), repeated)
 
 
 def keys(
@@ -67,7 +84,9 @@ def keys(
     size = func.length(turns.c.embedding).label("size")
     query = select(turns.c.seq, turns.c.key, size).where(within(span)).order_by(turns.c.row)
     _check_revision(connection, span.memory, revision)
-    return [(row.seq, row.key, row.size // (4 * spec.dim)) for row in connection.execute(query)]
+    return [
+        (row.seq, row.key, embedding_count(row.size, spec.dim)) for row in connection.execute(query)
+    ]
 
 
 def _check_revision(connection: Connection, memory: int, revision: int) -> None:

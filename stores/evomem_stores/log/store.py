@@ -26,6 +26,7 @@ from evomem.store import (
     Namespace,
     Pair,
     Row,
+    Selection,
     Seqs,
     Span,
     Trace,
@@ -313,13 +314,13 @@ class SqlLog:
             own = extent(connection, memory, seq)
             return Mark(own.revision, own.key)
 
-    def select(self, view: View, condition: Filter) -> Seqs | None:
+    def select(self, view: View, condition: Filter) -> Selection:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
             if not tests:
-                return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
+                return self._all_but(connection, view, gone)
             seqs: list[int] = []
             for span in view.spans:
                 query = select(turns.c.seq).where(*counted(span), visible(view))
@@ -333,7 +334,14 @@ class SqlLog:
                     for start in range(0, len(tests), filters.TESTS)
                 ]
                 seqs += sorted(set.intersection(*parts))
-        return np.array(seqs, np.int64)
+        return Selection(np.array(seqs, np.int64))
+
+    def _all_but(self, connection: Connection, view: View, gone: Seqs) -> Selection:
+        if not len(gone):
+            return Selection()
+        if 2 * len(gone) <= sum(span.last - span.first + 1 for span in view.spans):
+            return Selection(without=gone)
+        return Selection(np.setdiff1d(self._seqs(connection, view), gone, True))
 
     def lexical(self, view: View, query: str) -> Scores:
         """See `Store.lexical`, and `words/bm25` for how."""

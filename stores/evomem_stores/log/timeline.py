@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from evomem.store import View
-from evomem_stores.database.tables import counted, turns
+from evomem_stores.database.tables import by_time, counted, turns
 from evomem_stores.log.lookup import visible
 from evomem_stores.log.rows import SAID, decode_said
 
@@ -16,7 +16,7 @@ def period(connection: Connection, view: View) -> tuple[datetime, datetime] | No
     """Return when the view's first and last visible turns were said, UTC; None without any."""
     times: list[datetime] = []
     for span in view.spans:
-        query = select(*(turns.c[name] for name in SAID)).where(*counted(span), visible(view))
+        query = select(*(turns.c[name] for name in SAID)).where(*by_time(span), visible(view))
         for order in (turns.c.time, turns.c.time.desc()):
             rows = connection.execute(query.order_by(order).limit(1))
             times += [decode_said(*row).time for row in rows]

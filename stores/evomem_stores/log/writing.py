@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
+from evomem_stores.database.connections import form_of
 from evomem_stores.database.dialects import OneOf, insert_new
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
@@ -283,10 +284,10 @@ def insert_rows(
         chunk = connection.scalar(_CHUNK, {"newest": newest}) or 0
     else:
         chunk = end.chunk
-    columns, terms = [], {}
+    columns, terms, form = [], {}, form_of(connection)
     for row in rows:
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
-        values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals)
+        values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals, form)
         columns.append(values)
     connection.execute(insert(turns), columns)
     inverted_index.add(connection, entry.memory, terms, None if end is None else end.own)

@@ -33,9 +33,10 @@ from evomem.errors import (
     KeyMismatch,
 )
 from evomem.records import Turn
+from evomem.rows import Form
 from evomem.state import Reading, Spec, State
 from evomem.store import Row, Span
-from evomem_stores.database.connections import Connections, driver
+from evomem_stores.database.connections import Connections, driver, form_of
 from evomem_stores.database.dialects import OneOf, insert_new
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
@@ -138,7 +139,7 @@ class SqlGeneration:
                 columns = by_number.get(number)
                 if columns is None or columns["key"] != row.key:
                     raise HeadMoved(f"memory {memory} was changed while it was read: read it again")
-                before = {**columns, **_reading(row, self._spec)}
+                before = {**columns, **_reading(row, self._spec, form_of(connection))}
                 before["chunk"] = row.seq if row.reading.opens_chunk else 0
                 new.append(before)
             self._number = _number(connection, self._spec)  # dropped meanwhile: begin anew
@@ -283,8 +284,8 @@ def _columns(connection: Connection, condition: ColumnElement[bool]) -> list[Col
     return [dict(row) for row in connection.execute(select(*columns).where(condition)).mappings()]
 
 
-def _reading(row: Row, spec: Spec) -> Columns:
+def _reading(row: Row, spec: Spec, form: Form) -> Columns:
     return {
-        "embedding": pack_embeddings(row.reading),
+        "embedding": pack_embeddings(row.reading, form),
         "latents": pack(row.reading.latents, spec.dtype),
     }

@@ -268,6 +268,14 @@ def m007_passages(connection: Connection) -> None:
     """
 
 
+def m008_storage(connection: Connection) -> None:
+    """Note how embeddings are stored: of turns that are there, exactly."""
+    connection.exec_driver_sql(
+        "CREATE TABLE storage (id INTEGER PRIMARY KEY CHECK (id = 1), embeddings TEXT NOT NULL)"
+    )
+    connection.exec_driver_sql("INSERT INTO storage VALUES (1, 'float32')")
+
+
 def m009_leases(connection: Connection) -> None:
     """Let workers hold leases of memories: a number that grows, who holds it, until when, who waits."""
     collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
@@ -288,6 +296,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m005_integrity,
     m006_forgotten,
     m007_passages,
+    m008_storage,
     m009_leases,
 )
 

@@ -9,14 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, text
 
-from evomem.errors import IntegrityError
+from evomem.errors import IntegrityError, StoreError
+from evomem.rows import FORMS, Form
 from evomem.state import Spec
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.tables import hidden, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.namespaces import under
 from evomem_stores.log.writing import write_terms
-from evomem_stores.upkeep import anchors, audit, dump, generations, sealing
+from evomem_stores.upkeep import anchors, audit, dump, generations, restoring, sealing
 from evomem_stores.upkeep.generations import SqlGeneration
 
 
@@ -40,6 +41,7 @@ class Upkeep:
                 numbers[name] = connection.scalar(select(func.count()).select_from(table))
             if others := generations.kept(connection):
                 numbers["other_encoders"] = others
+            numbers["embeddings"] = self._connections.embeddings
             numbers["bytes"] = self._connections.size(connection)
         folder = self._index_folder
         files = list(folder.iterdir()) if folder and folder.is_dir() else []
@@ -135,9 +137,17 @@ class Upkeep:
                 entry.revision += 1
                 ledger.put(connection, entry)
 
-    def compact(self) -> tuple[int, int]:
+    def compact(self, embeddings: Form | None = None) -> tuple[int, int]:
         """See `Store.compact`."""
+        if embeddings not in (None, *FORMS):
+            raise StoreError(f"embeddings must be {' or '.join(FORMS)}, got {embeddings!r}")
         before = self._size()
+        if embeddings is not None:
+            with self._connections.alone() as connection:
+                changed = restoring.store_as(connection, self._spec, embeddings)
+                self._tell(changed, connection)
+            self._connections.embeddings = embeddings
+            self._tell(changed, None)
         self._connections.compact()
         return before, self._size()
 

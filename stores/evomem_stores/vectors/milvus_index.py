@@ -10,13 +10,14 @@ after, whether that is the memory's still; rows of older ones are deleted by who
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 
 import numpy as np
 from sqlalchemy import Connection, select
 
 from evomem.errors import EvomemError, FingerprintMismatch, HeadMoved, StoreError
 from evomem.state import Vectors
-from evomem.store import Mark, Seqs, Span
+from evomem.store import Mark, Selection, Span
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.tables import done
 from evomem_stores.log.store import SqlLog
@@ -117,13 +118,15 @@ class MilvusIndex(SpanIndex):
             raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
 
     def _ask(
-        self, span: Span, end: Mark, query: Vectors, k: int, allowed: Seqs | None
+        self, span: Span, end: Mark, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
         """See `SpanIndex._ask`. Whether Milvus still had all rows is known afterwards (`_check`)."""
         own = of_revision(span.memory, end.revision)
+        allowed = chosen.allowed
         if allowed is None:
             inside = range(span.first, span.last + 1)
-            return list(self._among(own, inside, query, k).items())
+            without = () if chosen.without is None else chosen.without.tolist()
+            return list(self._among(own, inside, query, k, frozenset(without)).items())
         found: dict[int, float] = {}
         listed = allowed[(allowed >= span.first) & (allowed <= span.last)].tolist()
         for start in range(0, len(listed), LISTED):
@@ -135,20 +138,33 @@ class MilvusIndex(SpanIndex):
         if self._store.mark(span.memory, 0).revision != end.revision:
             raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
 
-    def _among(self, own: str, seqs: range | list[int], query: Vectors, k: int) -> dict[int, float]:
-        """Return the scores of turns that the `k` best of `seqs` are among."""
+    def _among(
+        self,
+        own: str,
+        seqs: range | list[int],
+        query: Vectors,
+        k: int,
+        without: Collection[int] = frozenset(),
+    ) -> dict[int, float]:
+        """Return the scores of turns that the `k` best of `seqs` are among, but for those `without`.
+
+        These are asked for as all others are: a condition that lists them costs more than some
+        additional rows.
+        """
         if isinstance(seqs, range):
             condition = f"{own} and {between(seqs[0], seqs[-1])}"
         else:
             condition = f"{own} and seq in [{', '.join(f'{seq:d}' for seq in seqs)}]"
-        found = self._nearest(condition, query, min(k, len(seqs)), alone=len(seqs) == 1)
+        k = min(k, len(seqs))
+        found = self._nearest(condition, query, k, without, alone=len(seqs) == 1)
         if found is not None:
             return found
         half = len(seqs) // 2
-        return self._among(own, seqs[:half], query, k) | self._among(own, seqs[half:], query, k)
+        halves = [self._among(own, each, query, k, without) for each in (seqs[:half], seqs[half:])]
+        return halves[0] | halves[1]
 
     def _nearest(
-        self, condition: str, query: Vectors, k: int, *, alone: bool
+        self, condition: str, query: Vectors, k: int, without: Collection[int], *, alone: bool
     ) -> dict[int, float] | None:
         """Return the scores of turns that the `k` best of those that meet a condition are among.
 
@@ -176,7 +192,8 @@ class MilvusIndex(SpanIndex):
             best: dict[int, float] = {}
             for hit, score in zip(hits, scores, strict=True):
                 seq = int(hit["entity"]["seq"])
-                best[seq] = max(score, best.get(seq, score))
+                if seq not in without:
+                    best[seq] = max(score, best.get(seq, score))
             ranked = sorted(best.values(), reverse=True)
             told = len(ranked) >= k and ranked[k - 1] > scores[-1] + slack
             if len(hits) < limit or alone or told:
