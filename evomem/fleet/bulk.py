@@ -16,6 +16,7 @@ import evomem
 from evomem import chats
 from evomem._extras import require
 from evomem.batching import shared
+from evomem.checks import check_whole
 from evomem.errors import EvomemError, StoreError
 from evomem.fleet import cluster
 from evomem.plugins import load_encoder, store_opener
@@ -128,7 +129,10 @@ def import_files(
     Raises:
         MissingExtra: Ray is not installed.
         FingerprintMismatch: The database was written by another encoder.
+        QueryError: `workers` is not a whole number of at least 1.
+        StoreError: A worker does not start.
     """
+    check_whole(workers, "workers", least=1)
     evomem.open(database, encoder, device=device).close()  # made, and refused, before workers start
     jobs = {path: (path, tuple(labels)) for path, labels in histories.items()}
     with _Pool(Importer, (database, encoder, device, lease), workers, gpus, address) as pool:
@@ -163,7 +167,10 @@ def reencode(
     Raises:
         MissingExtra: Ray is not installed.
         NotFound: There is no database.
+        QueryError: `workers` is not a whole number of at least 1.
+        StoreError: A worker does not start.
     """
+    check_whole(workers, "workers", least=1)
     store, index = store_opener(database)(database, None, **options)
     total = Outcomes()
     try:
@@ -199,6 +206,13 @@ class _Pool:
         self._actors = [actor.remote(*arguments) for _ in range(workers)]
 
     def __enter__(self) -> _Pool:
+        """Wait until all workers are there. Raises `StoreError` if they do not start."""
+        try:
+            self._ray.get([actor.__ray_ready__.remote() for actor in self._actors])
+        except self._ray.exceptions.RayError as error:
+            self.__exit__()
+            says = str(error).strip().splitlines()[-1]
+            raise StoreError(f"a worker does not start ({says}): see Ray's log") from error
         return self
 
     def __exit__(self, *_: object) -> None:

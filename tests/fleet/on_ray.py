@@ -17,6 +17,7 @@ import psycopg
 import ray
 
 import evomem
+from evomem.errors import StoreError
 from evomem.fleet import bulk, serving
 from evomem.service.settings import Settings
 from tests.fleet.workers import MEMORIES, TURNS, text
@@ -41,6 +42,31 @@ def imports(location: str) -> dict[str, Any]:
         outcomes = bulk.import_files(location, histories, encoder="hash:32", workers=1)
         failed = {Path(name).stem: error for name, error in outcomes.failed.items()}
         return {"turns": outcomes.turns, "failed": failed}
+
+
+class Fragile:
+    """A worker that one of its jobs kills, and that does not start if told so."""
+
+    def __init__(self, starts: bool) -> None:
+        if not starts:
+            raise ValueError("no such device")
+
+    def run(self, job: str) -> bulk.Outcome:
+        if job == "poisoned":
+            os._exit(1)
+        return bulk.Outcome(job, turns=1)
+
+
+def deaths() -> dict[str, Any]:
+    """Give a job that kills its worker, and start a worker that cannot be started."""
+    with bulk._Pool(Fragile, (True,), 1, 0, None) as pool:
+        outcomes = pool.run({name: name for name in ("a", "poisoned", "b", "c")}, None)
+    try:
+        with bulk._Pool(Fragile, (False,), 1, 0, None):
+            refused = ""
+    except StoreError as error:
+        refused = str(error)
+    return {"turns": outcomes.turns, "failed": outcomes.failed, "refused": refused}
 
 
 def serves(location: str) -> dict[str, Any]:
@@ -77,7 +103,7 @@ def main(location: str) -> None:
     """Do one after the other."""
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     begin = time.perf_counter()
-    done: dict[str, Any] = {"imports": imports(location)}
+    done: dict[str, Any] = {"imports": imports(location), "deaths": deaths()}
     done["serves"] = serves(location)
     done["reencode"] = asdict(bulk.reencode(location, "hash:24", workers=1))
     done["seconds"] = time.perf_counter() - begin

@@ -42,6 +42,19 @@ def test_a_file_that_cannot_be_imported_is_set_aside_and_the_others_go_on(fleet)
         assert db.memories("imported") == [("imported", "ann"), ("imported", "bob")]
 
 
+def test_a_history_that_kills_its_worker_is_set_aside_and_the_others_go_on(fleet):
+    _, done = fleet
+    assert done["deaths"]["turns"] == 3
+    assert list(done["deaths"]["failed"]) == ["poisoned"]
+    assert "its worker died" in done["deaths"]["failed"]["poisoned"]
+
+
+def test_a_worker_that_cannot_start_is_an_error(fleet):
+    _, done = fleet
+    assert "a worker does not start" in done["deaths"]["refused"]
+    assert "no such device" in done["deaths"]["refused"]
+
+
 def test_each_memory_is_served_by_one_replica(fleet):
     _, done = fleet
     first, second, *_, last = done["serves"]["holders"]
