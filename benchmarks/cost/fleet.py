@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 import evomem
+from benchmarks.cost.fleet_serving import affinity
 from benchmarks.cost.fleet_simulation import Costs, simulate, sizes
 from benchmarks.reporting.output import finish, positive, setting, table
 from evomem._extras import require
@@ -60,6 +61,9 @@ def main(argv: Sequence[str]) -> int:
             show(result["workers"])
             result["ray"] = ray_calls(url, options.encoder, options.calls)
             show([result["ray"]])
+            if find_spec("ray") is not None:
+                result["affinity"] = affinity_on(url, options.encoder, options.turns)
+                show(result["affinity"])
         one = result["workers"][0]
         costs = Costs(one["worker CPU ms"] / 1e3, one["server CPU ms"] / 1e3)
         result["simulation"] = simulate(costs, options.requests)
@@ -209,7 +213,6 @@ def ray_calls(url: str, encoder: str, calls: int) -> dict[str, Any]:
     actor = ray.remote(Adder).remote(location)
     ray.get(actor.add.remote("so that it is there"))
     remote = timed(lambda n: ray.get(actor.add.remote(f"turn {n} there")), calls)
-    ray.shutdown()
     return {
         "direct p50 ms": own[0],
         "direct p95 ms": own[1],
@@ -217,6 +220,15 @@ def ray_calls(url: str, encoder: str, calls: int) -> dict[str, Any]:
         "Ray p95 ms": remote[1],
         "overhead ms": remote[0] - own[0],
     }
+
+
+def affinity_on(url: str, encoder: str, turns: int) -> list[dict[str, Any]]:
+    """Return the figures of Ray Serve's affinity, and end Ray."""
+    location = new_schema(url)
+    evomem.open(location, encoder).close()
+    rows = affinity(location, turns)
+    require("ray", extra="ray").shutdown()
+    return rows
 
 
 def timed(call: Any, calls: int) -> tuple[float, float]:
