@@ -32,7 +32,7 @@ def affinity(location: str, turns: int) -> list[dict[str, Any]]:
     settings = Settings(database=location, port=port, lease=2.0, in_flight=IN_FLIGHT)
     rows = []
     for name in ("soft", "strict"):
-        size = serving.Size(least=2, most=2, cpus=0.5, strict=name == "strict")
+        size = serving.Size(least=2, most=2, cpus=0.5, fallbacks=0 if name == "strict" else 2)
         serving.run(settings, size, wait=False)
         with evomem.connect(f"http://127.0.0.1:{port}") as db:
             times: list[float] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,9 @@ def _serve(args: Namespace, screen: Screen) -> int:
             f"--min-replicas must be at least 1 and at most --max-replicas, got {args.min_replicas} "
             f"and {args.max_replicas}"
         )
-    settings = replace(settings_of(args), database=args.db)
+    if args.fallbacks < 0:
+        raise InputError(f"--fallbacks must be at least 0, got {args.fallbacks}")
+    settings = settings_of(args)
     needs_key = check(settings, tls=False)
     with open_database(args, screen, create=True):
         pass  # made with its encoder, and found to be sound, before replicas start
@@ -60,7 +61,7 @@ def _serve(args: Namespace, screen: Screen) -> int:
         queued=args.queued,
         cpus=args.cpus,
         gpus=args.gpus,
-        strict=args.strict,
+        fallbacks=args.fallbacks,
     )
     run(settings, size, address=args.address)
     return 0
@@ -164,9 +165,11 @@ def add_fleet(commands: Any, make_group: Make, make: Make) -> None:
     )
     parser.add_argument("--cpus", metavar="N", type=float, default=1.0, help="of each replica")
     parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="let requests wait for their memory's own replica even if that is full",
+        "--fallbacks",
+        metavar="N",
+        type=int,
+        default=0,
+        help="other replicas that requests may go to if their memory's own is full (default: 0)",
     )
     add_service_options(parser)
     parser = make(

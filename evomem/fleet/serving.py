@@ -20,7 +20,6 @@ from evomem.service.settings import Settings
 
 NAME = "evomem"
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-FALLBACKS = 2  # replicas that a request may go to if its own is full, unless affinity is strict
 RETRY = 1.0  # seconds after which a client that was turned away shall come again
 
 
@@ -37,8 +36,9 @@ class Size:
     cpus: float = 1.0
     gpus: float | None = None
     """None for one where the cluster has any."""
-    strict: bool = False
-    """Whether a memory's requests wait for its own replica even if that is full."""
+    fallbacks: int = 0
+    """Other replicas that a memory's requests may go to if its own is full. They wait there for the
+    memory's lease, so that none is best unless memories are mostly read."""
 
 
 class Replica:
@@ -72,7 +72,7 @@ def application(settings: Settings, size: Size, gpus: float) -> Any:
         ),
         request_router_config=config.RequestRouterConfig(
             request_router_class=ROUTER,
-            request_router_kwargs={"num_fallback_replicas": 0 if size.strict else FALLBACKS},
+            request_router_kwargs={"num_fallback_replicas": size.fallbacks},
         ),
         ray_actor_options={"num_cpus": size.cpus, "num_gpus": gpus},
     )
