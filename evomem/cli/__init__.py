@@ -29,6 +29,7 @@ COMMANDS = {
     "ingest": ingest,
     "search": commands.search,
     "context": commands.context,
+    "ask": commands.ask,
     "show": commands.show,
     "influence": commands.influence,
     "stats": commands.stats,

@@ -27,7 +27,7 @@ evomem stores conversations in order and finds turns by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: correct, context, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore,
+Also: correct, context, ask, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore,
 export, anchor, compact, doctor, serve, fleet, inspect, keys, mcp, hooks.
 For the help of a command: evomem search --help
 """
