@@ -22,7 +22,7 @@ from evomem.fleet import cluster
 from evomem.plugins import load_encoder, store_opener
 from evomem.reencode import read_memory
 
-TRIES = 3  # of a memory whose database is busy or away for a moment
+TRIES = 3  # of a memory whose database is busy or away for a moment, or whose worker dies
 Progress = Callable[[int, int], None]
 
 
@@ -201,7 +201,12 @@ class _Pool:
         self, kind: type, arguments: tuple[Any, ...], workers: int, gpus: float | None, address: Any
     ) -> None:
         ray = self._ray = cluster.start(address)
-        options = {"max_restarts": -1, "num_cpus": 1, "num_gpus": cluster.gpus(ray, gpus)}
+        options = {
+            "max_restarts": -1,
+            "max_task_retries": TRIES - 1,
+            "num_cpus": 1,
+            "num_gpus": cluster.gpus(ray, gpus),
+        }
         actor = ray.remote(**options)(kind)
         self._actors = [actor.remote(*arguments) for _ in range(workers)]
 

@@ -49,7 +49,7 @@ class Fleet:
     """Sends the turns of many memories to workers, those of one memory in order, whoever is alive."""
 
     def __init__(self, location: str, memories: int, turns: int, seed: int) -> None:
-        evomem.open(location, encoder=ENCODER).close()
+        evomem.open(location, encoder=ENCODER, embeddings="float32").close()
         self.location, self.memories, self.turns = location, memories, turns
         self.chance = random.Random(seed)
         self.workers = [Worker(location) for _ in range(WORKERS)]
