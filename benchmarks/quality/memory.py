@@ -127,7 +127,7 @@ def _together(encoder: Encoder, cases: Sequence[Case], between: int) -> list[flo
             jobs.append((empty, turns))
             places.append((len(scenes[0]) - 1, len(turns) - 1))
         asked: list[Job[str]] = []
-        ends = []
+        ends: list[list[Vectors]] = []
         for (_, turns), readings in zip(jobs, read_batch(encoder, jobs), strict=True):
             state = empty
             for turn, reading in zip(turns, readings, strict=True):

@@ -74,7 +74,8 @@ def test_questions_are_asked_where_they_stand_and_of_earlier_turns_alone(convers
     _, queries = memory._as_it_is(encoder, conversations[0].turns, conversations[0].questions, [])
     later = [Question("What about the violin?", "a", (1,), place=1)]
     rows = memory._recalls(
-        [(Conversation("x", [], later), later)], [(np.eye(4)[:, :4], np.eye(4)[:1])]
+        [(Conversation("x", [], later), later)],
+        [(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[:1])],
     )
     assert queries.shape == (8, encoder.spec.dim)
     assert rows == [0.0]  # the evidence is behind the question
