@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evomem.mini.model import QUERY, TURN, MiniModel
-from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
+from evomem.mini.reading import Tokens, lower, queues_of, show, upper, upper_alone
 
 TEMPERATURE = 0.05  # chosen for the small encoder; EvoEmbedding trains with 0.1
-ALONE = 0.5  # weight of the readings by themselves; both together have 1
-EVOLVED = 0.25
-THREADS = 0.2  # weight of recognising turns about the same thing
+ALONE = 0.5  # weight of the reading alone; both together have 1
+EVOLVED = 0.5
+HIDDEN = -1e4  # finite, so that a question all of whose turns are evidence has a gradient
+ORDER = 0.2  # weight of telling questions that ask for order from all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,12 @@ class Sample:
     turns: list[Tokens]
     questions: list[Tokens]
     evidence: list[tuple[int, ...]]
-    rivals: list[tuple[int, ...]]
-    """Of each question: turns about the same thing that only order tells from the evidence."""
-    threads: list[tuple[int, ...]]
+    places: list[int]
+    """Of each question: how many turns have been said when it is asked."""
+    ordered: list[bool | None]
+    """Of each question: whether it asks for order; None where its words do not decide that."""
+    linked: list[bool]
+    """Of each question: whether its evidence may say nothing without the turns before it."""
     queue: int
     """Turns that may be looked at; 0: the memory is off."""
     now: Tensor
@@ -40,19 +44,24 @@ def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
     loss = retrieval(scores.both, sample.evidence)
     if sample.queue:
         loss = loss + EVOLVED * retrieval(scores.evolved, sample.evidence)
-        plain = [row for row, rivals in enumerate(sample.rivals) if not rivals]
-        if plain:  # what needs no order must be found without memory as well
-            loss = loss + ALONE * retrieval(
-                scores.alone[plain], [sample.evidence[r] for r in plain]
-            )
-        if sample.threads:
-            loss = loss + THREADS * recognition(model, scores.latents[:, 0], sample.threads)
+        pairs = zip(sample.ordered, sample.linked, strict=True)
+        plain = [row for row, (ordered, linked) in enumerate(pairs) if not (ordered or linked)]
+        if plain:  # what needs neither must be found by the text alone as well
+            evidence = [sample.evidence[row] for row in plain]
+            loss = loss + ALONE * retrieval(scores.alone[plain], evidence)
+        known = [row for row, ordered in enumerate(sample.ordered) if ordered is not None]
+        if known:
+            asks = torch.tensor([float(sample.ordered[row] or 0) for row in known])
+            loss = loss + ORDER * F.binary_cross_entropy_with_logits(scores.asks[known], asks)
     return loss, recall(scores.both, sample.evidence, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How near each question (Q) is to each turn (N), by the reading that is compared."""
+    """How near each question (Q) is to each turn (N), by the reading that is compared.
+
+    Turns that are said after a question is asked have minus infinity.
+    """
 
     alone: Tensor
     """(Q, N) cosines of texts read alone."""
@@ -60,34 +69,39 @@ class Scores:
     """(Q, N) in the light of the queue; `alone` if the memory is off."""
     both: Tensor
     """(Q, N) as the encoder weighs them; a query's length does not change its ranking."""
-    latents: Tensor
-    """(N, L, H)."""
+    asks: Tensor
+    """(Q,) logits of whether a question asks for order; zeros if the memory is off."""
 
 
 def score(model: MiniModel, sample: Sample) -> Scores:
     """Read a history and its questions, each text once."""
-    now = sample.now
+    now, count = sample.now, len(sample.turns)
     said, asked = (
         lower(model, texts, role, now.device)
         for texts, role in ((sample.turns, TURN), (sample.questions, QUERY))
     )
+    places = torch.tensor(sample.places)
+    later = torch.arange(count) >= places[:, None]
     if not sample.queue:
-        alone = upper_alone(model, asked) @ upper_alone(model, said).T
-        return Scores(alone, alone, alone, said.latents)
-    counts = [len(sample.turns)], [len(sample.questions)]
-    nothing = model.show(said.latents[:0])
-    queues = queues_of(model, said, [nothing], counts[0])
-    turns, evolved_turns = upper_turns(model, said, queues, counts[0], now[:-1], sample.queue)
-    questions, evolved_questions, share = upper_queries(
-        model, asked, queues, counts[1], now[-1:].expand(counts[1][0]), sample.queue
+        contents = upper_alone(model, asked), upper_alone(model, said)
+        with torch.autocast("cpu", enabled=False):
+            found = (contents[0] @ contents[1].T).masked_fill(later, -torch.inf)
+        return Scores(found, found, found, torch.zeros(len(places)))
+    [queue] = queues_of(model, said, [show(model, said.latents[:0])], [count])
+    turns = upper(model, said, [queue], [0] * count, range(count), sample.queue)
+    questions = upper(
+        model, asked, [queue], [0] * len(places), sample.places, sample.queue
     )
-    alone = questions @ turns.T
-    evolved = evolved_questions @ evolved_turns.T
-    both = (
-        model.weighed(questions, evolved_questions, share)
-        @ model.both_turns(turns, evolved_turns).T
-    )
-    return Scores(alone, evolved, both, said.latents)
+    asked_now = now[places]
+    with torch.autocast("cpu", enabled=False):  # cosines need more than three digits
+        products = (
+            questions[0] @ turns[0].T,
+            questions[1] @ turns[1].T,
+            model.weighed(*questions, asked_now) @ model.turn_vectors(*turns, now[:-1]).T,
+        )
+        asks = model.wishes(questions[0], asked_now)[1][:, 0]
+    alone, evolved, both = (each.masked_fill(later, -torch.inf) for each in products)
+    return Scores(alone, evolved, both, asks)
 
 
 def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
@@ -112,21 +126,9 @@ def against_the_rest(logits: Tensor, evidence: Sequence[tuple[int, ...]]) -> Ten
     right = torch.zeros_like(logits, dtype=torch.bool)
     for row, found in enumerate(evidence):
         right[row, list(found)] = True
-    wrong = logits.masked_fill(right, -torch.inf).logsumexp(1, keepdim=True)
-    losses = F.softplus(wrong - logits) * right
+    wrong = logits.masked_fill(right, HIDDEN).logsumexp(1, keepdim=True)
+    losses = F.softplus(wrong - logits.masked_fill(~right, 0)) * right
     return losses.sum(1) / right.sum(1)
-
-
-def recognition(model: MiniModel, latents: Tensor, threads: Sequence[tuple[int, ...]]) -> Tensor:
-    """Return how badly turns of one thread, out of latents (N, H), are told from all others."""
-    same = torch.zeros(len(latents), len(latents), dtype=torch.bool)
-    known = sorted({turn for thread in threads for turn in thread})
-    for thread in threads:
-        for turn in thread:
-            same[turn, list(thread)] = True
-    likeness = model.alike(latents[known], latents)
-    same, own = same[known], torch.eye(len(latents), dtype=torch.bool)[known]
-    return F.softplus(-likeness)[same & ~own].mean() + F.softplus(likeness)[~same].mean()
 
 
 def recall(scores: Tensor, evidence: Sequence[tuple[int, ...]], k: int) -> float:

@@ -99,6 +99,7 @@ def gather(
     """
     # Imported here: who trains on a chat of their own needs neither.
     from evomem.training.corpora import convert
+    from evomem.training.references import references
     from evomem.training.stories import stories as tell
 
     histories = read_all(data)
@@ -109,6 +110,7 @@ def gather(
     short = tell(stories // 2, length // 2, seed + 1)
     spare = [given.pop(rng.randrange(len(given))) for _ in range(min(len(short) // 2, len(given)))]
     histories += given + told + chained([*short, *spare], length, rng, "mixed")
+    histories += references(stories // 2, length, seed)
     if not histories:
         raise InputError("no data: give --data, --corpora or --stories")
     return histories

@@ -10,20 +10,25 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from evomem.mini import weights
 from evomem.mini.encoder import TOKENIZER, WEIGHTS
 from evomem.mini.model import MiniModel
 from evomem.mini.reading import Tokens
 from evomem.training.contrastive import Sample, loss_of, recall, score
-from evomem.training.histories import History, excerpt
+from evomem.training.histories import History, Question, excerpt
 from evomem.training.run import Run, check_finite, train_to_the_end
 from evomem.training.settings import MiniSettings
 from evomem.training.sources import Base
 
 BASE = ("words.", "places.", "norm.", "layers.")
 """What MiniLM brings; everything else starts from nothing and learns faster."""
-QUEUES = (8, 16, 32, 64, 96)
+ORDERED = {"first": True, "latest": True, "only": None, "before": None, "after": None, "every": None}
+"""Whether a question of a kind asks for order; others do not. None: its words do not decide it."""
+LINKED = {"linked", "reference", "choice", "reply", "reply_to", "taken_up"}
+"""Kinds of questions whose evidence may say nothing without the turns before it."""
+QUEUES = (2, 4, 8, 8, 8)
 DRIFTS = (1, 1, 1, 2, 5, 10)  # turns that pass for each turn of a sample: stands for longer ones
 
 
@@ -87,7 +92,8 @@ class Trainer:
             group["lr"] = group["peak"] * share
         losses, found = [], []
         for sample in self._samples():
-            loss, right = loss_of(self.model, sample)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.dtype == "bfloat16"):
+                loss, right = loss_of(self.model, sample)
             (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))
             found.append(right)
@@ -126,15 +132,8 @@ class Trainer:
         off = rng.random() < self.settings.drop_memory
         start = 0 if rng.random() < 0.5 else int(math.exp(rng.uniform(0, math.log(1500))))
         now = start + rng.choice(DRIFTS) * torch.arange(len(history.turns) + 1.0)
-        return Sample(
-            self._tokens(history.turns),
-            self._tokens([question.text for question in chosen]),
-            [question.evidence for question in chosen],
-            [question.rivals for question in chosen],
-            history.threads,
-            0 if off else rng.choice(QUEUES),
-            torch.zeros_like(now) if off else now,
-        )
+        queue = 0 if off else rng.choice(QUEUES)
+        return sample_of(self._tokens, history, chosen, queue, torch.zeros_like(now) if off else now)
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
@@ -173,6 +172,23 @@ def train_mini(
     return out / "model.safetensors"
 
 
+def sample_of(
+    tokens: Any, history: History, questions: Sequence[Question], queue: int, now: Tensor
+) -> Sample:
+    """Return a history with some of its questions, tokenised by `tokens`; the rest as in `Sample`."""
+    count = len(history.turns)
+    return Sample(
+        tokens(history.turns),
+        tokens([question.text for question in questions]),
+        [question.evidence for question in questions],
+        [count if question.asked_at is None else question.asked_at for question in questions],
+        [ORDERED.get(question.kind, False) for question in questions],
+        [question.kind in LINKED for question in questions],
+        queue,
+        now,
+    )
+
+
 @torch.no_grad()
 def development(
     model: MiniModel, tokens: Any, histories: Sequence[History], queue: int = -1
@@ -189,15 +205,7 @@ def development(
     total, count = 0.0, 0
     for history in histories:
         now = torch.arange(len(history.turns) + 1.0) * (queue > 0)
-        sample = Sample(
-            tokens(history.turns),
-            tokens([question.text for question in history.questions]),
-            [question.evidence for question in history.questions],
-            [question.rivals for question in history.questions],
-            history.threads,
-            queue,
-            now,
-        )
+        sample = sample_of(tokens, history, history.questions, queue, now)
         total += recall(score(model, sample).both, sample.evidence, 10) * len(sample.evidence)
         count += len(sample.evidence)
     return total / count
