@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
 def tiny(file: Path, seed: int = 0) -> MiniEncoder:
     """Make a small encoder of random weights."""
     torch.manual_seed(seed)
-    config = MiniConfig(hidden=48, layers=3, heads=2, inner=96, turns=16, write_layer=2, match=8)
+    config = MiniConfig(hidden=48, layers=3, heads=2, inner=96, turns=16, latents=2, write_layer=2)
     weights.save(MiniModel(config), file)
     return MiniEncoder(str(file))
 

@@ -58,8 +58,27 @@ def _conversation(stream: Any, where: str) -> Conversation:
         names = _evidence(query, here)
         conversation.dangling += sum(name not in conversation.places for name in names)
         why = ABSTENTION if kind == "abstention" else ""
-        conversation.ask(query.get("question"), kind, names, here, why, answer=query.get("answer"))
+        place = _place(query, conversation, here)
+        if place is not None:  # the turn that asks is no evidence, nor is what comes after it
+            names = [name for name in names if conversation.places.get(name, place) < place]
+        conversation.ask(
+            query.get("question"),
+            kind,
+            names,
+            here,
+            why,
+            answer=query.get("answer"),
+            place=place,
+        )
     return conversation
+
+
+def _place(query: dict[str, Any], conversation: Conversation, where: str) -> int | None:
+    """Return how many turns stand before a query that is a turn of the stream itself."""
+    if (asked := query.get("asked_at")) is None:
+        return None
+    expect(asked, int, f"{where} asked_at")
+    return sum(turn < asked for turn in conversation.places if isinstance(turn, int))
 
 
 def _evidence(query: dict[str, Any], where: str) -> list[int]:

@@ -43,17 +43,17 @@ Our neighbour keeps alpacas. | Our neighbour keeps peacocks. | They make a racke
 The museum acquired a meteorite. | The museum acquired a harpsichord. | You can see it on the second floor. | Where is the meteorite shown? | Where is the harpsichord shown?
 I handed in my thesis on glaciers. | I handed in my tax return. | I will hear back in six weeks. | When will there be news about the thesis? | When will there be news about the tax return?
 They planted a ginkgo in front of the library. | They put a vending machine in front of the library. | Vandals damaged it the same night. | What happened to the ginkgo? | What happened to the vending machine?
-Have you seen my goggles? | Have you seen my stapler? | I think you left them or it in the basement. | Where could the goggles be? | Where could the stapler be?
+Have you seen my goggles? | Have you seen my stapler? | No idea, maybe look for that in the basement. | Where could the goggles be? | Where could the stapler be?
 The mayor wants a tram line. | The mayor wants a skate park. | The council will vote on it next week. | When is the vote on the tram line? | When is the vote on the skate park?
 I am learning Icelandic. | I am learning to juggle. | It is harder than it looks, but I practise daily. | How is learning Icelandic going? | How is the juggling going?
 Priscilla bought a lighthouse. | Priscilla bought a food truck. | She paid for it with her inheritance. | How did Priscilla finance the lighthouse? | How did Priscilla finance the food truck?
 The sourdough starter died. | The laptop's fan died. | I have a spare one from Ulrike. | Is there a replacement for the sourdough starter? | Is there a replacement for the fan?
 We adopted two ferrets from the shelter. | We rented two kayaks from the outfitter. | The kids could not stop grinning. | How did the children like the ferrets? | How did the children like the kayaks?
 My knee surgery is scheduled. | My driving test is scheduled. | It is on the twelfth at eight in the morning. | When is the knee surgery? | When is the driving test?
-What do you think of the novel about the cartographer? | What do you think of the film about the beekeeper? | I gave up halfway, too slow for me. | Was the novel about the cartographer finished? | Was the film about the beekeeper watched to the end?
+What do you think of the musical about the cartographer? | What do you think of the film about the beekeeper? | I left halfway, too slow for me. | Was the musical about the cartographer watched to the end? | Was the film about the beekeeper watched to the end?
 The team chose Postgres for the billing data. | The team chose Kotlin for the mobile app. | Gernot was strongly against it. | Who opposed Postgres? | Who opposed Kotlin?
 Should we keep the newsletter? | Should we keep the help desk on weekends? | No, nobody uses it any more. | What was decided about the newsletter? | What was decided about the weekend help desk?
-The warehouse in Antwerp is full. | The warehouse in Tampere is full. | We will move the rest there by lorry next month... no, we rent a hall beside it. | What happens as Antwerp has no room? | What happens as Tampere has no room?
+The warehouse in Antwerp is full. | The warehouse in Tampere is full. | So we rent a hall beside it from next month. | What happens as Antwerp has no room? | What happens as Tampere has no room?
 I proposed to Delphine at the lake. | I interviewed with the space agency. | The answer was yes! | What did Delphine say? | How did the space agency decide?
 Our landlord installed smoke detectors. | Our landlord installed a bike rack. | It took him three years to get round to that. | How long did it take until there were smoke detectors? | How long did it take until there was a bike rack?
 The violin belonged to my great-aunt. | The typewriter belonged to my great-aunt. | I had it restored last winter. | When was the violin restored? | When was the typewriter restored?
@@ -76,7 +76,7 @@ I read that octopuses have three hearts. | I read that bamboo can grow a metre a
 Svetlana is allergic to walnuts. | Svetlana is allergic to latex. | She found out in the emergency room. | How was the walnut allergy discovered? | How was the latex allergy discovered?
 The start-up makes edible spoons. | The start-up makes hearing aids. | They ran out of money last month. | What became of the edible spoons company? | What became of the hearing aids company?
 I lent Fritz my drill. | I lent Fritz my tent. | He never gave it back. | What happened to the drill? | What happened to the tent?
-How was the trip to the salt mine? | How was the lecture on tax law? | Two hours too long, but the guide was funny... well, the speaker. | What was the salt mine like? | What was the tax law lecture like?
+How was the trip to the salt mine? | How was the lecture on tax law? | Two hours too long, but funny in places. | What was the salt mine like? | What was the tax law lecture like?
 Our daughter drew a map of Mars. | Our daughter wrote a poem on rain. | Her teacher hung it in the hallway. | Where is the map of Mars displayed? | Where is the poem on rain displayed?
 The choir director resigned. | The goalkeeper resigned. | Nobody knows why. | Why did the choir director leave? | Why did the goalkeeper leave?
 I upgraded the router's firmware. | I upgraded the thermostat. | Since then it reboots every night. | What problem does the router have? | What problem does the thermostat have?
@@ -95,7 +95,7 @@ I promised Yusra a ride to the airport. | I promised Yusra help with chemistry. 
 The physiotherapist gave me exercises. | The accountant gave me a checklist. | I have not looked at it once. | Have the exercises been done? | Has the accountant's list been used?
 The hedgehog in our garden has babies. | The bakery on our street has a new owner. | Since then we go out to look every morning. | What do we do because of the hedgehog? | What do we do because of the bakery?
 Vikram broke the record in free diving. | Vikram broke his collarbone. | It was on the local news. | Was Vikram's diving record reported? | Was Vikram's fracture reported?
-Which colour did you choose for the canoe? | Which colour did you choose for the nursery? | A dark green, it was the cheapest. | What colour is the canoe? | What colour is the nursery?
+Which colour did you choose for the canoe? | Which colour did you choose for the pantry? | A dark green, it was the cheapest. | What colour is the canoe? | What colour is the pantry?
 The cellar smells of mould. | The car smells of petrol. | I aired it all weekend, without success. | What was done about the mould smell? | What was done about the petrol smell?
 I want to propose a four-day week. | I want to propose a company dog. | My boss will laugh at me. | How will the boss take the four-day week? | How will the boss take the company dog?
 Anneliese paints icons. | Anneliese breeds orchids. | She has done it since she was twelve. | Since when does Anneliese paint icons? | Since when does Anneliese breed orchids?
@@ -107,7 +107,7 @@ Malik wants to hike the ridge in winter. | Malik wants to quit medical school. |
 The statue of the admiral was moved. | The farmers' market was moved. | It is now behind the station. | Where does the admiral stand now? | Where is the farmers' market now?
 We lost the bid for the hospital. | We won the bid for the stadium. | The client called me in person. | How did we hear about the hospital bid? | How did we hear about the stadium bid?
 I have a blister from the new skates. | I have a stain on the new sofa. | Do you know a remedy? | Is advice wanted for a blister? | Is advice wanted for a stain?
-The tortoise hid under the shed. | The burglar hid under the shed. | It took the neighbours an hour to get that out of there, him or it. | How long did it take to get the tortoise out? | How long did it take to get the burglar out?
+The tortoise hid under the shed. | The burglar hid under the shed. | It took the neighbours an hour to end that. | How long did it take to get the tortoise out? | How long did it take to get the burglar out?
 Rosalind teaches origami. | Rosalind teaches fencing. | Her classes are always full. | Are the origami classes popular? | Are the fencing classes popular?
 Please book the table at the tapas bar. | Please book the court for squash. | Done, for half past seven. | For what time is the tapas bar booked? | For what time is the squash court booked?
 My pension fund invests in tobacco. | My pension fund invests in lithium. | I asked them to stop that. | What did I ask about tobacco? | What did I ask about lithium?

@@ -87,6 +87,11 @@ class MiniEncoder:
         """Name, fingerprint and shapes."""
         return self._spec
 
+    @property
+    def order(self) -> int:
+        """How many of an embedding's last coordinates speak of time; 0 without memory."""
+        return self._model.config.order if self._turns else 0
+
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`. Splits differ by the order of floating-point sums, about 1e-6."""
         return self.read_batch([(state, turns)])[0]
