@@ -42,7 +42,9 @@ def _conversation(stream: Any, where: str) -> Conversation:
     for position, turn in enumerate(expect(stream.get("turns"), list, f"{where} turns")):
         here = f"{where} turn {position}"
         speaker = expect(turn, dict, here).get("speaker", "user")
-        time = parse_time(turn.get("date"), "%B-%d-%Y", here) or time
+        date = turn.get("date")
+        layout = "%Y-%m-%d" if str(date)[:1].isdigit() else "%B-%d-%Y"
+        time = parse_time(date, layout, here) or time
         conversation.say(
             position,
             turn.get("text"),

@@ -190,13 +190,18 @@ class MiniModel(nn.Module):
         asked = self.ask(seen.to(self.roles.dtype)).float()
         return torch.sigmoid(asked[:, :1] + self.config.lean), asked[:, 1:2], 4 * asked[:, 2:]
 
-    def weighed(self, alone: Tensor, evolved: Tensor, now: Tensor) -> Tensor:
+    def weighed(
+        self, alone: Tensor, evolved: Tensor, now: Tensor, known: Tensor | None = None
+    ) -> Tensor:
         """Put queries together, (N, D): their products with turns are of the size of cosines.
 
         A query that does not ask for order, by the logit of `wishes`, has no coordinates of time.
+        `known`, (N,), says in training which ask for it, 1 or 0; NaN: as the logit has it.
         """
         share, asks, order = self.wishes(alone, now)
         strength = (2 * asks.sigmoid() - 1).clamp(min=0)
+        if known is not None:
+            strength = torch.where(known.isnan(), strength[:, 0], known)[:, None]
         size = math.sqrt(2 / (1 - self.config.clock_share))
         return torch.cat([alone * (1 - share), evolved * share, order * strength], -1) * size
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,17 +39,25 @@ class Sample:
     """(N + 1,) how many turns had been read before each turn, and before the questions."""
 
 
-def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
-    """Return the loss of one history, and recall@10 of its questions."""
-    scores = score(model, sample)
+def loss_of(model: MiniModel, sample: Sample, only_order: bool = False) -> tuple[Tensor, float]:
+    """Return the loss of one history, and recall@10 of its questions.
+
+    Args:
+        model: The network.
+        sample: The history.
+        only_order: Whether nothing is trained but what queries ask for; those that ask for order are
+            then read as such, so that it learns from each of them which end of time it asks for.
+    """
+    scores = score(model, sample, only_order)
     loss = retrieval(scores.both, sample.evidence)
-    if sample.queue:
+    if sample.queue and not only_order:
         loss = loss + EVOLVED * retrieval(scores.evolved, sample.evidence)
         pairs = zip(sample.ordered, sample.linked, strict=True)
         plain = [row for row, (ordered, linked) in enumerate(pairs) if not (ordered or linked)]
         if plain:  # what needs neither must be found by the text alone as well
             evidence = [sample.evidence[row] for row in plain]
             loss = loss + ALONE * retrieval(scores.alone[plain], evidence)
+    if sample.queue:
         known = [row for row, ordered in enumerate(sample.ordered) if ordered is not None]
         if known:
             asks = torch.tensor([float(sample.ordered[row] or 0) for row in known])
@@ -73,8 +82,8 @@ class Scores:
     """(Q,) logits of whether a question asks for order; zeros if the memory is off."""
 
 
-def score(model: MiniModel, sample: Sample) -> Scores:
-    """Read a history and its questions, each text once."""
+def score(model: MiniModel, sample: Sample, told: bool = False) -> Scores:
+    """Read a history and its questions, each text once; `told`: which ask for order, is told."""
     now, count = sample.now, len(sample.turns)
     said, asked = (
         lower(model, texts, role, now.device)
@@ -93,11 +102,13 @@ def score(model: MiniModel, sample: Sample) -> Scores:
         model, asked, [queue], [0] * len(places), sample.places, sample.queue
     )
     asked_now = now[places]
+    labels = [math.nan if ordered is None else float(ordered) for ordered in sample.ordered]
+    known = torch.tensor(labels) if told else None
     with torch.autocast("cpu", enabled=False):  # cosines need more than three digits
         products = (
             questions[0] @ turns[0].T,
             questions[1] @ turns[1].T,
-            model.weighed(*questions, asked_now) @ model.turn_vectors(*turns, now[:-1]).T,
+            model.weighed(*questions, asked_now, known) @ model.turn_vectors(*turns, now[:-1]).T,
         )
         asks = model.wishes(questions[0], asked_now)[1][:, 0]
     alone, evolved, both = (each.masked_fill(later, -torch.inf) for each in products)

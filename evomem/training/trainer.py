@@ -52,6 +52,9 @@ class Trainer:
         tokenizer.enable_truncation(settings.tokens)
         model.words.weight.requires_grad_(False)
         model.places.weight.requires_grad_(False)
+        if settings.only_order:
+            model.requires_grad_(False)
+            model.ask.requires_grad_(True)
         groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -93,7 +96,7 @@ class Trainer:
         losses, found = [], []
         for sample in self._samples():
             with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.dtype == "bfloat16"):
-                loss, right = loss_of(self.model, sample)
+                loss, right = loss_of(self.model, sample, bool(self.settings.only_order))
             (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))
             found.append(right)
@@ -129,7 +132,7 @@ class Trainer:
             cut = excerpt(history, rng.randrange(1 + len(history.turns) // 3), len(history.turns))
             history = cut if cut.questions else history
         chosen = rng.sample(history.questions, min(self.settings.questions, len(history.questions)))
-        off = rng.random() < self.settings.drop_memory
+        off = rng.random() < self.settings.drop_memory and not self.settings.only_order
         start = 0 if rng.random() < 0.5 else int(math.exp(rng.uniform(0, math.log(1500))))
         now = start + rng.choice(DRIFTS) * torch.arange(len(history.turns) + 1.0)
         queue = 0 if off else rng.choice(QUEUES)
