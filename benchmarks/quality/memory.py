@@ -91,7 +91,9 @@ def counterfactual(encoder: Encoder, cases: Sequence[Case] = CASES) -> dict[str,
     found: dict[str, Any] = {}
     for between in BETWEEN:
         right, moved = _apart(encoder, cases, between)
-        resampling = Resampling([str(n) for n in range(len(cases)) for _ in (0, 1)], [""] * len(right))
+        resampling = Resampling(
+            [str(n) for n in range(len(cases)) for _ in (0, 1)], [""] * len(right)
+        )
         found[str(between)] = {
             "apart": _numbers(resampling.interval(right)),
             "movement": _numbers(resampling.interval(moved)),
@@ -100,7 +102,9 @@ def counterfactual(encoder: Encoder, cases: Sequence[Case] = CASES) -> dict[str,
     return found
 
 
-def _apart(encoder: Encoder, cases: Sequence[Case], between: int) -> tuple[list[float], list[float]]:
+def _apart(
+    encoder: Encoder, cases: Sequence[Case], between: int
+) -> tuple[list[float], list[float]]:
     empty: State[Turn] = State.empty(encoder.spec)
     jobs = [(empty, _scene(case, which, between)) for case in cases for which in (0, 1)]
     read = read_batch(encoder, jobs)

@@ -161,7 +161,11 @@ class MiniEncoder:
             pasts = [self._queue(state) for state in states]
             queues = queues_of(model, block, pasts, counts)
             owners = [job for job, count in enumerate(counts) for _ in range(count)]
-            places = [len(past) + n for past, count in zip(pasts, counts, strict=True) for n in range(count)]
+            places = [
+                len(past) + n
+                for past, count in zip(pasts, counts, strict=True)
+                for n in range(count)
+            ]
             now = torch.cat(
                 [_now(state) + torch.arange(n) for state, n in zip(states, counts, strict=True)]
             ).to(self._device)

@@ -82,7 +82,9 @@ class Layer(nn.Module):
             own = torch.zeros_like(wide[first:], dtype=q.dtype).masked_fill(
                 ~wide[first:], -torch.inf
             )
-            scores = torch.cat([own.expand(-1, self.heads, -1, -1), bias[:, :, None].to(q.dtype)], -1)
+            scores = torch.cat(
+                [own.expand(-1, self.heads, -1, -1), bias[:, :, None].to(q.dtype)], -1
+            )
             parts.append(
                 F.scaled_dot_product_attention(q[first:], k, v, scores.expand(-1, -1, t, -1))
             )

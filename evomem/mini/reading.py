@@ -117,7 +117,9 @@ def upper(
         at = place[rows]
         length = min(turns, int(at.max()))
         before = at[:, None] - torch.arange(1, length + 1, device=device)  # (n, P), newest first
-        seen = everything[(first[rows][:, None] + before.clamp(min=0)).clamp(max=len(everything) - 1)]
+        seen = everything[
+            (first[rows][:, None] + before.clamp(min=0)).clamp(max=len(everything) - 1)
+        ]
         there = (seen[..., -1] > 0) & (before >= 0)[..., None]
         one, other = model.upper(x, mask, block.role, Memory(seen[..., :-1], there))
         alone.append(one)

@@ -98,9 +98,7 @@ def score(model: MiniModel, sample: Sample, told: bool = False) -> Scores:
         return Scores(found, found, found, torch.zeros(len(places)))
     [queue] = queues_of(model, said, [show(model, said.latents[:0])], [count])
     turns = upper(model, said, [queue], [0] * count, range(count), sample.queue)
-    questions = upper(
-        model, asked, [queue], [0] * len(places), sample.places, sample.queue
-    )
+    questions = upper(model, asked, [queue], [0] * len(places), sample.places, sample.queue)
     asked_now = now[places]
     labels = [math.nan if ordered is None else float(ordered) for ordered in sample.ordered]
     known = torch.tensor(labels) if told else None

@@ -24,7 +24,14 @@ from evomem.training.sources import Base
 
 BASE = ("words.", "places.", "norm.", "layers.")
 """What MiniLM brings; everything else starts from nothing and learns faster."""
-ORDERED = {"first": True, "latest": True, "only": None, "before": None, "after": None, "every": None}
+ORDERED = {
+    "first": True,
+    "latest": True,
+    "only": None,
+    "before": None,
+    "after": None,
+    "every": None,
+}
 """Whether a question of a kind asks for order; others do not. None: its words do not decide it."""
 LINKED = {"linked", "reference", "choice", "reply", "reply_to", "taken_up"}
 """Kinds of questions whose evidence may say nothing without the turns before it."""
@@ -136,7 +143,9 @@ class Trainer:
         start = 0 if rng.random() < 0.5 else int(math.exp(rng.uniform(0, math.log(1500))))
         now = start + rng.choice(DRIFTS) * torch.arange(len(history.turns) + 1.0)
         queue = 0 if off else rng.choice(QUEUES)
-        return sample_of(self._tokens, history, chosen, queue, torch.zeros_like(now) if off else now)
+        return sample_of(
+            self._tokens, history, chosen, queue, torch.zeros_like(now) if off else now
+        )
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]

@@ -72,11 +72,11 @@ def test_a_gain_from_history_dies_with_it_and_there_is_none_without_memory(conve
 
 def test_questions_are_asked_where_they_stand_and_of_earlier_turns_alone(conversations):
     encoder = Alone()
-    _, queries = memory._as_it_is(
-        encoder, conversations[0].turns, conversations[0].questions, []
-    )
+    _, queries = memory._as_it_is(encoder, conversations[0].turns, conversations[0].questions, [])
     later = [Question("What about the violin?", "a", (1,), place=1)]
-    rows = memory._recalls([(Conversation("x", [], later), later)], [(np.eye(4)[:, :4], np.eye(4)[:1])])
+    rows = memory._recalls(
+        [(Conversation("x", [], later), later)], [(np.eye(4)[:, :4], np.eye(4)[:1])]
+    )
     assert queries.shape == (8, encoder.spec.dim)
     assert rows == [0.0]  # the evidence is behind the question
 
@@ -86,4 +86,6 @@ def test_there_are_two_hundred_cases_in_words_that_training_does_not_have():
     subjects = {subject for subjects, _, _ in FRAMES.values() for subject in subjects}
     for case in CASES:
         assert case.openings[0] != case.openings[1]
-        assert not any(f"{subject} " in f"{text} " for text in case.openings for subject in subjects)
+        assert not any(
+            f"{subject} " in f"{text} " for text in case.openings for subject in subjects
+        )

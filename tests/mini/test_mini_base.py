@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from evomem.mini.encoder import TOKENIZER
-from evomem.mini.model import QUERY, TURN
+from evomem.mini.model import TURN
 from evomem.mini.reading import lower, queues_of, show, upper, upper_alone
 from evomem.mini.weights import from_minilm
 from evomem.testing import STORY
