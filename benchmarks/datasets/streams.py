@@ -77,9 +77,9 @@ def _conversation(stream: Any, where: str) -> Conversation:
 
 def _place(query: dict[str, Any], conversation: Conversation, where: str) -> int | None:
     """Return how many turns stand before a query that is a turn of the stream itself."""
-    if (asked := query.get("asked_at")) is None:
+    if query.get("asked_at") is None:
         return None
-    expect(asked, int, f"{where} asked_at")
+    asked: int = expect(query["asked_at"], int, f"{where} asked_at")
     return sum(turn < asked for turn in conversation.places if isinstance(turn, int))
 
 

@@ -38,7 +38,7 @@ from evomem.errors import EvomemError
 from evomem.state import State, Vectors
 
 K = 10
-BETWEEN = (0, 1, 2, 4)
+BETWEEN = (0, 2)
 """Turns about something else between an opening and what follows on it."""
 FILLERS = (
     "Good morning, by the way.",
