@@ -15,7 +15,7 @@ from tests.mini.conftest import TINY
 
 
 class TestMiniEncoder(EncoderContract):
-    tolerance = 2e-3  # latents are kept in half precision; random weights spread rounding further
+    tolerance = 1e-4  # random weights of this size spread rounding more than trained ones
 
     @pytest.fixture
     def encoder(self, tiny_file):
