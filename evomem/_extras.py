@@ -13,6 +13,6 @@ def require(module: str, *, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
+        if not f"{module}.".startswith(f"{error.name}."):
             raise  # it is there, but something that it needs is not: let that be seen
         raise MissingExtra(module, extra) from error

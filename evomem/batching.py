@@ -4,7 +4,8 @@ Nobody waits for company. Whoever comes when nothing is going on does its own wo
 thread, exactly as without this module. Whoever comes while others compute, waits; when they are done,
 everything that has gathered meanwhile goes into the next passes: first all queries, then turns, of
 every memory an equal share. So a query waits for one pass of turns at most, turns for one of queries
-and for the memories before them, and a batch is as large as there is work.
+and for the memories before them, and a batch is as large as there is work; passes of turns are shorter
+while somebody asks.
 
 A request is a value (a state, and what to read from there), so the order inside a memory is that in
 which the memory asks; what it gets does not depend on what else is in the batch.
@@ -26,6 +27,8 @@ from evomem.state import Reading, Spec, State, Vectors
 
 WAITING = 4096  # requests to read inside; whoever comes then waits at the door
 QUERIES = 256  # requests to embed that one pass answers
+ASKING = 16  # passes of turns after one of queries that are shorter
+SHORTER = 4  # how many times
 LEAST = 256  # tokens that a pass holds however often memory ran out
 OUT_OF_MEMORY = "OutOfMemoryError"  # torch's; its name, because nothing here imports torch
 
@@ -139,6 +142,7 @@ class Batcher:
         self._asks: deque[_Ask] = deque()
         self._reads: deque[_Read] = deque()
         self._asked = False  # whether the last pass was one of queries
+        self._shorter = 0  # how many of the next passes of turns are shorter
 
     def _await(self, request: _Request[T, R], line: deque[_Request[T, R]]) -> None:
         """Return when `request` is done, by another thread or by this one."""
@@ -193,12 +197,14 @@ class Batcher:
                 line.extend(request for request in taken if not request.done)
 
     def _take_asks(self) -> list[_Ask]:
+        self._shorter = ASKING
         return [self._asks.popleft() for _ in range(min(QUERIES, len(self._asks)))]
 
     def _take_reads(self) -> list[_Read]:
         """Take an equal share of every request, up to what one pass should hold."""
         taken: list[_Read] = []
-        room = self._tokens
+        room = self._tokens // SHORTER if self._shorter else self._tokens
+        self._shorter = max(0, self._shorter - 1)
         share = room // max(1, len(self._reads))
         while self._reads and (room > 0 or not taken):
             request = self._reads.popleft()

@@ -20,6 +20,7 @@ from evomem.memory import Memory
 from evomem.pairing import Message
 from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
+from evomem.rows import Form
 from evomem.state import Spec
 from evomem.store import Namespace
 from evomem.together import Together, TogetherCache
@@ -39,6 +40,7 @@ def open(
     dtype: str | None = None,
     create: bool = True,
     zone: str | tzinfo = timezone.utc,
+    embeddings: Form = "int8",
     **options: Any,
 ) -> Database:
     """Open a database; create it if it does not exist.
@@ -55,6 +57,8 @@ def open(
         zone: The time zone of the people who ask, such as `"Europe/Berlin"`: their days are days
             in it, and times in a context are shown in it. A search may name another. It is not
             stored; UTC if not given.
+        embeddings: How a new database stores embeddings: in 8 bits a number, or as `"float32"`,
+            exactly. One that is there keeps its form (`Database.compact` changes it).
         **options: For the store, such as `synchronous="NORMAL"`, or `integrity_key=`: 32 bytes, or
             a file that holds them (docs/operations/integrity.md).
 
@@ -71,6 +75,7 @@ def open(
     zone = check_zone(zone)
     if location.startswith(("http://", "https://")):
         return _connect(location, encoder, zone, options)
+    options["embeddings"] = embeddings
     opener = store_opener(location)
     loading = {
         name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None
@@ -249,11 +254,16 @@ class Database:
         """Return how many turns each memory below a prefix has, deleted ones not counted."""
         return self._together.sizes(prefix)
 
-    def together(self, *prefix: str) -> Together:
+    def together(self, *prefix: str, query: str | None = None) -> Together:
         """Return what all memories that begin with `prefix` hold at this moment.
 
         For asking many small memories at once. The turns are read when this is first called, and
         kept in memory; later calls read only what is new.
+
+        Args:
+            *prefix: Of their namespaces; all without it.
+            query: What will be asked of them. A service answers it in the same request; here it
+                changes nothing.
         """
         return self._together.read(prefix)
 
@@ -279,7 +289,11 @@ class Database:
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes, and the encoder's name."""
-        return {"encoder": self.spec.name, **self._engine.store.stats()}
+        return {
+            "encoder": self.spec.name,
+            **self._engine.store.stats(),
+            **self._engine.index.stats(),
+        }
 
     def verify(self, anchor: str | Path | Mapping[str, Any] | None = None) -> list[str]:
         """Check the log, its seals and the index files; return what is wrong, one sentence each.
@@ -334,9 +348,18 @@ class Database:
         """
         return [*self._engine.store.repair(), *self._engine.index.repair()]
 
-    def compact(self) -> tuple[int, int]:
-        """Return unused space to the file system; return the bytes before and after."""
-        return self._engine.store.compact()
+    def compact(self, embeddings: Form | None = None) -> tuple[int, int]:
+        """Return unused space to the file system; return the bytes before and after.
+
+        Args:
+            embeddings: Store all of them so from now on: `"int8"`, a fourth of the space, or
+                `"float32"`, which keeps what is there as it is compared now. What was rounded to 8
+                bits stays rounded (docs/measurements/storage.md).
+
+        Raises:
+            IntegrityError: What the encoder made of a turn was changed; all stays as it is.
+        """
+        return self._engine.store.compact(embeddings)
 
     def backup(self, path: str | Path) -> None:
         """Copy the database as it is at this moment, while others read and write.

@@ -56,18 +56,18 @@ def examine(location: str) -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    found = {}
+    versions = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
     for package, (use, optional) in PACKAGES.items():
-        if package in found:
-            yield Finding(package, True, found[package])
+        if package in versions:
+            yield Finding(package, True, versions[package])
         elif not optional:
             yield Finding(package, False, f"is missing; it is needed for {use}")
-    faiss = [package for package in found if package.startswith("faiss")]
+    faiss = [package for package in versions if package.startswith("faiss")]
     if len(faiss) != 1:
         says = "both are installed, and overwrite each other" if faiss else "is missing"
         yield Finding("faiss", False, f"{says}: install exactly one of faiss-cpu, faiss-gpu-cu12")
@@ -89,7 +89,7 @@ def _sqlite() -> Finding:
 def _log_of_sqlite() -> Finding:
     """Say whether several processes may write one file with this SQLite."""
     version = sqlite3.sqlite_version_info
-    later = any(version[:2] == each[:2] and version >= each for each in REPAIRED)
+    later = any(version[:2] == release[:2] and version >= release for release in REPAIRED)
     says = f"{sqlite3.sqlite_version}: several processes may write one file"
     if version < (3, 51, 3) and not later:
         says = (

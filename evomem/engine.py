@@ -27,6 +27,7 @@ from evomem.store import Index, Namespace, Store, View
 
 R = TypeVar("R")
 
+TRIES = 100  # lost races against other processes before a call gives up
 CONTENDED = 10.0  # seconds for which it is remembered that another process writes to a memory
 STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save reading the log
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from evomem.engine import Engine
+from evomem.engine import TRIES, Engine
 from evomem.errors import HeadMoved, NotFound, SharedTurns
 from evomem.reading import read_rows
 from evomem.records import Record
@@ -20,7 +20,6 @@ Choose = Callable[[View], list[Record]]
 """Returns those of a view's turns that are to be forgotten."""
 
 BATCH = 64  # turns that are read between two calls of `progress`
-TRIES = 100  # lost races against other processes before a call gives up
 
 
 def _now() -> datetime:
@@ -132,8 +131,8 @@ def _forget_in_forks(
     same = {record.id: (record.turn.content, record.added) for record in gone}
 
     def copies(view: View) -> list[Record]:
-        found = engine.store.find(view, list(same)).items()
-        return [copy for id, copy in found if (copy.turn.content, copy.added) == same[id]]
+        records = engine.store.find(view, list(same)).items()
+        return [copy for id, copy in records if (copy.turn.content, copy.added) == same[id]]
 
     below = [name for name in engine.store.memories(namespace) if name != namespace]
     forks_first = reversed(below)  # those of forks before the forks

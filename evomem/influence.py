@@ -72,9 +72,9 @@ def find_influence(
         indirect,
         answers,
         tuple(
-            found
+            own
             for name, copy in below
-            if (found := find_influence(engine, name, copy, id, forks=False))
+            if (own := find_influence(engine, name, copy, id, forks=False))
         ),
     )
 
@@ -104,13 +104,13 @@ def _answers(traces: Iterable[Trace], id: str) -> tuple[str, ...]:
         order[trace.id] = trace.seq
         for recalled in trace.recalled:
             naming[recalled].append(trace.id)
-    found: set[str] = set()
+    answers: set[str] = set()
     open_ = [id]
     while open_:
-        new = [other for other in naming[open_.pop()] if other not in found]
-        found.update(new)
+        new = [other for other in naming[open_.pop()] if other not in answers]
+        answers.update(new)
         open_ += new
-    return tuple(sorted(found - {id}, key=order.__getitem__))
+    return tuple(sorted(answers - {id}, key=order.__getitem__))
 
 
 def _copies(

@@ -5,30 +5,28 @@ turn ─► encoder.read(state, turn) ─► store.append (one transaction) ─�
 
 from __future__ import annotations
 
-import random
 import secrets
-import time as clock
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import takewhile
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from evomem.appending import Draft, append, id_of, known_turns, turn_to_replace
 from evomem.async_methods import async_method
 from evomem.checks import Sources, check_filter
-from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
+from evomem.errors import DuplicateTurn, NotFound, QueryError, TurnError
 from evomem.forgetting import Progress, Receipt, drop, forget
-from evomem.memory_view import TRIES, MemoryView
+from evomem.memory_view import MemoryView
 from evomem.pairing import Message, as_turns
-from evomem.reading import BLANK, PASS, Pace, read_until
+from evomem.reading import PASS, Pace
 from evomem.records import Record, Turn, as_utc
 from evomem.rereading import reread
-from evomem.state import State
-from evomem.store import Row, View, WriteSlot, nobody_waits
+from evomem.store import View
 
 if TYPE_CHECKING:
+    from evomem.documents import Document, Ingested
     from evomem.importing import Imported
 
 BATCH = 64  # turns of one transaction in `add_many`, at most
@@ -93,20 +91,20 @@ class Memory(MemoryView):
         turn = _complete(turn)
         known: list[Record] = []
 
-        def plan(view: View) -> _Plan:
+        def draft(view: View) -> Draft:
             known[:] = self._known(view, [turn], [id] if id else []).values()
             if not known:
-                return _Plan([turn], {_id(turn): [self._current(view, supersedes).seq]})
+                return Draft([turn], {id_of(turn): [self._to_replace(view, supersedes).seq]})
             earlier = self._engine.store.replaced(view, [known[0].seq])
             if supersedes not in {record.id for records in earlier.values() for record in records}:
                 raise DuplicateTurn(
                     f"{self!r} holds the id {id!r} already, and that turn does not take the place "
                     f"of {supersedes!r}: use a new id"
                 )
-            return _Plan([])
+            return Draft([])
 
         with self._engine.lock(self.namespace):
-            return (self._append(plan, Pace()) or known)[0]
+            return (self._append(draft, Pace()) or known)[0]
 
     def correct(
         self,
@@ -141,8 +139,8 @@ class Memory(MemoryView):
         """
         moment = as_utc(time)
 
-        def plan(view: View) -> _Plan:
-            old = self._current(view, id)
+        def draft(view: View) -> Draft:
+            old = self._to_replace(view, id)
             if old.turn.role == "assistant" and reply is not None:
                 raise TurnError(f"{id!r} is a turn of the assistant's, which has no reply")
             is_reply = old.turn.role == "assistant"
@@ -156,10 +154,10 @@ class Memory(MemoryView):
                 recalled=recalled,
             )
             turn = _complete(turn)
-            return _Plan([turn], {_id(turn): [old.seq]})
+            return Draft([turn], {id_of(turn): [old.seq]})
 
         with self._engine.lock(self.namespace):
-            return self._append(plan, Pace())[0]
+            return self._append(draft, Pace())[0]
 
     def replace_sessions(
         self,
@@ -188,34 +186,34 @@ class Memory(MemoryView):
             TurnError: A new turn has no session, or another one; nothing was written.
             DuplicateTurn: An id is taken; nothing was written.
         """
-        wanted = sorted(set(sessions))
+        names = sorted(set(sessions))
 
-        def plan(view: View) -> _Plan:
+        def draft(view: View) -> Draft:
             store = self._engine.store
             if where is None:
-                held = store.of_sessions(view, wanted)
+                held = store.of_sessions(view, names)
             else:
-                named = (check_filter(session=name, where=where) for name in wanted)
-                found = [store.select(view, condition) for condition in named]
-                seqs = [seq for part in found if part is not None for seq in part.tolist()]
+                conditions = (check_filter(session=name, where=where) for name in names)
+                parts = [store.select(view, condition).allowed for condition in conditions]
+                seqs = [seq for part in parts if part is not None for seq in part.tolist()]
                 held = [record for _, record in sorted(store.records(view, seqs).items())]
             turns = [_complete(turn) for turn in build(held)]
             check_ids(turns)
             for turn in turns:
-                if turn.session not in wanted:
+                if turn.session not in names:
                     raise TurnError(
                         f"the turn {turn.id!r} has the session {turn.session!r}, which is not "
-                        f"one of those to be replaced: {', '.join(wanted)}"
+                        f"one of those to be replaced: {', '.join(names)}"
                     )
-            last = {turn.session: _id(turn) for turn in turns}
+            last = {turn.session: id_of(turn) for turn in turns}
             replaces: dict[str, list[int]] = {}
             for record in held:
                 if record.turn.session in last:
                     replaces.setdefault(last[record.turn.session], []).append(record.seq)
-            return _Plan(turns, replaces)
+            return Draft(turns, replaces)
 
         with self._engine.lock(self.namespace):
-            return self._append(plan, Pace(), queue=len(wanted) > PASS, whole=True)
+            return self._append(draft, Pace(), queue=len(names) > PASS, whole=True)
 
     def add_many(
         self, items: Iterable[Turn | Message], *, progress: Progress | None = None
@@ -241,8 +239,8 @@ class Memory(MemoryView):
                     self._known(self._view(), turns, named)
             pace = Pace()
             while len(records) < len(turns):
-                some = turns[len(records) : len(records) + BATCH]
-                records += self._add(some, named, pace)
+                batch = turns[len(records) : len(records) + BATCH]
+                records += self._add(batch, named, pace)
                 if progress:
                     progress(len(records), len(turns))
         return records
@@ -292,6 +290,47 @@ class Memory(MemoryView):
             dry_run=dry_run,
             turn_source=turn_source,
             progress=done,
+        )
+
+    def add_document(
+        self,
+        document: Document | str | Path,
+        *,
+        name: str | None = None,
+        source: str = "document",
+        length: int = 900,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Ingested:
+        """Add a file, or bring its passages up to date; see docs/guides/documents.md.
+
+        Each passage is a turn: its session is the document's name, its speaker the headings above
+        it, and its metadata says where it stands (`evomem.documents.place`). Added again, passages
+        that changed replace the old ones, which stay visible `at` earlier points; passages that are
+        gone are deleted, and the others are not touched. `expire(session=name)` forgets a document.
+
+        Args:
+            document: The path of a Markdown, text, HTML, PDF or Word file, or a `Document`.
+            name: What identifies it; by default, a file's absolute path.
+            source: The source of its turns (`Turn.source`), to search only documents or none.
+            length: Characters of a passage, at most.
+            dry_run: Whether to only report what would be written.
+            progress: Called with the numbers of changes that are done and to be done.
+
+        Raises:
+            InputError: The file cannot be read or holds no text; nothing was written.
+            MissingExtra: The extra `documents` is not installed.
+        """
+        from evomem.documents import add_document
+
+        return add_document(
+            self,
+            document,
+            name=name,
+            source=source,
+            length=length,
+            dry_run=dry_run,
+            progress=progress,
         )
 
     def annotate(self, id: str, metadata: Mapping[str, Any]) -> Record:
@@ -426,6 +465,7 @@ class Memory(MemoryView):
     acorrect = async_method(correct, write=True)
     areplace_sessions = async_method(replace_sessions, write=True)
     aimport_chats = async_method(import_chats, write=True)
+    aadd_document = async_method(add_document)  # its writes wait for each other by themselves
     aannotate = async_method(annotate, write=True)
     adelete = async_method(delete, write=True)
     apurge = async_method(purge, write=True)
@@ -439,161 +479,25 @@ class Memory(MemoryView):
         """Write what is new of `turns`, or the first of them; return their records, in order."""
         known: dict[str, Record] = {}
 
-        def plan(view: View) -> _Plan:
+        def draft(view: View) -> Draft:
             known.clear()
             known.update(self._known(view, turns, named))
-            return _Plan([turn for turn in turns if turn.id not in known])
+            return Draft([turn for turn in turns if turn.id not in known])
 
-        records = self._append(plan, pace, queue=len(turns) > PASS)
+        records = self._append(draft, pace, queue=len(turns) > PASS)
         known.update({record.id: record for record in records})
-        return [known[id] for id in takewhile(known.__contains__, map(_id, turns))]
+        return [known[id] for id in takewhile(known.__contains__, map(id_of, turns))]
 
-    def _append(
-        self,
-        plan: Callable[[View], _Plan],
-        pace: Pace,
-        *,
-        queue: bool = False,
-        whole: bool = False,
-    ) -> list[Record]:
-        """Write turns in one transaction; return their records, in order.
-
-        Args:
-            plan: Called with the memory as it is now, inside of a snapshot; says what to write. It
-                is called again if another process writes meanwhile.
-            pace: How many turns to read before asking whether another writer waits.
-            queue: Whether to wait for the write slot first. A few turns are quickly read: without
-                it, unless somebody else is at it.
-            whole: Whether to write all turns of the plan at once; if not, only the first of them
-                are written if another writer waits.
-        """
-        store, engine = self._engine.store, self._engine
-        queue = queue or engine.is_contended(self.namespace)
-        for attempt in range(TRIES):
-            try:
-                slot: AbstractContextManager[WriteSlot] = nullcontext(nobody_waits)
-                if queue:
-                    number = store.find_memory(self.namespace)
-                    slot = store.write_slot(number or store.make_memory(self.namespace))
-                with slot as is_wanted:
-                    with store.snapshot():
-                        view = self._view()
-                        planned = plan(view)
-                        if not planned.turns:
-                            return []
-                        if not queue and view.memory and store.slot_is_taken(view.memory):
-                            engine.note_contention(self.namespace)
-                            queue = True
-                            continue
-                        state = engine.state(view)
-                    if not view.memory:
-                        store.make_memory(self.namespace)
-                        continue
-                    return self._write(
-                        view,
-                        state,
-                        planned.turns,
-                        pace,
-                        nobody_waits if whole else is_wanted,
-                        planned.replaces,
-                    )
-            except HeadMoved:  # another process was quicker: read again behind its turns
-                engine.note_contention(self.namespace)
-                queue = True
-                pace.slower()
-                clock.sleep(random.uniform(0, 0.002 * min(attempt + 1, 25)))
-        raise HeadMoved(
-            f"{self!r}: other processes were quicker {TRIES} times in a row; nothing was written"
-        )
-
-    def _current(self, view: View, id: str) -> Record:
-        """Return the turn with this id, to be replaced. Raises `NotFound`."""
-        store = self._engine.store
-        record = store.find(view, [id]).get(id)
-        if record is None or record.seq not in store.records(view, [record.seq]):
-            raise NotFound(
-                f"{self!r} has no turn with the id {id!r} that holds: it was deleted or replaced, "
-                "or never added; history() lists the turns that hold"
-            )
-        return record
-
-    def _write(
-        self,
-        view: View,
-        state: State[Turn],
-        turns: Sequence[Turn],
-        pace: Pace,
-        is_wanted: WriteSlot,
-        replaces: Mapping[str, Sequence[int]] = MappingProxyType({}),
-        revived: Mapping[str, Collection[str]] = MappingProxyType({}),
-    ) -> list[Record]:
-        """Read turns at the end of the log and append them in one transaction; return their records.
-
-        If another writer wants the slot, only the first of them are written.
-
-        Args:
-            view: The memory as it is now.
-            state: The one at the view's end.
-            turns: New ones, with ids and times.
-            pace: How many turns to read before asking whether another writer waits.
-            is_wanted: Says so.
-            replaces: Ids of turns, each with the seqs whose places it takes.
-            revived: Ids of turns, each with facts that are no longer forgotten (`Store.append`).
-
-        Raises:
-            HeadMoved: The log is not at `view` any more; nothing was written.
-        """
-        engine = self._engine
-        added = datetime.now(timezone.utc)
-        places = [Row(view.seq + n, turn, added, BLANK, b"") for n, turn in enumerate(turns, 1)]
-        rows, state = read_until(engine.reader, state, places, pace, is_wanted)
-        ids = {_id(row.turn): row.seq for row in rows}
-        engine.store.append(
-            view,
-            rows,
-            replaces={seq: by for id, by in ids.items() for seq in replaces.get(id, ())},
-            revived=[revived[id] for id in ids if id in revived],
-        )
-        engine.remember(state)
-        return [Record(row.seq, row.turn, added) for row in rows]
+    def _append(self, draft: Callable[[View], Draft], pace: Pace, **options: bool) -> list[Record]:
+        return append(self._engine, self.namespace, draft, pace, **options)
 
     def _known(
-        self, view: View, turns: Sequence[Turn], named: Collection[str | None]
+        self, view: View, turns: Sequence[Turn], ids: Collection[str | None]
     ) -> dict[str, Record]:
-        """Return those of `turns` that the log holds, looking for the ids in `named`.
+        return known_turns(self._engine.store, self.namespace, view, turns, ids)
 
-        Raises:
-            DuplicateTurn: The log holds another text under one of them, or it was deleted.
-        """
-        ids = [_id(turn) for turn in turns if turn.id in named]
-        known = self._engine.store.find(view, ids) if ids else {}
-        if not known:
-            return {}
-        visible = self._engine.store.records(view, [record.seq for record in known.values()])
-        for turn in turns:
-            record = known.get(_id(turn))
-            if record is None:
-                continue
-            if record.turn.content != turn.content:
-                raise DuplicateTurn(
-                    f"{self!r} already holds the id {turn.id!r}, with another text: "
-                    f"{record.text[:60]!r}; use a new id, or purge the old turn first"
-                )
-            if record.seq not in visible:
-                raise DuplicateTurn(
-                    f"{self!r} held the id {turn.id!r} and it was deleted; use a new id, "
-                    "or purge the old turn first"
-                )
-        return known
-
-
-class _Plan(NamedTuple):
-    """What is to be written in one transaction."""
-
-    turns: Sequence[Turn]
-    """With ids and times."""
-    replaces: Mapping[str, Sequence[int]] = MappingProxyType({})
-    """Ids of turns, each with the seqs whose places it takes."""
+    def _to_replace(self, view: View, id: str) -> Record:
+        return turn_to_replace(self._engine.store, self.namespace, view, id)
 
 
 def turn_of(text: str, role: str, reply: str | None, **fields: Any) -> Turn:
@@ -621,9 +525,5 @@ def check_ids(turns: Sequence[Turn]) -> None:
     """Raise `DuplicateTurn` if two turns have the same id."""
     seen: dict[str, Turn] = {}
     for turn in turns:
-        if seen.setdefault(_id(turn), turn) is not turn:
+        if seen.setdefault(id_of(turn), turn) is not turn:
             raise DuplicateTurn(f"the id {turn.id!r} occurs twice in one call; ids must be unique")
-
-
-def _id(turn: Turn) -> str:
-    return turn.id or ""

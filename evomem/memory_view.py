@@ -1,23 +1,16 @@
 """`MemoryView`: what can be read of a memory, now or at one point of its log.
 
-query ─► encoder.embed_queries(state) ─► index.search ─► rank ─► store.records ─► hits
-
-Every call reads one moment of the log. A search reads the state before the encoder embeds the query,
-and everything else after it, in a second transaction; no transaction is open meanwhile. If rows of
-its view were purged, deleted or dropped in between, it starts again.
+Every call reads one moment of the log; how a search does so, see `evomem.search.searching`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone, tzinfo
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from evomem import ranking
 from evomem.async_methods import async_method
 from evomem.checks import (
     Sources,
@@ -32,26 +25,18 @@ from evomem.checks import (
     check_whole,
     check_zone,
 )
-from evomem.engine import Engine
-from evomem.errors import DatabaseDamaged, EncoderError, HeadMoved, NotFound, QueryError
-from evomem.fitting import fit
+from evomem.engine import TRIES, Engine
+from evomem.errors import HeadMoved, NotFound, QueryError
 from evomem.influence import Influence, find_influence
-from evomem.records import Context, Hit, Record, Turn
-from evomem.scores import Scores
-from evomem.state import State, Vectors
-from evomem.store import Filter, Namespace, Seqs, Span, View
-from evomem.when import When, names_time, read_when
+from evomem.records import Context, Hit, Record
+from evomem.search.fitting import fit
+from evomem.search.searching import Mode as Mode
+from evomem.search.searching import Question, find_hits
+from evomem.store import EMPTY_VIEW, Filter, Namespace, View
 
 if TYPE_CHECKING:
+    from evomem.answering import Answer, LanguageModel
     from evomem.memory import Memory
-
-Mode = Literal["evolvable", "lexical", "hybrid"]
-Group = tuple[float, Seqs | None]
-"""A weight, and the turns whose source has it, ascending; None for all turns of the view."""
-
-POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
-TRIES = 100  # lost races against other processes before a call gives up
-PATIENCE = 3  # of these, lost because turns were deleted, before a search no longer starts again
 
 
 class Point(NamedTuple):
@@ -113,9 +98,10 @@ class MemoryView:
         """Return the turns that answer `query` best, in the light of the memory's state.
 
         Args:
-            query: The question, as the user asked it.
+            query: The question, as the user asked it. Of a very long one, vectors are of as much as the
+                encoder reads at once (`mini`: the first 256 word pieces); words are all looked up.
             k: How many hits at most; at least 1.
-            mode: `"hybrid"` (all that speaks for a turn: `evomem.ranking.fuse`), `"evolvable"` (the
+            mode: `"hybrid"` (all that speaks for a turn: `evomem.search.ranking.fuse`), `"evolvable"` (the
                 encoder's vectors alone) or `"lexical"` (BM25 alone). In the first two, a question
                 for nothing but a time finds only what was said then (docs/guides/time.md).
             at: Ask as of that turn (seq), or with what was said by that time; see `at`.
@@ -149,28 +135,8 @@ class MemoryView:
         moment = check_moment(now, "now")
         if moment is None and at is None and self._point is None:
             moment = datetime.now(timezone.utc)
-        is_timed = mode != "lexical" and names_time(query)  # parsed before a transaction is open
-        store, index = self._engine.store, self._engine.index
-        for attempt in range(TRIES):
-            try:
-                with store.snapshot():
-                    view = self._view(at)
-                    state = None if mode == "lexical" else self._engine.state(view)
-                if not view.spans:
-                    return []
-                vector = None if state is None else self._embed(state, query)
-                if attempt >= PATIENCE:  # turns are deleted all the time: leave these out
-                    view = replace(view, hidden=None)
-                indexed = nullcontext() if vector is None else index.reading(view)
-                with indexed, store.snapshot(view):
-                    groups = self._groups(view, condition, weights)
-                    when = When()
-                    if is_timed and groups:
-                        when = read_when(store, view, query, moment, local)
-                    return self._ranked(view, query, vector, k, mode, groups, when)
-            except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
-                continue
-        raise HeadMoved(f"{self!r} keeps being purged while it is searched; try again later")
+        question = Question(query, k, mode, condition, weights, moment, local)
+        return find_hits(self._engine, lambda: self._view(at), question, self)
 
     def context(
         self,
@@ -206,10 +172,27 @@ class MemoryView:
             QueryError: An argument makes no sense, or `max_tokens` is too small for any text.
         """
         check_whole(max_tokens, "max_tokens", least=1)
-        count = count_tokens or self._engine.encoder.count_tokens
+        count = count_tokens or self._token_counter()
         local = self._zone(zone)
         hits = self.search(query, k, mode=mode, zone=local, **filters)
         return fit(hits, query, max_tokens, count, local)
+
+    def answer(self, /, question: str, llm: LanguageModel | None = None, **options: Any) -> Answer:
+        """Answer a question with a language model that is shown the best turns as a quotation.
+
+        Args:
+            question: The question.
+            llm: Takes messages and returns a text, such as `evomem.answering.ChatModel`. Without one,
+                the answer only holds what a model would be asked.
+            **options: As in `context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters, `now`, `zone`.
+
+        Raises:
+            QueryError: An argument makes no sense.
+            ModelError: The model gave no usable reply.
+        """
+        from evomem.answering import answer
+
+        return answer(self, question, llm, **options)
 
     def get(self, id: str) -> Record:
         """Return the turn with this id. Raises `NotFound`."""
@@ -258,7 +241,7 @@ class MemoryView:
                 records = store.of_sessions(view, [session or ""])
                 records = [record for record in records if record.seq > after]
             else:
-                seqs = store.select(view, condition)
+                seqs = store.select(view, condition).allowed
                 chosen = [] if seqs is None else seqs[seqs > after][:limit].tolist()
                 records = list(store.records(view, chosen).values())
             if not all:
@@ -276,12 +259,12 @@ class MemoryView:
             NotFound: There is no such turn, and none that names it.
         """
         with self._engine.store.snapshot():
-            found = find_influence(
+            influence = find_influence(
                 self._engine, self.namespace, self._view(), id, forks=self._point is None
             )
-        if found is None:
+        if influence is None:
             raise NotFound(f"{self!r} has no turn with the id {id!r}, nor one that recalled it")
-        return found
+        return influence
 
     def at(
         self,
@@ -341,6 +324,7 @@ class MemoryView:
 
     asearch = async_method(search)
     acontext = async_method(context)
+    aanswer = async_method(answer)
     aget = async_method(get)
     ahistory = async_method(history)
     ainfluence = async_method(influence)
@@ -356,7 +340,7 @@ class MemoryView:
         except HeadMoved as error:
             if isinstance(at, int) and at > 0:
                 raise QueryError(f"{self!r} is empty: there is no turn {at}") from error
-            return View(0, 0, b"", 0, ())
+            return EMPTY_VIEW
 
     def _point_at(
         self, at: int | datetime | str | None = None, added: datetime | None = None
@@ -372,170 +356,8 @@ class MemoryView:
             time = min(filter(None, (time, at)), default=None)
         return Point(last, time, min(filter(None, (by, added)), default=None))
 
+    def _token_counter(self) -> Callable[[str], int]:
+        return self._engine.encoder.count_tokens
+
     def _zone(self, zone: str | tzinfo | None) -> tzinfo:
         return (self._own_zone or self._engine.zone) if zone is None else check_zone(zone)
-
-    def _groups(
-        self, view: View, condition: Filter, trust: Mapping[str | None, float]
-    ) -> list[Group]:
-        """Return the turns that may be found, by the weight of their source; no empty group."""
-        conditions = [(1.0, condition)]
-        if trust:
-            others = replace(condition, not_source=(*condition.not_source, *trust))
-            conditions = [(1.0, others)]
-            for weight in sorted(set(trust.values())):
-                named = [label for label, other in trust.items() if other == weight]
-                if condition.source is not None:
-                    named = [label for label in named if label in condition.source]
-                conditions.append((weight, replace(condition, source=tuple(named))))
-        groups = [(weight, self._engine.store.select(view, each)) for weight, each in conditions]
-        return [(weight, seqs) for weight, seqs in groups if seqs is None or len(seqs)]
-
-    def _ranked(
-        self,
-        view: View,
-        query: str,
-        vector: Vectors | None,
-        k: int,
-        mode: Mode,
-        groups: Sequence[Group],
-        when: When,
-    ) -> list[Hit]:
-        """Rank the turns of a view. Everything is read here, inside one snapshot.
-
-        Args:
-            view: What may be found.
-            query: The question.
-            vector: (D,) float32, the question embedded at the view's end; None for "lexical".
-            k: How many hits at most.
-            mode: As in `search`.
-            groups: Which turns may be found, by the weight of their source.
-            when: The time that the query names.
-        """
-        if not groups:
-            return []
-        if mode == "hybrid":
-            assert vector is not None
-            ranked = self._fused(view, query, vector, k, groups, when)
-        else:
-            if when.is_all and vector is not None:
-                groups = _said_then(groups, when.turns(self._engine.store, view)) or groups
-            ranked = self._by_one_score(view, query, vector, k, mode, groups)
-        records = self._engine.store.records(view, [seq for seq, _ in ranked])
-        if missing := [seq for seq, _ in ranked if seq not in records]:
-            raise _damaged(view, missing[0])
-        # Most memories hide nothing: then there is no need to look.
-        earlier = {} if view.hidden == 0 else self._engine.store.replaced(view, records)
-        return [
-            Hit(records[seq], sum(parts.values()), parts, tuple(earlier.get(seq, ())))
-            for seq, parts in ranked
-        ]
-
-    def _by_one_score(
-        self,
-        view: View,
-        query: str,
-        vector: Vectors | None,
-        k: int,
-        mode: Mode,
-        groups: Sequence[Group],
-    ) -> list[tuple[int, dict[str, float]]]:
-        """Rank the turns by vectors or by words alone.
-
-        The best `k` of each group are enough: weights do not change the order within a group.
-        """
-        store, index = self._engine.store, self._engine.index
-        if vector is None:
-            words = store.lexical(view, query)
-            best = [_among(words, allowed).top(k) for _, allowed in groups]
-        else:
-            best = [index.search(view, vector, k, allowed=allowed) for _, allowed in groups]
-        parts: dict[int, dict[str, float]] = {}
-        for (weight, _), hits in zip(groups, best, strict=True):
-            for seq, score in hits:
-                parts[seq] = {mode: score}
-                if weight != 1:
-                    parts[seq]["trust"] = ranking.penalty(score, weight)
-        scores = {seq: sum(each.values()) for seq, each in parts.items()}
-        return [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
-
-    def _fused(
-        self,
-        view: View,
-        query: str,
-        vector: Vectors,
-        k: int,
-        groups: Sequence[Group],
-        when: When,
-    ) -> list[tuple[int, dict[str, float]]]:
-        """Rank the best turns of either side, and those next to them, by all that speaks for them.
-
-        Each group has its own candidates, so that many turns of a weak source displace no others.
-        So have the turns of the time that the query names; if it asks for nothing else, there are
-        no other candidates.
-        """
-        store, index = self._engine.store, self._engine.index
-        words = store.lexical(view, query)
-        pool = max(POOL, 2 * k)
-        cosines: dict[int, float] = {}
-        best: set[int] = set()
-        timed = _said_then(groups, when.turns(store, view)) if when else []
-        if timed and when.is_all:
-            groups = timed
-        for _, allowed in groups if groups is timed else [*groups, *timed]:
-            cosines.update(index.search(view, vector, pool, allowed=allowed))
-            best.update(seq for seq, _ in _among(words, allowed).top(pool))
-        best.update(cosines)
-        beside, said = store.around(view, sorted(best))
-        near = np.array(sorted(said), np.int64)
-        weights: dict[int, float] = {}
-        limited = [(weight, seqs) for weight, seqs in groups if seqs is not None]
-        if limited:
-            parts = [(weight, np.intersect1d(near, seqs)) for weight, seqs in limited]
-            near = np.sort(np.concatenate([seqs for _, seqs in parts]))
-            said = {seq: said[seq] for seq in near.tolist()}
-            weights = {seq: w for w, seqs in parts if w != 1 for seq in seqs.tolist()}
-        cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
-        if missing := [seq for seq in said if seq not in cosines]:
-            raise _damaged(view, missing[0])
-
-        def look(seqs: Sequence[int]) -> tuple[list[Record], dict[int, float]]:
-            records = store.records(view, seqs)
-            ends = zip(view.spans, view.ends, strict=True)
-            span, end = next(each for each in ends if each[0].first <= seqs[0] <= each[0].last)
-            own = store.vectors(Span(span.memory, seqs[0], seqs[0]), end.revision)
-            return [records[seq] for seq in seqs], index.score(view, own.vectors[0], list(said))
-
-        word_scores = dict(words.among(near))
-        return ranking.fuse(query, when, cosines, word_scores, said, beside, k, weights, look)
-
-    def _embed(self, state: State[Turn], query: str) -> Vectors:
-        encoder = self._engine.reader
-        vector: Vectors = encoder.embed_queries(state, [query])[0]
-        if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
-            raise EncoderError(
-                f"the encoder {encoder.spec.name!r} gave an unusable vector of shape "
-                f"{vector.shape} for the query {query[:60]!r}"
-            )
-        return vector
-
-
-def _among(words: Scores, allowed: Seqs | None) -> Scores:
-    """Return BM25 of the turns that may be found."""
-    return words if allowed is None else words.among(allowed)
-
-
-def _said_then(groups: Sequence[Group], seqs: Seqs) -> list[Group]:
-    """Return those of `seqs` that are in a group, by group; no empty group."""
-    parts: list[tuple[float, Seqs]] = [
-        (weight, seqs if allowed is None else np.intersect1d(allowed, seqs, assume_unique=True))
-        for weight, allowed in groups
-    ]
-    return [(weight, part) for weight, part in parts if len(part)]
-
-
-def _damaged(view: View, seq: int) -> DatabaseDamaged:
-    return DatabaseDamaged(
-        f"turn {seq} of memory {view.memory} is in one part of the database and not in another: "
-        "run verify, and restore the database from a backup"
-    )

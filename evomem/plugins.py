@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -35,10 +36,10 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
     address, _, written = source.partition("?")
     options = {**dict(parse_qsl(written)), **options}
     kind, _, argument = address.partition(":")
-    found = {point.name: point for point in entry_points(group="evomem.encoders")}
-    if kind not in found:
-        kind, argument = _kind_of(address, sorted(found)), address
-    return cast(Encoder, found[kind].load()(argument, device=device, **options))
+    encoders = _points("evomem.encoders", kind)
+    if kind not in encoders:
+        kind, argument = _kind_of(address, sorted(encoders)), address
+    return cast(Encoder, encoders[kind].load()(argument, device=device, **options))
 
 
 def store_opener(location: str) -> OpenStore:
@@ -48,12 +49,24 @@ def store_opener(location: str) -> OpenStore:
         StoreError: No store of that name is installed.
     """
     scheme = location.partition("://")[0].partition("+")[0] if "://" in location else "sqlite"
-    found = {point.name: point for point in entry_points(group="evomem.stores")}
-    if scheme not in found:
+    stores = _points("evomem.stores", scheme)
+    if scheme not in stores:
         raise StoreError(
-            f"no store named {scheme!r} for {location!r}; installed: {', '.join(sorted(found))}"
+            f"no store named {scheme!r} for {location!r}; installed: {', '.join(sorted(stores))}"
         )
-    return cast(OpenStore, found[scheme].load())
+    return cast(OpenStore, stores[scheme].load())
+
+
+def _points(group: str, name: str) -> dict[str, EntryPoint]:
+    """Return the entry points of a group by name, read anew only where `name` is not among them."""
+    if name not in _read_points(group):
+        _read_points.cache_clear()  # its package may have been installed since
+    return _read_points(group)
+
+
+@cache
+def _read_points(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}  # opens a file per package
 
 
 def _kind_of(source: str, kinds: list[str]) -> str:

@@ -65,8 +65,8 @@ def read_until(
     done: list[Row] = []
     while len(done) < len(rows):
         begin = time.monotonic()
-        some, state = read_rows(encoder, state, rows[len(done) : len(done) + pace.size])
-        done += some
+        batch, state = read_rows(encoder, state, rows[len(done) : len(done) + pace.size])
+        done += batch
         if is_wanted():
             pace.fit(time.monotonic() - begin)
             break

@@ -75,8 +75,8 @@ class Turn:
         """The turn as it is embedded and shown, in EvoEmbedding's format (docs/reference/evoembedding-model.md, "Turns")."""
         if not self.user:
             return f"{self.speaker or 'Assistant'}: {self.assistant}"
-        said = f"{self.speaker or 'User'}: {self.user}"
-        return f"{said}\nAssistant: {self.assistant}" if self.assistant else said
+        text = f"{self.speaker or 'User'}: {self.user}"
+        return f"{text}\nAssistant: {self.assistant}" if self.assistant else text
 
     def name(self, *, reply: bool = False) -> str:
         """Return the name that stands in `text` before what was said, or before the reply to it."""

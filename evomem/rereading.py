@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from evomem.checks import MAX_TURNS
-from evomem.engine import Engine
+from evomem.engine import TRIES, Engine
 from evomem.errors import HeadMoved, SharedTurns
 from evomem.reading import read_rows
 from evomem.records import Record
@@ -17,7 +17,6 @@ Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` while turns are read."""
 
 BATCH = 64  # turns that are read between two calls of `progress`
-TRIES = 100  # lost races against other processes before a call gives up
 
 
 def reread(engine: Engine, namespace: Namespace, progress: Progress | None) -> int:
@@ -87,8 +86,8 @@ def _read(
         state = engine.store.state(engine.store.view(view.memory, seq=first - 1))
     done: list[Row] = []
     for start in range(0, len(rows), BATCH):
-        some, state = read_rows(engine.reader, state, rows[start : start + BATCH])
-        done += some
+        batch, state = read_rows(engine.reader, state, rows[start : start + BATCH])
+        done += batch
         if progress:
             progress(len(done), len(rows))
     return done

@@ -42,10 +42,10 @@ class Scores:
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """Return the `k` best (seq, score), best first; of equals, the newer turn."""
-        kept = self
+        best = self
         if k < len(self):
             least = np.partition(self.values, -k)[-k]
             places = np.flatnonzero(self.values >= least)  # all that tie with the last one, too
-            kept = Scores(self.seqs[places], self.values[places])
-        order = np.lexsort((-kept.seqs, -kept.values))[:k]
-        return list(Scores(kept.seqs[order], kept.values[order]))
+            best = Scores(self.seqs[places], self.values[places])
+        order = np.lexsort((-best.seqs, -best.values))[:k]
+        return list(Scores(best.seqs[order], best.values[order]))

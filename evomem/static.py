@@ -140,22 +140,22 @@ class StaticEncoder:
             return []
         with self._lock:
             tokenizer = self._model.tokenizer
-            tokens, said = (
+            tokens, user_tokens = (
                 tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
                 for part in (text, text[: len(text) - len(turn.assistant)])
             )
             size = max(1, self._window // 2)
             return [
-                f"{turn.name(reply=each.start >= len(said))}: "
-                + tokenizer.decode(tokens[each.start : each.stop])
-                for each in divide(len(tokens), self._window, size, size // 4)
+                f"{turn.name(reply=passage.start >= len(user_tokens))}: "
+                + tokenizer.decode(tokens[passage.start : passage.stop])
+                for passage in divide(len(tokens), self._window, size, size // 4)
             ]
 
     def _encode_many(self, encode: Any, texts: Sequence[Sequence[str]]) -> list[Vectors]:
         if not texts:
             return []
-        rows = self._encode(encode, [text for each in texts for text in each])
-        return np.split(rows, np.cumsum([len(each) for each in texts])[:-1])
+        rows = self._encode(encode, [text for passages in texts for text in passages])
+        return np.split(rows, np.cumsum([len(passages) for passages in texts])[:-1])
 
     def _encode(self, encode: Any, texts: list[str]) -> Vectors:
         if not texts:
@@ -288,11 +288,11 @@ def _refuse_pickles(folders: list[Path]) -> None:
 def _fingerprint(folder: Path, folders: list[Path]) -> str:
     """Hash what decides the output: texts' format, configuration, tokenizer, sampled weights."""
     digest = hashlib.sha256(FORMAT.encode())
-    for each in folders:
-        for path in sorted({path for pattern in CONFIG for path in each.glob(pattern)}):
+    for source in folders:
+        for path in sorted({path for pattern in CONFIG for path in source.glob(pattern)}):
             digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        for path in sorted(each.glob(WEIGHTS)):
+        for path in sorted(source.glob(WEIGHTS)):
             for part in _weights(path):
                 digest.update(part)
     return digest.hexdigest()

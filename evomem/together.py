@@ -105,9 +105,9 @@ class TogetherCache:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._extracts: LruCache[int, Extract] = LruCache(MAX_BYTES, lambda each: each.nbytes)
-        self._sizes: LruCache[Namespace, _Sizes] = LruCache(MAX_SIZES, lambda each: len(each[1]))
-        self._read: LruCache[Namespace, Together] = LruCache(MAX_BYTES, lambda each: each.nbytes)
+        self._extracts: LruCache[int, Extract] = LruCache(MAX_BYTES, lambda entry: entry.nbytes)
+        self._sizes: LruCache[Namespace, _Sizes] = LruCache(MAX_SIZES, lambda entry: len(entry[1]))
+        self._read: LruCache[Namespace, Together] = LruCache(MAX_BYTES, lambda entry: entry.nbytes)
 
     def sizes(self, prefix: Namespace) -> Mapping[Namespace, int]:
         """Return how many visible turns each memory below a prefix has, sorted by namespace."""

@@ -198,7 +198,7 @@ def _operand(name: str, value: Any, here: str) -> Any:
     if name in ("$in", "$nin"):
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Collection):
             raise QueryError(f"{here} takes a list of values, got {shown(value)}")
-        return [_scalar(each, here) for each in value]
+        return [_scalar(operand, here) for operand in value]
     if name in ORDER and (value is None or isinstance(value, bool)):
         raise QueryError(f"{here} compares numbers or strings, got {shown(value)}")
     return _scalar(value, here)

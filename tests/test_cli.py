@@ -570,6 +570,39 @@ def test_days_and_shown_times_are_those_of_the_zone_that_is_given(run, tmp_path,
     )  # yesterday was the 10th in Tokyo, where sushi came at noon
 
 
+def test_context_prints_dated_lines_within_the_budget(run, path):
+    now, zone = ("--now", "2026-03-11T09:00"), ("--zone", "America/Los_Angeles")
+    run(
+        "add",
+        "I had sushi.",
+        "--id",
+        "s",
+        "--time",
+        "2026-03-09T20:00:00-07:00",
+        "--memory",
+        "meals",
+    )
+    run(
+        "add",
+        "I had ramen.",
+        "--id",
+        "r",
+        "--time",
+        "2026-03-10T20:00:00-07:00",
+        "--memory",
+        "meals",
+    )
+    asked = ("context", "What did we say yesterday?", "--memory", "meals", *now, *zone)
+    assert run(*asked) == (0, "[2026-03-10 20:00 PDT, id r] User: I had ramen.\n", "")
+    both = json.loads(run("context", "What did I have?", "--memory", "meals", "--json")[1])
+    assert both["ids"] == ["s", "r"]
+    one = json.loads(run(*asked[:1], "ramen", *asked[2:], "--max-tokens", 20, "--json")[1])
+    assert one["ids"] == ["r"]
+    code, out, err = run("context", "sushi", "--session", "none")
+    assert (code, out) == (1, "")
+    assert err
+
+
 def test_a_moment_that_is_none_is_refused(run, path):
     code, _, err = run("search", "cat", "--now", "soon")
     assert (code, "'soon' is not ISO 8601" in err) == (2, True)

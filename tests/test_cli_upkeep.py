@@ -137,3 +137,10 @@ def test_the_doctor_exits_with_1_if_something_is_wrong(run, path):
     code, said = run("doctor")
     assert code == 1
     assert [each["what"] for each in said["findings"] if not each["sound"]] == ["permissions"]
+
+
+def test_embeddings_are_stored_anew_where_that_is_asked_for(run, path):
+    assert run("stats")[1]["embeddings"] == "int8"
+    run("compact", "--embeddings", "float32")
+    assert run("stats")[1]["embeddings"] == "float32"
+    assert run("verify")[0] == 0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evomem.dates import asked_days, asked_sessions, nearness
+from evomem.times.dates import asked_days, asked_sessions, nearness
 
 SAID = [date(2023, 5, 1), date(2024, 3, 6)]  # a Monday, a Wednesday
 
@@ -60,7 +60,9 @@ def test_a_date_in_a_query_is_a_span_of_days(query, first, last):
         ("last quarter", "2025-10-01", "2025-12-31"),
         ("3 weeks ago", "2026-02-14", "2026-02-20"),
         ("two months ago", "2025-12-26", "2026-01-25"),
+        ("twenty-one days ago", "2026-02-17", "2026-02-17"),
         ("the past 3 days", "2026-03-07", "2026-03-10"),
+        ("this last week", "2026-03-03", "2026-03-10"),
         ("in the last two weeks", "2026-02-24", "2026-03-10"),
         ("on the 5th", "2026-03-05", "2026-03-05"),
         ("on the 20th", "2026-02-20", "2026-02-20"),
@@ -95,6 +97,8 @@ def test_a_date_in_a_query_is_a_span_of_days(query, first, last):
         ("on Friday the 6th of March 2026", "2026-03-06", "2026-03-06"),
         ("on the third of March", "2026-03-03", "2026-03-03"),
         ("on March the 3rd", "2026-03-03", "2026-03-03"),
+        ("on January the thirty-first", "2026-01-31", "2026-01-31"),
+        ("on the twenty second of January", "2026-01-22", "2026-01-22"),
         ("in 3/2026", "2026-03-01", "2026-03-31"),
         ("half a year ago", "2025-08-26", "2025-09-25"),
         ("six months ago", "2025-08-26", "2025-09-25"),
@@ -192,6 +196,10 @@ def test_today_is_the_newest_day_unless_it_is_given():
         ("What did I want the last time we spoke?", [(-1, -1)]),
         ("What was decided in the session before last?", [(-2, -2)]),
         ("What did I ask three calls ago?", [(-3, -3)]),
+        ("What was said in our eleventh session?", [(10, 10)]),
+        ("What did I decide in the twenty-third conversation?", [(22, 22)]),
+        ("between the twelfth and the twentieth session", [(11, 19)]),
+        ("What did we talk about last session?", [(-1, -1)]),
         ("Summarise our last two meetings.", [(-2, -1)]),
         ("Summarise the first 3 sessions.", [(0, 2)]),
         ("What changed between the second and the fourth session?", [(1, 3)]),

@@ -37,6 +37,17 @@ def imported(path):
             yield node.module
 
 
+def in_type_checking(path, module):
+    """Return whether a module is imported only for annotations."""
+    tree = ast.parse(path.read_text("utf-8"))
+    return any(
+        isinstance(node, ast.If)
+        and ast.unparse(node.test) == "TYPE_CHECKING"
+        and any(isinstance(inner, ast.ImportFrom) and inner.module == module for inner in node.body)
+        for node in tree.body
+    )
+
+
 @pytest.mark.parametrize("package", ROOTS)
 def test_imports_point_one_way(package):
     for path in ROOTS[package].rglob("*.py"):
@@ -52,6 +63,23 @@ def test_rooms_of_the_store_import_only_those_below(room):
             root, _, module = name.partition(".")
             if root == "evomem_stores":
                 assert module.split(".")[0] in below, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("room", "above"),
+    [
+        ("store", {"engine", "search", "times", "importing", "memory", "memory_view"}),
+        ("times", {"engine", "search", "importing", "memory", "memory_view"}),
+        ("search", {"importing", "memory", "memory_view", "database"}),
+        ("importing", {"memory", "memory_view", "database"}),
+    ],
+)
+def test_rooms_of_the_engine_import_nothing_that_is_built_on_them(room, above):
+    for path in (ROOTS["evomem"] / room).rglob("*.py"):
+        for name in imported(path):
+            root, _, module = name.partition(".")
+            if root == "evomem" and not in_type_checking(path, name):
+                assert module.split(".")[0] not in above, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("package", ROOTS)

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evomem import chats
-from evomem.quoting import CLOSE, NOTE, OPEN, escape, one_line, quote, shortened, without_quotes
+from evomem.quoting import (
+    CLOSE,
+    HEADER,
+    NOTE,
+    OPEN,
+    block,
+    escape,
+    one_line,
+    quote,
+    shortened,
+    without_quotes,
+)
 from evomem.records import Record, Turn
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=timezone.utc)
@@ -108,4 +119,16 @@ def test_an_import_leaves_out_what_was_recalled():
     read = chats.read(messages)
     said = [message["content"] for talk in read.conversations for message in talk.messages]
     assert said == ["\n\nWhere is my bank?", "You said:\n\nIn Lund."]
+    assert read.left_out == {"recalled memory": 1}
+
+
+def test_an_import_leaves_out_the_block_of_a_prompt():
+    recalled = block("[2026-01-01 10:00 UTC, id t1] User: My bank is in Lund.", HEADER)
+    messages = [
+        {"role": "user", "content": f"Where is my bank?\n\n{recalled}"},
+        {"role": "user", "content": recalled},
+    ]
+    read = chats.read(messages)
+    texts = [message["content"] for talk in read.conversations for message in talk.messages]
+    assert texts == ["Where is my bank?"]
     assert read.left_out == {"recalled memory": 1}

@@ -6,11 +6,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import evomem
-from evomem.dates import asked_days
-from evomem.ranking import WEIGHTS, fuse, top_k
 from evomem.records import Said
 from evomem.scores import Scores
-from evomem.when import When
+from evomem.search.ranking import WEIGHTS, fuse, top_k
+from evomem.times.dates import asked_days
+from evomem.times.when import When
 
 START = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 

@@ -6,9 +6,9 @@ import pytest
 
 import evomem
 from evomem.errors import QueryError
-from evomem.excerpt import CUT, excerpt
 from evomem.records import Turn
-from evomem.when import names_time
+from evomem.search.excerpt import CUT, excerpt
+from evomem.times.when import names_time
 
 START = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -62,6 +62,15 @@ def test_relative_days_count_from_now_in_the_zone_of_who_asks(meals):
 def test_in_a_view_of_the_past_relative_days_count_from_its_newest_turn(meals):
     assert dated_hits(meals.at(seq=2), "What did I have yesterday?", k=1) == ["User: I had sushi."]
     assert dated_hits(meals, "What did I have yesterday?", k=1, at=2) == ["User: I had sushi."]
+
+
+def test_a_counted_day_on_which_nothing_was_said_is_the_day_before_or_after(meals):
+    now = "2026-03-14T12:00:00-07:00"
+    assert dated_hits(meals, "What did I have 5 days ago?", now=now, k=1) == ["User: I had sushi."]
+    assert set(dated_hits(meals, "What did I say 3 days ago?", now=now)) == {
+        "User: I had soup.",
+        "User: I had ramen.",
+    }
 
 
 def test_turns_of_the_day_that_is_asked_for_are_candidates(long):

@@ -86,15 +86,15 @@ class Reference:
         )
         self._model.to(device=model.device, dtype=model.dtype).eval()
         weights = {published_name(name): value for name, value in model.state_dict().items()}
-        found = self._model.load_state_dict(weights, strict=False)
+        loaded = self._model.load_state_dict(weights, strict=False)
         # the head is tied to the table of words, the embedding model is not used
         missing = [
-            n for n in found.missing_keys if not n.startswith("emb_model.") and "lm_head" not in n
+            n for n in loaded.missing_keys if not n.startswith("emb_model.") and "lm_head" not in n
         ]
-        if missing or found.unexpected_keys:
+        if missing or loaded.unexpected_keys:
             raise InputError(
                 f"the weights of our model do not fit the reference's: "
-                f"missing {missing[:4]}, too many {found.unexpected_keys[:4]}"
+                f"missing {missing[:4]}, too many {loaded.unexpected_keys[:4]}"
             )
         self._causal: nn.Module = self._model.model.base_model.model
         self._head = self._causal.lm_head
@@ -186,9 +186,9 @@ def conversation(count: int) -> list[Segment]:
     """Return a random conversation of `count` turns, written as the reference splits them."""
     turns = []
     for i in range(count):
-        said = np.random.default_rng(i).integers(0, 500, TURN_TOKENS + TEXT_TOKENS).tolist()
-        ids = _message(SPECIAL.user, said[: TURN_TOKENS - 5])
-        turns.append(Segment.of_ids(ids, [*said[-TEXT_TOKENS + 1 :], SPECIAL.end]))
+        tokens = np.random.default_rng(i).integers(0, 500, TURN_TOKENS + TEXT_TOKENS).tolist()
+        ids = _message(SPECIAL.user, tokens[: TURN_TOKENS - 5])
+        turns.append(Segment.of_ids(ids, [*tokens[-TEXT_TOKENS + 1 :], SPECIAL.end]))
     return turns
 
 

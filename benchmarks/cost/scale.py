@@ -30,6 +30,7 @@ from benchmarks.cost.scale_vectors import Stored, Texts, grown, nearest, seeds
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from evomem.memory_view import Mode
 from evomem.records import Turn
+from evomem.rows import Rows
 from evomem.state import Vectors
 from evomem.store import Span
 from evomem_stores.vectors.device_copy import Device
@@ -132,18 +133,18 @@ def _page(result: Figures) -> str:
 def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Figures:
     """Measure the ways to search the index alone on all of the vectors: exact, codes, a device."""
     shard = Shard(vectors.shape[1], 0)
-    shard.add(np.arange(len(vectors)), vectors, [bytes(16)] * len(vectors))
+    shard.add(np.arange(len(vectors)), Rows(vectors), [bytes(16)] * len(vectors))
     whole = Span(0, 0, len(vectors))
 
     def search(place: str) -> set[int]:
-        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K, None)}
+        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K)}
 
     places = [str(place) for place in range(len(questions))]
     right = nearest(vectors, questions, K)
 
     def recall(asked: int = len(questions)) -> float:
-        found = sum(len(right[place] & search(places[place])) for place in range(asked))
-        return found / (K * asked)
+        hits = sum(len(right[place] & search(places[place])) for place in range(asked))
+        return hits / (K * asked)
 
     figures: Figures = {"turns": len(vectors)}
     some = places[:30]
@@ -162,7 +163,7 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
         return figures
     shard.codes, shard.device_copy = None, Device(device).empty_copy()
     start = time.perf_counter()
-    shard.device_copy.follow(shard.vectors)
+    shard.device_copy.follow(shard.held)
     figures["copying to the device, s"] = time.perf_counter() - start
     figures["on the device, MB"] = shard.device_copy.nbytes / 1e6
     took, cpu = _times(search, places)
@@ -177,7 +178,7 @@ def large(
     """Measure one memory of all but the last `ADDED` vectors."""
     count = len(vectors) - ADDED
     texts = Texts()
-    asked = {f"{texts.question()} {n}": each for n, each in enumerate(questions)}
+    asked = {f"{texts.question()} {n}": question for n, question in enumerate(questions)}
     encoder = Stored(vectors, asked)
     figures: Figures = {"turns": count, "tokens a turn": tokens}
     before = _resident()
@@ -211,8 +212,8 @@ def large(
             list(asked),
         )
         right = nearest(vectors[:count], questions, K)
-        found = sum(len(best & each) for best, each in zip(right, hits, strict=True))
-        figures["recall@10"] = found / (K * len(right))
+        right_hits = sum(len(best & own) for best, own in zip(right, hits, strict=True))
+        figures["recall@10"] = right_hits / (K * len(right))
         figures |= percentiles("search", took) | percentiles("search, CPU:", cpu_took)
         for mode in MODES[1:]:
             took, cpu_took = _times(partial(memory.search, k=K, mode=mode), list(asked)[:10])
@@ -277,9 +278,9 @@ def _fill(calls: Any) -> Figures:
 def _times(call: Callable[[str], Any], given: Sequence[str]) -> tuple[list[float], list[float]]:
     """Return the wall and CPU times of calls, in milliseconds."""
     wall, cpu = [], []
-    for each in given:
+    for argument in given:
         start, began = time.perf_counter(), time.thread_time()
-        call(each)
+        call(argument)
         wall.append(1000 * (time.perf_counter() - start))
         cpu.append(1000 * (time.thread_time() - began))
     return wall, cpu

@@ -123,12 +123,12 @@ def measure(
     try:
         with OTHERS[name](vectors, folder) as search:
             build = time.perf_counter() - start
-            took, found = [], 0
+            took, hits = [], 0
             for query, best in zip(queries, right, strict=True):
                 start = time.perf_counter()
                 places = search(query)
                 took.append(1000 * (time.perf_counter() - start))
-                found += len(best & set(places))
+                hits += len(best & set(places))
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return {"system": name, "skipped": f"{type(error).__name__}: {error}"[:200]}
     return {
@@ -136,11 +136,11 @@ def measure(
         "turns": len(vectors),
         "build, s": build,
         **percentiles("search", took),
-        "recall@10": found / (K * len(right)),
+        "recall@10": hits / (K * len(right)),
     }
 
 
 def percentiles(name: str, took: list[float]) -> dict[str, float]:
     """Return p50, p95 and p99 of times in milliseconds; NaN where there are none."""
-    found = np.percentile(took or [np.nan], [50, 95, 99])
-    return {f"{name} p{p}, ms": float(value) for p, value in zip((50, 95, 99), found, strict=True)}
+    values = np.percentile(took or [np.nan], [50, 95, 99])
+    return {f"{name} p{p}, ms": float(value) for p, value in zip((50, 95, 99), values, strict=True)}

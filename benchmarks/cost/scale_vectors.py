@@ -29,17 +29,19 @@ def seeds(path: Path, corpora: Path | None) -> tuple[Vectors, Vectors]:
         InputError: They are not kept there, and there are no corpora (`*.jsonl.xz`) to read.
     """
     if not path.exists():
-        said: dict[str, None] = {}
-        asked: dict[str, None] = {}
+        turns: dict[str, None] = {}
+        questions: dict[str, None] = {}
         for file in sorted(corpora.glob("*.jsonl.xz")) if corpora else ():
             for line in lzma.open(file, "rt", encoding="utf-8"):
                 stream = json.loads(line)
                 texts = [turn["text"] for turn in stream["turns"]]
-                said.update(dict.fromkeys(text[:LONG] for text in texts if len(text) >= SHORT))
-                asked.update(dict.fromkeys(each["question"] for each in stream.get("queries", ())))
-        if not said or not asked:
+                turns.update(dict.fromkeys(text[:LONG] for text in texts if len(text) >= SHORT))
+                questions.update(
+                    dict.fromkeys(each["question"] for each in stream.get("queries", ()))
+                )
+        if not turns or not questions:
             raise InputError(f"{path} is not there: name --corpora with turns and questions")
-        kinds = {"turns": (list(said), TURNS), "questions": (list(asked), QUESTIONS)}
+        kinds = {"turns": (list(turns), TURNS), "questions": (list(questions), QUESTIONS)}
         drawn = random.Random(0)
         for texts, _ in kinds.values():
             drawn.shuffle(texts)
@@ -53,8 +55,8 @@ def seeds(path: Path, corpora: Path | None) -> tuple[Vectors, Vectors]:
                 for name, (texts, most) in kinds.items()
             },
         )
-    with np.load(path) as kept:
-        return kept["turns"], kept["questions"]
+    with np.load(path) as cached:
+        return cached["turns"], cached["questions"]
 
 
 def grown(seeds: Vectors, count: int, seed: int = 0) -> Vectors:
@@ -65,8 +67,8 @@ def grown(seeds: Vectors, count: int, seed: int = 0) -> Vectors:
     of the same size does, and its neighbours score alike (docs/measurements/scale.md).
     """
     rng = np.random.default_rng(seed)
-    found = np.empty((count, seeds.shape[1]), np.float32)
-    found[: len(seeds)] = seeds[:count]
+    vectors = np.empty((count, seeds.shape[1]), np.float32)
+    vectors[: len(seeds)] = seeds[:count]
     for start in range(len(seeds), count, 2**14):
         rows = min(2**14, count - start)
         first = seeds[rng.integers(0, len(seeds), rows)]
@@ -75,8 +77,8 @@ def grown(seeds: Vectors, count: int, seed: int = 0) -> Vectors:
         share = rng.uniform(0.5, 1, (rows, 1)).astype(np.float32)
         mixed = unit(share * first + (1 - share) * others[np.arange(rows), alike])
         noise = rng.standard_normal(mixed.shape, np.float32) / np.sqrt(mixed.shape[1])
-        found[start : start + rows] = unit(mixed + np.float32(NOISE) * noise)
-    return found
+        vectors[start : start + rows] = unit(mixed + np.float32(NOISE) * noise)
+    return vectors
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -93,8 +95,8 @@ def nearest(vectors: Vectors, queries: Vectors, k: int) -> list[set[int]]:
         scores = queries @ vectors[start : start + 2**16].T
         here = np.broadcast_to(np.arange(start, start + scores.shape[1]), scores.shape)
         best, places = np.hstack([best, scores]), np.hstack([places, here])
-        kept = np.argpartition(-best, k - 1)[:, :k]
-        best, places = np.take_along_axis(best, kept, 1), np.take_along_axis(places, kept, 1)
+        chosen = np.argpartition(-best, k - 1)[:, :k]
+        best, places = np.take_along_axis(best, chosen, 1), np.take_along_axis(places, chosen, 1)
     return [set(row.tolist()) for row in places]
 
 

@@ -29,6 +29,8 @@ import evomem
 from benchmarks.reporting.output import setting, table, write_json
 from evomem.database import Database
 from evomem.errors import EvomemError
+from evomem.memory import Memory
+from evomem.records import Turn
 
 TOPICS = ("the cat", "work in Oslo", "a trip to Bergen", "dinner with Ada", "the new bicycle")
 
@@ -53,13 +55,15 @@ def main(argv: Sequence[str]) -> int:
     keys = list(figures["in process"])
     rows = [[key, *(f"{figures[name][key]:.4g}" for name in figures)] for key in keys]
     print(table(["", *figures], rows))
+    reader = beside_import(options.encoder)
+    print(table(["a reader's searches", "ms"], [[k, f"{v:.4g}"] for k, v in reader.items()]))
     cpu = [figures[name]["CPU ms a call"] for name in figures]
     share = 100 * (cpu[1] - cpu[0]) / cpu[0]
     print(f"\nCPU on top of the calls in process: {share:.0f} %; load {os.getloadavg()[0]:.1f}")
     result = {
         **setting("service", argv),
         "load": os.getloadavg()[0],
-        "figures": {**figures, "CPU on top, percent": share},
+        "figures": {**figures, "CPU on top, percent": share, "reader": reader},
     }
     if options.out:
         write_json(options.out, result)
@@ -81,13 +85,8 @@ def in_process(encoder: str, clients: int, calls: int) -> dict[str, float]:
 def over_http(encoder: str, clients: int, calls: int) -> dict[str, float]:
     """Return the figures of a service in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        code = "import sys; from evomem.cli import main; sys.exit(main())"
-        command = ["serve", "--db", str(Path(folder) / "a.db"), "--encoder", encoder]
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *command, "--port", str(port)], stderr=subprocess.DEVNULL
-        )
+        port = free_port()
+        process = start_service(Path(folder) / "a.db", encoder, port)
         try:
             url = f"http://127.0.0.1:{port}"
             with evomem.connect(url) as db:
@@ -100,6 +99,68 @@ def over_http(encoder: str, clients: int, calls: int) -> dict[str, float]:
             process.terminate()
             process.wait()
     return figures
+
+
+def beside_import(encoder: str, searches: int = 60) -> dict[str, float]:
+    """Return the times of one client's searches: alone, and while another one imports."""
+    times: dict[str, list[float]] = {"idle": [], "beside an import": []}
+    with tempfile.TemporaryDirectory() as folder:
+        port = free_port()
+        process = start_service(Path(folder) / "a.db", encoder, port)
+        try:
+            with evomem.connect(f"http://127.0.0.1:{port}") as db:
+                _await(db)
+                memory = db.memory("bench", "reader")
+                memory.add_many(Turn(user=f"Note {n} on {TOPICS[n % 5]}.") for n in range(50))
+                _search(memory, 5)
+                times["idle"] = _search(memory, searches)
+                stop = threading.Event()
+                bulk = threading.Thread(target=_import, args=(db.memory("bench", "bulk"), stop))
+                bulk.start()
+                _search(memory, 5)
+                times["beside an import"] = _search(memory, searches)
+                stop.set()
+                bulk.join()
+        finally:
+            process.terminate()
+            process.wait()
+    return {
+        f"{name} p{share}": 1000 * float(np.percentile(values, share))
+        for name, values in times.items()
+        for share in (50, 95)
+    }
+
+
+def _search(memory: Memory, count: int) -> list[float]:
+    seconds: list[float] = []
+    for number in range(count):
+        start = time.perf_counter()
+        memory.search(f"What was note {number}?")
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _import(memory: Memory, stop: threading.Event) -> None:
+    number = 0
+    while not stop.is_set():
+        memory.add_many(
+            Turn(user=f"On day {number + n} we spoke about {TOPICS[n % 5]}.") for n in range(256)
+        )
+        number += 256
+
+
+def free_port() -> int:
+    """Return a port that nobody listens to."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def start_service(database: Path, encoder: str, port: int) -> subprocess.Popen[bytes]:
+    """Start a service in a process of its own."""
+    code = "import sys; from evomem.cli import main; sys.exit(main())"
+    command = ["serve", "--db", str(database), "--encoder", encoder, "--port", str(port)]
+    return subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL)
 
 
 def drive(database: Any, clients: int, calls: int) -> dict[str, float]:

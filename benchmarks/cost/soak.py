@@ -149,7 +149,7 @@ def _work(
             for n in range(-(-threads // SHARE))
         ]
         with ThreadPoolExecutor(len(groups) * SHARE) as pool:
-            work = [pool.submit(each.talk, n) for each in groups for n in range(SHARE)]
+            work = [pool.submit(group.talk, n) for group in groups for n in range(SHARE)]
             for sample in range(1, SAMPLES + 1):
                 wake = end - seconds * (1 - sample / (SAMPLES))
                 while time.monotonic() < wake and not any(future.done() for future in work):

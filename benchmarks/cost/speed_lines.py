@@ -38,9 +38,9 @@ def latency(lines: Sequence[Line]) -> Line:
     """Return the line of several calls: their latencies."""
     wall = 1000 * np.array([line["seconds"] for line in lines])
     cpu = 1000 * np.array([line["cpu seconds"] for line in lines])
-    kept = mean([line for line in lines if "model" in line]) if "model" in lines[0] else {}
+    means = mean([line for line in lines if "model" in line]) if "model" in lines[0] else {}
     return {
-        **{name: kept[name] for name in ("model", "share of peak", "over the floor") if name in kept},
+        **{name: means[name] for name in ("model", "share of peak", "over the floor") if name in means},
         "p50 ms": float(np.median(wall)),
         "p95 ms": float(np.quantile(wall, 0.95)),
         "cpu p50 ms": float(np.median(cpu)),
@@ -51,14 +51,14 @@ def mean(lines: Sequence[Line]) -> Line:
     """Return the line of all `lines` together: rates by time."""
     seconds = sum(line["seconds"] for line in lines)
     turns = sum(line["turns/s"] * line["seconds"] for line in lines)
-    found: Line = {"model": lines[0]["model"]}
+    result: Line = {"model": lines[0]["model"]}
     if turns:
-        found["cpu ms a turn"] = 1000 * sum(line["cpu seconds"] for line in lines) / turns
+        result["cpu ms a turn"] = 1000 * sum(line["cpu seconds"] for line in lines) / turns
     for name in ("turns/s", "tokens/s", "share of peak"):
-        found[name] = sum(line[name] * line["seconds"] for line in lines) / seconds
+        result[name] = sum(line[name] * line["seconds"] for line in lines) / seconds
     floors = [line for line in lines if line["over the floor"]]
     if floors:
         done = sum(line["tokens/s"] * line["seconds"] for line in floors)
         least = sum(line["tokens/s"] * line["seconds"] / line["over the floor"] for line in floors)
-        found["over the floor"] = done / least
-    return found
+        result["over the floor"] = done / least
+    return result

@@ -116,8 +116,8 @@ def _side_by_side(
             turns = [Turn(user=_said(31 * i + step)) for i in range(count)]
             tokens += sum(encoder.count_tokens(turn.text) for turn in turns)
             start, begin = time.perf_counter(), time.process_time()
-            found = read_batch(encoder, [(s, [t]) for s, t in zip(states, turns, strict=True)])
-            states = [s.after(t, f[0]) for s, t, f in zip(states, turns, found, strict=True)]
+            readings = read_batch(encoder, [(s, [t]) for s, t in zip(states, turns, strict=True)])
+            states = [s.after(t, f[0]) for s, t, f in zip(states, turns, readings, strict=True)]
             embed_batch(encoder, [(state, [_said(step)[:60]]) for state in states])
             seconds += time.perf_counter() - start
             cpu += time.process_time() - begin

@@ -26,6 +26,7 @@ from evomem._extras import require
 from evomem.mini.config import MiniConfig
 from evomem.plugins import store_opener
 from evomem.records import Turn
+from evomem.rows import FORMS, Form
 from evomem.state import Reading, Spec, State
 from evomem.store import Row
 
@@ -55,9 +56,10 @@ class Size:
     """By the index."""
 
 
-def computed(spec: Spec) -> int:
+def computed(spec: Spec, form: Form) -> int:
     """Return the bytes of a turn's embedding and latents."""
-    return 4 * spec.dim + spec.latents * spec.width * (4 if spec.dtype == "float32" else 2)
+    embedding = 4 * spec.dim if form == "float32" else spec.dim + 5
+    return embedding + spec.latents * spec.width * (4 if spec.dtype == "float32" else 2)
 
 
 def rows(spec: Spec, turns: int, words: int, state: State[Turn]) -> Iterator[Row]:
@@ -86,10 +88,12 @@ def rows(spec: Spec, turns: int, words: int, state: State[Turn]) -> Iterator[Row
         yield Row(seq, turn, datetime.now(timezone.utc), reading, state.key)
 
 
-def measure(location: str, spec: Spec, turns: int, words: int) -> tuple[float, float, float]:
+def measure(
+    location: str, spec: Spec, turns: int, words: int, form: Form
+) -> tuple[float, float, float]:
     """Write a memory and search it; return the bytes of a turn's text, row and copied vector."""
     opener = store_opener(location)
-    store, _ = opener(location, spec)
+    store, _ = opener(location, spec, embeddings=form)
     memory = store.make_memory(("someone",))
     store.close()  # which empties SQLite's write-ahead log
     before = size(location)
@@ -144,20 +148,23 @@ def main(argv: Sequence[str]) -> int:
         help="written for each measurement; from 1,024 on FAISS keeps files",
     )
     parser.add_argument("--words", type=int, default=60, help="of a turn, on average")
+    parser.add_argument("--embeddings", choices=FORMS, default="int8", help="how they are stored")
     parser.add_argument("--postgres", metavar="URL", help="measure there as well")
     parser.add_argument("--out", type=Path, help="everything as JSON")
     given = parser.parse_args(argv)
     print(
         "encoder                  database    text  computed  measured    copied   GB/1M turns   TB/1M users"
     )
-    found = []
+    measured = []
     for spec in SHAPES:
         for url in (None, given.postgres) if given.postgres else (None,):
             with place(url) as location:
-                text, taken, copied = measure(location, spec, given.turns, given.words)
+                text, taken, copied = measure(
+                    location, spec, given.turns, given.words, given.embeddings
+                )
             database = "PostgreSQL" if url else "SQLite"
-            line = Size(spec.name, database, text, computed(spec), taken, copied)
-            found.append(line)
+            line = Size(spec.name, database, text, computed(spec, given.embeddings), taken, copied)
+            measured.append(line)
             print(
                 f"{line.encoder:<24} {line.database:<10} {text:>5.0f} {line.computed:>9,} "
                 f"{taken:>9,.0f} {copied:>9,.0f} {taken / 1000:>13.1f} {taken * USERS * TURNS / 1e12:>13.1f}",
@@ -168,10 +175,11 @@ def main(argv: Sequence[str]) -> int:
         report = {
             "command": ["python", "-m", "benchmarks", "storage"],
             "turns": given.turns,
+            "embeddings": given.embeddings,
             "words": given.words,
             "python": sys.version,
         }
         given.out.write_text(
-            json.dumps({**report, "sizes": [asdict(line) for line in found]}, indent=1)
+            json.dumps({**report, "sizes": [asdict(line) for line in measured]}, indent=1)
         )
     return 0

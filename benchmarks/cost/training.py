@@ -9,7 +9,6 @@ bundled one. Data are generated stories.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +17,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from benchmarks.reporting.output import setting, table, write_json
-from evomem.errors import EvomemError
+from benchmarks.reporting.output import finish, setting, table
 from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
 from evomem.evoembedding.fields import Fields
 from evomem.evoembedding.model import EvoEmbedding
@@ -42,32 +40,29 @@ def main(argv: Sequence[str]) -> int:
     result: dict[str, Any] = {
         **setting("training", argv),
         "histories": len(histories),
-        "turns": sum(len(each.turns) for each in histories),
+        "turns": sum(len(history.turns) for history in histories),
         "rows": [],
     }
-    try:
+
+    def run() -> None:
         for family in options.families:
             result["rows"] += _evoembedding(family, options, histories)
         result["rows"] += _mini(options, histories)
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    rows = [
-        [row["model"], row["passes"], f"{row['seconds']:.2f}", f"{row['speedup']:.1f}x",
-         f"{row['loss']:.4f}"]
-        for row in result["rows"]
-    ]  # fmt: skip
-    print(table(["model", "passes", "CPU seconds", "speed-up", "loss"], rows))
-    if options.out:
-        write_json(options.out, result)
-    return 0
+        rows = [
+            [row["model"], row["passes"], f"{row['seconds']:.2f}", f"{row['speedup']:.1f}x",
+             f"{row['loss']:.4f}"]
+            for row in result["rows"]
+        ]  # fmt: skip
+        print(table(["model", "passes", "CPU seconds", "speed-up", "loss"], rows))
+
+    return finish(result, options.out, run)
 
 
 def _evoembedding(
     family: str, options: argparse.Namespace, histories: Sequence[History]
 ) -> list[dict[str, Any]]:
     model = _random(family, options)
-    samples = [_sample(each) for each in histories]
+    samples = [_sample(history) for history in histories]
 
     def alone() -> float:
         return _learn(model, [[sample] for sample in samples], 1)
@@ -94,15 +89,15 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
 
     samples = [
         MiniSample(
-            tokens(each.turns),
-            tokens([question.text for question in each.questions[:QUESTIONS]]),
-            [question.evidence for question in each.questions[:QUESTIONS]],
-            [question.rivals for question in each.questions[:QUESTIONS]],
-            each.threads,
+            tokens(history.turns),
+            tokens([question.text for question in history.questions[:QUESTIONS]]),
+            [question.evidence for question in history.questions[:QUESTIONS]],
+            [question.rivals for question in history.questions[:QUESTIONS]],
+            history.threads,
             model.config.turns,
-            torch.arange(len(each.turns) + 1.0),
+            torch.arange(len(history.turns) + 1.0),
         )
-        for each in histories
+        for history in histories
     ]
     group = reading.GROUP
 
@@ -199,7 +194,7 @@ def _sample(history: History) -> Sample:
         [ids(turn, 1) for turn in history.turns],
         [ids(q.text, 1 + len(special.instruction)) for q in asked],
         [q.evidence for q in asked],
-        [Answer(each, len(each) - 6, len(each) - 1) for each in answers],
+        [Answer(answer, len(answer) - 6, len(answer) - 1) for answer in answers],
     )
 
 

@@ -154,20 +154,20 @@ class Dataset:
 
     def counts(self) -> dict[str, Any]:
         """Return how much there is, how much is scored, and what is left out and why."""
-        questions = [q for each in self.conversations for q in each.questions]
+        questions = [q for conversation in self.conversations for q in conversation.questions]
         left_out: dict[str, int] = {}
         for question in questions:
             if question.why_left_out:
                 left_out[question.why_left_out] = left_out.get(question.why_left_out, 0) + 1
         return {
             "conversations": len(self.conversations),
-            "turns": sum(len(each.turns) for each in self.conversations),
+            "turns": sum(len(conversation.turns) for conversation in self.conversations),
             "questions": len(questions),
             "scored": sum(bool(question.evidence) for question in questions),
             "left_out": left_out,
-            "evidence_repaired": sum(each.repaired for each in self.conversations),
-            "evidence_dangling": sum(each.dangling for each in self.conversations),
-            "turns_cut": sum(each.cut for each in self.conversations),
+            "evidence_repaired": sum(conversation.repaired for conversation in self.conversations),
+            "evidence_dangling": sum(conversation.dangling for conversation in self.conversations),
+            "turns_cut": sum(conversation.cut for conversation in self.conversations),
         }
 
 
@@ -178,11 +178,14 @@ def dataset(name: str, path: Path, files: list[Path], read: Callable[[Path], Any
     for file in files:
         conversations += read(file)
         digest.update(file.read_bytes())
-    if not any(each.questions for each in conversations):
+    if not any(conversation.questions for conversation in conversations):
         raise DatasetError(f"{path}: there is no question in it")
     for what, ids in (
-        ("conversations", [each.id for each in conversations]),
-        ("questions", [question.id for each in conversations for question in each.questions]),
+        ("conversations", [conversation.id for conversation in conversations]),
+        (
+            "questions",
+            [question.id for conversation in conversations for question in conversation.questions],
+        ),
     ):
         twice = [id for id, count in Counter(ids).items() if count > 1]
         if twice:
@@ -259,7 +262,7 @@ def expect(value: object, kind: type | tuple[type, ...], where: str) -> Any:
     if isinstance(value, kind):
         return value
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    names = " or ".join(each.__name__ for each in kinds)
+    names = " or ".join(allowed.__name__ for allowed in kinds)
     raise DatasetError(f"{where}: expected {names}, found {type(value).__name__} {value!r:.60}")
 
 

@@ -22,29 +22,29 @@ def turn_ids(label: str) -> list[str]:
     >>> turn_ids("D"), turn_ids("D58"), turn_ids("D:56"), turn_ids("")
     ([], [], [], [])
     """
-    found = []
+    ids = []
     for match in _LABEL.finditer(label):
         day, first = int(match[1]), int(match[2])
         last_day = int(match[3]) if match[3] else day
         last = int(match[4]) if match[4] else first
         if last_day != day:  # a range over days: only its ends are certain
-            found += [f"D{day}:{first}", f"D{last_day}:{last}"]
+            ids += [f"D{day}:{first}", f"D{last_day}:{last}"]
         else:
-            found += [f"D{day}:{number}" for number in range(first, max(first, last) + 1)]
-    return found
+            ids += [f"D{day}:{number}" for number in range(first, max(first, last) + 1)]
+    return ids
 
 
 def resolve(conversation: Conversation, labels: list[str]) -> list[str]:
     """Return the ids of existing turns in `labels`; count repaired and dangling labels."""
-    found: list[str] = []
+    resolved: list[str] = []
     for label in labels:
         if label in conversation.places:
-            found.append(label)
+            resolved.append(label)
             continue
-        ids = [each for each in turn_ids(label) if each in conversation.places]
-        found += ids
+        ids = [turn_id for turn_id in turn_ids(label) if turn_id in conversation.places]
+        resolved += ids
         if ids:
             conversation.repaired += 1
         else:
             conversation.dangling += 1
-    return found
+    return resolved

@@ -19,7 +19,7 @@ def load_evotrain(path: Path) -> Dataset:
 
 
 def _conversations(path: Path) -> list[Conversation]:
-    found = []
+    conversations = []
     for number, history in enumerate(read_evotrain(path)):
         conversation = Conversation(str(number), turns=[as_turn(text) for text in history.turns])
         conversation.places = {place: place for place in range(len(history.turns))}
@@ -31,8 +31,8 @@ def _conversations(path: Path) -> list[Conversation]:
                 history.id,
                 answer=question.answer,
             )
-        found.append(conversation)
-    return found
+        conversations.append(conversation)
+    return conversations
 
 
 def as_turn(text: str) -> Turn:
@@ -46,12 +46,12 @@ def as_turn(text: str) -> Turn:
     both = _EXCHANGE.fullmatch(text)
     if both:
         turn = Turn(user=both["user"], assistant=both["assistant"])
-    elif said := _SAID.fullmatch(text):
-        speaker = said["speaker"]
+    elif match := _SAID.fullmatch(text):
+        speaker = match["speaker"]
         if speaker == "Assistant":
-            turn = Turn(assistant=said["text"])
+            turn = Turn(assistant=match["text"])
         else:
-            turn = Turn(user=said["text"], speaker=None if speaker == "User" else speaker)
+            turn = Turn(user=match["text"], speaker=None if speaker == "User" else speaker)
     else:
         turn = Turn(user=text)
     return turn

@@ -102,8 +102,8 @@ def load_all(options: Namespace, names: tuple[str, ...] = tuple(KNOWN)) -> list[
     """
     paths = {name: getattr(options, name) for name in KNOWN if getattr(options, name)}
     if options.data or not (paths or options.stream or options.evotrain):
-        wanted = tuple(options.data or names)
-        paths = {name: _found(name) for name in wanted if options.data or _exists(name)} | paths
+        chosen = tuple(options.data or names)
+        paths = {name: _found(name) for name in chosen if options.data or _exists(name)} | paths
     loaded = [KNOWN[name][0](path) for name, path in paths.items()]
     loaded += [load_stream(path) for path in options.stream]
     loaded += [load_evotrain(path) for path in options.evotrain]

@@ -36,7 +36,7 @@ def load_planted(path: Path) -> Dataset:
     is the same whatever else is asked. Conversations come in a random order, so that the first N
     are a sample.
     """
-    questions = [(where, expect(each, dict, where)) for where, each in read_lines(path)]
+    questions = [(where, expect(question, dict, where)) for where, question in read_lines(path)]
     histories = [_sessions(record) for record in read_json(path.with_name(HISTORIES))]
     conversations = [
         _plant(record, histories, where) for where, record in questions if record.get("evidence")

@@ -43,5 +43,5 @@ def verdict(reply: str) -> bool | None:
     >>> verdict("Yes."), verdict("The answer is **no**"), verdict("Let me think")
     (True, False, None)
     """
-    said = {word.lower() for word in re.findall(r"\b(?:yes|no)\b", reply, re.IGNORECASE)}
-    return said.pop() == "yes" if len(said) == 1 else None
+    verdicts = {word.lower() for word in re.findall(r"\b(?:yes|no)\b", reply, re.IGNORECASE)}
+    return verdicts.pop() == "yes" if len(verdicts) == 1 else None

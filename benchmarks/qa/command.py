@@ -93,11 +93,14 @@ def _ask(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     """Run all stages of one system on one dataset; return what they came to."""
-    found = retrieve(asked, encoders, how)
-    entry: dict[str, Any] = {"retrieval": summary.retrieval(asked, found.results), "contexts": {}}
+    retrieved = retrieve(asked, encoders, how)
+    entry: dict[str, Any] = {
+        "retrieval": summary.retrieval(asked, retrieved.results),
+        "contexts": {},
+    }
     for context in contexts if models.reader else ():
         assert models.reader
-        answers = read(asked, found, context, models.reader, how)
+        answers = read(asked, retrieved, context, models.reader, how)
         verdicts = judge(asked, answers, context, models.judge, how) if models.judge else None
         entry["contexts"][context.name] = summary.answers(
             asked, answers.results, verdicts.results if verdicts else None
@@ -108,11 +111,11 @@ def _ask(
             if options.official_repo and options.official_judge:
                 arguments = (options.official_judge, str(path), str(asked.dataset.path))
                 script = "evaluate_qa.py"
-                said = official.run_script(options.official_repo, script, *arguments)
-                entry["contexts"][context.name]["official_script"] = _accuracy(said)
+                printed = official.run_script(options.official_repo, script, *arguments)
+                entry["contexts"][context.name]["official_script"] = _accuracy(printed)
     if asked.dataset.name == "longmemeval":
-        path = _beside(found, "retrievallog_turn")
-        entry["official"] = official.write_retrieval_log(asked.dataset, found.results, path)
+        path = _beside(retrieved, "retrievallog_turn")
+        entry["official"] = official.write_retrieval_log(asked.dataset, retrieved.results, path)
         if options.official_repo:
             script = "print_retrieval_metrics.py"
             entry["official_script"] = official.run_script(options.official_repo, script, str(path))
@@ -138,49 +141,51 @@ def report(entry: dict[str, Any]) -> str:
         _retrieval_table(entry["systems"]),
     ]
     answered = [
-        [system, context, *_answer_cells(found)]
-        for system, each in entry["systems"].items()
-        for context, found in each["contexts"].items()
+        [system, context, *_answer_cells(figures)]
+        for system, entry_of_system in entry["systems"].items()
+        for context, figures in entry_of_system["contexts"].items()
     ]
     if answered:
         head = ["system", "context", "questions", "judged, %", "macro", "f1", "exact"]
         head += ["tokens/prompt", "read tokens", "judge tokens"]
         lines += ["", table(head, answered)]
-    for system, each in entry["systems"].items():
-        for name, found in [("retrieval", each), *each["contexts"].items()]:
-            if "official_script" in found:
-                said = found["official_script"]
-                lines.append(f"\n{system}, {name}, by LongMemEval's own script:\n{said}")
+    for system, entry_of_system in entry["systems"].items():
+        for name, figures in [("retrieval", entry_of_system), *entry_of_system["contexts"].items()]:
+            if "official_script" in figures:
+                printed = figures["official_script"]
+                lines.append(f"\n{system}, {name}, by LongMemEval's own script:\n{printed}")
     return "\n".join(lines)
 
 
 def _retrieval_table(systems: dict[str, Any]) -> str:
     rows = []
-    for system, each in systems.items():
-        found = each["retrieval"]
+    for system, stages in systems.items():
+        retrieval = stages["retrieval"]
         cells = [
-            str(Interval(*found["figures"][f"all {metric}"])) if found["figures"] else "–"
+            str(Interval(*retrieval["figures"][f"all {metric}"])) if retrieval["figures"] else "–"
             for metric in summary.METRICS
         ]
-        cells += [f"{found['ingest_tokens']:,}", f"{found['ingest_s']:.1f}"]
-        rows.append([system, *cells, f"{found['retrieve_tokens']:,}", f"{found['retrieve_s']:.1f}"])
+        cells += [f"{retrieval['ingest_tokens']:,}", f"{retrieval['ingest_s']:.1f}"]
+        rows.append(
+            [system, *cells, f"{retrieval['retrieve_tokens']:,}", f"{retrieval['retrieve_s']:.1f}"]
+        )
     head = ["retrieval, %", *summary.METRICS, "ingest tokens", "s", "question tokens", "s"]
     return table(head, rows)
 
 
-def _answer_cells(found: dict[str, Any]) -> list[str]:
+def _answer_cells(figures: dict[str, Any]) -> list[str]:
     def interval(name: str, group: str) -> str:
-        return str(Interval(*found[name][group])) if name in found else "–"
+        return str(Interval(*figures[name][group])) if name in figures else "–"
 
     return [
-        str(found["questions"]),
+        str(figures["questions"]),
         interval("judged", "all"),
         interval("judged", "macro"),
         interval("f1", "all"),
         interval("exact", "all"),
-        f"{found['prompt_tokens']:.0f}",
-        f"{found['read_tokens']:,}",
-        f"{found['judge_tokens']:,}",
+        f"{figures['prompt_tokens']:.0f}",
+        f"{figures['read_tokens']:,}",
+        f"{figures['judge_tokens']:,}",
     ]
 
 
@@ -189,11 +194,11 @@ def _plot(entry: dict[str, Any], folder: Path) -> None:
     for measure in ("judged", "f1"):
         lines = {
             system: [
-                (found["prompt_tokens"], found[measure]["all"][0])
-                for found in each["contexts"].values()
-                if measure in found
+                (figures["prompt_tokens"], figures[measure]["all"][0])
+                for figures in stages["contexts"].values()
+                if measure in figures
             ]
-            for system, each in entry["systems"].items()
+            for system, stages in entry["systems"].items()
         }
         lines = {system: points for system, points in lines.items() if points}
         if lines:

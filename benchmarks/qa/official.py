@@ -37,7 +37,7 @@ class Candidate:
 
 def candidates(record: Mapping[str, Any]) -> list[Candidate]:
     """Return what the official retrieval ranks, in the file's order."""
-    found = []
+    result = []
     sessions = zip(
         record["haystack_session_ids"],
         record["haystack_dates"],
@@ -51,19 +51,19 @@ def candidates(record: Mapping[str, Any]) -> list[Candidate]:
             id = f"{session}_{position + 1}"
             if not message.get("has_answer"):
                 id = id.replace("answer", "noans")
-            found.append(Candidate(id, message["content"], date, (number, position)))
-    return found
+            result.append(Candidate(id, message["content"], date, (number, position)))
+    return result
 
 
 def scores(ranking: Sequence[int], ids: Sequence[str], k: int) -> dict[str, float]:
     """Return recall_any, recall_all and ndcg_any at `k` of a ranking of `ids`."""
     right = {id for id in ids if "answer" in id}
-    found = {ids[place] for place in ranking[:k]}
+    top = {ids[place] for place in ranking[:k]}
     gain = _gain([rank for rank, place in enumerate(ranking[:k], 1) if ids[place] in right])
     best = _gain(range(1, min(k, sum(id in right for id in ids)) + 1))
     return {
-        f"recall_any@{k}": float(not right.isdisjoint(found)),
-        f"recall_all@{k}": float(right <= found),
+        f"recall_any@{k}": float(not right.isdisjoint(top)),
+        f"recall_all@{k}": float(right <= top),
         f"ndcg_any@{k}": gain / best if best else 0.0,
     }
 
@@ -74,8 +74,8 @@ def session_scores(ranking: Sequence[int], ids: Sequence[str], k: int) -> dict[s
     depth = k
     while depth <= len(sessions) and len({sessions[place] for place in ranking[:depth]}) < k:
         depth += 1
-    found = scores(ranking, sessions, depth)
-    return {f"{name.partition('@')[0]}@{k}": value for name, value in found.items()}
+    figures = scores(ranking, sessions, depth)
+    return {f"{name.partition('@')[0]}@{k}": value for name, value in figures.items()}
 
 
 def _gain(ranks: Collection[int]) -> float:
@@ -87,23 +87,23 @@ def log_entry(
 ) -> dict[str, Any]:
     """Return a question's line of the official retrieval log."""
     corpus = candidates(record)
-    ids = [each.id for each in corpus]
+    ids = [candidate.id for candidate in corpus]
     index = {
-        conversation.places[each.place]: number
-        for number, each in enumerate(corpus)
-        if each.place in conversation.places  # a message without text is no turn
+        conversation.places[candidate.place]: number
+        for number, candidate in enumerate(corpus)
+        if candidate.place in conversation.places  # a message without text is no turn
     }
     ranking = [index[hit] for hit in hits if hit in index]
     metrics: dict[str, dict[str, float]] = {"session": {}, "turn": {}}
     for k in CUTS:
         metrics["turn"] |= scores(ranking, ids, k)
         metrics["session"] |= session_scores(ranking, ids, k)
-    kept = (
+    fields = (
         *("question_id", "question_type", "question", "answer", "question_date"),
         *("haystack_dates", "haystack_sessions", "haystack_session_ids", "answer_session_ids"),
     )
     return {
-        **{name: record.get(name) for name in kept},
+        **{name: record.get(name) for name in fields},
         "retrieval_results": {
             "query": record["question"],
             "ranked_items": [
@@ -133,7 +133,7 @@ def is_counted(record: Mapping[str, Any]) -> bool:
 
 
 def write_retrieval_log(
-    dataset: Dataset, found: Mapping[str, Mapping[str, Any]], path: Path
+    dataset: Dataset, results: Mapping[str, Mapping[str, Any]], path: Path
 ) -> dict[str, dict[str, float]]:
     """Write the official retrieval log of every question that was asked.
 
@@ -143,22 +143,22 @@ def write_retrieval_log(
     Returns:
         The means over counted questions, of "session" and "turn".
     """
-    conversations = {each.id: each for each in dataset.conversations}
+    conversations = {conversation.id: conversation for conversation in dataset.conversations}
     totals: list[dict[str, dict[str, float]]] = []
     uncounted = path.with_name(path.name + ".uncounted")
     with path.open("w", encoding="utf-8") as log, uncounted.open("w", encoding="utf-8") as rest:
         for where, record in read_records(dataset.path):
             id = str(expect(record, dict, where).get("question_id"))
-            if id not in found or "question" not in record:
+            if id not in results or "question" not in record:
                 continue
-            entry = log_entry(record, conversations[id], found[id]["hits"])
+            entry = log_entry(record, conversations[id], results[id]["hits"])
             counted = is_counted(record)
             print(json.dumps(entry), file=log if counted else rest)
             if counted:
                 totals.append(entry["retrieval_results"]["metrics"])
     return {
         level: {
-            name: sum(each[level][name] for each in totals) / len(totals)
+            name: sum(total[level][name] for total in totals) / len(totals)
             for name in totals[0][level]
         }
         for level in (("session", "turn") if totals else ())
@@ -168,8 +168,8 @@ def write_retrieval_log(
 def write_hypotheses(answers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Write the answers as the official judge reads them."""
     lines = [
-        json.dumps({"question_id": id, "hypothesis": each["answer"]})
-        for id, each in answers.items()
+        json.dumps({"question_id": id, "hypothesis": answer["answer"]})
+        for id, answer in answers.items()
     ]
     path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 

@@ -48,7 +48,11 @@ class Asked:
     @property
     def questions(self) -> list[tuple[Conversation, Question]]:
         """Every question with its conversation."""
-        return [(each, q) for each in self.dataset.conversations for q in each.questions]
+        return [
+            (conversation, q)
+            for conversation in self.dataset.conversations
+            for q in conversation.questions
+        ]
 
 
 def retrieve(asked: Asked, encoders: Encoders, how: How) -> Log:
@@ -91,32 +95,34 @@ def retrieve(asked: Asked, encoders: Encoders, how: How) -> Log:
             )
 
     todo = [
-        each
-        for each in sorted(asked.dataset.conversations, key=lambda c: [t.text for t in c.turns])
-        if any(question.id not in log for question in each.questions)
+        conversation
+        for conversation in sorted(
+            asked.dataset.conversations, key=lambda c: [t.text for t in c.turns]
+        )
+        if any(question.id not in log for question in conversation.questions)
     ]
     _each(ask, todo, how.workers, "ingest, retrieve", how.progress)
     return log
 
 
-def read(asked: Asked, found: Log, context: Context, reader: Endpoint, how: How) -> Log:
+def read(asked: Asked, retrieved: Log, context: Context, reader: Endpoint, how: How) -> Log:
     """Let the reader answer every question from what was found."""
     log = Log(
         how.folder,
         f"read-{asked.system}-{context.name}",
-        {**_belongs(found), "context": context.name, **_model(reader)},
+        {**_belongs(retrieved), "context": context.name, **_model(reader)},
     )
 
     def answer(pair: tuple[Conversation, Question]) -> None:
         conversation, question = pair
-        text = context.text(conversation, found.results[question.id]["hits"])
+        text = context.text(conversation, retrieved.results[question.id]["hits"])
         reply = reader.ask(prompts.reading(question, text))
         log.add(
             question.id,
             {"answer": reply.text, "context_tokens": count_tokens(text), **_price(reply)},
         )
 
-    _each(answer, _todo(asked, log, found), how.parallel, f"read {context.name}", how.progress)
+    _each(answer, _todo(asked, log, retrieved), how.parallel, f"read {context.name}", how.progress)
     return log
 
 

@@ -15,14 +15,14 @@ Results = Mapping[str, Mapping[str, Any]]
 METRICS = ("recall@5", "recall@10", "recall_all@10", "ndcg@10")
 
 
-def retrieval(asked: Asked, found: Results) -> dict[str, Any]:
+def retrieval(asked: Asked, results: Results) -> dict[str, Any]:
     """Return what retrieval found, by `benchmarks.quality.metrics`, and what both stages cost."""
     scored = [
-        (conversation.id, question.type, score(found[question.id]["hits"], question.evidence))
+        (conversation.id, question.type, score(results[question.id]["hits"], question.evidence))
         for conversation, question in asked.questions
         if question.evidence
-        and question.id in found
-        and not any(isinstance(hit, str) for hit in found[question.id]["hits"])
+        and question.id in results
+        and not any(isinstance(hit, str) for hit in results[question.id]["hits"])
     ]
     figures = {}
     if scored:
@@ -38,7 +38,7 @@ def retrieval(asked: Asked, found: Results) -> dict[str, Any]:
         "questions": len(scored),
         "figures": figures,
         **{
-            name: sum(each[name] for each in found.values())
+            name: sum(result[name] for result in results.values())
             for name in ("ingest_s", "ingest_tokens", "retrieve_s", "retrieve_tokens")
         },
     }
@@ -67,12 +67,12 @@ def answers(asked: Asked, read: Results, judged: Results | None) -> dict[str, An
     replies = [*read.values(), *(judged or {}).values()]
     return {
         "questions": len(done),
-        "unclear_verdicts": sum(each["right"] is None for each in (judged or {}).values()),
+        "unclear_verdicts": sum(answer["right"] is None for answer in (judged or {}).values()),
         **{name: _scores(measure, pairs) for name, (measure, pairs) in measures.items() if pairs},
-        "context_tokens": _mean([each["context_tokens"] for each in read.values()]),
-        "prompt_tokens": _mean([each["prompt_tokens"] for each in read.values()]),
-        "read_tokens": sum(_price(each) for each in read.values()),
-        "judge_tokens": sum(_price(each) for each in replies[len(read) :]),
+        "context_tokens": _mean([answer["context_tokens"] for answer in read.values()]),
+        "prompt_tokens": _mean([answer["prompt_tokens"] for answer in read.values()]),
+        "read_tokens": sum(_price(answer) for answer in read.values()),
+        "judge_tokens": sum(_price(reply) for reply in replies[len(read) :]),
     }
 
 
@@ -80,7 +80,9 @@ def chosen(answer: str, question: Question) -> float:
     """Return 1 if the reply names the right letter, and no other."""
     letters = {choice[:3] for choice in question.choices}  # "(a)"
     plain = answer.strip().strip("().").lower()
-    named = {f"({plain})"} if len(plain) == 1 else {each for each in letters if each in answer}
+    named = (
+        {f"({plain})"} if len(plain) == 1 else {letter for letter in letters if letter in answer}
+    )
     return float(named == {question.answer})
 
 
@@ -101,8 +103,8 @@ def _scores(
 
 
 def _interval(resampling: Resampling, values: list[float], macro: bool) -> list[float]:
-    found = resampling.interval(values, macro=macro)
-    return [found.mean, found.low, found.high]
+    interval = resampling.interval(values, macro=macro)
+    return [interval.mean, interval.low, interval.high]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> int:
         **setting("ablation", argv),
         "datasets": [],
         "published": [
-            {"system": each.system, "macro": each.macro, "source": each.source}
-            for each in PUBLISHED
+            {"system": system.system, "macro": system.macro, "source": system.source}
+            for system in PUBLISHED
         ],
     }
     cuts = tuple(sorted({*CUTS, *options.k}))
@@ -85,12 +85,12 @@ def main(argv: Sequence[str]) -> int:
 
 def differences(rankings: Rankings, against: str) -> dict[str, Any]:
     """Return how much better every other system is than `against`, with intervals."""
-    found = {}
+    intervals = {}
     for name in rankings.results:
         if name != against:
             interval = rankings.difference(name, against, METRIC)
-            found[name] = [interval.mean, interval.low, interval.high]
-    return {"against": against, "differences": found}
+            intervals[name] = [interval.mean, interval.low, interval.high]
+    return {"against": against, "differences": intervals}
 
 
 def overview(result: dict[str, Any]) -> str:
@@ -98,14 +98,16 @@ def overview(result: dict[str, Any]) -> str:
     datasets = result["datasets"]
     rows = []
     for number, row in enumerate(datasets[0]["rows"]):
-        cells = [Interval(*each["rows"][number]["overall"]["macro"][METRIC]) for each in datasets]
+        cells = [
+            Interval(*system["rows"][number]["overall"]["macro"][METRIC]) for system in datasets
+        ]
         rows.append([row["system"], *map(str, cells)])
-    for each in result["published"]:
-        if any(dataset["dataset"] in each["macro"] for dataset in datasets):
-            cells = [each["macro"].get(dataset["dataset"], "") for dataset in datasets]
-            rows.append([f"{each['system']} (published)", *map(str, cells)])
+    for system in result["published"]:
+        if any(dataset["dataset"] in system["macro"] for dataset in datasets):
+            cells = [system["macro"].get(dataset["dataset"], "") for dataset in datasets]
+            rows.append([f"{system['system']} (published)", *map(str, cells)])
     head = [f"{METRIC}, macro, %", *(f"{d['dataset']} ({d['use']})" for d in datasets)]
-    sources = sorted({each["source"] for each in result["published"]})
+    sources = sorted({system["source"] for system in result["published"]})
     return f"\n{table(head, rows)}\n\npublished: {'; '.join(sources)}"
 
 

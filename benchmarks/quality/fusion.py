@@ -1,6 +1,6 @@
 """What do the parts of a hybrid score count? Learned on development data only.
 
-A linear model over `evomem.ranking.signals` of every turn, fitted so that the turns that answer a
+A linear model over `evomem.search.ranking.signals` of every turn, fitted so that the turns that answer a
 question have the highest softmax in their conversation. The table adds one signal after another and
 scores conversations that the weights were not fitted on.
 """
@@ -8,7 +8,6 @@ scores conversations that the weights were not fitted on.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +22,15 @@ import evomem
 from benchmarks.datasets.base import Conversation, DatasetError
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
 from benchmarks.quality.metrics import DEPTH, score, summarise
-from benchmarks.reporting.output import progress_bar, setting, table, write_json
+from benchmarks.reporting.output import finish, progress_bar, setting, table
 from benchmarks.systems.base import Bm25, best
 from benchmarks.systems.encoders import Encoders, read_all
 from evomem import Encoder
-from evomem.dates import asked_days
-from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
-from evomem.ranking import WEIGHTS, signals
 from evomem.records import Said
-from evomem.when import When
+from evomem.search.ranking import WEIGHTS, signals
+from evomem.times.dates import asked_days
+from evomem.times.when import When
 
 RESERVED = ("locomo", "longmemeval", "planted")
 SIGNALS = tuple(WEIGHTS)
@@ -55,31 +53,26 @@ def main(argv: Sequence[str]) -> int:
     """Learn and compare; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("fusion", argv), "encoder": options.encoder}
-    try:
-        datasets = load_all(options, DEVELOPMENT)
-        reserved = [each.name for each in datasets if each.name in RESERVED]
-        if reserved:
-            raise DatasetError(f"{reserved[0]} is for reporting: choose on {DEVELOPMENT} only")
-        encoder = Encoders()[options.encoder]
-        for dataset in datasets:
-            conversations = dataset.conversations[: options.limit]
-            with progress_bar() as progress:
-                questions = [
-                    question
-                    for number, each in progress.track(
-                        list(enumerate(conversations)), description=dataset.name
-                    )
-                    for question in gather(number, each, encoder)
-                ]
-            result[dataset.name] = entry = compare(questions)
-            print(f"\n{dataset.name} · {options.encoder} · {len(questions)} questions\n")
-            print(report(entry))
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.out:
-        write_json(options.out, result)
-    return 0
+    return finish(result, options.out, lambda: _compare_all(options, result))
+
+
+def _compare_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    datasets = load_all(options, DEVELOPMENT)
+    reserved = [dataset.name for dataset in datasets if dataset.name in RESERVED]
+    if reserved:
+        raise DatasetError(f"{reserved[0]} is for reporting: choose on {DEVELOPMENT} only")
+    encoder = Encoders()[options.encoder]
+    for dataset in datasets:
+        conversations = list(enumerate(dataset.conversations[: options.limit]))
+        with progress_bar() as progress:
+            questions = [
+                question
+                for number, conversation in progress.track(conversations, description=dataset.name)
+                for question in gather(number, conversation, encoder)
+            ]
+        result[dataset.name] = entry = compare(questions)
+        print(f"\n{dataset.name} · {options.encoder} · {len(questions)} questions\n")
+        print(report(entry))
 
 
 def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[Asked]:
@@ -93,15 +86,15 @@ def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[As
     said = {record.seq: Said(record.time, record.turn.session) for record in records}
     beside = {seq: (seq - 1, seq + 1) for seq in said}
     days = [record.time.date() for record in records]
-    found = []
+    result = []
     for question, query in zip(asked, queries, strict=True):
         cosines = dict(enumerate((vectors @ query).tolist(), 1))
         words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
         when = When(tuple(asked_days(question.text, days)))
         values = signals(when, cosines, words, said, beside)
         rows = np.stack([values[name] for name in SIGNALS], axis=1).astype(np.float32)
-        found.append(Asked(number, question.type, question.evidence, rows))
-    return found
+        result.append(Asked(number, question.type, question.evidence, rows))
+    return result
 
 
 def compare(questions: Sequence[Asked]) -> dict[str, Any]:
@@ -132,8 +125,8 @@ def fit(questions: Sequence[Asked], count: int) -> npt.NDArray[np.float32]:
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
         total = PULL * (weights[1:] ** 2).sum()
-        for question, each in zip(questions, inputs, strict=True):
-            scores = each @ weights
+        for question, input in zip(questions, inputs, strict=True):
+            scores = input @ weights
             evidence = list(question.evidence)
             wrong = scores.index_fill(0, torch.tensor(evidence), -torch.inf).logsumexp(0)
             total = total + F.softplus(wrong - scores[evidence]).mean()

@@ -55,7 +55,7 @@ def story(count: int) -> tuple[list[Turn], list[str]]:
     """Return that many turns, and questions."""
     told = load_story()
     turns = [told[n % len(told)] for n in range(count)]
-    return turns, [each.question for each in load_questions()][:10]
+    return turns, [question.question for question in load_questions()][:10]
 
 
 def measure(

@@ -7,7 +7,6 @@ MTEB embeds documents independently of each other; this model takes the corpus a
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,10 @@ from typing import Any
 from benchmarks.datasets import Dataset
 from benchmarks.datasets.evotrain import as_turn
 from benchmarks.datasets.find import add_arguments, load_all
-from benchmarks.reporting.output import positive, setting, table, write_json
+from benchmarks.reporting.output import finish, positive, setting, table
 from benchmarks.systems.encoders import Encoders, read_all
 from evomem import Encoder
 from evomem._extras import require
-from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
 
 SHOWN = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "mrr_at_10")
@@ -69,8 +67,8 @@ class ConversationSearch:
         place = {id: number for number, id in enumerate(self._corpus)}
         asked: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
         for row in queries:
-            found = top_ranked[row["id"]] if top_ranked else place
-            asked[tuple(sorted(found, key=place.__getitem__))].append((row["id"], row["text"]))
+            candidates = top_ranked[row["id"]] if top_ranked else place
+            asked[tuple(sorted(candidates, key=place.__getitem__))].append((row["id"], row["text"]))
         results: dict[str, dict[str, float]] = {}
         for ids, rows in asked.items():
             turns = [as_turn(self._corpus[id]) for id in ids]
@@ -133,21 +131,18 @@ def main(argv: Sequence[str]) -> int:
     """Run the tasks; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("mteb", argv), "tasks": {}}
-    encoders, rows = Encoders(options.device), []
-    try:
+
+    def run() -> None:
+        encoders, rows = Encoders(options.device), []
         for dataset in load_all(options):
             dataset.conversations[:] = dataset.conversations[: options.limit]
             for name in options.encoder or [DEFAULT_ENCODER]:
                 scores = evaluate(encoders[name], name, dataset)
                 result["tasks"].setdefault(dataset.name, {})[name] = scores
                 rows.append([f"{dataset.name}, {name}", *(f"{100 * scores[s]:.1f}" for s in SHOWN)])
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(["MTEB, %", *SHOWN], rows))
-    if options.out:
-        write_json(options.out, result)
-    return 0
+        print(table(["MTEB, %", *SHOWN], rows))
+
+    return finish(result, options.out, run)
 
 
 def evaluate(encoder: Encoder, name: str, dataset: Dataset) -> dict[str, float]:

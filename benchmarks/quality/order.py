@@ -8,7 +8,6 @@ should find the old turn and then rank the new one above it.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
@@ -20,10 +19,9 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.datasets.evotrain import as_turn
-from benchmarks.reporting.output import setting, table, write_json
+from benchmarks.reporting.output import finish, setting, table
 from benchmarks.systems.encoders import Encoders
 from evomem import Encoder, Turn
-from evomem.errors import EvomemError
 from evomem.state import State, Vectors
 from evomem.training.corpora import streams
 from evomem.training.dialogues import sgd
@@ -40,23 +38,20 @@ def main(argv: Sequence[str]) -> int:
     """Run the comparison; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("order", argv), "sets": {}}
-    try:
+
+    def run() -> None:
         encoders = Encoders(options.device)
         for name, histories in held_out(options).items():
             result["sets"][name] = {
                 row: measure(encoders[row], histories, row) for row in options.encoder or ENCODERS
             }
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for name, found in result["sets"].items():
-        print(f"\n{name}")
-        head = ["encoder", *COLUMNS]
-        cells = [[row, *(f"{100 * m[c]:.1f}" for c in COLUMNS)] for row, m in found.items()]
-        print(table(head, cells), flush=True)
-    if options.out:
-        write_json(options.out, result)
-    return 0
+        for name, figures in result["sets"].items():
+            print(f"\n{name}")
+            head = ["encoder", *COLUMNS]
+            cells = [[row, *(f"{100 * m[c]:.1f}" for c in COLUMNS)] for row, m in figures.items()]
+            print(table(head, cells), flush=True)
+
+    return finish(result, options.out, run)
 
 
 def held_out(options: argparse.Namespace) -> dict[str, list[History]]:

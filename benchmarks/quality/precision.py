@@ -10,7 +10,6 @@ Questions are asked behind the last turn, of all turns of their chat.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +22,8 @@ from benchmarks.datasets import Conversation, Dataset
 from benchmarks.datasets.find import add_arguments, load_all
 from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import recall
-from benchmarks.reporting.output import positive, setting, table, write_json
+from benchmarks.reporting.output import finish, positive, setting, table
 from benchmarks.systems.encoders import Encoders, read_all
-from evomem.errors import EvomemError
 from evomem.state import Vectors
 
 PRECISIONS = ("float32", "bfloat16")
@@ -90,7 +88,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("precision", argv), "rows": []}
-    try:
+
+    def run() -> None:
         datasets = load_all(options, ("realtalk",))
         encoders = Encoders(options.device)
         for name in options.encoder:
@@ -98,12 +97,8 @@ def main(argv: Sequence[str]) -> int:
                 row = compare(name, dataset, encoders, options.limit)
                 result["rows"].append(row)
                 print(report(row), flush=True)
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.out:
-        write_json(options.out, result)
-    return 0
+
+    return finish(result, options.out, run)
 
 
 def compare(
@@ -113,7 +108,11 @@ def compare(
     between = "&" if "?" in encoder else "?"
     names = [f"{encoder}{between}dtype={precision}" for precision in PRECISIONS]
     seen = Seen()
-    chats = [each for each in dataset.conversations if any(q.evidence for q in each.questions)]
+    chats = [
+        conversation
+        for conversation in dataset.conversations
+        if any(q.evidence for q in conversation.questions)
+    ]
     for chat in track(chats[:limit], f"{encoder}, {dataset.name}", transient=True):
         seen.add(chat, encoders, names)
     about = {"encoder": encoder, "dataset": dataset.name, "chats": len(chats[:limit])}

@@ -49,7 +49,10 @@ class Rankings:
     def questions(self) -> list[tuple[Conversation, Question]]:
         """Every scored question with its conversation, in the order of all values."""
         return [
-            (each, q) for each in self.dataset.conversations for q in each.questions if q.evidence
+            (conversation, q)
+            for conversation in self.dataset.conversations
+            for q in conversation.questions
+            if q.evidence
         ]
 
     @cached_property
@@ -59,25 +62,25 @@ class Rankings:
 
     def scores(self, system: str, cuts: Sequence[int] = CUTS) -> list[dict[str, float]]:
         """Return the metrics of every question."""
-        found = [
+        rankings = [
             ranking
-            for each in self.dataset.conversations
-            if each.id in self.results[system]
-            for ranking in self.results[system][each.id]["rankings"]
+            for conversation in self.dataset.conversations
+            if conversation.id in self.results[system]
+            for ranking in self.results[system][conversation.id]["rankings"]
         ]
         return [
             score(ranking, question.evidence, cuts)
-            for ranking, (_, question) in zip(found, self.questions, strict=True)
+            for ranking, (_, question) in zip(rankings, self.questions, strict=True)
         ]
 
     def times(self, system: str) -> dict[str, float | None]:
         """Return ms per turn, None where turns were known already, and the median ms per query."""
         spent = list(self.results[system].values())
-        fresh = [each for each in spent if not each["reused"]]
-        turns = sum(each["turns"] for each in fresh)
+        fresh = [cost for cost in spent if not cost["reused"]]
+        turns = sum(cost["turns"] for cost in fresh)
         return {
-            "ms_per_turn": 1000 * sum(each["read_s"] for each in fresh) / turns if turns else None,
-            "ms_per_query": 1000 * median(s for each in spent for s in each["query_s"]),
+            "ms_per_turn": 1000 * sum(cost["read_s"] for cost in fresh) / turns if turns else None,
+            "ms_per_query": 1000 * median(s for cost in spent for s in cost["query_s"]),
         }
 
     def summary(self, cuts: Sequence[int] = CUTS) -> dict[str, Any]:
@@ -109,14 +112,14 @@ class Rankings:
             keep = [n for n, kind in enumerate(kinds) if kind != WITHOUT]
             groups[f"no {WITHOUT}"] = self._part(rows, keep)
         types = {
-            kind: self._part(rows, [n for n, each in enumerate(kinds) if each == kind])
+            kind: self._part(rows, [n for n, other in enumerate(kinds) if other == kind])
             for kind in sorted(set(kinds))
         }
         return {"overall": groups, "types": types}
 
     def _part(self, rows: list[dict[str, float]], keep: list[int]) -> dict[str, Any]:
-        asked = [self.questions[n] for n in keep]
-        resampling = Resampling([c.id for c, _ in asked], [q.type for _, q in asked])
+        questions = [self.questions[n] for n in keep]
+        resampling = Resampling([c.id for c, _ in questions], [q.type for _, q in questions])
         return _with_intervals(resampling, [rows[n] for n in keep])
 
     def _intervals(self, rows: list[dict[str, float]], *, macro: bool = False) -> dict[str, Any]:
@@ -127,11 +130,11 @@ def _with_intervals(
     resampling: Resampling, rows: list[dict[str, float]], *, macro: bool = False
 ) -> dict[str, Any]:
     """Return [mean, low, high] of every metric."""
-    found = {}
+    intervals = {}
     for metric in rows[0]:
         interval = resampling.interval([row[metric] for row in rows], macro=macro)
-        found[metric] = [interval.mean, interval.low, interval.high]
-    return found
+        intervals[metric] = [interval.mean, interval.low, interval.high]
+    return intervals
 
 
 def rank_all(
@@ -171,8 +174,8 @@ def rank_all(
     }
     # neighbours share their beginnings, which an encoder then reads once
     chosen = sorted(
-        (each for each in dataset.conversations if any(q.evidence for q in each.questions)),
-        key=lambda each: [turn.text for turn in each.turns],
+        (talk for talk in dataset.conversations if any(q.evidence for q in talk.questions)),
+        key=lambda talk: [turn.text for turn in talk.turns],
     )
     task = progress.add_task(dataset.name, total=len(made) * len(chosen)) if progress else None
     for conversation in chosen:
@@ -182,7 +185,7 @@ def rank_all(
                 logs[name].add(conversation.id, _ask(system, shown, encoders))
             if progress and task is not None:
                 progress.advance(task)
-    ids = {each.id for each in chosen}
+    ids = {talk.id for talk in chosen}
     results = {
         name: {id: result for id, result in log.results.items() if id in ids}
         for name, log in logs.items()

@@ -8,7 +8,6 @@ older one, so the same rate says how often the newest stands in its way.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -24,11 +23,10 @@ from benchmarks.datasets.evotrain import as_turn
 from benchmarks.datasets.streams import load_stream
 from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import recall
-from benchmarks.quality.stale_histories import KINDS, Asked, Told, tell
-from benchmarks.reporting.output import positive, setting, table, write_json
+from benchmarks.quality.stale_histories import KINDS, TOPICS, Asked, Told, tell
+from benchmarks.reporting.output import finish, positive, setting, table
 from benchmarks.systems.encoders import Encoders
 from evomem import Encoder
-from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
 from evomem.records import Hit
 from evomem.training.corpora import streams
@@ -139,17 +137,14 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("stale", argv), "sets": {}}
     encoders = Encoders(options.device)
-    try:
+
+    def run() -> None:
         for name, histories in _sets(options).items():
-            found = measure(encoders[options.encoder], histories, name)
-            result["sets"][name] = found
-            print(f"\n{name}\n{_table(found)}", flush=True)
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.out:
-        write_json(options.out, result)
-    return 0
+            figures = measure(encoders[options.encoder], histories, name)
+            result["sets"][name] = figures
+            print(f"\n{name}\n{_table(figures)}", flush=True)
+
+    return finish(result, options.out, run)
 
 
 def _table(found: Result) -> str:
@@ -176,9 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--half",
         nargs="*",
-        choices=("development", "held out"),
-        default=["held out"],
-        help="of the topics and wordings; choose on the first, report the second (default)",
+        choices=tuple(TOPICS),
+        default=["held out", "held out 2"],
+        help="of the topics and wordings; choose on the development ones, report the others (default)",
     )
     parser.add_argument("--histories", type=positive, default=40, metavar="N")
     parser.add_argument("--turns", type=positive, default=80, metavar="N", help="of each history")

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from random import Random
 
-from benchmarks.quality.stale_topics import TOPICS, WORDINGS, Topic, Wordings
+from benchmarks.quality import stale_more_topics, stale_topics
+from benchmarks.quality.stale_topics import Topic, Wordings
 from benchmarks.quality.temporal_histories import filler
 from evomem import Turn
+
+TOPICS = {**stale_topics.TOPICS, **stale_more_topics.TOPICS}
+WORDINGS = {**stale_topics.WORDINGS, **stale_more_topics.WORDINGS}
 
 TOPICS_EACH = 6
 PLANS_EACH = 2
@@ -20,8 +24,8 @@ PRESENT = ("current", "now", "latest", "recalled", "cancelled")
 """Kinds of questions for the newest value."""
 PAST = ("first", "before", "named")
 """Kinds of questions for an older one."""
-KINDS = (*PRESENT, *PAST, "single", "times")
-"""All; `single` asks for a value that never changed, `times` for all values."""
+KINDS = (*PRESENT, *PAST, "single", "single now", "times")
+"""All; `single` and `single now` ask for a value that never changed, `times` for all values."""
 _OTHERS = "My cousin|A colleague of mine|My neighbour|An old friend"
 _REPLIES = "Noted.|Thanks, I will keep that in mind.|Good to know.|All right."
 
@@ -115,8 +119,11 @@ def _questions(
     asked = _one(topic.asked, rng)
     now = f"{asked.rstrip('?')} {rng.choice(words.now)}?"
     if not older:
-        others = [turn for turn in turns if turn != newest]
-        return [Asked(asked, "single", (newest,), tuple(others))]
+        others = tuple(turn for turn in turns if turn != newest)
+        return [
+            Asked(asked, "single", (newest,), others),
+            Asked(now, "single now", (newest,), others),
+        ]
     latest = rng.choice(words.latest).format(noun=topic.noun)
     present = {"recalled": asked} if recalled else {"current": asked, "now": now, "latest": latest}
     questions = [Asked(text, kind, (newest,), tuple(older)) for kind, text in present.items()]

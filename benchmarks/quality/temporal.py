@@ -76,20 +76,20 @@ def separations(seen: Seen) -> dict[str, Interval]:
     third = MENTIONS // 3
     early, late = slice(0, third), slice(MENTIONS - third, MENTIONS)
     middle, outer = slice(third, MENTIONS - third), np.r_[early, late]
-    wanted = {"first": (early, late), "last": (late, early), "middle": (middle, outer)}
+    contrasts = {"first": (early, late), "last": (late, early), "middle": (middle, outer)}
     values = {
         kind: [_auc(row[yes], row[no]) for row in seen.similarity(kind)]
-        for kind, (yes, no) in wanted.items()
+        for kind, (yes, no) in contrasts.items()
     }
     values["order"] = [(a + b) / 2 for a, b in zip(values["first"], values["last"], strict=True)]
     count = len(seen.mentions)
     resampling = Resampling([str(n) for n in range(count)], [""] * count)
-    return {kind: resampling.interval(each) for kind, each in values.items()}
+    return {kind: resampling.interval(value) for kind, value in values.items()}
 
 
-def _auc(wanted: Vectors, others: Vectors) -> float:
+def _auc(matching: Vectors, others: Vectors) -> float:
     """Return the share of pairs in which the wanted one is higher; ties count half."""
-    gap = wanted[:, None] - others[None]
+    gap = matching[:, None] - others[None]
     return float((gap > 0).mean() + (gap == 0).mean() / 2)
 
 
@@ -104,10 +104,10 @@ def main(argv: Sequence[str]) -> int:
         histories = tell(options.histories, options.segments, options.seed)
         for name in options.encoder or [DEFAULT_ENCODER, "mini"]:
             seen = see(encoders[name], histories, name)
-            found = separations(seen)
-            rows.append([name, *(str(found[kind]) for kind in (*QUERIES, "order"))])
+            intervals = separations(seen)
+            rows.append([name, *(str(intervals[kind]) for kind in (*QUERIES, "order"))])
             result["encoders"][name] = {
-                "auc": {kind: [i.mean, i.low, i.high] for kind, i in found.items()},
+                "auc": {kind: [i.mean, i.low, i.high] for kind, i in intervals.items()},
                 "curves": {
                     kind: np.round(seen.similarity(kind).mean(0), 5).tolist() for kind in QUERIES
                 },
@@ -122,7 +122,7 @@ def main(argv: Sequence[str]) -> int:
     print(table(["AUC, %", *QUERIES, "order"], rows))
     if options.out:
         draw_curves(
-            {name: each["curves"] for name, each in result["encoders"].items()},
+            {name: encoder["curves"] for name, encoder in result["encoders"].items()},
             options.out / "temporal.svg",
         )
         write_json(options.out / "temporal.json", result)

@@ -2,7 +2,7 @@
 
 Two kinds of questions: made from REALTALK (a word and a day, a day alone, and so on), and the
 datasets' own, which hardly ever name a time and must not suffer. Each is asked with several weights
-of the part "time" (`evomem.ranking.WEIGHTS`, `evomem.when.BROAD`).
+of the part "time" (`evomem.search.ranking.WEIGHTS`, `evomem.times.when.BROAD`).
 
 With `--tmd`, the Temporal Memory Dataset is asked instead, with the weights in use. It is for
 reporting only.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,11 +27,11 @@ from benchmarks.datasets import Conversation, DatasetError, Question
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
 from benchmarks.datasets.tmd import load_tmd
 from benchmarks.quality.intervals import Resampling
-from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
+from benchmarks.reporting.output import finish, positive, progress_bar, setting, table
 from benchmarks.systems.encoders import Encoders, Memo
-from evomem import memory_view, ranking, when
-from evomem.errors import EvomemError
 from evomem.plugins import DEFAULT_ENCODER
+from evomem.search import ranking, searching
+from evomem.times import when
 
 T = TypeVar("T")
 
@@ -69,7 +68,7 @@ class Strength:
         with (
             patch.object(ranking, "WEIGHTS", weights),
             patch.object(when, "BROAD", self.broad / self.short),
-            patch.object(memory_view, "names_time", when.names_time if self.read else _never),
+            patch.object(searching, "names_time", when.names_time if self.read else _never),
         ):
             yield
 
@@ -161,7 +160,7 @@ def ask_all(
 
     A question that names no time is asked once: no strength changes what is found.
     """
-    found: dict[Strength, list[list[int]]] = {strength: [] for strength in strengths}
+    rankings: dict[Strength, list[list[int]]] = {strength: [] for strength in strengths}
     with progress_bar() as progress:
         for conversation in progress.track(list(conversations)):
             with evomem.open(":memory:", encoder=encoder) as db:
@@ -175,8 +174,8 @@ def ask_all(
                             with strength.applied():
                                 hits = memory.search(question.text, DEPTH, now=now)
                             turns = [hit.seq - 1 for hit in hits]
-                        found[strength].append(turns)
-    return found
+                        rankings[strength].append(turns)
+    return rankings
 
 
 def score(ranking: Sequence[int], evidence: Sequence[int]) -> float:
@@ -186,17 +185,21 @@ def score(ranking: Sequence[int], evidence: Sequence[int]) -> float:
 
 def sessions_found(turns: Sequence[Any], ranking: Sequence[int], evidence: Sequence[int]) -> float:
     """Return how many of the evidence's sessions were found, as a share of what ten turns can be of."""
-    wanted = {turns[place].session for place in evidence}
-    return len(wanted & {turns[place].session for place in ranking}) / min(DEPTH, len(wanted))
+    expected = {turns[place].session for place in evidence}
+    return len(expected & {turns[place].session for place in ranking}) / min(DEPTH, len(expected))
 
 
 def compare(conversations: Sequence[Conversation], encoder: Memo) -> dict[str, Any]:
     """Return the mean of every type and strength, and how it differs from `BASE`, with intervals."""
     rankings = ask_all(conversations, encoder, STRENGTHS)
-    asked = [(each.id, question) for each in conversations for question in each.questions]
+    asked = [
+        (conversation.id, question)
+        for conversation in conversations
+        for question in conversation.questions
+    ]
     values = {
-        strength: [score(r, q.evidence) for r, (_, q) in zip(found, asked, strict=True)]
-        for strength, found in rankings.items()
+        strength: [score(r, q.evidence) for r, (_, q) in zip(rankings_of, asked, strict=True)]
+        for strength, rankings_of in rankings.items()
     }
     result: dict[str, Any] = {}
     groups: dict[str, list[int]] = defaultdict(list)
@@ -223,12 +226,16 @@ def compare(conversations: Sequence[Conversation], encoder: Memo) -> dict[str, A
 def report_tmd(conversations: Sequence[Conversation], encoder: Memo) -> dict[str, Any]:
     """Return, by type: the share of the possible, at turn level and of sessions."""
     rankings = ask_all(conversations, encoder, [IN_USE])[IN_USE]
-    asked = [(each, question) for each in conversations for question in each.questions]
+    asked = [
+        (conversation, question)
+        for conversation in conversations
+        for question in conversation.questions
+    ]
     rows: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for found, (each, question) in zip(rankings, asked, strict=True):
+    for ranked, (each, question) in zip(rankings, asked, strict=True):
         pair = (
-            score(found, question.evidence),
-            sessions_found(each.turns, found, question.evidence),
+            score(ranked, question.evidence),
+            sessions_found(each.turns, ranked, question.evidence),
         )
         rows[question.type].append(pair)
         if question.type != "content_time":
@@ -250,20 +257,19 @@ def main(argv: Sequence[str]) -> int:
     """Ask and print; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("times", argv), "encoder": options.encoder}
-    try:
+
+    def run() -> None:
         encoder = Encoders()[options.encoder]
         if options.tmd:
             dataset = load_tmd(options.tmd)
-            result["tmd"] = entry = report_tmd(dataset.conversations[: options.limit], encoder)
+            result["tmd"] = entry = report_tmd(
+                dataset.conversations[options.skip :][: options.limit], encoder
+            )
             print(f"\ntmd · {options.encoder}\n\n{_tmd_table(entry)}")
         else:
             _compare_all(options, encoder, result)
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if options.out:
-        write_json(options.out, result)
-    return 0
+
+    return finish(result, options.out, run)
 
 
 def _compare_all(options: argparse.Namespace, encoder: Memo, result: dict[str, Any]) -> None:
@@ -271,8 +277,8 @@ def _compare_all(options: argparse.Namespace, encoder: Memo, result: dict[str, A
         if dataset.name not in DEVELOPMENT:
             raise DatasetError(f"{dataset.name} is for reporting: choose on {DEVELOPMENT} only")
         own = [
-            replace(each, questions=[q for q in each.questions if q.evidence])
-            for each in dataset.conversations[: options.limit]
+            replace(conversation, questions=[q for q in conversation.questions if q.evidence])
+            for conversation in dataset.conversations[options.skip :][: options.limit]
         ]
         if dataset.name == "realtalk":
             own = [replace(each, questions=[*each.questions, *generated(each)]) for each in own]
@@ -311,6 +317,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tmd", type=Path, metavar="PATH", help="tmd.jsonl.xz; reported alone, never chosen on"
     )
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, metavar="NAME")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="not the first N of them")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
     return parser

@@ -10,7 +10,6 @@ import argparse
 import gettext
 import json
 import random
-import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +21,9 @@ from typing import Any
 import regex
 
 import evomem
-from benchmarks.reporting.output import setting, table, write_json
+from benchmarks.reporting.output import finish, setting, table
 from evomem import Turn
-from evomem.errors import EvomemError, MissingExtra
+from evomem.errors import MissingExtra
 from evomem_stores.words.terms import terms
 
 SEGMENTED = ("th", "lo", "km", "my", "ja", "zh_Hans", "zh_Hant")
@@ -71,20 +70,17 @@ class Query:
 def main(argv: Sequence[str]) -> int:
     """Measure each language; return 0, or 2 after saying what is missing."""
     options = _parser().parse_args(argv)
-    try:
+    result: dict[str, Any] = {**setting("words", argv), "languages": {}}
+
+    def run() -> None:
         sentences = _read(options.sentences) if options.sentences else None
         languages = options.language or list(sentences or LANGUAGES)
-        result: dict[str, Any] = {**setting("words", argv), "languages": {}}
         for language in languages:
-            some = sentences[language] if sentences else django_sentences(language)
-            result["languages"][language] = measure(language, some, options.queries)
-    except EvomemError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(report(result["languages"]))
-    if options.out:
-        write_json(options.out, result)
-    return 0
+            own = sentences[language] if sentences else django_sentences(language)
+            result["languages"][language] = measure(language, own, options.queries)
+        print(report(result["languages"]))
+
+    return finish(result, options.out, run)
 
 
 def measure(language: str, sentences: Sequence[str], most: int) -> dict[str, Any]:
@@ -116,12 +112,12 @@ def measure(language: str, sentences: Sequence[str], most: int) -> dict[str, Any
 def make_queries(language: str, sentences: Sequence[str]) -> list[Query]:
     """Return the words that occur in one sentence, in a random order (seed 0)."""
     folded = [_folded(sentence) for sentence in sentences]
-    found: dict[str, int] = {}
+    sentence_of: dict[str, int] = {}
     for number, sentence in enumerate(sentences):
         for word in map(_folded, _words(language, sentence)):
-            if word not in found and sum(word in other for other in folded) == 1:
-                found[word] = number
-    queries = [Query(word, word, number) for word, number in found.items()]
+            if word not in sentence_of and sum(word in other for other in folded) == 1:
+                sentence_of[word] = number
+    queries = [Query(word, word, number) for word, number in sentence_of.items()]
     random.Random(0).shuffle(queries)
     return queries
 
@@ -131,7 +127,7 @@ def django_sentences(language: str) -> list[str]:
     spec = find_spec("django")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra("django", "words")
-    found = set()
+    sentences = set()
     folder = Path(spec.submodule_search_locations[0])
     for path in sorted(folder.glob(f"**/locale/{language}/LC_MESSAGES/*.mo")):
         with path.open("rb") as file:
@@ -139,8 +135,8 @@ def django_sentences(language: str) -> list[str]:
         for source, text in texts:
             text = " ".join(_PLACEHOLDER.sub(" ", text).split())
             if source and len(text) >= SHORTEST and _WORD.search(text):
-                found.add(text)
-    return sorted(found)
+                sentences.add(text)
+    return sorted(sentences)
 
 
 def report(languages: dict[str, Any]) -> str:

@@ -70,23 +70,23 @@ def renewed(text: str, root: Path) -> str:
     """
     parts = _FENCED.split(text)  # what stands in a fenced code block is an example
     for number in range(0, len(parts), 2):
-        part = _TABLE.sub(lambda found: _table(found, root), parts[number])
-        parts[number] = _VALUE.sub(lambda found: _value(found, root), part)
+        part = _TABLE.sub(lambda mark: _table(mark, root), parts[number])
+        parts[number] = _VALUE.sub(lambda mark: _value(mark, root), part)
     return "".join(parts)
 
 
-def _table(found: re.Match[str], root: Path) -> str:
-    result = _load(root / found["file"])
-    words = found["words"].split()
+def _table(mark: re.Match[str], root: Path) -> str:
+    result = _load(root / mark["file"])
+    words = mark["words"].split()
     group = "all" if "all" in words else "macro"
     datasets = result["datasets"]
-    wanted = [line.split(" = ", 1) for line in found["rows"].splitlines() if " = " in line]
+    labelled = [line.split(" = ", 1) for line in mark["rows"].splitlines() if " = " in line]
     rows = []
-    for system, label in wanted:
+    for system, label in labelled:
         cells = []
         for entry in datasets:
-            mean = _pick(entry["rows"], system.strip(), found["file"])["overall"][group][
-                found["metric"]
+            mean = _pick(entry["rows"], system.strip(), mark["file"])["overall"][group][
+                mark["metric"]
             ]
             plain = mean[0] if isinstance(mean, list) and "intervals" not in words else mean
             cells.append(interval(plain))
@@ -97,24 +97,22 @@ def _table(found: re.Match[str], root: Path) -> str:
             rows.append(
                 [f"*{each['system']}, as published*", *(f"*{c}*" if c else "" for c in shown)]
             )
-    table = Table([f"{found['metric']}, %", *(entry["dataset"] for entry in datasets)], rows)
-    return f"{found['start']}{table.markdown()}\n{found['end']}"
+    table = Table([f"{mark['metric']}, %", *(entry["dataset"] for entry in datasets)], rows)
+    return f"{mark['start']}{table.markdown()}\n{mark['end']}"
 
 
-def _value(found: re.Match[str], root: Path) -> str:
-    value: Any = _load(root / found["file"])
-    for step in json.loads(found["path"]):
+def _value(mark: re.Match[str], root: Path) -> str:
+    value: Any = _load(root / mark["file"])
+    for step in json.loads(mark["path"]):
         if isinstance(value, list) and isinstance(step, str):
-            value = _pick(value, step, found["file"])
+            value = _pick(value, step, mark["file"])
             continue
         try:
             value = value[step]
         except (KeyError, IndexError, TypeError) as error:
-            raise InputError(
-                f"{found['file']} has nothing at {found['path']}: {error!r}"
-            ) from error
-    shown = f"{100 * value:.1f}" if found["unit"] else f"{value}"
-    return f"{found['start']}{shown}{found['end']}"
+            raise InputError(f"{mark['file']} has nothing at {mark['path']}: {error!r}") from error
+    shown = f"{100 * value:.1f}" if mark["unit"] else f"{value}"
+    return f"{mark['start']}{shown}{mark['end']}"
 
 
 def _pick(entries: list[dict[str, Any]], name: str, file: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import json
 import os
 import platform
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from evomem.errors import EvomemError
 
 PACKAGES = (
     "evomem-engine",
@@ -47,13 +50,13 @@ def machine() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that have a part in the figures."""
-    found = {"python": platform.python_version()}
+    result = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -72,6 +75,24 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def finish(result: dict[str, Any], out: Path | None, run: Callable[[], None]) -> int:
+    """Run a benchmark that fills `result`, and write the result; return 0, or 2 after an error.
+
+    Args:
+        result: What is written, if all goes well.
+        out: Where; None to write nothing.
+        run: The benchmark. An error of evomem's is printed, and nothing is written.
+    """
+    try:
+        run()
+    except EvomemError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if out:
+        write_json(out, result)
+    return 0
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

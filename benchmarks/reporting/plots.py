@@ -50,7 +50,7 @@ def draw_accuracy(
     figure, [panel] = _panels(1)
     for name, points in lines.items():
         tokens, right = zip(*sorted(points), strict=True)
-        panel.plot(tokens, [100 * each for each in right], label=name, marker="o")
+        panel.plot(tokens, [100 * share for share in right], label=name, marker="o")
     panel.set_xscale("log")
     panel.set_xlabel("tokens of a prompt, mean")
     panel.set_ylabel(f"{label}, %")

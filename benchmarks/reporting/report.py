@@ -55,19 +55,19 @@ def results_in(folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     Raises:
         InputError: There is none, or one cannot be read.
     """
-    found = {}
+    results = {}
     for path in sorted(path for folder in folders for path in folder.rglob("*.json")):
         try:
             value = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read as JSON: {error}") from error
         if isinstance(value, dict) and "benchmark" in value:
-            found[path] = value
-    if not found:
+            results[path] = value
+    if not results:
         raise InputError(
             f"no results in {', '.join(map(str, folders))}: run a benchmark with --out"
         )
-    return found
+    return results
 
 
 def report(results: dict[Path, dict[str, Any]], out: Path) -> list[Block]:
@@ -93,10 +93,10 @@ def _about(result: dict[str, Any]) -> list[Block]:
     versions = " ".join(f"{name} {number}" for name, number in result.get("versions", {}).items())
     lines = [result.get("command", ""), f"{result.get('date', '')} · {result.get('machine', '')}"]
     blocks: list[Block] = [Code("\n".join([*lines, versions]))]
-    data = [each for each in result.get("datasets", ()) if isinstance(each, dict)]
+    data = [entry for entry in result.get("datasets", ()) if isinstance(entry, dict)]
     if data:
         head = ["data", "use", "file", "conversations", "turns", "questions scored", "SHA-256"]
-        blocks.append(Table(head, [_data(each) for each in data]))
+        blocks.append(Table(head, [_data(entry) for entry in data]))
     return blocks
 
 
@@ -128,8 +128,8 @@ def _retrieval(result: dict[str, Any]) -> list[Block]:
             if differences:
                 cells.append(_difference(differences.get(row["system"])))
             rows.append([row["system"], *cells])
-            found = [interval(row["types"][kind]["recall@10"]) for kind in kinds]
-            by_type.append([row["system"], *found])
+            recalls = [interval(row["types"][kind]["recall@10"]) for kind in kinds]
+            by_type.append([row["system"], *recalls])
         unit = entry.get("resampled", "")
         blocks += [
             Heading(3, entry["dataset"]),
@@ -147,8 +147,12 @@ def _retrieval(result: dict[str, Any]) -> list[Block]:
 def _published(result: dict[str, Any]) -> Table:
     names = [entry["dataset"] for entry in result["datasets"]]
     rows = [
-        [each["system"], *(str(each["macro"].get(name, "")) for name in names), each["source"]]
-        for each in result["published"]
+        [
+            system["system"],
+            *(str(system["macro"].get(name, "")) for name in names),
+            system["source"],
+        ]
+        for system in result["published"]
     ]
     return Table(["published macro recall@10, not measured here", *names, "source"], rows)
 
@@ -156,17 +160,19 @@ def _published(result: dict[str, Any]) -> Table:
 def _temporal(result: dict[str, Any]) -> list[Block]:
     kinds = ("first", "middle", "last", "order")
     rows = [
-        [name, *(interval(found["auc"][kind]) for kind in kinds)]
-        for name, found in result["encoders"].items()
+        [name, *(interval(figures["auc"][kind]) for kind in kinds)]
+        for name, figures in result["encoders"].items()
     ]
     return [Table(["AUC, %", *kinds], rows)]
 
 
 def _order(result: dict[str, Any]) -> list[Block]:
     blocks: list[Block] = []
-    for name, found in result["sets"].items():
-        columns = list(next(iter(found.values())))
-        rows = [[row, *(f"{100 * each[c]:.1f}" for c in columns)] for row, each in found.items()]
+    for name, figures in result["sets"].items():
+        columns = list(next(iter(figures.values())))
+        rows = [
+            [row, *(f"{100 * figure[c]:.1f}" for c in columns)] for row, figure in figures.items()
+        ]
         blocks.append(Table([f"{name}, %", *columns], rows))
     return blocks
 
@@ -175,13 +181,13 @@ def _qa(result: dict[str, Any]) -> list[Block]:
     blocks: list[Block] = []
     for entry in result["datasets"]:
         retrieved, answered = [], []
-        for system, each in entry["systems"].items():
-            found = each["retrieval"]
-            figures = [interval(value) for value in found["figures"].values()]
-            costs = [f"{found['ingest_tokens']:,}", f"{found['retrieve_tokens']:,}"]
+        for system, stages in entry["systems"].items():
+            retrieval = stages["retrieval"]
+            figures = [interval(value) for value in retrieval["figures"].values()]
+            costs = [f"{retrieval['ingest_tokens']:,}", f"{retrieval['retrieve_tokens']:,}"]
             retrieved.append([system, *figures, *costs])
             answered += [
-                [system, context, *_answers(shown)] for context, shown in each["contexts"].items()
+                [system, context, *_answers(shown)] for context, shown in stages["contexts"].items()
             ]
         names = list(next(iter(entry["systems"].values()))["retrieval"]["figures"])
         blocks.append(Heading(3, entry["dataset"]))
@@ -192,12 +198,12 @@ def _qa(result: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def _answers(found: dict[str, Any]) -> list[str]:
+def _answers(answers: dict[str, Any]) -> list[str]:
     scores = [("judged", "all"), ("judged", "macro"), ("f1", "all"), ("exact", "all")]
     return [
-        f"{found['questions']:,}",
-        *(interval(found[name][group]) if name in found else "" for name, group in scores),
-        *(f"{found[name]:,.0f}" for name in ("prompt_tokens", "read_tokens", "judge_tokens")),
+        f"{answers['questions']:,}",
+        *(interval(answers[name][group]) if name in answers else "" for name, group in scores),
+        *(f"{answers[name]:,.0f}" for name in ("prompt_tokens", "read_tokens", "judge_tokens")),
     ]
 
 
@@ -243,8 +249,8 @@ def interval(value: float | Sequence[float]) -> str:
 def _difference(value: Sequence[float] | None) -> str:
     if value is None:
         return ""
-    found = Interval(*value)
-    return f"{found} *" if found.excludes_zero else str(found)
+    difference = Interval(*value)
+    return f"{difference} *" if difference.excludes_zero else str(difference)
 
 
 def _cell(value: object) -> str:

@@ -38,8 +38,8 @@ class AMem:
             places[system.add_note(turn.text, time=time)] = place
 
         def rank(question: str, k: int) -> list[Hit]:
-            found = system.search_agentic(question, k=min(k, len(turns)))
-            return [places[note["id"]] for note in found if note["id"] in places]
+            notes = system.search_agentic(question, k=min(k, len(turns)))
+            return [places[note["id"]] for note in notes if note["id"] in places]
 
         return rank
 

@@ -122,8 +122,8 @@ class LightMem:
             store.insert(vectors=[embedder.embed(text)], payloads=[{"memory": text}], ids=[id])
 
         def rank(question: str, k: int) -> list[int]:
-            found = store.search(query_vector=embedder.embed(question), limit=k, filters=None)
-            return [places[hit["id"]] for hit in found]
+            hits = store.search(query_vector=embedder.embed(question), limit=k, filters=None)
+            return [places[hit["id"]] for hit in hits]
 
         return rank
 
@@ -162,7 +162,7 @@ def evaluate(
     rows = []
     for system in systems:
         scored: list[tuple[str, dict[str, float]]] = []
-        read, asked = 0.0, []
+        read, seconds = 0.0, []
         for each in progress.track(conversations, description=f"{dataset.name} · {system.name}"):
             start = time.perf_counter()
             rank = system.index(each.turns)
@@ -171,10 +171,10 @@ def evaluate(
                 if question.evidence:
                     start = time.perf_counter()
                     ranking = rank(question.text, DEPTH)
-                    asked.append(time.perf_counter() - start)
+                    seconds.append(time.perf_counter() - start)
                     scored.append((question.type, score(ranking, question.evidence)))
-        turns = sum(len(each.turns) for each in conversations)
-        times = {"ms_per_turn": 1000 * read / turns, "ms_per_query": 1000 * median(asked)}
+        turns = sum(len(conversation.turns) for conversation in conversations)
+        times = {"ms_per_turn": 1000 * read / turns, "ms_per_query": 1000 * median(seconds)}
         rows.append({"system": system.name, **summarise(scored), **times})
     use = "development" if dataset.name in DEVELOPMENT else "reporting"
     counts = replace(dataset, conversations=conversations).counts()
@@ -186,8 +186,10 @@ def without(dataset: Dataset) -> Dataset:
     return replace(
         dataset,
         conversations=[
-            replace(each, questions=[q for q in each.questions if q.type != WITHOUT])
-            for each in dataset.conversations
+            replace(
+                conversation, questions=[q for q in conversation.questions if q.type != WITHOUT]
+            )
+            for conversation in dataset.conversations
         ],
     )
 

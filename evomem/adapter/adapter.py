@@ -12,19 +12,21 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evomem.adapter.counting import counts
 from evomem.adapter.messages import label, spoken
 from evomem.adapter.shown import Quoted, Shown
-from evomem.adapter.texts import HEADER, block, clean, without_blocks
-from evomem.adapter.writing import as_turn, write_exchange
+from evomem.adapter.texts import clean
+from evomem.adapter.writing import MESSAGE, as_turn, held_by, write_exchange
 from evomem.checks import check_filter, check_k, check_mode, check_trust, check_whole
 from evomem.errors import QueryError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
-from evomem.records import Context
+from evomem.quoting import HEADER, block, quoted, without_quotes
+from evomem.records import Context, Hit, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +98,8 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = self._view(session, shown)
-                found = view.context(asked, **self._options)
-                return Context(str(found), map(view.original, found.ids))
+                context = view.context(asked, **self._options)
+                return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
     async def acontext(
@@ -107,9 +109,50 @@ class Adapter:
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = await asyncio.to_thread(self._view, session, shown)
-                found = await view.acontext(asked, **self._options)
-                return Context(str(found), map(view.original, found.ids))
+                context = await view.acontext(asked, **self._options)
+                return Context(str(context), map(view.original, context.ids))
         return _NOTHING
+
+    def search(
+        self,
+        query: str,
+        k: int,
+        *,
+        session: str | None = None,
+        shown: Iterable[Message] = (),
+        quote: bool = True,
+    ) -> list[Hit]:
+        """Return what `context` is made of, best first, for a host that lists what was found.
+
+        Args:
+            query: What the user said last.
+            k: How many turns at most.
+            session: The conversation that asks.
+            shown: The messages that the prompt holds already.
+            quote: Whether texts are quoted: leave it out only if the host does so.
+        """
+        with self.degrading("failed_reads"):
+            if asked := self._query(query):
+                view = self._view(session, shown, quoted if quote else _as_it_is)
+                options = {n: v for n, v in self._options.items() if n in _SEARCH and n != "k"}
+                hits = view.search(asked, k, **options)
+                return [replace(h, record=replace(h.record, turn=_named(h, view))) for h in hits]
+        return []
+
+    async def asearch(
+        self,
+        query: str,
+        k: int,
+        *,
+        session: str | None = None,
+        shown: Iterable[Message] = (),
+        quote: bool = True,
+    ) -> list[Hit]:
+        """Do as `search`, without blocking the event loop."""
+        prompt = list(shown)
+        return await asyncio.to_thread(
+            lambda: self.search(query, k, session=session, shown=prompt, quote=quote)
+        )
 
     # writing -------------------------------------------------------------------------------
 
@@ -139,10 +182,15 @@ class Adapter:
         place = None if session is None else label(session)
         groups = exchanges(enumerate(spoken(messages, self.header)))
         written = 0
+        held: dict[str, bytes] | None = None
         for exchange in groups:
             with self.degrading("failed_writes"):
                 turn = as_turn(exchange, place, recalled, self.turn_source)
-                write_exchange(self.memory, turn)
+                if held is None:
+                    held = held_by(self.memory, place) if len(groups) > 1 else {}
+                begins = turn.metadata.get(MESSAGE)
+                if not begins or held.get(begins) != turn.content:
+                    write_exchange(self.memory, turn)
                 written += 1
         return written == len(groups)
 
@@ -154,8 +202,8 @@ class Adapter:
         recalled: Sequence[str] = (),
     ) -> bool:
         """Do as `capture`, without blocking the event loop."""
-        said = list(messages)
-        return await asyncio.to_thread(self.capture, said, session=session, recalled=recalled)
+        listed = list(messages)
+        return await asyncio.to_thread(self.capture, listed, session=session, recalled=recalled)
 
     # ---------------------------------------------------------------------------------------
 
@@ -177,14 +225,19 @@ class Adapter:
             logger.warning("The memory could not be %s (%s)", how, error, exc_info=error)
 
     def _query(self, query: str) -> str:
-        return clean(without_blocks(query, self.header)).text.strip()
+        return clean(without_quotes(query, self.header)).text.strip()
 
-    def _view(self, session: str | None, shown: Iterable[Message]) -> Quoted:
+    def _view(
+        self,
+        session: str | None,
+        shown: Iterable[Message],
+        quote: Callable[[Turn], Turn] = quoted,
+    ) -> Quoted:
         place = None if session is None else label(session)
-        return Quoted(self.memory, Shown(spoken(shown, self.header), place))
+        return Quoted(self.memory, Shown(spoken(shown, self.header), place), quote)
 
-    def _fenced(self, found: Context) -> Context:
-        return Context(block(found, self.header), found.ids)
+    def _fenced(self, context: Context) -> Context:
+        return Context(block(context, self.header), context.ids)
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -201,13 +254,25 @@ def check_options(options: Mapping[str, Any]) -> None:
     check_filter(*(options.get(name) for name in _FILTERS))
 
 
+def _as_it_is(turn: Turn) -> Turn:
+    return turn
+
+
+def _named(hit: Hit, view: Quoted) -> Turn:
+    return replace(hit.record.turn, id=view.original(hit.record.id))
+
+
 _FILTERS = ("since", "until", "session", "role", "where", "source", "not_source")
-_OPTIONS = tuple(
-    dict.fromkeys(
+
+
+def _names(method: Callable[..., Any]) -> list[str]:
+    return [
         name
-        for method in (MemoryView.context, MemoryView.search)
         for name, parameter in inspect.signature(method).parameters.items()
         if name not in ("self", "query") and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    )
-)
+    ]
+
+
+_SEARCH = _names(MemoryView.search)
+_OPTIONS = tuple(dict.fromkeys([*_names(MemoryView.context), *_SEARCH]))
 _NOTHING = Context("", ())

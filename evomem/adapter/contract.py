@@ -130,7 +130,7 @@ class AdapterContract:
     def test_20_turns_in_a_row(self, tmp_path: Path) -> None:
         self._needs("story")
         host = self._open(tmp_path)
-        said: list[Said] = []
+        turns: list[Said] = []
         for number in range(1, 21):
             text, answer = f"Question {number}.", f"Answer {number}."
             last = (text, answer)
@@ -158,8 +158,8 @@ class AdapterContract:
                 host.say(text, answer)
             else:
                 host.say(text, answer)
-            said.append(last)
-        self._assert_log(host, said)
+            turns.append(last)
+        self._assert_log(host, turns)
 
     def test_tools_are_called_and_only_what_was_said_is_written(self, tmp_path: Path) -> None:
         self._needs("tools")
@@ -184,8 +184,8 @@ class AdapterContract:
         self._fail(host, "Price?")
         host.say("Price?", "42 kroner.")
         host.say("Thanks.", "You're welcome.")
-        said = [("Hello.", "Hi."), ("Price?", "42 kroner."), ("Thanks.", "You're welcome.")]
-        self._assert_log(host, said)
+        turns = [("Hello.", "Hi."), ("Price?", "42 kroner."), ("Thanks.", "You're welcome.")]
+        self._assert_log(host, turns)
 
     def test_a_retry_within_a_run_is_written_once(self, tmp_path: Path) -> None:
         self._needs("retry")
@@ -201,8 +201,8 @@ class AdapterContract:
         host.regenerate("42 kroner.")
         host.regenerate("43 kroner.")
         host.say("Thanks.", "You're welcome.")
-        said = [("Hello.", "Hi."), ("Price?", "43 kroner."), ("Thanks.", "You're welcome.")]
-        self._assert_log(host, said)
+        turns = [("Hello.", "Hi."), ("Price?", "43 kroner."), ("Thanks.", "You're welcome.")]
+        self._assert_log(host, turns)
 
     def test_an_edited_message_takes_the_place_of_the_old_one(self, tmp_path: Path) -> None:
         self._needs("edit")
@@ -236,18 +236,18 @@ class AdapterContract:
             for user in ("alice", "bob"):
                 host.say(f"I am {user} {number}.", f"Hi {user}.", user=user, thread=user)
         for user in ("alice", "bob"):
-            said = [(f"I am {user} {number}.", f"Hi {user}.") for number in range(3)]
-            self._assert_log(host, said, user)
+            turns = [(f"I am {user} {number}.", f"Hi {user}.") for number in range(3)]
+            self._assert_log(host, turns, user)
 
     def test_two_conversations_at_a_time_do_not_mix(self, tmp_path: Path) -> None:
         self._needs("threads")
         host = self._open(tmp_path)
-        said = []
+        turns = []
         for number in range(3):
             for thread in ("one", "two"):
-                said.append((f"{thread} {number}?", f"{thread} {number}!"))
-                host.say(*said[-1], thread=thread)
-        self._assert_log(host, said)
+                turns.append((f"{thread} {number}?", f"{thread} {number}!"))
+                host.say(*turns[-1], thread=thread)
+        self._assert_log(host, turns)
 
     def test_a_text_that_no_log_can_hold_is_kept_as_far_as_possible(self, tmp_path: Path) -> None:
         self._needs("poison")
@@ -309,11 +309,13 @@ class AdapterContract:
             return
         raise AssertionError("the host swallowed the model's error")
 
-    def _assert_log(self, host: Host, said: list[Said], user: str = "alice") -> None:
-        kept = [
+    def _assert_log(self, host: Host, turns: list[Said], user: str = "alice") -> None:
+        expected = [
             (user if "user" in host.sides else "", answer if "assistant" in host.sides else "")
-            for user, answer in said
+            for user, answer in turns
         ]
         if not host.paired:
-            kept = [side for pair in kept for side in ((pair[0], ""), ("", pair[1])) if any(side)]
-        assert host.log(user) == kept
+            expected = [
+                side for pair in expected for side in ((pair[0], ""), ("", pair[1])) if any(side)
+            ]
+        assert host.log(user) == expected

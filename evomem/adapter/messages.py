@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evomem.adapter.counting import counts
-from evomem.adapter.texts import HEADER, clean, without_blocks
+from evomem.adapter.texts import clean
 from evomem.chats.parts import TEXT
 from evomem.pairing import ROLES, Message
+from evomem.quoting import HEADER, without_quotes
 from evomem.records import MAX_LABEL
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,13 @@ def spoken(messages: Iterable[Message], header: str = HEADER) -> list[Message]:
         role = message.get("role")
         if role not in ROLES:
             continue
-        text, changes = clean(without_blocks(text_of(message.get("content")), header))
+        text, changes = clean(without_quotes(text_of(message.get("content")), header))
         if text.strip():
             id = message.get("id")
-            kept = {CLEANED.format(role): list(changes)} if changes else {}
-            metadata = {**(message.get("metadata") or {}), **kept}
-            said = {**message, "content": text, "metadata": metadata}
-            result.append(said if id is None else {**said, "id": label(id)})
+            notes = {CLEANED.format(role): list(changes)} if changes else {}
+            metadata = {**(message.get("metadata") or {}), **notes}
+            cleaned = {**message, "content": text, "metadata": metadata}
+            result.append(cleaned if id is None else {**cleaned, "id": label(id)})
     return result
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import tzinfo
 from typing import Any
 
-from evomem.adapter.texts import quoted
 from evomem.adapter.writing import MESSAGE, mark
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
-from evomem.records import Hit, Turn
+from evomem.quoting import quoted
+from evomem.records import Context, Hit, Turn
+from evomem.search.fitting import fit
 
 
 class Shown:
@@ -43,33 +46,55 @@ class Shown:
         return begins in self._texts or turn.metadata.get(MESSAGE) in self._marks
 
 
-class Quoted(MemoryView):
+class Quoted:
     """A memory as prompts show it: quoted, without the turns that the prompt holds."""
 
-    def __init__(self, memory: MemoryView, shown: Shown) -> None:
-        vars(self).update(vars(memory))
+    def __init__(
+        self, memory: MemoryView, shown: Shown, quote: Callable[[Turn], Turn] = quoted
+    ) -> None:
+        self._memory = memory
         self._shown = shown
+        self._quote = quote
         self._ids: dict[str, str] = {}
 
-    def search(self, query: str, k: int = 5, **options: Any) -> list[Hit]:
+    def search(self, query: str, k: int, **options: Any) -> list[Hit]:
         """See `MemoryView.search`.
 
         It looks for more turns than `k`, as many as may be shown, and leaves those out that are: a
         filter that names each of them takes longer.
         """
-        wanted = k + len(self._shown)
+        count = k + len(self._shown)
         while True:
-            hits = super().search(query, wanted, **options)
-            kept = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
-            if len(kept) >= k or len(hits) < wanted:
-                return [self._quoted(hit) for hit in kept[:k]]
-            wanted *= 2  # the same was said several times
+            hits = self._memory.search(query, count, **options)
+            unseen = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
+            if len(unseen) >= k or len(hits) < count:
+                return [self._quoted(hit) for hit in unseen[:k]]
+            count *= 2  # the same was said several times
+
+    def context(
+        self,
+        query: str,
+        *,
+        max_tokens: int = 2000,
+        k: int = 50,
+        count_tokens: Callable[[str], int] | None = None,
+        zone: str | tzinfo | None = None,
+        **options: Any,
+    ) -> Context:
+        """See `MemoryView.context`."""
+        count = count_tokens or self._memory._token_counter()
+        local = self._memory._zone(zone)
+        return fit(self.search(query, k, zone=local, **options), query, max_tokens, count, local)
+
+    async def acontext(self, query: str, **options: Any) -> Context:
+        """Do as `context`, without blocking the event loop."""
+        return await asyncio.to_thread(self.context, query, **options)
 
     def original(self, id: str) -> str:
         """Return the id of a turn whose id was quoted."""
         return self._ids.get(id, id)
 
     def _quoted(self, hit: Hit) -> Hit:
-        turn = quoted(hit.record.turn)
+        turn = self._quote(hit.record.turn)
         self._ids[str(turn.id)] = hit.record.id
         return replace(hit, record=replace(hit.record, turn=turn))

@@ -39,6 +39,14 @@ def as_turn(
     )
 
 
+def held_by(memory: Memory, session: str | None) -> dict[str, bytes]:
+    """Return what each exchange of a session says, by what it is marked with: one read for all."""
+    if session is None:
+        return {}
+    turns = [record.turn for record in memory.history(session=session)]
+    return {turn.metadata[MESSAGE]: turn.content for turn in turns if MESSAGE in turn.metadata}
+
+
 def write_exchange(memory: Memory, turn: Turn) -> None:
     """Write what `as_turn` returned, unless it is there, in the place of what its message led to."""
     begins = turn.metadata.get(MESSAGE)

@@ -91,15 +91,15 @@ def pieces(content: object, role: str, where: str, left_out: Counter[str]) -> li
         content = [content]
     if not isinstance(content, list | tuple):
         raise InputError(f"{where}: content must be text or a list of parts, got {brief(content)}")
-    found: list[list[str]] = [[]]
+    groups: list[list[str]] = [[]]
     for part in content:
         text = _text(part, where, left_out)
         if text is not None:
-            found[-1].append(text)
+            groups[-1].append(text)
         elif role == "assistant":
-            found.append([])
+            groups.append([])
     break_ = "" if role == "assistant" else "\n"
-    return [break_.join(texts) for texts in found if texts]
+    return [break_.join(texts) for texts in groups if texts]
 
 
 def _text(part: object, where: str, left_out: Counter[str]) -> str | None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
 from evomem.chats import objects, sqlite
-from evomem.chats.fields import SESSION_FIELDS, TIME_FIELDS, brief, conversation_id, time
-from evomem.chats.model import Chats, Conversation, FileRead, Message, Problem
+from evomem.chats.building import Building
+from evomem.chats.detecting import DAMAGE, Detector, shape_named
+from evomem.chats.fields import brief, conversation_id, time
+from evomem.chats.model import Chats, FileRead, Problem
 from evomem.chats.shapes import SHAPES
 from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, header, placed
 from evomem.chats.sources import Source, from_bytes, sources
-from evomem.chats.spool import Spool, in_order
+from evomem.chats.spool import Spool
 from evomem.chats.stream import parse, values
 from evomem.chats.unknown import UnknownShape, unknown
 from evomem.errors import InputError, TurnError
@@ -24,12 +25,8 @@ from evomem.pairing import as_turns
 from evomem.quoting import without_quotes
 from evomem.records import as_utc
 
-_PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
-"""The keys of messages that all shapes agree about."""
 MAX_WAITING = 20_000
 """Single messages kept in memory until the rest of their conversations has come."""
-_DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
-"""What the code of a shape may raise on a value that only looks like it."""
 
 
 def formats() -> dict[str, str]:
@@ -70,7 +67,7 @@ def read(
         >>> [message["content"] for talk in chats.conversations for message in talk.messages]
         ['Hi', 'Hello']
     """
-    reader = _Reader(_named(format), zone, skip_bad, as_utc(since))
+    reader = _Reader(shape_named(format), zone, skip_bad, as_utc(since))
     if isinstance(source, str | os.PathLike):
         name = name or Path(source).name or str(source)
         reader.files(sources(Path(source), name))
@@ -83,71 +80,23 @@ def read(
     return reader.chats(name)
 
 
-def _named(format: str | None) -> Shape | None:
-    if format is None:
-        return None
-    if format not in SHAPES:
-        raise InputError(f"{format!r} is not a known format; known are {', '.join(sorted(SHAPES))}")
-    return SHAPES[format]
-
-
-@dataclass
-class _Building:
-    """A conversation while its messages come in."""
-
-    where: str
-    id: str | None = None
-    time: datetime | None = None
-    title: str | None = None
-    shape: str | None = None
-    ordered: bool = False
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    shapes: Counter[str] = field(default_factory=Counter)
-    seen: set[str] | None = None
-    """Ids of messages that were read, where later runs repeat them."""
-    latest: datetime | None = None
-    """When the last message was said that tells it."""
-
-    def conversation(self) -> Conversation:
-        """Return it with its messages in order of time, if all of them have one."""
-        pairs: list[tuple[Message, str]] = list(zip(self.messages, self.places, strict=True))
-        if not self.ordered:
-            pairs = in_order(pairs)
-        if self.time is not None:
-            for message in self.messages:
-                message["time"] = message["time"] or self.time
-        return Conversation(
-            [message for message, _ in pairs],
-            [place for _, place in pairs],
-            self.id,
-            self.time,
-            self.title,
-            self.shape or self._message_shape(),
-            self.where,
-        )
-
-    def _message_shape(self) -> str:
-        names = [name for name, _ in self.shapes.most_common()]
-        return next((name for name in names if not SHAPES[name].plain), names[0])
-
-
 class _Reader:
     def __init__(
         self, shape: Shape | None, zone: tzinfo | None, skip_bad: bool, since: datetime | None
     ) -> None:
-        self._shape, self._zone, self._skip_bad, self._since = shape, zone, skip_bad, since
+        self._detector = Detector(shape)
+        self._zone, self._skip_bad, self._since = zone, skip_bad, since
         self._spool = Spool()
         self._files: list[FileRead] = []
         self._left_out: Counter[str] = Counter()
         self._problems: list[Problem] = []
         self._notes: dict[str, None] = {}
         self._context = Context()
-        self._loose: dict[str | None, _Building] = {}
+        self._loose: dict[str | None, Building] = {}
         self._name: str | None = None
         self._group: str | None = None
         self._single = True
-        self._found: Counter[str] = Counter()
+        self._shapes: Counter[str] = Counter()  # of the file's conversations
         self._count = 0
         self._waiting = 0
         self._before = 0, 0
@@ -167,9 +116,9 @@ class _Reader:
         left_out = {kind: count for kind, count in self._left_out.items() if count > 0}
         return Chats(self._spool, self._files, left_out, self._problems, list(self._notes))
 
-    def files(self, found: Iterable[Source]) -> None:
+    def files(self, all_sources: Iterable[Source]) -> None:
         """Read files; several that are one conversation count as one."""
-        iterator = iter(found)
+        iterator = iter(all_sources)
         while True:
             try:
                 source = next(iterator, None)
@@ -182,10 +131,10 @@ class _Reader:
 
     def objects(self, source: object, name: str) -> None:
         """Read Python objects."""
-        found = objects.items(source)
+        items = objects.items(source)
         self._begin(name)
-        for number, item in enumerate([source] if found is None else found, 1):
-            where = name if found is None else f"{name}, item {number}"
+        for number, item in enumerate([source] if items is None else items, 1):
+            where = name if items is None else f"{name}, item {number}"
             self._guarded(self._object, item, where)
         self._finish()
 
@@ -197,14 +146,14 @@ class _Reader:
         self._name, self._group, self._single = name, group, single
         self._before = len(self._spool), self._count
         self._context = Context(left_out=self._left_out, session=group)
-        self._found = Counter()
+        self._shapes = Counter()
 
     def _finish(self) -> None:
         """Close the conversations of single messages, and the account of a file."""
         self._close()
         self._loose.clear()
         if self._name is not None:
-            shapes = tuple(name for name, _ in self._found.most_common())
+            shapes = tuple(name for name, _ in self._shapes.most_common())
             conversations, messages = self._before
             self._files.append(
                 FileRead(
@@ -231,17 +180,17 @@ class _Reader:
 
     def _json(self, source: Source) -> None:
         with source.open() as file:
-            for found in values(file, source.name, self._bad):
-                value = found.value
-                if found.line:
-                    where = f"{source.name}, line {found.number}"
-                elif found.alone:
+            for part in values(file, source.name, self._bad):
+                value = part.value
+                if part.line:
+                    where = f"{source.name}, line {part.number}"
+                elif part.alone:
                     where = source.name
                     if isinstance(value, str):  # encoded twice, as some stores are
                         value = parse(value, where)
                 else:
-                    word = "message" if self._is_message(value) else "conversation"
-                    where = f"{source.name}, {word} {found.number}"
+                    word = "message" if self._detector.is_message(value) else "conversation"
+                    where = f"{source.name}, {word} {part.number}"
                 self._guarded(self._value, value, where)
 
     def _database(self, source: Source) -> None:
@@ -250,7 +199,7 @@ class _Reader:
             shape = next(
                 (
                     shape
-                    for shape in self._candidates()
+                    for shape in self._detector.candidates()
                     if any(
                         columns <= table for columns in shape.tables for table in tables.values()
                     )
@@ -267,14 +216,6 @@ class _Reader:
             for talk in shape.rows(file, source.name):
                 self._guarded(self._talk, talk, talk.where, shape)
 
-    def _candidates(self) -> Iterable[Shape]:
-        """Return the shapes that values may have; a forced one may write some as all do."""
-        if self._shape is None:
-            return SHAPES.values()
-        if self._shape.said is None:
-            return (self._shape,)
-        return (self._shape, *(SHAPES[name] for name in (*self._shape.beside, "openai-chat")))
-
     def _guarded(self, method: Any, value: Any, where: str, *more: Any) -> None:
         """Call a method; whatever a damaged value makes it raise becomes an error of ours."""
         try:
@@ -285,7 +226,7 @@ class _Reader:
             self._bad(error, where)
         except InputError as error:
             self._bad(error, where)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             self._bad(InputError(f"{where} is damaged: {type(error).__name__}: {error}"), where)
 
     def _bad(self, error: InputError, where: str) -> None:
@@ -296,51 +237,25 @@ class _Reader:
             reason = reason.removeprefix(prefix)
         self._problems.append(Problem(where, reason))
 
-    def _is_message(self, value: object) -> bool:
-        if not isinstance(value, Mapping):
-            return not isinstance(value, list)
-        shape = self._record_shape(value)
-        return shape is None
-
-    def _record_shape(self, value: Raw) -> Shape | None:
-        """Return the shape of a conversation or an export; None for a message."""
-        if self._shape is None and _is_plain(value):
-            return None
-        for shape in self._candidates():
-            if _fits(shape.is_record, value):
-                return shape
-            if _fits(shape.is_message, value):
-                return None
-        return None
-
-    def _message_shape(self, value: Raw, *, loose: bool = False) -> Shape | None:
-        """Return the shape of a message; a loose one belongs to no conversation of its shape."""
-        if self._shape is None and _is_plain(value):
-            return SHAPES["openai-chat"]
-        candidates = self._candidates()
-        if self._shape is not None and self._shape.said is None and not loose:
-            candidates = SHAPES.values()  # a conversation of whatever messages
-        return next((shape for shape in candidates if _fits(shape.is_message, value)), None)
-
     def _value(self, value: object, where: str) -> None:
         """Read a message, a conversation, or an object that holds some."""
         if isinstance(value, list):
             self._talk(Talk(where, placed(value, where)), where)
             return
         if not isinstance(value, Mapping):
-            raise unknown(value, where, self._shape)
-        record = self._record_shape(value)
+            raise unknown(value, where, self._detector.forced)
+        record = self._detector.record_shape(value)
         if record is not None and record.talks is not None:
             for talk in record.talks(value, where):
                 self._guarded(self._talk, talk, talk.where, record)
             return
-        if self._message_shape(value, loose=True) is not None:
+        if self._detector.message_shape(value, loose=True) is not None:
             self._message(value, where, None)
             return
-        found = list(self._wrapped(value, where))
-        if not found:
-            raise unknown(value, where, self._shape)
-        for place, inner in found:
+        wrapped = list(self._wrapped(value, where))
+        if not wrapped:
+            raise unknown(value, where, self._detector.forced)
+        for place, inner in wrapped:
             method = self._talk if isinstance(inner, Talk) else self._value
             self._guarded(method, inner, place)
 
@@ -351,9 +266,9 @@ class _Reader:
             if not isinstance(first, Mapping):
                 continue
             place = f"{where}, {key!r}"
-            if self._record_shape(first) is not None:
+            if self._detector.record_shape(first) is not None:
                 yield from placed(inner, place, key, "conversation")
-            elif self._message_shape(first, loose=True) is not None:
+            elif self._detector.message_shape(first, loose=True) is not None:
                 given = header(value, where)
                 given["id"] = given["id"] or key
                 yield place, Talk(place, placed(inner, place, key), **given)
@@ -364,7 +279,7 @@ class _Reader:
             self._notes["times that name no zone were read as UTC"] = None
         id = conversation_id(where, talk.id)
         title = talk.title if isinstance(talk.title, str) else None
-        building = _Building(where, id, time(where, talk.time, zone), title, ordered=talk.ordered)
+        building = Building(where, id, time(where, talk.time, zone), title, ordered=talk.ordered)
         if shape is not None and not shape.plain:
             building.shape = shape.name
         if talk.repeats:
@@ -386,13 +301,13 @@ class _Reader:
         self,
         raw: Raw,
         where: str,
-        building: _Building | None,
+        building: Building | None,
         zone: tzinfo | None = None,
     ) -> None:
         """Read one message into its conversation; a loose one into that of its session."""
-        shape = self._message_shape(raw)
+        shape = self._detector.message_shape(raw)
         if shape is None or shape.said is None:
-            raise unknown(raw, where, self._shape)
+            raise unknown(raw, where, self._detector.forced)
         context = self._context
         context.left_out = self._left_out
         for said in shape.said(raw, where, context):
@@ -408,13 +323,13 @@ class _Reader:
             self._say(said, shape, building, zone or self._zone)
 
     def _say(
-        self, said: Said, shape: Shape, building: _Building | None, zone: tzinfo | None
+        self, said: Said, shape: Shape, building: Building | None, zone: tzinfo | None
     ) -> None:
         said_at = time(said.where, said.time, zone)
         loose = building is None
         if building is None:
             key = said.session or conversation_id(said.where, self._context.session)
-            building = self._loose.setdefault(key, _Building(said.where, key))
+            building = self._loose.setdefault(key, Building(said.where, key))
         building.latest = said_at or building.latest
         if self._since and building.latest and building.latest < self._since:
             self._left_out["earlier"] += 1
@@ -449,22 +364,9 @@ class _Reader:
             building.messages, building.places = [], []
         self._waiting = 0
 
-    def _keep(self, building: _Building, key: Hashable = None) -> None:
+    def _keep(self, building: Building, key: Hashable = None) -> None:
         if not building.messages:
             return
         conversation = building.conversation()
-        self._found[conversation.shape] += 1
+        self._shapes[conversation.shape] += 1
         self._spool.add(conversation, key)
-
-
-def _is_plain(value: Raw) -> bool:
-    """Return whether this is a message that needs no look at any shape."""
-    return "role" in value and isinstance(value.get("content"), str) and value.keys() <= _PLAIN
-
-
-def _fits(test: Callable[[Raw], bool] | None, value: Raw) -> bool:
-    """Return whether a value passes a test; one that the test chokes on does not."""
-    try:
-        return test is not None and test(value)
-    except _DAMAGE:
-        return False

@@ -127,14 +127,14 @@ def _zip(source: Source) -> Iterator[Source]:
     except InputError as error:
         yield _broken(source, error)
         return
-    found = [
+    members = [
         (
             PurePosixPath(info.filename),
             Source(f"{source.name}/{info.filename}", partial(_member, source, info), single=False),
         )
         for info in chosen
     ]
-    for member in _in_order(found):
+    for member in _in_order(members):
         yield from _file(member, depth=1)
 
 
@@ -207,7 +207,7 @@ class _Bounded(io.RawIOBase):
 def _folder(path: Path, name: str) -> Iterator[Source]:
     """Yield what may be chats below a folder; links that lead out of it are not followed."""
     root = path.resolve()
-    found: list[tuple[PurePosixPath, Source]] = []
+    files: list[tuple[PurePosixPath, Source]] = []
     for file in sorted(path.rglob("*")):
         if not file.name.lower().endswith(NAMES) or not file.is_file():
             continue
@@ -216,16 +216,16 @@ def _folder(path: Path, name: str) -> Iterator[Source]:
         relative = file.relative_to(path).as_posix()
         shown = f"{name}/{relative}"
         source = Source(shown, partial(_opened, file, shown), single=False, path=file)
-        found.append((PurePosixPath(root.name, relative), source))
-        if len(found) > MAX_FILES:
+        files.append((PurePosixPath(root.name, relative), source))
+        if len(files) > MAX_FILES:
             raise InputError(f"{name} holds more than {MAX_FILES:,} files")
-    if not found:
+    if not files:
         raise InputError(f"{name} holds no chat file ({', '.join(NAMES)})")
-    for source in _in_order(found):
+    for source in _in_order(files):
         yield from _file(source)
 
 
-def _in_order(found: list[tuple[PurePosixPath, Source]]) -> Iterator[Source]:
+def _in_order(members: list[tuple[PurePosixPath, Source]]) -> Iterator[Source]:
     """Yield files by name; those that are messages of one conversation by number (Strands)."""
 
     def place(entry: tuple[PurePosixPath, Source]) -> tuple[str, int, str]:
@@ -234,10 +234,10 @@ def _in_order(found: list[tuple[PurePosixPath, Source]]) -> Iterator[Source]:
         return str(path.parent), int(number[1]) if number else -1, path.name
 
     agents: dict[str, set[str]] = {}
-    for path, _ in found:
+    for path, _ in members:
         if _is_part(path):
             agents.setdefault(_session(path), set()).add(path.parent.parent.name)
-    for path, source in sorted(found, key=place):
+    for path, source in sorted(members, key=place):
         if not _is_part(path):
             yield source
             continue

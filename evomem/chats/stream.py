@@ -284,9 +284,9 @@ class _Items:
 
         An item longer than the window is decoded again each time, so the window doubles.
         """
-        wanted = max(1, len(self._text) if double else 1)
+        length = max(1, len(self._text) if double else 1)
         pieces, came = [self._text[self._at :]], 0
-        while came < wanted and (text := next(self._texts, None)) is not None:
+        while came < length and (text := next(self._texts, None)) is not None:
             pieces.append(text)
             came += len(text)
         if not came:

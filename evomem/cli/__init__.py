@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from evomem.cli import commands, integrity, service, upkeep
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
+from evomem.cli.documents import ingest
 from evomem.cli.hooks import hooks
 from evomem.cli.importing import import_
 from evomem.cli.mcp import mcp
@@ -24,7 +25,9 @@ COMMANDS = {
     "add": commands.add,
     "correct": commands.correct,
     "import": import_,
+    "ingest": ingest,
     "search": commands.search,
+    "context": commands.context,
     "show": commands.show,
     "influence": commands.influence,
     "stats": commands.stats,
@@ -43,6 +46,7 @@ COMMANDS = {
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
     "serve": service.serve,
+    "inspect": service.inspect,
     "keys": service.keys,
     "mcp": mcp,
     "hooks": hooks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from typing import Any
 
 from rich.text import Text
 
@@ -33,8 +34,8 @@ def add(args: Namespace, screen: Screen) -> int:
             source=args.source,
             recalled=args.recalled,
         )
-    said = f"turn {record.seq} of {_name(memory)}, id {record.id}"
-    screen.result(record.to_json(), Text(plain(said)))
+    line = f"turn {record.seq} of {_name(memory)}, id {record.id}"
+    screen.result(record.to_json(), Text(plain(line)))
     return 0
 
 
@@ -44,8 +45,8 @@ def correct(args: Namespace, screen: Screen) -> int:
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
         record = memory.correct(args.id, text, reply=args.reply, time=args.time, source=args.source)
-    said = f"turn {record.seq} of {_name(memory)}, id {record.id}, holds in the place of {args.id}"
-    screen.result(record.to_json(), Text(plain(said)))
+    line = f"turn {record.seq} of {_name(memory)}, id {record.id}, holds in the place of {args.id}"
+    screen.result(record.to_json(), Text(plain(line)))
     return 0
 
 
@@ -53,27 +54,44 @@ def search(args: Namespace, screen: Screen) -> int:
     """Show the turns that answer a question best."""
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
-        hits = past_of(memory, args).search(
-            args.query,
-            args.k,
-            mode=args.mode,
-            since=args.since,
-            until=args.until,
-            session=args.session,
-            role=args.role,
-            where=dict(args.where),
-            source=args.source,
-            not_source=args.not_source,
-            speaker=args.speaker,
-            trust=dict(args.trust),
-            now=moment_of(args, "now"),
-            zone=zone_of(args),
-        )
+        hits = past_of(memory, args).search(args.query, args.k, **_asked(args))
         if not hits:
             _say_nothing_found(db, memory, screen)
     value = {"query": args.query, "mode": args.mode, "hits": [hit.to_json() for hit in hits]}
     screen.result(value, *([hits_table(hits, zone_of(args))] if hits else []))
     return 0 if hits else 1
+
+
+def context(args: Namespace, screen: Screen) -> int:
+    """Print what a prompt is given for a question."""
+    with open_database(args, screen) as db:
+        memory = memory_of(db, args)
+        text = past_of(memory, args).context(
+            args.query, k=args.k, max_tokens=args.max_tokens, **_asked(args)
+        )
+        if not text:
+            _say_nothing_found(db, memory, screen)
+    value = {"query": args.query, "mode": args.mode, "text": str(text), "ids": list(text.ids)}
+    screen.result(value, *([Text(plain(text))] if text else []))
+    return 0 if text else 1
+
+
+def _asked(args: Namespace) -> dict[str, Any]:
+    """Return how and of whom a question is asked, by the names that `search` has for it."""
+    return {
+        "mode": args.mode,
+        "since": args.since,
+        "until": args.until,
+        "session": args.session,
+        "role": args.role,
+        "where": dict(args.where),
+        "source": args.source,
+        "not_source": args.not_source,
+        "speaker": args.speaker,
+        "trust": dict(args.trust),
+        "now": moment_of(args, "now"),
+        "zone": zone_of(args),
+    }
 
 
 def show(args: Namespace, screen: Screen) -> int:
@@ -99,8 +117,8 @@ def show(args: Namespace, screen: Screen) -> int:
 def influence(args: Namespace, screen: Screen) -> int:
     """Show what a turn had a part in."""
     with open_database(args, screen) as db:
-        found = memory_of(db, args).influence(args.id)
-    screen.result(found.to_json(), influence_table(found))
+        result = memory_of(db, args).influence(args.id)
+    screen.result(result.to_json(), influence_table(result))
     return 0
 
 

@@ -30,11 +30,11 @@ ORDER = "Without memory: the same encoder reads each text as if it were the firs
 def run_demo(args: Namespace, screen: Screen) -> int:
     """Tell the story, ask the questions, show both sides."""
     questions = load_questions()
-    asked = questions if args.all else [each for each in questions if each.featured]
+    chosen = questions if args.all else [question for question in questions if question.featured]
     with screen.progress() as progress:
         progress("loading the encoder", 0, 1)
         with _database(args, screen) as db:
-            report = compare(db, db.memory(*(args.memory or ["demo"])), asked, progress)
+            report = compare(db, db.memory(*(args.memory or ["demo"])), chosen, progress)
     if screen.as_json:
         screen.result(_to_json(report))
         return 0
@@ -42,7 +42,7 @@ def run_demo(args: Namespace, screen: Screen) -> int:
     for answer in report.answers:
         screen.out.print(_question(answer, report))
     screen.out.print(_totals(report))
-    screen.out.print(_closing(report, args, more=len(questions) - len(asked)), soft_wrap=True)
+    screen.out.print(_closing(report, args, more=len(questions) - len(chosen)), soft_wrap=True)
     return 0
 
 
@@ -93,10 +93,10 @@ def _question(answer: Answer, report: Report) -> Table:
     return table
 
 
-def _hit(found: Found) -> Text:
-    said = " ".join(plain(found.record.turn.user).split())
+def _hit(hit: Found) -> Text:
+    text = " ".join(plain(hit.record.turn.user).split())
     return Text.assemble(
-        MARKS[found.verdict], f" {found.score:.2f} {found.record.time:%d %b} ", (said, "dim")
+        MARKS[hit.verdict], f" {hit.score:.2f} {hit.record.time:%d %b} ", (text, "dim")
     )
 
 

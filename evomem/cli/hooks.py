@@ -96,8 +96,8 @@ def _edit(agent: Agent, args: Namespace, screen: Screen) -> int:
         settings.install(path, before, after)
     else:
         settings.uninstall(path, after)
-    said = f"{'wrote' if adding else 'restored'} {path}"
-    screen.result(values, Text(plain(said)))
+    line = f"{'wrote' if adding else 'restored'} {path}"
+    screen.result(values, Text(plain(line)))
     if adding:
         _advise(agent, screen)
     return 0
@@ -161,8 +161,8 @@ def _sweep(agent: Agent, args: Namespace, screen: Screen) -> int:
             seen = Seen(Path(AGENTS_FOLDER).expanduser(), args.db, labels)
             done = sweep(memory, agent, seen, progress=lambda *count: progress("reading", *count))
     values = {"agent": agent.name, "new": done.new, "replaced": done.replaced, "known": done.known}
-    said = f"{done.new} new turns in {'/'.join(labels)} ({done.known} were there already)"
-    screen.result(values, Text(plain(said)))
+    line = f"{done.new} new turns in {'/'.join(labels)} ({done.known} were there already)"
+    screen.result(values, Text(plain(line)))
     return 0
 
 

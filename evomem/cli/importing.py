@@ -75,7 +75,7 @@ def _read(name: str, args: Namespace) -> Chats:
 def _import(
     histories: dict[store.Namespace, list[Chats]], args: Namespace, screen: Screen
 ) -> Imported:
-    count = sum(each.messages for files in histories.values() for each in files)
+    count = sum(file.messages for files in histories.values() for file in files)
     with _database(args, screen) as db, screen.progress() as progress:
         return db.import_chats(
             {labels: _Together(files) for labels, files in histories.items()}.items(),
@@ -103,8 +103,8 @@ class _Together:
         self._files = files
 
     def __iter__(self) -> Iterator[Conversation]:
-        for each in self._files:
-            yield from each.conversations
+        for file in self._files:
+            yield from file.conversations
 
 
 def _one_each(
@@ -112,7 +112,7 @@ def _one_each(
 ) -> dict[store.Namespace, list[Chats]]:
     """Return each file by the memory that is called as the file is."""
     histories: dict[store.Namespace, list[Chats]] = {}
-    for name, each in zip(names, files, strict=True):
+    for name, file in zip(names, files, strict=True):
         if name == STDIN:
             raise InputError("stdin has no file name to name a memory after: leave out --each")
         namespace = (*above, Path(name).stem)
@@ -121,13 +121,13 @@ def _one_each(
                 f"two of the files are called {namespace[-1]!r}, and would be one memory: "
                 "rename one, or import them one after another"
             )
-        histories[namespace] = [each]
+        histories[namespace] = [file]
     return histories
 
 
 def _lines(done: Imported, files: Sequence[Chats], where: str, args: Namespace) -> Iterator[str]:
     """Yield the summary for people."""
-    messages, conversations = sum(each.messages for each in files), sum(map(len, files))
+    messages, conversations = sum(chats.messages for chats in files), sum(map(len, files))
     yield (
         f"{_count(done.new, 'new turn')} {'would be added to' if args.dry_run else 'in'} {where} "
         f"({done.known} {'was' if done.known == 1 else 'were'} there already), from "
@@ -149,10 +149,10 @@ def _lines(done: Imported, files: Sequence[Chats], where: str, args: Namespace) 
     left_out = _left_out(files)
     if left_out:
         yield "left out: " + ", ".join(f"{count} {kind}" for kind, count in left_out.items())
-    read = [each for file in files for each in file.files]
-    for each in read[:SHOWN]:
-        shapes = ", ".join(each.shapes) or "not a chat, skipped"
-        yield f"read {each.where} as {shapes}"
+    read = [file for chats in files for file in chats.files]
+    for file in read[:SHOWN]:
+        shapes = ", ".join(file.shapes) or "not a chat, skipped"
+        yield f"read {file.where} as {shapes}"
     if len(read) > SHOWN:
         yield f"... and {len(read) - SHOWN} more files"
     yield from dict.fromkeys(note for file in files for note in file.notes)
@@ -173,12 +173,12 @@ def _summary(done: Imported, files: Sequence[Chats], args: Namespace) -> dict[st
         "deleted": done.deleted,
         "forgotten": done.forgotten,
         "conversations": sum(map(len, files)),
-        "messages": sum(each.messages for each in files),
+        "messages": sum(file_read.messages for file_read in files),
         "left_out": _left_out(files),
         "files": [
-            {"file": each.where, "formats": list(each.shapes)}
+            {"file": file_read.where, "formats": list(file_read.shapes)}
             for file in files
-            for each in file.files
+            for file_read in file.files
         ],
         "notes": list(dict.fromkeys(note for file in files for note in file.notes)),
         "problems": [problem._asdict() for file in files for problem in file.problems],
@@ -188,8 +188,8 @@ def _summary(done: Imported, files: Sequence[Chats], args: Namespace) -> dict[st
 
 def _left_out(files: Iterable[Chats]) -> dict[str, int]:
     total: Counter[str] = Counter()
-    for each in files:
-        total.update(each.left_out)
+    for file in files:
+        total.update(file.left_out)
     return dict(total)
 
 

@@ -33,8 +33,8 @@ def anchor(args: Namespace, screen: Screen) -> int:
         _put(args.to, text)
     else:
         _replace(Path(args.to).expanduser(), text)
-    said = f"wrote the anchor of {len(taken['memories'])} memories to {args.to}"
-    screen.result({"database": args.db, "anchor": args.to}, Text(plain(said)))
+    line = f"wrote the anchor of {len(taken['memories'])} memories to {args.to}"
+    screen.result({"database": args.db, "anchor": args.to}, Text(plain(line)))
     return 0
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from evomem.influence import Influence
 from evomem.records import Hit, Record, Turn
-from evomem.when import dated
+from evomem.times.when import dated
 
 
 class _Console(Console):
@@ -38,9 +38,9 @@ class Screen:
         if self.as_json:
             sys.stdout.write(json.dumps(value, indent=2) + "\n")
             return
-        for each in rendered:
+        for renderable in rendered:
             self.out.print(
-                each, soft_wrap=isinstance(each, Text)
+                renderable, soft_wrap=isinstance(renderable, Text)
             )  # lines are the terminal's to break
 
     def note(self, text: str) -> None:
@@ -125,14 +125,14 @@ def timeline(records: Sequence[Record], zone: tzinfo) -> Table:
 def influence_table(influence: Influence) -> Table:
     """Return what a turn had a part in, one row for each memory and each way."""
     table = _table("memory", "", ("turns", True), "ids")
-    for each in (influence, *influence.forks):
+    for branch in (influence, *influence.forks):
         for name, ids in (
-            ("read in its light", each.direct),
-            ("read after those", each.indirect),
-            ("answers that recalled it", each.answers),
+            ("read in its light", branch.direct),
+            ("read after those", branch.indirect),
+            ("answers that recalled it", branch.answers),
         ):
             table.add_row(
-                Text(plain("/".join(each.memory))), name, str(len(ids)), Text(plain(_some(ids)))
+                Text(plain("/".join(branch.memory))), name, str(len(ids)), Text(plain(_some(ids)))
             )
     return table
 

@@ -1,8 +1,9 @@
-"""The commands of the service: `serve`, and `keys`."""
+"""The commands of the service: `serve`, `inspect` and `keys`."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -58,6 +59,34 @@ def serve(args: Namespace, screen: Screen) -> int:
     return 0
 
 
+def inspect(args: Namespace, screen: Screen) -> int:
+    """Show the database on a page until told to stop."""
+    for module in ("fastapi", "uvicorn", "prometheus_client"):
+        require(module, extra="server")
+    from evomem.inspector.local import serve as serve_page
+    from evomem.service.key_tables import keys_location
+
+    args.db = args.file or args.db
+    with open_database(args, screen):
+        pass  # there is one, and it is sound
+    place = keys_location(args.db)
+    settings = Settings(
+        database=args.db,
+        encoder=args.encoder,
+        device=args.device,
+        keys=place if "://" in place or Path(place).exists() else ":memory:",
+        read_only=not args.write,
+    )
+
+    def show(url: str) -> None:
+        screen.result({"url": url}, Text(url, overflow="fold", no_wrap=False))
+        kind = "it can be changed" if args.write else "nothing can be changed"
+        screen.note(f"showing {args.db}; {kind}; the link works once; Ctrl-C stops it")
+
+    serve_page(settings, port=args.port, browse=not args.no_open, show=show)
+    return 0
+
+
 def keys(args: Namespace, screen: Screen) -> int:
     """Make, list or revoke keys."""
     if args.kind == "integrity":
@@ -77,8 +106,8 @@ def keys(args: Namespace, screen: Screen) -> int:
             key = store.revoke(args.id)
             screen.result(key.to_json(), Text(f"revoked {key.id}, which was for {_scope(key)}"))
         else:
-            found = store.keys(args.prefix)
-            screen.result({"keys": [key.to_json() for key in found]}, _table(found))
+            listed = store.keys(args.prefix)
+            screen.result({"keys": [key.to_json() for key in listed]}, _table(listed))
     finally:
         store.close()
     return 0

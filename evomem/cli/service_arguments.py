@@ -1,4 +1,4 @@
-"""The arguments of `serve` and `keys`."""
+"""The arguments of `serve`, `inspect` and `keys`."""
 
 from __future__ import annotations
 
@@ -96,6 +96,28 @@ def add_serve(commands: Any, make: Make) -> None:
         help=f"how long the access log is kept (default: {default.access_days:g} days)",
     )
     _keys_option(parser)
+
+
+def add_inspect(commands: Any, make: Make) -> None:
+    """Add the parser of `inspect`."""
+    parser = make(
+        commands,
+        "inspect",
+        "look at a database in the browser",
+        "Show a database on a page that only this machine can open: its memories and turns, searches "
+        "with what their scores are made of, as of any turn and without memory, forks, corrections, "
+        "and what purging a turn would do (docs/operations/inspector.md).",
+        "  evomem inspect agent.db\n  evomem inspect agent.db --write\n"
+        "  evomem inspect agent.db --no-open",
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the database (default: --db)")
+    parser.add_argument(
+        "--write", action="store_true", help="let the page purge turns, and make and revoke keys"
+    )
+    parser.add_argument(
+        "--no-open", action="store_true", help="open no browser; show the link only"
+    )
+    parser.add_argument("--port", type=int, default=0, help="the port (default: one that is free)")
 
 
 def add_keys(commands: Any, make_group: Make, make: Make) -> None:

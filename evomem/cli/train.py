@@ -50,8 +50,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--device", help="where EvoEmbedding is trained, such as cpu or cuda (default: a GPU if "
         "there is one; the small encoder is trained on the CPU)")  # fmt: skip
     add("--json", action="store_true", help="write JSON, and nothing else, to stdout")
-    small = {each.name: each for each in fields(MiniSettings)}
-    large = {each.name: each for each in fields(EvoSettings)}
+    small = {field.name: field for field in fields(MiniSettings)}
+    large = {setting.name: setting for setting in fields(EvoSettings)}
     both, first, second = map(
         parser.add_argument_group, ("how it learns", "mini and minilm only", "EvoEmbedding only")
     )
@@ -82,16 +82,16 @@ def _defaults(name: str) -> str:
     """Return what a setting is if it is not given, for each kind of base."""
     kinds: dict[str, dict[str, Any]] = {
         "minilm" if name in GOING_ON else "mini and minilm": {
-            each.name: each.default for each in fields(MiniSettings)
+            field.name: field.default for field in fields(MiniSettings)
         },
         "mini": GOING_ON,
-        "EvoEmbedding": {each.name: each.default for each in fields(EvoSettings)},
+        "EvoEmbedding": {setting.name: setting.default for setting in fields(EvoSettings)},
     }
-    found = {kind: values[name] for kind, values in kinds.items() if name in values}
-    if len(set(found.values())) == 1:
-        [value] = set(found.values())
+    by_kind = {kind: values[name] for kind, values in kinds.items() if name in values}
+    if len(set(by_kind.values())) == 1:
+        [value] = set(by_kind.values())
         return f"default: {value}" if value != "" else "default: none"
-    return "default: " + ", ".join(f"{kind} {value}" for kind, value in found.items())
+    return "default: " + ", ".join(f"{kind} {value}" for kind, value in by_kind.items())
 
 
 def train(args: Namespace, screen: Screen) -> int:
@@ -111,8 +111,8 @@ def train(args: Namespace, screen: Screen) -> int:
         lines = write_evotrain(data, args.export)
         screen.result({"lines": lines}, Text(f"{lines:,} lines in {args.export}"))
         return 0
-    turns = sum(len(each.turns) for each in data)
-    asked = sum(len(each.questions) for each in data)
+    turns = sum(len(conversation.turns) for conversation in data)
+    asked = sum(len(conversation.questions) for conversation in data)
     speaks = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher starts, one
     if speaks:
         screen.note(f"{len(data):,} histories, {turns:,} turns, {asked:,} questions")
@@ -136,11 +136,11 @@ def train(args: Namespace, screen: Screen) -> int:
 def _settings(args: Namespace, kind: str) -> MiniSettings | EvoSettings:
     """Return the settings of this kind of base; those of another kind are refused."""
     made = EvoSettings if kind == "evoembedding" else MiniSettings
-    known = {each.name for each in fields(made)}
+    known = {field.name for field in fields(made)}
     given = {
-        each.name: getattr(args, each.name)
-        for each in (*fields(MiniSettings), *fields(EvoSettings))
-        if hasattr(args, each.name)
+        setting.name: getattr(args, setting.name)
+        for setting in (*fields(MiniSettings), *fields(EvoSettings))
+        if hasattr(args, setting.name)
     }
     if foreign := sorted(set(given) - known):
         raise InputError(

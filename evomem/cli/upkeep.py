@@ -58,8 +58,8 @@ def reencode(args: Namespace, screen: Screen) -> int:
     if args.drop_old:
         with open_database(args, screen) as db:
             names = db.drop_generations()
-        said = f"dropped the readings of: {', '.join(names) or 'none'}"
-        screen.result({"database": args.db, "dropped": names}, Text(plain(said)))
+        line = f"dropped the readings of: {', '.join(names) or 'none'}"
+        screen.result({"database": args.db, "dropped": names}, Text(plain(line)))
         return 0
     if args.encoder is None:
         raise InputError("name the new encoder with --encoder")
@@ -71,8 +71,8 @@ def reencode(args: Namespace, screen: Screen) -> int:
             workers=args.workers,
             progress=lambda *done: progress("reading", *done),
         )
-    said = f"{args.db} uses the encoder {args.encoder}; {count} turns were read"
-    screen.result({"database": args.db, "encoder": args.encoder, "read": count}, Text(plain(said)))
+    line = f"{args.db} uses the encoder {args.encoder}; {count} turns were read"
+    screen.result({"database": args.db, "encoder": args.encoder, "read": count}, Text(plain(line)))
     return 0
 
 
@@ -80,8 +80,8 @@ def reread(args: Namespace, screen: Screen) -> int:
     """Read a memory again in the order of time."""
     with open_database(args, screen) as db, screen.progress() as progress:
         count = memory_of(db, args).reread(progress=lambda *done: progress("reading", *done))
-    said = f"{count} turns were read again" if count else "the turns are in the order of time"
-    screen.result({"database": args.db, "read": count}, Text(said))
+    line = f"{count} turns were read again" if count else "the turns are in the order of time"
+    screen.result({"database": args.db, "read": count}, Text(line))
     return 0
 
 
@@ -102,8 +102,8 @@ def export(args: Namespace, screen: Screen) -> int:
     """Write readable files."""
     with open_database(args, screen) as db:
         count = db.export(args.target)
-    said = f"wrote {count} turns to {args.target}"
-    return _done(screen, {"database": args.db, "folder": args.target, "turns": count}, said)
+    line = f"wrote {count} turns to {args.target}"
+    return _done(screen, {"database": args.db, "folder": args.target, "turns": count}, line)
 
 
 def load(folder: str, args: Namespace, screen: Screen) -> int:
@@ -119,20 +119,25 @@ def load(folder: str, args: Namespace, screen: Screen) -> int:
 def compact(args: Namespace, screen: Screen) -> int:
     """Give space back."""
     with open_database(args, screen) as db:
-        before, after = db.compact()
-    said = f"{before:,} bytes before, {after:,} after"
-    return _done(screen, {"database": args.db, "before": before, "after": after}, said)
+        before, after = db.compact(args.embeddings)
+    line = f"{before:,} bytes before, {after:,} after"
+    return _done(screen, {"database": args.db, "before": before, "after": after}, line)
 
 
 def doctor(args: Namespace, screen: Screen) -> int:
     """Print what is in order and what is not."""
     findings = list(examine(args.db))
-    values = [{"what": each.what, "sound": each.sound, "says": each.says} for each in findings]
-    lines = [f"{'ok ' if each.sound else 'NO '} {each.what}: {each.says}" for each in findings]
+    values = [
+        {"what": finding.what, "sound": finding.sound, "says": finding.says} for finding in findings
+    ]
+    lines = [
+        f"{'ok ' if finding.sound else 'NO '} {finding.what}: {finding.says}"
+        for finding in findings
+    ]
     screen.result(
         {"evomem": evomem.__version__, "findings": values}, *(Text(plain(line)) for line in lines)
     )
-    return 0 if all(each.sound for each in findings) else 1
+    return 0 if all(finding.sound for finding in findings) else 1
 
 
 def _encoder_of(folder: str) -> str:
@@ -144,14 +149,14 @@ def _encoder_of(folder: str) -> str:
 
 
 def _receipt(receipt: Receipt, screen: Screen) -> int:
-    said = f"forgot {receipt.turns} turns, read {receipt.reread} later ones again"
+    line = f"forgot {receipt.turns} turns, read {receipt.reread} later ones again"
     if receipt.kept:
-        said += f"; {receipt.kept} turns stay for forks that share them"
+        line += f"; {receipt.kept} turns stay for forks that share them"
     if not receipt.clean:
-        said += "; old bytes are still in the database's files: see docs/operations/forgetting.md"
-    return _done(screen, receipt.to_json(), said)
+        line += "; old bytes are still in the database's files: see docs/operations/forgetting.md"
+    return _done(screen, receipt.to_json(), line)
 
 
-def _done(screen: Screen, values: dict[str, Any], said: str) -> int:
-    screen.result(values, Text(plain(said)))
+def _done(screen: Screen, values: dict[str, Any], line: str) -> int:
+    screen.result(values, Text(plain(line)))
     return 0

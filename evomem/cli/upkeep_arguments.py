@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from evomem.rows import FORMS
+
 Make = Callable[..., argparse.ArgumentParser]
 """Makes the parser of one command: its name, a summary, a sentence, and examples."""
 
@@ -117,12 +119,19 @@ def add_upkeep(commands: Any, make: Make) -> None:
         metavar="FILE-OR-URL",
         help="a file, which is replaced, or an http(s) URL, to which it is PUT (default: stdout)",
     )
-    make(
+    parser = make(
         commands,
         "compact",
         "return unused space to the disk",
         "Rewrite the database without the space that forgotten turns have left.",
-        "  evomem compact\n  evomem compact --db agent.db --json",
+        "  evomem compact\n  evomem compact --embeddings int8\n"
+        "  evomem compact --db agent.db --json",
+    )
+    parser.add_argument(
+        "--embeddings",
+        choices=FORMS,
+        help="store all embeddings so from now on: int8 takes a fourth of float32's space and "
+        "rounds them",
     )
     make(
         commands,

@@ -29,8 +29,8 @@ def connect(
     """Return the database of a service (`evomem serve`). Nothing is asked of it yet.
 
     It has the methods, arguments, results and errors of `Database`, and its memories those of
-    `Memory`; what needs the database itself raises `ServiceError`. Every turn gets an id here, so that a request whose answer was lost is made again without
-    harm.
+    `Memory`; what needs the database itself raises `ServiceError`. Every turn gets an id here, so
+    that a request whose answer was lost is made again without harm.
 
     Args:
         url: Such as `"https://memory.example.com"`.

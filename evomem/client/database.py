@@ -8,11 +8,13 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timezone, tzinfo
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from evomem.checks import check_labels, check_whole, check_zone
 from evomem.client.calls import Call, Steps, not_over_http, to_json
 from evomem.client.memory import RemoteMemory
+from evomem.client.together import RemoteTogetherCache
 from evomem.client.transport import Transport
 from evomem.database import Database
 from evomem.encoder import Encoder
@@ -20,6 +22,7 @@ from evomem.errors import InputError, StoreError
 from evomem.forgetting import Receipt
 from evomem.integrity import read_anchor
 from evomem.memory import Memory
+from evomem.rows import Form
 from evomem.service.names import join_name, to_path
 from evomem.service.wire import receipt_from_json
 from evomem.state import Spec
@@ -40,6 +43,7 @@ class RemoteDatabase(Database):
         self._caller = caller
         self._zone = zone
         self._spec: Spec | None = None
+        self._kept = RemoteTogetherCache(caller)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._caller.url!r})"
@@ -52,15 +56,15 @@ class RemoteDatabase(Database):
 
     def memories(self, *prefix: str) -> list[Namespace]:
         """Return the namespaces that begin with `prefix` and that the key may read, sorted."""
-        return self._caller.run(self._memories(prefix))
+        return [names for names, _ in self._caller.run(self._listed(prefix, sizes=False))]
 
     def sizes(self, *prefix: str) -> Mapping[Namespace, int]:
-        """See `Database.sizes`, which reads many memories at once. Raises `ServiceError`."""
-        self._not_here("Database.sizes")
+        """See `Database.sizes`."""
+        return MappingProxyType(dict(self._caller.run(self._listed(prefix, sizes=True))))
 
-    def together(self, *prefix: str) -> Together:
-        """See `Database.together`, which holds many memories here. Raises `ServiceError`."""
-        self._not_here("Database.together")
+    def together(self, *prefix: str, query: str | None = None) -> Together:
+        """See `Database.together`; what has changed travels, without embeddings."""
+        return self._caller.run(self._kept.read(prefix, query))
 
     def drop(self, *prefix: str) -> Receipt:
         """See `Database.drop`."""
@@ -146,9 +150,10 @@ class RemoteDatabase(Database):
         repaired: list[str] = self._ask("POST", "/admin/repair")["repaired"]
         return repaired
 
-    def compact(self) -> tuple[int, int]:
+    def compact(self, embeddings: Form | None = None) -> tuple[int, int]:
         """See `Database.compact`."""
-        value = self._ask("POST", "/admin/compact")
+        params = {} if embeddings is None else {"embeddings": embeddings}
+        value = self._ask("POST", "/admin/compact", params)
         return value["before"], value["after"]
 
     def backup(self, path: str | Path) -> None:
@@ -212,13 +217,14 @@ class RemoteDatabase(Database):
 
     # ---------------------------------------------------------------------------------------
 
-    def _memories(self, prefix: Namespace) -> Steps[list[Namespace]]:
-        found: list[Namespace] = []
+    def _listed(self, prefix: Namespace, *, sizes: bool) -> Steps[list[tuple[Namespace, int]]]:
+        found: list[tuple[Namespace, int]] = []
         after: str | None = ""
         while after is not None:
             page = {"prefix": join_name(prefix), "after": after, "limit": PAGE}
-            value = yield Call("GET", "/memories", page)
-            found += map(tuple, value["memories"])
+            value = yield Call("GET", "/memories", {**page, "sizes": True if sizes else None})
+            names = list(map(tuple, value["memories"]))
+            found += zip(names, value["turns"] or [0] * len(names), strict=True)
             after = value["next"]
         return found
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evomem.checks import Sources, check_filter
-from evomem.client.calls import Call, Steps, awaiting, blocking, not_over_http, to_json
+from evomem.client.calls import Call, Steps, awaiting, blocking, to_json
 from evomem.client.uploads import batches, upload
 from evomem.client.view import RemoteView
+from evomem.engine import TRIES
+from evomem.errors import HeadMoved
 from evomem.forgetting import Progress, Receipt
 from evomem.memory import Memory, check_ids, new_id, turn_of
 from evomem.pairing import Message, as_turns
@@ -24,7 +28,11 @@ from evomem.service.wire import (
 )
 
 if TYPE_CHECKING:
+    from evomem.documents import Document, Ingested
     from evomem.importing import Imported
+
+UNKNOWN = "?"
+"""No mark of what sessions hold: asks for it."""
 
 
 class RemoteMemory(RemoteView, Memory):
@@ -96,8 +104,29 @@ class RemoteMemory(RemoteView, Memory):
         *,
         where: Mapping[str, Any] | None = None,
     ) -> Steps[list[Record]]:
-        raise not_over_http("replace_sessions, which calls a function while it writes,")
-        yield  # a generator, as all of these are
+        """Suppose first that nothing is there: then one request does it."""
+        check_filter(where=where)
+        head = {"sessions": sorted(set(sessions)), "where": where and dict(where)}
+        held: list[Record] = []
+        mark = ""
+        for attempt in range(TRIES):
+            try:
+                turns = [replace(turn, id=turn.id or new_id()) for turn in build(held)]
+            except Exception:  # it cannot do without what is there
+                if attempt:
+                    raise
+                turns, mark = [], UNKNOWN
+            check_ids(turns)
+            lines = [{**head, "mark": mark}, *map(turn_to_json, turns)]
+            body = b"\n".join(map(to_json, lines))
+            path = f"{self._path}/turns/replace"
+            value = yield Call("POST", path, body=body, media_type="application/x-ndjson")
+            if value["records"] is not None:
+                return [record_from_json(record) for record in value["records"]]
+            held, mark = [record_from_json(record) for record in value["held"]], value["mark"]
+        raise HeadMoved(
+            f"{self!r}: others were quicker {TRIES} times in a row; nothing was written"
+        )
 
     def _add_many(
         self, items: Iterable[Turn | Message], *, progress: Progress | None = None
@@ -188,6 +217,7 @@ class RemoteMemory(RemoteView, Memory):
         value = yield Call("DELETE", self._path, repeats=False)
         return receipt_from_json(value)
 
+    add_document = Memory.add_document  # reads here, and calls the other methods
     add = blocking(_add)
     add_many = blocking(_add_many)
     correct = blocking(_correct)
@@ -199,6 +229,11 @@ class RemoteMemory(RemoteView, Memory):
     expire = blocking(_expire)
     reread = blocking(_reread)
     drop = blocking(_drop)
+
+    async def aadd_document(self, document: Document | str | Path, **options: Any) -> Ingested:
+        """Do as `add_document`, without blocking the event loop."""
+        return await asyncio.to_thread(self.add_document, document, **options)
+
     aadd = awaiting(_add, write=True)
     aadd_many = awaiting(_add_many, write=True)
     acorrect = awaiting(_correct, write=True)

@@ -6,6 +6,7 @@ errors and cost no request.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone, tzinfo
@@ -25,17 +26,19 @@ from evomem.checks import (
 )
 from evomem.client.calls import Call, Caller, Steps, awaiting, blocking, to_json
 from evomem.errors import QueryError, TurnError
-from evomem.fitting import fit
 from evomem.influence import Influence
 from evomem.memory_view import MemoryView, Mode, Point
 from evomem.records import Context, Hit, Record, as_utc
+from evomem.search.fitting import fit
 from evomem.service.names import join_name, to_path
 from evomem.service.wire import hit_from_json, influence_from_json, record_from_json, zone_to_text
 from evomem.store import Filter, Namespace
 
 if TYPE_CHECKING:
+    from evomem.answering import Answer, LanguageModel
     from evomem.memory import Memory
 
+CHARS = 3  # of a token; English has about four, so that a budget is rather kept than passed
 PAGE = 1000  # turns of one request for a history
 
 
@@ -183,6 +186,14 @@ class RemoteView(MemoryView):
 
         return RemoteMemory(self._caller, tuple(value["memory"]), zone=self._own_zone)
 
+    answer = MemoryView.answer  # it calls `search`
+
+    async def aanswer(
+        self, question: str, llm: LanguageModel | None = None, **options: Any
+    ) -> Answer:
+        """Do as `answer`, without blocking the event loop."""
+        return await asyncio.to_thread(self.answer, question, llm, **options)
+
     search = blocking(_search)
     context = blocking(_context)
     get = blocking(_get)
@@ -200,6 +211,9 @@ class RemoteView(MemoryView):
 
     def _turn(self, id: str) -> str:
         return f"{self._path}/turns/{to_path(_checked_id(id))}"
+
+    def _token_counter(self) -> Callable[[str], int]:
+        return _about_tokens
 
     def _zone(self, zone: str | tzinfo | None) -> tzinfo:
         return self._own_zone if zone is None else check_zone(zone)
@@ -260,3 +274,8 @@ def _checked_id(id: object) -> str:
     if not isinstance(id, str) or not id.strip():
         raise TurnError(f"a turn's id is text, got {id!r:.60}")
     return id
+
+
+def _about_tokens(text: str) -> int:
+    """Return about how many tokens a text has: the encoder that counts them is the service's."""
+    return -(-len(text) // CHARS)

@@ -19,8 +19,8 @@ from evomem.demo.story import Question, load_story
 from evomem.encoder import Encoder
 from evomem.errors import InputError
 from evomem.memory import Memory
-from evomem.ranking import top_k
 from evomem.records import Record, Turn
+from evomem.search.ranking import top_k
 from evomem.state import State, Vectors
 
 K = 3  # hits that are shown and counted
@@ -120,11 +120,11 @@ def compare(
             second = [(hit.record, hit.score) for hit in fused]
         else:
             second = _rank(encoder, question.question, told, alone)
-        found = {
+        best = {
             side: [Found(record, score, _verdict(record, question)) for record, score in ranked]
             for side, ranked in zip(sides, (first, second), strict=True)
         }
-        answers.append(Answer(question, told[-1], found))
+        answers.append(Answer(question, told[-1], best))
         progress("asking", len(answers), len(questions))
     return Report(
         encoder=encoder.spec.name,

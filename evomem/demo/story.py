@@ -34,8 +34,10 @@ def load_story() -> list[Turn]:
 def load_questions() -> list[Question]:
     """Return all questions."""
     return [
-        Question(**{**each, "right": frozenset(each["right"]), "wrong": frozenset(each["wrong"])})
-        for each in json.loads(_file("questions.json"))
+        Question(
+            **{**entry, "right": frozenset(entry["right"]), "wrong": frozenset(entry["wrong"])}
+        )
+        for entry in json.loads(_file("questions.json"))
     ]
 
 

@@ -161,9 +161,9 @@ def placement(device: str | None, dtype: str | None) -> tuple[torch.device, Dtyp
         torch.empty(0, device=where)
     except (RuntimeError, AssertionError) as error:  # an assertion, in builds without CUDA
         raise EncoderError(f"the device {device!r} cannot be used here: {error}") from error
-    wanted = dtype or ("bfloat16" if where.type == "cuda" else "float32")
+    chosen = dtype or ("bfloat16" if where.type == "cuda" else "float32")
     for name in DTYPES:
-        if name == wanted:
+        if name == chosen:
             return where, name
     raise EncoderError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
 

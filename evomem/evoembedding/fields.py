@@ -67,5 +67,5 @@ class Fields:
 
     def error(self, name: str, expected: str, remedy: str) -> CheckpointError:
         """Return the error that says what `name` should have been, and what to do."""
-        got = repr(self.values[name]) if name in self.values else "nothing"
-        return CheckpointError(f"{self.where}: {name} must be {expected}, got {got}; {remedy}")
+        value = repr(self.values[name]) if name in self.values else "nothing"
+        return CheckpointError(f"{self.where}: {name} must be {expected}, got {value}; {remedy}")

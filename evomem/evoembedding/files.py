@@ -68,10 +68,10 @@ class Weights:
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Yield the named tensors as they are stored, file by file."""
-        wanted = set(names)
-        for path in sorted({self._files[name] for name in wanted}):
+        remaining = set(names)
+        for path in sorted({self._files[name] for name in remaining}):
             with safe_open(path, "pt") as file:
-                for name in sorted(n for n in wanted if self._files[n] == path):
+                for name in sorted(n for n in remaining if self._files[n] == path):
                     yield name, file.get_tensor(name)
 
     def _list(self, path: Path) -> None:
@@ -136,21 +136,21 @@ def fill(
 
 
 def _check(
-    folder: Path, expected: Mapping[str, tuple[int, ...]], got: Mapping[str, tuple[int, ...]]
+    folder: Path, expected: Mapping[str, tuple[int, ...]], actual: Mapping[str, tuple[int, ...]]
 ) -> None:
     misshapen = [
-        f"{name} is {list(got[name])}, expected {list(expected[name])}"
-        for name in sorted(expected.keys() & got.keys())
-        if got[name] != expected[name]
+        f"{name} is {list(actual[name])}, expected {list(expected[name])}"
+        for name in sorted(expected.keys() & actual.keys())
+        if actual[name] != expected[name]
     ]
     problems = [
-        f"{len(found)} weights {what}: {_some(found)}"
-        for what, found in (
-            ("missing", sorted(expected.keys() - got.keys())),
-            ("too many", sorted(got.keys() - expected.keys())),
+        f"{len(names)} weights {what}: {_some(names)}"
+        for what, names in (
+            ("missing", sorted(expected.keys() - actual.keys())),
+            ("too many", sorted(actual.keys() - expected.keys())),
             ("of another shape", misshapen),
         )
-        if found
+        if names
     ]
     if problems:
         raise CheckpointError(

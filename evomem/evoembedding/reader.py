@@ -225,10 +225,10 @@ class Reader:
             queues = [runs[i].before[n].queue for i, n in rest]
             last = [runs[i].segments[n].text for i, n in rest]
             self._count(sum(map(len, queues)) + sum(map(len, last)))
-            found = self.model.embed_behind([self._to_tensor(queue) for queue in queues], last)
-            for (i, _), row in zip(rest, torch.split(found, 1), strict=True):
+            embeddings = self.model.embed_behind([self._to_tensor(queue) for queue in queues], last)
+            for (i, _), row in zip(rest, torch.split(embeddings, 1), strict=True):
                 rows[i].append(row)
-        return [torch.cat(each) for each in rows]
+        return [torch.cat(parts) for parts in rows]
 
     def _grows(self, state: State[Any]) -> bool:
         """Say whether the queue of `state` has room for another turn's latents."""
@@ -240,19 +240,19 @@ class Reader:
 
     def _prefixes(self, states: Sequence[State[Any]]) -> dict[bytes, Cache | None]:
         """Return the prefix of each state's queue by the state's key; None for an empty queue."""
-        found: dict[bytes, Cache | None] = {}
+        prefixes: dict[bytes, Cache | None] = {}
         missing: dict[bytes, State[Any]] = {}
         for state in states:
-            found[state.key] = self.caches.get(("prefix", state.key))
-            if found[state.key] is None and len(state.queue):
+            prefixes[state.key] = self.caches.get(("prefix", state.key))
+            if prefixes[state.key] is None and len(state.queue):
                 missing[state.key] = state
         self._count(sum(len(state.queue) for state in missing.values()))
         queues = [(self._to_tensor(state.queue), None) for state in missing.values()]
         keys = list(missing)
         for i, prefix in self.model.remember_many(queues):
-            found[keys[i]] = prefix
+            prefixes[keys[i]] = prefix
             self.caches.put(("prefix", keys[i]), prefix)
-        return found
+        return prefixes
 
     def _bytes_of_a_stream(self) -> int:
         """Return about what a full chunk and a full prefix take together."""

@@ -53,14 +53,14 @@ class SpecialIds:
         unknown = set(given or {}) - set(names)
         if unknown:
             raise EncoderError(f"special_ids has {sorted(unknown)}; known are {', '.join(names)}")
-        found: dict[str, Any] = {"instruction": tuple(_encode(tokenizer, INSTRUCTION))}
+        special: dict[str, Any] = {"instruction": tuple(_encode(tokenizer, INSTRUCTION))}
         for name, text in (("end", "<|endoftext|>"), ("im_end", "<|im_end|>"), ("user", "user")):
             ids = _encode(tokenizer, text)
             if len(ids) == 1:
-                found[name] = ids[0]
-        found.update(given or {})
-        found["instruction"] = tuple(found["instruction"])
-        return cls(**found)
+                special[name] = ids[0]
+        special.update(given or {})
+        special["instruction"] = tuple(special["instruction"])
+        return cls(**special)
 
     @property
     def largest(self) -> int:

@@ -27,16 +27,16 @@ def with_hooks(text: str, agent: Agent, command: str) -> str:
     Raises:
         InputError: The settings are not what the agent documents.
     """
-    wanted = {name: _group(command, agent, name) for name in agent.events}
-    if _ours(text) == wanted:
+    groups = {name: _group(command, agent, name) for name in agent.events}
+    if _ours(text) == groups:
         return text
     text = without_hooks(text)
     if not text.strip():
         return (
-            json.dumps({"hooks": {name: [group] for name, group in wanted.items()}}, indent=2)
+            json.dumps({"hooks": {name: [group] for name, group in groups.items()}}, indent=2)
             + "\n"
         )
-    for name, group in wanted.items():
+    for name, group in groups.items():
         root = text.index("{")
         hooks = json_text.child(text, root, "hooks")
         if hooks is None:
@@ -57,8 +57,8 @@ def without_hooks(text: str) -> str:
         InputError: The settings are not what the agent documents.
     """
     _check(text)
-    while (found := _find(text)) is not None:
-        start, number, event = found
+    while (place := _find(text)) is not None:
+        start, number, event = place
         text = json_text.remove(text, start, number)
         text = _without_empty(text, event)
     return text
@@ -144,7 +144,7 @@ def _check(text: str) -> None:
             f"the settings are not plain JSON ({error}); repair them first, nothing was changed"
         ) from error
     hooks = value.get("hooks", {}) if isinstance(value, dict) else None
-    if not isinstance(hooks, dict) or not all(isinstance(each, list) for each in hooks.values()):
+    if not isinstance(hooks, dict) or not all(isinstance(hook, list) for hook in hooks.values()):
         raise InputError(
             "the settings are not an object whose 'hooks' has a list for each event; repair them "
             "first, nothing was changed"
@@ -160,7 +160,7 @@ def _ours(text: str) -> dict[str, Any]:
 
 def _has_ours(group: object) -> bool:
     handlers = group.get("hooks") if isinstance(group, Mapping) else None
-    return isinstance(handlers, list) and any(_is_ours(each) for each in handlers)
+    return isinstance(handlers, list) and any(_is_ours(handler) for handler in handlers)
 
 
 def _is_ours(handler: object) -> bool:

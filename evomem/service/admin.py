@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, Response
 
 from evomem.errors import AccessDenied, DatabaseBusy, InputError, StoreError
 from evomem.records import as_utc
+from evomem.rows import Form
 from evomem.service import models
 from evomem.service.access import Key
 from evomem.service.endpoints import access_of, answer, check_root, service_of
@@ -59,10 +60,10 @@ async def repair(request: Request) -> dict[str, list[str]]:
 
 
 @router.post("/compact")
-async def compact(request: Request) -> dict[str, int]:
-    """Give unused space back to the file system."""
+async def compact(request: Request, embeddings: Form | None = None) -> dict[str, int]:
+    """Give unused space back to the file system; store embeddings in another form first."""
     service = check_root(request)
-    before, after = await _run(service, service.db.compact)
+    before, after = await _run(service, service.db.compact, embeddings)
     return {"before": before, "after": after}
 
 
@@ -155,12 +156,17 @@ async def revoke_key(id: str, request: Request) -> Response:
 async def access_log(
     request: Request,
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    before: Annotated[
+        int | None, Query(ge=0, lt=2**63, description="lines before that one, newest first")
+    ] = None,
     limit: Limit = 100,
 ) -> Response:
     """Return who did what in memories that this key is for; it is written within a second or two."""
     service, access = service_of(request), access_of(request)
     access.check("admin", access.prefix)
-    lines = await service.with_keys(service.keys.accesses, access, after=after, limit=limit)
+    lines = await service.with_keys(
+        service.keys.accesses, access, after=after, before=before, limit=limit
+    )
     values = [{"number": number, **entry.to_json()} for number, entry in lines]
     return answer({"lines": values, "next": lines[-1][0] if len(lines) == limit else None})
 

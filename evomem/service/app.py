@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from http import HTTPStatus
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import evomem
 from evomem.errors import EvomemError
-from evomem.service import admin, memories, uploads
+from evomem.inspector.alone import Alone
+from evomem.service import admin, inspection, memories, together, uploads
 from evomem.service.endpoints import PROBLEMS, answer, check_root, service_of
 from evomem.service.guard import Guard
+from evomem.service.page import add_page
 from evomem.service.problems import Problem, handle
 from evomem.service.service import Service
 from evomem.service.settings import Settings
+
+if TYPE_CHECKING:
+    from evomem.service.mcp.http import McpEndpoint
 
 READY = 5.0  # seconds within which the database has to answer
 
@@ -38,12 +45,14 @@ def make_app(settings: Settings) -> Guard:
         StoreError: The keys cannot be read.
     """
     service = Service(settings)
+    tools = _tools(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.open()
         try:
-            yield
+            async with tools.manager.run() if tools else nullcontext():
+                yield
         finally:
             await service.close()
 
@@ -60,6 +69,7 @@ def make_app(settings: Settings) -> Guard:
         redirect_slashes=False,
     )
     app.state.service = service
+    app.state.alone = Alone()
     kinds: tuple[Any, ...] = (
         EvomemError,
         Problem,
@@ -73,9 +83,20 @@ def make_app(settings: Settings) -> Guard:
     app.add_api_route("/health/ready", ready, tags=["service"])
     if settings.metrics:
         app.add_api_route("/metrics", metrics, tags=["service"], response_class=PlainTextResponse)
-    for part in (uploads, memories, admin):
+    for part in (uploads, inspection, memories, together, admin):  # a memory's path takes any other
         app.include_router(part.router)
+    for path in ("/mcp", "/mcp/{memory:path}"):
+        app.router.routes.append(Route(path, tools or no_tools, methods=["POST"]))
+    add_page(app)
     return Guard(app, service)
+
+
+async def no_tools(request: Request) -> Response:
+    """Say what is missing for the Model Context Protocol."""
+    raise Problem(
+        HTTPStatus.NOT_IMPLEMENTED,
+        "the service has no tools, since the extra [mcp] is not installed where it runs",
+    )
 
 
 async def live() -> dict[str, str]:
@@ -101,3 +122,11 @@ async def metrics(request: Request) -> Response:
     """Return counts and times for Prometheus."""
     text, kind = check_root(request).metrics.text()
     return Response(text, media_type=kind)
+
+
+def _tools(service: Service) -> McpEndpoint | None:
+    if find_spec("mcp_types") is None:  # version 1 of the SDK has none
+        return None
+    from evomem.service.mcp.http import McpEndpoint
+
+    return McpEndpoint(service)

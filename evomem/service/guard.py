@@ -1,6 +1,6 @@
 """What every request passes before an endpoint sees it, and what is noted when it is answered.
 
-host and origin ─► room? ─► key ─► its limits ─► body, bounded and in time ─► endpoint ─► notes
+host and origin ─► room? ─► the page, or a key ─► its limits ─► body, bounded and in time ─► endpoint ─► notes
 """
 
 from __future__ import annotations
@@ -8,21 +8,28 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Any
 
 import anyio
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from evomem.service import direct
 from evomem.service.access import EVERYTHING, Access
+from evomem.service.page import is_public
 from evomem.service.problems import GONE, Problem, answer
 from evomem.service.service import Service
 
 OPEN = ("/health/live", "/health/ready", "/openapi.json")
 """Paths that want no key."""
-STREAMED = ("/turns/many", "/import", "/admin/load")
+STREAMED = ("/turns/many", "/turns/replace", "/import", "/admin/load")
 """How paths end whose bodies an endpoint reads as they come."""
+READS = ("/search", "/context", "/v1/together", "/inspect/map", "/inspect/alone", "/admin/verify")
+"""How paths end to which something is posted and nothing is written."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 
@@ -66,14 +73,19 @@ class Guard:
         self._check_host(headers)
         service = self.service
         with service.limits.door():
+            if is_public(path):
+                return await self._app(request.scope, _Replayed(b""), request.send)
             access = request.access = await self._who(headers)
             request.scope["state"]["access"] = access
+            if service.settings.read_only:
+                _check_reads(request.scope["method"], path)
             with service.limits.turn_of(access.key):
                 if path.endswith(STREAMED):
                     body = _Streamed(receive, service.settings.max_upload, self._patience)
                     return await self._app(request.scope, body, request.send)
                 whole = await self._whole_body(headers, receive)
-                await self._until_gone(request, whole, receive)
+                work = self._work(request, path, headers.get("content-type"), whole)
+                await self._until_gone(request, work, receive)
 
     @property
     def _patience(self) -> float:
@@ -101,15 +113,23 @@ class Guard:
         service = self.service
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         secret = headers.get("x-api-key", secret if scheme.lower() == "bearer" else "").strip()
+        session = service.session
+        if secret and session and (access := session.access_of(secret)):
+            return access
         if secret:
-            access = await service.with_keys(service.keys.find, secret)
+            access = service.keys.remembered(secret) or await service.with_keys(
+                service.keys.find, secret
+            )
             if access is None:
                 raise Problem(
                     HTTPStatus.UNAUTHORIZED,
                     "the key is unknown, expired or revoked: make one with evomem keys create",
                 )
             return access
-        if not service.settings.is_local or await service.with_keys(service.keys.any):
+        is_open = service.settings.is_local and (
+            service.keys.remembered("") or not await service.with_keys(service.keys.any)
+        )
+        if session or not is_open:
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 "this needs a key: send it as Authorization: Bearer KEY, or as X-API-Key",
@@ -140,10 +160,23 @@ class Guard:
             raise too_slow(self._patience) from None
         return b"".join(parts)
 
-    async def _until_gone(self, request: _Request, body: bytes, receive: Receive) -> None:
+    async def _work(
+        self, request: _Request, path: str, media_type: str | None, body: bytes
+    ) -> None:
+        """Answer a request whose body is here."""
+        scope = request.scope
+        operation = direct.operation_of(scope["method"], path, media_type)
+        if operation is None:
+            return await self._app(scope, _Replayed(body), request.send)
+        scope["app"] = self._app
+        response = await direct.call(operation, Request(scope), path, body)
+        await response(scope, _no_body, request.send)
+
+    async def _until_gone(
+        self, request: _Request, answering: Coroutine[Any, Any, None], receive: Receive
+    ) -> None:
         """Answer, unless the client goes away: then what has not begun yet is not done at all."""
-        replay = _Replayed(body)
-        work = asyncio.ensure_future(self._app(request.scope, replay, request.send))
+        work = asyncio.ensure_future(answering)
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -161,14 +194,18 @@ class Guard:
     def _note(self, request: _Request) -> None:
         status = GONE if request.cancelled and not request.status else request.status
         metrics, state = self.service.metrics, request.scope["state"]
-        action = getattr(request.scope.get("endpoint"), "__name__", "none")
+        action = state.get("action") or getattr(request.scope.get("endpoint"), "__name__", "none")
         metrics.requests.labels(action, str(status)).observe(time.perf_counter() - request.began)
         metrics.in_flight.set(self.service.limits.in_flight)
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             metrics.rejected.labels(str(status)).inc()
         if request.access is not None:
             self.service.note(
-                request.access.key, action, state.get("memory", ()), state.get("count", 0), status
+                request.access.key,
+                action,
+                state.get("memory", ()),
+                state.get("count", 0),
+                state.get("status", status),
             )
 
 
@@ -249,6 +286,15 @@ def too_slow(seconds: float) -> Problem:
     return Problem(
         HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {seconds:g} seconds"
     )
+
+
+def _check_reads(method: str, path: str) -> None:
+    """Refuse what could change something. Raises `Problem`."""
+    if method not in ("GET", "HEAD") and not (method == "POST" and path.endswith(READS)):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            "nothing can be changed here: start evomem inspect with --write",
+        )
 
 
 async def _disconnected(receive: Receive) -> None:

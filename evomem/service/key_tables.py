@@ -1,4 +1,4 @@
-"""Where keys and the access log are kept: two tables of their own, in SQLite or PostgreSQL."""
+"""Where keys, secrets and the access log are kept: tables of their own, in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ ACCESSES = sa.Table(
     sa.Column("memory", sa.Text, nullable=False),
     sa.Column("turns", sa.Integer, nullable=False),
     sa.Column("status", sa.Integer, nullable=False),
+)
+SECRETS = sa.Table(
+    "secrets",
+    META,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
 )
 
 

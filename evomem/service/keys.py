@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import secrets
 import time
 from collections.abc import Iterable, Iterator
@@ -22,8 +23,9 @@ import sqlalchemy as sa
 
 from evomem.checks import check_labels
 from evomem.errors import InputError, NotFound, StoreError
-from evomem.service.access import RIGHTS, Access, Key
-from evomem.service.key_tables import ACCESSES, KEYS, META, connect
+from evomem.service.access import EVERYTHING, RIGHTS, Access, Key
+from evomem.service.key_cache import KeyCache
+from evomem.service.key_tables import ACCESSES, KEYS, META, SECRETS, connect
 from evomem.store import Namespace
 
 MARK = "evk"
@@ -72,6 +74,7 @@ class KeyStore:
         self._used: dict[str, float] = {}
         with self._failures():
             self._engine = connect(location)
+            self._cache = KeyCache(location)
             with suppress(sa.exc.DBAPIError):  # another process makes the same tables
                 self._create()
             with self._engine.connect() as connection:
@@ -147,14 +150,26 @@ class KeyStore:
 
     def any(self) -> bool:
         """Say whether a key was ever made: from then on, every request needs one."""
+        version = self._cache.version()
         with self._reading() as connection:
-            return connection.execute(sa.select(KEYS.c.id).limit(1)).first() is not None
+            is_one = connection.execute(sa.select(KEYS.c.id).limit(1)).first() is not None
+        if not is_one:
+            self._cache.put(version, "", EVERYTHING, math.inf)
+        return is_one
+
+    def remembered(self, secret: str) -> Access | None:
+        """Return what `find` has found, without a statement; None if that has to be asked.
+
+        Without a secret: what everybody may while there is no key (`any`).
+        """
+        return self._cache.get(secret)
 
     def find(self, secret: str) -> Access | None:
         """Return what a secret allows; None if it is none of ours, expired or revoked.
 
         An unknown key costs what a wrong secret costs.
         """
+        version = self._cache.version()
         mark, _, rest = secret.partition("_")
         id, _, words = rest.partition("_")
         row = self._row(id)
@@ -169,7 +184,23 @@ class KeyStore:
             self._used[id] = now
             with suppress(StoreError), self._writing() as connection:
                 connection.execute(sa.update(KEYS).where(KEYS.c.id == id).values(used=now))
-        return Access(id, _namespace(row.prefix), frozenset(row.rights.split(",")))
+        access = Access(id, _namespace(row.prefix), frozenset(row.rights.split(",")))
+        until = self._used[id] + USED
+        self._cache.put(version, secret, access, min(until, row.expires or until))
+        return access
+
+    def secret(self, name: str = "tokens") -> bytes:
+        """Return 32 random bytes that all workers share, made when they are first asked for."""
+        query = sa.select(SECRETS.c.secret).where(SECRETS.c.name == name)
+        with suppress(StoreError), self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is not None:
+                return bytes(row.secret)
+        with suppress(StoreError), self._writing() as connection:  # another worker is quicker
+            made = {"name": name, "secret": secrets.token_bytes(32)}
+            connection.execute(sa.insert(SECRETS).values(made))
+        with self._reading() as connection:
+            return bytes(connection.execute(query).scalar_one())
 
     # the access log ------------------------------------------------------------------------
 
@@ -191,17 +222,22 @@ class KeyStore:
                 connection.execute(sa.insert(ACCESSES), rows)
 
     def accesses(
-        self, access: Access, *, after: int = 0, limit: int = 100
+        self, access: Access, *, after: int = 0, before: int | None = None, limit: int = 100
     ) -> list[tuple[int, Entry]]:
-        """Return lines of the log with their numbers, oldest first.
+        """Return lines of the log with their numbers, oldest first; with `before`, newest first.
 
         Args:
             access: Whose lines: those about memories, and of keys, below its prefix.
             after: Only lines with a greater number.
+            before: Only lines with a smaller number.
             limit: How many lines at most.
         """
         keys = {key.id for key in self.keys(access.prefix)} | ({""} if not access.prefix else set())
-        query = sa.select(ACCESSES).where(ACCESSES.c.number > after).order_by(ACCESSES.c.number)
+        number = ACCESSES.c.number
+        query = sa.select(ACCESSES).where(number > after).order_by(number)
+        if before is not None:
+            query = sa.select(ACCESSES).where(number > after, number < before)
+            query = query.order_by(number.desc())
         lines: list[tuple[int, Entry]] = []
         with self._reading() as connection:
             for row in connection.execute(query.execution_options(yield_per=1000)):
@@ -221,6 +257,7 @@ class KeyStore:
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""
+        self._cache.close()
         self._engine.dispose()
 
     # ---------------------------------------------------------------------------------------

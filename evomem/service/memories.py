@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,8 +13,10 @@ from starlette.responses import Response
 import evomem
 from evomem.checks import MAX_TURNS
 from evomem.forgetting import Receipt
-from evomem.memory_view import Point
-from evomem.records import Record
+from evomem.inspector.words import history_with
+from evomem.memory import Memory
+from evomem.memory_view import MemoryView, Point
+from evomem.records import MAX_LABEL, Record
 from evomem.service import models
 from evomem.service.endpoints import (
     Forgettable,
@@ -29,10 +33,12 @@ from evomem.service.endpoints import (
 )
 from evomem.service.names import join_name, split_name
 from evomem.service.wire import hit_to_json, zone_from_text
+from evomem.store import Namespace
 
 router = APIRouter(prefix="/v1")
 PAGE = 1000  # turns or names of one page, at most
 ONE = "/memories/{memory:path}"
+NOW = Past(None, None, None)
 
 Times = Annotated[str | None, Query(max_length=512, description="ISO 8601 with a time zone")]
 Labels = Annotated[list[str] | None, Query(description='"" stands for turns without a source')]
@@ -51,6 +57,7 @@ async def about(request: Request) -> dict[str, Any]:
             "prefix": list(access.prefix),
             "rights": sorted(access.rights),
         },
+        "read_only": service.settings.read_only,
     }
 
 
@@ -60,18 +67,35 @@ async def list_memories(
     prefix: Annotated[str, Query(description="labels joined by slashes")] = "",
     after: str = "",
     limit: Limit = 100,
+    sizes: bool = False,
 ) -> Response:
     """Return the memories that the key may read and that begin with `prefix`."""
+    below = readable_below(request, prefix)
+    db = service_of(request).db
+    turns: Mapping[Namespace, int] | None = None
+    if sizes:
+        turns = await service_of(request).run(db.sizes, *below)
+    found = list(turns) if turns is not None else await service_of(request).run(db.memories, *below)
+    first = split_name(after)
+    rest = [names for names in found if names > first]
+    last = join_name(rest[limit - 1]) if len(rest) > limit else None
+    page = rest[:limit]
+    return answer(
+        {
+            "memories": [list(names) for names in page],
+            "turns": None if turns is None else [turns[names] for names in page],
+            "next": last,
+        }
+    )
+
+
+def readable_below(request: Request, prefix: str) -> Namespace:
+    """Return the labels that names begin with if the key may read them. Raises `AccessDenied`."""
     access, labels = access_of(request), split_name(prefix)
     if labels != access.prefix[: len(labels)]:
         access.check("read", labels)
     access.check("read", access.prefix)
-    below = max(labels, access.prefix, key=len)
-    found = await service_of(request).run(service_of(request).db.memories, *below)
-    first = split_name(after)
-    rest = [names for names in found if names > first]
-    last = join_name(rest[limit - 1]) if len(rest) > limit else None
-    return answer({"memories": [list(names) for names in rest[:limit]], "next": last})
+    return max(labels, access.prefix, key=len)
 
 
 # one turn ----------------------------------------------------------------------------------
@@ -101,12 +125,17 @@ async def history(
     not_source: Labels = None,
     all: Annotated[bool, Query(description="those whose places others took, too")] = False,
     speaker: str | None = None,
+    words: Annotated[
+        str | None, Query(max_length=MAX_LABEL, description="only turns that share a word with it")
+    ] = None,
 ) -> Response:
     """List turns, oldest first, a page at a time."""
     tests = condition(where)
 
     def read() -> list[Record]:
-        return past.of(memory).history(
+        seen = past.of(memory)
+        list_turns = seen.history if words is None else partial(history_with, seen, words)
+        return list_turns(
             after=after,
             limit=limit + 1,
             since=since,
@@ -177,8 +206,8 @@ async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> R
 @router.post(ONE + "/search", tags=["questions"], response_model=models.Hits)
 async def search(memory: Readable, question: models.Search, request: Request) -> Response:
     """Return the turns that answer a query best, each with what its score is made of."""
-    past, values = _asked(question)
-    seen = await service_of(request).run(past.of, memory)
+    past, values = asked(question)
+    seen = await _at(past, memory, request)
     hits = await seen.asearch(**values)
     request.state.count = len(hits)
     return answer({"hits": [hit_to_json(hit) for hit in hits]})
@@ -187,8 +216,8 @@ async def search(memory: Readable, question: models.Search, request: Request) ->
 @router.post(ONE + "/context", tags=["questions"], response_model=models.ContextOut)
 async def context(memory: Readable, question: models.Ask, request: Request) -> Response:
     """Return the best turns for a query as text for a prompt."""
-    past, values = _asked(question)
-    seen = await service_of(request).run(past.of, memory)
+    past, values = asked(question)
+    seen = await _at(past, memory, request)
     text = await seen.acontext(**values)
     request.state.count = len(text.ids)
     return answer({"text": str(text), "ids": text.ids})
@@ -249,13 +278,18 @@ async def drop(memory: Forgettable, request: Request, below: bool = False) -> Re
 # -------------------------------------------------------------------------------------------
 
 
-def _asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
+def asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
+    """Return the point of the past that a question is about, and the arguments of `search`."""
     values = question.model_dump()
     values["zone"] = None if question.zone is None else zone_from_text(question.zone)
     past = Past(*(values.pop(name) for name in Past._fields))
     if question.trust is not None:
         values["trust"] = {label or None: weight for label, weight in question.trust.items()}
     return past, values
+
+
+async def _at(past: Past, memory: Memory, request: Request) -> MemoryView:
+    return memory if past == NOW else await service_of(request).run(past.of, memory)
 
 
 def _record(record: Record, request: Request) -> Response:

@@ -133,6 +133,23 @@ class Fork(Past):
     labels: list[Label] = Field(min_length=1, max_length=MAX_LABELS)
 
 
+class Replace(Body):
+    """See `Memory.replace_sessions`: the first line; the new turns follow."""
+
+    sessions: list[Label]
+    where: dict[str, Any] | None = None
+    mark: str = Field("", max_length=64, description="of the turns that are to be replaced")
+
+
+class Together(Body):
+    """See `Database.together`."""
+
+    prefix: list[Label] = Field([], max_length=MAX_LABELS)
+    version: str = Field("", max_length=64, description="what the client has")
+    known: dict[str, str] = Field({}, description="marks of the memories that it has, by name")
+    query: str | None = Field(None, max_length=MAX_CHARS)
+
+
 class Verify(Body):
     """See `Database.verify`."""
 
@@ -204,7 +221,35 @@ class Names(BaseModel):
     """Some namespaces, sorted."""
 
     memories: list[list[str]]
+    turns: list[int] | None = Field(description="of each, with `sizes`; deleted ones not counted")
     next: str | None = Field(description="give it as `after` for the next page; null at the end")
+
+
+class ListedOut(BaseModel):
+    """A turn without its text."""
+
+    seq: int
+    id: str
+    session: str | None
+    metadata: dict[str, Any]
+    added: datetime
+
+
+class ExtractOut(BaseModel):
+    """The turns of one memory."""
+
+    mark: str = Field(description="tells this state of it from every other one")
+    turns: list[ListedOut]
+
+
+class TogetherOut(BaseModel):
+    """All memories below a prefix."""
+
+    version: str
+    memories: dict[str, ExtractOut | None] | None = Field(
+        description="by name, sorted; null where the client has it"
+    )
+    cosines: list[float] | None = Field(description="of every turn, in the order of the memories")
 
 
 class MemoryOut(BaseModel):
@@ -222,6 +267,14 @@ class Stored(BaseModel):
 
     stored: int
     records: list[RecordOut] | None = Field(description="null unless asked for")
+
+
+class Replaced(BaseModel):
+    """The new turns; or what is to be replaced, if that was not what the request said."""
+
+    records: list[RecordOut] | None
+    held: list[RecordOut] | None = Field(description="null if the turns were stored")
+    mark: str | None = Field(description="of `held`: send the turns again with it")
 
 
 class ForkOut(BaseModel):

@@ -12,7 +12,9 @@ from urllib.parse import quote, unquote
 from evomem.errors import NamespaceError
 from evomem.store import Namespace
 
-WORDS = frozenset({"turns", "search", "context", "fork", "expire", "reread", "import", "export"})
+WORDS = frozenset(
+    ("turns", "search", "context", "fork", "expire", "reread", "import", "export", "inspect")
+)
 """What follows a memory's name in a path."""
 
 

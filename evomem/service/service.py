@@ -20,6 +20,7 @@ from evomem.service.keys import Entry, KeyStore
 from evomem.service.limits import Limits
 from evomem.service.metrics import MeteredBatchEncoder, MeteredEncoder, Metrics
 from evomem.service.problems import LOG
+from evomem.service.session import Session
 from evomem.service.settings import Settings
 from evomem.service.traces import no_span, start_traces
 from evomem.store import Namespace
@@ -36,6 +37,8 @@ class Service:
     """A database, the keys to it, and what is counted. Call `open` first, `close` last."""
 
     db: Database
+    session: Session | None = None
+    """Of the page of one person, who needs no other key; then nobody does without one."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

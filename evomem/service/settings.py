@@ -41,6 +41,8 @@ class Settings:
     """How long lines of the access log are kept."""
     metrics: bool = False
     traces: bool = False
+    read_only: bool = False
+    """Whether nothing may be changed, whatever a key allows."""
 
     @property
     def is_local(self) -> bool:

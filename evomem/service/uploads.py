@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from evomem.errors import EvomemError, TurnError
 from evomem.memory import BATCH
 from evomem.records import Record, Turn, as_utc
 from evomem.service import models
-from evomem.service.endpoints import Readable, Seen, Writable, answer, service_of
+from evomem.service.endpoints import Readable, Seen, Writable, access_of, answer, service_of
 from evomem.service.guard import too_large
 from evomem.service.memories import ONE, PAGE
+from evomem.service.replacing import Moved, Replacement, mark_of
 from evomem.service.wire import imported_to_json, turn_from_json, turn_to_json, zone_from_text
 
 router = APIRouter(prefix="/v1")
+WHOLE = 16  # bodies of other requests that one transaction of `replace_sessions` may have
 _LINES: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -64,6 +68,47 @@ async def add_many(memory: Writable, request: Request, records: bool = False) ->
         request.state.count = stored
     found = [record.to_json() for record in kept] if records else None
     return answer({"stored": stored, "records": found})
+
+
+@router.post(
+    ONE + "/turns/replace", tags=["turns"], response_model=models.Replaced, openapi_extra=_LINES
+)
+async def replace_sessions(memory: Writable, request: Request) -> Response:
+    """Write turns in the places of all that the sessions hold, in one transaction.
+
+    The first line names the `sessions`, perhaps a `where`, and the `mark` of the turns that they hold
+    ("" for none); the turns follow, as in `turns/many`, each with one of the sessions. If they hold
+    others, nothing is written, and the answer has these, with their mark.
+    """
+    access_of(request).check("read", memory.namespace)  # the answer may have what is there
+    service = service_of(request)
+    lines = _lines(request, service.settings.max_body)
+    try:
+        asked = models.Replace.model_validate_json(await anext(lines))
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+    turns: list[Turn] = []
+    size = 0
+    async for line in lines:
+        size += len(line)
+        if size > WHOLE * service.settings.max_body:
+            raise too_large(WHOLE * service.settings.max_body)
+        if line.strip():
+            turns.append(_turn(line, len(turns) + 2))
+    replacement = Replacement(turns, asked.mark)
+    try:
+        records = await memory.areplace_sessions(
+            asked.sessions, replacement.build, where=asked.where
+        )
+    except Moved:
+        held = replacement.held
+        if not replacement.is_stored:
+            value = {"held": [each.to_json() for each in held], "mark": mark_of(held)}
+            return answer({"records": None, **value})
+        records = replacement.stored
+    service.metrics.turns.inc(len(records))
+    request.state.count = len(records)
+    return answer({"records": [each.to_json() for each in records], "held": None, "mark": None})
 
 
 @router.post(ONE + "/import", tags=["turns"], response_model=models.ImportedOut, openapi_extra=FILE)
@@ -127,16 +172,24 @@ async def _batches(request: Request, longest: int) -> AsyncIterator[list[Turn]]:
         if not line.strip():
             continue
         try:
-            turns.append(turn_from_json(json.loads(line)))
-        except (TurnError, TypeError, ValueError, RecursionError) as error:
+            turns.append(_turn(line, number))
+        except TurnError:
             if turns:
                 yield turns
-            raise TurnError(f"line {number}: {error}") from error
+            raise
         if len(turns) == BATCH:
             yield turns
             turns = []
     if turns:
         yield turns
+
+
+def _turn(line: bytes, number: int) -> Turn:
+    """Return the turn of a line. Raises `TurnError`."""
+    try:
+        return turn_from_json(json.loads(line))
+    except (TurnError, TypeError, ValueError, RecursionError) as error:
+        raise TurnError(f"line {number}: {error}") from error
 
 
 async def _lines(request: Request, longest: int) -> AsyncIterator[bytes]:

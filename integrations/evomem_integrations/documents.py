@@ -127,8 +127,8 @@ class Documents:
 
     def get(self, key: str) -> Record | None:
         """Return a document, None if there is none."""
-        found = self.memory.history(session=key)
-        return found[-1] if found else None
+        versions = self.memory.history(session=key)
+        return versions[-1] if versions else None
 
     def all(self, **options: Any) -> list[Record]:
         """Return the documents in the order they were read; options as in `Memory.history`."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from evomem.errors import NotFound, StoreError
 from evomem.integrity import find_key
+from evomem.rows import Form
 from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores.database.connections import check_timeout
@@ -34,6 +35,7 @@ def open_sqlite(
     milvus_token: str | None = None,
     milvus_collection: str | None = None,
     integrity_key: bytes | str | Path | None = None,
+    embeddings: Form = "float32",
 ) -> tuple[Store, Index]:
     """Open an SQLite database and its index; create them for `spec` if there are none.
 
@@ -53,6 +55,8 @@ def open_sqlite(
         milvus_collection: Milvus: the name of the collection, if not the database's own.
         integrity_key: What the database is sealed with: 32 bytes, or a file that holds them; None
             to look in the environment (`evomem.integrity.find_key`).
+        embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
+            fourth of the space (`Database.compact` changes it).
 
     Raises:
         NotFound: There is no database and no `spec` to create one for.
@@ -81,7 +85,7 @@ def open_sqlite(
         )
     connections = SqliteConnections(path, synchronous, busy_timeout)
     folder = None if path is None else path.with_name(path.name + ".index")
-    store = SqlStore(connections, set_up(connections, spec, key), folder)
+    store = SqlStore(connections, set_up(connections, spec, key, embeddings), folder)
     with suppress(StoreError):
         connections.finish()
     try:

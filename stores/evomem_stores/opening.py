@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select, update
 
-from evomem.errors import FingerprintMismatch, IntegrityError, KeyMismatch, StoreError
+from evomem.errors import (
+    DatabaseDamaged,
+    FingerprintMismatch,
+    IntegrityError,
+    KeyMismatch,
+    StoreError,
+)
 from evomem.integrity import FILE_VARIABLE, key_id
+from evomem.rows import FORMS, Form
 from evomem.state import Spec
 from evomem.store import Index
 from evomem_stores.database import tables
@@ -20,7 +27,7 @@ from evomem_stores.log.reanalysis import reanalyse
 from evomem_stores.store import SqlStore
 from evomem_stores.upkeep import sealing
 from evomem_stores.upkeep.generations import stored_spec
-from evomem_stores.upkeep.migrations import apply, pending
+from evomem_stores.upkeep.migrations import apply, m008_storage, pending
 from evomem_stores.vectors.faiss_index import WORTH, FaissIndex
 from evomem_stores.words.terms import ANALYSER
 
@@ -31,7 +38,12 @@ if TYPE_CHECKING:  # torch comes only with a device
 _ANALYSER = select(tables.lexicon.c.analyser)
 
 
-def set_up(connections: Connections, spec: Spec | None, key: bytes | None = None) -> Spec:
+def set_up(
+    connections: Connections,
+    spec: Spec | None,
+    key: bytes | None = None,
+    embeddings: Form = "float32",
+) -> Spec:
     """Bring the tables up to date; return the spec of the encoder that the rows are of.
 
     The connections is closed where that fails.
@@ -40,6 +52,7 @@ def set_up(connections: Connections, spec: Spec | None, key: bytes | None = None
         connections: Of a database that is there, or is to be made.
         spec: The encoder to be used; None to take whichever the database was written by.
         key: The integrity key (`evomem.integrity`), None for none.
+        embeddings: How those of a new database are stored.
 
     Raises:
         KeyMismatch: The database is sealed with another key, or with none.
@@ -48,21 +61,28 @@ def set_up(connections: Connections, spec: Spec | None, key: bytes | None = None
         StoreError: It is of a newer version.
     """
     try:
-        return _set_up(connections, spec, key)
+        if embeddings not in FORMS:
+            raise StoreError(f"embeddings must be {' or '.join(FORMS)}, got {embeddings!r}")
+        return _set_up(connections, spec, key, embeddings)
     except BaseException:
         connections.close()
         raise
 
 
-def _set_up(connections: Connections, spec: Spec | None, key: bytes | None) -> Spec:
+def _set_up(
+    connections: Connections, spec: Spec | None, key: bytes | None, embeddings: Form
+) -> Spec:
     with connections.reading() as connection:
-        waiting = len(pending(connection))
+        waiting = pending(connection)
     if waiting:
         _check_writable(connections)
-    for _ in range(waiting):
+        is_new = False
         with connections.altering() as connection:
-            for number, step in pending(connection)[:1]:  # none: another process was quicker
+            for number, step in pending(connection):  # none: another process was quicker
                 apply(connection, number, step)
+                is_new = is_new or number == 1
+                if is_new and step is m008_storage:
+                    connection.execute(update(tables.storage).values(embeddings=embeddings))
                 if number == 1 and spec is not None:
                     connection.execute(insert(tables.encoder).values(id=1, **asdict(spec)))
                     connection.execute(insert(tables.lexicon).values(id=1, analyser=ANALYSER))
@@ -70,6 +90,7 @@ def _set_up(connections: Connections, spec: Spec | None, key: bytes | None) -> S
         connections.seals = _seals(connection, connections.place, key)
         stored = stored_spec(connection, connections.place)
         analyser = connection.scalar(_ANALYSER)
+        connections.embeddings = _stored_form(connection, connections.place)
     if spec is not None and replace(spec, name=stored.name) != stored:
         raise FingerprintMismatch(
             f"{connections.place} was written by the encoder {stored.name!r} (fingerprint "
@@ -85,6 +106,16 @@ def _set_up(connections: Connections, spec: Spec | None, key: bytes | None) -> S
                 reanalyse(connection)
                 connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored
+
+
+def _stored_form(connection: Connection, place: str) -> Form:
+    form: Form | None = connection.scalar(select(tables.storage.c.embeddings))
+    if form not in FORMS:
+        raise DatabaseDamaged(
+            f"{place} stores embeddings as {form!r}, which this version does not know: restore a "
+            "backup, or upgrade evomem"
+        )
+    return form
 
 
 def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:

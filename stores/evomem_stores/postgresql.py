@@ -7,6 +7,7 @@ from typing import Literal
 
 from evomem.errors import NotFound, StoreError
 from evomem.integrity import find_key
+from evomem.rows import Form
 from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores.database.postgresql import Commit, PostgresConnections
@@ -33,6 +34,7 @@ def open_postgresql(
     milvus_token: str | None = None,
     milvus_collection: str | None = None,
     integrity_key: bytes | str | Path | None = None,
+    embeddings: Form = "float32",
 ) -> tuple[Store, Index]:
     """Open a database on a PostgreSQL server and its index; create the tables if there are none.
 
@@ -60,6 +62,8 @@ def open_postgresql(
         milvus_collection: Milvus: the name of the collection, if not the database's own.
         integrity_key: What the database is sealed with: 32 bytes, or a file that holds them; None
             to look in the environment (`evomem.integrity.find_key`).
+        embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
+            fourth of the space (`Database.compact` changes it).
 
     Raises:
         NotFound: There are no tables and no `spec` to make them for.
@@ -89,7 +93,7 @@ def open_postgresql(
         connections.close()
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
-    store = SqlStore(connections, set_up(connections, spec, key), folder)
+    store = SqlStore(connections, set_up(connections, spec, key, embeddings), folder)
     store.rewritten.append(forget_copy)  # made by whichever process, if not by this one
     try:
         if index == "pgvector":

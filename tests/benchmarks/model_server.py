@@ -3,6 +3,7 @@
 `python -m tests.benchmarks.model_server MODEL.gguf` prints its URL when it is ready.
 """
 
+import functools
 import json
 import sys
 import threading
@@ -17,8 +18,11 @@ class Model:
     """A quantised chat model as transformers reads it; one reply at a time, always the likeliest."""
 
     def __init__(self, file: Path) -> None:
+        import gguf
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        for name in ("GGUFReader", "get_tensor_name_map"):  # transformers calls them over and over
+            setattr(gguf, name, functools.cache(getattr(gguf, name)))
         self._tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         self._model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
         self._lock = threading.Lock()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.cost import speed
+from benchmarks.cost import speed, speed_published
 from benchmarks.cost.reference import Reference, conversation, load_code, question
 from benchmarks.cost.streaming import QUERY_TOKENS, TEXT_TOKENS, TURN_TOKENS
 from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
@@ -81,12 +81,12 @@ def test_speed_puts_the_reference_beside_the_stream(checkout, tmp_path):
 @pytest.mark.slow
 def test_speed_fails_where_the_reference_disagrees(checkout, monkeypatch, capsys):
     """As it does if we ask another question than it is asked."""
-    right = speed._turn_and_query
+    right = speed_published._turn_and_query
 
     def wrong(reader, state, turn, n):
         return right(reader, state, turn, n + 1)
 
-    monkeypatch.setattr(speed, "_turn_and_query", wrong)
+    monkeypatch.setattr(speed_published, "_turn_and_query", wrong)
     argv = "--no-mini --model tiny --part stream --rebuild 2 --seconds 0 --reference".split()
     assert speed.main([*argv, str(checkout)]) == 1
     assert "the reference's embeddings are not ours" in capsys.readouterr().err

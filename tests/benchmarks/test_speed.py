@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import evomem
-from benchmarks.cost import shapes, soak, speed, streaming
+from benchmarks.cost import shapes, soak, speed, speed_published, streaming
 from benchmarks.reporting import report
 from evomem.memory import Memory
 
@@ -30,7 +30,7 @@ def test_compiled_layers_are_measured_for_one_stream_only(capsys):
         speed.main(["--no-mini", "--model", "tiny", "--compile"])
     assert "add --part stream" in capsys.readouterr().err
     options = speed._options("--model tiny --compile --part stream".split())
-    work = speed._work("tiny", options, torch.device("cpu"), torch.float32, 1.0)
+    work = speed_published.work_of("tiny", options, torch.device("cpu"), torch.float32, 1.0)
     assert work.name == "tiny, compiled"
     assert all(layer._compiled_call_impl for layer in work.reader.model.decoder.layers)
 

@@ -8,7 +8,8 @@ from benchmarks.datasets.tmd import load_tmd
 from benchmarks.quality import times
 from benchmarks.quality.times import BASE, IN_USE, MADE, STRENGTHS, ask_all, compare, generated
 from benchmarks.systems.encoders import Encoders
-from evomem import ranking, when
+from evomem.search import ranking
+from evomem.times import when
 
 START = datetime(2024, 1, 20, 18, tzinfo=timezone.utc)
 DISHES = ("ramen", "curry", "pizza", "tacos", "paella")

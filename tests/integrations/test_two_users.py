@@ -360,12 +360,47 @@ class LightClass(Light, name="lightmem.LightMemory"):
         self.with_memory(delete)
 
 
+class Files(Keeper, name="anthropic.EvoMemMemoryTool", needs="anthropic"):
+    def call(self, **command):
+        from evomem_integrations.anthropic import EvoMemMemoryTool
+
+        with self.open() as db:
+            tool = EvoMemMemoryTool(db.memory("acme", self.user), purge=self.purge)
+            return tool.call({"path": "/memories/main", **command})
+
+    def tell(self, text):
+        self.call(command="create", file_text=f"once: {text}")
+        self.call(command="str_replace", old_str="once: ", new_str="")
+
+    def seen(self):
+        from anthropic.lib.tools import ToolError
+
+        try:
+            return [self.call(command="view")]
+        except ToolError:
+            return []
+
+    def erase(self):
+        self.call(command="delete")
+
+
+class FilesAsynchronously(Files, name="anthropic.EvoMemAsyncMemoryTool", needs="anthropic"):
+    def call(self, **command):
+        from evomem_integrations.anthropic import EvoMemAsyncMemoryTool
+
+        with self.open() as db:
+            tool = EvoMemAsyncMemoryTool(db.memory("acme", self.user), purge=self.purge)
+            return asyncio.run(tool.call({"path": "/memories/main", **command}))
+
+
 KEEPS_NOTHING = {
+    "agent_framework.EvoMemContextProvider": "in the session: tests/integrations/agent_framework",
     "amem.ChromaRetriever": "in memory, one collection for each object",
     "amem.CopiedChromaRetriever": "in memory, one collection for each object",
     "amem.MemoryNote": "a value",
     "amem.SimpleEmbeddingRetriever": "in memory; files where the caller says",
     "amem.install": "the encoder, for the process",
+    "google_adk.EvoMemMemoryService": "for one run: tests/integrations/contract/test_google_adk.py",
     "langchain.EmbeddingsEncoder": "the model",
     "langchain.EvoMemEmbeddings": "the encoder",
     "langchain.EvoMemMiddleware": "in the host's state: tests/integrations/langchain",
@@ -381,10 +416,14 @@ KEEPS_NOTHING = {
     "memoryos.Embedding": "the encoder",
     "memoryos.install": "the encoder, for the process",
     "openai_agents.run_options": "for one run, in the session that it is given",
+    "strands.EvoMemMemoryStore": "one conversation: tests/integrations/contract/test_strands.py",
     "pydantic_ai.EvoMemCapability": "for one run: tests/integrations/pydantic_ai",
 }
 
 HELD = {
+    ("agent_framework.provider", "ContextVar"): "whether a tool of an agent calls this one",
+    ("google_adk.service", "ContextVar"): "the session of the run that asks",
+    ("google_adk.service", "cached_property"): "the plugin, which keeps nothing",
     ("_databases", "WeakValueDictionary"): "open databases, by place and options",
     ("_databases", "Lock"): "guards the line above",
     ("_databases", "open"): "one for each place and options",

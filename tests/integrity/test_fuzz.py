@@ -212,13 +212,14 @@ def _value(old: Any, chance: random.Random) -> Any:
 
 def edit_bytes(data: bytearray, chance: random.Random) -> bytes:
     """Change bytes of a file, behind SQLite's header."""
-    pages = len(data) // 4096
+    page = int.from_bytes(data[16:18], "big")
+    pages = len(data) // page
     kind = chance.choice(["bit", "bit", "byte", "run", "page", "cut"])
     if kind == "page":
         source, target = chance.randrange(1, pages), chance.randrange(1, pages)
-        data[target * 4096 : (target + 1) * 4096] = data[source * 4096 : (source + 1) * 4096]
+        data[target * page : (target + 1) * page] = data[source * page : (source + 1) * page]
     elif kind == "cut":
-        del data[chance.randrange(4096, len(data)) :]
+        del data[chance.randrange(page, len(data)) :]
     else:
         start = chance.randrange(100, len(data))
         for place in range(start, min(len(data), start + (40 if kind == "run" else 1))):

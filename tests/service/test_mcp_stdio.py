@@ -20,7 +20,6 @@ pytest.importorskip("mcp_types", reason="needs the extra [mcp]")
 
 from mcp import Client, StdioServerParameters
 
-OLDER = "mcp==1.30.0"
 CLIENT = """
 import asyncio, json, sys
 from mcp import ClientSession, StdioServerParameters
@@ -161,27 +160,6 @@ async def test_a_database_that_cannot_be_opened_is_an_error_until_it_can(tmp_pat
     assert first.is_error
     assert str(path) in first.content[0].text
     assert not second.is_error
-
-
-@pytest.fixture(scope="session")
-def older_client(pytestconfig):
-    """The interpreter of a virtual environment with version 1 of the SDK, kept between runs."""
-    folder = pytestconfig.cache.mkdir("mcp-1")
-    python = folder / "bin" / "python"
-    make = [[sys.executable, "-m", "venv", folder], [python, "-m", "pip", "install", "-q", OLDER]]
-    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    if not (folder / "ready").exists():
-        for command in make:
-            try:
-                done = subprocess.run(
-                    list(map(str, command)), env=bare, capture_output=True, text=True, timeout=300
-                )
-            except (OSError, subprocess.TimeoutExpired) as error:
-                pytest.skip(f"no virtual environment with {OLDER} could be made: {error}")
-            if done.returncode:
-                pytest.skip(f"no virtual environment with {OLDER}: {done.stderr[-500:]}")
-        (folder / "ready").touch()
-    return str(python), bare
 
 
 def test_clients_of_version_1_of_the_sdk_use_it(tmp_path, older_client):

@@ -153,6 +153,7 @@ def found(hits: Sequence[tuple[int, float]]) -> list[int]:
 
 
 SINCE = {
+    8: "DROP TABLE storage",
     7: "SELECT 1",
     6: "ALTER TABLE hidden DROP COLUMN since; DROP TABLE forgotten",
     5: """

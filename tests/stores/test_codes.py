@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evomem.store import Span
+from evomem.rows import Rows
+from evomem.store import Selection, Span
 from evomem_stores.vectors import index_file
 from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
 from evomem_stores.vectors.faiss_index import FaissIndex
@@ -33,7 +34,7 @@ def clustered(count, seed=0):
 def shard_of(vectors, *, coded):
     shard = Shard(DIM, 0)
     every_other = np.arange(1, len(vectors) + 1) * 2  # as after purges
-    shard.add(every_other, vectors, [bytes(16)] * len(vectors))
+    shard.add(every_other, Rows(vectors), [bytes(16)] * len(vectors))
     if coded:
         shard.encode()
     return shard
@@ -52,18 +53,22 @@ def shards():
     k=st.sampled_from([1, 10, 40]),
     last=st.integers(ROWS, 2 * ROWS),
     share=st.sampled_from([None, 1.0, 0.9, 0.6]),
+    by_exclusion=st.booleans(),
 )
-def test_hits_are_true_and_hardly_one_is_missed(shards, seed, k, last, share):
+def test_hits_are_true_and_hardly_one_is_missed(shards, seed, k, last, share, by_exclusion):
     coded, exact = shards
     rng = np.random.default_rng(seed)
     span = Span(1, 1, last)
     allowed = None
     if share:
         allowed = np.flatnonzero(rng.random(2 * ROWS) < share) + 1
+    chosen = Selection(allowed)
+    if allowed is not None and by_exclusion:
+        chosen = Selection(without=np.setdiff1d(np.arange(2 * ROWS + 1), allowed))
     missed = 0
     for query in clustered(10, seed):
-        hits = coded.nearest(span, query, k, allowed)
-        right = exact.nearest(span, query, k, allowed)
+        hits = coded.nearest(span, query, k, chosen)
+        right = exact.nearest(span, query, k, Selection(allowed))
         assert len(hits) == len(right)
         assert hits == sorted(hits, key=lambda hit: (-hit[1], -hit[0]))
         assert dict(hits) == exact.score(np.array(sorted(seq for seq, _ in hits)), query)
@@ -77,7 +82,7 @@ def test_the_codes_are_what_answers(shards, monkeypatch):
     coded, _ = shards
     monkeypatch.setattr(coded.codes.index, "search", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        coded.nearest(ALL, clustered(1)[0], 10, None)
+        coded.nearest(ALL, clustered(1)[0], 10)
 
 
 @pytest.mark.parametrize(
@@ -90,16 +95,18 @@ def test_a_short_view_a_narrow_filter_or_many_hits_are_answered_exactly(
     monkeypatch.setattr(coded.codes.index, "search", lambda *args: 1 / 0)
     allowed = np.flatnonzero(np.random.default_rng(1).random(2 * ROWS) < share)
     for query in clustered(5, seed=3):
-        given = Span(1, 1, last), query, k, None if share == 1 else allowed
+        given = Span(1, 1, last), query, k, Selection(None if share == 1 else allowed)
         assert coded.nearest(*given) == exact.nearest(*given)
 
 
 def test_a_filter_that_leaves_none_of_the_named_rows_is_answered_exactly(shards):
     coded, exact = shards
     query = clustered(1, seed=5)[0]
-    far = [seq for seq, _ in exact.nearest(ALL, query, ROWS, None)[ROWS // 3 :]]
+    far = [seq for seq, _ in exact.nearest(ALL, query, ROWS)[ROWS // 3 :]]
     allowed = np.array(sorted(far))
-    assert coded.nearest(ALL, query, 10, allowed) == exact.nearest(ALL, query, 10, allowed)
+    assert coded.nearest(ALL, query, 10, Selection(allowed)) == exact.nearest(
+        ALL, query, 10, Selection(allowed)
+    )
 
 
 @pytest.mark.parametrize("equal", [400, 3000, ROWS])
@@ -108,7 +115,7 @@ def test_of_equal_rows_the_newest_come_first(equal):
     vectors[100 : 100 + equal] = vectors[100]
     shard = shard_of(vectors[:ROWS], coded=True)
     last = min(100 + equal, ROWS)
-    assert found(shard.nearest(ALL, vectors[100], 3, None)) == [
+    assert found(shard.nearest(ALL, vectors[100], 3)) == [
         2 * last,
         2 * last - 2,
         2 * last - 4,
@@ -120,17 +127,19 @@ def test_vectors_may_have_any_length(dim):
     rows = np.random.default_rng(0).standard_normal((5000, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     shard = Shard(dim, 0)
-    shard.add(np.arange(5000), rows, [bytes(16)] * 5000)
-    right = shard.nearest(Span(1, 0, 5000), rows[7], 3, None)
+    shard.add(np.arange(5000), Rows(rows), [bytes(16)] * 5000)
+    right = shard.nearest(Span(1, 0, 5000), rows[7], 3)
     shard.encode()
-    assert shard.nearest(Span(1, 0, 5000), rows[7], 3, None) == right
+    assert shard.nearest(Span(1, 0, 5000), rows[7], 3) == right
 
 
 def test_codes_are_learned_anew_only_when_there_are_many_more_rows():
     shard = Shard(DIM, 0)
     learned = []
     for n in range(2 * GROWTH):
-        shard.add(np.arange(500 * n, 500 * (n + 1)), clustered(500, seed=n), [bytes(16)] * 500)
+        shard.add(
+            np.arange(500 * n, 500 * (n + 1)), Rows(clustered(500, seed=n)), [bytes(16)] * 500
+        )
         shard.encode()
         assert shard.codes
         assert len(shard.codes) == len(shard)
@@ -236,7 +245,7 @@ def test_codes_of_other_vectors_are_reported(copy):
     assert shard.codes
     shard.codes.index.reset()
     shard.codes.add(clustered(ROWS, seed=9))
-    path.write_bytes(index_file.dump(shard, 1, ENCODER.spec))
+    path.write_bytes(b"".join(index_file.dump(shard, 1, ENCODER.spec)))
     store, index = opened(copy)
     assert "codes that are not those" in index.verify()[0]
     store.close()
@@ -248,7 +257,7 @@ def test_a_file_whose_codes_are_not_of_its_rows_is_not_trusted(copy):
     assert shard.codes
     shard.codes.add(clustered(1))
     with pytest.raises(ValueError, match="codes"):
-        index_file.load(index_file.dump(shard, 1, ENCODER.spec), 1, ENCODER.spec)
+        index_file.load(b"".join(index_file.dump(shard, 1, ENCODER.spec)), 1, ENCODER.spec)
 
 
 def test_who_wants_every_answer_exact_gets_it(copy):

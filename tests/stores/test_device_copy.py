@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 import evomem
 from evomem.errors import StoreError
-from evomem.store import Span
+from evomem.rows import Rows
+from evomem.store import Selection, Span
 from evomem_stores.vectors import device_copy
 from evomem_stores.vectors.device_copy import Device
 from evomem_stores.vectors.faiss_index import FaissIndex
+from evomem_stores.vectors.held import Held
 from evomem_stores.vectors.shard import Shard
 from tests.stores.helpers import DEVICES, found, open_at, open_on_device, purge
 from tests.stores.test_faiss_index import fill, random_rows
@@ -71,14 +73,20 @@ def test_any_span_and_filter_is_answered_as_by_the_cpu(
         seqs = np.repeat(seqs, rng.integers(1, longest, piece, endpoint=True))
         vectors = random_rows(len(seqs), seed, distinct)
         for shard in (held, plain):
-            shard.add(seqs, vectors, [bytes(16)] * len(seqs))
-        assert copy.follow(held.vectors)
+            shard.add(seqs, Rows(vectors), [bytes(16)] * len(seqs))
+        assert copy.follow(held.held)
         span = Span(1, first, first + length)
         allowed = None
         if share is not None:
             allowed = np.flatnonzero(rng.random(held.watermark + 5) < share)
+        without = None
+        if allowed is not None:
+            without = np.setdiff1d(np.arange(held.watermark + 5), allowed)
         for asked in random_rows(2, seed + 1):
-            assert held.nearest(span, asked, k, allowed) == plain.nearest(span, asked, k, allowed)
+            right = plain.nearest(span, asked, k, Selection(allowed))
+            assert held.nearest(span, asked, k, Selection(allowed)) == right
+            for shard in (held, plain):
+                assert shard.nearest(span, asked, k, Selection(without=without)) == right
 
 
 @pytest.mark.parametrize("share", [None, 0.5])
@@ -89,14 +97,14 @@ def test_a_device_that_computes_less_exactly_changes_no_answer(device, share):
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     (held, copy), plain = shard_on_device(device), Shard(DIM, 0)
     for shard in (held, plain):
-        shard.add(np.arange(1, 3001), rows, [bytes(16)] * 3000)
-    copy.follow(held.vectors)
+        shard.add(np.arange(1, 3001), Rows(rows), [bytes(16)] * 3000)
+    copy.follow(held.held)
     cut = (copy._rows.view(torch.int32) & -(2**13)).view(torch.float32)  # as tensor cores do
     copy._rows.copy_(cut)
     assert not copy.fits(held.vectors)
     allowed = None if share is None else np.flatnonzero(rng.random(3001) < share)
     for asked in random_rows(10, seed=2):
-        given = Span(1, 1, 3000), asked, 10, allowed
+        given = Span(1, 1, 3000), asked, 10, Selection(allowed)
         assert held.nearest(*given) == plain.nearest(*given)
 
 
@@ -154,7 +162,7 @@ def test_the_device_is_what_answers_exactly_and_no_codes_are_learned(device, tmp
     index.search(view, random_rows(1)[0], 1)
     shard, _ = shard_of(index)
     assert shard.codes is None
-    monkeypatch.setattr(shard.index, "search", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("evomem_stores.vectors.scan.nearest", lambda *args: 1 / 0)
     assert found(index.search(view, random_rows(100)[70], 1)) == [71]
 
     def refuse(*args):
@@ -189,16 +197,16 @@ def test_new_rows_are_added_without_copying_all_others(device, monkeypatch):
     shard, copy = shard_on_device(device)
     vectors = random_rows(1000)
     for n in range(1000):
-        shard.add(np.array([n + 1]), vectors[n : n + 1], [bytes(16)])
-        assert copy.follow(shard.vectors)
+        shard.add(np.array([n + 1]), Rows(vectors[n : n + 1]), [bytes(16)])
+        assert copy.follow(shard.held)
     assert copy.fits(vectors)
     assert len(made) < 30
     assert copy.nbytes <= 1.25 * vectors.nbytes
 
     _, other = shard_on_device(device)
-    other.follow(vectors[:900])
+    other.follow(Held(DIM, Rows(vectors[:900])))
     other._rows[5] = 0
-    other.follow(vectors)
+    other.follow(Held(DIM, Rows(vectors)))
     assert other.fits(np.where(np.arange(1000)[:, None] == 5, np.float32(0), vectors))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import struct
 import subprocess
@@ -36,7 +35,7 @@ from evomem.errors import (
 from evomem.plugins import load_encoder
 from evomem_stores import open_sqlite
 from evomem_stores.database import sqlite
-from tests.conftest import ROOT
+from tests.processes import Forked
 from tests.stores.helpers import (
     ENCODER,
     assert_same_state,
@@ -52,18 +51,13 @@ from tests.stores.helpers import (
     write,
 )
 from tests.stores.other_process import OtherProcess
+from tests.stores.writer import write_turns
 
 KILLS = int(os.environ.get("EVOMEM_KILLS", "20"))
 
 
-def start(path, memory, name, count, *gate):
-    words = [str(path), memory, name, str(count), *map(str, gate)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.stores.writer", *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def start(path, memory, name, count, gate=None):
+    return Forked(write_turns, path, memory, name, count, gate)
 
 
 def there(path):
@@ -113,15 +107,11 @@ def test_every_acknowledged_turn_survives_a_kill_at_any_moment(fresh):
         if kill % 5 == 0:
             path, acknowledged = fresh(), []
         process = start(path, "m", f"w{kill}", 10_000)
-        assert process.stdout
         from_start = chance.random() < 0.2  # also while the database is being made or opened
         batches = 0 if from_start else chance.randint(1, 8)  # however busy the machine is
         heard = [process.stdout.readline() for _ in range(batches)]
-        time.sleep(chance.uniform(0.2, 2) if from_start else chance.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        lines = ("".join(heard) + process.stdout.read()).split("\n")
-        process.wait()
-        process.stdout.close()
+        time.sleep(chance.uniform(0, 0.1 if from_start else 0.05))
+        lines = ("".join(heard) + process.kill()).split("\n")
         known = [id for line in lines[:-1] for id in line.split() if id != "ready"]
         acknowledged += known
         moments.append(len(known))
@@ -141,8 +131,7 @@ def test_two_processes_lose_and_double_nothing(location, tmp_path):
     writers = [start(location, "m", name, 100, gate) for name in ("left", "right")]
     assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 2
     gate.touch()
-    said = [writer.communicate(timeout=120)[0].split() for writer in writers]
-    assert [writer.returncode for writer in writers] == [0, 0]
+    said = [writer.finish().split() for writer in writers]
     store, index = open_at(location)
     view = store.view(store.make_memory(("m",)))
     ids = [str(record.id) for record in store.history(view)]
@@ -159,8 +148,7 @@ def test_two_processes_lose_and_double_nothing(location, tmp_path):
 def test_many_processes_may_make_the_same_database_at_once(location):
     writers = [start(location, f"m{n}", "x", 2) for n in range(4)]
     for writer in writers:
-        writer.communicate(timeout=120)
-        assert writer.returncode == 0
+        writer.finish()
     store, _ = open_at(location)
     assert store.memories() == [("m0",), ("m1",), ("m2",), ("m3",)]
     assert store.verify() == []

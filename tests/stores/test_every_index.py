@@ -99,6 +99,7 @@ def memories(opened):
     fork(1, 13, 120, (3, 40))
     fork(2, 100, 3, (101,))
     fork(0, ROWS, 1, range(1, ROWS, 7))
+    fork(0, ROWS, 1, set(range(1, ROWS)).difference(range(1, ROWS, 3)))
     made = []
     for number, gone in zip(numbers, hidden, strict=True):
         memory = Known(number, hidden=gone)
@@ -129,11 +130,12 @@ def test_hits_are_those_of_brute_force(name, opened, memories):
         seq = round(end * newest) if isinstance(end, float) else min(end, newest)
         view = store.view(memory.number, seq=seq)
         since, until = (None, None) if days is None else (DAY[min(days)], DAY[max(days)])
-        allowed = store.select(view, Filter(since=since, until=until))
+        chosen = store.select(view, Filter(since=since, until=until))
         candidates = memory.candidates(seq, since or DAY[0], until or LATER)
-        assert allowed is None or allowed.tolist() == sorted(candidates)
+        there = np.array([n for n in sorted(memory.vectors) if n <= seq], np.int64)
+        assert chosen.among(there).tolist() == sorted(candidates)
         asked = random_rows(1, seed=seed)[0]
-        hits = index.search(view, asked, k, allowed=allowed)
+        hits = index.search(view, asked, k, **chosen._asdict())
         scores = {n: float((rows.astype(float) @ asked).max()) for n, rows in candidates.items()}
         best = sorted(scores.values(), reverse=True)[: min(k, len(scores))]
         assert len(hits) == len(best)

@@ -14,6 +14,7 @@ from evomem.errors import FingerprintMismatch, HeadMoved, StoreError
 from evomem.plugins import store_opener
 from evomem.reencode import reencode
 from evomem_stores import open_sqlite
+from evomem_stores.vectors import milvus_copy, milvus_index
 from evomem_stores.vectors.faiss_index import FaissIndex
 from tests.stores.helpers import ENCODER, exact, found, purge, query, turn, write
 from tests.stores.test_faiss_index import fill, random_rows
@@ -48,13 +49,15 @@ def both(tmp_path, milvus):
 @pytest.fixture
 def small(monkeypatch):
     """Milvus' limits, made small, so that a few rows exceed them."""
-    for name, value in {"WINDOW": 64, "LISTED": 50, "BATCH": 30}.items():
-        monkeypatch.setattr(f"evomem_stores.vectors.milvus_index.{name}", value)
+    for module in (milvus_copy, milvus_index):
+        monkeypatch.setattr(module, "WINDOW", 64)
+        monkeypatch.setattr(module, "LISTED", 50)
+    monkeypatch.setattr(milvus_copy, "BATCH", 30)
 
 
 def test_a_quiet_connection_asks_no_more_often_than_any_server_allows(both):
     _, index = both
-    assert index._client._handler._grpc_options["grpc.keepalive_time_ms"] == 300_000
+    assert index._collection.client._handler._grpc_options["grpc.keepalive_time_ms"] == 300_000
 
 
 def test_results_equal_exact_search_for_any_k_point_and_filter(both, small):
@@ -103,7 +106,9 @@ def test_the_index_follows_the_log_through_everything_that_any_process_does(open
 def rows_of(index, memory):
     """What Milvus has of a memory, of whichever revision."""
     wanted = {"filter": f"memory == {memory}", "output_fields": ["revision", "seq"], "limit": 1000}
-    rows = index._client.query(index._name, consistency_level="Strong", **wanted)
+    rows = index._collection.client.query(
+        index._collection.name, consistency_level="Strong", **wanted
+    )
     return sorted((row["revision"], row["seq"]) for row in rows)
 
 
@@ -170,7 +175,7 @@ def test_a_milvus_that_is_away_stops_searches_and_purges_go_through_with_a_warni
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn(f"note {n}", n) for n in range(1, 6)])
     index.search(view, query("note"), 1)
-    index._client.drop_collection(index._name)
+    index._collection.client.drop_collection(index._collection.name)
     with pytest.raises(StoreError, match=r"Milvus at .*the log is not touched"):
         index.search(write(store, memory, [turn("one more", 6)]), query("note"), 1)
     with pytest.warns(UserWarning, match="stay in Milvus"):
@@ -182,7 +187,7 @@ def test_a_collection_that_was_deleted_is_made_again(opened):
     store, index = opened()
     view = write(store, store.make_memory(("a",)), [turn(f"note {n}", n) for n in range(1, 6)])
     index.search(view, query("note"), 1)
-    index._client.drop_collection(index._name)
+    index._collection.client.drop_collection(index._collection.name)
     _, again = opened()
     assert sorted(found(again.search(view, query("note"), 9))) == [1, 2, 3, 4, 5]
 
@@ -213,9 +218,11 @@ def test_vectors_that_differ_from_the_log_are_reported_and_mended(both):
     purge(store, memory, 7)
     view = store.view(memory)
     index.search(view, query("note"), 1)
-    [row] = index._client.get(index._name, ids=["1.1.4"])
-    index._client.upsert(index._name, [{**row, "vector": random_rows(1)[0].tolist()}])
-    index._client.upsert(index._name, [{**row, "id": "1.1.7", "seq": 7}])
+    [row] = index._collection.client.get(index._collection.name, ids=["1.1.4"])
+    index._collection.client.upsert(
+        index._collection.name, [{**row, "vector": random_rows(1)[0].tolist()}]
+    )
+    index._collection.client.upsert(index._collection.name, [{**row, "id": "1.1.7", "seq": 7}])
     assert "2 vectors of memory 1 in Milvus do not agree" in index.verify()[0]
     assert len(index.repair()) == 1
     assert index.verify() == []

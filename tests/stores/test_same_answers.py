@@ -50,8 +50,8 @@ def test_logs_scores_filters_and_neighbours_are_equal(both, texts, asked, gone, 
             (
                 log(store, view),
                 sorted(scores.items()),
-                None if chosen is None else chosen.tolist(),
-                index.search(view, query(asked), 5, allowed=chosen),
+                chosen.allowed.tolist(),
+                index.search(view, query(asked), 5, allowed=chosen.allowed),
                 found(index.search(view, query(asked), 50)),
             )
         )

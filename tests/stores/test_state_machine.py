@@ -30,8 +30,8 @@ from hypothesis.stateful import (
 
 import evomem
 from evomem.errors import DuplicateTurn, NamespaceError, NotFound, SharedTurns
-from evomem.ranking import WEIGHTS
 from evomem.records import Turn
+from evomem.search.ranking import WEIGHTS
 from tests.conftest import Fresh
 from tests.interrupted import Interrupted
 from tests.stores.helpers import ENCODER

@@ -60,3 +60,23 @@ def test_a_call_takes_few_statements_and_transactions(memory, name):
     taken = count(memory, lambda: call(memory))
     assert taken[0] <= statements, taken
     assert taken[1] <= transactions, taken
+
+
+def test_when_a_memory_began_is_looked_up_and_no_row_is_sorted(memory):
+    store = memory._engine.store
+    seen = []
+    event.listen(
+        store._connections._engine,
+        "before_cursor_execute",
+        lambda connection, cursor, statement, given, *_: seen.append((statement, given)),
+    )
+    view = store.view(memory.namespace)
+    seen.clear()
+    assert store.period(view)
+    queries = [each for each in seen if "ORDER BY turns.time" in each[0]]
+    assert len(queries) == 2
+    with store._connections.reading() as connection:
+        for statement, given in queries:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given).all()
+            assert any("turns_time" in step.detail for step in plan)
+            assert not any("TEMP B-TREE" in step.detail for step in plan)

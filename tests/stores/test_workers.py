@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -12,6 +11,8 @@ import evomem
 from evomem import HashEncoder, Turn
 from evomem.state import State
 from tests.conftest import ROOT
+from tests.processes import Forked
+from tests.stores.worker import serve
 
 COUNT = 8
 
@@ -48,21 +49,11 @@ def test_two_workers_keep_their_order_and_double_nothing(kind, index, tmp_path, 
     if index == "milvus":
         options["milvus_uri"] = request.getfixturevalue("milvus_server")
     gate = tmp_path / "gate"
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.stores.worker"]
-            + [location, json.dumps(options), name, str(COUNT), str(gate)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("left", "right")
-    ]
-    assert [worker.stdout.readline() for worker in workers if worker.stdout] == ["ready\n"] * 2
+    workers = [Forked(serve, location, options, name, COUNT, gate) for name in ("left", "right")]
+    assert [worker.stdout.readline() for worker in workers] == ["ready\n"] * 2
     gate.touch()
     for worker in workers:
-        worker.communicate(timeout=600)
-    assert [worker.returncode for worker in workers] == [0, 0]
+        worker.finish()
     with evomem.open(location, **options) as db:
         memory = db.memory("served")
         history = memory.history()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from evomem.encoder import HashEncoder
 from evomem.errors import HeadMoved
 from evomem.reading import LEAST, PASS, SECONDS, Pace
 from evomem.state import Reading, State
-from tests.conftest import ROOT
+from tests.processes import Forked
 
 
 class Slow(HashEncoder):
@@ -84,23 +82,18 @@ def test_who_waits_for_too_long_goes_on_without_a_slot(stores, monkeypatch):
     assert not _is_taken(one)
 
 
-HOLD = """
-import sys, evomem
-with evomem.open(sys.argv[1]) as db, db._engine.store.write_slot(1):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+def _hold(location: str) -> None:
+    with evomem.open(location) as db, db._engine.store.write_slot(1):
+        print("held", flush=True)  # noqa: T201  # to the test
+        signal.pause()
 
 
 def test_the_slot_of_a_process_that_is_killed_is_free(stores, location):
     one, _ = stores
-    command = [sys.executable, "-c", HOLD, location]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
-        assert process.stdout.readline() == b"held\n"
-        assert _is_taken(one)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = Forked(_hold, location)
+    assert process.stdout.readline() == "held\n"
+    assert _is_taken(one)
+    process.kill()
     while _is_taken(one):  # a server may take a moment to notice
         time.sleep(0.01)
 

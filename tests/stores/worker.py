@@ -1,12 +1,7 @@
-"""A process that serves a memory beside others: it adds, and searches after every turn.
-
-python -m tests.stores.worker LOCATION OPTIONS NAME COUNT GATE: adds COUNT turns of its own and as many that
-every worker adds, from when the file GATE is there; then prints what a search finds.
-"""
+"""A process that serves a memory beside others: it adds, and searches after every turn."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,7 +10,8 @@ from typing import Any
 import evomem
 
 
-def main(location: str, options: dict[str, Any], name: str, count: int, gate: Path) -> None:
+def serve(location: str, options: dict[str, Any], name: str, count: int, gate: Path) -> None:
+    """Add turns of its own and as many that every worker adds, from when the file `gate` is there."""
     with evomem.open(location, encoder="hash", **options) as db:
         memory = db.memory("served")
         sys.stdout.write("ready\n")
@@ -27,8 +23,3 @@ def main(location: str, options: dict[str, Any], name: str, count: int, gate: Pa
             memory.add(f"delivered to every worker: {n}", id=f"all-{n}")
             if f"{name}-{n}" not in [hit.record.id for hit in memory.search(f"{name} says {n}", k=2 * n + 9)]:  # fmt: skip
                 raise SystemExit(f"{name} does not find what it added")
-
-
-if __name__ == "__main__":
-    location, options, name, count, gate = sys.argv[1:]
-    main(location, json.loads(options), name, int(count), Path(gate))

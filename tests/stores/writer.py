@@ -1,9 +1,4 @@
-"""A process that writes to a memory until it has said enough, or is killed.
-
-python -m tests.stores.writer DATABASE MEMORY NAME COUNT [GATE]: appends COUNT turns, now and then
-several at once, and prints the ids of each batch when `append` has returned. With a GATE it begins
-when that file is there, so that writers begin together.
-"""
+"""A process that writes to a memory until it has said enough, or is killed."""
 
 from __future__ import annotations
 
@@ -16,14 +11,20 @@ from evomem.store import Index, Store, View
 from tests.stores.helpers import open_at, query, read_rows, turn
 
 
-def main(path: str, memory: str, name: str, count: int, gate: str = "") -> None:
-    store, index = open_at(path)
+def write_turns(
+    location: Path | str, memory: str, name: str, count: int, gate: Path | None
+) -> None:
+    """Append turns, now and then several at once; print the ids of each batch that is appended.
+
+    With a `gate` it begins when that file is there, so that writers begin together.
+    """
+    store, index = open_at(location)
     index._worth = 8  # so that kills hit the writing of index files too
     number = store.make_memory((memory,))
     done = 0
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    while gate and not Path(gate).exists():
+    while gate and not gate.exists():
         time.sleep(0.001)
     while done < count:
         size = min(1 + done % 4, count - done)
@@ -49,7 +50,3 @@ def main(path: str, memory: str, name: str, count: int, gate: str = "") -> None:
 def look(store: Store, index: Index, view: View) -> None:
     index.search(view, query("the cat"), 3)
     store.lexical(view, "the cat")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), *sys.argv[5:])

@@ -60,10 +60,10 @@ def _message(raw: Raw) -> tuple[str, Raw] | None:
 
 
 def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
-    found = _message(raw)
-    if found is None:
+    typed = _message(raw)
+    if typed is None:
         return
-    kind, message = found
+    kind, message = typed
     role = message.get("role") if _ROLES[kind] == "chat" else _ROLES[kind]
     if role == "remove":
         context.left_out["removal"] += 1

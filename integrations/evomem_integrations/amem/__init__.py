@@ -55,8 +55,8 @@ def install(
         NotFound: A module has none of the names; nothing was changed.
     """
     for module in modules:
-        if not any(hasattr(module, each.__name__) for each in RETRIEVERS):
-            names = ", ".join(each.__name__ for each in RETRIEVERS)
+        if not any(hasattr(module, retriever.__name__) for retriever in RETRIEVERS):
+            names = ", ".join(retriever.__name__ for retriever in RETRIEVERS)
             raise NotFound(f"{module.__name__} has no retriever of A-MEM ({names})")
     loaded = as_encoder(encoder)
     for ours in RETRIEVERS:

@@ -55,13 +55,13 @@ class SimpleEmbeddingRetriever:
 
     def save(self, retriever_cache_file: str, retriever_cache_embeddings_file: str) -> None:
         """Write the texts to the first file, and which encoder read them; the second is not used."""
-        kept = {
+        cache = {
             "format": FORMAT,
             "encoder": self.model.spec.name,
             "fingerprint": self.model.spec.fingerprint,
             "corpus": self.corpus,
         }
-        Path(retriever_cache_file).write_text(json.dumps(kept), "utf-8")
+        Path(retriever_cache_file).write_text(json.dumps(cache), "utf-8")
 
     def load(
         self, retriever_cache_file: str, retriever_cache_embeddings_file: str
@@ -73,8 +73,8 @@ class SimpleEmbeddingRetriever:
             FingerprintMismatch: Another encoder wrote it.
         """
         try:
-            kept = json.loads(Path(retriever_cache_file).read_bytes())
-            written, name, corpus = kept["fingerprint"], kept["encoder"], kept["corpus"]
+            cache = json.loads(Path(retriever_cache_file).read_bytes())
+            written, name, corpus = cache["fingerprint"], cache["encoder"], cache["corpus"]
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{retriever_cache_file} was not written by evomem (A-MEM's own caches hold another "

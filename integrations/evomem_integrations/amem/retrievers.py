@@ -101,9 +101,9 @@ class ChromaRetriever:
         `distances` are squared L2 distances of unit vectors, 2 - 2 x cosine, ascending.
         """
         hits = self._documents.search(query, k, now=now)
-        found = _columns([hit.record for hit in hits])
+        columns = _columns([hit.record for hit in hits])
         return {
-            **{name: [column] for name, column in found.items()},
+            **{name: [column] for name, column in columns.items()},
             "distances": [[max(0.0, 2 - 2 * hit.score) for hit in hits]],
             "embeddings": None,
             "uris": None,
@@ -242,8 +242,8 @@ class Collection:
         documents = self._retriever._documents
         if ids is None:
             return _columns(documents.all())
-        found = (documents.get(each) for each in ids)
-        return _columns([record for record in found if record])
+        records = (documents.get(id) for id in ids)
+        return _columns([record for record in records if record])
 
     def add(
         self,

@@ -166,14 +166,14 @@ class AgenticMemorySystem:
         """Return the best notes and then those they link to, `k` together, as plain values."""
         if not self.memories:
             return []
-        found = [{**_plain(note), "score": score} for note, score in self._found(query, k)]
-        seen = {note["id"] for note in found}
-        for note in list(found):
+        notes = [{**_plain(note), "score": score} for note, score in self._found(query, k)]
+        seen = {note["id"] for note in notes}
+        for note in list(notes):
             for neighbour in self._linked(self.memories[note["id"]], k):
                 if neighbour.id not in seen:
                     seen.add(neighbour.id)
-                    found.append({**_plain(neighbour), "is_neighbor": True})
-        return found[:k]
+                    notes.append({**_plain(neighbour), "is_neighbor": True})
+        return notes[:k]
 
     def find_related_memories(self, query: str, k: int = 5) -> tuple[str, list[int]]:
         """Return the best notes as text for a prompt, and their ranks."""
@@ -184,7 +184,9 @@ class AgenticMemorySystem:
     def find_related_memories_raw(self, query: str, k: int = 5) -> str:
         """Return the best notes as text for a prompt, each with the notes it links to."""
         notes = [note for note, _ in self._found(query, k)]
-        return "".join(each.line() for note in notes for each in (note, *self._linked(note, k)))
+        return "".join(
+            related.line() for note in notes for related in (note, *self._linked(note, k))
+        )
 
     def consolidate_memories(self) -> None:
         """Store every note's attributes as they are now; no text that did not change is read."""
@@ -213,8 +215,8 @@ class AgenticMemorySystem:
     ) -> list[tuple[MemoryNote, float]]:
         if not self.memories:
             return []
-        found = self.retriever.search(query, k, now=now)
-        pairs = zip(found["ids"][0], found["distances"][0], strict=True)
+        columns = self.retriever.search(query, k, now=now)
+        pairs = zip(columns["ids"][0], columns["distances"][0], strict=True)
         return [(self.memories[id], score) for id, score in pairs if id in self.memories]
 
     def _linked(self, note: MemoryNote, k: int) -> Sequence[MemoryNote]:

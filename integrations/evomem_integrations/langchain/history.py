@@ -91,8 +91,8 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
     def _open(self, messages: Sequence[BaseMessage]) -> Record | None:
         """Return the last turn if `messages` go on with it."""
         last = self._records()[-1:]
-        said = mapped(messages)
-        if not last or said and said[0]["role"] == "user" and mapped(_messages(last[0])):
+        first = mapped(messages)
+        if not last or first and first[0]["role"] == "user" and mapped(_messages(last[0])):
             return None
         return last[0]
 

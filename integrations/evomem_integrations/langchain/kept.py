@@ -32,47 +32,47 @@ def packed(messages: Sequence[BaseMessage], turn: Turn) -> list[Kept]:
     Raises:
         TurnError: They are too many to fit, however short.
     """
-    kept = [clean_json(message_to_dict(message)) for message in messages]
-    if _fits(kept):
-        return kept
-    kept = [_referring(each, turn) for each in kept]
-    if _fits(kept):
-        return kept
+    parts = [clean_json(message_to_dict(message)) for message in messages]
+    if _fits(parts):
+        return parts
+    parts = [_referring(part, turn) for part in parts]
+    if _fits(parts):
+        return parts
     counts.add("cleaned")
-    logger.warning("Messages of %s characters are cut to fit into a turn", len(json.dumps(kept)))
+    logger.warning("Messages of %s characters are cut to fit into a turn", len(json.dumps(parts)))
     limit = ROOM // 2
     while limit >= SHORTEST:
-        shorter = [_cut(each, limit) for each in kept]
+        shorter = [_cut(part, limit) for part in parts]
         if _fits(shorter):
             return shorter
         limit //= 2
     raise TurnError(f"{len(messages)} messages do not fit into one turn: add fewer in one call")
 
 
-def unpacked(kept: Sequence[Kept], turn: Turn) -> list[BaseMessage]:
+def unpacked(parts: Sequence[Kept], turn: Turn) -> list[BaseMessage]:
     """Return the messages that `packed` made into JSON."""
-    return messages_from_dict([_resolved(each, turn) for each in kept])
+    return messages_from_dict([_resolved(part, turn) for part in parts])
 
 
-def _referring(kept: Kept, turn: Turn) -> Kept:
+def _referring(message: Kept, turn: Turn) -> Kept:
     """Return a message without its text if the turn holds it; `place` says where."""
-    side = _SIDES.get(kept["type"])
-    text = kept["data"].get("content")
+    side = _SIDES.get(message["type"])
+    text = message["data"].get("content")
     if side is None or not isinstance(text, str):
-        return kept
+        return message
     start = getattr(turn, side).find(text[: len(getattr(turn, side))])
     if start < 0 or not text:
-        return kept
+        return message
     place = [side, start, start + len(text)]
-    return {**kept, "data": {**kept["data"], "content": ""}, "place": place}
+    return {**message, "data": {**message["data"], "content": ""}, "place": place}
 
 
-def _resolved(kept: Kept, turn: Turn) -> Kept:
-    if "place" not in kept:
-        return kept
-    side, start, end = kept["place"]
+def _resolved(message: Kept, turn: Turn) -> Kept:
+    if "place" not in message:
+        return message
+    side, start, end = message["place"]
     text = getattr(turn, side)[start:end]
-    return {"type": kept["type"], "data": {**kept["data"], "content": text}}
+    return {"type": message["type"], "data": {**message["data"], "content": text}}
 
 
 def _cut(value: Any, limit: int) -> Any:
@@ -97,5 +97,5 @@ def _whole(part: Any, shorter: Any) -> Any:
     return {"type": "text", "text": f"[{part.get('type')} left out: too long to keep]"}
 
 
-def _fits(kept: Sequence[Kept]) -> bool:
-    return len(json.dumps(kept)) <= ROOM
+def _fits(parts: Sequence[Kept]) -> bool:
+    return len(json.dumps(parts)) <= ROOM

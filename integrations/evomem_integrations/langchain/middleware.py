@@ -125,8 +125,8 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Call the model with the turns that the memory returns."""
-        found = self._adapter(request.runtime).recall(**self._asked(request))
-        return _marked(handler(_informed(request, found)), found.ids)
+        context = self._adapter(request.runtime).recall(**self._asked(request))
+        return _marked(handler(_informed(request, context)), context.ids)
 
     async def awrap_model_call(
         self,
@@ -134,8 +134,8 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Do as `wrap_model_call`, without blocking the event loop."""
-        found = await self._adapter(request.runtime).arecall(**self._asked(request))
-        return _marked(await handler(_informed(request, found)), found.ids)
+        context = await self._adapter(request.runtime).arecall(**self._asked(request))
+        return _marked(await handler(_informed(request, context)), context.ids)
 
     def after_model(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Note what the model said, before anything else can change the messages."""
@@ -216,17 +216,17 @@ def _is_called_as_tool(runtime: Runtime[Any]) -> bool:
     return any(part.startswith("tools:") for part in place.split("|")[:-1])
 
 
-def _informed(request: ModelRequest[Any], found: Context) -> ModelRequest[Any]:
+def _informed(request: ModelRequest[Any], context: Context) -> ModelRequest[Any]:
     """Return the request with what was found behind the system prompt."""
-    if not found:
+    if not context:
         return request
     prompt = request.system_message
     if prompt is None:
-        return request.override(system_message=SystemMessage(str(found)))
+        return request.override(system_message=SystemMessage(str(context)))
     if isinstance(prompt.content, str):
-        content: Any = f"{prompt.content}\n\n{found}"
+        content: Any = f"{prompt.content}\n\n{context}"
     else:
-        content = [*prompt.content, {"type": "text", "text": str(found)}]
+        content = [*prompt.content, {"type": "text", "text": str(context)}]
     return request.override(system_message=prompt.model_copy(update={"content": content}))
 
 

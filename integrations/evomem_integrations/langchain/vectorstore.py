@@ -18,7 +18,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 import evomem
 from evomem.database import Database
 from evomem.encoder import Encoder
-from evomem.errors import NotFound
+from evomem.errors import NotFound, ServiceError
 from evomem.memory import BATCH, Memory
 from evomem.records import Record, Turn
 from evomem_integrations.langchain.embeddings import EvoMemEmbeddings
@@ -86,8 +86,17 @@ class EvoMemVectorStore(VectorStore):
         return store
 
     @property
-    def embeddings(self) -> Embeddings:
-        """The database's encoder as LangChain sees it: the model it wraps, or without its memory."""
+    def embeddings(self) -> Embeddings | None:
+        """The database's encoder as LangChain sees it: the model it wraps, or without its memory.
+
+        None with the database of a service, which has the encoder to itself.
+        """
+        try:
+            return self._model()
+        except ServiceError:
+            return None
+
+    def _model(self) -> Embeddings:
         encoder = self.database.encoder
         if isinstance(encoder, EmbeddingsEncoder):
             return encoder.embeddings
@@ -122,8 +131,8 @@ class EvoMemVectorStore(VectorStore):
         newest = {turn.session or "": turn for turn in turns}
         names = list(newest)
         for start in range(0, len(names), BATCH):
-            some = names[start : start + BATCH]
-            self.memory.replace_sessions(some, partial(_changed, newest, some))
+            batch = names[start : start + BATCH]
+            self.memory.replace_sessions(batch, partial(_changed, newest, batch))
         return [turn.session or "" for turn in turns]
 
     def delete(
@@ -152,8 +161,8 @@ class EvoMemVectorStore(VectorStore):
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents with these ids, in that order; missing ones are left out."""
-        found = (self.memory.history(session=id) for id in ids)
-        return [_document(versions[-1]) for versions in found if versions]
+        histories = (self.memory.history(session=id) for id in ids)
+        return [_document(versions[-1]) for versions in histories if versions]
 
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
@@ -195,15 +204,18 @@ class EvoMemVectorStore(VectorStore):
             lambda_mult: 1 for relevance alone, 0 for variety alone.
             filter: As in `similarity_search`.
             **kwargs: As in `similarity_search`.
+
+        Raises:
+            ServiceError: The database is that of a service, which has the encoder to itself.
         """
-        found = self.similarity_search(query, fetch_k, filter, **kwargs)
-        if not found:
+        candidates = self.similarity_search(query, fetch_k, filter, **kwargs)
+        if not candidates:
             return []
-        model = self.embeddings
-        vectors = model.embed_documents([document.page_content for document in found])
+        model = self._model()
+        vectors = model.embed_documents([document.page_content for document in candidates])
         asked = np.array(model.embed_query(query))
         chosen = maximal_marginal_relevance(asked, vectors, lambda_mult=lambda_mult, k=k)
-        return [found[place] for place in chosen]
+        return [candidates[place] for place in chosen]
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(1.0, max(0.0, (1 + cosine) / 2))
@@ -232,8 +244,8 @@ class EvoMemVectorStore(VectorStore):
             hits = self.memory.search(query, max(k, len(self.memory)), **options)
         else:
             hits = self.memory.search(query, k, where=where, **options)
-        found = [(_document(hit.record), hit.score) for hit in hits]
-        return [each for each in found if test is None or test(each[0])][:k]
+        pairs = [(_document(hit.record), hit.score) for hit in hits]
+        return [pair for pair in pairs if test is None or test(pair[0])][:k]
 
     def _purge(self, ids: Sequence[str] | None) -> None:
         for id in ids or ():

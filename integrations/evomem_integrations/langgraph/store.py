@@ -39,7 +39,7 @@ from evomem.lru_cache import LruCache
 from evomem.memory import Memory
 from evomem.memory_view import Mode
 from evomem.records import Hit, Turn
-from evomem.when import names_time
+from evomem.times.when import names_time
 from evomem_integrations.langgraph.async_embeddings import AsyncEmbeddings, is_async
 from evomem_integrations.langgraph.catalogue import Catalogue, Shelf
 from evomem_integrations.langgraph.items import (
@@ -277,17 +277,18 @@ class EvoMemStore(BaseStore):
         self, prefix: Namespace, query: str | None, wanted: int, op: SearchOp
     ) -> Iterator[tuple[Head, float | None]]:
         """Yield the items below a prefix: those that a query ranks, best first, then the others."""
-        catalogue = self._catalogue(prefix)
+        plain = query is not None and self._mode == "evolvable" and not names_time(query)
+        catalogue = self._catalogue(prefix, query if plain else None)
         if query is None:
             yield from ((head, None) for head in catalogue.newest_first)
             return
-        if self._mode == "evolvable" and not names_time(query):
+        if plain:
             for _ in range(TRIES):
                 try:
                     best, scores = catalogue.ranked(query)
                     break
                 except HeadMoved:
-                    catalogue = self._catalogue(prefix)
+                    catalogue = self._catalogue(prefix, query)
             else:
                 raise HeadMoved(
                     "the store is written to all the time; search it when it is quieter"
@@ -315,9 +316,9 @@ class EvoMemStore(BaseStore):
             ranked += found
         yield from sorted(ranked, key=lambda hit: hit[1], reverse=True)
 
-    def _catalogue(self, prefix: Namespace) -> Catalogue:
-        """Return the items below a prefix as they are at this moment."""
-        together = self.database.together(*self._root, *prefix)
+    def _catalogue(self, prefix: Namespace, query: str | None = None) -> Catalogue:
+        """Return the items below a prefix as they are at this moment, to be ranked by a query."""
+        together = self.database.together(*self._root, *prefix, query=query)
         held = self._catalogues.get(prefix)
         if held is None or held.together is not together:
             held = Catalogue(together, len(self._root), held)

@@ -131,17 +131,17 @@ class LightMemory:
             now: When the question is asked, as in `evomem.Memory.search`.
         """
         vector = self.text_embedder.embed(query)
-        found = self.embedding_retriever.search(vector, limit, filters, return_full=True, now=now)
-        wanted = _tags(boundmem_tags)
-        payloads = [hit["payload"] for hit in found]
-        if wanted:
+        hits = self.embedding_retriever.search(vector, limit, filters, return_full=True, now=now)
+        tags = _tags(boundmem_tags)
+        payloads = [hit["payload"] for hit in hits]
+        if tags:
             payloads = [
                 payload
                 for payload in payloads
-                if wanted & set(payload["bam_tags"])
+                if tags & set(payload["bam_tags"])
                 or not (payload["bam_tags"] or boundmem_drop_untagged)
             ]
-        return [f"{each['time_stamp']} {each['weekday']} {each['memory']}" for each in payloads]
+        return [f"{row['time_stamp']} {row['weekday']} {row['memory']}" for row in payloads]
 
     def online_update(self, memory_list: Sequence[Any]) -> None:
         """Do nothing, as LightMem."""
@@ -176,7 +176,7 @@ class LightMemory:
                 "total_embedding_calls": calls,
                 "total_embedding_tokens": tokens,
             },
-            "llm": {each: dict(none) for each in ("add_memory", "update", "summarize")},
+            "llm": {task: dict(none) for task in ("add_memory", "update", "summarize")},
             "embedding": {"total_calls": calls, "total_tokens": tokens},
         }
 
@@ -207,7 +207,7 @@ def _timed(messages: Message | Sequence[Message]) -> list[dict[str, Any]]:
         raise InputError(
             f"messages are dictionaries with role, content and time_stamp, got {messages!r:.60}"
         )
-    said: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     timed = []
     for place, message in enumerate([messages] if isinstance(messages, Mapping) else messages):
         where = f"message {place}"
@@ -227,11 +227,11 @@ def _timed(messages: Message | Sequence[Message]) -> list[dict[str, Any]]:
                 "changes": changes,
                 "speaker_id": str(message.get("speaker_id", "unknown")),
                 "speaker_name": str(message.get("speaker_name", "Unknown")),
-                "time": time + STEP * said[str(stamp)],
+                "time": time + STEP * counts[str(stamp)],
                 "weekday": weekday,
             }
         )
-        said[str(stamp)] += 1
+        counts[str(stamp)] += 1
     return timed
 
 
@@ -239,11 +239,11 @@ def _parsed(stamp: object, where: str) -> tuple[datetime, str]:
     try:
         if not isinstance(stamp, str):
             raise ValueError("there is none")
-        found = SESSION.search(stamp)
-        if not found:
+        match = SESSION.search(stamp)
+        if not match:
             time = datetime.fromisoformat(stamp)
             return time, f"{time:%a}"
-        date, weekday, clock = found.groups()
+        date, weekday, clock = match.groups()
         layout = "%Y/%m/%d %H:%M:%S" if clock.count(":") == 2 else "%Y/%m/%d %H:%M"
         return datetime.strptime(f"{date.replace('-', '/')} {clock}", layout), weekday
     except ValueError as error:

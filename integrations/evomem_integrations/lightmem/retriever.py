@@ -41,10 +41,10 @@ class EmbeddingRetriever:
         Raises:
             InputError: The configuration names a server.
         """
-        for each in SERVER:
-            if getattr(config, each, None):
+        for option in SERVER:
+            if getattr(config, option, None):
                 raise InputError(
-                    f"the configuration names a Qdrant server ({each}=), but evomem keeps its database "
+                    f"the configuration names a Qdrant server ({option}=), but evomem keeps its database "
                     "in a file: give path= and on_disk=True instead"
                 )
         self.collection_name: str = config.collection_name
@@ -83,8 +83,8 @@ class EmbeddingRetriever:
             payload = payloads[place] if payloads else {}
             key = str(ids[place]) if ids else str(uuid.uuid4())
             role = payload.get("role", "user")
-            kept = _kept(payload, text)
-            self._documents.put(key, text, kept, role=role, time=_time(payload))
+            metadata = _kept(payload, text)
+            self._documents.put(key, text, metadata, role=role, time=_time(payload))
 
     def search(
         self,
@@ -108,7 +108,7 @@ class EmbeddingRetriever:
         hits = self._documents.search(
             _text(query_vector), limit + len(excluded), where=_where(filters), now=now
         )
-        found = [
+        scored = [
             {
                 "id": key_of(hit.record),
                 "score": hit.score,
@@ -117,7 +117,7 @@ class EmbeddingRetriever:
             for hit in hits
             if key_of(hit.record) not in excluded
         ]
-        return found[:limit]
+        return scored[:limit]
 
     def update(
         self,
@@ -132,8 +132,8 @@ class EmbeddingRetriever:
         """
         if vector is not None:
             old = self._documents.get(vector_id)
-            kept = _payload(old) if old else {}
-            self.insert([vector], [kept if payload is None else payload], [vector_id])
+            stored = _payload(old) if old else {}
+            self.insert([vector], [stored if payload is None else payload], [vector_id])
         elif payload is not None:
             self._documents.merge(vector_id, payload)
 

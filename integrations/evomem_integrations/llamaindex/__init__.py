@@ -33,4 +33,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("llama_index.core", extra="llamaindex")
+    import_module(f"{__name__}.releases")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -34,13 +34,13 @@ class EvoMemBlock(Connection, BaseMemoryBlock[str]):
         if not messages or query is None:
             return ""
         session = block_kwargs.get("session_id")
-        found = await self._adapter().acontext(query, session=session, shown=spoken(messages))
-        return self._note_shown(query, session, found)
+        context = await self._adapter().acontext(query, session=session, shown=spoken(messages))
+        return self._note_shown(query, session, context)
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
         # `Memory` puts the session there; without it, a turn belongs to none.
         sessions = (message.additional_kwargs.get("session_id") for message in messages)
-        session = next((each for each in sessions if each), None)
+        session = next((name for name in sessions if name), None)
         await self._commit(identified(as_turns(spoken(messages)), session))
 
     async def atruncate(self, content: str, tokens_to_truncate: int) -> str | None:

@@ -93,10 +93,8 @@ class Chats:
 
     async def addresses(self) -> list[tuple[Namespace, str]]:
         """Return the namespaces and names of all sessions of the database that have messages."""
-        found = [json.loads(key) for key in await self._keys(TABLE)]
-        return [
-            (tuple(labels), session) for place, labels, session in found if place == self._place
-        ]
+        keys = [json.loads(key) for key in await self._keys(TABLE)]
+        return [(tuple(labels), session) for place, labels, session in keys if place == self._place]
 
     async def sessions(self, namespace: Namespace) -> list[str]:
         """Return the sessions of one memory that have messages."""
@@ -120,11 +118,11 @@ class Chats:
         """Give the unassigned messages of a session to a memory, all or none."""
         old, new = _messages(UNASSIGNED), _messages(TABLE)
         await self._make_table()
-        kept = (old.c.timestamp, old.c.role, old.c.status, old.c.data)
+        columns = (old.c.timestamp, old.c.role, old.c.status, old.c.data)
         theirs = old.c.key == session
         key = sa.literal(self.key(namespace, session))
-        moved = sa.select(key, *kept).where(theirs).order_by(old.c.timestamp, old.c.id)
-        names = ["key", *(column.name for column in kept)]
+        moved = sa.select(key, *columns).where(theirs).order_by(old.c.timestamp, old.c.id)
+        names = ["key", *(column.name for column in columns)]
         async with self._engine.begin() as connection:
             await connection.execute(sa.select(old.c.id).where(theirs).with_for_update())
             await connection.execute(sa.insert(new).from_select(names, moved))
@@ -175,9 +173,9 @@ class Chats:
         if not await self._has(name):
             return []
         table = _messages(name)
-        wanted = sa.select(table.c.id, table.c.timestamp, table.c.data).where(table.c.key == key)
+        query = sa.select(table.c.id, table.c.timestamp, table.c.data).where(table.c.key == key)
         async with self._engine.connect() as connection:
-            rows = await connection.execute(wanted.order_by(table.c.timestamp, table.c.id))
+            rows = await connection.execute(query.order_by(table.c.timestamp, table.c.id))
             return [
                 Row(id, _time(nanoseconds), ChatMessage.model_validate(data))
                 for id, nanoseconds, data in rows

@@ -59,10 +59,10 @@ class Connection(BaseModel):
         return self._open().database.memory(*self.namespace, zone=self.zone)
 
     def _open(self) -> Handle:
-        wanted = (self.location, self.encoder, dict(self.options))
-        if self._handle is None or self._opened_for != wanted:  # fields can be changed
+        address = (self.location, self.encoder, dict(self.options))
+        if self._handle is None or self._opened_for != address:  # fields can be changed
             self._handle = share(self.location, self.encoder, **self.options)
-            self._opened_for = wanted
+            self._opened_for = address
         return self._handle
 
     def _adapter(self, header: str = HEADER) -> Adapter:
@@ -83,12 +83,12 @@ class Connection(BaseModel):
             mode=self.mode,
         )
 
-    def _note_shown(self, query: str, session: str | None, found: Context) -> Context:
+    def _note_shown(self, query: str, session: str | None, context: Context) -> Context:
         """Remember which turns were shown for a question."""
-        self._shown[self._question(session, query)] = found.ids
+        self._shown[self._question(session, query)] = context.ids
         while len(self._shown) > QUESTIONS:
             self._shown.pop(next(iter(self._shown)))
-        return found
+        return context
 
     async def _commit(
         self, turns: Sequence[Turn], replaces: tuple[Turn, Turn] | None = None
@@ -111,7 +111,7 @@ class Connection(BaseModel):
             memory = self.memory
             if replaces is not None:
                 old, new = replaces
-                [turn] = [each for each in todo if each.id == new.id]
+                [turn] = [message for message in todo if message.id == new.id]
                 await asyncio.to_thread(_replace, memory, turn, old)
                 todo.remove(turn)
             await self._add(memory, todo)
@@ -149,5 +149,5 @@ def _replace(memory: Memory, turn: Turn, old: Turn) -> None:
     """Write a turn in the place of what it was before; what was deleted stays deleted."""
     with contextlib.suppress(NotFound):
         recalled = [*memory.get(old.id or "").turn.recalled, *turn.recalled]
-        kept = list(dict.fromkeys(recalled))[-MAX_RECALLED:]
-        write_turn(memory, replace(turn, recalled=kept), old.id)
+        newest = list(dict.fromkeys(recalled))[-MAX_RECALLED:]
+        write_turn(memory, replace(turn, recalled=newest), old.id)

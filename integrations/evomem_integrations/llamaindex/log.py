@@ -155,7 +155,9 @@ class ChatMemory(Memory):
         names = self._engine.store.memories(())
         for name in await chats.unassigned_sessions():
             if session in (None, name):
-                held = {said for each in names for said in _held(Memory(self._engine, each), name)}
+                held = {
+                    text for labels in names for text in _held(Memory(self._engine, labels), name)
+                }
                 ids = forgotten(await chats.unassigned(name), held, None)
                 await chats.erase(ids, unassigned=True)
 

@@ -161,7 +161,9 @@ class EvoMemMemory(Connection, BaseMemory):
     async def aget(
         self, input: str | ChatMessage | None = None, **kwargs: Any
     ) -> list[ChatMessage]:
-        """Return the newest messages, with the memory's turns in the system message.
+        """Return the newest messages, with the memory's turns before the user's last message.
+
+        If a system message leads the history, they stand behind it.
 
         Args:
             input: What to look for; the user's last message if not given.
@@ -173,9 +175,9 @@ class EvoMemMemory(Connection, BaseMemory):
         if not query or not query.strip():
             return messages
         adapter = self._adapter(self.header)
-        found = await adapter.arecall(query, session=self.session_id, shown=spoken(messages))
-        self._note_shown(query, self.session_id, found)
-        return _with_memories(messages, str(found)) if found else messages
+        context = await adapter.arecall(query, session=self.session_id, shown=spoken(messages))
+        self._note_shown(query, self.session_id, context)
+        return _with_memories(messages, str(context)) if context else messages
 
     async def aget_all(self, status: MessageStatus | None = None) -> list[ChatMessage]:
         """Return every message of the session, as it was put, or those with a status."""
@@ -220,7 +222,9 @@ class EvoMemMemory(Connection, BaseMemory):
         changed = replaced(complete(await history.aget_all(), self.session_id), turns)
         self._rewound = changed[0] if changed and not changed[1] else None
         await self._commit(turns, (changed[0], changed[1]) if changed and changed[1] else None)
-        await history.aset(messages)
+        await history.aset(messages[:-1] if len(messages) > 1 else messages)
+        if len(messages) > 1:  # only messages that are put are held against the limit
+            await history.aput_messages(messages[-1:])
 
     async def areset(self, status: MessageStatus | None = None) -> None:
         """Forget the session's messages, those with a status or all.
@@ -283,9 +287,17 @@ async def _erase(chats: Chats, prefix: tuple[str, ...]) -> int:
 
 
 def _with_memories(messages: list[ChatMessage], text: str) -> list[ChatMessage]:
-    """Return the messages with `text` in the system message that leads them, or in a new one."""
+    """Return the messages with `text` in the system message that leads them, or before the question.
+
+    A system message of its own would stand beside the one that agents add, and some models take one.
+    """
     block = TextBlock(text=text)
-    if messages and messages[0].role == MessageRole.SYSTEM:
+    roles = [message.role for message in messages]
+    if roles[:1] == [MessageRole.SYSTEM]:
         first = messages[0].model_copy(update={"blocks": [*messages[0].blocks, block]})
         return [first, *messages[1:]]
-    return [ChatMessage(role=MessageRole.SYSTEM, blocks=[block]), *messages]
+    if MessageRole.USER not in roles:
+        return [ChatMessage(role=MessageRole.SYSTEM, blocks=[block]), *messages]
+    place = len(roles) - 1 - roles[::-1].index(MessageRole.USER)
+    asked = messages[place].model_copy(update={"blocks": [block, *messages[place].blocks]})
+    return [*messages[:place], asked, *messages[place + 1 :]]

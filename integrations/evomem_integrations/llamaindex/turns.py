@@ -49,8 +49,8 @@ def placed(messages: Sequence[ChatMessage]) -> list[tuple[Turn, range]]:
 
     What follows a turn up to the next one, such as the calls of tools, belongs to it.
     """
-    said = [(place, spoken([message])) for place, message in enumerate(messages)]
-    groups = exchanges((place, words[0]) for place, words in said if words)
+    spoken_at = [(place, spoken([message])) for place, message in enumerate(messages)]
+    groups = exchanges((place, words[0]) for place, words in spoken_at if words)
     starts = [exchange.messages[0][0] for exchange in groups]
     spans = [range(*span) for span in zip(starts, [*starts, len(messages)][1:], strict=False)]
     if groups and groups[-1].answered and _is_open(messages):

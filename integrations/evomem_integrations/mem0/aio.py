@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from evomem._forking import reset_in_child
-from evomem_integrations.mem0.memory import Memory
+from evomem_integrations.mem0.memory import UNSET, Memory
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,7 +22,7 @@ class AsyncMemory:
     Writes happen one at a time, in the order of the calls.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def __init__(self, config: Any = None, **options: Any) -> None:
         """Open the database of a configuration, or use one that is open: see `Memory`."""
         self._memory = Memory(config, **options)
         self._make_writer()
@@ -33,37 +33,110 @@ class AsyncMemory:
         """Open the database of a configuration."""
         return cls(config_dict)
 
-    async def add(self, messages: Any, *, llm: Any = None, **options: Any) -> dict[str, Any]:
+    async def add(
+        self,
+        messages: str | Mapping[str, Any] | list[Any],
+        *,
+        user_id: Any = None,
+        agent_id: Any = None,
+        run_id: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        timestamp: Any = None,
+        expiration_date: Any = None,
+        infer: bool = True,
+        memory_type: str | None = None,
+        prompt: str | None = None,
+        llm: Any = None,
+    ) -> dict[str, Any]:
         """See `Memory.add`; `llm` is accepted as in Mem0, and not used."""
-        return await self._write(self._memory.add, messages, **options)
+        return await self._write(
+            self._memory.add,
+            messages,
+            user_id=user_id,
+            agent_id=agent_id,
+            run_id=run_id,
+            metadata=metadata,
+            timestamp=timestamp,
+            expiration_date=expiration_date,
+            infer=infer,
+            memory_type=memory_type,
+            prompt=prompt,
+        )
 
-    async def update(self, memory_id: str, *args: Any, **options: Any) -> dict[str, str]:
+    async def update(
+        self,
+        memory_id: str,
+        text: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expiration_date: Any = UNSET,
+        data: str | None = None,
+    ) -> dict[str, str]:
         """See `Memory.update`."""
-        return await self._write(self._memory.update, memory_id, *args, **options)
+        return await self._write(
+            self._memory.update, memory_id, text, metadata, expiration_date, data
+        )
 
     async def delete(self, memory_id: str) -> dict[str, str]:
         """See `Memory.delete`."""
         return await self._write(self._memory.delete, memory_id)
 
-    async def delete_all(self, *args: Any, **ids: Any) -> dict[str, str]:
+    async def delete_all(
+        self, user_id: Any = None, agent_id: Any = None, run_id: Any = None
+    ) -> dict[str, str]:
         """See `Memory.delete_all`."""
-        return await self._write(self._memory.delete_all, *args, **ids)
+        return await self._write(self._memory.delete_all, user_id, agent_id, run_id)
 
     async def reset(self) -> None:
         """See `Memory.reset`."""
         await self._write(self._memory.reset)
 
-    async def search(self, query: str, **options: Any) -> dict[str, Any]:
-        """See `Memory.search`."""
-        return await asyncio.to_thread(self._memory.search, query, **options)
+    async def search(
+        self,
+        query: str,
+        *,
+        top_k: int = 20,
+        filters: Mapping[str, Any] | None = None,
+        threshold: float | None = 0.1,
+        rerank: bool = False,
+        explain: bool = False,
+        reference_date: Any = None,
+        show_expired: bool = False,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """See `Memory.search`, also for further options."""
+        return await asyncio.to_thread(
+            self._memory.search,
+            query,
+            top_k=top_k,
+            filters=filters,
+            threshold=threshold,
+            rerank=rerank,
+            explain=explain,
+            reference_date=reference_date,
+            show_expired=show_expired,
+            **options,
+        )
 
     async def get(self, memory_id: str) -> dict[str, Any] | None:
         """See `Memory.get`."""
         return await asyncio.to_thread(self._memory.get, memory_id)
 
-    async def get_all(self, **options: Any) -> dict[str, Any]:
-        """See `Memory.get_all`."""
-        return await asyncio.to_thread(self._memory.get_all, **options)
+    async def get_all(
+        self,
+        *,
+        filters: Mapping[str, Any] | None = None,
+        top_k: int = 20,
+        show_expired: bool = False,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """See `Memory.get_all`, also for further options."""
+        return await asyncio.to_thread(
+            self._memory.get_all,
+            filters=filters,
+            top_k=top_k,
+            show_expired=show_expired,
+            **options,
+        )
 
     async def history(self, memory_id: str) -> list[dict[str, Any]]:
         """See `Memory.history`."""

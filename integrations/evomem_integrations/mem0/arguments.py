@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import Any
+from uuid import UUID
 
 from evomem.adapter import spoken
 from evomem.errors import QueryError, TurnError
@@ -24,7 +26,7 @@ def owner(ids: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         QueryError: One is blank, holds white space, is `"*"`, or is a list or a condition.
     """
-    found = {}
+    labels = {}
     for name in OWNERS:
         value = ids.get(name)
         if value is None:
@@ -35,8 +37,8 @@ def owner(ids: Mapping[str, Any]) -> dict[str, str]:
         check_owner(name, text)
         if not text or any(char.isspace() for char in text):
             raise QueryError(f"{name} is {value!r}; give an id without white space")
-        found[name] = text
-    return found
+        labels[name] = text
+    return labels
 
 
 def scope(filters: Mapping[str, Any] | None, ids: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,10 +66,10 @@ def limit(top_k: object, limit: object) -> int:
     Raises:
         QueryError: It is no whole number, or negative.
     """
-    wanted = top_k if limit is None else limit
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
-        raise QueryError(f"top_k must be a whole number that is not negative, got {wanted!r}")
-    return wanted
+    count = top_k if limit is None else limit
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise QueryError(f"top_k must be a whole number that is not negative, got {count!r}")
+    return count
 
 
 def threshold(value: object) -> float:
@@ -102,24 +104,69 @@ def expiry(value: object) -> str | None:
 
 
 def moment(value: object) -> datetime | None:
-    """Return a time: seconds since 1970, a `datetime` or ISO 8601 with a time zone."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    """Return a time: seconds since 1970, a `datetime` or ISO 8601 with a time zone.
+
+    Raises:
+        TurnError: It is none of these.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return as_utc(value)
+    try:
         return datetime.fromtimestamp(value, timezone.utc)
-    return as_utc(value)
+    except (ValueError, OverflowError, OSError) as error:
+        raise TurnError(f"timestamp {value!r} is no time: give seconds since 1970") from error
+
+
+def configuration(config: Any) -> Mapping[str, Any]:
+    """Return a configuration as a mapping, from one or from what was set of a `MemoryConfig`.
+
+    Raises:
+        QueryError: It is neither.
+    """
+    if config is None or isinstance(config, Mapping):
+        return config or {}
+    if not hasattr(config, "model_fields_set"):
+        raise QueryError(f"config must be a mapping or a MemoryConfig, got {type(config).__name__}")
+    given = {name: getattr(config, name) for name in config.model_fields_set}
+    if (store := given.get("vector_store")) is not None:
+        own = store.config
+        options = own if isinstance(own, Mapping) else own.model_dump(exclude_unset=True)
+        given["vector_store"] = {"provider": store.provider, "config": options}
+    return given
+
+
+def note_ignored(call: str, names: Collection[str]) -> None:
+    """Log arguments that are not known, and that Mem0 ignores."""
+    if names:
+        logger.warning("%s: ignoring unknown arguments: %s", call, ", ".join(sorted(names)))
+
+
+def _as_json(value: object) -> object:
+    """Return what JSON has no type for, as Mem0's stores write it."""
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, Any]:
     """Return metadata without the keys that say whose a memory is: those are not up to it."""
-    kept = dict(metadata or {})
+    own = dict(metadata or {})
     for name in IDENTITY:
-        if name in kept:
+        if name in own:
             logger.warning(
                 "%s: ignoring metadata[%r] - identity fields cannot be set through metadata",
                 context,
                 name,
             )
-            del kept[name]
-    return kept
+            del own[name]
+    try:
+        return dict(json.loads(json.dumps(own, default=_as_json)))
+    except (TypeError, ValueError) as error:
+        raise TurnError(f"metadata must be plain JSON: {error}") from error
 
 
 def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
@@ -136,14 +183,14 @@ def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
     Raises:
         TurnError: It is none of these.
     """
-    said = spoken(_messages(messages))
+    texts = spoken(_messages(messages))
     if not infer:
-        return [_payload(message) for message in said]
+        return [_payload(message) for message in texts]
     return [
         _payload(exchange.messages[0][1])
         if len(exchange.messages) == 1
         else {"data": exchange.turn(), **exchange.turn().metadata}
-        for exchange in exchanges(enumerate(said))
+        for exchange in exchanges(enumerate(texts))
     ]
 
 
@@ -156,7 +203,7 @@ def _messages(messages: object) -> list[dict[str, Any]]:
         raise TurnError(
             f"messages must be a text, a dict or a list of dicts, got {type(messages).__name__}"
         )
-    found = []
+    result = []
     for message in messages:
         if not isinstance(message, Mapping):
             raise TurnError(
@@ -165,7 +212,7 @@ def _messages(messages: object) -> list[dict[str, Any]]:
             )
         role, content = message.get("role"), message.get("content")
         if isinstance(content, list):
-            parts = [each for each in content if isinstance(each, Mapping)]
+            parts = [part for part in content if isinstance(part, Mapping)]
             content = " ".join(str(p.get("text")) for p in parts if p.get("type") == "text")
         if role == "system":
             continue
@@ -173,8 +220,8 @@ def _messages(messages: object) -> list[dict[str, Any]]:
             logger.warning("Skipping a message without role or text: %s", sorted(message))
             continue
         name = {"name": str(message["name"])} if message.get("name") else {}
-        found.append({"role": role, "content": content, **name})
-    return found
+        result.append({"role": role, "content": content, **name})
+    return result
 
 
 def _payload(message: Mapping[str, Any]) -> dict[str, Any]:

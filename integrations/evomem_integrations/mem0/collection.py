@@ -101,8 +101,8 @@ class Collection:
         """Purge the rows that pass the filters; return how many."""
         count = 0
         for memory, where in self._searched(filters):
-            found = memory.history(where=where)
-            rows = {_session(record): record for record in found}
+            records = memory.history(where=where)
+            rows = {_session(record): record for record in records}
             for record in sorted(rows.values(), key=lambda record: -record.seq):
                 memory.purge(record.id)  # the newest first: so less is read again
             count += len(rows)
@@ -128,11 +128,11 @@ class Collection:
             limit: None for all.
             alive: A date; rows that expired before it are left out.
         """
-        found: dict[str, Record] = {}
+        newest: dict[str, Record] = {}
         for memory, where in self._searched(filters, alive):
             for record in memory.history(where=where, limit=limit):
-                found[_session(record)] = record
-        records = sorted(found.values(), key=lambda record: (record.added, record.seq))
+                newest[_session(record)] = record
+        records = sorted(newest.values(), key=lambda record: (record.added, record.seq))
         return [_row(record) for record in records[:limit]]
 
     def search(

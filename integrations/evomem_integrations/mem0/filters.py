@@ -58,10 +58,10 @@ def _part(key: object, value: Any) -> Where:
         return {key: _test(key, value)}
     if not isinstance(value, list | tuple) or not (value or name == "and"):
         raise QueryError(f"{key} takes a list of filters that is not empty, got {value!r}")
-    parts = [_all(each) for each in value]
+    parts = [_all(condition) for condition in value]
     if name == "and":
-        some = [part for part in parts if part]
-        return {"$and": some} if some else {}
+        conditions = [part for part in parts if part]
+        return {"$and": conditions} if conditions else {}
     always = {} in parts
     if name == "or":
         return {} if always else {"$or": parts}

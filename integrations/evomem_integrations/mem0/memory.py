@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone, tzinfo
 from pathlib import Path
@@ -17,21 +14,12 @@ from evomem.adapter import note_cleaned
 from evomem.database import Database
 from evomem.errors import NotFound, QueryError
 from evomem.memory_view import Mode
-from evomem.records import Turn
 from evomem_integrations._databases import Handle, share
-from evomem_integrations.documents import turn_text
-from evomem_integrations.mem0 import arguments
+from evomem_integrations.mem0 import arguments, results
 from evomem_integrations.mem0.collection import Collection, Row
 
 logger = logging.getLogger(__name__)
 
-PROMOTED = (
-    "user_id", "agent_id", "run_id", "actor_id", "role", "attributed_to", "expiration_date",
-)  # fmt: skip
-EARLIER = "mem0_earlier"  # metadata of ours: the texts before an update, oldest first
-EARLIER_BYTES = 32_768  # of them that are kept: a turn's metadata has room for twice that
-EARLIER_COUNT = 256
-CORE = {"data", "hash", "created_at", "updated_at", "id", "text_lemmatized", EARLIER, *PROMOTED}
 UNSET: Any = object()
 
 
@@ -49,7 +37,7 @@ class Memory:
 
     def __init__(
         self,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         *,
         database: Database | None = None,
         collection: str = "mem0",
@@ -58,7 +46,7 @@ class Memory:
         """Open the database of a configuration, or use one that is open.
 
         Args:
-            config: As Mem0's, with `{"vector_store": {"provider": "evomem", "config": {"location":
+            config: As Mem0's, a mapping or a `MemoryConfig`, with `{"vector_store": {"provider": "evomem", "config": {"location":
                 "agent.db"}}}`; its config also takes `collection_name`, `encoder` and the other
                 options of `evomem.open`. Without it, the database is `~/.mem0/evomem.db`. What
                 configures a language model, an embedder or a reranker is not needed, and ignored.
@@ -74,7 +62,7 @@ class Memory:
         self._mode: Mode = mode
         self._handle: Handle | None = None
         if database is None:
-            options = _store_options(config or {})
+            options = _store_options(arguments.configuration(config))
             collection = options.pop("collection_name", collection)
             self._handle = share(**options)
             database = self._handle.database
@@ -128,20 +116,23 @@ class Memory:
                 f"memory_type {memory_type!r} needs a language model, which evomem does not use: "
                 "write the procedure yourself and add it as a text"
             )
-        said = arguments.moment(timestamp)
+        time = arguments.moment(timestamp)
         shared = {**arguments.own_metadata(metadata, "add()"), **owner}
         until = arguments.expiry(expiration_date)
         if until is not None:
             shared["expiration_date"] = until
         payloads = [
-            _stamped({**shared, **payload}, said) for payload in arguments.turns(messages, infer)
+            results.stamped({**shared, **payload}, time)
+            for payload in arguments.turns(messages, infer)
         ]
         if not payloads:
             return {"results": []}
-        ids = self._rows.add(payloads, [said] * len(payloads))
+        ids = self._rows.add(payloads, [time] * len(payloads))
         for payload in payloads:
             note_cleaned(payload)
-        return {"results": [_event(*pair, infer) for pair in zip(ids, payloads, strict=True)]}
+        return {
+            "results": [results.event(*pair, infer) for pair in zip(ids, payloads, strict=True)]
+        }
 
     def update(
         self,
@@ -169,11 +160,11 @@ class Memory:
             payload["expiration_date"] = arguments.expiry(expiration_date)
         payload["updated_at"] = datetime.now(timezone.utc).isoformat()
         if text is not None and text != row.payload["data"]:
-            payload.update(data=text, hash=_hash(text))
+            payload.update(data=text, hash=results.text_hash(text))
             if "role" not in payload:  # it was an exchange; what replaces it is one text
                 payload["role"] = "user"
             was = {"memory": row.payload["data"], "at": row.payload["updated_at"]}
-            payload[EARLIER] = _newest([*payload.get(EARLIER, []), was])
+            payload[results.EARLIER] = results.with_room([*payload.get(results.EARLIER, []), was])
         else:
             payload["data"] = row.payload["data"]
         self._rows.replace(memory_id, payload)
@@ -231,6 +222,7 @@ class Memory:
         limit: int | None = None,
         now: datetime | str | None = None,
         zone: str | tzinfo | None = None,
+        **ignored: Any,
     ) -> dict[str, Any]:
         """Return the memories that answer `query` best.
 
@@ -249,27 +241,33 @@ class Memory:
             limit: Mem0 1.x: `top_k`.
             now: When the question is asked, as in `evomem.Memory.search`; Mem0 has no such argument.
             zone: The time zone of the person who asks; the database's if not given.
+            **ignored: Arguments that Mem0 ignores too, such as `output_format`; they are logged.
 
         Raises:
             QueryError: An argument is not valid, or no id is given.
         """
+        arguments.note_ignored("search()", ignored)
         if reference_date is not None:
             raise QueryError("reference_date is not supported; give now= or filter by metadata")
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
-        wanted, least = arguments.limit(top_k, limit), arguments.threshold(threshold)
+        count, least = arguments.limit(top_k, limit), arguments.threshold(threshold)
         if not isinstance(query, str) or not query.strip():
             raise QueryError(f"Invalid query: must be a non-empty string, got {query!r}")
-        if not wanted:
+        if not count:
             return {"results": []}
         alive = None if show_expired else _today()
         rows = self._rows.search(
-            query.strip(), scope, wanted, mode=self._mode, alive=alive, now=now, zone=zone
+            query.strip(), scope, count, mode=self._mode, alive=alive, now=now, zone=zone
         )
         scored = [(row, max(0.0, row.score or 0.0)) for row in rows]
         return {
             "results": [
-                {**_item(row), "score": score, **(_details(score, least) if explain else {})}
+                {
+                    **results.item(row),
+                    "score": score,
+                    **(results.details(score, least) if explain else {}),
+                }
                 for row, score in scored
                 if score >= least
             ]
@@ -278,7 +276,7 @@ class Memory:
     def get(self, memory_id: str) -> dict[str, Any] | None:
         """Return a memory, None if there is none."""
         row = self._rows.get(memory_id)
-        return None if row is None else _item(row)
+        return None if row is None else results.item(row)
 
     def get_all(
         self,
@@ -290,18 +288,20 @@ class Memory:
         agent_id: Any = None,
         run_id: Any = None,
         limit: int | None = None,
+        **ignored: Any,
     ) -> dict[str, Any]:
         """Return memories in the order they were added; the arguments are those of `search`.
 
         Raises:
             QueryError: An argument is not valid, or no id is given.
         """
+        arguments.note_ignored("get_all()", ignored)
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
-        wanted = arguments.limit(top_k, limit)
+        count = arguments.limit(top_k, limit)
         alive = None if show_expired else _today()
-        rows = self._rows.rows(scope, wanted, alive=alive) if wanted else []
-        items = [_item(row) for row in rows]
+        rows = self._rows.rows(scope, count, alive=alive) if count else []
+        items = [results.item(row) for row in rows]
         return {"results": [{k: v for k, v in item.items() if k != "score"} for item in items]}
 
     def history(self, memory_id: str) -> list[dict[str, Any]]:
@@ -309,26 +309,7 @@ class Memory:
         row = self._rows.get(memory_id)
         if row is None:
             return []
-        payload, events = row.payload, []
-        versions = [*payload.get(EARLIER, []), {"memory": payload["data"]}]
-        for place, version in enumerate(versions):
-            before = versions[place - 1] if place else None
-            at = version.get("at") or payload["updated_at"]
-            events.append(
-                {
-                    "id": str(uuid.uuid5(uuid.UUID(int=0), f"{memory_id}/{at}/{place}")),
-                    "memory_id": memory_id,
-                    "old_memory": before and before["memory"],
-                    "new_memory": version["memory"],
-                    "event": "UPDATE" if before else "ADD",
-                    "created_at": payload["created_at"],
-                    "updated_at": at,
-                    "is_deleted": False,
-                    "actor_id": payload.get("actor_id"),
-                    "role": payload.get("role"),
-                }
-            )
-        return events
+        return results.events(row)
 
     def chat(self, query: str) -> None:
         """Not implemented, as in Mem0."""
@@ -380,71 +361,6 @@ def _store_options(config: Mapping[str, Any]) -> dict[str, Any]:
         home.mkdir(parents=True, exist_ok=True)
         options["location"] = str(home / "evomem.db")
     return options
-
-
-def _stamped(payload: dict[str, Any], said: datetime | None) -> dict[str, Any]:
-    """Return a payload with the fields that Mem0 adds."""
-    data = payload["data"]
-    created = payload.get("created_at") or (said or datetime.now(timezone.utc)).isoformat()
-    hashed = _hash(turn_text(data) if isinstance(data, Turn) else data)
-    return {**payload, "hash": hashed, "created_at": created, "updated_at": created}
-
-
-def _event(id: str, payload: Mapping[str, Any], infer: bool) -> dict[str, Any]:
-    data = payload["data"]
-    event = {
-        "id": id,
-        "memory": turn_text(data) if isinstance(data, Turn) else data,
-        "event": "ADD",
-    }
-    if infer:
-        return event
-    return {**event, "actor_id": payload.get("actor_id"), "role": payload["role"]}
-
-
-def _item(row: Row) -> dict[str, Any]:
-    """Return a row as Mem0 shows it."""
-    payload = row.payload
-    extra = {key: value for key, value in payload.items() if key not in CORE}
-    item = {
-        "id": row.id,
-        "memory": payload["data"],
-        "hash": payload.get("hash"),
-        "metadata": extra or None,
-        "score": None,
-        "created_at": payload.get("created_at"),
-        "updated_at": payload.get("updated_at"),
-    }
-    return {**item, **{key: payload[key] for key in PROMOTED if key in payload}}
-
-
-def _details(score: float, least: float) -> dict[str, Any]:
-    """Return Mem0's explanation of a score; there is one signal, which has all the weight."""
-    return {
-        "score_details": {
-            "semantic_score": score,
-            "bm25_score": 0.0,
-            "entity_boost": 0.0,
-            "raw_score": score,
-            "max_possible_score": 1.0,
-            "final_score": score,
-            "threshold": least,
-        }
-    }
-
-
-def _newest(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the earlier versions with as many of the newest texts as there is room for."""
-    kept = [*versions[:1], *versions[1:][-EARLIER_COUNT:]]
-    for place, version in enumerate(kept):
-        if len(json.dumps(kept)) <= EARLIER_BYTES:
-            break
-        kept[place] = {**version, "memory": None}
-    return kept
-
-
-def _hash(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _today() -> str:

@@ -119,8 +119,8 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
 
     def list_cols(self) -> Sequence[str]:
         """Return the names of the collections that hold rows."""
-        found = self._rows.database.memories(ROOT)
-        return sorted({labels[1] for labels in found})
+        namespaces = self._rows.database.memories(ROOT)
+        return sorted({labels[1] for labels in namespaces})
 
     def delete_col(self) -> None:
         """Purge every row."""

@@ -194,7 +194,7 @@ def _informed(messages: Sequence[ModelMessage], block: Context) -> list[ModelMes
         return [ModelRequest([part]), *messages]
     first = messages[0]
     place = next(
-        (n for n, each in enumerate(first.parts) if not isinstance(each, SystemPromptPart)),
+        (n for n, shown in enumerate(first.parts) if not isinstance(shown, SystemPromptPart)),
         len(first.parts),
     )
     return [

@@ -41,7 +41,9 @@ class Exchange:
     @property
     def recalled(self) -> list[str]:
         """The ids of the turns that the model was shown."""
-        return [id for each in self.responses for id in (each.metadata or {}).get(RECALLED, ())]
+        return [
+            id for response in self.responses for id in (response.metadata or {}).get(RECALLED, ())
+        ]
 
     def messages(self, output: object, run: str | None) -> list[Message]:
         """Return the exchange as messages.
@@ -53,13 +55,13 @@ class Exchange:
             output: The output of the run `run`.
             run: The run's id.
         """
-        said: list[Message] = [{"role": "user", "content": text} for text in self.asked]
-        if said:
-            said[0] = {**said[0], "id": self.id}
+        messages: list[Message] = [{"role": "user", "content": text} for text in self.asked]
+        if messages:
+            messages[0] = {**messages[0], "id": self.id}
         for response in self.responses:
             if response.tool_calls:
-                said.append({"role": "assistant", "content": response.text or ""})
-        return [*said, {"role": "assistant", "content": self._answer(output), "id": run}]
+                messages.append({"role": "assistant", "content": response.text or ""})
+        return [*messages, {"role": "assistant", "content": self._answer(output), "id": run}]
 
     def _answer(self, output: object) -> str:
         if isinstance(output, str):

@@ -14,6 +14,7 @@ import sqlalchemy
 from sqlalchemy import Connection
 
 from evomem.errors import StoreError, shown
+from evomem.rows import Form
 from evomem.store import WriteSlot
 from evomem_stores.database.seals import Seals
 
@@ -52,6 +53,16 @@ class Connections(ABC):
     @seals.setter
     def seals(self, seals: Seals) -> None:
         self._engine.update_execution_options(seals=seals)
+
+    @property
+    def embeddings(self) -> Form:
+        """How the embeddings of new turns are stored (`form_of`)."""
+        form: Form = self._engine.get_execution_options()["embeddings"]
+        return form
+
+    @embeddings.setter
+    def embeddings(self, form: Form) -> None:
+        self._engine.update_execution_options(embeddings=form)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -190,3 +201,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def form_of(connection: Connection) -> Form:
+    """Return how the embeddings of new turns are stored in the database that a connection is to."""
+    form: Form = connection.get_execution_options()["embeddings"]
+    return form

@@ -115,7 +115,7 @@ class _Listed(TypeDecorator[list[Any]]):
 
     def process_bind_param(self, value: list[Any] | None, dialect: SqlDialect) -> Any:
         if dialect.name == "postgresql":
-            return [each for each in value or () if _can_be_there(each)]
+            return [element for element in value or () if _can_be_there(element)]
         return json.dumps(value)
 
 
@@ -143,13 +143,13 @@ class _Numbers(_Listed):
 
 @compiles(OneOf, "sqlite")
 def _one_of_in_sqlite(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
-    column, values = (compiler.process(each, **options) for each in element.clauses)
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({values}))"
 
 
 @compiles(OneOf, "postgresql")
 def _one_of_in_postgresql(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
-    column, values = (compiler.process(each, **options) for each in element.clauses)
+    column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} = ANY ({values})"
 
 

@@ -30,5 +30,5 @@ class Extent(NamedTuple):
 def extent(connection: Connection, memory: int, seq: int) -> Extent:
     """Return how far a memory has come, and the key of its row at `seq`."""
     given = {"memory": memory, "row": row_number(memory, seq)}
-    found = connection.execute(_EXTENT, given).one_or_none()
-    return Extent(-1, 0, 0, None) if found is None else Extent(*found)
+    row = connection.execute(_EXTENT, given).one_or_none()
+    return Extent(-1, 0, 0, None) if row is None else Extent(*row)

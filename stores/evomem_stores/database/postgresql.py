@@ -182,8 +182,8 @@ class PostgresConnections(Connections):
             StoreError: The server is too old, or stores text in another encoding than UTF-8.
         """
         with self.reading() as connection:
-            found = driver(connection).execute(_WHAT_IS_THERE, [self.schema])
-            version, encoding, tables, mark = found.fetchone()
+            row = driver(connection).execute(_WHAT_IS_THERE, [self.schema])
+            version, encoding, tables, mark = row.fetchone()
         if version < OLDEST or encoding != "UTF8":
             raise StoreError(
                 f"{self.place} is PostgreSQL {version} with the encoding {encoding}: evomem needs "

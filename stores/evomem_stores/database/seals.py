@@ -97,7 +97,7 @@ class Seals:
     def mask(self, sums: Sequence[int], kind: bytes, values: Sequence[object]) -> bytes:
         """Return sums as they are stored; `values` are never the same twice."""
         pad = self._pad(len(sums), kind, values)
-        packed = b"".join((each % MODULUS).to_bytes(SIZE, "little") for each in sums)
+        packed = b"".join((number % MODULUS).to_bytes(SIZE, "little") for number in sums)
         return bytes(left ^ right for left, right in zip(packed, pad, strict=True))
 
     def unmask(self, stored: bytes, kind: bytes, values: Sequence[object]) -> list[int]:
@@ -145,7 +145,7 @@ def tombstones(listed: str) -> list[tuple[int, int]]:
     Raises:
         ValueError: The text is none of tombstones.
     """
-    parts = (each.partition(":") for each in listed.split(",") if each)
+    parts = (pair.partition(":") for pair in listed.split(",") if pair)
     return [(int(seq), int(since)) for seq, _, since in parts]
 
 

@@ -34,6 +34,7 @@ from evomem_stores.database.tables import APPLICATION
 from evomem_stores.database.write_slots import FileSlots
 
 Synchronous = Literal["FULL", "NORMAL"]
+PAGE = 16_384  # bytes: in smaller ones, more of a page stays empty behind large rows
 READERS = 16  # connections kept open; more threads than that wait for one
 
 _BUSY = ("locked", "busy", "locking protocol", "queuepool limit")
@@ -60,6 +61,7 @@ class SqliteConnections(Connections):
         self._slots = FileSlots(path)
         self._timeout = check_timeout(busy_timeout)
         self._pragmas = (
+            f"PRAGMA page_size = {PAGE}",  # of a new file; one that is there keeps its own
             "PRAGMA journal_mode = WAL",
             f"PRAGMA synchronous = {synchronous}",
             "PRAGMA foreign_keys = ON",
@@ -297,6 +299,11 @@ def translated(path: Path | None) -> Iterator[None]:
             raise StoreError(
                 f"{path} cannot be written any more ({says}): see whether its disk was mounted "
                 "read-only; nothing was written"
+            ) from error
+        if getattr(cause, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE":
+            raise StoreError(
+                f"{path} cannot be written ({says}): see whether the disk is full, or a limit of this "
+                "user or process is reached; nothing was written"
             ) from error
         if any(word in says.lower() for word in _DAMAGED):
             raise DatabaseDamaged(_LOST.format(path=path, says=says)) from error

@@ -77,9 +77,9 @@ class _Gate:
             if not self._is_inside(me):
                 self._changed.wait_for(lambda: not self._inside, PATIENCE)
             used = {place for _, place in self._inside}
-        for each in list(self.connections):
-            if each.place not in used:
-                each.before_fork()
+        for connection in list(self.connections):
+            if connection.place not in used:
+                connection.before_fork()
 
     def after_fork_in_parent(self) -> None:
         with self._changed:
@@ -91,11 +91,11 @@ class _Gate:
         self._inside = [entry for entry in self._inside if entry[0] == self._forker]
         self._forker = None
         self._changed = threading.Condition()
-        for each in list(self.connections):
-            each.after_fork_in_child()
+        for connection in list(self.connections):
+            connection.after_fork_in_child()
 
     def _is_inside(self, thread: int) -> bool:
-        return any(each == thread for each, _ in self._inside)
+        return any(owner == thread for owner, _ in self._inside)
 
 
 _gate = _Gate()

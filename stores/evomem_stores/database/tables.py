@@ -104,6 +104,13 @@ lexicon = Table(
     Column("analyser", String),
 )
 
+storage = Table(
+    "storage",
+    METADATA,
+    Column("id", BigInteger, primary_key=True),
+    Column("embeddings", String),  # `evomem.rows.Form`: how those of new turns are stored
+)
+
 runs = Table(
     "runs",  # of turns whose words lie together in `postings`; see `words`
     METADATA,
@@ -168,6 +175,15 @@ def within(span: Span) -> ColumnElement[bool]:
 def counted(span: Span) -> tuple[ColumnElement[bool], ...]:
     """Return the same for queries that an index answers without touching the (large) rows."""
     return turns.c.memory == span.memory, turns.c.seq.between(span.first, span.last)
+
+
+def by_time(span: Span) -> tuple[ColumnElement[bool], ...]:
+    """Return the same for queries that the index on times answers in its order.
+
+    With a bare `seq`, SQLite would rather read all rows of the span, and sort them.
+    """
+    seq = turns.c.seq + 0
+    return turns.c.memory == span.memory, seq.between(span.first, span.last)
 
 
 def column_names(table: Table) -> list[str]:

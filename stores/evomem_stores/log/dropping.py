@@ -13,14 +13,14 @@ from evomem.store import Namespace, Span
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import LAST, counted, hidden, memories, turns
 from evomem_stores.log import forgotten, ledger
-from evomem_stores.log.views import decode_namespace, nameless, under
+from evomem_stores.log.namespaces import decode_namespace, nameless, under
 from evomem_stores.log.writing import erase
 
 
 def drop(connection: Connection, prefix: Namespace, *, below: bool) -> list[Namespace]:
     """Take their names from the memory at `prefix`, and from those `below` it; return the names."""
-    found = connection.execute(select(memories.c.memory, memories.c.namespace).where(under(prefix)))
-    gone = {row.memory: decode_namespace(row.namespace) for row in found}
+    rows = connection.execute(select(memories.c.memory, memories.c.namespace).where(under(prefix)))
+    gone = {row.memory: decode_namespace(row.namespace) for row in rows}
     chosen = [number for number, name in gone.items() if below or name == prefix]
     for number in chosen:
         entry = ledger.get(connection, number, lock=True)

@@ -17,14 +17,17 @@ import numpy as np
 from sqlalchemy import Connection, Row, bindparam, func, select
 
 from evomem.errors import IntegrityError
+from evomem.rows import Rows
 from evomem.store import Extract, Listed, Namespace
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import MODULUS, ROW, seals_of
 from evomem_stores.database.tables import hidden, integrity, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
-from evomem_stores.log.rows import TURN, damaged, moment
-from evomem_stores.log.views import bounds, decode_namespace, read, take_view, under, visible
+from evomem_stores.log.lookup import read, visible
+from evomem_stores.log.namespaces import bounds, decode_namespace, under
+from evomem_stores.log.rows import TURN, damaged, moment, unpack_embeddings
+from evomem_stores.log.views import take_view
 
 COLUMNS = (*TURN, "embedding")
 _Columns = namedtuple("_Columns", COLUMNS)  # type: ignore[misc]  # as SQLAlchemy's own rows
@@ -64,8 +67,8 @@ def entries(connection: Connection, prefix: Namespace) -> list[tuple[Entry, Mapp
     Sorted by namespace. Raises `IntegrityError` as `ledger.with_hidden` does.
     """
     rows = connection.execute(ledger.WITH_HIDDEN.where(under(prefix))).mappings()
-    found = [ledger.opened_with_hidden(seals_of(connection), row) for row in rows]
-    return sorted(found, key=lambda each: decode_namespace(each[0].namespace))
+    opened = [ledger.opened_with_hidden(seals_of(connection), row) for row in rows]
+    return sorted(opened, key=lambda pair: decode_namespace(pair[0].namespace))
 
 
 def read_extracts(
@@ -89,8 +92,8 @@ def read_extracts(
         if entry.memory not in extracts:  # a fork
             view = take_view(connection, entry.memory)
             read_rows = read(connection, view.spans, COLUMNS, visible(view))
-            found = [_Columns(*row.values()) for row in read_rows]
-            extracts[entry.memory] = _extract(connection, entry, found, dim, key=view.key)
+            columns = [_Columns(*row.values()) for row in read_rows]
+            extracts[entry.memory] = _extract(connection, entry, columns, dim, key=view.key)
     return [extracts[entry.memory] for entry, _ in held]
 
 
@@ -124,10 +127,10 @@ def _followed(
     if (before + added - after) % MODULUS:
         return None  # metadata was changed
     new = _extract(connection, entry, [row for row in rows if row.seq not in gone], dim)
-    kept = np.array([turn.seq not in gone for turn in old.turns], bool)
-    shown = [turn for turn, keep in zip(old.turns, kept.tolist(), strict=True) if keep]
-    places = np.cumsum(kept) - 1
-    of_kept = kept[old.owners]
+    is_shown = np.array([turn.seq not in gone for turn in old.turns], bool)
+    shown = [turn for turn, keep in zip(old.turns, is_shown.tolist(), strict=True) if keep]
+    places = np.cumsum(is_shown) - 1
+    of_kept = is_shown[old.owners]
     return Extract(
         entry.memory,
         new.namespace,
@@ -170,19 +173,20 @@ def _extract(
         except (ValueError, TypeError, OverflowError) as error:
             raise damaged(entry.memory, seq, error) from error
         nbytes += ROW_BYTES + 4 * len(text) + len(row.embedding)
-    blobs = [row.embedding for row in rows]
-    width = 4 * dim
-    if bad := [n for n, blob in enumerate(blobs) if not blob or len(blob) % width]:
-        raise damaged(entry.memory, listed[bad[0]].seq, ValueError("its embedding is cut"))
-    sizes = [len(blob) // width for blob in blobs]
-    vectors = np.frombuffer(b"".join(blobs), "<f4").astype(np.float32, copy=False)
+    parts = []
+    for turn, row in zip(listed, rows, strict=True):
+        try:
+            parts.append(unpack_embeddings(row.embedding, dim))
+        except (ValueError, TypeError) as error:
+            raise damaged(entry.memory, turn.seq, error) from error
+    sizes = [len(part) for part in parts]
     return Extract(
         entry.memory,
         decode_namespace(entry.namespace),
         _mark(entry),
         key,
         listed,
-        vectors.reshape(-1, dim),
+        Rows.joined(parts, dim)[:],
         np.repeat(np.arange(len(sizes)), sizes),
         nbytes,
     )

@@ -85,7 +85,9 @@ def conditions(condition: Filter) -> list[Bool]:
             raise QueryError(f"role must be one of {', '.join(_ROLES)}, got {condition.role!r}")
         tests.append(_ROLES[condition.role])
     metadata = _Value((turns,), None, turns.c.metadata, turns.c.metadata)
-    tests += [_holds(each, metadata) for each in read_where(condition.where)]
+    tests += [
+        _holds(condition_of_key, metadata) for condition_of_key in read_where(condition.where)
+    ]
     if condition.source is not None:
         tests.append(_of_source(condition.source))
     if condition.not_source:
@@ -120,30 +122,30 @@ class _Value(NamedTuple):
     as_list: ColumnElement[str]
 
 
-def _holds(condition: Condition, value: _Value, wanted: bool = True) -> Bool:
+def _holds(condition: Condition, value: _Value, holds: bool = True) -> Bool:
     """Return the condition that a value, which is there, meets `condition`, or does not.
 
     Negation is pushed inwards: SQLite's parser has a stack of 100, and a double `NOT` takes four.
     """
     match condition:
         case Not(inner):
-            return _holds(inner, value, not wanted)
+            return _holds(inner, value, not holds)
         case All(parts) | AnyOf(parts):
-            tests = [_holds(part, value, wanted) for part in parts]
-            together = isinstance(condition, All) == wanted
+            tests = [_holds(part, value, holds) for part in parts]
+            together = isinstance(condition, All) == holds
             return and_(true(), *tests) if together else or_(false(), *tests)
         case Key(name, inner):
-            found = not holds_of_nothing(inner)  # else a value is looked for that does not meet it
+            is_met = not holds_of_nothing(inner)  # else a value is looked for that does not meet it
             entry = _rows(Entries(value.as_object))
             named = entry.c.key == name
-            some = _some(entry, value, and_(named, _holds(inner, _of(entry, value), found)))
-            return some if found == wanted else not_(some)
+            some = _some(entry, value, and_(named, _holds(inner, _of(entry, value), is_met)))
+            return some if is_met == holds else not_(some)
         case Contains(inner):
             entry = _rows(Elements(value.as_list))
             some = _some(entry, value, _holds(inner, _of(entry, value)))
         case Test(name, operand):
             some = _passes(value.entry, name, operand)
-    return some if wanted else not_(some)
+    return some if holds else not_(some)
 
 
 def _rows(values: Entries | Elements) -> Any:

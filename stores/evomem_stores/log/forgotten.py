@@ -20,8 +20,8 @@ from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import MODULUS, Mark, seals_of
 from evomem_stores.database.tables import forgotten
 from evomem_stores.log.ledger import Entry
+from evomem_stores.log.lookup import read
 from evomem_stores.log.rows import TURN, decode_record
-from evomem_stores.log.views import read
 
 
 def marks(connection: Connection, entry: Entry) -> list[Mark]:
@@ -65,14 +65,14 @@ def add(connection: Connection, entry: Entry, new: Sequence[Mark]) -> None:
 def among(connection: Connection, memory: int, facts: Sequence[Collection[str]]) -> list[bool]:
     """Return of each collection whether the memory has a mark of one of its facts."""
     asked = _asked(connection, memory, facts)
-    there = _there(connection, memory, {mark for each in asked for mark in each})
-    return [not there.isdisjoint(each) for each in asked]
+    there = _there(connection, memory, {mark for marks in asked for mark in marks})
+    return [not there.isdisjoint(marks) for marks in asked]
 
 
 def revive(connection: Connection, entry: Entry, facts: Sequence[Collection[str]]) -> None:
     """Remove the marks of these facts."""
     asked = _asked(connection, entry.memory, facts)
-    _remove(connection, entry, sorted({mark for each in asked for mark in each}))
+    _remove(connection, entry, sorted({mark for marks in asked for mark in marks}))
 
 
 def clear(connection: Connection, entry: Entry) -> None:
@@ -98,7 +98,7 @@ def _there(connection: Connection, memory: int, asked: Collection[str]) -> set[s
 
 def _asked(connection: Connection, memory: int, facts: Sequence[Collection[str]]) -> list[set[str]]:
     keys = _keys(connection, memory)
-    return [{_mark(key, fact) for key in keys for fact in each} for each in facts]
+    return [{_mark(key, fact) for key in keys for fact in own} for own in facts]
 
 
 def _keys(connection: Connection, memory: int) -> list[str]:

@@ -19,8 +19,8 @@ from evomem_stores.database.tables import (
     readings,
     turns,
 )
+from evomem_stores.log.lookup import read
 from evomem_stores.log.rows import READING, searched
-from evomem_stores.log.views import read
 from evomem_stores.log.writing import write_terms
 from evomem_stores.words.terms import terms
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -10,6 +11,7 @@ from sqlalchemy import RowMapping
 
 from evomem.errors import DatabaseDamaged, EncoderError, IntegrityError, StoreError
 from evomem.records import Record, Said, Turn
+from evomem.rows import Form, Rows
 from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row, Trace
 from evomem_stores.database.seals import ROW, Seals
@@ -28,6 +30,7 @@ SAID = ("memory", "seq", "time", "session")
 TRACE = ("memory", "seq", "id", "chunk", "recalled")
 """The columns that make a `Trace`."""
 
+INT8 = b"\x08"  # the first byte of embeddings in 8 bits
 UNIT = 1e-3  # how far the length of an embedding may be from 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -80,17 +83,63 @@ def unpack(data: bytes, spec: Spec) -> Vectors:
         return values.astype(np.float32).reshape(spec.latents, spec.width)
 
 
-def pack_embeddings(reading: Reading) -> bytes:
-    """Return the embeddings of a turn as stored: its own, and behind it those of its passages."""
-    return np.ascontiguousarray(reading.embeddings, "<f4").tobytes()
+def pack_embeddings(reading: Reading, form: Form) -> bytes:
+    """Return the embeddings of a turn as stored: its own, and behind it those of its passages.
+
+    In float32 as they are, of an even number of bytes. In 8 bits `INT8`, the scales, the numbers,
+    and a zero where the number of bytes would be even.
+    """
+    return pack_rows(Rows.of(np.ascontiguousarray(reading.embeddings, "<f4"), form))
 
 
-def unpack_embeddings(data: bytes, spec: Spec) -> Vectors:
-    """Return the stored embeddings of a turn, (1 + P, D) float32; not to be written to."""
-    rows = np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, spec.dim)
-    if not len(rows):
+def pack_rows(rows: Rows) -> bytes:
+    """Return the embeddings of a turn as stored; see `pack_embeddings`."""
+    if rows.scales is None:
+        return rows.numbers.astype("<f4", copy=False).tobytes()
+    packed = INT8 + rows.scales.astype("<f4").tobytes() + rows.numbers.tobytes()
+    return packed if len(packed) % 2 else packed + b"\0"
+
+
+def embedding_count(size: int, dim: int) -> int:
+    """Return how many embeddings of D numbers are stored in `size` bytes."""
+    return (size - 1) // (dim + 4) if size % 2 else size // (4 * dim)
+
+
+def unpack_embeddings(data: bytes, dim: int) -> Rows:
+    """Return the stored embeddings of a turn, 1 + P of D numbers; not to be written to.
+
+    Raises:
+        ValueError: There is none, or there are other bytes as well.
+    """
+    count = embedding_count(len(data), dim)
+    if not count:
         raise ValueError("it has no embedding")
-    return rows
+    if len(data) % 2 == 0:
+        return Rows(np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, dim))
+    behind = 1 + 4 * count
+    end = behind + count * dim
+    if data[:1] != INT8 or len(data) - end != 1 - end % 2:
+        raise ValueError("its embedding is stored in a form that this version does not know")
+    scales = np.frombuffer(data, "<f4", count, 1).astype(np.float32, copy=False)
+    return Rows(np.frombuffer(data, np.int8, count * dim, behind).reshape(-1, dim), scales)
+
+
+def unpack_many(blobs: Sequence[bytes], dim: int) -> Rows:
+    """Return the stored embeddings of turns that have one each, as `unpack_embeddings` does.
+
+    Raises:
+        ValueError: They have several, or differ in their form.
+    """
+    size = len(blobs[0])
+    if embedding_count(size, dim) != 1 or set(map(len, blobs)) != {size}:
+        raise ValueError("they differ")
+    whole = np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, size)
+    if size % 2 == 0:
+        return Rows(whole.view("<f4").astype(np.float32, copy=False))
+    if (whole[:, 0] != INT8[0]).any() or (whole[:, 5 + dim :]).any():
+        raise ValueError("they differ")
+    scales = np.ascontiguousarray(whole[:, 1:5]).view("<f4")[:, 0].astype(np.float32)
+    return Rows(np.ascontiguousarray(whole[:, 5 : 5 + dim]).view(np.int8), scales)
 
 
 def check(row: Row, spec: Spec) -> None:
@@ -111,7 +160,7 @@ def check(row: Row, spec: Spec) -> None:
         if not np.isfinite(array).all():
             raise EncoderError(f"{where} {name} with NaN or infinity in it; nothing was written")
     if not has_possible_lengths(row.reading):
-        lengths = ", ".join(f"{norm(each):.6g}" for each in row.reading.embeddings)
+        lengths = ", ".join(f"{norm(vector):.6g}" for vector in row.reading.embeddings)
         raise EncoderError(
             f"{where} embeddings of length {lengths}; expected 1 for the turn's own, and at most 1 "
             "for those of its passages; nothing was written"
@@ -131,20 +180,20 @@ def norm(embedding: Vectors) -> float:
 
 
 def encode(
-    memory: int, row: Row, chunk: int, spec: Spec, seals: Seals
+    memory: int, row: Row, chunk: int, spec: Spec, seals: Seals, form: Form
 ) -> tuple[Columns, list[str]]:
-    """Return a row's columns, and the terms it is found by."""
+    """Return a row's columns, its embeddings in a form, and the terms it is found by."""
     turn = row.turn
     if not turn.id:
         raise StoreError(f"turn {row.seq} has no id: give it one before it is stored")
-    found = terms(searched(turn.speaker, turn.user, turn.assistant))
+    words = terms(searched(turn.speaker, turn.user, turn.assistant))
     columns: Columns = {
         "row": row_number(memory, row.seq),
         "memory": memory,
         "seq": row.seq,
         "id": turn.id,
         "chunk": chunk,
-        "words": len(found),
+        "words": len(words),
         "time": micros(turn.time or row.added),
         "added": micros(row.added),
         "key": row.key,
@@ -153,14 +202,14 @@ def encode(
         "user": turn.user,
         "assistant": turn.assistant,
         "metadata": json.dumps(dict(turn.metadata)),
-        "embedding": pack_embeddings(row.reading),
+        "embedding": pack_embeddings(row.reading, form),
         "latents": pack(row.reading.latents, spec.dtype),
         "source": turn.source,
         "recalled": json.dumps(turn.recalled) if turn.recalled else None,
     }
     columns["seal"] = seals.row(columns)
     columns["checksum"] = seals.reading(columns, spec.fingerprint)
-    return columns, found
+    return columns, words
 
 
 def searched(speaker: str | None, user: str, assistant: str) -> str:
@@ -240,7 +289,7 @@ def decode_row(columns: RowMapping, spec: Spec, seals: Seals | None) -> Row:
     """Return the whole row. Raises as `decode_record` does."""
     record = decode_record(columns, seals)
     try:
-        embeddings = unpack_embeddings(columns["embedding"], spec)
+        embeddings = unpack_embeddings(columns["embedding"], spec.dim)[:]
         reading = Reading(
             embeddings[0],
             unpack(columns["latents"], spec),

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, func, select
 
-from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, NamespaceError
+from evomem.errors import HeadMoved, IntegrityError, NamespaceError
 from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
-from evomem.state import KEY_BYTES, Spec, State
+from evomem.state import Spec, State
 from evomem.store import (
     Dropped,
     Embeddings,
@@ -26,6 +26,7 @@ from evomem.store import (
     Namespace,
     Pair,
     Row,
+    Selection,
     Seqs,
     Span,
     Trace,
@@ -40,32 +41,31 @@ from evomem_stores.database.tables import (
     column_names,
     counted,
     memories,
-    row_number,
     turns,
-    within,
 )
-from evomem_stores.log import dropping, extracts, filters, forgotten, ledger, views, writing
+from evomem_stores.log import (
+    dropping,
+    extracts,
+    filters,
+    forgotten,
+    ledger,
+    readings,
+    timeline,
+    views,
+    writing,
+)
+from evomem_stores.log.lookup import in_sessions, look_up, read, visible
+from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import (
-    READING,
     SAID,
     TRACE,
     TURN,
-    decode_latents,
     decode_record,
     decode_row,
     decode_said,
     decode_trace,
-    unpack_embeddings,
 )
-from evomem_stores.log.views import (
-    decode_namespace,
-    encode_namespace,
-    look_up,
-    read,
-    take_view,
-    under,
-    visible,
-)
+from evomem_stores.log.views import take_view
 from evomem_stores.words.bm25 import bm25
 from evomem_stores.words.cache import WordCache
 from evomem_stores.words.terms import query_terms
@@ -102,7 +102,7 @@ class SqlLog:
         with self._connections.writing() as connection:
             number = _find(connection, namespace)
             number = number or writing.make_memory(connection, namespace, None, 0, 0)
-            return number or _found(connection, namespace)
+            return number or _made_by_another(connection, namespace)
 
     def memories(self, prefix: Namespace = ()) -> list[Namespace]:
         """See `Store.memories`."""
@@ -174,29 +174,10 @@ class SqlLog:
 
     def state(self, view: View) -> State[Turn]:
         """See `Store.state`."""
-        spec = self._spec
         if not view.spans:
-            return State.empty(spec)
-        newest = row_number(view.spans[-1].memory, view.spans[-1].last)
+            return State.empty(self._spec)
         with self._connections.reading() as connection:
-            chunk = connection.scalar(select(turns.c.chunk).where(turns.c.row == newest))
-            if chunk is None:
-                raise HeadMoved("the memory was rewritten while it was being read; try again")
-            rows = read(connection, view.spans, TURN, after=chunk - 1)
-            seals = seals_of(connection)
-            open_turns = tuple(decode_record(row, seals).turn for row in rows)
-            queue = -(-spec.capacity // spec.latents) if spec.latents else -len(open_turns)
-            rows = read(
-                connection,
-                view.spans,
-                READING,
-                limit=queue + len(open_turns),  # rows, not seqs: a purge leaves gaps
-                newest_first=True,
-            )
-            parts = [decode_latents(row, spec, seals) for row in rows]
-        latents = np.concatenate([np.zeros((0, spec.width), np.float32), *reversed(parts)])
-        keep = spec.capacity + len(open_turns) * spec.latents
-        return State(spec, view.key, latents[max(0, len(latents) - keep) :], open_turns)
+            return readings.state(connection, view, self._spec)
 
     def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
         """See `Store.records`."""
@@ -207,39 +188,21 @@ class SqlLog:
 
     def period(self, view: View) -> tuple[datetime, datetime] | None:
         """See `Store.period`."""
-        times: list[datetime] = []
         with self._connections.reading() as connection:
-            for span in view.spans:
-                query = select(*(turns.c[name] for name in SAID)).where(
-                    *counted(span), visible(view)
-                )
-                for order in (turns.c.time, turns.c.time.desc()):
-                    rows = connection.execute(query.order_by(order).limit(1))
-                    times += [decode_said(*row).time for row in rows]
-        return (min(times), max(times)) if times else None
+            return timeline.period(connection, view)
 
     def sessions(self, view: View) -> list[str]:
         """See `Store.sessions`."""
-        began: dict[str, datetime] = {}
         with self._connections.reading() as connection:
-            for span in view.spans:
-                named = turns.c.session.is_not(None)
-                first = select(func.min(turns.c.seq)).where(*counted(span), visible(view), named)
-                rows = select(*(turns.c[name] for name in SAID)).where(
-                    turns.c.memory == span.memory,
-                    turns.c.seq.in_(first.group_by(turns.c.session).scalar_subquery()),
-                )
-                for row in connection.execute(rows):
-                    began.setdefault(row.session, decode_said(*row).time)
-        return sorted(began, key=lambda name: (began[name], name))
+            return timeline.sessions(connection, view)
 
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
         """See `Store.around`."""
-        asked = np.unique(np.array(seqs, np.int64))
+        sought = np.unique(np.array(seqs, np.int64))
         with self._connections.reading() as connection:
             own = self._seqs(connection, view)
-            places = np.searchsorted(own, asked)
-            places = places[places < np.searchsorted(own, asked, side="right")]
+            places = np.searchsorted(own, sought)
+            places = places[places < np.searchsorted(own, sought, side="right")]
             before = np.where(places > 0, own[places - 1], 0).tolist()
             behind = np.where(places + 1 < len(own), own.take(places + 1, mode="clip"), 0).tolist()
             there = own[places].tolist()
@@ -263,7 +226,7 @@ class SqlLog:
         """See `Store.of_sessions`."""
         with self._connections.reading() as connection:
             seals = seals_of(connection)
-            rows = views.in_sessions(connection, view, TURN, sessions)
+            rows = in_sessions(connection, view, TURN, sessions)
             return [decode_record(row._mapping, seals) for row in rows]
 
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
@@ -314,9 +277,9 @@ class SqlLog:
     def rows(self, view: View, *, after: int) -> list[Row]:
         """See `Store.rows`."""
         with self._connections.reading() as connection:
-            found = read(connection, view.spans, column_names(turns), after=after)
+            rows = read(connection, view.spans, column_names(turns), after=after)
             seals = seals_of(connection)
-            return [decode_row(row, self._spec, seals) for row in found]
+            return [decode_row(row, self._spec, seals) for row in rows]
 
     def traces(self, view: View, *, after: int) -> list[Trace]:
         """See `Store.traces`."""
@@ -327,53 +290,30 @@ class SqlLog:
     def vectors(self, span: Span, revision: int) -> Embeddings:
         """See `Store.vectors`."""
         with self._connections.reading() as connection:
-            _at_revision(connection, span.memory, revision)
-            query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
-            rows = connection.execute(query.order_by(turns.c.row)).all()
-        parts = [np.zeros((0, self._spec.dim), np.float32)]
-        for row in rows:
-            try:
-                parts.append(unpack_embeddings(row.embedding, self._spec))
-                if len(row.key) != KEY_BYTES:
-                    raise ValueError(f"its key has {len(row.key)} bytes")
-            except (ValueError, TypeError) as error:
-                raise DatabaseDamaged(
-                    f"the embedding of turn {row.seq} of memory {span.memory} cannot be read "
-                    f"({error}): run verify, and restore the database from a backup"
-                ) from error
-        sizes = [len(part) for part in parts[1:]]
-        seqs = np.repeat(np.fromiter((row.seq for row in rows), np.int64, len(rows)), sizes)
-        keys = [row.key for row, size in zip(rows, sizes, strict=True) for _ in range(size)]
-        return Embeddings(seqs, np.concatenate(parts), keys)
+            return readings.embeddings(connection, span, revision, self._spec)
 
     def keys(self, span: Span, revision: int) -> list[tuple[int, bytes, int]]:
         """Return (seq, key, number of embeddings) of a span's rows, ascending.
 
         Raises `HeadMoved` as `vectors` does.
         """
-        size = func.length(turns.c.embedding).label("size")
-        query = select(turns.c.seq, turns.c.key, size).where(within(span)).order_by(turns.c.row)
         with self._connections.reading() as connection:
-            _at_revision(connection, span.memory, revision)
-            return [
-                (row.seq, row.key, row.size // (4 * self._spec.dim))
-                for row in connection.execute(query)
-            ]
+            return readings.keys(connection, span, revision, self._spec)
 
     def mark(self, memory: int, seq: int) -> Mark:
         """See `Store.mark`."""
         with self._connections.reading() as connection:
-            found = extent(connection, memory, seq)
-            return Mark(found.revision, found.key)
+            own = extent(connection, memory, seq)
+            return Mark(own.revision, own.key)
 
-    def select(self, view: View, condition: Filter) -> Seqs | None:
+    def select(self, view: View, condition: Filter) -> Selection:
         """See `Store.select`, and `filters` for what a condition on metadata means."""
         tests = filters.conditions(condition)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
             if not tests:
-                return np.setdiff1d(self._seqs(connection, view), gone, True) if len(gone) else None
-            found: list[int] = []
+                return self._all_but(connection, view, gone)
+            seqs: list[int] = []
             for span in view.spans:
                 query = select(turns.c.seq).where(*counted(span), visible(view))
                 given = {"memory": span.memory}
@@ -385,16 +325,23 @@ class SqlLog:
                     )
                     for start in range(0, len(tests), filters.TESTS)
                 ]
-                found += sorted(set.intersection(*parts))
-        return np.array(found, np.int64)
+                seqs += sorted(set.intersection(*parts))
+        return Selection(np.array(seqs, np.int64))
+
+    def _all_but(self, connection: Connection, view: View, gone: Seqs) -> Selection:
+        if not len(gone):
+            return Selection()
+        if 2 * len(gone) <= sum(span.last - span.first + 1 for span in view.spans):
+            return Selection(without=gone)
+        return Selection(np.setdiff1d(self._seqs(connection, view), gone, True))
 
     def lexical(self, view: View, query: str) -> Scores:
         """See `Store.lexical`, and `words/bm25` for how."""
-        asked = query_terms(query)
+        terms = query_terms(query)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
-            parts = [self._words.part(connection, span, asked).without(gone) for span in view.spans]
-        return bm25(asked, parts)
+            parts = [self._words.part(connection, span, terms).without(gone) for span in view.spans]
+        return bm25(terms, parts)
 
     def count(self, view: View) -> int:
         """See `Store.count`."""
@@ -470,8 +417,8 @@ class SqlLog:
             names = dropping.drop(connection, prefix, below=below)
             pruned, erased = dropping.prune(connection)
             changed += pruned
-            kept = dropping.kept(connection)
-        return Dropped(names, erased, kept, clean=self._connections.scrub())
+            shared = dropping.kept(connection)
+        return Dropped(names, erased, shared, clean=self._connections.scrub())
 
     def _hidden(
         self, connection: Connection, view: View
@@ -538,7 +485,7 @@ def _find(connection: Connection, namespace: Namespace) -> int | None:
     return number
 
 
-def _found(connection: Connection, namespace: Namespace) -> int:
+def _made_by_another(connection: Connection, namespace: Namespace) -> int:
     """Return the number of a memory that somebody else made a moment ago.
 
     Raises:
@@ -550,12 +497,6 @@ def _found(connection: Connection, namespace: Namespace) -> int:
             f"the memory {'/'.join(namespace)!r} was dropped while it was created; try again"
         )
     return number
-
-
-def _at_revision(connection: Connection, memory: int, revision: int) -> None:
-    now = connection.scalar(select(memories.c.revision).where(memories.c.memory == memory))
-    if now != revision:
-        raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")
 
 
 def _check_count(connection: Connection, entry: ledger.Entry) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
+from evomem_stores.database.connections import form_of
 from evomem_stores.database.dialects import OneOf, insert_new
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
@@ -26,17 +27,10 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
+from evomem_stores.log.lookup import read, visible
+from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import TURN, check, encode, searched
-from evomem_stores.log.views import (
-    decode_namespace,
-    encode_namespace,
-    read,
-    spans,
-    take_entry,
-    take_view,
-    under,
-    visible,
-)
+from evomem_stores.log.views import spans, take_entry, take_view
 from evomem_stores.words import inverted_index, terms
 
 AT_ONCE = 2**14  # turns whose words are held while the word index is written anew
@@ -158,15 +152,21 @@ def rewrite(
         )
     seals = seals_of(connection)
     entry, gone = ledger.with_hidden(connection, view.memory)
-    kept = {row.seq for row in rows}
-    forgotten.leave(connection, entry, view, seq, kept)
+    seqs = {row.seq for row in rows}
+    forgotten.leave(connection, entry, view, seq, seqs)
     before = spans(connection, view.memory, seq - 1)
     erase(connection, entry, Span(view.memory, seq, now.seq))
-    stale = {each: since for each, since in gone.items() if each >= seq and each not in kept}
-    tombstones = {each: since for each, since in gone.items() if each not in stale}
+    stale = {
+        hidden_seq: since
+        for hidden_seq, since in gone.items()
+        if hidden_seq >= seq and hidden_seq not in seqs
+    }
+    tombstones = {
+        hidden_seq: since for hidden_seq, since in gone.items() if hidden_seq not in stale
+    }
     places = {s: (moved.get(s, s), moved.get(since, since)) for s, since in tombstones.items()}
     changed = {s: place for s, place in places.items() if place != (s, tombstones[s])}
-    stale |= {each: tombstones[each] for each in changed}
+    stale |= {hidden_seq: tombstones[hidden_seq] for hidden_seq in changed}
     connection.execute(
         delete(hidden).where(hidden.c.memory == view.memory, OneOf(hidden.c.seq, list(stale)))
     )
@@ -221,11 +221,11 @@ def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
     query = select(memories.c.memory, under(()).label("named"), memories.c.namespace).where(
         memories.c.parent == memory, memories.c.parent_seq >= seq
     )
-    found: list[Namespace] = []
+    names: list[Namespace] = []
     for row in connection.execute(query).all():
         own = [decode_namespace(row.namespace)] if row.named else sharing(connection, row.memory, 1)
-        found += own
-    return sorted(found)
+        names += own
+    return sorted(names)
 
 
 def write_terms(connection: Connection) -> None:
@@ -233,8 +233,8 @@ def write_terms(connection: Connection) -> None:
     inverted_index.clear(connection)
     for memory, head in connection.execute(select(memories.c.memory, memories.c.head)).all():
         for first in range(1, head + 1, AT_ONCE):
-            some = Span(memory, first, first + AT_ONCE - 1)
-            inverted_index.add(connection, memory, _terms(connection, some))
+            stretch = Span(memory, first, first + AT_ONCE - 1)
+            inverted_index.add(connection, memory, _terms(connection, stretch))
 
 
 def _unmoved(connection: Connection, view: View) -> tuple[View, Entry, int]:
@@ -284,10 +284,10 @@ def insert_rows(
         chunk = connection.scalar(_CHUNK, {"newest": newest}) or 0
     else:
         chunk = end.chunk
-    columns, terms = [], {}
+    columns, terms, form = [], {}, form_of(connection)
     for row in rows:
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
-        values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals)
+        values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals, form)
         columns.append(values)
     connection.execute(insert(turns), columns)
     inverted_index.add(connection, entry.memory, terms, None if end is None else end.own)

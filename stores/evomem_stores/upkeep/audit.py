@@ -32,8 +32,9 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
+from evomem_stores.log.lookup import read
 from evomem_stores.log.rows import decode_row, has_possible_lengths, searched
-from evomem_stores.log.views import read, take_view
+from evomem_stores.log.views import take_view
 from evomem_stores.upkeep import anchors
 from evomem_stores.words.inverted_index import everything
 from evomem_stores.words.terms import terms
@@ -46,16 +47,16 @@ def verify(
     connections: Connections, spec: Spec, anchor: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Return what is wrong with the database, or does not continue `anchor`, one sentence each."""
-    found: list[str] = []
+    faults: list[str] = []
     try:
         with connections.reading() as connection:
             for problem in all_of(connections.faults(connection), problems(connection, spec)):
-                found.append(problem)
+                faults.append(problem)
             if anchor is not None:
-                found += _caught("the anchor", anchors.check(connection, anchor))
+                faults += _caught("the anchor", anchors.check(connection, anchor))
     except EvomemError as error:
-        found.append(f"the check could not be finished: {error}")
-    return found
+        faults.append(f"the check could not be finished: {error}")
+    return faults
 
 
 def problems(connection: Connection, spec: Spec) -> Iterator[str]:
@@ -68,10 +69,10 @@ def problems(connection: Connection, spec: Spec) -> Iterator[str]:
     yield from _caught("what other encoders made of the turns", _readings(connection))
 
 
-def _caught(what: str, found: Iterator[str]) -> Iterator[str]:
+def _caught(what: str, faults: Iterator[str]) -> Iterator[str]:
     """Yield problems; if looking for them fails, that is the last one."""
     try:
-        yield from found
+        yield from faults
     except EvomemError as error:
         yield f"{what} cannot be checked: {error}"
     except FOREIGN as error:
@@ -205,9 +206,10 @@ def _row(
     if not (np.isfinite(whole.reading.latents).all() and has_possible_lengths(whole.reading)):
         yield "has an embedding or latents that no encoder gives"
     turn = whole.turn
-    found = terms(searched(turn.speaker, turn.user, turn.assistant))
-    if len(found) != row["words"]:
-        yield f"has {len(found)} words, not {row['words']}"
+    terms_of_text = terms(searched(turn.speaker, turn.user, turn.assistant))
+    if len(terms_of_text) != row["words"]:
+        yield f"has {len(terms_of_text)} words, not {row['words']}"
     words[row["memory"]] += sum(
-        hash((row["memory"], row["seq"], term, count)) for term, count in Counter(found).items()
+        hash((row["memory"], row["seq"], term, count))
+        for term, count in Counter(terms_of_text).items()
     )

@@ -42,8 +42,10 @@ from evomem_stores.database.connections import FOREIGN
 from evomem_stores.database.seals import Seals, seals_of
 from evomem_stores.database.tables import LAST, column_names, memories, turns
 from evomem_stores.log import forgotten, ledger, writing
+from evomem_stores.log.lookup import read
+from evomem_stores.log.namespaces import decode_namespace, encode_namespace
 from evomem_stores.log.rows import decode_row
-from evomem_stores.log.views import decode_namespace, encode_namespace, read, spans
+from evomem_stores.log.views import spans
 
 FORMAT = 3  # 1 had no digests but the chain's, 2 no passages
 PROOFS = ("digest", "seal")
@@ -257,8 +259,8 @@ def _digest(data: bytes) -> str:
 
 def _seal(about: dict[str, Any], seals: Seals | None) -> bytes:
     """Return the digest of what `evomem.json` says; without `seals`, one that anybody can compute."""
-    said = {name: value for name, value in about.items() if name not in PROOFS}
-    return (seals or Seals("")).of("").digest(b"export", [said])
+    values = {name: value for name, value in about.items() if name not in PROOFS}
+    return (seals or Seals("")).of("").digest(b"export", [values])
 
 
 def _rows(
@@ -271,8 +273,8 @@ def _rows(
     embeddings, latents = tensors["embeddings"], tensors["latents"].astype(np.float32)
     passages = tensors.get("passages", embeddings[:0])
     used = 0
-    for place, each in enumerate(lines):
-        line = json.loads(each)
+    for place, written in enumerate(lines):
+        line = json.loads(written)
         turn = Turn(
             **{name: line[name] for name in FIELDS},
             time=line["time"],

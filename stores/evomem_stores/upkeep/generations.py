@@ -33,9 +33,10 @@ from evomem.errors import (
     KeyMismatch,
 )
 from evomem.records import Turn
+from evomem.rows import Form
 from evomem.state import Reading, Spec, State
 from evomem.store import Row, Span
-from evomem_stores.database.connections import Connections, driver
+from evomem_stores.database.connections import Connections, driver, form_of
 from evomem_stores.database.dialects import OneOf, insert_new
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
@@ -52,8 +53,9 @@ from evomem_stores.database.tables import (
     turns,
 )
 from evomem_stores.log import ledger
+from evomem_stores.log.lookup import read
 from evomem_stores.log.rows import TURN, check, decode_record, pack, pack_embeddings, unpack
-from evomem_stores.log.views import read, spans
+from evomem_stores.log.views import spans
 
 
 class SqlGeneration:
@@ -105,7 +107,7 @@ class SqlGeneration:
             depth[memory] = depth.get(parent, 0) + 1
             if memory in open_:
                 layers.setdefault(depth[memory], []).append(memory)
-        return [layers[each] for each in sorted(layers)]
+        return [layers[layer] for layer in sorted(layers)]
 
     def next(self, memory: int, limit: int) -> tuple[State[Turn], list[Row]]:
         """See `Generation.next`."""
@@ -117,9 +119,9 @@ class SqlGeneration:
             if first is None:
                 return State.empty(self._spec), []
             state = self._state(connection, spans(connection, memory, first - 1))
-            found = read(connection, [Span(memory, first, LAST)], TURN, limit=limit)
+            columns_read = read(connection, [Span(memory, first, LAST)], TURN, limit=limit)
             rows = []
-            for columns in found:
+            for columns in columns_read:
                 record = decode_record(columns, seals_of(connection))
                 rows.append(Row(record.seq, record.turn, record.added, blank, columns["key"]))
         return state, rows
@@ -131,13 +133,13 @@ class SqlGeneration:
         numbers = {row_number(memory, row.seq): row for row in rows}
         with self._connections.writing(memory) as connection:
             named = OneOf(turns.c.row, list(numbers))
-            found = {row["row"]: row for row in _columns(connection, named)}
+            by_number = {row["row"]: row for row in _columns(connection, named)}
             new: list[Columns] = []
             for number, row in numbers.items():
-                columns = found.get(number)
+                columns = by_number.get(number)
                 if columns is None or columns["key"] != row.key:
                     raise HeadMoved(f"memory {memory} was changed while it was read: read it again")
-                before = {**columns, **_reading(row, self._spec)}
+                before = {**columns, **_reading(row, self._spec, form_of(connection))}
                 before["chunk"] = row.seq if row.reading.opens_chunk else 0
                 new.append(before)
             self._number = _number(connection, self._spec)  # dropped meanwhile: begin anew
@@ -147,8 +149,8 @@ class SqlGeneration:
             for values in new:
                 chunk = values["chunk"] = values["chunk"] or chunk
                 values["checksum"] = seals_of(connection).reading(values, self._spec.fingerprint)
-                kept = {name: values[name] for name in ("row", *READ)}
-                connection.execute(insert(readings).values(generation=self._number, **kept))
+                columns_read = {name: values[name] for name in ("row", *READ)}
+                connection.execute(insert(readings).values(generation=self._number, **columns_read))
 
     def adopt(self) -> bool:
         """See `Generation.adopt`."""
@@ -192,8 +194,8 @@ class SqlGeneration:
         )
         numbers = [row["row"] for row in newest[:needed]]
         own = readings.c.generation == self._number, OneOf(readings.c.row, numbers)
-        found = connection.execute(select(readings.c.row, readings.c.latents).where(*own))
-        packed = {row.row: row.latents for row in found}
+        rows = connection.execute(select(readings.c.row, readings.c.latents).where(*own))
+        packed = {row.row: row.latents for row in rows}
         if len(packed) < len(numbers):
             raise HeadMoved("a turn before these was changed: read it again first")
         parts = [unpack(packed[number], spec) for number in reversed(numbers)]
@@ -232,18 +234,18 @@ def guard(spec: Spec, key: str) -> Callable[[Connection], None]:
     """Return what refuses to go on with a database whose encoder or key somebody else changed."""
 
     def check_encoder(connection: Connection) -> None:
-        found = driver(connection).execute(_NOW).fetchone()
-        if found is None:
+        current = driver(connection).execute(_NOW).fetchone()
+        if current is None:
             raise IntegrityError(
                 "the database no longer says which encoder wrote it: run verify, and "
                 "restore it from a backup"
             )
-        if found[1] != spec.fingerprint:
+        if current[1] != spec.fingerprint:
             raise FingerprintMismatch(
                 f"the database was re-encoded: it was opened with {spec.name!r}, and is of "
-                f"{found[0]!r} now; open it again"
+                f"{current[0]!r} now; open it again"
             )
-        if found[2] != key:
+        if current[2] != key:
             raise KeyMismatch(
                 "the database was sealed with another integrity key since it was opened: open it "
                 "again with that one"
@@ -282,8 +284,8 @@ def _columns(connection: Connection, condition: ColumnElement[bool]) -> list[Col
     return [dict(row) for row in connection.execute(select(*columns).where(condition)).mappings()]
 
 
-def _reading(row: Row, spec: Spec) -> Columns:
+def _reading(row: Row, spec: Spec, form: Form) -> Columns:
     return {
-        "embedding": pack_embeddings(row.reading),
+        "embedding": pack_embeddings(row.reading, form),
         "latents": pack(row.reading.latents, spec.dtype),
     }

@@ -1,4 +1,4 @@
-"""The schema as numbered steps. A step and its record are committed together.
+"""The schema as numbered steps. All that a database lacks are committed together, with their records.
 
 A step that was released is never changed again: what changes comes as a new one. A step has the
 same number, and does the same, in SQLite and in PostgreSQL.
@@ -268,6 +268,14 @@ def m007_passages(connection: Connection) -> None:
     """
 
 
+def m008_storage(connection: Connection) -> None:
+    """Note how embeddings are stored: of turns that are there, exactly."""
+    connection.exec_driver_sql(
+        "CREATE TABLE storage (id INTEGER PRIMARY KEY CHECK (id = 1), embeddings TEXT NOT NULL)"
+    )
+    connection.exec_driver_sql("INSERT INTO storage VALUES (1, 'float32')")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_log,
     m002_generations,
@@ -276,6 +284,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m005_integrity,
     m006_forgotten,
     m007_passages,
+    m008_storage,
 )
 
 

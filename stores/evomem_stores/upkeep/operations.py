@@ -9,13 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, text
 
-from evomem.errors import IntegrityError
+from evomem.errors import IntegrityError, StoreError
+from evomem.rows import FORMS, Form
 from evomem.state import Spec
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.tables import hidden, memories, turns
 from evomem_stores.log import ledger
+from evomem_stores.log.namespaces import under
 from evomem_stores.log.writing import write_terms
-from evomem_stores.upkeep import anchors, audit, dump, generations, sealing
+from evomem_stores.upkeep import anchors, audit, dump, generations, restoring, sealing
 from evomem_stores.upkeep.generations import SqlGeneration
 
 
@@ -28,18 +30,22 @@ class Upkeep:
     _tell: Callable[[list[int], Connection | None], None]
 
     def stats(self) -> dict[str, Any]:
-        """Return the numbers of memories, turns and deleted turns, and bytes on disk."""
+        """Return the numbers of memories, turns and deleted turns, and bytes on disk.
+
+        Dropped memories are not counted; turns that forks still see of them are.
+        """
         with self._connections.reading() as connection:
-            numbers: dict[str, Any] = {
-                name: connection.scalar(select(func.count()).select_from(table))
-                for name, table in (("memories", memories), ("turns", turns), ("deleted", hidden))
-            }
+            named = select(func.count()).select_from(memories).where(under(()))
+            numbers: dict[str, Any] = {"memories": connection.scalar(named)}
+            for name, table in (("turns", turns), ("deleted", hidden)):
+                numbers[name] = connection.scalar(select(func.count()).select_from(table))
             if others := generations.kept(connection):
                 numbers["other_encoders"] = others
+            numbers["embeddings"] = self._connections.embeddings
             numbers["bytes"] = self._connections.size(connection)
         folder = self._index_folder
-        kept = list(folder.iterdir()) if folder and folder.is_dir() else []
-        numbers["index_bytes"] = sum(file.stat().st_size for file in kept)
+        files = list(folder.iterdir()) if folder and folder.is_dir() else []
+        numbers["index_bytes"] = sum(file.stat().st_size for file in files)
         return numbers
 
     def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
@@ -131,9 +137,17 @@ class Upkeep:
                 entry.revision += 1
                 ledger.put(connection, entry)
 
-    def compact(self) -> tuple[int, int]:
+    def compact(self, embeddings: Form | None = None) -> tuple[int, int]:
         """See `Store.compact`."""
+        if embeddings not in (None, *FORMS):
+            raise StoreError(f"embeddings must be {' or '.join(FORMS)}, got {embeddings!r}")
         before = self._size()
+        if embeddings is not None:
+            with self._connections.alone() as connection:
+                changed = restoring.store_as(connection, self._spec, embeddings)
+                self._tell(changed, connection)
+            self._connections.embeddings = embeddings
+            self._tell(changed, None)
         self._connections.compact()
         return before, self._size()
 

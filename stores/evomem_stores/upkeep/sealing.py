@@ -129,7 +129,7 @@ def _seal_rows(
             )
         connection.execute(_SEAL, new)
         behind = rows[-1]["row"]
-        yield [each["new_seal"] for each in new]
+        yield [entry["new_seal"] for entry in new]
 
 
 def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:

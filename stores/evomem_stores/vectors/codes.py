@@ -21,7 +21,8 @@ from evomem.store import Seqs
 faiss = require("faiss", extra="cpu")
 
 ROWS = 20_000  # more are worth codes (docs/measurements/scale.md)
-SAMPLE = 20_000  # rows that the codes are learned from
+SAMPLE = 4096  # rows that the codes are learned from: more, FAISS would leave out
+ROUNDS = 7  # of learning: after more, codes are hardly any better
 MANY = 1000  # rows are coded by all threads at once
 GROWTH = 4  # times as many rows as when they were learned: they are learned anew
 
@@ -53,12 +54,13 @@ class Codes:
         """How many rows there were when the codes were learned."""
 
     @classmethod
-    def learn(cls, vectors: Vectors) -> Codes:
-        """Return codes without rows, of codes that suit `vectors`, (n, D)."""
-        count, dim = vectors.shape
+    def learn(cls, sample: Vectors, count: int) -> Codes:
+        """Return codes without rows, that suit `sample`, (n, D), of a shard of `count` rows."""
+        dim = sample.shape[1]
         codes = dim if dim % 2 else dim // 2
         index = faiss.IndexPQFastScan(dim, codes, 4, faiss.METRIC_INNER_PRODUCT)
-        index.train(np.ascontiguousarray(vectors[:: max(1, count // SAMPLE)]))
+        index.pq.cp.niter = ROUNDS
+        index.train(np.ascontiguousarray(sample))
         return cls(index, count)
 
     def __len__(self) -> int:

@@ -16,9 +16,11 @@ import torch
 from evomem.errors import StoreError
 from evomem.state import Vectors
 from evomem.store import Seqs
+from evomem_stores.vectors.held import Held
 
 ROWS = 10_000  # more are worth a copy (docs/measurements/scale.md)
 SPARE = 4  # a copy that is full gets room for a fourth more than it needs
+AT_ONCE = 2**16  # rows copied together
 TF32 = 2**-8  # two scores, two factors each, all cut to 10 bits: as torch may be told to on a GPU
 
 
@@ -85,16 +87,19 @@ class DeviceCopy:
         """Bytes on the device."""
         return self._rows.nbytes
 
-    def follow(self, vectors: Vectors) -> bool:
-        """Copy those of `vectors`, (n, D), that are not here yet; say whether all are here now."""
+    def follow(self, held: Held) -> bool:
+        """Copy those rows of a shard that are not here yet; say whether all are here now."""
         if self._failed:
             return False
-        count, dim = vectors.shape
+        count, dim = len(held), held.dim
         try:
             if count > len(self._rows):
                 self._rows, self._count = torch.empty(0), 0  # make room first
                 self._rows = _allocate(count + count // SPARE, dim, self._device)
-            self._rows[self._count : count].copy_(torch.from_numpy(vectors[self._count :]))
+            for start in range(self._count, count, AT_ONCE):
+                end = min(start + AT_ONCE, count)
+                new = np.array(held.between(start, end))  # torch warns of what cannot be written
+                self._rows[start:end].copy_(torch.from_numpy(new))
         except RuntimeError as error:
             return self._give_up(error)
         self._count = count
@@ -132,7 +137,7 @@ class DeviceCopy:
 
     def fits(self, vectors: Vectors) -> bool:
         """Say whether the rows are those of `vectors`, (n, D)."""
-        return torch.equal(self._rows[: len(vectors)].cpu(), torch.from_numpy(vectors))
+        return np.array_equal(self._rows[: len(vectors)].cpu().numpy(), vectors)
 
     def _give_up(self, error: RuntimeError) -> bool:
         self._rows, self._count, self._failed = torch.empty(0), 0, True

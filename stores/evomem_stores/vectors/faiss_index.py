@@ -23,7 +23,7 @@ import numpy as np
 from evomem._forking import reset_in_child
 from evomem.errors import EvomemError, HeadMoved
 from evomem.state import Vectors
-from evomem.store import Log, Mark, Seqs, Span, View
+from evomem.store import Log, Mark, Selection, Seqs, Span, View
 from evomem_stores.database.tables import LAST
 from evomem_stores.vectors import index_file
 from evomem_stores.vectors.codes import ROWS
@@ -85,19 +85,30 @@ class FaissIndex:
         self._guard = threading.Lock()
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
         self._warned = False
+        self._read_all = 0
         reset_in_child(self._after_fork)
         if folder:
             index_file.sweep(folder)
 
     def search(
-        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+        self,
+        view: View,
+        query: Vectors,
+        k: int,
+        *,
+        allowed: Seqs | None = None,
+        without: Seqs | None = None,
     ) -> list[tuple[int, float]]:
         """See `Index.search`."""
         found: list[tuple[int, float]] = []
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
                 with self._shard(span, end) as shard:
-                    found += shard.nearest(span, query, k, allowed)
+                    found += shard.nearest(span, query, k, Selection(allowed, without))
+                    read_all, shard.read_all = shard.read_all, 0
+                if read_all:
+                    with self._guard:
+                        self._read_all += read_all
         return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
@@ -131,6 +142,10 @@ class FaissIndex:
             if cached is not None:
                 self._save(span.memory, cached)
         self._evict()
+
+    def stats(self) -> dict[str, int]:
+        """Return how many searches read all rows of a large memory, as its codes did not tell."""
+        return {"searches_of_all_rows": self._read_all}
 
     def verify(self) -> list[str]:
         """Compare every index file, and every shard in memory, with the log."""
@@ -195,7 +210,7 @@ class FaissIndex:
             return False
         if shard.device_copy is None:
             shard.device_copy = self._device.empty_copy()
-        return shard.device_copy.follow(shard.vectors)
+        return shard.device_copy.follow(shard.held)
 
     def _caught_up(self, span: Span, end: Mark, cached: _Cached) -> Shard:
         """Return the shard with the rows of a span, whose last one has the mark `end`.
@@ -217,7 +232,8 @@ class FaissIndex:
             if shard:
                 self._remove(memory)  # it may hold vectors of turns that were purged
             shard, cached.saved = Shard(self._store.spec.dim, end.revision), 0
-        shard.add(*self._store.vectors(Span(memory, shard.watermark + 1, LAST), end.revision))
+        rows = self._store.vectors(Span(memory, shard.watermark + 1, LAST), end.revision)
+        shard.add(rows.seqs, rows.rows, rows.keys)
         cached.shard = shard
         if not shard.reaches(span.last, end):
             raise HeadMoved(f"memory {memory} was rewritten while it was searched")
@@ -237,7 +253,7 @@ class FaissIndex:
         if not self._folder:
             return None
         try:
-            shard = index_file.load(self._path(memory).read_bytes(), memory, self._store.spec)
+            shard = index_file.read(self._path(memory), memory, self._store.spec)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, RuntimeError):
@@ -333,7 +349,7 @@ class FaissIndex:
             return "is not named after a memory"
         memory = int(path.stem)
         try:
-            shard = index_file.load(path.read_bytes(), memory, self._store.spec)
+            shard = index_file.read(path, memory, self._store.spec)
         except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             return str(error)
         return self._log_problem(memory, shard)

@@ -1,33 +1,40 @@
-"""One index file: a header, what FAISS makes of the vectors and their codes, and a digest over it.
+"""One index file: a header, the rows as the log has them, their codes, and a digest over it.
 
 A file is a copy of rows that the log has, so nothing in it is ever trusted: unless every byte and
-every claim of the header fits, it is as good as missing.
+every claim of the header fits, it is as good as missing. It is mapped, not read: its rows stay on disk
+until they are compared.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evomem.rows import FORMS, Rows
 from evomem.state import Spec
 from evomem_stores.database.connections import sync_folder
 from evomem_stores.vectors.codes import Codes, faiss
 from evomem_stores.vectors.shard import KEY, Shard
 
-MAGIC = b"evomem index 3\n\x00"
+MAGIC = b"evomem index 4\n\x00"
 DIGEST = 32
+ALIGNED = 16  # bytes: so that float32 and int64 in the file can be used where they are
+Buffer = bytes | memoryview
 
 
-def dump(shard: Shard, memory: int, spec: Spec) -> bytes:
-    """Return the bytes of an index file."""
-    vectors = faiss.serialize_index(shard.index)
+def dump(shard: Shard, memory: int, spec: Spec) -> list[Buffer]:
+    """Return the parts of an index file. They stay as they are when rows are added to the shard."""
+    held = [part for part in shard.held.parts if len(part)]
+    in_8_bits = bool(held) and held[0].scales is not None
     header = json.dumps(
         {
             "memory": memory,
@@ -36,29 +43,46 @@ def dump(shard: Shard, memory: int, spec: Spec) -> bytes:
             "revision": shard.revision,
             "watermark": shard.watermark,
             "count": len(shard),
-            "vectors": len(vectors),
+            "form": FORMS[in_8_bits],
             "learned": shard.codes.learned if shard.codes else 0,
         }
     ).encode()
-    rows = [shard.seqs.astype("<i8"), shard.keys]
-    parts = [MAGIC, len(header).to_bytes(4, "little"), header, *rows, vectors]
+    header += b" " * (-(len(MAGIC) + 4 + len(header)) % ALIGNED)
+    parts: list[Buffer] = [MAGIC, len(header).to_bytes(4, "little"), header]
+    arrays = [shard.seqs.astype("<i8"), shard.keys]
+    arrays += [part.scales.astype("<f4") for part in held if part.scales is not None]
+    kind = np.int8 if in_8_bits else "<f4"
+    arrays += [part.numbers.astype(kind, copy=False) for part in held]
     if shard.codes:
-        parts.append(faiss.serialize_index(shard.codes.index))
-    digest = hashlib.blake2b(digest_size=DIGEST)
+        arrays.append(faiss.serialize_index(shard.codes.index))
+    parts += [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays]
+    digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    return b"".join([*parts, digest.digest()])
+    return [*parts, digest.digest()]
 
 
-def load(data: bytes, memory: int, spec: Spec) -> Shard:
+def read(path: Path, memory: int, spec: Spec) -> Shard:
+    """Map the file at `path`; see `load`. Raises `OSError` as well."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
+            raise ValueError("is damaged: it is empty")
+        return load(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), memory, spec)
+
+
+def load(data: bytes | mmap.mmap, memory: int, spec: Spec) -> Shard:
     """Return the shard that a file holds; whether the log agrees is the caller's to ask.
+
+    Args:
+        data: All of the file. The shard's rows stay where they are in it.
+        memory: Which memory it should be of.
+        spec: Which encoder it should be of.
 
     Raises:
         ValueError: The file is damaged, or is not of this memory and encoder; the message says how.
     """
     body, digest = memoryview(data)[:-DIGEST], data[-DIGEST:]
-    fits = hashlib.blake2b(body, digest_size=DIGEST).digest() == digest
-    if not data.startswith(MAGIC) or not fits:
+    if body[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != digest:
         raise ValueError("is damaged: its digest does not fit")
     start = len(MAGIC) + 4
     end = start + int.from_bytes(body[start - 4 : start], "little")
@@ -70,17 +94,20 @@ def load(data: bytes, memory: int, spec: Spec) -> Shard:
     ):
         if header[name] != value:
             raise ValueError(f"is foreign: its {name} is {header[name]!r}, not {value!r}")
-    shard = Shard(spec.dim, header["revision"])
-    count, learned = header["count"], header["learned"]
+    count, learned, dim = header["count"], header["learned"], spec.dim
     seqs = np.frombuffer(body, "<i8", count, end).astype(np.int64)
     keys = np.frombuffer(body, KEY, count, end + seqs.nbytes)
-    start = end + seqs.nbytes + keys.nbytes
-    end = start + header["vectors"]
-    index = faiss.deserialize_index(np.frombuffer(body, np.uint8, end - start, start))
-    if not isinstance(index, faiss.IndexFlatIP) or (index.ntotal, index.d) != (count, spec.dim):
+    end += seqs.nbytes + keys.nbytes
+    scales = None
+    if header["form"] == "int8":
+        scales = np.frombuffer(body, "<f4", count, end).astype(np.float32)
+        end += scales.nbytes
+    kind = np.dtype("<f4" if scales is None else np.int8)
+    numbers = np.frombuffer(body, kind, count * dim, end).reshape(count, dim)
+    end += numbers.nbytes
+    if not learned and end != len(body):
         raise ValueError("is damaged: it does not hold what its header says")
-    shard.index, shard._seqs, shard._keys = index, seqs, keys
-    shard._note(seqs)
+    shard = Shard.mapped(Rows(numbers, scales), seqs, keys, dim, header["revision"])
     if shard.watermark != header["watermark"] or (np.diff(seqs) < 0).any():
         raise ValueError("is damaged: its seqs are out of order")
     if learned:
@@ -92,14 +119,14 @@ def load(data: bytes, memory: int, spec: Spec) -> Shard:
     return shard
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, parts: Sequence[Buffer]) -> None:
     """Write a file as a whole or not at all, readable by its owner alone. Raises `OSError`."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from evomem.errors import HeadMoved, StoreError
 from evomem.state import Vectors
-from evomem.store import Mark, Seqs, Span
+from evomem.store import Mark, Selection, Seqs, Span
 from evomem_stores.database.connections import Connections, driver
 from evomem_stores.log.rows import unpack_embeddings
 from evomem_stores.log.store import SqlLog
@@ -134,20 +134,20 @@ class PgvectorIndex(SpanIndex):
                 yield memory
 
     def _ask(
-        self, span: Span, end: Mark, query: Vectors, k: int, allowed: Seqs | None
+        self, span: Span, end: Mark, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
         """See `SpanIndex._ask`: the rows are the log's in the same transaction."""
         with self._connections.reading() as connection:
             current, seq, _, hnsw = self._state(connection, span.memory)
             if not (current and seq >= span.last):
                 raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
-            if hnsw and allowed is None and self._is_large(span, k):
+            if hnsw and chosen.allowed is None and self._is_large(span, k):
                 for rows in (k, ROWS_PER_HIT * k):
-                    hits = self._approximate(connection, span, query, k, rows)
+                    hits = self._approximate(connection, span, query, k, rows, chosen)
                     if len(hits) == k:
                         return hits
                 # The scan gave up before it came to k turns of the span.
-            return self._exact(connection, span, query, k, allowed)
+            return self._exact(connection, span, query, k, chosen)
 
     def _check(self, span: Span, end: Mark) -> None:
         """Do nothing: the answers are of the log's own snapshot."""
@@ -162,12 +162,10 @@ class PgvectorIndex(SpanIndex):
         return self._hnsw_rows is not None and size >= self._hnsw_rows and k <= MAX_EF // 2
 
     def _exact(
-        self, connection: Connection, span: Span, query: Vectors, k: int, allowed: Seqs | None
+        self, connection: Connection, span: Span, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
-        some, given = "", [query.tolist(), *span]
-        if allowed is not None:
-            some = "AND seq = ANY (%s::bigint[]) "
-            given.append(allowed.tolist())
+        some, listed = _condition(chosen)
+        given = [query.tolist(), *span, *listed]
         return self._rows(
             connection,
             f"SELECT seq, max(-({self._product})) AS score FROM vectors "
@@ -177,7 +175,13 @@ class PgvectorIndex(SpanIndex):
         )
 
     def _approximate(
-        self, connection: Connection, span: Span, query: Vectors, k: int, rows: int
+        self,
+        connection: Connection,
+        span: Span,
+        query: Vectors,
+        k: int,
+        rows: int,
+        chosen: Selection,
     ) -> list[tuple[int, float]]:
         """Return the turns, `k` at most, that the nearest `rows` rows are of."""
         # Scanned on where rows are beyond the view; and whatever the planner thinks of it: without
@@ -186,13 +190,14 @@ class PgvectorIndex(SpanIndex):
             f"SET LOCAL hnsw.ef_search = {min(MAX_EF, max(40, 2 * rows))}; "
             "SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL enable_sort = off"
         )
+        some, listed = _condition(chosen)
         return self._rows(
             connection,
             f"SELECT seq, max(-({self._product})) AS score FROM ("
             f"SELECT seq, embedding FROM vectors WHERE memory = {span.memory:d} "  # see _build
-            f"AND seq BETWEEN %s AND %s ORDER BY {self._indexed_product} LIMIT %s"
+            f"AND seq BETWEEN %s AND %s {some}ORDER BY {self._indexed_product} LIMIT %s"
             ") AS near GROUP BY seq ORDER BY score DESC, seq DESC LIMIT %s",
-            [query.tolist(), span.first, span.last, query.tolist(), rows, k],
+            [query.tolist(), span.first, span.last, *listed, query.tolist(), rows, k],
         )
 
     @property
@@ -249,7 +254,7 @@ class PgvectorIndex(SpanIndex):
         Returns how many rows the turns have.
         """
         layout = [("fields", ">i2"), ("size1", ">i4"), ("memory", ">i8"), ("size2", ">i4"), ("seq", ">i8"), ("size3", ">i4"), ("passage", ">i4"), ("size4", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", ">f4", (self._dim,))]  # fmt: skip
-        parts = [unpack_embeddings(embedding, self._store.spec) for _, embedding in turns]
+        parts = [unpack_embeddings(embedding, self._dim)[:] for _, embedding in turns]
         data = np.zeros(sum(map(len, parts)), np.dtype(layout))
         data["fields"], data["size1"], data["size2"], data["size3"] = 4, 8, 8, 4
         data["size4"], data["dim"] = 4 + 4 * self._dim, self._dim
@@ -284,6 +289,15 @@ class PgvectorIndex(SpanIndex):
         found = rows.fetchall()
         vectors = np.array([row[1] for row in found], np.float32)
         return np.array([row[0] for row in found], np.int64), vectors.reshape(-1, self._dim)
+
+
+def _condition(chosen: Selection) -> tuple[str, list[list[int]]]:
+    """Return a condition that follows another, and its parameters."""
+    if chosen.allowed is not None:
+        return "AND seq = ANY (%s::bigint[]) ", [chosen.allowed.tolist()]
+    if chosen.without is not None:
+        return "AND seq <> ALL (%s::bigint[]) ", [chosen.without.tolist()]
+    return "", []
 
 
 def forget_copy(memory: int, connection: Connection | None) -> None:

@@ -1,9 +1,10 @@
-"""The vectors of one memory's own turns, in FAISS: nearest turns by inner product.
+"""The vectors of one memory's own turns: nearest turns by inner product.
 
-A turn has one row, or one for each of its passages, and then the best of them speaks for it.
+A turn has one row, or one for each of its passages, and then the best of them speaks for it. Rows are
+held as the log has them. Those of an index file stay where the file is mapped; new ones lie beside.
 
-Small shards are searched exactly. In a large one, a `Codes` names the rows that are worth an exact
-look; where it may have left one out, all are read as in a small one. If there is a device, it reads
+Small shards are searched exactly, by FAISS, in float32. In a large one, a `Codes` names the rows that
+are worth an exact look; where it may have left one out, all are read. If there is a device, it reads
 them (`DeviceCopy`).
 """
 
@@ -15,10 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from evomem.ranking import top_k
+from evomem.rows import Rows
+from evomem.search.ranking import top_k
 from evomem.state import KEY_BYTES, Vectors
-from evomem.store import Mark, Seqs, Span
-from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
+from evomem.store import Mark, Selection, Seqs, Span
+from evomem_stores.vectors import scan
+from evomem_stores.vectors.codes import GROWTH, SAMPLE, Codes, faiss
+from evomem_stores.vectors.held import Held
 
 if TYPE_CHECKING:  # torch comes only with a device
     from evomem_stores.vectors.device_copy import DeviceCopy
@@ -26,9 +30,12 @@ if TYPE_CHECKING:  # torch comes only with a device
 MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
 FEW = 512  # so few rows are scored directly, without a selector
 NAMED = 512  # rows that the codes are asked for, at least,
-PER_HIT = 16  # and for each hit
+PER_HIT = 16  # and for each hit,
+MORE = 4  # and so many times as many where the codes do not tell the hits from other rows
+CODED_AT_ONCE = 2**14
 
 Places = npt.NDArray[np.int64]
+ALL = Selection()
 KEY = np.dtype((np.void, KEY_BYTES))
 
 
@@ -40,16 +47,29 @@ class Shard:
 
     def __init__(self, dim: int, revision: int) -> None:
         self.revision = revision
-        self.index = faiss.IndexFlatIP(dim)
         self.codes: Codes | None = None
         self.device_copy: DeviceCopy | None = None
+        self.read_all = 0
+        """How often the codes did not tell the best rows, so that all of them were read."""
+        self.held = Held(dim)
         self._seqs = np.zeros(0, np.int64)
         self._keys = np.zeros(0, KEY)
         self._several = False  # whether a turn has more than one row
 
+    @classmethod
+    def mapped(
+        cls, rows: Rows, seqs: Seqs, keys: npt.NDArray[np.void], dim: int, revision: int
+    ) -> Shard:
+        """Return a shard of the rows of an index file, which are not copied."""
+        shard = cls(dim, revision)
+        shard.held = Held(dim, rows)
+        shard._seqs, shard._keys = seqs, keys
+        shard._note(seqs)
+        return shard
+
     def __len__(self) -> int:
         """Return the number of rows."""
-        return int(self.index.ntotal)
+        return len(self.held)
 
     @property
     def seqs(self) -> Seqs:
@@ -63,12 +83,8 @@ class Shard:
 
     @property
     def vectors(self) -> Vectors:
-        """(n, D) float32: the rows where FAISS has them; not to be kept beyond an `add`."""
-        shape = len(self), int(self.index.d)
-        if not shape[0]:
-            return np.zeros(shape, np.float32)
-        rows: Vectors = faiss.rev_swig_ptr(self.index.get_xb(), shape[0] * shape[1])
-        return rows.reshape(shape)
+        """(n, D) float32: all rows, as they are compared; not to be written to."""
+        return self.held.between(0, len(self))
 
     @property
     def watermark(self) -> int:
@@ -92,18 +108,18 @@ class Shard:
     def nbytes(self) -> int:
         """Bytes in memory, about."""
         codes = self.codes  # another thread may ask
-        return len(self) * (4 * int(self.index.d) + 24) + 1024 + (codes.nbytes if codes else 0)
+        return self.held.nbytes + 24 * len(self) + 1024 + (codes.nbytes if codes else 0)
 
-    def add(self, seqs: Seqs, vectors: Vectors, keys: Sequence[bytes]) -> None:
+    def add(self, seqs: Seqs, rows: Rows, keys: Sequence[bytes]) -> None:
         """Append the rows of turns behind the watermark; `seqs` ascending."""
-        if self.index.ntotal + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
+        if len(self) + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
             spare = len(self) + 2 * len(seqs)
             self._seqs = np.concatenate([self.seqs, np.zeros(spare, np.int64)])
             self._keys = np.concatenate([self.keys, np.zeros(spare, KEY)])
         new = slice(len(self), len(self) + len(seqs))
         self._seqs[new] = seqs
         self._keys[new] = np.frombuffer(b"".join(keys), KEY)
-        self.index.add(np.ascontiguousarray(vectors, np.float32))
+        self.held.add(rows)
         self._note(seqs)
 
     def _note(self, seqs: Seqs) -> None:
@@ -112,30 +128,38 @@ class Shard:
     def encode(self) -> None:
         """Have codes of all rows; learn them where there are none, or for far fewer."""
         if self.codes is None or len(self) >= GROWTH * self.codes.learned:
-            self.codes = Codes.learn(self.vectors)
-        self.codes.add(self.vectors[len(self.codes) :])
+            step = max(1, len(self) // SAMPLE)
+            self.codes = Codes.learn(self.held.take(np.arange(0, len(self), step)), len(self))
+        for start in range(len(self.codes), len(self), CODED_AT_ONCE):
+            self.codes.add(self.held.between(start, min(start + CODED_AT_ONCE, len(self))))
+        self.held.narrow()
 
     def nearest(
-        self, span: Span, query: Vectors, k: int, allowed: Seqs | None
+        self, span: Span, query: Vectors, k: int, chosen: Selection = ALL
     ) -> list[tuple[int, float]]:
         """Return the `k` best (seq, cosine) of a span, best first, ties by newer seq."""
-        if allowed is not None:
-            allowed = allowed[slice(*np.searchsorted(allowed, (span.first, span.last + 1)))]
-        places = self._named(span, query, k, allowed) if self.codes else None
+        chosen = Selection(*(_cut(seqs, span) for seqs in chosen))
+        places = self._named(span, query, k, chosen) if self.codes else None
         if places is None:
             inside = self._inside(span)
-            places = (
-                np.arange(inside.start, inside.stop) if allowed is None else self._places(allowed)
-            )
+            if chosen.allowed is None:
+                places = np.arange(inside.start, inside.stop)
+            else:
+                places = self._places(chosen.allowed)
+            gone = np.zeros(0, np.int64)
+            if chosen.without is not None:
+                gone = self._places(chosen.without)
             if len(places) > max(FEW, k + MARGIN):
-                places = self._narrow(places, query, k)
+                places = self._narrow(places, query, k, gone)
+            elif len(gone):
+                places = np.setdiff1d(places, gone, assume_unique=True)
         return top_k(self._best(places, query), k)
 
     def score(self, seqs: Seqs, query: Vectors) -> dict[int, float]:
         """Return the cosine of those of `seqs` (ascending) that are there."""
         return self._best(self._places(seqs), query)
 
-    def _named(self, span: Span, query: Vectors, k: int, allowed: Seqs | None) -> Places | None:
+    def _named(self, span: Span, query: Vectors, k: int, chosen: Selection) -> Places | None:
         """Return the best of the rows that the codes name; None where others may be as good.
 
         That is so where less than half of the rows may be found, or so many hits are wanted that
@@ -143,23 +167,38 @@ class Shard:
         """
         assert self.codes
         inside = self._inside(span)
-        if allowed is None:
-            count = len(inside)
+        if chosen.allowed is not None:
+            count = self._rows_of(chosen.allowed)
         else:
-            count = len(self._places(allowed)) if self._several else len(allowed)
+            count = len(inside) - (0 if chosen.without is None else self._rows_of(chosen.without))
         wanted = max(NAMED, PER_HIT * k)
         if 2 * count < len(self) or 8 * wanted > len(self):
             return None
-        places, rough = self.codes.nearest(query, wanted * len(self) // count)
-        if allowed is None:
+        while 4 * wanted <= len(self):
+            found = self._told(inside, query, k, chosen, wanted, count)
+            if found is not None:
+                return found
+            wanted *= MORE
+        self.read_all += 1
+        return None
+
+    def _told(
+        self, inside: range, query: Vectors, k: int, chosen: Selection, wanted: int, count: int
+    ) -> Places | None:
+        """Return the best of the `wanted` rows that the codes name of `count` that may be found."""
+        assert self.codes
+        asked = min(len(self), wanted * len(self) // count)
+        places, rough = self.codes.nearest(query, asked)
+        if chosen.allowed is None:
             kept = (places >= inside.start) & (places < inside.stop)
+            if chosen.without is not None and len(chosen.without):
+                kept &= ~_are_among(self.seqs[places], chosen.without)
         else:
-            seqs = self.seqs[places]
-            kept = allowed[np.searchsorted(allowed[:-1], seqs)] == seqs
+            kept = _are_among(self.seqs[places], chosen.allowed)
         places, rough = places[kept], rough[kept]
         if len(places) < wanted // 2:
             return None
-        products = _products(self.vectors[places], query)
+        products = scan.products(self.held, places, query)
         worst = self._worst(places, products, k)
         if worst is None:
             return None
@@ -170,10 +209,17 @@ class Shard:
         found: Places = places[best]
         return found
 
-    def _narrow(self, places: Places, query: Vectors, k: int) -> Places:
-        """Return the places that the `k` best turns are among, and what ties with the last."""
+    def _narrow(self, places: Places, query: Vectors, k: int, gone: Places) -> Places:
+        """Return the places that the `k` best turns are among, and what ties with the last.
+
+        Those of `places` that are `gone` are left out: they are few, and asked for with the others.
+        """
         slack = _slack(query)
         if self.device_copy:
+            places = np.setdiff1d(places, gone, assume_unique=True)
+            if len(places) <= k:
+                return places
+            gone = gone[:0]
             turns = self.seqs[places] if self._several else None
             near = self.device_copy.narrow(places, query, k, slack, turns)
             if near is not None:
@@ -185,19 +231,20 @@ class Shard:
             bits[places] = 1
             selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         wanted, worst = k + MARGIN, None
-        while worst is None and wanted < len(places):
-            with single_threaded():
-                found, near = self.index.search(
-                    query[None], wanted, params=faiss.SearchParameters(sel=selector)
-                )
-            scores, near = found[0], near[0]
+        while worst is None and wanted < len(places) and self.codes is None:
+            near, scores = scan.nearest(self.held.wide(), query, wanted, selector)
+            least = float(scores[-1])
+            if len(gone):
+                shown = ~_are_among(near, gone)
+                scores, near = scores[shown], near[shown]
             worst = self._worst(near, scores, k)
-            if worst is not None and scores[-1] < worst - slack:
+            if worst is not None and least < worst - slack:
                 kept: Places = near[scores >= worst - slack]
                 return kept
             wanted *= 4  # the best rows are of few turns
-        # Many rows score alike, or are of few turns: look at all of them.
-        products = _products(self.vectors[places], query)
+        # Many rows score alike, or are of few turns, or are not in float32: look at all of them.
+        places = np.setdiff1d(places, gone, assume_unique=True)
+        products = scan.products(self.held, places, query)
         worst = self._worst(places, products, k)
         tied: Places = places if worst is None else places[products >= worst - slack]
         return tied
@@ -209,6 +256,10 @@ class Shard:
             first = np.unique(self.seqs[places][order], return_index=True)[1]
             scores = scores[order[first]]
         return float(np.partition(scores, -k)[-k]) if k <= len(scores) else None
+
+    def _rows_of(self, seqs: Seqs) -> int:
+        """Return how many rows those of `seqs` (ascending) have that are there."""
+        return len(self._places(seqs)) if self._several else len(seqs)
 
     def _inside(self, span: Span) -> range:
         """Return where the rows of a span lie."""
@@ -240,16 +291,23 @@ class Shard:
         Sums in blocks, as in a matrix product, differ in the last bits with a row's place. Here
         equal rows score equally in every memory and at every point of it.
         """
-        wide = self.vectors[places].astype(np.float64)
+        wide = self.held.take(places).astype(np.float64)
         wide *= query.astype(np.float64)
         scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
         return scores
 
 
-def _products(vectors: Vectors, query: Vectors) -> Vectors:
-    """Return (n, D) @ (D,) by one thread: BLAS's others would spin as FAISS's (`single_threaded`)."""
-    found: Vectors = np.einsum("nd,d->n", vectors, query)
-    return found
+def _cut(seqs: Seqs | None, span: Span) -> Seqs | None:
+    """Return those of `seqs` (ascending) that are in a span."""
+    if seqs is None:
+        return None
+    return seqs[slice(*np.searchsorted(seqs, (span.first, span.last + 1)))]
+
+
+def _are_among(numbers: Seqs, listed: Seqs) -> npt.NDArray[np.bool_]:
+    """Say of each of `numbers` whether it is one of `listed`, which are ascending, and not none."""
+    among: npt.NDArray[np.bool_] = listed[np.searchsorted(listed[:-1], numbers)] == numbers
+    return among
 
 
 def _slack(query: Vectors) -> float:

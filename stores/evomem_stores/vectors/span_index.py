@@ -10,7 +10,7 @@ import numpy as np
 
 from evomem.errors import DatabaseDamaged
 from evomem.state import Vectors
-from evomem.store import Mark, Seqs, Span, View
+from evomem.store import Mark, Selection, Seqs, Span, View
 from evomem_stores.log.store import SqlLog
 
 
@@ -38,14 +38,21 @@ class SpanIndex(ABC):
             self._check(span, end)
 
     def search(
-        self, view: View, query: Vectors, k: int, *, allowed: Seqs | None = None
+        self,
+        view: View,
+        query: Vectors,
+        k: int,
+        *,
+        allowed: Seqs | None = None,
+        without: Seqs | None = None,
     ) -> list[tuple[int, float]]:
         """See `Index.search`."""
         found: list[tuple[int, float]] = []
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
                 most = span.last - span.first + 1  # a service may not take any number for `k`
-                found += self._ask(span, end, query, min(k, most), allowed)
+                chosen = Selection(allowed, without)
+                found += self._ask(span, end, query, min(k, most), chosen)
         return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
@@ -56,8 +63,12 @@ class SpanIndex(ABC):
             return found
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
-                found |= dict(self._ask(span, end, query, len(wanted), wanted))
+                found |= dict(self._ask(span, end, query, len(wanted), Selection(wanted)))
         return found
+
+    def stats(self) -> dict[str, int]:
+        """See `Index.stats`."""
+        return {}
 
     @abstractmethod
     def _catch_up(self, span: Span, end: Mark) -> None:
@@ -69,9 +80,9 @@ class SpanIndex(ABC):
 
     @abstractmethod
     def _ask(
-        self, span: Span, end: Mark, query: Vectors, k: int, allowed: Seqs | None
+        self, span: Span, end: Mark, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
-        """Return up to `k` (seq, cosine) of one span, only of `allowed` if that is given.
+        """Return up to `k` (seq, cosine) of those turns of one span that may be found.
 
         Raises:
             HeadMoved: The index no longer has the rows that it caught up with.

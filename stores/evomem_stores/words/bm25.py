@@ -52,9 +52,9 @@ class Part(NamedTuple):
         shown[places[there]] = False
         moved = np.cumsum(shown) - 1
         postings = {}
-        for term, found in self.postings.items():
-            kept = shown[found.places]
-            postings[term] = Postings(moved[found.places[kept]], found.counts[kept])
+        for term, own in self.postings.items():
+            stay = shown[own.places]
+            postings[term] = Postings(moved[own.places[stay]], own.counts[stay])
         return Part(self.seqs[shown], self.lengths[shown], postings)
 
 
@@ -83,9 +83,9 @@ def bm25(query: Mapping[str, float], parts: Sequence[Part]) -> Scores:
             places, counts = part.postings[term]
             share = counts / (counts + K1 * (1 - B + B * part.lengths[places] / mean))
             scores[places] += weight * share
-    found = [np.flatnonzero(scores > 0) for scores in sums]  # quicker than of the numbers
-    seqs = [part.seqs[places] for part, places in zip(parts, found, strict=True)]
-    values = [scores[places] for scores, places in zip(sums, found, strict=True)]
+    scored = [np.flatnonzero(scores > 0) for scores in sums]  # quicker than of the numbers
+    seqs = [part.seqs[places] for part, places in zip(parts, scored, strict=True)]
+    values = [scores[places] for scores, places in zip(sums, scored, strict=True)]
     return Scores(
         np.concatenate([np.zeros(0, np.int64), *seqs]), np.concatenate([np.zeros(0), *values])
     )

@@ -134,15 +134,15 @@ class WordCache:
         known: dict[str, _Found] = {}
         behind: defaultdict[int, list[str]] = defaultdict(list)
         for term in terms:
-            found = self._found.get((memory, term))
-            if found is None or found.origin is not rows.origin:
-                found = _Found(rows.origin, 0, Postings(_NONE, _NONE))
-            known[term] = found
-            if found.upto < len(rows.seqs):
-                behind[found.upto].append(term)
-        for upto, some in behind.items():
+            held = self._found.get((memory, term))
+            if held is None or held.origin is not rows.origin:
+                held = _Found(rows.origin, 0, Postings(_NONE, _NONE))
+            known[term] = held
+            if held.upto < len(rows.seqs):
+                behind[held.upto].append(term)
+        for upto, missing in behind.items():
             after = int(rows.seqs[upto - 1]) if upto else 0
-            news = inverted_index.counts(connection, Span(memory, after + 1, rows.last), some)
+            news = inverted_index.counts(connection, Span(memory, after + 1, rows.last), missing)
             for term, (seqs, counts) in news.items():
                 places = np.searchsorted(rows.seqs, seqs)
                 if not np.array_equal(rows.seqs[places[places < len(rows.seqs)]], seqs):
@@ -156,7 +156,7 @@ class WordCache:
                 )
                 known[term] = _Found(rows.origin, len(rows.seqs), postings)
                 self._found.put((memory, term), known[term])
-        return {term: found.postings for term, found in known.items()}
+        return {term: held.postings for term, held in known.items()}
 
 
 _NONE: Places = np.zeros(0, np.int32)
@@ -170,5 +170,5 @@ def _rows_size(rows: Rows) -> int:
     return rows.seqs.nbytes + rows.lengths.nbytes + 512
 
 
-def _found_size(found: _Found) -> int:
-    return found.postings.places.nbytes + found.postings.counts.nbytes + 1024
+def _found_size(held: _Found) -> int:
+    return held.postings.places.nbytes + held.postings.counts.nbytes + 1024

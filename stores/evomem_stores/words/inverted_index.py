@@ -43,13 +43,13 @@ def add(connection: Connection, memory: int, terms: Terms, newest: int | None = 
         newest = connection.scalar(_NEWEST, {"memory": memory}) or 0
     seqs = sorted(terms)
     for start in range(0, len(seqs), STRETCHES[-1]):
-        some = seqs[start : start + STRETCHES[-1]]
-        found: Inverted = defaultdict(bytearray)
-        for seq in some:
+        stretch = seqs[start : start + STRETCHES[-1]]
+        inverted: Inverted = defaultdict(bytearray)
+        for seq in stretch:
             packed = seq.to_bytes(4, "little")
             for term in terms[seq]:
-                found[term] += packed
-        _insert(connection, Span(memory, some[0], some[-1]), found)
+                inverted[term] += packed
+        _insert(connection, Span(memory, stretch[0], stretch[-1]), inverted)
     for size in STRETCHES:
         before, now = newest // size, seqs[-1] // size
         if before < now:
@@ -99,16 +99,16 @@ def counts(
     Raises:
         DatabaseDamaged: What is there are no seqs.
     """
-    found: dict[str, list[bytes]] = {term: [] for term in terms}
-    asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
-    for term, seqs in connection.execute(_FOUND, asked):
+    runs_of: dict[str, list[bytes]] = {term: [] for term in terms}
+    given = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
+    for term, seqs in connection.execute(_FOUND, given):
         if not isinstance(seqs, bytes) or len(seqs) % 4:
             raise DatabaseDamaged(
                 f"the word index of memory {span.memory} cannot be read: evomem verify --repair "
                 "writes it again from the turns"
             )
-        found[term].append(seqs)
-    return {term: _unpack(b"".join(seqs), span.first, span.last) for term, seqs in found.items()}
+        runs_of[term].append(seqs)
+    return {term: _unpack(b"".join(seqs), span.first, span.last) for term, seqs in runs_of.items()}
 
 
 _TURNS = (
@@ -128,8 +128,8 @@ _LENGTHS = select(
 
 def lengths(connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
     """Return the seqs of a span's turns, ascending, and how many terms each has."""
-    asked = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last}
-    seqs, words = (_numbers(listed) for listed in connection.execute(_LENGTHS, asked).one())
+    given = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last}
+    seqs, words = (_numbers(listed) for listed in connection.execute(_LENGTHS, given).one())
     if len(seqs) != len(words):
         raise DatabaseDamaged(
             f"turns of memory {span.memory} have no length in words: run verify, and restore the "
@@ -160,8 +160,8 @@ def _fold(connection: Connection, span: Span, size: int) -> None:
     """Make one run of all that begin in the same stretch of a span."""
     inside = (runs.c.last >= span.first, runs.c.first <= span.last)
     query = select(runs).where(runs.c.memory == span.memory, *inside)
-    found = connection.execute(query.order_by(runs.c.last)).all()
-    for _, stretch in groupby(found, lambda run: run.first // size):
+    newest = connection.execute(query.order_by(runs.c.last)).all()
+    for _, stretch in groupby(newest, lambda run: run.first // size):
         folded = list(stretch)
         if len(folded) > 1:
             _merge(connection, folded)
@@ -174,13 +174,13 @@ def _merge(connection: Connection, folded: Sequence[Row[Any]]) -> None:
         and_(table.c.memory == merged.memory, table.c.last.between(folded[0].last, merged.last))
         for table in (postings, runs)
     ]
-    found: Inverted = defaultdict(bytearray)
+    inverted: Inverted = defaultdict(bytearray)
     query = select(postings.c.term, postings.c.seqs).where(there[0]).order_by(postings.c.last)
     for term, seqs in connection.execute(query):
-        found[term] += seqs
+        inverted[term] += seqs
     connection.execute(delete(postings).where(there[0]))
     connection.execute(delete(runs).where(there[1]))
-    _insert(connection, merged, found)
+    _insert(connection, merged, inverted)
 
 
 _RUN = insert(runs)
@@ -192,14 +192,14 @@ _INSERT_POSTGRESQL = (
 )
 
 
-def _insert(connection: Connection, run: Span, found: Inverted) -> None:
+def _insert(connection: Connection, run: Span, inverted: Inverted) -> None:
     memory, first, last = run
     connection.execute(_RUN, {"memory": memory, "first": first, "last": last})
     if connection.dialect.name == "postgresql":
-        both = list(found), list(map(bytes, found.values()))
+        both = list(inverted), list(map(bytes, inverted.values()))
         driver(connection).execute(_INSERT_POSTGRESQL, (memory, last, *both))
     else:
-        rows = [(memory, last, term, bytes(seqs)) for term, seqs in sorted(found.items())]
+        rows = [(memory, last, term, bytes(seqs)) for term, seqs in sorted(inverted.items())]
         driver(connection).executemany(_INSERT_SQLITE, rows)
 
 

@@ -8,51 +8,15 @@ from typing import Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware, ModelRetryMiddleware
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from evomem.adapter.contract import Call, Host
+from evomem.adapter.contract import Host
 from evomem_integrations.langchain import EvoMemChatMessageHistory, EvoMemMiddleware
-
-
-class Model(BaseChatModel):
-    """Gives the replies of a script; keeps what it was shown."""
-
-    replies: list[Any] = []
-    shown: list[Any] = []
-
-    @property
-    def _llm_type(self):
-        return "scripted"
-
-    def bind_tools(self, tools, **kwargs):
-        return self
-
-    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        return ChatResult(generations=[ChatGeneration(message=self._next(messages))])
-
-    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
-        message = self._next(messages)
-        for word in message.text.replace(" ", " \n").split("\n"):
-            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
-
-    def _next(self, messages):
-        self.shown.append(messages)
-        reply = self.replies.pop(0)
-        if isinstance(reply, Exception):
-            raise reply
-        if isinstance(reply, Call):
-            call = {"name": "look", "args": {"result": reply.result}, "id": f"c{len(self.shown)}"}
-            return AIMessage(reply.says, tool_calls=[call])
-        return AIMessage(reply)
-
-    def prompt(self):
-        return "\n".join(message.text for message in self.shown[-1])
+from tests.integrations.langchain.scripted import Scripted
 
 
 @tool
@@ -72,7 +36,7 @@ class Agent(Host):
     def __init__(self, location, saver=None):
         super().__init__(location)
         self.saver = saver or InMemorySaver()
-        self.model = Model(replies=[], shown=[])
+        self.model = Scripted(replies=[], shown=[])
 
     def agent(self, *more):
         memory = EvoMemMiddleware(lambda runtime: self.memory(runtime.context.name))
@@ -140,7 +104,7 @@ class Chain(Host):
     """`RunnableWithMessageHistory` with `EvoMemChatMessageHistory`."""
 
     def say(self, text, *replies, user="alice", thread="one", stream=False):
-        model = Model(replies=list(replies), shown=[])
+        model = Scripted(replies=list(replies), shown=[])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # LangChain deprecates the class
             chain: Any = RunnableWithMessageHistory(

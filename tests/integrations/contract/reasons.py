@@ -29,6 +29,12 @@ PYDANTIC_AI: Mapping[str, str] = {}
 
 OPENAI_AGENTS: Mapping[str, str] = {}
 
+GOOGLE_ADK: Mapping[str, str] = {}
+
+STRANDS: Mapping[str, str] = {}
+
+AGENT_FRAMEWORK: Mapping[str, str] = {}
+
 MEM0 = {
     "streaming": FINISHED,
     "failure": FINISHED,
@@ -55,3 +61,5 @@ AMEM = {
 }
 
 MEMORYOS = dict.fromkeys(CASES, "it embeds for MemoryOS, which keeps the conversation itself")
+
+ANTHROPIC = dict.fromkeys(CASES, "it keeps files that the model writes, not what was said")

@@ -17,10 +17,14 @@ ADAPTERS: Mapping[str, Mapping[str, str]] = {
     "LlamaIndex memory": reasons.LLAMAINDEX,
     "Pydantic AI": reasons.PYDANTIC_AI,
     "OpenAI Agents SDK": reasons.OPENAI_AGENTS,
+    "Google ADK": reasons.GOOGLE_ADK,
+    "Strands": reasons.STRANDS,
+    "Agent Framework": reasons.AGENT_FRAMEWORK,
     "Mem0": reasons.MEM0,
     "LightMem": reasons.LIGHTMEM,
     "A-MEM": reasons.AMEM,
     "MemoryOS": reasons.MEMORYOS,
+    "Anthropic's memory tool": reasons.ANTHROPIC,
 }
 """What each adapter cannot meet with; all other cases are tested, and pass."""
 

@@ -24,7 +24,8 @@ import evomem
 from evomem.adapter import counts
 from evomem.errors import QueryError, StoreError
 from evomem_integrations.langchain import EvoMemMiddleware
-from tests.integrations.langchain.test_middleware import OTHER, THREAD, Scripted, echo, say, system
+from tests.integrations.langchain.scripted import Scripted
+from tests.integrations.langchain.test_middleware import OTHER, THREAD, echo, say, system
 
 
 def said(memory):

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware, ModelRetryMiddleware
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
@@ -19,26 +17,7 @@ from langgraph.types import Command
 import evomem
 from evomem import Turn
 from evomem_integrations.langchain import EvoMemMiddleware
-
-
-class Scripted(BaseChatModel):
-    """Answers with what a function makes of the messages; keeps what it was shown."""
-
-    answer: Any
-    shown: list[Any] = []
-
-    @property
-    def _llm_type(self):
-        return "scripted"
-
-    def bind_tools(self, tools, **kwargs):
-        return self
-
-    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
-        self.shown.append(messages)
-        made = self.answer(messages)
-        message = made if isinstance(made, AIMessage) else AIMessage(made)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+from tests.integrations.langchain.scripted import Scripted
 
 
 def echo(messages):

@@ -91,5 +91,12 @@ class ScriptedLLM(FunctionCallingLLM):
 
 
 def remembered(prompt):
-    """Return what stands in the system messages of a prompt."""
-    return "\n".join(m.content or "" for m in prompt if m.role == "system")
+    """Return what stands in the system messages of a prompt, and before the user's words."""
+    texts = [m.content or "" for m in prompt if m.role == "system"]
+    texts += [b.text for m in prompt if m.role == "user" for b in m.blocks[:-1]]
+    return "\n".join(texts)
+
+
+def asked(prompt):
+    """Return the user's words in a prompt."""
+    return [m.blocks[-1].text for m in prompt if m.role == "user"]

@@ -11,7 +11,14 @@ from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.llms import ChatMessage
 from llama_index.core.workflow import Context
 
-from tests.integrations.llamaindex.scripted import ScriptedLLM, assistant, call, remembered, user
+from tests.integrations.llamaindex.scripted import (
+    ScriptedLLM,
+    asked,
+    assistant,
+    call,
+    remembered,
+    user,
+)
 
 pytestmark = pytest.mark.filterwarnings(  # llama-index-workflows looks at every attribute (2.26.1)
     "ignore::pydantic.warnings.PydanticDeprecationWarning"
@@ -39,15 +46,13 @@ def test_a_chat_engine_remembers_across_sessions_and_restarts(make):
     assert str(chat.chat("Where do I live?")) == "In Bergen."
     [prompt] = llm.asked
     assert prompt[0] == ChatMessage(role="system", content="Be kind.")
-    assert prompt[-1] == user("Where do I live?")
+    assert asked(prompt) == ["Where do I live?"]
     assert remembered(prompt).count("I live in Bergen.") == 1
     assert "Where do I live?" not in remembered(prompt)
 
     chat, llm = engine(make("monday"), "You are welcome.")  # monday goes on where it stopped
     chat.chat("Thank you.")
-    assert [message.content for message in llm.asked[0] if message.role == "user"] == [
-        "I live in Bergen.", "My cat is called Miso.", "Thank you.",
-    ]  # fmt: skip
+    assert asked(llm.asked[0]) == ["I live in Bergen.", "My cat is called Miso.", "Thank you."]
     assert "Where do I live?" in remembered(llm.asked[0])
     assert "Miso" not in remembered(llm.asked[0])  # the history shows it
 
@@ -149,6 +154,17 @@ async def test_agents_in_several_sessions_share_what_was_said(make, streaming):
     assert found.index("I live in Bergen.") < found.index("I moved to Oslo.")
     assert found.count("User:") == 2
     assert len(log(make())) == 3
+
+
+async def test_an_agents_prompt_has_no_other_system_message_than_its_own(make):
+    make("mon").put_messages([user("I live in Bergen."), assistant("A rainy place!")])
+    llm = ScriptedLLM.of("In Bergen.")
+    agent = FunctionAgent(llm=llm, streaming=False, system_prompt="Be kind.")
+    await agent.run("Where do I live?", memory=make("tue"))
+    [prompt] = llm.asked
+    assert [m.content for m in prompt if m.role == "system"] == ["Be kind."]
+    assert "I live in Bergen." in remembered(prompt)
+    assert asked(prompt) == ["Where do I live?"]
 
 
 @pytest.mark.filterwarnings("ignore:is_running called from within a step")  # ReActAgent's

@@ -16,7 +16,7 @@ def test_the_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(example, {})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("system: What was said in earlier conversations")
+    assert lines[0].startswith("user: What was said in earlier conversations")
     assert sum("I live in Bergen and have a cat, Miso." in line for line in lines) >= 2
     assert re.match(r"0\.\d\d User: I live in Bergen and have a cat, Miso\.", "\n".join(lines[-4:]))
     assert lines[-1] == "2"

@@ -20,7 +20,7 @@ from evomem.errors import FingerprintMismatch
 from evomem_integrations.llamaindex import EvoMemMemory
 from evomem_integrations.llamaindex.chats import Chats, run
 from evomem_integrations.llamaindex.turns import complete
-from tests.integrations.llamaindex.scripted import assistant, call, remembered, user
+from tests.integrations.llamaindex.scripted import asked, assistant, call, remembered, user
 
 
 def texts(memory):
@@ -113,14 +113,14 @@ def test_what_no_turn_can_hold_is_cut_and_the_conversation_goes_on(make):
 # reading -------------------------------------------------------------------------------------
 
 
-def test_what_other_sessions_said_stands_in_one_system_message_before_the_history(make):
+def test_what_other_sessions_said_stands_before_the_users_words(make):
     make("sunday").put_messages([user("I live in Bergen."), assistant("A rainy place!")])
     memory = make("monday")
     memory.put(user("Where do I live?"))
-    [system, question] = memory.get()
-    assert system.role == "system"
-    assert "User: I live in Bergen.\nAssistant: A rainy place!" in (system.content or "")
-    assert question == user("Where do I live?")
+    [question] = memory.get()
+    assert question.role == "user"
+    assert "User: I live in Bergen.\nAssistant: A rainy place!" in remembered([question])
+    assert asked([question]) == ["Where do I live?"]
     assert said(memory.get_all()) == [("user", "Where do I live?")]
 
 
@@ -157,6 +157,17 @@ def test_turns_that_the_history_shows_are_not_repeated(make):
     memory.put_messages([user("I live in Bergen."), assistant("A rainy place!")])
     memory.put(user("Where do I live?"))
     assert remembered(memory.get()) == ""
+
+
+def test_what_is_set_beyond_the_limit_is_kept_and_remembered(make):
+    memory = make(token_limit=60)
+    messages = [user("I live in Bergen."), assistant("A rainy place!")]
+    messages += [(user, assistant)[n % 2](f"This is line {n} of a long talk.") for n in range(40)]
+    memory.set([*messages, user("Where do I live?")])
+    assert len(memory.get_all()) == 43
+    assert len(texts(memory)) == 21
+    assert len(memory.get()) < 20
+    assert "I live in Bergen." in remembered(memory.get())
 
 
 def test_turns_that_no_longer_fit_the_history_are_remembered(make):

@@ -35,3 +35,22 @@ def test_without_llamaindex_the_extra_is_named():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install -e '.[llamaindex]'" in done.stdout
+
+
+def test_releases_that_empty_a_chat_store_are_named():
+    code = (
+        "import warnings\n"
+        "from llama_index.core.llms import ChatMessage\n"
+        "from llama_index.core.storage.chat_store import SimpleChatStore\n"
+        "store = SimpleChatStore()\n"
+        "store.add_message('alice', ChatMessage(role='user', content='x'))\n"
+        "try: store.model_dump_json(); print('kept')\n"
+        "except Exception: print('lost')\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    from evomem_integrations.llamaindex import EvoMemMemory\n"
+        "print('lost' if any('pydantic<2.14' in str(w.message) for w in caught) else 'kept')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    store, warned = done.stdout.split()
+    assert store == warned

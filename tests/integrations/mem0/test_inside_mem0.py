@@ -245,3 +245,12 @@ def shape(value):
     if isinstance(value, list | tuple):
         return [shape(each) for each in value]
     return value if isinstance(value, str) and value.endswith("!") else type(value).__name__
+
+
+def test_a_configuration_object_opens_the_same_database(config):
+    given = mem0.configs.base.MemoryConfig(**config)
+    memory = Memory(given)
+    memory.add("I live in Bergen.", user_id="alice")
+    with Memory.from_config({"vector_store": config["vector_store"]}) as again:
+        assert len(again.get_all(filters=ALICE)["results"]) == 1
+    memory.close()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import date, timedelta
+import inspect
+import uuid
+from datetime import date, datetime, timedelta
 
 import pytest
 
 import evomem
 from evomem.errors import NotFound, QueryError, TurnError
 from evomem_integrations.mem0 import AsyncMemory, Memory
-from evomem_integrations.mem0.memory import EARLIER_BYTES
+from evomem_integrations.mem0.results import EARLIER_BYTES
 
 CHAT = [
     {"role": "system", "content": "Be kind."},
@@ -140,6 +142,8 @@ def test_an_item_has_the_fields_of_mem0s(memory):
         ("x", {"user_id": "a", "memory_type": "procedural_memory"}, "language model"),
         ("x", {"user_id": "a", "expiration_date": "soon"}, "2027-01-31"),
         ("x", {"user_id": "a", "timestamp": "2024-01-01T00:00:00"}, "time zone"),
+        ("x", {"user_id": "a", "timestamp": 1.7e12}, "seconds since 1970"),
+        ("x", {"user_id": "a", "timestamp": float("nan")}, "seconds since 1970"),
         ("x", {"user_id": "a", "metadata": {"f": object()}}, "plain JSON"),
     ],
 )
@@ -496,3 +500,47 @@ async def test_the_asynchronous_class_does_the_same_in_the_order_of_the_calls(db
         assert await memory.get_all(user_id="a") == {"results": []}
         with pytest.raises(NotImplementedError):
             await memory.chat("x")
+
+
+# as Mem0 takes it ------------------------------------------------------------------------------
+
+
+def test_metadata_that_json_has_no_type_for_is_written_as_mem0_writes_it(memory):
+    given = {
+        "on": date(2026, 1, 2),
+        "at": datetime(2026, 1, 2, 3, 4),
+        "ref": uuid.UUID(int=1),
+        "s": {1},
+    }
+    id = only_id(memory.add("tea", user_id="a", metadata=given))
+    assert memory.get(id)["metadata"] == {
+        "on": "2026-01-02",
+        "at": "2026-01-02T03:04:00",
+        "ref": str(uuid.UUID(int=1)),
+        "s": [1],
+    }
+
+
+def test_unknown_arguments_are_ignored_and_logged(memory, caplog):
+    memory.add("tea", user_id="a")
+    own = {"user_id": "a"}
+    assert len(memory.search("tea", filters=own, output_format="v1.1")["results"]) == 1
+    assert len(memory.get_all(filters=own, page=1, page_size=1)["results"]) == 1
+    assert ["output_format" in caplog.text, "page, page_size" in caplog.text] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["add", "update", "delete_all", "search", "get_all"])
+def test_the_asynchronous_methods_say_which_arguments_they_take(name):
+    """Frameworks that make tools of functions look."""
+    own, awaited = (
+        inspect.signature(getattr(kind, name)).parameters for kind in (Memory, AsyncMemory)
+    )
+    shared = [n for n in awaited if n not in ("llm", "options")]
+    assert shared == list(own)[: len(shared)]
+    assert [awaited[n].default for n in shared] == [own[n].default for n in shared]
+    assert len(shared) == {"search": 9, "get_all": 4}.get(name, len(own))
+
+
+def test_a_configuration_that_is_none_is_refused():
+    with pytest.raises(QueryError, match="int"):
+        Memory(42)

@@ -114,6 +114,36 @@ def test_a_key_that_makes_no_sense_is_not_made(store, wrong, says):
     assert not store.any()
 
 
+def test_what_is_remembered_of_a_key_holds_until_anybody_writes_to_the_keys(store, tmp_path):
+    secret, key = store.create(("acme",), ["read"])
+    assert store.remembered(secret) is None
+    assert store.find(secret) == store.find(secret) == store.remembered(secret)
+    assert store.remembered(secret + "x") is None
+    other = KeyStore(str(tmp_path / "db.keys"))
+    other.revoke(key.id)
+    other.close()
+    assert store.remembered(secret) is None
+    assert store.find(secret) is None
+    assert store.remembered(secret) is None
+
+
+def test_what_is_remembered_of_a_key_ends_when_it_expires(store, monkeypatch):
+    soon = datetime.now(timezone.utc) + timedelta(seconds=50)
+    secret, _ = store.create((), ["read"], expires=soon)
+    assert [store.find(secret), store.find(secret)] == [store.remembered(secret)] * 2
+    monkeypatch.setattr("evomem.service.key_cache.time.time", lambda: soon.timestamp() + 1)
+    assert store.remembered(secret) is None
+
+
+def test_that_no_key_is_needed_is_remembered_until_one_is_made(store):
+    assert not store.any()
+    assert store.remembered("") is not None
+    store.create((), ["read"])
+    assert store.remembered("") is None
+    assert store.any()
+    assert store.remembered("") is None
+
+
 def test_a_key_that_is_not_there_cannot_be_revoked(store):
     with pytest.raises(NotFound, match="no key with the id 'x'"):
         store.revoke("x")
@@ -170,6 +200,12 @@ CALLS: list[tuple[str, str, object]] = [
     ("GET", "/turns", None),
     ("GET", "/turns/secret", None),
     ("GET", "/turns/secret/influence", None),
+    ("GET", "/turns/secret/purge", None),
+    ("GET", "/turns?words=secret", None),
+    ("GET", "/inspect", None),
+    ("GET", "/inspect/replaced", None),
+    ("POST", "/inspect/map", {"query": "secret"}),
+    ("POST", "/inspect/alone", {"query": "secret"}),
     ("GET", "/export", None),
     ("POST", "/search", {"query": "secret"}),
     ("POST", "/context", {"query": "secret"}),
@@ -215,10 +251,11 @@ def test_no_key_reaches_reads_or_counts_another_prefix_whether_it_exists_or_not(
         assert answers[0] == answers[1]
         assert answers[0][0] == 403
     assert list(other) not in client.get("/v1/memories", headers=headers(secret)).json()["memories"]
-    listed = client.get(
-        "/v1/memories", params={"prefix": join_name(other)}, headers=headers(secret)
-    )
-    assert listed.status_code == (200 if own[: len(other)] == other else 403)
+    for path in ("/v1/memories", "/v1/tree"):
+        listed = client.get(path, params={"prefix": join_name(other)}, headers=headers(secret))
+        assert listed.status_code == (200 if own[: len(other)] == other else 403)
+        written = json.dumps(list(other), separators=(",", ":"), ensure_ascii=False)
+        assert written not in client.get(path, headers=headers(secret)).text
     for path in ADMIN:
         assert client.get(f"/v1/admin/{path}", headers=headers(secret)).status_code == 403
     assert there.history() == before
@@ -241,7 +278,7 @@ def test_a_key_reaches_everything_below_its_prefix(client, own, below):
 
 NEEDS = {"GET": "read", "PATCH": "write", "DELETE": "forget"}
 FORGETS = ("/purge", "/expire")
-READS = ("/search", "/context")
+READS = ("/search", "/context", "/inspect/map", "/inspect/alone")
 
 
 @pytest.mark.parametrize("right", RIGHTS)
@@ -249,7 +286,8 @@ def test_each_right_allows_its_calls_and_no_others(client, right):
     secret, key = client.app.service.keys.create(("rights",), [right])
     for method, path, body in CALLS:
         needed = NEEDS.get(method, "write")
-        needed = "read" if path in READS else "forget" if path.endswith(FORGETS) else needed
+        if method == "POST":
+            needed = "read" if path in READS else "forget" if path.endswith(FORGETS) else needed
         content = None if body is None else json.dumps(body)
         made = client.request(
             method,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 
+import httpx
 import pytest
 
 import evomem
@@ -114,3 +116,35 @@ def test_a_key_that_one_worker_revokes_is_refused_by_all(tmp_path):
     finally:
         process.terminate()
         process.wait()
+
+
+def test_a_full_disk_is_told_loses_nothing_and_the_service_goes_on_when_there_is_room(tmp_path):
+    place, port = str(tmp_path / "a.db"), free_port()
+    turns = f"http://127.0.0.1:{port}/v1/memories/m/turns"
+    process = start(place, port)
+    try:
+        with evomem.connect(f"http://127.0.0.1:{port}") as db:
+            await_ready(db)
+        room = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (600_000, room[1]))
+        stored: list[str] = []
+        with httpx.Client(timeout=60) as client:
+            while len(stored) < 100:
+                turn = {"text": "x" * 30_000, "id": str(len(stored))}
+                answer = client.post(turns, json=turn)
+                if answer.status_code != 200:
+                    break
+                stored.append(turn["id"])
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"]
+            assert "nothing was written" in answer.json()["detail"]
+            kept = client.get(turns, params={"limit": 1000}).json()["turns"]
+            assert [turn["id"] for turn in kept] == stored
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, room)
+            assert client.post(turns, json=turn).status_code == 200
+    finally:
+        process.terminate()
+        process.wait()
+    with evomem.open(place) as left:
+        assert left.verify() == []
+        assert [record.id for record in left.memory("m").history()] == [*stored, turn["id"]]

@@ -139,7 +139,8 @@ def test_hnsw_finds_almost_all_of_the_nearest(new_schema, dim, count):
     memory = store.make_memory(("a",))
     texts = [f"note {n} cat {n % 7} dog {n % 11} {n % 90} said {n % 13}" for n in range(count)]
     view = write(store, memory, [turn(text, n) for n, text in enumerate(texts)], encoder)
-    seqs, vectors, _ = store.vectors(view.spans[0], 0)
+    stored = store.vectors(view.spans[0], 0)
+    seqs, vectors = stored.seqs, stored.vectors
     queries = encoder.embed_queries(State.empty(encoder.spec), texts[:20])
     shared = 0
     for asked in queries:

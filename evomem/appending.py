@@ -1,0 +1,204 @@
+"""Appending: what a call wants to write, read at the end of the log and stored in one transaction.
+
+Another process may write to the memory at any time: then the call decides again what to write, behind
+what that process wrote.
+"""
+
+from __future__ import annotations
+
+import random
+import time as clock
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import NamedTuple
+
+from evomem.engine import TRIES, Engine
+from evomem.errors import DuplicateTurn, HeadMoved, NotFound
+from evomem.reading import BLANK, Pace, read_until
+from evomem.records import Record, Turn
+from evomem.state import State
+from evomem.store import EMPTY_VIEW, Namespace, Row, Store, View, WriteSlot, nobody_waits
+
+
+class Draft(NamedTuple):
+    """What is to be written in one transaction."""
+
+    turns: Sequence[Turn]
+    """With ids and times."""
+    replaces: Mapping[str, Sequence[int]] = MappingProxyType({})
+    """Ids of turns, each with the seqs whose places it takes."""
+
+
+def append(
+    engine: Engine,
+    namespace: Namespace,
+    draft: Callable[[View], Draft],
+    pace: Pace,
+    *,
+    queue: bool = False,
+    whole: bool = False,
+) -> list[Record]:
+    """Write turns in one transaction; return their records, in order.
+
+    Args:
+        engine: Of the memory; hold its lock.
+        namespace: Of the memory, which is made if there is none.
+        draft: Called with the memory as it is now, inside of a snapshot; says what to write. It is
+            called again if another process writes meanwhile.
+        pace: How many turns to read before asking whether another writer waits.
+        queue: Whether to wait for the write slot first. A few turns are quickly read: without it,
+            unless somebody else is at it.
+        whole: Whether to write all turns of the draft at once; if not, only the first of them are
+            written if another writer waits.
+
+    Raises:
+        HeadMoved: Other processes were quicker, again and again; nothing was written.
+    """
+    store = engine.store
+    queue = queue or engine.is_contended(namespace)
+    for attempt in range(TRIES):
+        try:
+            slot: AbstractContextManager[WriteSlot] = nullcontext(nobody_waits)
+            if queue:
+                number = store.find_memory(namespace)
+                slot = store.write_slot(number or store.make_memory(namespace))
+            with slot as is_wanted:
+                with store.snapshot():
+                    view = current_view(store, namespace)
+                    drafted = draft(view)
+                    if not drafted.turns:
+                        return []
+                    if not queue and view.memory and store.slot_is_taken(view.memory):
+                        engine.note_contention(namespace)
+                        queue = True
+                        continue
+                    state = engine.state(view)
+                if not view.memory:
+                    store.make_memory(namespace)
+                    continue
+                if whole:
+                    is_wanted = nobody_waits
+                return write(engine, view, state, drafted.turns, pace, is_wanted, drafted.replaces)
+        except HeadMoved:  # another process was quicker: read again behind its turns
+            engine.note_contention(namespace)
+            queue = True
+            pace.slower()
+            pause(attempt)
+    raise HeadMoved(
+        f"{_called(namespace)}: other processes were quicker {TRIES} times in a row; nothing was "
+        "written"
+    )
+
+
+def write(
+    engine: Engine,
+    view: View,
+    state: State[Turn],
+    turns: Sequence[Turn],
+    pace: Pace,
+    is_wanted: WriteSlot,
+    replaces: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    revived: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> list[Record]:
+    """Read turns at the end of the log and append them in one transaction; return their records.
+
+    If another writer wants the slot, only the first of them are written.
+
+    Args:
+        engine: Of the memory.
+        view: The memory as it is now.
+        state: The one at the view's end.
+        turns: New ones, with ids and times.
+        pace: How many turns to read before asking whether another writer waits.
+        is_wanted: Says so.
+        replaces: Ids of turns, each with the seqs whose places it takes.
+        revived: Ids of turns, each with facts that are no longer forgotten (`Store.append`).
+
+    Raises:
+        HeadMoved: The log is not at `view` any more; nothing was written.
+    """
+    added = datetime.now(timezone.utc)
+    unread = [Row(view.seq + n, turn, added, BLANK, b"") for n, turn in enumerate(turns, 1)]
+    rows, state = read_until(engine.reader, state, unread, pace, is_wanted)
+    seqs = {id_of(row.turn): row.seq for row in rows}
+    engine.store.append(
+        view,
+        rows,
+        replaces={old: seq for id, seq in seqs.items() for old in replaces.get(id, ())},
+        revived=[revived[id] for id in seqs if id in revived],
+    )
+    engine.remember(state)
+    return [Record(row.seq, row.turn, added) for row in rows]
+
+
+def current_view(store: Store, namespace: Namespace) -> View:
+    """Return a memory as it is now, an empty view if there is none."""
+    try:
+        return store.view(namespace)
+    except HeadMoved:
+        return EMPTY_VIEW
+
+
+def known_turns(
+    store: Store,
+    namespace: Namespace,
+    view: View,
+    turns: Sequence[Turn],
+    ids: Collection[str | None],
+) -> dict[str, Record]:
+    """Return those of `turns` that the log holds, by id, looking for those whose id is in `ids`.
+
+    Raises:
+        DuplicateTurn: The log holds another text under one of the ids, or it was deleted.
+    """
+    sought = [id_of(turn) for turn in turns if turn.id in ids]
+    known = store.find(view, sought) if sought else {}
+    if not known:
+        return {}
+    visible = store.records(view, [record.seq for record in known.values()])
+    for turn in turns:
+        record = known.get(id_of(turn))
+        if record is None:
+            continue
+        if record.turn.content != turn.content:
+            raise DuplicateTurn(
+                f"{_called(namespace)} already holds the id {turn.id!r}, with another text: "
+                f"{record.text[:60]!r}; use a new id, or purge the old turn first"
+            )
+        if record.seq not in visible:
+            raise DuplicateTurn(
+                f"{_called(namespace)} held the id {turn.id!r} and it was deleted; use a new id, "
+                "or purge the old turn first"
+            )
+    return known
+
+
+def turn_to_replace(store: Store, namespace: Namespace, view: View, id: str) -> Record:
+    """Return the turn with this id, which has to hold still.
+
+    Raises:
+        NotFound: There is no such turn, or it was deleted or replaced.
+    """
+    record = store.find(view, [id]).get(id)
+    if record is None or record.seq not in store.records(view, [record.seq]):
+        raise NotFound(
+            f"{_called(namespace)} has no turn with the id {id!r} that holds: it was deleted or "
+            "replaced, or never added; history() lists the turns that hold"
+        )
+    return record
+
+
+def pause(lost: int) -> None:
+    """Wait for a moment after races that were lost against other processes, longer after many."""
+    clock.sleep(random.uniform(0, 0.002 * min(lost + 1, 25)))
+
+
+def id_of(turn: Turn) -> str:
+    """Return the id of a turn that has one."""
+    return turn.id or ""
+
+
+def _called(namespace: Namespace) -> str:
+    return f"the memory {'/'.join(namespace)!r}"

@@ -1,0 +1,177 @@
+"""Adding a document to a memory: what it already holds is compared with what the document says now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evomem.documents.model import Document
+from evomem.documents.passages import LENGTH, passages
+from evomem.documents.places import SOURCE, heading_path, metadata_of
+from evomem.documents.reading import read
+from evomem.errors import InputError, SharedTurns
+from evomem.forgetting import Progress
+from evomem.records import MAX_LABEL, Record, Turn
+
+if TYPE_CHECKING:
+    from evomem.memory import Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What adding a document came to, in passages."""
+
+    name: str
+    """The document's name, the session of its turns."""
+    added: int = 0
+    replaced: int = 0
+    """New ones in the places of others, which stay visible `at` earlier points."""
+    deleted: int = 0
+    """Ones that the document no longer has; they are hidden, see `Memory.delete`."""
+    moved: int = 0
+    """Ones whose text stayed, and whose page or headings changed."""
+    unchanged: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.added or self.replaced or self.deleted or self.moved)
+
+
+def add_document(
+    memory: Memory,
+    document: Document | str | Path,
+    *,
+    name: str | None = None,
+    source: str = SOURCE,
+    length: int = LENGTH,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Ingested:
+    """Bring a memory up to date with a document; see `Memory.add_document`."""
+    if isinstance(document, str | Path):
+        document = read(document, name=name)
+    elif name is not None:
+        raise InputError("name= is for a file; a Document has its name already")
+    if len(document.name) > MAX_LABEL:
+        raise InputError(
+            f"the document's name has {len(document.name):,} characters, the limit is "
+            f"{MAX_LABEL}: give a shorter one with name="
+        )
+    turns = turns_of(document, source, length)
+    held = memory.history(session=document.name, where={"document": document.name})
+    return _Change(memory, document.name, held, turns).apply(dry_run, progress)
+
+
+def turns_of(document: Document, source: str = SOURCE, length: int = LENGTH) -> list[Turn]:
+    """Return the turns of a document's passages, in its order. Raises `TurnError`."""
+    return [
+        Turn(
+            user=passage.text,
+            speaker=heading_path(document, passage),
+            session=document.name,
+            time=document.time,
+            metadata=metadata_of(document, passage),
+            source=source,
+        )
+        for passage in passages(document, length=length)
+    ]
+
+
+def document_names(memory: Memory, *, below: str | Path | None = None) -> list[str]:
+    """Return the names of the documents that a memory holds, sorted; those below a folder only."""
+    records = memory.history(where={"document": {"$exists": True}})
+    names = {str(record.turn.metadata["document"]) for record in records}
+    if below is not None:
+        folder = Path(below).resolve()
+        names = {name for name in names if folder in (Path(name), *Path(name).parents)}
+    return sorted(names)
+
+
+class _Change:
+    """The difference between the turns that are held and those that should be."""
+
+    def __init__(
+        self, memory: Memory, name: str, held: Sequence[Record], turns: Sequence[Turn]
+    ) -> None:
+        self._memory, self._name = memory, name
+        self._same: list[tuple[Record, Turn]] = []
+        self._new: list[Turn] = []
+        self._replaced: list[tuple[Record, Turn]] = []
+        self._gone: list[Record] = []
+        held = _in_document_order(held, turns)
+        matcher = SequenceMatcher(
+            None, [record.turn.content for record in held], [turn.content for turn in turns], False
+        )
+        for kind, first, last, start, end in matcher.get_opcodes():
+            old, new = held[first:last], turns[start:end]
+            pairs = list(zip(old, new, strict=False))
+            (self._same if kind == "equal" else self._replaced).extend(pairs)
+            self._gone += old[len(pairs) :]
+            self._new += new[len(pairs) :]
+
+    def apply(self, dry_run: bool, progress: Progress | None) -> Ingested:
+        """Write the difference; return what it came to."""
+        moved = [(old, new) for old, new in self._same if old.turn.metadata != new.metadata]
+        total = len(self._new) + len(self._replaced) + len(self._gone) + len(moved)
+
+        def report(done: int) -> None:
+            if progress:
+                progress(done, total)
+
+        if not dry_run:
+            self._memory.add_many(self._new, progress=lambda done, _: report(done))
+            done = len(self._new)
+            for old, new in self._replaced:
+                self._replace(old, new)
+                report(done := done + 1)
+            for old, new in moved:
+                try:
+                    self._memory.annotate(old.id, new.metadata)
+                except SharedTurns:  # a fork keeps its own place, so here a new turn is needed
+                    self._replace(old, new)
+                report(done := done + 1)
+            for old in self._gone:
+                self._memory.delete(old.id)
+                report(done := done + 1)
+        return Ingested(
+            self._name,
+            added=len(self._new),
+            replaced=len(self._replaced),
+            deleted=len(self._gone),
+            moved=len(moved),
+            unchanged=len(self._same) - len(moved),
+        )
+
+    def _replace(self, old: Record, new: Turn) -> None:
+        self._memory.add(
+            new.user,
+            speaker=new.speaker,
+            session=new.session,
+            time=new.time,
+            metadata=new.metadata,
+            source=new.source,
+            supersedes=old.id,
+        )
+
+
+def _in_document_order(held: Sequence[Record], turns: Sequence[Turn]) -> list[Record]:
+    """Return what is held in the order of the document.
+
+    A passage that was replaced stands at the end of the log. Those that the document still has go
+    to where it has them; the others stay behind the ones that precede them in the log.
+    """
+    places: dict[bytes, list[int]] = {}
+    for place, turn in enumerate(turns):
+        places.setdefault(turn.content, []).append(place)
+    order: list[tuple[int, int, Record]] = []
+    before = -1
+    for number, record in enumerate(held):
+        free = places.get(record.turn.content)
+        if free:
+            before = free.pop(0)
+        order.append((before, number, record))
+    return [record for _, _, record in sorted(order, key=lambda entry: entry[:2])]

@@ -1,0 +1,63 @@
+"""Word: paragraphs and tables below their headings."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from typing import Any
+
+from evomem._extras import require
+from evomem.documents.formats.parsed import Parsed
+from evomem.errors import InputError
+
+_HEADING = re.compile(r"Heading ([1-9])")
+MAX_UNPACKED = 1 << 30  # bytes
+
+
+def parse(data: bytes) -> Parsed:
+    """Return the blocks of a Word document (`.docx`).
+
+    Raises:
+        InputError: It is not one, or unpacks to more than 1 GiB.
+        MissingExtra: The extra `documents` is not installed.
+    """
+    docx = require("docx", extra="documents")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > MAX_UNPACKED:
+            raise InputError(f"unpacks to {unpacked:,} bytes, the limit is {MAX_UNPACKED:,}")
+        document = docx.Document(io.BytesIO(data))
+    except InputError:
+        raise
+    except Exception as error:  # of the zip file, its XML, or its parts
+        raise InputError(f"is not a Word document: {error}") from error
+    parsed = Parsed(title=document.core_properties.title or "")
+    for part in document.iter_inner_content():
+        if hasattr(part, "rows"):
+            parsed.block(_table(part))
+        else:
+            _paragraph(part, parsed)
+    return parsed
+
+
+def _paragraph(paragraph: Any, parsed: Parsed) -> None:
+    style = paragraph.style.name or "" if paragraph.style is not None else ""
+    if heading := _HEADING.fullmatch(style):
+        parsed.heading(int(heading[1]), paragraph.text)
+    elif style == "Title":
+        parsed.title = parsed.title or paragraph.text.strip()
+    elif style.startswith("List"):
+        parsed.block(f"- {paragraph.text}" if paragraph.text.strip() else "")
+    else:
+        parsed.block(paragraph.text)
+
+
+def _table(table: Any) -> str:
+    lines = []
+    for row in table.rows:
+        cells = [" ".join(cell.text.split()) for cell in row.cells]
+        if any(cells):
+            lines.append(" | ".join(cells))
+    return "\n".join(lines)

@@ -1,0 +1,39 @@
+"""What a document is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph, a list, a table or a piece of code, as it stands in a document."""
+
+    text: str
+    headings: tuple[str, ...] = ()
+    """The headings above it, the outermost first."""
+    page: int | None = None
+    """Counted from 1; None where a format has no pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with its structure."""
+
+    name: str
+    """What identifies it: a path or an address. It becomes the session of its turns."""
+    blocks: tuple[Block, ...]
+    title: str = ""
+    """As the document itself gives it; empty if it does not."""
+    time: datetime | None = None
+    """When it was last changed, with a time zone; None if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a document that becomes one turn."""
+
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None

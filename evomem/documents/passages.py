@@ -1,0 +1,56 @@
+"""Passages: neighbouring blocks below one heading together, long ones cut at sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from evomem._extras import require
+from evomem.documents.model import Block, Document, Passage
+from evomem.errors import InputError
+from evomem.records import MAX_CHARS
+
+LEAST = 100
+LENGTH = 900
+"""Characters of a passage, at most: what the bundled encoder reads in one window."""
+
+
+def passages(document: Document, *, length: int = LENGTH) -> list[Passage]:
+    """Cut a document into passages.
+
+    Blocks with the same headings, and on the same page, stand together up to `length` characters.
+    A longer block is cut between paragraphs, lines, sentences or words, whichever is the largest
+    unit that fits.
+
+    Args:
+        document: What to cut.
+        length: Characters of a passage, at most.
+
+    Raises:
+        InputError: `length` is below 100 or above 262,144.
+        MissingExtra: The extra `documents` is not installed.
+    """
+    if not LEAST <= length <= MAX_CHARS:
+        raise InputError(f"length must be between {LEAST} and {MAX_CHARS:,}, got {length!r}")
+    splitter = require("semantic_text_splitter", extra="documents").TextSplitter(length)
+    cut: list[Passage] = []
+    for (headings, page), group in groupby(document.blocks, lambda b: (b.headings, b.page)):
+        cut += [Passage(text, headings, page) for text in _texts(list(group), splitter, length)]
+    return cut
+
+
+def _texts(blocks: list[Block], splitter: Any, length: int) -> Iterator[str]:
+    """Yield the texts of the passages of one section, none longer than `length`."""
+    waiting = ""
+    for block in blocks:
+        text = block.text.strip()
+        if waiting and len(waiting) + 2 + len(text) > length:
+            yield waiting
+            waiting = ""
+        if len(text) > length:
+            *whole, text = splitter.chunks(text)
+            yield from whole
+        waiting = f"{waiting}\n\n{text}" if waiting else text
+    if waiting:
+        yield waiting

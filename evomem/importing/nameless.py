@@ -1,0 +1,143 @@
+"""Conversations without a name: which session of the memory one of them goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+
+from evomem.importing.entries import Entry, digest, gathered, grew, with_head
+from evomem.importing.matching import match
+from evomem.importing.threads import Thread, Threads
+from evomem.records import Turn
+from evomem.tombstones import MADE_UP
+
+CANDIDATES = 8  # conversations that a nameless one is compared with
+
+
+class Nameless:
+    """Recognises nameless conversations, by their message ids and by what was said in them."""
+
+    def __init__(self, *, only_one: bool) -> None:
+        """Begin an import; with `only_one`, of a single conversation."""
+        self._only_one = only_one
+        self._sessions: dict[int, set[str]] | None = None  # by what was said
+
+    def reset(self) -> None:
+        """Forget what was said where: the log is another one now."""
+        self._sessions = None
+
+    def note(self, turn: Turn) -> None:
+        """Note what is said in a nameless conversation."""
+        session = turn.session or ""
+        if self._sessions is not None and session.startswith(MADE_UP):
+            for key in _keys(turn):
+                self._sessions.setdefault(key, set()).add(session)
+
+    def recognised(
+        self, new: Sequence[Entry], threads: Threads, planned: Iterable[Entry]
+    ) -> Thread:
+        """Return the thread of a conversation, a new one if the memory holds none of it.
+
+        Args:
+            new: The exchanges of the conversation.
+            threads: What the memory holds.
+            planned: What is about to be written.
+        """
+        names = _made_up_names(new[0])
+        for session in self._candidates(new, names, threads, planned):
+            thread = threads.of_session(session)
+            if self._is_same(thread, new):
+                return thread
+        for number in count(1):
+            session = names[0] if number == 1 else f"{names[0]}-{number}"
+            thread = threads.of_session(session)
+            if not (thread.told or thread.deleted):
+                return thread
+        raise AssertionError("unreachable")
+
+    def _candidates(
+        self,
+        new: Sequence[Entry],
+        names: Sequence[str],
+        threads: Threads,
+        planned: Iterable[Entry],
+    ) -> Iterator[str]:
+        """Yield sessions that may be the conversation, the likelier ones first."""
+        yield from names
+        seen = set(names)
+        records = threads.with_ids([id for entry in new for id in entry.message_ids])
+        sessions = Counter(record.turn.session for record in records if record.turn.session)
+        for session, _ in sessions.most_common(CANDIDATES):
+            if session not in seen:
+                seen.add(session)
+                yield session
+        shared: Counter[str] = Counter()
+        by_key = self._sessions_by_key(threads, planned)
+        for key in (key for entry in new for key in _keys(entry.turn)):
+            shared.update(by_key.get(key, ()))
+        for session, _ in shared.most_common(CANDIDATES):
+            if session not in seen:
+                yield session
+
+    def _sessions_by_key(self, threads: Threads, planned: Iterable[Entry]) -> dict[int, set[str]]:
+        """Return in which nameless conversations something was said."""
+        if self._sessions is None:
+            self._sessions = {}
+            for record, _ in threads.records():
+                self.note(record.turn)
+            for entry in planned:
+                self.note(entry.turn)
+        return self._sessions
+
+    def _is_same(self, thread: Thread, new: Sequence[Entry]) -> bool:
+        """Return whether a nameless conversation goes on with, or is a part of, a thread.
+
+        From its first exchange on, the conversation has to agree with the thread until one of them
+        ends; only the last exchange of the thread may have got another answer. If this is the only
+        conversation of the import, it is enough that more than half agrees.
+        """
+        if not thread.told:
+            return any(thread.was_deleted(entry) for entry in new)
+        told, rest = gathered(thread.told), gathered(with_head(thread.told, new))
+        places = match(told, rest)
+        pairs = [(told[i], entry) for i, entry in zip(places, rest, strict=True) if i is not None]
+        asking = sum(old.turn.user == entry.turn.user for old, entry in pairs)
+        if places[0] is None:
+            return False
+        length = min(len(told) - places[0], len(rest))
+        if self._only_one and 2 * asking > length:
+            return True
+        in_step = places[:length] == list(range(places[0], places[0] + length))
+        return in_step and all(
+            old.label == entry.label
+            or (n == length - 1 and (not old.turn.assistant or grew(old.turn, entry.turn)))
+            for n, (old, entry) in enumerate(pairs[:length])
+        )
+
+
+def _keys(turn: Turn) -> set[int]:
+    """Return what a turn is found by again, also by an export that begins in the middle of it."""
+    sides = [side for side in (turn.user, turn.assistant) if side]
+    return {
+        hash(text)
+        for side in sides
+        for text in (side, side.partition("\n")[0], side.rpartition("\n")[2])
+    }
+
+
+def _made_up_names(first: Entry) -> list[str]:
+    """Return what a nameless conversation may be called that begins with this exchange.
+
+    The first name depends on the first message alone; the others are what earlier versions made of
+    the first message and, if there was one, its answer.
+    """
+    message = first.opening[0]
+    names = [digest(json.dumps([message["role"], message["content"]]).encode())[:12]]
+    for messages in (first.opening, first.opening[:1]):
+        sides = {message["role"]: message["content"] for message in messages}
+        turn = Turn(**sides, speaker=first.opening[0].get("name"))
+        names.append(hashlib.blake2b(b"[]" + turn.content, digest_size=16).hexdigest()[:12])
+    return [MADE_UP + name for name in dict.fromkeys(names)]

@@ -1,0 +1,91 @@
+"""`Rows`: vectors as they are stored, in float32 or in 8 bits a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.state import Vectors
+
+Form = Literal["float32", "int8"]
+"""How embeddings are stored: exactly, or in a fourth of the space (docs/measurements/storage.md)."""
+FORMS: tuple[Form, ...] = ("float32", "int8")
+
+Places = slice | npt.NDArray[np.integer[Any]]
+MOST = 127  # of a number in 8 bits
+# Bits of a scale. Its products with numbers are exact in float32, so that rounding again changes nothing.
+_FRACTION = 16
+
+
+def _short(
+    scales: npt.NDArray[np.float64], to_whole: Callable[..., Any]
+) -> npt.NDArray[np.float64]:
+    fraction, exponent = np.frexp(scales)
+    shortened: npt.NDArray[np.float64] = np.ldexp(
+        to_whole(fraction * 2**_FRACTION) / 2**_FRACTION, exponent
+    )
+    return shortened
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Vectors as they are stored.
+
+    >>> rows = Rows.quantized(np.array([[0.6, -0.8]], np.float32))
+    >>> np.allclose(rows[:], [[0.6, -0.8]], atol=0.004)
+    True
+    >>> again = Rows.quantized(rows[:])
+    >>> bool((again[:] == rows[:]).all())
+    True
+    """
+
+    numbers: npt.NDArray[Any]
+    """(n, D) float32, or int8 where there are `scales`."""
+    scales: Vectors | None = None
+    """(n,) float32: what the numbers of each row are multiplied by."""
+
+    @classmethod
+    def quantized(cls, vectors: Vectors) -> Rows:
+        """Return `vectors`, (n, D), in 8 bits: each number rounded, each length kept."""
+        wide = vectors.astype(np.float64)
+        scales = _short(np.abs(wide).max(axis=1, initial=0.0) / MOST, np.ceil)
+        scales[scales == 0] = 1
+        numbers = np.rint(wide / scales[:, None])
+        lengths = np.linalg.norm(numbers, axis=1)
+        kept = np.divide(np.linalg.norm(wide, axis=1), lengths, out=scales, where=lengths > 0)
+        return cls(numbers.astype(np.int8), _short(kept, np.rint).astype(np.float32))
+
+    @classmethod
+    def of(cls, vectors: Vectors, form: Form) -> Rows:
+        """Return `vectors`, (n, D) float32, in a form."""
+        return cls.quantized(vectors) if form == "int8" else cls(vectors)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows], dim: int) -> Rows:
+        """Return all rows of `parts`: in 8 bits where all are."""
+        parts = [part for part in parts if len(part)]
+        if not parts:
+            return cls(np.zeros((0, dim), np.float32))
+        scales = [part.scales for part in parts if part.scales is not None]
+        if len(scales) == len(parts):
+            numbers = np.concatenate([part.numbers for part in parts])
+            return cls(numbers, np.concatenate(scales))
+        return cls(np.concatenate([part[:] for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def cut(self, count: int) -> Rows:
+        """Return the first `count` rows."""
+        return Rows(self.numbers[:count], None if self.scales is None else self.scales[:count])
+
+    def __getitem__(self, places: Places) -> Vectors:
+        """Return the vectors at `places`, (m, D) float32; not to be written to."""
+        numbers = self.numbers[places]
+        if self.scales is None:
+            return numbers
+        return numbers * self.scales[places][:, None]

@@ -1,0 +1,151 @@
+"""Candidates: which turns of a view are ranked, and the best of them, with what speaks for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evomem.engine import Engine
+from evomem.errors import DatabaseDamaged
+from evomem.records import Record
+from evomem.scores import Scores
+from evomem.search import ranking
+from evomem.state import Vectors
+from evomem.store import Filter, Selection, Seqs, Span, Store, View
+from evomem.times.when import When
+
+Group = tuple[float, Selection]
+"""A weight, and the turns whose source has it."""
+Ranked = list[tuple[int, dict[str, float]]]
+"""Seqs, best first, each with the parts of its score."""
+
+POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
+
+
+def groups_of(
+    store: Store, view: View, condition: Filter, trust: Mapping[str | None, float]
+) -> list[Group]:
+    """Return the turns that may be found, by the weight of their source; no empty group."""
+    conditions = [(1.0, condition)]
+    if trust:
+        others = replace(condition, not_source=(*condition.not_source, *trust))
+        conditions = [(1.0, others)]
+        for weight in sorted(set(trust.values())):
+            labels = [label for label, other in trust.items() if other == weight]
+            if condition.source is not None:
+                labels = [label for label in labels if label in condition.source]
+            conditions.append((weight, replace(condition, source=tuple(labels))))
+    groups = [(weight, store.select(view, limited)) for weight, limited in conditions]
+    return [group for group in groups if group[1].allowed is None or len(group[1].allowed)]
+
+
+def said_then(groups: Sequence[Group], seqs: Seqs) -> list[Group]:
+    """Return those of `seqs` that are in a group, by group; no empty group."""
+    parts = [(weight, chosen.among(seqs)) for weight, chosen in groups]
+    return [(weight, Selection(part)) for weight, part in parts if len(part)]
+
+
+def best_of_one_score(
+    engine: Engine,
+    view: View,
+    query: str,
+    vector: Vectors | None,
+    k: int,
+    name: str,
+    groups: Sequence[Group],
+) -> Ranked:
+    """Rank the turns by vectors, or by words alone if there is no vector.
+
+    The best `k` of each group are enough: weights do not change the order within a group.
+    """
+    if vector is None:
+        words = engine.store.lexical(view, query)
+        best = [_among(words, chosen).top(k) for _, chosen in groups]
+    else:
+        best = [engine.index.search(view, vector, k, **chosen._asdict()) for _, chosen in groups]
+    parts: dict[int, dict[str, float]] = {}
+    for (weight, _), hits in zip(groups, best, strict=True):
+        for seq, score in hits:
+            parts[seq] = {name: score}
+            if weight != 1:
+                parts[seq]["trust"] = ranking.penalty(score, weight)
+    scores = {seq: sum(own.values()) for seq, own in parts.items()}
+    return [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
+
+
+def best_fused(
+    engine: Engine,
+    view: View,
+    query: str,
+    vector: Vectors,
+    k: int,
+    groups: Sequence[Group],
+    when: When,
+) -> Ranked:
+    """Rank the best turns of either side, and those next to them, by all that speaks for them.
+
+    Each group has its own candidates, so that many turns of a weak source displace no others.
+    So have the turns of the time that the query names; if it asks for nothing else, there are
+    no other candidates.
+    """
+    store, index = engine.store, engine.index
+    words = store.lexical(view, query)
+    pool = max(POOL, 2 * k)
+    cosines: dict[int, float] = {}
+    best: set[int] = set()
+    timed = said_then(groups, when.turns(store, view)) if when else []
+    if timed and when.is_all:
+        groups = timed
+    for _, chosen in groups if groups is timed else [*groups, *timed]:
+        cosines.update(index.search(view, vector, pool, **chosen._asdict()))
+        best.update(seq for seq, _ in _among(words, chosen).top(pool))
+    best.update(cosines)
+    beside, said = store.around(view, sorted(best))
+    near = np.array(sorted(said), np.int64)
+    weights: dict[int, float] = {}
+    if any(chosen.allowed is not None for _, chosen in groups):
+        parts = [(weight, chosen.among(near)) for weight, chosen in groups]
+        near = np.sort(np.concatenate([seqs for _, seqs in parts]))
+        said = {seq: said[seq] for seq in near.tolist()}
+        weights = {seq: w for w, seqs in parts if w != 1 for seq in seqs.tolist()}
+    cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
+    if missing := [seq for seq in said if seq not in cosines]:
+        raise damaged(view, missing[0])
+
+    word_scores = dict(words.among(near))
+    return ranking.fuse(
+        query, when, cosines, word_scores, said, beside, k, weights, _Look(engine, view)
+    )
+
+
+@dataclass(frozen=True)
+class _Look(ranking.Look):
+    """Reads turns of a view inside of a snapshot."""
+
+    engine: Engine
+    view: View
+
+    def records(self, seqs: Sequence[int]) -> list[Record]:
+        records = self.engine.store.records(self.view, seqs)
+        return [records[seq] for seq in seqs]
+
+    def likeness(self, seq: int, seqs: Sequence[int]) -> dict[int, float]:
+        ends = zip(self.view.spans, self.view.ends, strict=True)
+        span, end = next((span, end) for span, end in ends if span.first <= seq <= span.last)
+        own = self.engine.store.vectors(Span(span.memory, seq, seq), end.revision)
+        return self.engine.index.score(self.view, own.vectors[0], seqs)
+
+
+def damaged(view: View, seq: int) -> DatabaseDamaged:
+    """Return the error of a turn that only a part of the database has."""
+    return DatabaseDamaged(
+        f"turn {seq} of memory {view.memory} is in one part of the database and not in another: "
+        "run verify, and restore the database from a backup"
+    )
+
+
+def _among(words: Scores, chosen: Selection) -> Scores:
+    """Return BM25 of the turns that may be found; words of hidden ones are not counted anyway."""
+    return words if chosen.allowed is None else words.among(chosen.allowed)

@@ -1,0 +1,360 @@
+"""Which of several turns about one thing a question wants: the newest, the oldest, or another.
+
+"Where do I live?" asks for what holds, and so wants the newest turn about it; "Where did I live at
+first?" wants the oldest, "Where did I live before Oslo?" the one before. A question about any other
+time, or for all values, wants none of them more than another. The words are read by plain regular
+expressions for English; a question in another language has no wish.
+
+What the question is about is told by one of the best turns (`telling`): near to the question, with a
+value, and no event that is over. Others are about the same thing (`same_thing`) if the same side says
+them, and if they are alike, near to the question, and have a value of the same kind (a number, a day, a
+name) and of the same unit. Of these, the wanted one is lifted above all others; nothing else moves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.records import Record, Turn
+
+Wish = Literal["newest", "oldest", "previous"]
+Values = npt.NDArray[np.float64]
+
+# Chosen on development data (docs/measurements/benchmarks.md): a linear model's weights, rounded.
+BEST = 32  # turns, by score, that are looked at
+LIFT = 0.01  # how much higher than the best one the wanted turn is put
+NEAR, KIND, UNIT, OVER = 3.1, 1.7, 1.5, -1.3  # what speaks for the same thing, beside likeness
+ALIKE = 6.2  # the sum from which on a turn is about the same thing
+ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
+TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
+USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
+LONGEST = 200  # characters of a turn; a longer one tells more than one thing
+WORDS = 18  # of a question; a longer one asks for more than one thing
+
+_OWN = re.compile(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
+_NAME = re.compile(
+    r"(?<!^)(?<![.!?] )\b(?!(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
+    r"|January|February|March|April|May|June|July|August|September|October|November|December)\b)"
+    r"[A-Z]\w+"
+)
+_QUESTION = re.compile(
+    r"(?:^|[.!,;:]\s+)\W*(?:do|does|is|are|am|tell me|remind me)\b"
+    r"|\b(?:what|what's|which|where|where's|who|who's|whom|whose|when|when's|how)\b",
+    re.IGNORECASE,
+)
+_OTHERS = re.compile(
+    r"\b(?:they|them|their|theirs|more|(?:the|who \w+) most(?! recent))\b", re.IGNORECASE
+)
+_WHETHER_EVER = re.compile(r"^\W*(?:have|has)\b", re.IGNORECASE)
+_ADVICE = re.compile(
+    r"\bhow (?:do|does) (?:I|we|you)\b|\b(?:should|could|would|can|will|might|may|recommend|suggest)\b",
+    re.IGNORECASE,
+)
+_NOW = re.compile(
+    r"\b(?:now|nowadays|today|currently|at present|presently|at the moment|these days|up to date"
+    r"|as of (?:now|today)|current|latest|newest|most recent(?:ly)?|last known|still|any ?more"
+    r"|the last (?:[\w'’-]+ ){1,4}(?:I|you) (?:gave|told|mentioned|said|set))\b",
+    re.IGNORECASE,
+)
+_FIRST = re.compile(
+    r"\b(?:first|original(?:ly)?|initial(?:ly)?|earliest|in the early days|start(?:ed)?(?: off)? with"
+    r"|in the beginning|at the (?:very )?(?:beginning|start|outset)|to begin with)\b",
+    re.IGNORECASE,
+)
+_FORMER = re.compile(r"\bmy (?:previous|former|prior|last but one)\b", re.IGNORECASE)
+_BEFORE = re.compile(
+    r"\b(?:before(?! (?:I|we|you|he|she|they|the time)\b)|prior to|ahead of|previously|formerly)\b",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(
+    r"\b(?:before|prior to|ahead of) (?!(?:that|this|then|now)\b)(?:it (?:was|became) )?(\w.*)",
+    re.IGNORECASE,
+)
+_THE = re.compile(r"^\W*(?:is|are|does|do|will) (?:the|this|that)\b", re.IGNORECASE)
+_PAST = re.compile(
+    r"\b(?:did|was|were|had|used to|went|came|got|became)\b"
+    r"|\bhave (?:I|we|they|you) (?:ever|had|been|gone)\b",
+    re.IGNORECASE,
+)
+_ANOTHER_TIME = re.compile(
+    r"\b(?:earlier|(?<!look )(?<!looks )after|ago|once|ever|since|until|till|back then|in the past"
+    r"|old(?:er|est)?|yesterday|how often|how many times|history|list|all|chang(?:e|es|ed)|between"
+    r"|last (?:night|week|month|year|time|spring|summer|autumn|fall|winter)|over time|so far|in (?:what )?order"
+    r"|(?:every|each)(?! (?:day|morning|evening|night|week|month|year)\b))\b",
+    re.IGNORECASE,
+)
+
+
+def wish_of(query: str, *, dated: bool = False) -> Wish | None:
+    """Return which turn a question wants of several about one thing, None for any.
+
+    Args:
+        query: The question.
+        dated: Whether it names a day or a span of time: what was said then is wanted, whatever
+            has changed since.
+
+    >>> wish_of("What is my dose?"), wish_of("Which car did I drive at first?")
+    ('newest', 'oldest')
+    >>> wish_of("Where did I live before Oslo?")
+    'previous'
+    >>> wish_of("Where did we go on holiday?")
+    """
+    own = _OWN.search(query) or not _NAME.search(query) or _THE.search(query)
+    if (
+        not own
+        or _OTHERS.search(query)
+        or len(query.split()) > WORDS
+        or _WHETHER_EVER.search(query)
+    ):
+        return None
+    past, other = bool(_PAST.search(query)), bool(_ANOTHER_TIME.search(query))
+    if past and _FIRST.search(query) and not other:
+        return "oldest"
+    if _FORMER.search(query) or (past and _BEFORE.search(query)):
+        return None if other else "previous"
+    if _NOW.search(query):
+        return None if past and other else "newest"
+    if _THE.search(query):
+        return None if dated or past or other else "newest"
+    if dated or past or other or _ADVICE.search(query) or not _QUESTION.search(query):
+        return None
+    return "newest"
+
+
+_DAY_NAME = (
+    r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b"
+    r"|(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
+)
+_BEGINNINGS = (
+    "The|A|An|My|Our|I|It|In|On|At|We|You|He|She|They|This|That|These|Those|There|Here|With|As|For"
+    "|From|To|Of|By|And|But|Or|If|When|After|Before|Since|Today|Yesterday|Tomorrow|Now|Every|Each"
+    "|Some|Somebody|Someone|Everybody|Nobody|People|Please|Thanks|Yes|No|Not|So|Then|Being|Take|Come"
+    "|Call|Write|What|Which|Where|Who|How|Why|Is|Are|Am|Do|Does|Did|Have|Has|Had|Can|Could|Will|Would"
+    "|Should|Let"
+)
+_KINDS = {
+    "number": re.compile(
+        r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred"
+        r"|thousand)\b",
+        re.IGNORECASE,
+    ),
+    "day": re.compile(rf"\b(?:{_DAY_NAME})"),
+    # A capital inside of a sentence or of a word, or at its beginning, if it is no usual beginning.
+    "name": re.compile(
+        rf"(?<=[a-z0-9,;’'] )(?!I\b|{_DAY_NAME})[A-Z]\w+|\b[A-Z][a-z]+[A-Z]\w+"
+        rf"|(?:^|[.!?] )(?!(?:{_BEGINNINGS}|{_DAY_NAME})\b)[A-Z][a-z]+\b"
+    ),
+}
+_ASKED = {
+    re.compile(r"\bhow (?:much|many|far|big|long|old|tall|high)\b|\bwhat time\b", re.I): {"number"},
+    re.compile(
+        r"\bwhen\b|\b(?:which|what) (?:\w+ )?(?:day|date|weekday|morning|afternoon|evening|night)s?\b",
+        re.I,
+    ): {"number", "day"},
+    re.compile(r"\b(?:who|whom|whose|where)\b", re.I): {"name"},
+}
+_QUOTED = re.compile(r"[“\"][^”\"]*[”\"]")
+_SOMEBODY_ELSE = re.compile(
+    r"^(?:my|our|an?|the|one of my) (?:\w+ )?(?:sister|brother|mother|mom|mum|father|dad|wife|husband"
+    r"|partner|girlfriend|boyfriend|son|daughter|cousin|niece|nephew|aunt|uncle|grand\w+|friend"
+    r"|colleague|neighbou?r|boss|flatmate|roommate|teammate|co-?worker)s?\b"
+    r"(?!.*\b(?:I|me|my|our|us)\b)",
+    re.IGNORECASE,
+)
+
+
+def standing_out(alike: Values) -> Values:
+    """Return cosines with the best turn as standard deviations above the mean of all candidates.
+
+    A few candidates have no mean worth the name: `USUAL` ones are counted with them.
+    """
+    mean, deviation, count = USUAL
+    whole = len(alike) + count
+    centre = (alike.sum() + count * mean) / whole
+    square = ((alike - centre) ** 2).sum() + count * (deviation**2 + (mean - centre) ** 2)
+    result: Values = (alike - centre) / np.sqrt(square / whole)
+    return result
+
+
+_OVER = re.compile(
+    r"\b(?:(?!need|feed|used|called|named|allergic)\w+ed|wrote|broke|lost|ate|saw|fell|met|went|flew"
+    r"|drew|slept|ran|sang|forgot|found|said|told|had|did|was|were|made|took|gave|came|thought|felt"
+    r"|kept|knew|brought|sold|spoke|heard|stood|sat|rang|rose|drove|rode|wore|threw|won|paid|sent"
+    r"|held|led|read|cost)\b"
+)
+_CHANGES = re.compile(
+    r"\b(?:mov(?:e|ed|ing)|switch(?:ed)?|chang(?:e|ed)|swapp?ed|replaced|renamed|bec(?:a|o)me|settled"
+    r"|enrolled|registered|joined|start(?:ed)?|beg[au]n|open(?:ed)?|promoted|re\w+ed|book(?:ed)?|chos?en?"
+    r"|agreed|decided|hired|got|gotten|made (?:me|us)|bought|turned out|now|since|instead|no longer"
+    r"|from now on|new|updated?|finally|extended|raised|lowered|increased|reduced|cut"
+    r"|(?:gone|went|came|come|took|taken|picked|put|set|signed|gave|given|brought) (?:\w+ ){0,2}"
+    r"(?:up|over|on|to|for|as|at|with|into|down|me|us)"
+    r"|cancel\w*|withdr[ae]w\w*|called (?:it |them )?off|pulled out|quit|stopped|g[ai]ven? up"
+    r"|fell through|after all|won't|off|left|dropped)\b",
+    re.IGNORECASE,
+)
+_WHETHER = re.compile(r"^\W*(?:do|does|is|are|am|will)\b", re.IGNORECASE)
+_UNIT = re.compile(r"\d[\d.,:]*(?:\s*([a-z%€$£]+))?|\b([A-Z]+)-?\d|([$€£])\d", re.IGNORECASE)
+_AGAIN = re.compile(r"\b(?:back|again)\b", re.IGNORECASE)
+
+
+def _text(turn: Turn) -> str:
+    return turn.user or turn.assistant
+
+
+def _kinds(text: str) -> set[str]:
+    return {name for name, test in _KINDS.items() if test.search(text)}
+
+
+def _units(text: str) -> set[str]:
+    """Return what the numbers of a text count, and how they are written: "mg", "clock", "B"."""
+    units = set()
+    for match in _UNIT.finditer(text):
+        units.add(next((part.lower() for part in match.groups() if part), "number"))
+        if ":" in match[0]:
+            units.add("clock")
+    return units
+
+
+def _values(text: str) -> set[str]:
+    """Return the numbers, days and names of a text."""
+    values = set(re.findall(r"\d[\d.,:]*\d|\d", text))
+    return values | {
+        m[0].strip(" .!?").lower() for test in _KINDS.values() for m in test.finditer(text)
+    }
+
+
+def _is_over(text: str) -> bool:
+    """Return whether a text tells what happened, and neither a state nor a change of one."""
+    return bool(_OVER.search(text)) and not _CHANGES.search(text)
+
+
+def _tells_one(turn: Turn) -> bool:
+    """Return whether a turn tells one thing, not somebody else's, and asks nothing."""
+    text = _text(turn)
+    if text.rstrip().endswith("?"):
+        return False
+    return len(text) <= LONGEST and not _SOMEBODY_ELSE.search(_QUOTED.sub("", text))
+
+
+def telling(turns: Sequence[Turn], near: Values) -> int | None:
+    """Return which of the best turns tells most likely what a question is about; None for none.
+
+    If the best one tells more than one thing, so may others, and none is taken.
+
+    Args:
+        turns: The best turns, best first.
+        near: Of each, the cosine with the question, as a share of the best.
+    """
+    if not turns or len(_text(turns[0])) > LONGEST:
+        return None
+    scores = {
+        place: near[place]
+        + TELLS_KIND * bool(_kinds(_text(turn)))
+        + TELLS_OVER * _is_over(_text(turn))
+        + TELLS_RANK * np.log1p(place)
+        for place, turn in enumerate(turns)
+        if _tells_one(turn)
+    }
+    return max(scores, key=lambda place: scores[place], default=None)
+
+
+def same_thing(
+    query: str, turns: Sequence[Turn], told: int, near: Values, alike: Values
+) -> list[int]:
+    """Return which turns are about the same thing as one of them, itself included.
+
+    Args:
+        query: The question.
+        turns: The best turns.
+        told: Which of them tells what the question is about (`telling`).
+        near: Of each, the cosine with the question, as a share of the best.
+        alike: Of each, how far its likeness to `told` stands out (`standing_out`).
+    """
+    first = _text(turns[told])
+    kinds, units = _kinds(first), _units(first)
+    for test, asked in _ASKED.items():
+        if test.search(query):
+            kinds = asked & kinds if asked == {"name"} else asked
+            break
+    whether = bool(_WHETHER.search(query))  # the end of what is asked for has no value
+    side = bool(turns[told].user), turns[told].speaker
+    likeness = np.full(len(turns), -np.inf)
+    for place, turn in enumerate(turns):
+        text = _text(turn)
+        if not _tells_one(turn) or (bool(turn.user), turn.speaker) != side:
+            continue
+        likeness[place] = (
+            alike[place]
+            + NEAR * near[place]
+            + KIND * (whether or not kinds or bool(kinds & _kinds(text)))
+            + UNIT * (bool(units & _units(text)) if units else 0.5)
+            + OVER * (_is_over(text) and not whether)
+        )
+    likeness[told] = np.inf
+    changed = any(test.search(query) for test in (_NOW, _FORMER, _BEFORE))
+    places: list[int] = np.flatnonzero(likeness > (ALIKE_CHANGED if changed else ALIKE)).tolist()
+    return places
+
+
+def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int]) -> int | None:
+    """Return the place of the record that is wanted; None for none.
+
+    A turn that repeats a value told before is no change: it speaks of an old value again.
+
+    Args:
+        wish: Which of those about the same thing is wanted.
+        query: The question.
+        records: The best turns.
+        same: The places of those about the same thing.
+    """
+    order = sorted(same, key=lambda place: _moment(records[place]))
+    if wish == "oldest":
+        return order[0] if order else None
+    asked, told = _values(query), set[str]()
+    changes = []
+    for place in order:
+        text = _text(records[place].turn)
+        values = _values(text) - asked
+        if not values or values - told or _AGAIN.search(text):
+            changes.append(place)
+        told |= values
+    if wish == "newest":
+        return changes[-1] if changes else None
+    bound = _bound(query, records, changes)
+    earlier = [place for place in changes if bound and _moment(records[place]) < bound]
+    return earlier[-1] if earlier else None
+
+
+def _moment(record: Record) -> tuple[datetime, int]:
+    return record.time, record.seq
+
+
+def _bound(
+    query: str, records: Sequence[Record], changes: Sequence[int]
+) -> tuple[datetime, int] | None:
+    """Return when that was told before which something is asked for: "before Oslo", or the newest."""
+    named = _NAMED.search(query)
+    if named:
+        words = _words(named[1])
+        shares = [
+            len(words & _words(_text(record.turn))) if _tells_one(record.turn) else 0
+            for record in records
+        ]
+        best = max(shares)
+        among = [n for n in changes if shares[n] == best] or [
+            n for n, share in enumerate(shares) if share == best
+        ]
+        if best:
+            return _moment(records[among[0]])
+    return _moment(records[changes[-1]]) if changes else None
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))

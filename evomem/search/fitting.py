@@ -1,0 +1,88 @@
+"""Hits as the lines of a prompt, within a budget of tokens: what `MemoryView.context` returns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+
+from evomem.errors import QueryError
+from evomem.records import Context, Hit, Record
+from evomem.search.excerpt import excerpt
+from evomem.times.when import dated
+
+
+def fit(
+    hits: Sequence[Hit], query: str, max_tokens: int, count: Callable[[str], int], zone: tzinfo
+) -> Context:
+    """Return the best hits that fit into a budget as dated lines, in the order they were said.
+
+    Args:
+        hits: Best first.
+        query: The question, around whose words a hit is cut that does not fit.
+        max_tokens: The budget.
+        count: Returns the number of tokens of a text.
+        zone: The time zone of the lines.
+
+    Raises:
+        QueryError: `max_tokens` is too small for any text.
+    """
+    chosen: list[tuple[Record, str]] = []
+    used = 0
+    for hit in hits:
+        line = _line(hit.record, zone, hit.text)
+        cost = count(line + "\n")
+        if used + cost > max_tokens:
+            if chosen:
+                continue
+            line = _cut_line(hit.record, zone, query, count, max_tokens, len(hits) > 1)
+            cost = count(line + "\n")
+        chosen.append((hit.record, line))
+        used += cost
+    while True:
+        shown = sorted(chosen, key=lambda item: (item[0].time, item[0].seq))
+        text = "\n".join(line for _, line in shown)
+        if len(chosen) < 2 or count(text) <= max_tokens:
+            return Context(text, [record.id for record, _ in shown])
+        chosen.pop()  # together, lines may have more tokens than each has alone
+
+
+def _line(record: Record, zone: tzinfo, text: str) -> str:
+    """Return a line of a context: when it was said, its session and its id, and what was said."""
+    facts = [dated(record.time, zone)]
+    if record.turn.session is not None:
+        facts.append(f"session {_plain(record.turn.session)}")
+    return f"[{', '.join([*facts, f'id {_plain(record.id)}'])}] {text}"
+
+
+def _plain(label: str) -> str:
+    """Return a label without what would end the head of a line."""
+    return re.sub(r"[\s\[\]]+", " ", label)
+
+
+def _cut_line(
+    record: Record,
+    zone: tzinfo,
+    query: str,
+    count: Callable[[str], int],
+    budget: int,
+    leave_room: bool,
+) -> str:
+    """Return a line that is cut to the budget, or to half of it if that leaves some text."""
+    turn = record.turn
+    labels = [0]
+    if turn.role == "exchange":
+        labels.append(len(turn.text) - len(f"Assistant: {turn.assistant}"))
+    for limit in [budget // 2, budget] if leave_room else [budget]:
+
+        def fits(part: str, limit: int = limit) -> bool:
+            return count(_line(record, zone, part) + "\n") <= limit
+
+        part = excerpt(turn.text, query, fits, labels)
+        if part is not None:
+            return _line(record, zone, part)
+    least = count(_line(record, zone, "") + "\n")
+    raise QueryError(
+        f"max_tokens={budget} is too small to show any text: the time of a turn alone takes "
+        f"{least} tokens; allow more"
+    )

@@ -1,0 +1,210 @@
+"""Ranking: pure functions from scores to an order, and the parts that a hybrid score is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.records import Record, Said
+from evomem.search.current import (
+    BEST,
+    LIFT,
+    Values,
+    Wish,
+    same_thing,
+    standing_out,
+    telling,
+    wish_of,
+    wished,
+)
+from evomem.times.when import When
+
+
+class Look(Protocol):
+    """What else can be read of the candidates."""
+
+    def records(self, seqs: Sequence[int]) -> Sequence[Record]:
+        """Return these turns, in this order."""
+        ...
+
+    def likeness(self, seq: int, seqs: Sequence[int]) -> Mapping[int, float]:
+        """Return the cosines of these turns with that one."""
+        ...
+
+
+WEIGHTS: Mapping[str, float] = {
+    "evolvable": 1.0,
+    "lexical": 0.22,
+    "time": 1.0,
+    "session": 0.29,
+    "beside": 0.09,
+}
+"""What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md).
+
+The learned weight of `time` is that of long spans (`evomem.times.when.BROAD`). Questions about a day were too
+few there to learn a weight; 1 was chosen with generated ones.
+"""
+
+
+def top_k(scores: Mapping[int, float], k: int) -> list[tuple[int, float]]:
+    """Return the `k` best (seq, score), best first; of equals, the newer turn.
+
+    >>> top_k({1: 0.5, 2: 0.9, 3: 0.5}, 2)
+    [(2, 0.9), (3, 0.5)]
+    """
+    return sorted(scores.items(), key=lambda item: (-item[1], -item[0]))[:k]
+
+
+def fuse(
+    query: str,
+    when: When,
+    cosines: Mapping[int, float],
+    words: Mapping[int, float],
+    said: Mapping[int, Said],
+    beside: Mapping[int, tuple[int, int]],
+    k: int,
+    trust: Mapping[int, float] | None = None,
+    look: Look | None = None,
+) -> list[tuple[int, dict[str, float]]]:
+    """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
+
+    Where the question wants the newest or the oldest of several turns about one thing, this turn is put
+    first (`evomem.search.current`); the part `current` says by how much it was lifted.
+
+    The arguments are those of `signals`, and:
+
+    Args:
+        query: What was asked.
+        when: As in `signals`, as are `cosines`, `words`, `said` and `beside`.
+        cosines: See there.
+        words: See there.
+        said: See there.
+        beside: See there.
+        k: How many at most.
+        trust: The weights of turns that have one. Such turns are never put first for their time.
+        look: Reads the best turns; None to leave every turn in its place.
+    """
+    speaking = signals(when, cosines, words, said, beside)
+    parts = {name: WEIGHTS[name] * values for name, values in speaking.items()}
+    if trust:
+        weights = np.array([trust.get(seq, 1.0) for seq in said])
+        parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
+    wish = wish_of(query, dated=bool(when)) if look else None
+    if wish and look:
+        weighed = trust or {}
+        parts["current"] = _current(wish, query, speaking, parts, list(said), weighed, look)
+    scores = np.sum(list(parts.values()), axis=0)
+    times = [moment.time.timestamp() for moment in said.values()]
+    order = np.lexsort((list(said), times, scores))[::-1][
+        :k
+    ].tolist()  # of equals, the one said last
+    seqs = list(said)
+    return [
+        (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
+        for n in order
+    ]
+
+
+def _current(
+    wish: Wish,
+    query: str,
+    speaking: Mapping[str, Values],
+    parts: Mapping[str, Values],
+    seqs: Sequence[int],
+    trust: Mapping[int, float],
+    look: Look,
+) -> Values:
+    """Return what is added to scores, so that the turn that is wanted of those about one thing is first."""
+    added = np.zeros(len(seqs))
+    scores = np.sum(list(parts.values()), axis=0)
+    order = np.lexsort((seqs, scores))[::-1].tolist()
+    places = [place for place in order if seqs[place] not in trust][:BEST]
+    if len(places) < 2:
+        return added
+    best = [seqs[place] for place in places]
+    records = look.records(best)
+    turns = [record.turn for record in records]
+    near = speaking["evolvable"][places]
+    told = telling(turns, near)
+    if told is None:
+        return added
+    likeness = look.likeness(best[told], best)
+    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in best]))
+    same = same_thing(query, turns, told, near, alike)
+    wanted = wished(wish, query, records, same)
+    if wanted is not None and places[wanted] != order[0]:
+        added[places[wanted]] = scores[order[0]] + LIFT - scores[places[wanted]]
+    return added
+
+
+N = TypeVar("N", float, npt.NDArray[np.float64])
+
+
+def penalty(score: N, weight: N) -> N:
+    """Return what is added to the score of a turn whose source has this weight; 0 for a weight of 1.
+
+    A share of the score's size, so that a negative score becomes lower, too.
+
+    >>> penalty(0.8, 0.5), penalty(-0.8, 0.5)
+    (-0.4, -0.4)
+    """
+    return -(1 - weight) * abs(score)
+
+
+def signals(
+    when: When,
+    cosines: Mapping[int, float],
+    words: Mapping[int, float],
+    said: Mapping[int, Said],
+    beside: Mapping[int, tuple[int, int]],
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what speaks for every turn in `said`, in its order, before it is weighed.
+
+    - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
+      of one query lie close together and BM25 has no upper end, so neither can be added as it is.
+    - `time`: the turn was said at a time or in a session that the query names, or in the week after
+      it (`When.share`).
+    - `session`: the best share of cosine in the turn's session: what is spoken of together is meant
+      together.
+    - `beside`: the shares of BM25 of the turns directly before and behind it, added: a reply seldom
+      repeats the words of what it replies to.
+
+    Args:
+        when: The time that the query names.
+        cosines: The cosine of each of `said`.
+        words: BM25 of those that share a word with the query; the best turn is one of them.
+        said: The candidates, and turns next to them; only those of one session are neighbours.
+        beside: The seqs directly before and behind each candidate, 0 for none.
+    """
+    cosine, word = _best(cosines), _best(words)
+    near = [cosines[seq] / cosine for seq in said]
+    share = [words.get(seq, 0.0) / word for seq in said]
+    sessions: dict[str | None, float] = {}
+    for (_, name), value in zip(said.values(), near, strict=True):
+        sessions[name] = max(value, sessions.get(name, value))
+    sessions[None] = 0.0
+    place = {seq: number for number, seq in enumerate(said)}
+    neighbours = np.zeros(len(said))
+    pairs = {
+        pair for seq, (before, behind) in beside.items() for pair in ((before, seq), (seq, behind))
+    }
+    for left, right in pairs:
+        if left in said and right in said and said[left].session == said[right].session:
+            neighbours[place[left]] += share[place[right]]
+            neighbours[place[right]] += share[place[left]]
+    return {
+        "evolvable": np.array(near),
+        "lexical": np.array(share),
+        "time": np.array([when.share(turn) for turn in said.values()]),
+        "session": np.array([sessions[name] for _, name in said.values()]),
+        "beside": neighbours,
+    }
+
+
+def _best(scores: Mapping[int, float]) -> float:
+    """Return the highest score, or 1 where none is positive."""
+    best = max(scores.values(), default=0.0)
+    return best if best > 0 else 1.0

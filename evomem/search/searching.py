@@ -1,0 +1,130 @@
+"""Searching: one question, asked of one moment of a memory.
+
+question ─► encoder.embed_queries(state) ─► candidates ─► ranking ─► store.records ─► hits
+
+The state is read before the encoder embeds the query, and everything else after it, in a second
+transaction; no transaction is open meanwhile. If rows of the view were purged, deleted or dropped in
+between, the search starts again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
+from typing import Literal
+
+import numpy as np
+
+from evomem.encoder import Encoder
+from evomem.engine import TRIES, Engine
+from evomem.errors import EncoderError, HeadMoved
+from evomem.records import Hit, Turn
+from evomem.search.candidates import best_fused, best_of_one_score, damaged, groups_of, said_then
+from evomem.state import State, Vectors
+from evomem.store import Filter, View
+from evomem.times.when import When, names_time, read_when
+
+Mode = Literal["evolvable", "lexical", "hybrid"]
+
+PATIENCE = 3  # races lost because turns were deleted, before a search no longer starts again
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, checked."""
+
+    query: str
+    k: int
+    """How many hits at most."""
+    mode: Mode
+    condition: Filter
+    """Which turns may be found."""
+    trust: Mapping[str | None, float]
+    """Weights of sources."""
+    now: datetime | None
+    """When it is asked; None for the time of the view's newest turn."""
+    zone: tzinfo
+    """In which days are counted."""
+
+
+def find_hits(
+    engine: Engine, take_view: Callable[[], View], question: Question, asked_of: object
+) -> list[Hit]:
+    """Return the turns that answer a question best.
+
+    Args:
+        engine: Of the memory.
+        take_view: Returns what is to be searched, as it is now. It is called again if the log was
+            rewritten meanwhile.
+        question: The question.
+        asked_of: What errors call the memory.
+
+    Raises:
+        HeadMoved: The memory was purged again and again meanwhile.
+    """
+    store, index = engine.store, engine.index
+    query, by_vectors = question.query, question.mode != "lexical"
+    is_timed = by_vectors and names_time(query)  # parsed before a transaction is open
+    for attempt in range(TRIES):
+        try:
+            with store.snapshot():
+                view = take_view()
+                state = engine.state(view) if by_vectors else None
+            if not view.spans:
+                return []
+            vector = None if state is None else _embed(engine.reader, state, query)
+            if attempt >= PATIENCE:  # turns are deleted all the time: leave these out
+                view = replace(view, hidden=None)
+            indexed = nullcontext() if vector is None else index.reading(view)
+            with indexed, store.snapshot(view):
+                return _hits(engine, view, question, vector, is_timed)
+        except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
+            continue
+    raise HeadMoved(f"{asked_of!r} keeps being purged while it is searched; try again later")
+
+
+def _hits(
+    engine: Engine, view: View, question: Question, vector: Vectors | None, is_timed: bool
+) -> list[Hit]:
+    """Rank the turns of a view. Everything is read here, inside one snapshot.
+
+    Args:
+        engine: Of the memory.
+        view: What may be found.
+        question: The question.
+        vector: (D,) float32, the query embedded at the view's end; None for "lexical".
+        is_timed: Whether the query names a time.
+    """
+    store, query = engine.store, question.query
+    groups = groups_of(store, view, question.condition, question.trust)
+    if not groups:
+        return []
+    when = read_when(store, view, query, question.now, question.zone) if is_timed else When()
+    if question.mode == "hybrid":
+        assert vector is not None
+        ranked = best_fused(engine, view, query, vector, question.k, groups, when)
+    else:
+        if when.is_all and vector is not None:
+            groups = said_then(groups, when.turns(store, view)) or groups
+        ranked = best_of_one_score(engine, view, query, vector, question.k, question.mode, groups)
+    records = store.records(view, [seq for seq, _ in ranked])
+    if missing := [seq for seq, _ in ranked if seq not in records]:
+        raise damaged(view, missing[0])
+    # Most memories hide nothing: then there is no need to look.
+    earlier = {} if view.hidden == 0 else store.replaced(view, records)
+    return [
+        Hit(records[seq], sum(parts.values()), parts, tuple(earlier.get(seq, ())))
+        for seq, parts in ranked
+    ]
+
+
+def _embed(encoder: Encoder, state: State[Turn], query: str) -> Vectors:
+    vector: Vectors = encoder.embed_queries(state, [query])[0]
+    if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
+        raise EncoderError(
+            f"the encoder {encoder.spec.name!r} gave an unusable vector of shape "
+            f"{vector.shape} for the query {query[:60]!r}"
+        )
+    return vector

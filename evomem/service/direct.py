@@ -1,0 +1,58 @@
+"""The calls that are made all the time, without what FastAPI does for every request.
+
+The same endpoints with the same checks: the path's memory and right, then the body's fields. What is not
+exactly such a call goes to the application, which also describes these endpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from evomem.service import memories, models
+from evomem.service.endpoints import memory_with
+
+START = "/v1/memories/"
+
+
+class _Operation(NamedTuple):
+    endpoint: Callable[..., Awaitable[Response]]
+    memory: Callable[..., Awaitable[Any]]
+    takes: type[BaseModel]
+
+
+OPERATIONS = {
+    "turns": _Operation(memories.add, memory_with("write"), models.NewTurn),
+    "search": _Operation(memories.search, memory_with("read"), models.Search),
+    "context": _Operation(memories.context, memory_with("read"), models.Ask),
+}
+
+
+def operation_of(method: str, path: str, media_type: str | None) -> _Operation | None:
+    """Return which of the operations a request asks for; None for any other."""
+    if method != "POST" or media_type != "application/json" or not path.startswith(START):
+        return None
+    name, _, word = path[len(START) :].rpartition("/")
+    return OPERATIONS.get(word) if name else None
+
+
+async def call(operation: _Operation, request: Request, path: str, body: bytes) -> Response:
+    """Answer. Raises what the endpoint raises, and `RequestValidationError`."""
+    request.scope["endpoint"] = operation.endpoint
+    name = path[len(START) :].rpartition("/")[0]
+    memory = await operation.memory(request, name)
+    try:
+        value = operation.takes.model_validate(json.loads(body))
+    except ValidationError as error:
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(faults) from error
+    except (ValueError, RecursionError) as error:
+        fault = {"type": "json_invalid", "loc": ("body",), "msg": f"JSON decode error: {error}"}
+        raise RequestValidationError([fault]) from error
+    return await operation.endpoint(memory, value, request)

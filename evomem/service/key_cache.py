@@ -1,0 +1,76 @@
+"""What was found of keys lately, for as long as nobody has written to the keys.
+
+SQLite says at the cost of a function call whether any connection, of any process, has committed
+something since. So a key that is revoked is refused by the next request, and most requests need no
+thread and no statement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from evomem.service.access import Access
+
+KEPT = 10_000  # keys
+
+
+class KeyCache:
+    """Remembers for one location; nothing where that is no file."""
+
+    def __init__(self, location: str) -> None:
+        self._connection: sqlite3.Connection | None = None
+        if "://" not in location and location != ":memory:":
+            path = Path(location).expanduser().absolute()
+            with suppress(sqlite3.Error):
+                self._connection = sqlite3.connect(path, timeout=0, check_same_thread=False)
+        self._lock = threading.Lock()
+        self._version: int | None = None
+        self._found: dict[bytes, tuple[Access, float]] = {}
+
+    def version(self) -> int | None:
+        """Return a number that changes with whatever is committed; None if nothing can be remembered."""
+        with self._lock:
+            return self._read()
+
+    def get(self, secret: str) -> Access | None:
+        """Return what was found for a secret, if that still holds; None if it has to be looked up."""
+        with self._lock:
+            version = self._read()
+            if version is None or version != self._version:
+                return None
+            access, until = self._found.get(_name(secret), (None, 0.0))
+            return access if time.time() < until else None
+
+    def put(self, version: int | None, secret: str, access: Access, until: float) -> None:
+        """Remember what was found, until a time, if the version before was this one."""
+        with self._lock:
+            if version is None:
+                return
+            if version != self._version or len(self._found) >= KEPT:
+                self._version, self._found = version, {}
+            self._found[_name(secret)] = access, until
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _read(self) -> int | None:
+        if self._connection is None:
+            return None
+        try:
+            number: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:  # somebody holds the file: ask as if nothing was remembered
+            return None
+        return number
+
+
+def _name(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

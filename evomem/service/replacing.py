@@ -1,0 +1,58 @@
+"""`Memory.replace_sessions` in two halves: what is held is looked at by a client, and written here.
+
+A client says what it has seen by a mark. If that is still so inside of the transaction, its turns are
+written; otherwise it is told what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from evomem.records import Record, Turn
+
+
+class Moved(Exception):
+    """The sessions do not hold what the client has seen."""
+
+
+class Replacement:
+    """The turns of a client, for what is marked."""
+
+    def __init__(self, turns: Sequence[Turn], mark: str) -> None:
+        self._turns = turns
+        self._mark = mark
+        self.held: Sequence[Record] = ()
+        """What the sessions hold."""
+
+    def build(self, held: Sequence[Record]) -> Sequence[Turn]:
+        """Return the turns. Raises `Moved`."""
+        self.held = held
+        if mark_of(held) != self._mark:
+            raise Moved
+        return self._turns
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether all turns are among what is held: the request came before, and its answer was lost."""
+        return bool(self._turns) and len(self.stored) == len(self._turns)
+
+    @property
+    def stored(self) -> list[Record]:
+        """The records of the turns, as far as they are held."""
+        held = {each.id: each for each in self.held}
+        pairs = [(turn, held.get(turn.id or "")) for turn in self._turns]
+        return [each for turn, each in pairs if each and _said(each.turn) == _said(turn)]
+
+
+def mark_of(held: Sequence[Record]) -> str:
+    """Return what tells these turns, with their metadata, from all others; "" for none."""
+    if not held:
+        return ""
+    text = json.dumps([record.to_json() for record in held])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _said(turn: Turn) -> tuple[object, ...]:
+    return turn.content, turn.session, turn.metadata

@@ -1,0 +1,207 @@
+"""What a store and an index are asked with and answer with: views, spans, rows, filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.records import Turn
+from evomem.rows import Rows
+from evomem.state import Reading, Vectors
+
+Seqs = npt.NDArray[np.int64]
+Namespace = tuple[str, ...]
+Pair = tuple[int, int]
+"""The seqs directly before and behind a row, 0 for none."""
+
+
+class Span(NamedTuple):
+    """Rows of one log that a memory sees: those of `memory` from `first` to `last`, inclusive.
+
+    A memory that was never forked from another has one span; a fork has its parent's, cut at the
+    fork, and then its own.
+    """
+
+    memory: int
+    first: int
+    last: int
+
+
+class Mark(NamedTuple):
+    """Identifies a memory's rows up to one of them: equal marks mean equal rows."""
+
+    revision: int
+    """Of the memory; -1 if there is no such memory."""
+    key: bytes | None
+    """Digest of the log up to and including the row; None if there is no such row."""
+
+
+class Embeddings(NamedTuple):
+    """The embeddings of some rows of one log; a row with passages has several."""
+
+    seqs: Seqs
+    """(n,) int64, ascending: each row's as often as it has embeddings."""
+    rows: Rows
+    """n of D numbers, each row's in the order of its text."""
+    keys: list[bytes]
+    """n digests of the log up to and including each row."""
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, D) float32: the `rows`, as they are compared."""
+        return self.rows[:]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One memory at one point of its log; the start of every read."""
+
+    memory: int
+    seq: int
+    """Where the view ends; 0 for an empty one. There may be no turn at it: seqs of purged turns are not
+    used again."""
+    key: bytes
+    """Digest of the log up to `seq` (`State.key`)."""
+    revision: int
+    """Grows whenever rows that were already written change (purge): caches of older ones are void."""
+    spans: tuple[Span, ...]
+    """In log order, without empty ones. Each ends at a row that exists."""
+    ends: tuple[Mark, ...] = ()
+    """The mark of each span's last row."""
+    hidden: int | None = 0
+    """How many turns are hidden in the view; None if that does not matter (`snapshot`)."""
+    with_replaced: bool = False
+    """Whether turns whose places others took are visible; deleted ones never are."""
+    time: datetime | None = None
+    """Turns said later are not visible; None where no row of the view was."""
+    added: datetime | None = None
+    """Turns stored later are not visible; None where no row of the view was."""
+    restored: tuple[int, ...] = ()
+    """Hidden turns that are visible in the view, since what took their places is not."""
+
+    @property
+    def hides_until(self) -> int:
+        """Hidden are turns that were replaced by a row up to this seq, and deleted ones."""
+        return 0 if self.with_replaced else self.seq
+
+
+EMPTY_VIEW = View(0, 0, b"", 0, ())
+"""Of a memory that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A turn as it is written: with an id, a time, its reading, and its place."""
+
+    seq: int
+    turn: Turn
+    added: datetime
+    reading: Reading
+    key: bytes
+    """Digest of the log up to and including this turn."""
+
+
+class Listed(NamedTuple):
+    """What is kept of a turn beside its text."""
+
+    seq: int
+    id: str
+    session: str | None
+    metadata: Mapping[str, Any]
+    """Shared by all who read it: not to be changed."""
+    added: datetime
+    """When it was stored, UTC."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extract:
+    """The visible turns of one memory, without their texts, and their embeddings."""
+
+    memory: int
+    namespace: Namespace
+    mark: tuple[Any, ...]
+    """Equal marks of one memory mean equal extracts."""
+    key: bytes
+    """Digest of the log up to its end (`State.key`)."""
+    turns: Sequence[Listed]
+    """In log order."""
+    vectors: Vectors
+    """(m, D) float32; a turn with passages has several."""
+    owners: Seqs
+    """(m,) int64, ascending: the place in `turns` that each vector belongs to."""
+    nbytes: int
+    """About how much memory this takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which turns a search may return. Every condition given must hold."""
+
+    since: datetime | None = None
+    """Said at this time or later."""
+    until: datetime | None = None
+    """Said before this time."""
+    session: str | None = None
+    role: str | None = None
+    """`"user"`, `"assistant"` or `"exchange"`."""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `evomem.where`."""
+    source: tuple[str | None, ...] | None = None
+    """Only turns of these sources; None in it stands for turns without one."""
+    not_source: tuple[str | None, ...] = ()
+    """No turns of these sources."""
+    speaker: str | None = None
+    """The name that `Turn.speaker` gives."""
+
+
+class Selection(NamedTuple):
+    """Which turns of a view may be found: all, only some, or all but some; never both."""
+
+    allowed: Seqs | None = None
+    """Only these, ascending; None for all."""
+    without: Seqs | None = None
+    """All but these, ascending; None for all. No more than half of the view."""
+
+    def among(self, seqs: Seqs) -> Seqs:
+        """Return those of `seqs` (ascending) that may be found."""
+        if self.allowed is not None:
+            return np.intersect1d(seqs, self.allowed, assume_unique=True)
+        if self.without is not None:
+            return np.setdiff1d(seqs, self.without, assume_unique=True)
+        return seqs
+
+
+class Trace(NamedTuple):
+    """The parts of a row that `influence` needs."""
+
+    seq: int
+    id: str
+    chunk: int
+    """Seq of the first turn of the row's chunk."""
+    recalled: tuple[str, ...]
+
+
+WriteSlot = Callable[[], bool]
+"""Says whether another writer waits for the slot (`Store.write_slot`)."""
+
+
+def nobody_waits() -> bool:
+    """Return False: the slot of a writer that continues without one."""
+    return False
+
+
+class Dropped(NamedTuple):
+    """The result of dropping memories."""
+
+    memories: list[Namespace]
+    erased: int
+    """Turns whose rows are gone."""
+    kept: int
+    """Turns of memories dropped now or before that stay for forks that see them."""
+    clean: bool
+    """Whether their text is in no file any more (`Receipt.clean`)."""

@@ -1,0 +1,247 @@
+"""Days and sessions that an English query names: "since May", "two days ago", "our first call".
+
+A query is read in two steps. First, every expression that stands for days by itself is found
+(`evomem.times.date_words.ATOMS`), the most specific kind first. Then the words around and between these
+expressions are read: "since …", "before …", "between … and …", "from … to …" (`_RANGES`).
+
+A wrong reading is worse than none. So dates whose order is unclear, such as "03/04/2024", are not
+read, nor words that may be something else: "may" and "march" as verbs, "to May" as a name, "the
+fall", and "today" in a question about the present ("What is my dose today?"). Times that need an
+event to be looked up ("a year before I moved") are not read either. Seasons are those of the
+northern hemisphere, by whole months.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import date, timedelta
+from typing import Literal
+
+from evomem.times.date_words import ATOMS, TO, Calendar, Days, Named, Reader
+from evomem.times.session_words import SESSIONS, Sessions
+
+LATER = 7  # days after a span during which people still tell what happened in it
+
+
+def asked_days(query: str, days: Collection[date], today: date | None = None) -> list[Days]:
+    """Return the spans of days that a query names, both ends included.
+
+    A span that has no beginning ("before June") starts at `date.min`; one that has no end ("since
+    January") ends today.
+
+    Args:
+        query: The question, in English.
+        days: The days on which the turns were said. A date without a year is of one of their years.
+        today: The day on which the question is asked; the newest of `days` if not given.
+
+    >>> asked_days("What did Mei do on 3 Jan 2024?", [date(2024, 2, 1)])
+    [(datetime.date(2024, 1, 3), datetime.date(2024, 1, 3))]
+    >>> asked_days("What did I buy last week?", [], today=date(2024, 2, 1))
+    [(datetime.date(2024, 1, 22), datetime.date(2024, 1, 28))]
+    >>> asked_days("the day before yesterday", [], today=date(2024, 3, 1))
+    [(datetime.date(2024, 2, 28), datetime.date(2024, 2, 28))]
+    >>> asked_days("between 1 and 5 March", [date(2024, 2, 1)])
+    [(datetime.date(2024, 3, 1), datetime.date(2024, 3, 5))]
+    >>> asked_days("May I ask something?", [date(2024, 2, 1)])
+    []
+    """
+    return _read_days(_plain(query), days, today)[1]
+
+
+def counted_days(query: str, days: Collection[date], today: date | None = None) -> list[Days]:
+    """Return those of the days that a query names which it counts ("five days ago").
+
+    People count days and nights in more than one way, so that a neighbouring day may be meant.
+    """
+    return _read_days(_plain(query), days, today)[2]
+
+
+def asked_sessions(query: str) -> list[Sessions]:
+    """Return the sessions that a query names by their place: 0 is the first, -1 the newest.
+
+    >>> asked_sessions("What did I say on our first call?")
+    [(0, 0)]
+    >>> asked_sessions("What was decided in the session before last?")
+    [(-2, -2)]
+    >>> asked_sessions("What did we discuss in the last three sessions?")
+    [(-3, -1)]
+    """
+    return _read_sessions(_plain(query))[1]
+
+
+def asks_only_when(query: str, days: Collection[date], today: date | None = None) -> bool:
+    """Return whether a query names days or sessions, and asks for nothing else.
+
+    >>> asks_only_when("What did we talk about on 22 January?", [date(2024, 2, 1)])
+    True
+    >>> asks_only_when("What did I cook on 22 January?", [date(2024, 2, 1)])
+    False
+    """
+    text, sessions = _read_sessions(_plain(query))
+    text, spans, _ = _read_days(text, days, today)
+    words = re.findall(r"\w+", re.sub(_MARK, " ", text).lower())
+    return bool(spans or sessions) and _SAYS_NOTHING.issuperset(words)
+
+
+def nearness(day: date, spans: Collection[Days]) -> float:
+    """Return 1 for a day in one of the spans, less in the week after it, else 0.
+
+    >>> spans = [(date(2024, 1, 3), date(2024, 1, 3))]
+    >>> [nearness(date(2024, 1, number), spans) for number in (2, 3, 10, 11)]
+    [0.0, 1.0, 0.125, 0.0]
+    """
+    past = [(day - last).days for first, last in spans if day >= first]
+    return max((1 - max(0, days) / (LATER + 1) for days in past if days <= LATER), default=0.0)
+
+
+_SAYS_NOTHING = frozenset(
+    "a about again all an and any anything at back between came can chat chatted chatting come "
+    "conversation conversations could d did discuss discussed discussing discussion do does during "
+    "each everything for from gave give go going had happen happened happening happens have i in "
+    "is it list me mention mentioned my of on other our overview please recap remind said say "
+    "saying session sessions show so speak speaking spoke spoken subject subjects summaries "
+    "summarise summarize summary talk talked talking tell that the there thing things to together "
+    "told topic topics up us was we went were what which with you your".split()
+)
+"""Words that do not say what a question is about."""
+
+_NOW = re.compile(
+    r"\b(?:is|are|am|should|shall|can|could|will|would|do|does|must|need)\b|'(?:s|m|re|ll) ",
+    re.IGNORECASE,
+)
+"""Words of a question about the present or the future, if none of `_PAST` is in it."""
+
+_PAST = re.compile(
+    r"\b(?:did|didn't|was|were|wasn't|weren't|had|said|told|talked|spoke|discussed|mentioned|asked|"
+    r"decided|agreed|happened|conversation|session|chat|talk|call|meeting|earlier|already|so far)\b",
+    re.IGNORECASE,
+)
+
+# The two steps --------------------------------------------------------------------------------
+
+_MARK = r"\x00(\d+)\x00"  # stands in the text for an expression that was read
+
+
+def _plain(query: str) -> str:
+    return " ".join(query.replace("’", "'").split())
+
+
+def _read_days(
+    text: str, days: Collection[date], today: date | None
+) -> tuple[str, list[Days], list[Days]]:
+    """Return a text with marks for days and without ranges, the spans of both, the counted days."""
+    if not days and today is None:
+        return text, [], []
+    now = today or max(days)
+    time = Calendar(now, tuple(sorted({day.year for day in days} or {now.year})))
+    text, named = _read_atoms(text, time)
+    text, spans = _read_ranges(text, named, time)
+    is_of_now = bool(_NOW.search(text)) and not _PAST.search(text)
+    counted: list[Days] = []
+    for place in re.finditer(_MARK, text):
+        meant = named[int(place[1])]
+        if meant.only is None or (meant.only == "of the past" and not is_of_now):
+            spans += meant.spans
+            counted += meant.spans if meant.counted else ()
+    return text, sorted(set(spans), key=spans.index), counted
+
+
+def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
+    """Return a text without the sessions that it names, and these."""
+    sessions: list[Sessions] = []
+    for pattern, reader in SESSIONS:
+        for match in pattern.finditer(text):
+            span = reader({name: part.lower() for name, part in match.groupdict().items() if part})
+            if span is not None:
+                sessions.append(span)
+        text = pattern.sub(" ", text)
+    return text, sessions
+
+
+def _read_atoms(text: str, time: Calendar) -> tuple[str, list[Named]]:
+    """Replace the expressions in a text by marks; return the text and what they stand for."""
+    named: list[Named] = []
+    text = text.replace("\x00", " ")
+    for pattern, reader in ATOMS:
+
+        def mark(match: re.Match[str], reader: Reader = reader) -> str:
+            given = {name: part.lower() for name, part in match.groupdict().items() if part}
+            try:
+                meaning = reader(given, time)
+            except (ValueError, OverflowError):  # 31 February, or a day beyond the calendar
+                meaning = None
+            if meaning is None:
+                return match[0]
+            named.append(meaning)
+            lead = given.get("lead", "")
+            return f"{lead} \x00{len(named) - 1}\x00" if lead else f"\x00{len(named) - 1}\x00"
+
+        text = pattern.sub(mark, text)
+    return text, named
+
+
+def _read_ranges(text: str, named: list[Named], time: Calendar) -> tuple[str, list[Days]]:
+    """Remove ranges from a text with marks; return the rest of it, and the ranges' spans."""
+    spans: list[Days] = []
+    for pattern, kind in _RANGES:
+
+        def add(match: re.Match[str], kind: _Range = kind) -> str:
+            ends = [named[int(number)] for number in match.groups() if number is not None]
+            span = _range(kind, ends, time)
+            if span is not None:
+                spans.append(span)
+            return " "
+
+        text = pattern.sub(add, text)
+    return text, spans
+
+
+_Range = Literal["between", "since", "before", "after", "until"]
+
+
+def _range(kind: _Range, ends: list[Named], time: Calendar) -> Days | None:
+    """Return the span of days of a range; None where it is empty or leaves the calendar."""
+    day = _latest(ends[0], time)
+    try:
+        if kind == "between":
+            last = _latest(ends[1], time)[1]
+            first = _at_most(day[0], last, ends[0].repeats)
+            return (first, last) if first <= last else None
+        if kind == "since":
+            return (day[0], max(time.today, day[1]))
+        if kind == "after":
+            return (day[1] + timedelta(1), max(time.today, day[1] + timedelta(1)))
+        if kind == "before":
+            return (date.min, day[0] - timedelta(1))
+    except OverflowError:
+        return None
+    return (date.min, day[1])
+
+
+def _latest(named: Named, time: Calendar) -> Days:
+    """Return the one span that a range needs: the newest that does not begin in the future."""
+    past = [span for span in named.spans if span[0] <= time.today]
+    return (past or list(named.spans))[-1]
+
+
+def _at_most(day: date, last: date, repeats: Literal["week", "year"] | None) -> date:
+    """Return the newest day of that name which is not after `last` ("from November to February")."""
+    if repeats == "week":
+        return last - timedelta((last - day).days % 7)
+    if repeats == "year":
+        same = day.replace(year=last.year, day=min(day.day, 28) if day.month == 2 else day.day)
+        return same if same <= last else same.replace(year=last.year - 1)
+    return day
+
+
+_RANGE_WORDS: tuple[tuple[str, _Range], ...] = (
+    (rf"\b(?:between|from) (?:the )?{_MARK} (?:and|to|until|till|through|up to) (?:the )?{_MARK}", "between"),
+    (rf"{_MARK}{TO}{_MARK}", "between"),
+    (rf"\b(?:since|ever since|starting(?: from| in| on)?) (?:the )?{_MARK}(?: on(?:wards?)?)?", "since"),
+    (rf"\bfrom (?:the )?{_MARK} on(?:wards?)?\b", "since"),
+    (rf"\b(?:before|prior to|earlier than) (?:the )?{_MARK}", "before"),
+    (rf"\b(?:after|later than) (?:the )?{_MARK}", "after"),
+    (rf"\b(?:until|till|up to|by) (?:the )?{_MARK}", "until"),
+)  # fmt: skip
+_RANGES = [(re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in _RANGE_WORDS]

@@ -1,0 +1,136 @@
+"""`When`: the time that a query names, and the turns that were said then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+
+import numpy as np
+
+from evomem.records import Said
+from evomem.store import Filter, Seqs, Store, View
+from evomem.times.date_words import Days
+from evomem.times.dates import asked_days, asked_sessions, asks_only_when, counted_days, nearness
+
+SHORT = 3  # days of a span, at most, that counts in full
+BROAD = 0.31  # what a longer span counts: it says less about which turn is meant
+YEARS = 100  # of the newest turns, that a date without a year may be of
+
+_PROBE = [date(2023, 1, 1), date(2024, 1, 1)]  # a leap year, too, for 29 February
+
+
+@dataclass(frozen=True)
+class When:
+    """The days and sessions that a query names; false if it names none."""
+
+    spans: tuple[Days, ...] = ()
+    sessions: frozenset[str] = frozenset()
+    zone: tzinfo = timezone.utc
+    """In which days are counted."""
+    is_all: bool = False
+    """Whether the query asks for nothing but what was said then."""
+
+    def __bool__(self) -> bool:
+        """Return whether the query names a time."""
+        return bool(self.spans or self.sessions)
+
+    def share(self, said: Said) -> float:
+        """Return 1 for a turn of a named session or a short span, less for others, 0 for most."""
+        if not self:
+            return 0.0
+        if said.session in self.sessions:
+            return 1.0
+        day = _day(said.time, self.zone)
+        short = [span for span in self.spans if (span[1] - span[0]).days < SHORT]
+        broad = [span for span in self.spans if (span[1] - span[0]).days >= SHORT]
+        return max(nearness(day, short), BROAD * nearness(day, broad))
+
+    def turns(self, store: Store, view: View) -> Seqs:
+        """Return the turns of a view that were said then, ascending."""
+        conditions = [Filter(*_moments(span, self.zone)) for span in self.spans]
+        conditions += [Filter(session=name) for name in sorted(self.sessions)]
+        found = [np.zeros(0, np.int64)]
+        found += [
+            seqs
+            for condition in conditions
+            if condition != Filter() and (seqs := store.select(view, condition).allowed) is not None
+        ]
+        return np.unique(np.concatenate(found))
+
+
+def names_time(query: str) -> bool:
+    """Return whether a query names days or sessions.
+
+    >>> names_time("Where did I live in May?"), names_time("Where do I live?")
+    (True, False)
+    """
+    return bool(asked_sessions(query) or asked_days(query, _PROBE, _PROBE[-1]))
+
+
+def read_when(store: Store, view: View, query: str, now: datetime | None, zone: tzinfo) -> When:
+    """Return the time that a query names. Call it only if it `names_time`.
+
+    Args:
+        store: The log.
+        view: What may be found. A date without a year is of one of its years, sessions are its own.
+        query: The question.
+        now: When it is asked; at the view's newest turn if None.
+        zone: The time zone of who asks.
+    """
+    numbers = asked_sessions(query)
+    period = store.period(view)
+    if period is None:
+        return When(zone=zone)
+    first, last = (_day(moment, zone) for moment in period)
+    days = [date(year, 1, 1) for year in range(max(first.year, last.year - YEARS), last.year + 1)]
+    today = last if now is None else _day(now, zone)
+    sessions = _at(numbers, store.sessions(view)) if numbers else frozenset()
+    spans = asked_days(query, days, today)
+    for span in counted_days(query, days, today):
+        seqs = store.select(view, Filter(*_moments(span, zone))).allowed
+        if seqs is not None and not len(seqs):  # nothing was said on that day
+            spans[spans.index(span)] = (span[0] - timedelta(1), span[1] + timedelta(1))
+    return When(tuple(spans), sessions, zone, asks_only_when(query, days, today))
+
+
+def dated(moment: datetime, zone: tzinfo) -> str:
+    """Return a time as people read it, with the name of its zone.
+
+    >>> dated(datetime(2026, 3, 11, 3, tzinfo=timezone.utc), timezone.utc)
+    '2026-03-11 03:00 UTC'
+    """
+    try:
+        moment = moment.astimezone(zone)
+    except OverflowError:  # at either end of the calendar
+        pass
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or format(moment, '%z')}"
+
+
+def _at(numbers: Sequence[tuple[int, int]], names: Sequence[str]) -> frozenset[str]:
+    """Return the sessions at these places."""
+    named: set[str] = set()
+    for first, last in numbers:
+        start, end = (place if place >= 0 else len(names) + place for place in (first, last))
+        named.update(names[max(start, 0) : max(end + 1, 0)])
+    return frozenset(named)
+
+
+def _day(moment: datetime, zone: tzinfo) -> date:
+    try:
+        return moment.astimezone(zone).date()
+    except OverflowError:  # at either end of the calendar
+        return moment.date()
+
+
+def _moments(span: Days, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
+    """Return when a span of days begins and ends, UTC; None for an end outside of the calendar."""
+    return _midnight(span[0], 0, zone), _midnight(span[1], 1, zone)
+
+
+def _midnight(day: date, later: int, zone: tzinfo) -> datetime | None:
+    try:
+        start = datetime.combine(day + timedelta(later), time(), zone)
+        return None if day == date.min else start.astimezone(timezone.utc)
+    except OverflowError:
+        return None

@@ -1,0 +1,128 @@
+"""Files in a memory: each is one turn, which the next version takes the place of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from anthropic.lib.tools import ToolError
+
+from evomem.adapter import clean, note_cleaned
+from evomem.memory import Memory
+from evomem.records import MAX_CHARS, Record, Turn
+from evomem_integrations.anthropic.paths import ROOT, parents, tree
+
+FILE = "memory_file"
+"""Metadata: the path of the file that a turn holds."""
+BLANK = "memory_file_blank"
+"""Metadata: the text of a file that has nothing but white space, which no turn can hold."""
+
+
+class Files:
+    """The files of one memory. Paths are those that `paths.normal` returns."""
+
+    def __init__(self, memory: Memory, source: str | None, purge: bool) -> None:
+        self._memory = memory
+        self._source = source
+        self._purge = purge
+
+    def text(self, path: str) -> str | None:
+        """Return what a file holds; None if there is none."""
+        held = self._memory.history(session=path, where={FILE: path})
+        return text_of(held[-1]) if held else None
+
+    def change(self, path: str, new: Callable[[str | None], str]) -> None:
+        """Write a file in one transaction.
+
+        Args:
+            path: Which.
+            new: Called with what it holds, None if it is not there; returns what it shall hold. It is
+                called again if another process writes meanwhile.
+        """
+        written: list[Turn] = []
+
+        def build(held: Sequence[Record]) -> list[Turn]:
+            before = text_of(held[-1]) if held else None
+            after = new(before)
+            written[:] = [] if after == before else [self._turn(path, after)]
+            return written
+
+        self._memory.replace_sessions([path], build, where={FILE: path})
+        for turn in written:
+            note_cleaned(turn.metadata)
+
+    def move(self, old: str, new: str) -> None:
+        """Give a file, or each file of a directory, another path."""
+        for record in self._within(old):
+            path = record.turn.metadata[FILE]
+            turn = self._turn(new + path[len(old) :], text_of(record))
+            self._memory.add(
+                turn.user,
+                speaker=turn.speaker,
+                session=turn.session,
+                metadata=turn.metadata,
+                source=turn.source,
+                time=record.time,
+                supersedes=record.id,
+            )
+
+    def remove(self, path: str) -> None:
+        """Delete a file, or each file of a directory; with `purge`, every version of them."""
+        for record in self._within(path):
+            if not self._purge:
+                self._memory.delete(record.id)
+                continue
+            for version in self.versions(record.turn.metadata[FILE]):
+                self._memory.purge(version.id)
+
+    def kind(self, path: str) -> str | None:
+        """Return `"file"`, `"directory"`, or None if nothing is there; the root is always there."""
+        if self.text(path) is not None:
+            return "file"
+        return "directory" if path == ROOT or self._within(path) else None
+
+    def occupied(self, path: str) -> str | None:
+        """Return the file that stands where a directory above `path` must be."""
+        return next((above for above in parents(path) if self.text(above) is not None), None)
+
+    def tree(self, path: str) -> list[tuple[int, str]]:
+        """Return sizes in bytes and paths of what a directory shows."""
+        sizes = {r.turn.metadata[FILE]: len(text_of(r).encode()) for r in self._all()}
+        return tree(path, sizes)
+
+    def versions(self, path: str) -> list[Record]:
+        """Return what a file, under this path or those that it had, held: oldest first."""
+        records = self._memory.history(where={FILE: {"$exists": True}}, all=True)
+        current = [r for r in records if r.replaced_by is None and r.turn.metadata[FILE] == path]
+        wanted = {record.seq for record in current}
+        for record in reversed(records):
+            if record.replaced_by in wanted:
+                wanted.add(record.seq)
+        return [record for record in records if record.seq in wanted]
+
+    def _all(self) -> list[Record]:
+        return self._memory.history(where={FILE: {"$exists": True}})
+
+    def _within(self, path: str) -> list[Record]:
+        return [r for r in self._all() if f"{r.turn.metadata[FILE]}/".startswith(f"{path}/")]
+
+    def _turn(self, path: str, text: str) -> Turn:
+        if len(text) > MAX_CHARS:
+            raise ToolError(
+                f"File {path} would have {len(text):,} characters; the limit is {MAX_CHARS:,}. "
+                "Split it into several files."
+            )
+        kept, changes = clean(text)
+        metadata: dict[str, Any] = {FILE: path}
+        if changes:
+            metadata["cleaned_user"] = list(changes)
+        if not kept.strip():
+            metadata[BLANK] = kept
+            kept = "(empty)"
+        return Turn(user=kept, speaker=path, session=path, metadata=metadata, source=self._source)
+
+
+def text_of(record: Record) -> str:
+    """Return what a file holds."""
+    blank = record.turn.metadata.get(BLANK)
+    return record.turn.user if blank is None else str(blank)

@@ -1,0 +1,132 @@
+"""`EvoMemMemoryStore`: an agent of Strands that remembers what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from strands.memory import (
+    ExtractionConfig,
+    InvocationTrigger,
+    MemoryEntry,
+    MemoryManager,
+    MemoryStore,
+)
+from strands.memory.types import AddMessagesContext, InjectionQueryContext, SearchOptions
+from strands.types.content import Message
+
+from evomem.adapter import Adapter, clean_json
+from evomem.errors import StoreError
+from evomem.memory import Memory
+from evomem.pairing import Message as SaidMessage
+from evomem.records import Hit
+from evomem_integrations.strands.said import Asked, Conversation, said
+
+
+class EvoMemMemoryStore(MemoryStore):
+    """Keeps one conversation of an agent, one turn for each exchange, and finds what helps in all.
+
+    Give the agent `store.manager()`. An exchange is what the user said and everything that was answered,
+    whatever batches the manager cuts it into. A question asked again in the same place of the conversation
+    takes the place of the old one.
+    """
+
+    def __init__(
+        self,
+        memory: Memory | Callable[[], Memory],
+        *,
+        session: str | None = None,
+        name: str = "evomem",
+        description: str | None = None,
+        max_search_results: int | None = 10,
+        extraction: ExtractionConfig | bool | None = None,
+        turn_source: str | None = None,
+        strict: bool = False,
+        **options: Any,
+    ) -> None:
+        """Choose the memory and how it is searched.
+
+        Args:
+            memory: The user's memory, or a function that opens it.
+            session: The name of the conversation; without one, every exchange is a new turn.
+            name: The store's name within the manager.
+            description: What the model is told about it.
+            max_search_results: How many turns a search returns if the manager does not say.
+            extraction: When the manager hands over messages; None for after each invocation.
+            turn_source: The source of the turns that are written (`Turn.source`).
+            strict: Whether errors of the memory are raised, and left to the manager. If not, they are
+                counted as well (`evomem.adapter.counts`).
+            **options: For `MemoryView.search`: `mode`, filters, `trust`, `zone`.
+
+        Raises:
+            QueryError: An option makes no sense.
+        """
+        self.name = name
+        self.description = description
+        self.max_search_results = max_search_results
+        self.writable = True
+        self.extraction = extraction or ExtractionConfig(trigger=InvocationTrigger())
+        self._adapter = Adapter(memory, turn_source=turn_source, strict=strict, **options)
+        self._session = session
+        self._conversation = Conversation()
+        self._asked: Asked | None = None
+        self._shown: list[SaidMessage] = []
+
+    def manager(self, **options: Any) -> MemoryManager:
+        """Return a manager whose prompts hold what this store finds, and nothing twice.
+
+        Args:
+            **options: For `MemoryManager`; `injection=False` to leave searching to the model.
+        """
+        injection = options.pop("injection", True)
+        if injection is not False:
+            own = {"query": self.query, "max_entries": self.max_search_results or 10}
+            injection = {**own, **({} if injection is True else injection)}
+        return MemoryManager(stores=[self], injection=injection, **options)
+
+    def query(self, context: InjectionQueryContext, **kwargs: Any) -> str:
+        """Return what the user said last, for the `query` of an injection; note what the prompt holds."""
+        self._asked = self._conversation.ask(context.messages)
+        self._shown = said(context.messages)
+        return self._asked.text
+
+    async def search(self, query: str, options: SearchOptions | None = None) -> list[MemoryEntry]:
+        """Return turns that help, best first; not those that the prompt holds.
+
+        Texts are as they were said: the manager escapes them.
+        """
+        k = (options or {}).get("max_search_results") or self.max_search_results or 10
+        hits = await self._adapter.asearch(
+            query, k, session=self._session, shown=self._shown, quote=False
+        )
+        if self._asked is not None:
+            self._asked.recalled += [hit.record.id for hit in hits]
+        return [_entry(hit) for hit in hits]
+
+    async def add(self, content: str, metadata: dict[str, Any] | None = None) -> None:
+        """Write a text that the model or the program chose, as a turn of its own."""
+        note = {"role": "user", "content": content, "metadata": clean_json(metadata or {})}
+        await self._written([note], None)
+
+    async def add_messages(
+        self, messages: list[Message], context: AddMessagesContext | None = None
+    ) -> None:
+        """Write the exchanges that a batch completes.
+
+        Raises:
+            StoreError: The memory cannot be written; the manager gives the batch again.
+        """
+        told, after = self._conversation.with_batch(messages)
+        await self._written(told, self._session)
+        self._conversation = after
+        self._shown += said(messages)
+
+    async def _written(self, messages: list[Any], session: str | None) -> None:
+        if not await self._adapter.acapture(messages, session=session):
+            raise StoreError("turns could not be written; the log says why")
+
+
+def _entry(hit: Hit) -> MemoryEntry:
+    record = hit.record
+    facts = {"id": record.id, "session": record.turn.session, "score": hit.score}
+    return MemoryEntry(content=f"[{record.time:%Y-%m-%d %H:%M}] {hit.text}", metadata=facts)

@@ -1,0 +1,46 @@
+"""Namespaces as text: the names of memories, in an order in which those of a prefix are neighbours."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import ColumnElement
+
+from evomem.store import Namespace
+from evomem_stores.database.tables import memories
+
+
+def encode_namespace(namespace: Namespace) -> str:
+    """Return the canonical text of a namespace: a JSON array without spaces."""
+    return json.dumps(list(namespace), ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_namespace(text: str) -> Namespace:
+    """Return the namespace that a canonical text stands for."""
+    return tuple(json.loads(text))
+
+
+def under(prefix: Namespace) -> ColumnElement[bool]:
+    """Return the condition that a memory has a name, and that it begins with `prefix`."""
+    name = memories.c.namespace
+    if not prefix:
+        return name >= "["
+    own, first, behind = bounds(prefix)
+    return (name == own) | ((name >= first) & (name < behind))
+
+
+def bounds(prefix: Namespace) -> tuple[str, str, str]:
+    """Return a prefix's canonical text, that which those below it begin with, and the next one.
+
+    Canonical texts that begin with the same labels are neighbours: after the last label comes "]" or
+    ",", and a quotation mark inside a label is always escaped.
+    """
+    if not prefix:
+        return "[", "[", "\\"  # the character behind "["
+    start = encode_namespace(prefix)[:-1]
+    return start + "]", start + ",", start + "-"
+
+
+def nameless() -> ColumnElement[bool]:
+    """Return the condition that a memory was dropped (`dropping`): its number is all it is called."""
+    return memories.c.namespace < "["

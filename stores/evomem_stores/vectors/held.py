@@ -1,0 +1,102 @@
+"""`Held`: the rows of a shard in memory: those of a mapped index file, and new ones behind them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from evomem.rows import Rows
+from evomem.state import Vectors
+
+Places = npt.NDArray[np.int64]
+
+
+class Held:
+    """Rows in two parts, which only grow. Not safe for threads."""
+
+    def __init__(self, dim: int, head: Rows | None = None) -> None:
+        """Hold rows of `dim` numbers; `head` is not copied."""
+        self.dim = dim
+        self._head = Rows(np.zeros((0, dim), np.float32)) if head is None else head
+        self._tail = Rows(self._head.numbers[:0], self._scales(self._head, 0))
+        self._used = 0  # rows of the tail; behind them is room for more
+        self._wide = np.zeros((0, dim), np.float32)
+        self._widened = 0
+
+    def __len__(self) -> int:
+        return len(self._head) + self._used
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, about; those of a mapped file as well."""
+        rows = len(self._head) + len(self._tail)
+        return rows * (self._head.numbers.itemsize * self.dim + 4) + self._wide.nbytes
+
+    def add(self, rows: Rows) -> None:
+        """Append rows: in 8 bits where all are."""
+        if not len(self):
+            self._head, self._tail = rows, Rows(rows.numbers[:0], self._scales(rows, 0))
+            return
+        if self._head.scales is not None and rows.scales is None:
+            self._head, self._tail = Rows(self._head[:]), Rows(self._tail[:])
+        elif self._head.scales is None:
+            rows = Rows(rows[:])
+        end = self._used + len(rows)
+        if end > len(self._tail):
+            self._tail = self._grown(self._tail, self._used, 2 * end)
+        self._tail.numbers[self._used : end] = rows.numbers
+        if self._tail.scales is not None:
+            self._tail.scales[self._used : end] = rows.scales
+        self._used = end
+
+    @property
+    def parts(self) -> tuple[Rows, Rows]:
+        """All rows, in order."""
+        return self._head, self._tail.cut(self._used)
+
+    def take(self, places: Places) -> Vectors:
+        """Return the vectors at `places`, (m, D) float32."""
+        border = len(self._head)
+        if not self._used or not (places >= border).any():
+            return self._head[places]
+        found = np.empty((len(places), self.dim), np.float32)
+        new = places >= border
+        found[~new] = self._head[places[~new]]
+        found[new] = self._tail[places[new] - border]
+        return found
+
+    def between(self, start: int, stop: int) -> Vectors:
+        """Return the vectors from `start` up to `stop`, (m, D) float32; not to be written to."""
+        border = len(self._head)
+        parts = self._head[start:stop], self._tail.cut(self._used)[max(0, start - border) : max(0, stop - border)]  # fmt: skip
+        full = [part for part in parts if len(part)]
+        return full[0] if len(full) == 1 else np.concatenate(parts)
+
+    def wide(self) -> Vectors:
+        """Return all vectors side by side, (n, D) float32; they stay in memory."""
+        if self._head.scales is None and not self._used:
+            return np.ascontiguousarray(self._head.numbers)
+        if len(self) > len(self._wide):
+            room = np.empty((len(self) + self._used, self.dim), np.float32)
+            room[: self._widened] = self._wide[: self._widened]
+            self._wide = room
+        self._wide[self._widened : len(self)] = self.between(self._widened, len(self))
+        self._widened = len(self)
+        return self._wide[: len(self)]
+
+    def narrow(self) -> None:
+        """Drop what `wide` keeps."""
+        self._wide, self._widened = np.zeros((0, self.dim), np.float32), 0
+
+    @staticmethod
+    def _scales(rows: Rows, count: int) -> Vectors | None:
+        return None if rows.scales is None else np.ones(count, np.float32)
+
+    @classmethod
+    def _grown(cls, rows: Rows, used: int, size: int) -> Rows:
+        numbers = np.zeros((size, rows.numbers.shape[1]), rows.numbers.dtype)
+        scales = cls._scales(rows, size)
+        numbers[:used] = rows.numbers[:used]
+        if scales is not None and rows.scales is not None:
+            scales[:used] = rows.scales[:used]
+        return Rows(numbers, scales)

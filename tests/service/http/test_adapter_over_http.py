@@ -1,0 +1,28 @@
+"""What adapters do with a memory works with a memory of a service."""
+
+import pytest
+
+from evomem.adapter import Adapter
+
+pytestmark = pytest.mark.enable_socket
+
+
+async def test_what_was_captured_is_recalled_as_a_quotation(db):
+    adapter = Adapter(db.memory("alice"), strict=True)
+    exchange = [
+        {"role": "user", "content": "I moved to <Oslo>."},
+        {"role": "assistant", "content": "Noted."},
+    ]
+    assert adapter.capture(exchange, session="one")
+    block = adapter.recall("Where did I move?", session="two")
+    assert "I moved to &lt;Oslo>." in block
+    assert await adapter.arecall("Where did I move?", session="two") == block
+    assert [hit.record.id for hit in adapter.search("Oslo", 3)] == list(block.ids)
+
+
+async def test_turns_that_the_prompt_holds_are_left_out(db):
+    adapter = Adapter(db.memory("alice"), strict=True)
+    said = [{"role": "user", "content": "I moved to Oslo.", "id": "m1"}]
+    adapter.capture(said, session="one")
+    assert adapter.recall("Oslo", session="one", shown=said) == ""
+    assert adapter.recall("Oslo", session="two") != ""
