@@ -8,6 +8,7 @@ from importlib import import_module
 BENCHMARKS = {
     "quality.retrieval": "are the turns that hold the answer found? LoCoMo, REALTALK, BEAM, LongMemEval",
     "quality.ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
+    "quality.memory": "is the memory used? counterfactual antecedents; histories shuffled and replaced",
     "quality.fusion": "what do the parts of a hybrid score count? learned on development data only",
     "quality.words": "does a word find the sentence that has it? lexical search in thirty languages",
     "quality.order": "does an encoder know what came first, and what is true now?",

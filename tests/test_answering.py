@@ -27,7 +27,7 @@ class Endpoint:
 
     def __init__(self):
         self.status, self.body = 200, b""
-        self.requests: list[tuple] = []
+        self.requests: list[tuple[str, dict[str, str], dict[str, object]]] = []
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
