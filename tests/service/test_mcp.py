@@ -471,6 +471,8 @@ def test_the_lines_for_clients_start_the_command():
     started = [shlex.split(line) for line in re.findall(r"-- evomem (.*)", page)]
     for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL):
         (servers,) = json.loads(block).values()
+        if "url" in servers["evomem"]:  # of a service, which runs already
+            continue
         assert servers["evomem"]["command"].endswith("evomem")
         started.append(servers["evomem"]["args"])
     assert len(started) == 7
