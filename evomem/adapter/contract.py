@@ -22,17 +22,17 @@ Said = tuple[str, str]
 """What the user and the assistant said in an exchange."""
 
 CASES = {
-    "story": "20 turns in a row, with as much of what follows as applies",
-    "tools": "calls of tools, with a preamble",
-    "streaming": "an answer in pieces",
+    "story": "20 turns in a row, with all applicable cases below",
+    "tools": "tool calls, with a preamble",
+    "streaming": "a streamed answer",
     "failure": "a run that fails, and its question asked again",
     "retry": "a model that fails once within a run",
-    "regeneration": "an answer made anew",
+    "regeneration": "a regenerated answer",
     "edit": "a message edited, and answered again",
-    "pause": "a run that waits for a person, and goes on",
+    "pause": "a run that waits for a person, then continues",
     "restart": "a new process",
     "users": "two users",
-    "threads": "two conversations at a time",
+    "threads": "two concurrent conversations",
     "poison": "NUL, half a character, 300,000 characters",
     "fence": "a recalled text that quotes the fence",
     "outage": "a memory that cannot be read or written",
