@@ -1,4 +1,4 @@
-"""Calls over HTTP: what is asked again and when, and two drivers, one blocking, one awaiting."""
+"""Calls over HTTP: retries, and two drivers, one synchronous, one asynchronous."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAUSE = 0.1  # seconds before the second try; twice as many before each further 
 LONGEST = 30.0  # seconds between two tries, whatever the service asks for
 PIECE = 1 << 18
 _BUSY = (429, 503)
-"""Statuses of requests that were turned away, or changed nothing."""
+"""Statuses of requests that were rejected, or changed nothing."""
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -47,10 +47,10 @@ class Transport:
     """Connections to one service. Safe for threads and event loops; usable after a fork."""
 
     def __init__(self, url: str, key: str | None, timeout: float, verify: bool | str) -> None:
-        """Note where the service is; connections are made when they are needed.
+        """Store the address of the service; connections are opened when needed.
 
         Raises:
-            ServiceError: The URL is none, or there are no certificates in the file to trust.
+            ServiceError: The URL is invalid, or the file contains no certificates.
         """
         try:
             parsed = httpx.URL(url)
@@ -110,11 +110,11 @@ class Transport:
             return result
 
     def close(self) -> None:
-        """Close the connections that blocking methods have made; harmless when repeated."""
+        """Close the connections of synchronous methods; harmless when repeated."""
         self._client.close()
 
     async def aclose(self) -> None:
-        """Close those, and the ones that awaiting methods of this event loop have made."""
+        """Close those, and the connections of async methods in this event loop."""
         self.close()
         with suppress(KeyError):
             await self._clients.pop(asyncio.get_running_loop()).aclose()
@@ -143,7 +143,7 @@ class Transport:
             return result
 
     def _ask(self, call: Call) -> _Talk[Any]:
-        """Make a call, again where that can do no harm; return the JSON of its answer."""
+        """Make a call, with retries where they are safe; return the JSON of its answer."""
         for attempt in range(1, TRIES + 1):
             outcome = yield call
             pause = PAUSE * 2**attempt * random.uniform(0.5, 1)

@@ -12,7 +12,7 @@ from evomem.service.models import HitOut, Past, RecordOut
 
 
 class NodeOut(BaseModel):
-    """A memory, and what it was forked from."""
+    """A memory, and its parent if it is a fork."""
 
     memory: list[str]
     turns: int
@@ -31,7 +31,7 @@ class Nodes(BaseModel):
 
 
 class Overview(NodeOut):
-    """What there is to know of a memory besides its turns."""
+    """An overview of a memory, without its turns."""
 
     first_time: datetime | None = Field(description="when its first turn was said")
     last_time: datetime | None
@@ -43,7 +43,7 @@ class Overview(NodeOut):
 
 
 class Pair(BaseModel):
-    """A turn, and the one that took its place."""
+    """A turn and its replacement."""
 
     old: RecordOut
     new: RecordOut | None = Field(description="null if it was deleted")
@@ -57,7 +57,7 @@ class Pairs(BaseModel):
 
 
 class SomeTurns(BaseModel):
-    """How many turns, and the first of them."""
+    """The number of turns, and the first of them."""
 
     count: int
     turns: list[RecordOut]
@@ -79,7 +79,7 @@ class PreviewOut(BaseModel):
 
 
 class MapQuestion(Past):
-    """A query to compare with turns as the story goes on."""
+    """A query to compare with turns at several points of the log."""
 
     query: str = Field(max_length=MAX_CHARS)
     points: Annotated[int, Field(ge=1, le=96)] = 48
@@ -87,7 +87,7 @@ class MapQuestion(Past):
 
 
 class PointOut(BaseModel):
-    """A point of the story: its newest turn."""
+    """A point of the log: its newest turn."""
 
     seq: int
     time: datetime | None
@@ -102,7 +102,7 @@ class MapOut(BaseModel):
 
 
 class AloneOut(BaseModel):
-    """What a search finds if every text is read as the first that the encoder ever read."""
+    """The hits of a search in which every text is read as if it were the first."""
 
     hits: list[HitOut]
     compared: int = Field(description="how many turns were candidates")

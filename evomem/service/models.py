@@ -1,7 +1,6 @@
-"""The bodies that the service takes, and how its answers look: the source of /openapi.json.
+"""Request and response bodies of the service: the source of /openapi.json.
 
-Bodies with unknown fields are refused. What the fields mean is told where `Memory` takes them; values
-are checked there, too.
+Bodies with unknown fields are refused. `Memory` documents the fields, and checks their values.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Body(BaseModel):
-    """What a request sends."""
+    """A request body."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -47,7 +46,7 @@ class NewTurn(Body):
 
 
 class Filters(Body):
-    """Which turns may be found; every condition given must hold."""
+    """Which turns may be returned; every given condition must hold."""
 
     since: Label | None = None
     until: Label | None = None
@@ -60,7 +59,7 @@ class Filters(Body):
 
 
 class Past(Body):
-    """A point of the past: all limits given hold. See `MemoryView.at`."""
+    """A point in the past: all given limits apply. See `MemoryView.at`."""
 
     at: Point | None = Field(None, description="as of that turn (seq) or time")
     said: Label | None = Field(None, description="with what was said by then, as `at` with a time")
@@ -68,7 +67,7 @@ class Past(Body):
 
 
 class Question(Filters, Past):
-    """What `search` and `context` share."""
+    """The shared fields of `search` and `context`."""
 
     query: str = Field(max_length=MAX_CHARS)
     mode: Literal["evolvable", "lexical", "hybrid"] = "hybrid"
@@ -119,7 +118,7 @@ class Purge(Body):
 
 
 class Expire(Body):
-    """See `Memory.expire`; at least one condition is wanted."""
+    """See `Memory.expire`; at least one condition is required."""
 
     before: Label | None = None
     session: str | None = None
@@ -157,7 +156,7 @@ class Verify(Body):
 
 
 class NewKey(Body):
-    """A key to be made."""
+    """A key to create."""
 
     prefix: list[Label] = Field([], max_length=MAX_LABELS)
     rights: list[Literal[RIGHTS]] = Field(min_length=1)  # type: ignore[valid-type]
@@ -253,7 +252,7 @@ class TogetherOut(BaseModel):
 
 
 class MemoryOut(BaseModel):
-    """A memory, or a point of its past."""
+    """A memory, or a point in its past."""
 
     memory: list[str]
     turns: int
@@ -263,14 +262,14 @@ class MemoryOut(BaseModel):
 
 
 class Stored(BaseModel):
-    """What became of turns that were sent together."""
+    """The result of turns that were sent together."""
 
     stored: int
     records: list[RecordOut] | None = Field(description="null unless asked for")
 
 
 class Replaced(BaseModel):
-    """The new turns; or what is to be replaced, if that was not what the request said."""
+    """The new turns; or the turns to be replaced, if they differ from what the request assumed."""
 
     records: list[RecordOut] | None
     held: list[RecordOut] | None = Field(description="null if the turns were stored")
@@ -284,7 +283,7 @@ class ForkOut(BaseModel):
 
 
 class RereadOut(BaseModel):
-    """What reading a memory again came to."""
+    """The result of reading a memory again."""
 
     turns: int = Field(description="how many were read again")
 
@@ -302,7 +301,7 @@ class ReceiptOut(BaseModel):
 
 
 class InfluenceOut(BaseModel):
-    """What a turn had a part in."""
+    """The turns and answers that a turn has influenced."""
 
     memory: list[str]
     id: str
@@ -313,7 +312,7 @@ class InfluenceOut(BaseModel):
 
 
 class ImportedOut(BaseModel):
-    """What an import came to."""
+    """The result of an import."""
 
     new: int
     replaced: int
@@ -324,7 +323,7 @@ class ImportedOut(BaseModel):
 
 
 class KeyOut(BaseModel):
-    """What is stored of a key."""
+    """The stored part of a key."""
 
     id: str
     prefix: list[str]
@@ -337,7 +336,7 @@ class KeyOut(BaseModel):
 
 
 class NewKeyOut(KeyOut):
-    """A key that was made."""
+    """A new key."""
 
     key: str = Field(description="the secret; it is shown this once")
 
@@ -349,7 +348,7 @@ class Keys(BaseModel):
 
 
 class AccessLine(BaseModel):
-    """Who did what, never what was said."""
+    """Who did what, never the texts."""
 
     number: int
     time: datetime

@@ -1,4 +1,4 @@
-"""What travels as JSON, back into the types of `Memory`: records, hits, receipts, errors.
+"""JSON back into the types of `Memory`: records, hits, receipts, errors.
 
 Their `to_json` methods write it. The service and the client share this module.
 """
