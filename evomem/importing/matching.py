@@ -1,8 +1,9 @@
-"""Which exchanges of a conversation a memory holds already, when the conversation comes again.
+"""Which exchanges of a conversation a memory already holds, when it is imported again.
 
 Pure functions: `told` is what the memory holds of the conversation, `new` is another export of it,
 perhaps only of its newest messages. Both are in order. `match` pairs them: equal exchanges, then
-those that ask the same in the same place, whose answers came later, were made anew, or were edited.
+those with the same question in the same place, whose answers came later, were regenerated, or were
+edited.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ def _start_of_rest(whole: Whole, answer: Sequence[str], *, ends: bool) -> int | 
             return start
         if ends and end[: len(answer)] == answer:  # an earlier export
             return start
-        if last and len(end) > 1 and end[0] == answer[0]:  # made anew behind a preamble
+        if last and len(end) > 1 and end[0] == answer[0]:  # regenerated after a preamble
             return start
     return None
 

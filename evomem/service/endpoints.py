@@ -27,8 +27,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {problems.MEDIA_TYPE: {"schema": problems.schema()}},
     },
 }
-SAID = "with what was said by then, ISO 8601 with a time zone"
-ADDED = "with what had been added by then, ISO 8601 with a time zone"
+SAID = "with the turns said by then, ISO 8601 with a time zone"
+ADDED = "with the turns added by then, ISO 8601 with a time zone"
 NAME = "labels joined by slashes; a slash or a percent sign inside a label is written %2F or %25"
 
 

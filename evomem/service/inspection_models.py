@@ -18,9 +18,11 @@ class NodeOut(BaseModel):
     turns: int
     last: int = Field(description="seq of the newest turn")
     shared: int = Field(
-        description="up to which seq its turns are its parent's; 0 if it is no fork"
+        description="the last seq that it shares with its parent; 0 if it is not a fork"
     )
-    parent: list[str] | None = Field(description="null if it is out of the key's reach, or gone")
+    parent: list[str] | None = Field(
+        description="null if the key has no right to it, or if it was dropped"
+    )
 
 
 class Nodes(BaseModel):
@@ -33,11 +35,11 @@ class Nodes(BaseModel):
 class Overview(NodeOut):
     """An overview of a memory, without its turns."""
 
-    first_time: datetime | None = Field(description="when its first turn was said")
+    first_time: datetime | None = Field(description="the time of its first turn")
     last_time: datetime | None
     sessions: list[str] = Field(description="the first ones, in the order in which they began")
     session_count: int
-    digest: str = Field(description="of all turns up to the newest one, as hex")
+    digest: str = Field(description="digest of all turns up to the newest one, as hex")
     revision: int = Field(description="grows with every purge")
     forks: list[NodeOut]
 
@@ -67,12 +69,14 @@ class PreviewOut(BaseModel):
     """What a purge would remove and read again."""
 
     turn: RecordOut
-    replaced: list[RecordOut] = Field(description="turns whose place it took: they go with it")
+    replaced: list[RecordOut] = Field(
+        description="the turns that it replaced, which are purged with it"
+    )
     reread: int = Field(description="how many later turns would be read again")
     direct: SomeTurns = Field(description="turns that were read with it in the queue")
     indirect: SomeTurns = Field(description="turns after those")
     answers: SomeTurns = Field(description="turns that name it as recalled")
-    forks: list[list[str]] = Field(description="memories that hold it as well")
+    forks: list[list[str]] = Field(description="other memories that hold it")
     sharing: list[list[str]] = Field(
         description="memories that share it or later turns: purging it needs `forks`"
     )

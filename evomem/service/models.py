@@ -42,7 +42,7 @@ class NewTurn(Body):
     metadata: dict[str, Any] = {}
     source: Label | None = None
     recalled: list[Label] = Field([], max_length=MAX_RECALLED)
-    supersedes: Label | None = Field(None, description="id of the turn whose place this one takes")
+    supersedes: Label | None = Field(None, description="id of the turn that this one replaces")
 
 
 class Filters(Body):
@@ -62,8 +62,8 @@ class Past(Body):
     """A point in the past: all given limits apply. See `MemoryView.at`."""
 
     at: Point | None = Field(None, description="as of that turn (seq) or time")
-    said: Label | None = Field(None, description="with what was said by then, as `at` with a time")
-    added: Label | None = Field(None, description="with what had been added by then")
+    said: Label | None = Field(None, description="with the turns said by then, as `at` with a time")
+    added: Label | None = Field(None, description="with the turns added by then")
 
 
 class Question(Filters, Past):
@@ -71,11 +71,13 @@ class Question(Filters, Past):
 
     query: str = Field(max_length=MAX_CHARS)
     mode: Literal["evolvable", "lexical", "hybrid"] = "hybrid"
-    now: Label | None = Field(None, description='when it is asked: what "yesterday" counts from')
+    now: Label | None = Field(
+        None, description='the time of the question, to which "yesterday" is relative'
+    )
     zone: Label | None = Field(
         None,
         examples=["Europe/Berlin"],
-        description="of who asks: a name, or an offset such as +03:30",
+        description="the time zone of the person who asks: a name, or an offset such as +03:30",
     )
     trust: dict[str, float] | None = Field(
         None, description='weights of sources; "" stands for turns without one'
@@ -98,7 +100,7 @@ class Ask(Question):
 class Correction(Body):
     """See `Memory.correct`."""
 
-    text: str = Field(max_length=MAX_CHARS, description="what holds instead")
+    text: str = Field(max_length=MAX_CHARS, description="the corrected text")
     reply: str | None = Field(None, max_length=MAX_CHARS, description="the assistant's answer")
     time: Label | None = Field(None, description="ISO 8601 with a time zone; now if not given")
     source: Label | None = None
@@ -137,15 +139,17 @@ class Replace(Body):
 
     sessions: list[Label]
     where: dict[str, Any] | None = None
-    mark: str = Field("", max_length=64, description="of the turns that are to be replaced")
+    mark: str = Field("", max_length=64, description="the mark of the turns to replace")
 
 
 class Together(Body):
     """See `Database.together`."""
 
     prefix: list[Label] = Field([], max_length=MAX_LABELS)
-    version: str = Field("", max_length=64, description="what the client has")
-    known: dict[str, str] = Field({}, description="marks of the memories that it has, by name")
+    version: str = Field("", max_length=64, description="the client's version")
+    known: dict[str, str] = Field(
+        {}, description="marks of the memories that the client has, by name"
+    )
     query: str | None = Field(None, max_length=MAX_CHARS)
 
 
@@ -184,7 +188,7 @@ class RecordOut(BaseModel):
     source: str | None
     recalled: list[str]
     replaced_by: int | None = Field(
-        None, description="seq of the turn that took its place; only in a history of `all`"
+        None, description="seq of the turn that replaced it; only in a history of `all`"
     )
 
 
@@ -192,8 +196,8 @@ class HitOut(RecordOut):
     """A turn that answers a query."""
 
     score: float
-    parts: dict[str, float] = Field(description="what the score is the sum of")
-    replaced: list[RecordOut] = Field(description="the turns whose places it took, oldest first")
+    parts: dict[str, float] = Field(description="the summands of the score")
+    replaced: list[RecordOut] = Field(description="the turns that it replaced, oldest first")
 
 
 class Hits(BaseModel):
@@ -220,7 +224,9 @@ class Names(BaseModel):
     """Some namespaces, sorted."""
 
     memories: list[list[str]]
-    turns: list[int] | None = Field(description="of each, with `sizes`; deleted ones not counted")
+    turns: list[int] | None = Field(
+        description="the number of turns of each, with `sizes`; without deleted ones"
+    )
     next: str | None = Field(description="give it as `after` for the next page; null at the end")
 
 
@@ -237,7 +243,7 @@ class ListedOut(BaseModel):
 class ExtractOut(BaseModel):
     """The turns of one memory."""
 
-    mark: str = Field(description="tells this state of it from every other one")
+    mark: str = Field(description="identifies this state of the memory")
     turns: list[ListedOut]
 
 
@@ -246,9 +252,11 @@ class TogetherOut(BaseModel):
 
     version: str
     memories: dict[str, ExtractOut | None] | None = Field(
-        description="by name, sorted; null where the client has it"
+        description="by name, sorted; null if the client has it"
     )
-    cosines: list[float] | None = Field(description="of every turn, in the order of the memories")
+    cosines: list[float] | None = Field(
+        description="one for every turn, in the order of the memories"
+    )
 
 
 class MemoryOut(BaseModel):
@@ -256,16 +264,16 @@ class MemoryOut(BaseModel):
 
     memory: list[str]
     turns: int
-    seq: int | None = Field(description="the last turn of the point that was asked for")
-    said: datetime | None = Field(description="with what was said by then; null for everything")
-    added: datetime | None = Field(description="with what was added by then; null for everything")
+    seq: int | None = Field(description="the last turn of this point")
+    said: datetime | None = Field(description="with the turns said by then; null for all")
+    added: datetime | None = Field(description="with the turns added by then; null for all")
 
 
 class Stored(BaseModel):
     """The result of turns that were sent together."""
 
     stored: int
-    records: list[RecordOut] | None = Field(description="null unless asked for")
+    records: list[RecordOut] | None = Field(description="null unless requested")
 
 
 class Replaced(BaseModel):
@@ -273,7 +281,7 @@ class Replaced(BaseModel):
 
     records: list[RecordOut] | None
     held: list[RecordOut] | None = Field(description="null if the turns were stored")
-    mark: str | None = Field(description="of `held`: send the turns again with it")
+    mark: str | None = Field(description="the mark of `held`: send the turns again with it")
 
 
 class ForkOut(BaseModel):
@@ -338,7 +346,7 @@ class KeyOut(BaseModel):
 class NewKeyOut(KeyOut):
     """A new key."""
 
-    key: str = Field(description="the secret; it is shown this once")
+    key: str = Field(description="the secret; it is shown only once")
 
 
 class Keys(BaseModel):
