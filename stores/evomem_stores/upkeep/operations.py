@@ -1,4 +1,4 @@
-"""What keeps a database healthy over the years: copies, repairs, other encoders. See `Store`."""
+"""Maintenance of a database: checks, copies, repairs, other encoders. See `Store`."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Upkeep:
         return repaired
 
     def _void(self, connection: Connection) -> None:
-        """Give every memory another revision: what was read of their old rows is void.
+        """Give every memory a new revision, which invalidates caches of its old rows.
 
         An entry that was edited stays as it is, so that it stays reported.
         """

@@ -1,4 +1,4 @@
-"""`Codes`: 4-bit codes of a large shard's vectors, which say what is worth reading exactly.
+"""`Codes`: 4-bit codes of a large shard's vectors, which choose the candidates for exact scores.
 
 Every code is looked at for every query, so nothing depends on how vectors cluster or on what a
 question has in common with them, and rows are added without building anything again. Two numbers
@@ -55,7 +55,7 @@ class Codes:
 
     @classmethod
     def learn(cls, sample: Vectors, count: int) -> Codes:
-        """Return codes without rows, that suit `sample`, (n, D), of a shard of `count` rows."""
+        """Return codes without rows, learned on `sample`, (n, D), of a shard of `count` rows."""
         dim = sample.shape[1]
         codes = dim if dim % 2 else dim // 2
         index = faiss.IndexPQFastScan(dim, codes, 4, faiss.METRIC_INNER_PRODUCT)
@@ -83,7 +83,7 @@ class Codes:
         return places[0], scores[0]
 
     def fits(self, vectors: Vectors) -> bool:
-        """Say whether the codes are those of `vectors`, (n, D)."""
+        """Return whether the codes are those of `vectors`, (n, D)."""
         again = faiss.clone_index(self.index)
         again.reset()
         again.add(np.ascontiguousarray(vectors, np.float32))
