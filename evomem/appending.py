@@ -87,7 +87,7 @@ def append(
             pace.slower()
             pause(attempt)
     raise HeadMoved(
-        f"{_called(namespace)}: other processes were quicker {TRIES} times in a row; nothing was "
+        f"{_called(namespace)}: other processes wrote first {TRIES} times in a row; nothing was "
         "written"
     )
 

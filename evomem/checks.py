@@ -44,7 +44,7 @@ def check_query(query: object) -> None:
     except TurnError as error:
         raise QueryError(str(error)) from error
     if not str(query).strip():
-        raise QueryError("the query is empty or white space; ask something")
+        raise QueryError("the query is empty or white space; write a question")
 
 
 def check_k(k: object, name: str = "k") -> int:

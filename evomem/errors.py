@@ -128,7 +128,7 @@ class AccessDenied(ServiceError):
 
 def closed() -> StoreError:
     """Return the error for calls after `close`."""
-    return StoreError("the database was closed: open it again to go on")
+    return StoreError("the database was closed: open it again to continue")
 
 
 class MissingExtra(EvomemError, ImportError):

@@ -109,8 +109,7 @@ def forget(
             )
         else:
             raise shared or HeadMoved(
-                f"the memory {'/'.join(namespace)!r} is written to all the time; purge it when it "
-                "is quieter"
+                f"the memory {'/'.join(namespace)!r} changes too often to be purged; try again later"
             )
     return Receipt((), (), 0)
 

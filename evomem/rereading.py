@@ -53,8 +53,7 @@ def reread(engine: Engine, namespace: Namespace, progress: Progress | None) -> i
                 continue
             return len(rows)
     raise HeadMoved(
-        f"the memory {'/'.join(namespace)!r} is written to all the time; read it again when it is "
-        "quieter"
+        f"the memory {'/'.join(namespace)!r} changes too often to be read again; try again later"
     )
 
 

@@ -221,7 +221,7 @@ class Adapter:
             if self.strict:
                 raise
             counts.add(count)
-            how = "read: the prompt goes without it" if count == "failed_reads" else "written"
+            how = "read: the prompt does not contain it" if count == "failed_reads" else "written"
             logger.warning("The memory could not be %s (%s)", how, error, exc_info=error)
 
     def _query(self, query: str) -> str:
@@ -245,7 +245,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise QueryError(
-            f"{unknown[0]!r} is no option of context(); known are {', '.join(_OPTIONS)}"
+            f"{unknown[0]!r} is not an option of context(); the options are {', '.join(_OPTIONS)}"
         )
     check_whole(options.get("max_tokens", 1), "max_tokens", least=1)
     check_k(options.get("k", 1))

@@ -125,7 +125,7 @@ class RemoteMemory(RemoteView, Memory):
                 return [record_from_json(record) for record in value["records"]]
             held, mark = [record_from_json(record) for record in value["held"]], value["mark"]
         raise HeadMoved(
-            f"{self!r}: others were quicker {TRIES} times in a row; nothing was written"
+            f"{self!r}: other processes wrote first {TRIES} times in a row; nothing was written"
         )
 
     def _add_many(

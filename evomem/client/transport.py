@@ -58,11 +58,11 @@ class Transport:
             raise ServiceError(f"{url!r:.200} is no URL: {error}") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ServiceError(
-                f"{url!r:.200} is no address of a service; write it like "
+                f"{url!r:.200} is not the address of a service; write it like "
                 "https://memory.example.com or http://127.0.0.1:8377"
             )
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise AccessDenied("the key is not one that evomem keys create has shown")
+            raise AccessDenied("the key is not one from evomem keys create")
         self.url = str(parsed).rstrip("/")
         self._options: dict[str, Any] = {
             "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
@@ -159,7 +159,11 @@ class Transport:
                 if attempt == TRIES or not (again or isinstance(outcome, _UNSENT)):
                     raise ServiceError(
                         f"{self.url} cannot be reached ({type(outcome).__name__}: {outcome}); "
-                        + ("see that the service runs" if again else "it may have done it or not")
+                        + (
+                            "check that the service runs"
+                            if again
+                            else "it may have completed the request or not"
+                        )
                     ) from outcome
             yield min(LONGEST, pause)
         raise AssertionError

@@ -55,7 +55,7 @@ def add_document(
     if isinstance(document, str | Path):
         document = read(document, name=name)
     elif name is not None:
-        raise InputError("name= is for a file; a Document has its name already")
+        raise InputError("name= is only for files; a Document already has a name")
     if len(document.name) > MAX_LABEL:
         raise InputError(
             f"the document's name has {len(document.name):,} characters, the limit is "

@@ -111,7 +111,7 @@ class Import:
                 self._progress(self._done)
             return
         raise HeadMoved(
-            f"the memory {'/'.join(self._namespace)!r}: other processes were quicker {TRIES} times "
+            f"the memory {'/'.join(self._namespace)!r}: other processes wrote first {TRIES} times "
             "in a row; import again what is missing"
         )
 

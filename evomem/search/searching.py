@@ -124,7 +124,7 @@ def _embed(encoder: Encoder, state: State[Turn], query: str) -> Vectors:
     vector: Vectors = encoder.embed_queries(state, [query])[0]
     if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
         raise EncoderError(
-            f"the encoder {encoder.spec.name!r} gave an unusable vector of shape "
+            f"the encoder {encoder.spec.name!r} returned an unusable vector of shape "
             f"{vector.shape} for the query {query[:60]!r}"
         )
     return vector

@@ -118,7 +118,9 @@ async def create_key(wanted: models.NewKey, request: Request) -> Response:
     service, access, prefix = service_of(request), access_of(request), tuple(wanted.prefix)
     access.check("admin", prefix)
     if more := set(wanted.rights) - access.rights:
-        raise AccessDenied(f"a key cannot give the right to {sorted(more)[0]}, which it has not")
+        raise AccessDenied(
+            f"a key cannot grant the right to {sorted(more)[0]}, which it does not have"
+        )
     secret, key = await service.with_keys(
         service.keys.create,
         prefix,
@@ -184,7 +186,7 @@ def unpack(archive: Path, folder: Path) -> None:
                     raise InputError(f"{member.filename[:100]!r} is compressed: store it as it is")
                 packed.extract(member, folder)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"this is no archive of an export: {error}") from error
+        raise InputError(f"this is not an archive of an export: {error}") from error
 
 
 async def _run(service: Service, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

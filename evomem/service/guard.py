@@ -98,7 +98,7 @@ class Guard:
         if match is None or match[1].strip("[]") not in self._hosts:
             raise Problem(
                 HTTPStatus.MISDIRECTED_REQUEST,
-                f"this service is not called {host[:100]!r}: use one of "
+                f"this service has no host name {host[:100]!r}: use one of "
                 f"{', '.join(sorted(self._hosts))}, or start it with --name",
             )
         origin = headers.get("origin")
@@ -123,7 +123,7 @@ class Guard:
             if access is None:
                 raise Problem(
                     HTTPStatus.UNAUTHORIZED,
-                    "the key is unknown, expired or revoked: make one with evomem keys create",
+                    "the key is unknown, expired or revoked: create one with evomem keys create",
                 )
             return access
         is_open = service.settings.is_local and (
@@ -293,7 +293,7 @@ def _check_reads(method: str, path: str) -> None:
     if method not in ("GET", "HEAD") and not (method == "POST" and path.endswith(READS)):
         raise Problem(
             HTTPStatus.FORBIDDEN,
-            "nothing can be changed here: start evomem inspect with --write",
+            "this page is read-only: start evomem inspect with --write",
         )
 
 

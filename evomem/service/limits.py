@@ -44,7 +44,7 @@ class Limits:
         if self._total >= self._most:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"the service works on {self._most} requests already: try again in a second",
+                f"the service works on {self._most} requests already; try again in a second",
                 retry=1,
             )
         self._total += 1
@@ -60,7 +60,7 @@ class Limits:
         if key and self._of_key[key] >= share:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"this key has {share} requests under way already: wait for some of them",
+                f"this key has {share} requests under way already; wait for some to finish",
                 retry=1,
             )
         if key and self._rate:

@@ -80,10 +80,10 @@ def answer(error: Exception) -> Response:
     _log(error)
     if isinstance(error, errors.StoreError) and not isinstance(error, _BROKEN):
         kind = errors.DatabaseBusy if isinstance(error, errors.DatabaseBusy) else errors.StoreError
-        detail = "the database cannot be used at the moment; nothing was written: try again"
+        detail = "the database cannot be used at the moment; nothing was written; try again"
         return _response(HTTPStatus.SERVICE_UNAVAILABLE, kind.__name__, detail, RETRY)
     name = type(error).__name__ if isinstance(error, errors.EvomemError) else "ServiceError"
-    detail = "the service failed; whoever runs it finds the reason in its log"
+    detail = "the service failed; its log has the cause"
     return _response(HTTPStatus.INTERNAL_SERVER_ERROR, name, detail)
 
 

@@ -54,7 +54,7 @@ def _read(service: Service, asked: models.Together) -> tuple[bytes, int]:
                 continue
         break
     else:
-        raise HeadMoved("the memories are written to all the time; ask when it is quieter")
+        raise HeadMoved("the memories change too often to be read; try again later")
     version, marks = _marks_of(seen, service.keys.secret())
     memories: dict[str, Any] | None = None
     count = 0

@@ -84,7 +84,7 @@ def make_server(
         tool = TOOLS.get(params.name)
         if tool is None:
             known = ", ".join(TOOLS)
-            raise MCPError(INVALID_PARAMS, f"no tool {params.name!r:.80}; there are {known}")
+            raise MCPError(INVALID_PARAMS, f"no tool {params.name!r:.80}; the tools are {known}")
         result: BaseModel | None = None
         try:
             arguments = tool.takes.model_validate(params.arguments or {})
