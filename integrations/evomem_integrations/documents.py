@@ -31,7 +31,7 @@ def as_encoder(encoder: str | Encoder | None) -> Encoder:
 
 
 def put(memory: Memory, session: str, make: Callable[[Record | None], Turn]) -> None:
-    """Make one turn all that a session holds; with the text as it was, it is not read again.
+    """Replace all turns of a session with one; if the text is the same, it is not read again.
 
     Args:
         memory: Where.

@@ -232,7 +232,7 @@ class EvoMemStore(BaseStore):
     # ---------------------------------------------------------------------------------------
 
     def _make_threads(self) -> None:
-        """Make the writer, when this is made and in a forked child; no sweeper runs yet."""
+        """Create the writer, in the constructor and in a forked child; no sweeper runs yet."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-store")
         self._stop = threading.Event()
         self._sweeper = None

@@ -72,7 +72,7 @@ class Collection:
         put(memory, id, lambda newest: _turn(id, payload, newest))
 
     def replace(self, id: str, payload: Mapping[str, Any]) -> None:
-        """Give a row another payload. With the text as it was, the turn is not read again.
+        """Replace a row's payload. If the text is the same, the turn is not read again.
 
         A new text is read as the newest turn, which takes the place of the old one.
 
@@ -259,13 +259,13 @@ def _session(record: Record) -> str:
 
 
 def _new_id(namespace: Namespace) -> str:
-    """Return a random UUID that begins with the mark of its owner, so that it is found quickly."""
+    """Return a random UUID that begins with the mark of its owner, for fast lookup."""
     mark = bytes.fromhex(_mark(namespace))
     return str(uuid.UUID(bytes=mark + os.urandom(10), version=4))
 
 
 def _is_random(id: str) -> bool:
-    """Say whether an id is a random UUID, as Mem0 makes them: it need not be looked for."""
+    """Return whether an id is a random UUID, as Mem0 generates them, which needs no check."""
     try:
         return uuid.UUID(id).version == 4
     except ValueError:

@@ -104,7 +104,7 @@ class EvoMemMemoryStore(MemoryStore):
         return [_entry(hit) for hit in hits]
 
     async def add(self, content: str, metadata: dict[str, Any] | None = None) -> None:
-        """Write a text that the model or the program chose, as a turn of its own."""
+        """Write a text that the model or the program chose, as a separate turn."""
         note = {"role": "user", "content": content, "metadata": clean_json(metadata or {})}
         await self._written([note], None)
 
