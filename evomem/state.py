@@ -48,17 +48,17 @@ class Reading:
     """The result of reading one turn; stored in the turn's row."""
 
     embedding: Vectors
-    """(D,) float32, unit length: the turn in the light of everything before it; of a text that is
-    longer than the encoder reads at once, its beginning."""
+    """(D,) float32, unit length: the turn in the context of everything before it; for a text
+    that is longer than the encoder reads at once, its beginning."""
     latents: Vectors
     """(L, H) float32: what the turn adds to the queue."""
     opens_chunk: bool = True
     """Whether the turn starts a new chunk (docs/reference/evoembedding-model.md, "Chunks"). A later turn of the same chunk sees
     the raw text of the earlier ones, so the boundary is part of the log."""
     passages: Vectors = field(default_factory=lambda: NO_PASSAGES)
-    """(P, D) float32: the rest of a long text, passage by passage, each in the light of the same past
-    as `embedding`. Rows are no longer than 1, and shorter where a passage counts for less than a whole
-    turn. Empty where `embedding` is of the whole text."""
+    """(P, D) float32: the rest of a long text, passage by passage, each in the same context as
+    `embedding`. Rows have a length of at most 1, and less if a passage counts for less than a
+    whole turn. Empty if `embedding` covers the whole text."""
 
     @property
     def embeddings(self) -> Vectors:

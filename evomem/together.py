@@ -22,7 +22,7 @@ from evomem.records import Turn
 from evomem.state import State, Vectors
 from evomem.store import Extract, Listed, Namespace
 
-MAX_BYTES = 2**29  # of extracts in memory; a prefix with more is read anew each time
+MAX_BYTES = 2**29  # of extracts in memory; a prefix with more is read again each time
 MAX_SIZES = 100_000  # memories whose sizes are kept
 
 _Sizes = tuple[tuple[int, ...], Mapping[Namespace, int]]

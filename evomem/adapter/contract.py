@@ -4,7 +4,7 @@
 ...     host = MyHost                       # drives the adapter: see `Host`
 ...     not_applicable = {"edit": "the framework cannot edit messages"}
 
-The log must hold exactly what a person would say was said, whatever the host went through.
+The log must hold exactly what was said in the conversation, whatever the host went through.
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class Host:
         raise NotImplementedError
 
     def retry(self, text: str, failure: Exception, answer: str) -> None:
-        """Do as `say`, where the host calls a model again that failed."""
+        """Like `say`, where the host retries a failed model call."""
         raise NotImplementedError
 
     def regenerate(self, answer: str) -> None:
-        """Let the last question of the conversation "one" be answered anew."""
+        """Let the last question of the conversation "one" be answered again."""
         raise NotImplementedError
 
     def edit(self, text: str, answer: str) -> None:
@@ -103,7 +103,7 @@ class Host:
         raise NotImplementedError
 
     def pause(self, text: str, call: Call, answer: str) -> None:
-        """Do as `say`, where the run stops before the tool is called, and goes on later."""
+        """Like `say`, where the run stops before the tool is called, and continues later."""
         raise NotImplementedError
 
     def restart(self) -> Host:
@@ -112,7 +112,7 @@ class Host:
         return type(self)(self.location)
 
     def close(self) -> None:
-        """Let go of the database: whatever comes after it is an outage."""
+        """Release the database: every later access is an outage."""
         self.db.close()
 
     def log(self, user: str = "alice") -> list[Said]:

@@ -77,7 +77,7 @@ def is_part(told: Turn, new: Turn) -> bool:
 
 @dataclass
 class Whole:
-    """An exchange that is told, as lines."""
+    """A stored exchange, as lines."""
 
     place: int
     """In `told`."""
@@ -141,7 +141,7 @@ def _followed(told: str | None, new: str | None) -> int:
 
 
 def _wholes(told: Sequence[Told]) -> Iterator[Whole]:
-    """Yield what is told, newest first; what nobody answered yet at the end is one exchange."""
+    """Yield stored exchanges, newest first; unanswered messages at the end are one exchange."""
     after: str | None = None
     waiting: list[str] = []
     for place in range(len(told) - 1, -1, -1):
@@ -233,7 +233,7 @@ def _labels(
 def _by_id(told: Sequence[Told], new: Sequence[Told]) -> list[int | None]:
     """Return, for each exchange of `new`, the place in `told` of one that shares a message id.
 
-    Short ids may be counters that begin anew in every export: they count if most of the exchanges
+    Short ids may be counters that restart in every export: they count if most of the exchanges
     that share one ask the same.
     """
     places = {id: place for place, entry in enumerate(told) for id in entry.ids}

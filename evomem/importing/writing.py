@@ -77,7 +77,7 @@ class Import:
             self._write()
 
     def finish(self) -> Imported:
-        """Write the rest; return what the import came to."""
+        """Write the rest; return the result of the import."""
         if self._dry_run:
             self._count(self._plan.entries)
         else:

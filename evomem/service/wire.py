@@ -100,7 +100,7 @@ def influence_from_json(value: Json) -> Influence:
 
 
 def imported_to_json(imported: Imported) -> dict[str, Any]:
-    """Return what an import came to as plain JSON values."""
+    """Return the result of an import as plain JSON values."""
     return {
         "new": imported.new,
         "replaced": imported.replaced,

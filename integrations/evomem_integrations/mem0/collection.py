@@ -1,6 +1,6 @@
 """`Collection`: Mem0's rows, an id with a text and a payload, as turns of evomem's memories.
 
-Every user has a log of their own, so that nobody's turns are read in the light of somebody else's;
+Every user has a log of their own, so that users' turns do not influence each other;
 what has no user belongs to its agent, else to its run. A row is a turn; a row whose text was changed
 is the newest of several turns, which share a session: the row's id.
 """
@@ -74,7 +74,7 @@ class Collection:
     def replace(self, id: str, payload: Mapping[str, Any]) -> None:
         """Replace a row's payload. If the text is the same, the turn is not read again.
 
-        A new text is read as the newest turn, which takes the place of the old one.
+        A new text is read as the newest turn, which replaces the old one.
 
         Raises:
             NotFound: There is no such row.

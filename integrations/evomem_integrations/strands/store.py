@@ -28,7 +28,7 @@ class EvoMemMemoryStore(MemoryStore):
 
     Give the agent `store.manager()`. An exchange is what the user said and everything that was answered,
     whatever batches the manager cuts it into. A question asked again in the same place of the conversation
-    takes the place of the old one.
+    replaces the old one.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class SqliteConnections(Connections):
         self.read_only = None if path is None else read_only.why_read_only(path)
         pool: dict[str, Any] = {"poolclass": StaticPool}
         if self.read_only:
-            pool = {"poolclass": NullPool}  # each transaction looks at the files anew
+            pool = {"poolclass": NullPool}  # each transaction checks the files again
         elif path is not None:
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
         self._engine = create_engine("sqlite://", creator=self._connect, **pool)

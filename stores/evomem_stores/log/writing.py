@@ -33,7 +33,7 @@ from evomem_stores.log.rows import TURN, check, encode, searched
 from evomem_stores.log.views import spans, take_entry, take_view
 from evomem_stores.words import inverted_index, terms
 
-AT_ONCE = 2**14  # turns whose words are held while the word index is written anew
+AT_ONCE = 2**14  # turns whose words are held while the word index is rebuilt
 
 
 def make_memory(

@@ -115,7 +115,7 @@ class Upkeep:
             if any("word index" in fault for fault in audit.problems(connection, self._spec)):
                 write_terms(connection)
                 self._void(connection)
-                repaired.append("the word index was written anew from the turns")
+                repaired.append("the word index was rebuilt from the turns")
             reused = connection.execute(
                 delete(hidden).where(
                     hidden.c.seq

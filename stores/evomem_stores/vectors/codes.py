@@ -24,7 +24,7 @@ ROWS = 20_000  # more are worth codes (docs/measurements/scale.md)
 SAMPLE = 4096  # rows that the codes are learned from: more, FAISS would leave out
 ROUNDS = 7  # of learning: after more, codes are hardly any better
 MANY = 1000  # rows are coded by all threads at once
-GROWTH = 4  # times as many rows as when they were learned: they are learned anew
+GROWTH = 4  # times as many rows as when they were learned: they are learned again
 
 # OpenMP's threads do not survive a fork, and the thread that forked would wait for them for ever.
 reset_in_child(lambda: faiss.omp_set_num_threads(1))
