@@ -17,7 +17,7 @@ LENGTH = 900
 
 
 def passages(document: Document, *, length: int = LENGTH) -> list[Passage]:
-    """Cut a document into passages.
+    """Split a document into passages.
 
     Blocks with the same headings, and on the same page, stand together up to `length` characters.
     A longer block is cut between paragraphs, lines, sentences or words, whichever is the largest

@@ -445,7 +445,7 @@ async def test_arguments_that_cannot_be_used_are_refused_with_a_reason(
 
 async def test_an_unknown_tool_is_an_error_of_the_protocol(memory, mode):
     async with Client(make_server(memory), mode=mode) as client:
-        with pytest.raises(MCPError, match="no tool 'delete_all'; there are remember, recall"):
+        with pytest.raises(MCPError, match="no tool 'delete_all'; the tools are remember, recall"):
             await client.call_tool("delete_all", {})
 
 

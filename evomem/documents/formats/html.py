@@ -29,7 +29,7 @@ _LIST_ITEM = {"li": "- ", "dt": "", "dd": "  "}
 
 
 def parse(data: bytes) -> Parsed:
-    """Return the blocks of a page, whose own declaration of its encoding is heeded."""
+    """Return the blocks of a page, decoded by its declared encoding."""
     soup = require("bs4", extra="documents").BeautifulSoup(data, "lxml")
     parsed = Parsed()
     if soup.title is not None:
