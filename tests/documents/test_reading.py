@@ -67,6 +67,55 @@ def test_html_heeds_the_encoding_that_it_declares(tmp_path):
     assert blocks(path) == [((), "Größe")]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        "<p>Größe</p>".encode("cp1252"),
+        '<meta charset="utf-8"><p>Größe</p>'.encode("cp1252"),
+        '<meta charset="iso-8859-1"><p>Größe</p>'.encode(),
+        "<p>Größe</p>".encode("utf-16"),
+    ],
+)
+def test_html_is_read_right_without_a_declaration_or_with_a_wrong_one(tmp_path, data):
+    path = tmp_path / "page.html"
+    path.write_bytes(data)
+    assert blocks(path) == [((), "Größe")]
+
+
+def test_html_glues_no_words_and_cuts_none(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(
+        "<p><b>one<br>two</b> H<sub>2</sub>O</p><a><div>first</div><div>second</div></a>"
+        "<ul><li>Use <b>F</b>oo,<ul><li>in</li></ul>then</li></ul>"
+    )
+    texts = ["one two H2O", "first", "second", "- Use Foo, in then"]
+    assert blocks(path) == [((), text) for text in texts]
+
+
+def test_html_keeps_lists_in_lists_groups_of_terms_and_captions_and_reads_layout_tables_once(
+    tmp_path,
+):
+    path = tmp_path / "page.html"
+    path.write_text(
+        "<ul><ul><li>nested</li></ul></ul><dl><div><dt>Term</dt><dd>Meaning</dd></div></dl>"
+        "<table><caption>Sizes</caption><tr><td>1</td><td>2</td></tr></table>"
+        "<table><tr><td><h1>Top</h1>left<table><tr><td>a</td><td>b</td></tr></table></td></tr></table>"
+    )
+    assert blocks(path) == [
+        ((), "- nested"),
+        ((), "Term\n  Meaning"),
+        ((), "Sizes\n1 | 2"),
+        (("Top",), "left"),
+        (("Top",), "a | b"),
+    ]
+
+
+def test_html_may_be_nested_deeper_than_python_can_call(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("<div>" * 3000 + "deep" + "</div>" * 3000)
+    assert blocks(path) == [((), "deep")]
+
+
 def test_pdf_is_read_page_by_page(pdf):
     document = read(pdf)
     assert document.title == "Pump manual"
