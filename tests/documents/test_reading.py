@@ -1,5 +1,8 @@
 """Each format is read as blocks below their headings."""
 
+import zipfile
+
+import docx
 import pytest
 
 from evomem.documents import Block, Document, files, from_loader, passages, read
@@ -114,6 +117,27 @@ def test_html_may_be_nested_deeper_than_python_can_call(tmp_path):
     path = tmp_path / "page.html"
     path.write_text("<div>" * 3000 + "deep" + "</div>" * 3000)
     assert blocks(path) == [((), "deep")]
+
+
+def test_word_cells_that_span_others_are_read_once_with_the_tables_in_them(tmp_path):
+    path = tmp_path / "table.docx"
+    word = docx.Document()
+    table = word.add_table(2, 3)
+    table.cell(0, 0).merge(table.cell(0, 2)).text = "wide"
+    table.cell(0, 0).add_table(1, 1).cell(0, 0).text = "inner"
+    table.cell(1, 1).text = "low"
+    word.save(path)
+    assert blocks(path) == [((), "wide inner\n | low | ")]
+
+
+def test_a_word_file_whose_properties_are_damaged_is_refused_with_its_name(tmp_path):
+    path, damaged = tmp_path / "a.docx", tmp_path / "damaged.docx"
+    docx.Document().save(path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(damaged, "w") as copy:
+        for name in whole.namelist():
+            copy.writestr(name, b"<x/>" if name == "docProps/core.xml" else whole.read(name))
+    with pytest.raises(InputError, match="damaged.docx is not a Word document"):
+        read(damaged)
 
 
 def test_pdf_is_read_page_by_page(pdf):

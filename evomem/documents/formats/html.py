@@ -70,7 +70,7 @@ def _read(root: Any, parsed: Parsed) -> None:
             line.append(str(child))
         elif child is not None and child.name == "br":
             line.append("\n")
-        elif child is not None and child.name in _INLINE and child.find(_is_block) is None:
+        elif child is not None and child.name in _INLINE and child.find(_parts) is None:
             line.append(_text(child))
         elif child is None or child.name is not None:
             parsed.block(" ".join("".join(line).split()))
@@ -125,6 +125,11 @@ def _text(element: Any) -> str:
 def _is_block(node: Any) -> bool:
     """Whether text before, inside and behind a node stands apart."""
     return node is not None and node.name is not None and node.name not in _INLINE
+
+
+def _parts(node: Any) -> bool:
+    """Whether a node parts the content that it stands in into blocks, where a line break does not."""
+    return _is_block(node) and node.name != "br"
 
 
 def _is_text(node: Any) -> bool:
