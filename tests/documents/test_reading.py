@@ -4,6 +4,8 @@ import zipfile
 
 import docx
 import pytest
+import semantic_text_splitter
+from semantic_text_splitter import TextSplitter
 
 from evomem.documents import Block, Document, files, from_loader, passages, read
 from evomem.errors import InputError
@@ -138,6 +140,27 @@ def test_a_word_file_whose_properties_are_damaged_is_refused_with_its_name(tmp_p
             copy.writestr(name, b"<x/>" if name == "docProps/core.xml" else whole.read(name))
     with pytest.raises(InputError, match="damaged.docx is not a Word document"):
         read(damaged)
+
+
+@pytest.mark.parametrize("unit", ["word ", "x"])
+def test_a_long_block_reaches_the_splitter_in_pieces_and_keeps_its_text(monkeypatch, unit):
+    given = []
+
+    class Recorded:
+        def __init__(self, length):
+            self.splitter = TextSplitter(length)
+
+        def chunks(self, text):
+            given.append(len(text))
+            return self.splitter.chunks(text)
+
+    monkeypatch.setattr(semantic_text_splitter, "TextSplitter", Recorded)
+    text = (unit * 100_000).strip()
+    cut = [passage.text for passage in passages(Document("a.txt", (Block(text),)))]
+    assert ("" if unit == "x" else " ").join(cut) == text
+    assert max(map(len, cut)) <= 900
+    assert min(map(len, cut[:-1])) > 800
+    assert max(given) < 50_000
 
 
 def test_pdf_is_read_page_by_page(pdf):
