@@ -132,6 +132,26 @@ def test_word_cells_that_span_others_are_read_once_with_the_tables_in_them(tmp_p
     assert blocks(path) == [((), "wide inner\n | low | ")]
 
 
+def test_word_content_controls_and_tracked_insertions_are_read(tmp_path):
+    path, copy = tmp_path / "a.docx", tmp_path / "b.docx"
+    word = docx.Document()
+    word.add_paragraph("old")
+    word.save(path)
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    added = (
+        f"<w:sdt><w:sdtContent><w:p><w:ins w:id='1' w:author='a'>{run.format('new')}</w:ins>"
+        f"{run.format(' text')}<w:del w:id='2' w:author='a'>{run.format('gone')}</w:del></w:p>"
+        "</w:sdtContent></w:sdt>"
+    )
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(copy, "w") as changed:
+        for name in whole.namelist():
+            data = whole.read(name)
+            if name == "word/document.xml":
+                data = data.replace(b"<w:body>", f"<w:body>{added}".encode())
+            changed.writestr(name, data)
+    assert blocks(copy) == [((), "new text"), ((), "old")]
+
+
 def test_a_word_file_whose_properties_are_damaged_is_refused_with_its_name(tmp_path):
     path, damaged = tmp_path / "a.docx", tmp_path / "damaged.docx"
     docx.Document().save(path)

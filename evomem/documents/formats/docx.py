@@ -37,12 +37,22 @@ def parse(data: bytes) -> Parsed:
 
 def _parsed(document: Any) -> Parsed:
     parsed = Parsed(title=document.core_properties.title or "")
+    _unwrap(document.element.body)
     for part in document.iter_inner_content():
         if hasattr(part, "rows"):
             parsed.block(_table(part))
         else:
             _paragraph(part, parsed)
     return parsed
+
+
+def _unwrap(body: Any) -> None:
+    """Replace content controls and tracked insertions by what they hold: python-docx skips them."""
+    for wrapper in body.xpath(".//w:sdtContent | .//w:ins | .//w:moveTo | .//w:smartTag"):
+        outer = wrapper.getparent() if wrapper.tag.endswith("}sdtContent") else wrapper
+        for child in list(wrapper):
+            outer.addprevious(child)
+        outer.getparent().remove(outer)
 
 
 def _paragraph(paragraph: Any, parsed: Parsed) -> None:
