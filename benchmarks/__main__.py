@@ -8,6 +8,7 @@ from importlib import import_module
 BENCHMARKS = {
     "quality.retrieval": "are the turns that hold the answer found? LoCoMo, REALTALK, BEAM, LongMemEval",
     "quality.ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
+    "quality.memory": "is the memory used? counterfactual antecedents; histories shuffled and replaced",
     "quality.fusion": "what do the parts of a hybrid score count? learned on development data only",
     "quality.words": "does a word find the sentence that has it? lexical search in thirty languages",
     "quality.order": "does an encoder know what came first, and what is true now?",
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "cost.speed": "how fast is reading, one stream or a thousand, and how full is the device?",
     "quality.precision": "what does bfloat16 change in embeddings and in what is found?",
     "cost.service": "what does the service cost? add and search over HTTP beside the same in process",
+    "cost.fleet": "how many workers does one database feed? leases, Ray's share, a thousand simulated workers",
     "cost.service_soak": "does a service that is killed again and again lose what it acknowledged, or grow?",
     "cost.soak": "do many threads lose, reorder or leak anything in ten minutes?",
     "cost.streaming": "what does one more turn cost as a memory grows?",

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from evomem._extras import require
 from evomem.adapter import Adapter
+from evomem.checks import check_moment
 from evomem.errors import EvomemError, InputError, QueryError
 from evomem.times.when import dated
 
@@ -120,12 +121,12 @@ def answer(
         raise QueryError("the question is empty")
     adapter = Adapter(cast("Memory", memory), strict=True, header=HEADER, **options)  # only reads
     context = adapter.recall(question)
-    now = options.get("now")
-    today = f"It is {dated(now, now.tzinfo)}.\n" if isinstance(now, datetime) and now.tzinfo else ""
+    now = check_moment(options.get("now"), "now") or datetime.now(timezone.utc)
+    today = dated(now, memory._zone(options.get("zone")))
     known = str(context) or f"{HEADER}\n<memory>\n(nothing was found)\n</memory>"
     messages: tuple[AskMessage, ...] = (
         {"role": "system", "content": INSTRUCTIONS},
-        {"role": "user", "content": f"{known}\n\n{today}Question: {question}"},
+        {"role": "user", "content": f"{known}\n\nIt is {today}.\nQuestion: {question}"},
     )
     text = "" if llm is None else llm(messages)
     return Answer(text, _cited(text, context.ids), context.ids, messages)

@@ -70,6 +70,9 @@ def append(
                     drafted = draft(view)
                     if not drafted.turns:
                         return []
+                    if not queue and view.memory and store.needs_lease(view.memory):
+                        queue = True
+                        continue
                     if not queue and view.memory and store.slot_is_taken(view.memory):
                         engine.note_contention(namespace)
                         queue = True
@@ -123,12 +126,16 @@ def write(
     unread = [Row(view.seq + n, turn, added, BLANK, b"") for n, turn in enumerate(turns, 1)]
     rows, state = read_until(engine.reader, state, unread, pace, is_wanted)
     seqs = {id_of(row.turn): row.seq for row in rows}
-    engine.store.append(
-        view,
-        rows,
-        replaces={old: seq for id, seq in seqs.items() for old in replaces.get(id, ())},
-        revived=[revived[id] for id in seqs if id in revived],
-    )
+    try:
+        engine.store.append(
+            view,
+            rows,
+            replaces={old: seq for id, seq in seqs.items() for old in replaces.get(id, ())},
+            revived=[revived[id] for id in seqs if id in revived],
+        )
+    except HeadMoved:
+        engine.note_vain(len(rows))
+        raise
     engine.remember(state)
     return [Record(row.seq, row.turn, added) for row in rows]
 

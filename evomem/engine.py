@@ -65,6 +65,10 @@ class Engine:
         self._contended: dict[Namespace, float] = {}
         self._states: LruCache[bytes, State[Turn]] = LruCache(STATES_BYTES, _size)
         self._reader: Encoder | None = None
+        self.read_in_vain = 0
+        """Turns that this process read and did not write, since another process was quicker."""
+        self.told_of_vain: list[Callable[[int], None]] = []
+        """Called with the number of such turns, each time."""
         self._make_locks()
         reset_in_child(self._make_locks)
         if encoder:
@@ -116,6 +120,13 @@ class Engine:
     def note_contention(self, namespace: Namespace) -> None:
         """Note that another process writes to a memory at the same time as this one."""
         self._contended[namespace] = clock.monotonic() + CONTENDED
+
+    def note_vain(self, turns: int) -> None:
+        """Note that turns were read and not written, since another process was quicker."""
+        with self._guard:
+            self.read_in_vain += turns
+        for tell in self.told_of_vain:
+            tell(turns)
 
     def state(self, view: View) -> State[Turn]:
         """Return the state at the view's end: remembered, or rebuilt from the log."""

@@ -16,6 +16,7 @@ EvomemError
 │   ├── KeyMismatch           the database is sealed with another integrity key, or with none
 │   ├── DatabaseBusy          another process held the write lock for too long
 │   ├── HeadMoved             the log grew while a turn was being read
+│   │   └── LeaseLost         another worker took over the memory's lease
 │   └── SharedTurns           a purge would reach turns that forks share
 ├── ServiceError              a service cannot be reached, is too busy, or gave no usable answer
 │   └── AccessDenied          the service wants a key, or the key has no right to this
@@ -39,6 +40,7 @@ __all__ = [
     "InputError",
     "IntegrityError",
     "KeyMismatch",
+    "LeaseLost",
     "MissingExtra",
     "NamespaceError",
     "NotFound",
@@ -112,6 +114,10 @@ class DatabaseBusy(StoreError):
 
 class HeadMoved(StoreError):
     """The log has grown since it was read; the write was refused, nothing was written."""
+
+
+class LeaseLost(HeadMoved):
+    """Another worker took over the memory's lease; the write was refused, nothing was written."""
 
 
 class SharedTurns(StoreError):

@@ -60,7 +60,7 @@ def reencode(
         with ThreadPoolExecutor(workers, thread_name_prefix="evomem-reencode") as pool:
 
             def read(memory: int) -> int:
-                return _read_memory(generation, reader, memory, progress)
+                return read_memory(generation, reader, memory, progress)
 
             while not generation.adopt():
                 for layer in generation.unread():
@@ -71,7 +71,7 @@ def reencode(
         store.close()
 
 
-def _read_memory(
+def read_memory(
     generation: Generation,
     encoder: Encoder,
     memory: int,

@@ -43,6 +43,9 @@ class Question:
     """When it is asked, as the dataset writes it."""
     choices: tuple[str, ...] = ()
     """Answers to choose from, each with its letter in front: "(a) ..."; `answer` is that letter."""
+    place: int | None = None
+    """How many turns have been said when it is asked: it is a message of the conversation itself.
+    None: it is asked behind the last turn."""
 
     @property
     def unanswerable(self) -> bool:
@@ -115,6 +118,7 @@ class Conversation:
         id: str = "",
         asked: str = "",
         choices: Iterable[str] = (),
+        place: int | None = None,
     ) -> None:
         """Append a question whose evidence are the turns called `names`; unknown ones are dropped."""
         if not isinstance(text, str) or not text.strip():
@@ -133,6 +137,7 @@ class Conversation:
                 id or f"{self.id}#{len(self.questions)}",
                 asked,
                 tuple(choices),
+                place,
             )
         )
 

@@ -29,6 +29,11 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
         "beam_128k.jsonl.xz",
         "https://github.com/mohammadtavakoli78/BEAM, as a stream (docs/measurements/benchmarks.md)",
     ),
+    "realmem": (
+        partial(load_stream, name="realmem"),
+        "realmem_dev.jsonl.xz",
+        "https://github.com/zhiyuan5986/RealMemBench, five of its people as a stream",
+    ),
     "locomo": (
         load_locomo,
         "locomo10.json",
@@ -57,6 +62,8 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
 }
 DEVELOPMENT = ("realtalk", "beam")
 """Datasets that choices may be made on; the others are for reporting only."""
+MESSAGES = ("realmem",)
+"""The same, with messages of the conversation itself as questions, which only earlier turns answer."""
 NEIGHBOUR = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 

@@ -42,7 +42,9 @@ def _conversation(stream: Any, where: str) -> Conversation:
     for position, turn in enumerate(expect(stream.get("turns"), list, f"{where} turns")):
         here = f"{where} turn {position}"
         speaker = expect(turn, dict, here).get("speaker", "user")
-        time = parse_time(turn.get("date"), "%B-%d-%Y", here) or time
+        date = turn.get("date")
+        layout = "%Y-%m-%d" if str(date)[:1].isdigit() else "%B-%d-%Y"
+        time = parse_time(date, layout, here) or time
         conversation.say(
             position,
             turn.get("text"),
@@ -58,8 +60,27 @@ def _conversation(stream: Any, where: str) -> Conversation:
         names = _evidence(query, here)
         conversation.dangling += sum(name not in conversation.places for name in names)
         why = ABSTENTION if kind == "abstention" else ""
-        conversation.ask(query.get("question"), kind, names, here, why, answer=query.get("answer"))
+        place = _place(query, conversation, here)
+        if place is not None:  # the turn that asks is no evidence, nor is what comes after it
+            names = [name for name in names if conversation.places.get(name, place) < place]
+        conversation.ask(
+            query.get("question"),
+            kind,
+            names,
+            here,
+            why,
+            answer=query.get("answer"),
+            place=place,
+        )
     return conversation
+
+
+def _place(query: dict[str, Any], conversation: Conversation, where: str) -> int | None:
+    """Return how many turns stand before a query that is a turn of the stream itself."""
+    if query.get("asked_at") is None:
+        return None
+    asked: int = expect(query["asked_at"], int, f"{where} asked_at")
+    return sum(turn < asked for turn in conversation.places if isinstance(turn, int))
 
 
 def _evidence(query: dict[str, Any], where: str) -> list[int]:

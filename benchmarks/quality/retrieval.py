@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from rich.progress import Progress
 
 from benchmarks.datasets import Conversation, Dataset, DatasetError, Question, with_dates
-from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
+from benchmarks.datasets.find import DEVELOPMENT, MESSAGES, add_arguments, load_all
 from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import CUTS, DEPTH, score
 from benchmarks.reporting.log import Log
@@ -89,7 +89,7 @@ class Rankings:
             "dataset": self.dataset.name,
             "file": self.dataset.path.name,
             "sha256": self.dataset.sha256,
-            "use": "development" if self.dataset.name in DEVELOPMENT else "reporting",
+            "use": "development" if self.dataset.name in (*DEVELOPMENT, *MESSAGES) else "reporting",
             "dates": self.dates,
             "counts": self.dataset.counts(),
             "resampled": self.resampling.unit,
@@ -206,16 +206,21 @@ def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[st
 
 
 def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict[str, Any]:
-    """Read a conversation and ask those of its questions that can be scored."""
+    """Read a conversation and ask those of its questions that can be scored, behind its last turn."""
     reused = encoders.reused
     rank, read_s = _timed(partial(system.index, conversation.turns))
+    count = len(conversation.turns)
+    questions = [question for question in conversation.questions if question.evidence]
     asked = [
-        _timed(partial(rank, question.text, DEPTH))
-        for question in conversation.questions
-        if question.evidence
+        _timed(partial(rank, question.text, DEPTH if question.place is None else count))
+        for question in questions
+    ]
+    rankings = [
+        [hit for hit in _indices(ranking) if question.place is None or hit < question.place]
+        for question, (ranking, _) in zip(questions, asked, strict=True)
     ]
     return {
-        "rankings": [_indices(ranking)[:DEPTH] for ranking, _ in asked],
+        "rankings": [ranking[:DEPTH] for ranking in rankings],
         "turns": len(conversation.turns),
         "reused": encoders.reused - reused,
         "read_s": round(read_s, 4),

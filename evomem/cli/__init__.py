@@ -14,6 +14,7 @@ from evomem.cli import commands, integrity, service, upkeep
 from evomem.cli.arguments import TOUR, make_parser
 from evomem.cli.demo import run_demo
 from evomem.cli.documents import ingest
+from evomem.cli.fleet import fleet
 from evomem.cli.hooks import hooks
 from evomem.cli.importing import import_
 from evomem.cli.mcp import mcp
@@ -28,6 +29,7 @@ COMMANDS = {
     "ingest": ingest,
     "search": commands.search,
     "context": commands.context,
+    "ask": commands.ask,
     "show": commands.show,
     "influence": commands.influence,
     "stats": commands.stats,
@@ -46,6 +48,7 @@ COMMANDS = {
     "compact": upkeep.compact,
     "doctor": upkeep.doctor,
     "serve": service.serve,
+    "fleet": fleet,
     "inspect": service.inspect,
     "keys": service.keys,
     "mcp": mcp,

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import evomem
+from evomem.cli.fleet import add_fleet
 from evomem.cli.hooks import add_hooks
 from evomem.cli.mcp import add_mcp
 from evomem.cli.reading_arguments import add_reading
@@ -26,8 +27,8 @@ evomem stores conversations in order and finds turns by meaning.
   evomem search "Where do I live now?"             find the turns that answer
   evomem show                                      everything, in order
 
-Also: correct, context, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore,
-export, anchor, compact, doctor, serve, inspect, keys, mcp, hooks.
+Also: correct, context, ask, influence, stats, verify, train, purge, expire, drop, reencode, reread, backup, restore,
+export, anchor, compact, doctor, serve, fleet, inspect, keys, mcp, hooks.
 For the help of a command: evomem search --help
 """
 
@@ -54,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         add(commands)
     add_upkeep(commands, _command)
     add_serve(commands, _command)
+    add_fleet(commands, _parser, _command)
     add_inspect(commands, _command)
     add_keys(commands, _parser, _command)
     add_mcp(commands, _command)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from typing import Any
 
 from rich.text import Text
 
+from evomem.answering import ChatModel
 from evomem.cli.opening import memory_of, moment_of, open_database, past_of, zone_of
 from evomem.cli.screen import Screen, facts, hits_table, influence_table, plain, timeline
 from evomem.database import Database
@@ -74,6 +76,35 @@ def context(args: Namespace, screen: Screen) -> int:
     value = {"query": args.query, "mode": args.mode, "text": str(text), "ids": list(text.ids)}
     screen.result(value, *([Text(plain(text))] if text else []))
     return 0 if text else 1
+
+
+def ask(args: Namespace, screen: Screen) -> int:
+    """Print the answer of a language model, or what one would be asked."""
+    llm = None
+    if args.model:
+        llm = ChatModel(args.model, url=args.url, key=os.environ.get("OPENAI_API_KEY"))
+    with open_database(args, screen) as db:
+        memory = memory_of(db, args)
+        answer = past_of(memory, args).answer(
+            args.query, llm, k=args.k, max_tokens=args.max_tokens, **_asked(args)
+        )
+        cited = [memory.get(id) for id in answer.cited]
+    value = {
+        "question": args.query,
+        "answer": answer.text,
+        "cited": [record.to_json() for record in cited],
+        "ids": list(answer.ids),
+        "messages": list(answer.messages),
+    }
+    if llm is None:
+        screen.note("no --model is given; this is what a model would be asked")
+        texts = [f"{message['role']}: {message['content']}" for message in answer.messages]
+        screen.result(value, *[Text(plain(text)) for text in texts])
+    else:
+        screen.result(
+            value, Text(plain(answer.text)), *([timeline(cited, zone_of(args))] if cited else [])
+        )
+    return 0
 
 
 def _asked(args: Namespace) -> dict[str, Any]:

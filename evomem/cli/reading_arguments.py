@@ -1,11 +1,13 @@
-"""The arguments of the commands that read turns: search, context, show, influence."""
+"""The arguments of the commands that read turns: search, context, ask, show, influence."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any
 
+from evomem.answering import OPENAI
 from evomem.checks import MODES, ROLES
 from evomem.cli.option_types import PAIR_HELP, pair, time_zone, weight
 from evomem.cli.upkeep_arguments import source_label
@@ -15,7 +17,7 @@ Command = Callable[..., argparse.ArgumentParser]
 
 def add_reading(commands: Any, command: Command) -> None:
     """Add the commands that read turns."""
-    for add in (_search, _context, _show, _influence):
+    for add in (_search, _context, _ask, _show, _influence):
         add(commands, command)
 
 
@@ -50,6 +52,42 @@ def _context(commands: Any, command: Command) -> None:
         type=int,
         default=2000,
         help="how many tokens at most, as the encoder counts them (default: 2000)",
+    )
+    parser.add_argument(
+        "-k", type=int, default=50, help="how many turns are considered (default: 50)"
+    )
+    _question(parser)
+
+
+def _ask(commands: Any, command: Command) -> None:
+    parser = command(
+        commands,
+        "ask",
+        "answer a question with a language model",
+        "Show a language model the turns that answer a question best, and print its answer with the "
+        "turns it names. Without --model, print what a model would be asked.",
+        '  evomem ask "Where do I live now?"\n'
+        '  evomem ask "How do I bleed the pump?" --model llama3.2 --url http://localhost:11434/v1',
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        default=os.environ.get("EVOMEM_MODEL"),
+        help="the model's name at the endpoint (default: $EVOMEM_MODEL)",
+    )
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        default=os.environ.get("OPENAI_BASE_URL", OPENAI),
+        help="an OpenAI-compatible endpoint, up to /v1; the key is read from $OPENAI_API_KEY "
+        f"(default: $OPENAI_BASE_URL, or {OPENAI})",
+    )
+    parser.add_argument(
+        "--max-tokens",
+        metavar="N",
+        type=int,
+        default=2000,
+        help="how many tokens of turns at most, as the encoder counts them (default: 2000)",
     )
     parser.add_argument(
         "-k", type=int, default=50, help="how many turns are considered (default: 50)"

@@ -24,25 +24,7 @@ def serve(args: Namespace, screen: Screen) -> int:
         require(module, extra="server")
     from evomem.service.running import check, run
 
-    settings = Settings(
-        database=args.db,
-        encoder=args.encoder,
-        device=args.device,
-        keys=args.keys,
-        host=args.host,
-        port=args.port,
-        names=tuple(args.name),
-        origins=tuple(args.origin),
-        in_flight=_at_least_one(args.in_flight, "--in-flight"),
-        rate=args.rate,
-        max_upload=_at_least_one(args.max_upload, "--max-upload") << 20,
-        behind_proxy=args.behind_proxy,
-        access_days=args.access_days,
-        metrics=args.metrics,
-        traces=args.traces,
-    )
-    if args.rate is not None and not args.rate > 0:
-        raise InputError(f"--rate must be more than 0, got {args.rate:g}")
+    settings = settings_of(args)
     needs_key = check(settings, tls=args.tls_cert is not None)
     with open_database(args, screen, create=True):
         pass  # made with its encoder, and found to be sound, before anybody is let in
@@ -57,6 +39,32 @@ def serve(args: Namespace, screen: Screen) -> int:
         tls_key=args.tls_key,
     )
     return 0
+
+
+def settings_of(args: Namespace) -> Settings:
+    """Return the settings that the options of `serve` name. Raises `InputError`."""
+    if args.rate is not None and not args.rate > 0:
+        raise InputError(f"--rate must be more than 0, got {args.rate:g}")
+    if args.lease is not None and not args.lease > 0:
+        raise InputError(f"--lease must be more than 0 seconds, got {args.lease:g}")
+    return Settings(
+        database=args.db,
+        encoder=args.encoder,
+        device=args.device,
+        keys=args.keys,
+        host=args.host,
+        port=args.port,
+        names=tuple(args.name),
+        origins=tuple(args.origin),
+        in_flight=_at_least_one(args.in_flight, "--in-flight"),
+        rate=args.rate,
+        max_upload=_at_least_one(args.max_upload, "--max-upload") << 20,
+        behind_proxy=args.behind_proxy,
+        access_days=args.access_days,
+        lease=args.lease,
+        metrics=args.metrics,
+        traces=args.traces,
+    )
 
 
 def inspect(args: Namespace, screen: Screen) -> int:

@@ -20,7 +20,6 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 def add_serve(commands: Any, make: Make) -> None:
     """Add the parser of `serve`."""
-    default = Settings()
     parser = make(
         commands,
         "serve",
@@ -33,6 +32,34 @@ def add_serve(commands: Any, make: Make) -> None:
         "--name memory.example.com\n"
         "  evomem serve --host 0.0.0.0 --name memory.example.com --tls-cert cert.pem --tls-key key.pem",
     )
+    where = _where(parser)
+    where.add_argument("--tls-cert", metavar="FILE", help="the certificate, for HTTPS")
+    where.add_argument("--tls-key", metavar="FILE", help="its key")
+    limits = _limits(parser)
+    limits.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="processes (default: 1)"
+    )
+    limits.add_argument(
+        "--lease",
+        metavar="SECONDS",
+        type=float,
+        help="keep other workers from writing to a memory for so long after a write (default: no "
+        "leases; docs/operations/fleet.md)",
+    )
+    _watching(parser)
+    _keys_option(parser)
+
+
+def add_service_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the service that do not depend on what starts it."""
+    _where(parser)
+    _limits(parser)
+    _watching(parser)
+    _keys_option(parser)
+
+
+def _where(parser: argparse.ArgumentParser) -> Any:
+    default = Settings()
     where = parser.add_argument_group("where it listens")
     where.add_argument(
         "--host", default=default.host, help=f"the address (default: {default.host})"
@@ -54,17 +81,17 @@ def add_serve(commands: Any, make: Make) -> None:
         default=[],
         help="a web page whose scripts may call it, such as https://app.example.com",
     )
-    where.add_argument("--tls-cert", metavar="FILE", help="the certificate, for HTTPS")
-    where.add_argument("--tls-key", metavar="FILE", help="its key")
     where.add_argument(
         "--behind-proxy",
         action="store_true",
         help="a proxy in front of it ends TLS; every request needs a key then",
     )
+    return where
+
+
+def _limits(parser: argparse.ArgumentParser) -> Any:
+    default = Settings()
     limits = parser.add_argument_group("limits")
-    limits.add_argument(
-        "--workers", metavar="N", type=int, default=1, help="processes (default: 1)"
-    )
     limits.add_argument(
         "--in-flight",
         metavar="N",
@@ -83,6 +110,11 @@ def add_serve(commands: Any, make: Make) -> None:
         default=default.max_upload >> 20,
         help=f"size of a file to import (default: {default.max_upload >> 20} MiB)",
     )
+    return limits
+
+
+def _watching(parser: argparse.ArgumentParser) -> None:
+    default = Settings()
     watching = parser.add_argument_group("watching")
     watching.add_argument(
         "--metrics", action="store_true", help="answer at /metrics, for Prometheus"
@@ -95,7 +127,6 @@ def add_serve(commands: Any, make: Make) -> None:
         default=default.access_days,
         help=f"how long the access log is kept (default: {default.access_days:g} days)",
     )
-    _keys_option(parser)
 
 
 def add_inspect(commands: Any, make: Make) -> None:

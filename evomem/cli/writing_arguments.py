@@ -136,8 +136,7 @@ def _ingest(commands: Any, command: Command) -> None:
         "turn. Ingest files that change as often as you like: only what changed is read again.",
         "  evomem ingest manual.pdf\n"
         "  evomem ingest notes/ --forget-missing\n"
-        "  evomem ingest notes/ --dry-run --json\n"
-        '  evomem search "How do I bleed the pump?" --source document',
+        "  evomem ingest notes/ --dry-run --json",
     )
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a file or a folder")
     parser.add_argument(

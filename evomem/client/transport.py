@@ -195,11 +195,14 @@ class Transport:
             return error
 
     def _request(self, call: Call) -> dict[str, Any]:
+        headers = {} if call.body is None else {"Content-Type": call.media_type}
+        if call.path.startswith("/memories/"):
+            headers["X-Session-Id"] = call.path.split("/")[2]  # of one memory, one replica
         return {
             "method": call.method,
             "url": f"{self.url}/v1{call.path}",
             "params": {name: value for name, value in call.params.items() if value is not None},
-            "headers": {} if call.body is None else {"Content-Type": call.media_type},
+            "headers": headers,
         }
 
 

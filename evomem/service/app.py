@@ -8,7 +8,6 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -24,13 +23,11 @@ from evomem.service.endpoints import PROBLEMS, answer, check_root, service_of
 from evomem.service.guard import Guard
 from evomem.service.page import add_page
 from evomem.service.problems import Problem, handle
-from evomem.service.service import Service
+from evomem.service.service import READY, Service
 from evomem.service.settings import Settings
 
 if TYPE_CHECKING:
     from evomem.service.mcp.http import McpEndpoint
-
-READY = 5.0  # seconds within which the database has to answer
 
 
 def from_environment() -> ASGIApp:
@@ -108,9 +105,7 @@ async def ready(request: Request) -> Response:
     """Say whether the database can be read."""
     service = service_of(request)
     try:
-        with anyio.fail_after(READY):
-            await service.run(service.db._engine.store.find_memory, ("ready?",))
-            await service.with_keys(service.keys.any)
+        await service.check()
     except (EvomemError, TimeoutError):
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE, "the database does not answer", retry=READY

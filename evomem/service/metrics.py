@@ -26,6 +26,11 @@ class Metrics:
 
         self._registry = registry = CollectorRegistry()
         self.turns = Counter("evomem_turns_added", "Turns stored", registry=registry)
+        self.vain = Counter(
+            "evomem_turns_read_in_vain",
+            "Turns read and not stored, since another worker was quicker",
+            registry=registry,
+        )
         self.requests = Histogram(
             "evomem_request_seconds",
             "Time to answer a request",

@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+import anyio
+
 import evomem
 from evomem.batching import batches
 from evomem.database import Database
@@ -28,6 +30,7 @@ from evomem.store import Namespace
 P = ParamSpec("P")
 R = TypeVar("R")
 
+READY = 5.0  # seconds within which the database has to answer
 FLUSH = 1.0  # seconds between two writes of the access log
 KEPT = 10_000  # lines that wait for that, at most
 DAY = 86_400.0
@@ -69,6 +72,12 @@ class Service:
         self._threads.shutdown()
         self.keys.close()
 
+    async def check(self) -> None:
+        """Raise if the database or the keys cannot be read within some seconds."""
+        with anyio.fail_after(READY):
+            await self.run(self.db._engine.store.find_memory, ("ready?",))
+            await self.with_keys(self.keys.any)
+
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a method of the database or a memory on one of the database's threads."""
         return await self.db._engine.run(partial(call, *args, **kwargs))
@@ -88,8 +97,10 @@ class Service:
     def _open(self) -> Database:
         settings = self.settings
         encoder: str | Encoder | None = settings.encoder
-        db = evomem.open(settings.database, encoder, device=settings.device)
+        options: dict[str, Any] = {} if settings.lease is None else {"lease": settings.lease}
+        db = evomem.open(settings.database, encoder, device=settings.device, **options)
         db._engine.wrap_encoder(self._metered)
+        db._engine.told_of_vain.append(self.metrics.vain.inc)
         return db
 
     def _metered(self, encoder: Encoder) -> Encoder:

@@ -39,6 +39,8 @@ class Settings:
     """Whether a proxy in front of it ends TLS."""
     access_days: float = 30.0
     """How long lines of the access log are kept."""
+    lease: float | None = None
+    """Seconds that leases of memories last (docs/operations/fleet.md); None for no leases."""
     metrics: bool = False
     traces: bool = False
     read_only: bool = False

@@ -247,6 +247,13 @@ class Log(Protocol):
         """
         ...
 
+    def needs_lease(self, memory: int) -> bool:
+        """Say whether `write_slot` has to be entered before a memory's turns are read.
+
+        It is if the database is used with leases, and this worker does not hold the memory's.
+        """
+        ...
+
     def slot_is_taken(self, memory: int) -> bool:
         """Say whether another writer holds a memory's slot; call this inside of a `snapshot`."""
         ...

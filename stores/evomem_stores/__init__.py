@@ -14,6 +14,7 @@ from evomem.store import Index, Store
 from evomem_stores.database.connections import check_timeout
 from evomem_stores.database.sqlite import SqliteConnections, Synchronous, prepare
 from evomem_stores.database.sqlite_forks import using_sqlite
+from evomem_stores.log.leases import Leases, check_lease
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.store import SqlStore
 from evomem_stores.vectors.codes import ROWS
@@ -36,6 +37,7 @@ def open_sqlite(
     milvus_collection: str | None = None,
     integrity_key: bytes | str | Path | None = None,
     embeddings: Form = "float32",
+    lease: float | None = None,
 ) -> tuple[Store, Index]:
     """Open an SQLite database and its index; create them for `spec` if there are none.
 
@@ -57,6 +59,8 @@ def open_sqlite(
             to look in the environment (`evomem.integrity.find_key`).
         embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
             fourth of the space (`Database.compact` changes it).
+        lease: Seconds for which a worker that wrote to a memory keeps other workers from writing to
+            it (docs/operations/fleet.md); None for no leases.
 
     Raises:
         NotFound: There is no database and no `spec` to create one for.
@@ -71,6 +75,7 @@ def open_sqlite(
     busy_timeout = check_timeout(busy_timeout)
     device = find_device(index_device, index)
     key = find_key(integrity_key)
+    seconds = check_lease(lease)
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
@@ -85,7 +90,9 @@ def open_sqlite(
         )
     connections = SqliteConnections(path, synchronous, busy_timeout)
     folder = None if path is None else path.with_name(path.name + ".index")
-    store = SqlStore(connections, set_up(connections, spec, key, embeddings), folder)
+    spec = set_up(connections, spec, key, embeddings)
+    leases = Leases(connections, seconds, busy_timeout) if seconds else None
+    store = SqlStore(connections, spec, folder, leases)
     with suppress(StoreError):
         connections.finish()
     try:

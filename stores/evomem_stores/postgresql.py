@@ -11,6 +11,7 @@ from evomem.rows import Form
 from evomem.state import Spec
 from evomem.store import Index, Store
 from evomem_stores.database.postgresql import Commit, PostgresConnections
+from evomem_stores.log.leases import Leases, check_lease
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.store import SqlStore
 from evomem_stores.vectors.codes import ROWS
@@ -35,6 +36,7 @@ def open_postgresql(
     milvus_collection: str | None = None,
     integrity_key: bytes | str | Path | None = None,
     embeddings: Form = "float32",
+    lease: float | None = None,
 ) -> tuple[Store, Index]:
     """Open a database on a PostgreSQL server and its index; create the tables if there are none.
 
@@ -64,6 +66,8 @@ def open_postgresql(
             to look in the environment (`evomem.integrity.find_key`).
         embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
             fourth of the space (`Database.compact` changes it).
+        lease: Seconds for which a worker that wrote to a memory keeps other workers from writing to
+            it (docs/operations/fleet.md); None for no leases.
 
     Raises:
         NotFound: There are no tables and no `spec` to make them for.
@@ -77,6 +81,7 @@ def open_postgresql(
         raise StoreError(f"index must be 'faiss', 'pgvector' or 'milvus', got {index!r}")
     device = find_device(index_device, index)
     key = find_key(integrity_key)
+    seconds = check_lease(lease)
     connections = PostgresConnections(
         location,
         synchronous_commit=synchronous_commit,
@@ -93,7 +98,9 @@ def open_postgresql(
         connections.close()
         raise
     folder = None if index_folder is None else Path(index_folder).expanduser().absolute()
-    store = SqlStore(connections, set_up(connections, spec, key, embeddings), folder)
+    spec = set_up(connections, spec, key, embeddings)
+    leases = Leases(connections, seconds, busy_timeout) if seconds else None
+    store = SqlStore(connections, spec, folder, leases)
     store.rewritten.append(forget_copy)  # made by whichever process, if not by this one
     try:
         if index == "pgvector":

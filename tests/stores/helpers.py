@@ -153,6 +153,9 @@ def found(hits: Sequence[tuple[int, float]]) -> list[int]:
 
 
 SINCE = {
+    9: """
+        ALTER TABLE memories DROP COLUMN fence; ALTER TABLE memories DROP COLUMN holder;
+        ALTER TABLE memories DROP COLUMN leased; ALTER TABLE memories DROP COLUMN wanted""",
     8: "DROP TABLE storage",
     7: "SELECT 1",
     6: "ALTER TABLE hidden DROP COLUMN since; DROP TABLE forgotten",

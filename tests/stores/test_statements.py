@@ -62,6 +62,17 @@ def test_a_call_takes_few_statements_and_transactions(memory, name):
     assert taken[1] <= transactions, taken
 
 
+@pytest.mark.parametrize("name", ["add", "add with an id", "add_many", "delete"])
+def test_a_lease_that_is_held_takes_no_statement_more(memory, tmp_path, name):
+    with evomem.open(tmp_path / "b.db", encoder=HashEncoder(), lease=600) as db:
+        leased = db.memory("acme", "alice")
+        leased.add_many([Turn(user=f"coffee in Paris, number {n}", id=f"t{n}") for n in range(40)])
+        leased.delete("t3")
+        leased.search("coffee")
+        call = CALLS[name][0]
+        assert count(leased, lambda: call(leased)) == count(memory, lambda: call(memory))
+
+
 def test_when_a_memory_began_is_looked_up_and_no_row_is_sorted(memory):
     store = memory._engine.store
     seen = []

@@ -68,6 +68,13 @@ class OneOf(FunctionElement[bool]):
         return self
 
 
+class Now(FunctionElement[int]):
+    """The time by the database's own clock, in microseconds since 1970."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
 class Entries(FunctionElement[Any]):
     """The entries of a JSON object, as rows: key, type, value, and number if it is one.
 
@@ -151,6 +158,16 @@ def _one_of_in_sqlite(element: OneOf, compiler: SQLCompiler, **options: Any) -> 
 def _one_of_in_postgresql(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
     column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} = ANY ({values})"
+
+
+@compiles(Now, "sqlite")
+def _now_in_sqlite(element: Now, compiler: SQLCompiler, **options: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)"
+
+
+@compiles(Now, "postgresql")
+def _now_in_postgresql(element: Now, compiler: SQLCompiler, **options: Any) -> str:
+    return "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 
 @compiles(Entries, "sqlite")

@@ -42,6 +42,10 @@ memories = Table(
     Column("changes", BigInteger),
     Column("sums", LargeBinary),
     Column("seal", LargeBinary),
+    Column("fence", BigInteger),  # this and what follows: `log/leases`; not sealed
+    Column("holder", String),
+    Column("leased", BigInteger),
+    Column("wanted", BigInteger),
 )
 
 integrity = Table(

@@ -28,10 +28,10 @@ from sqlalchemy import (
 )
 
 from evomem.errors import HeadMoved, IntegrityError
+from evomem_stores.database.dialects import Now
 from evomem_stores.database.seals import MODULUS, Mark, Seals, seals_of, tombstones
 from evomem_stores.database.tables import (
     Columns,
-    column_names,
     encoder,
     generations,
     hidden,
@@ -39,6 +39,7 @@ from evomem_stores.database.tables import (
     memories,
     turns,
 )
+from evomem_stores.log.leases import lease_of
 
 _RESTORE = "run verify, and restore the database from a backup"
 
@@ -64,6 +65,10 @@ class Entry:
     """How often the entry was changed; never falls."""
     stored: bytes = b""
     """The sums over the seals of its turns, its tombstones and its marks, as they were read."""
+    fence: int = 0
+    """The number of its newest lease (`leases`)."""
+    wanted: int = 0
+    """1 if a worker waits for the lease."""
     _sums: list[int] = field(default_factory=list)
     _read: tuple[Any, ...] = ()
 
@@ -123,7 +128,7 @@ PLAIN = ("memory", "namespace", "parent", "parent_seq", "head", "revision", "cre
 
 SUMS = 3
 PROVED = 4096  # entries that are known by heart
-ENTRY = tuple(memories.c[name] for name in column_names(memories))
+ENTRY = tuple(memories.c[name] for name in (*PLAIN, "sums", "seal", "fence", "wanted"))
 """The columns of an entry, for queries that read it with something else."""
 
 _ENTRY = select(*ENTRY).where(memories.c.memory == bindparam("number"))
@@ -155,6 +160,7 @@ def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
         seals.proved[plain[0]] = read
     entry = Entry(*plain)
     entry.stored, entry._read = row["sums"], tuple(plain)
+    entry.fence, entry.wanted = row["fence"], row["wanted"]
     return entry
 
 
@@ -208,8 +214,15 @@ def wrongly_hidden(memory: int, there: int, gone: int) -> IntegrityError:
 
 
 def put(connection: Connection, entry: Entry) -> None:
-    """Write an entry that was changed."""
+    """Write an entry that was changed.
+
+    Raises:
+        LeaseLost: The transaction writes under a lease that another worker has taken over.
+    """
     seals = seals_of(connection)
+    lease = lease_of(connection, entry.memory)
+    if lease is not None:
+        lease.check(entry.fence, entry.wanted)
     sums = entry.sums(seals)
     entry.changes += 1
     columns: Columns = {name: getattr(entry, name) for name in PLAIN}
@@ -222,14 +235,19 @@ def put(connection: Connection, entry: Entry) -> None:
         if name != "memory" and (name not in before or columns[name] != before[name])
     )
     values = {f"new_{name}": columns[name] for name in changed}
-    connection.execute(_put(changed), {"number": entry.memory, **values})
+    values["number"] = entry.memory
+    if lease is not None:
+        values["micros"] = lease.micros
+    connection.execute(_put(changed, lease is not None), values)
     entry.stored, entry._read = columns["sums"], tuple(columns[name] for name in PLAIN)
 
 
 @lru_cache(maxsize=64)
-def _put(names: tuple[str, ...]) -> Update:
+def _put(names: tuple[str, ...], renew: bool) -> Update:
     """Return the statement that changes columns of an entry: those with an index as rarely as can be."""
     new: Columns = {name: bindparam(f"new_{name}") for name in names}
+    if renew:
+        new["leased"] = Now() + bindparam("micros")
     return update(memories).where(memories.c.memory == bindparam("number")).values(new)
 
 

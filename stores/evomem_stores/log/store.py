@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +54,7 @@ from evomem_stores.log import (
     views,
     writing,
 )
+from evomem_stores.log.leases import Lease, Leases
 from evomem_stores.log.lookup import in_sessions, look_up, read, visible
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import (
@@ -74,8 +75,15 @@ from evomem_stores.words.terms import query_terms
 class SqlLog:
     """The memories of a `Store`, on one SQL database. Safe to use from many threads and processes."""
 
-    def __init__(self, connections: Connections, spec: Spec, index_folder: Path | None) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        spec: Spec,
+        index_folder: Path | None,
+        leases: Leases | None = None,
+    ) -> None:
         self._connections = connections
+        self._leases = leases
         self._spec = spec
         self._index_folder = index_folder
         self._words = WordCache(read_once=connections.read_once)
@@ -132,7 +140,7 @@ class SqlLog:
 
     def fork(self, view: View, namespace: Namespace) -> int:
         """See `Store.fork`."""
-        with self._connections.writing(view.memory) as connection:
+        with self._connections.writing(view.memory) as connection:  # changes nothing of the memory
             number = writing.fork(connection, view, namespace)
             if number is None:
                 raise NamespaceError(
@@ -354,11 +362,15 @@ class SqlLog:
 
     def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
         """See `Store.write_slot`."""
-        return self._connections.write_slot(memory)
+        return self._leases.slot(memory) if self._leases else self._connections.write_slot(memory)
+
+    def needs_lease(self, memory: int) -> bool:
+        """See `Store.needs_lease`."""
+        return self._leases is not None and not self._leases.holds(memory)
 
     def slot_is_taken(self, memory: int) -> bool:
         """See `Store.slot_is_taken`."""
-        return self._connections.slot_is_taken(memory)
+        return self._leases is None and self._connections.slot_is_taken(memory)
 
     def append(
         self,
@@ -377,17 +389,17 @@ class SqlLog:
             EncoderError: A reading cannot be stored: misshapen, not finite, not of unit length.
         """
         writing.check_rows(rows, self._spec, first=view.seq + 1, dense=True)
-        with self._connections.writing(view.memory) as connection:
+        with self._writing(view.memory) as connection:
             writing.append(connection, view, rows, self._spec, replaces, revived)
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
         """See `Store.hide`."""
-        with self._connections.writing(view.memory) as connection:
+        with self._writing(view.memory) as connection:
             return writing.hide(connection, view, seqs)
 
     def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
         """See `Store.annotate`."""
-        with self._connections.writing(view.memory) as connection:
+        with self._writing(view.memory) as connection:
             writing.annotate(connection, view, seq, metadata)
 
     def rewrite(
@@ -455,6 +467,17 @@ class SqlLog:
         return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
 
     @contextmanager
+    def _writing(self, memory: int) -> Iterator[Connection]:
+        """Give a transaction to change a memory with, under its lease if there are leases."""
+        with self._leased(memory) as lease, self._connections.writing(memory) as connection:
+            connection.execution_options(lease=lease)
+            yield connection
+
+    def _leased(self, memory: int | None) -> AbstractContextManager[Lease | None]:
+        """Give the lease of a memory; None without leases, or where no memory is named."""
+        return self._leases.writing(memory) if self._leases and memory else nullcontext()
+
+    @contextmanager
     def _forgetting(self, memory: int | None = None) -> Iterator[tuple[Connection, list[int]]]:
         """Give a transaction, and a list for the numbers of memories that lose rows in it.
 
@@ -462,7 +485,8 @@ class SqlLog:
         the process is killed, and again after, since until then copies could still be made.
         """
         changed: list[int] = []
-        with self._connections.forgetting(memory) as connection:
+        with self._leased(memory) as lease, self._connections.forgetting(memory) as connection:
+            connection.execution_options(lease=lease)
             yield connection, changed
             self._tell(changed, connection)
         self._tell(changed, None)
@@ -473,7 +497,9 @@ class SqlLog:
                 tell(memory, connection)
 
     def close(self) -> None:
-        """Release the database; harmless when repeated."""
+        """Release the database, and leases at once; harmless when repeated."""
+        if self._leases:
+            self._leases.close()
         self._connections.close()
 
 

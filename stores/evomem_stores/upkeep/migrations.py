@@ -276,6 +276,18 @@ def m008_storage(connection: Connection) -> None:
     connection.exec_driver_sql("INSERT INTO storage VALUES (1, 'float32')")
 
 
+def m009_leases(connection: Connection) -> None:
+    """Let workers hold leases of memories: a number that grows, who holds it, until when, who waits."""
+    collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
+    for column in (
+        "fence BIGINT NOT NULL DEFAULT 0",
+        f"holder TEXT{collate}",
+        "leased BIGINT NOT NULL DEFAULT 0",
+        "wanted BIGINT NOT NULL DEFAULT 0",
+    ):
+        connection.exec_driver_sql(f"ALTER TABLE memories ADD COLUMN {column}")
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_log,
     m002_generations,
@@ -285,6 +297,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m006_forgotten,
     m007_passages,
     m008_storage,
+    m009_leases,
 )
 
 

@@ -94,7 +94,8 @@ def seal(connection: Connection, sound: Sound, *, purges_leave_marks: bool = Tru
     seals = seals_of(connection)
     fingerprint = connection.scalar(select(encoder.c.fingerprint)) or ""
     database = Whole(0, 0, 0)
-    for row in connection.execute(select(memories).order_by(memories.c.memory)).mappings().all():
+    columns = (memories.c[name] for name in ledger.PLAIN)  # what the version has
+    for row in connection.execute(select(*columns).order_by(memories.c.memory)).mappings().all():
         entry = Entry(*(row[name] for name in ledger.PLAIN))
         entry.rows, entry.gone, entry.tip = 0, 0, b""
         for sealed in _seal_rows(connection, seals, entry.memory, fingerprint, sound):
