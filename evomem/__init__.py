@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the EvoEmbedding client, and with it torch, only when it is asked for."""
+    """Import the EvoEmbedding client, and with it torch, only on first use."""
     if name == "EvoEmbeddingClient":
         from evomem.evoembedding import EvoEmbeddingClient
 

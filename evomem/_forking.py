@@ -1,8 +1,8 @@
-"""Forks: what a child process inherits and cannot use, and where it is replaced.
+"""Process forks: inherited objects that a child cannot use, and their replacement.
 
 A forked child has a copy of its parent's memory, but only the thread that forked. A lock that another
 thread held stays locked for ever, a thread pool has no threads, and a connection is the parent's.
-Whatever holds one of these registers here and replaces it in the child.
+Objects that hold one of these register here and replace it in the child.
 """
 
 from __future__ import annotations

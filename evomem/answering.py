@@ -45,21 +45,21 @@ LanguageModel = Callable[[Sequence[AskMessage]], str]
 
 
 class ModelError(EvomemError):
-    """A language model gave no usable reply; the message says what came instead."""
+    """A language model gave no usable reply; the message quotes what it gave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a language model says to a question, and what it stands on."""
+    """A language model's answer to a question, with the turns that support it."""
 
     text: str
     """Empty if no model was asked."""
     cited: tuple[str, ...]
-    """Ids of turns that the text names, in its order. Other ids that a model makes up are left out."""
+    """Ids of the turns that the text names, in its order, without ids that the model invented."""
     ids: tuple[str, ...]
     """Ids of the turns that the model was shown, oldest first."""
     messages: tuple[AskMessage, ...]
-    """What the model was asked, or would be asked."""
+    """The request to the model, whether it was sent or not."""
 
 
 class ChatModel:
@@ -68,12 +68,12 @@ class ChatModel:
     def __init__(
         self, model: str, *, url: str = OPENAI, key: str | None = None, timeout: float = TIMEOUT
     ) -> None:
-        """Connect to nothing yet.
+        """Store the address; nothing is sent yet.
 
         Args:
             model: The model's name there.
             url: Up to and with `/v1`.
-            key: The API key; local servers want none.
+            key: The API key; local servers need none.
             timeout: Seconds to wait for the reply.
 
         Raises:

@@ -1,7 +1,7 @@
-"""Appending: what a call wants to write, read at the end of the log and stored in one transaction.
+"""Appending: turns are read at the end of the log and stored in one transaction.
 
-Another process may write to the memory at any time: then the call decides again what to write, behind
-what that process wrote.
+Another process may write to the memory at any time: then the call decides again what to write,
+after that process's turns.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from evomem.store import EMPTY_VIEW, Namespace, Row, Store, View, WriteSlot, nob
 
 
 class Draft(NamedTuple):
-    """What is to be written in one transaction."""
+    """The turns to write in one transaction."""
 
     turns: Sequence[Turn]
     """With ids and times."""
     replaces: Mapping[str, Sequence[int]] = MappingProxyType({})
-    """Ids of turns, each with the seqs whose places it takes."""
+    """Ids of turns, each with the seqs that it replaces."""
 
 
 def append(
@@ -48,13 +48,13 @@ def append(
         draft: Called with the memory as it is now, inside of a snapshot; says what to write. It is
             called again if another process writes meanwhile.
         pace: How many turns to read before asking whether another writer waits.
-        queue: Whether to wait for the write slot first. A few turns are quickly read: without it,
-            unless somebody else is at it.
+        queue: Whether to wait for the write slot first. A few turns are read quickly, so they need
+            it only if another process is writing.
         whole: Whether to write all turns of the draft at once; if not, only the first of them are
             written if another writer waits.
 
     Raises:
-        HeadMoved: Other processes were quicker, again and again; nothing was written.
+        HeadMoved: Other processes kept writing first; nothing was written.
     """
     store = engine.store
     queue = queue or engine.is_contended(namespace)
@@ -90,7 +90,7 @@ def append(
             pace.slower()
             pause(attempt)
     raise HeadMoved(
-        f"{_called(namespace)}: other processes were quicker {TRIES} times in a row; nothing was "
+        f"{_called(namespace)}: other processes wrote first {TRIES} times in a row; nothing was "
         "written"
     )
 
@@ -116,7 +116,7 @@ def write(
         turns: New ones, with ids and times.
         pace: How many turns to read before asking whether another writer waits.
         is_wanted: Says so.
-        replaces: Ids of turns, each with the seqs whose places it takes.
+        replaces: Ids of turns, each with the seqs that it replaces.
         revived: Ids of turns, each with facts that are no longer forgotten (`Store.append`).
 
     Raises:
@@ -183,7 +183,7 @@ def known_turns(
 
 
 def turn_to_replace(store: Store, namespace: Namespace, view: View, id: str) -> Record:
-    """Return the turn with this id, which has to hold still.
+    """Return the turn with this id, unless it was deleted or replaced.
 
     Raises:
         NotFound: There is no such turn, or it was deleted or replaced.
@@ -198,7 +198,7 @@ def turn_to_replace(store: Store, namespace: Namespace, view: View, id: str) -> 
 
 
 def pause(lost: int) -> None:
-    """Wait for a moment after races that were lost against other processes, longer after many."""
+    """Wait for a moment after losing races against other processes, longer after many."""
     clock.sleep(random.uniform(0, 0.002 * min(lost + 1, 25)))
 
 

@@ -1,14 +1,13 @@
-"""The work of many threads, done together: one forward pass for many memories.
+"""Batching: the requests of many threads share forward passes.
 
-Nobody waits for company. Whoever comes when nothing is going on does its own work at once, on its own
-thread, exactly as without this module. Whoever comes while others compute, waits; when they are done,
-everything that has gathered meanwhile goes into the next passes: first all queries, then turns, of
-every memory an equal share. So a query waits for one pass of turns at most, turns for one of queries
-and for the memories before them, and a batch is as large as there is work; passes of turns are shorter
-while somebody asks.
+No request waits for others to join it. A request that arrives while no pass runs is computed at
+once, on its own thread, exactly as without this module. Requests that arrive during a pass wait;
+after it, all of them go into the next passes: first all queries, then turns, with an equal share
+for every memory. So a query waits for at most one pass of turns, and turns wait for one pass of
+queries and for the memories before them. Passes of turns are shorter while queries wait.
 
-A request is a value (a state, and what to read from there), so the order inside a memory is that in
-which the memory asks; what it gets does not depend on what else is in the batch.
+A request is a value (a state, and what to read from there), so each memory determines its own
+order, and a result does not depend on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def embed_batch(encoder: Encoder, jobs: Sequence[Job[str]]) -> list[Vectors]:
 
 
 def shared(encoder: Encoder) -> Encoder:
-    """Return an encoder for many threads: a `Batcher` around one that can work for several memories."""
+    """Return an encoder for many threads: a `Batcher` around a `BatchEncoder`."""
     return Batcher(cast(BatchEncoder, encoder)) if batches(encoder) else encoder
 
 
@@ -62,13 +61,13 @@ R = TypeVar("R")
 
 @dataclass(eq=False)
 class _Request(Generic[T, R]):
-    """What one call asks for, and what has become of it."""
+    """The request of one call, and its results."""
 
     state: State[Turn]
     items: Sequence[T]
-    """What is still to be done."""
+    """The remaining items."""
     portion: int = 0
-    """How many of them the next pass does."""
+    """How many of them the next pass takes."""
     found: list[R] = field(default_factory=list)
     error: Exception | None = None
     done: bool = False
@@ -87,8 +86,8 @@ _Ask = _Request[str, Vectors]
 class Batcher:
     """An encoder for many threads at once; itself an `Encoder`.
 
-    A pass that fails is halved until the failure stands alone, and is raised where it belongs. When
-    it was memory that ran out, later passes are smaller, too.
+    A failing pass is halved until the faulty item is alone, and its error is raised in the call
+    that it belongs to. If memory ran out, later passes are smaller, too.
     """
 
     def __init__(self, encoder: BatchEncoder, *, waiting: int = WAITING) -> None:
@@ -126,7 +125,7 @@ class Batcher:
         return self._encoder.count_tokens(text)
 
     def close(self) -> None:
-        """Take no more requests, and return when those inside are done."""
+        """Accept no more requests, and return when the present ones are done."""
         with self._quiet:
             self._closed = True
             self._quiet.wait_for(lambda: self._leader is None)
@@ -138,7 +137,7 @@ class Batcher:
         self._door = threading.Semaphore(self._waiting)
         self._quiet = threading.Condition()  # its lock guards `_closed` and everything below
         self._leader: _Request[Any, Any] | None = None
-        """Whose thread does the passes, until its own request is done."""
+        """The request whose thread runs the passes, until it is done itself."""
         self._asks: deque[_Ask] = deque()
         self._reads: deque[_Read] = deque()
         self._asked = False  # whether the last pass was one of queries
@@ -201,7 +200,7 @@ class Batcher:
         return [self._asks.popleft() for _ in range(min(QUERIES, len(self._asks)))]
 
     def _take_reads(self) -> list[_Read]:
-        """Take an equal share of every request, up to what one pass should hold."""
+        """Take an equal share of every request, up to the size of one pass."""
         taken: list[_Read] = []
         room = self._tokens // SHORTER if self._shorter else self._tokens
         self._shorter = max(0, self._shorter - 1)

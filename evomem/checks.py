@@ -1,4 +1,4 @@
-"""Checks of what callers pass in: namespaces, queries, limits and filters."""
+"""Checks of arguments: namespaces, queries, limits and filters."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from evomem.store import Filter
 from evomem.where import read_where
 
 Sources = str | Collection[str | None]
-"""One source, or several; None in it stands for turns without one."""
+"""One source, or several; None stands for turns without a source."""
 
 MODES = ("evolvable", "lexical", "hybrid")
 ROLES = ("user", "assistant", "exchange")
 MAX_LABELS = 16
 MAX_TURNS = 2**32 - 1
-"""Of one memory: no seq is greater."""
+"""The largest seq of a memory."""
 
 
 def check_labels(labels: Sequence[object]) -> None:
@@ -38,20 +38,20 @@ def check_labels(labels: Sequence[object]) -> None:
 
 
 def check_query(query: object) -> None:
-    """Raise `QueryError` unless `query` is text that says something."""
+    """Raise `QueryError` unless `query` is a text that is not blank."""
     try:
         check_string("the query", query, MAX_CHARS)
     except TurnError as error:
         raise QueryError(str(error)) from error
     if not str(query).strip():
-        raise QueryError("the query is empty or white space; ask something")
+        raise QueryError("the query is empty or white space; write a question")
 
 
 def check_k(k: object, name: str = "k") -> int:
-    """Return how many turns are wanted: no more than a memory can hold, however large `k` is.
+    """Return the number of turns to return, at most as many as a memory can hold.
 
     Raises:
-        QueryError: `k` is no whole number of at least 1.
+        QueryError: `k` is not a whole number of at least 1.
     """
     return min(check_whole(k, name, least=1), MAX_TURNS)
 

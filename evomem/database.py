@@ -1,4 +1,4 @@
-"""`open`: a database of memories, and the encoder that reads into it."""
+"""`open` and `Database`: the memories of one store, and the encoder that reads them."""
 
 from __future__ import annotations
 
@@ -49,16 +49,15 @@ def open(
         location: A file such as `"agent.db"`, `":memory:"`, or a URL whose scheme names a store;
             or the address of a service, for `evomem.connect` without a key or with `$EVOMEM_KEY`.
         encoder: An encoder, or what `load_encoder` takes: `"static:all-MiniLM-L6-v2"`, a model's
-            folder, a hub id such as `"MiG-NJU/EvoEmbedding-4B"`. If not given: the one that the
-            database was written by, or the default for a new one.
+            folder, a hub id such as `"MiG-NJU/EvoEmbedding-4B"`. By default the encoder that wrote
+            the database, or `mini` for a new one.
         device: Where the encoder runs, such as `"cuda"`.
         dtype: The precision it computes in: `"float32"`, `"bfloat16"`, `"float16"`.
         create: Whether to create the database if there is none.
-        zone: The time zone of the people who ask, such as `"Europe/Berlin"`: their days are days
-            in it, and times in a context are shown in it. A search may name another. It is not
-            stored; UTC if not given.
-        embeddings: How a new database stores embeddings: in 8 bits a number, or as `"float32"`,
-            exactly. One that is there keeps its form (`Database.compact` changes it).
+        zone: The time zone of the people who ask, such as `"Europe/Berlin"`: days in queries refer
+            to it, and contexts show times in it. A search may name another. It is not stored.
+        embeddings: How a new database stores embeddings: with 8 bits per number, or exactly as
+            `"float32"`. An existing database keeps its form (`Database.compact` changes it).
         **options: For the store, such as `synchronous="NORMAL"`, or `integrity_key=`: 32 bytes, or
             a file that holds them (docs/operations/integrity.md).
 
@@ -153,17 +152,17 @@ class Database:
         workers: int = 32,
         progress: Callable[[int], None] | None = None,
     ) -> int:
-        """Read and store the histories of many memories at once; return how many turns they hold.
+        """Read and store the histories of many memories at once; return the number of turns.
 
-        Texts of different memories go through the encoder together, each memory's in its order;
-        tokenising and writing happen meanwhile. Turns are committed in batches (`Memory.add_many`).
+        Texts of different memories share forward passes, in order within each memory, while other
+        threads tokenise and write. Turns are committed in batches (`Memory.add_many`).
         An error stops all of them, each after its current batch. After an error or a crash,
         turns with ids can simply be added again.
 
         Args:
-            histories: Namespaces with turns or messages, taken as they are needed: about as many
-                as `workers` are in memory at a time.
-            workers: Memories that are read side by side.
+            histories: Namespaces with turns or messages, consumed lazily: about `workers` of them
+                are in memory at a time.
+            workers: The number of memories that are read at the same time.
             progress: Called from time to time with the number of turns that are done.
 
         Raises:
@@ -191,10 +190,10 @@ class Database:
         Args:
             histories: Namespaces with conversations that can be iterated twice, such as
                 `evomem.chats.read(path).conversations`.
-            include_forgotten: Whether turns that were purged come back.
+            include_forgotten: Whether to import turns again that were purged.
             dry_run: Whether to only report what would be written.
             turn_source: As in `Memory.import_chats`.
-            workers: Memories that are read side by side.
+            workers: The number of memories that are read at the same time.
             progress: Called from time to time with the number of messages that are done.
 
         Raises:
@@ -251,19 +250,19 @@ class Database:
         return self._engine.store.memories(prefix)
 
     def sizes(self, *prefix: str) -> Mapping[Namespace, int]:
-        """Return how many turns each memory below a prefix has, deleted ones not counted."""
+        """Return the number of turns of each memory below a prefix, without deleted ones."""
         return self._together.sizes(prefix)
 
     def together(self, *prefix: str, query: str | None = None) -> Together:
-        """Return what all memories that begin with `prefix` hold at this moment.
+        """Return the present turns of all memories whose names begin with `prefix`.
 
-        For asking many small memories at once. The turns are read when this is first called, and
-        kept in memory; later calls read only what is new.
+        For searching many small memories at once. The first call reads the turns and caches them;
+        later calls read only what is new.
 
         Args:
-            *prefix: Of their namespaces; all without it.
-            query: What will be asked of them. A service answers it in the same request; here it
-                changes nothing.
+            *prefix: The first labels of their namespaces; without it, all memories.
+            query: The query of the next search. A service computes its cosines in the same request;
+                here it has no effect.
         """
         return self._together.read(prefix)
 
@@ -284,7 +283,7 @@ class Database:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder; loaded when it is first needed if it was not given to `open`."""
+        """The encoder; loaded on first use unless it was passed to `open`."""
         return self._engine.encoder
 
     def stats(self) -> dict[str, Any]:
@@ -296,29 +295,29 @@ class Database:
         }
 
     def verify(self, anchor: str | Path | Mapping[str, Any] | None = None) -> list[str]:
-        """Check the log, its seals and the index files; return what is wrong, one sentence each.
+        """Check the log, its seals and the index files; return one sentence for each fault.
 
         Args:
-            anchor: What `Database.anchor` returned, or the file that contains it: the database must
+            anchor: The result of `Database.anchor`, or the file that contains it: the database must
                 be in that state or a later one. Without it, an older copy of the database, or one
-                whose newest turns were cut off, is not noticed.
+                whose newest turns were cut off, is not detected.
 
         Raises:
-            InputError: The file has no anchor.
+            InputError: The file contains no anchor.
         """
         taken = read_anchor(anchor) if isinstance(anchor, str | Path) else anchor
         return [*self._engine.store.verify(taken), *self._engine.index.verify()]
 
     @property
     def key_id(self) -> str:
-        """Which integrity key the database is sealed with; "" for none (docs/operations/integrity.md)."""
+        """The id of the database's integrity key; "" for none (docs/operations/integrity.md)."""
         return self._engine.store.key_id
 
     def anchor(self) -> dict[str, Any]:
         """Return a record that identifies this state of the database, as JSON values.
 
-        Keep it where nobody who can write to the database can: `verify` takes it. It holds counters
-        and digests, neither names nor texts.
+        Keep it where nobody with write access to the database can change it, and pass it to
+        `verify`. It holds counters and digests, neither names nor texts.
 
         Raises:
             IntegrityError: The database was edited.
@@ -344,7 +343,7 @@ class Database:
     def repair(self) -> list[str]:
         """Repair what can be rebuilt from the log (`verify` lists faults); return what was repaired.
 
-        Index files need no repair: a wrong one is replaced when it is needed.
+        Index files need no repair: a damaged one is replaced on the next use.
         """
         return [*self._engine.store.repair(), *self._engine.index.repair()]
 
@@ -352,19 +351,19 @@ class Database:
         """Return unused space to the file system; return the bytes before and after.
 
         Args:
-            embeddings: Store all of them so from now on: `"int8"`, a fourth of the space, or
-                `"float32"`, which keeps what is there as it is compared now. What was rounded to 8
-                bits stays rounded (docs/measurements/storage.md).
+            embeddings: The form in which to store all embeddings from now on: `"int8"` takes a
+                quarter of the space; `"float32"` keeps the present values, and what was rounded to
+                8 bits stays rounded (docs/measurements/storage.md).
 
         Raises:
-            IntegrityError: What the encoder made of a turn was changed; all stays as it is.
+            IntegrityError: An embedding or latents were edited; nothing was changed.
         """
         return self._engine.store.compact(embeddings)
 
     def backup(self, path: str | Path) -> None:
         """Copy the database as it is at this moment, while others read and write.
 
-        The copy is a database like any other.
+        The copy is a regular database.
 
         Raises:
             StoreError: There is something at `path` already, or it cannot be written.
@@ -382,7 +381,7 @@ class Database:
         """Add the memories of an export, all or none; return the number of turns.
 
         Args:
-            folder: What `export` wrote.
+            folder: A folder that `export` wrote.
             integrity_key: The key of the database that was exported, if this one has another: the
                 export must be sealed with it.
 
@@ -392,14 +391,14 @@ class Database:
 
         Raises:
             FingerprintMismatch: The export is of another encoder.
-            NamespaceError: A memory is here already.
+            NamespaceError: A memory of that name exists already.
             StoreError: The export is incomplete or was changed.
         """
         key = None if integrity_key is None else find_key(integrity_key)
         return self._engine.store.load(Path(folder).expanduser().absolute(), key)
 
     def drop_generations(self) -> list[str]:
-        """Forget the readings of encoders that are not in use (see `evomem.reencode`)."""
+        """Remove the embeddings and latents of encoders that are not in use (`evomem.reencode`)."""
         return self._engine.store.drop_generations()
 
     def check_writable(self) -> None:
@@ -423,7 +422,7 @@ class Database:
 
 
 class _Counter:
-    """Adds up what several threads have done, and stops them where one fails."""
+    """Adds up the progress of several threads, and stops them if one fails."""
 
     def __init__(self, progress: Callable[[int], None] | None) -> None:
         self.total = 0
@@ -441,7 +440,7 @@ class _Counter:
 
 
 def _difference(counter: _Counter) -> Callable[[int], None]:
-    """Return a function that is called with how much of one history is done."""
+    """Return a function that takes the progress of one history and adds the difference."""
     before = 0
 
     def count(done: int) -> None:

@@ -1,4 +1,4 @@
-"""What an English query says of time: the days and the sessions that it names."""
+"""The days and sessions that an English query names."""
 
 from evomem.times.dates import asked_days, asked_sessions, asks_only_when
 

@@ -1,4 +1,4 @@
-"""`evomem doctor`: is everything here that evomem needs, and is this database in good health?"""
+"""`evomem doctor`: checks of the installation and of a database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = {  # distribution: what it is for, and whether evomem works without i
 }
 
 REPAIRED = ((3, 44, 6), (3, 50, 7))
-"""Releases of older lines of SQLite that have what 3.51.3 repaired in the write-ahead log."""
+"""Older releases of SQLite that include the write-ahead log fix of 3.51.3."""
 
 
 class Finding(NamedTuple):
@@ -87,7 +87,7 @@ def _sqlite() -> Finding:
 
 
 def _log_of_sqlite() -> Finding:
-    """Say whether several processes may write one file with this SQLite."""
+    """Return whether several processes may write one file with this SQLite."""
     version = sqlite3.sqlite_version_info
     later = any(version[:2] == release[:2] and version >= release for release in REPAIRED)
     says = f"{sqlite3.sqlite_version}: several processes may write one file"

@@ -19,11 +19,11 @@ from evomem.state import Reading, Spec, State, Vectors
 
 T = TypeVar("T")
 Job = tuple[State[Turn], Sequence[T]]
-"""A memory's state, and the turns to be read from there on, or the queries to be embedded there."""
+"""A memory's state, with turns to read from there, or queries to embed there."""
 
 
 class Encoder(Protocol):
-    """Text to vectors, in the light of earlier turns. Never changes a state that it is given."""
+    """Turns text into vectors, given the state of a memory. Never changes a given state."""
 
     @property
     def spec(self) -> Spec:
@@ -39,7 +39,7 @@ class Encoder(Protocol):
         ...
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """Embed `queries` in the light of `state`: (Q, D) float32, unit rows. Changes nothing."""
+        """Embed `queries` given `state`, which is not changed: (Q, D) float32, unit rows."""
         ...
 
     def count_tokens(self, text: str) -> int:
@@ -56,30 +56,30 @@ class BatchEncoder(Encoder, Protocol):
 
     @property
     def batch_tokens(self) -> int:
-        """How many tokens of turns one call should hold: enough to be efficient, and no more.
+        """The number of tokens that one call should hold: enough to be efficient, and no more.
 
         A query that arrives meanwhile waits for it.
         """
         ...
 
     def measure(self, turn: Turn) -> int:
-        """Return about how many tokens reading `turn` takes.
+        """Return the approximate number of tokens of `turn`.
 
         Called on the caller's thread while others compute; the result may be cached.
         """
         ...
 
     def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
-        """Do as `read` for each state and its turns."""
+        """Call `read` for each state and its turns."""
         ...
 
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
-        """Do as `embed_queries` for each state and its queries."""
+        """Call `embed_queries` for each state and its queries."""
         ...
 
 
 def opens_chunk(sizes: Sequence[int], size: int, *, turns: int, tokens: int) -> bool:
-    """Say whether a turn of `size` tokens starts a new chunk after one that holds `sizes`.
+    """Return whether a turn of `size` tokens starts a new chunk after one that holds `sizes`.
 
     Greedy, as the reference (docs/reference/evoembedding-model.md, "Chunks"): at most `turns` turns and `tokens` tokens; the
     first turn of a chunk is taken whatever its length.
@@ -174,10 +174,10 @@ def _unit(vector: Vectors) -> Vectors:
 def load_hash(
     argument: str = "", *, device: str | None = None, dtype: str | None = None
 ) -> Encoder:
-    """Make a `HashEncoder`; the entry point `hash`, or `hash:<dim>`.
+    """Create a `HashEncoder`; the entry point `hash`, or `hash:<dim>`.
 
     Raises:
-        EncoderError: The dimension is no number, or the precision is not float32.
+        EncoderError: The dimension is not a number, or the precision is not float32.
     """
     if dtype not in (None, "float32"):
         raise EncoderError(f"the hashing encoder computes in float32, not in {dtype!r}")

@@ -1,6 +1,6 @@
-"""`Engine`: a store, an index and an encoder, and what is kept between calls to save work.
+"""`Engine`: a store, an index and an encoder, with caches between calls.
 
-Everything kept here can be had again from the log; nothing of it decides a result.
+Everything cached here can be rebuilt from the log, and affects no result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save rea
 
 
 class Engine:
-    """What the memories of one database share. Safe to use from many threads."""
+    """The shared parts of one database's memories. Safe to use from many threads."""
 
     _lanes: OrderedExecutor
 
@@ -50,7 +50,7 @@ class Engine:
         Args:
             store: The log.
             index: Of that log.
-            encoder: What reads turns; None to load the store's own when it is first needed.
+            encoder: The encoder; None to load the store's own on first use.
             zone: The time zone of those who ask, unless a search names another.
             **loading: `device` and `dtype` for loading it.
 
@@ -76,7 +76,7 @@ class Engine:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder; loaded when it is first needed if it was not given."""
+        """The encoder; loaded on first use if it was not given."""
         with self._guard:
             if self._encoder is None:
                 self.store.check_encoder()  # a name can be that of any folder or model
@@ -98,7 +98,7 @@ class Engine:
             return self._reader
 
     def wrap_encoder(self, wrap: Callable[[Encoder], Encoder]) -> None:
-        """Load the encoder and put `wrap(encoder)` in its place, before anything is read."""
+        """Load the encoder and replace it with `wrap(encoder)`, before anything is read."""
         encoder = self.encoder
         with self._guard:
             self._encoder = wrap(encoder)
@@ -114,7 +114,7 @@ class Engine:
             return self._locks[namespace]
 
     def is_contended(self, namespace: Namespace) -> bool:
-        """Say whether another process has lately written to a memory at the same time as this one."""
+        """Return whether another process recently wrote to a memory at the same time as this one."""
         return clock.monotonic() < self._contended.get(namespace, 0.0)
 
     def note_contention(self, namespace: Namespace) -> None:
@@ -154,7 +154,7 @@ class Engine:
         return await asyncio.wrap_future(self._lanes.submit(lambda: context.run(call), lane))
 
     def close(self) -> None:
-        """Finish what was begun and release everything; harmless when repeated."""
+        """Finish running calls and release everything; harmless when repeated."""
         self._lanes.close()
         if isinstance(self._reader, Batcher):
             self._reader.close()
@@ -162,7 +162,7 @@ class Engine:
         self.store.close()
 
     def _make_locks(self) -> None:
-        """Make the locks and the thread pools: at first, and in a forked child."""
+        """Create the locks and the thread pools: at first, and in a forked child."""
         self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
         self._lanes = OrderedExecutor()

@@ -19,10 +19,10 @@ EvomemError
 │   │   └── LeaseLost         another worker took over the memory's lease
 │   └── SharedTurns           a purge would reach turns that forks share
 ├── ServiceError              a service cannot be reached, is too busy, or gave no usable answer
-│   └── AccessDenied          the service wants a key, or the key has no right to this
+│   └── AccessDenied          the service requires a key, or the key has no right to the request
 └── MissingExtra              an optional package is not installed (also an ImportError)
 
-A message says what was expected, what came, and what to do about it.
+A message names what was expected, the value given, and the remedy.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 
 
 class EvomemError(Exception):
-    """The root: catch this to catch everything below."""
+    """The base class: catch it to catch every error of evomem."""
 
 
 class InputError(EvomemError, ValueError):
@@ -85,19 +85,19 @@ class EncoderError(EvomemError):
 
 
 class CheckpointError(EncoderError):
-    """A checkpoint is incomplete, holds what it should not, or does not fit its configuration."""
+    """A checkpoint is incomplete, holds unexpected weights, or does not fit its configuration."""
 
 
 class FingerprintMismatch(EncoderError):
-    """The database was written by another encoder; the two spaces cannot be compared."""
+    """The database was written by another encoder, whose vectors are not comparable."""
 
 
 class StoreError(EvomemError):
-    """The database or its index could not do what was asked."""
+    """The database or its index cannot complete an operation."""
 
 
 class DatabaseDamaged(StoreError):
-    """The file is not a database of evomem, or a part of it cannot be read."""
+    """The file is not an evomem database, or a part of it cannot be read."""
 
 
 class IntegrityError(DatabaseDamaged):
@@ -129,12 +129,12 @@ class ServiceError(EvomemError):
 
 
 class AccessDenied(ServiceError):
-    """The service wants a key, or this one does not allow what was asked."""
+    """The service requires a key, or the key does not allow the request."""
 
 
 def closed() -> StoreError:
-    """Return the error of whoever uses a database after `close`."""
-    return StoreError("the database was closed: open it again to go on")
+    """Return the error for calls after `close`."""
+    return StoreError("the database was closed: open it again to continue")
 
 
 class MissingExtra(EvomemError, ImportError):
@@ -148,7 +148,7 @@ class MissingExtra(EvomemError, ImportError):
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it; Python refuses to write out integers of many digits."""
+    """Return a value for a message; Python refuses to print integers of very many digits."""
     try:
         return f"{value!r:.200}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""Remove turns with their influence, and whole memories; each call returns a `Receipt`."""
+"""Removal of turns with their influence, and of whole memories; each call returns a `Receipt`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` while many turns are read."""
 
 Choose = Callable[[View], list[Record]]
-"""Returns those of a view's turns that are to be forgotten."""
+"""Returns the turns of a view that are to be forgotten."""
 
 BATCH = 64  # turns that are read between two calls of `progress`
 
@@ -28,14 +28,14 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Says what was removed."""
+    """The record of a removal."""
 
     memories: tuple[Namespace, ...]
     """The memory itself, then forks; or the memories that were dropped as a whole."""
     ids: tuple[str, ...]
-    """Of the turns, each once; empty where whole memories were dropped."""
+    """The ids of the turns, each once; empty if whole memories were dropped."""
     turns: int
-    """How many turns were erased, those of forks counted as well."""
+    """How many turns were erased, including those of forks."""
     reread: int = 0
     """How many later turns were read again, to remove the influence on them."""
     kept: int = 0
@@ -63,11 +63,11 @@ class Receipt:
 def forget(
     engine: Engine, namespace: Namespace, choose: Choose, forks: bool, progress: Progress | None
 ) -> Receipt:
-    """Forget the turns that `choose` finds, and read everything behind the first one again.
+    """Forget the turns that `choose` returns, and read everything after the first one again.
 
-    The turns whose places they took (`Store.append`) are forgotten with them.
+    The turns that they replaced (`Store.append`) are forgotten with them.
 
-    Each memory is changed at once; if this is interrupted between forks, doing it again goes on.
+    Each memory is changed in one transaction; after an interruption between forks, call this again.
 
     Raises:
         SharedTurns: Forks share such turns or later ones, and `forks` is not set.
@@ -109,8 +109,7 @@ def forget(
             )
         else:
             raise shared or HeadMoved(
-                f"the memory {'/'.join(namespace)!r} is written to all the time; purge it when it "
-                "is quieter"
+                f"the memory {'/'.join(namespace)!r} changes too often to be purged; try again later"
             )
     return Receipt((), (), 0)
 
@@ -127,7 +126,7 @@ def drop(engine: Engine, prefix: Namespace, *, below: bool) -> Receipt:
 def _forget_in_forks(
     engine: Engine, namespace: Namespace, gone: list[Record], progress: Progress | None
 ) -> list[Receipt]:
-    """Forget turns in every fork, those that have copies of their own since a purge included."""
+    """Forget turns in every fork, including forks with copies since an earlier purge."""
     same = {record.id: (record.turn.content, record.added) for record in gone}
 
     def copies(view: View) -> list[Record]:
@@ -143,7 +142,7 @@ def _forget_in_forks(
 def _without(
     engine: Engine, view: View, gone: Collection[int], progress: Progress | None
 ) -> list[Row]:
-    """Return the rows behind the first of `gone`, read again as if these were never said."""
+    """Return the rows after the first of `gone`, read again as if these were never said."""
     first, store = min(gone), engine.store
     with store.snapshot():
         later = [row for row in store.rows(view, after=first) if row.seq not in gone]

@@ -1,4 +1,4 @@
-"""Influence: which later turns and answers a turn had a part in, from the log alone."""
+"""Influence: the later turns and answers that a turn has influenced, from the log alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from evomem.store import Namespace, Trace, View
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """What one turn had a part in, as ids of turns in log order; deleted turns are included.
+    """The ids of the turns that one turn has influenced, in log order, including deleted ones.
 
-    `direct` and `indirect` are upper bounds: how much the encoder made of what it could see is not
-    in the log. Both are empty for an encoder without memory.
+    `direct` and `indirect` are upper bounds: the log does not record how strongly the encoder used
+    what it could see. Both are empty for an encoder without memory.
     """
 
     memory: Namespace
@@ -32,7 +32,7 @@ class Influence:
     answers: tuple[str, ...]
     """Turns that name it as recalled (`Turn.recalled`), or name one that does, and so on."""
     forks: tuple[Influence, ...] = ()
-    """The same for every fork that holds the turn; turns that it shares are named again."""
+    """The same for every fork that holds the turn; shared turns are listed again."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the influence as plain JSON values."""
@@ -49,14 +49,14 @@ class Influence:
 def find_influence(
     engine: Engine, namespace: Namespace, view: View, id: str, *, forks: bool
 ) -> Influence | None:
-    """Return what the turn `id` had a part in; None if the view neither holds nor names it.
+    """Return the influence of the turn `id`; None if the view neither holds nor names it.
 
     Args:
         engine: What the memory belongs to.
         namespace: The memory.
-        view: What is looked at of it.
-        id: The turn. Of one that was purged, the answers that name it are found.
-        forks: Whether to look at the memory's forks, too.
+        view: The view of it.
+        id: The turn. For a purged one, the answers that name it are returned.
+        forks: Whether to include the memory's forks.
     """
     record = engine.store.find(view, [id]).get(id)
     traces = engine.store.traces(view, after=record.seq - 1 if record else 0)
@@ -80,7 +80,7 @@ def find_influence(
 
 
 def _reached(traces: Sequence[Trace], spec: Spec) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ids of the turns that the first one reaches directly, and indirectly.
+    """Return the ids of the turns that the first one influences directly, and indirectly.
 
     A turn's embedding is made with the queue before the turn, its latents with the queue before its
     chunk, which is older, and with the texts of the chunk.

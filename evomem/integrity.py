@@ -1,4 +1,4 @@
-"""Integrity keys: 32 random bytes, kept outside the database, that its seals are made with."""
+"""Integrity keys: 32 random bytes, stored outside the database, for its seals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEY_BYTES = 32
 KEY_VARIABLE = "EVOMEM_INTEGRITY_KEY"
 FILE_VARIABLE = "EVOMEM_INTEGRITY_KEY_FILE"
 ANCHOR = {"format", "database", "key", "time", "changes", "memories", "seal"}
-"""What an anchor has (`Store.anchor`)."""
+"""The fields of an anchor (`Store.anchor`)."""
 
 
 def find_key(given: bytes | str | Path | None = None) -> bytes | None:
@@ -28,7 +28,7 @@ def find_key(given: bytes | str | Path | None = None) -> bytes | None:
             environment: `EVOMEM_INTEGRITY_KEY` (hex or base64), then `EVOMEM_INTEGRITY_KEY_FILE`.
 
     Raises:
-        KeyMismatch: What was found is not a key, or the file cannot be read.
+        KeyMismatch: The value is not a key, or the file cannot be read.
     """
     if isinstance(given, bytes):
         return _checked(given, "integrity_key")
@@ -88,7 +88,7 @@ def read_anchor(path: str | Path) -> dict[str, Any]:
 
 
 def key_id(key: bytes | None) -> str:
-    """Return what a database records of its key: a digest that does not give it away; "" for none."""
+    """Return the id of a key, a digest that does not reveal it; "" for no key."""
     if not key:
         return ""
     return hashlib.blake2b(key, digest_size=8, person=b"evomem key id").hexdigest()

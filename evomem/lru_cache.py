@@ -1,4 +1,4 @@
-"""`LruCache`: what was used lately, under a limit of bytes. For caches whose loss changes no result."""
+"""`LruCache`: an LRU cache with a limit in bytes, whose loss changes no result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LruCache(Generic[K, V]):
         reset_in_child(self._after_fork)
 
     def get(self, key: K) -> V | None:
-        """Return what is held, or None."""
+        """Return the value, or None."""
         with self._lock:
             value = self._held.get(key)
             if value is not None:
@@ -41,7 +41,7 @@ class LruCache(Generic[K, V]):
             return value
 
     def put(self, key: K, value: V) -> None:
-        """Hold `value` unless it alone exceeds the limit; older ones make room."""
+        """Store `value` unless it alone exceeds the limit; older values are evicted."""
         size = self._size(value)
         with self._lock:
             old = self._held.pop(key, None)
@@ -55,13 +55,13 @@ class LruCache(Generic[K, V]):
                 self.nbytes -= self._size(self._held.popitem(last=False)[1])
 
     def forget(self, gone: Callable[[K], bool]) -> None:
-        """Hold no longer what has a key of which `gone` is true."""
+        """Remove the values whose keys satisfy `gone`."""
         with self._lock:
             for key in [key for key in self._held if gone(key)]:
                 self.nbytes -= self._size(self._held.pop(key))
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         with self._lock:
             self._held.clear()
             self.nbytes = 0

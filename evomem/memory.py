@@ -116,16 +116,16 @@ class Memory(MemoryView):
         source: str | None = None,
         recalled: Sequence[str] = (),
     ) -> Record:
-        """Store what a turn should have said; from now on, the new turn holds in its place.
+        """Replace a turn with a corrected one, in one transaction.
 
-        As `add(text, supersedes=id)`, with the role, the speaker, the session and the metadata of
+        Like `add(text, supersedes=id)`, with the role, the speaker, the session and the metadata of
         the old turn. The old turn stays visible `at` earlier points and in `history(all=True)`, and
-        hits of the new one name it (`Hit.replaced`).
+        hits of the new one list it (`Hit.replaced`).
 
         Args:
             id: The turn to correct.
-            text: What holds instead. In an exchange, it stands for the user's side.
-            reply: The assistant's answer to it; that of the old turn is not kept.
+            text: The corrected text. In an exchange, it replaces the user's side.
+            reply: The assistant's answer to it; the old turn's answer is not kept.
             time: When the correction was said, with a time zone; now if not given.
             source: Who or what the correction came from.
             recalled: As in `add`.
@@ -134,7 +134,7 @@ class Memory(MemoryView):
             The new turn.
 
         Raises:
-            NotFound: There is no such turn, or another one has taken its place.
+            NotFound: There is no such turn, or it was already replaced.
             TurnError: The text cannot be stored; nothing was written.
         """
         moment = as_utc(time)
@@ -166,11 +166,11 @@ class Memory(MemoryView):
         *,
         where: Mapping[str, Any] | None = None,
     ) -> list[Record]:
-        """Write turns that take the places of all that their sessions hold, in one transaction.
+        """Replace all turns of some sessions with new ones, in one transaction.
 
-        For stores that keep one value under a key: the key is the session. At every moment, a
-        session holds its old turns or its new ones. The last new turn of a session is the one that
-        the old turns were replaced by.
+        For stores that keep one value per key: the key is the session. At every moment, a session
+        holds either its old turns or its new ones. The old turns count as replaced by the last new
+        turn of their session.
 
         Args:
             sessions: The sessions that may be replaced.
@@ -183,7 +183,7 @@ class Memory(MemoryView):
             The new turns.
 
         Raises:
-            TurnError: A new turn has no session, or another one; nothing was written.
+            TurnError: A new turn has no session, or one that is not listed; nothing was written.
             DuplicateTurn: An id is taken; nothing was written.
         """
         names = sorted(set(sessions))
@@ -264,7 +264,7 @@ class Memory(MemoryView):
 
         Args:
             source: `Chats`, or what `evomem.chats.read` takes: a path, bytes, message objects.
-            include_forgotten: Whether turns that were purged come back.
+            include_forgotten: Whether to import turns again that were purged.
             dry_run: Whether to only report what would be written.
             turn_source: The source of the turns that are written (`Turn.source`). Source
                 fields in the messages are ignored, since a text must not choose its own label.
@@ -305,9 +305,10 @@ class Memory(MemoryView):
         """Add a file, or bring its passages up to date; see docs/guides/documents.md.
 
         Each passage is a turn: its session is the document's name, its speaker the headings above
-        it, and its metadata says where it stands (`evomem.documents.place`). Added again, passages
-        that changed replace the old ones, which stay visible `at` earlier points; passages that are
-        gone are deleted, and the others are not touched. `expire(session=name)` forgets a document.
+        it, and its metadata records its location (`evomem.documents.place`). If a document is added
+        again, changed passages replace the old ones, which stay visible `at` earlier points;
+        removed passages are deleted, and the others are not touched. `expire(session=name)` forgets
+        a document.
 
         Args:
             document: The path of a Markdown, text, HTML, PDF or Word file, or a `Document`.
@@ -334,7 +335,7 @@ class Memory(MemoryView):
         )
 
     def annotate(self, id: str, metadata: Mapping[str, Any]) -> Record:
-        """Replace a turn's metadata, which no embedding depends on; return the turn as it is now.
+        """Replace a turn's metadata, which no embedding depends on; return the new record.
 
         Raises:
             NotFound: There is no such turn.
@@ -367,8 +368,8 @@ class Memory(MemoryView):
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
         """Remove a turn: its row, its text on disk, and its influence on later turns.
 
-        Every later turn is read again without it; afterwards the memory equals one that was never
-        given the turn, except that the other turns keep their seqs.
+        Every later turn is read again without it; afterwards the memory equals one that never
+        received the turn, except that the other turns keep their seqs.
 
         Args:
             id: The turn; it may have been deleted before.
@@ -399,10 +400,10 @@ class Memory(MemoryView):
     ) -> Receipt:
         """Purge all turns that meet every given condition; see `purge`.
 
-        This rolls back what a session or a source brought, its influence on later turns included.
+        This rolls back a session or a source, including its influence on later turns.
         `history` with the same conditions (`until` for `before`) lists the turns, except for
         deleted ones, which are purged as well. For a retention of 30 days, call it regularly with
-        `before=now - timedelta(days=30)`. Later turns are read again once, however many are
+        `before=now - timedelta(days=30)`. Later turns are read again only once, however many are
         forgotten.
 
         Args:
@@ -437,15 +438,15 @@ class Memory(MemoryView):
     def reread(self, *, progress: Progress | None = None) -> int:
         """Read all turns again in the order in which they were said; return how many were read.
 
-        For a memory to which turns were added later than they were said: afterwards it equals one
-        that was fed in the order of time. One transaction puts the turns into that order in the log,
-        so their seqs change; ids, texts, times and what is deleted or replaced stay.
+        For a memory to which earlier turns were added later: afterwards it equals one that was
+        given the turns in the order of time. One transaction sorts the log, so seqs change; ids,
+        texts, times, deletions and replacements stay.
 
         Args:
             progress: Called while turns are read.
 
         Raises:
-            SharedTurns: A fork shares a turn that would change its place; nothing was written.
+            SharedTurns: A fork shares a turn that would move; nothing was written.
         """
         return reread(self._engine, self.namespace, progress)
 
@@ -476,7 +477,7 @@ class Memory(MemoryView):
     # ---------------------------------------------------------------------------------------
 
     def _add(self, turns: Sequence[Turn], named: Collection[str], pace: Pace) -> list[Record]:
-        """Write what is new of `turns`, or the first of them; return their records, in order."""
+        """Write those of `turns` that are new, or the first of them; return the records in order."""
         known: dict[str, Record] = {}
 
         def draft(view: View) -> Draft:

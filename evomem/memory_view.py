@@ -1,6 +1,7 @@
-"""`MemoryView`: what can be read of a memory, now or at one point of its log.
+"""`MemoryView`: reading a memory, now or at one point of its log.
 
-Every call reads one moment of the log; how a search does so, see `evomem.search.searching`.
+Every call reads a consistent snapshot of the log; `evomem.search.searching` explains how a search
+does so.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ if TYPE_CHECKING:
 
 
 class Point(NamedTuple):
-    """A point of the past; where several limits are given, all of them hold."""
+    """A point in the past; if several limits are given, all of them apply."""
 
     seq: int | None = None
-    """No turn of the log behind this one."""
+    """The last visible turn of the log."""
     time: datetime | None = None
-    """No turn that was said later."""
+    """Turns said later are not visible."""
     added: datetime | None = None
-    """No turn that was added later."""
+    """Turns added later are not visible."""
 
 
 class MemoryView:
@@ -95,16 +96,17 @@ class MemoryView:
         now: datetime | str | None = None,
         zone: str | tzinfo | None = None,
     ) -> list[Hit]:
-        """Return the turns that answer `query` best, in the light of the memory's state.
+        """Return the turns that answer `query` best, given the memory's state.
 
         Args:
-            query: The question, as the user asked it. Of a very long one, vectors are of as much as the
-                encoder reads at once (`mini`: the first 256 word pieces); words are all looked up.
+            query: The question, as the user asked it. The vector of a very long one covers as much
+                as the encoder reads at once (`mini`: the first 256 word pieces); lexical search
+                uses all words.
             k: How many hits at most; at least 1.
-            mode: `"hybrid"` (all that speaks for a turn: `evomem.search.ranking.fuse`), `"evolvable"` (the
-                encoder's vectors alone) or `"lexical"` (BM25 alone). In the first two, a question
-                for nothing but a time finds only what was said then (docs/guides/time.md).
-            at: Ask as of that turn (seq), or with what was said by that time; see `at`.
+            mode: `"hybrid"` (all signals: `evomem.search.ranking.fuse`), `"evolvable"` (only the
+                encoder's vectors) or `"lexical"` (only BM25). In the first two, a question for
+                nothing but a time returns only turns of that time (docs/guides/time.md).
+            at: Search the memory as of that turn (seq), or the turns said by that time; see `at`.
             since: Only turns said at this time or later.
             until: Only turns said before this time.
             session: Only turns of this session.
@@ -116,12 +118,12 @@ class MemoryView:
             not_source: No turns of this source, or of any of these.
             speaker: Only turns by the speaker of this name.
             trust: Weights of sources, such as `{"web": 0.5, None: 0.8}`, above 0 and at most 1; a
-                source that is not named has 1. The score of a turn is lowered by the rest, before
-                the best `k` are chosen: by half of it for a weight of 0.5 (the part `"trust"`).
-            now: When the question is asked: what "yesterday" counts from. The current time if not
-                given; in a view of the past, the time of its newest turn.
-            zone: The time zone of the person who asks, such as `"Europe/Berlin"`, in which days are
-                counted; the database's if not given (`evomem.open`).
+                source that is not named has 1. With a weight of 0.5, a turn loses half of its score
+                (the part `"trust"`) before the best `k` are chosen.
+            now: The time of the question, to which "yesterday" is relative. By default the current
+                time or, in a view of the past, the time of its newest turn.
+            zone: The time zone of the person who asks, such as `"Europe/Berlin"`, to which days
+                refer; by default the database's (`evomem.open`).
 
         Raises:
             QueryError: An argument makes no sense; the message says which and why.
@@ -154,10 +156,10 @@ class MemoryView:
 
         A line is `[2026-03-12 20:00 CET, session monday, id t17] User: …`. Lines are in the order
         in which the turns were said, whenever they were added. If the best turn does not fit, it is
-        cut around what shares most words with the query, and "[…]" marks what was left out; if
-        other turns were found, it may then take half of the budget. So the text is only empty where
-        nothing was found. The ids of these turns are the text's `ids`: store them with the answer,
-        as `recalled`.
+        cut to the part that shares most words with the query, and "[…]" marks omissions; if there
+        are other hits, it takes at most half of the budget. So the text is only empty if there are
+        no hits. The ids of the turns are in the text's `ids`: store them with the answer, as
+        `recalled`.
 
         Args:
             query: The question.
@@ -165,8 +167,8 @@ class MemoryView:
             k: How many turns are considered.
             mode: As in `search`.
             count_tokens: Your model's token counter; the encoder's if not given.
-            zone: As in `search`; the lines' times are in it, and name it.
-            **filters: As in `search`, `trust` and `now` included.
+            zone: As in `search`; the lines show times in it.
+            **filters: As in `search`, including `trust` and `now`.
 
         Raises:
             QueryError: An argument makes no sense, or `max_tokens` is too small for any text.
@@ -222,9 +224,8 @@ class MemoryView:
     ) -> list[Record]:
         """Return the turns with a seq greater than `after`, oldest first, at most `limit`.
 
-        The filters are those of `search`; `session` and `source` are answered by an index. With
-        `all`, turns whose places others took are there as well, and say so (`Record.replaced_by`);
-        deleted ones are not.
+        The filters are those of `search`; `session` and `source` use an index. With `all`, replaced
+        turns are included and marked (`Record.replaced_by`); deleted ones are not.
 
         Raises:
             QueryError: An argument makes no sense; the message says which and why.
@@ -273,15 +274,15 @@ class MemoryView:
         time: datetime | str | None = None,
         added: datetime | str | None = None,
     ) -> MemoryView:
-        """Return the memory as it was at a point of the past; read-only.
+        """Return the memory as it was at a point in the past; read-only.
 
-        `time` and `added` differ where turns were added later than they were said. Queries are read
-        in the light of all turns up to the last one that is visible (docs/guides/time.md).
+        `time` and `added` differ if turns were added later than they were said. Queries are
+        embedded with the state after the last visible turn (docs/guides/time.md).
 
         Args:
             seq: With the turns of the log up to this one.
-            time: With the turns that were said by then, whenever they were added.
-            added: With the turns that had been added by then: what was known.
+            time: With the turns said by then, whenever they were added.
+            added: With the turns added by then: what was known.
 
         Raises:
             QueryError: None or several are given, or `seq` is not a point of this log.
@@ -345,7 +346,7 @@ class MemoryView:
     def _point_at(
         self, at: int | datetime | str | None = None, added: datetime | None = None
     ) -> Point:
-        """Return a point of the past, no later than this object may see."""
+        """Return a point in the past, no later than this object may see."""
         at = check_point(at)
         last, time, by = self._point or Point()
         if isinstance(at, int):

@@ -1,4 +1,4 @@
-"""The end of a memory, for whoever shows what was said last."""
+"""The newest turns of a memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls on threads: those of one lane one at a time and in order, lanes side by side."""
+"""Calls on threads: in order and one at a time within a lane; lanes run in parallel."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class OrderedExecutor:
         self._lock = threading.Lock()
 
     def submit(self, call: Callable[[], R], lane: Hashable | None = None) -> Future[R]:
-        """Run `call`; in a lane, behind all that was submitted there before.
+        """Run `call`; in a lane, after all calls submitted there before.
 
         Raises:
-            StoreError: This was closed.
+            StoreError: The executor was closed.
         """
         future: Future[R] = Future()
         with self._lock:
@@ -46,10 +46,10 @@ class OrderedExecutor:
         return future
 
     def close(self) -> None:
-        """Take no more calls, and return when everything that was submitted is done.
+        """Accept no more calls, and return when all submitted ones are done.
 
-        A call that closes this, as the one does that drops the last reference to a database, waits
-        for no others: it would wait for itself.
+        If a call itself closes the executor, for example by dropping the last reference to a
+        database, it does not wait: it would wait for itself.
         """
         with self._lock:
             self._closed = True

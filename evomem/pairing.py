@@ -1,19 +1,19 @@
-"""Chat messages into turns: an exchange is a question and everything that answers it.
+"""Pairing chat messages into turns: an exchange is a question and everything that answers it.
 
 - An exchange is a user's message, or several in a row, and everything that the assistant says
   before the user speaks again: preambles, what it says between tool calls, the answer.
-- User messages that nobody has answered are turns of their own, one each.
-- A user with a `name` is a speaker among people. Such a message is a turn of its own, and so is
-  each message that follows it until a nameless user speaks. An assistant with a name (an agent)
+- User messages without an answer are separate turns.
+- A user with a `name` is a speaker among people. Such a message is a separate turn, and so is each
+  following message until a nameless user speaks. An assistant with a name (an agent)
   answers a nameless user as any assistant does.
-- An assistant's message without a user's message before it is a turn of its own.
+- An assistant's message without a user's message before it is a separate turn.
 - Exchanges of different sessions may be interleaved: an answer belongs to the question of its
   session, and without a session to the newest question.
-- A message that names another `source` than the exchange so far is not part of it, and neither is
-  what follows; an answer without one has that of the question.
+- A message with a different `source` than the exchange so far is not part of it, and neither is
+  what follows; an answer without a source has that of the question.
 - A side that grows beyond `MAX_CHARS` continues in a new turn.
 
-`joined` says how the texts of one side are put together.
+`joined` defines how the texts of one side are joined.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def as_turns(items: Iterable[Turn | Message]) -> list[Turn]:
 
 
 def exchanges(messages: Iterable[tuple[int, Message]]) -> list[Exchange]:
-    """Group messages, each given with its position; an exchange stands where its first one does."""
+    """Group messages with their positions; an exchange has the position of its first message."""
     groups: list[Exchange] = []
     waiting: dict[Hashable, Exchange] = {}  # by session: what the next message may still belong to
     newest: Hashable = None
@@ -151,7 +151,7 @@ def _belongs(message: Message, exchange: Exchange) -> bool:
 
 
 def _split(exchange: Exchange) -> list[Exchange]:
-    """Return an exchange as it is, or each message by itself where nobody answered."""
+    """Return an exchange as it is, or each message separately if there is no answer."""
     if exchange.answered:
         return [exchange]
     parts = []
@@ -164,9 +164,9 @@ def _split(exchange: Exchange) -> list[Exchange]:
 def joined(texts: Sequence[str], ids: Sequence[object] = ()) -> str:
     r"""Join what one side says in an exchange.
 
-    Between messages there is a line break; none where a text continues the sentence before it, as
-    pieces of a stream do. A text that was said before in the exchange is a retry, and left out;
-    so are texts of white space.
+    Messages are separated by a line break, except where a text continues the sentence before it, as
+    chunks of a stream do. A text that occurred before in the exchange is a retry and left out; so
+    are blank texts.
 
     Args:
         texts: The texts of the messages, in order.

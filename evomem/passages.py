@@ -1,4 +1,4 @@
-"""Passages: how a text that is longer than an encoder reads at once is divided."""
+"""Passages: dividing a text that is longer than an encoder reads at once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ than a short turn is: with 1, long turns crowd out others (docs/measurements/ben
 
 
 def divide(count: int, first: int, size: int, overlap: int) -> list[range]:
-    """Return which tokens belong to each passage behind the first `first` ones.
+    """Return which tokens belong to each passage after the first `first` ones.
 
-    Each passage begins `overlap` tokens before the one before it ends, so that what stands at a
+    Each passage begins `overlap` tokens before the end of the previous one, so that text at a
     border is whole in one of them. The last one ends with the text and is as long as the others.
 
     Args:
         count: Tokens of the text.
         first: Tokens that are read as its beginning.
         size: Tokens of a passage.
-        overlap: Of these, how many belong to the passage before it, too; fewer than `size`.
+        overlap: How many of these also belong to the previous passage; fewer than `size`.
 
     >>> divide(10, 4, 4, 1)
     [range(3, 7), range(6, 10)]

@@ -1,4 +1,4 @@
-"""Find stores and encoders by name, through entry points; third parties register theirs alike."""
+"""Finding stores and encoders by name, through entry points of any package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
     Args:
         source: `"<kind>:<argument>"` with a kind registered under `evomem.encoders` (`"hash"`,
             `"static:all-MiniLM-L6-v2"`, `"evoembedding:MiG-NJU/EvoEmbedding-4B"`), or a model's
-            folder or hub id alone, whose `config.json` then tells the kind. Options may follow as
+            folder or hub id alone, whose `config.json` then determines the kind. Options may follow
+            as
             in a URL, `"evoembedding:/models/evo?base=/models/qwen"`: so a database, which keeps the
             whole string, can be opened again without naming them.
         device: Where it runs, such as `"cuda"`; None lets the encoder choose.
@@ -43,7 +44,7 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
 
 
 def store_opener(location: str) -> OpenStore:
-    """Return what opens `location`: a path, or a URL whose scheme names a store.
+    """Return the function that opens `location`: a path, or a URL whose scheme names a store.
 
     Raises:
         StoreError: No store of that name is installed.
@@ -58,7 +59,7 @@ def store_opener(location: str) -> OpenStore:
 
 
 def _points(group: str, name: str) -> dict[str, EntryPoint]:
-    """Return the entry points of a group by name, read anew only where `name` is not among them."""
+    """Return the entry points of a group by name, read again only if `name` is missing."""
     if name not in _read_points(group):
         _read_points.cache_clear()  # its package may have been installed since
     return _read_points(group)

@@ -1,4 +1,4 @@
-"""Reading: what an encoder makes of turns, as rows of the log."""
+"""Reading turns with an encoder, as rows of the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASS = 16  # turns that are read before anyone is asked whether another writer w
 LEAST = 8  # turns of a pass, unless passes of so many were read in vain
 SECONDS = 0.4  # that another writer waits for the turns of one pass, about
 BLANK = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
-"""Of a row whose turn has yet to be read."""
+"""The reading of a row whose turn has not been read yet."""
 
 
 def read_rows(
@@ -34,7 +34,7 @@ def read_rows(
 
 @dataclass
 class Pace:
-    """How many turns one pass reads: fewer while other writers wait, for they wait for all of it."""
+    """The number of turns of one pass: fewer while other writers wait for it."""
 
     size: int = PASS
 
@@ -47,11 +47,11 @@ class Pace:
         self.size = max(least, min(PASS, round(self.size * SECONDS / max(seconds, 1e-3))))
 
     def slower(self) -> None:
-        """Read fewer turns in the next pass, because the last one was read in vain."""
+        """Read fewer turns in the next pass, because the last one was discarded."""
         self.size = max(1, self.size // 2)
 
     def faster(self) -> None:
-        """Read more turns in the next pass, because nobody waits."""
+        """Read more turns in the next pass, because no writer waits."""
         self.size = min(PASS, 2 * self.size)
 
 

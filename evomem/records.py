@@ -1,4 +1,4 @@
-"""What is added to a memory and what it returns: `Turn`, `Record`, `Hit`."""
+"""The types that a memory takes and returns: `Turn`, `Record`, `Hit`, `Context`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Turn:
         return f"{text}\nAssistant: {self.assistant}" if self.assistant else text
 
     def name(self, *, reply: bool = False) -> str:
-        """Return the name that stands in `text` before what was said, or before the reply to it."""
+        """Return the name that precedes the text, or the reply, in `text`."""
         if self.user and reply:
             return "Assistant"
         return self.speaker or ("User" if self.user else "Assistant")
@@ -91,7 +91,7 @@ class Turn:
 
 
 class Said(NamedTuple):
-    """When a turn was said, UTC, and in which session: what ranking has of a record."""
+    """The time (UTC) and the session of a turn: the part of a record that ranking uses."""
 
     time: datetime
     session: str | None
@@ -99,15 +99,15 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A turn as stored in the log: with an id, a time and its place."""
+    """A turn as stored in the log: with an id, a time and its position."""
 
     seq: int
-    """Place in the log, counted from 1; it does not change when an earlier turn is purged."""
+    """Position in the log, counted from 1; it does not change when an earlier turn is purged."""
     turn: Turn
     added: datetime
     """When it was stored, UTC."""
     replaced_by: int | None = None
-    """Seq of the turn that has taken its place; only ever set in `history(all=True)`."""
+    """Seq of the turn that replaced it; only set by `history(all=True)`."""
 
     @property
     def id(self) -> str:
@@ -155,7 +155,7 @@ class Hit:
     parts: Mapping[str, float]
     """The summands of the score, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`."""
     replaced: tuple[Record, ...] = ()
-    """The turns whose places this one took, oldest first: what was said before a correction."""
+    """The turns that this one replaced, oldest first: the text before a correction."""
 
     @property
     def text(self) -> str:
@@ -164,7 +164,7 @@ class Hit:
 
     @property
     def seq(self) -> int:
-        """The turn's place in the log."""
+        """The turn's position in the log."""
         return self.record.seq
 
     def to_json(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Hit:
 
 
 class Context(str):
-    """Text for a prompt, and the ids of its turns; what `MemoryView.context` returns."""
+    """Text for a prompt, and the ids of its turns, as `MemoryView.context` returns it."""
 
     ids: tuple[str, ...]
     """The turns that it shows, oldest first."""
@@ -194,7 +194,7 @@ class Context(str):
         return context
 
     def __getnewargs__(self) -> tuple[str, tuple[str, ...]]:  # type: ignore[override]
-        """Return what a copy is made of."""
+        """Return the arguments for a copy."""
         return str(self), self.ids
 
 

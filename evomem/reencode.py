@@ -1,4 +1,4 @@
-"""Changing the encoder of a database: every memory is read again, while it goes on being used."""
+"""Changing the encoder of a database: every memory is read again while it stays in use."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ def reencode(
     """Read every turn of a database with another encoder, then replace the old encoder.
 
     Until then the database is used with the old encoder, in this process and others. Processes that
-    have it open at the swap are told to open it again. If interrupted, the next call continues where
+    have it open at the swap get an error that asks them to open it again. If interrupted, the next
+    call continues where
     this one stopped. The old readings are kept until `Database.drop_generations`.
 
     Args:
         location: As for `evomem.open`.
         encoder: As for `evomem.open`.
         device: Where the encoder runs.
-        workers: How many memories are read at the same time; each is read in its order.
+        workers: How many memories are read at the same time; each is read in order.
         progress: Called as `progress(done, total)`.
         **options: For the store.
 

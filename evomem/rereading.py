@@ -20,10 +20,9 @@ BATCH = 64  # turns that are read between two calls of `progress`
 
 
 def reread(engine: Engine, namespace: Namespace, progress: Progress | None) -> int:
-    """Put a memory's turns in the order of their times and read them again, in one transaction.
+    """Sort a memory's turns by their times and read them again, in one transaction.
 
-    Returns how many turns were read: those from the first one on whose place is another; 0 if the
-    memory is in that order.
+    Returns how many turns were read: those from the first moved one on; 0 if the memory is sorted.
 
     Raises:
         SharedTurns: A fork shares such a turn; nothing was written.
@@ -54,16 +53,15 @@ def reread(engine: Engine, namespace: Namespace, progress: Progress | None) -> i
                 continue
             return len(rows)
     raise HeadMoved(
-        f"the memory {'/'.join(namespace)!r} is written to all the time; read it again when it is "
-        "quieter"
+        f"the memory {'/'.join(namespace)!r} changes too often to be read again; try again later"
     )
 
 
 def _moved(told: Sequence[tuple[Record, int | None]]) -> dict[int, int]:
     """Return the seqs that change, each with the new one, from records with what replaced them.
 
-    Turns said at the same time keep their order, and a turn stays before the one that took its
-    place, whatever their times are.
+    Turns said at the same time keep their order, and a turn stays before its replacement, whatever
+    their times are.
     """
     times: dict[int, datetime] = {record.seq: record.time for record, _ in told}
     for record, since in reversed(told):
@@ -81,7 +79,7 @@ def _placed(rows: Sequence[Row], moved: dict[int, int]) -> list[Row]:
 def _read(
     engine: Engine, view: View, first: int, rows: Sequence[Row], progress: Progress | None
 ) -> list[Row]:
-    """Return rows, read behind the turns before `first`."""
+    """Return rows, read after the turns before `first`."""
     with engine.store.snapshot():
         state = engine.store.state(engine.store.view(view.memory, seq=first - 1))
     done: list[Row] = []

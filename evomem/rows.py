@@ -1,4 +1,4 @@
-"""`Rows`: vectors as they are stored, in float32 or in 8 bits a number."""
+"""`Rows`: vectors as they are stored, in float32 or with 8 bits per number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from evomem.state import Vectors
 
 Form = Literal["float32", "int8"]
-"""How embeddings are stored: exactly, or in a fourth of the space (docs/measurements/storage.md)."""
+"""How embeddings are stored: exactly, or in a quarter of the space (docs/measurements/storage.md)."""
 FORMS: tuple[Form, ...] = ("float32", "int8")
 
 Places = slice | npt.NDArray[np.integer[Any]]
@@ -44,13 +44,13 @@ class Rows:
     """
 
     numbers: npt.NDArray[Any]
-    """(n, D) float32, or int8 where there are `scales`."""
+    """(n, D) float32, or int8 if there are `scales`."""
     scales: Vectors | None = None
-    """(n,) float32: what the numbers of each row are multiplied by."""
+    """(n,) float32: the factor of each row."""
 
     @classmethod
     def quantized(cls, vectors: Vectors) -> Rows:
-        """Return `vectors`, (n, D), in 8 bits: each number rounded, each length kept."""
+        """Return `vectors`, (n, D), in 8 bits: numbers are rounded, lengths are kept."""
         wide = vectors.astype(np.float64)
         scales = _short(np.abs(wide).max(axis=1, initial=0.0) / MOST, np.ceil)
         scales[scales == 0] = 1

@@ -1,4 +1,4 @@
-"""`Scores`: what a ranking gives the turns it knows of, as arrays: a common word is in most turns."""
+"""`Scores`: the scores of turns as arrays, since a common word occurs in most turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """The scores of turns; those that are not named have none.
+    """The scores of turns; other turns have none.
 
     >>> scores = Scores(np.array([2, 3, 5, 7]), np.array([0.5, 0.9, 0.5, 0.5]))
     >>> scores.top(2)

@@ -1,7 +1,7 @@
 """The state of a memory at one point of its log: a bounded queue of latents.
 
-The queue is a first-in-first-out list of the newest `capacity` latents. A turn is embedded in
-the light of the queue *before* it and then adds its own latents. Because both are stored with
+The queue is a first-in-first-out list of the newest `capacity` latents. A turn is embedded with the
+queue *before* it and then adds its own latents. Because both are stored with
 the turn, the state after turn *t* is a slice of the log: nothing else is kept.
 """
 
@@ -25,12 +25,12 @@ NO_PASSAGES: Vectors = np.zeros((0, 0), np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a store needs to know about an encoder."""
+    """The properties of an encoder that a store needs."""
 
     name: str
     """How to load it again, such as `"static:all-MiniLM-L6-v2"`."""
     fingerprint: str
-    """Hash of what decides its output: weights, tokenizer, formatting, chunk policy, dtype."""
+    """Hash of what determines its output: weights, tokenizer, formatting, chunk policy, dtype."""
     dim: int
     """D, the length of an embedding."""
     latents: int = 0
@@ -45,35 +45,35 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What reading one turn yields; stored in the turn's row."""
+    """The result of reading one turn; stored in the turn's row."""
 
     embedding: Vectors
-    """(D,) float32, unit length: the turn in the light of everything before it; of a text that is
-    longer than the encoder reads at once, its beginning."""
+    """(D,) float32, unit length: the turn in the context of everything before it; for a text
+    that is longer than the encoder reads at once, its beginning."""
     latents: Vectors
     """(L, H) float32: what the turn adds to the queue."""
     opens_chunk: bool = True
     """Whether the turn starts a new chunk (docs/reference/evoembedding-model.md, "Chunks"). A later turn of the same chunk sees
     the raw text of the earlier ones, so the boundary is part of the log."""
     passages: Vectors = field(default_factory=lambda: NO_PASSAGES)
-    """(P, D) float32: the rest of a long text, passage by passage, each in the light of the same past
-    as `embedding`. Rows are no longer than 1, and shorter where a passage counts for less than a whole
-    turn. Empty where `embedding` is of the whole text."""
+    """(P, D) float32: the rest of a long text, passage by passage, each in the same context as
+    `embedding`. Rows have a length of at most 1, and less if a passage counts for less than a
+    whole turn. Empty if `embedding` covers the whole text."""
 
     @property
     def embeddings(self) -> Vectors:
-        """(1 + P, D): all that the turn is found by; the one closest to a query speaks for it."""
+        """(1 + P, D): all embeddings of the turn; the one closest to a query counts."""
         if not len(self.passages):
             return self.embedding[None]
         return np.concatenate([self.embedding[None], self.passages])
 
 
 class Item(Protocol):
-    """Something that can be read: a `Turn`, or its tokens."""
+    """An item that can be read: a `Turn`, or its tokens."""
 
     @property
     def content(self) -> bytes:
-        """The bytes that decide what an encoder makes of it."""
+        """The bytes that determine an encoder's output."""
         ...
 
 
@@ -82,7 +82,7 @@ T = TypeVar("T", bound=Item)
 
 @dataclass(frozen=True, slots=True)
 class State(Generic[T]):
-    """What an encoder knows of the past. A value: reading returns a new one."""
+    """What an encoder knows of the past. Immutable: reading returns a new state."""
 
     spec: Spec
     key: bytes
@@ -99,7 +99,7 @@ class State(Generic[T]):
 
     @property
     def queue(self) -> Vectors:
-        """The newest `capacity` latents, (≤ capacity, H): what a text is embedded with."""
+        """The newest `capacity` latents, (≤ capacity, H), with which a text is embedded."""
         return self.latents[max(0, len(self.latents) - self.spec.capacity) :]
 
     @property

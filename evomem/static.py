@@ -1,4 +1,4 @@
-"""Any sentence-transformers model as an encoder without memory: the baseline of every claim.
+"""Any sentence-transformers model as an encoder without memory: the baseline.
 
 A text's vector depends on that text alone, so turns and queries look the same at any point of the
 log. Of a turn longer than the model's `max_seq_length` (256 tokens for all-MiniLM-L6-v2), the rest is
@@ -134,7 +134,7 @@ class StaticEncoder:
         self._lock = threading.Lock()  # the tokenizer refuses to be used by two threads at once
 
     def _passages(self, turn: Turn) -> list[str]:
-        """Return the text of each passage behind the beginning of a turn; none of a short one."""
+        """Return the text of each passage after the beginning of a turn; none for a short one."""
         text = turn.text
         if self._window is None or len(text.encode()) <= self._window:  # a token is a byte at least
             return []
@@ -215,7 +215,7 @@ def load(
 
 
 def _window(model: Any) -> int | None:
-    """Return how many tokens of a document a model reads, None for all."""
+    """Return how many tokens of a text a model reads, None for all."""
     limit = model.max_seq_length
     if limit is None or limit == float("inf"):
         return None
@@ -225,7 +225,7 @@ def _window(model: Any) -> int | None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing a progress bar for weights that load in a moment."""
+    """Keep transformers from showing a progress bar for weights that load quickly."""
     logging = require("transformers.utils.logging", extra="static")
     drawing = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -286,7 +286,7 @@ def _refuse_pickles(folders: list[Path]) -> None:
 
 
 def _fingerprint(folder: Path, folders: list[Path]) -> str:
-    """Hash what decides the output: texts' format, configuration, tokenizer, sampled weights."""
+    """Hash what determines the output: format, configuration, tokenizer, sampled weights."""
     digest = hashlib.sha256(FORMAT.encode())
     for source in folders:
         for path in sorted({path for pattern in CONFIG for path in source.glob(pattern)}):

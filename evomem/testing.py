@@ -1,4 +1,4 @@
-"""Contracts as test classes: subclass one, give the fixture it asks for, and run pytest.
+"""Contracts as test classes: subclass one, define its fixture, and run pytest.
 
 >>> class TestMyEncoder(EncoderContract):  # doctest: +SKIP
 ...     @pytest.fixture
@@ -34,10 +34,10 @@ QUERIES = ["Where do I live?", "What is the cat called?"]
 
 
 class EncoderContract:
-    """What every encoder must do. Subclass it and give an `encoder` fixture."""
+    """The contract of every encoder. Subclass it and define a fixture `encoder`."""
 
     tolerance = 1e-5
-    """The largest difference that the order of floating-point work may make."""
+    """The largest difference that the order of floating-point operations may cause."""
 
     def test_readings_have_the_shapes_of_the_spec(self, encoder: Encoder) -> None:
         spec = encoder.spec

@@ -1,8 +1,8 @@
-"""`Together`: all memories below a prefix, read and asked at once.
+"""`Together`: all memories below a prefix, read and searched at once.
 
-Stores of many small memories (a namespace for each user) would otherwise ask each of them for its
-turns: hundreds of statements for one question. What is read here is kept in memory; one statement
-says whether it still holds.
+With many small memories (such as a namespace for each user), reading each of them separately would
+take hundreds of statements per query. The turns read here are cached; one statement checks whether
+they are current.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evomem.records import Turn
 from evomem.state import State, Vectors
 from evomem.store import Extract, Listed, Namespace
 
-MAX_BYTES = 2**29  # of extracts in memory; a prefix with more is read anew each time
+MAX_BYTES = 2**29  # of extracts in memory; a prefix with more is read again each time
 MAX_SIZES = 100_000  # memories whose sizes are kept
 
 _Sizes = tuple[tuple[int, ...], Mapping[Namespace, int]]
@@ -49,8 +49,8 @@ class Together:
     def cosines(self, query: str) -> npt.NDArray[np.float32]:
         """Return the cosine of each of `turns` with a query, (n,) float32.
 
-        Each memory is asked in the light of its own state, as by `search(mode="evolvable")`; an
-        encoder without latents, which does not look at the state, embeds the query once.
+        The query is embedded with the state of each memory, as by `search(mode="evolvable")`, or
+        only once if the encoder has no latents.
 
         Raises:
             HeadMoved: A memory has changed meanwhile: read again.
@@ -101,7 +101,7 @@ class Together:
 
 
 class TogetherCache:
-    """What was read of memories lately. Thread-safe; losing it changes no result."""
+    """A cache of the turns of memories. Thread-safe; losing it changes no result."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

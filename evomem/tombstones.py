@@ -1,8 +1,8 @@
-"""The facts by which an import recognises a purged turn; stores keep keyed digests of them only.
+"""The facts by which an import recognises a purged turn; stores keep only keyed digests of them.
 
-A turn is the same if its conversation and its question are: an answer may be made anew, or may be
-missing in another export. If the source tells times, the time has to be the same as well, so that
-"Thanks." may be said again.
+A turn is the same if its conversation and its question are: an answer may be regenerated, or
+missing in another export. If the source has times, the time has to be the same as well, so that a
+later "Thanks." is not taken for a purged one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def left_by(turn: Turn) -> list[str]:
 
 
 def sought_by(turn: Turn, ids: Iterable[str]) -> list[str]:
-    """Return the facts of which a purged turn may have left one, if it was this turn.
+    """Return the facts that this turn may have left if it was purged.
 
     Args:
         turn: As an import would write it; without a time if the source has none.

@@ -1,7 +1,8 @@
-"""Conditions on metadata: what `where=` may say, read into a tree that databases turn into SQL.
+"""Conditions on metadata: `where=`, parsed into a tree that databases turn into SQL.
 
-A condition is about a value: the metadata of a turn, what a key holds, or an element of a list. Either
-it is a scalar, and the value must equal it, or a mapping, all of whose entries must hold: operators
+A condition applies to a value: the metadata of a turn, the value of a key, or an element of a list.
+It is either a scalar, which the value must equal, or a mapping, all of whose entries must hold:
+operators
 (`{"$gte": 4}`), keys of the value (`{"author": {"name": "Ann"}}`), and `$and`, `$or` and `$not`.
 """
 
@@ -29,7 +30,7 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A value that is there passes an operator: one of `OPERATORS` but those that hold conditions."""
+    """A value exists and passes an operator: one of `OPERATORS` that takes no conditions."""
 
     name: str
     operand: Any
@@ -38,7 +39,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the value holds under a key meets a condition."""
+    """The value of a key meets a condition."""
 
     name: str
     condition: Condition

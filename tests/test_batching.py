@@ -283,7 +283,8 @@ def test_an_encoder_that_reads_one_memory_at_a_time_is_left_as_it_is():
 
 
 def test_many_threads_lose_and_reorder_nothing(tmp_path):
-    with evomem.open(str(tmp_path / "a.db"), Together(), synchronous="NORMAL") as db:
+    path = str(tmp_path / "a.db")
+    with evomem.open(path, Together(), synchronous="NORMAL", embeddings="float32") as db:
         memories = [db.memory(f"m{i}") for i in range(8)]
 
         def talk(i):

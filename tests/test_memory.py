@@ -471,7 +471,7 @@ def test_turns_of_one_speaker_are_found_and_listed_by_name(db, mode):
     ],
 )
 def test_a_filter_is_refused_before_the_encoder_computes(alice, monkeypatch, where, says):
-    monkeypatch.setattr(alice, "_embed", None)
+    monkeypatch.setattr("evomem.search.searching._embed", None)
     for call in (alice.search, alice.context):
         with pytest.raises(QueryError, match=says):
             call("cat", where=where)

@@ -140,7 +140,7 @@ class Lengths:
 
 def test_an_encoder_without_latents_embeds_a_query_once_for_all_memories(location):
     encoder = Lengths()
-    with evomem.open(location, encoder) as db:
+    with evomem.open(location, encoder, embeddings="float32") as db:
         for n in range(5):
             db.memory("root", f"m{n}").add("coffee" + "!" * n)
         assert db.together("root").cosines("coffee!!").tolist() == [0, 0, 1, 0, 0]

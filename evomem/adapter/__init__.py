@@ -1,4 +1,4 @@
-"""What adapters for agent frameworks share: see docs/guides/adapters.md.
+"""Shared code of adapters for agent frameworks: see docs/guides/adapters.md.
 
 `Adapter` writes conversations to a memory and reads from it for a prompt. `counts` counts what went
 wrong. The other functions are the steps of which `Adapter` consists.

@@ -1,8 +1,8 @@
-"""`Adapter`: what an adapter for an agent framework does with a memory.
+"""`Adapter`: reads and writes a memory for an agent framework.
 
 host's messages ─► cleaned ─► paired into exchanges ─► log ─► found ─► quoted ─► prompt
 
-A memory that cannot be read or written does not end the run that asked for it: see `Adapter`.
+A memory that cannot be read or written does not end the agent's run: see `Adapter`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 class Adapter:
     """Writes conversations to a memory, and reads from it for a prompt.
 
-    Unless `strict` is set, no method raises because of the memory: what fails is logged and counted
-    (`evomem.adapter.counts`), a read finds nothing, and the turn that cannot be written is missing in
-    the log.
+    Unless `strict` is set, no method raises because of the memory: failures are logged and counted
+    (`evomem.adapter.counts`), a failed read returns nothing, and a turn that cannot be written is
+    missing in the log.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Adapter:
         Args:
             memory: The memory, or a function that opens it.
             strict: Whether errors of the memory are raised.
-            header: What stands before the recalled turns.
+            header: The text before the recalled turns.
             turn_source: The source of the turns that are written (`Turn.source`).
             **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
                 `trust`.
@@ -73,15 +73,15 @@ class Adapter:
     def recall(
         self, query: str, *, session: str | None = None, shown: Iterable[Message] = ()
     ) -> Context:
-        """Return what the memory knows about `query`, as a block for the prompt.
+        """Return the best turns for `query` as a block for the prompt.
 
-        The block is quoted data between `<memory>` fences; it is empty if nothing is found. Its `ids`
-        name the turns in it: hand them to `capture`.
+        The block is quoted data between `<memory>` fences; it is empty if there are no hits. Its
+        `ids` name the turns in it: pass them to `capture`.
 
         Args:
             query: What the user said last.
             session: The conversation that asks.
-            shown: The messages that the prompt holds already. Turns made of them are left out.
+            shown: The messages that the prompt already contains. Turns made of them are left out.
         """
         return self._fenced(self.context(query, session=session, shown=shown))
 
@@ -94,7 +94,7 @@ class Adapter:
     def context(
         self, query: str, *, session: str | None = None, shown: Iterable[Message] = ()
     ) -> Context:
-        """Do as `recall`, without fences and header, for a host that has its own."""
+        """Like `recall`, without fences and header, for a host that has its own."""
         with self.degrading("failed_reads"):
             if asked := self._query(query):
                 view = self._view(session, shown)
@@ -122,13 +122,13 @@ class Adapter:
         shown: Iterable[Message] = (),
         quote: bool = True,
     ) -> list[Hit]:
-        """Return what `context` is made of, best first, for a host that lists what was found.
+        """Return the hits of `context`, best first, for a host that lists results.
 
         Args:
             query: What the user said last.
             k: How many turns at most.
             session: The conversation that asks.
-            shown: The messages that the prompt holds already.
+            shown: The messages that the prompt already contains.
             quote: Whether texts are quoted: leave it out only if the host does so.
         """
         with self.degrading("failed_reads"):
@@ -166,8 +166,8 @@ class Adapter:
         """Write what the user and the assistant said, one turn for each exchange.
 
         With a session and message ids, the same exchange is written once, however often it is
-        captured, and an exchange with another answer, or another text under the same id, takes the
-        place of the old one (`Memory.add(supersedes=)`). Without, every call adds.
+        captured, and an exchange with another answer, or another text under the same id, replaces
+        the old one (`Memory.add(supersedes=)`). Without them, every call adds a turn.
 
         Args:
             messages: Dictionaries with `role` and `content`, oldest first, and perhaps `id`, `name`,
@@ -221,7 +221,7 @@ class Adapter:
             if self.strict:
                 raise
             counts.add(count)
-            how = "read: the prompt goes without it" if count == "failed_reads" else "written"
+            how = "read: the prompt does not contain it" if count == "failed_reads" else "written"
             logger.warning("The memory could not be %s (%s)", how, error, exc_info=error)
 
     def _query(self, query: str) -> str:
@@ -245,7 +245,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     unknown = [name for name in options if name not in _OPTIONS]
     if unknown:
         raise QueryError(
-            f"{unknown[0]!r} is no option of context(); known are {', '.join(_OPTIONS)}"
+            f"{unknown[0]!r} is not an option of context(); the options are {', '.join(_OPTIONS)}"
         )
     check_whole(options.get("max_tokens", 1), "max_tokens", least=1)
     check_k(options.get("k", 1))

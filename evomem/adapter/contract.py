@@ -4,7 +4,7 @@
 ...     host = MyHost                       # drives the adapter: see `Host`
 ...     not_applicable = {"edit": "the framework cannot edit messages"}
 
-The log must hold exactly what a person would say was said, whatever the host went through.
+The log must hold exactly what was said in the conversation, whatever the host went through.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Said = tuple[str, str]
 """What the user and the assistant said in an exchange."""
 
 CASES = {
-    "story": "20 turns in a row, with as much of what follows as applies",
-    "tools": "calls of tools, with a preamble",
-    "streaming": "an answer in pieces",
+    "story": "20 turns in a row, with all applicable cases below",
+    "tools": "tool calls, with a preamble",
+    "streaming": "a streamed answer",
     "failure": "a run that fails, and its question asked again",
     "retry": "a model that fails once within a run",
-    "regeneration": "an answer made anew",
+    "regeneration": "a regenerated answer",
     "edit": "a message edited, and answered again",
-    "pause": "a run that waits for a person, and goes on",
+    "pause": "a run that waits for a person, then continues",
     "restart": "a new process",
     "users": "two users",
-    "threads": "two conversations at a time",
+    "threads": "two concurrent conversations",
     "poison": "NUL, half a character, 300,000 characters",
     "fence": "a recalled text that quotes the fence",
     "outage": "a memory that cannot be read or written",
@@ -91,11 +91,11 @@ class Host:
         raise NotImplementedError
 
     def retry(self, text: str, failure: Exception, answer: str) -> None:
-        """Do as `say`, where the host calls a model again that failed."""
+        """Like `say`, where the host retries a failed model call."""
         raise NotImplementedError
 
     def regenerate(self, answer: str) -> None:
-        """Let the last question of the conversation "one" be answered anew."""
+        """Let the last question of the conversation "one" be answered again."""
         raise NotImplementedError
 
     def edit(self, text: str, answer: str) -> None:
@@ -103,7 +103,7 @@ class Host:
         raise NotImplementedError
 
     def pause(self, text: str, call: Call, answer: str) -> None:
-        """Do as `say`, where the run stops before the tool is called, and goes on later."""
+        """Like `say`, where the run stops before the tool is called, and continues later."""
         raise NotImplementedError
 
     def restart(self) -> Host:
@@ -112,7 +112,7 @@ class Host:
         return type(self)(self.location)
 
     def close(self) -> None:
-        """Let go of the database: whatever comes after it is an outage."""
+        """Release the database: every later access is an outage."""
         self.db.close()
 
     def log(self, user: str = "alice") -> list[Said]:

@@ -1,4 +1,4 @@
-"""Counters of what adapters could not do, or did only in part, in this process."""
+"""Counters of adapters' failures and changed texts in this process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Counts:
 
     @property
     def cleaned(self) -> int:
-        """Texts that were changed because the log cannot hold them as they are."""
+        """Texts that were changed because the log cannot hold them unchanged."""
         return self._numbers["cleaned"]
 
     def add(self, name: str) -> None:

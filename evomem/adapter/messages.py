@@ -1,4 +1,4 @@
-"""Messages of a host as `evomem.pairing` takes them: only what was said, cleaned for the log."""
+"""Messages of a host for `evomem.pairing`: only those with text, cleaned for the log."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def text_of(content: object) -> str:
 
 
 def note_cleaned(metadata: Mapping[str, Any]) -> None:
-    """Log and count that a turn with this metadata was written with another text than was said."""
+    """Log and count that a turn with this metadata was written with a changed text."""
     for role in ROLES:
         if changes := metadata.get(CLEANED.format(role)):
             counts.add("cleaned")

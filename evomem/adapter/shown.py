@@ -1,4 +1,4 @@
-"""What a prompt holds already, and a memory without it, quoted."""
+"""The turns that a prompt already contains, and a quoted memory without them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evomem.search.fitting import fit
 
 
 class Shown:
-    """What a prompt holds of a conversation, as what must not be recalled."""
+    """The part of a conversation in the prompt, which must not be recalled."""
 
     def __init__(self, messages: Sequence[Message], session: str | None) -> None:
         groups = exchanges(enumerate(messages))
@@ -34,9 +34,9 @@ class Shown:
         return len(self._texts)
 
     def holds(self, turn: Turn) -> bool:
-        """Return whether the prompt holds a turn.
+        """Return whether the prompt contains a turn.
 
-        It does if it shows both sides, or if it shows where a turn of its own session begins.
+        It does if it shows both sides, or the beginning of a turn of its own session.
         """
         if (turn.user, turn.assistant) in self._whole:
             return True
@@ -47,7 +47,7 @@ class Shown:
 
 
 class Quoted:
-    """A memory as prompts show it: quoted, without the turns that the prompt holds."""
+    """A memory as prompts show it: quoted, without the turns that the prompt contains."""
 
     def __init__(
         self, memory: MemoryView, shown: Shown, quote: Callable[[Turn], Turn] = quoted

@@ -1,4 +1,4 @@
-"""Exchanges into the log: each once, and in the place of what its message led to before."""
+"""Writing exchanges: each once, replacing the earlier exchange of the same message."""
 
 from __future__ import annotations
 

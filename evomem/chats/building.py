@@ -28,7 +28,7 @@ class Building:
     seen: set[str] | None = None
     """Ids of messages that were read, where later runs repeat them."""
     latest: datetime | None = None
-    """When the last message was said that tells it."""
+    """The time of the last message that has one."""
 
     def conversation(self) -> Conversation:
         """Return it with its messages in order of time, if all of them have one."""

@@ -12,7 +12,7 @@ from evomem.errors import InputError
 _PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
 """The keys of messages that all shapes agree about."""
 DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
-"""What the code of a shape may raise on a value that only looks like it."""
+"""Errors that a shape's code may raise on a value that only looks like it."""
 
 
 def shape_named(format: str | None) -> Shape | None:
@@ -67,12 +67,12 @@ class Detector:
 
 
 def _is_plain(value: Raw) -> bool:
-    """Return whether this is a message that needs no look at any shape."""
+    """Return whether this is a message of the common form, which no shape has to check."""
     return "role" in value and isinstance(value.get("content"), str) and value.keys() <= _PLAIN
 
 
 def _fits(test: Callable[[Raw], bool] | None, value: Raw) -> bool:
-    """Return whether a value passes a test; one that the test chokes on does not."""
+    """Return whether a value passes a test; one that raises an error does not."""
     try:
         return test is not None and test(value)
     except DAMAGE:

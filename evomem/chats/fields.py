@@ -116,7 +116,7 @@ def time(where: str, value: object, zone: tzinfo | None) -> datetime | None:
 
 
 def _bare(value: object) -> object:
-    """Return a time without what MongoDB wraps it in, and an epoch in a string as a number."""
+    """Return a time without MongoDB's wrapper, and an epoch in a string as a number."""
     if isinstance(value, Mapping) and "$date" in value:
         value = value["$date"]
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a reader of chats returns."""
+"""The result of reading chats."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """What one file of the source held."""
+    """The content of one file of the source."""
 
     where: str
     shapes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Message objects of other libraries as plain values, by what they can do, not by their class."""
+"""Message objects of other libraries as plain values, by their methods, not by their class."""
 
 from __future__ import annotations
 

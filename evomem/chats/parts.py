@@ -65,7 +65,7 @@ _UNTYPED = (
 )
 """Keys that name the kind of a part that has no type (Bedrock, Gemini, Haystack)."""
 _QUIET = frozenset({"step-start", "cachePoint", "cache_point", "placeholder"})
-"""Parts that hold nothing anybody would miss."""
+"""Parts that are dropped without being counted."""
 
 
 def pieces(content: object, role: str, where: str, left_out: Counter[str]) -> list[str]:
@@ -103,7 +103,7 @@ def pieces(content: object, role: str, where: str, left_out: Counter[str]) -> li
 
 
 def _text(part: object, where: str, left_out: Counter[str]) -> str | None:
-    """Return the text of a part; count it and return None if it is none."""
+    """Return the text of a part; count it and return None if it has none."""
     if isinstance(part, str):
         return part
     if not isinstance(part, Mapping):

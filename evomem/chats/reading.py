@@ -1,4 +1,4 @@
-"""From a source to `Chats`: find the shape of each value, and make plain messages of it."""
+"""From a source to `Chats`: detect the shape of each value, and convert it to plain messages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read(
     since: datetime | None = None,
     name: str | None = None,
 ) -> Chats:
-    """Read the conversations that `source` holds.
+    """Read the conversations in `source`.
 
     Everything is read and checked before this returns. Memory is bounded by the largest value of
     a file (one conversation, or one line), because conversations are kept on disk.
@@ -217,7 +217,7 @@ class _Reader:
                 self._guarded(self._talk, talk, talk.where, shape)
 
     def _guarded(self, method: Any, value: Any, where: str, *more: Any) -> None:
-        """Call a method; whatever a damaged value makes it raise becomes an error of ours."""
+        """Call a method; errors caused by damaged values become evomem's."""
         try:
             method(value, where, *more)
         except UnknownShape as error:
@@ -358,7 +358,7 @@ class _Reader:
             self._close()
 
     def _close(self) -> None:
-        """Put the conversations of single messages aside; more messages of them may come."""
+        """Set aside the conversations of single messages, since more messages may follow."""
         for key, building in self._loose.items():
             self._keep(building, (len(self._files), key))
             building.messages, building.places = [], []

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        screen.error("stopped; what was stored stays, run the same command again to go on")
+        screen.error("stopped; what was stored stays, run the same command again to continue")
         return 130
     except BrokenPipeError:  # `evomem show | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -153,8 +153,8 @@ def _demo(commands: Any) -> None:
         commands,
         "demo",
         "watch it remember eight weeks of a life",
-        "Tell a new memory the story that ships with evomem, and ask questions whose answer depends "
-        "on the order of things, with and without memory.",
+        "Add the story that ships with evomem to a new memory, and ask questions whose answer depends "
+        "on the order of events, with and without memory.",
         "  evomem demo\n  evomem demo --all --encoder evoembedding:MiG-NJU/EvoEmbedding-0.8B",
         db=None,
     )

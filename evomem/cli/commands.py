@@ -1,4 +1,4 @@
-"""What each command does: arguments in, one call to the engine, a result on the screen."""
+"""The commands: arguments in, one call to the engine, a result on the screen."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def add(args: Namespace, screen: Screen) -> int:
 
 
 def correct(args: Namespace, screen: Screen) -> int:
-    """Store what a turn should have said."""
+    """Replace a turn with a corrected one."""
     text = _stdin("the text").strip() if args.text == STDIN else args.text
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
@@ -65,7 +65,7 @@ def search(args: Namespace, screen: Screen) -> int:
 
 
 def context(args: Namespace, screen: Screen) -> int:
-    """Print what a prompt is given for a question."""
+    """Print the turns for a question as text for a prompt."""
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
         text = past_of(memory, args).context(
@@ -108,7 +108,7 @@ def ask(args: Namespace, screen: Screen) -> int:
 
 
 def _asked(args: Namespace) -> dict[str, Any]:
-    """Return how and of whom a question is asked, by the names that `search` has for it."""
+    """Return the options of a question, by the names of the arguments of `search`."""
     return {
         "mode": args.mode,
         "since": args.since,
@@ -146,7 +146,7 @@ def show(args: Namespace, screen: Screen) -> int:
 
 
 def influence(args: Namespace, screen: Screen) -> int:
-    """Show what a turn had a part in."""
+    """Show the turns and answers that a turn has influenced."""
     with open_database(args, screen) as db:
         result = memory_of(db, args).influence(args.id)
     screen.result(result.to_json(), influence_table(result))

@@ -28,7 +28,7 @@ ORDER = "Without memory: the same encoder reads each text as if it were the firs
 
 
 def run_demo(args: Namespace, screen: Screen) -> int:
-    """Tell the story, ask the questions, show both sides."""
+    """Add the story, ask the questions, show both sides."""
     questions = load_questions()
     chosen = questions if args.all else [question for question in questions if question.featured]
     with screen.progress() as progress:
@@ -48,7 +48,7 @@ def run_demo(args: Namespace, screen: Screen) -> int:
 
 @contextmanager
 def _database(args: Namespace, screen: Screen) -> Iterator[Database]:
-    """Open the given database, or one on disk that is thrown away."""
+    """Open the given database, or a temporary one on disk."""
     if args.db is not None:
         with open_database(args, screen, create=True) as db:
             yield db

@@ -22,7 +22,7 @@ SHOWN = 20  # documents that are listed for people
 
 
 def ingest(args: Namespace, screen: Screen) -> int:
-    """Bring a memory up to date with files; a file that cannot be read keeps no other one away."""
+    """Bring a memory up to date with files; a file that cannot be read does not stop the others."""
     paths = [path for name in args.paths for path in documents.files(name)]
     if not paths and not args.forget_missing:
         raise InputError(
@@ -57,7 +57,7 @@ def _add(memory: Memory, path: Path, args: Namespace) -> Ingested:
 
 
 def _database(args: Namespace, screen: Screen, *, create: bool) -> Database:
-    """Open the database; for a dry run that would make it, one that is thrown away."""
+    """Open the database; for a dry run that would create it, a temporary one."""
     if not args.dry_run:
         return open_database(args, screen, create=create)
     try:

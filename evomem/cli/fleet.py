@@ -161,7 +161,7 @@ def add_fleet(commands: Any, make_group: Make, make: Make) -> None:
         metavar="N",
         type=int,
         default=256,
-        help="requests that wait, at most; the next ones are told to come again (default: 256)",
+        help="the number of waiting requests, at most; further ones are rejected (default: 256)",
     )
     parser.add_argument("--cpus", metavar="N", type=float, default=1.0, help="of each replica")
     parser.add_argument(

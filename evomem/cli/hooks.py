@@ -1,4 +1,4 @@
-"""`evomem hooks`: what is said to a coding agent into a memory, and back at the next session's start."""
+"""`evomem hooks`: store the sessions of a coding agent, and recall them when the next one starts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def hooks(args: Namespace, screen: Screen) -> int:
 
 
 def _edit(agent: Agent, args: Namespace, screen: Screen) -> int:
-    """Put the hooks into the settings, or take them out."""
+    """Add the hooks to the settings, or remove them."""
     path = Path(args.settings).expanduser() if args.settings else agent.settings
     before = settings.read(path)
     adding = args.action == "install"
@@ -121,7 +121,7 @@ def _agreed() -> bool:
 
 
 def _command(agent: Agent, args: Namespace) -> str:
-    """Return the command line that the agent calls; a shell of the system reads it."""
+    """Return the command line that the agent calls, for a shell of the system."""
     words = [sys.executable, "-m", "evomem", "hooks", "run", agent.name, *_options(args)]
     return shlex.join(words) if os.name == "posix" else subprocess.list2cmdline(words)
 
@@ -167,7 +167,7 @@ def _sweep(agent: Agent, args: Namespace, screen: Screen) -> int:
 
 
 def _run(agent: Agent, args: Namespace, screen: Screen) -> int:
-    """Answer an event of the agent: at once, for it waits. What takes long is left to a process."""
+    """Answer an event of the agent at once, since it waits; a process does what takes long."""
     try:
         event = events.parse(sys.stdin.read())
         transcript = event.get("transcript_path")
@@ -192,7 +192,7 @@ def _recall(args: Namespace, event: dict[str, Any]) -> str:
 
 
 def _start_sweep(agent: Agent, args: Namespace, files: list[str]) -> None:
-    """Start a sweep in a process of its own, which outlives the agent."""
+    """Start a sweep in a separate process, which outlives the agent."""
     words = [sys.executable, "-m", "evomem", "hooks", "sweep", agent.name, *files, *_options(args)]
     with _log() as log:
         subprocess.Popen(
@@ -206,7 +206,7 @@ def _start_sweep(agent: Agent, args: Namespace, files: list[str]) -> None:
 
 @contextmanager
 def _log() -> Iterator[Any]:
-    """Give the file that says why a sweep failed; it holds no texts of turns."""
+    """Open the log file of failed sweeps; it holds no texts of turns."""
     make_agents_folder(AGENTS_DB)
     path = Path(AGENTS_FOLDER).expanduser() / LOG
     mode = "wb" if path.exists() and path.stat().st_size > MAX_LOG else "ab"

@@ -87,7 +87,7 @@ def _import(
 
 
 def _database(args: Namespace, screen: Screen) -> Database:
-    """Open the database; for a dry run that would make it, one that is thrown away."""
+    """Open the database; for a dry run that would create it, a temporary one."""
     if not args.dry_run:
         return open_database(args, screen, create=True)
     try:
@@ -110,7 +110,7 @@ class _Together:
 def _one_each(
     above: store.Namespace, names: Iterable[str], files: Iterable[Chats]
 ) -> dict[store.Namespace, list[Chats]]:
-    """Return each file by the memory that is called as the file is."""
+    """Return each file by the memory that is named after it."""
     histories: dict[store.Namespace, list[Chats]] = {}
     for name, file in zip(names, files, strict=True):
         if name == STDIN:

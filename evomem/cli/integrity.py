@@ -1,4 +1,4 @@
-"""The commands about edits behind the database's back: `anchor` and `keys integrity`."""
+"""The commands that detect edits made without evomem: `anchor` and `keys integrity`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMEOUT = 30.0  # seconds for a server that takes anchors
 
 
 def anchor(args: Namespace, screen: Screen) -> int:
-    """Write down how far the database has come."""
+    """Write a sealed record of the database's state."""
     with open_database(args, screen) as db:
         taken = db.anchor()
     text = json.dumps(taken)
@@ -39,7 +39,7 @@ def anchor(args: Namespace, screen: Screen) -> int:
 
 
 def make_integrity_key(args: Namespace, screen: Screen) -> int:
-    """Make an integrity key, and seal the database with it."""
+    """Create an integrity key, and seal the database with it."""
     path = Path(args.file).expanduser().absolute()
     made = not path.exists()
     key = make_key(path) if made else read_key(path)

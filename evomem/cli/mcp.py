@@ -30,7 +30,7 @@ def add_mcp(commands: Any, make: Callable[..., Any]) -> None:
         "--source",
         metavar="LABEL",
         default="mcp",
-        help="what to label the turns with that are stored (default: mcp)",
+        help="the source label of stored turns (default: mcp)",
     )
 
 

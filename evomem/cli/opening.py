@@ -18,11 +18,11 @@ from evomem.memory_view import MemoryView
 
 AGENTS_FOLDER = "~/.evomem"
 AGENTS_DB = f"{AGENTS_FOLDER}/evomem.db"
-"""The database of `evomem mcp` and `evomem hooks`: programs start these in folders of their own."""
+"""The database of `evomem mcp` and `evomem hooks`, which programs start in any folder."""
 
 
 def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:
-    """Open `args.db`; if it is made, say which encoder reads it."""
+    """Open `args.db`; if it is created, report which encoder reads it."""
     encoder = evomem.load_encoder(args.encoder, device=args.device) if args.encoder else None
     try:
         return evomem.open(args.db, encoder, device=args.device, create=False)
@@ -70,7 +70,7 @@ def past_of(memory: Memory, args: Namespace) -> MemoryView:
 
 
 def moment_of(args: Namespace, name: str) -> datetime | None:
-    """Return the moment that an option names; without a zone of its own it is in `zone_of`.
+    """Return the moment that an option names; one without a zone is in `zone_of`.
 
     Raises:
         QueryError: It is not ISO 8601.
@@ -104,7 +104,7 @@ def _system_zone() -> tzinfo:
 
 
 def make_agents_folder(location: str) -> None:
-    """Make the folder of `AGENTS_DB`, for its owner alone, if that is the location.
+    """Create the folder of `AGENTS_DB`, accessible only to its owner, if that is the location.
 
     Raises:
         StoreError: It cannot be made.

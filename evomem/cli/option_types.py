@@ -1,4 +1,4 @@
-"""What options on the command line stand for: metadata, weights, time zones."""
+"""Types of command-line options: metadata, weights, time zones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evomem.checks import check_zone
 from evomem.cli.upkeep_arguments import source_label
 from evomem.errors import QueryError
 
-PAIR_HELP = "a JSON value or a plain string, as in stars=5 or topic=travel; may be given again"
+PAIR_HELP = "a JSON value or a plain string, as in stars=5 or topic=travel; may be repeated"
 
 
 def pair(text: str) -> tuple[str, Any]:

@@ -26,7 +26,7 @@ def _search(commands: Any, command: Command) -> None:
         commands,
         "search",
         "find the turns that answer a question",
-        "Embed the question in the light of the memory as it is now (or was, with --at), and show "
+        "Embed the question with the memory's present (or, with --at, past) state, and show "
         "the turns that answer it best.",
         '  evomem search "Where do I live now?" -k 3\n'
         '  evomem search "travel plans" --since 2024-03-01T00:00:00Z '
@@ -40,9 +40,9 @@ def _context(commands: Any, command: Command) -> None:
     parser = command(
         commands,
         "context",
-        "print what a prompt is given for a question",
-        "Print the turns that answer a question best as a prompt would hold them: within a budget of "
-        "tokens, a line for each with its time, session and id, the one said first above.",
+        "print the turns for a question as text for a prompt",
+        "Print the turns that answer a question best as text for a prompt: within a budget of "
+        "tokens, one per line with time, session and id, oldest first.",
         '  evomem context "Where do I live now?" --max-tokens 500\n'
         '  evomem context "What did I eat yesterday?" --timezone Europe/Berlin',
     )
@@ -124,7 +124,7 @@ def _influence(commands: Any, command: Command) -> None:
         commands,
         "influence",
         "show which turns and answers a turn has influenced",
-        "Show which later turns were read in the light of a turn, and which answers were written "
+        "Show which later turns a turn has influenced, and which answers were written "
         "with it in the prompt, in its memory and in forks of it.",
         "  evomem influence turn-17\n  evomem influence turn-17 --json",
     )
@@ -132,7 +132,7 @@ def _influence(commands: Any, command: Command) -> None:
 
 
 def _question(parser: argparse.ArgumentParser) -> None:
-    """Add a question, and all that limits what may answer it."""
+    """Add a question and its filters."""
     parser.add_argument("query", metavar="QUESTION", help="what you want to know")
     parser.add_argument(
         "--mode",
@@ -153,7 +153,7 @@ def _question(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="lower the scores of a source, as in web=0.5, or =0.8 for turns without one; may be "
-        "given again",
+        "repeated",
     )
     parser.add_argument("--role", choices=ROLES, help="only turns of this kind")
     parser.add_argument(
@@ -169,7 +169,7 @@ def _question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--now",
         metavar="TIME",
-        help='when the question is asked, which "yesterday" counts from, such as 2024-03-05T14:30 '
+        help='the time of the question, to which "yesterday" is relative, such as 2024-03-05T14:30 '
         "(default: now; with --at, the time of the newest turn)",
     )
     _timezone(parser)
@@ -180,11 +180,11 @@ def _past(parser: argparse.ArgumentParser) -> None:
     point.add_argument(
         "--at",
         metavar="POINT",
-        help="the memory as of a point: the number of a turn, which ends it, or a time such as "
-        "2024-03-05T14:30, with what was said by then whenever it was added",
+        help="the memory as of a point: after the turn of this number, or at a time such as "
+        "2024-03-05T14:30, with the turns said by then, whenever they were added",
     )
     point.add_argument(
-        "--added", metavar="TIME", help="the memory as of a time: with what had been added by then"
+        "--added", metavar="TIME", help="the memory as of a time, with the turns added by then"
     )
 
 
@@ -200,7 +200,7 @@ def _timezone(parser: argparse.ArgumentParser) -> None:
 
 
 def _source_filters(parser: argparse.ArgumentParser) -> None:
-    more = 'may be given again; "" stands for turns without a source'
+    more = 'may be repeated; "" stands for turns without a source'
     for name, which in (("--source", "only turns"), ("--not-source", "no turns")):
         parser.add_argument(
             name,

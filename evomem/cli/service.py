@@ -109,7 +109,9 @@ def keys(args: Namespace, screen: Screen) -> int:
                 args.prefix, args.rights, expires=args.expires, note=args.note
             )
             screen.result({**key.to_json(), "key": secret}, Text(secret))
-            screen.note(f"this is shown once; it may {', '.join(key.rights)} in {_scope(key)}")
+            screen.note(
+                f"this key is shown only once; it may {', '.join(key.rights)} in {_scope(key)}"
+            )
         elif args.kind == "revoke":
             key = store.revoke(args.id)
             screen.result(key.to_json(), Text(f"revoked {key.id}, which was for {_scope(key)}"))

@@ -25,8 +25,8 @@ def add_serve(commands: Any, make: Make) -> None:
         "serve",
         "serve the database over HTTP",
         "Let programs in any language, and many users at once, use the database over HTTP "
-        "(docs/operations/service.md). Until a key is made, everything on this machine may use it, and nothing "
-        "else; from then on, every request needs a key.",
+        "(docs/operations/service.md). Until a key is created, every program on this machine may use it, and no "
+        "other machine; from then on, every request needs a key.",
         "  evomem serve\n"
         "  evomem serve --db postgresql://user@host/database --port 80 --behind-proxy "
         "--name memory.example.com\n"
@@ -60,7 +60,7 @@ def add_service_options(parser: argparse.ArgumentParser) -> None:
 
 def _where(parser: argparse.ArgumentParser) -> Any:
     default = Settings()
-    where = parser.add_argument_group("where it listens")
+    where = parser.add_argument_group("address")
     where.add_argument(
         "--host", default=default.host, help=f"the address (default: {default.host})"
     )
@@ -72,19 +72,19 @@ def _where(parser: argparse.ArgumentParser) -> Any:
         metavar="HOST",
         action="append",
         default=[],
-        help="a host name by which clients call it; others are refused; may be given again",
+        help="a host name that clients use; others are refused; may be repeated",
     )
     where.add_argument(
         "--origin",
         metavar="URL",
         action="append",
         default=[],
-        help="a web page whose scripts may call it, such as https://app.example.com",
+        help="a website whose scripts may call it, such as https://app.example.com",
     )
     where.add_argument(
         "--behind-proxy",
         action="store_true",
-        help="a proxy in front of it ends TLS; every request needs a key then",
+        help="a proxy in front terminates TLS; every request then needs a key",
     )
     return where
 
@@ -97,11 +97,14 @@ def _limits(parser: argparse.ArgumentParser) -> Any:
         metavar="N",
         type=int,
         default=default.in_flight,
-        help=f"requests that a worker works on at a time (default: {default.in_flight}); the next "
-        "ones are told to come again",
+        help=f"concurrent requests of a worker (default: {default.in_flight}); further ones are "
+        "rejected with the advice to retry",
     )
     limits.add_argument(
-        "--rate", metavar="N", type=float, help="requests a second for each key (default: any)"
+        "--rate",
+        metavar="N",
+        type=float,
+        help="requests a second for each key (default: unlimited)",
     )
     limits.add_argument(
         "--max-upload",
@@ -115,10 +118,8 @@ def _limits(parser: argparse.ArgumentParser) -> Any:
 
 def _watching(parser: argparse.ArgumentParser) -> None:
     default = Settings()
-    watching = parser.add_argument_group("watching")
-    watching.add_argument(
-        "--metrics", action="store_true", help="answer at /metrics, for Prometheus"
-    )
+    watching = parser.add_argument_group("monitoring")
+    watching.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
     watching.add_argument("--traces", action="store_true", help="send traces, for OpenTelemetry")
     watching.add_argument(
         "--access-days",
@@ -136,19 +137,19 @@ def add_inspect(commands: Any, make: Make) -> None:
         "inspect",
         "look at a database in the browser",
         "Show a database on a page that only this machine can open: its memories and turns, searches "
-        "with what their scores are made of, as of any turn and without memory, forks, corrections, "
-        "and what purging a turn would do (docs/operations/inspector.md).",
+        "with the parts of their scores, as of any turn and without memory, forks, corrections, "
+        "and the effects of purging a turn (docs/operations/inspector.md).",
         "  evomem inspect agent.db\n  evomem inspect agent.db --write\n"
         "  evomem inspect agent.db --no-open",
     )
     parser.add_argument("file", metavar="FILE", nargs="?", help="the database (default: --db)")
     parser.add_argument(
-        "--write", action="store_true", help="let the page purge turns, and make and revoke keys"
+        "--write", action="store_true", help="let the page purge turns, and create and revoke keys"
     )
     parser.add_argument(
-        "--no-open", action="store_true", help="open no browser; show the link only"
+        "--no-open", action="store_true", help="do not open a browser; only print the link"
     )
-    parser.add_argument("--port", type=int, default=0, help="the port (default: one that is free)")
+    parser.add_argument("--port", type=int, default=0, help="the port (default: a free one)")
 
 
 def add_keys(commands: Any, make_group: Make, make: Make) -> None:
@@ -156,9 +157,9 @@ def add_keys(commands: Any, make_group: Make, make: Make) -> None:
     group = make_group(
         commands,
         "keys",
-        "make, list and revoke keys to the service, or make the integrity key",
-        "Make, list and revoke keys to the service (evomem serve), or make the key that the database "
-        "is sealed with.",
+        "create, list and revoke keys for the service, or create the integrity key",
+        "Create, list and revoke keys for the service (evomem serve), or create the integrity key "
+        "of the database.",
         "  evomem keys create --prefix acme/alice --rights read,write\n  evomem keys list\n"
         "  evomem keys revoke 3f9a0c21b7de\n  evomem keys integrity ~/.config/evomem/agent.key",
     )
@@ -166,9 +167,9 @@ def add_keys(commands: Any, make_group: Make, make: Make) -> None:
     parser = make(
         kinds,
         "create",
-        "make a key to the service",
-        "Make a key, and show it: this once, for only a salted hash of it is kept. It is for the "
-        "memories whose names begin with --prefix, and may do there what --rights say.",
+        "create a key for the service",
+        "Create a key and show it, only once: the service stores a salted hash. It gives access to "
+        "the memories whose names begin with --prefix, with the given --rights.",
         "  evomem keys create --prefix acme/alice --rights read,write\n"
         "  evomem keys create --rights read,write,forget,admin --note operator\n"
         "  evomem keys create --prefix acme --expires 90d",
@@ -191,48 +192,52 @@ def add_keys(commands: Any, make_group: Make, make: Make) -> None:
         "--expires",
         metavar="WHEN",
         type=_moment,
-        help="after such a time, as in 90d or 12h, or at an ISO 8601 time (default: never)",
+        help="after a time, as in 90d or 12h, or at an ISO 8601 time (default: never)",
     )
     parser.add_argument("--note", metavar="TEXT", default="", help="what it is for")
     _keys_option(parser)
     parser = make(
         kinds,
         "list",
-        "list the keys to the service",
-        "Show all keys, with what they are for and when they were last used.",
+        "list the keys for the service",
+        "Show all keys, with their prefixes, rights and times of last use.",
         "  evomem keys list\n  evomem keys list --prefix acme --json",
     )
     parser.add_argument(
-        "--prefix", metavar="NAME", type=split_name, default=(), help="only those for such memories"
+        "--prefix",
+        metavar="NAME",
+        type=split_name,
+        default=(),
+        help="only keys for memories with this prefix",
     )
     _keys_option(parser)
     parser = make(
         kinds,
         "revoke",
-        "revoke a key to the service",
-        "Refuse a key from now on, on every worker.",
+        "revoke a key for the service",
+        "Refuse a key from now on, in every worker.",
         "  evomem keys revoke 3f9a0c21b7de",
     )
-    parser.add_argument("id", metavar="ID", help="what follows evk_ in the key; evomem keys list")
+    parser.add_argument("id", metavar="ID", help="the id, as evomem keys list shows it")
     _keys_option(parser)
     parser = make(
         kinds,
         "integrity",
-        "make an integrity key, and seal the database with it",
+        "create an integrity key, and seal the database with it",
         "Write a new key to FILE, unless there is one already, and seal the database with it, if "
-        "there is one. A database that has another key gives it up for this one; its key has to be "
+        "there is one. It replaces the database's present key, which has to be "
         "in the environment (EVOMEM_INTEGRITY_KEY_FILE).",
         "  evomem keys integrity ~/.config/evomem/agent.key\n"
         "  evomem keys integrity /secrets/new.key --db agent.db",
     )
-    parser.add_argument("file", metavar="FILE", help="where the key is, or is to be")
+    parser.add_argument("file", metavar="FILE", help="the file of the key")
 
 
 def _keys_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keys",
         metavar="PLACE",
-        help="where keys are kept: a file or a postgresql:// URL (default: beside the database)",
+        help="where keys are stored: a file or a postgresql:// URL (default: beside the database)",
     )
 
 

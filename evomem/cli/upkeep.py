@@ -1,4 +1,4 @@
-"""What the commands do that look after a database: forgetting, copies, repairs, other encoders."""
+"""The commands for the upkeep of a database: forgetting, copies, repairs, other encoders."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def drop(args: Namespace, screen: Screen) -> int:
 
 
 def reencode(args: Namespace, screen: Screen) -> int:
-    """Change the encoder, or forget what earlier ones made of the turns."""
+    """Change the encoder, or remove the embeddings and latents of earlier ones."""
     if args.drop_old:
         with open_database(args, screen) as db:
             names = db.drop_generations()
@@ -117,7 +117,7 @@ def load(folder: str, args: Namespace, screen: Screen) -> int:
 
 
 def compact(args: Namespace, screen: Screen) -> int:
-    """Give space back."""
+    """Return unused space."""
     with open_database(args, screen) as db:
         before, after = db.compact(args.embeddings)
     line = f"{before:,} bytes before, {after:,} after"
@@ -125,7 +125,7 @@ def compact(args: Namespace, screen: Screen) -> int:
 
 
 def doctor(args: Namespace, screen: Screen) -> int:
-    """Print what is in order and what is not."""
+    """Print the results of all checks."""
     findings = list(examine(args.db))
     values = [
         {"what": finding.what, "sound": finding.sound, "says": finding.says} for finding in findings

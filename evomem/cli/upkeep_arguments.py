@@ -9,7 +9,7 @@ from typing import Any
 from evomem.rows import FORMS
 
 Make = Callable[..., argparse.ArgumentParser]
-"""Makes the parser of one command: its name, a summary, a sentence, and examples."""
+"""Creates the parser of one command: its name, a summary, a sentence, and examples."""
 
 _FORKS = "also in forks that hold such turns"
 
@@ -34,7 +34,7 @@ def add_upkeep(commands: Any, make: Make) -> None:
         commands,
         "expire",
         "forget old turns, a session or a source for good",
-        "Purge every turn of a memory that meets all conditions given; evomem show lists the turns "
+        "Purge every turn of a memory that meets all given conditions; evomem show lists the turns "
         "of a session or a source.",
         "  evomem expire --before 2024-01-01T00:00:00Z\n  evomem expire --session monday --forks\n"
         "  evomem expire --source web",
@@ -46,7 +46,7 @@ def add_upkeep(commands: Any, make: Make) -> None:
         metavar="LABEL",
         type=source_label,
         action="append",
-        help='turns of this source; may be given again; "" stands for turns without a source',
+        help='turns of this source; may be repeated; "" stands for turns without a source',
     )
     parser.add_argument("--forks", action="store_true", help=_FORKS)
     make(
@@ -84,7 +84,7 @@ def add_upkeep(commands: Any, make: Make) -> None:
         commands,
         "backup",
         "copy the database while it is in use",
-        "Copy the database as it is at this moment; others may write meanwhile.",
+        "Copy the database as it is at this moment, while others may write.",
         "  evomem backup monday.db\n  evomem backup /backups/agent.db --db agent.db",
     )
     parser.add_argument("target", metavar="FILE", help="a path that does not exist yet")
@@ -123,7 +123,7 @@ def add_upkeep(commands: Any, make: Make) -> None:
         commands,
         "compact",
         "return unused space to the disk",
-        "Rewrite the database without the space that forgotten turns have left.",
+        "Rewrite the database without the space that forgotten turns left.",
         "  evomem compact\n  evomem compact --embeddings int8\n"
         "  evomem compact --db agent.db --json",
     )

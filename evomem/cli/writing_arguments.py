@@ -23,7 +23,7 @@ def _add(commands: Any, command: Command) -> None:
         commands,
         "add",
         "remember one turn",
-        "Read one turn in the light of the turns before it, and store it.",
+        "Read one turn in the context of the turns before it, and store it.",
         '  evomem add "I moved to Oslo last week." --session monday\n'
         "  pbpaste | evomem add - --metadata topic=travel",
     )
@@ -42,7 +42,7 @@ def _add(commands: Any, command: Command) -> None:
         metavar="ID",
         action="append",
         default=[],
-        help="a turn that was in the prompt of the answer; may be given again",
+        help="a turn that was in the prompt of the answer; may be repeated",
     )
     parser.add_argument(
         "--metadata", metavar="KEY=VALUE", type=pair, action="append", default=[], help=PAIR_HELP
@@ -53,14 +53,14 @@ def _correct(commands: Any, command: Command) -> None:
     parser = command(
         commands,
         "correct",
-        "store what a turn should have said",
-        "Store a turn that holds in the place of an earlier one from now on. The earlier one stays: "
-        "searches name it with the new one, and evomem show --all lists it.",
+        "replace a turn with a corrected one",
+        "Store a turn that replaces an earlier one. The earlier one is kept: "
+        "searches show it with the new one, and evomem show --all lists it.",
         '  evomem correct dose "I take 20 mg a day."\n'
         '  evomem correct turn-17 "We meet on Friday." --reply "Friday it is."',
     )
     parser.add_argument("id", metavar="ID", help="the turn, as evomem show --json names it")
-    parser.add_argument("text", metavar="TEXT", help="what holds instead; - reads it from stdin")
+    parser.add_argument("text", metavar="TEXT", help="the corrected text; - reads it from stdin")
     parser.add_argument("--reply", metavar="TEXT", help="the assistant's answer to it")
     parser.add_argument("--time", help="when it was said, such as 2024-03-05T14:30:00+00:00")
     parser.add_argument("--source", metavar="LABEL", help="who or what it came from, such as web")
@@ -85,7 +85,9 @@ def _import(commands: Any, command: Command) -> None:
         nargs="*",
         help="a file, a folder, a zip or gzip archive, a SQLite file; - reads stdin",
     )
-    parser.add_argument("--formats", action="store_true", help="list what can be read, and stop")
+    parser.add_argument(
+        "--formats", action="store_true", help="list the formats that can be read, and exit"
+    )
     parser.add_argument(
         "--format", metavar="NAME", help="read as this format (default: the content decides)"
     )
@@ -100,17 +102,17 @@ def _import(commands: Any, command: Command) -> None:
         help="leave out messages that cannot be stored, and list them",
     )
     parser.add_argument(
-        "--since", metavar="TIME", help="leave out messages that were said before, as in 2024-03-01"
+        "--since", metavar="TIME", help="leave out messages said before this time, as in 2024-03-01"
     )
     parser.add_argument(
         "--include-forgotten",
         action="store_true",
-        help="bring back turns that were purged (default: they stay forgotten)",
+        help="also import turns that were purged (default: they stay forgotten)",
     )
     parser.add_argument(
         "--each",
         action="store_true",
-        help="put each file into a memory of its own, named after the file and below --memory if that "
+        help="put each file into a separate memory, named after the file and below --memory if that "
         "is given; many are read at once",
     )
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""The client of a service: memories over HTTP, used as if they were here (docs/operations/service.md).
+"""The client of a service: memories over HTTP, used like local ones (docs/operations/service.md).
 
-A method describes the requests that it takes; two thin drivers make them, one blocking, one awaiting.
+A method describes its requests; two thin drivers make them, one synchronous, one asynchronous.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ def connect(
     verify: bool | str = True,
     zone: str | tzinfo = timezone.utc,
 ) -> RemoteDatabase:
-    """Return the database of a service (`evomem serve`). Nothing is asked of it yet.
+    """Return the database of a service (`evomem serve`), without a request to it yet.
 
     It has the methods, arguments, results and errors of `Database`, and its memories those of
-    `Memory`; what needs the database itself raises `ServiceError`. Every turn gets an id here, so
-    that a request whose answer was lost is made again without harm.
+    `Memory`; methods that need the database itself raise `ServiceError`. The client gives every
+    turn an id, so that a request whose answer was lost can be repeated safely.
 
     Args:
         url: Such as `"https://memory.example.com"`.
-        key: What `evomem keys create` showed; None for `$EVOMEM_KEY`, and for none if that is not set.
-        timeout: Seconds to wait for a connection, and for each piece of an answer.
+        key: A key from `evomem keys create`; None for `$EVOMEM_KEY`, or no key if that is not set.
+        timeout: Seconds to wait for a connection, and for each chunk of an answer.
         verify: Whether to check the service's certificate; or a file with the authorities to trust.
         zone: The time zone of the people who ask, as in `evomem.open`; one with a name or
             a fixed offset.
 
     Raises:
-        ServiceError: The URL is none.
+        ServiceError: The URL is invalid.
         QueryError: There is no such time zone.
         MissingExtra: httpx is not installed.
     """

@@ -1,4 +1,4 @@
-"""Requests as values. A method is a generator that yields calls and is sent what was answered."""
+"""Requests as values. A method is a generator that yields calls and receives the answers."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Call:
     into: Path | None = None
     """A file for the answer, which is JSON otherwise."""
     repeats: bool = True
-    """Whether asking twice does what asking once does."""
+    """Whether the request is idempotent."""
 
 
 Steps = Generator[Call, Any, R]
-"""Yields calls, is sent the JSON of each answer, and returns what the method returns."""
+"""Yields calls, receives the JSON of each answer, and returns the method's result."""
 
 
 class Caller(Protocol):
     """Makes calls."""
 
     def run(self, steps: Steps[R]) -> R:
-        """Make all calls; return what the method returns."""
+        """Make all calls; return the method's result."""
         ...
 
     async def arun(self, steps: Steps[R], lane: Namespace | None = None) -> R:
@@ -63,7 +63,7 @@ Self = TypeVar("Self", bound=_Remote)
 def blocking(
     describe: Callable[Concatenate[Self, P], Steps[R]],
 ) -> Callable[Concatenate[Self, P], R]:
-    """Make a method of its description."""
+    """Create a method from its description."""
 
     @functools.wraps(describe)
     def call(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -76,7 +76,7 @@ def blocking(
 def awaiting(
     describe: Callable[Concatenate[Self, P], Steps[R]], *, write: bool = False
 ) -> Callable[Concatenate[Self, P], Coroutine[Any, Any, R]]:
-    """Make the async form of a method of its description; writes to a memory in call order."""
+    """Create the async form of a method from its description; writes keep the order of the calls."""
 
     @functools.wraps(describe)
     async def call(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -96,7 +96,7 @@ def to_json(value: object) -> bytes:
 
 
 def not_over_http(thing: str) -> ServiceError:
-    """Return the error for what a client cannot do."""
+    """Return the error for an operation that a client cannot do."""
     return ServiceError(
         f"{thing} needs the database itself and does not work over HTTP: use evomem.open with the "
         "database's own location, on a machine that reaches it"

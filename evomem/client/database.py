@@ -63,7 +63,7 @@ class RemoteDatabase(Database):
         return MappingProxyType(dict(self._caller.run(self._listed(prefix, sizes=True))))
 
     def together(self, *prefix: str, query: str | None = None) -> Together:
-        """See `Database.together`; what has changed travels, without embeddings."""
+        """See `Database.together`; only changes are sent, without embeddings."""
         return self._caller.run(self._kept.read(prefix, query))
 
     def drop(self, *prefix: str) -> Receipt:
@@ -115,7 +115,7 @@ class RemoteDatabase(Database):
 
     @property
     def encoder(self) -> Encoder:
-        """The service has it. Raises `ServiceError`."""
+        """Only the service has the encoder. Raises `ServiceError`."""
         self._not_here("the encoder")
 
     def stats(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class RemoteDatabase(Database):
         return taken
 
     def seal(self, integrity_key: bytes | str | Path) -> int:
-        """A key to seal with does not travel. Raises `ServiceError`."""
+        """Integrity keys are not sent over HTTP. Raises `ServiceError`."""
         self._not_here("evomem keys integrity")
 
     def repair(self) -> list[str]:
@@ -157,7 +157,7 @@ class RemoteDatabase(Database):
         return value["before"], value["after"]
 
     def backup(self, path: str | Path) -> None:
-        """See `Database.backup`; the copy comes to this machine."""
+        """See `Database.backup`; the copy is written on this machine."""
         self._ask("GET", "/admin/backup", into=_new(path))
 
     def export(self, folder: str | Path) -> int:
@@ -190,7 +190,7 @@ class RemoteDatabase(Database):
         return turns
 
     def drop_generations(self) -> list[str]:
-        """Encoders are changed where the service is. Raises `ServiceError`."""
+        """Encoders are changed on the service's machine. Raises `ServiceError`."""
         self._not_here("evomem reencode")
 
     def check_writable(self) -> None:
@@ -199,11 +199,11 @@ class RemoteDatabase(Database):
             raise StoreError("the key has no right to write: use another one")
 
     def close(self) -> None:
-        """Close the connections; harmless when repeated. The service goes on."""
+        """Close the connections; harmless when repeated. The service keeps running."""
         self._caller.close()
 
     async def aclose(self) -> None:
-        """Close the connections, also those that awaiting methods of this event loop have made."""
+        """Close the connections, including those of async methods in this event loop."""
         await self._caller.aclose()
 
     def __enter__(self) -> RemoteDatabase:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from evomem.importing import Imported
 
 UNKNOWN = "?"
-"""No mark of what sessions hold: asks for it."""
+"""Requests the turns of the sessions, instead of naming their mark."""
 
 
 class RemoteMemory(RemoteView, Memory):
@@ -104,7 +104,7 @@ class RemoteMemory(RemoteView, Memory):
         *,
         where: Mapping[str, Any] | None = None,
     ) -> Steps[list[Record]]:
-        """Suppose first that nothing is there: then one request does it."""
+        """Assume first that the sessions are empty: then one request is enough."""
         check_filter(where=where)
         head = {"sessions": sorted(set(sessions)), "where": where and dict(where)}
         held: list[Record] = []
@@ -125,7 +125,7 @@ class RemoteMemory(RemoteView, Memory):
                 return [record_from_json(record) for record in value["records"]]
             held, mark = [record_from_json(record) for record in value["held"]], value["mark"]
         raise HeadMoved(
-            f"{self!r}: others were quicker {TRIES} times in a row; nothing was written"
+            f"{self!r}: other processes wrote first {TRIES} times in a row; nothing was written"
         )
 
     def _add_many(

@@ -1,4 +1,4 @@
-"""`RemoteTogether`: all memories of a service below a prefix, kept here and brought up to date."""
+"""`RemoteTogether`: all memories of a service below a prefix, cached and kept up to date."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_OWNERS = np.zeros(0, np.int64)
 
 
 class RemoteTogether(Together):
-    """The turns of all memories below a prefix; their embeddings stay where the service is."""
+    """The turns of all memories below a prefix; their embeddings stay on the service."""
 
     def __init__(
         self, caller: Caller, prefix: Namespace, mark: str, extracts: list[Extract]
@@ -51,7 +51,7 @@ class RemoteTogether(Together):
 
 
 class RemoteTogetherCache:
-    """What was read of a service lately. Thread-safe; losing it changes no result."""
+    """A cache of what was read from a service. Thread-safe; losing it changes no result."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller

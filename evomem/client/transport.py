@@ -1,4 +1,4 @@
-"""Calls over HTTP: what is asked again and when, and two drivers, one blocking, one awaiting."""
+"""Calls over HTTP: retries, and two drivers, one synchronous, one asynchronous."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAUSE = 0.1  # seconds before the second try; twice as many before each further 
 LONGEST = 30.0  # seconds between two tries, whatever the service asks for
 PIECE = 1 << 18
 _BUSY = (429, 503)
-"""Statuses of requests that were turned away, or changed nothing."""
+"""Statuses of requests that were rejected, or changed nothing."""
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -47,10 +47,10 @@ class Transport:
     """Connections to one service. Safe for threads and event loops; usable after a fork."""
 
     def __init__(self, url: str, key: str | None, timeout: float, verify: bool | str) -> None:
-        """Note where the service is; connections are made when they are needed.
+        """Store the address of the service; connections are opened when needed.
 
         Raises:
-            ServiceError: The URL is none, or there are no certificates in the file to trust.
+            ServiceError: The URL is invalid, or the file contains no certificates.
         """
         try:
             parsed = httpx.URL(url)
@@ -58,11 +58,11 @@ class Transport:
             raise ServiceError(f"{url!r:.200} is no URL: {error}") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ServiceError(
-                f"{url!r:.200} is no address of a service; write it like "
+                f"{url!r:.200} is not the address of a service; write it like "
                 "https://memory.example.com or http://127.0.0.1:8377"
             )
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise AccessDenied("the key is not one that evomem keys create has shown")
+            raise AccessDenied("the key is not one from evomem keys create")
         self.url = str(parsed).rstrip("/")
         self._options: dict[str, Any] = {
             "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
@@ -110,11 +110,11 @@ class Transport:
             return result
 
     def close(self) -> None:
-        """Close the connections that blocking methods have made; harmless when repeated."""
+        """Close the connections of synchronous methods; harmless when repeated."""
         self._client.close()
 
     async def aclose(self) -> None:
-        """Close those, and the ones that awaiting methods of this event loop have made."""
+        """Close those, and the connections of async methods in this event loop."""
         self.close()
         with suppress(KeyError):
             await self._clients.pop(asyncio.get_running_loop()).aclose()
@@ -143,7 +143,7 @@ class Transport:
             return result
 
     def _ask(self, call: Call) -> _Talk[Any]:
-        """Make a call, again where that can do no harm; return the JSON of its answer."""
+        """Make a call, with retries where they are safe; return the JSON of its answer."""
         for attempt in range(1, TRIES + 1):
             outcome = yield call
             pause = PAUSE * 2**attempt * random.uniform(0.5, 1)
@@ -159,7 +159,11 @@ class Transport:
                 if attempt == TRIES or not (again or isinstance(outcome, _UNSENT)):
                     raise ServiceError(
                         f"{self.url} cannot be reached ({type(outcome).__name__}: {outcome}); "
-                        + ("see that the service runs" if again else "it may have done it or not")
+                        + (
+                            "check that the service runs"
+                            if again
+                            else "it may have completed the request or not"
+                        )
                     ) from outcome
             yield min(LONGEST, pause)
         raise AssertionError

@@ -1,4 +1,4 @@
-"""What is sent as a stream: turns as JSON lines, and chats as files."""
+"""Streamed uploads: turns as JSON lines, and chats as files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def batches(turns: Sequence[Turn]) -> Iterator[bytes]:
 
 @contextmanager
 def upload(source: object, name: str | None) -> Iterator[tuple[bytes | Path, str | None]]:
-    """Give what is sent of chats: a file or bytes as they are, and objects as JSON lines."""
+    """Yield the upload for chats: a file or bytes unchanged, objects as JSON lines."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield bytes(source), name
         return

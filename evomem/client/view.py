@@ -1,6 +1,6 @@
 """`RemoteView`: the methods of `MemoryView`, as requests.
 
-What is given is checked here, with the checks of the memory itself, so that mistakes raise the same
+Arguments are checked locally, with the checks of the memory itself, so that mistakes raise the same
 errors and cost no request.
 """
 
@@ -43,7 +43,7 @@ PAGE = 1000  # turns of one request for a history
 
 
 class RemoteView(MemoryView):
-    """What can be read of a memory of a service, or of a point of its past."""
+    """A memory of a service, or a point in its past; read-only."""
 
     def __init__(
         self,
@@ -253,7 +253,7 @@ class RemoteView(MemoryView):
 
 
 def _filters(condition: Filter) -> dict[str, Any]:
-    """Return what a search may return as plain JSON values."""
+    """Return the filters of a search as plain JSON values."""
     return {
         "since": condition.since and condition.since.isoformat(),
         "until": condition.until and condition.until.isoformat(),
@@ -277,5 +277,5 @@ def _checked_id(id: object) -> str:
 
 
 def _about_tokens(text: str) -> int:
-    """Return about how many tokens a text has: the encoder that counts them is the service's."""
+    """Return an estimate of a text's tokens: only the service's encoder can count them."""
     return -(-len(text) // CHARS)

@@ -1,9 +1,9 @@
-"""Documents: files are read, cut into passages, and kept as turns of a memory.
+"""Documents: files are read, split into passages, and stored as turns of a memory.
 
 file ─► formats (blocks of text with their headings and pages) ─► passages ─► adding ─► memory
 
-A document is one session, called by the document's name; each of its passages is one turn, whose
-metadata says where it stands. Adding a document again replaces what changed, and nothing else.
+A document is one session with the document's name; each of its passages is one turn, whose metadata
+holds its location. Adding a document again replaces only the changed passages.
 """
 
 from evomem.documents.adding import Ingested as Ingested

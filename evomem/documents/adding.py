@@ -1,4 +1,4 @@
-"""Adding a document to a memory: what it already holds is compared with what the document says now."""
+"""Adding a document to a memory: the stored passages are compared with the document's."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What adding a document came to, in passages."""
+    """The result of adding a document, in passages."""
 
     name: str
     """The document's name, the session of its turns."""
     added: int = 0
     replaced: int = 0
-    """New ones in the places of others, which stay visible `at` earlier points."""
+    """New ones that replaced others, which stay visible `at` earlier points."""
     deleted: int = 0
-    """Ones that the document no longer has; they are hidden, see `Memory.delete`."""
+    """Ones removed from the document; they are hidden, see `Memory.delete`."""
     moved: int = 0
-    """Ones whose text stayed, and whose page or headings changed."""
+    """Ones with the same text whose page or headings changed."""
     unchanged: int = 0
 
     @property
@@ -55,7 +55,7 @@ def add_document(
     if isinstance(document, str | Path):
         document = read(document, name=name)
     elif name is not None:
-        raise InputError("name= is for a file; a Document has its name already")
+        raise InputError("name= is only for files; a Document already has a name")
     if len(document.name) > MAX_LABEL:
         raise InputError(
             f"the document's name has {len(document.name):,} characters, the limit is "
@@ -82,7 +82,7 @@ def turns_of(document: Document, source: str = SOURCE, length: int = LENGTH) -> 
 
 
 def document_names(memory: Memory, *, below: str | Path | None = None) -> list[str]:
-    """Return the names of the documents that a memory holds, sorted; those below a folder only."""
+    """Return the names of the documents in a memory, or of those below a folder, sorted."""
     records = memory.history(where={"document": {"$exists": True}})
     names = {str(record.turn.metadata["document"]) for record in records}
     if below is not None:
@@ -92,7 +92,7 @@ def document_names(memory: Memory, *, below: str | Path | None = None) -> list[s
 
 
 class _Change:
-    """The difference between the turns that are held and those that should be."""
+    """The difference between the stored turns and the document's."""
 
     def __init__(
         self, memory: Memory, name: str, held: Sequence[Record], turns: Sequence[Turn]
@@ -114,7 +114,7 @@ class _Change:
             self._new += new[len(pairs) :]
 
     def apply(self, dry_run: bool, progress: Progress | None) -> Ingested:
-        """Write the difference; return what it came to."""
+        """Write the difference; return the result."""
         moved = [(old, new) for old, new in self._same if old.turn.metadata != new.metadata]
         total = len(self._new) + len(self._replaced) + len(self._gone) + len(moved)
 
@@ -159,7 +159,7 @@ class _Change:
 
 
 def _in_document_order(held: Sequence[Record], turns: Sequence[Turn]) -> list[Record]:
-    """Return what is held in the order of the document.
+    """Return the stored passages in the order of the document.
 
     A passage that was replaced stands at the end of the log. Those that the document still has go
     to where it has them; the others stay behind the ones that precede them in the log.

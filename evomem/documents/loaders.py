@@ -1,4 +1,4 @@
-"""Documents that LangChain's and LlamaIndex's loaders have read."""
+"""Documents from LangChain's and LlamaIndex's loaders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAGES = ("page_label", "page", "page_number")
 
 
 def from_loader(parts: Iterable[Any]) -> list[Document]:
-    """Return the documents that a loader's objects are parts of, in the order of their first parts.
+    """Return the documents of a loader's objects, in the order of their first parts.
 
     Args:
         parts: Objects with `page_content` (LangChain) or `text` (LlamaIndex) and `metadata`, such as

@@ -1,4 +1,4 @@
-"""What a document is made of."""
+"""The parts of a document."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Document:
     """What identifies it: a path or an address. It becomes the session of its turns."""
     blocks: tuple[Block, ...]
     title: str = ""
-    """As the document itself gives it; empty if it does not."""
+    """From the document itself; empty if it has none."""
     time: datetime | None = None
     """When it was last changed, with a time zone; None if unknown."""
 

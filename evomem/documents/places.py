@@ -1,4 +1,4 @@
-"""Where a passage stands: written into the metadata of its turn, and shown with a hit."""
+"""The location of a passage: stored in the metadata of its turn, and shown with a hit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from evomem.documents.model import Document, Passage
 from evomem.records import MAX_LABEL, Hit, Record
 
 SOURCE = "document"
-"""The default source of a document's turns, by which a search takes only them or leaves them out."""
+"""The default source of a document's turns, for searches in or outside of documents."""
 STEP = " › "  # between a heading and the one below it
 
 
@@ -33,7 +33,7 @@ def metadata_of(document: Document, passage: Passage) -> dict[str, Any]:
 
 
 def place(turn: Hit | Record) -> str:
-    """Return where the passage of a turn stands, to cite it; empty for a turn of a conversation.
+    """Return the location of a turn's passage, for citations; empty for a turn of a conversation.
 
     Examples:
         >>> from datetime import datetime, timezone

@@ -23,12 +23,12 @@ _FORMATS: dict[str, Callable[[bytes], Parsed]] = {
     ".docx": docx.parse,
 }
 SUFFIXES = tuple(_FORMATS)
-"""How the names of files end that can be read as documents."""
+"""The suffixes of readable files."""
 MAX_BYTES = 256 << 20
 
 
 def read(path: str | Path, *, name: str | None = None) -> Document:
-    """Read a Markdown, text, HTML, PDF or Word file; the end of its name says which.
+    """Read a Markdown, text, HTML, PDF or Word file, depending on its suffix.
 
     Args:
         path: The file.
@@ -70,7 +70,7 @@ def read(path: str | Path, *, name: str | None = None) -> Document:
 def files(path: str | Path) -> Iterator[Path]:
     """Yield the documents at a path: the file itself, or those in a folder, sorted.
 
-    Hidden files and folders are passed over, and so are files of other kinds.
+    Hidden files and folders, and files of other types, are skipped.
 
     Raises:
         InputError: There is nothing at the path.
@@ -89,7 +89,7 @@ def files(path: str | Path) -> Iterator[Path]:
 
 
 def _clean(block: Block) -> Block:
-    """Return a block without what the log cannot hold: PDFs bring NULs and half surrogate pairs."""
+    """Return a block without NULs and lone surrogates, which the log cannot hold and PDFs contain."""
     headings = tuple(_without_nul(heading) for heading in block.headings)
     return Block(_without_nul(block.text), headings, block.page)
 

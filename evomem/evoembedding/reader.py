@@ -6,7 +6,7 @@ Two caches save work, and may vanish at any moment without changing a result (se
   tokens and the M queries. Cold, it is rebuilt from the state in the same forward pass;
 - the prefix: keys and values of the queue that texts are embedded behind, shared by all texts of a
   state. While the queue grows the prefix grows with it; once the oldest latents fall out every
-  position shifts, and it is computed anew, once for each state.
+  position shifts, and it is recomputed, once for each state.
 
 Both are keyed by the state's digest: equal pasts, equal caches. Work of different memories goes
 through the decoder together, packed; what a memory gets does not depend on that.

@@ -1,4 +1,4 @@
-"""Hooks of coding agents: what is said in their sessions is remembered, and recalled in the next.
+"""Hooks of coding agents: their sessions are stored, and recalled in the next one.
 
 `agents` says where an agent keeps its settings and its sessions, `settings` edits the former and
 `sessions` imports the latter; `events` is what an agent calls.

@@ -35,7 +35,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def context(memory: Memory, event: Mapping[str, Any]) -> str:
-    """Return what the model is told at the start of a session: the newest turns of its folder.
+    """Return the text for the model at the start of a session: the newest turns of its folder.
 
     Returns:
         JSON as the agents' hooks return it, or "" if there is nothing to tell.

@@ -1,4 +1,4 @@
-"""The sessions that an agent keeps on disk, into a memory: one of them, or all that are new."""
+"""Importing the sessions that an agent keeps on disk: one of them, or all new ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def sizes(agent: Agent) -> tuple[int, int]:
 
 
 class Seen:
-    """Which sessions a sweep has read, and what they were: saves time, and may be lost."""
+    """The sessions that sweeps have read, with size and time; losing this only costs time."""
 
     def __init__(self, folder: Path, database: str, memory: Sequence[str]) -> None:
         name = hashlib.blake2b(json.dumps([database, *memory]).encode(), digest_size=8).hexdigest()

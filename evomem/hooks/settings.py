@@ -1,4 +1,4 @@
-"""The hooks in an agent's settings: put in and taken out, with everything else as it was."""
+"""Adding hooks to an agent's settings and removing them, with everything else unchanged."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from evomem.hooks.agents import Agent
 
 _OURS = re.compile(r"""\bevomem['"]? hooks run """)
 BACKUP = ".before-evomem"
-"""Behind the name of the settings: what they were, until the hooks are taken out again."""
+"""The suffix of the copy of the original settings, which is kept until the hooks are removed."""
 
 
 def with_hooks(text: str, agent: Agent, command: str) -> str:
-    """Return settings with our hooks, in the place of any that are there already.
+    """Return settings with our hooks, replacing any that exist.
 
     Raises:
         InputError: The settings are not what the agent documents.
@@ -79,7 +79,7 @@ def read(path: Path) -> str:
 
 
 def install(path: Path, before: str, after: str) -> None:
-    """Write settings with our hooks, and keep what they were beside them.
+    """Write settings with our hooks, and keep a copy of the original beside them.
 
     Raises:
         StoreError: They cannot be written.

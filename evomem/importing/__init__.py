@@ -1,4 +1,4 @@
-"""Importing: what is new in conversations goes behind what a memory holds of them.
+"""Importing: the new exchanges of conversations are added to a memory.
 
 conversation ─► entries ─► match with what is told ─► plan ─► one transaction a batch
 
@@ -7,11 +7,11 @@ message ids or its texts (`nameless`). What the memory holds of it (`threads`) i
 (`matching`, `places`), and what is new is planned (`planning`) and written (`writing`):
 
 - exchanges that the memory does not hold are added at the end of the log;
-- an exchange that was completed, made anew or edited takes the place of the old one, which stays
+- an exchange that was completed, regenerated or edited replaces the old one, which stays
   visible `at` earlier points;
-- turns that were deleted stay deleted, and turns that were purged stay away unless asked for.
+- deleted turns stay deleted, and purged turns are not imported again unless requested.
 
-Another writer may be quicker at any time: then the conversations at hand are matched once more.
+If another process writes meanwhile, the conversations at hand are matched again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def import_conversations(
         memory: Which one.
         conversations: Can be iterated twice, as those of `evomem.chats.read`: they are checked
             before anything is written.
-        include_forgotten: Whether purged turns come back.
+        include_forgotten: Whether to import purged turns again.
         dry_run: Whether to write nothing, and only say what would be written.
         turn_source: The source of the turns that are written, whatever the messages say.
         progress: Called now and then.

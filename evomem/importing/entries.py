@@ -30,10 +30,10 @@ class Entry(Told):
     opening: tuple[Message, ...] = ()
     """The first messages, of one that was read."""
     replaces: tuple[int, ...] = ()
-    """Seqs of the turns whose places it takes."""
+    """Seqs of the turns that it replaces."""
     revived: bool = False
     versions: frozenset[Label] = frozenset()
-    """What the turns said whose places it took."""
+    """The texts of the turns that it replaced."""
     parts: tuple[Entry, ...] = ()
     """The messages that nobody has answered, of an entry that stands for several."""
 
@@ -117,7 +117,7 @@ def grew(old: Turn, new: Turn) -> bool:
 
 
 def with_provenance(turn: Turn, old: Sequence[Turn]) -> Turn:
-    """Return a turn with what those whose places it takes were recalled from, and their source."""
+    """Return a turn with the recalled ids and the source of those that it replaces."""
     turns = (turn, *old)
     sources = (version.source for version in turns if version.source is not None)
     ids = dict.fromkeys(id for version in turns for id in version.recalled)

@@ -1,8 +1,9 @@
-"""Which exchanges of a conversation a memory holds already, when the conversation comes again.
+"""Which exchanges of a conversation a memory already holds, when it is imported again.
 
 Pure functions: `told` is what the memory holds of the conversation, `new` is another export of it,
 perhaps only of its newest messages. Both are in order. `match` pairs them: equal exchanges, then
-those that ask the same in the same place, whose answers came later, were made anew, or were edited.
+those with the same question in the same place, whose answers came later, were regenerated, or were
+edited.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def is_part(told: Turn, new: Turn) -> bool:
 
 @dataclass
 class Whole:
-    """An exchange that is told, as lines."""
+    """A stored exchange, as lines."""
 
     place: int
     """In `told`."""
@@ -140,7 +141,7 @@ def _followed(told: str | None, new: str | None) -> int:
 
 
 def _wholes(told: Sequence[Told]) -> Iterator[Whole]:
-    """Yield what is told, newest first; what nobody answered yet at the end is one exchange."""
+    """Yield stored exchanges, newest first; unanswered messages at the end are one exchange."""
     after: str | None = None
     waiting: list[str] = []
     for place in range(len(told) - 1, -1, -1):
@@ -180,7 +181,7 @@ def _start_of_rest(whole: Whole, answer: Sequence[str], *, ends: bool) -> int | 
             return start
         if ends and end[: len(answer)] == answer:  # an earlier export
             return start
-        if last and len(end) > 1 and end[0] == answer[0]:  # made anew behind a preamble
+        if last and len(end) > 1 and end[0] == answer[0]:  # regenerated after a preamble
             return start
     return None
 
@@ -232,7 +233,7 @@ def _labels(
 def _by_id(told: Sequence[Told], new: Sequence[Told]) -> list[int | None]:
     """Return, for each exchange of `new`, the place in `told` of one that shares a message id.
 
-    Short ids may be counters that begin anew in every export: they count if most of the exchanges
+    Short ids may be counters that restart in every export: they count if most of the exchanges
     that share one ask the same.
     """
     places = {id: place for place, entry in enumerate(told) for id in entry.ids}

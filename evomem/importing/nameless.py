@@ -1,4 +1,4 @@
-"""Conversations without a name: which session of the memory one of them goes on with."""
+"""Conversations without a name: which session of the memory one of them continues."""
 
 from __future__ import annotations
 

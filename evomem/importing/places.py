@@ -1,4 +1,4 @@
-"""Which turns an exchange takes the places of, once it is known which exchanges are the same."""
+"""Which turns an exchange replaces, once it is known which exchanges are the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evomem.importing.matching import is_part
 def find_moved(
     told: Sequence[Entry], new: Sequence[Entry], places: list[int | None], free: set[int]
 ) -> None:
-    """Pair what stands elsewhere: a turn that took the place of another is behind the rest."""
+    """Pair turns out of order: a turn that replaced another one is after the rest."""
     first = min((place for place in places if place is not None), default=len(told))
     behind: dict[object, list[int]] = defaultdict(list)
     for i in sorted(free, reverse=True):

@@ -1,4 +1,4 @@
-"""`ImportPlan`: the turns that conversations bring, behind what a memory holds of them."""
+"""`ImportPlan`: the new turns of conversations, after those that a memory holds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from evomem.tombstones import sought_by
 
 
 class ImportPlan:
-    """What is to be written at one point of a memory's log."""
+    """The turns to write at one point of a memory's log."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class ImportPlan:
                 self._plan(thread, part, [])
 
     def _plan(self, thread: Thread, entry: Entry, old: Sequence[Entry]) -> None:
-        """Plan an exchange that takes the places of `old`."""
+        """Plan an exchange that replaces `old`."""
         for version in old:
             thread.told.remove(version)
             self._entries.pop(version, None)

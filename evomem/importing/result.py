@@ -1,4 +1,4 @@
-"""`Imported`: what an import came to, and the counts while it runs."""
+"""`Imported`: the result of an import, and the counts while it runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Imported:
     """The first new turns."""
 
     def __add__(self, other: Imported) -> Imported:
-        """Return what both came to."""
+        """Return the sum of both results."""
         return Imported(
             self.new + other.new,
             self.replaced + other.replaced,
@@ -53,7 +53,7 @@ class Tally:
     """Sessions and questions of purged turns."""
 
     def result(self) -> Imported:
-        """Return what the import came to."""
+        """Return the result of the import."""
         return replace(
             self.written,
             known=len(self.known),

@@ -77,7 +77,7 @@ class Import:
             self._write()
 
     def finish(self) -> Imported:
-        """Write the rest; return what the import came to."""
+        """Write the rest; return the result of the import."""
         if self._dry_run:
             self._count(self._plan.entries)
         else:
@@ -111,7 +111,7 @@ class Import:
                 self._progress(self._done)
             return
         raise HeadMoved(
-            f"the memory {'/'.join(self._namespace)!r}: other processes were quicker {TRIES} times "
+            f"the memory {'/'.join(self._namespace)!r}: other processes wrote first {TRIES} times "
             "in a row; import again what is missing"
         )
 

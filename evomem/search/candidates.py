@@ -1,4 +1,4 @@
-"""Candidates: which turns of a view are ranked, and the best of them, with what speaks for each."""
+"""Candidates: the turns of a view that are ranked, and the best of them with their scores."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def best_fused(
     groups: Sequence[Group],
     when: When,
 ) -> Ranked:
-    """Rank the best turns of either side, and those next to them, by all that speaks for them.
+    """Rank the best turns by vectors and by words, and those next to them, by all signals.
 
-    Each group has its own candidates, so that many turns of a weak source displace no others.
-    So have the turns of the time that the query names; if it asks for nothing else, there are
-    no other candidates.
+    Each group has its own candidates, so that many turns of a weak source displace no others. The
+    turns of a time that the query names are another group; if the query asks for nothing but that
+    time, they are the only candidates.
     """
     store, index = engine.store, engine.index
     words = store.lexical(view, query)
@@ -122,7 +122,7 @@ def best_fused(
 
 @dataclass(frozen=True)
 class _Look(ranking.Look):
-    """Reads turns of a view inside of a snapshot."""
+    """Reads turns of a view within a snapshot."""
 
     engine: Engine
     view: View
@@ -139,7 +139,7 @@ class _Look(ranking.Look):
 
 
 def damaged(view: View, seq: int) -> DatabaseDamaged:
-    """Return the error of a turn that only a part of the database has."""
+    """Return the error for a turn that only a part of the database contains."""
     return DatabaseDamaged(
         f"turn {seq} of memory {view.memory} is in one part of the database and not in another: "
         "run verify, and restore the database from a backup"

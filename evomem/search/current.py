@@ -1,14 +1,15 @@
-"""Which of several turns about one thing a question wants: the newest, the oldest, or another.
+"""Which of several turns about the same thing a question asks for: the newest or another.
 
-"Where do I live?" asks for what holds, and so wants the newest turn about it; "Where did I live at
-first?" wants the oldest, "Where did I live before Oslo?" the one before. A question about any other
-time, or for all values, wants none of them more than another. The words are read by plain regular
+"Where do I live?" asks for the current value, and so for the newest turn about it; "Where did I
+live at first?" asks for the oldest, "Where did I live before Oslo?" for the one before. A question
+about any other time, or for all values, prefers none of them. The words are matched by regular
 expressions for English; a question in another language has no wish.
 
-What the question is about is told by one of the best turns (`telling`): near to the question, with a
-value, and no event that is over. Others are about the same thing (`same_thing`) if the same side says
-them, and if they are alike, near to the question, and have a value of the same kind (a number, a day, a
-name) and of the same unit. Of these, the wanted one is lifted above all others; nothing else moves.
+One of the best turns (`telling`) shows what the question is about: it is close to the question, has
+a value, and is not a past event. Others are about the same thing (`same_thing`) if the same side
+says them, and if they are similar, close to the question, and have a value of the same kind (a
+number, a day, a name) and of the same unit. Of these, the wanted one is put first; no other turn
+moves.
 """
 
 from __future__ import annotations
@@ -92,12 +93,12 @@ _ANOTHER_TIME = re.compile(
 
 
 def wish_of(query: str, *, dated: bool = False) -> Wish | None:
-    """Return which turn a question wants of several about one thing, None for any.
+    """Return which of several turns about the same thing a question asks for, None for any.
 
     Args:
         query: The question.
-        dated: Whether it names a day or a span of time: what was said then is wanted, whatever
-            has changed since.
+        dated: Whether it names a day or a span of time: then it asks for what was said then,
+            whatever has changed since.
 
     >>> wish_of("What is my dose?"), wish_of("Which car did I drive at first?")
     ('newest', 'oldest')
@@ -172,7 +173,7 @@ _SOMEBODY_ELSE = re.compile(
 def standing_out(alike: Values) -> Values:
     """Return cosines with the best turn as standard deviations above the mean of all candidates.
 
-    A few candidates have no mean worth the name: `USUAL` ones are counted with them.
+    The mean of a few candidates is unreliable, so `USUAL` ones are counted with them.
     """
     mean, deviation, count = USUAL
     whole = len(alike) + count
@@ -231,12 +232,12 @@ def _values(text: str) -> set[str]:
 
 
 def _is_over(text: str) -> bool:
-    """Return whether a text tells what happened, and neither a state nor a change of one."""
+    """Return whether a text describes an event, and neither a state nor a change of one."""
     return bool(_OVER.search(text)) and not _CHANGES.search(text)
 
 
 def _tells_one(turn: Turn) -> bool:
-    """Return whether a turn tells one thing, not somebody else's, and asks nothing."""
+    """Return whether a turn says one thing about the speaker, and asks nothing."""
     text = _text(turn)
     if text.rstrip().endswith("?"):
         return False
@@ -244,9 +245,9 @@ def _tells_one(turn: Turn) -> bool:
 
 
 def telling(turns: Sequence[Turn], near: Values) -> int | None:
-    """Return which of the best turns tells most likely what a question is about; None for none.
+    """Return which of the best turns most likely shows what a question is about; None for none.
 
-    If the best one tells more than one thing, so may others, and none is taken.
+    If the best one says more than one thing, so may others, and the result is None.
 
     Args:
         turns: The best turns, best first.
@@ -273,9 +274,9 @@ def same_thing(
     Args:
         query: The question.
         turns: The best turns.
-        told: Which of them tells what the question is about (`telling`).
+        told: Which of them shows what the question is about (`telling`).
         near: Of each, the cosine with the question, as a share of the best.
-        alike: Of each, how far its likeness to `told` stands out (`standing_out`).
+        alike: Of each, how far its similarity to `told` stands out (`standing_out`).
     """
     first = _text(turns[told])
     kinds, units = _kinds(first), _units(first)
@@ -304,15 +305,15 @@ def same_thing(
 
 
 def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int]) -> int | None:
-    """Return the place of the record that is wanted; None for none.
+    """Return the index of the wanted record; None for none.
 
-    A turn that repeats a value told before is no change: it speaks of an old value again.
+    A turn that repeats an earlier value is not a change.
 
     Args:
-        wish: Which of those about the same thing is wanted.
+        wish: Which of those about the same thing the question asks for.
         query: The question.
         records: The best turns.
-        same: The places of those about the same thing.
+        same: The indices of those about the same thing.
     """
     order = sorted(same, key=lambda place: _moment(records[place]))
     if wish == "oldest":
@@ -339,7 +340,7 @@ def _moment(record: Record) -> tuple[datetime, int]:
 def _bound(
     query: str, records: Sequence[Record], changes: Sequence[int]
 ) -> tuple[datetime, int] | None:
-    """Return when that was told before which something is asked for: "before Oslo", or the newest."""
+    """Return the time of the value that the question names ("before Oslo"), or of the newest."""
     named = _NAMED.search(query)
     if named:
         words = _words(named[1])

@@ -1,4 +1,4 @@
-"""`excerpt`: the part of a text that says most about a query, as long as it may be."""
+"""`excerpt`: the longest allowed part of a text that says most about a query."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 CUT = "[…]"
-"""Stands where something was left out."""
+"""Marks an omission."""
 
 _UNITS = (
     re.compile(r"\S.*?(?:[.!?…]+(?=\s|$)|[。！？]|$)", re.MULTILINE),  # sentences
@@ -19,7 +19,7 @@ _UNITS = (
 def excerpt(
     text: str, query: str, fits: Callable[[str], bool], labels: Sequence[int] = (0,)
 ) -> str | None:
-    """Return the longest part of a text that fits, around what shares most words with the query.
+    """Return the longest part of a text that fits, around the words that it shares with the query.
 
     A word counts for less the more often the text repeats it. Whole sentences if one fits, else
     words, else characters. What is left out is marked (`CUT`).
@@ -28,8 +28,8 @@ def excerpt(
         text: The text.
         query: What the part should say something about.
         fits: Whether a part, with its marks, is short enough.
-        labels: Where in the text a speaker's name with a colon stands, ascending: the part begins
-            with the name of its speaker.
+        labels: The positions of speakers' names with a colon in the text, ascending: the part
+            begins with the name of its speaker.
 
     Returns:
         The part, or None if not even one character fits.

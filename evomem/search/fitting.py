@@ -15,11 +15,11 @@ from evomem.times.when import dated
 def fit(
     hits: Sequence[Hit], query: str, max_tokens: int, count: Callable[[str], int], zone: tzinfo
 ) -> Context:
-    """Return the best hits that fit into a budget as dated lines, in the order they were said.
+    """Return the best hits that fit a budget as dated lines, in the order in which they were said.
 
     Args:
         hits: Best first.
-        query: The question, around whose words a hit is cut that does not fit.
+        query: The question; a hit that does not fit is cut around its words.
         max_tokens: The budget.
         count: Returns the number of tokens of a text.
         zone: The time zone of the lines.
@@ -48,7 +48,7 @@ def fit(
 
 
 def _line(record: Record, zone: tzinfo, text: str) -> str:
-    """Return a line of a context: when it was said, its session and its id, and what was said."""
+    """Return a line of a context: time, session and id, and the text."""
     facts = [dated(record.time, zone)]
     if record.turn.session is not None:
         facts.append(f"session {_plain(record.turn.session)}")
@@ -56,7 +56,7 @@ def _line(record: Record, zone: tzinfo, text: str) -> str:
 
 
 def _plain(label: str) -> str:
-    """Return a label without what would end the head of a line."""
+    """Return a label without characters that would end the head of a line."""
     return re.sub(r"[\s\[\]]+", " ", label)
 
 

@@ -1,4 +1,4 @@
-"""Ranking: pure functions from scores to an order, and the parts that a hybrid score is made of."""
+"""Ranking: pure functions from scores to an order, and the parts of a hybrid score."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from evomem.times.when import When
 
 
 class Look(Protocol):
-    """What else can be read of the candidates."""
+    """Reads more about the candidates."""
 
     def records(self, seqs: Sequence[int]) -> Sequence[Record]:
         """Return these turns, in this order."""
@@ -42,10 +42,10 @@ WEIGHTS: Mapping[str, float] = {
     "session": 0.29,
     "beside": 0.09,
 }
-"""What the parts of a hybrid score count; learned on REALTALK (docs/measurements/benchmarks.md).
+"""The weights of the parts of a hybrid score, learned on REALTALK (docs/measurements/benchmarks.md).
 
-The learned weight of `time` is that of long spans (`evomem.times.when.BROAD`). Questions about a day were too
-few there to learn a weight; 1 was chosen with generated ones.
+The learned weight of `time` is that of long spans (`evomem.times.when.BROAD`). There were too few
+questions about a day to learn a weight; 1 was chosen on generated ones.
 """
 
 
@@ -71,21 +71,23 @@ def fuse(
 ) -> list[tuple[int, dict[str, float]]]:
     """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
 
-    Where the question wants the newest or the oldest of several turns about one thing, this turn is put
-    first (`evomem.search.current`); the part `current` says by how much it was lifted.
+    If the question asks for the newest or the oldest of several turns about the same thing, this
+    turn is put first (`evomem.search.current`); the part `current` says by how much its score was
+    raised.
 
     The arguments are those of `signals`, and:
 
     Args:
-        query: What was asked.
+        query: The question.
         when: As in `signals`, as are `cosines`, `words`, `said` and `beside`.
         cosines: See there.
         words: See there.
         said: See there.
         beside: See there.
         k: How many at most.
-        trust: The weights of turns that have one. Such turns are never put first for their time.
-        look: Reads the best turns; None to leave every turn in its place.
+        trust: The weights of turns that have one. Such turns are never put first because of their
+        time.
+        look: Reads the best turns; None to keep the order.
     """
     speaking = signals(when, cosines, words, said, beside)
     parts = {name: WEIGHTS[name] * values for name, values in speaking.items()}
@@ -117,7 +119,7 @@ def _current(
     trust: Mapping[int, float],
     look: Look,
 ) -> Values:
-    """Return what is added to scores, so that the turn that is wanted of those about one thing is first."""
+    """Return what is added to scores so that the wanted turn comes first."""
     added = np.zeros(len(seqs))
     scores = np.sum(list(parts.values()), axis=0)
     order = np.lexsort((seqs, scores))[::-1].tolist()
@@ -161,23 +163,23 @@ def signals(
     said: Mapping[int, Said],
     beside: Mapping[int, tuple[int, int]],
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Return what speaks for every turn in `said`, in its order, before it is weighed.
+    """Return the signals of every turn in `said`, in its order, before they are weighted.
 
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
     - `time`: the turn was said at a time or in a session that the query names, or in the week after
       it (`When.share`).
-    - `session`: the best share of cosine in the turn's session: what is spoken of together is meant
-      together.
-    - `beside`: the shares of BM25 of the turns directly before and behind it, added: a reply seldom
-      repeats the words of what it replies to.
+    - `session`: the best share of cosine in the turn's session, since turns of one session are
+      related.
+    - `beside`: the sum of the shares of BM25 of the turns directly before and after it: a reply
+      seldom repeats the words of the question.
 
     Args:
         when: The time that the query names.
         cosines: The cosine of each of `said`.
         words: BM25 of those that share a word with the query; the best turn is one of them.
         said: The candidates, and turns next to them; only those of one session are neighbours.
-        beside: The seqs directly before and behind each candidate, 0 for none.
+        beside: The seqs directly before and after each candidate, 0 for none.
     """
     cosine, word = _best(cosines), _best(words)
     near = [cosines[seq] / cosine for seq in said]

@@ -1,4 +1,4 @@
-"""Searching: one question, asked of one moment of a memory.
+"""Searching: one question to one snapshot of a memory.
 
 question ─► encoder.embed_queries(state) ─► candidates ─► ranking ─► store.records ─► hits
 
@@ -33,20 +33,20 @@ PATIENCE = 3  # races lost because turns were deleted, before a search no longer
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, checked."""
+    """A checked question with its options."""
 
     query: str
     k: int
     """How many hits at most."""
     mode: Mode
     condition: Filter
-    """Which turns may be found."""
+    """Which turns may be returned."""
     trust: Mapping[str | None, float]
     """Weights of sources."""
     now: datetime | None
-    """When it is asked; None for the time of the view's newest turn."""
+    """The time of the question; None for the time of the view's newest turn."""
     zone: tzinfo
-    """In which days are counted."""
+    """The time zone of days in the question."""
 
 
 def find_hits(
@@ -56,10 +56,10 @@ def find_hits(
 
     Args:
         engine: Of the memory.
-        take_view: Returns what is to be searched, as it is now. It is called again if the log was
-            rewritten meanwhile.
+        take_view: Returns the present view to search. It is called again if the log was rewritten
+            meanwhile.
         question: The question.
-        asked_of: What errors call the memory.
+        asked_of: The name of the memory in errors.
 
     Raises:
         HeadMoved: The memory was purged again and again meanwhile.
@@ -92,7 +92,7 @@ def _hits(
 
     Args:
         engine: Of the memory.
-        view: What may be found.
+        view: The turns to search.
         question: The question.
         vector: (D,) float32, the query embedded at the view's end; None for "lexical".
         is_timed: Whether the query names a time.
@@ -124,7 +124,7 @@ def _embed(encoder: Encoder, state: State[Turn], query: str) -> Vectors:
     vector: Vectors = encoder.embed_queries(state, [query])[0]
     if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
         raise EncoderError(
-            f"the encoder {encoder.spec.name!r} gave an unusable vector of shape "
+            f"the encoder {encoder.spec.name!r} returned an unusable vector of shape "
             f"{vector.shape} for the query {query[:60]!r}"
         )
     return vector

@@ -1,4 +1,4 @@
-"""What a key allows, and what happens where it does not."""
+"""The rights of a key, and the errors for missing ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ admin: keys and the access log, and with the prefix of all memories the database
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one request may do."""
+    """The rights of one request."""
 
     key: str
     """The key's id; "" where no key is wanted."""
@@ -30,7 +30,7 @@ class Access:
         return labels[: len(self.prefix)] == self.prefix
 
     def check(self, right: str, labels: Namespace) -> None:
-        """Raise `AccessDenied` unless this may do that to that memory, whether it exists or not."""
+        """Raise `AccessDenied` unless this has a right to a memory, whether it exists or not."""
         if right not in self.rights:
             raise AccessDenied(
                 f"the key has no right to {right}, only to {', '.join(sorted(self.rights))}: "
@@ -44,12 +44,12 @@ class Access:
 
 
 EVERYTHING = Access("", (), frozenset(RIGHTS))
-"""What everybody may on this machine while no key was ever made."""
+"""The rights of everybody on this machine until the first key is created."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is stored of a key; its secret is not."""
+    """The stored part of a key, without its secret."""
 
     id: str
     prefix: Namespace

@@ -40,28 +40,28 @@ async def stats(request: Request) -> dict[str, Any]:
 
 @router.post("/verify")
 async def verify(how: models.Verify, request: Request) -> dict[str, list[str]]:
-    """Check the log, its seals and the index files; return what is wrong."""
+    """Check the log, its seals and the index files; return the faults."""
     service = check_root(request)
     return {"faults": await _run(service, service.db.verify, how.anchor)}
 
 
 @router.get("/anchor")
 async def anchor(request: Request) -> dict[str, Any]:
-    """Return what tells this state of the database from every earlier one."""
+    """Return a record that identifies this state of the database."""
     service = check_root(request)
     return {"key_id": service.db.key_id, "anchor": await _run(service, service.db.anchor)}
 
 
 @router.post("/repair")
 async def repair(request: Request) -> dict[str, list[str]]:
-    """Repair what can be had from the log again."""
+    """Repair what can be rebuilt from the log."""
     service = check_root(request)
     return {"repaired": await _run(service, service.db.repair)}
 
 
 @router.post("/compact")
 async def compact(request: Request, embeddings: Form | None = None) -> dict[str, int]:
-    """Give unused space back to the file system; store embeddings in another form first."""
+    """Return unused space to the file system, after storing embeddings in another form if given."""
     service = check_root(request)
     before, after = await _run(service, service.db.compact, embeddings)
     return {"before": before, "after": after}
@@ -114,11 +114,13 @@ async def load_database(request: Request) -> dict[str, int]:
 
 @router.post("/keys", response_model=models.NewKeyOut)
 async def create_key(wanted: models.NewKey, request: Request) -> Response:
-    """Make a key for memories that this one is for, with rights that this one has."""
+    """Create a key for memories below this key's prefix, with rights that this key has."""
     service, access, prefix = service_of(request), access_of(request), tuple(wanted.prefix)
     access.check("admin", prefix)
     if more := set(wanted.rights) - access.rights:
-        raise AccessDenied(f"a key cannot give the right to {sorted(more)[0]}, which it has not")
+        raise AccessDenied(
+            f"a key cannot grant the right to {sorted(more)[0]}, which it does not have"
+        )
     secret, key = await service.with_keys(
         service.keys.create,
         prefix,
@@ -131,7 +133,7 @@ async def create_key(wanted: models.NewKey, request: Request) -> Response:
 
 @router.get("/keys", response_model=models.Keys)
 async def list_keys(request: Request) -> Response:
-    """Return the keys for memories that this one is for."""
+    """Return the keys below this key's prefix."""
     service, access = service_of(request), access_of(request)
     access.check("admin", access.prefix)
     keys = await service.with_keys(service.keys.keys, access.prefix)
@@ -161,7 +163,7 @@ async def access_log(
     ] = None,
     limit: Limit = 100,
 ) -> Response:
-    """Return who did what in memories that this key is for; it is written within a second or two."""
+    """Return who did what in the memories of this key; entries appear within a second or two."""
     service, access = service_of(request), access_of(request)
     access.check("admin", access.prefix)
     lines = await service.with_keys(
@@ -175,7 +177,7 @@ async def access_log(
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write the files of an export. Raises `InputError` if the archive is none."""
+    """Write the files of an export. Raises `InputError` if the archive is invalid."""
     folder.mkdir()
     try:
         with zipfile.ZipFile(archive) as packed:
@@ -184,11 +186,11 @@ def unpack(archive: Path, folder: Path) -> None:
                     raise InputError(f"{member.filename[:100]!r} is compressed: store it as it is")
                 packed.extract(member, folder)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"this is no archive of an export: {error}") from error
+        raise InputError(f"this is not an archive of an export: {error}") from error
 
 
 async def _run(service: Service, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Do what looks after the database; whoever may do that is told in full why it cannot be done."""
+    """Run a maintenance task; its caller may see the full error message."""
     try:
         return await service.run(call, *args, **kwargs)
     except DatabaseBusy:

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 def from_environment() -> ASGIApp:
-    """Make the application with the settings that `Settings.to_environment` left."""
+    """Create the application with the settings of `Settings.to_environment`."""
     return make_app(Settings.from_environment())
 
 
 def make_app(settings: Settings) -> Guard:
-    """Make the application. Its database is opened when the server starts it, and closed with it.
+    """Create the application. Its database is opened and closed with the server.
 
     Raises:
         StoreError: The keys cannot be read.
@@ -89,7 +89,7 @@ def make_app(settings: Settings) -> Guard:
 
 
 async def no_tools(request: Request) -> Response:
-    """Say what is missing for the Model Context Protocol."""
+    """Answer that the extra for the Model Context Protocol is missing."""
     raise Problem(
         HTTPStatus.NOT_IMPLEMENTED,
         "the service has no tools, since the extra [mcp] is not installed where it runs",
@@ -97,12 +97,12 @@ async def no_tools(request: Request) -> Response:
 
 
 async def live() -> dict[str, str]:
-    """Say that the process answers; nothing is looked at."""
+    """Report that the process responds, without any checks."""
     return {"status": "live"}
 
 
 async def ready(request: Request) -> Response:
-    """Say whether the database can be read."""
+    """Report whether the database can be read."""
     service = service_of(request)
     try:
         await service.check()

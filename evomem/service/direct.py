@@ -1,4 +1,4 @@
-"""The calls that are made all the time, without what FastAPI does for every request.
+"""The most frequent calls, without FastAPI's work for every request.
 
 The same endpoints with the same checks: the path's memory and right, then the body's fields. What is not
 exactly such a call goes to the application, which also describes these endpoints.
@@ -35,7 +35,7 @@ OPERATIONS = {
 
 
 def operation_of(method: str, path: str, media_type: str | None) -> _Operation | None:
-    """Return which of the operations a request asks for; None for any other."""
+    """Return which of these operations a request asks for; None for any other."""
     if method != "POST" or media_type != "application/json" or not path.startswith(START):
         return None
     name, _, word = path[len(START) :].rpartition("/")

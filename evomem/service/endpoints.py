@@ -1,4 +1,4 @@
-"""What endpoints have in common: the memory that a path names, and the right that is needed."""
+"""Shared code of endpoints: the memory that a path names, and the required right."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         "content": {problems.MEDIA_TYPE: {"schema": problems.schema()}},
     },
 }
-SAID = "with what was said by then, ISO 8601 with a time zone"
-ADDED = "with what had been added by then, ISO 8601 with a time zone"
+SAID = "with the turns said by then, ISO 8601 with a time zone"
+ADDED = "with the turns added by then, ISO 8601 with a time zone"
 NAME = "labels joined by slashes; a slash or a percent sign inside a label is written %2F or %25"
 
 
 def service_of(request: Request) -> Service:
-    """Return the service that a request is made of."""
+    """Return the service of a request."""
     return cast(Service, request.app.state.service)
 
 
 def access_of(request: Request) -> Access:
-    """Return what the request may do."""
+    """Return the rights of a request."""
     return cast(Access, request.state.access)
 
 
@@ -69,7 +69,7 @@ Id = Annotated[str, Depends(_id)]
 
 
 class Past(NamedTuple):
-    """A point of the past, as requests name it."""
+    """A point in the past, as requests name it."""
 
     at: int | str | None
     said: str | None
@@ -115,17 +115,17 @@ def condition(where: str | None) -> Mapping[str, Any] | None:
 
 
 def sources(labels: list[str] | None) -> list[str | None] | None:
-    """Return sources as they stand in a query, where "" stands for turns without one."""
+    """Return the sources in a query, where "" stands for turns without one."""
     return None if labels is None else [label or None for label in labels]
 
 
 def check_root(request: Request) -> Service:
-    """Return the service if the key may look after the whole database. Raises `AccessDenied`."""
+    """Return the service if the key may administer the whole database. Raises `AccessDenied`."""
     access_of(request).check("admin", ())
     return service_of(request)
 
 
 def answer(value: Any) -> Response:
-    """Return plain JSON values that are known to be sound; nothing is checked again."""
+    """Return plain JSON values that are known to be valid, without checking them again."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Response(text.encode("utf-8", "backslashreplace"), media_type="application/json")

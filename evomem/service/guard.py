@@ -1,4 +1,4 @@
-"""What every request passes before an endpoint sees it, and what is noted when it is answered.
+"""Checks of every request before an endpoint sees it, and what is logged when it is answered.
 
 host and origin ─► room? ─► the page, or a key ─► its limits ─► body, bounded and in time ─► endpoint ─► notes
 """
@@ -25,11 +25,11 @@ from evomem.service.problems import GONE, Problem, answer
 from evomem.service.service import Service
 
 OPEN = ("/health/live", "/health/ready", "/openapi.json")
-"""Paths that want no key."""
+"""Paths that need no key."""
 STREAMED = ("/turns/many", "/turns/replace", "/import", "/admin/load")
-"""How paths end whose bodies an endpoint reads as they come."""
+"""Endings of paths whose bodies are streamed to the endpoint."""
 READS = ("/search", "/context", "/v1/together", "/inspect/map", "/inspect/alone", "/admin/verify")
-"""How paths end to which something is posted and nothing is written."""
+"""Endings of paths with POST requests that write nothing."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 
@@ -92,13 +92,13 @@ class Guard:
         return self.service.settings.body_seconds
 
     def _check_host(self, headers: Headers) -> None:
-        """Refuse what a web page that the user happens to visit could send (DNS rebinding)."""
+        """Refuse requests that another website could make the browser send (DNS rebinding)."""
         host = headers.get("host", "").lower()
         match = _HOST.fullmatch(host)
         if match is None or match[1].strip("[]") not in self._hosts:
             raise Problem(
                 HTTPStatus.MISDIRECTED_REQUEST,
-                f"this service is not called {host[:100]!r}: use one of "
+                f"this service has no host name {host[:100]!r}: use one of "
                 f"{', '.join(sorted(self._hosts))}, or start it with --name",
             )
         origin = headers.get("origin")
@@ -123,7 +123,7 @@ class Guard:
             if access is None:
                 raise Problem(
                     HTTPStatus.UNAUTHORIZED,
-                    "the key is unknown, expired or revoked: make one with evomem keys create",
+                    "the key is unknown, expired or revoked: create one with evomem keys create",
                 )
             return access
         is_open = service.settings.is_local and (
@@ -163,7 +163,7 @@ class Guard:
     async def _work(
         self, request: _Request, path: str, media_type: str | None, body: bytes
     ) -> None:
-        """Answer a request whose body is here."""
+        """Answer a request whose body has arrived."""
         scope = request.scope
         operation = direct.operation_of(scope["method"], path, media_type)
         if operation is None:
@@ -175,7 +175,7 @@ class Guard:
     async def _until_gone(
         self, request: _Request, answering: Coroutine[Any, Any, None], receive: Receive
     ) -> None:
-        """Answer, unless the client goes away: then what has not begun yet is not done at all."""
+        """Answer, unless the client disconnects: then work that has not begun is dropped."""
         work = asyncio.ensure_future(answering)
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
@@ -210,7 +210,7 @@ class Guard:
 
 
 class _Request:
-    """One request, and what became of it."""
+    """One request and its result."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.scope = scope
@@ -223,7 +223,7 @@ class _Request:
         self._send = send
 
     async def send(self, message: Message) -> None:
-        """Pass an answer on, and keep its status."""
+        """Forward an answer, and keep its status."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
         self.ended = message["type"] == "http.response.body" and not message.get("more_body")
@@ -235,7 +235,7 @@ class _Gone(Exception):
 
 
 class _Replayed:
-    """Gives a body that was read already."""
+    """Provides a body that was read already."""
 
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
@@ -249,7 +249,7 @@ class _Replayed:
 
 
 class _Streamed:
-    """Gives a body as it comes, as long as it comes fast enough and is not too large."""
+    """Streams a body, as long as it arrives fast enough and is not too large."""
 
     def __init__(self, receive: Receive, most: int, patience: float) -> None:
         self._receive = receive
@@ -258,7 +258,7 @@ class _Streamed:
         self._ended = False
 
     async def __call__(self) -> Message:
-        """Return the next piece. Raises `Problem`."""
+        """Return the next chunk. Raises `Problem`."""
         if self._ended:
             return await self._receive()
         try:
@@ -274,7 +274,7 @@ class _Streamed:
 
 
 def too_large(most: int) -> Problem:
-    """Return the refusal of a body or a line."""
+    """Return the error for a body or a line that is too large."""
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"the body, or one line of it, has more than {most:,} bytes: send it in parts",
@@ -282,18 +282,18 @@ def too_large(most: int) -> Problem:
 
 
 def too_slow(seconds: float) -> Problem:
-    """Return the refusal of a body that does not come."""
+    """Return the error for a body that does not arrive."""
     return Problem(
         HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {seconds:g} seconds"
     )
 
 
 def _check_reads(method: str, path: str) -> None:
-    """Refuse what could change something. Raises `Problem`."""
+    """Refuse requests that could change something. Raises `Problem`."""
     if method not in ("GET", "HEAD") and not (method == "POST" and path.endswith(READS)):
         raise Problem(
             HTTPStatus.FORBIDDEN,
-            "nothing can be changed here: start evomem inspect with --write",
+            "this page is read-only: start evomem inspect with --write",
         )
 
 

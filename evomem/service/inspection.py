@@ -1,4 +1,4 @@
-"""The endpoints of the page: what it shows of memories beyond what `Memory` returns."""
+"""The inspector's endpoints: what it shows beyond the results of `Memory`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def tree(
     after: str = "",
     limit: Limit = 100,
 ) -> Response:
-    """Return the memories that the key may read, with their sizes and what they were forked from."""
+    """Return the memories that the key may read, with their sizes and parents."""
     service, access, below = (
         service_of(request),
         access_of(request),
@@ -57,7 +57,7 @@ async def tree(
 
 @router.get(ONE + "/inspect", response_model=models.Overview)
 async def overview(memory: Readable, past: Seen, request: Request) -> Response:
-    """Return what there is to know of a memory besides its turns."""
+    """Return an overview of a memory: sessions, times, digest and forks."""
     access = access_of(request)
 
     def look() -> dict[str, Any]:
@@ -90,7 +90,7 @@ async def overview(memory: Readable, past: Seen, request: Request) -> Response:
 async def replaced(
     memory: Readable, past: Seen, request: Request, after: After = 0, limit: Limit = 50
 ) -> Response:
-    """Return the turns whose places others took, each with the one that did."""
+    """Return the replaced turns, each with its replacement."""
     pairs, following = await service_of(request).run(lambda: _pairs(past.of(memory), after, limit))
     request.state.count = len(pairs)
     return answer({"pairs": pairs, "next": following})
@@ -108,7 +108,7 @@ async def preview_purge(memory: Readable, id: Id, request: Request) -> Response:
 async def similarity_map(
     memory: Readable, question: models.MapQuestion, request: Request
 ) -> Response:
-    """Return how close a query is to every turn, at one point of the story after another."""
+    """Return the cosines of a query with turns, at several points of the log."""
     past = Past(question.at, question.said, question.added)
 
     def compare() -> dict[str, Any]:
@@ -123,7 +123,7 @@ async def similarity_map(
 
 @router.post(ONE + "/inspect/alone", response_model=models.AloneOut)
 async def search_alone(memory: Readable, question: Search, request: Request) -> Response:
-    """Search without memory: every text is read as if it were the first that the encoder ever read."""
+    """Search without memory: every text is read as if it were the first."""
     past, values = asked(question)
     alone: Alone = request.app.state.alone
     found = await service_of(request).run(lambda: alone.search(past.of(memory), **values))

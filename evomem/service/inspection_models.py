@@ -12,15 +12,17 @@ from evomem.service.models import HitOut, Past, RecordOut
 
 
 class NodeOut(BaseModel):
-    """A memory, and what it was forked from."""
+    """A memory, and its parent if it is a fork."""
 
     memory: list[str]
     turns: int
     last: int = Field(description="seq of the newest turn")
     shared: int = Field(
-        description="up to which seq its turns are its parent's; 0 if it is no fork"
+        description="the last seq that it shares with its parent; 0 if it is not a fork"
     )
-    parent: list[str] | None = Field(description="null if it is out of the key's reach, or gone")
+    parent: list[str] | None = Field(
+        description="null if the key has no right to it, or if it was dropped"
+    )
 
 
 class Nodes(BaseModel):
@@ -31,19 +33,19 @@ class Nodes(BaseModel):
 
 
 class Overview(NodeOut):
-    """What there is to know of a memory besides its turns."""
+    """An overview of a memory, without its turns."""
 
-    first_time: datetime | None = Field(description="when its first turn was said")
+    first_time: datetime | None = Field(description="the time of its first turn")
     last_time: datetime | None
     sessions: list[str] = Field(description="the first ones, in the order in which they began")
     session_count: int
-    digest: str = Field(description="of all turns up to the newest one, as hex")
+    digest: str = Field(description="digest of all turns up to the newest one, as hex")
     revision: int = Field(description="grows with every purge")
     forks: list[NodeOut]
 
 
 class Pair(BaseModel):
-    """A turn, and the one that took its place."""
+    """A turn and its replacement."""
 
     old: RecordOut
     new: RecordOut | None = Field(description="null if it was deleted")
@@ -57,7 +59,7 @@ class Pairs(BaseModel):
 
 
 class SomeTurns(BaseModel):
-    """How many turns, and the first of them."""
+    """The number of turns, and the first of them."""
 
     count: int
     turns: list[RecordOut]
@@ -67,19 +69,21 @@ class PreviewOut(BaseModel):
     """What a purge would remove and read again."""
 
     turn: RecordOut
-    replaced: list[RecordOut] = Field(description="turns whose place it took: they go with it")
+    replaced: list[RecordOut] = Field(
+        description="the turns that it replaced, which are purged with it"
+    )
     reread: int = Field(description="how many later turns would be read again")
     direct: SomeTurns = Field(description="turns that were read with it in the queue")
     indirect: SomeTurns = Field(description="turns after those")
     answers: SomeTurns = Field(description="turns that name it as recalled")
-    forks: list[list[str]] = Field(description="memories that hold it as well")
+    forks: list[list[str]] = Field(description="other memories that hold it")
     sharing: list[list[str]] = Field(
         description="memories that share it or later turns: purging it needs `forks`"
     )
 
 
 class MapQuestion(Past):
-    """A query to compare with turns as the story goes on."""
+    """A query to compare with turns at several points of the log."""
 
     query: str = Field(max_length=MAX_CHARS)
     points: Annotated[int, Field(ge=1, le=96)] = 48
@@ -87,7 +91,7 @@ class MapQuestion(Past):
 
 
 class PointOut(BaseModel):
-    """A point of the story: its newest turn."""
+    """A point of the log: its newest turn."""
 
     seq: int
     time: datetime | None
@@ -102,7 +106,7 @@ class MapOut(BaseModel):
 
 
 class AloneOut(BaseModel):
-    """What a search finds if every text is read as the first that the encoder ever read."""
+    """The hits of a search in which every text is read as if it were the first."""
 
     hits: list[HitOut]
     compared: int = Field(description="how many turns were candidates")

@@ -1,4 +1,4 @@
-"""What was found of keys lately, for as long as nobody has written to the keys.
+"""A cache of keys, valid as long as nobody has written to the key store.
 
 SQLite says at the cost of a function call whether any connection, of any process, has committed
 something since. So a key that is revoked is refused by the next request, and most requests need no

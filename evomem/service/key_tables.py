@@ -1,4 +1,4 @@
-"""Where keys, secrets and the access log are kept: tables of their own, in SQLite or PostgreSQL."""
+"""The tables of keys, secrets and the access log, in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SECRETS = sa.Table(
 
 
 def keys_location(database: str) -> str:
-    """Return where the keys of a database are.
+    """Return the location of a database's keys.
 
     Raises:
         StoreError: It is of a store that evomem does not know: name a place with `--keys`.
@@ -70,7 +70,7 @@ def keys_location(database: str) -> str:
 
 
 def connect(location: str) -> sa.Engine:
-    """Return the database at a location, which is made if there is none."""
+    """Return the database at a location, creating it if there is none."""
     if location.startswith(("postgresql://", "postgres://")):
         url = sa.make_url(location)
         schema = str(url.query.get("schema", "evomem")) + "_service"

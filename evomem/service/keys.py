@@ -1,8 +1,8 @@
-"""Keys: who may do what below which prefix. And the access log: who did what, never what was said.
+"""Keys: who may do what below which prefix; and the access log: who did what, never the texts.
 
-Both are in a small SQL database of their own: a file beside the memories (`agent.db.keys`), or a
-schema of its own on the PostgreSQL server that holds them. A key is looked up at every request, so
-what changes is true at once for every worker, on every machine.
+Both are in a separate small SQL database: a file beside the memories (`agent.db.keys`), or a schema
+on the same PostgreSQL server. A key is looked up at every request, so changes take effect at once
+for every worker on every machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from evomem.service.key_tables import ACCESSES, KEYS, META, SECRETS, connect
 from evomem.store import Namespace
 
 MARK = "evk"
-"""How every secret begins, so that scanners of source code know one when they see it."""
+"""The prefix of every secret, by which secret scanners recognise one."""
 USED = 60.0  # seconds after which a key's last use is written again
 
 
@@ -45,7 +45,7 @@ class Entry:
     memory: Namespace
     """() for the database as a whole."""
     count: int
-    """Turns that were added, returned or forgotten."""
+    """The number of turns added, returned or forgotten."""
     status: int
     """Of the answer, as in HTTP."""
 
@@ -65,7 +65,7 @@ class KeyStore:
     """Keys and the access log. Safe for threads and processes; close it."""
 
     def __init__(self, location: str) -> None:
-        """Open the store at `location`, as `keys_location` names it, making it if there is none.
+        """Open the store at `location`, as `keys_location` names it, creating it if there is none.
 
         Raises:
             StoreError: It cannot be opened.
@@ -89,12 +89,12 @@ class KeyStore:
         expires: datetime | None = None,
         note: str = "",
     ) -> tuple[str, Key]:
-        """Make a key; return its secret, which is stored nowhere, and what is stored.
+        """Create a key; return its secret, which is not stored, and the stored part.
 
         Args:
             prefix: It is for all memories whose namespaces begin so; () for all of them.
             rights: Of `RIGHTS`.
-            expires: From when on it is refused; None for never.
+            expires: The time from which it is refused; None for never.
             note: What it is for.
 
         Raises:
@@ -149,7 +149,7 @@ class KeyStore:
         return self.get(id)
 
     def any(self) -> bool:
-        """Say whether a key was ever made: from then on, every request needs one."""
+        """Return whether a key was ever created: from then on, every request needs one."""
         version = self._cache.version()
         with self._reading() as connection:
             is_one = connection.execute(sa.select(KEYS.c.id).limit(1)).first() is not None
@@ -158,16 +158,16 @@ class KeyStore:
         return is_one
 
     def remembered(self, secret: str) -> Access | None:
-        """Return what `find` has found, without a statement; None if that has to be asked.
+        """Return a cached result of `find`, without a statement; None if there is none.
 
-        Without a secret: what everybody may while there is no key (`any`).
+        Without a secret, it returns the rights of everybody while there is no key (`any`).
         """
         return self._cache.get(secret)
 
     def find(self, secret: str) -> Access | None:
-        """Return what a secret allows; None if it is none of ours, expired or revoked.
+        """Return the rights of a secret; None if it is unknown, expired or revoked.
 
-        An unknown key costs what a wrong secret costs.
+        An unknown key takes as long as a wrong secret.
         """
         version = self._cache.version()
         mark, _, rest = secret.partition("_")
@@ -190,7 +190,7 @@ class KeyStore:
         return access
 
     def secret(self, name: str = "tokens") -> bytes:
-        """Return 32 random bytes that all workers share, made when they are first asked for."""
+        """Return 32 random bytes that all workers share, created on first use."""
         query = sa.select(SECRETS.c.secret).where(SECRETS.c.name == name)
         with suppress(StoreError), self._reading() as connection:
             row = connection.execute(query).one_or_none()
@@ -251,7 +251,7 @@ class KeyStore:
         return lines
 
     def forget_accesses(self, before: float) -> int:
-        """Delete the lines of the log that are older; return how many."""
+        """Delete older lines of the log; return how many."""
         with self._writing() as connection:
             return connection.execute(sa.delete(ACCESSES).where(ACCESSES.c.time < before)).rowcount
 
@@ -295,7 +295,7 @@ class KeyStore:
 
 
 def no_key(id: str) -> NotFound:
-    """Return the error for a key that is not there."""
+    """Return the error for an unknown key."""
     return NotFound(f"there is no key with the id {id!r:.60}; list them to see which are")
 
 

@@ -1,4 +1,4 @@
-"""How much one key, and all together, may ask at a time."""
+"""Limits on the requests of one key, and of all keys together."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ KEYS = 10_000  # rates that are remembered
 
 
 class Limits:
-    """Counts the requests of one worker. Used on the event loop alone."""
+    """Counts the requests of one worker. Used only on the event loop."""
 
     def __init__(
         self, in_flight: int, rate: float | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Allow so many requests at a time, of which one key may have half, and a rate for each key.
+        """Limit concurrent requests, of which one key may use half, and the rate of each key.
 
         Args:
             in_flight: Requests at a time.
-            rate: Requests a second that a key may make, and twice as many at once; None for any.
+            rate: Requests a second for each key, with bursts of twice as many; None for no limit.
             clock: Seconds.
         """
         self._most = in_flight
@@ -35,16 +35,16 @@ class Limits:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are worked on."""
+        """The number of requests being processed."""
         return self._total
 
     @contextmanager
     def door(self) -> Iterator[None]:
-        """Count a request, before it is known whose it is. Raises `Problem` where too many are inside."""
+        """Count a request before its key is known. Raises `Problem` if there are too many."""
         if self._total >= self._most:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"the service works on {self._most} requests already: try again in a second",
+                f"the service works on {self._most} requests already; try again in a second",
                 retry=1,
             )
         self._total += 1
@@ -55,12 +55,12 @@ class Limits:
 
     @contextmanager
     def turn_of(self, key: str) -> Iterator[None]:
-        """Count a request of a key. Raises `Problem` where that key asks too much."""
+        """Count a request of a key. Raises `Problem` if that key makes too many."""
         share = max(1, self._most // 2)
         if key and self._of_key[key] >= share:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                f"this key has {share} requests under way already: wait for some of them",
+                f"this key has {share} requests under way already; wait for some to finish",
                 retry=1,
             )
         if key and self._rate:

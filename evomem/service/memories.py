@@ -1,4 +1,4 @@
-"""The endpoints of one memory: everything that `Memory` and `MemoryView` do."""
+"""The endpoints of one memory: the methods of `Memory` and `MemoryView`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Limit = Annotated[int, Query(ge=1, le=PAGE)]
 
 @router.get("", tags=["service"])
 async def about(request: Request) -> dict[str, Any]:
-    """Return the version, the encoder, and what the key allows."""
+    """Return the version, the encoder, and the key's rights."""
     service, access = service_of(request), access_of(request)
     return {
         "evomem": evomem.__version__,
@@ -103,7 +103,7 @@ def readable_below(request: Request, prefix: str) -> Namespace:
 
 @router.post(ONE + "/turns", tags=["turns"], response_model=models.RecordOut)
 async def add(memory: Writable, turn: models.NewTurn, request: Request) -> Response:
-    """Add one turn; it survives a crash when this answers."""
+    """Add one turn; once this returns, it survives a crash."""
     record = await memory.aadd(**turn.model_dump())
     service_of(request).metrics.turns.inc()
     return _record(record, request)
@@ -175,7 +175,7 @@ async def annotate(
 async def correct(
     memory: Writable, id: Id, change: models.Correction, request: Request
 ) -> Response:
-    """Store what a turn should have said; the new turn holds in its place."""
+    """Replace a turn with a corrected one."""
     record = await memory.acorrect(id, **change.model_dump())
     service_of(request).metrics.turns.inc()
     return _record(record, request)
@@ -183,19 +183,19 @@ async def correct(
 
 @router.delete(ONE + "/turns/{id}", tags=["forgetting"], response_model=models.RecordOut)
 async def delete(memory: Forgettable, id: Id, request: Request) -> Response:
-    """Hide a turn from everything that the memory returns; its text stays on disk until it is purged."""
+    """Hide a turn from everything that the memory returns; its text stays on disk until a purge."""
     return _record(await memory.adelete(id), request)
 
 
 @router.post(ONE + "/turns/{id}/purge", tags=["forgetting"], response_model=models.ReceiptOut)
 async def purge(memory: Forgettable, id: Id, how: models.Purge, request: Request) -> Response:
-    """Forget a turn truly, with its influence on later turns."""
+    """Forget a turn for good, with its influence on later turns."""
     return _receipt(await memory.apurge(id, forks=how.forks), request)
 
 
 @router.get(ONE + "/turns/{id}/influence", tags=["turns"], response_model=models.InfluenceOut)
 async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> Response:
-    """Return which later turns and answers a turn had a part in, here and in forks."""
+    """Return which later turns and answers a turn has influenced, here and in forks."""
     found = await service_of(request).run(lambda: past.of(memory).influence(id))
     return answer(found.to_json())
 
@@ -205,7 +205,7 @@ async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> R
 
 @router.post(ONE + "/search", tags=["questions"], response_model=models.Hits)
 async def search(memory: Readable, question: models.Search, request: Request) -> Response:
-    """Return the turns that answer a query best, each with what its score is made of."""
+    """Return the turns that answer a query best, each with the parts of its score."""
     past, values = asked(question)
     seen = await _at(past, memory, request)
     hits = await seen.asearch(**values)
@@ -228,7 +228,7 @@ async def context(memory: Readable, question: models.Ask, request: Request) -> R
 
 @router.post(ONE + "/fork", tags=["memories"], response_model=models.ForkOut)
 async def fork(memory: Writable, how: models.Fork, request: Request) -> Response:
-    """Make a memory that begins as this one stands, or stood, and is independent from then on."""
+    """Create a memory that begins with this one's present or past turns, and is independent."""
     service, past = service_of(request), Past(how.at, how.said, how.added)
     made = await service.run(lambda: past.of(memory).fork(*how.labels))
     return answer({"memory": list(made.namespace)})
@@ -244,7 +244,7 @@ async def reread(memory: Writable, request: Request) -> Response:
 
 @router.post(ONE + "/expire", tags=["forgetting"], response_model=models.ReceiptOut)
 async def expire(memory: Forgettable, what: models.Expire, request: Request) -> Response:
-    """Purge all turns that meet every condition given."""
+    """Purge all turns that meet every given condition."""
     return _receipt(await memory.aexpire(**what.model_dump()), request)
 
 
@@ -279,7 +279,7 @@ async def drop(memory: Forgettable, request: Request, below: bool = False) -> Re
 
 
 def asked(question: models.Question) -> tuple[Past, dict[str, Any]]:
-    """Return the point of the past that a question is about, and the arguments of `search`."""
+    """Return the point in the past of a question, and the arguments of `search`."""
     values = question.model_dump()
     values["zone"] = None if question.zone is None else zone_from_text(question.zone)
     past = Past(*(values.pop(name) for name in Past._fields))

@@ -1,4 +1,4 @@
-"""What Prometheus is told: counts and times, never a text, a name or a key."""
+"""Metrics for Prometheus: counts and times, never a text, a name or a key."""
 
 from __future__ import annotations
 

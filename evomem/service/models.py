@@ -1,7 +1,6 @@
-"""The bodies that the service takes, and how its answers look: the source of /openapi.json.
+"""Request and response bodies of the service: the source of /openapi.json.
 
-Bodies with unknown fields are refused. What the fields mean is told where `Memory` takes them; values
-are checked there, too.
+Bodies with unknown fields are refused. `Memory` documents the fields, and checks their values.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Body(BaseModel):
-    """What a request sends."""
+    """A request body."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -43,11 +42,11 @@ class NewTurn(Body):
     metadata: dict[str, Any] = {}
     source: Label | None = None
     recalled: list[Label] = Field([], max_length=MAX_RECALLED)
-    supersedes: Label | None = Field(None, description="id of the turn whose place this one takes")
+    supersedes: Label | None = Field(None, description="id of the turn that this one replaces")
 
 
 class Filters(Body):
-    """Which turns may be found; every condition given must hold."""
+    """Which turns may be returned; every given condition must hold."""
 
     since: Label | None = None
     until: Label | None = None
@@ -60,23 +59,25 @@ class Filters(Body):
 
 
 class Past(Body):
-    """A point of the past: all limits given hold. See `MemoryView.at`."""
+    """A point in the past: all given limits apply. See `MemoryView.at`."""
 
     at: Point | None = Field(None, description="as of that turn (seq) or time")
-    said: Label | None = Field(None, description="with what was said by then, as `at` with a time")
-    added: Label | None = Field(None, description="with what had been added by then")
+    said: Label | None = Field(None, description="with the turns said by then, as `at` with a time")
+    added: Label | None = Field(None, description="with the turns added by then")
 
 
 class Question(Filters, Past):
-    """What `search` and `context` share."""
+    """The shared fields of `search` and `context`."""
 
     query: str = Field(max_length=MAX_CHARS)
     mode: Literal["evolvable", "lexical", "hybrid"] = "hybrid"
-    now: Label | None = Field(None, description='when it is asked: what "yesterday" counts from')
+    now: Label | None = Field(
+        None, description='the time of the question, to which "yesterday" is relative'
+    )
     zone: Label | None = Field(
         None,
         examples=["Europe/Berlin"],
-        description="of who asks: a name, or an offset such as +03:30",
+        description="the time zone of the person who asks: a name, or an offset such as +03:30",
     )
     trust: dict[str, float] | None = Field(
         None, description='weights of sources; "" stands for turns without one'
@@ -99,7 +100,7 @@ class Ask(Question):
 class Correction(Body):
     """See `Memory.correct`."""
 
-    text: str = Field(max_length=MAX_CHARS, description="what holds instead")
+    text: str = Field(max_length=MAX_CHARS, description="the corrected text")
     reply: str | None = Field(None, max_length=MAX_CHARS, description="the assistant's answer")
     time: Label | None = Field(None, description="ISO 8601 with a time zone; now if not given")
     source: Label | None = None
@@ -119,7 +120,7 @@ class Purge(Body):
 
 
 class Expire(Body):
-    """See `Memory.expire`; at least one condition is wanted."""
+    """See `Memory.expire`; at least one condition is required."""
 
     before: Label | None = None
     session: str | None = None
@@ -138,15 +139,17 @@ class Replace(Body):
 
     sessions: list[Label]
     where: dict[str, Any] | None = None
-    mark: str = Field("", max_length=64, description="of the turns that are to be replaced")
+    mark: str = Field("", max_length=64, description="the mark of the turns to replace")
 
 
 class Together(Body):
     """See `Database.together`."""
 
     prefix: list[Label] = Field([], max_length=MAX_LABELS)
-    version: str = Field("", max_length=64, description="what the client has")
-    known: dict[str, str] = Field({}, description="marks of the memories that it has, by name")
+    version: str = Field("", max_length=64, description="the client's version")
+    known: dict[str, str] = Field(
+        {}, description="marks of the memories that the client has, by name"
+    )
     query: str | None = Field(None, max_length=MAX_CHARS)
 
 
@@ -157,7 +160,7 @@ class Verify(Body):
 
 
 class NewKey(Body):
-    """A key to be made."""
+    """A key to create."""
 
     prefix: list[Label] = Field([], max_length=MAX_LABELS)
     rights: list[Literal[RIGHTS]] = Field(min_length=1)  # type: ignore[valid-type]
@@ -185,7 +188,7 @@ class RecordOut(BaseModel):
     source: str | None
     recalled: list[str]
     replaced_by: int | None = Field(
-        None, description="seq of the turn that took its place; only in a history of `all`"
+        None, description="seq of the turn that replaced it; only in a history of `all`"
     )
 
 
@@ -193,8 +196,8 @@ class HitOut(RecordOut):
     """A turn that answers a query."""
 
     score: float
-    parts: dict[str, float] = Field(description="what the score is the sum of")
-    replaced: list[RecordOut] = Field(description="the turns whose places it took, oldest first")
+    parts: dict[str, float] = Field(description="the summands of the score")
+    replaced: list[RecordOut] = Field(description="the turns that it replaced, oldest first")
 
 
 class Hits(BaseModel):
@@ -221,7 +224,9 @@ class Names(BaseModel):
     """Some namespaces, sorted."""
 
     memories: list[list[str]]
-    turns: list[int] | None = Field(description="of each, with `sizes`; deleted ones not counted")
+    turns: list[int] | None = Field(
+        description="the number of turns of each, with `sizes`; without deleted ones"
+    )
     next: str | None = Field(description="give it as `after` for the next page; null at the end")
 
 
@@ -238,7 +243,7 @@ class ListedOut(BaseModel):
 class ExtractOut(BaseModel):
     """The turns of one memory."""
 
-    mark: str = Field(description="tells this state of it from every other one")
+    mark: str = Field(description="identifies this state of the memory")
     turns: list[ListedOut]
 
 
@@ -247,34 +252,36 @@ class TogetherOut(BaseModel):
 
     version: str
     memories: dict[str, ExtractOut | None] | None = Field(
-        description="by name, sorted; null where the client has it"
+        description="by name, sorted; null if the client has it"
     )
-    cosines: list[float] | None = Field(description="of every turn, in the order of the memories")
+    cosines: list[float] | None = Field(
+        description="one for every turn, in the order of the memories"
+    )
 
 
 class MemoryOut(BaseModel):
-    """A memory, or a point of its past."""
+    """A memory, or a point in its past."""
 
     memory: list[str]
     turns: int
-    seq: int | None = Field(description="the last turn of the point that was asked for")
-    said: datetime | None = Field(description="with what was said by then; null for everything")
-    added: datetime | None = Field(description="with what was added by then; null for everything")
+    seq: int | None = Field(description="the last turn of this point")
+    said: datetime | None = Field(description="with the turns said by then; null for all")
+    added: datetime | None = Field(description="with the turns added by then; null for all")
 
 
 class Stored(BaseModel):
-    """What became of turns that were sent together."""
+    """The result of turns that were sent together."""
 
     stored: int
-    records: list[RecordOut] | None = Field(description="null unless asked for")
+    records: list[RecordOut] | None = Field(description="null unless requested")
 
 
 class Replaced(BaseModel):
-    """The new turns; or what is to be replaced, if that was not what the request said."""
+    """The new turns; or the turns to be replaced, if they differ from what the request assumed."""
 
     records: list[RecordOut] | None
     held: list[RecordOut] | None = Field(description="null if the turns were stored")
-    mark: str | None = Field(description="of `held`: send the turns again with it")
+    mark: str | None = Field(description="the mark of `held`: send the turns again with it")
 
 
 class ForkOut(BaseModel):
@@ -284,7 +291,7 @@ class ForkOut(BaseModel):
 
 
 class RereadOut(BaseModel):
-    """What reading a memory again came to."""
+    """The result of reading a memory again."""
 
     turns: int = Field(description="how many were read again")
 
@@ -302,7 +309,7 @@ class ReceiptOut(BaseModel):
 
 
 class InfluenceOut(BaseModel):
-    """What a turn had a part in."""
+    """The turns and answers that a turn has influenced."""
 
     memory: list[str]
     id: str
@@ -313,7 +320,7 @@ class InfluenceOut(BaseModel):
 
 
 class ImportedOut(BaseModel):
-    """What an import came to."""
+    """The result of an import."""
 
     new: int
     replaced: int
@@ -324,7 +331,7 @@ class ImportedOut(BaseModel):
 
 
 class KeyOut(BaseModel):
-    """What is stored of a key."""
+    """The stored part of a key."""
 
     id: str
     prefix: list[str]
@@ -337,9 +344,9 @@ class KeyOut(BaseModel):
 
 
 class NewKeyOut(KeyOut):
-    """A key that was made."""
+    """A new key."""
 
-    key: str = Field(description="the secret; it is shown this once")
+    key: str = Field(description="the secret; it is shown only once")
 
 
 class Keys(BaseModel):
@@ -349,7 +356,7 @@ class Keys(BaseModel):
 
 
 class AccessLine(BaseModel):
-    """Who did what, never what was said."""
+    """Who did what, never the texts."""
 
     number: int
     time: datetime

@@ -1,6 +1,6 @@
-"""Errors as `application/problem+json` (RFC 9457): what was wrong, where, and what to do about it.
+"""Errors as `application/problem+json` (RFC 9457): the fault, its location and the remedy.
 
-What is the caller's fault is told in full. What is the service's goes to its log; the caller learns
+Errors of the caller are described in full. Errors of the service go to its log; the caller learns
 that it failed and whether to try again, but no path, address or text.
 """
 
@@ -40,7 +40,7 @@ full, may pass."""
 
 
 class Problem(Exception):
-    """An answer that is an error, and no error of the engine."""
+    """An error response that is not an error of the engine."""
 
     def __init__(
         self, status: HTTPStatus, detail: str, *, retry: float | None = None, **more: Any
@@ -54,7 +54,7 @@ class _Json(Response):
 
 
 def answer(error: Exception) -> Response:
-    """Return the answer that an error is; write down what the caller is not told."""
+    """Return the response for an error; log what the caller does not see."""
     if isinstance(error, ClientDisconnect):
         return Response(status_code=GONE)
     if isinstance(error, Problem):
@@ -80,10 +80,10 @@ def answer(error: Exception) -> Response:
     _log(error)
     if isinstance(error, errors.StoreError) and not isinstance(error, _BROKEN):
         kind = errors.DatabaseBusy if isinstance(error, errors.DatabaseBusy) else errors.StoreError
-        detail = "the database cannot be used at the moment; nothing was written: try again"
+        detail = "the database cannot be used at the moment; nothing was written; try again"
         return _response(HTTPStatus.SERVICE_UNAVAILABLE, kind.__name__, detail, RETRY)
     name = type(error).__name__ if isinstance(error, errors.EvomemError) else "ServiceError"
-    detail = "the service failed; whoever runs it finds the reason in its log"
+    detail = "the service failed; its log has the cause"
     return _response(HTTPStatus.INTERNAL_SERVER_ERROR, name, detail)
 
 
@@ -139,7 +139,7 @@ def _field(location: tuple[Any, ...]) -> str:
 
 
 def _log(error: Exception) -> None:
-    """Write what failed and where. Messages are left out if they may quote what was said."""
+    """Log what failed and where, without messages that may quote texts."""
     message = f": {error}" if isinstance(error, errors.StoreError) else ""
     frames = "".join(traceback.format_tb(error.__traceback__))
     LOG.error("%s%s\n%s", type(error).__name__, message, frames)

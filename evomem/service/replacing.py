@@ -1,7 +1,7 @@
-"""`Memory.replace_sessions` in two halves: what is held is looked at by a client, and written here.
+"""`Memory.replace_sessions` in two halves: a client reads the turns; the service writes here.
 
-A client says what it has seen by a mark. If that is still so inside of the transaction, its turns are
-written; otherwise it is told what is there.
+A client sends a mark of the turns that it has seen. If they are unchanged within the transaction,
+its turns are written; otherwise it gets the present ones.
 """
 
 from __future__ import annotations

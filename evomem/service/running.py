@@ -1,4 +1,4 @@
-"""Starting the service, after a look at whether that is safe."""
+"""Starting the service, after checking that this is safe."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ IDLE = 30  # seconds for which a connection is kept between two requests
 
 
 def check(settings: Settings, *, tls: bool) -> bool:
-    """Say whether requests need a key.
+    """Return whether requests need a key.
 
     Raises:
-        InputError: Others than this machine could use the service, and it is not protected.
+        InputError: Other machines could use the service, and it is not protected.
         StoreError: The keys cannot be read.
     """
     location = settings.keys or keys_location(settings.database)
@@ -62,7 +62,7 @@ def check(settings: Settings, *, tls: bool) -> bool:
 def run(
     settings: Settings, *, workers: int = 1, tls_cert: str | None = None, tls_key: str | None = None
 ) -> None:
-    """Serve until a signal tells to stop; then no more requests are taken, and all are answered."""
+    """Serve until a signal to stop; then accept no more requests, and answer the rest."""
     settings.to_environment()
     with tempfile.TemporaryDirectory(prefix="evomem-metrics-") as folder:
         if workers > 1:  # where they add up what they count

@@ -1,4 +1,4 @@
-"""`Service`: what the endpoints share. One a process, from the start of the application to its end."""
+"""`Service`: the shared state of the endpoints, one per process."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Service:
         ]
 
     async def close(self) -> None:
-        """Finish what was begun, write the rest of the log, and release everything."""
+        """Finish running calls, write the rest of the log, and release everything."""
         for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):

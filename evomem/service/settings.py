@@ -1,4 +1,4 @@
-"""What the service is told when it starts. Workers get it through the environment."""
+"""The settings of the service. Workers get them through the environment."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Settings:
     encoder: str | None = None
     device: str | None = None
     keys: str | None = None
-    """Where keys are kept: a file or a PostgreSQL URL; None for beside the database."""
+    """Where keys are stored: a file or a PostgreSQL URL; None for beside the database."""
     host: str = "127.0.0.1"
     port: int = 8377
     names: tuple[str, ...] = ()
-    """Host names by which clients call the service, besides those of this machine itself."""
+    """Host names that clients use, besides those of this machine itself."""
     origins: tuple[str, ...] = ()
-    """Web pages whose scripts may call it, such as `https://app.example.com`."""
+    """Websites whose scripts may call it, such as `https://app.example.com`."""
     in_flight: int = 256
-    """Requests that are worked on at a time."""
+    """The number of concurrent requests."""
     rate: float | None = None
     """Requests a second that one key may make of one worker."""
     max_body: int = 4 << 20
@@ -36,7 +36,7 @@ class Settings:
     body_seconds: float = 30.0
     """How long a body may take to arrive; of one that is streamed, each piece."""
     behind_proxy: bool = False
-    """Whether a proxy in front of it ends TLS."""
+    """Whether a proxy in front terminates TLS."""
     access_days: float = 30.0
     """How long lines of the access log are kept."""
     lease: float | None = None
@@ -44,7 +44,7 @@ class Settings:
     metrics: bool = False
     traces: bool = False
     read_only: bool = False
-    """Whether nothing may be changed, whatever a key allows."""
+    """Whether the service is read-only, whatever a key allows."""
 
     @property
     def is_local(self) -> bool:
@@ -53,7 +53,7 @@ class Settings:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it listens to this machine alone."""
+        """Whether it accepts connections only from this machine."""
         if self.host == "localhost":
             return True
         try:

@@ -1,7 +1,7 @@
 """The endpoint of many memories at once: what `Database.together` holds, for a client to keep.
 
-A client says what it has, by marks that nobody can read anything from, and gets what has changed; and
-in the same answer the cosines with a query.
+A client sends opaque marks of what it has, and gets what has changed and, in the same answer, the
+cosines with a query.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _read(service: Service, asked: models.Together) -> tuple[bytes, int]:
                 continue
         break
     else:
-        raise HeadMoved("the memories are written to all the time; ask when it is quieter")
+        raise HeadMoved("the memories change too often to be read; try again later")
     version, marks = _marks_of(seen, service.keys.secret())
     memories: dict[str, Any] | None = None
     count = 0
@@ -71,7 +71,7 @@ def _read(service: Service, asked: models.Together) -> tuple[bytes, int]:
 
 
 def _marks_of(seen: Together, secret: bytes) -> tuple[str, _Marks]:
-    """Return what tells this state of all memories, and of each, from every other one."""
+    """Return a mark of the state of all memories, and one of each memory."""
     if seen not in _marks:
         marks = {
             join_name(extract.namespace): _digest(secret, extract.mark) for extract in seen.extracts

@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry, only when asked for: what was done and how long it took, no text.
+"""Traces for OpenTelemetry, off by default: what was done and how long it took, no text.
 
 A request's span holds those of its forward passes. How spans are exported is OpenTelemetry's own matter: its environment
 variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, ...) and packages decide.
@@ -20,7 +20,7 @@ def no_span(name: str, **facts: str | int) -> Any:
 
 
 def start_traces() -> Span:
-    """Return what opens spans, after setting OpenTelemetry up if nobody has.
+    """Return a function that opens spans, after setting up OpenTelemetry if needed.
 
     Raises:
         MissingExtra: OpenTelemetry is not installed.

@@ -74,7 +74,7 @@ async def add_many(memory: Writable, request: Request, records: bool = False) ->
     ONE + "/turns/replace", tags=["turns"], response_model=models.Replaced, openapi_extra=_LINES
 )
 async def replace_sessions(memory: Writable, request: Request) -> Response:
-    """Write turns in the places of all that the sessions hold, in one transaction.
+    """Replace all turns of some sessions, in one transaction.
 
     The first line names the `sessions`, perhaps a `where`, and the `mark` of the turns that they hold
     ("" for none); the turns follow, as in `turns/many`, each with one of the sessions. If they hold
@@ -207,7 +207,7 @@ async def _lines(request: Request, longest: int) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def on_disk(request: Request) -> AsyncIterator[Path]:
-    """Give a file with the body, in a folder that nobody else can read."""
+    """Provide a file with the body, in a folder that nobody else can read."""
     with tempfile.TemporaryDirectory(prefix="evomem-") as folder:
         path = Path(folder, "upload")
         with path.open("wb") as file:

@@ -1,4 +1,4 @@
-"""What travels as JSON, back into the types of `Memory`: records, hits, receipts, errors.
+"""JSON back into the types of `Memory`: records, hits, receipts, errors.
 
 Their `to_json` methods write it. The service and the client share this module.
 """
@@ -51,7 +51,7 @@ def turn_from_json(value: object) -> Turn:
         raise TurnError(f"a turn is an object, got {type(value).__name__}")
     if unknown := [name for name in value if name not in TURN_FIELDS]:
         raise TurnError(
-            f"{unknown[0]!r:.60} is no field of a turn; the fields are {', '.join(TURN_FIELDS)}"
+            f"{unknown[0]!r:.60} is not a field of a turn; the fields are {', '.join(TURN_FIELDS)}"
         )
     return Turn(**value)
 
@@ -100,7 +100,7 @@ def influence_from_json(value: Json) -> Influence:
 
 
 def imported_to_json(imported: Imported) -> dict[str, Any]:
-    """Return what an import came to as plain JSON values."""
+    """Return the result of an import as plain JSON values."""
     return {
         "new": imported.new,
         "replaced": imported.replaced,
@@ -127,7 +127,7 @@ def zone_to_text(zone: tzinfo) -> str:
     if isinstance(zone, timezone):
         return datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
     raise QueryError(
-        f"a service takes a time zone by its name, such as ZoneInfo('Europe/Berlin'), got {zone!r}"
+        f"a service needs the name of a time zone, such as ZoneInfo('Europe/Berlin'), got {zone!r}"
     )
 
 

@@ -43,7 +43,7 @@ class Index(Protocol):
         The cosine of a turn with several embeddings is that of its closest one.
 
         Args:
-            view: What may be found; rows beyond it do not exist.
+            view: The turns to search; later rows do not exist.
             query: (D,) float32, unit length.
             k: At least 1.
             allowed: The only seqs that may be returned, ascending; None for all.
@@ -63,13 +63,13 @@ class Index(Protocol):
         ...
 
     def verify(self) -> list[str]:
-        """Compare the index files with the log; return what is wrong, one sentence each."""
+        """Compare the index files with the log; return one sentence for each fault."""
         ...
 
     def repair(self) -> list[str]:
-        """Remove index files that are wrong; return what was removed, one sentence each."""
+        """Remove wrong index files; return one sentence for each removal."""
         ...
 
     def close(self) -> None:
-        """Write what should be kept and release the rest; harmless when repeated."""
+        """Write index files and release everything; harmless when repeated."""
         ...

@@ -1,4 +1,4 @@
-"""`Log`: what a database must do for the memories in it; the one source of truth."""
+"""`Log`: the protocol of a database for its memories; the only source of truth."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Log(Protocol):
         ...
 
     def version(self, prefix: Namespace) -> tuple[int, ...]:
-        """Return numbers that stay equal as long as nothing changes in memories below `prefix`."""
+        """Return numbers that stay the same as long as nothing changes in memories below `prefix`."""
         ...
 
     def sizes(self, prefix: Namespace) -> dict[Namespace, int]:
@@ -79,9 +79,9 @@ class Log(Protocol):
 
     # reading -------------------------------------------------------------------------------
     def snapshot(self, view: View | None = None) -> AbstractContextManager[None]:
-        """Let every read of this thread, until the context ends, see the database at one moment.
+        """Let all reads of this thread see one snapshot of the database until the context ends.
 
-        Contexts may be nested; the outermost one decides the moment. Write only outside of them.
+        Contexts may be nested; the outermost one takes the snapshot. Write only outside of them.
 
         Raises:
             HeadMoved: The rows of `view`, or which of its memory's turns are hidden, have changed
@@ -102,14 +102,14 @@ class Log(Protocol):
         time: datetime | None = None,
         added: datetime | None = None,
     ) -> View:
-        """Return the memory as it is now, or as it was at a point; given several, all must hold.
+        """Return the memory as it is now, or as it was at a point; several limits are combined.
 
         Args:
             memory: Its number, or its namespace.
             seq: After that turn. With an unused one (a purged turn's), the view ends at the last
                 turn before it, but `View.seq` is `seq`.
-            time: With the turns that were said by then, whenever they were stored.
-            added: With the turns that were stored by then, whenever they were said.
+            time: With the turns said by then, whenever they were stored.
+            added: With the turns stored by then, whenever they were said.
 
         Raises:
             HeadMoved: There is no such memory (any more).
@@ -137,7 +137,7 @@ class Log(Protocol):
         ...
 
     def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
-        """Return which rows are next to those at `seqs`, and when all of them were said.
+        """Return the rows next to those at `seqs`, and the times of all of them.
 
         A purge leaves gaps between seqs, so a turn's neighbour need not be the next number. Deleted
         turns are neighbours, too; when they were said is left out.
@@ -162,7 +162,7 @@ class Log(Protocol):
         """Return records, of these sessions or of all, oldest first, deleted ones too.
 
         Each comes with None if it is visible, 0 if it was deleted, and otherwise with the seq of
-        the turn that took its place.
+        the turn that replaced it.
 
         Args:
             view: The memory.
@@ -173,13 +173,13 @@ class Log(Protocol):
         ...
 
     def replacements(self, view: View) -> dict[int, int]:
-        """Return the seqs of replaced turns, each with that of the turn that took its place."""
+        """Return the seqs of replaced turns, each with that of its replacement."""
         ...
 
     def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
-        """Return, by seq, the records whose places these turns took, and so on back, oldest first.
+        """Return, by seq, the records that these turns replaced, however often, oldest first.
 
-        Turns that took no other's place, and records that were deleted, are left out.
+        Turns that replaced none, and deleted records, are left out.
         """
         ...
 
@@ -215,17 +215,17 @@ class Log(Protocol):
         ...
 
     def select(self, view: View, condition: Filter) -> Selection:
-        """Return which turns may be searched: without a condition, all but those that are hidden.
+        """Return which turns may be searched: without a condition, all except hidden ones.
 
-        With a condition, and where most of the view is hidden, it lists those that may (`allowed`).
+        With a condition, or if most of the view is hidden, the allowed ones are listed (`allowed`).
         """
         ...
 
     def lexical(self, view: View, query: str) -> Scores:
         """Return BM25 of every turn of the view that shares a word with `query`.
 
-        Word statistics are those of the view alone, so that no other memory, and no
-        later turn, influences the ranking.
+        Word statistics cover only the view, so that no other memory and no later turn influences
+        the ranking.
         """
         ...
 
@@ -235,13 +235,13 @@ class Log(Protocol):
 
     # writing -------------------------------------------------------------------------------
     def check_writable(self) -> None:
-        """Raise `StoreError` if the database cannot be written, before anyone prepares to."""
+        """Raise `StoreError` if the database cannot be written, before any preparation."""
         ...
 
     def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
         """Wait for a memory's write slot and hold it, so that other writers wait meanwhile.
 
-        It keeps writers from reading turns in vain: `append` refuses them if another writer has
+        It saves writers from reading turns that `append` would refuse because another writer has
         appended since. Nothing else depends on it. A writer that has waited for some seconds, or
         cannot get a slot, continues without one.
         """
@@ -255,7 +255,7 @@ class Log(Protocol):
         ...
 
     def slot_is_taken(self, memory: int) -> bool:
-        """Say whether another writer holds a memory's slot; call this inside of a `snapshot`."""
+        """Say whether another writer holds a memory's slot; call this within a `snapshot`."""
         ...
 
     def append(
@@ -270,7 +270,7 @@ class Log(Protocol):
 
         Args:
             view: The memory as it is now.
-            rows: What is added.
+            rows: The new rows.
             replaces: Seqs of turns of the view, each with the seq of the row that replaces it:
                 the turn is visible in views that end before that row, and hidden in all others.
             revived: Facts of turns that are no longer forgotten (`forgotten`).
@@ -282,14 +282,14 @@ class Log(Protocol):
         ...
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
-        """Leave `seqs` out of everything that this memory returns, `at` a point of the past, too.
+        """Hide `seqs` in everything that this memory returns, also `at` a point in the past.
 
         Returns how many were new.
         """
         ...
 
     def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
-        """Replace the metadata of turn `seq`; everything else stays, the digest chain too.
+        """Replace the metadata of turn `seq`; everything else stays, including the digest chain.
 
         Raises:
             NotFound: The view holds no such turn (any more).
@@ -307,7 +307,7 @@ class Log(Protocol):
         Args:
             view: The memory as it is now.
             seq: The first turn that is replaced.
-            rows: What takes their places.
+            rows: Their replacements.
             moved: The seqs of turns that are among `rows` under another, each with that one; a
                 permutation. What is hidden stays hidden.
 
@@ -320,7 +320,7 @@ class Log(Protocol):
         ...
 
     def drop(self, prefix: Namespace, *, below: bool = True) -> Dropped:
-        """Forget the memory at `prefix`, and those `below` it, with all their text, at once.
+        """Remove the memory at `prefix`, and those `below` it, with their text, in one transaction.
 
         Rows that forks outside of them see stay for these forks, until the last one is dropped.
         """

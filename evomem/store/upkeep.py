@@ -1,4 +1,4 @@
-"""`Upkeep`: what a database must do for whoever looks after it; `Generation`: another encoder's readings."""
+"""`Upkeep`: maintenance of a database; `Generation`: the readings of another encoder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Upkeep(Protocol):
         ...
 
     def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
-        """Check the whole database; return what is wrong, one sentence each.
+        """Check the whole database; return one sentence for each fault.
 
-        With `anchor`, what an earlier call of `anchor` returned: also whether the database is that
-        one, or what became of it.
+        With `anchor`, the result of an earlier call of `anchor`: also whether the database
+        continues that state.
         """
         ...
 
     @property
     def key_id(self) -> str:
-        """Which integrity key the database is sealed with (`evomem.integrity.key_id`); "" for none."""
+        """The id of the database's integrity key (`evomem.integrity.key_id`); "" for none."""
         ...
 
     def anchor(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Upkeep(Protocol):
             embeddings: Store all of them in this form first, and those of later turns.
 
         Raises:
-            IntegrityError: What the encoder made of a turn was changed; all stays as it is.
+            IntegrityError: An embedding or latents were edited; nothing was changed.
         """
         ...
 
@@ -76,7 +76,7 @@ class Upkeep(Protocol):
         ...
 
     def load(self, folder: Path, key: bytes | None = None) -> int:
-        """Add what an export holds, as a whole or not at all; return the number of turns.
+        """Add the memories of an export, all or none; return the number of turns.
 
         The export must be sealed with the integrity key `key`, or with the database's own if that is
         None and the export names it.
@@ -84,18 +84,18 @@ class Upkeep(Protocol):
         ...
 
     def generation(self, spec: Spec) -> Generation:
-        """Return what another encoder has read so far, beginning if it has read nothing."""
+        """Return the readings of another encoder so far, creating the generation if needed."""
         ...
 
     def drop_generations(self) -> list[str]:
-        """Forget all readings but those in use; return the names of their encoders."""
+        """Remove all readings except those in use; return the names of their encoders."""
         ...
 
 
 class Generation(Protocol):
     """The log as another encoder reads it, beside the readings in use, until they swap places.
 
-    What was read stays when the process ends: the next one goes on from there.
+    Readings are kept when the process ends: the next one continues from there.
     """
 
     def progress(self) -> tuple[int, int]:
@@ -115,13 +115,13 @@ class Generation(Protocol):
         ...
 
     def add(self, memory: int, rows: Sequence[Row]) -> None:
-        """Keep what was read. Raises `HeadMoved` if a turn was purged meanwhile."""
+        """Store readings. Raises `HeadMoved` if a turn was purged meanwhile."""
         ...
 
     def adopt(self) -> bool:
         """Swap the readings, in one transaction; False if there are unread turns (again).
 
-        The old readings are kept as a generation of theirs. Whoever has the database open is told,
-        with `FingerprintMismatch`, to open it again.
+        The old readings are kept as a generation. Processes that have the database open get
+        `FingerprintMismatch`, which asks them to open it again.
         """
         ...

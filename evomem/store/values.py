@@ -1,4 +1,4 @@
-"""What a store and an index are asked with and answer with: views, spans, rows, filters."""
+"""Arguments and results of stores and indexes: views, spans, rows, filters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pair = tuple[int, int]
 
 
 class Span(NamedTuple):
-    """Rows of one log that a memory sees: those of `memory` from `first` to `last`, inclusive.
+    """Rows of one log that a memory includes: those of `memory` from `first` to `last`, inclusive.
 
     A memory that was never forked from another has one span; a fork has its parent's, cut at the
     fork, and then its own.
@@ -76,13 +76,13 @@ class View:
     hidden: int | None = 0
     """How many turns are hidden in the view; None if that does not matter (`snapshot`)."""
     with_replaced: bool = False
-    """Whether turns whose places others took are visible; deleted ones never are."""
+    """Whether replaced turns are visible; deleted ones never are."""
     time: datetime | None = None
-    """Turns said later are not visible; None where no row of the view was."""
+    """Turns said later are not visible; None if no row of the view was."""
     added: datetime | None = None
-    """Turns stored later are not visible; None where no row of the view was."""
+    """Turns stored later are not visible; None if no row of the view was."""
     restored: tuple[int, ...] = ()
-    """Hidden turns that are visible in the view, since what took their places is not."""
+    """Hidden turns that are visible in the view because their replacements are not."""
 
     @property
     def hides_until(self) -> int:
@@ -91,12 +91,12 @@ class View:
 
 
 EMPTY_VIEW = View(0, 0, b"", 0, ())
-"""Of a memory that does not exist."""
+"""The view of a memory that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A turn as it is written: with an id, a time, its reading, and its place."""
+    """A turn as it is written: with an id, a time, its reading, and its position."""
 
     seq: int
     turn: Turn
@@ -113,7 +113,7 @@ class Listed(NamedTuple):
     id: str
     session: str | None
     metadata: Mapping[str, Any]
-    """Shared by all who read it: not to be changed."""
+    """Shared between readers: do not change it."""
     added: datetime
     """When it was stored, UTC."""
 
@@ -140,7 +140,7 @@ class Extract:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which turns a search may return. Every condition given must hold."""
+    """Which turns a search may return. All given conditions must hold."""
 
     since: datetime | None = None
     """Said at this time or later."""
@@ -152,7 +152,7 @@ class Filter:
     where: Mapping[str, Any] = field(default_factory=dict)
     """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `evomem.where`."""
     source: tuple[str | None, ...] | None = None
-    """Only turns of these sources; None in it stands for turns without one."""
+    """Only turns of these sources; None stands for turns without one."""
     not_source: tuple[str | None, ...] = ()
     """No turns of these sources."""
     speaker: str | None = None
@@ -160,7 +160,7 @@ class Filter:
 
 
 class Selection(NamedTuple):
-    """Which turns of a view may be found: all, only some, or all but some; never both."""
+    """Which turns of a view may be returned: all, only some, or all but some; never both."""
 
     allowed: Seqs | None = None
     """Only these, ascending; None for all."""
@@ -168,7 +168,7 @@ class Selection(NamedTuple):
     """All but these, ascending; None for all. No more than half of the view."""
 
     def among(self, seqs: Seqs) -> Seqs:
-        """Return those of `seqs` (ascending) that may be found."""
+        """Return those of `seqs` (ascending) that may be returned."""
         if self.allowed is not None:
             return np.intersect1d(seqs, self.allowed, assume_unique=True)
         if self.without is not None:
@@ -191,7 +191,7 @@ WriteSlot = Callable[[], bool]
 
 
 def nobody_waits() -> bool:
-    """Return False: the slot of a writer that continues without one."""
+    """Return False: for a writer that continues without a slot."""
     return False
 
 

@@ -1,1 +1,1 @@
-"""Times in the words of a query: what they name, and which turns were said then."""
+"""The times that a query names, and the turns of that time."""

@@ -72,20 +72,20 @@ TO = r"\s*(?:-|–|—|to|until|till|through)\s*"
 
 @dataclass(frozen=True)
 class Named:
-    """What an expression may stand for; several spans where its year is not given."""
+    """What an expression may stand for; several spans if it names no year."""
 
     spans: tuple[Days, ...]
     repeats: Literal["week", "year"] | None = None
-    """How soon a day of this name comes again, where the expression does not say which one."""
+    """The period after which a day of this name recurs, if the expression does not say which one."""
     only: Literal["in ranges", "of the past"] | None = None
-    """Where alone it is read: "to May" in a range, "today" in a question about the past."""
+    """The only context in which it is read: "to May" in a range, "today" in a question about the past."""
     counted: bool = False
-    """Whether it counts days: who says "five days ago" may mean the day before or after."""
+    """Whether it counts days: "five days ago" may mean the day before or after."""
 
 
 @dataclass(frozen=True)
 class Calendar:
-    """What dates are counted from, and the years that a date without a year may be of."""
+    """The day that dates are relative to, and the possible years of a date without one."""
 
     today: date
     years: tuple[int, ...]
@@ -242,7 +242,7 @@ def _period(given: dict[str, str], time: Calendar) -> Named:
 
 
 def _whole(unit: str, step: int, today: date) -> Days:
-    """Return the calendar week, month, quarter or year that is `step` behind today's."""
+    """Return the calendar week, month, quarter or year that is `step` after today's."""
     if unit == "day":
         return (today + timedelta(step),) * 2
     if unit in ("week", "weekend", "fortnight"):
@@ -266,7 +266,7 @@ def _weekend(given: dict[str, str], time: Calendar) -> Named:
 
 
 def _ago(given: dict[str, str], time: Calendar) -> Named:
-    """Read "3 weeks ago": that day, and as much around it as the unit is vague."""
+    """Read "3 weeks ago": that day, and more days around it for larger units."""
     if "half" in given:
         given |= {"count": "6", "unit": "month"}
     count = number(given["count"])

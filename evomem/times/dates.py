@@ -1,13 +1,13 @@
 """Days and sessions that an English query names: "since May", "two days ago", "our first call".
 
-A query is read in two steps. First, every expression that stands for days by itself is found
+A query is read in two steps. First, every expression that denotes days by itself is found
 (`evomem.times.date_words.ATOMS`), the most specific kind first. Then the words around and between these
 expressions are read: "since …", "before …", "between … and …", "from … to …" (`_RANGES`).
 
-A wrong reading is worse than none. So dates whose order is unclear, such as "03/04/2024", are not
-read, nor words that may be something else: "may" and "march" as verbs, "to May" as a name, "the
-fall", and "today" in a question about the present ("What is my dose today?"). Times that need an
-event to be looked up ("a year before I moved") are not read either. Seasons are those of the
+A wrong reading is worse than none. So dates of ambiguous order, such as "03/04/2024", are not read,
+nor are ambiguous words: "may" and "march" as verbs, "to May" as a name, "the
+fall", and "today" in a question about the present ("What is my dose today?"). Times that depend on
+an event ("a year before I moved") are not read either. Seasons are those of the
 northern hemisphere, by whole months.
 """
 
@@ -33,7 +33,7 @@ def asked_days(query: str, days: Collection[date], today: date | None = None) ->
     Args:
         query: The question, in English.
         days: The days on which the turns were said. A date without a year is of one of their years.
-        today: The day on which the question is asked; the newest of `days` if not given.
+        today: The day of the question; by default the newest of `days`.
 
     >>> asked_days("What did Mei do on 3 Jan 2024?", [date(2024, 2, 1)])
     [(datetime.date(2024, 1, 3), datetime.date(2024, 1, 3))]
@@ -50,7 +50,7 @@ def asked_days(query: str, days: Collection[date], today: date | None = None) ->
 
 
 def counted_days(query: str, days: Collection[date], today: date | None = None) -> list[Days]:
-    """Return those of the days that a query names which it counts ("five days ago").
+    """Return the days of a query that it counts ("five days ago").
 
     People count days and nights in more than one way, so that a neighbouring day may be meant.
     """
@@ -58,7 +58,7 @@ def counted_days(query: str, days: Collection[date], today: date | None = None) 
 
 
 def asked_sessions(query: str) -> list[Sessions]:
-    """Return the sessions that a query names by their place: 0 is the first, -1 the newest.
+    """Return the sessions that a query names by their position: 0 is the first, -1 the newest.
 
     >>> asked_sessions("What did I say on our first call?")
     [(0, 0)]

@@ -1,4 +1,4 @@
-"""`When`: the time that a query names, and the turns that were said then."""
+"""`When`: the time that a query names, and the turns of that time."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class When:
     spans: tuple[Days, ...] = ()
     sessions: frozenset[str] = frozenset()
     zone: tzinfo = timezone.utc
-    """In which days are counted."""
+    """The time zone of days."""
     is_all: bool = False
-    """Whether the query asks for nothing but what was said then."""
+    """Whether the query asks for nothing but this time."""
 
     def __bool__(self) -> bool:
         """Return whether the query names a time."""
@@ -73,9 +73,10 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
 
     Args:
         store: The log.
-        view: What may be found. A date without a year is of one of its years, sessions are its own.
+        view: The turns to search. Their years are those of a date without a year; sessions are
+        numbered in it.
         query: The question.
-        now: When it is asked; at the view's newest turn if None.
+        now: The time of the question; None for the time of the view's newest turn.
         zone: The time zone of who asks.
     """
     numbers = asked_sessions(query)
@@ -95,7 +96,7 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
 
 
 def dated(moment: datetime, zone: tzinfo) -> str:
-    """Return a time as people read it, with the name of its zone.
+    """Return a time for people, with the name of its zone.
 
     >>> dated(datetime(2026, 3, 11, 3, tzinfo=timezone.utc), timezone.utc)
     '2026-03-11 03:00 UTC'

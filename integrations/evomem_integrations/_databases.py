@@ -24,7 +24,7 @@ class Handle:
         weakref.finalize(self, database.close)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """Be None in a copy or a pickle: whoever wakes up there opens the database again."""
+        """Be None in a copy or a pickle, which opens the database again."""
         return type(None), ()
 
 

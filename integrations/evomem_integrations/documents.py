@@ -1,7 +1,7 @@
 """Texts with keys and payloads in one memory: what hosts with a vector database expect to find.
 
 The log never changes a text: a document that is put again with another text is read as the newest
-turn, which takes the place of the old one in the same transaction. The key is kept as the turn's session, which the log finds by an
+turn, which replaces the old one in the same transaction. The key is kept as the turn's session, which the log finds by an
 index, the payload as its metadata.
 """
 
@@ -31,7 +31,7 @@ def as_encoder(encoder: str | Encoder | None) -> Encoder:
 
 
 def put(memory: Memory, session: str, make: Callable[[Record | None], Turn]) -> None:
-    """Make one turn all that a session holds; with the text as it was, it is not read again.
+    """Replace all turns of a session with one; if the text is the same, it is not read again.
 
     Args:
         memory: Where.

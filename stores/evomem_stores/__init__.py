@@ -1,4 +1,4 @@
-"""The log in SQLite, its index in FAISS: what `evomem.open("agent.db")` opens."""
+"""The log in SQLite and its index in FAISS, as `evomem.open("agent.db")` opens them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to SQL databases when they are opened: tables, encoder, analyser, a shared index."""
+"""Opening SQL databases: tables, encoder, analyser, a shared index."""
 
 from __future__ import annotations
 

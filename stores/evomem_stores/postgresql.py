@@ -1,4 +1,4 @@
-"""The log on a PostgreSQL server: what `evomem.open("postgresql://user@host/db")` opens."""
+"""The log on a PostgreSQL server, as `evomem.open("postgresql://user@host/db")` opens it."""
 
 from __future__ import annotations
 

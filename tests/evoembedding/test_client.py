@@ -127,7 +127,8 @@ def test_a_memory_on_the_checkpoint_returns_what_the_client_ranks_first(client, 
     import evomem
 
     encoder = EvoEmbeddingEncoder(str(tiny.checkpoint), **tiny.where)
-    with evomem.open(str(tmp_path / "m.db"), encoder=encoder) as db:
+    path = str(tmp_path / "m.db")
+    with evomem.open(path, encoder=encoder, embeddings="float32") as db:
         memory = db.memory("alice")
         memory.add_many(TURNS)
         hits = memory.search("Where did I travel in spring?", k=3, mode="evolvable")

@@ -29,13 +29,13 @@ def name(tiny):
 
 def test_a_restart_after_any_turn_changes_nothing(tiny, name, tmp_path):
     whole = EvoEmbeddingEncoder(str(tiny.checkpoint), **tiny.where)
-    with evomem.open(":memory:", encoder=whole) as db:
+    with evomem.open(":memory:", encoder=whole, embeddings="float32") as db:
         memory = db.memory("m")
         memory.add_many(TURNS)
         wanted = [row.reading for row in db._engine.store.rows(memory._view(), after=0)]
         hits = [(hit.seq, hit.score) for hit in memory.search("Where do I live?", k=40)]
     path = str(tmp_path / "a.db")
-    evomem.open(path, encoder=name).close()
+    evomem.open(path, encoder=name, embeddings="float32").close()
     for start in (0, 7, 8, 23):
         end = {0: 7, 7: 8, 8: 23, 23: 40}[start]
         with evomem.open(path) as db:  # the database knows its encoder, base and all

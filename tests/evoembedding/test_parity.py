@@ -320,7 +320,7 @@ def test_generated_ids_equal_the_reference(fixtures, which, name):
 
 @per_case("train")
 def test_training_losses_follow_from_the_public_parts(fixtures, which, name):
-    """Specification 9: memory from the segments, an SFT loss behind it, a ranking loss beside it."""
+    """The training objective: memory from the segments, an SFT loss after it, a ranking loss."""
     fixture = fixtures(which)
     client, want = fixture.client, fixture.golden["train"][name]
     ids = client.tokens.chat(want["messages"], answer=False)

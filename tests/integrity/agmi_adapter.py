@@ -210,7 +210,7 @@ class KeyedAudit(Evomem):
 class KeyedForged(KeyedAudit):
     """As `KeyedAudit`; digests are computed anew, as far as that can be done without the key."""
 
-    name = "evomem, with a key, verify with an anchor, digests computed anew"
+    name = "evomem, with a key, verify with an anchor, digests recomputed"
     forging = True
 
 
@@ -231,7 +231,7 @@ class UnkeyedAudit(KeyedAudit):
 class UnkeyedForgedRead(KeyedRead):
     """Without a key; reading is asked, and every digest is computed anew."""
 
-    name = "evomem, without a key, reading, digests computed anew"
+    name = "evomem, without a key, reading, digests recomputed"
     key = None
     forging = True
 
@@ -239,5 +239,5 @@ class UnkeyedForgedRead(KeyedRead):
 class UnkeyedForged(KeyedForged):
     """Without a key; `verify` is asked, with an anchor; every digest is computed anew."""
 
-    name = "evomem, without a key, verify with an anchor, digests computed anew"
+    name = "evomem, without a key, verify with an anchor, digests recomputed"
     key = None

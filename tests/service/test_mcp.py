@@ -445,7 +445,7 @@ async def test_arguments_that_cannot_be_used_are_refused_with_a_reason(
 
 async def test_an_unknown_tool_is_an_error_of_the_protocol(memory, mode):
     async with Client(make_server(memory), mode=mode) as client:
-        with pytest.raises(MCPError, match="no tool 'delete_all'; there are remember, recall"):
+        with pytest.raises(MCPError, match="no tool 'delete_all'; the tools are remember, recall"):
             await client.call_tool("delete_all", {})
 
 
@@ -471,6 +471,8 @@ def test_the_lines_for_clients_start_the_command():
     started = [shlex.split(line) for line in re.findall(r"-- evomem (.*)", page)]
     for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL):
         (servers,) = json.loads(block).values()
+        if "url" in servers["evomem"]:  # of a service, which runs already
+            continue
         assert servers["evomem"]["command"].endswith("evomem")
         started.append(servers["evomem"]["args"])
     assert len(started) == 7

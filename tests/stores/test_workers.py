@@ -45,7 +45,7 @@ def test_two_workers_keep_their_order_and_double_nothing(kind, index, tmp_path, 
     location = str(tmp_path / "a.db")
     if kind == "postgresql":
         location = request.getfixturevalue("new_schema")()
-    options = {} if kind == "sqlite" else {"index": index}
+    options = {"embeddings": "float32"} | ({} if kind == "sqlite" else {"index": index})
     if index == "milvus":
         options["milvus_uri"] = request.getfixturevalue("milvus_server")
     gate = tmp_path / "gate"

@@ -1,4 +1,4 @@
-"""What a shape is, and what most of them share."""
+"""The base class of shapes, and their shared code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LEFT_OUT_ROLES = {
     "tool-call": CALL,
     "function_call": CALL,
 }
-"""Roles that are no conversation, and what their messages are counted as."""
+"""Roles that are not part of a conversation, with the names under which they are counted."""
 
 
 @dataclass(slots=True)
@@ -87,9 +87,9 @@ class Context:
     session: str | None = None
     """The conversation that single messages belong to, where a line of its own names it."""
     held: Said | None = None
-    """What may have been said: the next message tells."""
+    """A pending message, which the next one confirms."""
     machine: tuple[str, ...] = ()
-    """How texts begin that the program writes in the user's name."""
+    """Beginnings of texts that the program writes in the user's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +101,9 @@ class Shape:
     """
 
     name: str
-    """What `format=` takes."""
+    """The value of `format=`."""
     about: str
-    """What it is, for people."""
+    """A description for people."""
     marks: Sequence[str]
     """The keys by which it is recognised, to say which shape an unknown value is nearest to."""
     is_message: Callable[[Raw], bool] | None = None

@@ -1,4 +1,4 @@
-"""`Parsed`: what a format's parser returns; and the headings above a place while it reads."""
+"""`Parsed`: the result of a format's parser, which also keeps the open headings while it reads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Parsed:
     title: str = ""
     blocks: list[Block] = field(default_factory=list)
     hint: str = ""
-    """What to do if there is no text, to go behind "holds no text"."""
+    """The remedy if there is no text, appended to "holds no text"."""
     _open: list[tuple[int, str]] = field(default_factory=list)
 
     def heading(self, level: int, text: str) -> None:

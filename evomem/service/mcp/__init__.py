@@ -1,5 +1,5 @@
 """evomem as a server of the Model Context Protocol; needs the extra `mcp`.
 
-`server.make_server` makes the server of a memory, whatever it is reached by; `stdio.serve` runs one on
+`server.make_server` creates the server of a memory for any transport; `stdio.serve` runs one on
 stdin and stdout (`evomem mcp`).
 """

@@ -1,7 +1,7 @@
-"""The tools over streamable HTTP, inside of the service: at `/mcp`, for the memory of the key.
+"""The tools over streamable HTTP, within the service: at `/mcp`, for the memory of the key.
 
-A key is for the memory that its prefix names; `/mcp/{name}` is a memory below it. The key's rights say
-what a client may do: tools that it may not call are not listed.
+A key's prefix names the memory; `/mcp/{name}` is a memory below it. Tools that the key's rights do
+not allow are not listed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from evomem.service.service import Service
 from evomem.store import Namespace
 
 DEFAULT = ("default",)
-"""The memory of a key for all memories, as that of `evomem mcp`."""
+"""The memory of a key for all memories, the same as that of `evomem mcp`."""
 
 
 class McpEndpoint:
@@ -75,7 +75,7 @@ class McpEndpoint:
         return self._service.db.memory(*labels)
 
     def _note(self, asked: Asked, tool: Tool, result: BaseModel | None) -> None:
-        """Keep what the access log and the metrics say of a call."""
+        """Store a call for the access log and the metrics."""
         state = _request(asked).state
         state.action = f"mcp {tool.name}"
         state.count = 0 if result is None else _turns(result)

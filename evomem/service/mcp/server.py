@@ -1,4 +1,4 @@
-"""`make_server`: the protocol's server of a memory, whatever transport it is reached by."""
+"""`make_server`: the protocol's server of a memory, for any transport."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from evomem.service.mcp.tools import Call
 
 Request = ServerRequestContext[Any, Any]
 MemoryOf = Callable[[Request, Right], Awaitable[Memory]]
-"""Returns the memory of a request, or raises an error of ours if it may not do that to it."""
+"""Returns the memory of a request, or raises `EvomemError` if the request has no right to it."""
 RightsOf = Callable[[Request], Collection[str]]
-"""Returns what a request may do: other tools are not listed."""
+"""Returns the rights of a request: other tools are not listed."""
 Note = Callable[[Request, Tool, BaseModel | None], None]
-"""Is told which tool a request has called, and its result; None where it failed."""
+"""Called with the tool of a request and its result; None if it failed."""
 
 INSTRUCTIONS = """\
 A long-term memory. Call recall before answering anything that may depend on earlier conversations; \
@@ -57,17 +57,16 @@ def make_server(
     rights: RightsOf | None = None,
     note: Note | None = None,
 ) -> Server[Any]:
-    """Make a server of the Model Context Protocol for a memory.
+    """Create a server of the Model Context Protocol for a memory.
 
-    It keeps nothing between requests, so several of them may serve the same memory: give them the
-    same `secret` then.
+    It is stateless, so several servers may serve the same memory: give them the same `secret`.
 
     Args:
-        memory: The memory, or what returns the one of a request: the scope never comes from an
-            argument of a tool.
+        memory: The memory, or a function that returns the memory of a request: no argument of a
+            tool can choose it.
         source: The source of the turns that are stored (`Turn.source`).
-        secret: Signs the tokens of `forget`; made up if not given, for a single process.
-        rights: Returns what a request may do; everything if not given.
+        secret: Signs the tokens of `forget`; random by default, for a single process.
+        rights: Returns the rights of a request; by default, all.
         note: Called with each call's tool and result.
     """
     key = secret or secrets.token_bytes(32)
@@ -85,7 +84,7 @@ def make_server(
         tool = TOOLS.get(params.name)
         if tool is None:
             known = ", ".join(TOOLS)
-            raise MCPError(INVALID_PARAMS, f"no tool {params.name!r:.80}; there are {known}")
+            raise MCPError(INVALID_PARAMS, f"no tool {params.name!r:.80}; the tools are {known}")
         result: BaseModel | None = None
         try:
             arguments = tool.takes.model_validate(params.arguments or {})
@@ -146,7 +145,7 @@ def _failed(text: str) -> CallToolResult:
 
 
 def _wrong(tool: Tool, error: ValidationError) -> str:
-    """Return what is wrong with arguments, without what was given: it may be long."""
+    """Return the faults in arguments, without their values, which may be long."""
     faults = [
         f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
         for fault in error.errors()

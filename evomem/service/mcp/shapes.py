@@ -1,4 +1,4 @@
-"""What the tools take and return: the source of their JSON schemas."""
+"""Arguments and results of the tools: the source of their JSON schemas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Time = Annotated[
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return a model's JSON schema, without titles: every client reads it into a model's context."""
+    """Return a model's JSON schema without titles, since clients put it into a model's context."""
     return model.model_json_schema(mode="serialization", schema_generator=_WithoutTitles)
 
 
@@ -32,7 +32,7 @@ class _WithoutTitles(GenerateJsonSchema):
 
 
 def _bare(schema: dict[str, Any]) -> None:
-    """Leave out what is for readers of this module: the name of the class, and its docstring."""
+    """Remove the name of the class and its docstring, which are for readers of this module."""
     schema.pop("title", None)
     schema.pop("description", None)
 

@@ -23,10 +23,10 @@ from evomem.store import Namespace
 
 
 def serve(open_database: Callable[[], Database], namespace: Namespace, source: str | None) -> None:
-    """Serve one memory until stdin ends; then finish what was begun, and close the database.
+    """Serve one memory until stdin closes; then finish running calls, and close the database.
 
-    The database is opened by the first call of a tool, so that a client is answered at once. If it
-    cannot be opened, that call says why, and the next one tries again.
+    The first tool call opens the database, so that a client is answered at once. If it cannot be
+    opened, that call returns the error, and the next one tries again.
 
     Args:
         open_database: Opens the database; called on a thread.
@@ -39,7 +39,7 @@ def serve(open_database: Callable[[], Database], namespace: Namespace, source: s
 
 
 class _Opened:
-    """The memory, opened when it is first asked for."""
+    """The memory, opened on first use."""
 
     def __init__(self, open_database: Callable[[], Database], namespace: Namespace) -> None:
         self._open, self._namespace = open_database, namespace

@@ -1,6 +1,6 @@
-"""What the tools do: arguments of `shapes` in, a memory's public methods, a text and a result out.
+"""The tools: arguments of `shapes` in, a memory's public methods, a text and a result out.
 
-Whose memory it is, the server knows (`server.make_server`); no argument can name another.
+The server determines the memory (`server.make_server`); no argument can name another.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIDE = 4_000  # characters of either side of a turn in a list; `get` and `fetch`
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a tool knows beside its arguments."""
+    """The context of a tool call."""
 
     memory: Memory
     source: str | None
@@ -112,7 +112,7 @@ async def get(call: Call, args: shapes.Get) -> Answer:
 
 
 async def forget(call: Call, args: shapes.Forget) -> Answer:
-    """Say what would be forgotten; with the token of that answer, forget it."""
+    """Show what would be forgotten; with the token of that answer, forget it."""
     gone = await _named(call.memory, args)
     token = _token(call, gone)
     later = await call.memory.ahistory(after=gone[0].seq)
@@ -160,7 +160,7 @@ async def forget(call: Call, args: shapes.Forget) -> Answer:
 
 
 async def status(call: Call, args: shapes.Nothing) -> Answer:
-    """Say what the memory holds."""
+    """Describe the memory."""
     count = await asyncio.to_thread(len, call.memory)
     first = await call.memory.ahistory(limit=1)
     last = await asyncio.to_thread(newest, call.memory, 1)
@@ -189,7 +189,7 @@ async def search(call: Call, args: shapes.Search) -> Answer:
 
 
 async def fetch(call: Call, args: shapes.Get) -> Answer:
-    """Return one turn as connectors read it."""
+    """Return one turn in the format of connectors."""
     record = await call.memory.aget(args.id)
     fetched = shapes.FetchOut(
         id=record.id,
@@ -207,12 +207,12 @@ def _turns(records: Sequence[Record]) -> Answer:
 
 
 def _as_json(value: BaseModel) -> Answer:
-    """Return what connectors read: the same JSON as text and as the structured result."""
+    """Return the same JSON as text and as the structured result, for connectors."""
     return value.model_dump_json(), value
 
 
 def _url(memory: Memory, record: Record) -> str:
-    """Return an address to cite a turn by; nothing can be opened there."""
+    """Return a URI to cite a turn by; it cannot be opened."""
     return "evomem:/" + "".join(
         f"/{percent(part, safe='')}" for part in (*memory.namespace, record.id)
     )

@@ -33,7 +33,7 @@ class EvoMemContextProvider(ContextProvider):
     What is recalled stands behind the instructions of the run, and is kept nowhere. An exchange is
     what the user said and everything that was answered, one turn of the memory with the session's id
     and the ids of the turns that the model was shown. A run that goes on after an approval completes
-    the turn. A question asked again in the same place of a session takes the place of the old one. A
+    the turn. A question asked again in the same place of a session replaces the old one. A
     run that fails writes nothing, and neither does an agent that a tool calls.
     """
 

@@ -1,4 +1,4 @@
-"""`AgenticMemorySystem` of A-MEM without an LLM: notes are what was said, as it was said."""
+"""A-MEM's `AgenticMemorySystem` without an LLM: notes are stored unchanged."""
 
 from __future__ import annotations
 

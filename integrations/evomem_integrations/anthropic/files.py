@@ -1,4 +1,4 @@
-"""Files in a memory: each is one turn, which the next version takes the place of."""
+"""Files in a memory: each is one turn, which the next version replaces."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Files:
             note_cleaned(turn.metadata)
 
     def move(self, old: str, new: str) -> None:
-        """Give a file, or each file of a directory, another path."""
+        """Move a file, or each file of a directory, to another path."""
         for record in self._within(old):
             path = record.turn.metadata[FILE]
             turn = self._turn(new + path[len(old) :], text_of(record))
@@ -82,7 +82,7 @@ class Files:
         return "directory" if path == ROOT or self._within(path) else None
 
     def occupied(self, path: str) -> str | None:
-        """Return the file that stands where a directory above `path` must be."""
+        """Return the file in place of a directory above `path`."""
         return next((above for above in parents(path) if self.text(above) is not None), None)
 
     def tree(self, path: str) -> list[tuple[int, str]]:

@@ -34,7 +34,7 @@ _WIDTH = 6  # of line numbers, as the API's documentation shows them
 class EvoMemMemoryTool(BetaAbstractMemoryTool):
     """Keeps the files of the memory tool in a memory, for `client.beta.messages.tool_runner`.
 
-    Each file is a turn, with its path as speaker and session. A version takes the place of the one
+    Each file is a turn, with its path as speaker and session. A version replaces the one
     before it; `versions` returns all of them, and `Memory.search` finds what files say.
     """
 

@@ -113,7 +113,7 @@ class EvoMemMemoryService(BaseMemoryService):
         memories: Sequence[MemoryEntry],
         custom_metadata: Mapping[str, object] | None = None,
     ) -> None:
-        """Write memories, each as a turn of its own."""
+        """Write memories, each as a separate turn."""
         messages = [
             {
                 "role": "user",

@@ -38,7 +38,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class, and with it LangChain, only when it is asked for."""
+    """Import a class, and with it LangChain, only on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("langchain_core", extra="langchain")

@@ -119,5 +119,5 @@ def _messages(record: Record) -> list[BaseMessage]:
 
 
 def _silent(messages: Sequence[BaseMessage]) -> str:
-    """Return what stands for messages in which nobody says anything: a turn needs text."""
+    """Return a placeholder text for messages without text: a turn needs text."""
     return f"({', '.join(message.type for message in messages)})"

@@ -145,7 +145,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         return self._update(answered(tape, state["messages"]))
 
     def after_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Write what was said."""
+        """Write the exchange."""
         tape = state.get("evomem", {}).get(self.name)
         if tape is None or _is_called_as_tool(runtime):
             return None

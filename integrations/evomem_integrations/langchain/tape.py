@@ -1,4 +1,4 @@
-"""What was said in a run of an agent, kept apart from the thread's messages.
+"""The exchange of an agent's run, recorded apart from the thread's messages.
 
 Middleware and tools may trim, summarise and rewrite a thread's messages at any time. What the user
 said is therefore noted when a run begins, and each answer when it is given.
@@ -137,7 +137,7 @@ def split(said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
 
 
 def _after(messages: Sequence[BaseMessage], known: set[str]) -> Sequence[BaseMessage]:
-    """Return the messages behind the newest known one; if none is left, what came last.
+    """Return the messages after the newest known one; if there are none, the last exchange.
 
     A program that empties a thread may put a summary in, in the user's role: the last message of a
     user is what the user said.

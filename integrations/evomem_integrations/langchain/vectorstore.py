@@ -32,7 +32,7 @@ class EvoMemVectorStore(VectorStore):
     """Documents as turns of one memory, read in the order they are added.
 
     A document is a session of the log: its turns are its versions, the newest is its content. So
-    adding an id again with other content is a new turn, which takes the place of the old one. Use a
+    adding an id again with other content is a new turn, which replaces the old one. Use a
     memory of its own for documents, not one that conversations are written to.
     """
 

@@ -13,7 +13,7 @@ from evomem._forking import reset_in_child
 
 
 class AsyncEmbeddings(Embeddings):
-    """Calls an asynchronous function on an event loop of its own, on a thread of its own.
+    """Calls an asynchronous function on a separate event loop and thread.
 
     It is always the same loop, since a client of a model's API may hold connections that belong to
     one. The caller's thread waits.
@@ -70,6 +70,6 @@ class AsyncEmbeddings(Embeddings):
 
 
 def is_async(function: object) -> bool:
-    """Say whether calling this yields an awaitable."""
+    """Return whether calling this yields an awaitable."""
     call = getattr(function, "__call__", None)  # noqa: B004  # of an object that is a function
     return asyncio.iscoroutinefunction(function) or asyncio.iscoroutinefunction(call)

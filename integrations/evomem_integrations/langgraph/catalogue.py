@@ -55,7 +55,7 @@ class Shelf:
 
 
 def _continues(new: Extract, old: Extract) -> bool:
-    """Say whether an extract has all turns of an older one, and others only behind them."""
+    """Return whether an extract has all turns of an older one, and others only after them."""
     count = len(old.turns)
     return 0 < count <= len(new.turns) and new.turns[count - 1] is old.turns[-1]
 

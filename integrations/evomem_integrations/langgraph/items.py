@@ -99,12 +99,12 @@ def head_id(id: str) -> str:
 
 
 def is_head(metadata: Mapping[str, Any]) -> bool:
-    """Say whether the turn with this metadata carries an item's value, or the last piece of one."""
+    """Return whether the turn with this metadata holds an item's value, or its last part."""
     return "indexed" in metadata and ("value" in metadata or "pieces" in metadata)
 
 
 def is_piece(metadata: Mapping[str, Any]) -> bool:
-    """Say whether the turn with this metadata carries a piece of a value, and no text of its own."""
+    """Return whether the turn with this metadata holds a part of a value, and no indexed text."""
     return "piece" in metadata
 
 

@@ -47,7 +47,7 @@ def _check_wanted(wanted: Any) -> None:
 
 
 def passes(value: Mapping[str, Any], filter: Mapping[str, Any] | None) -> bool:
-    """Say whether a value has what a filter asks for, which `check_filter` accepts."""
+    """Return whether a value passes a filter, which `check_filter` accepts."""
     return all(_matches(_at(value, key), wanted) for key, wanted in (filter or {}).items())
 
 
@@ -113,7 +113,7 @@ def _as_text(value: Any) -> str:
 
 
 def lies_in(namespace: Namespace, conditions: Sequence[MatchCondition] | None) -> bool:
-    """Say whether a namespace meets all conditions.
+    """Return whether a namespace meets all conditions.
 
     Raises:
         ValueError: A kind of condition is unknown.

@@ -55,7 +55,7 @@ from evomem_integrations.langgraph.items import (
 from evomem_integrations.langgraph.matching import Namespace, check_filter, lies_in, passes
 
 SWEEP_MINUTES = 5.0
-MAX_BYTES = 2**29  # of items in memory; those below a prefix with more are read anew each time
+MAX_BYTES = 2**29  # of items in memory; those below a prefix with more are read again each time
 TRIES = 100  # lost races against other writers before a search gives up
 
 
@@ -232,7 +232,7 @@ class EvoMemStore(BaseStore):
     # ---------------------------------------------------------------------------------------
 
     def _make_threads(self) -> None:
-        """Make the writer, when this is made and in a forked child; no sweeper runs yet."""
+        """Create the writer, in the constructor and in a forked child; no sweeper runs yet."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-store")
         self._stop = threading.Event()
         self._sweeper = None

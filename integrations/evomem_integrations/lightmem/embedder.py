@@ -83,7 +83,7 @@ class PlainTextEmbedder(TextEmbedder):
     """LightMem's embedder, for use with its own vector store: no memory is behind a vector."""
 
     def embed(self, text: str) -> list[float]:
-        """Return the text's embedding as a query that no memory stands behind."""
+        """Return the text's embedding as a query without memory."""
         self._count(text)
         values: list[float] = _plain(text, self._encoder).tolist()
         return values

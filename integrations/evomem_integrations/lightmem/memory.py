@@ -1,4 +1,4 @@
-"""`LightMemory` without an LLM: what was said is stored as it was said."""
+"""`LightMemory` without an LLM: messages are stored unchanged."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class EmbeddingRetriever:
         self._documents.delete(vector_id)
 
     def exists(self, vector_id: str) -> bool:
-        """Say whether there is a memory with this id."""
+        """Return whether there is a memory with this id."""
         return self._documents.get(vector_id) is not None
 
     def get(self, vector_id: str) -> SimpleNamespace | None:

@@ -29,7 +29,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class, and with it LlamaIndex, only when it is asked for."""
+    """Import a class, and with it LlamaIndex, only on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("llama_index.core", extra="llamaindex")

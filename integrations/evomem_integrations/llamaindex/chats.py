@@ -115,7 +115,7 @@ class Chats:
     # writing -------------------------------------------------------------------------------
 
     async def assign(self, session: str, namespace: Namespace) -> None:
-        """Give the unassigned messages of a session to a memory, all or none."""
+        """Assign the unassigned messages of a session to a memory, all or none."""
         old, new = _messages(UNASSIGNED), _messages(TABLE)
         await self._make_table()
         columns = (old.c.timestamp, old.c.role, old.c.status, old.c.data)

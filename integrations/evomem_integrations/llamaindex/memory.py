@@ -213,7 +213,7 @@ class EvoMemMemory(Connection, BaseMemory):
     async def aset(self, messages: list[ChatMessage]) -> None:
         """Replace the session's messages; turns that the memory does not hold yet are read.
 
-        A turn that was edited or answered anew takes the place of the old one. If the end of the
+        A turn that was edited or answered anew replaces the old one. If the end of the
         conversation is taken away and the same question is put next, so does its new answer; another
         question is another branch of the conversation, and both stay.
         """

@@ -17,7 +17,7 @@ from evomem.state import State
 class EvoMemReranker(BaseNodePostprocessor):
     """Reads the nodes as a story, asks the question after it, and keeps the best answers.
 
-    Each node is embedded in the light of those before it, the question in the light of them all.
+    Each node is embedded in the context of those before it, the question in the context of all.
     The story is told in the order of the nodes' metadata `order_by`; nodes that lack it come first,
     in the order they are given. Scores are cosines. Nothing is stored.
     """

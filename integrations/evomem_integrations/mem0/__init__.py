@@ -19,7 +19,7 @@ __all__ = ["AsyncMemory", "EvoMemVectorStore", "Memory", "MemoryNotFound", "regi
 
 
 def __getattr__(name: str) -> Any:
-    """Import the store, and with it Mem0, only when it is asked for."""
+    """Import the store, and with it Mem0, only on first use."""
     if name not in ("EvoMemVectorStore", "register"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("mem0", extra="mem0")

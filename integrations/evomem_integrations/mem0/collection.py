@@ -1,6 +1,6 @@
 """`Collection`: Mem0's rows, an id with a text and a payload, as turns of evomem's memories.
 
-Every user has a log of their own, so that nobody's turns are read in the light of somebody else's;
+Every user has a log of their own, so that users' turns do not influence each other;
 what has no user belongs to its agent, else to its run. A row is a turn; a row whose text was changed
 is the newest of several turns, which share a session: the row's id.
 """
@@ -72,9 +72,9 @@ class Collection:
         put(memory, id, lambda newest: _turn(id, payload, newest))
 
     def replace(self, id: str, payload: Mapping[str, Any]) -> None:
-        """Give a row another payload. With the text as it was, the turn is not read again.
+        """Replace a row's payload. If the text is the same, the turn is not read again.
 
-        A new text is read as the newest turn, which takes the place of the old one.
+        A new text is read as the newest turn, which replaces the old one.
 
         Raises:
             NotFound: There is no such row.
@@ -259,13 +259,13 @@ def _session(record: Record) -> str:
 
 
 def _new_id(namespace: Namespace) -> str:
-    """Return a random UUID that begins with the mark of its owner, so that it is found quickly."""
+    """Return a random UUID that begins with the mark of its owner, for fast lookup."""
     mark = bytes.fromhex(_mark(namespace))
     return str(uuid.UUID(bytes=mark + os.urandom(10), version=4))
 
 
 def _is_random(id: str) -> bool:
-    """Say whether an id is a random UUID, as Mem0 makes them: it need not be looked for."""
+    """Return whether an id is a random UUID, as Mem0 generates them, which needs no check."""
     try:
         return uuid.UUID(id).version == 4
     except ValueError:

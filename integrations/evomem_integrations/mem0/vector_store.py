@@ -143,7 +143,7 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
 
 
 def register() -> None:
-    """Make `"evomem"` a provider of vector stores in Mem0; harmless when repeated.
+    """Register `"evomem"` as a provider of vector stores in Mem0; harmless when repeated.
 
     Mem0 has no way to add one, so this writes where it keeps its own: checked with 2.2.1.
     """

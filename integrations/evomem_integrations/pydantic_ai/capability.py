@@ -44,7 +44,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
     message history. An exchange is what the user said when the run began and everything that was
     answered, one turn of the memory with the conversation's id as its session and the ids of the turns
     that the model was shown. A run that goes on after a pause completes the turn. A question asked
-    again in the same place of a conversation takes the place of the old one. A run that fails writes
+    again in the same place of a conversation replaces the old one. A run that fails writes
     nothing.
 
     An agent that a tool or an output function of another agent calls reads the memory and writes

@@ -28,7 +28,7 @@ class EvoMemMemoryStore(MemoryStore):
 
     Give the agent `store.manager()`. An exchange is what the user said and everything that was answered,
     whatever batches the manager cuts it into. A question asked again in the same place of the conversation
-    takes the place of the old one.
+    replaces the old one.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class EvoMemMemoryStore(MemoryStore):
         return [_entry(hit) for hit in hits]
 
     async def add(self, content: str, metadata: dict[str, Any] | None = None) -> None:
-        """Write a text that the model or the program chose, as a turn of its own."""
+        """Write a text that the model or the program chose, as a separate turn."""
         note = {"role": "user", "content": content, "metadata": clean_json(metadata or {})}
         await self._written([note], None)
 

@@ -1,4 +1,4 @@
-"""`Connections`: what the log needs of a database around its queries. See `sqlite` and `postgresql`."""
+"""`Connections`: connections, transactions and files of a database. See `sqlite` and `postgresql`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from evomem_stores.database.seals import Seals
 V = TypeVar("V")
 
 FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-"""What reading a damaged value may raise."""
+"""Errors that a damaged value may raise when it is read."""
 
 MAX_TIMEOUT = 2**31 // 1000  # seconds: SQLite and PostgreSQL count milliseconds in 32 bits
 
@@ -33,11 +33,11 @@ class Connections(ABC):
     """
 
     place: str
-    """Which database this is, for messages: without a password."""
+    """The name of the database for messages, without a password."""
     read_only: str | None = None
-    """Why the database cannot be written, as `is on ...`; None if it can be."""
+    """Why the database cannot be written, as `is on ...`; None if it can."""
     guard: Callable[[Connection], None] = staticmethod(lambda connection: None)
-    """Called at the beginning of every transaction on the log; what it raises ends it."""
+    """Called at the beginning of every transaction on the log; an error ends the transaction."""
 
     _engine: sqlalchemy.Engine
 
@@ -66,7 +66,7 @@ class Connections(ABC):
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a connection that sees one unchanging state of the database.
+        """Provide a connection that sees one snapshot of the database.
 
         Inside of another `reading` of the same thread, this is the same connection.
         """
@@ -88,7 +88,7 @@ class Connections(ABC):
         return self._snapshot.connection is not None
 
     def read_once(self, key: Hashable, read: Callable[[], V]) -> V:
-        """Return what `read` does, from memory where this thread's `reading` has read it already."""
+        """Return the result of `read`, cached within this thread's `reading`."""
         if not self.is_reading:
             return read()
         values = self._snapshot.values
@@ -99,11 +99,11 @@ class Connections(ABC):
 
     @abstractmethod
     def _reading(self) -> AbstractContextManager[Connection]:
-        """Begin a transaction that sees one unchanging state of the database."""
+        """Begin a transaction that sees one snapshot of the database."""
 
     @abstractmethod
     def writing(self, memory: int | None = None) -> AbstractContextManager[Connection]:
-        """Give a connection to change `memory` with, or to make one; kept or undone as one.
+        """Provide a connection with a transaction to change `memory`, or to create one.
 
         Until it ends, nobody else changes this memory or shares more of its rows. A memory that is
         forked from rows of others keeps them from changing by being there (`writing.sharing`), so
@@ -116,25 +116,25 @@ class Connections(ABC):
 
     @abstractmethod
     def slot_is_taken(self, memory: int) -> bool:
-        """Say whether another writer holds a memory's slot; call this inside of `reading`."""
+        """Return whether another writer holds a memory's slot; call this within `reading`."""
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[Connection]:
-        """Give a connection as `writing` does, to change any memory with, while nobody else writes."""
+        """Provide a connection like `writing`, to change any memory while nobody else writes."""
 
     @abstractmethod
     def altering(self) -> AbstractContextManager[Connection]:
-        """Give a connection to change the tables with; there is one at a time."""
+        """Provide a connection to change the tables; there is one at a time."""
 
     @abstractmethod
     def forgetting(self, memory: int | None = None) -> AbstractContextManager[Connection]:
-        """Give a connection as `writing` does, to erase rows with; there is one at a time.
+        """Provide a connection like `writing`, to erase rows; there is one at a time.
 
         Who erases looks at several memories, to find which rows no fork sees any more.
         """
 
     def check_writable(self) -> None:
-        """Raise `StoreError` if the database cannot be written; every way of writing does so first."""
+        """Raise `StoreError` if the database cannot be written; all writing calls this first."""
         if self.read_only:
             raise StoreError(
                 f"{self.place} {self.read_only}: it can be searched, exported and backed up, but "
@@ -143,14 +143,14 @@ class Connections(ABC):
 
     @abstractmethod
     def scrub(self) -> bool:
-        """Remove what is left of erased rows from disk, as far as the database lets.
+        """Remove the remains of erased rows from disk, as far as the database allows.
 
         Returns whether nothing is left that this process can do something about.
         """
 
     @abstractmethod
     def faults(self, connection: Connection) -> Iterator[str]:
-        """Yield what the database itself finds wrong with its files, one sentence each."""
+        """Yield the faults that the database itself finds in its files, one sentence each."""
 
     @abstractmethod
     def size(self, connection: Connection) -> int:
@@ -158,11 +158,11 @@ class Connections(ABC):
 
     @abstractmethod
     def compact(self) -> None:
-        """Give unused space back to the file system."""
+        """Return unused space to the file system."""
 
     @abstractmethod
     def backup(self, target: Path) -> None:
-        """Copy the database as it is at this moment to a new file, as a whole or not at all."""
+        """Copy the database as it is at this moment to a new file, completely or not at all."""
 
     @abstractmethod
     def close(self) -> None:
@@ -170,7 +170,7 @@ class Connections(ABC):
 
 
 def check_timeout(seconds: object) -> float:
-    """Return how long to wait for a lock, at most what databases take: some 24 days.
+    """Return the time to wait for a lock, at most the databases' maximum of about 24 days.
 
     Raises:
         StoreError: It is no number of seconds.
@@ -190,12 +190,12 @@ class _Snapshot(threading.local):
 
 
 def driver(connection: Connection) -> Any:
-    """Return the driver's own connection, inside the same transaction: for what SQLAlchemy cannot say."""
+    """Return the driver's own connection in the same transaction, for features beyond SQLAlchemy."""
     return connection.connection.driver_connection
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names of new files in `folder` survive a power loss."""
+    """Sync `folder`, so that new files survive a power loss."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -204,6 +204,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def form_of(connection: Connection) -> Form:
-    """Return how the embeddings of new turns are stored in the database that a connection is to."""
+    """Return how the database of a connection stores the embeddings of new turns."""
     form: Form = connection.get_execution_options()["embeddings"]
     return form

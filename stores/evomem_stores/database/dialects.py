@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL say differently in a query: one construct each, compiled for both.
+"""SQL that differs between SQLite and PostgreSQL: constructs that are compiled for both.
 
 The rest of the difference is in `sqlite` and `postgresql` (connections, transactions, errors), and
 in `migrations` (the tables).
@@ -35,14 +35,14 @@ EXACT, LONG = 2**53, 2**63  # whole numbers up to here are all float64s; all fit
 
 
 def insert_new(connection: Connection, table: Table) -> Insert:
-    """Return an INSERT that leaves out what a unique index has already."""
+    """Return an INSERT that skips rows which a unique index already has."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
 class OneOf(FunctionElement[bool]):
-    """The condition that a column has one of these values, however many they are."""
+    """The condition that a column has one of any number of values."""
 
     type = Boolean()
     inherit_cache = True
@@ -206,7 +206,7 @@ def _decimal(number: int | float) -> Decimal:
 
 
 def _can_be_there(value: object) -> bool:
-    """Say whether PostgreSQL can hold a text at all; asking it for one it cannot is an error."""
+    """Return whether PostgreSQL can store a text; otherwise a query for it fails."""
     if not isinstance(value, str):
         return True
     try:

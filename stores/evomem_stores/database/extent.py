@@ -1,4 +1,4 @@
-"""How far a memory has come: what caches of its rows compare with what they hold."""
+"""The extent of a memory, with which caches of its rows are compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXTENT = (
 
 
 class Extent(NamedTuple):
-    """How far a memory has come."""
+    """The extent of a memory."""
 
     revision: int
     """-1 if there is no such memory."""
@@ -28,7 +28,7 @@ class Extent(NamedTuple):
 
 
 def extent(connection: Connection, memory: int, seq: int) -> Extent:
-    """Return how far a memory has come, and the key of its row at `seq`."""
+    """Return the extent of a memory, with the key of its row at `seq`."""
     given = {"memory": memory, "row": row_number(memory, seq)}
     row = connection.execute(_EXTENT, given).one_or_none()
     return Extent(-1, 0, 0, None) if row is None else Extent(*row)

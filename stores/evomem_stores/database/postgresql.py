@@ -118,7 +118,7 @@ class PostgresConnections(Connections):
 
     @contextmanager
     def write_slot(self, memory: int) -> Iterator[WriteSlot]:
-        """See `Connections.write_slot`. The server serves those that wait in the order in which they came.
+        """See `Connections.write_slot`. The server serves waiting writers in order of arrival.
 
         It is an advisory lock of a transaction, so that a pooler may be in between, and has a
         connection of its own. Where none is free, the writer goes on without a slot.
@@ -175,7 +175,7 @@ class PostgresConnections(Connections):
             yield connection
 
     def is_ours(self) -> bool:
-        """Say whether the schema holds our tables; False if it holds none at all.
+        """Return whether the schema holds evomem's tables; False if it holds none at all.
 
         Raises:
             DatabaseDamaged: It holds another program's.
@@ -197,11 +197,11 @@ class PostgresConnections(Connections):
         return bool(tables)
 
     def scrub(self) -> bool:
-        """Say that old bytes stay: only `compact`, which makes everybody wait, removes them."""
+        """Return False: old bytes stay until `compact`, which locks the tables."""
         return False
 
     def faults(self, connection: Connection) -> Iterator[str]:
-        """Yield triggers and rules that are not ours; the server checks its pages when it reads them."""
+        """Yield triggers and rules that evomem did not create; the server checks pages itself."""
         foreign = (
             "SELECT 'trigger', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
             "WHERE NOT tgisinternal AND relnamespace = to_regnamespace(quote_ident(%(schema)s)) "
@@ -224,7 +224,7 @@ class PostgresConnections(Connections):
         return int(size)
 
     def compact(self) -> None:
-        """See `Connections.compact`. Whoever reads or writes a table waits while it is rewritten."""
+        """See `Connections.compact`. Readers and writers of a table wait while it is rewritten."""
         with self._transaction(self._begin_writing) as connection:
             self.guard(connection)
         tables = (
@@ -236,7 +236,7 @@ class PostgresConnections(Connections):
                 execute(f"VACUUM (FULL, ANALYZE) {table}")
 
     def backup(self, target: Path) -> None:
-        """Refuse: copies of a server are its own affair.
+        """Raise `StoreError`: a server has its own tools for copies.
 
         Raises:
             StoreError: Always; it says what to do instead.
@@ -253,7 +253,7 @@ class PostgresConnections(Connections):
         self._engine.dispose()
 
     def _after_fork(self) -> None:
-        """Connect anew in a forked child. The parent's connections are neither used nor closed."""
+        """Open new connections in a forked child. The parent's are neither used nor closed."""
         for engine in (self._engine, self._slots):
             self._inherited.append(engine.pool)
             engine.dispose(close=False)
@@ -265,7 +265,7 @@ class PostgresConnections(Connections):
 
     @staticmethod
     def _is_waited_for(connection: Connection, key: int) -> bool:
-        """Say whether somebody waits for an advisory lock that this connection holds."""
+        """Return whether somebody waits for an advisory lock that this connection holds."""
         halves = [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF]
         try:
             [waited_for] = driver(connection).execute(_IS_WAITED_FOR, halves).fetchone()
@@ -304,7 +304,7 @@ class PostgresConnections(Connections):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn what SQLAlchemy and psycopg raise into errors of ours."""
+        """Turn errors of SQLAlchemy and psycopg into evomem's."""
         try:
             yield
         except EvomemError:

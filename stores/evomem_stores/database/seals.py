@@ -1,4 +1,4 @@
-"""Seals: digests that show what was edited behind the database's back.
+"""Seals: digests that reveal edits made without evomem.
 
 Each is a BLAKE2b of 16 bytes over a database's id and the values that it seals, keyed with the
 database's integrity key. Without a key anybody can compute it: then it shows accidents, and edits
@@ -23,7 +23,7 @@ SIZE = 16
 MODULUS: int = 2 ** (8 * SIZE)  # of sums
 
 ROW = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
-"""The columns of a turn that its seal covers: all that makes its record."""
+"""The columns of a turn that its seal covers: the whole record."""
 
 Mark = tuple[str, str]
 """A mark of a purged turn, and the key that it was made with (`forgotten`)."""
@@ -70,7 +70,7 @@ class Seals:
         return Seals(database, self._key)
 
     def row(self, columns: Mapping[str, Any] | RowMapping) -> bytes:
-        """Return the seal of a turn: of its place and of all that makes its record."""
+        """Return the seal of a turn, which covers its position and its record."""
         return self.digest(b"row", [columns[name] for name in ROW])
 
     def check_row(self, columns: Mapping[str, Any] | RowMapping) -> None:
@@ -82,7 +82,7 @@ class Seals:
             )
 
     def reading(self, columns: Mapping[str, Any] | RowMapping, fingerprint: str) -> bytes:
-        """Return the checksum of what an encoder made of a turn."""
+        """Return the checksum of a turn's embeddings and latents."""
         values = [fingerprint, *(columns[name] for name in _READING)]
         return self.digest(b"reading", values, columns["embedding"], columns["latents"])
 
@@ -150,6 +150,6 @@ def tombstones(listed: str) -> list[tuple[int, int]]:
 
 
 def seals_of(connection: Connection) -> Seals:
-    """Return the seals of the database that a connection is to."""
+    """Return the seals of a connection's database."""
     seals: Seals = connection.get_execution_options()["seals"]
     return seals

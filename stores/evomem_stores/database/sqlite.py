@@ -1,4 +1,4 @@
-"""SQLite: how a file is made, recognised and opened, its transactions and its errors."""
+"""SQLite: creating, recognising and opening a file, its transactions and its errors."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class SqliteConnections(Connections):
         self.read_only = None if path is None else read_only.why_read_only(path)
         pool: dict[str, Any] = {"poolclass": StaticPool}
         if self.read_only:
-            pool = {"poolclass": NullPool}  # each transaction looks at the files anew
+            pool = {"poolclass": NullPool}  # each transaction checks the files again
         elif path is not None:
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
         self._engine = create_engine("sqlite://", creator=self._connect, **pool)
@@ -110,7 +110,7 @@ class SqliteConnections(Connections):
         return self._slots.is_taken(memory)
 
     def scrub(self) -> bool:
-        """Empty the write-ahead log, the last file where old text can be; warn where that fails."""
+        """Empty the write-ahead log, the last file that can hold old text; warn if that fails."""
         try:
             clean, why = self._checkpoint(), "another process is reading"
         except StoreError as error:
@@ -125,7 +125,7 @@ class SqliteConnections(Connections):
         return clean
 
     def finish(self) -> None:
-        """Empty a write-ahead log that somebody left who was killed: purged text may be in it.
+        """Empty the write-ahead log of a killed process: purged text may be in it.
 
         Unlike `scrub`, this waits for nobody: whoever is at work will do it at the end.
         """
@@ -252,7 +252,7 @@ class SqliteConnections(Connections):
         return connection
 
     def _arrange(self, connection: sqlite3.Connection) -> None:
-        """Set a connection up. Of two who turn a new file to WAL at once, SQLite lets neither wait."""
+        """Set up a connection, again if another process switches a new file to WAL meanwhile."""
         end = time.monotonic() + self._timeout
         while True:
             try:
@@ -276,7 +276,7 @@ def _begin(connection: Connection) -> None:
 
 @contextmanager
 def translated(path: Path | None) -> Iterator[None]:
-    """Turn what SQLite raises into errors of ours."""
+    """Turn SQLite's errors into evomem's."""
     try:
         yield
     except EvomemError:
@@ -311,7 +311,7 @@ def translated(path: Path | None) -> Iterator[None]:
 
 
 def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
-    """Say whether there is a database of ours at `path`; make an empty private file if not.
+    """Return whether there is an evomem database at `path`; create an empty private file if not.
 
     A file that is something else is left as it is, down to the last byte. SQLite alone opens what
     may be a database: when a process closes a file, POSIX takes all the locks that it has on it, so
@@ -365,7 +365,7 @@ def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
 
 
 def _begun(path: Path, *, create: bool) -> bool:
-    """Say whether anything was written at `path`; make an empty private file if nothing is there."""
+    """Return whether the file at `path` has content; create a private file if there is none."""
     with _making:
         # The log first: SQLite begins it when the file is no longer empty.
         log = path.with_name(path.name + "-wal").exists()
@@ -379,7 +379,7 @@ def _begun(path: Path, *, create: bool) -> bool:
 
 
 def _is_database(path: Path) -> bool:
-    """Say whether SQLite knows the first page for one of its own; no other file is looked at."""
+    """Return whether the first page is one of SQLite's; no other file is read."""
     if path.stat().st_size < _LEAST:  # SQLite takes a single byte for an empty file, and fills it
         return False
     try:
@@ -391,7 +391,7 @@ def _is_database(path: Path) -> bool:
 
 
 def _can_be_undone(path: Path) -> bool:
-    """Say whether SQLite can take back an unfinished change: the first one, if power was lost in it."""
+    """Return whether SQLite can roll back an unfinished change, such as an interrupted creation."""
     journal = path.with_name(path.name + "-journal")  # SQLite has no locks on it to be lost
     return journal.exists() and journal.read_bytes()[: len(_JOURNAL)] == _JOURNAL
 

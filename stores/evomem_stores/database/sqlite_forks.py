@@ -1,4 +1,4 @@
-"""Forks and SQLite: while a process forks, it has no connection open.
+"""Process forks and SQLite: a process closes its connections before it forks.
 
 SQLite notes the locks on a file once for all connections of a process. The child of a fork inherits
 the note, but the operating system gives it none of the locks. So even a new connection in the child

@@ -151,7 +151,7 @@ readings = Table(
 )
 
 READ = ("chunk", "embedding", "latents", "checksum")
-"""The columns of a turn that differ from encoder to encoder."""
+"""The columns of a turn that depend on the encoder."""
 
 SAME_ROW = readings.c.row == turns.c.row
 
@@ -165,7 +165,7 @@ done = Table(
 
 
 def row_number(memory: int, seq: int) -> int:
-    """Return the primary key of a turn: a memory's rows lie together on disk, in log order."""
+    """Return the primary key of a turn: a memory's rows are adjacent on disk, in log order."""
     return memory << 32 | seq
 
 

@@ -62,7 +62,7 @@ _files: dict[str, _LockFile] = {}
 
 
 def _reset_after_fork() -> None:
-    """Forget in a child process what its parent has locked: the locks are the parent's."""
+    """Reset the locks in a child process: they belong to the parent."""
     global _guard
     _guard = threading.Lock()
     for file in _files.values():
@@ -86,7 +86,7 @@ class FileSlots:
         self._file: _LockFile | None = None
 
     def is_taken(self, memory: int) -> bool:
-        """Say whether another writer holds a memory's slot."""
+        """Return whether another writer holds a memory's slot."""
         file = self._opened(create=False)
         if file is None:
             return False
@@ -147,7 +147,7 @@ class FileSlots:
 
 
 def _take(file: _LockFile, gate: int, own: int) -> bool:
-    """Go through the gate and lock the slot; say whether that was possible in `WAIT` seconds."""
+    """Go through the gate and lock the slot; return whether that succeeded within `WAIT` seconds."""
     end = time.monotonic() + WAIT
     if not _lock(file, gate, end):
         return False

@@ -1,4 +1,4 @@
-"""Dropping whole memories. Each function works inside a transaction that its caller holds.
+"""Dropping whole memories. Each function runs in its caller's transaction.
 
 A dropped memory loses its name at once. Where forks see rows of it, it stays as a nameless trunk
 that holds those rows and nothing else, and goes with the last of the forks. The newest memory stays
@@ -69,7 +69,7 @@ def prune(connection: Connection) -> tuple[list[int], int]:
 
 
 def kept(connection: Connection) -> int:
-    """Return how many rows of dropped memories are there still, for forks."""
+    """Return how many rows of dropped memories remain for forks."""
     trunks = select(memories.c.memory).where(nameless())
     count: int = (
         connection.scalar(select(func.count()).select_from(turns).where(turns.c.memory.in_(trunks)))

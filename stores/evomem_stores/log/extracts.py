@@ -1,4 +1,4 @@
-"""Many memories at once: what their turns hold beside their texts, and their embeddings.
+"""Many memories at once: their turns without texts, and their embeddings.
 
 A handful of statements, however many memories there are. Every turn's seal is checked, and that each
 memory has as many turns as its entry says. An extract that was read before is brought up to date by

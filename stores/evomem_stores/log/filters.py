@@ -64,7 +64,7 @@ _ROLES: dict[str, Bool] = {
 
 
 def conditions(condition: Filter) -> list[Bool]:
-    """Return what must hold of a turn; an empty list where every turn will do.
+    """Return the conditions on a turn; an empty list if every turn passes.
 
     The parameter `memory` is the number of the memory whose turns are looked at.
 

@@ -1,4 +1,4 @@
-"""Marks of purged turns. Each function works inside a transaction that its caller holds.
+"""Marks of purged turns. Each function runs in its caller's transaction.
 
 A mark holds no text: it is a digest of what `evomem.tombstones` says of a turn, under a random key
 that belongs to the memory. The key is in the same database, so whoever can read that and guesses a
@@ -31,7 +31,7 @@ def marks(connection: Connection, entry: Entry) -> list[Mark]:
 
 
 def are(connection: Connection, entry: Entry) -> bool:
-    """Say whether a memory's marks are those that its entry knows."""
+    """Return whether a memory's marks are those in its entry."""
     seals = seals_of(connection)
     there = seals.marks(entry.memory, marks(connection, entry))
     return bool((there - entry.sums(seals)[2]) % MODULUS == 0)

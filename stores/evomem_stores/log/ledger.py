@@ -1,4 +1,4 @@
-"""The entries by which a database can tell that it was edited: one for each memory, one for all.
+"""The sealed entries by which edits of the database are detected: one per memory, one for all.
 
 A memory's entry is its row in `memories`. It seals the memory's name, place and end, and how many
 rows and tombstones it has, with a sum over each, and one over the marks of purged turns: so a row
@@ -308,7 +308,7 @@ def whole(connection: Connection, *, lock: bool = False) -> Whole:
 
 @contextmanager
 def changing(connection: Connection) -> Iterator[Whole]:
-    """Give the database's entry, to change it or what it seals; seal it again behind that.
+    """Provide the database's entry, to change it or what it seals; seal it again afterwards.
 
     Memories that are made or dropped at the same time wait for each other here, and only here.
     """
@@ -334,7 +334,7 @@ def put_whole(connection: Connection, entry: Whole) -> None:
 
 
 def found(connection: Connection, entry: Whole) -> str | None:
-    """Return what is wrong with the set of memories that are there, None for nothing."""
+    """Return the fault in the set of memories, None for none."""
     seals = seals_of(connection)
     numbers = connection.scalars(select(memories.c.memory)).all()
     total = sum(seals.share(b"memories", [number]) for number in numbers)
@@ -346,7 +346,7 @@ def found(connection: Connection, entry: Whole) -> str | None:
 
 
 def begin(connection: Connection, seals: Seals) -> None:
-    """Make the database's entry, for a database without memories."""
+    """Create the entry of a database without memories."""
     connection.execute(
         insert(integrity).values(
             id=1, database=seals.database, key="", changes=0, memories=0, total=b"", seal=b""

@@ -1,4 +1,4 @@
-"""Looking up rows: those of the spans that a view sees, and of these the ones that are not hidden."""
+"""Looking up rows: the visible ones in the spans of a view."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(
     limit: int | None = None,
     newest_first: bool = False,
 ) -> Iterator[RowMapping]:
-    """Yield the rows that the spans hold, in log order or the other way round.
+    """Yield the rows of the spans, in log order or reversed.
 
     Args:
         connection: Inside a transaction.

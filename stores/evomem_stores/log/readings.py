@@ -1,4 +1,4 @@
-"""What the encoder made of rows: the state behind a view, and the embeddings of a span."""
+"""Readings of rows: the state at the end of a view, and the embeddings of a span."""
 
 from __future__ import annotations
 

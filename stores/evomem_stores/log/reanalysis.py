@@ -1,4 +1,4 @@
-"""What has to be written anew when the analyser changes: the word index and the lengths of turns."""
+"""Rebuilding the word index and the lengths of turns when the analyser changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _READINGS = (
 
 
 def reanalyse(connection: Connection) -> None:
-    """Write the word index and the turns' lengths anew, and the checksums that cover the lengths.
+    """Rebuild the word index and the turns' lengths, and the checksums that cover the lengths.
 
     A checksum that did not fit stays as it is, with its length, so that it stays reported.
     """

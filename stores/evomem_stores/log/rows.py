@@ -1,4 +1,4 @@
-"""Between values and columns: what a row holds, byte for byte, and what may not get into one."""
+"""Conversion between values and columns: the bytes of a row, and checks before it is written."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def unpack_many(blobs: Sequence[bytes], dim: int) -> Rows:
 
 
 def check(row: Row, spec: Spec) -> None:
-    """Raise `EncoderError` unless what the encoder made of a turn can be stored and searched."""
+    """Raise `EncoderError` unless the reading of a turn can be stored and searched."""
     embedding, latents = row.reading.embedding, row.reading.latents
     passages = row.reading.passages
     where = f"the encoder {spec.name!r} gave turn {row.seq} ({row.turn.text[:40]!r})"
@@ -168,7 +168,7 @@ def check(row: Row, spec: Spec) -> None:
 
 
 def has_possible_lengths(reading: Reading) -> bool:
-    """Say whether the embedding of a turn is of unit length, and those of its passages no longer."""
+    """Return whether a turn's embedding has unit length, and those of its passages at most that."""
     own, *others = map(norm, reading.embeddings)
     return abs(own - 1) <= UNIT and all(other <= 1 + UNIT for other in others)
 
@@ -213,7 +213,7 @@ def encode(
 
 
 def searched(speaker: str | None, user: str, assistant: str) -> str:
-    """Return the text that lexical search looks in: what was said, and the name of who said it."""
+    """Return the text for lexical search: the turn's text, and the speaker's name."""
     return "\n".join((speaker or "", user, assistant))
 
 

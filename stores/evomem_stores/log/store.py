@@ -512,7 +512,7 @@ def _find(connection: Connection, namespace: Namespace) -> int | None:
 
 
 def _made_by_another(connection: Connection, namespace: Namespace) -> int:
-    """Return the number of a memory that somebody else made a moment ago.
+    """Return the number of a memory that another process has just created.
 
     Raises:
         HeadMoved: It was dropped again.

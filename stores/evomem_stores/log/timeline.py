@@ -1,4 +1,4 @@
-"""When the turns of a view were said: its period, and its sessions."""
+"""The times of a view's turns: its period, and its sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking a view: which rows a memory sees, its own and behind a fork those of its ancestors."""
+"""Taking a view: the rows of a memory, which for a fork include those of its ancestors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Part(NamedTuple):
 
 
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
-    """Return what `memory` sees of the log up to `last`, oldest first.
+    """Return the spans of `memory` up to `last`, oldest first.
 
     Every span ends at a row that is there: one that was purged empty is left out.
     """
@@ -226,7 +226,7 @@ _NOW = (
 
 
 def check_unchanged(connection: Connection, view: View) -> None:
-    """Raise `HeadMoved` if a view's rows, or which turns are hidden, are not what they were."""
+    """Raise `HeadMoved` if a view's rows, or its hidden turns, have changed."""
     last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
     given = {"number": view.memory, "row": row_number(last.memory, last.last)}
     now = connection.execute(_NOW, given).one_or_none()

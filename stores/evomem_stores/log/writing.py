@@ -1,4 +1,4 @@
-"""What changes the log. Each function works inside a transaction that its caller holds."""
+"""Changing the log. Each function runs in its caller's transaction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from evomem_stores.log.rows import TURN, check, encode, searched
 from evomem_stores.log.views import spans, take_entry, take_view
 from evomem_stores.words import inverted_index, terms
 
-AT_ONCE = 2**14  # turns whose words are held while the word index is written anew
+AT_ONCE = 2**14  # turns whose words are held while the word index is rebuilt
 
 
 def make_memory(
@@ -105,7 +105,7 @@ def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
 
 
 def fork(connection: Connection, view: View, namespace: Namespace) -> int | None:
-    """Make a memory that shares the view's rows; return its number, None if the name is taken."""
+    """Create a memory that shares the view's rows; return its number, None if the name is taken."""
     seen = take_view(connection, view.memory, seq=view.seq).spans
     # The parent is whoever owns the last row, so that no fork hangs on one in between.
     parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
@@ -122,7 +122,7 @@ def fork(connection: Connection, view: View, namespace: Namespace) -> int | None
 
 
 def add_hidden(connection: Connection, entry: Entry, gone: Mapping[int, int]) -> None:
-    """Hide turns from a memory, each with the seq of the turn that takes its place, 0 for none.
+    """Hide turns of a memory, each with the seq of its replacement, 0 for none.
 
     The caller writes the entry.
     """
@@ -213,7 +213,7 @@ def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str
 
 
 def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
-    """Return the memories that see a row of `memory` from `seq` on.
+    """Return the memories that include a row of `memory` from `seq` on.
 
     A fork's parent is the owner of the last row it shares, so asking the children is enough; in
     place of a dropped one its own children count.
@@ -229,7 +229,7 @@ def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
 
 
 def write_terms(connection: Connection) -> None:
-    """Write the word index anew from the turns."""
+    """Rebuild the word index from the turns."""
     inverted_index.clear(connection)
     for memory, head in connection.execute(select(memories.c.memory, memories.c.head)).all():
         for first in range(1, head + 1, AT_ONCE):

@@ -1,4 +1,4 @@
-"""Anchors: what a database was at one moment, small and sealed, to be kept somewhere else.
+"""Anchors: small sealed records of a database's state, to be stored elsewhere.
 
 A seal cannot tell that a whole database, or a whole memory, is an older one: it was right then. An
 anchor can. Counters that only ever grow, and are sealed, say which of two states is the older one.
@@ -44,7 +44,7 @@ def take(connection: Connection) -> dict[str, Any]:
 
 
 def check(connection: Connection, anchor: Mapping[str, Any]) -> Iterator[str]:
-    """Yield in what the database does not continue an anchor, one sentence each."""
+    """Yield how the database fails to continue an anchor, one sentence each."""
     seals = seals_of(connection)
     said = {name: value for name, value in anchor.items() if name != "seal"}
     if said["format"] != FORMAT or said["database"] != seals.database:
@@ -85,7 +85,7 @@ def _memory(connection: Connection, number: int) -> list[Any]:
 
 
 def _problem(connection: Connection, then: dict[str, Any], *, dropped: bool) -> str | None:
-    """Say in what a memory does not continue what an anchor says of it; None if it does."""
+    """Return how a memory fails to continue its state in an anchor; None if it does not fail."""
     there = select(memories.c.memory).where(memories.c.memory == then["memory"])
     if connection.scalar(there) is None:
         return None if dropped else "was removed"

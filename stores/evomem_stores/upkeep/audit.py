@@ -1,4 +1,4 @@
-"""`verify`: the whole database read once, and everything that must hold of it checked.
+"""`verify`: reads the whole database once and checks all its invariants.
 
 Nothing that is read here is trusted: whatever a damaged value makes go wrong is one more problem.
 """
@@ -46,7 +46,7 @@ Words = Counter[int]
 def verify(
     connections: Connections, spec: Spec, anchor: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Return what is wrong with the database, or does not continue `anchor`, one sentence each."""
+    """Return the faults of the database, also against `anchor`, one sentence each."""
     faults: list[str] = []
     try:
         with connections.reading() as connection:
@@ -60,7 +60,7 @@ def verify(
 
 
 def problems(connection: Connection, spec: Spec) -> Iterator[str]:
-    """Yield what is wrong with the rows, one sentence each."""
+    """Yield the faults of the rows, one sentence each."""
     words: Words = Counter()
     yield from _caught("the database's entry", _database(connection))
     for number in connection.scalars(select(memories.c.memory).order_by(memories.c.memory)).all():
@@ -70,7 +70,7 @@ def problems(connection: Connection, spec: Spec) -> Iterator[str]:
 
 
 def _caught(what: str, faults: Iterator[str]) -> Iterator[str]:
-    """Yield problems; if looking for them fails, that is the last one."""
+    """Yield problems; if the search fails, its error is the last one."""
     try:
         yield from faults
     except EvomemError as error:
@@ -179,7 +179,7 @@ class _Rows:
             before, self.last = (row["key"], row["chunk"]), row["seq"]
 
     def are(self, entry: Entry) -> bool:
-        """Say whether these are the rows that the memory's entry knows."""
+        """Return whether these are the rows in the memory's entry."""
         tip = self.sealed[-1] if self.sealed else b""
         same = (self._seals.rows(self.sealed) - entry.sums(self._seals)[0]) % MODULUS == 0
         return same and (len(self.sealed), tip) == (entry.rows, entry.tip)
@@ -188,7 +188,7 @@ class _Rows:
 def _row(
     row: RowMapping, spec: Spec, words: Words, seals: Seals, *, before: tuple[bytes, int]
 ) -> Iterator[str]:
-    """Yield what is wrong with a row, given the key and the chunk of the row before it."""
+    """Yield the faults of a row, given the key and the chunk of the row before it."""
     key, chunk = before
     if seals.row(row) != row["seal"]:
         yield "was changed since it was written: its seal does not fit"

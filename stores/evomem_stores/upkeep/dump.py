@@ -1,4 +1,4 @@
-"""A database as open files: JSON lines for what was said, safetensors for what was made of it.
+"""A database as open files: JSON lines for turns, safetensors for embeddings and latents.
 
     evomem.json          the format's version, the encoder, the memories, and what proves all this
     <memory>.jsonl       a memory's own turns, one a line, in log order

@@ -1,4 +1,4 @@
-"""Changing the encoder: the log is read by another one beside the readings in use, then they swap.
+"""Changing the encoder: another one reads the log beside the readings in use, then they swap.
 
 What another encoder makes of the turns is kept in a table of its own, row by row, in log order, so
 that reading can stop at any moment and go on later. When all turns are read, one transaction puts
@@ -231,7 +231,7 @@ _NOW = "SELECT name, fingerprint, key FROM encoder, integrity"
 
 
 def guard(spec: Spec, key: str) -> Callable[[Connection], None]:
-    """Return what refuses to go on with a database whose encoder or key somebody else changed."""
+    """Return a check that raises if another process has changed the database's encoder or key."""
 
     def check_encoder(connection: Connection) -> None:
         current = driver(connection).execute(_NOW).fetchone()
@@ -260,7 +260,7 @@ def kept(connection: Connection) -> list[str]:
 
 
 def drop(connection: Connection) -> list[str]:
-    """Forget the readings of all of them; return their names."""
+    """Remove the readings of all of them; return their names."""
     names = kept(connection)
     if names:
         with ledger.changing(connection):

@@ -1,4 +1,4 @@
-"""The schema as numbered steps. All that a database lacks are committed together, with their records.
+"""The schema as numbered steps. All missing steps are committed together, with their records.
 
 A step that was released is never changed again: what changes comes as a new one. A step has the
 same number, and does the same, in SQLite and in PostgreSQL.
@@ -172,21 +172,21 @@ _PROVENANCE = (
 
 
 def m001_log(connection: Connection) -> None:
-    """Make the log and its tombstones."""
+    """Create the log and its tombstones."""
     server = connection.dialect.name == "postgresql"
     for statement in _LOG_POSTGRESQL if server else _LOG_SQLITE:
         connection.exec_driver_sql(statement)
 
 
 def m002_generations(connection: Connection) -> None:
-    """Make room for what other encoders make of the turns, until one takes the place of the first."""
+    """Add tables for the readings of other encoders."""
     server = connection.dialect.name == "postgresql"
     for statement in _GENERATIONS_POSTGRESQL if server else _GENERATIONS_SQLITE:
         connection.exec_driver_sql(statement)
 
 
 def m003_words(connection: Connection) -> None:
-    """Keep the words of each memory by themselves, where SQLite had FTS5, and PostgreSQL one table.
+    """Store the words of each memory separately, in the same tables for SQLite and PostgreSQL.
 
     FTS5 has one index for all memories. To forget one turn it has to be merged as a whole, and
     SQLite before 3.42 takes it for damaged, and the database with it, after some 2,000 merges. Such
@@ -200,7 +200,7 @@ def m003_words(connection: Connection) -> None:
 
 
 def m004_provenance(connection: Connection) -> None:
-    """Add to each turn where its text came from, and which turns its answer was written from."""
+    """Add each turn's source, and the turns that its answer was written from."""
     server = connection.dialect.name == "postgresql"
     for statement in _PROVENANCE:
         collate = ' COLLATE "C"' if server else ""
@@ -251,7 +251,7 @@ _FORGOTTEN = (
 
 
 def m006_forgotten(connection: Connection) -> None:
-    """Let a turn take the place of another from its point of the log on, and mark purged turns.
+    """Let a turn replace an earlier one, and mark purged turns.
 
     The seals of memories fit as they are: a memory without marks needs no sum of them.
     """
@@ -261,7 +261,7 @@ def m006_forgotten(connection: Connection) -> None:
 
 
 def m007_passages(connection: Connection) -> None:
-    """Let a turn have several embeddings, one behind the other in its column.
+    """Let a turn have several embeddings, one after the other in its column.
 
     Nothing has to be changed for it. But versions that do not know of it would take such a turn for
     damaged, and this keeps them from the database.
@@ -269,7 +269,7 @@ def m007_passages(connection: Connection) -> None:
 
 
 def m008_storage(connection: Connection) -> None:
-    """Note how embeddings are stored: of turns that are there, exactly."""
+    """Record the form of embeddings: exact for existing turns."""
     connection.exec_driver_sql(
         "CREATE TABLE storage (id INTEGER PRIMARY KEY CHECK (id = 1), embeddings TEXT NOT NULL)"
     )

@@ -1,4 +1,4 @@
-"""What keeps a database healthy over the years: copies, repairs, other encoders. See `Store`."""
+"""Maintenance of a database: checks, copies, repairs, other encoders. See `Store`."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Upkeep:
             if any("word index" in fault for fault in audit.problems(connection, self._spec)):
                 write_terms(connection)
                 self._void(connection)
-                repaired.append("the word index was written anew from the turns")
+                repaired.append("the word index was rebuilt from the turns")
             reused = connection.execute(
                 delete(hidden).where(
                     hidden.c.seq
@@ -127,7 +127,7 @@ class Upkeep:
         return repaired
 
     def _void(self, connection: Connection) -> None:
-        """Give every memory another revision: what was read of their old rows is void.
+        """Give every memory a new revision, which invalidates caches of its old rows.
 
         An entry that was edited stays as it is, so that it stays reported.
         """

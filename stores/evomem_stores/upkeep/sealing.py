@@ -1,4 +1,4 @@
-"""Sealing a whole database anew: when it comes from an older version, and with another key."""
+"""Sealing a whole database again: after an upgrade from an older version, or with another key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from evomem_stores.upkeep.generations import stored_spec
 AT_ONCE = 256  # rows that are held
 
 Sound = Callable[[RowMapping | Mapping[str, Any]], bool]
-"""Says whether a turn, with a reading of it, is as it was written."""
+"""Returns whether a turn and its reading are unchanged."""
 
 _BEFORE = ("row", "memory", "seq", "id", "chunk", "words", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "embedding", "latents")  # fmt: skip
 _OPTIONAL_BEFORE = ("source", "recalled")
@@ -163,7 +163,7 @@ def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:
 
 
 def sound_before(columns: RowMapping | Mapping[str, Any]) -> bool:
-    """Say whether the checksum of a turn fits that was written by a version without seals."""
+    """Return whether a turn matches its checksum from a version without seals."""
     return bool(checksum_before(columns) == columns["checksum"])
 
 

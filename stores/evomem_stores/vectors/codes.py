@@ -1,4 +1,4 @@
-"""`Codes`: 4-bit codes of a large shard's vectors, which say what is worth reading exactly.
+"""`Codes`: 4-bit codes of a large shard's vectors, which choose the candidates for exact scores.
 
 Every code is looked at for every query, so nothing depends on how vectors cluster or on what a
 question has in common with them, and rows are added without building anything again. Two numbers
@@ -24,7 +24,7 @@ ROWS = 20_000  # more are worth codes (docs/measurements/scale.md)
 SAMPLE = 4096  # rows that the codes are learned from: more, FAISS would leave out
 ROUNDS = 7  # of learning: after more, codes are hardly any better
 MANY = 1000  # rows are coded by all threads at once
-GROWTH = 4  # times as many rows as when they were learned: they are learned anew
+GROWTH = 4  # times as many rows as when they were learned: they are learned again
 
 # OpenMP's threads do not survive a fork, and the thread that forked would wait for them for ever.
 reset_in_child(lambda: faiss.omp_set_num_threads(1))
@@ -55,7 +55,7 @@ class Codes:
 
     @classmethod
     def learn(cls, sample: Vectors, count: int) -> Codes:
-        """Return codes without rows, that suit `sample`, (n, D), of a shard of `count` rows."""
+        """Return codes without rows, learned on `sample`, (n, D), of a shard of `count` rows."""
         dim = sample.shape[1]
         codes = dim if dim % 2 else dim // 2
         index = faiss.IndexPQFastScan(dim, codes, 4, faiss.METRIC_INNER_PRODUCT)
@@ -83,7 +83,7 @@ class Codes:
         return places[0], scores[0]
 
     def fits(self, vectors: Vectors) -> bool:
-        """Say whether the codes are those of `vectors`, (n, D)."""
+        """Return whether the codes are those of `vectors`, (n, D)."""
         again = faiss.clone_index(self.index)
         again.reset()
         again.add(np.ascontiguousarray(vectors, np.float32))

@@ -1,4 +1,4 @@
-"""`Device`, which large shards have copies on, and `DeviceCopy`, one such copy.
+"""`Device`, which holds copies of large shards, and `DeviceCopy`, one such copy.
 
 A device names the rows that can be among the best: one product and one comparison over all that may
 be found. The shard scores these again, so that scores, order and ties are those of the CPU. Whatever
@@ -59,7 +59,7 @@ class Device:
         return DeviceCopy(self)
 
     def failed(self, error: RuntimeError) -> None:
-        """Say once that the CPU does what the device could not."""
+        """Warn once that the CPU takes over from the device."""
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -88,7 +88,7 @@ class DeviceCopy:
         return self._rows.nbytes
 
     def follow(self, held: Held) -> bool:
-        """Copy those rows of a shard that are not here yet; say whether all are here now."""
+        """Copy the rows of a shard that are missing here; return whether all are here now."""
         if self._failed:
             return False
         count, dim = len(held), held.dim
@@ -108,7 +108,7 @@ class DeviceCopy:
     def narrow(
         self, places: Seqs, query: Vectors, k: int, slack: float, turns: Seqs | None = None
     ) -> Seqs | None:
-        """Return those of `places` that the `k` best turns are among; None where the device fails.
+        """Return those of `places` that include the `k` best turns; None if the device fails.
 
         Args:
             places: Ascending, and more than `k`.
@@ -136,7 +136,7 @@ class DeviceCopy:
         return kept
 
     def fits(self, vectors: Vectors) -> bool:
-        """Say whether the rows are those of `vectors`, (n, D)."""
+        """Return whether the rows are those of `vectors`, (n, D)."""
         return np.array_equal(self._rows[: len(vectors)].cpu().numpy(), vectors)
 
     def _give_up(self, error: RuntimeError) -> bool:

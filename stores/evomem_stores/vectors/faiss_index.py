@@ -1,4 +1,4 @@
-"""`FaissIndex`: nearest turns, always as the log has them. See `evomem.store.Index`.
+"""`FaissIndex`: nearest turns with FAISS, kept equal to the log. See `evomem.store.Index`.
 
 There is one shard a memory, of its own rows; a fork searches its parent's too. Before a shard is
 searched it catches up with the log: by seq where the log has only grown, from nothing where the
@@ -144,7 +144,7 @@ class FaissIndex:
         self._evict()
 
     def stats(self) -> dict[str, int]:
-        """Return how many searches read all rows of a large memory, as its codes did not tell."""
+        """Return how many searches read all rows of a large memory because its codes were not enough."""
         return {"searches_of_all_rows": self._read_all}
 
     def verify(self) -> list[str]:
@@ -176,13 +176,13 @@ class FaissIndex:
         return repaired
 
     def forget(self, memory: int) -> None:
-        """Drop what is known of a memory, its file too: it holds vectors of purged turns."""
+        """Drop a memory's shard and its file, which hold vectors of purged turns."""
         with self._guard:
             self._cached.pop(memory, None)
         self._remove(memory)
 
     def close(self) -> None:
-        """Write what is worth keeping and release it; harmless when repeated."""
+        """Write unsaved shards and release them; harmless when repeated."""
         with self._guard:
             cached, self._cached = self._cached, OrderedDict()
         self._release(cached)
@@ -191,7 +191,7 @@ class FaissIndex:
 
     @contextmanager
     def _shard(self, span: Span, end: Mark) -> Iterator[Shard]:
-        """Give the shard of a memory, with all rows of a span, to this thread alone."""
+        """Provide exclusive access to the shard of a memory, with all rows of a span."""
         with self._guard:
             cached = self._cached.setdefault(span.memory, _Cached())
             self._cached.move_to_end(span.memory)
@@ -205,7 +205,7 @@ class FaissIndex:
             yield shard
 
     def _is_on_device(self, shard: Shard) -> bool:
-        """Copy a large shard to the device, if there is one; say whether all of it is there."""
+        """Copy a large shard to the device, if there is one; return whether all of it is there."""
         if self._device is None or len(shard) <= self._device.rows:
             return False
         if shard.device_copy is None:
@@ -240,7 +240,7 @@ class FaissIndex:
         return shard
 
     def _drop_foreign(self, memory: int) -> None:
-        """Drop a shard whose rows are not the log's: it kept a view of the log from being read."""
+        """Drop a shard whose rows are not the log's."""
         with self._guard:
             cached = self._cached.get(memory)
         if cached is not None:
@@ -314,7 +314,7 @@ class FaissIndex:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Take the least recently used copies off the device while all of them are too large."""
+        """Remove the least recently used copies from the device while they exceed the limit."""
         if self._device is None:
             return
         with self._guard:
@@ -355,11 +355,11 @@ class FaissIndex:
         return self._log_problem(memory, shard)
 
     def _is_of_the_log(self, memory: int, shard: Shard) -> bool:
-        """Say whether the log has a shard's rows still, as they were; it may have more."""
+        """Return whether the log still has a shard's rows unchanged; it may have more."""
         return self._store.mark(memory, shard.watermark) == shard.mark
 
     def _log_problem(self, memory: int, shard: Shard) -> str | None:
-        """Say how a shard differs from the log; being behind is no difference."""
+        """Return how a shard differs from the log; missing new rows are no difference."""
         if not self._is_of_the_log(memory, shard):
             return "is of rows that the log does not have, or not any more"
         rows = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)

@@ -1,4 +1,4 @@
-"""`Held`: the rows of a shard in memory: those of a mapped index file, and new ones behind them."""
+"""`Held`: the rows of a shard in memory: those of a mapped index file, followed by new ones."""
 
 from __future__ import annotations
 

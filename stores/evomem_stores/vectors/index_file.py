@@ -71,7 +71,7 @@ def read(path: Path, memory: int, spec: Spec) -> Shard:
 
 
 def load(data: bytes | mmap.mmap, memory: int, spec: Spec) -> Shard:
-    """Return the shard that a file holds; whether the log agrees is the caller's to ask.
+    """Return the shard in a file; the caller checks that the log agrees.
 
     Args:
         data: All of the file. The shard's rows stay where they are in it.
@@ -120,7 +120,7 @@ def load(data: bytes | mmap.mmap, memory: int, spec: Spec) -> Shard:
 
 
 def write(path: Path, parts: Sequence[Buffer]) -> None:
-    """Write a file as a whole or not at all, readable by its owner alone. Raises `OSError`."""
+    """Write a file completely or not at all, readable only by its owner. Raises `OSError`."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
@@ -137,7 +137,7 @@ def write(path: Path, parts: Sequence[Buffer]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed while writing a file have left of it."""
+    """Remove partial files of processes that were killed while writing."""
     for path in folder.glob(".*.faiss.*.*"):
         try:
             os.kill(int(path.name.split(".")[-2]), 0)  # only asks whether there is such a process

@@ -54,7 +54,7 @@ class MilvusCollection:
         return self._own_client
 
     def prepare(self, name: str) -> None:
-        """Make the collection of this name, unless there is one for vectors of this length."""
+        """Create the collection of this name, unless there is one for vectors of this length."""
         self.name = name
         client, kinds = self.client, pymilvus.DataType
         if client.has_collection(self.name):
@@ -82,7 +82,7 @@ class MilvusCollection:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn what pymilvus raises into an error of ours."""
+        """Turn errors of pymilvus into evomem's."""
         try:
             yield
         except pymilvus.MilvusException as error:

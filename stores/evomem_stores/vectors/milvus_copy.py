@@ -31,7 +31,7 @@ KNOWN = 100_000  # memories of which is remembered what was copied
 
 
 class _Known(NamedTuple):
-    """What is known to be in Milvus: a memory's rows up to `seq`."""
+    """The part of a memory that is known to be in Milvus: its rows up to `seq`."""
 
     revision: int
     seq: int
@@ -46,7 +46,7 @@ class _Marked(NamedTuple):
 
 
 class MilvusCopy:
-    """What of the log is in a collection; brings it up to date, checks it, and repairs it."""
+    """The copy of the log in a collection; brings it up to date, checks it, and repairs it."""
 
     def __init__(
         self, store: SqlLog, connections: Connections, collection: MilvusCollection
@@ -58,7 +58,7 @@ class MilvusCopy:
         self._known: OrderedDict[int, _Known] = OrderedDict()
 
     def catch_up(self, memory: int, last: int) -> int:
-        """See to it that Milvus has a memory's rows up to `last`; return their revision.
+        """Ensure that Milvus has a memory's rows up to `last`; return their revision.
 
         Raises:
             HeadMoved: The memory was rewritten meanwhile, or is not there any more.
@@ -184,7 +184,7 @@ class MilvusCopy:
     # checking ------------------------------------------------------------------------------
 
     def faults(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Yield what is wrong, and what repairs it."""
+        """Yield faults, each with its repair."""
         with self._connections.reading() as connection:
             query = select(memories.c.memory, memories.c.revision, memories.c.head)
             there = connection.execute(query.order_by(memories.c.memory)).all()

@@ -47,7 +47,7 @@ class MilvusIndex(SpanIndex):
         token: str | None = None,
         collection: str | None = None,
     ) -> None:
-        """Make an index; make the collection if there is none.
+        """Create an index, and the collection if there is none.
 
         Args:
             store: The log.
@@ -77,7 +77,7 @@ class MilvusIndex(SpanIndex):
                 self._collection.prepare(collection or f"evomem_{made}")
 
     def verify(self) -> list[str]:
-        """Compare the copied vectors with the log; being behind is no difference."""
+        """Compare the copied vectors with the log; missing new rows are no difference."""
         return [says for says, _ in self._copy.faults()]
 
     def repair(self) -> list[str]:
@@ -89,7 +89,7 @@ class MilvusIndex(SpanIndex):
         return repaired
 
     def forget(self, memory: int, connection: Connection | None) -> None:
-        """Delete what was copied of rows that a memory lost; warn where that fails.
+        """Delete the copies of rows that a memory lost; warn if that fails.
 
         Only when the transaction is over: until then, others may search for these rows.
         """

@@ -98,7 +98,7 @@ class PgvectorIndex(SpanIndex):
             )
 
     def verify(self) -> list[str]:
-        """Compare the copied vectors with the log; being behind is no difference."""
+        """Compare the copied vectors with the log; missing new rows are no difference."""
         return [
             f"the vectors of memory {memory} do not agree with the log" for memory in self._wrong()
         ]
@@ -153,7 +153,7 @@ class PgvectorIndex(SpanIndex):
         """Do nothing: the answers are of the log's own snapshot."""
 
     def _is_large(self, span: Span, k: int) -> bool:
-        """Say whether a span is worth an approximate search.
+        """Return whether a span is large enough for an approximate search.
 
         The HNSW index is of all rows of the memory. The fewer of them are in the span, the more it
         has to visit that are not, until it gives up.
@@ -268,7 +268,7 @@ class PgvectorIndex(SpanIndex):
         return len(data)
 
     def _build(self, memory: int) -> None:
-        """Make the HNSW index of one memory's rows; a query that names the memory finds it."""
+        """Create the HNSW index of one memory's rows, which queries for that memory use."""
         column, kind = "embedding", "vector"
         if self._dim > MAX_DIM:
             column, kind = f"(embedding::{self._home}.halfvec({self._dim}))", "halfvec"

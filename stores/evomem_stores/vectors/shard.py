@@ -50,7 +50,7 @@ class Shard:
         self.codes: Codes | None = None
         self.device_copy: DeviceCopy | None = None
         self.read_all = 0
-        """How often the codes did not tell the best rows, so that all of them were read."""
+        """How often the codes were not enough to find the best rows, so that all were read."""
         self.held = Held(dim)
         self._seqs = np.zeros(0, np.int64)
         self._keys = np.zeros(0, KEY)
@@ -97,7 +97,7 @@ class Shard:
         return Mark(self.revision, self.keys[-1].tobytes() if len(self) else None)
 
     def reaches(self, seq: int, end: Mark) -> bool:
-        """Say whether there is a row at `seq` with the mark `end`: then all rows before it fit."""
+        """Return whether there is a row at `seq` with the mark `end`: then all rows before it match."""
         if self.revision != end.revision:
             return False
         place = int(np.searchsorted(self.seqs, seq))
@@ -126,7 +126,7 @@ class Shard:
         self._several = self._several or bool((np.diff(seqs) == 0).any())
 
     def encode(self) -> None:
-        """Have codes of all rows; learn them where there are none, or for far fewer."""
+        """Ensure codes of all rows; learn them if there are none, or only for far fewer rows."""
         if self.codes is None or len(self) >= GROWTH * self.codes.learned:
             step = max(1, len(self) // SAMPLE)
             self.codes = Codes.learn(self.held.take(np.arange(0, len(self), step)), len(self))
@@ -160,7 +160,7 @@ class Shard:
         return self._best(self._places(seqs), query)
 
     def _named(self, span: Span, query: Vectors, k: int, chosen: Selection) -> Places | None:
-        """Return the best of the rows that the codes name; None where others may be as good.
+        """Return the best of the rows that the codes name; None if others may be as good.
 
         That is so where less than half of the rows may be found, or so many hits are wanted that
         reading all rows is as quick; and where the codes do not tell the hits from other rows.
@@ -262,7 +262,7 @@ class Shard:
         return len(self._places(seqs)) if self._several else len(seqs)
 
     def _inside(self, span: Span) -> range:
-        """Return where the rows of a span lie."""
+        """Return the positions of a span's rows."""
         return range(*np.searchsorted(self.seqs, (span.first, span.last + 1)).tolist())
 
     def _places(self, seqs: Seqs) -> Places:
@@ -286,7 +286,7 @@ class Shard:
         return best
 
     def _score(self, places: Places, query: Vectors) -> list[float]:
-        """Return cosines that depend on the two vectors alone, not on which rows lie around them.
+        """Return cosines that depend only on the two vectors, not on the rows around them.
 
         Sums in blocks, as in a matrix product, differ in the last bits with a row's place. Here
         equal rows score equally in every memory and at every point of it.

@@ -1,4 +1,4 @@
-"""What indexes share that ask somebody else for the best of one span: pgvector, Milvus."""
+"""Shared code of indexes that query a server for the best of one span: pgvector, Milvus."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evomem_stores.log.store import SqlLog
 
 
 class SpanIndex(ABC):
-    """The part of an `Index` that puts the answers for the spans of a view together."""
+    """The part of an `Index` that merges the answers for the spans of a view."""
 
     _store: SqlLog
 
@@ -72,7 +72,7 @@ class SpanIndex(ABC):
 
     @abstractmethod
     def _catch_up(self, span: Span, end: Mark) -> None:
-        """Copy what the log has of a span and the index does not have yet.
+        """Copy the rows of a span that the index does not have yet.
 
         Raises:
             HeadMoved: The span's last row does not have the mark `end` (any more).
@@ -82,7 +82,7 @@ class SpanIndex(ABC):
     def _ask(
         self, span: Span, end: Mark, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
-        """Return up to `k` (seq, cosine) of those turns of one span that may be found.
+        """Return up to `k` (seq, cosine) of the allowed turns of one span.
 
         Raises:
             HeadMoved: The index no longer has the rows that it caught up with.

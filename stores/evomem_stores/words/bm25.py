@@ -1,4 +1,4 @@
-"""BM25: how a view's turns are scored by the terms of a query.
+"""BM25: scores of a view's turns for the terms of a query.
 
 A database's own full-text search counts over its whole table: how often a word occurs in other
 people's memories, and in turns that came later, would move the scores, and so tell about them. Here
@@ -43,7 +43,7 @@ class Part(NamedTuple):
     """By term; places count from the first of `seqs`."""
 
     def without(self, gone: Seqs) -> Part:
-        """Return the part as if the turns `gone` had never been."""
+        """Return the part without the turns `gone`."""
         places = np.searchsorted(self.seqs, gone)
         there = places < np.searchsorted(self.seqs, gone, side="right")
         if not there.any():

@@ -1,4 +1,4 @@
-"""`WordCache`: what was read of the word index, kept in memory for the next query.
+"""`WordCache`: a cache of what was read from the word index.
 
 A memory's log grows at its end; only a purge changes what is there, and gives the memory another
 revision. So what was read once stays true, and a query reads what came behind it, if anything did.
@@ -88,7 +88,7 @@ class WordCache:
         return Part(rows.seqs[first:end], rows.lengths[first:end], postings)
 
     def forget(self, memory: int) -> None:
-        """Hold nothing more of a memory."""
+        """Remove everything about a memory."""
         self._rows.forget(lambda key: key == memory)
         self._found.forget(lambda key: key[0] == memory)
 

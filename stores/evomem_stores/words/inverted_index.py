@@ -157,7 +157,7 @@ def everything(connection: Connection) -> Iterator[tuple[int, int, str, int]]:
 
 
 def _fold(connection: Connection, span: Span, size: int) -> None:
-    """Make one run of all that begin in the same stretch of a span."""
+    """Merge all runs that begin in the same stretch of a span."""
     inside = (runs.c.last >= span.first, runs.c.first <= span.last)
     query = select(runs).where(runs.c.memory == span.memory, *inside)
     newest = connection.execute(query.order_by(runs.c.last)).all()
@@ -168,7 +168,7 @@ def _fold(connection: Connection, span: Span, size: int) -> None:
 
 
 def _merge(connection: Connection, folded: Sequence[Row[Any]]) -> None:
-    """Put one run in the place of several that follow one another."""
+    """Replace several consecutive runs with one."""
     merged = Span(folded[0].memory, folded[0].first, folded[-1].last)
     there = [
         and_(table.c.memory == merged.memory, table.c.last.between(folded[0].last, merged.last))

@@ -1,4 +1,4 @@
-"""The analyser: how a text becomes the terms of the word index, in any script.
+"""The analyser: turns a text in any script into the terms of the word index.
 
 Words are what Unicode takes for words: letters, digits and the marks on them. Scripts that put no
 spaces between words (Han, kana, Hangul; Thai, Lao, Khmer, Burmese and their kin) are indexed by pairs
@@ -27,7 +27,7 @@ UNACCENTED = 0.5
 PREFIX = "~"  # of an accented word's term without accents; no other term has it
 
 ANALYSER = f"2 snowball-english {Stemmer.version()}"
-"""Names what `terms` does: an index written by another analyser is written anew."""
+"""The version of the analyser: an index of another version is rebuilt."""
 
 _CJK = r"\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003134f"
 _SOUTHEAST_ASIAN = r"\p{Line_Break=Complex_Context}"  # Unicode's name for what needs a dictionary

@@ -99,7 +99,7 @@ def test_embeddings_are_those_of_an_empty_memory(name):
     model = EvoMemEmbeddings(name)
     texts = ["I moved to Oslo.", "Miso is my cat."]
     for text, vector in zip(texts, model.embed_documents(texts), strict=True):
-        with evomem.open(":memory:", model.encoder) as db:
+        with evomem.open(":memory:", model.encoder, embeddings="float32") as db:
             memory = db.memory("m")
             memory.add(text)
             (row,) = memory._engine.store.rows(memory._view(), after=0)
