@@ -24,14 +24,14 @@ SHOWN = 20  # documents that are listed for people
 def ingest(args: Namespace, screen: Screen) -> int:
     """Bring a memory up to date with files; a file that cannot be read does not stop the others."""
     paths = [path for name in args.paths for path in documents.files(name)]
-    if not paths:
+    if not paths and not args.forget_missing:
         raise InputError(
             f"there is no document in {', '.join(args.paths)}: names must end with "
             f"{', '.join(documents.SUFFIXES)}"
         )
     results: list[Ingested] = []
     problems: list[str] = []
-    with _database(args, screen) as db, screen.progress() as progress:
+    with _database(args, screen, create=bool(paths)) as db, screen.progress() as progress:
         memory = memory_of(db, args)
         for number, path in enumerate(paths):
             progress("reading", number, len(paths))
@@ -56,10 +56,10 @@ def _add(memory: Memory, path: Path, args: Namespace) -> Ingested:
     return memory.add_document(path, source=args.source, length=args.length, dry_run=args.dry_run)
 
 
-def _database(args: Namespace, screen: Screen) -> Database:
+def _database(args: Namespace, screen: Screen, *, create: bool) -> Database:
     """Open the database; for a dry run that would create it, a temporary one."""
     if not args.dry_run:
-        return open_database(args, screen, create=True)
+        return open_database(args, screen, create=create)
     try:
         return open_database(args, screen)
     except NotFound:

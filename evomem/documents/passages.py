@@ -15,6 +15,8 @@ LEAST = 100
 LENGTH = 900
 """Characters of a passage, at most: what the bundled encoder reads in one window."""
 
+PIECE = 1 << 15  # characters given to the splitter at once: its time grows with their square
+
 
 def passages(document: Document, *, length: int = LENGTH) -> list[Passage]:
     """Split a document into passages.
@@ -49,8 +51,22 @@ def _texts(blocks: list[Block], splitter: Any, length: int) -> Iterator[str]:
             yield waiting
             waiting = ""
         if len(text) > length:
-            *whole, text = splitter.chunks(text)
+            *whole, text = _cut(text, splitter, max(PIECE, 2 * length))
             yield from whole
         waiting = f"{waiting}\n\n{text}" if waiting else text
     if waiting:
         yield waiting
+
+
+def _cut(text: str, splitter: Any, size: int) -> list[str]:
+    """Return the chunks of a text, which is given to the splitter in pieces of about `size`."""
+    chunks = [""]
+    start = 0
+    while start < len(text):
+        end = start + size
+        if end < len(text):
+            space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+            end = space if space > 0 else end
+        chunks[-1:] = splitter.chunks(chunks[-1] + text[start:end])  # the last one may go on
+        start = end
+    return chunks

@@ -140,6 +140,18 @@ def test_the_command_line_follows_a_folder(tmp_path, capsys):
         assert [record.turn.speaker for record in memory.history()] == ["Pump", "Pump › Safety"]
 
 
+def test_the_last_file_of_a_folder_is_forgotten_as_well(tmp_path, capsys):
+    path = tmp_path / "notes" / "a.txt"
+    path.parent.mkdir()
+    path.write_text("Fill it.")
+    common = ("ingest", str(path.parent), "--db", str(tmp_path / "x.db"), "--encoder", "hash")
+    assert run(capsys, *common)[0] == 0
+    path.unlink()
+    code, value = run(capsys, *common, "--forget-missing")
+    assert code == 0
+    assert value["forgotten"] == [str(path)]
+
+
 def test_the_command_line_refuses_a_folder_without_documents(tmp_path, capsys):
     assert main(["ingest", str(tmp_path), "--db", str(tmp_path / "x.db")]) == 2
     assert "there is no document in" in capsys.readouterr().err

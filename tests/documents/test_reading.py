@@ -1,6 +1,11 @@
 """Each format is read as blocks below their headings."""
 
+import zipfile
+
+import docx
 import pytest
+import semantic_text_splitter
+from semantic_text_splitter import TextSplitter
 
 from evomem.documents import Block, Document, files, from_loader, passages, read
 from evomem.errors import InputError
@@ -65,6 +70,117 @@ def test_html_heeds_the_encoding_that_it_declares(tmp_path):
     path = tmp_path / "page.htm"
     path.write_bytes('<meta charset="iso-8859-1"><p>Größe</p>'.encode("latin-1"))
     assert blocks(path) == [((), "Größe")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "<p>Größe</p>".encode("cp1252"),
+        '<meta charset="utf-8"><p>Größe</p>'.encode("cp1252"),
+        '<meta charset="iso-8859-1"><p>Größe</p>'.encode(),
+        "<p>Größe</p>".encode("utf-16"),
+    ],
+)
+def test_html_is_read_right_without_a_declaration_or_with_a_wrong_one(tmp_path, data):
+    path = tmp_path / "page.html"
+    path.write_bytes(data)
+    assert blocks(path) == [((), "Größe")]
+
+
+def test_html_glues_no_words_and_cuts_none(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(
+        "<p><b>one<br>two</b> H<sub>2</sub>O</p><a><div>first</div><div>second</div></a>"
+        "<ul><li>Use <b>F</b>oo,<ul><li>in</li></ul>then</li></ul>"
+    )
+    texts = ["one two H2O", "first", "second", "- Use Foo, in then"]
+    assert blocks(path) == [((), text) for text in texts]
+
+
+def test_html_keeps_lists_in_lists_groups_of_terms_and_captions_and_reads_layout_tables_once(
+    tmp_path,
+):
+    path = tmp_path / "page.html"
+    path.write_text(
+        "<ul><ul><li>nested</li></ul></ul><dl><div><dt>Term</dt><dd>Meaning</dd></div></dl>"
+        "<table><caption>Sizes</caption><tr><td>1</td><td>2</td></tr></table>"
+        "<table><tr><td><h1>Top</h1>left<table><tr><td>a</td><td>b</td></tr></table></td></tr></table>"
+    )
+    assert blocks(path) == [
+        ((), "- nested"),
+        ((), "Term\n  Meaning"),
+        ((), "Sizes\n1 | 2"),
+        (("Top",), "left"),
+        (("Top",), "a | b"),
+    ]
+
+
+def test_html_may_be_nested_deeper_than_python_can_call(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("<div>" * 3000 + "deep" + "</div>" * 3000)
+    assert blocks(path) == [((), "deep")]
+
+
+def test_word_cells_that_span_others_are_read_once_with_the_tables_in_them(tmp_path):
+    path = tmp_path / "table.docx"
+    word = docx.Document()
+    table = word.add_table(2, 3)
+    table.cell(0, 0).merge(table.cell(0, 2)).text = "wide"
+    table.cell(0, 0).add_table(1, 1).cell(0, 0).text = "inner"
+    table.cell(1, 1).text = "low"
+    word.save(path)
+    assert blocks(path) == [((), "wide inner\n | low | ")]
+
+
+def test_word_content_controls_and_tracked_insertions_are_read(tmp_path):
+    path, copy = tmp_path / "a.docx", tmp_path / "b.docx"
+    word = docx.Document()
+    word.add_paragraph("old")
+    word.save(path)
+    run = "<w:r><w:t>{}</w:t></w:r>"
+    added = (
+        f"<w:sdt><w:sdtContent><w:p><w:ins w:id='1' w:author='a'>{run.format('new')}</w:ins>"
+        f"{run.format(' text')}<w:del w:id='2' w:author='a'>{run.format('gone')}</w:del></w:p>"
+        "</w:sdtContent></w:sdt>"
+    )
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(copy, "w") as changed:
+        for name in whole.namelist():
+            data = whole.read(name)
+            if name == "word/document.xml":
+                data = data.replace(b"<w:body>", f"<w:body>{added}".encode())
+            changed.writestr(name, data)
+    assert blocks(copy) == [((), "new text"), ((), "old")]
+
+
+def test_a_word_file_whose_properties_are_damaged_is_refused_with_its_name(tmp_path):
+    path, damaged = tmp_path / "a.docx", tmp_path / "damaged.docx"
+    docx.Document().save(path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(damaged, "w") as copy:
+        for name in whole.namelist():
+            copy.writestr(name, b"<x/>" if name == "docProps/core.xml" else whole.read(name))
+    with pytest.raises(InputError, match="damaged.docx is not a Word document"):
+        read(damaged)
+
+
+@pytest.mark.parametrize("unit", ["word ", "x"])
+def test_a_long_block_reaches_the_splitter_in_pieces_and_keeps_its_text(monkeypatch, unit):
+    given = []
+
+    class Recorded:
+        def __init__(self, length):
+            self.splitter = TextSplitter(length)
+
+        def chunks(self, text):
+            given.append(len(text))
+            return self.splitter.chunks(text)
+
+    monkeypatch.setattr(semantic_text_splitter, "TextSplitter", Recorded)
+    text = (unit * 100_000).strip()
+    cut = [passage.text for passage in passages(Document("a.txt", (Block(text),)))]
+    assert ("" if unit == "x" else " ").join(cut) == text
+    assert max(map(len, cut)) <= 900
+    assert min(map(len, cut[:-1])) > 800
+    assert max(given) < 50_000
 
 
 def test_pdf_is_read_page_by_page(pdf):

@@ -28,18 +28,31 @@ def parse(data: bytes) -> Parsed:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > MAX_UNPACKED:
             raise InputError(f"unpacks to {unpacked:,} bytes, the limit is {MAX_UNPACKED:,}")
-        document = docx.Document(io.BytesIO(data))
+        return _parsed(docx.Document(io.BytesIO(data)))
     except InputError:
         raise
-    except Exception as error:  # of the zip file, its XML, or its parts
+    except Exception as error:  # of the zip file, its XML, or its parts, some read only when asked
         raise InputError(f"is not a Word document: {error}") from error
+
+
+def _parsed(document: Any) -> Parsed:
     parsed = Parsed(title=document.core_properties.title or "")
+    _unwrap(document.element.body)
     for part in document.iter_inner_content():
         if hasattr(part, "rows"):
             parsed.block(_table(part))
         else:
             _paragraph(part, parsed)
     return parsed
+
+
+def _unwrap(body: Any) -> None:
+    """Replace content controls and tracked insertions by what they hold: python-docx skips them."""
+    for wrapper in body.xpath(".//w:sdtContent | .//w:ins | .//w:moveTo | .//w:smartTag"):
+        outer = wrapper.getparent() if wrapper.tag.endswith("}sdtContent") else wrapper
+        for child in list(wrapper):
+            outer.addprevious(child)
+        outer.getparent().remove(outer)
 
 
 def _paragraph(paragraph: Any, parsed: Parsed) -> None:
@@ -55,9 +68,22 @@ def _paragraph(paragraph: Any, parsed: Parsed) -> None:
 
 
 def _table(table: Any) -> str:
+    """Return the lines of a table; a cell that spans several columns or rows stands in the first."""
     lines = []
+    seen: set[Any] = set()
     for row in table.rows:
-        cells = [" ".join(cell.text.split()) for cell in row.cells]
+        cells = []
+        for cell in row.cells:  # one that spans others comes again in each of their places
+            if cell._tc not in seen:
+                seen.add(cell._tc)
+                cells.append(_cell(cell))
         if any(cells):
             lines.append(" | ".join(cells))
     return "\n".join(lines)
+
+
+def _cell(cell: Any) -> str:
+    """Return the text of a cell and of the tables in it, as one line."""
+    parts = cell.iter_inner_content()
+    texts = [_table(part) if hasattr(part, "rows") else part.text for part in parts]
+    return " ".join(" ".join(texts).split())

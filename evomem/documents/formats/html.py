@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from evomem._extras import require
 from evomem.documents.formats.parsed import Parsed
+from evomem.errors import InputError
 
 _LEFT_OUT = (
     "script",
@@ -24,13 +26,16 @@ _INLINE = frozenset(
     "a abbr b bdi bdo cite code data del dfn em font i img ins kbd label mark q s samp small span "
     "strike strong sub sup time tt u var wbr".split()
 )
-_HEADING = re.compile(r"h[1-6]")
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_LISTS = ("ul", "ol", "dl")
+_WHITE = re.compile(r"\s+")
 _LIST_ITEM = {"li": "- ", "dt": "", "dd": "  "}
 
 
 def parse(data: bytes) -> Parsed:
-    """Return the blocks of a page, decoded by its declared encoding."""
-    soup = require("bs4", extra="documents").BeautifulSoup(data, "lxml")
+    """Return the blocks of a page. Raises `InputError`, `MissingExtra`."""
+    bs4 = require("bs4", extra="documents")
+    soup = bs4.BeautifulSoup(_decode(data, bs4), "lxml")
     parsed = Parsed()
     if soup.title is not None:
         parsed.title = " ".join(soup.title.get_text().split())
@@ -40,45 +45,92 @@ def parse(data: bytes) -> Parsed:
     return parsed
 
 
-def _read(element: Any, parsed: Parsed) -> None:
+def _decode(data: bytes, bs4: Any) -> str:
+    """Return a page as text.
+
+    What reads as UTF-8 is UTF-8, whatever the page declares; otherwise a byte order mark, the
+    declaration and Windows-1252 are tried, in this order, and then what the bytes look like.
+    """
+    sure = () if data.isascii() else ("utf-8",)  # ISO-2022-JP is in ASCII characters
+    declared = bs4.dammit.EncodingDetector.find_declared_encoding(data, is_html=True)
+    likely = [name for name in (declared, None if data.isascii() else "windows-1252") if name]
+    text = bs4.UnicodeDammit(data, sure, user_encodings=likely, is_html=True).unicode_markup
+    if text is None:
+        raise InputError("is in no known encoding: convert it to UTF-8")
+    return str(text)
+
+
+def _read(root: Any, parsed: Parsed) -> None:
     """Add the blocks of an element: each run of inline content is one."""
     line: list[str] = []
-
-    def end() -> None:
-        parsed.block(" ".join("".join(line).split()))
-        line.clear()
-
-    for child in element.children:
-        name = child.name
-        if name is None:  # text, or a comment, which is a subclass of text
-            if type(child).__name__ == "NavigableString":
-                line.append(str(child))
-        elif name == "br":
+    inside = [iter(root.children)]  # of the open elements: their depth has no limit
+    while inside:
+        child = next(inside[-1], None)
+        if _is_text(child):
+            line.append(str(child))
+        elif child is not None and child.name == "br":
             line.append("\n")
-        elif name in _INLINE:
-            line.append(child.get_text())
-        else:
-            end()
-            _read_block(child, name, parsed)
-    end()
+        elif child is not None and child.name in _INLINE and child.find(_parts) is None:
+            line.append(_text(child))
+        elif child is None or child.name is not None:
+            parsed.block(" ".join("".join(line).split()))
+            line.clear()
+            if child is None:
+                inside.pop()
+            elif not _read_block(child, parsed):
+                inside.append(iter(child.children))
 
 
-def _read_block(child: Any, name: str, parsed: Parsed) -> None:
-    if _HEADING.fullmatch(name):
-        parsed.heading(int(name[1]), child.get_text())
-    elif name == "pre":
-        parsed.block(child.get_text())
-    elif name in ("ul", "ol", "dl"):
-        items = child.find_all(_LIST_ITEM, recursive=False)
-        parsed.block("\n".join(_LIST_ITEM[item.name] + _line(item) for item in items))
-    elif name == "table":
+def _read_block(element: Any, parsed: Parsed) -> bool:
+    """Add an element that is a block as a whole; return False if it only holds others."""
+    if element.name in _HEADINGS:
+        parsed.heading(int(element.name[1]), _text(element))
+    elif element.name == "pre":
+        for tag in element.find_all("br"):
+            tag.replace_with("\n")
+        parsed.block(element.get_text())
+    elif element.name in _LISTS:
+        parsed.block("\n".join(_items(element)))
+    elif element.name == "table" and element.find(("table", *_HEADINGS)) is None:
         rows = (
-            [_line(cell) for cell in row.find_all(["td", "th"])] for row in child.find_all("tr")
+            [_text(cell).strip() for cell in row.find_all(("td", "th"))] for row in element("tr")
         )
-        parsed.block("\n".join(" | ".join(cells) for cells in rows if any(cells)))
+        captions = [_text(caption).strip() for caption in element("caption")]
+        parsed.block("\n".join([*captions, *(" | ".join(cells) for cells in rows if any(cells))]))
     else:
-        _read(child, parsed)
+        return False
+    return True
 
 
-def _line(element: Any) -> str:
-    return " ".join(element.get_text(" ").split())
+def _items(element: Any) -> Iterator[str]:
+    """Yield the lines of a list, those of lists and groups directly inside of it as well."""
+    for child in element.children:
+        if child.name in _LIST_ITEM:
+            yield _LIST_ITEM[child.name] + _text(child).strip()
+        elif child.name is not None:
+            yield from _items(child)
+
+
+def _text(element: Any) -> str:
+    """Return the text of an element, with a space between blocks and for each run of white space."""
+    parts: list[str] = []
+    for node in element.descendants:
+        if _is_block(node) or _is_block(node.previous_sibling):
+            parts.append(" ")
+        if _is_text(node):
+            parts.append(str(node))
+    return _WHITE.sub(" ", "".join(parts))
+
+
+def _is_block(node: Any) -> bool:
+    """Whether text before, inside and behind a node stands apart."""
+    return node is not None and node.name is not None and node.name not in _INLINE
+
+
+def _parts(node: Any) -> bool:
+    """Whether a node parts the content that it stands in into blocks, where a line break does not."""
+    return _is_block(node) and node.name != "br"
+
+
+def _is_text(node: Any) -> bool:
+    return type(node).__name__ == "NavigableString"  # comments are of a subclass
