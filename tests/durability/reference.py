@@ -12,7 +12,7 @@ import numpy as np
 import evomem
 from evomem.reencode import reencode
 from evomem.rows import Rows
-from evomem.state import State
+from evomem.state import State, Vectors
 from tests.durability.plans import ENCODER, PLANS, SECRET, open_database, turn
 from tests.stores.helpers import bytes_of, exact, found, words
 
@@ -161,3 +161,8 @@ def _difference(wanted: Snapshot, held: Snapshot) -> str:
         for each in (wanted, held)
     ]
     return f"there should be {ids[0]} (seq, id, visible), there is {ids[1]}"
+
+
+def codes(vectors: Vectors) -> bytes:
+    """Return what a file holds of vectors, (n, D), that are stored in 8 bits a number."""
+    return Rows.quantized(vectors).numbers.tobytes()

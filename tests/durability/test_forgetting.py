@@ -15,7 +15,7 @@ import evomem
 from evomem.errors import NamespaceError, NotFound, QueryError, SharedTurns
 from tests.durability.machine import Job
 from tests.durability.plans import ENCODER, PLANS, SECRET, START, open_database, turn
-from tests.durability.reference import assert_sound, expected, snapshot
+from tests.durability.reference import assert_sound, codes, expected, snapshot
 from tests.durability.trials import Bench
 from tests.stores.helpers import bytes_held, bytes_of
 
@@ -257,7 +257,7 @@ def test_no_vectors_of_a_purged_turn_stay_in_a_file_when_the_purge_is_killed(ben
     """Looks for the vectors of turns whose purge was finished before the kill."""
     with open_database(Path(bench.fresh("forget"), "a.db")) as db:
         rows = db._engine.store.rows(db.memory("m")._view(), after=0)
-        vectors = {row.turn.id: row.reading.embedding.tobytes() for row in rows}
+        vectors = {row.turn.id: codes(row.reading.embeddings) for row in rows}
         assert vectors["t6"] in bytes_of(
             bench.folder / "hit"
         )  # so this finds vectors where they are

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import evomem
+from evomem.documents import Block, Document
 from evomem.encoder import HashEncoder
 from evomem.errors import FingerprintMismatch, NotFound, QueryError
 from evomem.memory import Memory
@@ -130,10 +131,15 @@ def _none_of(held, turn):
 ENTRY_POINTS = {
     "add": lambda m: ids([m.add("mine", id="t1")]) == ["t1"] and m.get("t1").text == "User: mine",
     "add_many": lambda m: m.add_many([turn(1, "mine {}")])[0].seq == 1,
+    "add_document": lambda m: (
+        m.add_document(Document("d.md", (Block("mine"),))).added == 1
+        and [record.turn.user for record in m.history()] == ["mine"]
+    ),
     "annotate": lambda m: _nothing(lambda: m.annotate("t1", {"mood": "stolen"})) == [],
     "at": lambda m: (
         _nothing(lambda: m.at(time=TIME).history()) == [] == _nothing(lambda: m.at(seq=3))
     ),
+    "answer": lambda m: m.answer("the cat").ids == (),
     "context": lambda m: m.context("the cat") == "",
     "correct": lambda m: _nothing(lambda: m.correct("t1", "stolen")) == [],
     "delete": lambda m: _nothing(lambda: m.delete("t1")) == [],
