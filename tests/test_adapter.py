@@ -237,7 +237,7 @@ def test_a_query_that_no_search_takes_is_cleaned(memory):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"max_token": 1}, "'max_token' is no option"),
+        ({"max_token": 1}, "'max_token' is not an option"),
         ({"k": 0}, "k must be"),
         ({"mode": "exact"}, "mode must be"),
         ({"where": {"a": {"$like": 1}}}, "like"),

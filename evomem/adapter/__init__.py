@@ -7,7 +7,7 @@ wrong. The other functions are the steps of which `Adapter` consists.
 from evomem.adapter.adapter import Adapter
 from evomem.adapter.counting import counts
 from evomem.adapter.messages import note_cleaned, spoken
-from evomem.adapter.texts import clean, clean_json
+from evomem.adapter.texts import clean, clean_json, plain_json
 from evomem.adapter.writing import write_turn
 from evomem.quoting import HEADER, block, quoted
 from evomem.quoting import without_quotes as without_blocks
@@ -20,6 +20,7 @@ __all__ = [
     "clean_json",
     "counts",
     "note_cleaned",
+    "plain_json",
     "quoted",
     "spoken",
     "without_blocks",

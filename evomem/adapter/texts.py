@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from evomem.records import MAX_CHARS
 
@@ -48,6 +51,26 @@ def clean_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [clean_json(inner) for inner in value]
     return value
+
+
+def plain_json(value: Any) -> Any:
+    """Return JSON with dates in ISO form, UUIDs as text and sets as lists, as stores of frameworks write them.
+
+    Raises:
+        TypeError: A value is none of these, and none that JSON has.
+        ValueError: A value refers to itself.
+    """
+    return json.loads(json.dumps(value, default=_as_json))
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def _is_text(text: str) -> bool:

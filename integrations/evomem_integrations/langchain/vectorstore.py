@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,13 +17,16 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 import evomem
+from evomem.adapter import plain_json
 from evomem.database import Database
 from evomem.encoder import Encoder
-from evomem.errors import NotFound, ServiceError
+from evomem.errors import NotFound, ServiceError, TurnError
 from evomem.memory import BATCH, Memory
 from evomem.records import Record, Turn
 from evomem_integrations.langchain.embeddings import EvoMemEmbeddings
 from evomem_integrations.langchain.encoder import EmbeddingsEncoder
+
+logger = logging.getLogger(__name__)
 
 Filter = Mapping[str, Any] | Callable[[Document], bool]
 """Conditions on metadata as in `MemoryView.search`, or a test that a document must pass."""
@@ -115,11 +119,12 @@ class EvoMemVectorStore(VectorStore):
         """Add documents in order; return their ids.
 
         A document that is already stored with the same content is not changed; one with other content
-        is replaced.
+        is replaced. One without text, such as a blank page, is not stored, and what was stored under
+        its id is deleted; a warning is logged.
 
         Args:
-            texts: What they say; not empty.
-            metadatas: One for each text; anything JSON can hold.
+            texts: What they say.
+            metadatas: One for each text; anything JSON can hold, and dates, UUIDs and sets.
             ids: One for each text; made up where None.
             **kwargs: What LangChain's callers also give, such as `batch_size`; changes nothing.
 
@@ -127,13 +132,27 @@ class EvoMemVectorStore(VectorStore):
             ValueError: The lists differ in length.
             TurnError: A document cannot be stored; nothing was written.
         """
-        turns = _turns(list(texts), metadatas, ids)
-        newest = {turn.session or "": turn for turn in turns}
+        contents = list(texts)
+        for name, given in (("metadatas", metadatas), ("ids", ids)):
+            if given is not None and len(given) != len(contents):
+                raise ValueError(
+                    f"{len(contents)} texts but {len(given)} {name}: give one for each"
+                )
+        chosen = [(ids[n] if ids else None) or uuid.uuid4().hex for n in range(len(contents))]
+        newest = {
+            id: Turn(user=text, session=id, metadata=_metadata(metadatas[n] if metadatas else {}))
+            for n, (id, text) in enumerate(zip(chosen, contents, strict=True))
+            if text.strip()
+        }
         names = list(newest)
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
             self.memory.replace_sessions(batch, partial(_changed, newest, batch))
-        return [turn.session or "" for turn in turns]
+        blank = [id for id, text in zip(chosen, contents, strict=True) if not text.strip()]
+        if blank:
+            logger.warning("%d documents without text are left out", len(blank))
+            self.delete([id for id in blank if id not in newest])
+        return chosen
 
     def delete(
         self, ids: list[str] | None = None, *, purge: bool | None = None, **kwargs: Any
@@ -262,22 +281,12 @@ class EvoMemVectorStore(VectorStore):
                 continue
 
 
-def _turns(
-    texts: Sequence[str],
-    metadatas: Sequence[Mapping[str, Any]] | None,
-    ids: Sequence[str | None] | None,
-) -> list[Turn]:
-    for name, given in (("metadatas", metadatas), ("ids", ids)):
-        if given is not None and len(given) != len(texts):
-            raise ValueError(f"{len(texts)} texts but {len(given)} {name}: give one for each")
-    return [
-        Turn(
-            user=text,
-            session=(ids[place] if ids else None) or uuid.uuid4().hex,
-            metadata=metadatas[place] if metadatas else {},
-        )
-        for place, text in enumerate(texts)
-    ]
+def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as JSON. Raises `TurnError` if it cannot be."""
+    try:
+        return dict(plain_json(metadata))
+    except (TypeError, ValueError) as error:
+        raise TurnError(f"metadata must be plain JSON: {error}") from error
 
 
 def _changed(turns: Mapping[str, Turn], ids: Sequence[str], held: Sequence[Record]) -> list[Turn]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timezone
 from typing import Any
-from uuid import UUID
 
-from evomem.adapter import spoken
+from evomem.adapter import plain_json, spoken
 from evomem.errors import QueryError, TurnError
 from evomem.pairing import exchanges
 from evomem.records import as_utc
@@ -141,17 +139,6 @@ def note_ignored(call: str, names: Collection[str]) -> None:
         logger.warning("%s: ignoring unknown arguments: %s", call, ", ".join(sorted(names)))
 
 
-def _as_json(value: object) -> object:
-    """Return what JSON has no type for, as Mem0's stores write it."""
-    if isinstance(value, set | frozenset):
-        return list(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is no value of JSON")
-
-
 def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, Any]:
     """Return metadata without the keys that say whose a memory is: those are not up to it."""
     own = dict(metadata or {})
@@ -164,7 +151,7 @@ def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, 
             )
             del own[name]
     try:
-        return dict(json.loads(json.dumps(own, default=_as_json)))
+        return dict(plain_json(own))
     except (TypeError, ValueError) as error:
         raise TurnError(f"metadata must be plain JSON: {error}") from error
 

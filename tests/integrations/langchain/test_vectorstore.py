@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import uuid
 from typing import Any
 
 import pytest
@@ -87,10 +89,26 @@ def test_what_was_deleted_can_be_added_again(store):
     assert store.similarity_search("Miso", k=3) == []
 
 
+def test_a_blank_page_is_left_out_and_keeps_no_other_one_away(store, caplog):
+    first, second, third = store.add_texts(["page one", " ", "page three"])
+    assert ids(store.get_by_ids([first, second, third])) == [first, third]
+    assert "1 documents without text are left out" in caplog.text
+    assert store.add_texts([""], ids=["miso"]) == ["miso"]
+    assert store.get_by_ids(["miso"]) == []
+
+
+def test_dates_and_ids_in_metadata_are_kept_as_text(store):
+    day = datetime.date(2026, 1, 2)
+    (id,) = store.add_texts(["dated"], [{"on": day, "tags": {"a"}, "of": uuid.UUID(int=1)}])
+    assert store.get_by_ids([id])[0].metadata == {
+        "on": "2026-01-02",
+        "tags": ["a"],
+        "of": str(uuid.UUID(int=1)),
+    }
+
+
 def test_one_bad_document_keeps_all_of_them_out(store):
     before = log(store.memory)
-    with pytest.raises(TurnError, match="needs text"):
-        store.add_texts(["fine", " "])
     with pytest.raises(TurnError, match="plain JSON"):
         store.add_texts(["fine", "too"], [{}, {"x": object()}])
     with pytest.raises(ValueError, match="2 texts but 1 ids"):
