@@ -9,13 +9,11 @@ from pathlib import Path
 
 from rich.text import Text
 
-import evomem
 from evomem import documents
-from evomem.cli.opening import memory_of, open_database
+from evomem.cli.opening import memory_of, open_to_write
 from evomem.cli.screen import Screen, plain
-from evomem.database import Database
 from evomem.documents import Ingested
-from evomem.errors import InputError, NotFound
+from evomem.errors import InputError
 from evomem.memory import Memory
 
 SHOWN = 20  # documents that are listed for people
@@ -31,7 +29,7 @@ def ingest(args: Namespace, screen: Screen) -> int:
         )
     results: list[Ingested] = []
     problems: list[str] = []
-    with _database(args, screen, create=bool(paths)) as db, screen.progress() as progress:
+    with open_to_write(args, screen, create=bool(paths)) as db, screen.progress() as progress:
         memory = memory_of(db, args)
         for number, path in enumerate(paths):
             progress("reading", number, len(paths))
@@ -54,16 +52,6 @@ def ingest(args: Namespace, screen: Screen) -> int:
 
 def _add(memory: Memory, path: Path, args: Namespace) -> Ingested:
     return memory.add_document(path, source=args.source, length=args.length, dry_run=args.dry_run)
-
-
-def _database(args: Namespace, screen: Screen, *, create: bool) -> Database:
-    """Open the database; for a dry run that would create it, a temporary one."""
-    if not args.dry_run:
-        return open_database(args, screen, create=create)
-    try:
-        return open_database(args, screen)
-    except NotFound:
-        return evomem.open(":memory:", encoder="hash")
 
 
 def _forget_missing(memory: Memory, args: Namespace) -> list[str]:

@@ -19,10 +19,9 @@ from evomem.chats import Chats, Conversation
 from evomem.chats.fields import time as read_time
 from evomem.cli import upkeep
 from evomem.cli.commands import STDIN
-from evomem.cli.opening import labels_of, open_database
+from evomem.cli.opening import labels_of, open_to_write
 from evomem.cli.screen import Screen, exchanges_table, formats_table, plain
-from evomem.database import Database
-from evomem.errors import InputError, NotFound
+from evomem.errors import InputError
 from evomem.importing import Imported
 
 SHOWN = 20  # problems that are listed for people, and files
@@ -76,7 +75,7 @@ def _import(
     histories: dict[store.Namespace, list[Chats]], args: Namespace, screen: Screen
 ) -> Imported:
     count = sum(file.messages for files in histories.values() for file in files)
-    with _database(args, screen) as db, screen.progress() as progress:
+    with open_to_write(args, screen) as db, screen.progress() as progress:
         return db.import_chats(
             {labels: _Together(files) for labels, files in histories.items()}.items(),
             include_forgotten=args.include_forgotten,
@@ -84,16 +83,6 @@ def _import(
             turn_source=args.source,
             progress=lambda done: progress("reading", done, count),
         )
-
-
-def _database(args: Namespace, screen: Screen) -> Database:
-    """Open the database; for a dry run that would create it, a temporary one."""
-    if not args.dry_run:
-        return open_database(args, screen, create=True)
-    try:
-        return open_database(args, screen)
-    except NotFound:
-        return evomem.open(":memory:", encoder="hash")
 
 
 class _Together:

@@ -38,6 +38,16 @@ def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> D
     return db
 
 
+def open_to_write(args: Namespace, screen: Screen, *, create: bool = True) -> Database:
+    """Open the database, created if need be; for a dry run that would create it, a temporary one."""
+    if not args.dry_run:
+        return open_database(args, screen, create=create)
+    try:
+        return open_database(args, screen)
+    except NotFound:
+        return evomem.open(":memory:", encoder="hash")
+
+
 def memory_of(db: Database, args: Namespace) -> Memory:
     """Return the memory that the arguments name."""
     return db.memory(*labels_of(args))
