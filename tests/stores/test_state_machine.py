@@ -91,7 +91,7 @@ class Databases(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _opened(self) -> evomem.Database:
-        db = evomem.open(self.location, self.encoder, **self.options())
+        db = evomem.open(self.location, self.encoder, embeddings="float32", **self.options())
         index: Any = db._engine.index
         index._worth = 3
         return db
