@@ -342,7 +342,10 @@ def look_at(axe, page, view):
     ):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 800})
-        page.evaluate("() => Promise.all(document.getAnimations().map(each => each.finished))")
+        until(
+            page,
+            "() => !document.getAnimations().some(one => one instanceof CSSTransition)",
+        )
         violations = axe.run(page, options=options).response["violations"]
         found = [(one["id"], one["nodes"][0]["html"]) for one in violations]
         assert found == [], (view, scheme, width)
