@@ -46,16 +46,7 @@ def _context(commands: Any, command: Command) -> None:
         '  evomem context "Where do I live now?" --max-tokens 500\n'
         '  evomem context "What did I eat yesterday?" --timezone Europe/Berlin',
     )
-    parser.add_argument(
-        "--max-tokens",
-        metavar="N",
-        type=int,
-        default=2000,
-        help="how many tokens at most, as the encoder counts them (default: 2000)",
-    )
-    parser.add_argument(
-        "-k", type=int, default=50, help="how many turns are considered (default: 50)"
-    )
+    _budget(parser)
     _question(parser)
 
 
@@ -82,6 +73,11 @@ def _ask(commands: Any, command: Command) -> None:
         help="an OpenAI-compatible endpoint, up to /v1; the key is read from $OPENAI_API_KEY "
         f"(default: $OPENAI_BASE_URL, or {OPENAI})",
     )
+    _budget(parser)
+    _question(parser)
+
+
+def _budget(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-tokens",
         metavar="N",
@@ -92,7 +88,6 @@ def _ask(commands: Any, command: Command) -> None:
     parser.add_argument(
         "-k", type=int, default=50, help="how many turns are considered (default: 50)"
     )
-    _question(parser)
 
 
 def _show(commands: Any, command: Command) -> None:
