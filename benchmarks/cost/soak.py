@@ -139,8 +139,8 @@ def _work(
     """Let `threads` work with one encoder, and let `later` take its place at the end."""
     end = time.monotonic() + seconds
     with evomem.open(str(path), encoder, synchronous="NORMAL") as db:
-        for name in db.memories():  # what was there when the encoder was changed
-            db.drop(*name)
+        if db.memories():  # rounds were under way when the encoder was changed
+            db.drop("soak")  # with the forks below
         for cache in (db._engine._states, getattr(encoder, "_queues", None)):
             if cache is not None:
                 cache.limit = CACHE_BYTES

@@ -57,6 +57,15 @@ def test_a_soak_goes_on_with_another_encoder(tmp_path):
         assert db.memories() == []
 
 
+def test_a_soak_starts_over_what_an_interrupted_one_left(tmp_path):
+    encoder = soak.tiny(tmp_path / "tiny.safetensors")
+    with evomem.open(str(tmp_path / "a.db"), encoder) as db:
+        db.memory("soak", "m0").add("a turn of a round that never ended")
+        db.memory("soak", "m0").fork("soak", "m0", "fork 0")
+    count, _ = soak.soak(tmp_path / "a.db", encoder, seconds=0, threads=4)
+    assert count.memories == 1
+
+
 def test_a_soak_notices_a_lost_turn(tmp_path, monkeypatch):
     add = Memory.add
 
