@@ -18,6 +18,7 @@ from evomem.cli.service_arguments import add_service_options
 from evomem.errors import InputError
 from evomem.fleet.cluster import LEASE
 
+_DONE = {"up": "are added", "down": "are taken away"}
 Make = Callable[..., argparse.ArgumentParser]
 """Makes the parser of one command: its name, a summary, a sentence, and examples."""
 
@@ -58,6 +59,8 @@ def _serve(args: Namespace, screen: Screen) -> int:
         least=args.min_replicas,
         most=args.max_replicas,
         requests=args.target,
+        up=args.upscale_delay,
+        down=args.downscale_delay,
         queued=args.queued,
         cpus=args.cpus,
         gpus=args.gpus,
@@ -156,6 +159,14 @@ def add_fleet(commands: Any, make_group: Make, make: Make) -> None:
         help="requests that a replica works on, on average: with more, replicas are added "
         "(default: 8)",
     )
+    for way, seconds in (("up", 30.0), ("down", 600.0)):
+        parser.add_argument(
+            f"--{way}scale-delay",
+            metavar="SECONDS",
+            type=float,
+            default=seconds,
+            help=f"how long the load differs before replicas {_DONE[way]} (default: {seconds:g})",
+        )
     parser.add_argument(
         "--queued",
         metavar="N",

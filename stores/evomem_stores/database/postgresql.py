@@ -15,7 +15,14 @@ from sqlalchemy.pool import Pool
 
 from evomem._extras import require
 from evomem._forking import reset_in_child
-from evomem.errors import ConnectionLost, DatabaseBusy, DatabaseDamaged, EvomemError, StoreError, shown
+from evomem.errors import (
+    ConnectionLost,
+    DatabaseBusy,
+    DatabaseDamaged,
+    EvomemError,
+    StoreError,
+    shown,
+)
 from evomem.store import WriteSlot, nobody_waits
 from evomem_stores.database.connections import FOREIGN, Connections, check_timeout, driver
 from evomem_stores.database.tables import OURS, memories
@@ -28,7 +35,10 @@ Commit = Literal["on", "remote_apply", "remote_write", "local", "off"]
 SCHEMA = "evomem"
 SLOTS = 4  # connections on which write slots are held, at most
 OLDEST = 14  # version of the server: older ones have no infinite numbers
-IDLE = 10.0, 600.0  # seconds that a write may wait for its worker: a short one, and one of many rows
+IDLE = (
+    10.0,
+    600.0,
+)  # seconds that a write may wait for its worker: a short one, and one of many rows
 NETWORK = {
     "connect_timeout": 10,
     "keepalives_idle": 10,

@@ -96,6 +96,7 @@ def append(
 def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
     """See `Store.hide`."""
     entry, gone = ledger.with_hidden(connection, view.memory)
+    _check_places(entry, view)
     there = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
     new = {row["seq"]: 0 for row in there}
     if new:
@@ -195,6 +196,8 @@ def erase(connection: Connection, entry: Entry, own: Span) -> int:
 
 def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
     """See `Store.annotate`."""
+    entry = ledger.get(connection, view.memory)
+    _check_places(entry, view)
     row = next(read(connection, view.spans, ("row", *TURN), visible(view), seqs=[seq]), None)
     if row is None:
         raise NotFound(f"memory {view.memory} has no turn {seq} (any more)")
@@ -207,7 +210,6 @@ def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str
     changed: Columns = {**row, "metadata": json.dumps(dict(metadata))}
     changes = {"metadata": changed["metadata"], "seal": seals.row(changed)}
     connection.execute(update(turns).where(turns.c.row == row["row"]).values(changes))
-    entry = ledger.get(connection, view.memory)
     entry.replace(seals, row["seal"], changes["seal"])
     ledger.put(connection, entry)
 
@@ -245,6 +247,15 @@ def _unmoved(connection: Connection, view: View) -> tuple[View, Entry, int]:
             f"(revision {view.revision}): read it again and retry; nothing was written"
         )
     return now, entry, chunk
+
+
+def _check_places(entry: Entry, view: View) -> None:
+    """Raise `HeadMoved` if turns of a memory may have other seqs than in a view."""
+    if entry.revision != view.revision:
+        raise HeadMoved(
+            f"turns of memory {view.memory} were purged or sorted since it was read: read it again "
+            "and retry; nothing was written"
+        )
 
 
 class _End(NamedTuple):
