@@ -9,13 +9,13 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import psutil
 import ray
 from ray import serve
 from ray.cluster_utils import Cluster
@@ -31,12 +31,20 @@ from tests.stores.helpers import turn
 BEFORE, AFTER = 3, 8  # turns of each memory until the node is lost, and in all at least
 
 
+def ancestors(process: int) -> Iterator[int]:
+    """Yield the number of a process, and of those that started it."""
+    while process > 1:
+        yield process
+        stat = Path(f"/proc/{process}/stat").read_text()
+        process = int(stat.rpartition(") ")[2].split()[1])
+
+
 def node_of(process: int, nodes: list[Any]) -> Any:
     """Return the node that a worker process belongs to."""
-    parents = {parent.pid for parent in psutil.Process(process).parents()}
+    above = set(ancestors(process))
     for node in nodes:
         infos = [info for kind in node.all_processes.values() for info in kind]
-        if parents & {info.process.pid for info in infos}:
+        if above & {info.process.pid for info in infos}:
             return node
     raise AssertionError(f"process {process} is of no node")
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
 import pytest
+from starlette.testclient import TestClient
 
 import evomem
 from evomem.errors import ConnectionLost, EvomemError
+from evomem.service.app import make_app
+from evomem.service.settings import Settings
 from evomem_stores.database import postgresql
 from tests.fleet.proxy import Fate, Proxy, always
+from tests.service.http.test_service import client_of
 from tests.stores.helpers import ENCODER, running, turn
 
 pytestmark = pytest.mark.enable_socket
@@ -54,6 +58,31 @@ class Nth:
     def __call__(self, is_sent: bool, data: bytes) -> Fate:
         self.left -= 1
         return "pass" if self.left else self._fate
+
+
+class CommitLost:
+    """Cuts the connection when the server tells that it has stored a change, once."""
+
+    def __init__(self) -> None:
+        self._changed = self._done = False
+
+    def __call__(self, is_sent: bool, data: bytes) -> Fate:
+        self._changed |= is_sent and (b"INSERT INTO" in data or b"UPDATE memories" in data)
+        if self._done or is_sent or not self._changed or b"COMMIT" not in data:
+            return "pass"
+        self._done = True
+        return "cut"
+
+
+@contextmanager
+def service_across(proxy: Proxy, location: str) -> Iterator[TestClient]:
+    """A service whose database is across the network; its keys are elsewhere."""
+    schema = location.rpartition("schema=")[2]
+    settings = Settings(
+        database=f"{proxy.url}?schema={schema}", encoder="hash:32", keys=location, lease=LEASE
+    )
+    with TestClient(make_app(settings), base_url="http://localhost") as client:
+        yield client
 
 
 def check(db: evomem.Database, count: int) -> None:
@@ -131,17 +160,9 @@ def test_a_worker_that_falls_silent_in_a_write_keeps_no_other_from_going_on(
 def test_an_answer_that_is_lost_on_its_way_was_not_acknowledged_and_is_not_doubled(proxy, worker):
     memory = worker.memory("m")
     memory.add_many([turn("text 1", 1)])
-    sent: list[bytes] = []
-
-    def judge(is_sent: bool, data: bytes) -> Fate:
-        sent.append(data)
-        committed = not is_sent and b"COMMIT" in data
-        return "cut" if committed and any(b"INSERT INTO turns" in each for each in sent) else "pass"
-
-    proxy.judge = judge
+    proxy.judge = CommitLost()
     with pytest.raises(ConnectionLost, match="as a whole or not at all"):
         memory.add_many([turn("text 2", 2)])
-    proxy.judge = always
     assert len(memory.history()) == 2  # it was written
     memory.add_many([turn("text 2", 2)])
     check(worker, 2)
@@ -155,3 +176,22 @@ def test_a_server_that_is_silent_is_noticed_by_tcp(worker):
             assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
             assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 25_000
+
+
+def test_a_service_tells_clients_that_the_answer_was_lost_and_its_client_repeats_what_it_may(
+    proxy, location
+):
+    with service_across(proxy, location) as client, client_of(client) as db:
+        memory = db.memory("m")
+        memory.add("one", id="t1")
+        proxy.judge = CommitLost()
+        memory.add("two", id="t2")  # again, with the same id
+        proxy.judge = CommitLost()
+        with pytest.raises(ConnectionLost, match="with the same ids"):
+            memory.delete("t1")  # which cannot be done twice
+        assert [record.id for record in memory.history()] == ["t2"]
+        proxy.judge = CommitLost()
+        lost = client.post("/v1/memories/m/turns", json={"text": "three", "id": "t3"})
+        assert (lost.status_code, lost.headers["Retry-After"]) == (503, "1")
+        assert "nothing was written" not in lost.text
+        assert [record.id for record in memory.history()] == ["t2", "t3"]
