@@ -107,7 +107,7 @@ class Reference:
         """Embed turns and query, (turns + 1, E) float32, as one call of its client does.
 
         That is `send_message_retrieve`, protocol R: the memory is evolved over the whole history and
-        every turn is embedded behind the queue before it.
+        every turn is embedded after the queue before it.
 
         Args:
             turns: The whole history, such as `conversation` gives.
@@ -193,7 +193,7 @@ def conversation(count: int) -> list[Segment]:
 
 
 def question(i: int) -> list[int]:
-    """Return the query behind turn `i`, with the reference's instruction in front."""
+    """Return the query after turn `i`, with the reference's instruction in front."""
     length = QUERY_TOKENS - len(SPECIAL.instruction) - 1
     asked = np.random.default_rng(10**6 + i).integers(0, 500, length).tolist()
     return [*SPECIAL.instruction, *asked, SPECIAL.end]

@@ -140,7 +140,7 @@ def _one_stream(work: Work, clock: Clock, rebuild: Sequence[int]) -> Iterator[Li
 
 
 def _beside(work: Work, code: ModuleType, sizes: Sequence[int], clock: Clock) -> Iterator[Line]:
-    """Add a turn and ask behind histories of `sizes` turns: we, and the reference's own code."""
+    """Add a turn and ask after histories of `sizes` turns: we, and the reference's own code."""
     reader = work.reader
     theirs = Reference(code, reader.model)
     theirs.embed(conversation(1), question(1))  # kernels settle
@@ -174,7 +174,7 @@ def _beside(work: Work, code: ModuleType, sizes: Sequence[int], clock: Clock) ->
 def _turn_and_query(
     reader: Reader, state: State[Any], turn: Segment, n: int
 ) -> tuple[State[Any], Vectors]:
-    """Read turn `n` and the question behind it; return the state and both embeddings."""
+    """Read turn `n` and the question after it; return the state and both embeddings."""
     [reading] = reader.read(state, [turn])
     state = state.after(turn, reading)
     return state, np.stack([reading.embedding, reader.embed(state, [question(n)])[0]])

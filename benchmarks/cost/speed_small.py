@@ -86,7 +86,7 @@ def _memory_latency(encoder: MiniEncoder, size: int, clock: Clock) -> Iterator[L
 
 
 def _rebuild_mini(encoder: MiniEncoder, size: int) -> Line:
-    """Read a whole history and a question behind it, as a client does that keeps nothing."""
+    """Read a whole history and a question after it, as a client does that keeps nothing."""
     turns = [Turn(user=_said(n)) for n in range(size)]
 
     def go() -> None:

@@ -123,7 +123,7 @@ def _ask(
 
 
 def _accuracy(printed: str) -> str:
-    """Return what the official judge prints behind its list of answers."""
+    """Return what the official judge prints after its list of answers."""
     return printed[printed.rfind("Accuracy:") :].strip()
 
 

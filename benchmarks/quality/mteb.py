@@ -63,7 +63,7 @@ class ConversationSearch:
         top_ranked: Mapping[str, Sequence[str]] | None = None,
         **_: Any,
     ) -> dict[str, dict[str, float]]:
-        """Return the scores of the best documents for every query, asked behind the last document."""
+        """Return the scores of the best documents for every query, asked after the last document."""
         place = {id: number for number, id in enumerate(self._corpus)}
         asked: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
         for row in queries:

@@ -4,7 +4,7 @@
     python -m benchmarks precision --encoder evoembedding:FOLDER?base=BASE --device cuda
 
 Either precision reads with its own latents from the first turn on, so that differences may add up.
-Questions are asked behind the last turn, of all turns of their chat.
+Questions are asked after the last turn, of all turns of their chat.
 """
 
 from __future__ import annotations

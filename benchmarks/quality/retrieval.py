@@ -206,7 +206,7 @@ def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[st
 
 
 def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict[str, Any]:
-    """Read a conversation and ask those of its questions that can be scored, behind its last turn."""
+    """Read a conversation and ask those of its questions that can be scored, after its last turn."""
     reused = encoders.reused
     rank, read_s = _timed(partial(system.index, conversation.turns))
     count = len(conversation.turns)

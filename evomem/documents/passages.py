@@ -67,6 +67,6 @@ def _cut(text: str, splitter: Any, size: int) -> list[str]:
         if end < len(text):
             space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
             end = space if space > 0 else end
-        chunks[-1:] = splitter.chunks(chunks[-1] + text[start:end])  # the last one may go on
+        chunks[-1:] = splitter.chunks(chunks[-1] + text[start:end])  # the last one may continue
         start = end
     return chunks

@@ -4,7 +4,7 @@ Two caches save work, and may vanish at any moment without changing a result (se
 
 - the open chunk: keys and values of its queue, turns and memory queries. A new turn costs its own
   tokens and the M queries. Cold, it is rebuilt from the state in the same forward pass;
-- the prefix: keys and values of the queue that texts are embedded behind, shared by all texts of a
+- the prefix: keys and values of the queue that texts are embedded after, shared by all texts of a
   state. While the queue grows the prefix grows with it; once the oldest latents fall out every
   position shifts, and it is recomputed, once for each state.
 
@@ -80,7 +80,7 @@ class Reader:
         self._forks = TorchForks(model.device)
 
     def read(self, state: State[Segment], segments: Sequence[Segment]) -> list[Reading]:
-        """Read turns in order: embed each behind the queue before it, then let it leave latents.
+        """Read turns in order: embed each after the queue before it, then let it leave latents.
 
         As in protocol R (see "Protocol R"). All turns of a chunk go through one forward pass.
 
@@ -112,7 +112,7 @@ class Reader:
         return state
 
     def embed(self, state: State[Any], texts: Sequence[Ids]) -> Vectors:
-        """Embed texts behind the queue of `state`: (texts, E) float32, unit rows.
+        """Embed texts after the queue of `state`: (texts, E) float32, unit rows.
 
         Raises:
             EncoderError: The model's output is not finite, as may happen in float16.
@@ -195,7 +195,7 @@ class Reader:
         return [runs[i] for i in range(len(starts))]
 
     def _embed(self, runs: Sequence[Run]) -> list[Tensor]:
-        """Embed every turn of each run behind its own queue: (turns, E) of each, not normalised.
+        """Embed every turn of each run after its own queue: (turns, E) of each, not normalised.
 
         While a queue grows, one prefix grows along. Where it shifts, the turns that follow have
         no prefix in common, and are embedded together, each with its queue in front.

@@ -31,7 +31,7 @@ class SpecialIds:
     im_end: int = 151645
     """Ends a message of a chat: `<|im_end|>`."""
     user: int = 872
-    """The word `user` behind `<|im_start|>`."""
+    """The word `user` after `<|im_start|>`."""
     # fmt: off
     instruction: tuple[int, ...] = (
         641, 1235, 25, 16246, 264, 3482, 2711, 3239, 11, 17179, 9760, 46769, 429, 4226, 279, 3239,
@@ -140,7 +140,7 @@ class Tokens:
 
     def split_points(self, ids: Sequence[int]) -> list[int]:
         """Return where the segments of a conversation begin, and its end (see "Segments")."""
-        # A segment ends behind an `<|im_end|>` and its newline where the next message is a user's.
+        # A segment ends after an `<|im_end|>` and its newline where the next message is a user's.
         points, length = [0], len(ids)
         for i, token in enumerate(ids):
             opens_turn = i + 3 < length and ids[i + 3] == self.special.user
@@ -190,7 +190,7 @@ class Tokens:
 
 
 def conversation(*exchanges: tuple[str, str]) -> list[Message]:
-    """Return `(user, assistant)` pairs as messages, with a short question behind them."""
+    """Return `(user, assistant)` pairs as messages, with a short question after them."""
     messages: list[Message] = []
     for user, assistant in exchanges:
         messages.append({"role": "user", "content": user})

@@ -31,7 +31,7 @@ def children(text: str, start: int) -> list[Span]:
         first, key = at, None
         if keyed:
             key, at = _DECODER.raw_decode(text, at)
-            at = _skip(text, _skip(text, at) + 1)  # behind the colon
+            at = _skip(text, _skip(text, at) + 1)  # after the colon
         value = at
         _, at = _DECODER.raw_decode(text, value)
         spans.append(Span(key, first, value, at))

@@ -173,7 +173,7 @@ def _agree(told: Sequence[str], new: Sequence[str], *, last: bool) -> bool:
 
 
 def _start_of_rest(whole: Whole, answer: Sequence[str], *, ends: bool) -> int | None:
-    """Return where in the answer of `whole` another export goes on with `answer`."""
+    """Return where in the answer of `whole` another export continues with `answer`."""
     last = whole.after is None
     for start in range(len(whole.answer)):
         end = whole.answer[start:]
@@ -261,7 +261,7 @@ def _same_time(told: Told, new: Told) -> bool:
 def _alike(told: Sequence[Told], new: Sequence[Told], with_times: bool, i: int, j: int) -> bool:
     """Return whether two exchanges ask the same, whatever the answers are.
 
-    What the user says at the end of `told` may go on in `new`.
+    What the user says at the end of `told` may continue in `new`.
     """
     old, other = told[i].turn, new[j].turn
     if not (old.user and other.user) or old.speaker != other.speaker:

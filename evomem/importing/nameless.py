@@ -93,7 +93,7 @@ class Nameless:
         return self._sessions
 
     def _is_same(self, thread: Thread, new: Sequence[Entry]) -> bool:
-        """Return whether a nameless conversation goes on with, or is a part of, a thread.
+        """Return whether a nameless conversation continues with, or is a part of, a thread.
 
         From its first exchange on, the conversation has to agree with the thread until one of them
         ends; only the last exchange of the thread may have got another answer. If this is the only

@@ -1,7 +1,7 @@
 """Open databases, one for each location: what hosts that only keep settings come back to.
 
 A host may copy an adapter, serialise it and make it anew, in this process or the next. What it
-carries is a location; the database behind it, with its encoder, is opened once a process.
+carries is a location; its database, with its encoder, is opened once a process.
 """
 
 from __future__ import annotations

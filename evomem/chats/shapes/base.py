@@ -74,7 +74,7 @@ class Talk:
     ordered: bool = False
     """Whether the order is certain, whatever times say."""
     repeats: bool = False
-    """Whether other talks of the same id go on with this one and repeat some of its messages."""
+    """Whether other talks of the same id continue with this one and repeat some of its messages."""
     utc: bool = False
     """Whether times without a zone are known to be UTC, or belong to invented stories."""
 

@@ -133,12 +133,12 @@ def _text(element: Any) -> str:
 
 
 def _is_block(node: Any) -> bool:
-    """Whether text before, inside and behind a node stands apart."""
+    """Whether a node separates the text before, inside and after it."""
     return node is not None and node.name is not None and node.name not in _INLINE
 
 
 def _parts(node: Any) -> bool:
-    """Whether a node parts the content that it stands in into blocks, where a line break does not."""
+    """Whether a node divides the content around it into blocks; a line break does not."""
     return _is_block(node) and node.name != "br"
 
 

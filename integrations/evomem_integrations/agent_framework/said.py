@@ -45,7 +45,7 @@ def begun(
     history: Iterable[HostMessage],
     waiting: Mapping[str, Any] | None,
 ) -> Exchange:
-    """Return the exchange that a run begins, or goes on with if its input has no words of the user.
+    """Return the exchange that a run begins, or continues with if its input has no words of the user.
 
     Questions at the end of the history that nobody has answered are part of it. A conversation
     without answers may have been cleared, or be kept elsewhere: its first question is never taken for

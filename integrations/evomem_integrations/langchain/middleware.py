@@ -52,7 +52,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
     turn of the memory with the thread as its session and the ids of the turns that the model was
     shown. It is noted in a private part of the agent's state, so that trimming and summarising the
     thread's messages changes nothing; it is written once, however often a run is retried, interrupted
-    and resumed; an answer that is made anew, or a message edited under its id, takes the place of the
+    and resumed; an answer that is made again, or a message edited under its id, takes the place of the
     old one. A run that fails writes nothing; its question belongs to the next exchange.
 
     An agent that another agent calls as a tool reads the memory and writes nothing: its prompts are
@@ -217,7 +217,7 @@ def _is_called_as_tool(runtime: Runtime[Any]) -> bool:
 
 
 def _informed(request: ModelRequest[Any], context: Context) -> ModelRequest[Any]:
-    """Return the request with what was found behind the system prompt."""
+    """Return the request with the recalled turns after the system prompt."""
     if not context:
         return request
     prompt = request.system_message

@@ -1,4 +1,4 @@
-"""`EvoMemVectorStore`: documents in a memory, behind LangChain's `VectorStore`."""
+"""`EvoMemVectorStore`: documents in a memory, as LangChain's `VectorStore`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory behind a conversation: what it forgets, the kept messages forget as well."""
+"""The memory of a conversation: what it forgets is removed from the kept messages as well."""
 
 from __future__ import annotations
 

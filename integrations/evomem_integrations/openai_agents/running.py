@@ -39,7 +39,7 @@ def run_options(
 ) -> RunOptions:
     """Return arguments for one run: `await Runner.run(agent, text, **run_options(memory, session))`.
 
-    What is recalled stands behind the instructions of each model call, and is kept nowhere. An
+    What is recalled stands after the instructions of each model call, and is kept nowhere. An
     exchange is what the user said and everything that was answered, one turn of the memory with the
     session's id and the ids of the turns that the model was shown. It is written when the run ends
     with an output. A question asked again in the same place of a session, after `pop_item`, takes the
@@ -95,7 +95,7 @@ class _Run(RunHooks[Any]):
             self._usage = context.usage
 
     async def informed(self, data: CallModelData[Any]) -> ModelInputData:
-        """Return the input of a model call with what the memory knows behind the instructions.
+        """Return the input of a model call with what the memory knows after the instructions.
 
         The first call is one of the agent that the user talks to; later ones may be of agents that
         its tools call, whose prompts are not the user's words.

@@ -43,7 +43,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
     What is recalled is a system prompt of that request and nothing else: it never becomes part of the
     message history. An exchange is what the user said when the run began and everything that was
     answered, one turn of the memory with the conversation's id as its session and the ids of the turns
-    that the model was shown. A run that goes on after a pause completes the turn. A question asked
+    that the model was shown. A run that continues after a pause completes the turn. A question asked
     again in the same place of a conversation replaces the old one. A run that fails writes
     nothing.
 
@@ -186,7 +186,7 @@ def _function() -> Iterator[None]:
 
 
 def _informed(messages: Sequence[ModelMessage], block: Context) -> list[ModelMessage]:
-    """Return copies of the messages with the block behind the system prompts at their beginning."""
+    """Return copies of the messages with the block after the system prompts at their beginning."""
     if not block:
         return list(messages)
     part = SystemPromptPart(str(block))

@@ -77,7 +77,7 @@ def begun(
     run: str | None,
     conversation: str | None,
 ) -> Exchange:
-    """Return the exchange that a run begins, or goes on with if it has no prompt.
+    """Return the exchange that a run begins, or continues with if it has no prompt.
 
     Questions at the end of the history that nobody has answered are part of it.
     """

@@ -34,7 +34,7 @@ from evomem_stores.database.tables import APPLICATION
 from evomem_stores.database.write_slots import FileSlots
 
 Synchronous = Literal["FULL", "NORMAL"]
-PAGE = 16_384  # bytes: in smaller ones, more of a page stays empty behind large rows
+PAGE = 16_384  # bytes: in smaller ones, more of a page stays empty after large rows
 READERS = 16  # connections kept open; more threads than that wait for one
 
 _BUSY = ("locked", "busy", "locking protocol", "queuepool limit")
@@ -127,7 +127,7 @@ class SqliteConnections(Connections):
     def finish(self) -> None:
         """Empty the write-ahead log of a killed process: purged text may be in it.
 
-        Unlike `scrub`, this waits for nobody: whoever is at work will do it at the end.
+        Unlike `scrub`, this does not wait: another process that is writing does it when it ends.
         """
         log = self.path and self.path.with_name(self.path.name + "-wal")
         if not self.read_only and log and log.exists() and log.stat().st_size:

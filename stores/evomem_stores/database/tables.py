@@ -78,7 +78,7 @@ turns = Table(
     Column("user", String),
     Column("assistant", String),
     Column("metadata", String),
-    Column("embedding", LargeBinary),  # of a long text several, one behind the other
+    Column("embedding", LargeBinary),  # of a long text several, one after the other
     Column("latents", LargeBinary),
     Column("source", String),
     Column("recalled", String),  # JSON array of ids; NULL for none

@@ -84,7 +84,7 @@ def unpack(data: bytes, spec: Spec) -> Vectors:
 
 
 def pack_embeddings(reading: Reading, form: Form) -> bytes:
-    """Return the embeddings of a turn as stored: its own, and behind it those of its passages.
+    """Return the embeddings of a turn as stored: its own, then those of its passages.
 
     In float32 as they are, of an even number of bytes. In 8 bits `INT8`, the scales, the numbers,
     and a zero where the number of bytes would be even.

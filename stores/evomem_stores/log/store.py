@@ -481,7 +481,7 @@ class SqlLog:
     def _forgetting(self, memory: int | None = None) -> Iterator[tuple[Connection, list[int]]]:
         """Give a transaction, and a list for the numbers of memories that lose rows in it.
 
-        Whoever keeps copies of rows is told before they are lost, so that no copy stays behind if
+        Whoever keeps copies of rows is told before they are lost, so that no copy remains if
         the process is killed, and again after, since until then copies could still be made.
         """
         changed: list[int] = []

@@ -1,8 +1,8 @@
 """Changing the encoder: another one reads the log beside the readings in use, then they swap.
 
 What another encoder makes of the turns is kept in a table of its own, row by row, in log order, so
-that reading can stop at any moment and go on later. When all turns are read, one transaction puts
-the new readings in the place of the old, and the old where the new were: searching goes on with one
+that reading can stop at any moment and continue later. When all turns are read, one transaction puts
+the new readings in the place of the old, and the old where the new were: searching continues with one
 generation until the next transaction sees the other, and never mixes them.
 """
 
@@ -181,7 +181,7 @@ class SqlGeneration:
         return True
 
     def _state(self, connection: Connection, seen: Sequence[Span]) -> State[Turn]:
-        """Return the state behind the rows of `seen`, as this encoder left it."""
+        """Return the state after the rows of `seen`, as this encoder left it."""
         spec = self._spec
         if not seen:
             return State.empty(spec)

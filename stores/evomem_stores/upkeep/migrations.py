@@ -49,7 +49,7 @@ _LOG_SQLITE = (
 )
 
 # Collation "C" orders by bytes, as SQLite does. Names can be longer than a B-tree takes; the hash
-# index behind EXCLUDE has no limit. Vectors do not compress: EXTERNAL saves trying.
+# index of EXCLUDE has no limit. Vectors do not compress: EXTERNAL saves trying.
 _LOG_POSTGRESQL = (
     f"COMMENT ON TABLE migrations IS '{OURS}'",
     """CREATE TABLE encoder (
@@ -162,7 +162,7 @@ _WORDS_POSTGRESQL = (
 )
 
 
-# The indexes hold what filters and `influence` ask for: a turn's own columns lie behind its vectors.
+# The indexes hold what filters and `influence` ask for: a turn's own columns are stored after its vectors.
 _PROVENANCE = (
     "ALTER TABLE turns ADD COLUMN source TEXT{collate}",
     "ALTER TABLE turns ADD COLUMN recalled TEXT",

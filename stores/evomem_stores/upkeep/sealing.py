@@ -83,7 +83,7 @@ def change_key(connections: Connections, key: bytes | None) -> int:
 def seal(connection: Connection, sound: Sound, *, purges_leave_marks: bool = True) -> None:
     """Seal every turn, every memory and the database with the seals of the connection.
 
-    What is not `sound` gets an empty seal, which fits nothing: verify goes on to report it.
+    What is not `sound` gets an empty seal, which fits nothing: verify continues to report it.
 
     Args:
         connection: Inside a transaction.
