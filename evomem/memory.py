@@ -191,13 +191,13 @@ class Memory(MemoryView):
         def draft(view: View) -> Draft:
             store = self._engine.store
             if where is None:
-                held = store.of_sessions(view, names)
+                stored = store.of_sessions(view, names)
             else:
                 conditions = (check_filter(session=name, where=where) for name in names)
                 parts = [store.select(view, condition).allowed for condition in conditions]
                 seqs = [seq for part in parts if part is not None for seq in part.tolist()]
-                held = [record for _, record in sorted(store.records(view, seqs).items())]
-            turns = [_complete(turn) for turn in build(held)]
+                stored = [record for _, record in sorted(store.records(view, seqs).items())]
+            turns = [_complete(turn) for turn in build(stored)]
             check_ids(turns)
             for turn in turns:
                 if turn.session not in names:
@@ -207,7 +207,7 @@ class Memory(MemoryView):
                     )
             last = {turn.session: id_of(turn) for turn in turns}
             replaces: dict[str, list[int]] = {}
-            for record in held:
+            for record in stored:
                 if record.turn.session in last:
                     replaces.setdefault(last[record.turn.session], []).append(record.seq)
             return Draft(turns, replaces)

@@ -177,8 +177,8 @@ def slope_of(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:
     x, y = np.array([np.mean(block, axis=0) for block in blocks.values()]).T
     x = x / 60 - np.mean(x) / 60
     slope = float(x @ y / (x @ x))
-    rest = y - np.mean(y) - slope * x
-    error = float(np.sqrt(rest @ rest / (len(x) - 2) / (x @ x)))
+    residuals = y - np.mean(y) - slope * x
+    error = float(np.sqrt(residuals @ residuals / (len(x) - 2) / (x @ x)))
     return slope, 2.1 * error
 
 

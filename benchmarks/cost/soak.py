@@ -180,9 +180,9 @@ class Group:
         """Check the memory as a whole, and forget it; one thread does this for all."""
         if self.rounds:
             records = self.memory.history()
-            said = {f"{thread}-{n}" for thread in range(SHARE) for n in range(TURNS)}
-            assert len(records) == len(said)
-            assert {record.id for record in records} == said
+            ids = {f"{thread}-{n}" for thread in range(SHARE) for n in range(TURNS)}
+            assert len(records) == len(ids)
+            assert {record.id for record in records} == ids
             self.memory.drop()
             with self.count.lock:
                 self.count.memories += 1

@@ -212,11 +212,11 @@ def _bulk(work: Work, histories: int, clock: Clock) -> Line:
         turns = [turns_of(1000 * i + at, 1000 * i + at + 16) for i in range(histories)]
         floor = 0
         for n in range(16):
-            held = min((at + n) * reader.spec.latents, reader.spec.capacity)
-            grows = held + reader.spec.latents <= reader.spec.capacity
+            queued = min((at + n) * reader.spec.latents, reader.spec.capacity)
+            grows = queued + reader.spec.latents <= reader.spec.capacity
             floor += TURN_TOKENS + TEXT_TOKENS + reader.spec.latents * (2 if grows else 1)
-            floor += 0 if grows else held
-            floor += held if n == 0 else 0
+            floor += 0 if grows else queued
+            floor += queued if n == 0 else 0
         line, _ = work.run(16 * histories, floor * histories, _step, reader, states, turns)
         total.append(line)
         at += 16

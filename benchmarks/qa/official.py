@@ -146,14 +146,17 @@ def write_retrieval_log(
     conversations = {conversation.id: conversation for conversation in dataset.conversations}
     totals: list[dict[str, dict[str, float]]] = []
     uncounted = path.with_name(path.name + ".uncounted")
-    with path.open("w", encoding="utf-8") as log, uncounted.open("w", encoding="utf-8") as rest:
+    with (
+        path.open("w", encoding="utf-8") as log,
+        uncounted.open("w", encoding="utf-8") as uncounted_log,
+    ):
         for where, record in read_records(dataset.path):
             id = str(expect(record, dict, where).get("question_id"))
             if id not in results or "question" not in record:
                 continue
             entry = log_entry(record, conversations[id], results[id]["hits"])
             counted = is_counted(record)
-            print(json.dumps(entry), file=log if counted else rest)
+            print(json.dumps(entry), file=log if counted else uncounted_log)
             if counted:
                 totals.append(entry["retrieval_results"]["metrics"])
     return {

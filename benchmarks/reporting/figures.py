@@ -91,11 +91,11 @@ def _table(mark: re.Match[str], root: Path) -> str:
             plain = mean[0] if isinstance(mean, list) and "intervals" not in words else mean
             cells.append(interval(plain))
         rows.append([label.strip(), *cells])
-    for each in result.get("published", ()) if "published" in words else ():
-        shown = [str(each["macro"].get(entry["dataset"], "")) for entry in datasets]
+    for published in result.get("published", ()) if "published" in words else ():
+        shown = [str(published["macro"].get(entry["dataset"], "")) for entry in datasets]
         if any(shown):
             rows.append(
-                [f"*{each['system']}, as published*", *(f"*{c}*" if c else "" for c in shown)]
+                [f"*{published['system']}, as published*", *(f"*{c}*" if c else "" for c in shown)]
             )
     table = Table([f"{mark['metric']}, %", *(entry["dataset"] for entry in datasets)], rows)
     return f"{mark['start']}{table.markdown()}\n{mark['end']}"

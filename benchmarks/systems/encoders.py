@@ -69,8 +69,8 @@ class Memo:
             readings.append(known)
             state = state.after(turn, known)
         self.reused += len(readings)
-        rest = turns[len(readings) :]
-        readings += self._encoder.read(state, rest) if rest else []
+        unread = turns[len(readings) :]
+        readings += self._encoder.read(state, unread) if unread else []
         self._paths[-1].update(zip(keys, readings, strict=True))
         return readings
 

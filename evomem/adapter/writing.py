@@ -54,8 +54,8 @@ def write_exchange(memory: Memory, turn: Turn) -> None:
         write_turn(memory, turn)
         return
 
-    def changed(held: Sequence[Record]) -> list[Turn]:
-        return [] if held and held[-1].turn.content == turn.content else [turn]
+    def changed(stored: Sequence[Record]) -> list[Turn]:
+        return [] if stored and stored[-1].turn.content == turn.content else [turn]
 
     with contextlib.suppress(DuplicateTurn):  # it was written before, and deleted or replaced since
         if memory.replace_sessions([turn.session], changed, where={MESSAGE: begins}):

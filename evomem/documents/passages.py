@@ -51,8 +51,8 @@ def _texts(blocks: list[Block], splitter: Any, length: int) -> Iterator[str]:
             yield waiting
             waiting = ""
         if len(text) > length:
-            *whole, text = _cut(text, splitter, max(PIECE, 2 * length))
-            yield from whole
+            *complete, text = _cut(text, splitter, max(PIECE, 2 * length))
+            yield from complete
         waiting = f"{waiting}\n\n{text}" if waiting else text
     if waiting:
         yield waiting

@@ -203,7 +203,7 @@ def _behind(pasts: Sequence[Tensor | None], new: Tensor, rows: Packing) -> Tenso
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs of dimensions that lie half a rotary width apart; leave the others."""
     half = cos.shape[-1]
-    turned, rest = x[..., : 2 * half].float(), x[..., 2 * half :]
+    turned, unrotated = x[..., : 2 * half].float(), x[..., 2 * half :]
     left, right = turned[..., :half], turned[..., half:]
     rotated = torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
-    return torch.cat([rotated.to(x.dtype), rest], -1)
+    return torch.cat([rotated.to(x.dtype), unrotated], -1)

@@ -220,13 +220,15 @@ class Reader:
                 if n + 1 == len(run.segments):
                     self.caches.put(("prefix", run.after.key), prefix)
             going = [i for i in going if n + 1 < len(runs[i].segments)]
-        rest = [(i, n) for i, run in enumerate(runs) for n in range(len(rows[i]), len(run.before))]
-        if rest:
-            queues = [runs[i].before[n].queue for i, n in rest]
-            last = [runs[i].segments[n].text for i, n in rest]
+        missing = [
+            (i, n) for i, run in enumerate(runs) for n in range(len(rows[i]), len(run.before))
+        ]
+        if missing:
+            queues = [runs[i].before[n].queue for i, n in missing]
+            last = [runs[i].segments[n].text for i, n in missing]
             self._count(sum(map(len, queues)) + sum(map(len, last)))
             embeddings = self.model.embed_behind([self._to_tensor(queue) for queue in queues], last)
-            for (i, _), row in zip(rest, torch.split(embeddings, 1), strict=True):
+            for (i, _), row in zip(missing, torch.split(embeddings, 1), strict=True):
                 rows[i].append(row)
         return [torch.cat(parts) for parts in rows]
 
@@ -262,8 +264,8 @@ class Reader:
         values = 2 * config.kv_heads * config.head_dim * attending * positions
         matrices = 0
         if linear := config.linear:
-            kept = linear.value_heads * linear.key_dim * linear.value_dim  # float32, twice
-            matrices = 8 * kept * config.layer_types.count("linear_attention")
+            state = linear.value_heads * linear.key_dim * linear.value_dim  # float32, twice
+            matrices = 8 * state * config.layer_types.count("linear_attention")
         return values * self.model.dtype.itemsize + matrices
 
     def _to_tensor(self, latents: Vectors) -> Tensor:

@@ -129,13 +129,13 @@ def with_head(told: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
     completion = completed(told, new)
     if completion is None:
         return list(new)
-    parts, whole = completion
+    parts, old_turn = completion
     ids = tuple(id for entry in new[:parts] for id in entry.message_ids)
-    old = told[whole.place]
+    old = told[old_turn.place]
     turn = replace(
         new[0].turn,
-        user="\n".join(whole.user),
-        assistant="\n".join(whole.answer),
+        user="\n".join(old_turn.user),
+        assistant="\n".join(old_turn.answer),
         time=old.turn.time if old.timed else new[0].turn.time,
     )
     timed = old.timed or new[0].timed

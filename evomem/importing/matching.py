@@ -103,10 +103,10 @@ def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | 
     labels = {entry.label for entry in told}
     if not new or new[0].turn.speaker or (heads < 2 and new[0].label in labels):
         return None
-    rest = [entry.turn for entry in new[: max(heads, 1)]]
-    after = new[len(rest)].turn.user if len(new) > len(rest) else None
-    user = _lines(rest[0].user)
-    answer = _lines(joined([turn.assistant for turn in rest]))
+    parts = [entry.turn for entry in new[: max(heads, 1)]]
+    after = new[len(parts)].turn.user if len(new) > len(parts) else None
+    user = _lines(parts[0].user)
+    answer = _lines(joined([turn.assistant for turn in parts]))
     wholes = list(_wholes(told))
     for least in (2, 1, 0):  # first those that are followed by the same question
         for whole in wholes:
@@ -114,10 +114,10 @@ def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | 
                 continue
             full = _completed(whole, user, answer, ends=after is None)
             if full:
-                return len(rest), full
+                return len(parts), full
     last = wholes[0] if wholes else None
     if last and not user and not last.answer and labels.isdisjoint(e.label for e in new[heads:]):
-        return len(rest), replace(last, answer=answer)  # the answer to the question that had none
+        return len(parts), replace(last, answer=answer)  # the answer to the question that had none
     return None
 
 
@@ -334,7 +334,7 @@ def _overlap(
 class _Ends:
     length: int
     """How much of the beginning of `new` `old` ends with."""
-    whole: list[int]
+    starts: list[int]
     """Where all of `new` is in `old`."""
 
 
@@ -351,14 +351,14 @@ def _borders(new: Sequence[Hashable]) -> list[int]:
 
 
 def _ends_with(old: Sequence[Hashable], new: Sequence[Hashable], borders: list[int]) -> _Ends:
-    length, whole = 0, []
+    length, starts = 0, []
     for place, label in enumerate(old):
         while length and (length == len(new) or label != new[length]):
             length = borders[length - 1]
         length += label == new[length]
         if length == len(new):
-            whole.append(place - length + 1)
-    return _Ends(length, whole)
+            starts.append(place - length + 1)
+    return _Ends(length, starts)
 
 
 def _common(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int, int]]:

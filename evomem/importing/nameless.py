@@ -101,13 +101,15 @@ class Nameless:
         """
         if not thread.told:
             return any(thread.was_deleted(entry) for entry in new)
-        told, rest = gathered(thread.told), gathered(with_head(thread.told, new))
-        places = match(told, rest)
-        pairs = [(told[i], entry) for i, entry in zip(places, rest, strict=True) if i is not None]
+        told, entries = gathered(thread.told), gathered(with_head(thread.told, new))
+        places = match(told, entries)
+        pairs = [
+            (told[i], entry) for i, entry in zip(places, entries, strict=True) if i is not None
+        ]
         asking = sum(old.turn.user == entry.turn.user for old, entry in pairs)
         if places[0] is None:
             return False
-        length = min(len(told) - places[0], len(rest))
+        length = min(len(told) - places[0], len(entries))
         if self._only_one and 2 * asking > length:
             return True
         in_step = places[:length] == list(range(places[0], places[0] + length))

@@ -144,8 +144,8 @@ class _Index:
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
         """See `Index.score`."""
-        found = self._vectors(view, seqs)
-        return {seq: float((vectors @ query).max()) for seq, vectors in found.items()}
+        vectors_of = self._vectors(view, seqs)
+        return {seq: float((vectors @ query).max()) for seq, vectors in vectors_of.items()}
 
 
 class _Store:

@@ -121,9 +121,9 @@ def upper_queries(
     place = [len(queue) for queue, n in zip(queues, counts, strict=True) for _ in range(n)]
     read, vectors, shares = [], [], []
     for _, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
-        found, share = model.query_vectors(content, memory.now)
+        evolved, share = model.query_vectors(content, memory.now)
         read.append(alone)
-        vectors.append(found)
+        vectors.append(evolved)
         shares.append(share)
     return tuple(torch.cat(each)[block.back] for each in (read, vectors, shares))  # type: ignore[return-value]
 

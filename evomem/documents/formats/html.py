@@ -1,4 +1,4 @@
-"""HTML: the text of a page's body, without navigation, scripts and forms."""
+"""HTML: the text of a page's body, without navigation, scripts and small forms."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _LEFT_OUT = (
     "template",
     "nav",
     "aside",
-    "form",
     "button",
+    "select",
+    "textarea",
     "svg",
     "head",
 )
@@ -41,8 +42,17 @@ def parse(data: bytes) -> Parsed:
         parsed.title = " ".join(soup.title.get_text().split())
     for tag in soup.find_all(_LEFT_OUT):
         tag.decompose()
+    _leave_out_forms(soup)
     _read(soup.find("main") or soup.body or soup, parsed)
     return parsed
+
+
+def _leave_out_forms(soup: Any) -> None:
+    """Remove forms, but not one with most of the page's text: some sites put all of it into a form."""
+    length = len(_text(soup))
+    for form in soup.find_all("form"):
+        if not form.decomposed and 2 * len(_text(form)) < length:
+            form.decompose()
 
 
 def _decode(data: bytes, bs4: Any) -> str:

@@ -28,8 +28,8 @@ class Files:
 
     def text(self, path: str) -> str | None:
         """Return what a file holds; None if there is none."""
-        held = self._memory.history(session=path, where={FILE: path})
-        return text_of(held[-1]) if held else None
+        stored = self._memory.history(session=path, where={FILE: path})
+        return text_of(stored[-1]) if stored else None
 
     def change(self, path: str, new: Callable[[str | None], str]) -> None:
         """Write a file in one transaction.
@@ -41,8 +41,8 @@ class Files:
         """
         written: list[Turn] = []
 
-        def build(held: Sequence[Record]) -> list[Turn]:
-            before = text_of(held[-1]) if held else None
+        def build(stored: Sequence[Record]) -> list[Turn]:
+            before = text_of(stored[-1]) if stored else None
             after = new(before)
             written[:] = [] if after == before else [self._turn(path, after)]
             return written
@@ -112,14 +112,16 @@ class Files:
                 f"File {path} would have {len(text):,} characters; the limit is {MAX_CHARS:,}. "
                 "Split it into several files."
             )
-        kept, changes = clean(text)
+        cleaned, changes = clean(text)
         metadata: dict[str, Any] = {FILE: path}
         if changes:
             metadata["cleaned_user"] = list(changes)
-        if not kept.strip():
-            metadata[BLANK] = kept
-            kept = "(empty)"
-        return Turn(user=kept, speaker=path, session=path, metadata=metadata, source=self._source)
+        if not cleaned.strip():
+            metadata[BLANK] = cleaned
+            cleaned = "(empty)"
+        return Turn(
+            user=cleaned, speaker=path, session=path, metadata=metadata, source=self._source
+        )
 
 
 def text_of(record: Record) -> str:

@@ -178,8 +178,8 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         asked = [str(message.text) for message in request.messages if is_user(message)]
         if not asked:  # it was cut off
             tapes: Any = request.state.get("evomem", {})
-            said = tapes[self.name]["said"] if self.name in tapes else ()
-            asked = [message["content"] for message in said if message["role"] == "user"]
+            recorded = tapes[self.name]["said"] if self.name in tapes else ()
+            asked = [message["content"] for message in recorded if message["role"] == "user"]
         return {
             "query": asked[-1] if asked else "",
             "session": _thread(request.runtime),

@@ -289,9 +289,9 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         raise TurnError(f"metadata must be plain JSON: {error}") from error
 
 
-def _changed(turns: Mapping[str, Turn], ids: Sequence[str], held: Sequence[Record]) -> list[Turn]:
+def _changed(turns: Mapping[str, Turn], ids: Sequence[str], stored: Sequence[Record]) -> list[Turn]:
     """Return those turns that differ from what is held under their ids."""
-    old = {record.turn.session: (record.turn.content, record.turn.metadata) for record in held}
+    old = {record.turn.session: (record.turn.content, record.turn.metadata) for record in stored}
     return [turns[id] for id in ids if old.get(id) != (turns[id].content, turns[id].metadata)]
 
 

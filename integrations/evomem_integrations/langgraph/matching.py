@@ -35,8 +35,8 @@ def check_filter(filter: Mapping[str, Any] | None) -> None:
 
 def _check_wanted(wanted: Any) -> None:
     if isinstance(wanted, list | tuple):
-        for each in wanted:
-            _check_wanted(each)
+        for condition in wanted:
+            _check_wanted(condition)
     elif isinstance(wanted, Mapping):
         if not any(str(key).startswith("$") for key in wanted):
             check_filter(wanted)
@@ -57,8 +57,8 @@ def _at(value: Any, key: str) -> Any:
         return None
     if key in value:
         return value[key]
-    first, _, rest = key.partition(".")
-    return _at(value.get(first), rest) if rest else None
+    first, _, remainder = key.partition(".")
+    return _at(value.get(first), remainder) if remainder else None
 
 
 def _matches(value: Any, wanted: Any) -> bool:

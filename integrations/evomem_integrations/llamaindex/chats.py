@@ -134,8 +134,8 @@ class Chats:
         count = 0
         async with self._engine.begin() as connection:
             for start in range(0, len(ids), CHUNK):
-                these = table.c.id.in_(ids[start : start + CHUNK])
-                count += (await connection.execute(sa.delete(table).where(these))).rowcount
+                selected = table.c.id.in_(ids[start : start + CHUNK])
+                count += (await connection.execute(sa.delete(table).where(selected))).rowcount
         return count
 
     async def scrub(self) -> bool:

@@ -101,7 +101,9 @@ def replaced(old: Sequence[Turn], new: Sequence[Turn]) -> tuple[Turn, Turn | Non
 
 def question(messages: Sequence[ChatMessage]) -> str | None:
     """Return what the user said last."""
-    asked = (said["content"] for said in reversed(spoken(messages)) if said["role"] == "user")
+    asked = (
+        message["content"] for message in reversed(spoken(messages)) if message["role"] == "user"
+    )
     return next(asked, None)
 
 

@@ -96,12 +96,12 @@ def begun(
 
 def spoken(messages: Sequence[ModelMessage]) -> list[Message]:
     """Return what the user and the assistant said."""
-    said: list[Message] = []
+    turns: list[Message] = []
     for message in messages:
-        said += [{"role": "user", "content": text} for text in _asked(message)]
+        turns += [{"role": "user", "content": text} for text in _asked(message)]
         if isinstance(message, ModelResponse):
-            said.append({"role": "assistant", "content": message.text or ""})
-    return said
+            turns.append({"role": "assistant", "content": message.text or ""})
+    return turns
 
 
 def text_of(content: str | Sequence[UserContent]) -> str:

@@ -151,11 +151,11 @@ class Leases:
 
     def close(self) -> None:
         """Give every lease back; those of a database that is away end by themselves."""
-        held, self._held = list(self._held), {}
+        numbers, self._held = list(self._held), {}
         give = update(memories).where(
-            OneOf(memories.c.memory, held), memories.c.holder == self.worker
+            OneOf(memories.c.memory, numbers), memories.c.holder == self.worker
         )
-        if held:
+        if numbers:
             with suppress(StoreError), self._connections.writing() as connection:
                 connection.execute(give.values(leased=0))
 
@@ -192,7 +192,9 @@ class Leases:
 
     def _keep(self, lease: Lease) -> Lease:
         if len(self._held) >= KEPT:
-            self._held = {n: each for n, each in self._held.items() if each.is_fresh(1)}
+            self._held = {
+                n: held_lease for n, held_lease in self._held.items() if held_lease.is_fresh(1)
+            }
         self._held[lease.memory] = lease
         return lease
 

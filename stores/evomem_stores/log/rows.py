@@ -133,13 +133,13 @@ def unpack_many(blobs: Sequence[bytes], dim: int) -> Rows:
     size = len(blobs[0])
     if embedding_count(size, dim) != 1 or set(map(len, blobs)) != {size}:
         raise ValueError("they differ")
-    whole = np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, size)
+    table = np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, size)
     if size % 2 == 0:
-        return Rows(whole.view("<f4").astype(np.float32, copy=False))
-    if (whole[:, 0] != INT8[0]).any() or (whole[:, 5 + dim :]).any():
+        return Rows(table.view("<f4").astype(np.float32, copy=False))
+    if (table[:, 0] != INT8[0]).any() or (table[:, 5 + dim :]).any():
         raise ValueError("they differ")
-    scales = np.ascontiguousarray(whole[:, 1:5]).view("<f4")[:, 0].astype(np.float32)
-    return Rows(np.ascontiguousarray(whole[:, 5 : 5 + dim]).view(np.int8), scales)
+    scales = np.ascontiguousarray(table[:, 1:5]).view("<f4")[:, 0].astype(np.float32)
+    return Rows(np.ascontiguousarray(table[:, 5 : 5 + dim]).view(np.int8), scales)
 
 
 def check(row: Row, spec: Spec) -> None:

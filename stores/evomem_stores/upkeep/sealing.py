@@ -120,12 +120,12 @@ def _seal_rows(
     while rows := connection.execute(_ROWS, {"behind": behind, "upto": upto}).mappings().all():
         new = []
         for row in rows:
-            whole = sound(row)
+            is_sound = sound(row)
             new.append(
                 {
                     "number": row["row"],
-                    "new_seal": seals.row(row) if whole else b"",
-                    "new_checksum": seals.reading(row, fingerprint) if whole else b"",
+                    "new_seal": seals.row(row) if is_sound else b"",
+                    "new_checksum": seals.reading(row, fingerprint) if is_sound else b"",
                 }
             )
         connection.execute(_SEAL, new)

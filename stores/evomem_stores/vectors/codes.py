@@ -87,5 +87,5 @@ class Codes:
         again = faiss.clone_index(self.index)
         again.reset()
         again.add(np.ascontiguousarray(vectors, np.float32))
-        codes = [faiss.vector_to_array(each.codes) for each in (self.index, again)]
+        codes = [faiss.vector_to_array(index.codes) for index in (self.index, again)]
         return np.array_equal(*codes)

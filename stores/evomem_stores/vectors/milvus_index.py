@@ -127,11 +127,11 @@ class MilvusIndex(SpanIndex):
             inside = range(span.first, span.last + 1)
             without = () if chosen.without is None else chosen.without.tolist()
             return list(self._among(own, inside, query, k, frozenset(without)).items())
-        found: dict[int, float] = {}
+        scores: dict[int, float] = {}
         listed = allowed[(allowed >= span.first) & (allowed <= span.last)].tolist()
         for start in range(0, len(listed), LISTED):
-            found |= self._among(own, listed[start : start + LISTED], query, k)
-        return list(found.items())
+            scores |= self._among(own, listed[start : start + LISTED], query, k)
+        return list(scores.items())
 
     def _check(self, span: Span, end: Mark) -> None:
         """See `SpanIndex._check`: who rewrites a memory deletes its older rows in Milvus."""
@@ -156,11 +156,14 @@ class MilvusIndex(SpanIndex):
         else:
             condition = f"{own} and seq in [{', '.join(f'{seq:d}' for seq in seqs)}]"
         k = min(k, len(seqs))
-        found = self._nearest(condition, query, k, without, alone=len(seqs) == 1)
-        if found is not None:
-            return found
+        hits = self._nearest(condition, query, k, without, alone=len(seqs) == 1)
+        if hits is not None:
+            return hits
         half = len(seqs) // 2
-        halves = [self._among(own, each, query, k, without) for each in (seqs[:half], seqs[half:])]
+        halves = [
+            self._among(own, half_seqs, query, k, without)
+            for half_seqs in (seqs[:half], seqs[half:])
+        ]
         return halves[0] | halves[1]
 
     def _nearest(

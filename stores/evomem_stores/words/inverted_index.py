@@ -196,8 +196,8 @@ def _insert(connection: Connection, run: Span, inverted: Inverted) -> None:
     memory, first, last = run
     connection.execute(_RUN, {"memory": memory, "first": first, "last": last})
     if connection.dialect.name == "postgresql":
-        both = list(inverted), list(map(bytes, inverted.values()))
-        driver(connection).execute(_INSERT_POSTGRESQL, (memory, last, *both))
+        columns = list(inverted), list(map(bytes, inverted.values()))
+        driver(connection).execute(_INSERT_POSTGRESQL, (memory, last, *columns))
     else:
         rows = [(memory, last, term, bytes(seqs)) for term, seqs in sorted(inverted.items())]
         driver(connection).executemany(_INSERT_SQLITE, rows)
