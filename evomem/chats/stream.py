@@ -1,6 +1,6 @@
 """JSON and JSONL piece by piece: the items of a list, or one value a line, never the whole file.
 
-The splitter stands on the standard library's scanner, since a lone surrogate (half an emoji) must
+The splitter is built on the standard library's scanner, since a lone surrogate (half an emoji) must
 come through as it is, to be reported: YAJL, which the fast backends of ijson use, turns it into "?".
 """
 
@@ -280,7 +280,7 @@ class _Items:
         self._at += 1
 
     def _more(self, *, double: bool = False) -> bool:
-        """Read on, dropping what was used; return whether anything came.
+        """Read more and drop what was used; return whether there was more.
 
         An item longer than the window is decoded again each time, so the window doubles.
         """

@@ -17,7 +17,7 @@ from evomem.records import Turn
 
 @dataclass(frozen=True, slots=True)
 class ChatTurns:
-    """What a chat file holds, as turns."""
+    """The contents of a chat file, as turns."""
 
     turns: list[Turn]
     """Ready for `Memory.add_many`, each with an id that is the same whenever the file is read."""

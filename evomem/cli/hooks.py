@@ -58,7 +58,7 @@ def add_hooks(commands: Any, make: Callable[..., Any]) -> None:
 
 
 def hooks(args: Namespace, screen: Screen) -> int:
-    """Do what the action says."""
+    """Run the action."""
     agent = AGENTS[args.agent]
     if args.files and args.action != "sweep":
         raise InputError(f"{args.action} takes no files")

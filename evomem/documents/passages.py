@@ -21,7 +21,7 @@ PIECE = 1 << 15  # characters given to the splitter at once: its time grows with
 def passages(document: Document, *, length: int = LENGTH) -> list[Passage]:
     """Split a document into passages.
 
-    Blocks with the same headings, and on the same page, stand together up to `length` characters.
+    Blocks with the same headings, and on the same page, are put together up to `length` characters.
     A longer block is cut between paragraphs, lines, sentences or words, whichever is the largest
     unit that fits.
 

@@ -1,4 +1,4 @@
-"""Causal attention over what came before and what is new: two kernels, each for one row and many.
+"""Causal attention over past and new positions: two kernels, each for one row and many.
 
 Queries belong to the last T of the keys' S positions, so causality is aligned at the lower right.
 """

@@ -23,7 +23,7 @@ from evomem.evoembedding.packing import passes
 Ids = Sequence[int]
 
 INSERT_AT = 3
-"""Tokens of the prompt (`<|im_start|>user\\n`) that stand before the queue (see "Generation")."""
+"""Tokens of the prompt (`<|im_start|>user\\n`) before the queue (see "Generation")."""
 
 
 class EvoEmbedding(nn.Module):
@@ -63,7 +63,7 @@ class EvoEmbedding(nn.Module):
 
         Args:
             turns: Ids of each turn, in order.
-            queue: Latents that stand before the chunk, `(k, H)`; not read if `cache` is given.
+            queue: Latents before the chunk, `(k, H)`; not read if `cache` is given.
             cache: The open chunk so far, to be continued; None to start with `queue`.
 
         Returns:

@@ -47,13 +47,13 @@ class Packing:
     def mask(self) -> Tensor:
         """(B, 1, T, S) whether a new position sees a key: its past and itself.
 
-        What is after a row's end is later than all of it.
+        Positions after a row's end are later than all of its own.
         """
         own = torch.tensor(self.past)[:, None] + torch.arange(max(self.new))
         return (torch.arange(max(self.totals)) <= own[:, None, :, None]).to(self.device)
 
     def side_by_side(self, x: Tensor) -> Tensor:
-        """Lay packed values (1, sum of T, ...) out as (B, T, ...); anything stands in the padding."""
+        """Lay packed values (1, sum of T, ...) out as (B, T, ...); the padding is undefined."""
         return x[0][self.aside]
 
     def packed(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ Two caches save work, and may vanish at any moment without changing a result (se
   position shifts, and it is recomputed, once for each state.
 
 Both are keyed by the state's digest: equal pasts, equal caches. Work of different memories goes
-through the decoder together, packed; what a memory gets does not depend on that.
+through the decoder together, packed; a memory's results do not depend on that.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Reader:
         return self.read_batch([(state, segments)])[0]
 
     def read_batch(self, jobs: Sequence[Start]) -> list[list[Reading]]:
-        """Do as `read` for several memories: what they need next goes through one forward pass."""
+        """As `read`, for several memories: their next texts share a forward pass."""
         readings: list[list[Reading]] = [[] for _ in jobs]
         with torch.no_grad():
             for runs in self._rounds(jobs):
@@ -257,7 +257,7 @@ class Reader:
         return prefixes
 
     def _bytes_of_a_stream(self) -> int:
-        """Return about what a full chunk and a full prefix take together."""
+        """Return the approximate bytes of a full chunk and a full prefix together."""
         config, spec = self.model.decoder.config, self.spec
         positions = 2 * spec.capacity + CHUNK_TOKENS + CHUNK_TURNS * spec.latents
         attending = config.layer_types.count("full_attention")

@@ -38,11 +38,11 @@ class SpecialIds:
         198, 2859, 25,
     )
     # fmt: on
-    """Stands before a query in protocol R."""
+    """The text before a query in protocol R."""
 
     @classmethod
     def of(cls, tokenizer: Any, given: Mapping[str, Any] | SpecialIds | None) -> SpecialIds:
-        """Return `given`, and what it leaves open as `tokenizer` has it, else as Qwen3 does.
+        """Return `given`; missing ids are taken from `tokenizer`, or else from Qwen3.
 
         Raises:
             EncoderError: `given` names an id that does not exist here.
@@ -77,7 +77,7 @@ class Segment:
     text: tuple[int, ...]
     """What is embedded; empty where only the memory is wanted."""
     content: bytes
-    """What the state's digest is made of."""
+    """The input of the state's digest."""
 
     @classmethod
     def of_ids(cls, ids: Sequence[int], text: Sequence[int] = ()) -> Segment:
@@ -131,7 +131,7 @@ class Tokens:
                 tokenize=False,
                 add_generation_prompt=answer,
             )
-        except Exception as error:  # a template raises what it likes
+        except Exception as error:  # a template may raise anything
             raise CheckpointError(
                 f"the base's chat template cannot render these messages: {error}; "
                 "pass base= with a folder whose tokenizer has a suitable template"

@@ -66,7 +66,7 @@ class ImportPlan:
             self._merge(thread, new)
 
     def _merge(self, thread: Thread, new: Sequence[Entry]) -> None:
-        """Plan what is new of a conversation, after what the memory holds of it."""
+        """Plan the new part of a conversation, after the part that the memory has."""
         purged = self._purged(new)
         unmatched: list[Entry] = []
         asked = {question(old) for old in thread.told}

@@ -87,7 +87,7 @@ def upper_turns(
         counts: How many turns of the block are of each.
         now: (N,) how many turns were read before each.
         turns: How many earlier turns each may look at, at least 1.
-        place: How many turns of its queue stand before each; None where the block's turns are the
+        place: How many turns of its queue precede each; None where the block's turns are the
             queues' last.
 
     Returns:
@@ -139,7 +139,7 @@ def _upper(
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Memory]]:
     """Yield rows, both contents (n, H) and the memory of each group of texts.
 
-    `place` says how many turns of its queue stand before each text.
+    `place` says how many turns of its queue precede each text.
     """
     device = now.device
     owners = [memory for memory, count in enumerate(counts) for _ in range(count)]

@@ -59,7 +59,7 @@ def _decode(data: bytes, bs4: Any) -> str:
     """Return a page as text.
 
     What reads as UTF-8 is UTF-8, whatever the page declares; otherwise a byte order mark, the
-    declaration and Windows-1252 are tried, in this order, and then what the bytes look like.
+    declaration and Windows-1252 are tried, in this order, and then a guess from the bytes.
     """
     sure = () if data.isascii() else ("utf-8",)  # ISO-2022-JP is in ASCII characters
     declared = bs4.dammit.EncodingDetector.find_declared_encoding(data, is_html=True)
