@@ -30,7 +30,7 @@ _WAITING = "waiting"
 class EvoMemContextProvider(ContextProvider):
     """Reads the memory before each run, and writes the exchange when the run is done.
 
-    What is recalled stands after the instructions of the run, and is kept nowhere. An exchange is
+    Recalled turns are added after the instructions of the run and not stored. An exchange is
     what the user said and everything that was answered, one turn of the memory with the session's id
     and the ids of the turns that the model was shown. A run that continues after an approval completes
     the turn. A question asked again in the same place of a session replaces the old one. A

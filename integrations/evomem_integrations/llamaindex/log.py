@@ -34,7 +34,7 @@ class ChatMemory(Memory):
         place: tuple[str, str | None],
         zone: str | None = None,
     ) -> None:
-        """Stand for a memory of a database, which stays open for as long as this is held.
+        """Represent a memory of a database, which stays open as long as this object exists.
 
         Args:
             handle: On the database.

@@ -289,7 +289,7 @@ async def _erase(chats: Chats, prefix: tuple[str, ...]) -> int:
 def _with_memories(messages: list[ChatMessage], text: str) -> list[ChatMessage]:
     """Return the messages with `text` in the system message that leads them, or before the question.
 
-    A system message of its own would stand beside the one that agents add, and some models take one.
+    A separate system message would come in addition to the one that agents add, and some models only accept one.
     """
     block = TextBlock(text=text)
     roles = [message.role for message in messages]

@@ -95,7 +95,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
         return None
 
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> EvoMemCapability[AgentDepsT]:
-        """Return a copy for one run, which knows what the user said."""
+        """Return a copy for one run, with the user's message."""
         run = copy.copy(self)
         run._exchange = begun(ctx.prompt, ctx.messages, ctx.run_id, ctx.conversation_id)
         return run
@@ -141,7 +141,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
     async def prepare_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
-        """Put what the memory knows into the request, and into nothing that is kept."""
+        """Add the recalled turns to the request only, not to stored messages."""
         block = await self._adapter(ctx).arecall(
             self._exchange.query,
             session=ctx.conversation_id,

@@ -105,7 +105,7 @@ class Conversation:
 
 
 def _exchanges(messages: Sequence[Message]) -> list[list[Message]]:
-    """Return the messages in groups: what the user says, and what follows."""
+    """Return the messages in groups: the user's, and those that follow."""
     groups: list[list[Message]] = []
     for n, message in enumerate(messages):
         if not groups or (message["role"] == "user" and messages[n - 1]["role"] != "user"):

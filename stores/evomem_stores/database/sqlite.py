@@ -315,7 +315,7 @@ def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
 
     A file that is something else is left as it is, down to the last byte. SQLite alone opens what
     may be a database: when a process closes a file, POSIX takes all the locks that it has on it, so
-    that another process would believe a database that is open here to be nobody's.
+    that another process would take a database that is open here for unused.
 
     Args:
         path: The file.
@@ -386,7 +386,7 @@ def _is_database(path: Path) -> bool:
         with closing(_reader(path, "mode=ro&immutable=1")) as connection:
             connection.execute("PRAGMA application_id")
     except sqlite3.DatabaseError as error:
-        return "not a database" not in str(error)  # who reads the rest says what else is wrong
+        return "not a database" not in str(error)  # a reader of the remaining tables reports other faults
     return True
 
 

@@ -116,7 +116,7 @@ class FileSlots:
             file.unlock(own)
 
     def close(self) -> None:
-        """Close the file, if nobody else in this process uses it; harmless when repeated."""
+        """Close the file, if nothing else in this process uses it; harmless when repeated."""
         with _guard:
             file, self._file = self._file, None
             if file is None:

@@ -165,7 +165,7 @@ def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
 
 
 def get(connection: Connection, number: int, *, lock: bool = False) -> Entry:
-    """Return a memory's entry; with `lock`, nobody else changes it until the transaction ends.
+    """Return a memory's entry; with `lock`, no one else changes it until the transaction ends.
 
     Raises:
         HeadMoved: There is no such memory (any more).
@@ -192,7 +192,7 @@ def with_hidden(connection: Connection, number: int) -> tuple[Entry, dict[int, i
 
 
 def opened_with_hidden(seals: Seals, row: RowMapping) -> tuple[Entry, dict[int, int]]:
-    """Return what a row of `WITH_HIDDEN` holds. Raises `IntegrityError` as `with_hidden` does."""
+    """Decode a row of `WITH_HIDDEN`. Raises `IntegrityError` as `with_hidden` does."""
     entry = opened(seals, row)
     listed = row["listed"] or ""
     try:
@@ -288,7 +288,7 @@ class Whole:
 
 
 def whole(connection: Connection, *, lock: bool = False) -> Whole:
-    """Return the database's entry; with `lock`, nobody else changes it until the transaction ends.
+    """Return the database's entry; with `lock`, no one else changes it until the transaction ends.
 
     Raises:
         IntegrityError: Its seal does not fit, or it is not there.

@@ -16,7 +16,7 @@ def encode_namespace(namespace: Namespace) -> str:
 
 
 def decode_namespace(text: str) -> Namespace:
-    """Return the namespace that a canonical text stands for."""
+    """Return the namespace of a canonical text."""
     return tuple(json.loads(text))
 
 

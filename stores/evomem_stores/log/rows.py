@@ -43,7 +43,7 @@ def micros(moment: datetime) -> int:
 
 
 def moment(micros: int) -> datetime:
-    """Return the time that `micros` stands for, in UTC."""
+    """Return the UTC time of `micros`."""
     return _EPOCH + micros * _MICROSECOND
 
 
@@ -244,7 +244,7 @@ def decode_record(columns: RowMapping, seals: Seals | None) -> Record:
 
 
 def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
-    """Return what the columns `SAID` hold. Raises `DatabaseDamaged`."""
+    """Decode the columns `SAID`. Raises `DatabaseDamaged`."""
     try:
         return Said(moment(time), session)
     except (TypeError, ValueError, OverflowError) as error:
@@ -271,7 +271,7 @@ def decode_latents(columns: RowMapping, spec: Spec, seals: Seals) -> Vectors:
     """Return the latents that the columns `READING` hold, (L, H) float32.
 
     Raises:
-        IntegrityError: What the encoder made of the turn was changed since.
+        IntegrityError: The encoder's results for the turn were changed.
         DatabaseDamaged: They hold none.
     """
     try:

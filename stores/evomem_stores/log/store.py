@@ -438,7 +438,7 @@ class SqlLog:
         """Return the entry of the view's memory, and what is hidden in the view (`with_hidden`).
 
         A view may be of no memory, or of one that was dropped meanwhile. Call this inside of
-        `reading`, and change nothing of what it returns.
+        `reading`, and do not change the result.
 
         Raises:
             IntegrityError: The entry or a tombstone was changed.

@@ -103,7 +103,7 @@ class SqlGeneration:
             ).all()
         depth: dict[int | None, int] = {None: 0}
         layers: dict[int, list[int]] = {}
-        for memory, parent in rows:  # what a memory was forked from has a smaller number
+        for memory, parent in rows:  # a memory's parent has a smaller number
             depth[memory] = depth.get(parent, 0) + 1
             if memory in open_:
                 layers.setdefault(depth[memory], []).append(memory)
@@ -142,7 +142,7 @@ class SqlGeneration:
                 before = {**columns, **_reading(row, self._spec, form_of(connection))}
                 before["chunk"] = row.seq if row.reading.opens_chunk else 0
                 new.append(before)
-            self._number = _number(connection, self._spec)  # dropped meanwhile: begin anew
+            self._number = _number(connection, self._spec)  # dropped meanwhile: start over
             own = readings.c.generation == self._number
             connection.execute(delete(readings).where(own, OneOf(readings.c.row, list(numbers))))
             chunk = self._chunk(connection, memory, rows[0].seq)

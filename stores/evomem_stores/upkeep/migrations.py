@@ -146,7 +146,7 @@ _WORDS_SQLITE = (
     """CREATE TABLE postings (
         memory INTEGER NOT NULL, last INTEGER NOT NULL, term TEXT NOT NULL, seqs BLOB NOT NULL,
         PRIMARY KEY (memory, last, term)) WITHOUT ROWID""",
-    # so that the words are read anew
+    # so that the words are read again
     "UPDATE lexicon SET analyser = '' WHERE EXISTS (SELECT 1 FROM turns)",
 )
 

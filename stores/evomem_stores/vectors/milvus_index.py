@@ -71,7 +71,7 @@ class MilvusIndex(SpanIndex):
         self._collection = MilvusCollection(uri, token, self._dim)
         self._copy = MilvusCopy(store, connections, self._collection)
         alone = connections.reading if connections.read_only else connections.forgetting
-        with alone() as connection:  # one at a time; nobody changes the encoder
+        with alone() as connection:  # one at a time; no one changes the encoder
             made = connection.scalar(select(done.c.applied).where(done.c.number == 1))
             with self._collection.translated():
                 self._collection.prepare(collection or f"evomem_{made}")

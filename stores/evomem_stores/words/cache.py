@@ -1,4 +1,4 @@
-"""`WordCache`: a cache of what was read from the word index.
+"""`WordCache`: a cache of postings read from the word index.
 
 A memory's log grows at its end; only a purge changes what is there, and gives the memory another
 revision. So what was read once stays true, and a query reads what came after it, if anything did.

@@ -97,7 +97,7 @@ def counts(
     """Return, for each of the terms, in which turns of a span it occurs, ascending, and how often.
 
     Raises:
-        DatabaseDamaged: What is there are no seqs.
+        DatabaseDamaged: The stored value is not a list of seqs.
     """
     runs_of: dict[str, list[bytes]] = {term: [] for term in terms}
     given = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
