@@ -1,7 +1,7 @@
 """The reference's own code beside ours: its model, from a checkout, with the weights of ours.
 
-Its file `model/evo_embedding.py` is loaded as it is, and what it computes is left alone. Changed from
-the outside is only what it stands on:
+Its file `model/evo_embedding.py` is loaded unchanged, and so are its computations. Changed from
+the outside are only its dependencies:
 
 - the base and the embedding model are made from their shapes, not fetched from the hub (and
   transformers 5 refuses what its constructor does: to load a model while another is being loaded);

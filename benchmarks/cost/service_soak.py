@@ -42,7 +42,7 @@ BLOCK = 10.0  # seconds whose samples are averaged
 
 
 class Clients:
-    """Threads that add and search, and what they have found."""
+    """Threads that add and search, and their findings."""
 
     def __init__(self, url: str, count: int) -> None:
         self._url = url

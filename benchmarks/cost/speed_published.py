@@ -67,7 +67,7 @@ class Work:
     limit: float
 
     def run(self, turns: int, floor: int, call: Callable[..., R], *given: Any) -> tuple[Line, R]:
-        """Call once; return what it cost, and what it gave."""
+        """Call once; return its cost and its result."""
         device = self.reader.model.device
         settle(device)
         tokens, cpu, wall = self.reader.tokens, time.process_time(), time.perf_counter()
@@ -103,7 +103,7 @@ def work_of(
 
 
 def _full(spec: Spec, seed: int) -> State[Any]:
-    """Return a state whose queue is full, of a past that nobody has read."""
+    """Return a state with a full queue of random latents."""
     rng = np.random.default_rng(seed)
     latents = rng.standard_normal((spec.capacity, spec.width), np.float32)
     latents = (latents.view(np.uint32) & 0xFFFF0000).view(np.float32)  # as bfloat16 keeps them

@@ -25,7 +25,7 @@ SHOWN = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "mrr_at_10"
 
 
 class ConversationSearch:
-    """An encoder that reads what it is to find: MTEB's `SearchProtocol`."""
+    """An encoder that reads the documents it is to find: MTEB's `SearchProtocol`."""
 
     def __init__(self, encoder: Encoder, name: str) -> None:
         """`name`: what MTEB calls it in its results."""

@@ -122,7 +122,7 @@ def compare(
 
 
 def report(row: dict[str, Any]) -> str:
-    """Return what a person reads about one encoder and dataset."""
+    """Return the readable report on one encoder and dataset."""
     lines = [
         [name, f"{spread['mean']:.6f}", f"{spread['1st percentile']:.6f}", f"{spread['worst']:.6f}"]
         for name, spread in row.items()

@@ -68,7 +68,7 @@ def renewed(text: str, root: Path) -> str:
     Raises:
         InputError: A block names a file, a system or a place that is not there.
     """
-    parts = _FENCED.split(text)  # what stands in a fenced code block is an example
+    parts = _FENCED.split(text)  # a fenced code block is an example
     for number in range(0, len(parts), 2):
         part = _TABLE.sub(lambda mark: _table(mark, root), parts[number])
         parts[number] = _VALUE.sub(lambda mark: _value(mark, root), part)

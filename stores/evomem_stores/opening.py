@@ -128,7 +128,7 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
     own = connection.execute(select(tables.integrity)).one_or_none()
     if own is None or not isinstance(own.database, str):
         raise IntegrityError(
-            f"{place} no longer says what it is sealed with: restore it from a backup"
+            f"{place} has lost the record of its integrity key: restore it from a backup"
         )
     if own.key == key_id(key):
         return Seals(own.database, key)

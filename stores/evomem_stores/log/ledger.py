@@ -299,8 +299,8 @@ def whole(connection: Connection, *, lock: bool = False) -> Whole:
     sealed = None if row is None else _sealed(connection, row["changes"], row["memories"])
     if row is None or seals.digest(b"database", sealed or [], row["total"]) != row["seal"]:
         raise IntegrityError(
-            "what the database says of itself (its encoders, and how many memories it has) was "
-            f"changed since it was written: its seal does not fit; {_RESTORE}"
+            "the database's entry (its encoders and its number of memories) was changed since it "
+            f"was written: its seal does not fit; {_RESTORE}"
         )
     [total] = seals.unmask(row["total"], b"database", [row["changes"]])
     return Whole(row["changes"], row["memories"], total)

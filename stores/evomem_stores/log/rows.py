@@ -277,8 +277,8 @@ def decode_latents(columns: RowMapping, spec: Spec, seals: Seals) -> Vectors:
     try:
         if seals.reading(columns, spec.fingerprint) != columns["checksum"]:
             raise IntegrityError(
-                f"what the encoder made of turn {columns['seq']} of memory {columns['memory']} was "
-                "changed since: run verify, and restore the database from a backup"
+                f"the encoder's results for turn {columns['seq']} of memory {columns['memory']} "
+                "were changed: run verify, and restore the database from a backup"
             )
         return unpack(columns["latents"], spec)
     except (ValueError, TypeError) as error:
