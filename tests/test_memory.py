@@ -113,7 +113,7 @@ def test_one_bad_item_among_many_leaves_the_log_as_it_was(alice):
     assert log(alice) == before
 
 
-def test_messages_are_paired_and_progress_is_told(db):
+def test_messages_are_paired_and_progress_is_reported(db):
     told = []
     messages = [
         {"role": r, "content": f"{r} {i}"} for i in range(150) for r in ("user", "assistant")

@@ -93,7 +93,9 @@ class History:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEP, min_size=1, max_size=12), data=st.data())
-def test_scores_are_those_of_the_texts_whoever_changed_them_last(fresh, steps, data, monkeypatch):
+def test_scores_are_those_of_the_texts_regardless_of_who_changed_them_last(
+    fresh, steps, data, monkeypatch
+):
     monkeypatch.setattr(words_module, "STRETCHES", (2, 4))  # so that runs are folded, and often
     with closing(History(fresh())) as history:
         for step in steps:
@@ -200,7 +202,7 @@ def test_postings_of_turns_that_are_not_there_are_reported(two, known):
     assert words(store, view, "dog").keys() == {2}
 
 
-def test_a_word_index_that_was_mended_elsewhere_is_read_anew(two):
+def test_a_word_index_that_was_repaired_elsewhere_is_read_again(two):
     store, other = two
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn("a cat", 1), turn("a dog", 2)])
