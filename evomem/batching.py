@@ -24,7 +24,7 @@ from evomem.errors import closed
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
-WAITING = 4096  # requests to read inside; whoever comes then waits at the door
+WAITING = 4096  # requests to read inside; later callers wait outside
 QUERIES = 256  # requests to embed that one pass answers
 ASKING = 16  # passes of turns after one of queries that are shorter
 SHORTER = 4  # how many times

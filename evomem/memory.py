@@ -466,7 +466,7 @@ class Memory(MemoryView):
     acorrect = async_method(correct, write=True)
     areplace_sessions = async_method(replace_sessions, write=True)
     aimport_chats = async_method(import_chats, write=True)
-    aadd_document = async_method(add_document)  # its writes wait for each other by themselves
+    aadd_document = async_method(add_document)  # it serialises its writes itself
     aannotate = async_method(annotate, write=True)
     adelete = async_method(delete, write=True)
     apurge = async_method(purge, write=True)

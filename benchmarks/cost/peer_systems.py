@@ -1,4 +1,4 @@
-"""What `peers` measures: evomem and other memories behind the same few calls; none is a dependency."""
+"""What `peers` measures: evomem and other memories, called through the same few methods; none is a dependency."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def _call(
     for label, call in calls.items():
         spent: dict[str, list[float]] = {name: [] for name in peers}
         recalls: dict[str, list[float]] = {name: [] for name in peers}
-        for peer in peers.values():  # what a first call prepares is not measured
+        for peer in peers.values():  # the first call is a warm-up
             peer.search(questions[-1], 3 if "filter" in label else None)
         for turn in range(options.rounds):
             for name, peer in peers.items():

@@ -3,7 +3,7 @@
     python -m benchmarks scale --seeds seeds.npz --corpora FOLDER --out benchmarks/results/scale.json
     python -m benchmarks scale --seeds seeds.npz --part index large --index-device cuda   # on a GPU
 
-The encoder is replaced by stored vectors: what is measured is the log, the index and everything
+The encoder is replaced by stored vectors: the log is measured, the index and everything
 between them and `Memory`. Texts are made up. Files are in the page cache throughout.
 """
 
@@ -83,7 +83,7 @@ def _parts(
     questions: Vectors,
     folder: Path,
 ) -> list[tuple[str, Callable[[], Figures]]]:
-    """Return what is to be measured: the name of each part, and what measures it."""
+    """Return the parts to be measured, by name, and the functions that measure them."""
     others = vectors[: options.others]
 
     def other(name: str) -> Figures:

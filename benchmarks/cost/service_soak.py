@@ -4,7 +4,7 @@
 
 Clients add turns with ids and search, over HTTP. Each has a memory for some turns, checks then that all
 that was acknowledged is there, once and in order, and drops it. In the first half, the service is ended
-again and again, in turn by SIGTERM and by SIGKILL, and started anew; the second half is one process,
+again and again, in turn by SIGTERM and by SIGKILL, and started again; the second half is one process,
 whose resident memory is sampled. The slope is that of a line through the means of ten-second blocks
 after the first quarter of that time, with its 95 % interval.
 """
@@ -42,7 +42,7 @@ BLOCK = 10.0  # seconds whose samples are averaged
 
 
 class Clients:
-    """Threads that add and search, and what they have found."""
+    """Threads that add and search, and their findings."""
 
     def __init__(self, url: str, count: int) -> None:
         self._url = url

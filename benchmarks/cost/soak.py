@@ -5,7 +5,7 @@
 Four threads share a memory. Each adds turns, searches in every mode, forks and purges in between, and
 checks that what it has said is there, whole and in order, and that nothing purged is; when a memory has
 had its turns it is checked as a whole and dropped, so that what is stored stays bounded and memory in
-use must, too. At half time the database is re-encoded while all this goes on, and opened again. Batches are made of whatever the
+use must, too. At half time the database is re-encoded while all this continues, and opened again. Batches are made of whatever the
 threads happen to want at the same time. The encoder `tiny` is the small one's network with a few
 random weights: fast, so that much happens.
 """

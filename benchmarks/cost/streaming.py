@@ -35,7 +35,7 @@ FIRST = 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Means over the steps behind a history of `turns` turns."""
+    """Means over the steps after a history of `turns` turns."""
 
     turns: int
     seconds: float
@@ -132,7 +132,7 @@ def warm_up(reader: Reader) -> None:
 
 
 def measure(reader: Reader, state: State[Segment], size: int, rebuild: bool) -> Row:
-    """Time one chunk's worth of steps behind `state`, and the baseline's first of them."""
+    """Time one chunk's worth of steps after `state`, and the baseline's first of them."""
     steps = turns_of(size, size + CHUNK_TURNS)
     reader.embed(state, [query_of(size)])  # someone asked before: its prefix is what turn 1 needs
     tokens, start = reader.tokens, time.process_time()

@@ -1,7 +1,7 @@
 """LongMemEval's own files and measures, as its repository's scripts read and compute them.
 
 The measures follow the definitions of https://github.com/xiaowu0162/LongMemEval, where they differ
-from `benchmarks.quality.metrics`: only what the user said is a candidate, a discounted gain counts ranks 1
+from `benchmarks.quality.metrics`: only the user's turns are candidates, a discounted gain counts ranks 1
 and 2 the same, and session figures come from turns.
 """
 
@@ -36,7 +36,7 @@ class Candidate:
 
 
 def candidates(record: Mapping[str, Any]) -> list[Candidate]:
-    """Return what the official retrieval ranks, in the file's order."""
+    """Return the candidates of the official retrieval, in the file's order."""
     result = []
     sessions = zip(
         record["haystack_session_ids"],

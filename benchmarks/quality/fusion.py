@@ -76,7 +76,7 @@ def _compare_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
 
 
 def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[Asked]:
-    """Return the questions of a conversation, asked behind its last turn."""
+    """Return the questions of a conversation, asked after its last turn."""
     asked = [question for question in conversation.questions if question.evidence]
     vectors, state = read_all(encoder, conversation.turns)
     queries = encoder.embed_queries(state, [question.text for question in asked])

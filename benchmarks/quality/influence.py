@@ -101,7 +101,7 @@ def measure(
 def read(
     encoder: Encoder, turns: Sequence[Turn], queries: Sequence[str]
 ) -> tuple[Vectors, list[Vectors]]:
-    """Return the turns' embeddings (N, D), and the queries' behind each turn, (Q, D) each."""
+    """Return the turns' embeddings (N, D), and the queries' after each turn, (Q, D) each."""
     state: State[Turn] = State.empty(encoder.spec)
     embeddings, asked = [], []
     for turn in turns:

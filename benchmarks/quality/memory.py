@@ -4,8 +4,8 @@
 
 Counterfactual antecedents: "It should get here on Thursday." follows on the telescope in one memory and
 on the sewing machine in another. "When does the telescope arrive?" has to be nearer to the first.
-Recall: the same questions where every turn and question is read behind the turns that were said
-before it, behind none, behind all turns in a random order, and behind another conversation's; and
+Recall: the same questions where every turn and question is read after the turns that were said
+before it, after none, after all turns in a random order, and after another conversation's; and
 with one constant wish for order in place of every question's own. What memory is worth is a difference
 from these, with an interval.
 """
@@ -48,7 +48,7 @@ FILLERS = (
     "I made some tea.",
 )
 SPEAKERS = ("Ines", "Joel")
-JOBS = 32  # turns behind histories of their own that are read in one call
+JOBS = 32  # turns after histories of their own that are read in one call
 Bools = npt.NDArray[np.float64]
 
 
@@ -85,8 +85,8 @@ def counterfactual(encoder: Encoder, cases: Sequence[Case] = CASES) -> dict[str,
     """Return, for each distance, the share of right cases, and how far the cosine moves.
 
     `apart`: the follow-up in two memories that differ in the opening alone, and a question that is read
-    behind nothing. `together`: both openings, each with its follow-up, in one memory, and a question
-    that is read behind all of it, in either order.
+    after nothing. `together`: both openings, each with its follow-up, in one memory, and a question
+    that is read after all of it, in either order.
     """
     result: dict[str, Any] = {}
     for between in BETWEEN:
@@ -247,7 +247,7 @@ def _shuffled(
 def _in_order(
     encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], order: Sequence[int]
 ) -> tuple[Vectors, Vectors]:
-    """Read turns in an order, and each question behind as many as are said before it."""
+    """Read turns in an order, and each question after as many as are said before it."""
     readings = encoder.read(State.empty(encoder.spec), [turns[place] for place in order])
     vectors: Vectors = np.empty((len(turns), encoder.spec.dim), np.float32)
     for place, reading in zip(order, readings, strict=True):
@@ -278,7 +278,7 @@ def _off(
 def _replaced(
     encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], other: Sequence[Turn]
 ) -> tuple[Vectors, Vectors]:
-    """Read everything behind the turns of another conversation, at the same place in it."""
+    """Read everything after the turns of another conversation, at the same place in it."""
     moments = [len(turns) if question.place is None else question.place for question in asked]
     vectors: list[Vectors] = []
     rows: dict[int, Vectors] = {}

@@ -4,7 +4,7 @@
     python -m benchmarks precision --encoder evoembedding:FOLDER?base=BASE --device cuda
 
 Either precision reads with its own latents from the first turn on, so that differences may add up.
-Questions are asked behind the last turn, of all turns of their chat.
+Questions are asked after the last turn, of all turns of their chat.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def compare(
 
 
 def report(row: dict[str, Any]) -> str:
-    """Return what a person reads about one encoder and dataset."""
+    """Return the readable report on one encoder and dataset."""
     lines = [
         [name, f"{spread['mean']:.6f}", f"{spread['1st percentile']:.6f}", f"{spread['worst']:.6f}"]
         for name, spread in row.items()

@@ -1,8 +1,8 @@
 """Is a current value found above the older ones? The stale answer rate, on histories that change.
 
-For a question about what holds now, an answer is stale if a turn with an older value stands above
+For a question about what holds now, an answer is stale if a turn with an older value ranks above
 the newest one, or the newest is not found. For a question about the past, the wanted turn is the
-older one, so the same rate says how often the newest stands in its way.
+older one, so the same rate says how often the newest ranks above it.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def _ordinal(number: int) -> str:
 def ask_all(
     conversations: Sequence[Conversation], encoder: Memo, strengths: Sequence[Strength]
 ) -> dict[Strength, list[list[int]]]:
-    """Return the first `DEPTH` turns for every question, asked behind the last turn of each.
+    """Return the first `DEPTH` turns for every question, asked after the last turn of each.
 
     A question that names no time is asked once: no strength changes what is found.
     """

@@ -56,7 +56,7 @@ class Log:
                     file.write(line + "\n")
 
     def _read(self) -> int:
-        """Fill `results`; return the length of what is whole."""
+        """Fill `results`; return the length of its complete lines."""
         assert self.path
         size = 0
         for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True)):

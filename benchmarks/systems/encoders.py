@@ -115,7 +115,7 @@ def read_all(encoder: Encoder, turns: Sequence[Turn]) -> tuple[Vectors, State[Tu
     """Read a conversation from its beginning.
 
     Returns:
-        The turns' embeddings, (N, D), and the state behind the last turn.
+        The turns' embeddings, (N, D), and the state after the last turn.
     """
     state: State[Turn] = State.empty(encoder.spec)
     readings = encoder.read(state, turns)

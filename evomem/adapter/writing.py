@@ -40,7 +40,7 @@ def as_turn(
 
 
 def held_by(memory: Memory, session: str | None) -> dict[str, bytes]:
-    """Return what each exchange of a session says, by what it is marked with: one read for all."""
+    """Return the content of each exchange of a session by its mark, in one read."""
     if session is None:
         return {}
     turns = [record.turn for record in memory.history(session=session)]
@@ -89,7 +89,7 @@ def _superseded(memory: Memory, turn: Turn, old: str) -> bool:
 
 
 def mark(session: str | None, message: object) -> str:
-    """Return what a turn is marked with that begins with this message; no two share a mark."""
+    """Return the mark of a turn that begins with this message; marks are unique."""
     if session is None or "/" in session:  # no other mark begins with a slash
         return f"/{json.dumps([session, message])}"
     return f"{session}/{message}"

@@ -260,7 +260,7 @@ class _Reader:
             self._guarded(method, inner, place)
 
     def _wrapped(self, value: Raw, where: str) -> Iterator[tuple[str, object]]:
-        """Yield what an object of unknown keys holds: lists of conversations or of messages."""
+        """Yield the contents of an object with unknown keys: lists of conversations or of messages."""
         for key, inner in value.items():
             first = inner[0] if isinstance(inner, list) and inner else None
             if not isinstance(first, Mapping):

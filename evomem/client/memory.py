@@ -112,7 +112,7 @@ class RemoteMemory(RemoteView, Memory):
         for attempt in range(TRIES):
             try:
                 turns = [replace(turn, id=turn.id or new_id()) for turn in build(stored)]
-            except Exception:  # it cannot do without what is there
+            except Exception:  # it needs the stored turns
                 if attempt:
                     raise
                 turns, mark = [], UNKNOWN

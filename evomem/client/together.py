@@ -95,7 +95,7 @@ def _floats(value: Mapping[str, Any]) -> npt.NDArray[np.float32]:
 def _extract(
     name: str, new: Mapping[str, Any] | None, known: Mapping[Namespace, Extract]
 ) -> Extract:
-    """Return a memory's turns: those that are known, or new ones; what is the same is the same object."""
+    """Return a memory's turns, known or new; an unchanged turn stays the same object."""
     namespace = split_name(name)
     if new is None:
         return known[namespace]

@@ -87,7 +87,7 @@ class Decoder(nn.Module):
         return torch.cat(hidden, 1), cast(Cache, cache)
 
     def hidden(self, embeds: Tensor, cache: Cache | None, adapter: Adapter | None) -> Tensor:
-        """Return the hidden states of `forward` alone: a layer's keys are freed behind it."""
+        """Return the hidden states of `forward` alone: a layer's keys are freed after it."""
         if embeds.shape[1] > PREFILL:
             return self.forward(embeds, cache, adapter)[0]
         return self._pass(embeds, cache, adapter, None)

@@ -84,7 +84,7 @@ class Whole:
     user: list[str]
     answer: list[str]
     after: str | None
-    """What the user says in the next one; None for the last."""
+    """The user's text in the next one; None for the last."""
 
 
 def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | None:
@@ -122,7 +122,7 @@ def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | 
 
 
 def _completed(whole: Whole, user: list[str], answer: list[str], *, ends: bool) -> Whole | None:
-    """Return an exchange with all that is said in what may be the rest of it."""
+    """Return an exchange completed with what may be the rest of it."""
     if not user:
         start = _start_of_rest(whole, answer, ends=ends)
         return None if start is None else replace(whole, answer=whole.answer[:start] + answer)
@@ -173,7 +173,7 @@ def _agree(told: Sequence[str], new: Sequence[str], *, last: bool) -> bool:
 
 
 def _start_of_rest(whole: Whole, answer: Sequence[str], *, ends: bool) -> int | None:
-    """Return where in the answer of `whole` another export goes on with `answer`."""
+    """Return where in the answer of `whole` another export continues with `answer`."""
     last = whole.after is None
     for start in range(len(whole.answer)):
         end = whole.answer[start:]
@@ -206,7 +206,7 @@ def _within(part: str, whole: str) -> bool:
 def _labels(
     told: Sequence[Told], new: Sequence[Told], with_times: bool
 ) -> tuple[list[Hashable], list[Hashable]]:
-    """Return what stands for each exchange: equal labels mean the same one."""
+    """Return a label for each exchange; equal labels mean the same exchange."""
     known = _by_id(told, new)
     shared = set(known) - {None}
     # without a shared id, every export may make ids of its own
@@ -261,7 +261,7 @@ def _same_time(told: Told, new: Told) -> bool:
 def _alike(told: Sequence[Told], new: Sequence[Told], with_times: bool, i: int, j: int) -> bool:
     """Return whether two exchanges ask the same, whatever the answers are.
 
-    What the user says at the end of `told` may go on in `new`.
+    What the user says at the end of `told` may continue in `new`.
     """
     old, other = told[i].turn, new[j].turn
     if not (old.user and other.user) or old.speaker != other.speaker:

@@ -66,7 +66,7 @@ class ImportPlan:
             self._merge(thread, new)
 
     def _merge(self, thread: Thread, new: Sequence[Entry]) -> None:
-        """Plan what is new of a conversation, behind what the memory holds of it."""
+        """Plan the new part of a conversation, after the part that the memory has."""
         purged = self._purged(new)
         unmatched: list[Entry] = []
         asked = {question(old) for old in thread.told}
@@ -129,7 +129,7 @@ class ImportPlan:
         return deleted is not None
 
     def _recognise(self, thread: Thread, old: Entry, new: Entry) -> None:
-        """Count the turns that the memory holds; plan what the user said behind them."""
+        """Count the turns that the memory holds; plan what the user said after them."""
         labels = [part.label for part in old.each()]
         seqs = {part.seq for part in old.each()}
         self._tally.known |= seqs - self._tally.own - {0}

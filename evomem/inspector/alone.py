@@ -30,7 +30,7 @@ CACHE = 32 << 20  # bytes of vectors of turns that were read alone
 TOGETHER = 16  # turns that are read at a time, so that they share forward passes
 
 Key = tuple[Namespace, bytes]
-"""A memory and a digest of a turn: what one memory holds must not be told by how fast another is."""
+"""A memory and a digest of a turn: the speed of one memory must not reveal the contents of another."""
 Vectorize = Callable[[Sequence[int]], dict[int, Vectors]]
 
 

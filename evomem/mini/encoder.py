@@ -1,4 +1,4 @@
-"""The small encoder behind the `Encoder` contract: states in, readings out, nothing kept."""
+"""The small encoder as an `Encoder`: states in, readings out; it keeps nothing."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class MiniEncoder:
         return np.concatenate(parts)
 
     def _passages(self, turn: Turn, encoding: Encoding) -> list[Tokens]:
-        """Return the word pieces of each passage behind the beginning of a turn; none of a short one.
+        """Return the word pieces of each passage after the beginning of a turn; none of a short one.
 
         A passage begins with the name of who speaks, as every turn does: without it, it would be
         closer to any query than turns are.

@@ -29,7 +29,7 @@ class Memory:
     """What some texts may look at: queues of latents, and which of them each text sees."""
 
     seen: Tensor
-    """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded behind."""
+    """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded at the end."""
     owner: Tensor
     """(N,) int64: which of the M memories each text belongs to."""
     bucket: Tensor
@@ -168,7 +168,7 @@ class MiniModel(nn.Module):
         return torch.cat([*looks, F.normalize(self.match(latents), dim=-1)], -1)
 
     def upper(self, x: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor]:
-        """Go on twice, alone and in the light of `memory`: states (N, T, H) to two (N, H).
+        """Continue twice, alone and in the light of `memory`: states (N, T, H) to two (N, H).
 
         Both are contents of unit length. They share every pass, so that weights are read once;
         without a memory they are the same.

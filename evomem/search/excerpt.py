@@ -26,7 +26,7 @@ def excerpt(
 
     Args:
         text: The text.
-        query: What the part should say something about.
+        query: The question that the part should be about.
         fits: Whether a part, with its marks, is short enough.
         labels: The positions of speakers' names with a colon in the text, ascending: the part
             begins with the name of its speaker.

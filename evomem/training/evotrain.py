@@ -5,7 +5,7 @@
      "meta": {"turns": ["User: I moved to Oslo.", "Where do I live?"], "evidence_turns": [0]}}
 
 `meta.turns` ends with the question itself. `messages` may hold the whole conversation: the question
-is the user's last message, and what the assistant says behind it is the answer, which may be absent.
+is the user's last message, and what the assistant says after it is the answer, which may be absent.
 Lines that share their turns are one history with several questions. `meta.threads`, which is ours
 and optional, groups turns about the same thing.
 """
@@ -130,7 +130,7 @@ def _add(histories: dict[tuple[str, ...], History], where: str, record: Any) -> 
 
 
 def _asked(messages: list[Any], where: str) -> tuple[str, str]:
-    """Return the question, the last thing the user says, and the answer behind it, if any."""
+    """Return the question, the last thing the user says, and the answer after it, if any."""
     spoken = [_message(message, f"{where} messages[{i}]") for i, message in enumerate(messages)]
     answer = spoken.pop()[1] if spoken and spoken[-1][0] == "assistant" else ""
     asked = [content for role, content in spoken if role == "user"]

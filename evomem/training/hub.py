@@ -17,7 +17,7 @@ def dataset_records(name: str) -> Iterator[tuple[str, Any]]:
     """Yield where each record stands, and the record.
 
     Args:
-        name: `dataset:` and a hub id or a folder that `save_to_disk` wrote; `?split=dev` behind it
+        name: `dataset:` and a hub id or a folder that `save_to_disk` wrote; `?split=dev` after it
             chooses another split than `train`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, the log, and the state from which it goes on."""
+"""The folder of a run: what was asked for, the log, and the state from which it continues."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Run:
                 log.write(json.dumps(entry) + "\n")
 
     def save(self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.AdamW) -> None:
-        """Keep what a run needs to go on behind `step`: all of it, or what was kept before."""
+        """Keep what a run needs to continue after `step`: all of it, or what was kept before."""
         if not self.writes:
             return
         state = {f"model.{name}": value.detach().contiguous() for name, value in tensors.items()}
@@ -93,7 +93,7 @@ class Run:
     def resume(self, optimizer: torch.optim.AdamW) -> tuple[int, dict[str, Tensor]]:
         """Return the step that was kept and the model's tensors, and fill the optimizer.
 
-        The log forgets what came behind that step. Step 0 and nothing where nothing was kept.
+        The log forgets what came after that step. Step 0 and nothing where nothing was kept.
 
         Raises:
             InputError: The file is damaged.
@@ -158,7 +158,7 @@ class Trainee(Protocol):
 
 
 def train_to_the_end(trainee: Trainee, run: Run) -> None:
-    """Go on from where `trainee` is to the last step, and write the result."""
+    """Continue from where `trainee` is to the last step, and write the result."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     settings = run.settings
     console = Console(stderr=True)

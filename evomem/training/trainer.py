@@ -28,7 +28,7 @@ DRIFTS = (1, 1, 1, 2, 5, 10)  # turns that pass for each turn of a sample: stand
 
 
 class Trainer:
-    """One run. `run` goes on where the last checkpoint in the run's folder ends."""
+    """One run. `run` continues where the last checkpoint in the run's folder ends."""
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ _KINDS = {
     "sonic_webpage": RESULT,
     "system_error": RESULT,
 }
-"""Contents that nobody said, and what they are counted as."""
+"""Types of content that are no messages, and the names under which they are counted."""
 
 
 _MARKER = re.compile("\ue200([^\ue201]*)\ue201")

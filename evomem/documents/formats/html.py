@@ -59,7 +59,7 @@ def _decode(data: bytes, bs4: Any) -> str:
     """Return a page as text.
 
     What reads as UTF-8 is UTF-8, whatever the page declares; otherwise a byte order mark, the
-    declaration and Windows-1252 are tried, in this order, and then what the bytes look like.
+    declaration and Windows-1252 are tried, in this order, and then a guess from the bytes.
     """
     sure = () if data.isascii() else ("utf-8",)  # ISO-2022-JP is in ASCII characters
     declared = bs4.dammit.EncodingDetector.find_declared_encoding(data, is_html=True)
@@ -133,12 +133,12 @@ def _text(element: Any) -> str:
 
 
 def _is_block(node: Any) -> bool:
-    """Whether text before, inside and behind a node stands apart."""
+    """Whether a node separates the text before, inside and after it."""
     return node is not None and node.name is not None and node.name not in _INLINE
 
 
 def _parts(node: Any) -> bool:
-    """Whether a node parts the content that it stands in into blocks, where a line break does not."""
+    """Whether a node divides the content around it into blocks; a line break does not."""
     return _is_block(node) and node.name != "br"
 
 

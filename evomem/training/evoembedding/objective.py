@@ -4,10 +4,10 @@ Three kinds of passes, each over rows of input embeddings that are packed by len
 
 1. the memory: chunk k of every history at once. Chunks of one history follow each other, since each
    reads the latents that the earlier ones left; gradients flow through all of them;
-2. what is embedded: every turn behind the queue before it, every question behind the last queue;
+2. what is embedded: every turn after the queue before it, every question after the last queue;
 3. answers: next-token prediction by the plain base, the queue inserted into the question's prompt.
 
-How rows are packed is numerically free: decoders are causal, so padding behind a row's end cannot
+How rows are packed is numerically free: decoders are causal, so padding after a row's end cannot
 reach it.
 """
 
@@ -178,7 +178,7 @@ def chunks(segments: Sequence[Ids]) -> list[list[Ids]]:
 
 
 def _chunk(model: EvoEmbedding, turns: Sequence[Ids], queue: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a chunk's row behind its projected queue, and where its memory queries stand."""
+    """Return a chunk's row after its projected queue, and where its memory queries stand."""
     queries = model.memory_queries[0]
     parts, places, length = [queue], [], len(queue)
     for ids, embeds in zip(turns, _embed_each(model, turns), strict=True):

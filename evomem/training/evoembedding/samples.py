@@ -20,7 +20,7 @@ class Answer:
     start: int
     """The first id that is learnt, ..."""
     end: int
-    """... and the one behind the last: the answer and the end of its message."""
+    """... and the one after the last: the answer and the end of its message."""
 
 
 @dataclass(frozen=True, slots=True)

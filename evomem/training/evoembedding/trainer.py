@@ -30,7 +30,7 @@ from evomem.training.sources import Base
 
 
 class EvoTrainer:
-    """One run. `run` goes on where the last checkpoint in the run's folder ends."""
+    """One run. `run` continues where the last checkpoint in the run's folder ends."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ def train_evoembedding(
     """Train EvoEmbedding and return the folder of its checkpoint, which `evoembedding:FOLDER` names.
 
     Args:
-        base: A Qwen3 or Qwen3.5 model, or an EvoEmbedding checkpoint to go on with.
+        base: A Qwen3 or Qwen3.5 model, or an EvoEmbedding checkpoint to continue with.
         train: What to learn from.
         dev: What to be scored on.
         out: Where everything is written; a run that is there is gone on with.

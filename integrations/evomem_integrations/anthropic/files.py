@@ -27,7 +27,7 @@ class Files:
         self._purge = purge
 
     def text(self, path: str) -> str | None:
-        """Return what a file holds; None if there is none."""
+        """Return the content of a file; None if there is no file."""
         stored = self._memory.history(session=path, where={FILE: path})
         return text_of(stored[-1]) if stored else None
 
@@ -36,7 +36,7 @@ class Files:
 
         Args:
             path: Which.
-            new: Called with what it holds, None if it is not there; returns what it shall hold. It is
+            new: Called with its content, None if it does not exist; returns the new content. It is
                 called again if another process writes meanwhile.
         """
         written: list[Turn] = []
@@ -86,12 +86,12 @@ class Files:
         return next((above for above in parents(path) if self.text(above) is not None), None)
 
     def tree(self, path: str) -> list[tuple[int, str]]:
-        """Return sizes in bytes and paths of what a directory shows."""
+        """Return sizes in bytes and paths of a directory's listing."""
         sizes = {r.turn.metadata[FILE]: len(text_of(r).encode()) for r in self._all()}
         return tree(path, sizes)
 
     def versions(self, path: str) -> list[Record]:
-        """Return what a file, under this path or those that it had, held: oldest first."""
+        """Return the contents that a file had, under this path or earlier ones, oldest first."""
         records = self._memory.history(where={FILE: {"$exists": True}}, all=True)
         current = [r for r in records if r.replaced_by is None and r.turn.metadata[FILE] == path]
         wanted = {record.seq for record in current}
@@ -125,6 +125,6 @@ class Files:
 
 
 def text_of(record: Record) -> str:
-    """Return what a file holds."""
+    """Return the content of a file."""
     blank = record.turn.metadata.get(BLANK)
     return record.turn.user if blank is None else str(blank)

@@ -112,7 +112,7 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         return self._writing(replace)
 
     def insert(self, command: BetaMemoryTool20250818InsertCommand) -> str:
-        """Put a text behind a line of a file; 0 is its beginning."""
+        """Put a text after a line of a file; 0 is its beginning."""
 
         def new(stored: str | None) -> str:
             lines = self._held(stored, command.path).split("\n")

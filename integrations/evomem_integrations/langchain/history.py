@@ -89,7 +89,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
         return [record for record in records if MESSAGES in record.turn.metadata]
 
     def _open(self, messages: Sequence[BaseMessage]) -> Record | None:
-        """Return the last turn if `messages` go on with it."""
+        """Return the last turn if `messages` continue with it."""
         last = self._records()[-1:]
         first = mapped(messages)
         if not last or first and first[0]["role"] == "user" and mapped(_messages(last[0])):

@@ -191,7 +191,7 @@ def put(memory: Memory, items: Mapping[str, Sequence[Turn]]) -> None:
 
 
 def lifetime(ttl: float | None) -> dict[str, float]:
-    """Return what a head says about how long it lives, counted from now."""
+    """Return a head's remaining time to live, counted from now."""
     return {} if ttl is None else {"ttl": ttl, "expires": time.time() + ttl * MINUTE}
 
 

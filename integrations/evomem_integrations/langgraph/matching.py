@@ -52,7 +52,7 @@ def passes(value: Mapping[str, Any], filter: Mapping[str, Any] | None) -> bool:
 
 
 def _at(value: Any, key: str) -> Any:
-    """Return what a key holds; one that is not there is a path, as in `"user.name"`."""
+    """Return the value of a key; a missing key is read as a path, as in `"user.name"`."""
     if not isinstance(value, Mapping):
         return None
     if key in value:

@@ -144,7 +144,7 @@ class EvoMemStore(BaseStore):
             yield store
 
     def close(self) -> None:
-        """Stop the sweeper and finish what is being written; the database stays open."""
+        """Stop the sweeper and finish pending writes; the database stays open."""
         self.stop_ttl_sweeper()
         self._writer.shutdown()
 
@@ -340,7 +340,7 @@ class EvoMemStore(BaseStore):
         return sorted(listed)[op.offset : op.offset + op.limit]
 
     def _put(self, puts: dict[tuple[Namespace, str], PutOp]) -> None:
-        """Write what a batch puts and deletes, each namespace's items together and in order."""
+        """Write a batch's puts and deletes, each namespace's items together and in order."""
         new: dict[Namespace, dict[str, list[Turn]]] = {}
         for (namespace, key), op in puts.items():  # all are checked before any is written
             if op.value is not None:

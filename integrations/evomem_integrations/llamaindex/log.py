@@ -1,4 +1,4 @@
-"""The memory behind a conversation: what it forgets, the kept messages forget as well."""
+"""The memory of a conversation: what it forgets is removed from the kept messages as well."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ChatMemory(Memory):
         place: tuple[str, str | None],
         zone: str | None = None,
     ) -> None:
-        """Stand for a memory of a database, which stays open for as long as this is held.
+        """Represent a memory of a database, which stays open as long as this object exists.
 
         Args:
             handle: On the database.

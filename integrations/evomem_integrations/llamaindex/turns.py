@@ -81,9 +81,9 @@ def identified(turns: Sequence[Turn], session: str | None) -> list[Turn]:
 
 
 def replaced(old: Sequence[Turn], new: Sequence[Turn]) -> tuple[Turn, Turn | None] | None:
-    """Return the first turn of a conversation that changed, and what it is in the new one.
+    """Return the first turn of a conversation that changed, and its counterpart in the new one.
 
-    That is None where the new conversation ends before it, as one does whose end is to be said anew.
+    That is None where the new conversation ends before it, as one does whose end is to be said again.
     A conversation that lost its beginning has not changed, and neither has one that shares nothing
     with the old one.
     """

@@ -1,7 +1,7 @@
 """`Collection`: Mem0's rows, an id with a text and a payload, as turns of evomem's memories.
 
 Every user has a log of their own, so that users' turns do not influence each other;
-what has no user belongs to its agent, else to its run. A row is a turn; a row whose text was changed
+entries without a user belong to their agent, or else to their run. A row is a turn; a row whose text was changed
 is the newest of several turns, which share a session: the row's id.
 """
 

@@ -77,9 +77,9 @@ def begun(
     run: str | None,
     conversation: str | None,
 ) -> Exchange:
-    """Return the exchange that a run begins, or goes on with if it has no prompt.
+    """Return the exchange that a run begins, or continues with if it has no prompt.
 
-    Questions at the end of the history that nobody has answered are part of it.
+    Unanswered questions at the end of the history are part of it.
     """
     start = len(history)
     if prompt is None:
@@ -113,7 +113,7 @@ def text_of(content: str | Sequence[UserContent]) -> str:
 
 
 def _asked(message: ModelMessage) -> Iterator[str]:
-    """Yield what the user said in a message; what comes with tools' results, tools have made."""
+    """Yield the user's texts in a message; texts beside tools' results are the tools'."""
     if isinstance(message, ModelRequest) and not any(
         isinstance(part, ToolReturnPart) for part in message.parts
     ):

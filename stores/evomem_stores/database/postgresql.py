@@ -121,7 +121,7 @@ class PostgresConnections(Connections):
         """See `Connections.write_slot`. The server serves waiting writers in order of arrival.
 
         It is an advisory lock of a transaction, so that a pooler may be in between, and has a
-        connection of its own. Where none is free, the writer goes on without a slot.
+        connection of its own. Where none is free, the writer continues without a slot.
         """
         key = self._slot_key(memory)
         stack, slot = ExitStack(), nobody_waits

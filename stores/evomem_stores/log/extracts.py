@@ -2,7 +2,7 @@
 
 A handful of statements, however many memories there are. Every turn's seal is checked, and that each
 memory has as many turns as its entry says. An extract that was read before is brought up to date by
-the turns behind its end: the sum over the turns' seals, which the entry has, tells whether anything
+the turns after its end: the sum over the turns' seals, which the entry has, tells whether anything
 else has changed.
 """
 

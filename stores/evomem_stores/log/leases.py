@@ -119,7 +119,7 @@ class Leases:
         self._held: dict[int, Lease] = {}
 
     def holds(self, memory: int) -> bool:
-        """Say whether the lease of a memory is held for long enough to read turns; asks nobody."""
+        """Say whether the lease of a memory is held for long enough to read turns; without a query."""
         lease = self._held.get(memory)
         return lease is not None and lease.is_fresh(0.5)
 
@@ -135,7 +135,7 @@ class Leases:
 
         Raises:
             HeadMoved: The body raised it: another worker has written, or has the lease by now. The
-                lease is forgotten, so that the next write takes it anew.
+                lease is forgotten, so that the next write takes it again.
         """
         lease = self._held.get(memory) or self._take(memory)
         before = time.monotonic()
@@ -150,7 +150,7 @@ class Leases:
             lease.renewed = before
 
     def close(self) -> None:
-        """Give every lease back; those of a database that is away end by themselves."""
+        """Give every lease back; those of a database that cannot be reached expire."""
         numbers, self._held = list(self._held), {}
         give = update(memories).where(
             OneOf(memories.c.memory, numbers), memories.c.holder == self.worker
@@ -160,7 +160,7 @@ class Leases:
                 connection.execute(give.values(leased=0))
 
     def _take(self, memory: int) -> Lease:
-        """Take a lease, anew or from another worker; wait until that one gives it back.
+        """Take a lease, again or from another worker; wait until that one gives it back.
 
         Raises:
             HeadMoved: There is no such memory (any more).

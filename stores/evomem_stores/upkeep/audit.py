@@ -66,7 +66,7 @@ def problems(connection: Connection, spec: Spec) -> Iterator[str]:
     for number in connection.scalars(select(memories.c.memory).order_by(memories.c.memory)).all():
         yield from _caught(f"memory {number}", _memory(connection, number, spec, words))
     yield from _caught("the word index", _words(connection, words))
-    yield from _caught("what other encoders made of the turns", _readings(connection))
+    yield from _caught("the other encoders' results", _readings(connection))
 
 
 def _caught(what: str, faults: Iterator[str]) -> Iterator[str]:

@@ -166,7 +166,7 @@ class FaissIndex:
         return faults
 
     def repair(self) -> list[str]:
-        """Remove every index file that is not of the log; return what was removed."""
+        """Remove every index file that does not belong to the log; return what was removed."""
         repaired = []
         folder = self._folder
         for path in sorted(folder.glob("*.faiss")) if folder and folder.is_dir() else ():

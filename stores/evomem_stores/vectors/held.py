@@ -19,7 +19,7 @@ class Held:
         self.dim = dim
         self._head = Rows(np.zeros((0, dim), np.float32)) if head is None else head
         self._tail = Rows(self._head.numbers[:0], self._scales(self._head, 0))
-        self._used = 0  # rows of the tail; behind them is room for more
+        self._used = 0  # rows of the tail; after them there is room for more
         self._wide = np.zeros((0, dim), np.float32)
         self._widened = 0
 

@@ -4,7 +4,7 @@ A collection is a copy of the log's embeddings, as index files are; its partitio
 Milvus and the log have no transaction in common, so that a copy must be such that it cannot be
 mistaken: a row carries the revision of the memory that it was copied at, and of one revision there
 is only one vector for a seq, or for each passage of a turn. Every question names the revision, and the log is asked, before and
-after, whether that is the memory's still; rows of older ones are deleted by whoever comes by.
+after, whether that is the memory's still; rows of older ones are deleted by any process that comes across them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MilvusIndex(SpanIndex):
         self._collection = MilvusCollection(uri, token, self._dim)
         self._copy = MilvusCopy(store, connections, self._collection)
         alone = connections.reading if connections.read_only else connections.forgetting
-        with alone() as connection:  # one at a time; nobody changes the encoder
+        with alone() as connection:  # one at a time; no one changes the encoder
             made = connection.scalar(select(done.c.applied).where(done.c.number == 1))
             with self._collection.translated():
                 self._collection.prepare(collection or f"evomem_{made}")

@@ -73,7 +73,7 @@ class PgvectorIndex(SpanIndex):
                 f"pgvector indexes vectors of up to {MAX_HALF_DIM} numbers, the encoder "
                 f"{store.spec.name!r} gives {self._dim}: leave hnsw_rows= out, or use another index"
             )
-        with connections.forgetting() as connection:  # so that nobody changes the encoder meanwhile
+        with connections.forgetting() as connection:  # so that no one changes the encoder meanwhile
             execute = driver(connection).execute
             # The extension is one for all schemas: two that create it at once would collide.
             execute("SELECT pg_advisory_xact_lock(hashtextextended('evomem extension', 0))")
@@ -303,7 +303,7 @@ def _condition(chosen: Selection) -> tuple[str, list[list[int]]]:
 def forget_copy(memory: int, connection: Connection | None) -> None:
     """Delete the copied vectors of a memory that loses rows, in the transaction that takes them.
 
-    Nobody can copy them again before that transaction ends, so nothing is left to do afterwards.
+    Nobody can copy them again before that transaction ends, so nothing remains to be done.
     """
     if connection is not None:
         [copies] = driver(connection).execute("SELECT to_regclass('copied')").fetchone()

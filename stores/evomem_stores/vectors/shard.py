@@ -111,7 +111,7 @@ class Shard:
         return self.held.nbytes + 24 * len(self) + 1024 + (codes.nbytes if codes else 0)
 
     def add(self, seqs: Seqs, rows: Rows, keys: Sequence[bytes]) -> None:
-        """Append the rows of turns behind the watermark; `seqs` ascending."""
+        """Append the rows of turns after the watermark; `seqs` ascending."""
         if len(self) + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
             spare = len(self) + 2 * len(seqs)
             self._seqs = np.concatenate([self.seqs, np.zeros(spare, np.int64)])
@@ -274,7 +274,7 @@ class Shard:
             rows: Places = np.repeat(places - before, counts) + np.arange(counts.sum())
             return rows
         places = places[places < len(self)] if len(self) else places[:0]
-        seqs = seqs[: len(places)]  # ascending: what lies behind the end is at the end
+        seqs = seqs[: len(places)]  # ascending: what follows the end is at the end
         there: Places = places[self.seqs[places] == seqs]
         return there
 

@@ -1,10 +1,10 @@
-"""`WordCache`: a cache of what was read from the word index.
+"""`WordCache`: a cache of postings read from the word index.
 
 A memory's log grows at its end; only a purge changes what is there, and gives the memory another
-revision. So what was read once stays true, and a query reads what came behind it, if anything did.
+revision. So what was read once stays true, and a query reads what came after it, if anything did.
 Everything happens inside the transaction of the query: what another process has done is seen.
 
-Values are never changed, only replaced: whoever has one may go on with it.
+Values are never changed, only replaced: a reader that has one may keep using it.
 """
 
 from __future__ import annotations
