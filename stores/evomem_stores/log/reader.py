@@ -171,11 +171,11 @@ class LogReader:
             places = np.searchsorted(own, sought)
             places = places[places < np.searchsorted(own, sought, side="right")]
             before = np.where(places > 0, own[places - 1], 0).tolist()
-            behind = np.where(places + 1 < len(own), own.take(places + 1, mode="clip"), 0).tolist()
-            there = own[places].tolist()
-            rows = look_up(connection, view, SAID, {*there, *before, *behind})
-        pairs = zip(before, behind, strict=True)
-        return dict(zip(there, pairs, strict=True)), {
+            after = np.where(places + 1 < len(own), own.take(places + 1, mode="clip"), 0).tolist()
+            present = own[places].tolist()
+            rows = look_up(connection, view, SAID, {*present, *before, *after})
+        pairs = zip(before, after, strict=True)
+        return dict(zip(present, pairs, strict=True)), {
             row[1]: decode_said(*row[: len(SAID)]) for row in rows
         }
 
