@@ -1,7 +1,7 @@
 """Bulk work on many memories at once: imports and changes of the encoder, by Ray actors.
 
 An actor opens the database and loads the encoder once. A memory that fails is set aside with its
-error, and the others go on.
+error, and the others continue.
 """
 
 from __future__ import annotations

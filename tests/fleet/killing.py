@@ -150,8 +150,8 @@ def check(fleet: Fleet) -> None:
                 (n, f"t{n}") for n in range(1, fleet.turns + 1)
             ]
             state = running([])
-            for row, each in zip(rows, turns, strict=True):
-                [reading] = ENCODER.read(state, [each])
+            for row, item in zip(rows, turns, strict=True):
+                [reading] = ENCODER.read(state, [item])
                 assert row[5] == reading.embeddings.tobytes()
-                state = state.after(each, reading)
+                state = state.after(item, reading)
         assert db.verify() == []

@@ -52,7 +52,7 @@ def nodes(new_schema):
     return location, run("tests.fleet.on_nodes", location)
 
 
-def test_a_file_that_cannot_be_imported_is_set_aside_and_the_others_go_on(fleet):
+def test_a_file_that_cannot_be_imported_is_set_aside_and_the_others_continue(fleet):
     location, done = fleet
     assert done["imports"]["turns"] == 2
     assert list(done["imports"]["failed"]) == ["poisoned"]
