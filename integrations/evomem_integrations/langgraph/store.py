@@ -254,13 +254,19 @@ class EvoMemStore(BaseStore):
 
     def _get(self, op: GetOp) -> Item | None:
         namespace = tuple(op.namespace)
-        memory = self._memory(namespace)
-        head = read(memory, namespace, op.key)
+        head = self._head(namespace, op.key)
         if head is None or not self._shows(head):
             return None
         if op.refresh_ttl:
-            refresh(memory, head)
+            refresh(self._memory(namespace), head)
         return head.item()
+
+    def _head(self, namespace: Namespace, key: str) -> Head | None:
+        """Return an item: from RAM if a search has read its namespace as it is now."""
+        held = self._catalogues.get(namespace)
+        if held is not None and held.together.is_current():
+            return held.by_key.get((namespace, key))
+        return read(self._memory(namespace), namespace, key)
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
         check_filter(op.filter)
