@@ -1,4 +1,4 @@
-"""The example of every page on an adapter runs as it is printed."""
+"""The example of every page on an adapter runs as printed."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ Where do I live? / In Oslo.
 
 
 @pytest.mark.parametrize("guide", GUIDES)
-def test_the_example_of_a_guide_runs_as_it_is_printed(guide, tmp_path, monkeypatch, capsys):
+def test_the_example_of_a_guide_runs_as_printed(guide, tmp_path, monkeypatch, capsys):
     modules, prints = GUIDES[guide]
     for module in modules:
         pytest.importorskip(module, reason=f"{module} is not installed")
