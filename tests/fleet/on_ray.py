@@ -37,6 +37,8 @@ from tests.fleet.workers import MEMORIES, TURNS, text
 from tests.stores.helpers import turn
 
 CLIENTS = 12
+PORT = 0
+"""Of Serve, which keeps it while it runs."""
 
 
 def execute(location: str, query: str, *values: Any) -> Any:
@@ -129,7 +131,7 @@ def free_port() -> int:
 
 def refused(location: str) -> dict[str, Any]:
     """Serve a database with another encoder than the one that it was written by."""
-    settings = Settings(database=location, port=free_port(), encoder="hash:24")
+    settings = Settings(database=location, port=PORT, encoder="hash:24")
     try:
         serving.run(settings, serving.Size(cpus=0.5), wait=False)
         return {"error": "", "running": replicas()}
@@ -155,8 +157,7 @@ def await_replicas(number: int) -> bool:
 
 def scales(location: str) -> dict[str, Any]:
     """Ask more of one replica than it can do, until there are two and clients are turned away."""
-    port = free_port()
-    settings = Settings(database=location, port=port, lease=1.0, in_flight=2)
+    settings = Settings(database=location, port=PORT, lease=1.0, in_flight=2)
     size = serving.Size(least=1, most=2, requests=1.0, up=0.0, down=0.0, queued=2, cpus=0.5)
     serving.run(settings, size, wait=False)
     stop = Event()
@@ -168,7 +169,7 @@ def scales(location: str) -> dict[str, Any]:
         with httpx.Client(timeout=60) as http:
             while not stop.is_set():
                 answer = http.post(
-                    f"http://127.0.0.1:{port}/v1/memories/{name}/turns",
+                    f"http://127.0.0.1:{PORT}/v1/memories/{name}/turns",
                     json={"text": f"turn {number}", "id": f"t{number}"},
                     headers={"X-Session-Id": name},
                 )
@@ -193,12 +194,11 @@ def scales(location: str) -> dict[str, Any]:
 
 def serves(location: str) -> dict[str, Any]:
     """Add turns to two replicas over HTTP, and kill one of them in between."""
-    port = free_port()
-    settings = Settings(database=location, port=port, lease=1.0)
+    settings = Settings(database=location, port=PORT, lease=1.0)
     serving.run(settings, serving.Size(least=2, most=2, cpus=0.5), wait=False)
     holders: list[Any] = []
     seconds = []
-    with evomem.connect(f"http://127.0.0.1:{port}") as db:
+    with evomem.connect(f"http://127.0.0.1:{PORT}") as db:
         for number in range(1, TURNS + 1):
             for memory in range(MEMORIES):
                 before = time.perf_counter()
@@ -231,6 +231,8 @@ def reencodes(location: str) -> list[dict[str, Any]]:
 
 def main(location: str) -> None:
     """Do one after the other."""
+    global PORT
+    PORT = free_port()
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     done: dict[str, Any] = {}
     for name, part in {
