@@ -19,11 +19,11 @@ from tests.conftest import ROOT
         ("langgraph.md", ["Alice lives in Oslo.", "['home', 'cat']", "3"]),
     ],
 )  # fmt: skip
-def test_the_example_of_a_page_runs_as_it_stands(page, printed, tmp_path, monkeypatch, capsys):
-    found = re.search(
+def test_the_example_of_a_page_runs_as_it_is(page, printed, tmp_path, monkeypatch, capsys):
+    match = re.search(
         r"```python\n(.*?)```", (ROOT / "docs/guides" / page).read_text("utf-8"), re.DOTALL
     )
-    assert found
+    assert match
     monkeypatch.chdir(tmp_path)
-    exec(compile(found[1], page, "exec", dont_inherit=True), {})
+    exec(compile(match[1], page, "exec", dont_inherit=True), {})
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(printed)
