@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting.pages import Table
+from benchmarks.reporting.published import PUBLISHED
 from benchmarks.reporting.report import interval
 from evomem.errors import EvomemError, InputError
 
@@ -93,12 +94,12 @@ def _table(mark: re.Match[str], root: Path) -> str:
             plain = mean[0] if isinstance(mean, list) and "intervals" not in words else mean
             cells.append(interval(plain))
         rows.append([label.strip(), *cells])
-    for each in result.get("published", ()) if "published" in words else ():
-        shown = [str(each.get(group, {}).get(entry["dataset"], "")) for entry, group in columns]
+    for published in PUBLISHED if "published" in words else ():
+        scores = {"all": published.all, "macro": published.macro}
+        shown = [str(scores[group].get(entry["dataset"], "")) for entry, group in columns]
         if any(shown):
-            rows.append(
-                [f"*{each['system']}, as published*", *(f"*{c}*" if c else "" for c in shown)]
-            )
+            cells = [f"*{cell}*" if cell else "" for cell in shown]
+            rows.append([f"*{published.system}, as published*", *cells])
     heads = [
         f"{entry['dataset']}, per {NAMES[group]}" if len(groups) > 1 else entry["dataset"]
         for entry, group in columns
