@@ -48,7 +48,7 @@ class Question:
     """Answers to choose from, each with its letter in front: "(a) ..."; `answer` is that letter."""
     place: int | None = None
     """How many turns have been said when it is asked: it is a message of the conversation itself.
-    None: it is asked behind the last turn."""
+    None: it is asked after the last turn."""
 
     @property
     def unanswerable(self) -> bool:

@@ -120,9 +120,9 @@ def measure(dataset: Dataset, variant: Variant) -> dict[str, list[float]]:
         if question.evidence
     ]
     resampling = Resampling([id for id, _ in asked], [question.type for _, question in asked])
-    found = list(zip(rankings(dataset, variant), asked, strict=True))
-    shares = [recall(ranking, question.evidence, K) for ranking, (_, question) in found]
-    most = [max(1.0, len(question.evidence) / K) for _, (_, question) in found]
+    ranked = list(zip(rankings(dataset, variant), asked, strict=True))
+    shares = [recall(ranking, question.evidence, K) for ranking, (_, question) in ranked]
+    most = [max(1.0, len(question.evidence) / K) for _, (_, question) in ranked]
     capped = [share * limit for share, limit in zip(shares, most, strict=True)]
     figures = {
         "per type": resampling.interval(shares, macro=True),

@@ -11,8 +11,8 @@ Two kinds of marked blocks; file names are relative to the working directory:
 
     <!-- value benchmarks/results/temporal.json ["encoders", "mini", "auc", "order", 0] % -->93.3<!-- /value -->
 
-Words behind the metric: `macro` (the mean over question types), `all` (over questions) or `both`;
-`intervals`; `published` adds published rows. In a path, a name picks the entry of a list whose
+Words after the metric: `macro` (the mean over question types), `all` (over questions) or `both`;
+`intervals`; `published` adds published rows. In a path, a name selects the entry of a list whose
 `dataset` or `system` it is. `%` is times 100, one decimal.
 """
 
@@ -66,12 +66,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def renewed(text: str, root: Path) -> str:
-    """Return a document with every marked block made anew from results below `root`.
+    """Return a document with every marked block made again from results below `root`.
 
     Raises:
         InputError: A block names a file, a system or a place that is not there.
     """
-    parts = _FENCED.split(text)  # what stands in a fenced code block is an example
+    parts = _FENCED.split(text)  # a fenced code block is an example
     for number in range(0, len(parts), 2):
         part = _TABLE.sub(lambda mark: _table(mark, root), parts[number])
         parts[number] = _VALUE.sub(lambda mark: _value(mark, root), part)
@@ -94,17 +94,9 @@ def _table(mark: re.Match[str], root: Path) -> str:
             plain = mean[0] if isinstance(mean, list) and "intervals" not in words else mean
             cells.append(interval(plain))
         rows.append([label.strip(), *cells])
-    for published in PUBLISHED if "published" in words else ():
-        scores = {"all": published.all, "macro": published.macro}
-        shown = [str(scores[group].get(entry["dataset"], "")) for entry, group in columns]
-        if any(shown):
-            cells = [f"*{cell}*" if cell else "" for cell in shown]
-            rows.append([f"*{published.system}, as published*", *cells])
-    heads = [
-        f"{entry['dataset']}, per {NAMES[group]}" if len(groups) > 1 else entry["dataset"]
-        for entry, group in columns
-    ]
-    table = Table([f"{mark['metric']}, %", *heads], rows)
+Words after the metric: `macro` (the mean over question types), `all` (over questions) or `both`;
+`intervals`; `published` adds published rows. In a path, a name selects the entry of a list whose
+`dataset` or `system` it is. `%` is times 100, one decimal.
     return f"{mark['start']}{table.markdown()}\n{mark['end']}"
 
 

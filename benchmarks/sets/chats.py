@@ -94,7 +94,7 @@ def beam(path: Path) -> Iterator[Collection]:
     there is one. The pointer into the generation plan at the end of a user's message is removed.
     """
     folders = sorted(
-        (found.parent.parent for found in path.rglob("probing_questions.json")),
+        (file.parent.parent for file in path.rglob("probing_questions.json")),
         key=lambda folder: (len(folder.name), folder.name),
     )
     if not folders:
@@ -159,7 +159,7 @@ def _batch(batch: Any, session: str, where: str) -> Iterator[Passage]:
 def personamem2(path: Path, *, history: str = "chat_history_32k_link") -> Iterator[Collection]:
     """Read PersonaMem-v2's folder: `benchmark/text/benchmark.csv` and the histories that it names.
 
-    Evidence are the messages of the snippet that reveals the preference. A question is asked behind
+    Evidence are the messages of the snippet that reveals the preference. A question is asked after
     the last message. The system's message, which describes the persona, is left out.
 
     Args:

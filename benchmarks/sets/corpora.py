@@ -191,7 +191,7 @@ def lmeb(path: Path) -> Iterator[Collection]:
     The corpus of a subset stands beside its queries or in a folder above, as do the candidates.
     Queries with the same candidates are one collection, read in the corpus' order.
     """
-    folders = sorted(found.parent for found in path.rglob("queries.jsonl"))
+    folders = sorted(file.parent for file in path.rglob("queries.jsonl"))
     if not folders:
         raise DatasetError(f"{path} holds no queries.jsonl")
     for folder in folders:
@@ -226,7 +226,7 @@ def _reader(corpus: Path, among: frozenset[str] | None) -> Any:
 
 
 def titled(row: dict[str, Any]) -> str:
-    """Return a document's text, behind its title if it has one."""
+    """Return a document's text, after its title if it has one."""
     return " ".join(part for part in (row.get("title"), row.get("text")) if part)
 
 

@@ -117,7 +117,7 @@ class Ranked:
 
 
 def rank_set(
-    found: Set,
+    dataset: Set,
     path: Path,
     logs: dict[str, Log],
     encoders: Encoders,
@@ -130,7 +130,7 @@ def rank_set(
     """Let every system rank the passages for every question that it has not ranked yet.
 
     Args:
-        found: The set.
+        dataset: The set.
         path: Where its files are.
         logs: System → its rankings.
         encoders: Where their encoders come from.
@@ -145,7 +145,7 @@ def rank_set(
     """
     ranked = Ranked()
     task = progress.add_task(path.name, total=limit) if progress else None
-    for collection in islice(found.read(path), limit):
+    for collection in islice(dataset.read(path), limit):
         ranked.collections += 1
         chosen = list(islice(collection.questions, questions))
         ranked.left_out.update(asked.why_left_out for asked in chosen if not asked.evidence)
@@ -238,13 +238,13 @@ def _values(interval: Interval) -> list[float]:
     return [interval.mean, interval.low, interval.high]
 
 
-def report(name: str, found: Set, result: dict[str, Any]) -> str:
+def report(name: str, dataset: Set, result: dict[str, Any]) -> str:
     """Return what a person reads: what was scored, ours, and what others have published."""
     counts = result["counts"]
     left = ", ".join(f"{n} left out ({why})" for why, n in counts["left_out"].items())
     kinds = list(result["rows"][0]["types"])
     groups = ["all", *(kinds if len(kinds) > 1 else [])]
-    head = ["%", *(f"{group} {metric}" for group in groups for metric in found.shown)]
+    head = ["%", *(f"{group} {metric}" for group in groups for metric in dataset.shown)]
     rows = [
         [
             row["system"],
@@ -255,7 +255,7 @@ def report(name: str, found: Set, result: dict[str, Any]) -> str:
                     )
                 )
                 for group in groups
-                for metric in found.shown
+                for metric in dataset.shown
             ),
         ]
         for row in result["rows"]
@@ -267,31 +267,33 @@ def report(name: str, found: Set, result: dict[str, Any]) -> str:
         "",
         table(head, rows),
     ]
-    if found.published:
+    if dataset.published:
         lines += ["", "as published, not measured here:"]
         lines += [
-            f"  {each.system}: {', '.join(f'{m} {v:g}' for m, v in each.scores.items())}"
-            for each in found.published
+            f"  {row.system}: {', '.join(f'{m} {v:g}' for m, v in row.scores.items())}"
+            for row in dataset.published
         ]
-        lines += [f"  source: {source}" for source in sorted({p.source for p in found.published})]
+        lines += [
+            f"  source: {source}" for source in sorted({row.source for row in dataset.published})
+        ]
     return "\n".join(lines)
 
 
-def digest_of(found: Set, path: Path) -> str:
+def digest_of(dataset: Set, path: Path) -> str:
     """Return the SHA-256 of the files of a set.
 
     Raises:
         DatasetError: One is missing; the message says where to get it.
     """
-    files = sorted({file for pattern in found.files for file in path.glob(pattern)}) or [path]
+    files = sorted({file for pattern in dataset.files for file in path.glob(pattern)}) or [path]
     missing = [
-        pattern for pattern in found.files if not any(path.glob(pattern)) and "**" not in pattern
+        pattern for pattern in dataset.files if not any(path.glob(pattern)) and "**" not in pattern
     ]
     if missing or not files[0].is_file():
         if missing and path.is_dir() and any(path.glob(missing[0].replace(".json", ".pkl"))):
             return ""  # the reader says what to do
         what = missing[0] if missing else path
-        raise DatasetError(f"{path} holds no {what}; it is in {found.where}")
+        raise DatasetError(f"{path} holds no {what}; it is in {dataset.where}")
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as opened:
@@ -303,12 +305,12 @@ def digest_of(found: Set, path: Path) -> str:
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0, or 2 after saying what is wrong."""
     options = _parser().parse_args(argv)
-    found = SETS[options.set]
+    dataset = SETS[options.set]
     result: dict[str, Any] = {**setting("documents", argv), "dataset": options.set}
     folder = options.out / "documents" / options.set if options.out else None
 
     def run() -> None:
-        sha256 = digest_of(found, options.path)
+        sha256 = digest_of(dataset, options.path)
         encoders = Encoders(options.device)
         names = options.system or DEFAULT_SYSTEMS
         logs = {
@@ -319,7 +321,7 @@ def main(argv: Sequence[str]) -> int:
         }
         with progress_bar() as progress:
             ranked = rank_set(
-                found,
+                dataset,
                 options.path,
                 logs,
                 encoders,
@@ -329,11 +331,11 @@ def main(argv: Sequence[str]) -> int:
                 progress=progress,
             )
         published = [
-            {"system": each.system, "scores": dict(each.scores), "source": each.source}
-            for each in found.published
+            {"system": row.system, "scores": dict(row.scores), "source": row.source}
+            for row in dataset.published
         ]
         result.update(summary(ranked, logs), sha256=sha256, published=published)
-        print(report(options.set, found, result))
+        print(report(options.set, dataset, result))
 
     out = options.out / f"documents_{options.set}.json" if options.out else None
     return finish(result, out, run)
@@ -352,8 +354,8 @@ def _header(name: str, sha256: str, system_name: str, system: System) -> dict[st
 
 def _parser() -> argparse.ArgumentParser:
     sets = "\n".join(
-        f"  {name:<17} {found.what}\n{'':<20}{found.where} · {found.licence}"
-        for name, found in SETS.items()
+        f"  {name:<17} {dataset.what}\n{'':<20}{dataset.where} · {dataset.licence}"
+        for name, dataset in SETS.items()
     )
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks documents",

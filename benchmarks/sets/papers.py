@@ -185,5 +185,5 @@ def _start(context: str, answer: dict[str, Any], where: str) -> int:
     """Return where an answer begins in its context, -1 if it is not there."""
     text = expect(answer.get("text"), str, f"{where} text").strip()
     named = expect(answer.get("answer_start"), int, f"{where} answer_start")
-    found = context.find(text, named, named + len(text) + 2)
-    return found if found >= 0 else context.find(text)
+    position = context.find(text, named, named + len(text) + 2)
+    return position if position >= 0 else context.find(text)

@@ -150,7 +150,7 @@ SETS: dict[str, Set] = {
     ),
     "personamem2-128k": Set(
         partial(chats.personamem2, history="chat_history_128k_link"),
-        "the same questions behind histories of 128,000 tokens",
+        "the same questions after histories of 128,000 tokens",
         "https://huggingface.co/datasets/bowen-upenn/PersonaMem-v2",
         "CC BY 4.0",
         ("benchmark/text/benchmark.csv",),
