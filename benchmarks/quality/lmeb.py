@@ -91,8 +91,8 @@ def read_subset(place: Path, subset: str) -> dict[str, Any]:
         "queries": data.Dataset.from_list(queries),
         "relevant_docs": {row["id"]: relevant[row["id"]] for row in queries},
         "top_ranked": {
-            id: sorted(candidates) if candidates is not None else [row["id"] for row in documents]
-            for id, candidates in among.items()
+            id: sorted(ids) if ids is not None else [row["id"] for row in documents]
+            for id, ids in among.items()
         }
         if candidates
         else None,

@@ -94,9 +94,17 @@ def _table(mark: re.Match[str], root: Path) -> str:
             plain = mean[0] if isinstance(mean, list) and "intervals" not in words else mean
             cells.append(interval(plain))
         rows.append([label.strip(), *cells])
-Words after the metric: `macro` (the mean over question types), `all` (over questions) or `both`;
-`intervals`; `published` adds published rows. In a path, a name selects the entry of a list whose
-`dataset` or `system` it is. `%` is times 100, one decimal.
+    for published in PUBLISHED if "published" in words else ():
+        scores = {"all": published.all, "macro": published.macro}
+        shown = [str(scores[group].get(entry["dataset"], "")) for entry, group in columns]
+        if any(shown):
+            cells = [f"*{cell}*" if cell else "" for cell in shown]
+            rows.append([f"*{published.system}, as published*", *cells])
+    heads = [
+        f"{entry['dataset']}, per {NAMES[group]}" if len(groups) > 1 else entry["dataset"]
+        for entry, group in columns
+    ]
+    table = Table([f"{mark['metric']}, %", *heads], rows)
     return f"{mark['start']}{table.markdown()}\n{mark['end']}"
 
 
