@@ -139,7 +139,9 @@ def _of_sessions(columns: tuple[str, ...], limited: bool) -> Select[Any]:
     )
 
 
-def _selected(columns: tuple[str, ...], limited: bool, *there: ColumnElement[bool]) -> Select[Any]:
+def _selected(
+    columns: tuple[str, ...], limited: bool, *conditions: ColumnElement[bool]
+) -> Select[Any]:
     """Return the query for rows that are there; if not `limited`, for those without a tombstone."""
     own = hidden.c.memory == bindparam("memory")
     gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
@@ -148,7 +150,7 @@ def _selected(columns: tuple[str, ...], limited: bool, *there: ColumnElement[boo
     counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
     shown_columns = (turns.c[name] for name in columns)
     shown = () if limited else (turns.c.seq.not_in(gone),)
-    return select(*shown_columns, *counts).where(*there, *shown).order_by(turns.c.row)
+    return select(*shown_columns, *counts).where(*conditions, *shown).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:

@@ -96,8 +96,8 @@ def append(
 def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
     """See `Store.hide`."""
     entry, gone = ledger.with_hidden(connection, view.memory)
-    there = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
-    new = {row["seq"]: 0 for row in there}
+    visible_rows = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
+    new = {row["seq"]: 0 for row in visible_rows}
     if new:
         add_hidden(connection, entry, new)
         ledger.put(connection, entry)

@@ -11,7 +11,7 @@ pytest.importorskip("agent_framework", reason="the extra [agent-framework] is no
 from tests.conftest import ROOT
 
 
-def test_the_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+def test_the_example_runs_as_it_is(tmp_path, monkeypatch, capsys):
     page = (ROOT / "docs" / "guides" / "agent-framework.md").read_text("utf-8")
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)

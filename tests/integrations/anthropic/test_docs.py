@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.integrations.anthropic.test_tool import COMMANDS
 
 
-def test_the_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+def test_the_example_runs_as_it_is(tmp_path, monkeypatch, capsys):
     page = (ROOT / "docs" / "guides" / "anthropic.md").read_text("utf-8")
     assert f"the same {len(COMMANDS)} commands" in page
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -42,7 +42,7 @@ def test_every_case_is_one_test_and_every_reason_belongs_to_a_case():
         assert set(reasons) <= set(CASES)
 
 
-def test_the_example_runs_as_it_stands(capsys):
+def test_the_example_runs_as_it_is(capsys):
     [example] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     exec(compile(example, "docs/guides/adapters.md", "exec", dont_inherit=True), {})
     assert "User: I live in Bergen." in capsys.readouterr().out

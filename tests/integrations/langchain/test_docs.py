@@ -19,7 +19,7 @@ from tests.conftest import ROOT
         ("langgraph.md", ["Alice lives in Oslo.", "['home', 'cat']", "3"]),
     ],
 )  # fmt: skip
-def test_the_example_of_a_page_runs_as_it_stands(page, printed, tmp_path, monkeypatch, capsys):
+def test_the_example_of_a_page_runs_as_it_is(page, printed, tmp_path, monkeypatch, capsys):
     match = re.search(
         r"```python\n(.*?)```", (ROOT / "docs/guides" / page).read_text("utf-8"), re.DOTALL
     )

@@ -231,7 +231,7 @@ def test_a_query_ranks_by_cosine_below_a_prefix_of_whole_labels(facts):
     assert len(facts.search((), query="cat")) == 4
 
 
-def test_each_namespace_is_asked_in_the_light_of_its_own_log(facts, db):
+def test_each_namespace_is_searched_with_the_state_of_its_own_log(facts, db):
     """A score is what the memory itself would give: other namespaces have no part in it."""
     for item in facts.search(("users",), query="Where do I live?"):
         memory = db.memory("facts", *item.namespace)

