@@ -111,8 +111,8 @@ def overview(result: dict[str, Any]) -> str:
     names = [dataset["dataset"] for dataset in datasets]
     published = [s for s in result["published"] if any(name in s["macro"] for name in names)]
     for system in published:
-        cells = [str(system["macro"].get(name, "")) for name in names]
-        rows.append([f"{system['system']} (published)", *cells])
+        shown = [str(system["macro"].get(name, "")) for name in names]
+        rows.append([f"{system['system']} (published)", *shown])
     head = [f"{METRIC}, macro, %", *(f"{d['dataset']} ({d['use']})" for d in datasets)]
     sources = sorted({system["source"] for system in published})
     return f"\n{table(head, rows)}\n\npublished: {'; '.join(sources)}"

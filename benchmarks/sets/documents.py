@@ -244,28 +244,18 @@ def report(name: str, dataset: Set, result: dict[str, Any]) -> str:
     left = ", ".join(f"{n} left out ({why})" for why, n in counts["left_out"].items())
     kinds = list(result["rows"][0]["types"])
     groups = ["all", *(kinds if len(kinds) > 1 else [])]
-    head = ["%", *(f"{group} {metric}" for group in groups for metric in dataset.shown)]
-    rows = [
-        [
-            row["system"],
-            *(
-                str(
-                    Interval(
-                        *(row["overall"]["all"] if group == "all" else row["types"][group])[metric]
-                    )
-                )
-                for group in groups
-                for metric in dataset.shown
-            ),
-        ]
-        for row in result["rows"]
-    ]
+    rows = []
+    for group in groups:
+        for row in result["rows"]:
+            scores = row["overall"]["all"] if group == "all" else row["types"][group]
+            label = row["system"] if len(groups) == 1 else f"{group} · {row['system']}"
+            rows.append([label, *(str(Interval(*scores[metric])) for metric in dataset.shown)])
     lines = [
         f"\n{name} · {counts['collections']:,} collections · {counts['scored']:,} questions scored"
         + (f", {left}" if left else ""),
         f"95 % intervals: bootstrap over {result['resampled']}",
         "",
-        table(head, rows),
+        table(["%", *dataset.shown], rows),
     ]
     if dataset.published:
         lines += ["", "as published, not measured here:"]

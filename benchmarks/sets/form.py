@@ -91,9 +91,15 @@ def passages_of(
     for start in range(0, len(text), MAX_CHARS):
         part = text[start : start + MAX_CHARS]
         if part.strip():
-            sides = {"assistant" if role == "assistant" else "user": part}
+            of_assistant = role == "assistant"
             try:
-                turn = Turn(**sides, speaker=speaker, session=session, time=time)
+                turn = Turn(
+                    "" if of_assistant else part,
+                    part if of_assistant else "",
+                    speaker=speaker,
+                    session=session,
+                    time=time,
+                )
             except EvomemError as error:
                 raise DatasetError(f"{where}: {error}") from error
             yield Passage(label, turn)
