@@ -94,8 +94,8 @@ def passages_of(
             of_assistant = role == "assistant"
             try:
                 turn = Turn(
-                    "" if of_assistant else part,
-                    part if of_assistant else "",
+                    user="" if of_assistant else part,
+                    assistant=part if of_assistant else "",
                     speaker=speaker,
                     session=session,
                     time=time,
