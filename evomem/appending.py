@@ -84,7 +84,7 @@ def append(
                 if whole:
                     is_wanted = nobody_waits
                 return write(engine, view, state, drafted.turns, pace, is_wanted, drafted.replaces)
-        except HeadMoved:  # another process was quicker: read again behind its turns
+        except HeadMoved:  # another process was quicker: read again after its turns
             engine.note_contention(namespace)
             queue = True
             pace.slower()

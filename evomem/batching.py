@@ -27,7 +27,7 @@ from evomem.errors import closed
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
-WAITING = 4096  # requests to read inside; whoever comes then waits at the door
+WAITING = 4096  # requests to read inside; later callers wait outside
 QUERIES = 256  # requests to embed that one pass answers
 ASKING = 16  # passes of turns after one of queries that are shorter
 SHORTER = 4  # how many times
@@ -259,16 +259,16 @@ class Batcher:
         self._settle(requests[middle:], step)
 
     def _embed(self, asks: Sequence[_Ask]) -> None:
-        found = self._encoder.embed_batch([(ask.state, ask.items) for ask in asks])
-        for ask, vectors in zip(asks, found, strict=True):
+        results = self._encoder.embed_batch([(ask.state, ask.items) for ask in asks])
+        for ask, vectors in zip(asks, results, strict=True):
             ask.found = [vectors]
             ask.finish()
 
     def _read(self, reads: Sequence[_Read]) -> None:
-        found = self._encoder.read_batch(
+        results = self._encoder.read_batch(
             [(read.state, read.items[: read.portion]) for read in reads]
         )
-        for read, readings in zip(reads, found, strict=True):
+        for read, readings in zip(reads, results, strict=True):
             for turn, reading in zip(read.items[: read.portion], readings, strict=True):
                 read.state = read.state.after(turn, reading)
             read.found += readings

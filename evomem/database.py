@@ -457,7 +457,7 @@ def _add_history(memory: Memory, turns: Iterable[Turn | Message], counter: _Coun
 
 
 def _finish_some(running: dict[Future[None], Namespace]) -> None:
-    """Wait until some of `running` are done, and forget them; raise what they raised."""
+    """Wait until some of `running` are done, and remove them; raise their errors."""
     done, _ = wait(running, return_when=FIRST_COMPLETED)
     for future in done:
         del running[future]

@@ -114,20 +114,20 @@ class TogetherCache:
         store = self._engine.store
         with store.snapshot():
             version = store.version(prefix)
-            held = self._sizes.get(prefix)
-            if held is None or held[0] != version:
-                held = version, MappingProxyType(store.sizes(prefix))
-                self._sizes.put(prefix, held)
-            return held[1]
+            cached = self._sizes.get(prefix)
+            if cached is None or cached[0] != version:
+                cached = version, MappingProxyType(store.sizes(prefix))
+                self._sizes.put(prefix, cached)
+            return cached[1]
 
     def read(self, prefix: Namespace) -> Together:
         """Return all memories below a prefix as they are at this moment."""
         store = self._engine.store
         with store.snapshot():
             version = store.version(prefix)
-            held = self._read.get(prefix)
-            if held is not None and held.version == version:
-                return held
+            cached = self._read.get(prefix)
+            if cached is not None and cached.version == version:
+                return cached
             extracts = store.extracts(prefix, self._extracts.get)
         for extract in extracts:
             self._extracts.put(extract.memory, extract)

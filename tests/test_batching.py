@@ -101,11 +101,11 @@ def asking(batcher, text):
     return lambda: batcher.embed_queries(START, [text])
 
 
-def same(found, texts):
+def same(vectors, texts):
     want = HashEncoder().read(START, [Turn(user=text) for text in texts])
     return all(
         np.array_equal(a.embedding, b.embedding) and np.array_equal(a.latents, b.latents)
-        for a, b in zip(found, want, strict=True)
+        for a, b in zip(vectors, want, strict=True)
     )
 
 
@@ -243,9 +243,9 @@ def test_out_of_memory_halves_the_batch_and_goes_on():
     encoder = Small()
     batcher = Batcher(encoder)
     texts = [[f"{name}{i}" for i in range(6)] for name in "abc"]
-    futures = gathered(batcher, encoder, *(reading(batcher, *each) for each in texts))
-    for future, each in zip(futures, texts, strict=True):
-        assert same(future.result(), each)
+    futures = gathered(batcher, encoder, *(reading(batcher, *text) for text in texts))
+    for future, text in zip(futures, texts, strict=True):
+        assert same(future.result(), text)
     assert LEAST <= batcher._tokens < encoder.batch_tokens
 
 

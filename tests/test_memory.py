@@ -371,12 +371,12 @@ TEXTS = st.lists(
 def test_a_view_of_the_past_equals_a_memory_that_was_fed_so_far(fresh, texts, data):
     seq = data.draw(st.integers(0, len(texts)))
     with evomem.open(fresh(), encoder="hash") as db:
-        whole, part = db.memory("whole"), db.memory("part")
+        complete, part = db.memory("whole"), db.memory("part")
         turns = [Turn(user=text, id=str(i), time=DAY[0]) for i, text in enumerate(texts)]
-        whole.add_many(turns)
+        complete.add_many(turns)
         for turn in turns[:seq]:
             part.add_many([turn])
-        past = whole.at(seq=seq)
+        past = complete.at(seq=seq)
         assert log(past) == log(part)
         for mode in ("evolvable", "lexical", "hybrid"):
             left, right = (m.search("cat in Oslo", k=9, mode=mode) for m in (past, part))

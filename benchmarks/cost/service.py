@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         for name, measure in ways.items():
             rounds[name].append(measure(options.encoder, options.clients, options.calls))
     figures = {
-        name: {key: float(np.median([one[key] for one in many])) for key in many[0]}
+        name: {key: float(np.median([run[key] for run in many])) for key in many[0]}
         for name, many in rounds.items()
     }
     keys = list(figures["in process"])

@@ -4,7 +4,7 @@
 
 Clients add turns with ids and search, over HTTP. Each has a memory for some turns, checks then that all
 that was acknowledged is there, once and in order, and drops it. In the first half, the service is ended
-again and again, in turn by SIGTERM and by SIGKILL, and started anew; the second half is one process,
+again and again, in turn by SIGTERM and by SIGKILL, and started again; the second half is one process,
 whose resident memory is sampled. The slope is that of a line through the means of ten-second blocks
 after the first quarter of that time, with its 95 % interval.
 """
@@ -42,7 +42,7 @@ BLOCK = 10.0  # seconds whose samples are averaged
 
 
 class Clients:
-    """Threads that add and search, and what they have found."""
+    """Threads that add and search, and their findings."""
 
     def __init__(self, url: str, count: int) -> None:
         self._url = url
@@ -177,8 +177,8 @@ def slope_of(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:
     x, y = np.array([np.mean(block, axis=0) for block in blocks.values()]).T
     x = x / 60 - np.mean(x) / 60
     slope = float(x @ y / (x @ x))
-    rest = y - np.mean(y) - slope * x
-    error = float(np.sqrt(rest @ rest / (len(x) - 2) / (x @ x)))
+    residuals = y - np.mean(y) - slope * x
+    error = float(np.sqrt(residuals @ residuals / (len(x) - 2) / (x @ x)))
     return slope, 2.1 * error
 
 

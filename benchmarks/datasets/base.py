@@ -45,7 +45,7 @@ class Question:
     """Answers to choose from, each with its letter in front: "(a) ..."; `answer` is that letter."""
     place: int | None = None
     """How many turns have been said when it is asked: it is a message of the conversation itself.
-    None: it is asked behind the last turn."""
+    None: it is asked after the last turn."""
 
     @property
     def unanswerable(self) -> bool:
@@ -227,7 +227,7 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
                     yield f"{path} record {number}", value[0]
                     text, number = text[value[1] :], number + 1
         except (UnicodeDecodeError, lzma.LZMAError, EOFError) as error:
-            raise DatasetError(f"{path} is damaged behind record {number}: {error}") from error
+            raise DatasetError(f"{path} is damaged after record {number}: {error}") from error
     if number < 0 or text.strip() != "]":
         raise DatasetError(f"{path} is not a whole JSON list: record {max(0, number)} is no JSON")
 

@@ -73,7 +73,7 @@ def session_numbers(keys: dict[str, Any]) -> list[int]:
 
 
 def with_caption(turn: dict[str, Any], field: str, where: str) -> str:
-    """Return a turn's text, with the machine caption of a shared image behind it."""
+    """Return a turn's text, with the machine caption of a shared image after it."""
     text: str = expect(turn.get(field), str, f"{where} {field}")
     caption = turn.get("blip_caption")
     return f"{text} [image: {caption}]".strip() if caption else text

@@ -25,7 +25,7 @@ SHOWN = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "mrr_at_10"
 
 
 class ConversationSearch:
-    """An encoder that reads what it is to find: MTEB's `SearchProtocol`."""
+    """An encoder that reads the documents it is to find: MTEB's `SearchProtocol`."""
 
     def __init__(self, encoder: Encoder, name: str) -> None:
         """`name`: what MTEB calls it in its results."""
@@ -63,7 +63,7 @@ class ConversationSearch:
         top_ranked: Mapping[str, Sequence[str]] | None = None,
         **_: Any,
     ) -> dict[str, dict[str, float]]:
-        """Return the scores of the best documents for every query, asked behind the last document."""
+        """Return the scores of the best documents for every query, asked after the last document."""
         place = {id: number for number, id in enumerate(self._corpus)}
         asked: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
         for row in queries:

@@ -206,7 +206,7 @@ def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[st
 
 
 def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict[str, Any]:
-    """Read a conversation and ask those of its questions that can be scored, behind its last turn."""
+    """Read a conversation and ask those of its questions that can be scored, after its last turn."""
     reused = encoders.reused
     rank, read_s = _timed(partial(system.index, conversation.turns))
     count = len(conversation.turns)
@@ -269,7 +269,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
-    """Return what a person reads about one dataset: what it is, then a table."""
+    """Return the readable report on one dataset: what it is, then a table."""
     counts, rows = entry["counts"], entry["rows"]
     left_out = ", ".join(f"{n} left out ({why})" for why, n in counts["left_out"].items())
     others = [name for name in rows[0]["overall"] if name != "all"]

@@ -11,7 +11,7 @@ Two kinds of marked blocks; file names are relative to the working directory:
 
     <!-- value benchmarks/results/temporal.json ["encoders", "mini", "auc", "order", 0] % -->93.3<!-- /value -->
 
-Words behind the metric: `macro` or `all`; `intervals`; `published` adds published rows. In a path, a
+Words after the metric: `macro` or `all`; `intervals`; `published` adds published rows. In a path, a
 name picks the entry of a list whose `dataset` or `system` it is. `%` is times 100, one decimal.
 """
 
@@ -63,12 +63,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def renewed(text: str, root: Path) -> str:
-    """Return a document with every marked block made anew from results below `root`.
+    """Return a document with every marked block made again from results below `root`.
 
     Raises:
         InputError: A block names a file, a system or a place that is not there.
     """
-    parts = _FENCED.split(text)  # what stands in a fenced code block is an example
+    parts = _FENCED.split(text)  # a fenced code block is an example
     for number in range(0, len(parts), 2):
         part = _TABLE.sub(lambda mark: _table(mark, root), parts[number])
         parts[number] = _VALUE.sub(lambda mark: _value(mark, root), part)
@@ -91,11 +91,11 @@ def _table(mark: re.Match[str], root: Path) -> str:
             plain = mean[0] if isinstance(mean, list) and "intervals" not in words else mean
             cells.append(interval(plain))
         rows.append([label.strip(), *cells])
-    for each in result.get("published", ()) if "published" in words else ():
-        shown = [str(each["macro"].get(entry["dataset"], "")) for entry in datasets]
+    for published in result.get("published", ()) if "published" in words else ():
+        shown = [str(published["macro"].get(entry["dataset"], "")) for entry in datasets]
         if any(shown):
             rows.append(
-                [f"*{each['system']}, as published*", *(f"*{c}*" if c else "" for c in shown)]
+                [f"*{published['system']}, as published*", *(f"*{c}*" if c else "" for c in shown)]
             )
     table = Table([f"{mark['metric']}, %", *(entry["dataset"] for entry in datasets)], rows)
     return f"{mark['start']}{table.markdown()}\n{mark['end']}"

@@ -81,7 +81,7 @@ class Bm25:
 
 
 class Dense:
-    """An encoder alone: cosines with a question asked behind the last turn."""
+    """An encoder alone: cosines with a question asked after the last turn."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder

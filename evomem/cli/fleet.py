@@ -113,6 +113,7 @@ def _report(outcomes: Any, line: str, screen: Screen) -> int:
         lines.append(f"{len(outcomes.failed)} set aside:")
         lines += [f"  {name}: {error}" for name, error in outcomes.failed.items()]
     screen.result(
-        {"turns": outcomes.turns, "failed": outcomes.failed}, *(Text(plain(each)) for each in lines)
+        {"turns": outcomes.turns, "failed": outcomes.failed},
+        *(Text(plain(report_line)) for report_line in lines),
     )
     return 3 if outcomes.failed else 0

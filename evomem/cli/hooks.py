@@ -28,7 +28,7 @@ MAX_LOG = 1_000_000  # bytes
 
 
 def hooks(args: Namespace, screen: Screen) -> int:
-    """Do what the action says."""
+    """Run the action."""
     agent = AGENTS[args.agent]
     if args.files and args.action != "sweep":
         raise InputError(f"{args.action} takes no files")
@@ -147,7 +147,7 @@ def _run(agent: Agent, args: Namespace, screen: Screen) -> int:
             sys.stdout.write(_recall(args, event))
         elif isinstance(transcript, str) and transcript:
             _start_sweep(agent, args, [transcript])
-    except Exception as error:  # 2 would mean to the agent: do not go on
+    except Exception as error:  # 2 would mean to the agent: do not continue
         screen.error(f"{type(error).__name__}: {error}")
         return 1
     return 0

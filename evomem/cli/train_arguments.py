@@ -74,7 +74,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def _defaults(name: str) -> str:
-    """Return what a setting is if it is not given, for each kind of base."""
+    """Return the default of a setting for each kind of base."""
     kinds: dict[str, dict[str, Any]] = {
         "minilm" if name in GOING_ON else "mini and minilm": {
             field.name: field.default for field in fields(MiniSettings)

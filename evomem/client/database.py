@@ -218,15 +218,15 @@ class RemoteDatabase(Database):
     # ---------------------------------------------------------------------------------------
 
     def _listed(self, prefix: Namespace, *, sizes: bool) -> Steps[list[tuple[Namespace, int]]]:
-        found: list[tuple[Namespace, int]] = []
+        listed: list[tuple[Namespace, int]] = []
         after: str | None = ""
         while after is not None:
             page = {"prefix": join_name(prefix), "after": after, "limit": PAGE}
             value = yield Call("GET", "/memories", {**page, "sizes": True if sizes else None})
             names = list(map(tuple, value["memories"]))
-            found += zip(names, value["turns"] or [0] * len(names), strict=True)
+            listed += zip(names, value["turns"] or [0] * len(names), strict=True)
             after = value["next"]
-        return found
+        return listed
 
     def _ask(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, **more: Any

@@ -61,21 +61,29 @@ class RemoteTogetherCache:
 
     def read(self, prefix: Namespace, query: str | None) -> Steps[Together]:
         """Return all memories below a prefix as they are at this moment."""
-        held = self._read.get(prefix)
-        value = yield from _ask(prefix, held, query)
-        if held is None or value["memories"] is not None:
-            known = {} if held is None else {each.namespace: each for each in held.extracts}
+        cached = self._read.get(prefix)
+        value = yield from _ask(prefix, cached, query)
+        if cached is None or value["memories"] is not None:
+            known = (
+                {}
+                if cached is None
+                else {extract.namespace: extract for extract in cached.extracts}
+            )
             extracts = [_extract(name, new, known) for name, new in value["memories"].items()]
-            held = RemoteTogether(self._caller, prefix, value["version"], extracts)
-            self._read.put(prefix, held)
+            cached = RemoteTogether(self._caller, prefix, value["version"], extracts)
+            self._read.put(prefix, cached)
         if query is not None:
-            held.answer = query, _floats(value)
-        return held
+            cached.answer = query, _floats(value)
+        return cached
 
 
-def _ask(prefix: Namespace, held: RemoteTogether | None, query: str | None) -> Steps[Any]:
-    known = {join_name(each.namespace): each.mark[0] for each in held.extracts} if held else {}
-    version = held.mark if held else ""
+def _ask(prefix: Namespace, cached: RemoteTogether | None, query: str | None) -> Steps[Any]:
+    known = (
+        {join_name(extract.namespace): extract.mark[0] for extract in cached.extracts}
+        if cached
+        else {}
+    )
+    version = cached.mark if cached else ""
     asked = {"prefix": prefix, "version": version, "known": known, "query": query}
     return (yield Call("POST", "/together", body=to_json(asked)))
 
@@ -87,7 +95,7 @@ def _floats(value: Mapping[str, Any]) -> npt.NDArray[np.float32]:
 def _extract(
     name: str, new: Mapping[str, Any] | None, known: Mapping[Namespace, Extract]
 ) -> Extract:
-    """Return a memory's turns: those that are known, or new ones; what is the same is the same object."""
+    """Return a memory's turns, known or new; an unchanged turn stays the same object."""
     namespace = split_name(name)
     if new is None:
         return known[namespace]

@@ -75,8 +75,8 @@ class RemoteView(MemoryView):
             raise QueryError("at() takes one of seq=, time= and added=")
         past = self._past(seq if time is None else time, check_moment(added, "added"))
         value = self._caller.run(self._describe(past))
-        said, stored = (value[name] and as_utc(value[name]) for name in ("said", "added"))
-        point = Point(value["seq"], said, stored)
+        time_, stored = (value[name] and as_utc(value[name]) for name in ("said", "added"))
+        point = Point(value["seq"], time_, stored)
         return RemoteView(self._caller, self.namespace, point, self._own_zone)
 
     def _describe(self, past: Mapping[str, Any]) -> Steps[Any]:

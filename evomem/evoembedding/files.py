@@ -111,7 +111,7 @@ def fill(
 
     Returns:
         Stored name to a digest of up to 64 KiB of the tensor: values spread evenly over it, so that
-        another training run is told apart without hashing gigabytes. A change that spares all of
+        another training run is distinguished without hashing gigabytes. A change that spares all of
         them goes unnoticed.
 
     Raises:

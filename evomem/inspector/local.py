@@ -27,7 +27,7 @@ def serve(settings: Settings, *, port: int, browse: bool, show: Callable[[str], 
         settings: Of the service; it listens to this machine alone.
         port: 0 for any that is free.
         browse: Whether to open a browser.
-        show: Called with the address, which whoever comes first can use.
+        show: Called with the address, which the first visitor can use.
 
     Raises:
         StoreError: The keys cannot be read.

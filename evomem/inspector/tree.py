@@ -43,13 +43,13 @@ def nodes(engine: Engine, names: Sequence[Namespace], prefix: Namespace) -> list
         names: Of the memories.
         prefix: Parents are only named if their names begin so.
     """
-    found: list[Node] = []
+    shown: list[Node] = []
     with engine.store.snapshot():
         for name in names:
             number = engine.store.find_memory(name)
             if number is not None:
-                found.append(_node(engine, name, engine.store.view(number), prefix))
-    return found
+                shown.append(_node(engine, name, engine.store.view(number), prefix))
+    return shown
 
 
 def forks(engine: Engine, memory: Namespace, limit: int) -> list[Node]:

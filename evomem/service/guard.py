@@ -84,8 +84,8 @@ class Guard:
                 if path.endswith(STREAMED):
                     body = _Streamed(receive, service.settings.max_upload, self._patience)
                     return await self._app(request.scope, body, request.send)
-                whole = await self._whole_body(headers, receive)
-                work = self._work(request, path, headers.get(b"content-type"), whole)
+                content = await self._whole_body(headers, receive)
+                work = self._work(request, path, headers.get(b"content-type"), content)
                 await self._until_gone(request, work, receive)
 
     @property

@@ -66,7 +66,7 @@ def run(
     """Serve until a signal to stop; then accept no more requests, and answer the rest."""
     settings.to_environment()
     with tempfile.TemporaryDirectory(prefix="evomem-metrics-") as folder:
-        if workers > 1:  # where they add up what they count
+        if workers > 1:  # where they sum their counters
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
         _run(settings, workers, tls_cert, tls_key)
 

@@ -37,7 +37,7 @@ DAY = 86_400.0
 
 
 class Service:
-    """A database, the keys to it, and what is counted. Call `open` first, `close` last."""
+    """A database, the keys to it, and its metrics. Call `open` first, `close` last."""
 
     db: Database
     session: Session | None = None

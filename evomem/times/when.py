@@ -50,13 +50,13 @@ class When:
         """Return the turns of a view that were said then, ascending."""
         conditions = [Filter(*_moments(span, self.zone)) for span in self.spans]
         conditions += [Filter(session=name) for name in sorted(self.sessions)]
-        found = [np.zeros(0, np.int64)]
-        found += [
+        parts = [np.zeros(0, np.int64)]
+        parts += [
             seqs
             for condition in conditions
             if condition != Filter() and (seqs := store.select(view, condition).allowed) is not None
         ]
-        return np.unique(np.concatenate(found))
+        return np.unique(np.concatenate(parts))
 
 
 def names_time(query: str) -> bool:

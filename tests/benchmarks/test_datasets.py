@@ -198,7 +198,7 @@ def test_realtalk_reads_clean_text_and_finds_turns_by_id_alone(tmp_path):
     write(tmp_path / "Chat_2_a_b.json", chat("D2:53"))
     write(tmp_path / "Chat_10_a_b.json", chat("D2:53"))
     data = load_realtalk(tmp_path)
-    assert [each.id for each in data.conversations] == ["Chat_2_a_b", "Chat_10_a_b"]
+    assert [conversation.id for conversation in data.conversations] == ["Chat_2_a_b", "Chat_10_a_b"]
     turns = data.conversations[0].turns
     assert [turn.user for turn in turns[:3]] == ["Hey!", "[image: a cat]", "Late on day two."]
     assert turns[0].time == datetime(2023, 12, 29, 22, 42, 4, tzinfo=timezone.utc)
@@ -480,13 +480,13 @@ def evident(name, *texts):
 
 
 def test_evidence_is_planted_in_its_order_and_a_historys_own_answers_are_gone(tmp_path):
-    said = ["First.", "Second.", "Third."]
-    data = planted(tmp_path, *(evident(f"q{n}", *said) for n in range(30)), evident("q_abs"))
+    text = ["First.", "Second.", "Third."]
+    data = planted(tmp_path, *(evident(f"q{n}", *text) for n in range(30)), evident("q_abs"))
     assert len(data.conversations) == 30
     for conversation in data.conversations:
         texts = [turn.user for turn in conversation.turns]
         [question] = conversation.questions
-        assert [texts[place] for place in question.evidence] == said
+        assert [texts[place] for place in question.evidence] == text
         assert len(texts) == 3 + 3 + 3
         assert "An answer to something else." not in texts
         assert (question.id, question.answer) == (conversation.id, "3")
@@ -496,8 +496,11 @@ def test_places_differ_between_questions_but_not_between_runs_or_with_other_ques
     several = [evident(f"q{n}", "Here.") for n in range(12)]
     alone = planted(tmp_path, several[4]).conversations[0]
     data = planted(tmp_path, *several)
-    assert next(each for each in data.conversations if each.id == "q4") == alone
-    assert len({each.questions[0].evidence for each in data.conversations}) > 1
+    assert (
+        next(conversation for conversation in data.conversations if conversation.id == "q4")
+        == alone
+    )
+    assert len({conversation.questions[0].evidence for conversation in data.conversations}) > 1
 
 
 # EvoTrain ----------------------------------------------------------------------------------

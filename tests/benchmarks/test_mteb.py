@@ -49,12 +49,12 @@ def test_candidates_are_read_in_the_order_of_the_corpus():
     search = ConversationSearch(encoder, "watched")
     texts = ["Ann: one", "Ann: two", "Ann: three", "Ann: four"]
     search.index([{"id": str(n), "title": "", "text": text} for n, text in enumerate(texts)])
-    found = search.search(
+    ranked = search.search(
         [{"id": "q", "text": "three?"}], top_k=2, top_ranked={"q": ["3", "0", "2"]}
     )
     assert encoder.histories == [[texts[0], texts[2], texts[3]]]
-    assert next(iter(found["q"])) == "2"
-    assert len(found["q"]) == 2
+    assert next(iter(ranked["q"])) == "2"
+    assert len(ranked["q"]) == 2
 
 
 def test_mteb_and_our_own_metrics_agree(data):

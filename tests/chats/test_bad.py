@@ -95,8 +95,8 @@ def test_a_list_is_split_as_json_reads_it_whatever_the_window(items, chunk, inde
     before, stream.CHUNK = stream.CHUNK, chunk
     try:
         data = json.dumps(items, indent=indent, ensure_ascii=False).encode("utf-8", "replace")
-        found = stream.values(io.BytesIO(data), "x", _raise)
-        values = [value.value for value in found]
+        result = stream.values(io.BytesIO(data), "x", _raise)
+        values = [value.value for value in result]
     finally:
         stream.CHUNK = before
     if len(items) == 1 or indent or not data.strip().startswith(b"[["):

@@ -206,7 +206,7 @@ class Rolled(HashEncoder):
         return replace(super().spec, fingerprint="rolled")
 
     def read(self, state, turns):
-        rolled = (replace(each, embedding=np.roll(each.embedding, 1)) for each in super().read(state, turns))  # fmt: skip
+        rolled = (replace(item, embedding=np.roll(item.embedding, 1)) for item in super().read(state, turns))  # fmt: skip
         return list(rolled)
 
 

@@ -50,10 +50,10 @@ def assert_refused(tiny, *patterns, **options):
 
 
 def test_shards_hold_the_same_model_as_one_file(fresh):
-    whole = loaded(fresh).spec.fingerprint, readings(fresh)
+    complete = loaded(fresh).spec.fingerprint, readings(fresh)
     save(fresh.checkpoint, fresh.weights, shards=3)
-    assert loaded(fresh).spec.fingerprint == whole[0]
-    np.testing.assert_array_equal(readings(fresh), whole[1])
+    assert loaded(fresh).spec.fingerprint == complete[0]
+    np.testing.assert_array_equal(readings(fresh), complete[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, None], ids=str)

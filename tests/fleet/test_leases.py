@@ -175,7 +175,7 @@ def test_a_lease_that_is_lost_in_the_middle_of_a_batch_loses_and_doubles_nothing
     own = [turn(f"text {n}", n) for n in range(40)]
     first.memory("m").add_many(own)
     ids = [record.id for record in first.memory("m").history()]
-    assert ids == ["t100", *(each.id for each in own)]
+    assert ids == ["t100", *(record.id for record in own)]
     assert first._engine.read_in_vain == 40
     store = store_of(first)
     rows = log(store, store.view(("m",)))

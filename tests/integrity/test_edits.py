@@ -223,7 +223,7 @@ def test_an_export_of_what_was_edited_is_refused(edited, tmp_path):
 def test_latents_that_were_edited_are_not_built_upon(edited):
     zero = "UPDATE turns SET latents = {} WHERE id = 'bob3'"
     with edited(zero.format("checksum")) as db:
-        with pytest.raises(IntegrityError, match="what the encoder made of turn 3"):
+        with pytest.raises(IntegrityError, match="the encoder's results for turn 3"):
             db.memory("bob").add("bob drinks wine")
         assert any("turn 3 of memory 2 has an embedding" in fault for fault in db.verify())
 

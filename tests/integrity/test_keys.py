@@ -132,10 +132,10 @@ def test_the_doctor_says_what_the_seals_are_worth(sealed, monkeypatch, tmp_path)
     monkeypatch.setenv(FILE_VARIABLE, str(path))
     for mode, sound in ((0o644, False), (0o600, True)):
         path.chmod(mode)
-        [finding] = [each for each in examine(sealed) if each.what == "integrity"]
+        [finding] = [item for item in examine(sealed) if item.what == "integrity"]
         assert finding.sound == sound
     monkeypatch.delenv(FILE_VARIABLE)
-    assert any("sealed with the integrity key" in each.says for each in examine(sealed))
+    assert any("sealed with the integrity key" in item.says for item in examine(sealed))
 
 
 # anchors -------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=TESTS, help="what may notice them")
     parser.add_argument("--out", type=Path, default=Path("results/mutants"))
     options = parser.parse_args()
-    paths = sorted(path for each in options.files for path in glob.glob(each, root_dir=ROOT))
+    paths = sorted(path for item in options.files for path in glob.glob(item, root_dir=ROOT))
     options.out.mkdir(parents=True, exist_ok=True)
     prepare()
     with server():

@@ -77,16 +77,16 @@ class Reach:
     """Which tests run a line, and how long they take."""
 
     def __init__(self, file: Path) -> None:
-        held = json.loads(file.read_text())
-        self.seconds: dict[str, float] = held["seconds"]
-        self._lines: dict[str, dict[str, list[str]]] = held["lines"]
+        recorded = json.loads(file.read_text())
+        self.seconds: dict[str, float] = recorded["seconds"]
+        self._lines: dict[str, dict[str, list[str]]] = recorded["lines"]
 
     def tests(self, path: str, run: range) -> list[str]:
         """Return the tests that run any of some lines, the quickest first; all, if an import does."""
         lines = self._lines.get(path, {})
         names = {name for line in run for name in lines.get(str(line), ())}
         if "" in names:
-            names = {name for each in lines.values() for name in each}
+            names = {name for tests_of_a_line in lines.values() for name in tests_of_a_line}
         return sorted(names & self.seconds.keys(), key=lambda name: self.seconds[name])
 
 
@@ -146,7 +146,7 @@ def _in_order(tests: Sequence[str]) -> list[str]:
     by_file: dict[str, list[str]] = defaultdict(list)
     for test in tests:
         by_file[test.partition("::")[0]].append(test)
-    return [test for each in by_file.values() for test in each]
+    return [test for item in by_file.values() for test in item]
 
 
 class _Replaced(SourceFileLoader):

@@ -202,8 +202,8 @@ def test_a_file_keeps_the_codes_and_later_turns_are_added_to_them(copy, monkeypa
 def test_purges_forks_and_views_are_answered_as_by_an_exact_index(copy):
     store, index = opened(copy)
     asked = clustered(ROWS)[ROWS - 5]
-    whole = store.view(1)
-    assert index.search(whole, asked, 1)[0][0] == ROWS - 4
+    complete = store.view(1)
+    assert index.search(complete, asked, 1)[0][0] == ROWS - 4
     past = store.view(1, seq=ROWS - 5)
     assert index.search(past, asked, 1)[0][0] <= ROWS - 5
     assert agree(store, index, past)

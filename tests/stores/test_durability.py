@@ -131,12 +131,12 @@ def test_two_processes_lose_and_double_nothing(location, tmp_path):
     writers = [start(location, "m", name, 100, gate) for name in ("left", "right")]
     assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 2
     gate.touch()
-    said = [writer.finish().split() for writer in writers]
+    texts = [writer.finish().split() for writer in writers]
     store, index = open_at(location)
     view = store.view(store.make_memory(("m",)))
     ids = [str(record.id) for record in store.history(view)]
     assert len(ids) == len(set(ids)) == 200
-    for name, own in zip(("left", "right"), said, strict=True):
+    for name, own in zip(("left", "right"), texts, strict=True):
         assert [id for id in ids if id.startswith(name)] == own
     order = [id.partition("-")[0] for id in ids]
     assert order != sorted(order), "they took turns, so that the race was run"
@@ -327,11 +327,11 @@ def test_a_new_file_is_closed_before_another_thread_can_open_it(tmp_path, monkey
     monkeypatch.setattr("evomem_stores.database.sqlite.os", Slow())
     store, _ = open_at(path)
     assert opened.wait(60)
-    for each in (store, *others):
-        each.make_memory(("m",))
+    for item in (store, *others):
+        item.make_memory(("m",))
         assert locked(path)
-    for each in (store, *others):
-        each.close()
+    for item in (store, *others):
+        item.close()
 
 
 # damaged and foreign files -------------------------------------------------------------------
@@ -369,19 +369,19 @@ class Snapshot:
 def examine(path):
     """Open, verify and read; return (what was said, what the log holds or None)."""
     before = path.read_bytes()
-    said, held = [], None
+    faults, contents = [], None
     try:
         store, _ = open_at(path)
         try:
-            said += store.verify()
-            held = Snapshot(store)
+            faults += store.verify()
+            contents = Snapshot(store)
         finally:
             store.close()
     except EvomemError as error:
-        said.append(str(error))
-    if said:
+        faults.append(str(error))
+    if faults:
         assert path.read_bytes() == before, "a damaged file is evidence: it must stay as it is"
-    return said, held
+    return faults, contents
 
 
 FOREIGN = {
@@ -456,11 +456,11 @@ def test_a_folder_is_no_database(tmp_path):
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_database_is_refused_or_reported(made, tmp_path, share):
     path = tmp_path / "a.db"
-    whole = (made[0] / "a.db").read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
-    said, held = examine(path)
-    assert said
-    assert held is None or held != made[1]
+    content = (made[0] / "a.db").read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    faults, stored = examine(path)
+    assert faults
+    assert stored is None or stored != made[1]
 
 
 def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_anew(made, tmp_path):
@@ -476,14 +476,14 @@ def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_anew(m
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=st.integers(0, 10**9 - 1))
 def test_a_flipped_bit_is_refused_or_reported_unless_it_changes_nothing(made, tmp_path, place):
-    whole = bytearray((made[0] / "a.db").read_bytes())
-    bit = place * 8 * len(whole) // 10**9
-    whole[bit // 8] ^= 1 << bit % 8
+    content = bytearray((made[0] / "a.db").read_bytes())
+    bit = place * 8 * len(content) // 10**9
+    content[bit // 8] ^= 1 << bit % 8
     for old in tmp_path.glob("a.db*"):
         old.unlink()
-    (tmp_path / "a.db").write_bytes(whole)
-    said, held = examine(tmp_path / "a.db")
-    assert said or held == made[1]
+    (tmp_path / "a.db").write_bytes(content)
+    faults, stored = examine(tmp_path / "a.db")
+    assert faults or stored == made[1]
 
 
 @pytest.mark.parametrize("column", ["user", "metadata", "embedding", "latents", "session", "time", "chunk", "key", "words"])  # fmt: skip
@@ -502,8 +502,8 @@ def test_a_changed_column_is_reported_by_name_of_the_turn(made, tmp_path, column
     connection.execute(f"UPDATE turns SET {column} = {change} WHERE seq = 7")
     connection.commit()
     connection.close()
-    said, _ = examine(path)
-    assert any("turn 7 of memory 1" in line for line in said), said
+    faults, _ = examine(path)
+    assert any("turn 7 of memory 1" in line for line in faults), faults
 
 
 @pytest.mark.parametrize(
@@ -531,8 +531,8 @@ def test_what_does_not_fit_together_is_reported(made, tmp_path, statement, says)
     connection.execute(statement)
     connection.commit()
     connection.close()
-    said, _ = examine(path)
-    assert any(says in line for line in said), said
+    faults, _ = examine(path)
+    assert any(says in line for line in faults), faults
 
 
 def test_a_healthy_database_has_nothing_to_report(made, tmp_path):

@@ -30,14 +30,14 @@ class PassageEncoder(HashEncoder):
 
     def read(self, state, turns):
         readings = []
-        for each in turns:
-            words = each.text.split()
+        for item in turns:
+            words = item.text.split()
             short = Turn(user=" ".join(words[:WINDOW]))
             [reading] = super().read(state, [short])
             parts = [words[p.start : p.stop] for p in divide(len(words), WINDOW, WINDOW, 2)]
             rows = self.embed_queries(state, [" ".join(part) for part in parts])
             readings.append(replace(reading, passages=rows))
-            state = state.after(each, readings[-1])
+            state = state.after(item, readings[-1])
         return readings
 
 

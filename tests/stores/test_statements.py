@@ -84,7 +84,7 @@ def test_when_a_memory_began_is_looked_up_and_no_row_is_sorted(memory):
     view = store.view(memory.namespace)
     seen.clear()
     assert store.period(view)
-    queries = [each for each in seen if "ORDER BY turns.time" in each[0]]
+    queries = [item for item in seen if "ORDER BY turns.time" in item[0]]
     assert len(queries) == 2
     with store._connections.reading() as connection:
         for statement, given in queries:

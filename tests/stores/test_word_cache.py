@@ -41,15 +41,15 @@ def two(location):
     """Two stores on one database, as two processes have them."""
     stores = open_at(location)[0], open_at(location)[0]
     yield stores
-    for each in stores:
-        each.close()
+    for store in stores:
+        store.close()
 
 
 def plain(store: Store, view: View, query: str) -> dict[int, float]:
     """BM25 of the texts that the view shows, and of nothing that anybody kept."""
-    said = {record.seq: record.turn for record in store.history(view)}
-    found = {seq: terms(searched(t.speaker, t.user, t.assistant)) for seq, t in said.items()}
-    return bm25(query_terms(query), {seq: Counter(each) for seq, each in found.items()})
+    texts = {record.seq: record.turn for record in store.history(view)}
+    result = {seq: terms(searched(t.speaker, t.user, t.assistant)) for seq, t in texts.items()}
+    return bm25(query_terms(query), {seq: Counter(item) for seq, item in result.items()})
 
 
 def held(store: Any, memory: int) -> list[object]:

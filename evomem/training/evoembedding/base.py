@@ -56,7 +56,7 @@ class Start:
 
 
 def start(base: Base, settings: EvoSettings, device: str | None = None) -> Start:
-    """Load a base, or go on from an EvoEmbedding checkpoint.
+    """Load a base, or continue from an EvoEmbedding checkpoint.
 
     Args:
         base: Folder or hub id.
@@ -149,7 +149,7 @@ def _resumed(base: Base, folder: Path, settings: EvoSettings, device: str | None
     )
     weights = loaded.weights
     names = {published_name(name): name for name in loaded.model.state_dict()}
-    # Read again: what is trained goes on in the precision in which it was stored.
+    # Read again: what is trained continues in the precision in which it was stored.
     masters = {
         names[stored]: tensor.to(loaded.model.device, torch.float32)
         for stored, tensor in weights.read(filter(_is_trained, names))

@@ -69,7 +69,7 @@ class Catalogue:
         Args:
             together: The memories.
             root: How many labels their names have before the namespace.
-            old: What was found before.
+            old: The previous result.
         """
         self.together = together
         self.shelves: list[Shelf] = []

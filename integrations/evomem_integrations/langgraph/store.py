@@ -144,7 +144,7 @@ class EvoMemStore(BaseStore):
             yield store
 
     def close(self) -> None:
-        """Stop the sweeper and finish what is being written; the database stays open."""
+        """Stop the sweeper and finish pending writes; the database stays open."""
         self.stop_ttl_sweeper()
         self._writer.shutdown()
 
@@ -246,8 +246,8 @@ class EvoMemStore(BaseStore):
 
     def _namespaces(self, prefix: Namespace) -> list[Namespace]:
         """Return the namespaces below a prefix that were ever written to, sorted."""
-        found = self.database.memories(*self._root, *prefix)
-        return [names[len(self._root) :] for names in found if len(names) > len(self._root)]
+        namespaces = self.database.memories(*self._root, *prefix)
+        return [names[len(self._root) :] for names in namespaces if len(names) > len(self._root)]
 
     def _shows(self, head: Head) -> bool:
         return not (self._omit_expired and head.expired)
@@ -309,21 +309,21 @@ class EvoMemStore(BaseStore):
             count = max(1, len(shelf.items))
             for k in (max(1, min(wanted, count)), count):
                 hits = memory.search(query, k, mode=self._mode)
-                found = _items(shelf, hits)
-                passing = sum(self._passes(head, op) for head, _ in found)
+                items = _items(shelf, hits)
+                passing = sum(self._passes(head, op) for head, _ in items)
                 if passing >= wanted or len(hits) < k:
                     break
-            ranked += found
+            ranked += items
         yield from sorted(ranked, key=lambda hit: hit[1], reverse=True)
 
     def _catalogue(self, prefix: Namespace, query: str | None = None) -> Catalogue:
         """Return the items below a prefix as they are at this moment, to be ranked by a query."""
         together = self.database.together(*self._root, *prefix, query=query)
-        held = self._catalogues.get(prefix)
-        if held is None or held.together is not together:
-            held = Catalogue(together, len(self._root), held)
-            self._catalogues.put(prefix, held)
-        return held
+        cached = self._catalogues.get(prefix)
+        if cached is None or cached.together is not together:
+            cached = Catalogue(together, len(self._root), cached)
+            self._catalogues.put(prefix, cached)
+        return cached
 
     def _passes(self, head: Head, op: SearchOp) -> bool:
         return self._shows(head) and passes(head.value, op.filter)
@@ -336,11 +336,11 @@ class EvoMemStore(BaseStore):
         else:
             sizes = self.database.sizes(*self._root)
             living = {names[depth:] for names, size in sizes.items() if size and names[depth:]}
-        found = {name[: op.max_depth] for name in living if lies_in(name, op.match_conditions)}
-        return sorted(found)[op.offset : op.offset + op.limit]
+        listed = {name[: op.max_depth] for name in living if lies_in(name, op.match_conditions)}
+        return sorted(listed)[op.offset : op.offset + op.limit]
 
     def _put(self, puts: dict[tuple[Namespace, str], PutOp]) -> None:
-        """Write what a batch puts and deletes, each namespace's items together and in order."""
+        """Write a batch's puts and deletes, each namespace's items together and in order."""
         new: dict[Namespace, dict[str, list[Turn]]] = {}
         for (namespace, key), op in puts.items():  # all are checked before any is written
             if op.value is not None:
@@ -362,13 +362,13 @@ class EvoMemStore(BaseStore):
 
 def _items(shelf: Shelf, hits: Iterable[Hit]) -> list[tuple[Head, float]]:
     """Return the indexed items that hits belong to, each once."""
-    found: dict[str, tuple[Head, float]] = {}
+    items: dict[str, tuple[Head, float]] = {}
     for hit in hits:
         id = head_id(hit.record.id)
         head = shelf.by_id.get(id)
-        if head and head.indexed and id not in found and not is_piece(hit.record.turn.metadata):
-            found[id] = head, hit.score
-    return list(found.values())
+        if head and head.indexed and id not in items and not is_piece(hit.record.turn.metadata):
+            items[id] = head, hit.score
+    return list(items.values())
 
 
 def _check_page(offset: int, limit: int) -> int:

@@ -1,9 +1,9 @@
 """Marks of purged turns. Each function runs in its caller's transaction.
 
 A mark holds no text: it is a digest of what `evomem.tombstones` says of a turn, under a random key
-that belongs to the memory. The key is in the same database, so whoever can read that and guesses a
+that belongs to the memory. The key is in the same database, so anyone who can read the database and guesses a
 text can confirm that it was there (docs/operations/forgetting.md). The memory's entry has a sum over its marks;
-whoever changes an entry here leaves it to the caller to write it.
+functions here change an entry and leave it to the caller to write it.
 """
 
 from __future__ import annotations

@@ -438,7 +438,7 @@ class SqlLog:
         """Return the entry of the view's memory, and what is hidden in the view (`with_hidden`).
 
         A view may be of no memory, or of one that was dropped meanwhile. Call this inside of
-        `reading`, and change nothing of what it returns.
+        `reading`, and do not change the result.
 
         Raises:
             IntegrityError: The entry or a tombstone was changed.
@@ -481,7 +481,7 @@ class SqlLog:
     def _forgetting(self, memory: int | None = None) -> Iterator[tuple[Connection, list[int]]]:
         """Give a transaction, and a list for the numbers of memories that lose rows in it.
 
-        Whoever keeps copies of rows is told before they are lost, so that no copy stays behind if
+        Whoever keeps copies of rows is told before they are lost, so that no copy remains if
         the process is killed, and again after, since until then copies could still be made.
         """
         changed: list[int] = []

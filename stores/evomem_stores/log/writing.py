@@ -107,7 +107,7 @@ def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
 def fork(connection: Connection, view: View, namespace: Namespace) -> int | None:
     """Create a memory that shares the view's rows; return its number, None if the name is taken."""
     seen = take_view(connection, view.memory, seq=view.seq).spans
-    # The parent is whoever owns the last row, so that no fork hangs on one in between.
+    # The parent is the memory that owns the last row, so that no fork depends on one in between.
     parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
     source, gone = ledger.with_hidden(connection, view.memory)
     number = make_memory(connection, namespace, parent, shared, view.seq)
@@ -267,7 +267,7 @@ def insert_rows(
     spec: Spec,
     end: _End | None = None,
 ) -> None:
-    """Write rows and their terms behind `seen`, and note them in the entry of their memory.
+    """Write rows and their terms after `seen`, and note them in the entry of their memory.
 
     `end` says where `seen` ends, if the caller knows; it is looked up if not.
     """

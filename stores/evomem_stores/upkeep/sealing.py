@@ -59,7 +59,7 @@ _CHECKSUM = (
 def change_key(connections: Connections, key: bytes | None) -> int:
     """Seal a whole database with another key, in one transaction; return how many turns it has.
 
-    Nothing that was edited is sealed: what has a fault is refused as it is.
+    Nothing that was edited is sealed: a faulty row is refused.
 
     Raises:
         IntegrityError: `verify` reports something.
@@ -83,7 +83,7 @@ def change_key(connections: Connections, key: bytes | None) -> int:
 def seal(connection: Connection, sound: Sound, *, purges_leave_marks: bool = True) -> None:
     """Seal every turn, every memory and the database with the seals of the connection.
 
-    What is not `sound` gets an empty seal, which fits nothing: verify goes on to report it.
+    A row that is not `sound` gets an empty seal, which never fits, so verify keeps reporting it.
 
     Args:
         connection: Inside a transaction.
@@ -120,12 +120,12 @@ def _seal_rows(
     while rows := connection.execute(_ROWS, {"behind": behind, "upto": upto}).mappings().all():
         new = []
         for row in rows:
-            whole = sound(row)
+            is_sound = sound(row)
             new.append(
                 {
                     "number": row["row"],
-                    "new_seal": seals.row(row) if whole else b"",
-                    "new_checksum": seals.reading(row, fingerprint) if whole else b"",
+                    "new_seal": seals.row(row) if is_sound else b"",
+                    "new_checksum": seals.reading(row, fingerprint) if is_sound else b"",
                 }
             )
         connection.execute(_SEAL, new)

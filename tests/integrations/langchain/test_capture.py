@@ -366,16 +366,16 @@ async def test_what_could_not_be_written_is_written_with_the_next_run(tmp_path):
 
 
 def test_a_memory_that_cannot_be_found_ends_no_run(db):
-    found: list[bool] = []
+    result: list[bool] = []
 
     def find(runtime):
-        if not found:
+        if not result:
             raise StoreError("the server is away")
         return db.memory("alice")
 
     talk = agent(echo, find)
     talk.invoke(say("one"), THREAD)
-    found.append(True)
+    result.append(True)
     talk.invoke(say("two"), THREAD)  # whose the first was is not known
     assert [user for user, _ in said(db.memory("alice"))] == ["two"]
 

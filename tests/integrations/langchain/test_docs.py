@@ -20,10 +20,10 @@ from tests.conftest import ROOT
     ],
 )  # fmt: skip
 def test_the_example_of_a_page_runs_as_it_stands(page, printed, tmp_path, monkeypatch, capsys):
-    found = re.search(
+    match = re.search(
         r"```python\n(.*?)```", (ROOT / "docs/guides" / page).read_text("utf-8"), re.DOTALL
     )
-    assert found
+    assert match
     monkeypatch.chdir(tmp_path)
-    exec(compile(found[1], page, "exec", dont_inherit=True), {})
+    exec(compile(match[1], page, "exec", dont_inherit=True), {})
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(printed)

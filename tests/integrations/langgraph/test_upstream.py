@@ -48,7 +48,7 @@ def test_our_store_passes_langgraphs_tests_of_its_own(project, name, left_out, t
     shutil.copy(Path(__file__).with_name("rebound.py"), tmp_path)
     roots = [str(tmp_path), *(str(ROOT / name) for name in (".", "stores", "integrations"))]
     options = "-q -p rebound -p no:cacheprovider -o asyncio_mode=auto -o markers=flaky".split()
-    chosen = ["-k", " and ".join(f"not {each}" for each in left_out)] if left_out else []
+    chosen = ["-k", " and ".join(f"not {item}" for item in left_out)] if left_out else []
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *chosen, f"tests/{name}"],
         cwd=tmp_path,

@@ -60,8 +60,8 @@ def test_what_is_said_before_a_tool_is_called_is_a_part_of_the_answer(make):
     assert texts(memory) == []
     memory.put(ChatMessage(role="tool", content="15:04"))
     memory.put(assistant("Four past three."))
-    whole = "User: What time is it?\nAssistant: Let me look.\nFour past three."
-    assert texts(memory) == [whole]
+    content = "User: What time is it?\nAssistant: Let me look.\nFour past three."
+    assert texts(memory) == [content]
 
 
 def test_an_answer_that_goes_on_takes_the_place_of_its_beginning(make):

@@ -15,6 +15,6 @@ def test_the_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(example, {})
-    found, *rest = capsys.readouterr().out.splitlines()
-    assert found.endswith("I adopted a cat, Miso.")
-    assert rest == ["['ADD', 'UPDATE']", "1", "None []"]
+    result, *remaining = capsys.readouterr().out.splitlines()
+    assert result.endswith("I adopted a cat, Miso.")
+    assert remaining == ["['ADD', 'UPDATE']", "1", "None []"]

@@ -174,9 +174,9 @@ def test_keys_and_the_log_are_in_a_schema_of_their_own_on_a_server(new_schema):
     store, other = KeyStore(location), KeyStore(location)
     secret, key = store.create(("a",), ["read"])
     store.note([Entry(1.0, key.id, "search", ("a",), 1, 200)])
-    found = other.find(secret)
-    assert found is not None
-    assert found.prefix == ("a",)
+    result = other.find(secret)
+    assert result is not None
+    assert result.prefix == ("a",)
     assert len(other.accesses(Access("", ("a",), frozenset()))) == 1
     other.revoke(key.id)
     assert store.find(secret) is None

@@ -91,9 +91,9 @@ async def test_a_client_uses_the_memory_that_its_key_is_for(served, mode, versio
         assert connected.session.protocol_version == version
         assert len(await names(connected)) == 8
         await connected.call_tool("remember", {"text": "I moved to Oslo.", "id": "a"})
-        found = await connected.call_tool("recall", {"query": "Who moved to Oslo?"})
+        answer = await connected.call_tool("recall", {"query": "Who moved to Oslo?"})
         status: Any = await connected.call_tool("status", {})
-    assert ids(found) == ["a"]
+    assert ids(answer) == ["a"]
     assert status.structured_content["memory"] == f"used/{mode}"
     assert served.service.db.memory("used", mode).get("a").turn.source == "mcp"
 
@@ -156,8 +156,8 @@ async def test_many_tenants_at_once_each_see_their_own_memory(served):
                 )
             return await connected.call_tool("recall", {"query": "Whose is it?", "k": 50})
 
-    for tenant, found in enumerate(await asyncio.gather(*map(use, range(8)))):
-        texts = {turn["text"] for turn in found.structured_content["turns"]}
+    for tenant, result in enumerate(await asyncio.gather(*map(use, range(8)))):
+        texts = {turn["text"] for turn in result.structured_content["turns"]}
         assert texts == {f"User: Mine, {tenant}."}
 
 

@@ -347,8 +347,8 @@ def look_at(axe, page, view):
             "() => !document.getAnimations().some(one => one instanceof CSSTransition)",
         )
         violations = axe.run(page, options=options).response["violations"]
-        found = [(one["id"], one["nodes"][0]["html"]) for one in violations]
-        assert found == [], (view, scheme, width)
+        result = [(one["id"], one["nodes"][0]["html"]) for one in violations]
+        assert result == [], (view, scheme, width)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, view
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1280, "height": 800})
