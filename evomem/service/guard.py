@@ -68,9 +68,11 @@ class Guard:
     async def _serve(self, request: _Request, path: str, receive: Receive) -> None:
         if path in OPEN:
             return await self._app(request.scope, _no_body, request.send)
+        pairs = [*request.scope["headers"]]
         # Of a header that is there twice, the first counts.
-        pairs = reversed([*request.scope["headers"]])
-        headers = {name: value.decode("latin-1") for name, value in pairs}
+        headers = {name: value.decode("latin-1") for name, value in reversed(pairs)}
+        if len(headers) < len(pairs) and sum(name == b"host" for name, _ in pairs) > 1:
+            raise Problem(HTTPStatus.BAD_REQUEST, "there are several Host headers: send one")
         self._check_host(headers)
         service = self.service
         with service.limits.door():
