@@ -10,9 +10,10 @@ import asyncio
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-HEAD = 10.0  # seconds for the head of a request, from the connection or the head's first byte on
+HEAD = 30.0  # seconds for the head of a request, from the connection or the head's first byte on
 HEAD_BYTES = 65_536
 REST = 30.0  # seconds for the rest of a body whose request is answered
+STALLED = 0.5  # seconds: a timer that is so late found a busy loop, which has yet to read
 _LATE = b"408 Request Timeout"
 _LARGE = b"431 Request Header Fields Too Large"
 
@@ -67,7 +68,14 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen 
         return self._in_body
 
     def _start(self, seconds: float) -> None:
-        self._timer = self.loop.call_later(seconds, self._end, _LATE)
+        due = self.loop.time() + seconds
+        self._timer = self.loop.call_at(due, self._ring, due)
+
+    def _ring(self, due: float) -> None:
+        if self.loop.time() > due + STALLED:
+            self._start(STALLED)
+        else:
+            self._end(_LATE)
 
     def _stop(self) -> None:
         self._size = 0
