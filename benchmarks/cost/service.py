@@ -225,6 +225,7 @@ def drive(database: Callable[[], Any], clients: int, calls: int) -> dict[str, fl
 
 async def drive_tools(url: str, clients: int, calls: int) -> dict[str, float]:
     """Do as `drive` with the SDK's client on one event loop, each at the address of its memory."""
+    import httpx2
     from mcp import Client
     from mcp.client.streamable_http import streamable_http_client
 
@@ -238,12 +239,14 @@ async def drive_tools(url: str, clients: int, calls: int) -> dict[str, float]:
             raise RuntimeError(result.content[0].text)
 
     async def work(client: int) -> None:
-        async with Client(streamable_http_client(f"{url}/mcp/bench%2F{client}")) as tools:
-            for number in range(calls):
-                facts = {"number": number, "topic": TOPICS[number % len(TOPICS)]}
-                text, query = (SAID[kind].format(**facts) for kind in ("add", "search"))
-                await timed("add", tools.call_tool("remember", {"text": text}))
-                await timed("search", tools.call_tool("recall", {"query": query}))
+        place = f"{url}/mcp/bench%2F{client}"
+        async with httpx2.AsyncClient(timeout=600) as http:
+            async with Client(streamable_http_client(place, http_client=http)) as tools:
+                for number in range(calls):
+                    facts = {"number": number, "topic": TOPICS[number % len(TOPICS)]}
+                    text, query = (SAID[kind].format(**facts) for kind in ("add", "search"))
+                    await timed("add", tools.call_tool("remember", {"text": text}))
+                    await timed("search", tools.call_tool("recall", {"query": query}))
 
     start = time.perf_counter()
     await asyncio.gather(*map(work, range(clients)))
