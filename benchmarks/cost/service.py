@@ -54,11 +54,28 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--encoder", default="mini")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
+    figures = calls_of(options) if options.rounds else {}
+    reader = readers_of(options) if options.searches else {}
+    print(f"load {os.getloadavg()[0]:.1f}")
+    result = {
+        **setting("service", argv),
+        "load": os.getloadavg()[0],
+        "figures": {**figures, "reader": reader},
+    }
+    if options.out:
+        write_json(options.out, result)
+    print(json.dumps(result))
+    return 0
+
+
+def calls_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Measure adding and searching each way, in turn; return the medians, and CPU on top in percent."""
     ways = {"in process": in_process, "over HTTP": over_http, "over MCP": over_mcp}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, measure in ways.items():
             rounds[name].append(measure(options.encoder, options.clients, options.calls))
+            print(f"{name}: {rounds[name][-1]}", file=sys.stderr, flush=True)
     figures = {
         name: {key: float(np.median([run[key] for run in many])) for key in many[0]}
         for name, many in rounds.items()
@@ -66,27 +83,24 @@ def main(argv: Sequence[str]) -> int:
     keys = list(figures["in process"])
     rows = [[key, *(f"{figures[name][key]:.4g}" for name in figures)] for key in keys]
     print(table(["", *figures], rows), flush=True)
-    cpu = {name: each["CPU ms a call"] for name, each in figures.items()}
-    share = {
-        name: 100 * (each / cpu["in process"] - 1)
-        for name, each in cpu.items()
-        if name != "in process"
-    }
-    for name, percent in share.items():
-        print(f"CPU {name} on top of the calls in process: {percent:.0f} %", flush=True)
-    reader = beside_import(options.encoder, options.searches) if options.searches else {}
-    if reader:
-        print(table(["a reader's searches", "ms"], [[k, f"{v:.4g}"] for k, v in reader.items()]))
-    print(f"load {os.getloadavg()[0]:.1f}")
-    result = {
-        **setting("service", argv),
-        "load": os.getloadavg()[0],
-        "figures": {**figures, "CPU on top, percent": share, "reader": reader},
-    }
-    if options.out:
-        write_json(options.out, result)
-    print(json.dumps(result))
-    return 0
+    cpu = {name: values["CPU ms a call"] for name, values in figures.items()}
+    share = {name: 100 * (value / cpu["in process"] - 1) for name, value in cpu.items()}
+    for name in ("over HTTP", "over MCP"):
+        print(f"CPU {name} on top of the calls in process: {share[name]:.0f} %", flush=True)
+    return {**figures, "CPU on top, percent": share}
+
+
+def readers_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Measure one client's searches while another one imports, in process and over HTTP."""
+    with tempfile.TemporaryDirectory() as folder:
+        with evomem.open(str(Path(folder) / "a.db"), options.encoder) as db:
+            figures = {"in process": beside_import(db, options.searches)}
+    with served(options.encoder) as (url, _), evomem.connect(url) as db:
+        figures["over HTTP"] = beside_import(db, options.searches)
+    keys = list(figures["in process"])
+    rows = [[key, *(f"{values[key]:.4g}" for values in figures.values())] for key in keys]
+    print(table(["a reader's searches", *figures], rows), flush=True)
+    return figures
 
 
 def in_process(encoder: str, clients: int, calls: int) -> dict[str, float]:
@@ -141,27 +155,30 @@ def _with_cpu(pid: int, calls: int, work: Callable[[], dict[str, float]]) -> dic
     }
 
 
-def beside_import(encoder: str, searches: int = 60) -> dict[str, float]:
-    """Return the times of one client's searches: alone, and while another one imports."""
+def beside_import(db: Database, searches: int) -> dict[str, float]:
+    """Return the times of one client's searches in ms: alone, and while another one imports."""
     times: dict[str, list[float]] = {"idle": [], "beside an import": []}
-    with served(encoder) as (url, _), evomem.connect(url) as db:
-        memory = db.memory("bench", "reader")
-        memory.add_many(Turn(user=f"Note {n} on {TOPICS[n % 5]}.") for n in range(50))
+    memory = db.memory("bench", "reader")
+    memory.add_many(Turn(user=f"Note {n} on {TOPICS[n % 5]}.") for n in range(50))
+    _search(memory, 5)
+    for part in range(2):  # alone, beside an import, alone, beside an import
+        times["idle"] += _search(memory, searches // 2)
+        stop = threading.Event()
+        bulk = threading.Thread(target=_import, args=(db.memory("bulk", str(part)), stop))
+        bulk.start()
         _search(memory, 5)
-        for part in range(2):  # alone, beside an import, alone, beside an import
-            times["idle"] += _search(memory, searches // 2)
-            stop = threading.Event()
-            bulk = threading.Thread(target=_import, args=(db.memory("bulk", str(part)), stop))
-            bulk.start()
-            _search(memory, 5)
-            times["beside an import"] += _search(memory, searches // 2)
-            stop.set()
-            bulk.join()
-    return {
-        f"{name} p{share}": 1000 * float(np.percentile(values, share))
+        times["beside an import"] += _search(memory, searches // 2)
+        stop.set()
+        bulk.join()
+    figures = {
+        f"{name} p{share} ms": 1000 * float(np.percentile(values, share))
         for name, values in times.items()
         for share in (50, 95)
     }
+    for share in (50, 95):
+        beside, idle = (figures[f"{name} p{share} ms"] for name in ("beside an import", "idle"))
+        figures[f"p{share}, times idle"] = beside / idle
+    return figures
 
 
 def _search(memory: Memory, count: int) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from http import HTTPStatus
@@ -34,13 +33,11 @@ if TYPE_CHECKING:
 
 
 _ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
-SWITCH = 0.0005  # seconds that a thread computes in Python while others wait, about
 
 
 def from_environment() -> ASGIApp:
     """Create the application with the settings of `Settings.to_environment`, for a process of its own."""
     _limit_arenas()
-    sys.setswitchinterval(SWITCH)  # ten times less than usual: an import must not hold up a query
     return make_app(Settings.from_environment())
 
 

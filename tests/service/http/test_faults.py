@@ -6,15 +6,17 @@ import socket
 import threading
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 import evomem
 from evomem.errors import EvomemError
 from evomem.service.connections import Connection
+from evomem.service.key_tables import KEYS
 from evomem.service.keys import KeyStore
 from tests.service.http.running import running
 
@@ -154,16 +156,17 @@ def test_a_client_s_clock_decides_when_a_turn_was_said_and_the_service_s_when_it
 def test_keys_on_a_server_expire_by_its_clock_whatever_the_workers_show(
     new_schema, monkeypatch, hours
 ):
-    store = KeyStore(new_schema())
-    now = datetime.now(timezone.utc)
-    secret, _ = store.create((), ["read"], expires=now + timedelta(hours=1))
-    soon, _ = store.create((), ["read"], expires=now + timedelta(seconds=0.2))
-    time.sleep(0.3)
-    wrong = time.time() + 3600 * hours
-    monkeypatch.setattr("evomem.service.keys.time.time", lambda: wrong)
-    assert store.find(secret) is not None
-    assert store.find(soon) is None
-    store.close()
+    with closing(KeyStore(new_schema())) as store:
+        later = datetime.now(timezone.utc) + timedelta(hours=1)
+        secret, _ = store.create((), ["read"], expires=later)
+        over, key = store.create((), ["read"], expires=later)
+        change = sa.update(KEYS).where(KEYS.c.id == key.id)
+        with store._writing() as connection:
+            connection.execute(change.values(expires=time.time() - 1))
+        wrong = time.time() + 3600 * hours
+        monkeypatch.setattr("evomem.service.keys.time.time", lambda: wrong)
+        assert store.find(secret) is not None
+        assert store.find(over) is None
 
 
 # the database server -------------------------------------------------------------------------
