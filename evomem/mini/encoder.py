@@ -99,6 +99,11 @@ class MiniEncoder:
         """See `BatchEncoder.batch_tokens`: about a block of short turns."""
         return 2048
 
+    @property
+    def parallel(self) -> bool:
+        """See `BatchEncoder.parallel`. A GPU does one thing after another."""
+        return self._device.type == "cpu"
+
     def measure(self, turn: Turn) -> int:
         """See `BatchEncoder.measure`; four characters to a token."""
         return len(turn.text) // 4 + 1

@@ -81,6 +81,25 @@ def _rows(
     return (within(span),)
 
 
+_TAKEN = select(turns.c.id).where(  # made once: putting it together costs more than its answer
+    turns.c.memory == bindparam("of"),
+    (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
+    OneOf(turns.c.id, bindparam("ids")),
+)
+
+
+def taken(connection: Connection, seen: Sequence[Span], ids: Iterable[str | None]) -> list[str]:
+    """Return those of `ids` that rows of the spans have."""
+    sought = list(ids)
+    return [
+        id
+        for span in seen
+        for id in connection.scalars(
+            _TAKEN, {"of": span.memory, "first": span.first, "last": span.last, "ids": sought}
+        )
+    ]
+
+
 def look_up(
     connection: Connection, view: View, columns: tuple[str, ...], seqs: Iterable[int]
 ) -> Sequence[Any]:

@@ -27,7 +27,7 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
-from evomem_stores.log.lookup import read, visible
+from evomem_stores.log.lookup import read, taken, visible
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import TURN, check, encode, searched
 from evomem_stores.log.views import spans, take_entry, take_view
@@ -276,11 +276,10 @@ def insert_rows(
     """
     seals = seals_of(connection)
     ids = Counter(row.turn.id for row in rows)
-    taken = [row["id"] for row in read(connection, seen, ["id"], ids=ids)]
-    taken += [id for id, times in ids.items() if times > 1]
-    if taken:
+    double = taken(connection, seen, ids) + [id for id, times in ids.items() if times > 1]
+    if double:
         raise DuplicateTurn(
-            f"the id {taken[0]!r} is taken: ids are unique in a memory; nothing was written"
+            f"the id {double[0]!r} is taken: ids are unique in a memory; nothing was written"
         )
     if end is None:
         newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0
