@@ -134,11 +134,12 @@ def refused(location: str) -> dict[str, Any]:
     settings = Settings(database=location, port=PORT, encoder="hash:24")
     try:
         serving.run(settings, serving.Size(cpus=0.5), wait=False)
-        return {"error": "", "running": replicas()}
-    except Exception as error:
-        return {"error": str(error), "running": replicas()}
+    except RuntimeError:
+        deployment = serve.status().applications[serving.NAME].deployments[serving.NAME]
+        return {"error": deployment.message, "running": replicas()}
     finally:
         serve.delete(serving.NAME)
+    return {"error": "", "running": 1}
 
 
 def replicas() -> int:
