@@ -84,7 +84,7 @@ def append(
                 if whole:
                     is_wanted = nobody_waits
                 return write(engine, view, state, drafted.turns, pace, is_wanted, drafted.replaces)
-        except HeadMoved:  # another process was quicker: read again behind its turns
+        except HeadMoved:  # another process was quicker: read again after its turns
             engine.note_contention(namespace)
             queue = True
             pace.slower()
@@ -136,7 +136,7 @@ def write(
     except HeadMoved:
         engine.note_vain(len(rows))
         raise
-    engine.remember(state)
+    engine.remember(state, instead_of=view.key if view.spans else None)
     return [Record(row.seq, row.turn, added) for row in rows]
 
 
@@ -191,8 +191,8 @@ def turn_to_replace(store: Store, namespace: Namespace, view: View, id: str) -> 
     record = store.find(view, [id]).get(id)
     if record is None or record.seq not in store.records(view, [record.seq]):
         raise NotFound(
-            f"{_called(namespace)} has no turn with the id {id!r} that holds: it was deleted or "
-            "replaced, or never added; history() lists the turns that hold"
+            f"{_called(namespace)} has no current turn with the id {id!r}: it was deleted or "
+            "replaced, or never added; history() lists the current turns"
         )
     return record
 

@@ -191,13 +191,13 @@ class Memory(MemoryView):
         def draft(view: View) -> Draft:
             store = self._engine.store
             if where is None:
-                held = store.of_sessions(view, names)
+                stored = store.of_sessions(view, names)
             else:
                 conditions = (check_filter(session=name, where=where) for name in names)
                 parts = [store.select(view, condition).allowed for condition in conditions]
                 seqs = [seq for part in parts if part is not None for seq in part.tolist()]
-                held = [record for _, record in sorted(store.records(view, seqs).items())]
-            turns = [_complete(turn) for turn in build(held)]
+                stored = [record for _, record in sorted(store.records(view, seqs).items())]
+            turns = [_complete(turn) for turn in build(stored)]
             check_ids(turns)
             for turn in turns:
                 if turn.session not in names:
@@ -207,7 +207,7 @@ class Memory(MemoryView):
                     )
             last = {turn.session: id_of(turn) for turn in turns}
             replaces: dict[str, list[int]] = {}
-            for record in held:
+            for record in stored:
                 if record.turn.session in last:
                     replaces.setdefault(last[record.turn.session], []).append(record.seq)
             return Draft(turns, replaces)
@@ -466,7 +466,7 @@ class Memory(MemoryView):
     acorrect = async_method(correct, write=True)
     areplace_sessions = async_method(replace_sessions, write=True)
     aimport_chats = async_method(import_chats, write=True)
-    aadd_document = async_method(add_document)  # its writes wait for each other by themselves
+    aadd_document = async_method(add_document)  # it serialises its writes itself
     aannotate = async_method(annotate, write=True)
     adelete = async_method(delete, write=True)
     apurge = async_method(purge, write=True)

@@ -15,7 +15,7 @@ def newest(memory: MemoryView, limit: int, **filters: Any) -> list[Record]:
     """
     count, window = len(memory), 4 * limit
     while True:
-        # seqs are different numbers from 1, so at least `window` turns stand behind this one
+        # seqs are different numbers from 1, so at least `window` turns follow this one
         after = max(0, count - window)
         turns = memory.history(after=after, **filters)
         if len(turns) >= limit or not after:

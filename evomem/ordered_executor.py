@@ -70,5 +70,5 @@ class OrderedExecutor:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(call())
-                except BaseException as error:  # it belongs to whoever awaits it
+                except BaseException as error:  # raised to the caller that awaits it
                     future.set_exception(error)

@@ -5,7 +5,7 @@ quotation early. There are two forms:
 
 - lines that begin with `> ` between `<evomem-memory>` fences, for agents that read the answers of tools
   and hooks (`quote`). What looks like a fence inside is escaped.
-- the text of a context between `<memory>` fences, behind a header, for the prompts of adapters
+- the text of a context between `<memory>` fences, after a header, for the prompts of adapters
   (`quoted`, `block`). Nothing inside looks like a tag, nor like the beginning of another entry.
 
 A host that captures its own conversations would store a quotation as if it had been said again;
@@ -33,7 +33,7 @@ HEADER = (
 _FENCE = re.compile(r"<(?=\s*/?\s*evomem-memory)", re.IGNORECASE)
 _START = rf"{re.escape(OPEN)}[ \t]*\r?\n[ \t>]*{re.escape(NOTE[:19])}"
 _QUOTES = re.compile(
-    rf"{_START}(?:(?!{_START}).)*?{re.escape(CLOSE)}"  # whole, even if a host broke its lines anew
+    rf"{_START}(?:(?!{_START}).)*?{re.escape(CLOSE)}"  # whole, even if a host broke its lines again
     rf"|{_START}[^\n]*(?:\n[ \t]*>[^\n]*)*",  # cut off: only the lines that are quoted
     re.DOTALL,
 )
@@ -66,7 +66,7 @@ def quoted(turn: Turn) -> Turn:
 
 
 def block(text: str, header: str) -> str:
-    """Return quoted text between fences, behind a header; nothing if there is no text."""
+    """Return quoted text between fences, after a header; nothing if there is no text."""
     return f"{header}\n<memory>\n{text}\n</memory>" if text else ""
 
 

@@ -56,8 +56,8 @@ class Rows:
         scales[scales == 0] = 1
         numbers = np.rint(wide / scales[:, None])
         lengths = np.linalg.norm(numbers, axis=1)
-        kept = np.divide(np.linalg.norm(wide, axis=1), lengths, out=scales, where=lengths > 0)
-        return cls(numbers.astype(np.int8), _short(kept, np.rint).astype(np.float32))
+        scaled = np.divide(np.linalg.norm(wide, axis=1), lengths, out=scales, where=lengths > 0)
+        return cls(numbers.astype(np.int8), _short(scaled, np.rint).astype(np.float32))
 
     @classmethod
     def of(cls, vectors: Vectors, form: Form) -> Rows:

@@ -36,7 +36,7 @@ class Scores:
     def among(self, seqs: npt.NDArray[np.int64]) -> Scores:
         """Return the scores of those of `seqs` (ascending) that have one."""
         places = np.searchsorted(self.seqs, seqs)
-        places = places[: np.searchsorted(places, len(self))]  # what lies behind the end is last
+        places = places[: np.searchsorted(places, len(self))]  # what follows the end is last
         places = places[self.seqs[places] == seqs[: len(places)]]
         return Scores(self.seqs[places], self.values[places])
 

@@ -53,10 +53,10 @@ class EncoderContract:
                 assert float(np.linalg.norm(passage)) < 1 + 1e-3
 
     def test_any_split_of_the_turns_gives_the_same_readings(self, encoder: Encoder) -> None:
-        whole, state = _read(encoder, [len(STORY)])
+        expected, state = _read(encoder, [len(STORY)])
         for split in ([1] * len(STORY), [5, 16, len(STORY) - 21], [20, len(STORY) - 20]):
             parts, end = _read(encoder, split)
-            _assert_same(whole, parts, self.tolerance)
+            _assert_same(expected, parts, self.tolerance)
             assert end.key == state.key
 
     def test_a_state_holds_no_more_than_the_queue_and_the_open_chunk(
@@ -137,7 +137,7 @@ def _after(encoder: Encoder, turns: Sequence[Turn]) -> State[Turn]:
 
 
 def _assert_same(left: list[Reading], right: list[Reading], tolerance: float) -> None:
-    for one, other in zip(left, right, strict=True):
-        np.testing.assert_allclose(one.embeddings, other.embeddings, atol=tolerance)
-        np.testing.assert_allclose(one.latents, other.latents, atol=max(tolerance, 1e-4))
-        assert one.opens_chunk == other.opens_chunk
+    for first, second in zip(left, right, strict=True):
+        np.testing.assert_allclose(first.embeddings, second.embeddings, atol=tolerance)
+        np.testing.assert_allclose(first.latents, second.latents, atol=max(tolerance, 1e-4))
+        assert first.opens_chunk == second.opens_chunk

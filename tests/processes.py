@@ -34,15 +34,15 @@ class Forked:
 
     def finish(self) -> str:
         """Wait until the call returns; return what it printed."""
-        said = self._end()
-        assert self._process.exitcode == 0, said
-        return said
+        output = self._end()
+        assert self._process.exitcode == 0, output
+        return output
 
     def _end(self) -> str:
         with self.stdout:
-            said = self.stdout.read()
+            output = self.stdout.read()
         self._process.join()
-        return said
+        return output
 
 
 def _run(out: Connection, call: Callable[..., object], arguments: tuple[object, ...]) -> None:

@@ -22,6 +22,7 @@ class Together(HashEncoder):
     """The hashing encoder for several memories at once; notes what it was asked together."""
 
     batch_tokens = 1000
+    parallel = False
 
     def __init__(self):
         super().__init__()
@@ -100,15 +101,15 @@ def asking(batcher, text):
     return lambda: batcher.embed_queries(START, [text])
 
 
-def same(found, texts):
+def same(vectors, texts):
     want = HashEncoder().read(START, [Turn(user=text) for text in texts])
     return all(
         np.array_equal(a.embedding, b.embedding) and np.array_equal(a.latents, b.latents)
-        for a, b in zip(found, want, strict=True)
+        for a, b in zip(vectors, want, strict=True)
     )
 
 
-def test_whoever_is_alone_is_served_at_once_on_its_own_thread(batcher, encoder):
+def test_a_single_caller_is_served_at_once_on_its_own_thread(batcher, encoder):
     me, seen = threading.get_ident(), []
     encoder.pause = lambda *_: seen.append(threading.get_ident())
     assert same(batcher.read(START, [Turn(user="a"), Turn(user="b")]), ["a", "b"])
@@ -157,6 +158,43 @@ def test_queries_and_turns_take_turns_so_that_no_turn_starves(batcher, encoder):
     ]
 
 
+def test_queries_do_not_wait_for_turns_where_the_encoder_does_both_at_once(encoder):
+    encoder.parallel = True
+    batcher = Batcher(encoder)
+    hold = encoder.pause
+    encoder.pause = lambda kind, what: hold(kind, what) if kind == "read" else None
+    encoder.gate.clear()
+    with ThreadPoolExecutor(2) as pool:
+        turns = pool.submit(reading(batcher, "a", "b"))
+        assert encoder.inside.wait(30)
+        for text in ("who?", "where?"):
+            asked = pool.submit(asking(batcher, text)).result(30)
+            assert np.array_equal(asked, HashEncoder().embed_queries(START, [text]))
+        assert not turns.done()
+        encoder.gate.set()
+        assert same(turns.result(), ["a", "b"])
+
+
+def test_closing_waits_for_a_pass_of_queries_beside_one_of_turns(encoder):
+    encoder.parallel = True
+    batcher = Batcher(encoder)
+    encoder.gate.clear()
+    with ThreadPoolExecutor(3) as pool:
+        turns, asked = pool.submit(reading(batcher, "a")), pool.submit(asking(batcher, "q"))
+        while len(encoder.calls) < 2:
+            threading.Event().wait(0.001)
+        closing = pool.submit(batcher.close)
+        while not batcher._closed:
+            threading.Event().wait(0.001)
+        assert not closing.done()
+        encoder.gate.set()
+        closing.result(30)
+        assert same(turns.result(), ["a"])
+        assert len(asked.result()) == 1
+    with pytest.raises(StoreError, match="closed"):
+        batcher.embed_queries(START, ["a"])
+
+
 def test_a_pass_holds_so_many_tokens_and_every_memory_an_equal_share(batcher, encoder):
     batcher._tokens = 8
     long = [f"long {i}" for i in range(10)]  # two words each
@@ -201,13 +239,13 @@ def test_an_error_is_raised_where_it_belongs_and_nowhere_else(batcher, encoder):
     assert same(batcher.read(START, [Turn(user="later")]), ["later"])
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on():
+def test_out_of_memory_halves_the_batch_and_continues():
     encoder = Small()
     batcher = Batcher(encoder)
     texts = [[f"{name}{i}" for i in range(6)] for name in "abc"]
-    futures = gathered(batcher, encoder, *(reading(batcher, *each) for each in texts))
-    for future, each in zip(futures, texts, strict=True):
-        assert same(future.result(), each)
+    futures = gathered(batcher, encoder, *(reading(batcher, *text) for text in texts))
+    for future, text in zip(futures, texts, strict=True):
+        assert same(future.result(), text)
     assert LEAST <= batcher._tokens < encoder.batch_tokens
 
 
@@ -225,7 +263,7 @@ def test_a_turn_that_no_memory_suffices_for_is_an_error_of_its_own_caller():
         Batcher(encoder).read(START, [Turn(user="a"), Turn(user="b")])
 
 
-def test_whoever_is_interrupted_leaves_and_the_others_go_on(batcher, encoder):
+def test_an_interrupted_caller_leaves_and_the_others_continue(batcher, encoder):
     """As Ctrl-C does it: once in the thread that computes, once in one that waits."""
     interrupt = iter([KeyboardInterrupt])
 
@@ -343,7 +381,7 @@ class Slow(HashEncoder):
         return super().read(state, turns)
 
 
-def test_an_interrupted_bulk_stops_behind_the_batch_that_it_is_at(tmp_path):
+def test_an_interrupted_bulk_stops_after_the_current_batch(tmp_path):
     def endless():
         yield ("a",), [Turn(user=f"fact {n}") for n in range(64 * 40)]
         raise KeyboardInterrupt

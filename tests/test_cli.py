@@ -45,7 +45,7 @@ def run(capsys):
     """Run the command line; return exit code, stdout and stderr."""
 
     def call(*arguments):
-        code = main([str(each) for each in arguments])
+        code = main([str(item) for item in arguments])
         return code, *capsys.readouterr()
 
     return call
@@ -243,7 +243,7 @@ def test_a_dry_run_shows_the_first_exchanges_and_writes_nothing(run, tmp_path):
     assert "User: I moved to Oslo." in out
     assert not db.exists()
     summary = json.loads(run("import", file, "--db", db, "--dry-run", "--json")[1])
-    assert [each["user"] for each in summary["first"]] == ["I live in Bergen.", "I moved to Oslo."]
+    assert [item["user"] for item in summary["first"]] == ["I live in Bergen.", "I moved to Oslo."]
 
 
 def test_bad_messages_are_listed_and_the_others_come_in_on_request(run, path, feed):
@@ -434,9 +434,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(path, options):
     assert shown.stdout
     assert shown.stderr
     shown.stdout.close()
-    said = shown.stderr.read()
+    output = shown.stderr.read()
     shown.stderr.close()
-    assert (shown.wait(), said) == (0, b"")
+    assert (shown.wait(), output) == (0, b"")
 
 
 # sources -----------------------------------------------------------------------------------------
@@ -510,7 +510,7 @@ def test_a_correction_holds_and_the_old_turn_is_shown_where_it_is_asked_for(run,
     assert "replaced by turn 3" in run("show", "--all")[1]
     code, _, err = run("correct", "b", "I moved to Paris.")
     assert code == 3
-    assert "no turn with the id 'b' that holds" in err
+    assert "no current turn with the id 'b'" in err
 
 
 SUBPARSERS = next(
@@ -537,8 +537,8 @@ def test_help_has_a_sentence_two_examples_and_the_exit_codes(run, command):
 def test_every_command_and_option_is_documented(command):
     text = (ROOT / "docs/reference/cli.md").read_text("utf-8")
     common, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
-    common += next(each for each in sections if each.startswith("Common options"))
-    own = next(each for each in sections if each.startswith(f"`evomem {command}"))
+    common += next(item for item in sections if item.startswith("Common options"))
+    own = next(item for item in sections if item.startswith(f"`evomem {command}"))
     for action in SUBPARSERS[command]._actions:
         for option in action.option_strings or [action.metavar]:
             assert re.search(rf"`[^`\n]*{re.escape(option)}\b", own + common), option

@@ -30,8 +30,8 @@ def run(capsys):
 
     def call(*arguments):
         code = main([*map(str, arguments), "--json"])
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else said.err
+        output = capsys.readouterr()
+        return code, json.loads(output.out) if output.out else output.err
 
     return call
 
@@ -114,32 +114,34 @@ def test_an_export_is_imported_into_a_new_database_of_its_encoder(run, path, tmp
     assert not (tmp_path / "c.db").exists()
 
 
-def test_what_can_be_mended_is_mended_and_named(run, path):
+def test_what_can_be_repaired_is_repaired_and_named(run, path):
     with evomem.open(str(path)) as db:
         store: Any = db._engine.store
         with store._connections.writing() as connection:
             connection.exec_driver_sql("DELETE FROM postings")
     assert run("verify")[0] == 1
-    code, said = run("verify", "--repair")
-    assert (code, said["faults"]) == (0, [])
-    assert "word index" in said["repaired"][0]
+    code, faults = run("verify", "--repair")
+    assert (code, faults["faults"]) == (0, [])
+    assert "word index" in faults["repaired"][0]
 
 
 def test_compacting_says_what_it_gave_back(run, path):
-    said = run("compact")[1]
-    assert 0 < said["after"] <= said["before"]
+    texts = run("compact")[1]
+    assert 0 < texts["after"] <= texts["before"]
 
 
 def test_the_doctor_exits_with_1_if_something_is_wrong(run, path):
-    code, said = run("doctor")
-    assert code == 0, said
+    code, texts = run("doctor")
+    assert code == 0, texts
     path.chmod(0o644)
-    code, said = run("doctor")
+    code, texts = run("doctor")
     assert code == 1
-    assert [each["what"] for each in said["findings"] if not each["sound"]] == ["permissions"]
+    assert [finding["what"] for finding in texts["findings"] if not finding["sound"]] == [
+        "permissions"
+    ]
 
 
-def test_embeddings_are_stored_anew_where_that_is_asked_for(run, path):
+def test_embeddings_are_stored_again_where_that_is_asked_for(run, path):
     assert run("stats")[1]["embeddings"] == "int8"
     run("compact", "--embeddings", "float32")
     assert run("stats")[1]["embeddings"] == "float32"

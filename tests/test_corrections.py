@@ -95,7 +95,7 @@ def test_what_does_not_hold_any_more_cannot_be_corrected(memory):
     memory.add("Good night.", id="n", role="assistant")
     before = memory.history(all=True)
     for id in ("a", "b", "nobody"):
-        with pytest.raises(NotFound, match=f"no turn with the id '{id}' that holds"):
+        with pytest.raises(NotFound, match=f"no current turn with the id '{id}'"):
             memory.correct(id, "My dose is 1 mg.")
     with pytest.raises(TurnError, match="has no reply"):
         memory.correct("n", "Good morning.", reply="Thanks.")
@@ -170,7 +170,7 @@ def test_a_fork_keeps_corrections_and_goes_its_own_way(memory):
     assert ids(memory.history()) == ["cat", "c"]
     assert ids(early.history(all=True)) == ["a", "cat", "b"]
     memory.purge("c", forks=True)
-    assert [ids(each.history(all=True)) for each in (memory, early)] == [["cat"], ["cat"]]
+    assert [ids(record.history(all=True)) for record in (memory, early)] == [["cat"], ["cat"]]
 
 
 def test_an_export_and_another_encoder_keep_corrections(memory, db, fresh, tmp_path):
@@ -213,15 +213,15 @@ def test_turns_are_replaced_whole_sessions_at_a_time(db):
     memory.add("two", session="a", id="2", metadata={"keep": True})
     memory.add("three", session="b", id="3")
     new = [evomem.Turn(user=text, session="a", id=text) for text in ("x", "y")]
-    assert ids(memory.replace_sessions(["a", "b"], lambda held: new)) == ["x", "y"]
+    assert ids(memory.replace_sessions(["a", "b"], lambda stored: new)) == ["x", "y"]
     assert ids(memory.history()) == ["3", "x", "y"]
     assert [r.replaced_by for r in memory.history(all=True)] == [5, 5, None, None, None]
     with pytest.raises(TurnError, match="has the session 'c'"):
-        memory.replace_sessions(["a"], lambda held: [evomem.Turn(user="z", session="c")])
+        memory.replace_sessions(["a"], lambda stored: [evomem.Turn(user="z", session="c")])
     with pytest.raises(DuplicateTurn, match="'x'"):
-        memory.replace_sessions(["b"], lambda held: [evomem.Turn(user="z", session="b", id="x")])
+        memory.replace_sessions(["b"], lambda stored: [evomem.Turn(user="z", session="b", id="x")])
     assert ids(memory.history()) == ["3", "x", "y"]
-    assert memory.replace_sessions(["b"], lambda held: []) == []
+    assert memory.replace_sessions(["b"], lambda stored: []) == []
 
 
 def test_a_correction_takes_two_transactions(db):
@@ -263,7 +263,7 @@ def test_whatever_is_corrected_deleted_and_purged_the_log_fits_a_plain_model(ste
                     place = choice % len(chain)
                     memory.purge(chain[place])
                     del chain[: place + 1]
-                    chains = [each for each in chains if each]
+                    chains = [item for item in chains if item]
         holding = [chain for chain in chains if chain[-1] not in deleted]
         assert sorted(ids(memory.history())) == sorted(chain[-1] for chain in holding)
         everything = [id for chain in chains for id in chain if id not in deleted]

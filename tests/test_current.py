@@ -278,9 +278,9 @@ def test_the_benchmark_s_halves_share_no_topic_and_no_question():
         for topics in TOPICS.values()
     ]
     words = [
-        {text for name in each.__dataclass_fields__ for text in getattr(each, name)}
-        for each in WORDINGS.values()
+        {text for name in item.__dataclass_fields__ for text in getattr(item, name)}
+        for item in WORDINGS.values()
     ]
     for texts in (asked, words):
-        assert len(set().union(*texts)) == sum(len(each) for each in texts)
+        assert len(set().union(*texts)) == sum(len(item) for item in texts)
     assert (ROOT / "docs/guides/corrections.md").is_file()

@@ -40,7 +40,7 @@ def test_time_goes_forward_over_about_eight_weeks():
     assert 7 * 7 <= (times[-1] - times[0]).days <= 9 * 7
 
 
-def test_exchanges_vary_in_length_and_none_is_told_twice():
+def test_exchanges_vary_in_length_and_none_is_repeated():
     words = [len(turn.text.split()) for turn in STORY]
     assert max(words) > 2 * min(words)
     assert len({turn.user for turn in STORY}) == len(STORY)
@@ -103,8 +103,8 @@ def test_with_memory_is_what_evolvable_search_gives_and_without_reads_every_text
         at = PLACES[answer.question.at] + 1 if answer.question.at else len(STORY)
         hits = memory.search(answer.question.question, 3, mode="evolvable", at=at)
         with_memory, without = (answer.found[side] for side in report.sides)
-        assert [found.record.id for found in with_memory] == [hit.record.id for hit in hits]
-        assert all(found.record.seq <= at for found in without)
+        assert [result.record.id for result in with_memory] == [hit.record.id for hit in hits]
+        assert all(result.record.seq <= at for result in without)
         differ += [f.score for f in with_memory] != pytest.approx([f.score for f in without])
     assert differ > len(QUESTIONS) / 2
 

@@ -38,7 +38,7 @@ def talk(*messages, id="c"):
 
 
 def said(memory, **filters):
-    return [(each.turn.user, each.turn.assistant) for each in memory.history(**filters)]
+    return [(record.turn.user, record.turn.assistant) for record in memory.history(**filters)]
 
 
 def pairs(*messages):
@@ -71,7 +71,7 @@ def test_a_question_that_was_answered_meanwhile_is_there_once_with_its_answer(me
     assert (done.new, done.replaced, done.known) == (2, 1, 1)
 
 
-def test_an_answer_that_was_made_anew_replaces_the_old_one_which_stays_in_the_past(anywhere):
+def test_an_answer_that_was_made_again_replaces_the_old_one_which_stays_in_the_past(anywhere):
     memory = anywhere
     memory.import_chats(talk(*HELLO, TRAIN, AT_NOON))
     memory.import_chats(talk(*HELLO, TRAIN, assistant("At two.")))
@@ -83,11 +83,11 @@ def test_an_answer_that_was_made_anew_replaces_the_old_one_which_stays_in_the_pa
 
 def test_an_older_export_changes_nothing(memory):
     old, new = talk(*HELLO, TRAIN, AT_NOON), talk(*HELLO, TRAIN, assistant("At two."), *BAKERY)
-    for each in (old, new):
-        memory.import_chats(each)
+    for item in (old, new):
+        memory.import_chats(item)
     before = said(memory)
-    for each in (old, talk(*HELLO, TRAIN), new):
-        assert memory.import_chats(each).new == 0
+    for item in (old, talk(*HELLO, TRAIN), new):
+        assert memory.import_chats(item).new == 0
     assert said(memory) == before
 
 
@@ -112,16 +112,16 @@ def test_a_window_may_begin_with_the_second_of_two_messages_in_a_row(memory):
 
 
 def test_each_line_of_a_request_log_holds_the_conversation_so_far(memory):
-    whole = [*HELLO, TRAIN, AT_NOON, *BAKERY]
-    lines = [json.dumps({"messages": whole[:end]}) for end in (1, 3, 5, 6)]
+    complete = [*HELLO, TRAIN, AT_NOON, *BAKERY]
+    lines = [json.dumps({"messages": complete[:end]}) for end in (1, 3, 5, 6)]
     assert memory.import_chats("\n".join(lines).encode()).new == 3
-    assert said(memory) == pairs(*whole)
+    assert said(memory) == pairs(*complete)
 
 
 def test_counted_ids_keep_conversations_apart(memory):
     for id in ("a", "b"):
         memory.import_chats(talk(user("Hello", id="1"), assistant("Hi", id="2"), id=id))
-    assert [each.turn.session for each in memory.history()] == ["a", "b"]
+    assert [record.turn.session for record in memory.history()] == ["a", "b"]
     assert (
         memory.import_chats(talk(user("Hello", id="1"), assistant("Hi", id="2"), id="b")).new == 0
     )
@@ -171,9 +171,9 @@ def test_one_file_under_two_names_comes_in_once(memory, tmp_path):
 
 def test_nameless_conversations_that_only_begin_alike_stay_apart(memory):
     first, second = [*HELLO, TRAIN, AT_NOON], [*HELLO, *BAKERY]
-    for each in (first, second, second, first):
-        memory.import_chats(each)
-    sessions = {each.turn.session for each in memory.history()}
+    for record in (first, second, second, first):
+        memory.import_chats(record)
+    sessions = {record.turn.session for record in memory.history()}
     assert sorted(said(memory, session=session) for session in sessions) == sorted(
         [pairs(*first), pairs(*second)]
     )
@@ -224,8 +224,8 @@ def growing(draw):
             yield message
 
     name = draw(st.sampled_from([None, "c"]))
-    shaped = [list(plain(each)) for each in [*exports, list(enumerate(messages))]]
-    return [each if name is None else talk(*each, id=name) for each in shaped]
+    shaped = [list(plain(item)) for item in [*exports, list(enumerate(messages))]]
+    return [item if name is None else talk(*item, id=name) for item in shaped]
 
 
 @settings(max_examples=30, deadline=None)
@@ -233,8 +233,8 @@ def growing(draw):
 def test_ten_imports_of_a_growing_conversation_come_to_the_same_as_one(exports):
     with evomem.open(":memory:", encoder="hash") as db:
         many, one = db.memory("many"), db.memory("one")
-        for each in exports:
-            many.import_chats(each)
+        for item in exports:
+            many.import_chats(item)
         one.import_chats(exports[-1])
         assert said(many) == said(one)
         assert many.import_chats(exports[-1]).new == 0
@@ -250,7 +250,7 @@ def test_a_purged_turn_stays_forgotten_unless_it_is_asked_for(anywhere):
     memory.purge("m3")
     for later in (chat, talk(*HELLO, user("My salary is 4,000."), assistant("I see."), *BAKERY)):
         assert memory.import_chats(later).forgotten == 1
-        assert not any("salary" in each.text for each in memory.history())
+        assert not any("salary" in record.text for record in memory.history())
     assert memory.import_chats(chat, include_forgotten=True).new == 1
     assert said(memory)[-1] == ("My salary is 4,000.", "")
     assert memory.import_chats(chat).forgotten == 0
@@ -351,7 +351,9 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(db):
 
 def test_many_memories_are_imported_side_by_side(db):
     chats = {name: read(talk(user(f"I am {name}."))) for name in ("ann", "bo")}
-    done = db.import_chats((("acme", name), each.conversations) for name, each in chats.items())
+    done = db.import_chats(
+        (("acme", name), conversation.conversations) for name, conversation in chats.items()
+    )
     assert done.new == 2
     assert said(db.memory("acme", "bo")) == [("I am bo.", "")]
 
@@ -377,7 +379,7 @@ def test_two_imports_of_one_file_at_once_add_it_once(location, tmp_path):
     )
     command = [sys.executable, "-c", code, location, str(file)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    new = [int(each.communicate(timeout=60)[0]) for each in running]
+    new = [int(item.communicate(timeout=60)[0]) for item in running]
     with evomem.open(location) as db:
         assert said(db.memory("a")) == pairs(*long_chat())
     assert sum(new) == 150

@@ -69,18 +69,18 @@ def test_influence_is_what_running_the_queue_shows(told, which, forked, gone):
         if gone != which:
             memory.purge(str(gone))
         memory.delete(turns[-1].id) if gone != len(turns) - 1 else None
-        found = memory.influence(str(which))
+        influence = memory.influence(str(which))
         log = rows(memory)
     ids = [row.turn.id for row in log]
     later = ids[ids.index(str(which)) + 1 :]
     direct = [id for id in later if str(which) in seen_by_each(log)[id]]
-    assert list(found.direct) == direct
-    assert list(found.indirect) == [id for id in later if id not in direct]
+    assert list(influence.direct) == direct
+    assert list(influence.indirect) == [id for id in later if id not in direct]
     reached = {str(which)}
     for row in log:
         if reached & set(row.turn.recalled):
             reached.add(row.turn.id)
-    assert list(found.answers) == [id for id in ids if id in reached - {str(which)}]
+    assert list(influence.answers) == [id for id in ids if id in reached - {str(which)}]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -91,7 +91,7 @@ def test_what_a_purge_changes_lies_within_the_influence(told, which):
     with evomem.open(":memory:", ENCODER) as db:
         memory = db.memory("a")
         memory.add_many(turns)
-        found = memory.influence(str(which))
+        influence = memory.influence(str(which))
         before = {row.turn.id: row.reading.embedding for row in rows(memory)}
         memory.purge(str(which))
         changed = {
@@ -99,15 +99,15 @@ def test_what_a_purge_changes_lies_within_the_influence(told, which):
             for row in rows(memory)
             if not np.array_equal(row.reading.embedding, before[row.turn.id])
         }
-    assert changed <= {*found.direct, *found.indirect}
+    assert changed <= {*influence.direct, *influence.indirect}
     in_queue = [turn.id for turn in turns[which + 1 : which + 1 + ENCODER.spec.capacity]]
-    assert set(in_queue) <= changed & set(found.direct)
+    assert set(in_queue) <= changed & set(influence.direct)
 
 
 def test_everything_after_the_queue_changes_with_a_recurrent_encoder(db):
     memory = db.memory("a")
     memory.add_many([Turn(user=f"note {n}", id=str(n)) for n in range(30)])
-    found = memory.influence("3")
+    influence = memory.influence("3")
     before = {row.turn.id: row.reading.embedding for row in rows(memory)}
     memory.purge("3")
     changed = [
@@ -115,9 +115,9 @@ def test_everything_after_the_queue_changes_with_a_recurrent_encoder(db):
         for row in rows(memory)
         if not np.array_equal(row.reading.embedding, before[row.turn.id])
     ]
-    assert (*found.direct, *found.indirect) == tuple(changed)
-    assert len(found.direct) >= 8
-    assert found.indirect
+    assert (*influence.direct, *influence.indirect) == tuple(changed)
+    assert len(influence.direct) >= 8
+    assert influence.indirect
 
 
 def test_an_encoder_without_memory_spreads_nothing():
@@ -154,9 +154,9 @@ def test_forks_that_hold_the_turn_are_looked_at_too(db):
     copy.purge("t0")  # from here on the fork has copies of its own
     before.add("another", id="lie")
     db.memory("a", "stranger").add("a lie", id="lie")
-    found = memory.influence("lie")
-    assert (found.direct, found.indirect, found.answers) == (("t1",), (), ("t1",))
-    assert found.forks == (Influence(("a", "copy"), "lie", ("t1", "t2"), (), ("t1", "t2")),)
+    influence = memory.influence("lie")
+    assert (influence.direct, influence.indirect, influence.answers) == (("t1",), (), ("t1",))
+    assert influence.forks == (Influence(("a", "copy"), "lie", ("t1", "t2"), (), ("t1", "t2")),)
     assert memory.at(seq=2).influence("lie") == Influence(("a",), "lie", (), (), ())
 
 

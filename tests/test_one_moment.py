@@ -99,8 +99,8 @@ def test_a_turn_replaced_while_the_query_is_embedded_is_found_in_one_form(db, ot
         other.memory("a").delete("t3")
 
     encoder.meanwhile = replace
-    found = {hit.record.id for hit in memory.search("tea 3", 20, mode=mode)}
-    assert len(found & {"t3", "new"}) == 1
+    hits = {hit.record.id for hit in memory.search("tea 3", 20, mode=mode)}
+    assert len(hits & {"t3", "new"}) == 1
 
 
 def test_a_search_ends_though_turns_are_deleted_all_the_time(db, other, encoder):
@@ -256,8 +256,8 @@ def test_other_indexes_answer_for_the_same_moment(request, new_schema, encoder, 
             return plain(*args, **kwargs)
 
         index_object.search = interrupted
-        found = {hit.record.id for hit in memory.search("tea 4", 20, mode=mode)}
-        assert found - {"t5"} == {f"t{n}" for n in range(10) if n not in (3, 5)}
+        result = {hit.record.id for hit in memory.search("tea 4", 20, mode=mode)}
+        assert result - {"t5"} == {f"t{n}" for n in range(10) if n not in (3, 5)}
 
 
 # many at once, and damage -----------------------------------------------------------------------
@@ -339,7 +339,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("statement", DAMAGE)
-def test_whoever_reads_damaged_rows_gets_an_error_of_ours_or_an_answer(tmp_path, statement):
+def test_a_reader_of_damaged_rows_gets_an_error_of_ours_or_an_answer(tmp_path, statement):
     path = tmp_path / "a.db"
     with evomem.open(str(path), "hash") as db:
         db.memory("a").add_many(_turns(8))

@@ -39,9 +39,9 @@ def test_user_messages_that_nobody_answered_are_turns_of_their_own():
 
 
 def test_people_with_names_speak_for_themselves():
-    said = [{**U, "name": "Caroline"}, {**A, "name": "Mel"}, {**A, "name": "Mel"}]
+    spoken = [{**U, "name": "Caroline"}, {**A, "name": "Mel"}, {**A, "name": "Mel"}]
     expected = ["Caroline: question", "Mel: answer", "Mel: answer"]
-    assert [turn.text for turn in as_turns(said)] == expected
+    assert [turn.text for turn in as_turns(spoken)] == expected
 
 
 def test_an_agent_with_a_name_answers_a_nameless_user():
@@ -62,17 +62,17 @@ def test_pieces_of_a_sentence_are_joined_without_a_break(pieces, text):
 
 
 def test_messages_with_one_id_are_pieces_unless_a_sentence_ended():
-    said = [{**A, "content": text, "id": "run-1"} for text in ("He par", "ked.", "It rained.")]
-    assert texts([U, *said]) == [("question", "He parked.\nIt rained.")]
+    spoken = [{**A, "content": text, "id": "run-1"} for text in ("He par", "ked.", "It rained.")]
+    assert texts([U, *spoken]) == [("question", "He parked.\nIt rained.")]
 
 
 def test_interleaved_sessions_are_paired_each_by_itself():
-    said = [{**U, "session": "1"}, {**THANKS, "session": "2"}]
-    said += [{**A, "session": "1"}, {**LOOK, "session": "2"}]
-    assert texts(said) == [("question", "answer"), ("thanks", "Let me look.")]
+    spoken = [{**U, "session": "1"}, {**THANKS, "session": "2"}]
+    spoken += [{**A, "session": "1"}, {**LOOK, "session": "2"}]
+    assert texts(spoken) == [("question", "answer"), ("thanks", "Let me look.")]
 
 
-def test_a_side_that_is_too_long_for_one_turn_goes_on_in_the_next():
+def test_a_side_that_is_too_long_for_one_turn_continues_in_the_next():
     half = {"role": "assistant", "content": "x" * (MAX_CHARS - 100)}
     turns = texts([U, half, {**half, "content": "y" * 200}])
     assert turns == [("question", half["content"]), ("", "y" * 200)]

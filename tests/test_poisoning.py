@@ -81,14 +81,14 @@ def surfaced(db: evomem.Database, **options: Any) -> dict[str, dict[str, int]]:
     for attack in ALL_MEMORY_ATTACKS:
         result = attack().run(EvoMem(db, **options))
         assert result.error is None, result
-        outcomes[attack.name] = {name: each.count(True) for name, each in result.channels.items()}
-        assert all(len(each) == 5 and None not in each for each in result.channels.values())
+        outcomes[attack.name] = {name: item.count(True) for name, item in result.channels.items()}
+        assert all(len(item) == 5 and None not in item for item in result.channels.values())
     return outcomes
 
 
 def markdown(row: str, outcomes: dict[str, dict[str, int]]) -> str:
     """Return a row of the table: scenarios that came through, by channel."""
-    cells = ["/".join(str(count) for count in each.values()) for each in outcomes.values()]
+    cells = ["/".join(str(count) for count in item.values()) for item in outcomes.values()]
     return f"| {row} | {' | '.join(cells)} |"
 
 

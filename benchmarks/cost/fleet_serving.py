@@ -38,8 +38,8 @@ def affinity(location: str, turns: int) -> list[dict[str, Any]]:
             times: list[float] = []
             begin = time.perf_counter()
             with ThreadPoolExecutor(CLIENTS) as pool:
-                for each in pool.map(partial(add, db, name, turns), range(CLIENTS)):
-                    times += each
+                for measured in pool.map(partial(add, db, name, turns), range(CLIENTS)):
+                    times += measured
             seconds = time.perf_counter() - begin
         serve.shutdown()
         rows.append(

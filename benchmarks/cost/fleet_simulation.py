@@ -161,7 +161,7 @@ def run(
     env.run(until=float(gaps.sum()) + 120)  # a fleet that cannot keep up does not finish
     half = float(gaps[: requests // 2].sum())
     before = requests / 2
-    whole = float(gaps.sum())
+    seconds = float(gaps.sum())
     return {
         "turns a second": rate,
         "done": len(fleet.waits),
@@ -169,8 +169,8 @@ def run(
         "after the change": 1 - sum(t >= half for t in fleet.misses) / before,
         "leases taken a turn": len(fleet.taken) / requests,
         "waits for a lease": len(fleet.moved),
-        "workers busy": requests * costs.worker / whole / WORKERS,
-        "database busy": fleet.busy / whole / CORES,
+        "workers busy": requests * costs.worker / seconds / WORKERS,
+        "database busy": fleet.busy / seconds / CORES,
         "p50 ms": 1e3 * float(np.percentile(fleet.waits, 50)),
         "p95 ms": 1e3 * float(np.percentile(fleet.waits, 95)),
     }

@@ -2,7 +2,7 @@
 
     python -m benchmarks forks --turns 100000 --forks 1000
 
-Turns are read by the hashing encoder, since forks copy no rows and what is in them does not matter.
+Turns are read by the hashing encoder, since forks copy no rows and their content does not matter.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _fill(store: BaseStore, items: int, namespaces: int) -> None:
 
 
 def _calls() -> dict[str, Callable[[BaseStore, int], Any]]:
-    """Return what is measured, by name; each is called with a store and a number."""
+    """Return the operations to measure by name; each is called with a store and a number."""
 
     def put_and_search(store: BaseStore, n: int) -> None:
         store.put(("n",), f"both{n}", {"text": f"water {n}"})

@@ -1,4 +1,4 @@
-"""What `peers` measures: evomem and other memories behind the same few calls; none is a dependency."""
+"""What `peers` measures: evomem and other memories, called through the same few methods; none is a dependency."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ class _Chroma:
 
     def search(self, query: str, topic: int | None = None) -> list[str]:
         condition = None if topic is None else {"topic": topic}
-        found = self._collection.query(
+        answer = self._collection.query(
             query_embeddings=self._embed([query]), n_results=K, where=condition
         )
-        ids: list[str] = found["ids"][0]
+        ids: list[str] = answer["ids"][0]
         return ids
 
     def delete(self, id: str) -> None:
@@ -184,8 +184,8 @@ class _Mem0:
         filters: dict[str, Any] = {"user_id": "m"}
         if topic is not None:
             filters["topic"] = topic
-        found = self._memory.search(query, filters=filters, top_k=K, threshold=0.0)
-        return [hit["metadata"]["name"] for hit in found["results"]]
+        answer = self._memory.search(query, filters=filters, top_k=K, threshold=0.0)
+        return [hit["metadata"]["name"] for hit in answer["results"]]
 
     def delete(self, id: str) -> None:
         self._memory.delete(self._own[id])

@@ -56,8 +56,8 @@ class Texts:
         self.questions = list(dict.fromkeys(questions))
         self._texts = list(dict.fromkeys(texts))
         if file and file.exists():
-            with np.load(file) as kept:
-                self._seeds, asked = kept["turns"], kept["questions"]
+            with np.load(file) as arrays:
+                self._seeds, asked = arrays["turns"], arrays["questions"]
         else:
             self._seeds, asked = self._model(self._texts), self._model(self.questions)
             if file:
@@ -107,9 +107,16 @@ def main(argv: Sequence[str]) -> int:
     add_arguments(parser)
     options = parser.parse_args(argv)
     [data, *_] = load_all(options, ("realtalk",))
-    said = [turn.text for each in data.conversations for turn in each.turns if turn.text.strip()]
-    asked = [question.text for each in data.conversations for question in each.questions]
-    texts = Texts(said, asked, options.vectors, options.live)
+    turns = [
+        turn.text
+        for conversation in data.conversations
+        for turn in conversation.turns
+        if turn.text.strip()
+    ]
+    asked = [
+        question.text for conversation in data.conversations for question in conversation.questions
+    ]
+    texts = Texts(turns, asked, options.vectors, options.live)
     result = {**setting("peers", argv), **run(texts, options)}
     if options.out:
         write_json(options.out, result)
@@ -189,8 +196,8 @@ def _call(
     }
     for label, call in calls.items():
         spent: dict[str, list[float]] = {name: [] for name in peers}
-        found: dict[str, list[float]] = {name: [] for name in peers}
-        for peer in peers.values():  # what a first call prepares is not measured
+        recalls: dict[str, list[float]] = {name: [] for name in peers}
+        for peer in peers.values():  # the first call is a warm-up
             peer.search(questions[-1], 3 if "filter" in label else None)
         for turn in range(options.rounds):
             for name, peer in peers.items():
@@ -202,14 +209,14 @@ def _call(
                         right = source.nearest(questions[n % len(questions)], topic, count)
                         if wrong := [id for id in hits[0] if topic not in (None, topic_of(id))]:
                             raise SystemExit(f"{name} returned {wrong} for the topic {topic}")
-                        found[name].append(
+                        recalls[name].append(
                             len(right & {int(id[1:]) for id in hits[0]}) / len(right)
                         )
         for name in peers:
             figures[name][label] = statistics.median(spent[name])
             figures[name][f"{label}, p95"] = float(np.percentile(spent[name], 95))
-            if found[name]:
-                figures[name][f"{label}, share of the {K} nearest"] = statistics.mean(found[name])
+            if recalls[name]:
+                figures[name][f"{label}, share of the {K} nearest"] = statistics.mean(recalls[name])
 
 
 def _open(

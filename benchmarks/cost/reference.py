@@ -1,7 +1,7 @@
 """The reference's own code beside ours: its model, from a checkout, with the weights of ours.
 
-Its file `model/evo_embedding.py` is loaded as it is, and what it computes is left alone. Changed from
-the outside is only what it stands on:
+Its file `model/evo_embedding.py` is loaded unchanged, and so are its computations. Changed from
+the outside are only its dependencies:
 
 - the base and the embedding model are made from their shapes, not fetched from the hub (and
   transformers 5 refuses what its constructor does: to load a model while another is being loaded);
@@ -107,7 +107,7 @@ class Reference:
         """Embed turns and query, (turns + 1, E) float32, as one call of its client does.
 
         That is `send_message_retrieve`, protocol R: the memory is evolved over the whole history and
-        every turn is embedded behind the queue before it.
+        every turn is embedded after the queue before it.
 
         Args:
             turns: The whole history, such as `conversation` gives.
@@ -193,7 +193,7 @@ def conversation(count: int) -> list[Segment]:
 
 
 def question(i: int) -> list[int]:
-    """Return the query behind turn `i`, with the reference's instruction in front."""
+    """Return the query after turn `i`, with the reference's instruction in front."""
     length = QUERY_TOKENS - len(SPECIAL.instruction) - 1
     asked = np.random.default_rng(10**6 + i).integers(0, 500, length).tolist()
     return [*SPECIAL.instruction, *asked, SPECIAL.end]

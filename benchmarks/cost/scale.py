@@ -3,7 +3,7 @@
     python -m benchmarks scale --seeds seeds.npz --corpora FOLDER --out benchmarks/results/scale.json
     python -m benchmarks scale --seeds seeds.npz --part index large --index-device cuda   # on a GPU
 
-The encoder is replaced by stored vectors: what is measured is the log, the index and everything
+The encoder is replaced by stored vectors: the log is measured, the index and everything
 between them and `Memory`. Texts are made up. Files are in the page cache throughout.
 """
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         result["index_device"] = _described(options.index_device)
     with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
         parts = _parts(options, sizes, vectors, questions, Path(folder))
-        for name, run in bar.track([each for each in parts if each[0] in options.part]):
+        for name, run in bar.track([section for section in parts if section[0] in options.part]):
             figures = run()
             result.setdefault(name, []).append(figures)
             bar.console.print(f"\n{name}\n{_lines(figures)}", highlight=False)
@@ -83,7 +83,7 @@ def _parts(
     questions: Vectors,
     folder: Path,
 ) -> list[tuple[str, Callable[[], Figures]]]:
-    """Return what is to be measured: the name of each part, and what measures it."""
+    """Return the parts to be measured, by name, and the functions that measure them."""
     others = vectors[: options.others]
 
     def other(name: str) -> Figures:
@@ -134,10 +134,10 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
     """Measure the ways to search the index alone on all of the vectors: exact, codes, a device."""
     shard = Shard(vectors.shape[1], 0)
     shard.add(np.arange(len(vectors)), Rows(vectors), [bytes(16)] * len(vectors))
-    whole = Span(0, 0, len(vectors))
+    span = Span(0, 0, len(vectors))
 
     def search(place: str) -> set[int]:
-        return {seq for seq, _ in shard.nearest(whole, questions[int(place)], K)}
+        return {seq for seq, _ in shard.nearest(span, questions[int(place)], K)}
 
     places = [str(place) for place in range(len(questions))]
     right = nearest(vectors, questions, K)

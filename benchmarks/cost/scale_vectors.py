@@ -37,7 +37,7 @@ def seeds(path: Path, corpora: Path | None) -> tuple[Vectors, Vectors]:
                 texts = [turn["text"] for turn in stream["turns"]]
                 turns.update(dict.fromkeys(text[:LONG] for text in texts if len(text) >= SHORT))
                 questions.update(
-                    dict.fromkeys(each["question"] for each in stream.get("queries", ()))
+                    dict.fromkeys(query["question"] for query in stream.get("queries", ()))
                 )
         if not turns or not questions:
             raise InputError(f"{path} is not there: name --corpora with turns and questions")

@@ -110,6 +110,6 @@ def peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def settle(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

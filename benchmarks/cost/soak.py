@@ -5,7 +5,7 @@
 Four threads share a memory. Each adds turns, searches in every mode, forks and purges in between, and
 checks that what it has said is there, whole and in order, and that nothing purged is; when a memory has
 had its turns it is checked as a whole and dropped, so that what is stored stays bounded and memory in
-use must, too. At half time the database is re-encoded while all this goes on, and opened again. Batches are made of whatever the
+use must, too. At half time the database is re-encoded while all this continues, and opened again. Batches are made of whatever the
 threads happen to want at the same time. The encoder `tiny` is the small one's network with a few
 random weights: fast, so that much happens.
 """
@@ -180,9 +180,9 @@ class Group:
         """Check the memory as a whole, and forget it; one thread does this for all."""
         if self.rounds:
             records = self.memory.history()
-            said = {f"{thread}-{n}" for thread in range(SHARE) for n in range(TURNS)}
-            assert len(records) == len(said)
-            assert {record.id for record in records} == said
+            ids = {f"{thread}-{n}" for thread in range(SHARE) for n in range(TURNS)}
+            assert len(records) == len(ids)
+            assert {record.id for record in records} == ids
             self.memory.drop()
             with self.count.lock:
                 self.count.memories += 1

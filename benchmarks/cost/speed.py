@@ -9,7 +9,7 @@ large matrix product reaches on the same device in the same run. `over the floor
 tokens put through the decoder over the least that the algorithm needs (one pass over each turn's
 tokens, latents and text, and one over the queue wherever it shifts). Rows with `rebuild` are the
 reference's algorithm on our model code: everything again for every call. With `--reference`, rows
-with `reference` are its own code with the same weights, for one new turn and a query behind a
+with `reference` are its own code with the same weights, for one new turn and a query after a
 history; `ratio` is its time over our mean for the same. On a CPU, which may be shared, shares of the
 peak and ratios are by seconds of CPU; the clock's are shown as well.
 """
@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--reference", type=Path, metavar="CHECKOUT",
-        help="of https://github.com/MiG-NJU/EvoEmbedding: its own code behind histories of as many "
+        help="of https://github.com/MiG-NJU/EvoEmbedding: its own code after histories of as many "
         "turns as --rebuild says; needs --model, and peft installed",
     )  # fmt: skip
     parser.add_argument(

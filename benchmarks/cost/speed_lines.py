@@ -27,7 +27,7 @@ class Clock:
 
 
 def timed(call: Callable[..., R], *given: Any) -> tuple[Line, R]:
-    """Call once; return its seconds, and what it gave."""
+    """Call once; return its seconds and its result."""
     wall, cpu = time.perf_counter(), time.process_time()
     value = call(*given)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

@@ -67,7 +67,7 @@ class Work:
     limit: float
 
     def run(self, turns: int, floor: int, call: Callable[..., R], *given: Any) -> tuple[Line, R]:
-        """Call once; return what it cost, and what it gave."""
+        """Call once; return its cost and its result."""
         device = self.reader.model.device
         settle(device)
         tokens, cpu, wall = self.reader.tokens, time.process_time(), time.perf_counter()
@@ -103,7 +103,7 @@ def work_of(
 
 
 def _full(spec: Spec, seed: int) -> State[Any]:
-    """Return a state whose queue is full, of a past that nobody has read."""
+    """Return a state with a full queue of random latents."""
     rng = np.random.default_rng(seed)
     latents = rng.standard_normal((spec.capacity, spec.width), np.float32)
     latents = (latents.view(np.uint32) & 0xFFFF0000).view(np.float32)  # as bfloat16 keeps them
@@ -140,7 +140,7 @@ def _one_stream(work: Work, clock: Clock, rebuild: Sequence[int]) -> Iterator[Li
 
 
 def _beside(work: Work, code: ModuleType, sizes: Sequence[int], clock: Clock) -> Iterator[Line]:
-    """Add a turn and ask behind histories of `sizes` turns: we, and the reference's own code."""
+    """Add a turn and ask after histories of `sizes` turns: we, and the reference's own code."""
     reader = work.reader
     theirs = Reference(code, reader.model)
     theirs.embed(conversation(1), question(1))  # kernels settle
@@ -174,7 +174,7 @@ def _beside(work: Work, code: ModuleType, sizes: Sequence[int], clock: Clock) ->
 def _turn_and_query(
     reader: Reader, state: State[Any], turn: Segment, n: int
 ) -> tuple[State[Any], Vectors]:
-    """Read turn `n` and the question behind it; return the state and both embeddings."""
+    """Read turn `n` and the question after it; return the state and both embeddings."""
     [reading] = reader.read(state, [turn])
     state = state.after(turn, reading)
     return state, np.stack([reading.embedding, reader.embed(state, [question(n)])[0]])
@@ -212,11 +212,11 @@ def _bulk(work: Work, histories: int, clock: Clock) -> Line:
         turns = [turns_of(1000 * i + at, 1000 * i + at + 16) for i in range(histories)]
         floor = 0
         for n in range(16):
-            held = min((at + n) * reader.spec.latents, reader.spec.capacity)
-            grows = held + reader.spec.latents <= reader.spec.capacity
+            queued = min((at + n) * reader.spec.latents, reader.spec.capacity)
+            grows = queued + reader.spec.latents <= reader.spec.capacity
             floor += TURN_TOKENS + TEXT_TOKENS + reader.spec.latents * (2 if grows else 1)
-            floor += 0 if grows else held
-            floor += held if n == 0 else 0
+            floor += 0 if grows else queued
+            floor += queued if n == 0 else 0
         line, _ = work.run(16 * histories, floor * histories, _step, reader, states, turns)
         total.append(line)
         at += 16

@@ -86,7 +86,7 @@ def _memory_latency(encoder: MiniEncoder, size: int, clock: Clock) -> Iterator[L
 
 
 def _rebuild_mini(encoder: MiniEncoder, size: int) -> Line:
-    """Read a whole history and a question behind it, as a client does that keeps nothing."""
+    """Read a whole history and a question after it, as a client does that keeps nothing."""
     turns = [Turn(user=_said(n)) for n in range(size)]
 
     def go() -> None:
@@ -150,7 +150,7 @@ def _bulk_import(name: str, encoder: Encoder, histories: int, clock: Clock) -> I
 
 
 def _said(n: int) -> str:
-    """Return what is said in turn `n`: words as often as in English, of a chat's length."""
+    """Return the text of turn `n`: words as often as in English, of a chat's length."""
     rng = random.Random(n)
     words = _english()
     length = max(3, min(80, int(rng.expovariate(1 / WORDS))))

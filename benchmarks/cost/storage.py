@@ -70,11 +70,11 @@ def rows(spec: Spec, turns: int, words: int, state: State[Turn]) -> Iterator[Row
     ]
     for seq in range(1, turns + 1):
         length = max(2, int(rng.poisson(words)))
-        said = [vocabulary[min(place, 20_000) - 1] for place in rng.zipf(1.2, length)]
+        chosen = [vocabulary[min(place, 20_000) - 1] for place in rng.zipf(1.2, length)]
         half = length // 2
         turn = Turn(
-            user=" ".join(said[:half]),
-            assistant=" ".join(said[half:]),
+            user=" ".join(chosen[:half]),
+            assistant=" ".join(chosen[half:]),
             id=f"{rng.integers(2**63):032x}",
             time=datetime(2024, 1, 1, tzinfo=timezone.utc),
             session=f"session-{seq // 20}",

@@ -35,7 +35,7 @@ FIRST = 16
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Means over the steps behind a history of `turns` turns."""
+    """Means over the steps after a history of `turns` turns."""
 
     turns: int
     seconds: float
@@ -132,7 +132,7 @@ def warm_up(reader: Reader) -> None:
 
 
 def measure(reader: Reader, state: State[Segment], size: int, rebuild: bool) -> Row:
-    """Time one chunk's worth of steps behind `state`, and the baseline's first of them."""
+    """Time one chunk's worth of steps after `state`, and the baseline's first of them."""
     steps = turns_of(size, size + CHUNK_TURNS)
     reader.embed(state, [query_of(size)])  # someone asked before: its prefix is what turn 1 needs
     tokens, start = reader.tokens, time.process_time()
@@ -172,7 +172,7 @@ def rebuild_everything(model: EvoEmbedding, count: int) -> tuple[Vectors, int]:
         Embeddings, the query's last, and the positions put through the decoder.
     """
     turns = turns_of(0, count)
-    capacity, each = model.config.capacity, model.config.num_latents
+    capacity, count_of_latents = model.config.capacity, model.config.num_latents
     latents = torch.zeros(
         0, model.decoder.config.hidden_size, device=model.device, dtype=model.dtype
     )
@@ -181,12 +181,12 @@ def rebuild_everything(model: EvoEmbedding, count: int) -> tuple[Vectors, int]:
         for first in range(0, count, CHUNK_TURNS):  # 16 turns of 64 tokens end a chunk by count
             chunk = [turn.ids for turn in turns[first : first + CHUNK_TURNS]]
             queue = latents[max(0, len(latents) - capacity) :]
-            tokens += len(queue) + sum(len(ids) + each for ids in chunk)
+            tokens += len(queue) + sum(len(ids) + count_of_latents for ids in chunk)
             new, _ = model.evolve(chunk, queue)
             latents = torch.cat([latents, new.flatten(0, 1)])
         texts: list[Sequence[int]] = [turn.text for turn in turns]
         texts.append(query_of(count - 1))
-        ends = [i * each for i in range(count + 1)]
+        ends = [i * count_of_latents for i in range(count + 1)]
         queues = [latents[max(0, end - capacity) : end] for end in ends]
         rows = []
         batch = max(1, REFERENCE_BATCH // (capacity + TEXT_TOKENS))

@@ -43,9 +43,9 @@ def as_turn(text: str) -> Turn:
     >>> as_turn("It rained.").user
     'It rained.'
     """
-    both = _EXCHANGE.fullmatch(text)
-    if both:
-        turn = Turn(user=both["user"], assistant=both["assistant"])
+    exchange = _EXCHANGE.fullmatch(text)
+    if exchange:
+        turn = Turn(user=exchange["user"], assistant=exchange["assistant"])
     elif match := _SAID.fullmatch(text):
         speaker = match["speaker"]
         if speaker == "Assistant":

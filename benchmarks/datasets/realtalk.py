@@ -21,7 +21,7 @@ CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain"}
 def load_realtalk(path: Path) -> Dataset:
     """Read a folder of chats, or one chat.
 
-    The text is `clean_text`, with the caption of a shared image behind it. Turns are looked up by
+    The text is `clean_text`, with the caption of a shared image after it. Turns are looked up by
     `dia_id` alone: the number before its colon is a day, not the session's.
     """
     files = sorted(path.glob("Chat_*.json"), key=_number) if path.is_dir() else [path]

@@ -76,7 +76,7 @@ def _conversation(stream: Any, where: str) -> Conversation:
 
 
 def _place(query: dict[str, Any], conversation: Conversation, where: str) -> int | None:
-    """Return how many turns stand before a query that is a turn of the stream itself."""
+    """Return how many turns precede a query that is a turn of the stream itself."""
     if query.get("asked_at") is None:
         return None
     asked: int = expect(query["asked_at"], int, f"{where} asked_at")

@@ -21,7 +21,7 @@ from benchmarks.datasets.base import (
 
 
 def load_tmd(path: Path) -> Dataset:
-    """Read a `.jsonl` or `.jsonl.xz` file; a shared picture's caption stands behind the text."""
+    """Read a `.jsonl` or `.jsonl.xz` file; a shared picture's caption follows the text."""
     return dataset("tmd", path, [path], _conversations)
 
 

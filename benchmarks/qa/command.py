@@ -123,7 +123,7 @@ def _ask(
 
 
 def _accuracy(printed: str) -> str:
-    """Return what the official judge prints behind its list of answers."""
+    """Return what the official judge prints after its list of answers."""
     return printed[printed.rfind("Accuracy:") :].strip()
 
 
@@ -133,7 +133,7 @@ def _beside(log: Log, what: str) -> Path:
 
 
 def report(entry: dict[str, Any]) -> str:
-    """Return what a person reads about one dataset."""
+    """Return the readable report on one dataset."""
     counts = entry["counts"]
     lines = [
         f"\n{entry['dataset']} ({entry['use']}) · {counts['conversations']} conversations, "
@@ -190,7 +190,7 @@ def _answer_cells(figures: dict[str, Any]) -> list[str]:
 
 
 def _plot(entry: dict[str, Any], folder: Path) -> None:
-    """Draw accuracy (F1 where nobody judged) against the tokens of a prompt."""
+    """Draw accuracy (F1 without a judge) against the tokens of a prompt."""
     for measure in ("judged", "f1"):
         lines = {
             system: [

@@ -46,8 +46,8 @@ class Context:
         if not chosen and hits and self.tokens is not None:
             return cut(_line(conversation, hits[0]), self.tokens)
         told: list[Hit] = [hit for hit in chosen if isinstance(hit, str)]
-        said: list[Hit] = [*sorted(hit for hit in chosen if isinstance(hit, int))]
-        return "\n".join(chosen[hit] for hit in told + said)
+        turns: list[Hit] = [*sorted(hit for hit in chosen if isinstance(hit, int))]
+        return "\n".join(chosen[hit] for hit in told + turns)
 
 
 def count_tokens(text: str) -> int:

@@ -1,7 +1,7 @@
 """LongMemEval's own files and measures, as its repository's scripts read and compute them.
 
 The measures follow the definitions of https://github.com/xiaowu0162/LongMemEval, where they differ
-from `benchmarks.quality.metrics`: only what the user said is a candidate, a discounted gain counts ranks 1
+from `benchmarks.quality.metrics`: only the user's turns are candidates, a discounted gain counts ranks 1
 and 2 the same, and session figures come from turns.
 """
 
@@ -36,7 +36,7 @@ class Candidate:
 
 
 def candidates(record: Mapping[str, Any]) -> list[Candidate]:
-    """Return what the official retrieval ranks, in the file's order."""
+    """Return the candidates of the official retrieval, in the file's order."""
     result = []
     sessions = zip(
         record["haystack_session_ids"],
@@ -146,14 +146,17 @@ def write_retrieval_log(
     conversations = {conversation.id: conversation for conversation in dataset.conversations}
     totals: list[dict[str, dict[str, float]]] = []
     uncounted = path.with_name(path.name + ".uncounted")
-    with path.open("w", encoding="utf-8") as log, uncounted.open("w", encoding="utf-8") as rest:
+    with (
+        path.open("w", encoding="utf-8") as log,
+        uncounted.open("w", encoding="utf-8") as uncounted_log,
+    ):
         for where, record in read_records(dataset.path):
             id = str(expect(record, dict, where).get("question_id"))
             if id not in results or "question" not in record:
                 continue
             entry = log_entry(record, conversations[id], results[id]["hits"])
             counted = is_counted(record)
-            print(json.dumps(entry), file=log if counted else rest)
+            print(json.dumps(entry), file=log if counted else uncounted_log)
             if counted:
                 totals.append(entry["retrieval_results"]["metrics"])
     return {

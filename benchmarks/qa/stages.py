@@ -106,7 +106,7 @@ def retrieve(asked: Asked, encoders: Encoders, how: How) -> Log:
 
 
 def read(asked: Asked, retrieved: Log, context: Context, reader: Endpoint, how: How) -> Log:
-    """Let the reader answer every question from what was found."""
+    """Let the reader answer every question from the hits."""
     log = Log(
         how.folder,
         f"read-{asked.system}-{context.name}",

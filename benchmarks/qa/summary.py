@@ -96,7 +96,7 @@ def _scores(
         "all": _interval(resampling, values, False),
         "macro": _interval(resampling, values, True),
         "types": {
-            kind: _mean([v for v, each in zip(values, kinds, strict=True) if each == kind])
+            kind: _mean([v for v, own in zip(values, kinds, strict=True) if own == kind])
             for kind in sorted(set(kinds))
         },
     }

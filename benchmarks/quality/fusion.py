@@ -76,22 +76,22 @@ def _compare_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
 
 
 def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[Asked]:
-    """Return the questions of a conversation, asked behind its last turn."""
+    """Return the questions of a conversation, asked after its last turn."""
     asked = [question for question in conversation.questions if question.evidence]
     vectors, state = read_all(encoder, conversation.turns)
     queries = encoder.embed_queries(state, [question.text for question in asked])
     lexical = Bm25().scorer(conversation.turns)
     with evomem.open(":memory:", encoder="hash:1") as db:  # turns become records, nothing else
         records = db.memory("fusion").add_many(conversation.turns)
-    said = {record.seq: Said(record.time, record.turn.session) for record in records}
-    beside = {seq: (seq - 1, seq + 1) for seq in said}
+    texts = {record.seq: Said(record.time, record.turn.session) for record in records}
+    beside = {seq: (seq - 1, seq + 1) for seq in texts}
     days = [record.time.date() for record in records]
     result = []
     for question, query in zip(asked, queries, strict=True):
         cosines = dict(enumerate((vectors @ query).tolist(), 1))
         words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
         when = When(tuple(asked_days(question.text, days)))
-        values = signals(when, cosines, words, said, beside)
+        values = signals(when, cosines, words, texts, beside)
         rows = np.stack([values[name] for name in SIGNALS], axis=1).astype(np.float32)
         result.append(Asked(number, question.type, question.evidence, rows))
     return result

@@ -62,24 +62,24 @@ def measure(
     encoder: Encoder, turns: Sequence[Turn], queries: Sequence[str], gone: int
 ) -> list[dict[str, float | str]]:
     """Return one row for each range of distances."""
-    whole, answers = read(encoder, turns, queries)
+    vectors, answers = read(encoder, turns, queries)
     changes: dict[int, list[float]] = {}
     first: dict[int, list[float]] = {}
     top: dict[int, list[float]] = {}
     for left_out in range(gone):
-        rest = [turn for place, turn in enumerate(turns) if place != left_out]
-        without, others = read(encoder, rest, queries)
+        remaining = [turn for place, turn in enumerate(turns) if place != left_out]
+        without, others = read(encoder, remaining, queries)
         for place in range(left_out + 1, len(turns)):
             distance = place - left_out
-            difference = 1 - float(whole[place] @ without[place - 1])
+            difference = 1 - float(vectors[place] @ without[place - 1])
             changes.setdefault(distance, []).append(max(difference, 0.0))
             for query in range(len(queries)):
                 # Only turns that both know, ranked by either's vectors.
                 known = [n for n in range(place + 1) if n != left_out]
-                one = ranked(answers[place][query], whole[known])
+                before = ranked(answers[place][query], vectors[known])
                 other = ranked(others[place - 1][query], without[:place])
-                first.setdefault(distance, []).append(float(one[0] != other[0]))
-                top.setdefault(distance, []).append(float(set(one[:K]) != set(other[:K])))
+                first.setdefault(distance, []).append(float(before[0] != other[0]))
+                top.setdefault(distance, []).append(float(set(before[:K]) != set(other[:K])))
     rows: list[dict[str, float | str]] = []
     for start, end in pairwise(EDGES):
         inside = [distance for distance in changes if start <= distance < end]
@@ -101,7 +101,7 @@ def measure(
 def read(
     encoder: Encoder, turns: Sequence[Turn], queries: Sequence[str]
 ) -> tuple[Vectors, list[Vectors]]:
-    """Return the turns' embeddings (N, D), and the queries' behind each turn, (Q, D) each."""
+    """Return the turns' embeddings (N, D), and the queries' after each turn, (Q, D) each."""
     state: State[Turn] = State.empty(encoder.spec)
     embeddings, asked = [], []
     for turn in turns:

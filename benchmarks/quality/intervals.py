@@ -81,7 +81,7 @@ def _micro(sums: Array, counts: Array) -> Array:
 
 def _macro(sums: Array, counts: Array) -> Array:
     """Return the mean over the types that a draw holds."""
-    held = counts > 0
-    means = np.divide(sums, counts, out=np.zeros_like(sums), where=held)
-    result: Array = means.sum(1) / held.sum(1)
+    present = counts > 0
+    means = np.divide(sums, counts, out=np.zeros_like(sums), where=present)
+    result: Array = means.sum(1) / present.sum(1)
     return result

@@ -4,8 +4,8 @@
 
 Counterfactual antecedents: "It should get here on Thursday." follows on the telescope in one memory and
 on the sewing machine in another. "When does the telescope arrive?" has to be nearer to the first.
-Recall: the same questions where every turn and question is read behind the turns that were said
-before it, behind none, behind all turns in a random order, and behind another conversation's; and
+Recall: the same questions where every turn and question is read after the turns that were said
+before it, after none, after all turns in a random order, and after another conversation's; and
 with one constant wish for order in place of every question's own. What memory is worth is a difference
 from these, with an interval.
 """
@@ -48,7 +48,7 @@ FILLERS = (
     "I made some tea.",
 )
 SPEAKERS = ("Ines", "Joel")
-JOBS = 32  # turns behind histories of their own that are read in one call
+JOBS = 32  # turns after histories of their own that are read in one call
 Bools = npt.NDArray[np.float64]
 
 
@@ -85,21 +85,21 @@ def counterfactual(encoder: Encoder, cases: Sequence[Case] = CASES) -> dict[str,
     """Return, for each distance, the share of right cases, and how far the cosine moves.
 
     `apart`: the follow-up in two memories that differ in the opening alone, and a question that is read
-    behind nothing. `together`: both openings, each with its follow-up, in one memory, and a question
-    that is read behind all of it, in either order.
+    after nothing. `together`: both openings, each with its follow-up, in one memory, and a question
+    that is read after all of it, in either order.
     """
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for between in BETWEEN:
         right, moved = _apart(encoder, cases, between)
         resampling = Resampling(
             [str(n) for n in range(len(cases)) for _ in (0, 1)], [""] * len(right)
         )
-        found[str(between)] = {
+        result[str(between)] = {
             "apart": _numbers(resampling.interval(right)),
             "movement": _numbers(resampling.interval(moved)),
             "together": _numbers(resampling.interval(_together(encoder, cases, between))),
         }
-    return found
+    return result
 
 
 def _apart(
@@ -136,9 +136,9 @@ def _together(encoder: Encoder, cases: Sequence[Case], between: int) -> list[flo
             asked.append((state, _questions(cases[len(asked)], order)))
         queries = np.stack(embed_batch(encoder, asked))  # (cases, 2, D), in the order of the scenes
         scores = np.einsum("cqd,cfd->cqf", queries, np.asarray(ends))
-        both = np.stack([scores[:, 0, 0] - scores[:, 0, 1], scores[:, 1, 1] - scores[:, 1, 0]], 1)
-        gains.append(both if order == (0, 1) else both[:, ::-1])
-    won: list[float] = np.mean([_won(each) for each in gains], 0).tolist()
+        gain = np.stack([scores[:, 0, 0] - scores[:, 0, 1], scores[:, 1, 1] - scores[:, 1, 0]], 1)
+        gains.append(gain if order == (0, 1) else gain[:, ::-1])
+    won: list[float] = np.mean([_won(gain_of) for gain_of in gains], 0).tolist()
     return won
 
 
@@ -199,13 +199,13 @@ def measure(
             for _, queries in pairs:
                 queries[:, -order:] = constant
             values["constant order"] = _recalls(scored, pairs)
-    whole = values["as it is"]
+    complete = values["as it is"]
     return {
         "questions": len(every),
         "resampled": resampling.unit,
         "recall@10": {n: _numbers(resampling.interval(v, macro=True)) for n, v in values.items()},
         "gain": {
-            name: _numbers(resampling.difference(whole, value, macro=True))
+            name: _numbers(resampling.difference(complete, value, macro=True))
             for name, value in values.items()
             if name != "as it is"
         },
@@ -215,13 +215,13 @@ def measure(
 def _recalls(
     scored: Sequence[tuple[Conversation, list[Question]]], pairs: Sequence[tuple[Vectors, Vectors]]
 ) -> list[float]:
-    found = []
+    recalls = []
     for (conversation, asked), (turns, queries) in zip(scored, pairs, strict=True):
         for question, query in zip(asked, queries, strict=True):
             place = len(conversation.turns) if question.place is None else question.place
             scores = np.asarray(turns[:place] @ query, np.float64)
-            found.append(recall(best(scores, K), question.evidence, K))
-    return found
+            recalls.append(recall(best(scores, K), question.evidence, K))
+    return recalls
 
 
 Reader = Callable[
@@ -247,7 +247,7 @@ def _shuffled(
 def _in_order(
     encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], order: Sequence[int]
 ) -> tuple[Vectors, Vectors]:
-    """Read turns in an order, and each question behind as many as are said before it."""
+    """Read turns in an order, and each question after as many as are said before it."""
     readings = encoder.read(State.empty(encoder.spec), [turns[place] for place in order])
     vectors: Vectors = np.empty((len(turns), encoder.spec.dim), np.float32)
     for place, reading in zip(order, readings, strict=True):
@@ -258,9 +258,9 @@ def _in_order(
     state: State[Turn] = State.empty(encoder.spec)
     for moment in range(len(turns) + 1):
         if moment in wanted:
-            here = [row for row, each in enumerate(moments) if each == moment]
-            found = encoder.embed_queries(state, [asked[row].text for row in here])
-            rows.update(zip(here, found, strict=True))
+            here = [row for row, other in enumerate(moments) if other == moment]
+            embedded = encoder.embed_queries(state, [asked[row].text for row in here])
+            rows.update(zip(here, embedded, strict=True))
         if moment < len(turns):
             state = state.after(turns[order[moment]], readings[moment])
     return vectors, np.stack([rows[row] for row in range(len(asked))])
@@ -278,16 +278,16 @@ def _off(
 def _replaced(
     encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], other: Sequence[Turn]
 ) -> tuple[Vectors, Vectors]:
-    """Read everything behind the turns of another conversation, at the same place in it."""
+    """Read everything after the turns of another conversation, at the same place in it."""
     moments = [len(turns) if question.place is None else question.place for question in asked]
     vectors: list[Vectors] = []
     rows: dict[int, Vectors] = {}
     jobs: list[tuple[State[Turn], list[Turn]]] = []
     for moment, state in enumerate(_states(encoder, other, len(turns) + 1)):
-        here = [row for row, each in enumerate(moments) if each == moment]
+        here = [row for row, time in enumerate(moments) if time == moment]
         if here:
-            found = encoder.embed_queries(state, [asked[row].text for row in here])
-            rows.update(zip(here, found, strict=True))
+            embedded = encoder.embed_queries(state, [asked[row].text for row in here])
+            rows.update(zip(here, embedded, strict=True))
         if moment < len(turns):
             jobs.append((state, [turns[moment]]))
         if len(jobs) == JOBS or moment == len(turns):
@@ -319,14 +319,16 @@ def _numbers(interval: Interval) -> list[float]:
     return [interval.mean, interval.low, interval.high]
 
 
-def _table_of_cases(found: dict[str, Any]) -> str:
+def _table_of_cases(result: dict[str, Any]) -> str:
     head = ["counterfactual antecedents, %", *(f"{n} between" for n in BETWEEN)]
     rows = []
-    for name, each in found.items():
+    for name, by_distance in result.items():
         for what, label in (("apart", "right"), ("together", "right, in one memory")):
-            cells = [str(Interval(*each[str(n)][what])) for n in BETWEEN]
+            cells = [str(Interval(*by_distance[str(n)][what])) for n in BETWEEN]
             rows.append([f"{name}: {label}", *cells])
-        cells = ["{:.4f} [{:.4f}, {:.4f}]".format(*each[str(n)]["movement"]) for n in BETWEEN]
+        cells = [
+            "{:.4f} [{:.4f}, {:.4f}]".format(*by_distance[str(n)]["movement"]) for n in BETWEEN
+        ]
         rows.append([f"{name}: the cosine moves by", *cells])
     return table(head, rows)
 

@@ -19,11 +19,11 @@ class Case:
 
 
 def _cases(text: str) -> tuple[Case, ...]:
-    found = []
+    cases = []
     for line in text.strip().splitlines():
-        one, other, follow_up, first, second = (part.strip() for part in line.split("|"))
-        found.append(Case((one, other), follow_up, (first, second)))
-    return tuple(found)
+        left, right, follow_up, first, second = (part.strip() for part in line.split("|"))
+        cases.append(Case((left, right), follow_up, (first, second)))
+    return tuple(cases)
 
 
 CASES = _cases("""

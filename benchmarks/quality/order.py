@@ -29,7 +29,7 @@ from evomem.training.histories import History
 from evomem.training.stories import stories
 
 HELD_OUT = 9_000_001  # a seed that no training run uses
-TRAINED_ON = 4000  # streams of SGD that conversion may use; the test begins far behind them
+TRAINED_ON = 4000  # streams of SGD that conversion may use; the test begins far after them
 ENCODERS = ("mini", "mini?turns=0")
 COLUMNS = ("first", "latest", "before", "after", "evolves")
 

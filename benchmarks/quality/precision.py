@@ -4,7 +4,7 @@
     python -m benchmarks precision --encoder evoembedding:FOLDER?base=BASE --device cuda
 
 Either precision reads with its own latents from the first turn on, so that differences may add up.
-Questions are asked behind the last turn, of all turns of their chat.
+Questions are asked after the last turn, of all turns of their chat.
 """
 
 from __future__ import annotations
@@ -49,19 +49,21 @@ class Seen:
     def add(self, chat: Conversation, encoders: Encoders, names: Sequence[str]) -> None:
         """Read a chat and ask its questions in both precisions."""
         asked = [question for question in chat.questions if question.evidence]
-        both: list[tuple[Vectors, Vectors]] = []  # turns (N, D) and queries (Q, D) of each
+        embedded: list[tuple[Vectors, Vectors]] = []  # turns (N, D) and queries (Q, D) of each
         for name in names:
             turns, state = read_all(encoders[name], chat.turns)
             texts = [question.text for question in asked]
-            both.append((turns, encoders[name].embed_queries(state, texts)))
-        (turns, queries), (other_turns, other_queries) = both
+            embedded.append((turns, encoders[name].embed_queries(state, texts)))
+        (turns, queries), (other_turns, other_queries) = embedded
         self.turns += (turns * other_turns).sum(1).tolist()
         self.queries += (queries * other_queries).sum(1).tolist()
-        orders = [np.argsort(-(q @ t.T), axis=1, kind="stable")[:, :DEPTH] for t, q in both]
-        for question, one, other in zip(asked, *(order.tolist() for order in orders), strict=True):
-            self.same_first.append(float(one[0] == other[0]))
-            self.overlap.append(len(set(one) & set(other)) / len(one))
-            for values, ranking in zip(self.recalls, (one, other), strict=True):
+        orders = [np.argsort(-(q @ t.T), axis=1, kind="stable")[:, :DEPTH] for t, q in embedded]
+        for question, first, other in zip(
+            asked, *(order.tolist() for order in orders), strict=True
+        ):
+            self.same_first.append(float(first[0] == other[0]))
+            self.overlap.append(len(set(first) & set(other)) / len(first))
+            for values, ranking in zip(self.recalls, (first, other), strict=True):
                 values.append(recall(ranking, question.evidence, DEPTH))
             self.chats.append(chat.id)
             self.types.append(question.type)
@@ -120,7 +122,7 @@ def compare(
 
 
 def report(row: dict[str, Any]) -> str:
-    """Return what a person reads about one encoder and dataset."""
+    """Return the readable report on one encoder and dataset."""
     lines = [
         [name, f"{spread['mean']:.6f}", f"{spread['1st percentile']:.6f}", f"{spread['worst']:.6f}"]
         for name, spread in row.items()

@@ -1,8 +1,8 @@
 """Is a current value found above the older ones? The stale answer rate, on histories that change.
 
-For a question about what holds now, an answer is stale if a turn with an older value stands above
+For a question about what holds now, an answer is stale if a turn with an older value ranks above
 the newest one, or the newest is not found. For a question about the past, the wanted turn is the
-older one, so the same rate says how often the newest stands in its way.
+older one, so the same rate says how often the newest ranks above it.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def measure(encoder: Encoder, histories: Sequence[Told], name: str) -> Result:
                 for order, ranked in (("plain", plain), ("preferred", hits)):
                     rows[asked.kind, order].append((str(number), _scores(asked, ranked)))
     result: Result = defaultdict(dict)
-    for (kind, order), found in rows.items():
-        resampling = Resampling([history for history, _ in found], [kind] * len(found))
+    for (kind, order), scored in rows.items():
+        resampling = Resampling([history for history, _ in scored], [kind] * len(scored))
         intervals = {
-            column: resampling.interval([scores[column] for _, scores in found])
-            for column in found[0][1]
+            column: resampling.interval([scores[column] for _, scores in scored])
+            for column in scored[0][1]
         }
         result[kind][order] = {c: [i.mean, i.low, i.high] for c, i in intervals.items()}
-        result[kind][order]["questions"] = [float(len(found))]
+        result[kind][order]["questions"] = [float(len(scored))]
     return dict(result)
 
 
@@ -85,7 +85,7 @@ def _scores(asked: Asked, hits: Sequence[Hit]) -> dict[str, float]:
 
 def updates(path: Path, limit: int | None) -> list[Told]:
     """Return BEAM's chats with those questions whose answer was updated, kind `update`."""
-    found: list[Told] = []
+    stories: list[Told] = []
     conversations = load_stream(path, name="beam").conversations[:limit]
     for conversation, (_, raw) in zip(conversations, read_lines(path), strict=False):
         questions = []
@@ -95,13 +95,13 @@ def updates(path: Path, limit: int | None) -> list[Told]:
             if query["type"] == "knowledge_update" and new and not set(old) & set(new):
                 wanted = min(new)
                 questions.append(Asked(query["question"], "update", (wanted,), tuple(old)))
-        found.append(Told(list(conversation.turns), questions))
-    return found
+        stories.append(Told(list(conversation.turns), questions))
+    return stories
 
 
 def states(histories: Iterable[History], count: int) -> list[Told]:
     """Return histories of task dialogues in which the user asks for "my" values, as `tell` does."""
-    found: list[Told] = []
+    stories: list[Told] = []
     for history in histories:
         questions = [
             Asked(q.text, q.kind, (q.evidence[-1],), tuple(q.rivals))
@@ -109,10 +109,10 @@ def states(histories: Iterable[History], count: int) -> list[Told]:
             if q.kind in ("first", "latest", "before") and q.rivals
         ]
         if questions and any(text.startswith("User: ") for text in history.turns):
-            found.append(Told([as_turn(text) for text in history.turns], questions))
-        if len(found) == count:
+            stories.append(Told([as_turn(text) for text in history.turns], questions))
+        if len(stories) == count:
             break
-    return found
+    return stories
 
 
 def _sets(options: argparse.Namespace) -> dict[str, list[Told]]:
@@ -147,17 +147,17 @@ def main(argv: Sequence[str]) -> int:
     return finish(result, options.out, run)
 
 
-def _table(found: Result) -> str:
+def _table(result: Result) -> str:
     rows = []
-    for kind in [*KINDS, *(set(found) - set(KINDS))]:
-        if kind in found:
-            both = (found[kind]["plain"], found[kind]["preferred"])
+    for kind in [*KINDS, *(set(result) - set(KINDS))]:
+        if kind in result:
+            columns = (result[kind]["plain"], result[kind]["preferred"])
             cells = [
-                str(Interval(*(each[column]))) if column in each else "–"
+                str(Interval(*(values[column]))) if column in values else "–"
                 for column in COLUMNS
-                for each in both
+                for values in columns
             ]
-            rows.append([kind, str(int(both[0]["questions"][0])), *cells])
+            rows.append([kind, str(int(columns[0]["questions"][0])), *cells])
     head = ["%", "questions", *(f"{c}, {o}" for c in COLUMNS for o in ("plain", "preferred"))]
     return table(head, rows)
 

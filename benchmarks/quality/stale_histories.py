@@ -64,19 +64,19 @@ def _tell(half: str, count: int, rng: Random) -> Told:
     owners = [n for n, texts in enumerate(spoken) for _ in texts]
     places = sorted(rng.sample(range(count), len(owners)))
     rng.shuffle(owners)
-    said: dict[int, str] = {}
-    found: list[list[int]] = [[] for _ in spoken]
+    text_at: dict[int, str] = {}
+    turns_of: list[list[int]] = [[] for _ in spoken]
     for place, owner in zip(places, owners, strict=True):
-        said[place] = spoken[owner][len(found[owner])]
-        found[owner].append(place)
+        text_at[place] = spoken[owner][len(turns_of[owner])]
+        turns_of[owner].append(place)
     questions: list[Asked] = []
-    for (topic, mentions, other), turns in zip(threads, found, strict=False):
+    for (topic, mentions, other), turns in zip(threads, turns_of, strict=False):
         own = [place for place, (_, is_own) in zip(turns, mentions, strict=True) if is_own]
         questions += _questions(topic, mentions, turns, other, own, words, rng)
-    for plan, turns in zip(plans, found[TOPICS_EACH:], strict=True):
+    for plan, turns in zip(plans, turns_of[TOPICS_EACH:], strict=True):
         text = _fill(words.holds, plan, rng)
         questions.append(Asked(text, "cancelled", (turns[1],), (turns[0],)))
-    return Told([_turn(place, said.get(place), rng) for place in range(count)], questions)
+    return Told([_turn(place, text_at.get(place), rng) for place in range(count)], questions)
 
 
 Mentions = list[tuple[str, bool]]
@@ -114,8 +114,8 @@ def _questions(
     rng: Random,
 ) -> list[Asked]:
     """Return a question of every kind about a topic."""
-    held, recalled = own[: len(values)], own[len(values) :]
-    newest, older = held[-1], [*held[:-1], *recalled]
+    stated, recalled = own[: len(values)], own[len(values) :]
+    newest, older = stated[-1], [*stated[:-1], *recalled]
     asked = _one(topic.asked, rng)
     now = f"{asked.rstrip('?')} {rng.choice(words.now)}?"
     if not older:
@@ -130,14 +130,14 @@ def _questions(
 
     def past(kind: str, choices: Sequence[str], place: int, value: str = "") -> None:
         text = rng.choice(choices).format(was=topic.was, noun=topic.noun, v=value)
-        rivals = [turn for turn in held if turn != held[place]]
-        questions.append(Asked(text, kind, (held[place],), tuple(rivals)))
+        rivals = [turn for turn in stated if turn != stated[place]]
+        questions.append(Asked(text, kind, (stated[place],), tuple(rivals)))
 
     past("first", words.first, 0)
     past("before", words.before, -2, values[-1])
     past("named", words.named, -2, values[-2])
     times = rng.choice(words.times).format(noun=topic.noun)
-    questions.append(Asked(times, "times", tuple(held), ()))
+    questions.append(Asked(times, "times", tuple(stated), ()))
     return questions
 
 

@@ -58,12 +58,12 @@ def _tell(turns: int, rng: Random) -> Told:
     places = [window * width + rng.randrange(width) for window in range(MENTIONS)]
     nouns = rng.sample(_NOUNS.split("|"), MENTIONS)
     values = [f"The {_one(_ADJECTIVES, rng)} {noun}" for noun in nouns]
-    said = {
+    texts = {
         place: Turn(user=_one(_TOPICS[topic], rng).format(v=value))
         for place, value in zip(places, values, strict=True)
     }
     return Told(
-        tuple(said.get(place) or filler(rng) for place in range(turns)),
+        tuple(texts.get(place) or filler(rng) for place in range(turns)),
         tuple(places),
         {kind: query.format(topic=topic) for kind, query in QUERIES.items()},
     )

@@ -156,7 +156,7 @@ def _ordinal(number: int) -> str:
 def ask_all(
     conversations: Sequence[Conversation], encoder: Memo, strengths: Sequence[Strength]
 ) -> dict[Strength, list[list[int]]]:
-    """Return the first `DEPTH` turns for every question, asked behind the last turn of each.
+    """Return the first `DEPTH` turns for every question, asked after the last turn of each.
 
     A question that names no time is asked once: no strength changes what is found.
     """
@@ -232,10 +232,10 @@ def report_tmd(conversations: Sequence[Conversation], encoder: Memo) -> dict[str
         for question in conversation.questions
     ]
     rows: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for ranked, (each, question) in zip(rankings, asked, strict=True):
+    for ranked, (talk, question) in zip(rankings, asked, strict=True):
         pair = (
             score(ranked, question.evidence),
-            sessions_found(each.turns, ranked, question.evidence),
+            sessions_found(talk.turns, ranked, question.evidence),
         )
         rows[question.type].append(pair)
         if question.type != "content_time":
@@ -281,7 +281,7 @@ def _compare_all(options: argparse.Namespace, encoder: Memo, result: dict[str, A
             for conversation in dataset.conversations[options.skip :][: options.limit]
         ]
         if dataset.name == "realtalk":
-            own = [replace(each, questions=[*each.questions, *generated(each)]) for each in own]
+            own = [replace(talk, questions=[*talk.questions, *generated(talk)]) for talk in own]
         result[dataset.name] = entry = compare(own, encoder)
         print(f"\n{dataset.name} · {options.encoder} · {WHOLE}\n\n{_table(entry)}")
 

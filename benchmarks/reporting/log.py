@@ -37,10 +37,10 @@ class Log:
         if not self.path:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        whole = self._read() if self.path.exists() else 0
-        with self.path.open("r+b" if whole else "wb") as file:
-            file.truncate(whole)
-            if not whole:
+        size = self._read() if self.path.exists() else 0
+        with self.path.open("r+b" if size else "wb") as file:
+            file.truncate(size)
+            if not size:
                 file.write(f"{first}\n".encode())
 
     def __contains__(self, id: str) -> bool:
@@ -56,14 +56,14 @@ class Log:
                     file.write(line + "\n")
 
     def _read(self) -> int:
-        """Fill `results`; return the length of what is whole."""
+        """Fill `results`; return the length of its complete lines."""
         assert self.path
-        whole = 0
+        size = 0
         for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True)):
             if not line.endswith(b"\n"):
                 break
-            whole += len(line)
+            size += len(line)
             if number:
                 entry = json.loads(line)
                 self.results[entry["id"]] = entry["result"]
-        return whole
+        return size

@@ -81,7 +81,7 @@ def finish(result: dict[str, Any], out: Path | None, run: Callable[[], None]) ->
     """Run a benchmark that fills `result`, and write the result; return 0, or 2 after an error.
 
     Args:
-        result: What is written, if all goes well.
+        result: The result, written if all goes well.
         out: Where; None to write nothing.
         run: The benchmark. An error of evomem's is printed, and nothing is written.
     """

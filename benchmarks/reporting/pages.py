@@ -66,7 +66,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells below a head; numbers stand right."""
+    """Rows of cells below a head; numbers are aligned right."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]

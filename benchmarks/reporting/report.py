@@ -89,7 +89,7 @@ def report(results: dict[Path, dict[str, Any]], out: Path) -> list[Block]:
 
 
 def _about(result: dict[str, Any]) -> list[Block]:
-    """Return what it takes to repeat a run: command, machine, versions, data."""
+    """Return the data needed to repeat a run: command, machine, versions, data."""
     versions = " ".join(f"{name} {number}" for name, number in result.get("versions", {}).items())
     lines = [result.get("command", ""), f"{result.get('date', '')} · {result.get('machine', '')}"]
     blocks: list[Block] = [Code("\n".join([*lines, versions]))]

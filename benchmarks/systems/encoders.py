@@ -69,8 +69,8 @@ class Memo:
             readings.append(known)
             state = state.after(turn, known)
         self.reused += len(readings)
-        rest = turns[len(readings) :]
-        readings += self._encoder.read(state, rest) if rest else []
+        unread = turns[len(readings) :]
+        readings += self._encoder.read(state, unread) if unread else []
         self._paths[-1].update(zip(keys, readings, strict=True))
         return readings
 
@@ -115,7 +115,7 @@ def read_all(encoder: Encoder, turns: Sequence[Turn]) -> tuple[Vectors, State[Tu
     """Read a conversation from its beginning.
 
     Returns:
-        The turns' embeddings, (N, D), and the state behind the last turn.
+        The turns' embeddings, (N, D), and the state after the last turn.
     """
     state: State[Turn] = State.empty(encoder.spec)
     readings = encoder.read(state, turns)

@@ -47,11 +47,11 @@ def system_named(name: str, encoders: Encoders) -> System:
     Raises:
         EvomemError: There is none, or its encoder cannot be loaded.
     """
-    first, _, rest = name.partition("/")
+    first, _, inner = name.partition("/")
     if first == "shuffled":
-        return Shuffled(system_named(rest, encoders))
+        return Shuffled(system_named(inner, encoders))
     if first == "evomem":
-        mode, _, encoder = rest.partition("/")
+        mode, _, encoder = inner.partition("/")
         check_mode(mode)
         return Evomem(encoders[encoder or DEFAULT_ENCODER], cast(Mode, mode))
     if name == "bm25":

@@ -1,4 +1,4 @@
-"""Other people's memory systems, as a user has installed them, behind our interface.
+"""Other memory systems, as installed by the user, with our interface.
 
 They call a language model for every turn that they read, as their own configuration says.
 """

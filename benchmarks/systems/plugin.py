@@ -163,11 +163,11 @@ def evaluate(
     for system in systems:
         scored: list[tuple[str, dict[str, float]]] = []
         read, seconds = 0.0, []
-        for each in progress.track(conversations, description=f"{dataset.name} · {system.name}"):
+        for talk in progress.track(conversations, description=f"{dataset.name} · {system.name}"):
             start = time.perf_counter()
-            rank = system.index(each.turns)
+            rank = system.index(talk.turns)
             read += time.perf_counter() - start
-            for question in each.questions:
+            for question in talk.questions:
                 if question.evidence:
                     start = time.perf_counter()
                     ranking = rank(question.text, DEPTH)

@@ -182,14 +182,14 @@ class Adapter:
         place = None if session is None else label(session)
         groups = exchanges(enumerate(spoken(messages, self.header)))
         written = 0
-        held: dict[str, bytes] | None = None
+        stored: dict[str, bytes] | None = None
         for exchange in groups:
             with self.degrading("failed_writes"):
                 turn = as_turn(exchange, place, recalled, self.turn_source)
-                if held is None:
-                    held = held_by(self.memory, place) if len(groups) > 1 else {}
+                if stored is None:
+                    stored = held_by(self.memory, place) if len(groups) > 1 else {}
                 begins = turn.metadata.get(MESSAGE)
-                if not begins or held.get(begins) != turn.content:
+                if not begins or stored.get(begins) != turn.content:
                     write_exchange(self.memory, turn)
                 written += 1
         return written == len(groups)

@@ -40,7 +40,7 @@ def as_turn(
 
 
 def held_by(memory: Memory, session: str | None) -> dict[str, bytes]:
-    """Return what each exchange of a session says, by what it is marked with: one read for all."""
+    """Return the content of each exchange of a session by its mark, in one read."""
     if session is None:
         return {}
     turns = [record.turn for record in memory.history(session=session)]
@@ -54,8 +54,8 @@ def write_exchange(memory: Memory, turn: Turn) -> None:
         write_turn(memory, turn)
         return
 
-    def changed(held: Sequence[Record]) -> list[Turn]:
-        return [] if held and held[-1].turn.content == turn.content else [turn]
+    def changed(stored: Sequence[Record]) -> list[Turn]:
+        return [] if stored and stored[-1].turn.content == turn.content else [turn]
 
     with contextlib.suppress(DuplicateTurn):  # it was written before, and deleted or replaced since
         if memory.replace_sessions([turn.session], changed, where={MESSAGE: begins}):
@@ -89,7 +89,7 @@ def _superseded(memory: Memory, turn: Turn, old: str) -> bool:
 
 
 def mark(session: str | None, message: object) -> str:
-    """Return what a turn is marked with that begins with this message; no two share a mark."""
+    """Return the mark of a turn that begins with this message; marks are unique."""
     if session is None or "/" in session:  # no other mark begins with a slash
         return f"/{json.dumps([session, message])}"
     return f"{session}/{message}"

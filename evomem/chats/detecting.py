@@ -25,7 +25,7 @@ def shape_named(format: str | None) -> Shape | None:
 
 
 class Detector:
-    """Finds the shapes of values; a forced one goes before what they look like."""
+    """Detects the shapes of values; a forced shape takes precedence."""
 
     def __init__(self, forced: Shape | None) -> None:
         self.forced = forced

@@ -139,7 +139,7 @@ def kind_of(part: Mapping[str, Any]) -> str:
 
 
 def part_name(kind: str) -> str:
-    """Return what a part of this kind is counted as.
+    """Return the name under which a part of this kind is counted.
 
     >>> part_name("tool_use"), part_name("tool-weather"), part_name("image_url")
     ('tool call', 'tool call', 'image part')

@@ -260,7 +260,7 @@ class _Reader:
             self._guarded(method, inner, place)
 
     def _wrapped(self, value: Raw, where: str) -> Iterator[tuple[str, object]]:
-        """Yield what an object of unknown keys holds: lists of conversations or of messages."""
+        """Yield the contents of an object with unknown keys: lists of conversations or of messages."""
         for key, inner in value.items():
             first = inner[0] if isinstance(inner, list) and inner else None
             if not isinstance(first, Mapping):
@@ -310,48 +310,48 @@ class _Reader:
             raise unknown(raw, where, self._detector.forced)
         context = self._context
         context.left_out = self._left_out
-        for said in shape.said(raw, where, context):
-            if context.machine and said.role == "user":
-                if said.text.lstrip().startswith(context.machine):
+        for message in shape.said(raw, where, context):
+            if context.machine and message.role == "user":
+                if message.text.lstrip().startswith(context.machine):
                     self._left_out["hidden"] += 1
                     continue
-            text = without_quotes(said.text)
-            if text != said.text and not text.strip():
+            text = without_quotes(message.text)
+            if text != message.text and not text.strip():
                 self._left_out["recalled memory"] += 1
                 continue
-            said.text = text
-            self._say(said, shape, building, zone or self._zone)
+            message.text = text
+            self._say(message, shape, building, zone or self._zone)
 
     def _say(
-        self, said: Said, shape: Shape, building: Building | None, zone: tzinfo | None
+        self, spoken: Said, shape: Shape, building: Building | None, zone: tzinfo | None
     ) -> None:
-        said_at = time(said.where, said.time, zone)
+        said_at = time(spoken.where, spoken.time, zone)
         loose = building is None
         if building is None:
-            key = said.session or conversation_id(said.where, self._context.session)
-            building = self._loose.setdefault(key, Building(said.where, key))
+            key = spoken.session or conversation_id(spoken.where, self._context.session)
+            building = self._loose.setdefault(key, Building(spoken.where, key))
         building.latest = said_at or building.latest
         if self._since and building.latest and building.latest < self._since:
             self._left_out["earlier"] += 1
             return
         message = {
-            "role": said.role,
-            "content": said.text,
-            "name": said.name,
-            "id": None if said.id is None else str(said.id),
+            "role": spoken.role,
+            "content": spoken.text,
+            "name": spoken.name,
+            "id": None if spoken.id is None else str(spoken.id),
             "time": said_at,
-            "session": said.session,
-            "metadata": said.metadata or {},
+            "session": spoken.session,
+            "metadata": spoken.metadata or {},
         }
         try:
             as_turns([message])  # alone: a pair would not know which side is wrong
         except TurnError as error:
             reason = str(error).removeprefix("message 0: ")
-            raise InputError(f"{said.where}: {reason}") from error
+            raise InputError(f"{spoken.where}: {reason}") from error
         self._waiting += loose
-        building.title = building.title or said.title
+        building.title = building.title or spoken.title
         building.messages.append(message)
-        building.places.append(said.where)
+        building.places.append(spoken.where)
         building.shapes[shape.name] += 1
         self._count += 1
         if self._waiting >= MAX_WAITING:

@@ -121,7 +121,7 @@ def _unzipped(source: Source) -> Iterator[BinaryIO]:
 
 
 def _zip(source: Source) -> Iterator[Source]:
-    """Yield what may be chats in a zip; members are read in place, so their paths cannot do harm."""
+    """Yield the members of a zip that may be chats; they are read in place, so their paths cannot do harm."""
     try:
         chosen = _members(source)
     except InputError as error:
@@ -205,7 +205,7 @@ class _Bounded(io.RawIOBase):
 
 
 def _folder(path: Path, name: str) -> Iterator[Source]:
-    """Yield what may be chats below a folder; links that lead out of it are not followed."""
+    """Yield the files below a folder that may be chats; links that lead out of it are not followed."""
     root = path.resolve()
     files: list[tuple[PurePosixPath, Source]] = []
     for file in sorted(path.rglob("*")):

@@ -1,6 +1,6 @@
 """JSON and JSONL piece by piece: the items of a list, or one value a line, never the whole file.
 
-The splitter stands on the standard library's scanner, since a lone surrogate (half an emoji) must
+The splitter is built on the standard library's scanner, since a lone surrogate (half an emoji) must
 come through as it is, to be reported: YAJL, which the fast backends of ijson use, turns it into "?".
 """
 
@@ -38,7 +38,7 @@ def values(file: BinaryIO, name: str, bad: Callable[[InputError, str], None]) ->
     Args:
         file: The content; read once, from its start.
         name: What to call it in errors.
-        bad: Called with the fault and its place; it raises, or returns to go on where that is
+        bad: Called with the fault and its place; it raises, or returns to continue where that is
             possible.
 
     Raises:
@@ -240,7 +240,7 @@ class _Items:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
-                if end < len(self._text) or not self._more():  # a number may go on behind the end
+                if end < len(self._text) or not self._more():  # a number may continue after the end
                     self._at = end
                     return value
                 continue
@@ -259,7 +259,7 @@ class _Items:
                 ) from error
 
     def _space(self) -> str:
-        """Skip white space; return the character behind it, empty at the end."""
+        """Skip white space; return the character after it, empty at the end."""
         while True:
             text, at = self._text, self._at
             while at < len(text) and text[at] in _SPACE:
@@ -280,7 +280,7 @@ class _Items:
         self._at += 1
 
     def _more(self, *, double: bool = False) -> bool:
-        """Read on, dropping what was used; return whether anything came.
+        """Read more and drop what was used; return whether there was more.
 
         An item longer than the window is decoded again each time, so the window doubles.
         """

@@ -17,7 +17,7 @@ from evomem.records import Turn
 
 @dataclass(frozen=True, slots=True)
 class ChatTurns:
-    """What a chat file holds, as turns."""
+    """The contents of a chat file, as turns."""
 
     turns: list[Turn]
     """Ready for `Memory.add_many`, each with an id that is the same whenever the file is read."""
@@ -60,7 +60,7 @@ def read_chats(
             paired = as_turns(conversation.messages)
         except TurnError as error:  # two that are fine alone, but not as one exchange
             raise InputError(f"{name}: {error}") from error
-        # its start names a nameless one, so that a later export, where it goes on, names it alike
+        # its start names a nameless one, so that a later export, where it continues, names it alike
         key = conversation.id or f"chat-{_digest(paired[0])[:12]}"
         seen[key] += 1
         place = key if seen[key] == 1 else f"{key}-{seen[key]}"

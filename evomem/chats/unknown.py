@@ -20,7 +20,7 @@ class UnknownShape(InputError):
 
 
 def unknown(value: object, where: str, shape: Shape | None) -> UnknownShape:
-    """Return the error that describes a value, and what it is nearest to."""
+    """Return the error that describes a value and the format that it resembles most."""
     if shape is not None:
         return UnknownShape(
             f"{where} is not of the format {shape.name} ({shape.about}), which has "

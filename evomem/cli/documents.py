@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +22,8 @@ SHOWN = 20  # documents that are listed for people
 
 def ingest(args: Namespace, screen: Screen) -> int:
     """Bring a memory up to date with files; a file that cannot be read does not stop the others."""
-    paths = [path for name in args.paths for path in documents.files(name)]
+    by_root = {root: list(documents.files(root)) for root in args.paths}
+    paths = [path for files in by_root.values() for path in files]
     if not paths and not args.forget_missing:
         raise InputError(
             f"there is no document in {', '.join(args.paths)}: names must end with "
@@ -31,6 +33,7 @@ def ingest(args: Namespace, screen: Screen) -> int:
     problems: list[str] = []
     with open_to_write(args, screen, create=bool(paths)) as db, screen.progress() as progress:
         memory = memory_of(db, args)
+        missing = _missing(memory, by_root) if args.forget_missing else []
         for number, path in enumerate(paths):
             progress("reading", number, len(paths))
             try:
@@ -39,13 +42,14 @@ def ingest(args: Namespace, screen: Screen) -> int:
                 if len(paths) == 1:
                     raise
                 problems.append(str(error))
-        forgotten = _forget_missing(memory, args)
+        for name in () if args.dry_run else missing:
+            memory.expire(session=name)
     value = {
         "documents": [asdict(result) for result in results],
-        "forgotten": forgotten,
+        "forgotten": missing,
         "problems": problems,
     }
-    lines = _lines(results, forgotten, problems, dry_run=args.dry_run)
+    lines = _lines(results, missing, problems, dry_run=args.dry_run)
     screen.result(value, *[Text(plain(line)) for line in lines])
     return 2 if problems else 0
 
@@ -54,19 +58,28 @@ def _add(memory: Memory, path: Path, args: Namespace) -> Ingested:
     return memory.add_document(path, source=args.source, length=args.length, dry_run=args.dry_run)
 
 
-def _forget_missing(memory: Memory, args: Namespace) -> list[str]:
-    """Purge the documents below the given folders whose files are gone, and return their names."""
-    if not args.forget_missing:
-        return []
-    names = {
-        name
-        for path in args.paths
-        for name in documents.document_names(memory, below=path)
-        if not Path(name).exists()
-    }
-    if not args.dry_run:
-        for name in sorted(names):
-            memory.expire(session=name)
+def _missing(memory: Memory, by_root: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Return the names of the documents below some folders whose files are gone, sorted.
+
+    Args:
+        memory: The memory that has the documents.
+        by_root: The folders, each with the documents that are in it.
+
+    Raises:
+        InputError: No document is left in a folder: it may be a file system that is not mounted.
+    """
+    names: set[str] = set()
+    for root, paths in by_root.items():
+        gone = [
+            name for name in documents.document_names(memory, below=root) if not Path(name).exists()
+        ]
+        if gone and not paths:
+            raise InputError(
+                f"there is no document in {root}, but the memory has {len(gone)} from there: mount "
+                "the file system if it is on another one; to forget them, run "
+                f"`evomem expire --session {shlex.quote(gone[0])}` for each"
+            )
+        names.update(gone)
     return sorted(names)
 
 

@@ -74,7 +74,7 @@ def plain(text: str) -> str:
 
 
 def hits_table(hits: Sequence[Hit], zone: tzinfo) -> Table:
-    """Return hits with rank, score and what it is made of."""
+    """Return hits with rank, score and the parts of the score."""
     sources = any(hit.record.turn.source for hit in hits)
     table = _table(
         ("rank", True),
@@ -123,7 +123,7 @@ def timeline(records: Sequence[Record], zone: tzinfo) -> Table:
 
 
 def influence_table(influence: Influence) -> Table:
-    """Return what a turn had a part in, one row for each memory and each way."""
+    """Return what a turn influenced, one row for each memory and kind of influence."""
     table = _table("memory", "", ("turns", True), "ids")
     for branch in (influence, *influence.forks):
         for name, ids in (
@@ -147,7 +147,7 @@ def exchanges_table(turns: Sequence[Turn]) -> Table:
 
 
 def formats_table(formats: Mapping[str, str]) -> Table:
-    """Return names of formats, each with what it is."""
+    """Return names of formats with descriptions."""
     table = _table("format", "what it is")
     for name, about in formats.items():
         table.add_row(name, about)

@@ -144,7 +144,8 @@ def _ingest(commands: Any, command: Command) -> None:
     parser.add_argument(
         "--forget-missing",
         action="store_true",
-        help="purge documents below the given folders whose files are gone",
+        help="purge documents below the given folders whose files are gone; refused if no document is "
+        "left in a folder, which may be a file system that is not mounted",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="write nothing; show what would change"

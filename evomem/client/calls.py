@@ -46,7 +46,7 @@ class Caller(Protocol):
         ...
 
     async def arun(self, steps: Steps[R], lane: Namespace | None = None) -> R:
-        """Do as `run`, without blocking the event loop; what has one lane in the order of the calls."""
+        """As `run`, without blocking the event loop; calls of one lane are made in order."""
         ...
 
 

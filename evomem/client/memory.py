@@ -107,12 +107,12 @@ class RemoteMemory(RemoteView, Memory):
         """Assume first that the sessions are empty: then one request is enough."""
         check_filter(where=where)
         head = {"sessions": sorted(set(sessions)), "where": where and dict(where)}
-        held: list[Record] = []
+        stored: list[Record] = []
         mark = ""
         for attempt in range(TRIES):
             try:
-                turns = [replace(turn, id=turn.id or new_id()) for turn in build(held)]
-            except Exception:  # it cannot do without what is there
+                turns = [replace(turn, id=turn.id or new_id()) for turn in build(stored)]
+            except Exception:  # it needs the stored turns
                 if attempt:
                     raise
                 turns, mark = [], UNKNOWN
@@ -123,7 +123,7 @@ class RemoteMemory(RemoteView, Memory):
             value = yield Call("POST", path, body=body, media_type="application/x-ndjson")
             if value["records"] is not None:
                 return [record_from_json(record) for record in value["records"]]
-            held, mark = [record_from_json(record) for record in value["held"]], value["mark"]
+            stored, mark = [record_from_json(record) for record in value["held"]], value["mark"]
         raise HeadMoved(
             f"{self!r}: other processes wrote first {TRIES} times in a row; nothing was written"
         )

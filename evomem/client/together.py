@@ -35,17 +35,19 @@ class RemoteTogether(Together):
         self.answer: tuple[str, npt.NDArray[np.float32]] | None = None
         """The query that was asked last, and the cosines with it."""
         self._caller = caller
-        self._prefix = prefix
+        self.prefix = prefix
+
+    def is_current(self) -> bool:
+        """See `Together.is_current`."""
+        return False
 
     def cosines(self, query: str) -> npt.NDArray[np.float32]:
         """See `Together.cosines`."""
         answer = self.answer
         if answer is None or answer[0] != query:
-            value = self._caller.run(_ask(self._prefix, self, query))
+            value = self._caller.run(_ask(self.prefix, self, query))
             if value["version"] != self.mark:
-                raise HeadMoved(
-                    f"memories below {join_name(self._prefix)!r} have changed meanwhile"
-                )
+                raise HeadMoved(f"memories below {join_name(self.prefix)!r} have changed meanwhile")
             answer = self.answer = query, _floats(value)
         return answer[1]
 
@@ -61,21 +63,29 @@ class RemoteTogetherCache:
 
     def read(self, prefix: Namespace, query: str | None) -> Steps[Together]:
         """Return all memories below a prefix as they are at this moment."""
-        held = self._read.get(prefix)
-        value = yield from _ask(prefix, held, query)
-        if held is None or value["memories"] is not None:
-            known = {} if held is None else {each.namespace: each for each in held.extracts}
+        cached = self._read.get(prefix)
+        value = yield from _ask(prefix, cached, query)
+        if cached is None or value["memories"] is not None:
+            known = (
+                {}
+                if cached is None
+                else {extract.namespace: extract for extract in cached.extracts}
+            )
             extracts = [_extract(name, new, known) for name, new in value["memories"].items()]
-            held = RemoteTogether(self._caller, prefix, value["version"], extracts)
-            self._read.put(prefix, held)
+            cached = RemoteTogether(self._caller, prefix, value["version"], extracts)
+            self._read.put(prefix, cached)
         if query is not None:
-            held.answer = query, _floats(value)
-        return held
+            cached.answer = query, _floats(value)
+        return cached
 
 
-def _ask(prefix: Namespace, held: RemoteTogether | None, query: str | None) -> Steps[Any]:
-    known = {join_name(each.namespace): each.mark[0] for each in held.extracts} if held else {}
-    version = held.mark if held else ""
+def _ask(prefix: Namespace, cached: RemoteTogether | None, query: str | None) -> Steps[Any]:
+    known = (
+        {join_name(extract.namespace): extract.mark[0] for extract in cached.extracts}
+        if cached
+        else {}
+    )
+    version = cached.mark if cached else ""
     asked = {"prefix": prefix, "version": version, "known": known, "query": query}
     return (yield Call("POST", "/together", body=to_json(asked)))
 
@@ -87,7 +97,7 @@ def _floats(value: Mapping[str, Any]) -> npt.NDArray[np.float32]:
 def _extract(
     name: str, new: Mapping[str, Any] | None, known: Mapping[Namespace, Extract]
 ) -> Extract:
-    """Return a memory's turns: those that are known, or new ones; what is the same is the same object."""
+    """Return a memory's turns, known or new; an unchanged turn stays the same object."""
     namespace = split_name(name)
     if new is None:
         return known[namespace]

@@ -29,7 +29,7 @@ from evomem.errors import QueryError, TurnError
 from evomem.influence import Influence
 from evomem.memory_view import MemoryView, Mode, Point
 from evomem.records import Context, Hit, Record, as_utc
-from evomem.search.fitting import fit
+from evomem.search.context_text import fit
 from evomem.service.names import join_name, to_path
 from evomem.service.wire import hit_from_json, influence_from_json, record_from_json, zone_to_text
 from evomem.store import Filter, Namespace
@@ -75,8 +75,8 @@ class RemoteView(MemoryView):
             raise QueryError("at() takes one of seq=, time= and added=")
         past = self._past(seq if time is None else time, check_moment(added, "added"))
         value = self._caller.run(self._describe(past))
-        said, stored = (value[name] and as_utc(value[name]) for name in ("said", "added"))
-        point = Point(value["seq"], said, stored)
+        time_, stored = (value[name] and as_utc(value[name]) for name in ("said", "added"))
+        point = Point(value["seq"], time_, stored)
         return RemoteView(self._caller, self.namespace, point, self._own_zone)
 
     def _describe(self, past: Mapping[str, Any]) -> Steps[Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +62,8 @@ def add_document(
             f"{MAX_LABEL}: give a shorter one with name="
         )
     turns = turns_of(document, source, length)
-    held = memory.history(session=document.name, where={"document": document.name})
-    return _Change(memory, document.name, held, turns).apply(dry_run, progress)
+    stored = memory.history(session=document.name, where={"document": document.name})
+    return _Change(memory, document.name, stored, turns).apply(dry_run, progress)
 
 
 def turns_of(document: Document, source: str = SOURCE, length: int = LENGTH) -> list[Turn]:
@@ -95,23 +95,30 @@ class _Change:
     """The difference between the stored turns and the document's."""
 
     def __init__(
-        self, memory: Memory, name: str, held: Sequence[Record], turns: Sequence[Turn]
+        self, memory: Memory, name: str, stored: Sequence[Record], turns: Sequence[Turn]
     ) -> None:
         self._memory, self._name = memory, name
         self._same: list[tuple[Record, Turn]] = []
         self._new: list[Turn] = []
         self._replaced: list[tuple[Record, Turn]] = []
         self._gone: list[Record] = []
-        held = _in_document_order(held, turns)
-        matcher = SequenceMatcher(
-            None, [record.turn.content for record in held], [turn.content for turn in turns], False
-        )
-        for kind, first, last, start, end in matcher.get_opcodes():
-            old, new = held[first:last], turns[start:end]
-            pairs = list(zip(old, new, strict=False))
-            (self._same if kind == "equal" else self._replaced).extend(pairs)
-            self._gone += old[len(pairs) :]
-            self._new += new[len(pairs) :]
+        start = 0
+        unmatched: list[Record] = []
+        for record, place in _in_document_order(stored, turns):
+            if place is None:
+                unmatched.append(record)
+            else:
+                self._add_gap(unmatched, turns[start:place])
+                self._same.append((record, turns[place]))
+                start, unmatched = place + 1, []
+        self._add_gap(unmatched, turns[start:])
+
+    def _add_gap(self, old: Sequence[Record], new: Sequence[Turn]) -> None:
+        """Compare what stands between two unchanged passages, pair by pair."""
+        pairs = list(zip(old, new, strict=False))
+        self._replaced += pairs
+        self._gone += old[len(pairs) :]
+        self._new += new[len(pairs) :]
 
     def apply(self, dry_run: bool, progress: Progress | None) -> Ingested:
         """Write the difference; return the result."""
@@ -158,20 +165,23 @@ class _Change:
         )
 
 
-def _in_document_order(held: Sequence[Record], turns: Sequence[Turn]) -> list[Record]:
-    """Return the stored passages in the order of the document.
+def _in_document_order(
+    stored: Sequence[Record], turns: Sequence[Turn]
+) -> list[tuple[Record, int | None]]:
+    """Return the stored passages in the order of the document, with their places in it.
 
     A passage that was replaced stands at the end of the log. Those that the document still has go
-    to where it has them; the others stay behind the ones that precede them in the log.
+    to where it has them; the others, without a place, follow the ones that precede them in the log.
     """
-    places: dict[bytes, list[int]] = {}
+    free: defaultdict[bytes, deque[int]] = defaultdict(deque)
     for place, turn in enumerate(turns):
-        places.setdefault(turn.content, []).append(place)
-    order: list[tuple[int, int, Record]] = []
+        free[turn.content].append(place)
+    order: list[tuple[int, int, Record, int | None]] = []
     before = -1
-    for number, record in enumerate(held):
-        free = places.get(record.turn.content)
-        if free:
-            before = free.pop(0)
-        order.append((before, number, record))
-    return [record for _, _, record in sorted(order, key=lambda entry: entry[:2])]
+    for number, record in enumerate(stored):
+        places = free.get(record.turn.content)
+        own = places.popleft() if places else None
+        before = before if own is None else own
+        order.append((before, number, record, own))
+    order.sort(key=lambda entry: entry[:2])
+    return [(record, place) for _, _, record, place in order]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A paragraph, a list, a table or a piece of code, as it stands in a document."""
+    """A paragraph, a list, a table or a piece of code of a document."""
 
     text: str
     headings: tuple[str, ...] = ()

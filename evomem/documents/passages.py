@@ -21,7 +21,7 @@ PIECE = 1 << 15  # characters given to the splitter at once: its time grows with
 def passages(document: Document, *, length: int = LENGTH) -> list[Passage]:
     """Split a document into passages.
 
-    Blocks with the same headings, and on the same page, stand together up to `length` characters.
+    Blocks with the same headings, and on the same page, are put together up to `length` characters.
     A longer block is cut between paragraphs, lines, sentences or words, whichever is the largest
     unit that fits.
 
@@ -51,8 +51,8 @@ def _texts(blocks: list[Block], splitter: Any, length: int) -> Iterator[str]:
             yield waiting
             waiting = ""
         if len(text) > length:
-            *whole, text = _cut(text, splitter, max(PIECE, 2 * length))
-            yield from whole
+            *complete, text = _cut(text, splitter, max(PIECE, 2 * length))
+            yield from complete
         waiting = f"{waiting}\n\n{text}" if waiting else text
     if waiting:
         yield waiting
@@ -67,6 +67,6 @@ def _cut(text: str, splitter: Any, size: int) -> list[str]:
         if end < len(text):
             space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
             end = space if space > 0 else end
-        chunks[-1:] = splitter.chunks(chunks[-1] + text[start:end])  # the last one may go on
+        chunks[-1:] = splitter.chunks(chunks[-1] + text[start:end])  # the last one may continue
         start = end
     return chunks

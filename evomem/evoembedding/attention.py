@@ -1,4 +1,4 @@
-"""Causal attention over what came before and what is new: two kernels, each for one row and many.
+"""Causal attention over past and new positions: two kernels, each for one row and many.
 
 Queries belong to the last T of the keys' S positions, so causality is aligned at the lower right.
 """
@@ -27,7 +27,7 @@ class Kernel(Protocol):
         ...
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, rows: Packing) -> Tensor:
-        """Attend in rows that lie one behind another.
+        """Attend in rows that lie one after another.
 
         (1, heads, sum of T, D) queries, (1, kv_heads, sum of S, D) keys and values -> (1, sum of T,
         heads, D).

@@ -140,7 +140,7 @@ def load_checkpoint(
 
 
 def _name(source: str, base: str | None) -> str:
-    """Return how to load this again, from any folder one stands in (`load_encoder`)."""
+    """Return how to load this again, from any working directory (`load_encoder`)."""
 
     def absolute(place: str) -> str:
         folder = Path(place).expanduser()

@@ -75,7 +75,7 @@ class EvoEmbeddingClient:
         self.reader = Reader(self.model, self._loaded.spec)
 
     def encode_messages(self, messages: Sequence[Message], native: bool = False) -> Vectors:
-        """Embed the history's turns and the query, all behind the final queue (protocol E).
+        """Embed the history's turns and the query, all after the final queue (protocol E).
 
         Args:
             messages: A conversation; the last message is the query, whatever its role.
@@ -91,7 +91,7 @@ class EvoEmbeddingClient:
     def encode_texts_with_memory(
         self, texts: Sequence[str], history_turns: Sequence[str] | None = None, native: bool = False
     ) -> Vectors:
-        """Embed `texts` behind the memory of `history_turns`; strings are used as they are.
+        """Embed `texts` after the memory of `history_turns`; strings are used as they are.
 
         Returns:
             `(texts, E)` float32, unit rows.
@@ -103,7 +103,7 @@ class EvoEmbeddingClient:
         return self.reader.embed(self.reader.evolve(self._start, turns), ids)
 
     def encode_for_retrieval(self, messages: Sequence[Message], native: bool = False) -> Vectors:
-        """Embed the history's turns, each behind the queue before it, and the query (protocol R).
+        """Embed the history's turns, each after the queue before it, and the query (protocol R).
 
         Returns:
             `(turns + 1, E)` float32, unit rows; the query is last.
@@ -118,7 +118,7 @@ class EvoEmbeddingClient:
             warnings.warn(
                 f"the chat template gives {len(segments)} segments for {len(texts)} turns (roles "
                 "do not alternate, or contents hold special tokens): as in the reference, all "
-                "turns are embedded behind the final queue",
+                "turns are embedded after the final queue",
                 stacklevel=2,
             )
             state = self.reader.evolve(self._start, [Segment.of_ids(ids) for ids in segments])

@@ -38,7 +38,7 @@ class CheckpointConfig:
 
     @property
     def lora_scale(self) -> float:
-        """What an adapter's output is multiplied by."""
+        """The factor of an adapter's output."""
         return self.lora_alpha / self.lora_r
 
     @classmethod
@@ -109,7 +109,7 @@ class DecoderConfig:
         """Read `config.json` in `folder`; of a composite model its `text_config`.
 
         Raises:
-            CheckpointError: It is absent, not JSON, or asks for what is not implemented here.
+            CheckpointError: It is absent, not JSON, or asks for something that is not implemented.
         """
         return cls.parse(Fields.read(folder))
 

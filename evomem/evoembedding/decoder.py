@@ -87,7 +87,7 @@ class Decoder(nn.Module):
         return torch.cat(hidden, 1), cast(Cache, cache)
 
     def hidden(self, embeds: Tensor, cache: Cache | None, adapter: Adapter | None) -> Tensor:
-        """Return the hidden states of `forward` alone: a layer's keys are freed behind it."""
+        """Return the hidden states of `forward` alone: a layer's keys are freed after it."""
         if embeds.shape[1] > PREFILL:
             return self.forward(embeds, cache, adapter)[0]
         return self._pass(embeds, cache, adapter, None)
@@ -121,12 +121,12 @@ class Decoder(nn.Module):
         packing = Packing([len(row) for row in rows], lengths, rows[0].device)
         run = Pass(adapter, *self._rotation(packing.positions), self.kernel, packing)
         x = torch.cat(list(rows))[None]
-        kept: list[list[LayerCache]] = []
+        layers_of: list[list[LayerCache]] = []
         for i, layer in enumerate(self.layers):
             x, after = layer(x, [past.layers[i] if past else None for past in pasts], run)
             if keep:
-                kept.append([each.own() for each in after])
-        layers = zip(*kept, strict=True)
+                layers_of.append([each.own() for each in after])
+        layers = zip(*layers_of, strict=True)
         caches = [Cache(*each) for each in zip(layers, packing.totals, strict=keep)]
         return list(self.norm(x)[0].split(packing.new)), caches
 

@@ -103,13 +103,13 @@ class DeltaAttention(nn.Module):
         g = F.softplus(self.in_proj_a(x).float() + self.dt_bias.float())
         g = -self.A_log.float().exp() * g  # (B, T, heads)
         beta = self.in_proj_b(x).sigmoid().float()
-        kept = self.shape.kernel - 1
+        length = self.shape.kernel - 1
         if rows is None:
-            last = inputs[:, :, inputs.shape[2] - kept :]
+            last = inputs[:, :, inputs.shape[2] - length :]
         else:  # what pads a row decays nothing and writes nothing
             g, beta = (values * rows.real[..., None] for values in (g, beta))
             ends = torch.tensor(rows.new, device=x.device)[:, None] + torch.arange(
-                kept, device=x.device
+                length, device=x.device
             )
             last = inputs.gather(2, ends[:, None].expand(-1, inputs.shape[1], -1))
         out, matrices = delta_rule(q, k, v, g.transpose(1, 2), beta.transpose(1, 2), past.matrices)
@@ -182,8 +182,8 @@ def delta_rule(
         )  # u, (B, heads, size, V)
         past = (grown[:, :, block] * q[:, :, block]) @ state
         outputs.append(past + reads[:, :, block] @ update)
-        kept = grown[:, :, block, -1:] * state
-        state = kept + (remaining[:, :, block] * k[:, :, block]).mT @ update
+        decayed = grown[:, :, block, -1:] * state
+        state = decayed + (remaining[:, :, block] * k[:, :, block]).mT @ update
     return torch.cat(outputs, 2)[:, :, :length], state
 
 

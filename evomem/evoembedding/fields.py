@@ -1,6 +1,6 @@
 """Values out of a `config.json`, each checked when it is taken out.
 
-Every method raises `CheckpointError` with the file, the key, what was expected and what came.
+Every method raises `CheckpointError` with the file, the key, and the expected and actual values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from evomem.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """A JSON object, and where it stands, for messages."""
+    """A JSON object, and its place, for messages."""
 
     values: dict[str, Any]
     where: str
@@ -37,7 +37,7 @@ class Fields:
         return cls(values, str(path))
 
     def inner(self, name: str) -> Fields:
-        """Return the object that stands under `name`."""
+        """Return the object under `name`."""
         values = self.values[name]
         if not isinstance(values, dict):
             raise self.error(name, "an object", "download the file again")

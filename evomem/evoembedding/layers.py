@@ -169,7 +169,7 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Mix positions, then transform each; both behind a norm and added to the stream."""
+    """Mix positions, then transform each; both after a norm and added to the stream."""
 
     def __init__(self, config: DecoderConfig, linear: bool, lora: Lora | None) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class Layer(nn.Module):
 
 
 def _behind(pasts: Sequence[Tensor | None], new: Tensor, rows: Packing) -> Tensor:
-    """Put every row's new keys or values, packed in `new`, behind its old ones."""
+    """Put every row's new keys or values, packed in `new`, after its old ones."""
     pairs = zip(pasts, torch.split(new, rows.new, 2), strict=True)
     return torch.cat([part for pair in pairs for part in pair if part is not None], 2)
 
@@ -203,7 +203,7 @@ def _behind(pasts: Sequence[Tensor | None], new: Tensor, rows: Packing) -> Tenso
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs of dimensions that lie half a rotary width apart; leave the others."""
     half = cos.shape[-1]
-    turned, rest = x[..., : 2 * half].float(), x[..., 2 * half :]
+    turned, unrotated = x[..., : 2 * half].float(), x[..., 2 * half :]
     left, right = turned[..., :half], turned[..., half:]
     rotated = torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
-    return torch.cat([rotated.to(x.dtype), rest], -1)
+    return torch.cat([rotated.to(x.dtype), unrotated], -1)

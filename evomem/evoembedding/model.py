@@ -23,7 +23,7 @@ from evomem.evoembedding.packing import passes
 Ids = Sequence[int]
 
 INSERT_AT = 3
-"""Tokens of the prompt (`<|im_start|>user\\n`) that stand before the queue (see "Generation")."""
+"""Tokens of the prompt (`<|im_start|>user\\n`) before the queue (see "Generation")."""
 
 
 class EvoEmbedding(nn.Module):
@@ -63,7 +63,7 @@ class EvoEmbedding(nn.Module):
 
         Args:
             turns: Ids of each turn, in order.
-            queue: Latents that stand before the chunk, `(k, H)`; not read if `cache` is given.
+            queue: Latents before the chunk, `(k, H)`; not read if `cache` is given.
             cache: The open chunk so far, to be continued; None to start with `queue`.
 
         Returns:
@@ -98,7 +98,7 @@ class EvoEmbedding(nn.Module):
             yield i, self.latent_to_mem(states), after
 
     def remember(self, latents: Tensor, prefix: Cache | None = None) -> Cache:
-        """Extend the prefix that texts are read behind by `latents`, `(k, H)` (see "Streaming")."""
+        """Extend the prefix that texts are read after by `latents`, `(k, H)` (see "Streaming")."""
         [(_, after)] = self.remember_many([(latents, prefix)])
         return after
 
@@ -112,17 +112,17 @@ class EvoEmbedding(nn.Module):
             yield i, after
 
     def embed(self, texts: Sequence[Ids], prefix: Cache | None = None) -> Tensor:
-        """Embed texts behind one shared queue: `(texts, E)`, not normalised (see "Heads")."""
+        """Embed texts after one shared queue: `(texts, E)`, not normalised (see "Heads")."""
         return self.embed_many([(ids, prefix) for ids in texts])
 
     def embed_many(self, texts: Sequence[tuple[Ids, Cache | None]]) -> Tensor:
-        """Embed each text behind its own prefix: `(texts, E)`, not normalised."""
+        """Embed each text after its own prefix: `(texts, E)`, not normalised."""
         rows = [self.embed_ids(ids) for ids, _ in texts]
         prefixes = [prefix for _, prefix in texts]
         return self.represent(last_hidden(self.decoder, rows, prefixes, "retriever"))
 
     def embed_behind(self, queues: Sequence[Tensor], texts: Sequence[Ids]) -> Tensor:
-        """Embed each text behind a queue `(k, H)` of its own: `(texts, E)`, not normalised."""
+        """Embed each text after a queue `(k, H)` of its own: `(texts, E)`, not normalised."""
         rows = [
             torch.cat([self.mem_to_latent(queue), self.embed_ids(ids)])
             for queue, ids in zip(queues, texts, strict=True)

@@ -1,4 +1,4 @@
-"""Rows of different memories in one forward pass, one behind another, without padding.
+"""Rows of different memories in one forward pass, one after another, without padding.
 
 Everything that works on single positions (projections, norms, MLPs: nearly all of the work) sees one
 long row. Only what mixes positions must know where a row ends: attention and linear attention, which
@@ -24,7 +24,7 @@ class Packing:
     """Where the rows of one pass lie: B rows of T new positions each, S with what came before."""
 
     def __init__(self, new: Sequence[int], past: Sequence[int], device: torch.device) -> None:
-        """Lay out rows of `new` positions behind `past` ones; worked out on the CPU."""
+        """Lay out rows of `new` positions after `past` ones; worked out on the CPU."""
         self.new, self.past = list(new), list(past)
         self.device = device
         place, real, self.aside, self.back = _side_by_side(self.new, device)
@@ -47,13 +47,13 @@ class Packing:
     def mask(self) -> Tensor:
         """(B, 1, T, S) whether a new position sees a key: its past and itself.
 
-        What is behind a row's end is later than all of it.
+        Positions after a row's end are later than all of its own.
         """
         own = torch.tensor(self.past)[:, None] + torch.arange(max(self.new))
         return (torch.arange(max(self.totals)) <= own[:, None, :, None]).to(self.device)
 
     def side_by_side(self, x: Tensor) -> Tensor:
-        """Lay packed values (1, sum of T, ...) out as (B, T, ...); anything stands in the padding."""
+        """Lay packed values (1, sum of T, ...) out as (B, T, ...); the padding is undefined."""
         return x[0][self.aside]
 
     def packed(self, x: Tensor) -> Tensor:
@@ -72,8 +72,8 @@ def _side_by_side(
     count = torch.tensor(lengths)[:, None]
     place = torch.arange(max(lengths))
     real = place < count
-    there = torch.where(real, count.cumsum(0) - count + place, 0)
-    return place, real, there.to(device), real.flatten().nonzero()[:, 0].to(device)
+    positions = torch.where(real, count.cumsum(0) - count + place, 0)
+    return place, real, positions.to(device), real.flatten().nonzero()[:, 0].to(device)
 
 
 def passes(new: Sequence[int], past: Sequence[int]) -> Iterator[list[int]]:

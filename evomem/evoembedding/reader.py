@@ -4,12 +4,12 @@ Two caches save work, and may vanish at any moment without changing a result (se
 
 - the open chunk: keys and values of its queue, turns and memory queries. A new turn costs its own
   tokens and the M queries. Cold, it is rebuilt from the state in the same forward pass;
-- the prefix: keys and values of the queue that texts are embedded behind, shared by all texts of a
+- the prefix: keys and values of the queue that texts are embedded after, shared by all texts of a
   state. While the queue grows the prefix grows with it; once the oldest latents fall out every
   position shifts, and it is recomputed, once for each state.
 
 Both are keyed by the state's digest: equal pasts, equal caches. Work of different memories goes
-through the decoder together, packed; what a memory gets does not depend on that.
+through the decoder together, packed; a memory's results do not depend on that.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Reader:
         self._forks = TorchForks(model.device)
 
     def read(self, state: State[Segment], segments: Sequence[Segment]) -> list[Reading]:
-        """Read turns in order: embed each behind the queue before it, then let it leave latents.
+        """Read turns in order: embed each after the queue before it, then let it leave latents.
 
         As in protocol R (see "Protocol R"). All turns of a chunk go through one forward pass.
 
@@ -90,7 +90,7 @@ class Reader:
         return self.read_batch([(state, segments)])[0]
 
     def read_batch(self, jobs: Sequence[Start]) -> list[list[Reading]]:
-        """Do as `read` for several memories: what they need next goes through one forward pass."""
+        """As `read`, for several memories: their next texts share a forward pass."""
         readings: list[list[Reading]] = [[] for _ in jobs]
         with torch.no_grad():
             for runs in self._rounds(jobs):
@@ -112,7 +112,7 @@ class Reader:
         return state
 
     def embed(self, state: State[Any], texts: Sequence[Ids]) -> Vectors:
-        """Embed texts behind the queue of `state`: (texts, E) float32, unit rows.
+        """Embed texts after the queue of `state`: (texts, E) float32, unit rows.
 
         Raises:
             EncoderError: The model's output is not finite, as may happen in float16.
@@ -127,9 +127,9 @@ class Reader:
         self._forks.check()
         with torch.no_grad():
             prefixes = self._prefixes([state for state, texts in jobs if texts])
-            behind = [(ids, prefixes[state.key]) for state, texts in jobs for ids in texts]
-            self._count(sum(len(ids) for ids, _ in behind))
-            rows = _to_numpy(normalise(self.model.embed_many(behind)))
+            prefixed = [(ids, prefixes[state.key]) for state, texts in jobs for ids in texts]
+            self._count(sum(len(ids) for ids, _ in prefixed))
+            rows = _to_numpy(normalise(self.model.embed_many(prefixed)))
         return np.split(rows, np.cumsum(counts)[:-1])
 
     def queue_of(self, state: State[Any]) -> Tensor:
@@ -195,7 +195,7 @@ class Reader:
         return [runs[i] for i in range(len(starts))]
 
     def _embed(self, runs: Sequence[Run]) -> list[Tensor]:
-        """Embed every turn of each run behind its own queue: (turns, E) of each, not normalised.
+        """Embed every turn of each run after its own queue: (turns, E) of each, not normalised.
 
         While a queue grows, one prefix grows along. Where it shifts, the turns that follow have
         no prefix in common, and are embedded together, each with its queue in front.
@@ -220,13 +220,15 @@ class Reader:
                 if n + 1 == len(run.segments):
                     self.caches.put(("prefix", run.after.key), prefix)
             going = [i for i in going if n + 1 < len(runs[i].segments)]
-        rest = [(i, n) for i, run in enumerate(runs) for n in range(len(rows[i]), len(run.before))]
-        if rest:
-            queues = [runs[i].before[n].queue for i, n in rest]
-            last = [runs[i].segments[n].text for i, n in rest]
+        missing = [
+            (i, n) for i, run in enumerate(runs) for n in range(len(rows[i]), len(run.before))
+        ]
+        if missing:
+            queues = [runs[i].before[n].queue for i, n in missing]
+            last = [runs[i].segments[n].text for i, n in missing]
             self._count(sum(map(len, queues)) + sum(map(len, last)))
             embeddings = self.model.embed_behind([self._to_tensor(queue) for queue in queues], last)
-            for (i, _), row in zip(rest, torch.split(embeddings, 1), strict=True):
+            for (i, _), row in zip(missing, torch.split(embeddings, 1), strict=True):
                 rows[i].append(row)
         return [torch.cat(parts) for parts in rows]
 
@@ -255,15 +257,15 @@ class Reader:
         return prefixes
 
     def _bytes_of_a_stream(self) -> int:
-        """Return about what a full chunk and a full prefix take together."""
+        """Return the approximate bytes of a full chunk and a full prefix together."""
         config, spec = self.model.decoder.config, self.spec
         positions = 2 * spec.capacity + CHUNK_TOKENS + CHUNK_TURNS * spec.latents
         attending = config.layer_types.count("full_attention")
         values = 2 * config.kv_heads * config.head_dim * attending * positions
         matrices = 0
         if linear := config.linear:
-            kept = linear.value_heads * linear.key_dim * linear.value_dim  # float32, twice
-            matrices = 8 * kept * config.layer_types.count("linear_attention")
+            state = linear.value_heads * linear.key_dim * linear.value_dim  # float32, twice
+            matrices = 8 * state * config.layer_types.count("linear_attention")
         return values * self.model.dtype.itemsize + matrices
 
     def _to_tensor(self, latents: Vectors) -> Tensor:

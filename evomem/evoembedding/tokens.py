@@ -31,18 +31,18 @@ class SpecialIds:
     im_end: int = 151645
     """Ends a message of a chat: `<|im_end|>`."""
     user: int = 872
-    """The word `user` behind `<|im_start|>`."""
+    """The word `user` after `<|im_start|>`."""
     # fmt: off
     instruction: tuple[int, ...] = (
         641, 1235, 25, 16246, 264, 3482, 2711, 3239, 11, 17179, 9760, 46769, 429, 4226, 279, 3239,
         198, 2859, 25,
     )
     # fmt: on
-    """Stands before a query in protocol R."""
+    """The text before a query in protocol R."""
 
     @classmethod
     def of(cls, tokenizer: Any, given: Mapping[str, Any] | SpecialIds | None) -> SpecialIds:
-        """Return `given`, and what it leaves open as `tokenizer` has it, else as Qwen3 does.
+        """Return `given`; missing ids are taken from `tokenizer`, or else from Qwen3.
 
         Raises:
             EncoderError: `given` names an id that does not exist here.
@@ -77,7 +77,7 @@ class Segment:
     text: tuple[int, ...]
     """What is embedded; empty where only the memory is wanted."""
     content: bytes
-    """What the state's digest is made of."""
+    """The input of the state's digest."""
 
     @classmethod
     def of_ids(cls, ids: Sequence[int], text: Sequence[int] = ()) -> Segment:
@@ -131,7 +131,7 @@ class Tokens:
                 tokenize=False,
                 add_generation_prompt=answer,
             )
-        except Exception as error:  # a template raises what it likes
+        except Exception as error:  # a template may raise anything
             raise CheckpointError(
                 f"the base's chat template cannot render these messages: {error}; "
                 "pass base= with a folder whose tokenizer has a suitable template"
@@ -140,7 +140,7 @@ class Tokens:
 
     def split_points(self, ids: Sequence[int]) -> list[int]:
         """Return where the segments of a conversation begin, and its end (see "Segments")."""
-        # A segment ends behind an `<|im_end|>` and its newline where the next message is a user's.
+        # A segment ends after an `<|im_end|>` and its newline where the next message is a user's.
         points, length = [0], len(ids)
         for i, token in enumerate(ids):
             opens_turn = i + 3 < length and ids[i + 3] == self.special.user
@@ -190,7 +190,7 @@ class Tokens:
 
 
 def conversation(*exchanges: tuple[str, str]) -> list[Message]:
-    """Return `(user, assistant)` pairs as messages, with a short question behind them."""
+    """Return `(user, assistant)` pairs as messages, with a short question after them."""
     messages: list[Message] = []
     for user, assistant in exchanges:
         messages.append({"role": "user", "content": user})

@@ -2,7 +2,7 @@
 
 An actor opens the database and loads the encoder once. What it does with a memory can be done again
 without harm, so Ray restarts actors that die. A memory that fails is set aside with its error, and the
-others go on.
+others continue.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an agent calls: an event as JSON comes in, and for the start of a session a quotation goes out."""
+"""The command that an agent calls with an event as JSON; at a session's start it returns a quotation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from evomem.records import Record
 START = "SessionStart"
 TURNS = 8  # that are recalled at the start of a session
 SIDE = 600  # characters of either side of a turn
-TOTAL = 6_000  # characters; agents cut what a hook says at about 10,000
+TOTAL = 6_000  # characters; agents cut a hook's output at about 10,000
 
 
 def parse(text: str) -> dict[str, Any]:
     """Return an event.
 
     Raises:
-        InputError: It is not what an agent sends.
+        InputError: It is not an event of the agent.
     """
     try:
         event = json.loads(text)

@@ -1,4 +1,4 @@
-"""Editing JSON as text: what is not touched keeps every byte."""
+"""Editing JSON as text: everything else keeps every byte."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class Span(NamedTuple):
-    """A member of an object or an item of a list, and where it stands in the text."""
+    """A member of an object or an item of a list, and its position in the text."""
 
     key: str | None
     """None for an item of a list."""
@@ -23,7 +23,7 @@ class Span(NamedTuple):
 
 
 def children(text: str, start: int) -> list[Span]:
-    """Return what the object or list that starts at `start` holds; the text is valid JSON."""
+    """Return the members of the object or list that starts at `start`; the text is valid JSON."""
     spans: list[Span] = []
     keyed = text[start] == "{"
     at = _skip(text, start + 1)
@@ -31,7 +31,7 @@ def children(text: str, start: int) -> list[Span]:
         first, key = at, None
         if keyed:
             key, at = _DECODER.raw_decode(text, at)
-            at = _skip(text, _skip(text, at) + 1)  # behind the colon
+            at = _skip(text, _skip(text, at) + 1)  # after the colon
         value = at
         _, at = _DECODER.raw_decode(text, value)
         spans.append(Span(key, first, value, at))
@@ -98,7 +98,7 @@ def _end_of_indent(text: str, at: int) -> int:
 
 
 def _unit(text: str) -> str:
-    """Return what one level is indented by: the first indentation there is, or two spaces."""
+    """Return the indentation of one level: the first indentation there is, or two spaces."""
     match = re.search(r"\n([ \t]+)\S", text)
     return match[1] if match else "  "
 

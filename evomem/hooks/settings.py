@@ -25,7 +25,7 @@ def with_hooks(text: str, agent: Agent, command: str) -> str:
     """Return settings with our hooks, replacing any that exist.
 
     Raises:
-        InputError: The settings are not what the agent documents.
+        InputError: The settings do not have the form that the agent documents.
     """
     groups = {name: _group(command, agent, name) for name in agent.events}
     if _ours(text) == groups:
@@ -54,7 +54,7 @@ def without_hooks(text: str) -> str:
     """Return settings without our hooks, and without lists that hold nothing else.
 
     Raises:
-        InputError: The settings are not what the agent documents.
+        InputError: The settings do not have the form that the agent documents.
     """
     _check(text)
     while (place := _find(text)) is not None:

@@ -1,6 +1,6 @@
 """Importing: the new exchanges of conversations are added to a memory.
 
-conversation ─► entries ─► match with what is told ─► plan ─► one transaction a batch
+conversation ─► entries ─► match with stored turns ─► plan ─► one transaction a batch
 
 A conversation is known by its name, which is the session of its turns; one without a name by its
 message ids or its texts (`nameless`). What the memory holds of it (`threads`) is matched with it
@@ -11,7 +11,7 @@ message ids or its texts (`nameless`). What the memory holds of it (`threads`) i
   visible `at` earlier points;
 - deleted turns stay deleted, and purged turns are not imported again unless requested.
 
-If another process writes meanwhile, the conversations at hand are matched again.
+If another process writes meanwhile, the pending conversations are matched again.
 """
 
 from __future__ import annotations

@@ -35,10 +35,10 @@ class Entry(Told):
     versions: frozenset[Label] = frozenset()
     """The texts of the turns that it replaced."""
     parts: tuple[Entry, ...] = ()
-    """The messages that nobody has answered, of an entry that stands for several."""
+    """The unanswered messages of an entry that represents several."""
 
     def each(self) -> tuple[Entry, ...]:
-        """Return the entries that this one stands for."""
+        """Return the entries that this one represents."""
         return self.parts or (self,)
 
 
@@ -129,13 +129,13 @@ def with_head(told: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
     completion = completed(told, new)
     if completion is None:
         return list(new)
-    parts, whole = completion
+    parts, old_turn = completion
     ids = tuple(id for entry in new[:parts] for id in entry.message_ids)
-    old = told[whole.place]
+    old = told[old_turn.place]
     turn = replace(
         new[0].turn,
-        user="\n".join(whole.user),
-        assistant="\n".join(whole.answer),
+        user="\n".join(old_turn.user),
+        assistant="\n".join(old_turn.answer),
         time=old.turn.time if old.timed else new[0].turn.time,
     )
     timed = old.timed or new[0].timed
@@ -144,7 +144,7 @@ def with_head(told: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
 
 
 def gathered(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries with one for all user messages at the end that nobody has answered."""
+    """Return entries with one for all unanswered user messages at the end."""
     start = len(entries)
     while start and entries[start - 1].turn.user:
         turn = entries[start - 1].turn
@@ -170,6 +170,6 @@ def possible_ids(entry: Entry) -> Iterator[str]:
 
 
 def digest(content: bytes, *more: Any) -> str:
-    """Return 32 hexadecimal digits that stand for a text and for JSON values."""
+    """Return 32 hexadecimal digits that identify a text and for JSON values."""
     data = json.dumps(more).encode() + content
     return hashlib.blake2b(data, digest_size=16).hexdigest()

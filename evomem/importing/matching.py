@@ -84,7 +84,7 @@ class Whole:
     user: list[str]
     answer: list[str]
     after: str | None
-    """What the user says in the next one; None for the last."""
+    """The user's text in the next one; None for the last."""
 
 
 def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | None:
@@ -103,10 +103,10 @@ def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | 
     labels = {entry.label for entry in told}
     if not new or new[0].turn.speaker or (heads < 2 and new[0].label in labels):
         return None
-    rest = [entry.turn for entry in new[: max(heads, 1)]]
-    after = new[len(rest)].turn.user if len(new) > len(rest) else None
-    user = _lines(rest[0].user)
-    answer = _lines(joined([turn.assistant for turn in rest]))
+    parts = [entry.turn for entry in new[: max(heads, 1)]]
+    after = new[len(parts)].turn.user if len(new) > len(parts) else None
+    user = _lines(parts[0].user)
+    answer = _lines(joined([turn.assistant for turn in parts]))
     wholes = list(_wholes(told))
     for least in (2, 1, 0):  # first those that are followed by the same question
         for whole in wholes:
@@ -114,15 +114,15 @@ def completed(told: Sequence[Told], new: Sequence[Told]) -> tuple[int, Whole] | 
                 continue
             full = _completed(whole, user, answer, ends=after is None)
             if full:
-                return len(rest), full
+                return len(parts), full
     last = wholes[0] if wholes else None
     if last and not user and not last.answer and labels.isdisjoint(e.label for e in new[heads:]):
-        return len(rest), replace(last, answer=answer)  # the answer to the question that had none
+        return len(parts), replace(last, answer=answer)  # the answer to the question that had none
     return None
 
 
 def _completed(whole: Whole, user: list[str], answer: list[str], *, ends: bool) -> Whole | None:
-    """Return an exchange with all that is said in what may be the rest of it."""
+    """Return an exchange completed with what may be the rest of it."""
     if not user:
         start = _start_of_rest(whole, answer, ends=ends)
         return None if start is None else replace(whole, answer=whole.answer[:start] + answer)
@@ -173,7 +173,7 @@ def _agree(told: Sequence[str], new: Sequence[str], *, last: bool) -> bool:
 
 
 def _start_of_rest(whole: Whole, answer: Sequence[str], *, ends: bool) -> int | None:
-    """Return where in the answer of `whole` another export goes on with `answer`."""
+    """Return where in the answer of `whole` another export continues with `answer`."""
     last = whole.after is None
     for start in range(len(whole.answer)):
         end = whole.answer[start:]
@@ -206,7 +206,7 @@ def _within(part: str, whole: str) -> bool:
 def _labels(
     told: Sequence[Told], new: Sequence[Told], with_times: bool
 ) -> tuple[list[Hashable], list[Hashable]]:
-    """Return what stands for each exchange: equal labels mean the same one."""
+    """Return a label for each exchange; equal labels mean the same exchange."""
     known = _by_id(told, new)
     shared = set(known) - {None}
     # without a shared id, every export may make ids of its own
@@ -261,7 +261,7 @@ def _same_time(told: Told, new: Told) -> bool:
 def _alike(told: Sequence[Told], new: Sequence[Told], with_times: bool, i: int, j: int) -> bool:
     """Return whether two exchanges ask the same, whatever the answers are.
 
-    What the user says at the end of `told` may go on in `new`.
+    What the user says at the end of `told` may continue in `new`.
     """
     old, other = told[i].turn, new[j].turn
     if not (old.user and other.user) or old.speaker != other.speaker:
@@ -309,7 +309,7 @@ def _overlap(
     borders = _borders(new)
     starts = [0]
     inside = _ends_with(old, new, borders)
-    starts += [place for place in inside.whole[:1]]
+    starts += [place for place in inside.starts[:1]]
     starts += [len(old) - inside.length] if inside.length else []
     length = _ends_with(old[:-1], new, borders).length  # the last one may be answered by now
     while True:
@@ -334,7 +334,7 @@ def _overlap(
 class _Ends:
     length: int
     """How much of the beginning of `new` `old` ends with."""
-    whole: list[int]
+    starts: list[int]
     """Where all of `new` is in `old`."""
 
 
@@ -351,14 +351,14 @@ def _borders(new: Sequence[Hashable]) -> list[int]:
 
 
 def _ends_with(old: Sequence[Hashable], new: Sequence[Hashable], borders: list[int]) -> _Ends:
-    length, whole = 0, []
+    length, starts = 0, []
     for place, label in enumerate(old):
         while length and (length == len(new) or label != new[length]):
             length = borders[length - 1]
         length += label == new[length]
         if length == len(new):
-            whole.append(place - length + 1)
-    return _Ends(length, whole)
+            starts.append(place - length + 1)
+    return _Ends(length, starts)
 
 
 def _common(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[tuple[int, int]]:

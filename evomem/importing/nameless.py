@@ -30,7 +30,7 @@ class Nameless:
         self._sessions = None
 
     def note(self, turn: Turn) -> None:
-        """Note what is said in a nameless conversation."""
+        """Note the turns of a nameless conversation."""
         session = turn.session or ""
         if self._sessions is not None and session.startswith(MADE_UP):
             for key in _keys(turn):
@@ -93,7 +93,7 @@ class Nameless:
         return self._sessions
 
     def _is_same(self, thread: Thread, new: Sequence[Entry]) -> bool:
-        """Return whether a nameless conversation goes on with, or is a part of, a thread.
+        """Return whether a nameless conversation continues with, or is a part of, a thread.
 
         From its first exchange on, the conversation has to agree with the thread until one of them
         ends; only the last exchange of the thread may have got another answer. If this is the only
@@ -101,13 +101,15 @@ class Nameless:
         """
         if not thread.told:
             return any(thread.was_deleted(entry) for entry in new)
-        told, rest = gathered(thread.told), gathered(with_head(thread.told, new))
-        places = match(told, rest)
-        pairs = [(told[i], entry) for i, entry in zip(places, rest, strict=True) if i is not None]
+        told, entries = gathered(thread.told), gathered(with_head(thread.told, new))
+        places = match(told, entries)
+        pairs = [
+            (told[i], entry) for i, entry in zip(places, entries, strict=True) if i is not None
+        ]
         asking = sum(old.turn.user == entry.turn.user for old, entry in pairs)
         if places[0] is None:
             return False
-        length = min(len(told) - places[0], len(rest))
+        length = min(len(told) - places[0], len(entries))
         if self._only_one and 2 * asking > length:
             return True
         in_step = places[:length] == list(range(places[0], places[0] + length))
@@ -119,7 +121,7 @@ class Nameless:
 
 
 def _keys(turn: Turn) -> set[int]:
-    """Return what a turn is found by again, also by an export that begins in the middle of it."""
+    """Return the key by which a turn is found again, also by an export that begins in the middle of it."""
     sides = [side for side in (turn.user, turn.assistant) if side]
     return {
         hash(text)
@@ -129,7 +131,7 @@ def _keys(turn: Turn) -> set[int]:
 
 
 def _made_up_names(first: Entry) -> list[str]:
-    """Return what a nameless conversation may be called that begins with this exchange.
+    """Return the possible names of a nameless conversation that begins with this exchange.
 
     The first name depends on the first message alone; the others are what earlier versions made of
     the first message and, if there was one, its answer.

@@ -66,23 +66,23 @@ class ImportPlan:
             self._merge(thread, new)
 
     def _merge(self, thread: Thread, new: Sequence[Entry]) -> None:
-        """Plan what is new of a conversation, behind what the memory holds of it."""
+        """Plan the new part of a conversation, after the part that the memory has."""
         purged = self._purged(new)
-        rest: list[Entry] = []
+        unmatched: list[Entry] = []
         asked = {question(old) for old in thread.told}
         for entry in new:
             if entry in purged and question(entry) not in asked:
                 self._leave_out(thread, entry)
             elif question(entry) in asked or not self._was_deleted(thread, entry, new):
-                rest.append(entry)
-        self._match(thread, gathered(with_head(thread.told, rest)), purged)
+                unmatched.append(entry)
+        self._match(thread, gathered(with_head(thread.told, unmatched)), purged)
 
     def _match(self, thread: Thread, new: Sequence[Entry], purged: set[Entry]) -> None:
         told = gathered(thread.told)
         places = match(told, new)
         free = set(range(len(told))) - set(places)
         find_moved(told, new, places, free)
-        beside = matched_beside(places)
+        neighbours = matched_beside(places)
         for j, entry in enumerate(new):
             place = places[j]
             old = [] if place is None else [told[place]]
@@ -91,10 +91,10 @@ class ImportPlan:
             elif not old and (entry in purged or thread.was_deleted(entry)):
                 self._leave_out(thread, entry)
             else:
-                for i in replaced_with(told, new, places, j, beside[j], free):
+                for i in replaced_with(told, new, places, j, neighbours[j], free):
                     free.discard(i)
                     old.append(told[i])
-                self._plan(thread, entry, [part for whole in old for part in whole.each()])
+                self._plan(thread, entry, [part for entries in old for part in entries.each()])
 
     def _purged(self, new: Sequence[Entry]) -> set[Entry]:
         """Return the exchanges that the memory has forgotten."""
@@ -129,7 +129,7 @@ class ImportPlan:
         return deleted is not None
 
     def _recognise(self, thread: Thread, old: Entry, new: Entry) -> None:
-        """Count the turns that the memory holds; plan what the user said behind them."""
+        """Count the turns that the memory holds; plan what the user said after them."""
         labels = [part.label for part in old.each()]
         seqs = {part.seq for part in old.each()}
         self._tally.known |= seqs - self._tally.own - {0}

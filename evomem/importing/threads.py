@@ -20,7 +20,7 @@ class Thread:
     session: str
     told: list[Entry] = field(default_factory=list)
     deleted: dict[str, list[Entry]] = field(default_factory=dict)
-    """By what was asked."""
+    """By question."""
 
     def was_deleted(self, new: Told) -> Entry | None:
         """Return the deleted turn that an exchange is."""

@@ -156,7 +156,7 @@ class Import:
         self._tally.own.update(record.seq for record in records)
         self._view = self._store.view(self._view.memory)
         if self._view.seq != records[-1].seq:
-            raise HeadMoved("somebody else wrote behind the batch")
+            raise HeadMoved("another process wrote after the batch")
         return len(records)
 
     def _count(self, batch: Sequence[Entry]) -> None:

@@ -30,7 +30,7 @@ CACHE = 32 << 20  # bytes of vectors of turns that were read alone
 TOGETHER = 16  # turns that are read at a time, so that they share forward passes
 
 Key = tuple[Namespace, bytes]
-"""A memory and a digest of a turn: what one memory holds must not be told by how fast another is."""
+"""A memory and a digest of a turn: the speed of one memory must not reveal the contents of another."""
 Vectorize = Callable[[Sequence[int]], dict[int, Vectors]]
 
 
@@ -144,8 +144,8 @@ class _Index:
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
         """See `Index.score`."""
-        found = self._vectors(view, seqs)
-        return {seq: float((vectors @ query).max()) for seq, vectors in found.items()}
+        vectors_of = self._vectors(view, seqs)
+        return {seq: float((vectors @ query).max()) for seq, vectors in vectors_of.items()}
 
 
 class _Store:

@@ -11,6 +11,7 @@ import uvicorn
 
 from evomem.service.access import RIGHTS, Access
 from evomem.service.app import make_app
+from evomem.service.connections import Connection
 from evomem.service.session import Session
 from evomem.service.settings import Settings
 
@@ -26,7 +27,7 @@ def serve(settings: Settings, *, port: int, browse: bool, show: Callable[[str], 
         settings: Of the service; it listens to this machine alone.
         port: 0 for any that is free.
         browse: Whether to open a browser.
-        show: Called with the address, which whoever comes first can use.
+        show: Called with the address, which the first visitor can use.
 
     Raises:
         StoreError: The keys cannot be read.
@@ -44,6 +45,7 @@ def serve(settings: Settings, *, port: int, browse: bool, show: Callable[[str], 
 
         config = uvicorn.Config(
             guard,
+            http=Connection,
             access_log=False,
             log_level="warning",
             server_header=False,

@@ -104,9 +104,9 @@ def _compared(engine: Engine, views: Sequence[View], vectors: Sequence[Vectors],
             for view, vector in pairs
         ]
         ends = [view.spans[-1].last for view in views]
-        said = store.records(replace(newest, with_replaced=True), ends)
+        ended = store.records(replace(newest, with_replaced=True), ends)
     return Map(
-        [(end, said[end].time if end in said else None) for end in ends],
+        [(end, ended[end].time if end in ended else None) for end in ends],
         [records[seq] for seq in seqs],
         [[_rounded(column.get(seq)) for column in columns] for seq in seqs],
     )

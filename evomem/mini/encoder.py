@@ -1,4 +1,4 @@
-"""The small encoder behind the `Encoder` contract: states in, readings out, nothing kept."""
+"""The small encoder as an `Encoder`: states in, readings out; it keeps nothing."""
 
 from __future__ import annotations
 
@@ -98,6 +98,11 @@ class MiniEncoder:
         """See `BatchEncoder.batch_tokens`: about a block of short turns."""
         return 2048
 
+    @property
+    def parallel(self) -> bool:
+        """See `BatchEncoder.parallel`. A GPU does one thing after another."""
+        return self._device.type == "cpu"
+
     def measure(self, turn: Turn) -> int:
         """See `BatchEncoder.measure`; four characters to a token."""
         return len(turn.text) // 4 + 1
@@ -110,8 +115,8 @@ class MiniEncoder:
         states = [state for state, _ in jobs]
         for block in _blocks([len(turns) for _, turns in jobs]):
             parts = [jobs[job][1][start:end] for job, start, end in block]
-            found, queues = self._read([states[job] for job, _, _ in block], parts)
-            for (job, _, _), turns, rows in zip(block, parts, found, strict=True):
+            rows_of, queues = self._read([states[job] for job, _, _ in block], parts)
+            for (job, _, _), turns, rows in zip(block, parts, rows_of, strict=True):
                 readings[job] += rows
                 for turn, reading in zip(turns, rows, strict=True):
                     states[job] = states[job].after(turn, reading)
@@ -128,12 +133,12 @@ class MiniEncoder:
             return [np.zeros((0, self._spec.dim), np.float32) for _ in jobs]
         model = self._model
         encodings = self._tokenizer.encode_batch([text for _, texts in jobs for text in texts])
-        block = lower(model, [each.ids for each in encodings], QUERY, self._device)
+        block = lower(model, [encoding.ids for encoding in encodings], QUERY, self._device)
         if self._turns:
             queues = [self._queue(state) for state, _ in jobs]
             now = torch.tensor([_now(state) for state, texts in jobs for _ in texts])
-            found = upper_queries(model, block, queues, counts, now.to(self._device), self._turns)
-            vectors = model.both_queries(*found)
+            upper = upper_queries(model, block, queues, counts, now.to(self._device), self._turns)
+            vectors = model.both_queries(*upper)
         else:
             vectors = upper_alone(model, block)
         return np.split(_numpy(vectors), np.cumsum(counts)[:-1])
@@ -143,8 +148,8 @@ class MiniEncoder:
     ) -> tuple[list[list[Reading]], list[Tensor]]:
         """Read the next turns of several memories in one pass; return their queues, too."""
         model, counts = self._model, [len(turns) for turns in parts]
-        said = [turn for turns in parts for turn in turns]
-        encodings = self._tokenizer.encode_batch([turn.text for turn in said])
+        flat = [turn for turns in parts for turn in turns]
+        encodings = self._tokenizer.encode_batch([turn.text for turn in flat])
         tokens = [encoding.ids for encoding in encodings]
         block = lower(model, tokens, TURN, self._device)
         queues: list[Tensor] = []
@@ -162,7 +167,7 @@ class MiniEncoder:
         pairs = list(map(Reading, _numpy(vectors), _numpy(rows)))
         owners = [(job, n) for job, count in enumerate(counts) for n in range(count)]
         for place, (job, n) in enumerate(owners):
-            if texts := self._passages(said[place], encodings[place]):
+            if texts := self._passages(flat[place], encodings[place]):
                 seen = queues[job][: n - counts[job]] if queues else None
                 embeddings = self._read_passages(texts, seen, _now(states[job]) + n)
                 pairs[place] = replace(pairs[place], passages=embeddings)
@@ -194,7 +199,7 @@ class MiniEncoder:
         return np.concatenate(parts)
 
     def _passages(self, turn: Turn, encoding: Encoding) -> list[Tokens]:
-        """Return the word pieces of each passage behind the beginning of a turn; none of a short one.
+        """Return the word pieces of each passage after the beginning of a turn; none of a short one.
 
         A passage begins with the name of who speaks, as every turn does: without it, it would be
         closer to any query than turns are.
@@ -209,10 +214,10 @@ class MiniEncoder:
         size = min(PASSAGE, window)
         passages: list[Tokens] = []
         reply = len(turn.text) - len(turn.assistant)
-        for each in divide(len(pieces), window, size, size // 4):
-            name = turn.name(reply=starts[each.start] >= reply)
+        for window_part in divide(len(pieces), window, size, size // 4):
+            name = turn.name(reply=starts[window_part.start] >= reply)
             opening = self._whole.encode(f"{name}:", add_special_tokens=False).ids[:NAME]
-            passages.append([first, *opening, *pieces[each.start : each.stop], last])
+            passages.append([first, *opening, *pieces[window_part.start : window_part.stop], last])
         return passages
 
     def count_tokens(self, text: str) -> int:

@@ -29,7 +29,7 @@ class Memory:
     """What some texts may look at: queues of latents, and which of them each text sees."""
 
     seen: Tensor
-    """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded behind."""
+    """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded at the end."""
     owner: Tensor
     """(N,) int64: which of the M memories each text belongs to."""
     bucket: Tensor
@@ -98,8 +98,8 @@ class Recall(nn.Module):
         n, t, h = x.shape
         d = h // self.heads
         q = self.query(x).view(n, t, self.heads, d).transpose(1, 2)  # (N, heads, T, d)
-        both = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, d))
-        k, v = both.permute(2, 0, 3, 1, 4)  # (N or 1, heads, K, d)
+        keys_and_values = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, d))
+        k, v = keys_and_values.permute(2, 0, 3, 1, 4)  # (N or 1, heads, K, d)
         unseen = self.age.new_full((self.heads, 1), -torch.inf)
         bias = torch.cat([self.age, unseen], 1)[:, memory.bucket].transpose(0, 1)  # (N, heads, K)
         scores = q @ k.transpose(2, 3) / math.sqrt(d) + bias[:, :, None]
@@ -168,7 +168,7 @@ class MiniModel(nn.Module):
         return torch.cat([*looks, F.normalize(self.match(latents), dim=-1)], -1)
 
     def upper(self, x: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor]:
-        """Go on twice, alone and in the light of `memory`: states (N, T, H) to two (N, H).
+        """Continue twice, alone and in the light of `memory`: states (N, T, H) to two (N, H).
 
         Both are contents of unit length. They share every pass, so that weights are read once;
         without a memory they are the same.
@@ -185,8 +185,8 @@ class MiniModel(nn.Module):
         *recalls, last = self._recalls()
         wide = torch.cat([wide, wide])
         for layer, recall, look in zip(layers, recalls, looks, strict=False):
-            both = layer(torch.cat([alone, recall(evolved, look, memory)]), wide)
-            alone, evolved = both.chunk(2)
+            stacked = layer(torch.cat([alone, recall(evolved, look, memory)]), wide)
+            alone, evolved = stacked.chunk(2)
         return _mean(alone, mask), _mean(last(evolved, looks[-1], memory), mask)
 
     def alike(self, latents: Tensor, others: Tensor) -> Tensor:
@@ -277,5 +277,5 @@ def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:
 
 def bucket(age: Tensor, most: int) -> Tensor:
     """Return the bucket of ages in turns, two for every doubling; `UNSEEN` outside 1 .. `most`."""
-    found = (2 * age.clamp(min=1).float().log2()).long().clamp(max=AGES - 1)
-    return found.masked_fill((age < 1) | (age > most), UNSEEN)
+    buckets = (2 * age.clamp(min=1).float().log2()).long().clamp(max=AGES - 1)
+    return buckets.masked_fill((age < 1) | (age > most), UNSEEN)

@@ -54,7 +54,7 @@ def upper_alone(model: MiniModel, block: Block) -> Tensor:
 def queues_of(
     model: MiniModel, block: Block, pasts: Sequence[Tensor], counts: Sequence[int]
 ) -> list[Tensor]:
-    """Put the turns of a block behind the pasts of the memories that they belong to.
+    """Put the turns of a block after the pasts of the memories that they belong to.
 
     Args:
         model: The network.
@@ -87,7 +87,7 @@ def upper_turns(
         counts: How many turns of the block are of each.
         now: (N,) how many turns were read before each.
         turns: How many earlier turns each may look at, at least 1.
-        place: How many turns of its queue stand before each; None where the block's turns are the
+        place: How many turns of its queue precede each; None where the block's turns are the
             queues' last.
 
     Returns:
@@ -112,7 +112,7 @@ def upper_queries(
     now: Tensor,
     turns: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Read queries that are asked behind the queues; arguments as in `upper_turns`.
+    """Read queries that are asked after the queues; arguments as in `upper_turns`.
 
     Returns:
         Contents (N, H), unit rows; evolved vectors (N, E), not of unit length; and (N, 1), how much
@@ -121,9 +121,9 @@ def upper_queries(
     place = [len(queue) for queue, n in zip(queues, counts, strict=True) for _ in range(n)]
     read, vectors, shares = [], [], []
     for _, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
-        found, share = model.query_vectors(content, memory.now)
+        evolved, share = model.query_vectors(content, memory.now)
         read.append(alone)
-        vectors.append(found)
+        vectors.append(evolved)
         shares.append(share)
     return tuple(torch.cat(each)[block.back] for each in (read, vectors, shares))  # type: ignore[return-value]
 
@@ -139,7 +139,7 @@ def _upper(
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Memory]]:
     """Yield rows, both contents (n, H) and the memory of each group of texts.
 
-    `place` says how many turns of its queue stand before each text.
+    `place` says how many turns of its queue precede each text.
     """
     device = now.device
     owners = [memory for memory, count in enumerate(counts) for _ in range(count)]
@@ -159,7 +159,7 @@ def _upper(
 
 
 def _side_by_side(queues: Sequence[Tensor]) -> Tensor:
-    """Return queues (P, L, W) as one tensor (m, P, L, W), padded behind; of one, without copying."""
+    """Return queues (P, L, W) as one tensor (m, P, L, W), padded at the end; of one, without copying."""
     return queues[0][None] if len(queues) == 1 else pad_sequence(list(queues), batch_first=True)
 
 

@@ -43,7 +43,7 @@ def from_minilm(file: Path, config: MiniConfig | None = None) -> MiniModel:
     model = MiniModel(config)
     try:
         kind = given["embeddings.token_type_embeddings.weight"][0]
-        found = {
+        tensors = {
             TABLE: given["embeddings.word_embeddings.weight"],
             "places.weight": given["embeddings.position_embeddings.weight"] + kind,
             "norm.weight": given["embeddings.LayerNorm.weight"],
@@ -56,12 +56,12 @@ def from_minilm(file: Path, config: MiniConfig | None = None) -> MiniModel:
                     given[f"{old}.attention.self.{name}.{end}"]
                     for name in ("query", "key", "value")
                 ]
-                found[f"{new}.qkv.{end}"] = torch.cat(parts)
+                tensors[f"{new}.qkv.{end}"] = torch.cat(parts)
                 for theirs, ours in RENAMED.items():
-                    found[f"{new}.{ours}.{end}"] = given[f"{old}.{theirs}.{end}"]
+                    tensors[f"{new}.{ours}.{end}"] = given[f"{old}.{theirs}.{end}"]
     except KeyError as error:
         raise CheckpointError(f"{file} is not a MiniLM checkpoint: no tensor {error}") from error
-    _fill(model, {**model.state_dict(), **found}, file)
+    _fill(model, {**model.state_dict(), **tensors}, file)
     return model
 
 

@@ -186,10 +186,10 @@ def standing_out(alike: Values) -> Values:
     The mean of a few candidates is unreliable, so `USUAL` ones are counted with them.
     """
     mean, deviation, count = USUAL
-    whole = len(alike) + count
-    centre = (alike.sum() + count * mean) / whole
+    total = len(alike) + count
+    centre = (alike.sum() + count * mean) / total
     square = ((alike - centre) ** 2).sum() + count * (deviation**2 + (mean - centre) ** 2)
-    result: Values = (alike - centre) / np.sqrt(square / whole)
+    result: Values = (alike - centre) / np.sqrt(square / total)
     return result
 
 

@@ -26,7 +26,7 @@ def excerpt(
 
     Args:
         text: The text.
-        query: What the part should say something about.
+        query: The question that the part should be about.
         fits: Whether a part, with its marks, is short enough.
         labels: The positions of speakers' names with a colon in the text, ascending: the part
             begins with the name of its speaker.
@@ -43,10 +43,10 @@ def excerpt(
     def part(spans: Sequence[tuple[int, int]], best: int, size: int) -> str:
         first = max(0, min(best - (size - 1) // 4, len(spans) - size))
         start, end = spans[first][0], spans[first + size - 1][1]
-        label, said = max((name for name in names if name[0] <= start), default=names[0])
-        lead = f"{CUT} " if start > said else ""
+        label, content = max((name for name in names if name[0] <= start), default=names[0])
+        lead = f"{CUT} " if start > content else ""
         tail = f" {CUT}" if text[end:].strip() else ""
-        return f"{text[label:said]}{lead}{text[start:end]}{tail}"
+        return f"{text[label:content]}{lead}{text[start:end]}{tail}"
 
     counts = Counter(_words(text))
     weights = {word: 1 / counts[word] for word in _words(query) if word in counts}

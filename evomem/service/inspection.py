@@ -46,13 +46,13 @@ async def tree(
     first = split_name(after)
 
     def look() -> tuple[list[Node], str | None]:
-        rest = [name for name in service.db.memories(*below) if name > first]
-        page = rest[:limit]
-        found = nodes(service.db._engine, page, access.prefix)
-        return found, join_name(page[-1]) if len(rest) > limit else None
+        remaining = [name for name in service.db.memories(*below) if name > first]
+        page = remaining[:limit]
+        shown = nodes(service.db._engine, page, access.prefix)
+        return shown, join_name(page[-1]) if len(remaining) > limit else None
 
-    found, following = await service.run(look)
-    return answer({"memories": [node.to_json() for node in found], "next": following})
+    shown, following = await service.run(look)
+    return answer({"memories": [node.to_json() for node in shown], "next": following})
 
 
 @router.get(ONE + "/inspect", response_model=models.Overview)
@@ -63,15 +63,15 @@ async def overview(memory: Readable, past: Seen, request: Request) -> Response:
     def look() -> dict[str, Any]:
         engine = memory._engine
         with engine.store.snapshot():
-            found = nodes(engine, [memory.namespace], access.prefix)
-            if not found:
+            shown = nodes(engine, [memory.namespace], access.prefix)
+            if not shown:
                 raise NotFound(f"there is no memory {'/'.join(memory.namespace)!r}")
             view = past.of(memory)._view()
             period = engine.store.period(view) or (None, None)
             sessions = engine.store.sessions(view)
             first, last = (time and time.isoformat() for time in period)
             return {
-                **found[0].to_json(),
+                **shown[0].to_json(),
                 "turns": engine.store.count(view),
                 "last": view.seq,
                 "first_time": first,
@@ -99,9 +99,9 @@ async def replaced(
 @router.get(ONE + "/turns/{id}/purge", response_model=models.PreviewOut)
 async def preview_purge(memory: Readable, id: Id, request: Request) -> Response:
     """Return what purging a turn would remove and read again; nothing is changed."""
-    found = await service_of(request).run(preview, memory, id, limit=SHOWN)
+    effects = await service_of(request).run(preview, memory, id, limit=SHOWN)
     request.state.count = 1
-    return answer(found.to_json())
+    return answer(effects.to_json())
 
 
 @router.post(ONE + "/inspect/map", response_model=models.MapOut)
@@ -116,9 +116,9 @@ async def similarity_map(
         size = {"points": question.points, "turns": question.turns}
         return similarity(seen, question.query, **size).to_json()
 
-    found = await service_of(request).run(compare)
-    request.state.count = len(found["turns"])
-    return answer(found)
+    result = await service_of(request).run(compare)
+    request.state.count = len(result["turns"])
+    return answer(result)
 
 
 @router.post(ONE + "/inspect/alone", response_model=models.AloneOut)
@@ -126,10 +126,10 @@ async def search_alone(memory: Readable, question: Search, request: Request) -> 
     """Search without memory: every text is read as if it were the first."""
     past, values = asked(question)
     alone: Alone = request.app.state.alone
-    found = await service_of(request).run(lambda: alone.search(past.of(memory), **values))
-    request.state.count = len(found.hits)
-    hits = [hit_to_json(hit) for hit in found.hits]
-    return answer({"hits": hits, "compared": found.compared, "remembers": found.remembers})
+    result = await service_of(request).run(lambda: alone.search(past.of(memory), **values))
+    request.state.count = len(result.hits)
+    hits = [hit_to_json(hit) for hit in result.hits]
+    return answer({"hits": hits, "compared": result.compared, "remembers": result.remembers})
 
 
 # -------------------------------------------------------------------------------------------

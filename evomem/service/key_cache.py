@@ -1,4 +1,4 @@
-"""A cache of keys, valid as long as nobody has written to the key store.
+"""A cache of keys, valid until the key store is written to.
 
 SQLite says at the cost of a function call whether any connection, of any process, has committed
 something since. So a key that is revoked is refused by the next request, and most requests need no

@@ -75,11 +75,13 @@ async def list_memories(
     turns: Mapping[Namespace, int] | None = None
     if sizes:
         turns = await service_of(request).run(db.sizes, *below)
-    found = list(turns) if turns is not None else await service_of(request).run(db.memories, *below)
+    namespaces = (
+        list(turns) if turns is not None else await service_of(request).run(db.memories, *below)
+    )
     first = split_name(after)
-    rest = [names for names in found if names > first]
-    last = join_name(rest[limit - 1]) if len(rest) > limit else None
-    page = rest[:limit]
+    remaining = [names for names in namespaces if names > first]
+    last = join_name(remaining[limit - 1]) if len(remaining) > limit else None
+    page = remaining[:limit]
     return answer(
         {
             "memories": [list(names) for names in page],
@@ -196,8 +198,8 @@ async def purge(memory: Forgettable, id: Id, how: models.Purge, request: Request
 @router.get(ONE + "/turns/{id}/influence", tags=["turns"], response_model=models.InfluenceOut)
 async def influence(memory: Readable, id: Id, past: Seen, request: Request) -> Response:
     """Return which later turns and answers a turn has influenced, here and in forks."""
-    found = await service_of(request).run(lambda: past.of(memory).influence(id))
-    return answer(found.to_json())
+    result = await service_of(request).run(lambda: past.of(memory).influence(id))
+    return answer(result.to_json())
 
 
 # questions ---------------------------------------------------------------------------------
@@ -254,12 +256,12 @@ async def describe(memory: Readable, past: Seen, request: Request) -> Response:
 
     def read() -> dict[str, Any]:
         seen = past.of(memory)
-        seq, said, added = seen._point or Point()
+        seq, time, added = seen._point or Point()
         return {
             "memory": list(memory.namespace),
             "turns": len(seen),
             "seq": seq,
-            "said": said and said.isoformat(),
+            "said": time and time.isoformat(),
             "added": added and added.isoformat(),
         }
 

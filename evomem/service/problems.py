@@ -23,7 +23,7 @@ from evomem.service.wire import KIND
 
 LOG = logging.getLogger("evomem.service")
 MEDIA_TYPE = "application/problem+json"
-GONE = 499  # what nginx notes for a client that went away; nobody receives it
+GONE = 499  # nginx's code for a client that disconnected; it is never received
 RETRY = 1  # seconds after which to try again where a database is busy or away
 
 _TOLD: tuple[tuple[type[errors.EvomemError], HTTPStatus], ...] = (

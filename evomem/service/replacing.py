@@ -26,10 +26,10 @@ class Replacement:
         self.held: Sequence[Record] = ()
         """What the sessions hold."""
 
-    def build(self, held: Sequence[Record]) -> Sequence[Turn]:
+    def build(self, stored: Sequence[Record]) -> Sequence[Turn]:
         """Return the turns. Raises `Moved`."""
-        self.held = held
-        if mark_of(held) != self._mark:
+        self.held = stored
+        if mark_of(stored) != self._mark:
             raise Moved
         return self._turns
 
@@ -41,16 +41,16 @@ class Replacement:
     @property
     def stored(self) -> list[Record]:
         """The records of the turns, as far as they are held."""
-        held = {each.id: each for each in self.held}
-        pairs = [(turn, held.get(turn.id or "")) for turn in self._turns]
-        return [each for turn, each in pairs if each and _said(each.turn) == _said(turn)]
+        by_id = {record.id: record for record in self.held}
+        pairs = [(turn, by_id.get(turn.id or "")) for turn in self._turns]
+        return [record for turn, record in pairs if record and _said(record.turn) == _said(turn)]
 
 
-def mark_of(held: Sequence[Record]) -> str:
+def mark_of(stored: Sequence[Record]) -> str:
     """Return what tells these turns, with their metadata, from all others; "" for none."""
-    if not held:
+    if not stored:
         return ""
-    text = json.dumps([record.to_json() for record in held])
+    text = json.dumps([record.to_json() for record in stored])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

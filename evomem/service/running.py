@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from evomem.errors import InputError
+from evomem.service.connections import Connection
 from evomem.service.key_tables import keys_location
 from evomem.service.keys import KeyStore
 from evomem.service.settings import Settings
@@ -65,7 +66,7 @@ def run(
     """Serve until a signal to stop; then accept no more requests, and answer the rest."""
     settings.to_environment()
     with tempfile.TemporaryDirectory(prefix="evomem-metrics-") as folder:
-        if workers > 1:  # where they add up what they count
+        if workers > 1:  # where they sum their counters
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
         _run(settings, workers, tls_cert, tls_key)
 
@@ -74,6 +75,7 @@ def _run(settings: Settings, workers: int, tls_cert: str | None, tls_key: str | 
     uvicorn.run(
         "evomem.service.app:from_environment",
         factory=True,
+        http=Connection,
         host=settings.host,
         port=settings.port,
         workers=workers,

@@ -37,7 +37,7 @@ DAY = 86_400.0
 
 
 class Service:
-    """A database, the keys to it, and what is counted. Call `open` first, `close` last."""
+    """A database, the keys to it, and its metrics. Call `open` first, `close` last."""
 
     db: Database
     session: Session | None = None
@@ -121,6 +121,8 @@ class Service:
 
     async def _flush(self) -> None:
         lines, self._lines = self._lines, []
+        if not lines:
+            return
         try:
             await self.with_keys(self.keys.note, lines)
         except StoreError as error:

@@ -12,7 +12,7 @@ class Session:
     """Exchanges a ticket, which can be seen where a link can, for a key that only the page knows."""
 
     def __init__(self, access: Access) -> None:
-        """Allow `access` to whoever has the ticket first."""
+        """Allow `access` to anyone who has the ticket first."""
         self.ticket = secrets.token_urlsafe(32)
         self._key = secrets.token_urlsafe(32)
         self._access = access

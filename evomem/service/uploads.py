@@ -52,7 +52,7 @@ async def add_many(memory: Writable, request: Request, records: bool = False) ->
     of them are `stored`. Turns with ids can simply be sent again. With `records`, the answer has all
     stored turns; without, only their number.
     """
-    kept: list[Record] = []
+    added: list[Record] = []
     stored = 0
     metrics = service_of(request).metrics.turns
     try:
@@ -60,14 +60,14 @@ async def add_many(memory: Writable, request: Request, records: bool = False) ->
             done = await memory.aadd_many(turns)
             stored += len(done)
             metrics.inc(len(done))
-            kept += done if records else ()
+            added += done if records else ()
     except EvomemError as error:
         error.stored = stored  # type: ignore[attr-defined]  # for the answer
         raise
     finally:
         request.state.count = stored
-    found = [record.to_json() for record in kept] if records else None
-    return answer({"stored": stored, "records": found})
+    values = [record.to_json() for record in added] if records else None
+    return answer({"stored": stored, "records": values})
 
 
 @router.post(
@@ -101,14 +101,14 @@ async def replace_sessions(memory: Writable, request: Request) -> Response:
             asked.sessions, replacement.build, where=asked.where
         )
     except Moved:
-        held = replacement.held
+        stored = replacement.held
         if not replacement.is_stored:
-            value = {"held": [each.to_json() for each in held], "mark": mark_of(held)}
+            value = {"held": [record.to_json() for record in stored], "mark": mark_of(stored)}
             return answer({"records": None, **value})
         records = replacement.stored
     service.metrics.turns.inc(len(records))
     request.state.count = len(records)
-    return answer({"records": [each.to_json() for each in records], "held": None, "mark": None})
+    return answer({"records": [record.to_json() for record in records], "held": None, "mark": None})
 
 
 @router.post(ONE + "/import", tags=["turns"], response_model=models.ImportedOut, openapi_extra=FILE)
@@ -193,16 +193,16 @@ def _turn(line: bytes, number: int) -> Turn:
 
 
 async def _lines(request: Request, longest: int) -> AsyncIterator[bytes]:
-    rest = bytearray()
+    buffer = bytearray()
     async for part in request.stream():
-        *whole, last = part.split(b"\n")
-        for line in whole:
-            yield bytes(rest) + line
-            rest.clear()
-        rest += last
-        if len(rest) > longest:
+        *lines, last = part.split(b"\n")
+        for line in lines:
+            yield bytes(buffer) + line
+            buffer.clear()
+        buffer += last
+        if len(buffer) > longest:
             raise too_large(longest)
-    yield bytes(rest)
+    yield bytes(buffer)
 
 
 @asynccontextmanager

@@ -37,7 +37,7 @@ KIND = "urn:evomem:"
 
 
 def turn_to_json(turn: Turn) -> dict[str, Any]:
-    """Return what a turn has, without what is empty."""
+    """Return a turn's fields without empty ones."""
     values = {name: getattr(turn, name) for name in TURN_FIELDS}
     values["time"] = turn.time and turn.time.isoformat()
     values["metadata"] = dict(turn.metadata)
@@ -142,7 +142,7 @@ def zone_from_text(text: str) -> tzinfo:
 
 
 def error_from_json(value: Json, status: int) -> EvomemError:
-    """Return the error that a problem stands for; `ServiceError` for one that is not ours."""
+    """Return the error that a problem represents; `ServiceError` for one that is not ours."""
     name = str(value.get("type", "")).removeprefix(KIND)
     kind = getattr(errors, name, None) if name in errors.__all__ else None
     detail = str(value.get("detail") or f"the service answered with the status {status}")

@@ -103,7 +103,7 @@ class Generation(Protocol):
         ...
 
     def unread(self) -> list[list[int]]:
-        """Return the memories that have unread turns, in layers: forks behind what they share."""
+        """Return the memories that have unread turns, in layers: forks after what they share."""
         ...
 
     def next(self, memory: int, limit: int) -> tuple[State[Turn], list[Row]]:

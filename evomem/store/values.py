@@ -17,7 +17,7 @@ from evomem.state import Reading, Vectors
 Seqs = npt.NDArray[np.int64]
 Namespace = tuple[str, ...]
 Pair = tuple[int, int]
-"""The seqs directly before and behind a row, 0 for none."""
+"""The seqs directly before and after a row, 0 for none."""
 
 
 class Span(NamedTuple):

@@ -174,10 +174,10 @@ def _part_of(span: Days, part: str) -> Days:
 
 def _slashed(given: dict[str, str], _: Calendar) -> Named | None:
     """Read "25/12/2024" or "12/25/2024": only where one of the two cannot be a month."""
-    one, other, year = int(given["one"]), int(given["other"]), int(given["year"])
-    if (one > 12) == (other > 12):
+    first, second, year = int(given["one"]), int(given["other"]), int(given["year"])
+    if (first > 12) == (second > 12):
         return None
-    day, month = (one, other) if one > 12 else (other, one)
+    day, month = (first, second) if first > 12 else (second, first)
     span = _days(year, month, day, day)
     return Named((span,)) if span else None
 

@@ -280,11 +280,11 @@ def _read_offsets(text: str, named: list[Named], time: Calendar) -> str:
     def mark(match: re.Match[str]) -> str:
         given = {name: part.lower() for name, part in match.groupdict().items() if part}
         distance = offset(given)
+        if distance is None:
+            return match[0]
         try:
-            span = distance and distance.of(_latest(named[int(given["mark"])], time))
+            span = distance.of(_latest(named[int(given["mark"])], time))
         except OverflowError:
-            span = None
-        if span is None:
             return match[0]
         named.append(Named((span,)))
         return f"\x00{len(named) - 1}\x00"

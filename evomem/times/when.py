@@ -77,14 +77,14 @@ class When:
         """Return the turns of a view that were said then, ascending."""
         conditions = [Filter(*_moments(span, self.zone)) for span in self.spans]
         conditions += [Filter(session=name) for name in sorted(self.sessions)]
-        found = [np.zeros(0, np.int64)]
-        found += [
+        parts = [np.zeros(0, np.int64)]
+        parts += [
             seqs
             for condition in conditions
             if condition != Filter() and (seqs := store.select(view, condition).allowed) is not None
         ]
-        found.append(np.array(sorted(self.events), np.int64))
-        seqs = np.unique(np.concatenate(found))
+        parts.append(np.array(sorted(self.events), np.int64))
+        seqs = np.unique(np.concatenate(parts))
         if self.under_way is None:
             return seqs
         now = store.select(view, Filter(session=self.under_way)).allowed

@@ -67,27 +67,27 @@ class Scores:
 def score(model: MiniModel, sample: Sample) -> Scores:
     """Read a history and its questions, each text once."""
     now = sample.now
-    said, asked = (
+    read, asked = (
         lower(model, texts, role, now.device)
         for texts, role in ((sample.turns, TURN), (sample.questions, QUERY))
     )
     if not sample.queue:
-        alone = upper_alone(model, asked) @ upper_alone(model, said).T
-        return Scores(alone, alone, alone, said.latents)
+        alone = upper_alone(model, asked) @ upper_alone(model, read).T
+        return Scores(alone, alone, alone, read.latents)
     counts = [len(sample.turns)], [len(sample.questions)]
-    nothing = model.show(said.latents[:0])
-    queues = queues_of(model, said, [nothing], counts[0])
-    turns, evolved_turns = upper_turns(model, said, queues, counts[0], now[:-1], sample.queue)
+    nothing = model.show(read.latents[:0])
+    queues = queues_of(model, read, [nothing], counts[0])
+    turns, evolved_turns = upper_turns(model, read, queues, counts[0], now[:-1], sample.queue)
     questions, evolved_questions, share = upper_queries(
         model, asked, queues, counts[1], now[-1:].expand(counts[1][0]), sample.queue
     )
     alone = questions @ turns.T
     evolved = evolved_questions @ evolved_turns.T
-    both = (
+    combined = (
         model.weighed(questions, evolved_questions, share)
         @ model.both_turns(turns, evolved_turns).T
     )
-    return Scores(alone, evolved, both, said.latents)
+    return Scores(alone, evolved, combined, read.latents)
 
 
 def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
@@ -110,8 +110,8 @@ def against_the_rest(logits: Tensor, evidence: Sequence[tuple[int, ...]]) -> Ten
         evidence: The turns that answer each question.
     """
     right = torch.zeros_like(logits, dtype=torch.bool)
-    for row, found in enumerate(evidence):
-        right[row, list(found)] = True
+    for row, relevant in enumerate(evidence):
+        right[row, list(relevant)] = True
     wrong = logits.masked_fill(right, -torch.inf).logsumexp(1, keepdim=True)
     losses = F.softplus(wrong - logits) * right
     return losses.sum(1) / right.sum(1)

@@ -43,21 +43,21 @@ def streams(file: Path) -> Iterator[Stream]:
 def spoken(given: Iterable[Stream], rng: Random) -> Iterator[History]:
     """Meetings, plays and games (`qmsum`, `friendsqa`, `crd3`): excerpts around short evidence."""
     for stream in given:
-        whole = History(stream["id"])
+        history = History(stream["id"])
         for turn in stream["turns"]:
-            whole.say(_name(turn["speaker"]), MARKER.sub("", turn["text"]))
+            history.say(_name(turn["speaker"]), MARKER.sub("", turn["text"]))
         for query in stream.get("queries", ()):
             evidence = _evidence(query)
             if evidence and len(evidence) <= 5:
-                whole.ask(query["question"], evidence, "spoken", answer=query["answer"])
-        rng.shuffle(whole.questions)
+                history.ask(query["question"], evidence, "spoken", answer=query["answer"])
+        rng.shuffle(history.questions)
         covered = -1
-        for question in sorted(whole.questions, key=lambda q: q.evidence):
+        for question in sorted(history.questions, key=lambda q: q.evidence):
             first, last = question.evidence[0], question.evidence[-1]
             if first <= covered or last - first > 2 * CONTEXT:
                 continue
-            covered = min(last + rng.randint(0, CONTEXT), len(whole.turns) - 1)
-            part = excerpt(whole, max(0, first - rng.randint(0, CONTEXT)), covered)
+            covered = min(last + rng.randint(0, CONTEXT), len(history.turns) - 1)
+            part = excerpt(history, max(0, first - rng.randint(0, CONTEXT)), covered)
             ask_replies(part, rng, (), limit=3)
             ask_topics(part, rng, (), limit=1)
             yield part
@@ -78,14 +78,14 @@ def documents(given: Iterable[Stream], rng: Random) -> Iterator[History]:
         ]
         for query in stream["queries"]:
             answer = query["answer"].strip().strip(".").lower()
-            found = [
+            passages = [
                 piece
                 for paragraph in query["evidence"]
                 for piece in places[paragraph]
                 if len(answer) > 2 and answer in history.turns[piece].lower()
             ]
-            if found:
-                history.ask(query["question"], found[:1], "document", answer=query["answer"])
+            if passages:
+                history.ask(query["question"], passages[:1], "document", answer=query["answer"])
         first = 0
         while first < len(history.turns):  # short ones, so that a history mixes several
             last = first + rng.randint(8, 24)

@@ -90,8 +90,8 @@ def _history(dialogues: list[Stream], changes: Any, rng: Random) -> History:
         start = len(history.turns)
         for turn in dialogue["turns"]:
             history.say((user if turn["speaker"] == "user" else helper).name, _plain(turn["text"]))
-        for place, what, slot, value, said in changes(dialogue["turns"]):
-            shown = said or not place or value.lower() in history.turns[start + place].lower()
+        for place, what, slot, value, spoken in changes(dialogue["turns"]):
+            shown = spoken or not place or value.lower() in history.turns[start + place].lower()
             # An offer that is only accepted: its words are in the turn before, both are evidence.
             evidence = [start + place] if shown else [start + place - 1, start + place]
             mentions = seen[what, slot]
@@ -114,9 +114,9 @@ def _ask(
 ) -> None:
     thread = sorted({turn for evidence, _ in mentions for turn in evidence})
 
-    def ask(templates: list[str], found: list[int], kind: str, value: str = "") -> None:
+    def ask(templates: list[str], evidence: list[int], kind: str, value: str = "") -> None:
         values = {"slot": slot, "what": what, "value": value}
-        history.ask(user.question(rng.choice(templates), **values), found, kind, thread)
+        history.ask(user.question(rng.choice(templates), **values), evidence, kind, thread)
 
     place, value = rng.choice(mentions)
     ask(VALUE, place, "value", value)
@@ -137,12 +137,12 @@ def _ask(
 def _sgd_changes(turns: list[dict[str, Any]]) -> Iterator[Change]:
     for place, turn in enumerate(turns):
         for frame in turn["frames"]:
-            said = {act[1] for act in frame["acts"] if act[0] == "INFORM"}
+            informed = {act[1] for act in frame["acts"] if act[0] == "INFORM"}
             what = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", frame["service"].split("_")[0]).lower()
             for slot, values in frame.get("state_delta", {}).items():
                 if values[0] not in SKIPPED:
                     name = slot.replace("_", " ")
-                    yield place, f"the {what.rstrip('s')}", name, values[0], slot in said
+                    yield place, f"the {what.rstrip('s')}", name, values[0], slot in informed
 
 
 def _multiwoz_changes(turns: list[dict[str, Any]]) -> Iterator[Change]:
@@ -150,8 +150,8 @@ def _multiwoz_changes(turns: list[dict[str, Any]]) -> Iterator[Change]:
         for name, value in turn.get("state_delta", {}).items():
             what, _, slot = name.partition("-")
             if value not in SKIPPED and place:
-                said = {v for acts in turns[place - 1]["acts"].values() for _, v in acts}
-                yield place - 1, f"the {what}", slot.replace("book ", ""), value, value in said
+                values = {v for acts in turns[place - 1]["acts"].values() for _, v in acts}
+                yield place - 1, f"the {what}", slot.replace("book ", ""), value, value in values
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@
      "meta": {"turns": ["User: I moved to Oslo.", "Where do I live?"], "evidence_turns": [0]}}
 
 `meta.turns` ends with the question itself. `messages` may hold the whole conversation: the question
-is the user's last message, and what the assistant says behind it is the answer, which may be absent.
+is the user's last message, and what the assistant says after it is the answer, which may be absent.
 Lines that share their turns are one history with several questions. `meta.threads`, which is ours
 and optional, groups turns about the same thing.
 """
@@ -123,17 +123,17 @@ def _add(histories: dict[tuple[str, ...], History], where: str, record: Any) -> 
     history = histories.setdefault(past, History(where, list(past)))
     threads = _optional(meta, "threads", [], where)
     for place, thread in enumerate(threads):
-        found = tuple(_indices(thread, len(past), f"{where} meta.threads[{place}]"))
-        if len(found) > 1 and found not in history.threads:
-            history.threads.append(found)
+        thread_turns = tuple(_indices(thread, len(past), f"{where} meta.threads[{place}]"))
+        if len(thread_turns) > 1 and thread_turns not in history.threads:
+            history.threads.append(thread_turns)
     history.ask(question, evidence, _optional(meta, "kind", "", where), answer=answer)
 
 
 def _asked(messages: list[Any], where: str) -> tuple[str, str]:
-    """Return the question, the last thing the user says, and the answer behind it, if any."""
-    said = [_message(each, f"{where} messages[{i}]") for i, each in enumerate(messages)]
-    answer = said.pop()[1] if said and said[-1][0] == "assistant" else ""
-    asked = [content for role, content in said if role == "user"]
+    """Return the question, the last thing the user says, and the answer after it, if any."""
+    spoken = [_message(message, f"{where} messages[{i}]") for i, message in enumerate(messages)]
+    answer = spoken.pop()[1] if spoken and spoken[-1][0] == "assistant" else ""
+    asked = [content for role, content in spoken if role == "user"]
     if not asked:
         raise InputError(f"{where}: messages hold no question; expected one with role 'user'")
     _text(asked[-1], f"{where}: the question")

@@ -45,19 +45,19 @@ class History:
         answer: str = "",
     ) -> None:
         """Append a question; the turns of `thread` that are no evidence are its rivals."""
-        found = tuple(sorted(set(evidence)))
+        turns = tuple(sorted(set(evidence)))
         rivals = tuple(sorted(set(thread) - set(evidence)))
-        self.questions.append(Question(" ".join(text.split()), found, kind, rivals, answer))
+        self.questions.append(Question(" ".join(text.split()), turns, kind, rivals, answer))
 
 
 def chain(parts: Sequence[History], name: str) -> History:
     """Put histories one after another into one."""
-    whole = History(name)
+    history = History(name)
     for part in parts:
-        start = len(whole.turns)
-        whole.turns += part.turns
-        whole.threads += [tuple(start + turn for turn in thread) for thread in part.threads]
-        whole.questions += [
+        start = len(history.turns)
+        history.turns += part.turns
+        history.threads += [tuple(start + turn for turn in thread) for thread in part.threads]
+        history.questions += [
             Question(
                 q.text,
                 tuple(start + turn for turn in q.evidence),
@@ -67,7 +67,7 @@ def chain(parts: Sequence[History], name: str) -> History:
             )
             for q in part.questions
         ]
-    return whole
+    return history
 
 
 def chained(parts: Sequence[History], turns: int, rng: Random, name: str) -> list[History]:
@@ -85,7 +85,7 @@ def chained(parts: Sequence[History], turns: int, rng: Random, name: str) -> lis
     waiting: list[History] = []
     for part in order:
         waiting.append(part)
-        if sum(len(each.turns) for each in waiting) >= turns:
+        if sum(len(history.turns) for history in waiting) >= turns:
             result.append(chain(waiting, f"{name}-{len(result)}"))
             waiting = []
     return result
@@ -104,7 +104,7 @@ def excerpt(history: History, first: int, last: int) -> History:
             rivals = tuple(turn - first for turn in q.rivals if inside(turn))
             part.questions.append(Question(q.text, evidence, q.kind, rivals, q.answer))
     for thread in history.threads:
-        kept = tuple(turn - first for turn in thread if inside(turn))
-        if len(kept) > 1:
-            part.threads.append(kept)
+        inner = tuple(turn - first for turn in thread if inside(turn))
+        if len(inner) > 1:
+            part.threads.append(inner)
     return part

@@ -17,7 +17,7 @@ def dataset_records(name: str) -> Iterator[tuple[str, Any]]:
     """Yield where each record stands, and the record.
 
     Args:
-        name: `dataset:` and a hub id or a folder that `save_to_disk` wrote; `?split=dev` behind it
+        name: `dataset:` and a hub id or a folder that `save_to_disk` wrote; `?split=dev` after it
             chooses another split than `train`.
 
     Raises:
@@ -29,7 +29,7 @@ def dataset_records(name: str) -> Iterator[tuple[str, Any]]:
     split = dict(parse_qsl(written)).get("split", "train")
     folder = Path(source).expanduser()
     try:
-        found = (
+        rows = (
             datasets.load_from_disk(str(folder))
             if folder.is_dir()
             else datasets.load_dataset(source)
@@ -39,12 +39,12 @@ def dataset_records(name: str) -> Iterator[tuple[str, Any]]:
             f"the data set {source!r} cannot be loaded: {error}; give the hub id of one, or a "
             "folder that save_to_disk wrote"
         ) from error
-    if isinstance(found, dict):  # several splits
-        if split not in found:
+    if isinstance(rows, dict):  # several splits
+        if split not in rows:
             raise InputError(
-                f"the data set {source!r} has no split {split!r}, only {', '.join(found)}; choose "
+                f"the data set {source!r} has no split {split!r}, only {', '.join(rows)}; choose "
                 f"one with {PREFIX}{source}?split=..."
             )
-        found = found[split]
-    for number, row in enumerate(found):
+        rows = rows[split]
+    for number, row in enumerate(rows):
         yield f"{name} row {number}", row

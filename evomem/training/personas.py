@@ -90,9 +90,9 @@ def _history(group: list[dict[str, Any]], known: Counter[str], rng: Random) -> H
     for turn in turns:
         history.say(people[turn["speaker"]], turn["text"])
     for speaker in people:
-        said = [words(t["text"]) if t["speaker"] == speaker else set() for t in turns]
+        spoken = [words(t["text"]) if t["speaker"] == speaker else set() for t in turns]
         for trait in (trait for chat in group for trait in chat["personas"][speaker]):
-            place = _revealed(words(trait), said, known, known.total())
+            place = _revealed(words(trait), spoken, known, known.total())
             if place is not None:
                 text = _question(trait, Person(people[speaker]), rng)
                 history.ask(text, [place], "trait", answer=trait)
@@ -110,12 +110,14 @@ def words(text: str) -> set[str]:
     return set(WORD.findall(text.lower())) - COMMON
 
 
-def _revealed(trait: set[str], said: list[set[str]], known: Counter[str], total: int) -> int | None:
+def _revealed(
+    trait: set[str], spoken: list[set[str]], known: Counter[str], total: int
+) -> int | None:
     def weight(shared: set[str]) -> float:
         return sum(log(total / (1 + known[word])) for word in shared)
 
-    scores = [weight(trait & each) for each in said]
-    ranked = sorted(range(len(said)), key=lambda turn: -scores[turn])
+    scores = [weight(trait & turn_words) for turn_words in spoken]
+    ranked = sorted(range(len(spoken)), key=lambda turn: -scores[turn])
     best, second = ranked[0], ranked[1]
     clear = scores[best] > 0.45 * weight(trait) and scores[best] > 1.3 * scores[second]
     return best if trait and clear else None

@@ -51,16 +51,16 @@ def ask_replies(history: History, rng: Random, people: Sequence[Person], limit: 
         limit: How many at most.
     """
     known = {person.name: person for person in people}
-    found = []
+    candidates = []
     for place, (asker, text) in enumerate(map(_split, history.turns[:-1])):
         speaker, reply = _split(history.turns[place + 1])
         if speaker == asker or len(WORD.findall(reply)) < 2 or reply.rstrip().endswith("?"):
             continue
         asked = third_person(_last_sentence(text), known.get(speaker, Person(speaker)))
         if asked:
-            found.append((place + 1, asked))
-    often = Counter(_gist(asked) for _, asked in found)
-    once = [(place, asked) for place, asked in found if often[_gist(asked)] == 1]
+            candidates.append((place + 1, asked))
+    often = Counter(_gist(asked) for _, asked in candidates)
+    once = [(place, asked) for place, asked in candidates if often[_gist(asked)] == 1]
     for place, asked in rng.sample(once, min(limit, len(once))):
         history.ask(asked, [place], "reply")
 
@@ -95,15 +95,19 @@ def third_person(question: str, who: Person) -> str | None:
 def ask_topics(history: History, rng: Random, people: Sequence[Person], limit: int) -> None:
     """Add at most `limit` questions about words that only one turn of the history holds."""
     known = {person.name: person for person in people}
-    said = [_split(turn) for turn in history.turns]
-    words = [[word for word in WORD.findall(text) if len(word) > 3] for _, text in said]
-    often = Counter(word.lower() for each in words for word in set(each))
-    rare = [[word for word in each if often[word.lower()] == 1] for each in words]
-    places = [place for place, each in enumerate(rare) if len(each) >= 3 and len(words[place]) >= 6]
+    spoken = [_split(turn) for turn in history.turns]
+    words = [[word for word in WORD.findall(text) if len(word) > 3] for _, text in spoken]
+    often = Counter(word.lower() for turn_words in words for word in set(turn_words))
+    rare = [[word for word in turn_words if often[word.lower()] == 1] for turn_words in words]
+    places = [
+        place
+        for place, turn_words in enumerate(rare)
+        if len(turn_words) >= 3 and len(words[place]) >= 6
+    ]
     for place in rng.sample(places, min(limit, len(places))):
         chosen = set(rng.sample(range(len(rare[place])), rng.choice([2, 2, 3])))
         topic = " ".join(word for at, word in enumerate(rare[place]) if at in chosen)
-        who = known.get(said[place][0], Person(said[place][0]))
+        who = known.get(spoken[place][0], Person(spoken[place][0]))
         history.ask(who.question(rng.choice(ABOUT), topic=topic), [place], "topic")
 
 

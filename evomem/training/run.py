@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, the log, and the state from which it goes on."""
+"""The folder of a run: what was asked for, the log, and the state from which it continues."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Run:
         self._file = out / "settings.json"
         if self._file.exists():
             try:
-                found = dict(json.loads(self._file.read_text("utf-8")))
+                stored = dict(json.loads(self._file.read_text("utf-8")))
             except (OSError, ValueError, TypeError) as error:
                 raise InputError(
                     f"{self._file} is not a file of a training run; give another --out"
                 ) from error
-            other = sorted(k for k in found | described if found.get(k) != described.get(k))
+            other = sorted(k for k in stored | described if stored.get(k) != described.get(k))
             if other:
                 raise InputError(
                     f"{out} holds a run with other settings ({', '.join(other)}); give another "
@@ -80,7 +80,7 @@ class Run:
                 log.write(json.dumps(entry) + "\n")
 
     def save(self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.AdamW) -> None:
-        """Keep what a run needs to go on behind `step`: all of it, or what was kept before."""
+        """Keep what a run needs to continue after `step`: all of it, or what was kept before."""
         if not self.writes:
             return
         state = {f"model.{name}": value.detach().contiguous() for name, value in tensors.items()}
@@ -93,7 +93,7 @@ class Run:
     def resume(self, optimizer: torch.optim.AdamW) -> tuple[int, dict[str, Tensor]]:
         """Return the step that was kept and the model's tensors, and fill the optimizer.
 
-        The log forgets what came behind that step. Step 0 and nothing where nothing was kept.
+        The log forgets what came after that step. Step 0 and nothing where nothing was kept.
 
         Raises:
             InputError: The file is damaged.
@@ -108,11 +108,11 @@ class Run:
             with safe_open(file, "pt") as opened:
                 step = int((opened.metadata() or {})["step"])
                 for name in opened.keys():
-                    part, _, rest = name.partition(".")
+                    part, _, key = name.partition(".")
                     if part == "model":
-                        tensors[rest] = opened.get_tensor(name)
+                        tensors[key] = opened.get_tensor(name)
                     else:
-                        index, _, slot = rest.partition(".")
+                        index, _, slot = key.partition(".")
                         slots.setdefault(int(index), {})[slot] = opened.get_tensor(name)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise InputError(
@@ -127,15 +127,15 @@ class Run:
         log = self.out / "log.jsonl"
         if not (self.writes and log.exists()):
             return
-        kept = []
+        earlier = []
         for line in log.read_text("utf-8").splitlines():
             try:
                 entry = json.loads(line)
             except ValueError:  # the line that a kill cut short
                 continue
             if entry["step"] <= step and not entry.get("final"):
-                kept.append(line + "\n")
-        _replace(log, "".join(kept))
+                earlier.append(line + "\n")
+        _replace(log, "".join(earlier))
 
 
 class Trainee(Protocol):
@@ -158,7 +158,7 @@ class Trainee(Protocol):
 
 
 def train_to_the_end(trainee: Trainee, run: Run) -> None:
-    """Go on from where `trainee` is to the last step, and write the result."""
+    """Continue from where `trainee` is to the last step, and write the result."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     settings = run.settings
     console = Console(stderr=True)
@@ -181,11 +181,11 @@ def train_to_the_end(trainee: Trainee, run: Run) -> None:
 
 def digest(histories: Sequence[History]) -> str:
     """Return a hash of everything that is learnt from histories."""
-    found = hashlib.sha256()
-    for each in histories:
-        asked = [(q.text, q.evidence, q.answer) for q in each.questions]
-        found.update(repr((each.turns, asked, each.threads)).encode())
-    return found.hexdigest()
+    sha = hashlib.sha256()
+    for history in histories:
+        asked = [(q.text, q.evidence, q.answer) for q in history.questions]
+        sha.update(repr((history.turns, asked, history.threads)).encode())
+    return sha.hexdigest()
 
 
 def check_finite(loss: float, step: int) -> None:

@@ -57,8 +57,8 @@ class Settings:
     check_every: int = option(100, "steps between checkpoints with a development score", least=1)
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value, about = getattr(self, each.name), each.metadata
+        for setting in fields(self):
+            value, about = getattr(self, setting.name), setting.metadata
             if isinstance(value, str):
                 allowed = not about["choices"] or value in about["choices"]
                 expected = "one of " + ", ".join(filter(None, about["choices"]))
@@ -67,7 +67,7 @@ class Settings:
                 limit = f" and below {about['below']}" if about["below"] < math.inf else ""
                 expected = f"at least {about['least']}{limit}"
             if not allowed:
-                raise InputError(f"{flag(each.name)} must be {expected}, got {value}")
+                raise InputError(f"{flag(setting.name)} must be {expected}, got {value}")
 
     def share(self, step: int) -> float:
         """Return the share of the peak rate for a step, counted from 0: warm-up, then cosine."""

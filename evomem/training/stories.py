@@ -160,8 +160,8 @@ class Story:
             return
         who = self.people[0]
         thing, values = self.things.pop()
-        one, two = self.rng.sample(values.split("|"), 2)
-        offer = self.history.say(self._other(who).name, f"For the {thing}: {one} or {two}?")
+        first, second = self.rng.sample(values.split("|"), 2)
+        offer = self.history.say(self._other(who).name, f"For the {thing}: {first} or {second}?")
         reply = self.rng.choice(
             ["The first one, please.", "I'd go for the second.", "Hmm, the latter.", "The former!"]
         )

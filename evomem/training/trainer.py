@@ -28,7 +28,7 @@ DRIFTS = (1, 1, 1, 2, 5, 10)  # turns that pass for each turn of a sample: stand
 
 
 class Trainer:
-    """One run. `run` goes on where the last checkpoint in the run's folder ends."""
+    """One run. `run` continues where the last checkpoint in the run's folder ends."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Trainer:
             weight_decay=0.01,
         )
         run.begin()
-        self.step, kept = run.resume(self._optimizer)
-        if kept:
-            model.load_state_dict(kept)
+        self.step, stored = run.resume(self._optimizer)
+        if stored:
+            model.load_state_dict(stored)
 
     def run(self) -> None:
         """Train to the end; the result is `model.safetensors` in the run's folder."""
@@ -85,19 +85,19 @@ class Trainer:
         share = self.settings.share(self.step)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * share
-        losses, found = [], []
+        losses, recalls = [], []
         for sample in self._samples():
             loss, right = loss_of(self.model, sample)
             (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))
-            found.append(right)
+            recalls.append(right)
         mean = sum(losses) / len(losses)
         check_finite(mean, self.step)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
         self.step += 1
-        recalled = sum(found) / len(found)
+        recalled = sum(recalls) / len(recalls)
         return {"loss": mean, "lr": self.settings.lr * share, "train_recall@10": recalled}
 
     def save(self) -> None:

@@ -1,7 +1,7 @@
 """Open databases, one for each location: what hosts that only keep settings come back to.
 
-A host may copy an adapter, serialise it and make it anew, in this process or the next. What it
-carries is a location; the database behind it, with its encoder, is opened once a process.
+A host may copy an adapter, serialise it and recreate it, in this process or the next. What it
+carries is a location; its database, with its encoder, is opened once a process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evomem.database import Database
 
 
 class Handle:
-    """An open database; closed when nobody holds the handle any more."""
+    """An open database; closed when the last handle is released."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -41,7 +41,7 @@ reset_in_child(_after_fork)
 
 
 def share(location: str, encoder: str | None = None, **options: Any) -> Handle:
-    """Return the handle on a database, opening it as `evomem.open` does if nobody holds it yet.
+    """Return the handle on a database, opening it as `evomem.open` does if it is not open yet.
 
     `":memory:"` is one database for the process, and is gone with its last handle.
 

@@ -41,8 +41,8 @@ def put(memory: Memory, session: str, make: Callable[[Record | None], Turn]) -> 
     """
     same: dict[str, Turn] = {}
 
-    def build(held: Sequence[Record]) -> list[Turn]:
-        newest = held[-1] if held else None
+    def build(stored: Sequence[Record]) -> list[Turn]:
+        newest = stored[-1] if stored else None
         turn = make(newest)
         same.clear()
         if newest and text_of(newest) == turn_text(turn):

@@ -55,7 +55,7 @@ def open_sqlite(
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
-        integrity_key: What the database is sealed with: 32 bytes, or a file that holds them; None
+        integrity_key: The key that seals the database: 32 bytes, or a file that holds them; None
             to look in the environment (`evomem.integrity.find_key`).
         embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
             fourth of the space (`Database.compact` changes it).
@@ -79,11 +79,11 @@ def open_sqlite(
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
-    there = False
+    exists = False
     if path:
         with using_sqlite(str(path)):
-            there = prepare(path, create=spec is not None, timeout=busy_timeout)
-    if not there and spec is None:
+            exists = prepare(path, create=spec is not None, timeout=busy_timeout)
+    if not exists and spec is None:
         raise NotFound(
             f"there is no database at {location!r}: name an encoder to make one, "
             'such as encoder="static:all-MiniLM-L6-v2"'

@@ -128,7 +128,7 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
     own = connection.execute(select(tables.integrity)).one_or_none()
     if own is None or not isinstance(own.database, str):
         raise IntegrityError(
-            f"{place} no longer says what it is sealed with: restore it from a backup"
+            f"{place} has lost the record of its integrity key: restore it from a backup"
         )
     if own.key == key_id(key):
         return Seals(own.database, key)
@@ -143,7 +143,7 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
             "one, or change keys with evomem keys integrity"
         )
     if connection.scalar(select(tables.memories.c.memory).limit(1)) is None:
-        return Seals(own.database)  # it is new: `set_up` goes on to seal it
+        return Seals(own.database)  # it is new: `set_up` continues to seal it
     raise KeyMismatch(
         f"{place} is not sealed with an integrity key, though one was given: if it never was, seal "
         "it with evomem keys integrity; if it was, it has been edited: restore it from a backup"

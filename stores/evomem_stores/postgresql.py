@@ -62,7 +62,7 @@ def open_postgresql(
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
         milvus_collection: Milvus: the name of the collection, if not the database's own.
-        integrity_key: What the database is sealed with: 32 bytes, or a file that holds them; None
+        integrity_key: The key that seals the database: 32 bytes, or a file that holds them; None
             to look in the environment (`evomem.integrity.find_key`).
         embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
             fourth of the space (`Database.compact` changes it).

@@ -46,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path != "/v1/chat/completions" or asked.get("temperature", 0):
             return self.send(400, {"error": {"message": "only chat completions at temperature 0"}})
-        text, told, said, why = self.server.model.complete(
+        text, prompt_tokens, completion_tokens, why = self.server.model.complete(
             asked["messages"], asked.get("max_tokens", 64)
         )
         message = {"role": "assistant", "content": text}
@@ -59,9 +59,9 @@ class Handler(BaseHTTPRequestHandler):
                 "model": asked["model"],
                 "choices": [{"index": 0, "finish_reason": why, "message": message}],
                 "usage": {
-                    "prompt_tokens": told,
-                    "completion_tokens": said,
-                    "total_tokens": told + said,
+                    "prompt_tokens": prompt_tokens,
+                    "completion_tokens": completion_tokens,
+                    "total_tokens": prompt_tokens + completion_tokens,
                 },
             },
         )

@@ -18,6 +18,7 @@ from benchmarks.datasets import (
     with_dates,
 )
 from benchmarks.datasets.base import read_records
+from benchmarks.datasets.locomo import corrected
 from benchmarks.datasets.personamem import load_personamem
 from evomem.records import MAX_CHARS
 
@@ -110,6 +111,59 @@ def test_questions_without_evidence_are_left_out_and_counted_by_reason(locomo):
     assert counts["left_out"] == {"no evidence labelled": 2, "its evidence names no turn": 1}
 
 
+def finding(**changes):
+    """A finding as the audit's repository publishes it; by default about the first question."""
+    return {
+        "question_id": "locomo_0_qa0",
+        "question": asked([])["question"],
+        "cited_evidence": ["D2:1"],
+        "correct_evidence": ["D2:2"],
+        **changes,
+    }
+
+
+def audited(locomo, tmp_path, *findings):
+    data = locomo(asked(["D2:1"]), asked([]))
+    path = write(tmp_path / "errors.json", list(findings))
+    return data, corrected(data, path)
+
+
+def test_an_audit_replaces_the_evidence_that_it_corrects(locomo, tmp_path):
+    data, fixed = audited(locomo, tmp_path, finding())
+    assert fixed.name == "locomo, corrected"
+    assert fixed.conversations[0].questions[0].evidence == (data.conversations[0].places["D2:2"],)
+    assert data.conversations[0].questions[0].evidence == (data.conversations[0].places["D2:1"],)
+
+
+def test_an_audit_leaves_the_scored_questions_as_they_are(locomo, tmp_path):
+    unsupported = finding(correct_evidence=[])
+    unlabelled = finding(question_id="locomo_0_qa1")
+    data, fixed = audited(locomo, tmp_path, unsupported, unlabelled)
+    assert fixed.conversations[0].questions == data.conversations[0].questions
+
+
+def test_findings_may_name_conversation_and_question_as_fields(locomo, tmp_path):
+    data = locomo(asked(["D2:1"]))
+    item = finding(conversation=data.conversations[0].id, qa_index=0, corrected_evidence=["D2:2"])
+    del item["question_id"], item["correct_evidence"]
+    path = write(tmp_path / "audit.json", {"items": [item]})
+    fixed = corrected(data, path)
+    assert fixed.conversations[0].questions[0].evidence == (fixed.conversations[0].places["D2:2"],)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": "Who?"}, "question 0 of .* is '.*', not 'Who"),
+        ({"question_id": "locomo_0_qa9"}, "has no question 9"),
+        ({"question_id": "another"}, "names no question of LoCoMo"),
+    ],
+)
+def test_an_audit_of_other_questions_is_refused(locomo, tmp_path, change, message):
+    with pytest.raises(DatasetError, match=message):
+        audited(locomo, tmp_path, finding(**change))
+
+
 def test_locomo_categories_have_names_and_unknown_ones_keep_their_number(locomo):
     questions = locomo(asked(["D2:1"], 5), asked(["D2:1"], 7)).conversations[0].questions
     assert [question.type for question in questions] == ["adversarial", "category 7"]
@@ -198,7 +252,7 @@ def test_realtalk_reads_clean_text_and_finds_turns_by_id_alone(tmp_path):
     write(tmp_path / "Chat_2_a_b.json", chat("D2:53"))
     write(tmp_path / "Chat_10_a_b.json", chat("D2:53"))
     data = load_realtalk(tmp_path)
-    assert [each.id for each in data.conversations] == ["Chat_2_a_b", "Chat_10_a_b"]
+    assert [conversation.id for conversation in data.conversations] == ["Chat_2_a_b", "Chat_10_a_b"]
     turns = data.conversations[0].turns
     assert [turn.user for turn in turns[:3]] == ["Hey!", "[image: a cat]", "Late on day two."]
     assert turns[0].time == datetime(2023, 12, 29, 22, 42, 4, tzinfo=timezone.utc)
@@ -295,7 +349,7 @@ def test_a_damaged_archive_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is damaged"):
         load_stream(path)
-    with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is (damaged|not a whole JSON list)"):
+    with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is (damaged|no JSON)"):
         load_longmemeval(path)
 
 
@@ -374,10 +428,13 @@ def test_records_are_read_one_by_one_whatever_the_size_of_a_read(tmp_path, monke
     path = write(tmp_path / "list.json", records)
     assert [value for _, value in read_records(path)] == records
     path.write_text(json.dumps(records)[:-3])
-    with pytest.raises(DatasetError, match="not a whole JSON list: record 2"):
+    with pytest.raises(DatasetError, match="no JSON of the expected kind: a value was expected"):
         list(read_records(path))
     path.write_text('{"a": 1}')
-    with pytest.raises(DatasetError, match="not a whole JSON list: record 0"):
+    with pytest.raises(DatasetError, match="'\\[' was expected"):
+        list(read_records(path))
+    path.write_text(json.dumps(records) + "]")
+    with pytest.raises(DatasetError, match="the end of the file was expected"):
         list(read_records(path))
 
 
@@ -480,13 +537,13 @@ def evident(name, *texts):
 
 
 def test_evidence_is_planted_in_its_order_and_a_historys_own_answers_are_gone(tmp_path):
-    said = ["First.", "Second.", "Third."]
-    data = planted(tmp_path, *(evident(f"q{n}", *said) for n in range(30)), evident("q_abs"))
+    text = ["First.", "Second.", "Third."]
+    data = planted(tmp_path, *(evident(f"q{n}", *text) for n in range(30)), evident("q_abs"))
     assert len(data.conversations) == 30
     for conversation in data.conversations:
         texts = [turn.user for turn in conversation.turns]
         [question] = conversation.questions
-        assert [texts[place] for place in question.evidence] == said
+        assert [texts[place] for place in question.evidence] == text
         assert len(texts) == 3 + 3 + 3
         assert "An answer to something else." not in texts
         assert (question.id, question.answer) == (conversation.id, "3")
@@ -496,8 +553,11 @@ def test_places_differ_between_questions_but_not_between_runs_or_with_other_ques
     several = [evident(f"q{n}", "Here.") for n in range(12)]
     alone = planted(tmp_path, several[4]).conversations[0]
     data = planted(tmp_path, *several)
-    assert next(each for each in data.conversations if each.id == "q4") == alone
-    assert len({each.questions[0].evidence for each in data.conversations}) > 1
+    assert (
+        next(conversation for conversation in data.conversations if conversation.id == "q4")
+        == alone
+    )
+    assert len({conversation.questions[0].evidence for conversation in data.conversations}) > 1
 
 
 # EvoTrain ----------------------------------------------------------------------------------

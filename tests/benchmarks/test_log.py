@@ -20,15 +20,15 @@ def test_a_half_written_line_is_cut_off_at_any_byte(tmp_path):
     log.add("q1", "a")
     log.add("q2", "b")
     assert log.path
-    whole = log.path.read_bytes()
-    for length in range(len(whole)):
-        log.path.write_bytes(whole[:length])
+    content = log.path.read_bytes()
+    for length in range(len(content)):
+        log.path.write_bytes(content[:length])
         again = Log(tmp_path, "name", {})
         assert set(again.results) <= {"q1", "q2"}
         for id, result in (("q1", "a"), ("q2", "b")):
             if id not in again:
                 again.add(id, result)
-        assert log.path.read_bytes() == whole
+        assert log.path.read_bytes() == content
 
 
 def test_results_are_as_a_resumed_run_would_read_them(tmp_path):

@@ -79,18 +79,18 @@ def file(tmp_path):
 
 
 def test_candidates_are_the_users_turns_and_say_where_the_answer_is():
-    assert [each.id for each in official.candidates(RECORDS[0])] == [
+    assert [item.id for item in official.candidates(RECORDS[0])] == [
         *("ultrachat_1_1", "sharegpt_x_2_1", "sharegpt_x_2_3", "noans_a_1_1", "answer_a_1_3")
     ]
 
 
-def test_official_measures_by_hand():
+def test_official_measures_equal_values_computed_by_hand():
     ids = ["x_1_1", "answer_1_1", "noans_1_3", "answer_2_1"]
-    found = official.scores([1, 0, 3], ids, k=1)
-    assert found == {"recall_any@1": 1, "recall_all@1": 0, "ndcg_any@1": 1}
-    found = official.scores([0, 1, 3], ids, k=3)
-    assert found["recall_all@3"] == 1
-    assert found["ndcg_any@3"] == pytest.approx((1 + 1 / np.log2(3)) / 2)  # ranks 1 and 2 count 1
+    result = official.scores([1, 0, 3], ids, k=1)
+    assert result == {"recall_any@1": 1, "recall_all@1": 0, "ndcg_any@1": 1}
+    result = official.scores([0, 1, 3], ids, k=3)
+    assert result["recall_all@3"] == 1
+    assert result["ndcg_any@3"] == pytest.approx((1 + 1 / np.log2(3)) / 2)  # ranks 1 and 2 count 1
     sessions = official.session_scores([2, 0, 1], ids, k=2)
     assert sessions == {"recall_any@2": 0, "recall_all@2": 0, "ndcg_any@2": 0}
 
@@ -104,8 +104,8 @@ def test_a_run_writes_the_official_files(tmp_path, file, capsys):
     [log] = (tmp_path / "out" / "longmemeval").glob("retrievallog_turn-*.jsonl")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["question_id"] for line in lines] == ["q1", "q2"]  # the others are not counted
-    rest = log.with_name(log.name + ".uncounted").read_text().splitlines()
-    assert [json.loads(line)["question_id"] for line in rest] == ["q3", "q4_abs"]
+    remaining = log.with_name(log.name + ".uncounted").read_text().splitlines()
+    assert [json.loads(line)["question_id"] for line in remaining] == ["q3", "q4_abs"]
     first = lines[0]["retrieval_results"]
     assert first["query"] == RECORDS[0]["question"]
     assert first["ranked_items"][0] == {
@@ -130,7 +130,7 @@ def test_answers_are_written_for_the_official_judge(tmp_path, file):
     [hypotheses] = (tmp_path / "out" / "longmemeval").glob("hypotheses-*.jsonl")
     lines = sorted(hypotheses.read_text().splitlines())
     assert [json.loads(line) for line in lines] == [
-        {"question_id": each["question_id"], "hypothesis": "The cello"} for each in RECORDS
+        {"question_id": item["question_id"], "hypothesis": "The cello"} for item in RECORDS
     ]
 
 

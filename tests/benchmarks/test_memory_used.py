@@ -55,8 +55,8 @@ def test_an_encoder_that_reads_the_turn_before_is_right_and_one_without_memory_i
     assert right["apart"][0] > 0.9
     assert right["movement"][0] > 0.05
     alone = counterfactual(Alone(), CASES[:20])
-    assert {tuple(each["apart"]) for each in alone.values()} == {(0.5, 0.5, 0.5)}
-    assert {tuple(each["together"]) for each in alone.values()} == {(0.5, 0.5, 0.5)}
+    assert {tuple(item["apart"]) for item in alone.values()} == {(0.5, 0.5, 0.5)}
+    assert {tuple(item["together"]) for item in alone.values()} == {(0.5, 0.5, 0.5)}
 
 
 def test_a_gain_from_history_dies_with_it_and_there_is_none_without_memory(conversations):

@@ -78,17 +78,17 @@ def test_questions_are_answered_judged_and_paid_for(tmp_path, data, capsys):
     with serving(script) as url:
         assert main(options(url, tmp_path / "out", data, "--k", "1", "4", "--budget", "25")) == 0
     result = json.loads((tmp_path / "out" / "qa.json").read_text())
-    found = result["datasets"][0]["systems"]["bm25"]
-    assert set(found["contexts"]) == {"k1", "k4", "25 tokens"}
-    for context in found["contexts"].values():
+    results = result["datasets"][0]["systems"]["bm25"]
+    assert set(results["contexts"]) == {"k1", "k4", "25 tokens"}
+    for context in results["contexts"].values():
         assert context["questions"] == 12
         assert context["judged"]["all"] == [1, 1, 1]
         assert context["exact"]["all"][0] == 1
         assert context["read_tokens"] > 0
         assert context["judge_tokens"] > 0
-    assert found["contexts"]["k1"]["prompt_tokens"] < found["contexts"]["k4"]["prompt_tokens"]
-    assert found["retrieval"]["figures"]["all recall@5"][0] == 1
-    assert found["retrieval"]["ingest_tokens"] == 3 * sum(
+    assert results["contexts"]["k1"]["prompt_tokens"] < results["contexts"]["k4"]["prompt_tokens"]
+    assert results["retrieval"]["figures"]["all recall@5"][0] == 1
+    assert results["retrieval"]["ingest_tokens"] == 3 * sum(
         count_tokens(f"User: {text}") for text in TEXTS
     )
     assert "judged, %" in capsys.readouterr().out
@@ -158,7 +158,7 @@ def test_a_verdict_that_is_neither_yes_nor_no_counts_as_wrong_and_is_reported(tm
 
 
 @pytest.mark.parametrize("prompts_until_kill", [5, 15])
-def test_a_killed_run_goes_on_where_it_was(tmp_path, data, prompts_until_kill):
+def test_a_killed_run_continues_where_it_was(tmp_path, data, prompts_until_kill):
     """Killed in the middle of a stage, without a chance to clean up, then run to its end."""
     running: list[subprocess.Popen[bytes]] = []
 

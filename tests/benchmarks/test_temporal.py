@@ -32,8 +32,8 @@ def test_a_text_alone_says_nothing_about_its_place():
     ]
     queries = [encoder.embed_queries(alone, list(told.queries.values())) for told in histories]
     asked = dict(zip(QUERIES, np.swapaxes(queries, 0, 1), strict=True))
-    found = separations(Seen(np.array(mentions), asked))
-    assert all(interval.low < 0.5 < interval.high for interval in found.values())
+    result = separations(Seen(np.array(mentions), asked))
+    assert all(interval.low < 0.5 < interval.high for interval in result.values())
 
 
 def seen_by(rows):
@@ -52,16 +52,16 @@ RISING = np.linspace(0, 1, MENTIONS)
 def test_perfect_order_has_an_auc_of_1_and_reversed_order_of_0():
     hill = -np.abs(RISING - 0.5)
     perfect = separations(seen_by({"first": -RISING, "middle": hill, "last": RISING}))
-    assert {kind: each.mean for kind, each in perfect.items()} == dict.fromkeys(
+    assert {kind: item.mean for kind, item in perfect.items()} == dict.fromkeys(
         [*QUERIES, "order"], 1.0
     )
     reversed_ = separations(seen_by({"first": RISING, "middle": -hill, "last": -RISING}))
-    assert {each.mean for each in reversed_.values()} == {0.0}
+    assert {item.mean for item in reversed_.values()} == {0.0}
 
 
 def test_a_blind_encoder_has_an_auc_of_one_half():
     blind = separations(seen_by({kind: np.ones(MENTIONS) for kind in QUERIES}))
-    assert {each.mean for each in blind.values()} == {0.5}
+    assert {item.mean for item in blind.values()} == {0.5}
 
 
 def test_the_map_has_two_dimensions_for_every_mention_and_question():

@@ -23,8 +23,14 @@ TOOL = {"tool call": 1, "tool result": 1}
 
 def node(key: str, parent: str | None, role: str | None, parts: list[Any], **message: Any) -> Any:
     content = {"content_type": "text", "parts": parts}
-    said = {"id": key, "author": {"role": role}, "content": content, "metadata": {}, **message}
-    return {"id": key, "parent": parent, "children": [], "message": said if role else None}
+    content_of = {
+        "id": key,
+        "author": {"role": role},
+        "content": content,
+        "metadata": {},
+        **message,
+    }
+    return {"id": key, "parent": parent, "children": [], "message": content_of if role else None}
 
 
 def step(**fields: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import closing
+from datetime import datetime, timezone
 from itertools import groupby
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 import evomem
 from evomem.cli import main
 from evomem.documents import Block, Document, document_names, place
+from evomem.documents.adding import _Change
 from evomem.errors import InputError
+from evomem.records import Record, Turn
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def held(memory):
     return {record.turn.user: record.id for record in memory.history()}
 
 
-def test_a_passage_is_a_turn_that_says_where_it_stands(memory, pdf):
+def test_a_passage_is_a_turn_that_names_its_place(memory, pdf):
     result = memory.add_document(pdf)
     assert (result.name, result.added) == (str(pdf), 2)
     hit = memory.search("open the lid", 1)[0]
@@ -140,16 +143,31 @@ def test_the_command_line_follows_a_folder(tmp_path, capsys):
         assert [record.turn.speaker for record in memory.history()] == ["Pump", "Pump › Safety"]
 
 
-def test_the_last_file_of_a_folder_is_forgotten_as_well(tmp_path, capsys):
-    path = tmp_path / "notes" / "a.txt"
-    path.parent.mkdir()
+@pytest.mark.parametrize("unmount", [os.rmdir, os.listdir], ids=["missing", "empty"])
+def test_a_folder_that_may_not_be_mounted_forgets_nothing(tmp_path, capsys, unmount):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    path = folder / "a.txt"
     path.write_text("Fill it.")
-    common = ("ingest", str(path.parent), "--db", str(tmp_path / "x.db"), "--encoder", "hash")
+    common = ("ingest", str(folder), "--db", str(tmp_path / "x.db"), "--encoder", "hash")
     assert run(capsys, *common)[0] == 0
     path.unlink()
-    code, value = run(capsys, *common, "--forget-missing")
-    assert code == 0
-    assert value["forgotten"] == [str(path)]
+    unmount(folder)
+    assert main([*common, "--forget-missing"]) == 2
+    assert str(folder) in (message := capsys.readouterr().err)
+    if unmount is os.listdir:
+        assert f"evomem expire --session {path}" in " ".join(message.split())
+    with closing(evomem.open(tmp_path / "x.db")) as db:
+        assert document_names(db.memory("default")) == [str(path)]
+
+
+def test_tens_of_thousands_of_equal_passages_are_compared_in_linear_time(memory):
+    turn = Turn(user="same")
+    record = Record(1, turn, datetime.now(timezone.utc))
+    # With a quadratic comparison this takes minutes.
+    change = _Change(memory, "notes.md", [record] * 30_000, [turn] * 20_000)
+    assert (len(change._same), len(change._gone)) == (20_000, 10_000)
+    assert (change._new, change._replaced) == ([], [])
 
 
 def test_the_command_line_refuses_a_folder_without_documents(tmp_path, capsys):

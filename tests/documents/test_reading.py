@@ -66,7 +66,26 @@ def test_html_is_read_without_navigation_and_scripts(tmp_path):
     ]
 
 
-def test_html_heeds_the_encoding_that_it_declares(tmp_path):
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        ("<form><p>Fill it.</p><p>Close it.</p></form>", ["Fill it.", "Close it."]),
+        (
+            "<form><p>Fill it.</p><select><option>German</option></select><button>Go</button></form>"
+            "<p>© 2024</p>",
+            ["Fill it.", "© 2024"],
+        ),
+        ("<form>Search: <input></form><p>Fill the pump first.</p>", ["Fill the pump first."]),
+    ],
+    ids=["all of the page", "most of the page", "a search field"],
+)
+def test_a_form_is_left_out_unless_it_holds_most_of_the_page(tmp_path, body, texts):
+    path = tmp_path / "page.html"
+    path.write_text(f"<html><body>{body}</body></html>", "utf-8")
+    assert [block.text for block in read(path).blocks] == texts
+
+
+def test_html_follows_the_encoding_that_it_declares(tmp_path):
     path = tmp_path / "page.htm"
     path.write_bytes('<meta charset="iso-8859-1"><p>Größe</p>'.encode("latin-1"))
     assert blocks(path) == [((), "Größe")]
@@ -143,9 +162,9 @@ def test_word_content_controls_and_tracked_insertions_are_read(tmp_path):
         f"{run.format(' text')}<w:del w:id='2' w:author='a'>{run.format('gone')}</w:del></w:p>"
         "</w:sdtContent></w:sdt>"
     )
-    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(copy, "w") as changed:
-        for name in whole.namelist():
-            data = whole.read(name)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as changed:
+        for name in archive.namelist():
+            data = archive.read(name)
             if name == "word/document.xml":
                 data = data.replace(b"<w:body>", f"<w:body>{added}".encode())
             changed.writestr(name, data)
@@ -155,9 +174,9 @@ def test_word_content_controls_and_tracked_insertions_are_read(tmp_path):
 def test_a_word_file_whose_properties_are_damaged_is_refused_with_its_name(tmp_path):
     path, damaged = tmp_path / "a.docx", tmp_path / "damaged.docx"
     docx.Document().save(path)
-    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(damaged, "w") as copy:
-        for name in whole.namelist():
-            copy.writestr(name, b"<x/>" if name == "docProps/core.xml" else whole.read(name))
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(damaged, "w") as copy:
+        for name in archive.namelist():
+            copy.writestr(name, b"<x/>" if name == "docProps/core.xml" else archive.read(name))
     with pytest.raises(InputError, match="damaged.docx is not a Word document"):
         read(damaged)
 

@@ -142,8 +142,8 @@ def main() -> None:
             select.select([read], [], [])  # however busy the machine is, it is killed at work
             time.sleep(job.after)
             os.kill(child, signal.SIGKILL)
-        with os.fdopen(read, "rb") as said:
-            lines = said.read().decode().splitlines()
+        with os.fdopen(read, "rb") as output:
+            lines = output.read().decode().splitlines()
         _, status = os.waitpid(child, 0)
         ended = {
             "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,

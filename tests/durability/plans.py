@@ -35,8 +35,8 @@ def open_database(path: Path | str, **options: Any) -> evomem.Database:
 
 def turn(number: int, text: str = "says {} of the cat", **fields: Any) -> Turn:
     """Return the turn with this number; the same each time it is asked for."""
-    said = text.format(number)
-    return Turn(user=said, id=f"t{number}", time=START + timedelta(hours=number), **fields)
+    content = text.format(number)
+    return Turn(user=content, id=f"t{number}", time=START + timedelta(hours=number), **fields)
 
 
 def add(*turns: Turn, to: str = "m") -> Step:

@@ -23,7 +23,7 @@ QUERIES = ("says 7 of the cat", "secret")
 def snapshot(db: evomem.Database) -> Snapshot:
     """Return everything that the memories hold, but not when it was stored."""
     store = db._engine.store
-    held = {}
+    contents = {}
     for namespace in db.memories():
         number = store.find_memory(namespace)
         assert number is not None
@@ -35,8 +35,8 @@ def snapshot(db: evomem.Database) -> Snapshot:
             for row in store.rows(view, after=0)
         ]
         if rows:
-            held[namespace] = rows
-    return held
+            contents[namespace] = rows
+    return contents
 
 
 @functools.cache
@@ -94,10 +94,10 @@ def check(
     if plan == "reencode":  # it may be of the other encoder at this moment
         reencode(str(path), ENCODER)
     with open_database(path) as db:
-        held = snapshot(db)
+        contents = snapshot(db)
         there = range(done + 1) if lost else [done]
-        assert any(between(states, number, held) for number in there), (
-            f"{done} steps were acknowledged: {_difference(states[done], held)}"
+        assert any(between(states, number, contents) for number in there), (
+            f"{done} steps were acknowledged: {_difference(states[done], contents)}"
         )
         assert_sound(db)
         if not again:
@@ -114,7 +114,7 @@ def check(
 
 def assert_sound(db: evomem.Database) -> None:
     """Everything that must hold of any database: it verifies, and its index is what the log says."""
-    assert [each for each in db.verify() if "replaced when needed" not in each] == []
+    assert [fault for fault in db.verify() if "replaced when needed" not in fault] == []
     engine = db._engine
     for namespace in db.memories():
         number = engine.store.find_memory(namespace)
@@ -145,20 +145,20 @@ def warm_up() -> None:
         db.verify()
 
 
-def between(states: list[Snapshot], done: int, held: Snapshot) -> bool:
+def between(states: list[Snapshot], done: int, contents: Snapshot) -> bool:
     """Say whether each memory is as after `done` steps or as after one more."""
     before, after = states[done], states[min(done + 1, len(states) - 1)]
-    names = before.keys() | after.keys() | held.keys()
-    return all(held.get(name) in (before.get(name), after.get(name)) for name in names)
+    names = before.keys() | after.keys() | contents.keys()
+    return all(contents.get(name) in (before.get(name), after.get(name)) for name in names)
 
 
-def _difference(wanted: Snapshot, held: Snapshot) -> str:
+def _difference(wanted: Snapshot, contents: Snapshot) -> str:
     ids = [
         {
             "/".join(name): [(row[0], row[1].id, row[4]) for row in rows]
-            for name, rows in each.items()
+            for name, rows in snapshot_.items()
         }
-        for each in (wanted, held)
+        for snapshot_ in (wanted, contents)
     ]
     return f"there should be {ids[0]} (seq, id, visible), there is {ids[1]}"
 

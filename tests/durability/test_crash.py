@@ -50,14 +50,14 @@ def test_a_stream_of_adds_survives_kills_at_random_moments(bench):
 
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
-def test_a_call_that_fails_is_said_and_loses_nothing(bench, error, lasting):
+def test_a_call_that_fails_is_reported_and_loses_nothing(bench, error, lasting):
     """The step that raised is done again when the disk is well: then it is there, once."""
-    said = []
+    errors = []
     for plan, count in (("add", 12), ("adds", 8), ("make", 8), ("forget", 8)):
         for number in points(bench, plan, count):
-            said += bench.fail_at(plan, number, error, lasting=lasting)
-    assert said, "no call that matters was hit"
-    assert all(each.startswith(("StoreError", "DatabaseDamaged")) for each in said), said
+            errors += bench.fail_at(plan, number, error, lasting=lasting)
+    assert errors, "no call that matters was hit"
+    assert all(error_.startswith(("StoreError", "DatabaseDamaged")) for error_ in errors), errors
 
 
 def test_a_clock_that_jumps_changes_nothing_but_the_times_of_storing(bench):
@@ -99,8 +99,8 @@ def test_a_turn_that_is_missing_doubled_or_out_of_place_is_noticed(bench):
     with open_database(":memory:") as db:
         for step in PLANS["adds"][0]:
             step(db)
-        held = snapshot(db)
-        assert between(expected("adds"), 0, held)
-        assert not between(expected("adds"), 1, held)
+        contents = snapshot(db)
+        assert between(expected("adds"), 0, contents)
+        assert not between(expected("adds"), 1, contents)
         db.memory("m").add_many([turn(12), turn(11)])
         assert not between(expected("adds"), 1, snapshot(db))

@@ -57,8 +57,8 @@ def test_the_loop_for_retention_periods_forgets_by_the_nearest_one():
         names = [("acme", "alice"), ("acme", "trial", "bob"), ("other",)]
         for name in names:
             for age in (400, 100, 1):
-                said = f"said {age} days ago"
-                db.memory(*name).add(said, id=str(age), time=now - timedelta(days=age))
+                texts = f"said {age} days ago"
+                db.memory(*name).add(texts, id=str(age), time=now - timedelta(days=age))
         exec(compile(loop, "forgetting.md", "exec"), {"db": db})
         left = [[record.id for record in db.memory(*name).history()] for name in names]
         assert left == [["100", "1"], ["1"], ["400", "100", "1"]]

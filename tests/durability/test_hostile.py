@@ -160,18 +160,18 @@ def _everything(db: evomem.Database, mark: str) -> None:
 
 def test_no_value_is_ever_part_of_a_statement(tmp_path):
     """The statements are the same, letter for letter, whatever the values are."""
-    said: dict[str, set[str]] = {}
+    statements_of: dict[str, set[str]] = {}
     for mark in (MARK, "plain"):
-        with open_database(tmp_path / f"{len(said)}.db") as db:
+        with open_database(tmp_path / f"{len(statements_of)}.db") as db:
             engine: Any = db._engine.store
-            statements = said.setdefault(mark, set())
+            statements = statements_of.setdefault(mark, set())
 
             def note(_c, _u, statement, _p, _x, _m, into=statements):
                 into.add(statement)
 
             event.listen(engine._connections._engine, "before_cursor_execute", note)
             _everything(db, mark)
-    hostile, plain = said.values()
+    hostile, plain = statements_of.values()
     assert len(plain) > 30
     assert hostile == plain
     assert not [statement for statement in hostile if "zebra" in statement]
@@ -185,15 +185,15 @@ def test_hostile_names_make_no_files_and_all_files_are_the_owner_s_alone(tmp_pat
                 for n in range(6):
                     db.memory(label, label).add(f"note {n}")
                 db.memory(label, label).search("note")
-            found = {
+            modes = {
                 path.relative_to(tmp_path): path.stat().st_mode for path in tmp_path.rglob("*")
             }
     finally:
         os.umask(mask)
-    names = {str(path) for path in found}
+    names = {str(path) for path in modes}
     files = {f"a.db.index/{number}.faiss" for number in range(1, 6)}
     assert names == {"a.db", "a.db-wal", "a.db-shm", "a.db.index", *files}
-    for path, mode in found.items():
+    for path, mode in modes.items():
         assert stat.S_IMODE(mode) == (0o700 if stat.S_ISDIR(mode) else 0o600), path
 
 

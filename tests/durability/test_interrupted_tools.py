@@ -13,44 +13,44 @@ from tests.durability.trials import Bench
 
 
 def test_a_backup_that_was_killed_is_whole_or_not_there(bench: Bench):
-    found = set()
+    seen = set()
     for number in range(2, bench.calls("backup"), 4):
         target = bench.killed_at("backup", number) / "b.db"
-        found.add(target.exists())
+        seen.add(target.exists())
         if target.exists():
             with open_database(target) as db:
                 assert snapshot(db) == expected("backup")[0]
-    assert found == {True, False}
+    assert seen == {True, False}
 
 
 def test_an_export_that_was_killed_is_refused_or_whole(bench: Bench):
-    found = set()
+    seen = set()
     for number in range(2, bench.calls("export"), 6):
         folder = bench.killed_at("export", number)
         with open_database(folder / "d.db") as db:
             try:
                 db.load(folder / "dump")
                 assert snapshot(db) == expected("export")[0]
-                found.add("whole")
+                seen.add("whole")
             except EvomemError:
                 assert snapshot(db) == {}
-                found.add("refused")
-    assert found == {"whole", "refused"}
+                seen.add("refused")
+    assert seen == {"whole", "refused"}
 
 
-def test_a_reencoding_that_was_killed_leaves_one_encoder_and_goes_on_where_it_was(bench: Bench):
-    found = set()
+def test_a_reencoding_that_was_killed_leaves_one_encoder_and_continues_where_it_was(bench: Bench):
+    seen = set()
     for number in range(3, bench.calls("reencode"), 8):
         path = bench.killed_at("reencode", number, torn=number % 2 == 0) / "a.db"
         with evomem.open(str(path)) as db:
-            found.add(db.spec.fingerprint)
-            assert [each for each in db.verify() if "replaced when needed" not in each] == []
+            seen.add(db.spec.fingerprint)
+            assert [fault for fault in db.verify() if "replaced when needed" not in fault] == []
         reencode(str(path), OTHER)
         reencode(str(path), ENCODER)
         with open_database(path) as db:
             assert snapshot(db) in expected("reencode")
             assert_sound(db)
-    assert found == {ENCODER.spec.fingerprint, OTHER.spec.fingerprint}
+    assert seen == {ENCODER.spec.fingerprint, OTHER.spec.fingerprint}
 
 
 def test_a_backup_whose_disk_fails_says_so_and_harms_nothing(bench: Bench):

@@ -29,8 +29,8 @@ def db(path):
         yield opened
 
 
-def ids(found):
-    return [each.record.id if isinstance(each, evomem.Hit) else each.id for each in found]
+def ids(records):
+    return [item.record.id if isinstance(item, evomem.Hit) else item.id for item in records]
 
 
 # an index file that drifts away from what it is an index of --------------------------------------
@@ -80,8 +80,8 @@ def test_threads_objects_and_processes_that_write_at_once_lose_nothing(path):
 
     def by_process(name, process):
         for n in range(0, 10, 2):
-            said = [{"user": f"{name} says {m}", "id": f"{name}-{m}"} for m in (n, n + 1)]
-            process.add(str(path), ("m",), said)
+            messages = [{"user": f"{name} says {m}", "id": f"{name}-{m}"} for m in (n, n + 1)]
+            process.add(str(path), ("m",), messages)
 
     try:
         threads = [
@@ -116,15 +116,15 @@ TIME = START.isoformat()
 def _nothing(call):
     """What a call says of a turn that is another memory's."""
     try:
-        found = call()
+        result = call()
     except (NotFound, QueryError):
         return []
-    return found
+    return result
 
 
-def _none_of(held, turn):
+def _none_of(stored, turn):
     """Return a turn to be written, in the place of no other memory's."""
-    assert list(held) == []
+    assert list(stored) == []
     return [turn]
 
 

@@ -165,7 +165,7 @@ def test_an_export_loaded_again_is_equal_bit_for_bit(place, target, tmp_path, re
         assert db.export(tmp_path / "dump") == copy.load(tmp_path / "dump") == db.stats()["turns"]
         assert snapshot(copy) == snapshot(db)
         for name in db.memories():
-            added = [[r.added for r in each.memory(*name).history()] for each in (db, copy)]
+            added = [[r.added for r in record.memory(*name).history()] for record in (db, copy)]
             assert added[0] == added[1]
         assert_sound(copy)
         copy.memory("m").add_many([turn(50)])
@@ -268,7 +268,7 @@ LONG = " ".join(f"word{n}" for n in range(400))  # text that does not compress t
         "UPDATE lexicon SET analyser = 'another'",
     ],
 )
-def test_what_follows_from_the_log_is_mended(place, damage):
+def test_what_follows_from_the_log_is_repaired(place, damage):
     with open_database(place) as db:
         before, words = snapshot(db), db.memory("m").search("the cat", 20, mode="lexical")
     _spoil(place, damage)
@@ -287,11 +287,11 @@ def test_index_files_that_are_wrong_are_removed(path):
     file.write_bytes(file.read_bytes()[:-1])
     with open_database(path) as db:
         assert [fault for fault in db.verify() if "1.faiss" in fault]
-        assert any("1.faiss was removed" in said for said in db.repair())
+        assert any("1.faiss was removed" in repaired for repaired in db.repair())
         assert db.verify() == []
 
 
-def test_a_changed_turn_cannot_be_mended_and_stays_reported(place):
+def test_a_changed_turn_cannot_be_repaired_and_stays_reported(place):
     _spoil(place, "UPDATE turns SET speaker = 'other' WHERE seq = 3 AND memory = 1")
     with open_database(place) as db:
         db.repair()
@@ -328,11 +328,11 @@ def test_compacting_gives_space_back_and_changes_nothing(place):
 
 def test_the_doctor_finds_a_healthy_installation_and_database(place):
     findings = list(examine(place))
-    assert [each for each in findings if not each.sound] == []
+    assert [finding for finding in findings if not finding.sound] == []
     looked_at = {"sqlite", "trial", "database", "encoder"}
     if not place.startswith("postgresql"):
         looked_at |= {"permissions", "disk"}
-    assert looked_at <= {each.what for each in findings}
+    assert looked_at <= {finding.what for finding in findings}
 
 
 @pytest.mark.parametrize("ailment", ["others may read it", "is not a database", "its encoders"])
@@ -343,7 +343,7 @@ def test_the_doctor_says_what_is_wrong(path, ailment):
         _spoil(path, "UPDATE encoder SET name = 'nothing like it'")
     else:
         path.chmod(0o644)
-    wrong = [each.says for each in examine(str(path)) if not each.sound]
+    wrong = [finding.says for finding in examine(str(path)) if not finding.sound]
     assert any(ailment in says for says in wrong), wrong
 
 
@@ -366,7 +366,7 @@ def test_the_doctor_knows_an_sqlite_that_several_processes_should_not_write_with
 ):
     monkeypatch.setattr(sqlite3, "sqlite_version", version)
     monkeypatch.setattr(sqlite3, "sqlite_version_info", tuple(map(int, version.split("."))))
-    log = next(each for each in examine("no.db") if each.what == "write-ahead log")
+    log = next(finding for finding in examine("no.db") if finding.what == "write-ahead log")
     assert log.sound
     assert log.says.startswith(version)
     assert ("let one process write" in log.says) == affected

@@ -51,9 +51,9 @@ class Naive:
         """Protocol E: everything behind the final queue."""
         texts = [*self.turns(messages[:-1]), messages[-1]["content"].strip()]
         ids = [self.ids(text) for text in texts]
-        ids = [each if each and each[-1] == self.end else [*each, self.end] for each in ids]
+        ids = [id if id and id[-1] == self.end else [*id, self.end] for id in ids]
         queue = self.evolve(ids[:-1])[-self.capacity :]
-        return F.normalize(torch.stack([self.embed(each, queue) for each in ids]), dim=-1)
+        return F.normalize(torch.stack([self.embed(id, queue) for id in ids]), dim=-1)
 
     def retrieve(self, messages: list[dict[str, str]]) -> Tensor:
         """Protocol R: each turn behind the queue before it."""
@@ -74,31 +74,33 @@ class Naive:
         if segments:
             queue = self.linear("mem_to_latent.0", self.evolve(segments)[-self.capacity :])
             embeds = torch.cat([embeds[:3], queue, embeds[3:]])
-        found: list[int] = []
+        result: list[int] = []
         for _ in range(count):
             with torch.no_grad():
                 logits = self.models[""](inputs_embeds=embeds[None], use_cache=False).logits
-            found.append(int(logits[0, -1].argmax()))
-            embeds = torch.cat([embeds, self.table(found[-1:])])
-        return found
+            result.append(int(logits[0, -1].argmax()))
+            embeds = torch.cat([embeds, self.table(result[-1:])])
+        return result
 
     def evolve(self, turns: list[list[int]]) -> Tensor:
         """All latents of all turns, read in greedy chunks of 16 turns or 2,048 tokens."""
-        found = torch.zeros(0, self.weights["memory_queries"].shape[-1])
+        result = torch.zeros(0, self.weights["memory_queries"].shape[-1])
         turns = list(turns)
         while turns:
             chunk = [turns.pop(0)]
             while turns and len(chunk) < 16 and sum(map(len, chunk)) + len(turns[0]) <= 2048:
                 chunk.append(turns.pop(0))
-            parts = [self.linear("mem_to_latent.0", found[-self.capacity :])] if len(found) else []
+            parts = (
+                [self.linear("mem_to_latent.0", result[-self.capacity :])] if len(result) else []
+            )
             places: list[int] = []
             for ids in chunk:
                 parts += [self.table(ids), self.weights["memory_queries"][0]]
                 end = sum(map(len, parts))
                 places += range(end - self.latents, end)
             hidden = self.hidden("memory_generator", torch.cat(parts))[places]
-            found = torch.cat([found, torch.relu(self.linear("latent_to_mem.0", hidden))])
-        return found
+            result = torch.cat([result, torch.relu(self.linear("latent_to_mem.0", hidden))])
+        return result
 
     def embed(self, ids: list[int], queue: Tensor) -> Tensor:
         """The embedding of one text behind a queue, not normalised."""
@@ -108,16 +110,16 @@ class Naive:
 
     def turns(self, history: list[dict[str, str]]) -> list[str]:
         """Pairs by position."""
-        found = []
+        result = []
         for i in range(0, len(history), 2):
-            said = [message["content"] for message in history[i : i + 2]]
-            if len(said) == 1 or (said[0] and not said[1]):
-                found.append(f"User: {said[0]}")
-            elif not said[0]:
-                found.append(f"Assistant: {said[1]}")
+            text = [message["content"] for message in history[i : i + 2]]
+            if len(text) == 1 or (text[0] and not text[1]):
+                result.append(f"User: {text[0]}")
+            elif not text[0]:
+                result.append(f"Assistant: {text[1]}")
             else:
-                found.append(f"User: {said[0]}\nAssistant: {said[1]}")
-        return found
+                result.append(f"User: {text[0]}\nAssistant: {text[1]}")
+        return result
 
     def segments(self, messages: list[dict[str, str]]) -> list[list[int]]:
         """The templated conversation, cut behind messages that a user message follows."""

@@ -26,10 +26,10 @@ SHAPES = [
 def conversation(exchanges):
     messages = []
     for i in range(exchanges):
-        said = f"Turn {i}: the cat number {i * 7 % 5} went to the lake." + (
+        text = f"Turn {i}: the cat number {i * 7 % 5} went to the lake." + (
             LONG if i % 8 == 3 else ""
         )
-        messages.append({"role": "user", "content": said})
+        messages.append({"role": "user", "content": text})
         messages.append({"role": "assistant", "content": "Noted." if i % 3 else ""})
     return [*messages, {"role": "user", "content": " Where did the cat go? "}]
 
@@ -55,13 +55,13 @@ def test_whole_conversations_give_the_same_numbers(pair, exchanges):
     )
 
 
-def test_generation_behind_the_queue_gives_the_same_ids(pair):
+def test_generation_after_the_queue_gives_the_same_ids(pair):
     tiny, naive = pair
     client = EvoEmbeddingClient(str(tiny.checkpoint), **tiny.where)
     wanted = naive.generate(conversation(19), 8)
-    got = client.generate(conversation(19), 8)
-    assert got == wanted[: len(got)]
-    assert len(got) == 8 or got[-1] in (client.tokens.special.im_end, 2)
+    actual = client.generate(conversation(19), 8)
+    assert actual == wanted[: len(actual)]
+    assert len(actual) == 8 or actual[-1] in (client.tokens.special.im_end, 2)
 
 
 def test_a_stream_gives_the_numbers_of_the_whole(pair):

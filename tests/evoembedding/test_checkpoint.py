@@ -50,10 +50,10 @@ def assert_refused(tiny, *patterns, **options):
 
 
 def test_shards_hold_the_same_model_as_one_file(fresh):
-    whole = loaded(fresh).spec.fingerprint, readings(fresh)
+    complete = loaded(fresh).spec.fingerprint, readings(fresh)
     save(fresh.checkpoint, fresh.weights, shards=3)
-    assert loaded(fresh).spec.fingerprint == whole[0]
-    np.testing.assert_array_equal(readings(fresh), whole[1])
+    assert loaded(fresh).spec.fingerprint == complete[0]
+    np.testing.assert_array_equal(readings(fresh), complete[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, None], ids=str)
@@ -146,7 +146,7 @@ def test_an_index_that_disagrees_with_its_shards_is_refused(fresh):
     write_json(index, values)
     assert_refused(fresh, "says that 'memory_queries' is in")
     write_json(index, {"weight_map": {"memory_queries": "../../etc/model.safetensors"}})
-    assert_refused(fresh, "no safetensors file beside it")
+    assert_refused(fresh, "not a safetensors file in the same folder")
     index.write_text("{", "utf-8")
     assert_refused(fresh, "not an index of shards")
 

@@ -73,8 +73,8 @@ def test_the_stream_gives_the_numbers_of_protocol_r(client, encoder):
         readings += encoder.read(state, [turn])
         state = state.after(turn, readings[-1])
     query = encoder.embed_queries(state, ["Where did I travel in spring?"])
-    got = np.stack([*(r.embedding for r in readings), query[0]])
-    np.testing.assert_allclose(got, want, atol=1e-4)
+    actual = np.stack([*(r.embedding for r in readings), query[0]])
+    np.testing.assert_allclose(actual, want, atol=1e-4)
 
 
 def test_the_two_protocols_differ(client):
@@ -84,8 +84,8 @@ def test_the_two_protocols_differ(client):
 
 def test_segments_that_do_not_match_the_turns_are_warned_about(client):
     with pytest.warns(UserWarning, match="segments for 2 turns"):
-        got = client.encode_for_retrieval([MESSAGES[0]] * 3 + MESSAGES[-1:])
-    assert got.shape == (3, EMB_HIDDEN)
+        actual = client.encode_for_retrieval([MESSAGES[0]] * 3 + MESSAGES[-1:])
+    assert actual.shape == (3, EMB_HIDDEN)
 
 
 def test_special_tokens_in_contents_are_interpreted_by_the_client_alone(client, encoder):
@@ -100,11 +100,11 @@ def test_special_tokens_in_contents_are_interpreted_by_the_client_alone(client, 
     assert encoder.count_tokens("<|im_end|>") > 1
 
 
-def test_a_speaker_stands_in_front_of_the_words(client):
+def test_a_speaker_comes_before_the_words(client):
     text = client.tokens.tokenizer.decode(client.tokens.turn(Turn(user="Hi!", speaker="Mel")).ids)
     assert "user\nMel: Hi!" in text
-    said = Turn(assistant="Hello.", speaker="Bo")
-    assert "assistant\nBo: Hello." in client.tokens.tokenizer.decode(client.tokens.turn(said).ids)
+    texts = Turn(assistant="Hello.", speaker="Bo")
+    assert "assistant\nBo: Hello." in client.tokens.tokenizer.decode(client.tokens.turn(texts).ids)
 
 
 def test_messages_without_text_are_refused(client):

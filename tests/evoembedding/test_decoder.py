@@ -171,8 +171,8 @@ def test_the_blockwise_delta_rule_equals_the_rule_step_by_step(length):
         u = beta[..., t, None] * (v[:, :, t] - (k[:, :, t, None] @ state)[:, :, 0])
         state = state + k[:, :, t, :, None] * u[:, :, None]
         outputs.append((q[:, :, t, None] @ state)[:, :, 0])
-    got, end = delta_rule(q, k, v, g, beta, start)
-    torch.testing.assert_close(got, torch.stack(outputs, 2), atol=1e-10, rtol=0)
+    actual, end = delta_rule(q, k, v, g, beta, start)
+    torch.testing.assert_close(actual, torch.stack(outputs, 2), atol=1e-10, rtol=0)
     torch.testing.assert_close(end, state, atol=1e-10, rtol=0)
 
 
@@ -191,10 +191,10 @@ def test_attention_is_causal_at_the_lower_right(new, total):
     generator = torch.Generator().manual_seed(0)
     q = torch.randn(1, 4, new, 8, generator=generator)
     k, v = (torch.randn(1, 2, total, 8, generator=generator) for _ in range(2))
-    got = SDPA.together(q, k, v)
+    actual = SDPA.together(q, k, v)
     for i in range(new):
         seen = total - new + i + 1
         for head in range(4):
             weights = (q[0, head, i] @ k[0, head // 2, :seen].T / 8**0.5).softmax(0)
             want = weights @ v[0, head // 2, :seen]
-            torch.testing.assert_close(got[0, i, head], want, atol=1e-6, rtol=0)
+            torch.testing.assert_close(actual[0, i, head], want, atol=1e-6, rtol=0)

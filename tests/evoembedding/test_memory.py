@@ -28,8 +28,8 @@ def name(tiny):
 
 
 def test_a_restart_after_any_turn_changes_nothing(tiny, name, tmp_path):
-    whole = EvoEmbeddingEncoder(str(tiny.checkpoint), **tiny.where)
-    with evomem.open(":memory:", encoder=whole, embeddings="float32") as db:
+    complete = EvoEmbeddingEncoder(str(tiny.checkpoint), **tiny.where)
+    with evomem.open(":memory:", encoder=complete, embeddings="float32") as db:
         memory = db.memory("m")
         memory.add_many(TURNS)
         wanted = [row.reading for row in db._engine.store.rows(memory._view(), after=0)]
@@ -42,9 +42,9 @@ def test_a_restart_after_any_turn_changes_nothing(tiny, name, tmp_path):
             db.memory("m").add_many(TURNS[start:end])
     with evomem.open(path) as db:
         memory = db.memory("m")
-        got = [row.reading for row in db._engine.store.rows(memory._view(), after=0)]
+        actual = [row.reading for row in db._engine.store.rows(memory._view(), after=0)]
         again = memory.search("Where do I live?", k=40)
-    for one, other in zip(wanted, got, strict=True):
+    for one, other in zip(wanted, actual, strict=True):
         np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-4)
         np.testing.assert_allclose(one.latents, other.latents, atol=1e-3)
         assert one.opens_chunk == other.opens_chunk
@@ -53,7 +53,7 @@ def test_a_restart_after_any_turn_changes_nothing(tiny, name, tmp_path):
         assert scores[seq] == pytest.approx(score, abs=1e-4)
 
 
-def test_the_same_question_is_embedded_differently_as_the_story_goes_on(tiny, name):
+def test_the_same_question_is_embedded_differently_as_the_story_continues(tiny, name):
     with evomem.open(":memory:", encoder=name) as db:
         memory = db.memory("m")
         memory.add_many(TURNS)

@@ -31,8 +31,8 @@ def reader(encoder):
     return Reader(encoder.reader.model, encoder.spec)
 
 
-def assert_same_directions(got, want):
-    cosines = (got.astype(np.float64) * want).sum(-1)
+def assert_same_directions(actual, want):
+    cosines = (actual.astype(np.float64) * want).sum(-1)
     assert cosines.min(initial=1) > 1 - 1e-6
 
 
@@ -41,8 +41,8 @@ def assert_same_directions(got, want):
 def test_a_memory_gets_in_company_what_it_gets_alone(reader, lengths, data):
     """At different points of their queues and chunks, with and without caches."""
     jobs = []
-    for seed, each in enumerate(lengths):
-        segments = segments_of(each, seed)
+    for seed, length in enumerate(lengths):
+        segments = segments_of(length, seed)
         state: State[Segment] = State.empty(reader.spec)
         known = data.draw(st.integers(0, len(segments)))
         for segment, reading in zip(segments, reader.read(state, segments[:known]), strict=False):

@@ -112,19 +112,21 @@ def tolerance(fixture, strict, asked):
     return asked if fixture.client.model.decoder.config.linear else strict
 
 
-def assert_rows_close(fixture, got, want):
-    assert got.shape == want.shape
-    assert got.dtype == np.float32
+def assert_rows_close(fixture, actual, want):
+    assert actual.shape == want.shape
+    assert actual.dtype == np.float32
     allowed = tolerance(fixture, EMBEDDINGS, FIXTURE_EMBEDDINGS)
-    np.testing.assert_allclose(got, want, atol=allowed, rtol=0)
-    cosines = (got * want).sum(-1) / np.linalg.norm(got, axis=-1) / np.linalg.norm(want, axis=-1)
+    np.testing.assert_allclose(actual, want, atol=allowed, rtol=0)
+    cosines = (
+        (actual * want).sum(-1) / np.linalg.norm(actual, axis=-1) / np.linalg.norm(want, axis=-1)
+    )
     assert cosines.min() > 0.9999
 
 
-def assert_same_order(got, want, scores):
+def assert_same_order(actual, want, scores):
     """Equal, except that items with golden scores closer than `SWAPPABLE` may change places."""
-    assert len(got) == len(want) == len(set(got))
-    for mine, theirs in zip(got, want, strict=True):
+    assert len(actual) == len(want) == len(set(actual))
+    for mine, theirs in zip(actual, want, strict=True):
         assert mine == theirs or abs(scores[mine] - scores[theirs]) < SWAPPABLE
 
 
@@ -200,16 +202,16 @@ def test_latents_and_queues_equal_the_reference(fixtures, which, name):
 @per_case("conversations")
 def test_protocol_e_embeddings_equal_the_reference(fixtures, which, name):
     fixture = fixtures(which)
-    got = fixture.client.encode_messages(fixture.messages[name])
-    assert_rows_close(fixture, got, fixture.arrays[f"{name}/e/embeddings"])
+    actual = fixture.client.encode_messages(fixture.messages[name])
+    assert_rows_close(fixture, actual, fixture.arrays[f"{name}/e/embeddings"])
 
 
 @per_case("conversations")
 @pytest.mark.filterwarnings("ignore:the chat template gives")
 def test_protocol_r_embeddings_equal_the_reference(fixtures, which, name):
     fixture = fixtures(which)
-    got = fixture.client.encode_for_retrieval(fixture.messages[name])
-    assert_rows_close(fixture, got, fixture.arrays[f"{name}/r/embeddings"])
+    actual = fixture.client.encode_for_retrieval(fixture.messages[name])
+    assert_rows_close(fixture, actual, fixture.arrays[f"{name}/r/embeddings"])
 
 
 @per_case("conversations")
@@ -399,16 +401,16 @@ def test_conversations_that_are_read_together_equal_the_reference(fixtures, whic
     reader.caches.clear()
     readings = reader.read_batch(jobs)
     ends = []
-    for (state, turns), found in zip(jobs, readings, strict=True):
-        for turn, reading in zip(turns, found, strict=True):
+    for (state, turns), result in zip(jobs, readings, strict=True):
+        for turn, reading in zip(turns, result, strict=True):
             state = state.after(turn, reading)
         ends.append(state)
     queries = reader.embed_batch(list(zip(ends, asked, strict=True)))
-    for name, found, query in zip(names, readings, queries, strict=True):
-        rows = np.stack([*(reading.embedding for reading in found), query[0]])
+    for name, result, query in zip(names, readings, queries, strict=True):
+        rows = np.stack([*(reading.embedding for reading in result), query[0]])
         assert_rows_close(fixture, rows, fixture.arrays[f"{name}/r/embeddings"])
-        if found:
-            latents = np.concatenate([reading.latents for reading in found])
+        if result:
+            latents = np.concatenate([reading.latents for reading in result])
             allowed = tolerance(fixture, LATENTS, FIXTURE_LATENTS)
             want = fixture.arrays[f"{name}/r/latents_all"]
             np.testing.assert_allclose(latents, want, atol=allowed, rtol=0)

@@ -93,8 +93,8 @@ def by_the_specification(reader, segments):
 def assert_follows_the_specification(reader, segments, readings):
     rows, latents, boundaries = by_the_specification(reader, segments)
     assert [r.opens_chunk for r in readings] == boundaries
-    got = np.concatenate([r.latents for r in readings])
-    np.testing.assert_allclose(got, latents, atol=LATENTS[family(reader)])
+    actual = np.concatenate([r.latents for r in readings])
+    np.testing.assert_allclose(actual, latents, atol=LATENTS[family(reader)])
     embeddings = np.stack([r.embedding for r in readings])
     np.testing.assert_allclose(embeddings, rows, atol=TOLERANCE[family(reader)])
 
@@ -216,17 +216,17 @@ def test_many_threads_may_read_different_memories_at_once(reader):
     memories = [segments_of([9] * 12, seed=seed) for seed in range(4)]
     alone = [read_in_parts(reader, segments, [1] * 12) for segments in memories]
     reader.caches.clear()
-    got: list[list[Reading]] = [[] for _ in memories]
+    actual: list[list[Reading]] = [[] for _ in memories]
 
     def work(i):
-        got[i] += read_in_parts(reader, memories[i], [1] * 12)
+        actual[i] += read_in_parts(reader, memories[i], [1] * 12)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for mine, theirs in zip(got, alone, strict=True):
+    for mine, theirs in zip(actual, alone, strict=True):
         for one, other in zip(mine, theirs, strict=True):
             np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-4)
 

@@ -71,7 +71,7 @@ class Fleet:
                     worker.send(call)
             if when and count >= when[0]:
                 when.pop(0)
-                self.replace(self.chance.choice([each for each in self.workers if each.waiting]))
+                self.replace(self.chance.choice([item for item in self.workers if item.waiting]))
                 continue
             ready = wait([worker.calls for worker in self.workers if worker.waiting], timeout=60)
             assert ready, "no worker answers"
@@ -135,8 +135,8 @@ def check(fleet: Fleet) -> None:
                 (n, f"t{n}") for n in range(1, fleet.turns + 1)
             ]
             state = running([])
-            for row, each in zip(rows, turns, strict=True):
-                [reading] = ENCODER.read(state, [each])
+            for row, item in zip(rows, turns, strict=True):
+                [reading] = ENCODER.read(state, [item])
                 assert row[5] == reading.embeddings.tobytes()
-                state = state.after(each, reading)
+                state = state.after(item, reading)
         assert db.verify() == []

@@ -83,8 +83,10 @@ def serves(location: str) -> dict[str, Any]:
                 before = time.perf_counter()
                 db.memory("fleet", str(memory)).add_many([turn(text(memory, number), number)])
                 seconds.append(time.perf_counter() - before)
-            held = "SELECT namespace, holder FROM memories WHERE starts_with(namespace, '[\"fleet')"
-            holders.append(dict(rows(location, held)))
+            stored = (
+                "SELECT namespace, holder FROM memories WHERE starts_with(namespace, '[\"fleet')"
+            )
+            holders.append(dict(rows(location, stored)))
             if number == 2:
                 os.kill(int(holders[-1]['["fleet","0"]'].split(":")[1]), signal.SIGKILL)
         ready = db.memory("fleet", "0").search("tea", k=1)[0].record.id

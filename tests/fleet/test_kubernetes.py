@@ -17,7 +17,9 @@ def manifests(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((FOLDER / name).read_text("utf-8")))
 
 
-@pytest.mark.parametrize("manifest", manifests("service.yaml"), ids=lambda each: each["kind"])
+@pytest.mark.parametrize(
+    "manifest", manifests("service.yaml"), ids=lambda manifest: manifest["kind"]
+)
 def test_a_manifest_fits_the_schema_of_its_kind(manifest):
     validate = pytest.importorskip("kubernetes_validate", reason="not installed")
     validate.validate(manifest, validate.latest_version(), strict=True)

@@ -85,7 +85,7 @@ def _old(memory: int) -> Any:
     return Lease(memory, 1, LONG, time.monotonic())
 
 
-def test_the_number_only_grows_and_a_worker_that_lost_its_lease_goes_on_behind_the_other(
+def test_the_number_only_grows_and_a_worker_that_lost_its_lease_continues_after_the_other(
     workers, location
 ):
     left, right = workers(), workers()
@@ -175,7 +175,7 @@ def test_a_lease_that_is_lost_in_the_middle_of_a_batch_loses_and_doubles_nothing
     own = [turn(f"text {n}", n) for n in range(40)]
     first.memory("m").add_many(own)
     ids = [record.id for record in first.memory("m").history()]
-    assert ids == ["t100", *(each.id for each in own)]
+    assert ids == ["t100", *(record.id for record in own)]
     assert first._engine.read_in_vain == 40
     store = store_of(first)
     rows = log(store, store.view(("m",)))

@@ -174,7 +174,7 @@ def stored(home, least=1):
 # capture and sweep -----------------------------------------------------------------------------
 
 
-def test_a_session_is_captured_without_what_nobody_said(memory, agent, session):
+def test_a_session_is_captured_without_texts_of_the_program(memory, agent, session):
     done = capture(memory, agent, session)
     assert done.new == 1
     (record,) = memory.history()
@@ -184,12 +184,12 @@ def test_a_session_is_captured_without_what_nobody_said(memory, agent, session):
     assert record.turn.session in ("s-1", "0199-abc")
 
 
-def test_a_session_that_goes_on_is_captured_as_one(memory, agent, session):
-    whole = session.read_text().splitlines(keepends=True)
-    for end in range(1, len(whole) + 1):
-        session.write_text("".join(whole[:end]))
+def test_a_session_that_continues_is_captured_as_one(memory, agent, session):
+    content = session.read_text().splitlines(keepends=True)
+    for end in range(1, len(content) + 1):
+        session.write_text("".join(content[:end]))
         capture(memory, agent, session)
-    session.write_text("".join(whole) + '{"type": "user", "mess')  # the agent is writing it
+    session.write_text("".join(content) + '{"type": "user", "mess')  # the agent is writing it
     capture(memory, agent, session)
     assert [record.turn.assistant for record in memory.history()] == [ANSWERED]
 
@@ -207,8 +207,8 @@ def test_a_file_without_a_message_adds_nothing(memory, agent, session, text):
 def test_what_was_recalled_into_a_session_is_not_captured_again(memory, agent, home):
     memory.add("My kiln is in Lund.", id="lund")
     quoted = quote(memory.history())
-    said = f"{quoted}\n{ASKED}"
-    path = write(home / PLACES[agent.name], SESSIONS[agent.name](asked=said))
+    text = f"{quoted}\n{ASKED}"
+    path = write(home / PLACES[agent.name], SESSIONS[agent.name](asked=text))
     capture(memory, agent, path)
     assert memory.history()[-1].turn.user.strip() == ASKED
 

@@ -135,7 +135,7 @@ def test_whatever_the_settings_are_they_stay_and_come_back(others, hooks, indent
     )
     text = json.dumps(value, indent=indent, ensure_ascii=ascii)
     after = with_hooks(text, CLAUDE, COMMAND)
-    assert {key: each for key, each in json.loads(after).items() if key != "hooks"} == others
+    assert {key: setting for key, setting in json.loads(after).items() if key != "hooks"} == others
     assert with_hooks(after, CLAUDE, COMMAND) == after
     if value:  # an empty object is written anew
         assert without_hooks(after) == text
@@ -188,7 +188,7 @@ def test_settings_that_are_not_as_documented_are_refused(text):
 def test_spans_are_where_the_values_stand(value, indent):
     text = json.dumps(value, indent=indent)
     spans = json_text.children(text, 0)
-    inside = list(value.items()) if isinstance(value, dict) else [(None, each) for each in value]
+    inside = list(value.items()) if isinstance(value, dict) else [(None, item) for item in value]
     assert [(span.key, json.loads(text[span.value : span.end])) for span in spans] == inside
 
 

@@ -38,10 +38,12 @@ def test_langchain_s_vector_store(location):
 
     async def use(name):
         await store.aadd_texts([f"said {name}"], ids=[name])
-        assert [each.id for each in await store.asimilarity_search(f"said {name}", k=1)] == [name]
+        assert [
+            document.id for document in await store.asimilarity_search(f"said {name}", k=1)
+        ] == [name]
 
     in_parent_child_and_parent(lambda name: asyncio.run(use(name)))
-    assert [each.id for each in store.get_by_ids(["before", "child", "after"])] == [
+    assert [document.id for document in store.get_by_ids(["before", "child", "after"])] == [
         "before",
         "child",
         "after",
@@ -58,8 +60,8 @@ def test_langgraph_s_store(location):
 
         async def use(name):
             await store.aput(("notes",), name, {"text": f"said {name}"})
-            found = await store.asearch(("notes",), query=f"said {name}", limit=1)
-            assert [item.key for item in found] == [name]
+            hits = await store.asearch(("notes",), query=f"said {name}", limit=1)
+            assert [item.key for item in hits] == [name]
 
         def call(name):
             asyncio.run(use(name))
@@ -104,8 +106,8 @@ def test_mem0_s_memory(location):
 
     async def use(name):
         await memory.add(f"said {name}", user_id="alice")
-        found = await memory.search(f"said {name}", filters={"user_id": "alice"})
-        assert f"said {name}" in [hit["memory"] for hit in found["results"]]
+        hits = await memory.search(f"said {name}", filters={"user_id": "alice"})
+        assert f"said {name}" in [hit["memory"] for hit in hits["results"]]
 
     in_parent_child_and_parent(lambda name: asyncio.run(use(name)))
     assert len(asyncio.run(memory.get_all(filters={"user_id": "alice"}))["results"]) == 3

@@ -110,8 +110,11 @@ class Block(Keeper, name="llamaindex.EvoMemBlock", needs="llama_index.core"):
     def tell(self, text):
         from llama_index.core.llms import ChatMessage
 
-        said = [ChatMessage(role="user", content=text), ChatMessage(role="assistant", content="!")]
-        asyncio.run(self.block().aput(said, session_id="main"))
+        messages = [
+            ChatMessage(role="user", content=text),
+            ChatMessage(role="assistant", content="!"),
+        ]
+        asyncio.run(self.block().aput(messages, session_id="main"))
 
     def seen(self):
         from llama_index.core.llms import ChatMessage
@@ -144,8 +147,8 @@ class ChatHistoryAsynchronously(
     def tell(self, text):
         from langchain_core.messages import HumanMessage
 
-        said = [HumanMessage(text)]
-        self.with_history(lambda history: asyncio.run(history.aadd_messages(said)))
+        messages = [HumanMessage(text)]
+        self.with_history(lambda history: asyncio.run(history.aadd_messages(messages)))
 
     def seen(self):
         return self.with_history(lambda history: asyncio.run(history.aget_messages()))
@@ -248,7 +251,7 @@ class Mem0Asynchronously(Mem0, name="mem0.AsyncMemory"):
         async def called(db):
             async with mem0.AsyncMemory(database=db) as memory:
                 done = call(memory)
-                return [await each for each in done] if isinstance(done, list) else await done
+                return [await item for item in done] if isinstance(done, list) else await done
 
         with self.open() as db:
             return asyncio.run(called(db))
@@ -456,8 +459,8 @@ HELD = {
 
 
 def packages():
-    found = pkgutil.iter_modules(evomem_integrations.__path__)
-    return [module.name for module in found if module.ispkg]
+    result = pkgutil.iter_modules(evomem_integrations.__path__)
+    return [module.name for module in result if module.ispkg]
 
 
 def test_every_adapter_is_tested_here_or_keeps_nothing():
@@ -477,7 +480,7 @@ def test_every_cache_file_and_lock_of_an_adapter_is_known_with_its_key():
         "RLock", "Condition", "lru_cache", "cache", "WeakKeyDictionary", "defaultdict", "OrderedDict",
         "create_engine", "connect", "ContextVar", "local", "mkdtemp",
     }  # fmt: skip
-    held = set()
+    stored = set()
     for path in folder.rglob("*.py"):
         module = ".".join(path.relative_to(folder).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -492,13 +495,13 @@ def test_every_cache_file_and_lock_of_an_adapter_is_known_with_its_key():
                 "threading", "weakref", "evomem", "functools", "collections",
             )  # fmt: skip
             if name in names and not own:
-                held.add((module, name))
-    assert held == HELD.keys()
+                stored.add((module, name))
+    assert stored == HELD.keys()
 
 
 def said(keeper):
     text = repr(
-        [vars(each) if isinstance(each, SimpleNamespace) else each for each in keeper.seen()]
+        [vars(item) if isinstance(item, SimpleNamespace) else item for item in keeper.seen()]
     )
     return {user for user in ("alice", "bob") if f"zq{user}" in text}
 

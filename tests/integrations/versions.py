@@ -37,8 +37,8 @@ def table(versions: dict[str, str]) -> str:
 
 def page(text: str, versions: dict[str, str]) -> str:
     """Return the page with the table as it is now."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + table(versions) + END + rest.partition(END)[2]
+    before, _, after = text.partition(BEGIN)
+    return before + BEGIN + table(versions) + END + after.partition(END)[2]
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def test_what_no_turn_holds_is_reported_too(edited, statements, says):
 
 
 def test_a_database_that_does_not_say_what_it_is_sealed_with_is_refused(edited):
-    with pytest.raises(IntegrityError, match="what it is sealed with"):
+    with pytest.raises(IntegrityError, match="the record of its integrity key"):
         edited("DELETE FROM integrity")
 
 
@@ -223,7 +223,7 @@ def test_an_export_of_what_was_edited_is_refused(edited, tmp_path):
 def test_latents_that_were_edited_are_not_built_upon(edited):
     zero = "UPDATE turns SET latents = {} WHERE id = 'bob3'"
     with edited(zero.format("checksum")) as db:
-        with pytest.raises(IntegrityError, match="what the encoder made of turn 3"):
+        with pytest.raises(IntegrityError, match="the encoder's results for turn 3"):
             db.memory("bob").add("bob drinks wine")
         assert any("turn 3 of memory 2 has an embedding" in fault for fault in db.verify())
 

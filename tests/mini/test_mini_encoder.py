@@ -69,10 +69,10 @@ def test_the_queue_has_another_length_on_request(tiny_file):
 
 
 def test_without_memory_an_embedding_is_the_text_read_alone(tiny_file):
-    [whole] = (encoder := load(str(tiny_file))).read(State.empty(encoder.spec), [STORY[0]])
+    [complete] = (encoder := load(str(tiny_file))).read(State.empty(encoder.spec), [STORY[0]])
     [alone] = (encoder := load(str(tiny_file), turns=0)).read(State.empty(encoder.spec), [STORY[0]])
     assert len(alone.embedding) == TINY.hidden
-    part = whole.embedding[: TINY.hidden] / np.linalg.norm(whole.embedding[: TINY.hidden])
+    part = complete.embedding[: TINY.hidden] / np.linalg.norm(complete.embedding[: TINY.hidden])
     np.testing.assert_allclose(part, alone.embedding, atol=1e-5)
 
 
@@ -82,20 +82,20 @@ def test_a_queue_of_negative_length_is_refused(tiny_file):
 
 
 def test_in_bfloat16_embeddings_point_the_same_way_and_turns_are_counted_exactly():
-    whole, half = load(), load(dtype="bfloat16")
+    complete, half = load(), load(dtype="bfloat16")
     turns = [Turn(user=f"On day {i} I planted {i} trees.") for i in range(301)]
-    one, state = read_all(whole, turns)
+    one, state = read_all(complete, turns)
     other, behind = read_all(half, turns)
     cosines = [a.embedding @ b.embedding for a, b in zip(one, other, strict=True)]
     assert min(cosines) > 0.999
     assert other[-1].latents[0, -1] == 301  # bfloat16 itself knows 300 and 302
     [query], [same] = (
         encoder.embed_queries(past, ["When did I plant nine trees?"])
-        for encoder, past in ((whole, state), (half, behind))
+        for encoder, past in ((complete, state), (half, behind))
     )
     assert query @ same > 0.999
     assert not np.array_equal(query, same)
-    assert whole.spec.fingerprint != half.spec.fingerprint
+    assert complete.spec.fingerprint != half.spec.fingerprint
 
 
 def test_another_precision_is_refused(tiny_file):

@@ -67,7 +67,9 @@ def statement(path: str, line: int) -> range:
     for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
         if isinstance(node, ast.stmt):
             inner = [part.lineno for part in ast.walk(node) if isinstance(part, ast.stmt)]
-            end = min([*(each for each in inner if each > node.lineno), (node.end_lineno or 0) + 1])
+            end = min(
+                [*(start for start in inner if start > node.lineno), (node.end_lineno or 0) + 1]
+            )
             if node.lineno <= line < end:  # the innermost comes last
                 lines = range(node.lineno, end)
     return lines

@@ -16,13 +16,14 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import spec_from_loader
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from tests.mutants.mutating import ROOT, module_of
 
 PLUGINS = ("pytest_asyncio.plugin", "pytest_socket", "xdist.plugin", "_hypothesis_pytestplugin")
+Outcome = Literal["noticed", "survived", "not ended"]
 OPTIONS = ["-q", "-n", "0", "-p", "no:cacheprovider", *(f"-p{name}" for name in PLUGINS)]
 
 
@@ -77,16 +78,16 @@ class Reach:
     """Which tests run a line, and how long they take."""
 
     def __init__(self, file: Path) -> None:
-        held = json.loads(file.read_text())
-        self.seconds: dict[str, float] = held["seconds"]
-        self._lines: dict[str, dict[str, list[str]]] = held["lines"]
+        recorded = json.loads(file.read_text())
+        self.seconds: dict[str, float] = recorded["seconds"]
+        self._lines: dict[str, dict[str, list[str]]] = recorded["lines"]
 
     def tests(self, path: str, run: range) -> list[str]:
         """Return the tests that run any of some lines, the quickest first; all, if an import does."""
         lines = self._lines.get(path, {})
         names = {name for line in run for name in lines.get(str(line), ())}
         if "" in names:
-            names = {name for each in lines.values() for name in each}
+            names = {name for tests_of_a_line in lines.values() for name in tests_of_a_line}
         return sorted(names & self.seconds.keys(), key=lambda name: self.seconds[name])
 
 
@@ -131,14 +132,15 @@ class _Recorder:
             self._failed.add(report.nodeid)
 
 
-def survives(path: str, source: str, tests: Sequence[str], seconds: float) -> bool:
-    """Say whether tests pass, that take so many seconds otherwise, with a file replaced."""
+def outcome(path: str, source: str, tests: Sequence[str], seconds: float) -> Outcome:
+    """Run tests, which take so many seconds otherwise, with a file replaced; stop at a failure."""
 
     def call() -> int:
         sys.meta_path.insert(0, _Replaced(path, source))
         return int(pytest.main([*OPTIONS, "-x", *_in_order(tests)]))
 
-    return _forked(call, int(10 + 4 * seconds)) == 0
+    status = _forked(call, int(10 + 4 * seconds))
+    return "not ended" if status is None else "noticed" if status else "survived"
 
 
 def _in_order(tests: Sequence[str]) -> list[str]:
@@ -146,7 +148,7 @@ def _in_order(tests: Sequence[str]) -> list[str]:
     by_file: dict[str, list[str]] = defaultdict(list)
     for test in tests:
         by_file[test.partition("::")[0]].append(test)
-    return [test for each in by_file.values() for test in each]
+    return [test for item in by_file.values() for test in item]
 
 
 class _Replaced(SourceFileLoader):

@@ -20,34 +20,6 @@ pytest.importorskip("mcp_types", reason="needs the extra [mcp]")
 
 from mcp import Client, StdioServerParameters
 
-CLIENT = """
-import asyncio, json, sys
-from mcp import ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
-
-async def use(command, *arguments):
-    server = StdioServerParameters(command=command, args=arguments, env=json.loads(sys.stdin.read()))
-    async with stdio_client(server) as streams, ClientSession(*streams) as session:
-        begun = await session.initialize()
-        names = [tool.name for tool in (await session.list_tools()).tools]
-        await session.call_tool("remember", {"text": "I moved to Oslo.", "id": "a"})
-        found = await session.call_tool("recall", {"query": "Who moved to Oslo?"})
-        wrong = await session.call_tool("recall", {"query": "x", "user": "bob"})
-        shown = await session.call_tool("forget", {"id": "a"})
-        token = shown.structuredContent["confirm"]
-        gone = await session.call_tool("forget", {"id": "a", "confirm": token})
-        print(json.dumps({
-            "version": begun.protocolVersion,
-            "names": names,
-            "ids": [turn["id"] for turn in found.structuredContent["turns"]],
-            "text": found.content[0].text,
-            "wrong": [wrong.isError, wrong.content[0].text],
-            "gone": gone.structuredContent["count"],
-        }))
-
-asyncio.run(use(*sys.argv[1:]))
-"""
-
 
 def arguments(path, *more, encoder="hash"):
     chosen = ["--encoder", encoder] if encoder else []
@@ -112,8 +84,8 @@ async def test_a_client_uses_it_and_the_next_one_finds_what_it_stored(tmp_path, 
         assert not path.exists()  # nothing is opened or loaded before it is needed
         await first.call_tool("remember", {"text": "I moved to Oslo.", "id": "a"})
     async with client(path, mode=mode) as second:
-        found = await second.call_tool("recall", {"query": "Who moved to Oslo?"})
-    assert [turn["id"] for turn in found.structured_content["turns"]] == ["a"]
+        answer = await second.call_tool("recall", {"query": "Who moved to Oslo?"})
+    assert [turn["id"] for turn in answer.structured_content["turns"]] == ["a"]
 
 
 async def test_without_options_it_reads_with_the_bundled_encoder_in_the_users_folder(
@@ -127,11 +99,11 @@ async def test_without_options_it_reads_with_the_bundled_encoder_in_the_users_fo
     async with Client(server) as connected:
         await connected.call_tool("remember", {"text": "We adopted a beagle called Biscuit."})
         await connected.call_tool("remember", {"text": "The boiler was repaired on Tuesday."})
-        found: Any = await connected.call_tool(
+        answer: Any = await connected.call_tool(
             "recall", {"query": "What is our dog's name?", "k": 1}
         )
         status = await connected.call_tool("status", {})
-    assert "Biscuit" in found.content[0].text
+    assert "Biscuit" in answer.content[0].text
     assert status.structured_content["encoder"] == "mini"
     folder = tmp_path / ".evomem"
     assert (folder / "evomem.db").exists()
@@ -163,34 +135,20 @@ async def test_a_database_that_cannot_be_opened_is_an_error_until_it_can(tmp_pat
 
 
 def test_clients_of_version_1_of_the_sdk_use_it(tmp_path, older_client):
-    python, bare = older_client
-    done = subprocess.run(
-        [python, "-c", CLIENT, sys.executable, *arguments(tmp_path / "agent.db")],
-        input=json.dumps(dict(os.environ)),
-        env=bare,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["version"] == "2025-11-25"
-    assert result["names"][:6] == ["remember", "recall", "timeline", "get", "forget", "status"]
-    assert result["ids"] == ["a"]
-    assert "> User: I moved to Oslo." in result["text"]
-    assert result["wrong"][0]
-    assert "user: Extra inputs are not permitted" in result["wrong"][1]
-    assert result["gone"] == 1
+    older_client("stdio", sys.executable, *arguments(tmp_path / "agent.db"))
 
 
 def test_killed_while_it_remembers_it_loses_nothing_that_it_acknowledged(tmp_path):
     path = tmp_path / "agent.db"
-    said: list[str] = []
+    acknowledged: list[str] = []
     for delay in (0, 0.004, 0.02):
         with Raw(path) as server:
-            for id in [*said[-1:], *(f"{delay}-{number}" for number in range(8))]:  # first a retry
+            for id in [
+                *acknowledged[-1:],
+                *(f"{delay}-{number}" for number in range(8)),
+            ]:  # first a retry
                 assert not server.remember(f"Note {id}", id=id)["result"]["isError"]
-                said.append(id)
+                acknowledged.append(id)
             note = {"text": f"Note {delay}-last", "id": f"{delay}-last"}
             last = {"name": "remember", "arguments": note}
             call = {"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": last}
@@ -199,11 +157,11 @@ def test_killed_while_it_remembers_it_loses_nothing_that_it_acknowledged(tmp_pat
             server.process.kill()
             server.process.wait()
             if server.process.stdout.read():  # it was quicker
-                said.append(f"{delay}-last")
+                acknowledged.append(f"{delay}-last")
     with evomem.open(path) as db:
         stored = [record.id for record in db.memory("default").history()]
         assert db.verify() == []
-    assert set(stored) >= set(said)
+    assert set(stored) >= set(acknowledged)
     assert len(stored) == len(set(stored))
 
 

@@ -73,11 +73,11 @@ def read_rows(
 ) -> list[Row]:
     """Read turns from `state` on into rows that begin at seq `first`."""
     rows = []
-    for seq, (each, reading) in enumerate(
+    for seq, (item, reading) in enumerate(
         zip(turns, encoder.read(state, turns), strict=True), start=first
     ):
-        state = state.after(each, reading)
-        rows.append(Row(seq, each, DAY[0], reading, state.key))
+        state = state.after(item, reading)
+        rows.append(Row(seq, item, DAY[0], reading, state.key))
     return rows
 
 
@@ -111,8 +111,8 @@ def log(store: Store, view: View) -> list[tuple[Any, ...]]:
 def running(turns: Sequence[Turn], encoder: HashEncoder = ENCODER) -> State[Turn]:
     """The state of an encoder that read `turns` in one go, no store involved."""
     state: State[Turn] = State.empty(encoder.spec)
-    for each, reading in zip(turns, encoder.read(state, turns), strict=True):
-        state = state.after(each, reading)
+    for item, reading in zip(turns, encoder.read(state, turns), strict=True):
+        state = state.after(item, reading)
     return state
 
 

@@ -102,7 +102,9 @@ def reading(path: Path, target: Path) -> dict[str, Any]:
     results["restored"] = texts(target / "restored.db")
     results["unchanged"] = contents(path.parent) == before
     results["doctor"] = {
-        each.what: each.says for each in examine(str(path)) if each.what in ("disk", "writing")
+        finding.what: finding.says
+        for finding in examine(str(path))
+        if finding.what in ("disk", "writing")
     }
     return results
 
@@ -160,8 +162,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def main(way: str, folder: Path) -> dict[str, Any]:
     """Return what is seen."""
     written, prepared, target = (folder / name for name in ("written", "prepared", "target"))
-    for each in (written, prepared, target):
-        each.mkdir()
+    for item in (written, prepared, target):
+        item.mkdir()
     target.chmod(0o777)
     prepare(written, prepared)
     other = OtherProcess()

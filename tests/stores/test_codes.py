@@ -133,7 +133,7 @@ def test_vectors_may_have_any_length(dim):
     assert shard.nearest(Span(1, 0, 5000), rows[7], 3) == right
 
 
-def test_codes_are_learned_anew_only_when_there_are_many_more_rows():
+def test_codes_are_learned_again_only_when_there_are_many_more_rows():
     shard = Shard(DIM, 0)
     learned = []
     for n in range(2 * GROWTH):
@@ -202,8 +202,8 @@ def test_a_file_keeps_the_codes_and_later_turns_are_added_to_them(copy, monkeypa
 def test_purges_forks_and_views_are_answered_as_by_an_exact_index(copy):
     store, index = opened(copy)
     asked = clustered(ROWS)[ROWS - 5]
-    whole = store.view(1)
-    assert index.search(whole, asked, 1)[0][0] == ROWS - 4
+    complete = store.view(1)
+    assert index.search(complete, asked, 1)[0][0] == ROWS - 4
     past = store.view(1, seq=ROWS - 5)
     assert index.search(past, asked, 1)[0][0] <= ROWS - 5
     assert agree(store, index, past)

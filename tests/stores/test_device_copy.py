@@ -66,26 +66,26 @@ def shard_on_device(device):
 def test_any_span_and_filter_is_answered_as_by_the_cpu(
     device, seed, pieces, distinct, first, length, share, k, longest
 ):
-    (held, copy), plain = shard_on_device(device), Shard(DIM, 0)
+    (stored, copy), plain = shard_on_device(device), Shard(DIM, 0)
     rng = np.random.default_rng(seed)
     for piece in pieces:
-        seqs = held.watermark + 1 + np.sort(rng.choice(2 * piece, piece, replace=False))
+        seqs = stored.watermark + 1 + np.sort(rng.choice(2 * piece, piece, replace=False))
         seqs = np.repeat(seqs, rng.integers(1, longest, piece, endpoint=True))
         vectors = random_rows(len(seqs), seed, distinct)
-        for shard in (held, plain):
+        for shard in (stored, plain):
             shard.add(seqs, Rows(vectors), [bytes(16)] * len(seqs))
-        assert copy.follow(held.held)
+        assert copy.follow(stored.held)
         span = Span(1, first, first + length)
         allowed = None
         if share is not None:
-            allowed = np.flatnonzero(rng.random(held.watermark + 5) < share)
+            allowed = np.flatnonzero(rng.random(stored.watermark + 5) < share)
         without = None
         if allowed is not None:
-            without = np.setdiff1d(np.arange(held.watermark + 5), allowed)
+            without = np.setdiff1d(np.arange(stored.watermark + 5), allowed)
         for asked in random_rows(2, seed + 1):
             right = plain.nearest(span, asked, k, Selection(allowed))
-            assert held.nearest(span, asked, k, Selection(allowed)) == right
-            for shard in (held, plain):
+            assert stored.nearest(span, asked, k, Selection(allowed)) == right
+            for shard in (stored, plain):
                 assert shard.nearest(span, asked, k, Selection(without=without)) == right
 
 
@@ -95,17 +95,17 @@ def test_a_device_that_computes_less_exactly_changes_no_answer(device, share):
     rng = np.random.default_rng(0)
     rows = random_rows(1) + 3e-4 * rng.standard_normal((3000, DIM)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    (held, copy), plain = shard_on_device(device), Shard(DIM, 0)
-    for shard in (held, plain):
+    (stored, copy), plain = shard_on_device(device), Shard(DIM, 0)
+    for shard in (stored, plain):
         shard.add(np.arange(1, 3001), Rows(rows), [bytes(16)] * 3000)
-    copy.follow(held.held)
+    copy.follow(stored.held)
     cut = (copy._rows.view(torch.int32) & -(2**13)).view(torch.float32)  # as tensor cores do
     copy._rows.copy_(cut)
-    assert not copy.fits(held.vectors)
+    assert not copy.fits(stored.vectors)
     allowed = None if share is None else np.flatnonzero(rng.random(3001) < share)
     for asked in random_rows(10, seed=2):
         given = Span(1, 1, 3000), asked, 10, Selection(allowed)
-        assert held.nearest(*given) == plain.nearest(*given)
+        assert stored.nearest(*given) == plain.nearest(*given)
 
 
 def take(step, share, number, store, index, memories):
@@ -145,9 +145,9 @@ def test_any_history_is_answered_as_by_an_exact_index(device, steps, seed):
     for number, (step, share) in enumerate(steps, start=1):
         take(step, share, number, store, index, memories)
         for memory in memories:
-            whole = store.view(memory)
-            for view in (whole, store.view(memory, seq=int(rng.integers(whole.seq + 1)))):
-                some = np.flatnonzero(rng.random(whole.seq) < rng.random()) + 1
+            complete = store.view(memory)
+            for view in (complete, store.view(memory, seq=int(rng.integers(complete.seq + 1)))):
+                some = np.flatnonzero(rng.random(complete.seq) < rng.random()) + 1
                 for allowed in (None, some):
                     asked = random_rows(1, seed=int(rng.integers(1000)))[0]
                     hits = index.search(view, asked, 10, allowed=allowed)
@@ -246,8 +246,8 @@ def test_a_memory_that_does_not_fit_is_searched_on_the_cpu_with_one_warning(
     ]
     asked = random_rows(1, seed=9)[0]
     monkeypatch.setattr(device_copy, "_allocate", out_of_memory)
-    said = r"index_device='c.*' failed \(CUDA out of memory\. Tried to allocate 1\.43 GiB\.\)"
-    with pytest.warns(UserWarning, match=said) as told:  # noqa: PT031 - said once
+    texts = r"index_device='c.*' failed \(CUDA out of memory\. Tried to allocate 1\.43 GiB\.\)"
+    with pytest.warns(UserWarning, match=texts) as told:  # noqa: PT031 - said once
         for view in views:
             assert index.search(view, asked, 5) == plain.search(view, asked, 5)
             assert index.search(view, asked, 5) == plain.search(view, asked, 5)
@@ -302,7 +302,7 @@ def test_copies_are_bounded_and_the_least_recently_used_ones_leave(device):
     ]
 
     def there():
-        return [memory for memory, each in index._cached.items() if each.on_device]
+        return [memory for memory, cached in index._cached.items() if cached.on_device]
 
     for view in views[:3]:
         index.search(view, random_rows(1)[0], 1)
@@ -318,7 +318,7 @@ def test_copies_are_bounded_and_the_least_recently_used_ones_leave(device):
     store.close()
 
 
-def test_a_copy_leaves_only_when_nobody_searches_it(device):
+def test_a_copy_leaves_only_when_no_search_uses_it(device):
     store, _ = open_at(":memory:")
     index = FaissIndex(store, None, device=Device(device, rows=0, max_bytes=1))
     views = [
@@ -411,7 +411,7 @@ def test_vectors_that_differ_on_the_device_are_reported(device):
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "abacus", "meta"])
-def test_a_device_that_is_not_there_is_said_before_anything_is_written(tmp_path, name):
+def test_a_device_that_is_not_there_is_reported_before_anything_is_written(tmp_path, name):
     with pytest.raises(StoreError, match=f"index_device='{name}' cannot be used here .*leave it out"):  # fmt: skip
         evomem.open(str(tmp_path / "new" / "a.db"), "hash", index_device=name)
     assert list(tmp_path.iterdir()) == []

@@ -131,12 +131,12 @@ def test_two_processes_lose_and_double_nothing(location, tmp_path):
     writers = [start(location, "m", name, 100, gate) for name in ("left", "right")]
     assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 2
     gate.touch()
-    said = [writer.finish().split() for writer in writers]
+    texts = [writer.finish().split() for writer in writers]
     store, index = open_at(location)
     view = store.view(store.make_memory(("m",)))
     ids = [str(record.id) for record in store.history(view)]
     assert len(ids) == len(set(ids)) == 200
-    for name, own in zip(("left", "right"), said, strict=True):
+    for name, own in zip(("left", "right"), texts, strict=True):
         assert [id for id in ids if id.startswith(name)] == own
     order = [id.partition("-")[0] for id in ids]
     assert order != sorted(order), "they took turns, so that the race was run"
@@ -169,7 +169,7 @@ def test_a_database_whose_making_was_cut_short_is_made_by_the_next(tmp_path):
     store.close()
 
 
-def test_what_is_acknowledged_after_opening_twice_survives_whoever_closes_in_between(tmp_path):
+def test_what_is_acknowledged_after_opening_twice_survives_closing_in_between(tmp_path):
     """Locks that were lost would let the second process remove the log that the first one writes to."""
     path = tmp_path / "a.db"
     with evomem.open(str(path), "hash") as db:
@@ -327,11 +327,11 @@ def test_a_new_file_is_closed_before_another_thread_can_open_it(tmp_path, monkey
     monkeypatch.setattr("evomem_stores.database.sqlite.os", Slow())
     store, _ = open_at(path)
     assert opened.wait(60)
-    for each in (store, *others):
-        each.make_memory(("m",))
+    for item in (store, *others):
+        item.make_memory(("m",))
         assert locked(path)
-    for each in (store, *others):
-        each.close()
+    for item in (store, *others):
+        item.close()
 
 
 # damaged and foreign files -------------------------------------------------------------------
@@ -369,19 +369,19 @@ class Snapshot:
 def examine(path):
     """Open, verify and read; return (what was said, what the log holds or None)."""
     before = path.read_bytes()
-    said, held = [], None
+    faults, contents = [], None
     try:
         store, _ = open_at(path)
         try:
-            said += store.verify()
-            held = Snapshot(store)
+            faults += store.verify()
+            contents = Snapshot(store)
         finally:
             store.close()
     except EvomemError as error:
-        said.append(str(error))
-    if said:
+        faults.append(str(error))
+    if faults:
         assert path.read_bytes() == before, "a damaged file is evidence: it must stay as it is"
-    return said, held
+    return faults, contents
 
 
 FOREIGN = {
@@ -415,14 +415,14 @@ def test_what_lies_beside_a_file_that_is_no_database_is_left_alone_too(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_said(tmp_path):
+def test_a_file_that_may_not_be_read_is_reported(tmp_path):
     (tmp_path / "a.db").write_bytes(FOREIGN["text"])
     (tmp_path / "a.db").chmod(0)
     with pytest.raises(StoreError, match=r"a\.db cannot be opened \(Permission denied\)"):
         open_at(tmp_path / "a.db")
 
 
-def test_a_database_that_lost_power_in_its_very_first_write_is_made_anew(tmp_path):
+def test_a_database_that_lost_power_in_its_very_first_write_is_made_again(tmp_path):
     path = tmp_path / "cut.db"
     path.write_bytes(bytes(4096))  # the size reached the disk, the page did not
     begun = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 7, 0, 512, 4096)
@@ -456,14 +456,14 @@ def test_a_folder_is_no_database(tmp_path):
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 0.9, 0.999])
 def test_a_truncated_database_is_refused_or_reported(made, tmp_path, share):
     path = tmp_path / "a.db"
-    whole = (made[0] / "a.db").read_bytes()
-    path.write_bytes(whole[: int(len(whole) * share)])
-    said, held = examine(path)
-    assert said
-    assert held is None or held != made[1]
+    content = (made[0] / "a.db").read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    faults, stored = examine(path)
+    assert faults
+    assert stored is None or stored != made[1]
 
 
-def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_anew(made, tmp_path):
+def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_again(made, tmp_path):
     store, _ = open_at(tmp_path / "a.db")
     write(store, store.make_memory(("a",)), [turn("x", 1)])
     shutil.copy(tmp_path / "a.db-wal", tmp_path / "b.db-wal")
@@ -476,14 +476,14 @@ def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_anew(m
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=st.integers(0, 10**9 - 1))
 def test_a_flipped_bit_is_refused_or_reported_unless_it_changes_nothing(made, tmp_path, place):
-    whole = bytearray((made[0] / "a.db").read_bytes())
-    bit = place * 8 * len(whole) // 10**9
-    whole[bit // 8] ^= 1 << bit % 8
+    content = bytearray((made[0] / "a.db").read_bytes())
+    bit = place * 8 * len(content) // 10**9
+    content[bit // 8] ^= 1 << bit % 8
     for old in tmp_path.glob("a.db*"):
         old.unlink()
-    (tmp_path / "a.db").write_bytes(whole)
-    said, held = examine(tmp_path / "a.db")
-    assert said or held == made[1]
+    (tmp_path / "a.db").write_bytes(content)
+    faults, stored = examine(tmp_path / "a.db")
+    assert faults or stored == made[1]
 
 
 @pytest.mark.parametrize("column", ["user", "metadata", "embedding", "latents", "session", "time", "chunk", "key", "words"])  # fmt: skip
@@ -502,8 +502,8 @@ def test_a_changed_column_is_reported_by_name_of_the_turn(made, tmp_path, column
     connection.execute(f"UPDATE turns SET {column} = {change} WHERE seq = 7")
     connection.commit()
     connection.close()
-    said, _ = examine(path)
-    assert any("turn 7 of memory 1" in line for line in said), said
+    faults, _ = examine(path)
+    assert any("turn 7 of memory 1" in line for line in faults), faults
 
 
 @pytest.mark.parametrize(
@@ -531,8 +531,8 @@ def test_what_does_not_fit_together_is_reported(made, tmp_path, statement, says)
     connection.execute(statement)
     connection.commit()
     connection.close()
-    said, _ = examine(path)
-    assert any(says in line for line in said), said
+    faults, _ = examine(path)
+    assert any(says in line for line in faults), faults
 
 
 def test_a_healthy_database_has_nothing_to_report(made, tmp_path):
@@ -540,7 +540,7 @@ def test_a_healthy_database_has_nothing_to_report(made, tmp_path):
     assert examine(tmp_path / "a.db") == ([], made[1])
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
+def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path):
     store, _ = open_at(tmp_path / "a.db")
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn(f"note {n}", n) for n in range(20)])

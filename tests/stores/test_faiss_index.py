@@ -57,14 +57,14 @@ def fill(store, memory, vectors, start=1):
     view = store.view(memory)
     key, rows = view.key, []
     for seq, vector in enumerate(vectors, start=view.seq + 1):
-        each = turn(f"row {seq}", start + seq)
+        item = turn(f"row {seq}", start + seq)
         empty: State[Turn] = State.empty(ENCODER.spec)
         state = replace(empty, key=key)
         embedding, *passages = np.atleast_2d(vector)
         latents = np.zeros((1, 32), np.float32)
         reading = Reading(embedding, latents, passages=np.array(passages, np.float32))
-        key = state.after(each, reading).key
-        rows.append(Row(seq, each, DAY[0], reading, key))
+        key = state.after(item, reading).key
+        rows.append(Row(seq, item, DAY[0], reading, key))
     store.append(view, rows)
     return store.view(memory)
 
@@ -164,8 +164,8 @@ def test_another_process_s_turns_and_purges_are_seen(location):
         if n % 7 == 0:
             purge(other, memory, n)
         view = store.view(memory)
-        for each in (index, other_index):
-            assert found(each.search(view, query("note 3"), 9)) == exact(store, view, query("note 3"), 9)  # fmt: skip
+        for item in (index, other_index):
+            assert found(item.search(view, query("note 3"), 9)) == exact(store, view, query("note 3"), 9)  # fmt: skip
     index._worth = 1
     index.search(store.view(memory), query("x"), 1)
     write(store, memory, [turn("one more", 99)])
@@ -376,8 +376,8 @@ def test_memory_is_bounded_and_what_was_put_aside_comes_back(tmp_path):
     for _ in range(2):
         for n, view in enumerate(views):
             assert found(index.search(view, random_rows(50, seed=n)[7], 1)) == [8]
-            held = sum(each.shard.nbytes for each in index._cached.values() if each.shard)
-            assert held <= 20_000
+            stored = sum(cached.shard.nbytes for cached in index._cached.values() if cached.shard)
+            assert stored <= 20_000
     assert list(tmp_path.glob("*.index")) == []  # so few rows are not worth a file
     store.close()
 

@@ -87,17 +87,17 @@ def passes(value, name, operand):
     if name == "$eq":
         return equal(value, operand)
     if name == "$in":
-        return any(equal(value, each) for each in operand)
+        return any(equal(value, item) for item in operand)
     if name in ("$ne", "$nin"):
         return not passes(value, {"$ne": "$eq", "$nin": "$in"}[name], operand)
     if name in ORDERED:
         return compares(value, name, operand)
     if name == "$contains":
-        return isinstance(value, list) and any(holds(each, operand) for each in value)
+        return isinstance(value, list) and any(holds(item, operand) for item in value)
     if name == "$not":
         return not holds(value, operand)
     if name in ("$and", "$or"):
-        return (all if name == "$and" else any)(holds(value, each) for each in operand)
+        return (all if name == "$and" else any)(holds(value, item) for item in operand)
     return holds(value.get(name, ABSENT) if isinstance(value, dict) else ABSENT, operand)
 
 
@@ -173,16 +173,16 @@ def about(data, value):
 @given(metadata=st.lists(METADATA, max_size=4), wheres=st.lists(WHERE, max_size=3), data=st.data())
 def test_conditions_on_metadata_mean_what_the_documentation_says(empty, metadata, wheres, data):
     memory = empty.make_memory((str(len(empty.memories())),))
-    turns = [turn("x", n, metadata=each) for n, each in enumerate(metadata, start=1)]
+    turns = [turn("x", n, metadata=values) for n, values in enumerate(metadata, start=1)]
     view = write(empty, memory, turns)
-    for each in metadata:
-        for key, value in each.items():
+    for values in metadata:
+        for key, value in values.items():
             wheres.append({key: about(data, value)})
             wheres.append({"$not": wheres[-1]})
     for where in wheres:
-        got = empty.select(view, Filter(where=where)).allowed
+        actual = empty.select(view, Filter(where=where)).allowed
         expected = [n for n, m in enumerate(metadata, start=1) if holds(m, where)]
-        assert ([] if got is None else got.tolist()) == expected, where
+        assert ([] if actual is None else actual.tolist()) == expected, where
     if metadata:
         assert empty.count(view) == len(metadata)
 
@@ -194,7 +194,7 @@ def test_a_condition_is_about_a_list_an_object_or_a_date_as_such(empty):
         {"tags": ["weather"], "author": {"name": "Bob"}, "when": "2026-03-09T10:00:00+00:00"},
         {"tags": "drink", "items": [{"n": 1}, {"n": 5}], "a.b": 1},
     ]
-    view = write(empty, memory, [turn("x", n, metadata=each) for n, each in enumerate(rows, 1)])
+    view = write(empty, memory, [turn("x", n, metadata=values) for n, values in enumerate(rows, 1)])
 
     def select(where):
         return empty.select(view, Filter(where=where)).allowed.tolist()
@@ -218,7 +218,7 @@ def test_a_condition_is_about_a_list_an_object_or_a_date_as_such(empty):
 def test_as_many_conditions_as_are_allowed_are_one_statement(empty):
     memory = empty.make_memory(("together",))
     rows = [{"n": n} for n in (3, MAX_TOGETHER - 1, MAX_TOGETHER)]
-    view = write(empty, memory, [turn("x", n, metadata=each) for n, each in enumerate(rows, 1)])
+    view = write(empty, memory, [turn("x", n, metadata=values) for n, values in enumerate(rows, 1)])
     one_of = [{"n": n} for n in range(MAX_TOGETHER)]
     assert empty.select(view, Filter(where={"$or": one_of})).allowed.tolist() == [1, 2]
     assert empty.select(view, Filter(where={"$not": {"$or": one_of}})).allowed.tolist() == [3]
@@ -241,7 +241,7 @@ def test_as_many_conditions_as_are_allowed_are_one_statement(empty):
 
 @settings(max_examples=150, deadline=None)
 @given(where=WHERE, name=st.text(max_size=5).map(lambda text: "$" + text), data=st.data())
-def test_an_unknown_operator_is_refused_wherever_it_stands(where, name, data):
+def test_an_unknown_operator_is_refused_wherever_it_is(where, name, data):
     if name in OPERATORS:
         return
     places = []
@@ -250,8 +250,8 @@ def test_an_unknown_operator_is_refused_wherever_it_stands(where, name, data):
         if isinstance(condition, dict):
             places.append(condition)
         inner = condition.values() if isinstance(condition, dict) else condition
-        for each in inner if isinstance(condition, dict | list) else ():
-            collect(each)
+        for item in inner if isinstance(condition, dict | list) else ():
+            collect(item)
 
     where = copy.deepcopy(where)
     collect(where)
@@ -300,7 +300,7 @@ MANY = 20_000
         [n + 0.5 for n in range(MANY)],
         [2**62 + n for n in range(MANY)],
         [2**64 + 2**20 * n for n in range(MANY)],
-        [each for n in range(MANY // 4) for each in (n, str(n), n % 2 == 0, None)],
+        [item for n in range(MANY // 4) for item in (n, str(n), n % 2 == 0, None)],
     ],
     ids=["whole", "text", "fractions", "large", "beyond 64 bits", "mixed"],
 )
@@ -332,7 +332,7 @@ def test_a_filter_may_name_hundreds_of_keys(empty):
     memory = empty.make_memory(("keys",))
     full = {f"key {n}": n for n in range(200)}
     rows = [full, {**full, "key 199": -1}, {**full, "key 0": -1}, {}]
-    view = write(empty, memory, [turn("x", n, metadata=each) for n, each in enumerate(rows, 1)])
+    view = write(empty, memory, [turn("x", n, metadata=values) for n, values in enumerate(rows, 1)])
     assert empty.select(view, Filter(where=full)).allowed.tolist() == [1]
     lists = {key: {"$in": [value, "x", None, True]} for key, value in full.items()}
     assert empty.select(view, Filter(where=lists)).allowed.tolist() == [1]

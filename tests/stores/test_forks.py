@@ -171,8 +171,8 @@ def test_a_process_pool_and_its_parent_write_one_memory_and_nothing_is_lost_or_d
         **dict.fromkeys(("before", "thread"), 1),
     }
     for name in ("left", "mid", "right", "parent"):
-        said = [id for id in ids if id.startswith(name)]
-        assert said == [*(f"{name}-{n}" for n in range(5)), name]
+        texts = [id for id in ids if id.startswith(name)]
+        assert texts == [*(f"{name}-{n}" for n in range(5)), name]
 
 
 def _in_pool(name):
@@ -229,6 +229,7 @@ def test_a_batch_that_another_thread_computes_at_the_fork_does_not_hold_up_the_c
 
     class Slow(evomem.HashEncoder):
         batch_tokens = 100
+        parallel = False
 
         def measure(self, turn):
             return 1
@@ -253,7 +254,7 @@ def test_a_batch_that_another_thread_computes_at_the_fork_does_not_hold_up_the_c
         assert [record.id for record in memory.history()] == ["child", "slow"]
 
 
-def test_caches_go_on_in_the_child_and_are_its_own(db):
+def test_caches_continue_in_the_child_and_are_its_own(db):
     memory = db.memory("a")
     [shard] = [cached.shard for cached in memory._engine.index._cached.values()]
 
@@ -398,10 +399,10 @@ def test_a_child_has_a_copy_of_a_database_in_memory_which_is_its_own():
         warm(memory)
 
         def child():
-            found = add_and_find(memory, "child")
+            result = add_and_find(memory, "child")
             ids = [record.id for record in memory.history()]
             db.close()
-            return found, ids, evomem.open(":memory:", encoder="hash").memories()
+            return result, ids, evomem.open(":memory:", encoder="hash").memories()
 
         assert fork(child)() == [["child"], ["before", "thread", "child"], []]
         assert [record.id for record in memory.history()] == ["before", "thread"]
@@ -437,9 +438,9 @@ def test_a_milvus_connection_from_before_the_fork_is_refused_in_the_child(milvus
             memory.add("by the child", id="child")
             with pytest.raises(StoreError, match="open the database after the fork"):
                 memory.search("child", mode="evolvable")
-            found = [hit.record.id for hit in memory.search("child", mode="lexical")]
+            hits = [hit.record.id for hit in memory.search("child", mode="lexical")]
             db.close()
-            return found
+            return hits
 
         assert fork(child)() == ["child"]
         assert [hit.record.id for hit in memory.search("child", k=1)] == ["child"]
@@ -476,8 +477,8 @@ def test_a_preloading_web_server_s_workers_share_the_database(tmp_path):
             assert ask(address, f"r{n}") == f"r{n}"
     finally:
         server.send_signal(signal.SIGTERM)
-        _, said = server.communicate(timeout=60)
-    assert b"Traceback" not in said, said.decode()
+        _, output = server.communicate(timeout=60)
+    assert b"Traceback" not in output, output.decode()
     assert stored(location) == ["preloaded", *(f"r{n}" for n in range(8))]
 
 

@@ -77,20 +77,20 @@ def test_other_bytes_are_no_embedding(damage):
 )
 def test_held_rows_are_those_that_were_added(head, pieces, head_form):
     first = Rows.of(random_vectors(head, 5), head_form)
-    held, right = Held(5, first), first[:]
+    stored, right = Held(5, first), first[:]
     for seed, (count, form) in enumerate(pieces):
         rows = Rows.of(random_vectors(count, 5, seed + 1), form)
-        held.add(rows)
+        stored.add(rows)
         right = np.concatenate([right, rows[:]])
-        assert np.array_equal(held.between(0, len(right)), right)
-        assert np.array_equal(held.wide(), right)
+        assert np.array_equal(stored.between(0, len(right)), right)
+        assert np.array_equal(stored.wide(), right)
         places = np.random.default_rng(seed).integers(0, max(1, len(right)), 7)[
             : 7 * bool(len(right))
         ]
-        assert np.array_equal(held.take(places), right[places])
-        assert np.array_equal(np.concatenate([part[:] for part in held.parts]), right)
+        assert np.array_equal(stored.take(places), right[places])
+        assert np.array_equal(np.concatenate([part[:] for part in stored.parts]), right)
     half = len(right) // 2
-    assert np.array_equal(held.between(half, len(right)), right[half:])
+    assert np.array_equal(stored.between(half, len(right)), right[half:])
 
 
 def opened(path, spec=ENCODER.spec, **options):
@@ -146,7 +146,7 @@ def test_both_forms_in_one_memory_are_searched_as_they_are(tmp_path):
     store.close()
 
 
-def test_a_changed_embedding_is_not_stored_anew(tmp_path):
+def test_a_changed_embedding_is_not_stored_again(tmp_path):
     store, _ = opened(tmp_path / "a.db")
     write(store, store.make_memory(("a",)), [turn(text, n) for n, text in enumerate(TEXTS)])
     store.close()

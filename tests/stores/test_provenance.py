@@ -112,11 +112,11 @@ def test_verify_sees_a_source_that_became_a_recalled_turn(store):
 
 def test_provenance_survives_every_way_a_turn_is_moved(location, tmp_path):
     turns = labelled(60)
-    expected = [(each.id, each.source, each.recalled) for each in turns]
+    expected = [(item.id, item.source, item.recalled) for item in turns]
     with evomem.open(location, ENCODER) as db:
         memory = db.memory("a")
         assert [record.turn.recalled for record in memory.add_many(turns)] == [
-            each.recalled for each in turns
+            item.recalled for item in turns
         ]
         memory.annotate("t59", {"seen": True})
         assert provenance(memory) == expected

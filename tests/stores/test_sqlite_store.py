@@ -187,9 +187,9 @@ def test_what_is_looked_up_costs_the_same_in_a_long_memory(tmp_path):
         store.lexical(view, "rare")  # how long the turns are is read once
         counted.append([])
         middle = count // 2
-        beside, said = store.around(view, [middle])
+        beside, texts = store.around(view, [middle])
         assert beside == {middle: (middle - 1, middle + 1)}
-        assert set(said) == {middle - 1, middle, middle + 1}
+        assert set(texts) == {middle - 1, middle, middle + 1}
         assert set(store.records(view, [middle])) == {middle}
         assert set(store.find(view, [f"t{middle}"])) == {f"t{middle}"}
         assert dict(store.lexical(view, "rare")).keys() == {1}

@@ -134,9 +134,9 @@ class Databases(RuleBasedStateMachine):
     def another_process_adds(self, data, many):
         name = data.draw(st.sampled_from([*NAMES, *self.model]))
         turns = [self._turn(text, 0, None) for text in many]
-        said = [{"user": t.user, "id": t.id, "time": START.isoformat()} for t in turns]
+        messages = [{"user": t.user, "id": t.id, "time": START.isoformat()} for t in turns]
         assert self.other
-        seqs = self.other.add(self.location, name, said)
+        seqs = self.other.add(self.location, name, messages)
         for turn, seq in zip(turns, seqs, strict=True):
             self._told(name, turn, seq)
 
@@ -184,9 +184,9 @@ class Databases(RuleBasedStateMachine):
             assert any(other[: len(name)] == name != other for other in self.model)
             return
         memory.purge(entry.said)
-        for other, each in self.model.items():
+        for other, memory_model in self.model.items():
             if forks and other[: len(name)] == name:
-                each.purge(entry.said)
+                memory_model.purge(entry.said)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), hour=hours, session=sessions)
@@ -199,9 +199,9 @@ class Databases(RuleBasedStateMachine):
             if (entry.turn.time or before) < before and session in (None, entry.turn.session)
         ]
         self._db(data).memory(*name).expire(before=before, session=session, forks=True)
-        for other, each in self.model.items():
+        for other, memory_model in self.model.items():
             if other[: len(name)] == name:
-                each.purge(*gone)
+                memory_model.purge(*gone)
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), below=st.booleans())
@@ -321,9 +321,9 @@ class Databases(RuleBasedStateMachine):
             entry.hidden = True
             shown = memory.visible()
         elif change == "purge":
-            for other, each in self.model.items():
+            for other, memory_model in self.model.items():
                 if other[: len(name)] == name:
-                    each.purge(entry.said)
+                    memory_model.purge(entry.said)
             shown = memory.visible()
         assert {hit.record.id for hit in hits} == {entry.turn.id for entry in shown}
         if change == "add":
@@ -336,8 +336,8 @@ class Databases(RuleBasedStateMachine):
         view = self._db(data).memory(*name)
         shown = memory.visible()
         lines = view.context(query).splitlines()
-        said = [f"User: {entry.turn.user}" for entry in shown]
-        assert sorted(line.partition("] ")[2] for line in lines) == sorted(said)
+        text = [f"User: {entry.turn.user}" for entry in shown]
+        assert sorted(line.partition("] ")[2] for line in lines) == sorted(text)
         id = self._id(data)
         entry = memory.entry(id)
         if entry in shown:
@@ -353,13 +353,13 @@ class Databases(RuleBasedStateMachine):
     @invariant()
     def every_memory_is_as_the_model_says(self) -> None:
         for place, (name, memory) in enumerate(self.model.items()):
-            db = self.open[place % len(self.open)]
-            history = db.memory(*name).history()
+            call = self.open[place % len(self.open)].memory(*name)
+            store = call._engine.store
+            with store.snapshot():
+                history, count, state = call.history(), len(call), store.state(call._view())
             shown = [(entry.seq, entry.turn) for entry in memory.visible()]
             assert [(record.seq, record.turn) for record in history] == shown
-            assert len(db.memory(*name)) == len(shown)
-            engine = db._engine
-            state = engine.store.state(db.memory(*name)._view())
+            assert count == len(shown)
             expected = memory.state()
             assert state.key == expected.key
             assert state.queue.tobytes() == expected.queue.tobytes()
@@ -368,7 +368,7 @@ class Databases(RuleBasedStateMachine):
 
     def check_at_the_end(self) -> None:
         for db in self.open:
-            assert [each for each in db.verify() if "replaced when needed" not in each] == []
+            assert [fault for fault in db.verify() if "replaced when needed" not in fault] == []
 
     # ---------------------------------------------------------------------------------------
 

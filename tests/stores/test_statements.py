@@ -40,17 +40,17 @@ def count(memory, call):
 
 
 CALLS = {
-    "add": (lambda memory: memory.add("tea in London"), 7, 2),
-    "add with an id": (lambda memory: memory.add("tea in London", id="x"), 8, 2),
-    "add_many": (lambda memory: memory.add_many([Turn(user=f"tea {n}") for n in range(8)]), 7, 2),
-    "search evolvable": (lambda memory: memory.search("coffee", mode="evolvable"), 6, 2),
-    "search lexical": (lambda memory: memory.search("coffee", mode="lexical"), 6, 2),
-    "search hybrid": (lambda memory: memory.search("coffee"), 7, 2),
-    "search with a filter": (lambda memory: memory.search("coffee", role="user"), 9, 2),
-    "context": (lambda memory: memory.context("coffee"), 7, 2),
-    "history": (lambda memory: memory.history(), 5, 1),
-    "get": (lambda memory: memory.get("t5"), 5, 1),
-    "delete": (lambda memory: memory.delete("t5"), 10, 2),
+    "add": (lambda memory: memory.add("tea in London"), 6, 2),
+    "add with an id": (lambda memory: memory.add("tea in London", id="x"), 7, 2),
+    "add_many": (lambda memory: memory.add_many([Turn(user=f"tea {n}") for n in range(8)]), 6, 2),
+    "search evolvable": (lambda memory: memory.search("coffee", mode="evolvable"), 4, 2),
+    "search lexical": (lambda memory: memory.search("coffee", mode="lexical"), 5, 2),
+    "search hybrid": (lambda memory: memory.search("coffee"), 6, 2),
+    "search with a filter": (lambda memory: memory.search("coffee", role="user"), 7, 2),
+    "context": (lambda memory: memory.context("coffee"), 6, 2),
+    "history": (lambda memory: memory.history(), 4, 1),
+    "get": (lambda memory: memory.get("t5"), 3, 1),
+    "delete": (lambda memory: memory.delete("t5"), 8, 2),
 }
 
 
@@ -84,7 +84,7 @@ def test_when_a_memory_began_is_looked_up_and_no_row_is_sorted(memory):
     view = store.view(memory.namespace)
     seen.clear()
     assert store.period(view)
-    queries = [each for each in seen if "ORDER BY turns.time" in each[0]]
+    queries = [item for item in seen if "ORDER BY turns.time" in item[0]]
     assert len(queries) == 2
     with store._connections.reading() as connection:
         for statement, given in queries:

@@ -95,7 +95,7 @@ def test_a_closed_database_says_so(location):
         store.memories()
 
 
-def test_a_writer_that_waits_too_long_is_told_and_nothing_is_written(location):
+def test_a_writer_that_waits_too_long_gets_an_error_and_nothing_is_written(location):
     one, _ = open_at(location)
     two, _ = open_at(location, busy_timeout=0.05)
     memory = one.make_memory(("a",))
@@ -382,11 +382,11 @@ class Wide(HashEncoder):
 
     def read(self, state, turns):
         readings = []
-        for each in turns:
-            [reading] = super().read(state, [each])
+        for item in turns:
+            [reading] = super().read(state, [item])
             latents = np.repeat(reading.latents, self._spec.latents, axis=0)
             readings.append(replace(reading, latents=latents))
-            state = state.after(each, readings[-1])
+            state = state.after(item, readings[-1])
         return readings
 
 
@@ -484,11 +484,11 @@ def test_the_turns_beside_a_turn_are_found_across_gaps_and_forks(store, alice):
 def test_when_turns_and_those_beside_them_were_said(store, alice):
     view = write(store, alice, [turn("a", n, session=f"s{n}") for n in range(1, 6)])
     store.hide(view, [2])
-    _, said = store.around(view, [3])
-    assert said == {3: Said(DAY[3], "s3"), 4: Said(DAY[4], "s4")}
+    _, texts = store.around(view, [3])
+    assert texts == {3: Said(DAY[3], "s3"), 4: Said(DAY[4], "s4")}
     view = write(store, store.fork(view, ("fork",)), [turn("b", 9)])
-    _, said = store.around(view, [6])
-    assert said == {5: Said(DAY[5], "s5"), 6: Said(DAY[9], None)}
+    _, texts = store.around(view, [6])
+    assert texts == {5: Said(DAY[5], "s5"), 6: Said(DAY[9], None)}
 
 
 def test_a_fork_of_nothing_shares_nothing(store, alice):

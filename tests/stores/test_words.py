@@ -44,28 +44,28 @@ def test_the_index_has_what_was_added_and_was_not_cut(store, steps, spans, monke
     memory = store.make_memory(("a",))
     with store._connections.writing() as connection:
         inverted_index.clear(connection)
-        said: dict[int, list[str]] = {}
+        texts: dict[int, list[str]] = {}
         last = 0
         for step, given_ in steps:
             if step == "add":
                 new = {}
-                for gap, each in given_:
+                for gap, item in given_:
                     last += gap
-                    new[last] = each
+                    new[last] = item
                 inverted_index.add(connection, memory, new)
-                said |= new
+                texts |= new
             else:
                 first = inverted_index.cut(connection, memory, given_)
                 assert first <= given_
-                kept = {seq: each for seq, each in said.items() if seq < given_}
-                again = {seq: each for seq, each in kept.items() if seq >= first}
+                kept = {seq: item for seq, item in texts.items() if seq < given_}
+                again = {seq: item for seq, item in kept.items() if seq >= first}
                 inverted_index.add(connection, memory, again)
-                said, last = kept, max(last, given_)
+                texts, last = kept, max(last, given_)
             span = Span(memory, *sorted(spans.draw(st.tuples(*[st.integers(1, 60)] * 2))))
             for where in (span, Span(memory, 1, LAST)):
-                assert read(connection, where) == plain(said, where)
-            check_runs(connection, said)
-        everything = [(memory, seq, term, count) for seq, each in said.items() for term, count in Counter(each).items()]  # fmt: skip
+                assert read(connection, where) == plain(texts, where)
+            check_runs(connection, texts)
+        everything = [(memory, seq, term, count) for seq, item in texts.items() for term, count in Counter(item).items()]  # fmt: skip
         assert sorted(inverted_index.everything(connection)) == sorted(everything)
         inverted_index.clear(connection)
 
@@ -75,18 +75,20 @@ def read(connection, span):
     return {term: dict(zip(*map(list, both), strict=True)) for term, both in counted.items()}
 
 
-def plain(said, span):
-    inside = {seq: Counter(said[seq]) for seq in sorted(said) if span.first <= seq <= span.last}
+def plain(terms_of, span):
+    inside = {
+        seq: Counter(terms_of[seq]) for seq in sorted(terms_of) if span.first <= seq <= span.last
+    }
     return {term: {seq: c[term] for seq, c in inside.items() if c[term]} for term in TERMS}
 
 
-def check_runs(connection, said):
+def check_runs(connection, terms_of):
     """They are those of the turns, apart from each other, and one for each stretch that is full."""
     made = connection.execute(select(runs.c.first, runs.c.last).order_by(runs.c.last)).all()
-    held = [seq for seq in sorted(said) for run in made if run.first <= seq <= run.last]
-    assert held == sorted(said)
-    assert all(run.first in said and run.last in said for run in made)
-    now = max(said, default=0)
+    stored = [seq for seq in sorted(terms_of) for run in made if run.first <= seq <= run.last]
+    assert stored == sorted(terms_of)
+    assert all(run.first in terms_of and run.last in terms_of for run in made)
+    now = max(terms_of, default=0)
     for size in inverted_index.STRETCHES:
         full = [run.first // size for run in made if run.first // size < now // size]
         assert len(full) == len(set(full))
@@ -172,7 +174,7 @@ def test_a_database_of_the_former_word_index_is_opened_and_has_the_new_one(locat
             assert "terms" not in inspect(connection).get_table_names()
 
 
-def test_its_words_are_read_anew_by_one_of_all_who_open_it_at_once(location, monkeypatch):
+def test_its_words_are_read_again_by_one_of_all_who_open_it_at_once(location, monkeypatch):
     store, _ = open_at(location)
     memory = store.make_memory(("a",))
     before = log(store, write(store, memory, [turn(f"note {n}", n) for n in range(9)]))

@@ -59,8 +59,8 @@ def test_two_workers_keep_their_order_and_double_nothing(kind, index, tmp_path, 
         history = memory.history()
         assert [record.seq for record in history] == list(range(1, 3 * COUNT + 1))
         for name in ("left", "right", "all"):
-            said = [record.id for record in history if record.id.startswith(name)]
-            assert said == [f"{name}-{n}" for n in range(COUNT)]
+            texts = [record.id for record in history if record.id.startswith(name)]
+            assert texts == [f"{name}-{n}" for n in range(COUNT)]
         view = memory._view()
         rows = memory._engine.store.rows(view, after=0)
         encoder = HashEncoder()
@@ -70,6 +70,6 @@ def test_two_workers_keep_their_order_and_double_nothing(kind, index, tmp_path, 
             assert row.reading.embedding.tobytes() == reading.embedding.tobytes()
             state = state.after(row.turn, reading)
             assert row.key == state.key
-        found = memory.search("left says 3", k=3 * COUNT, mode="evolvable")
-        assert {hit.seq for hit in found} == set(range(1, 3 * COUNT + 1))
+        hits = memory.search("left says 3", k=3 * COUNT, mode="evolvable")
+        assert {hit.seq for hit in hits} == set(range(1, 3 * COUNT + 1))
         assert db.verify() == []

@@ -39,7 +39,7 @@ def write_turns(
                 break
             except HeadMoved:
                 continue
-        sys.stdout.write(" ".join(str(each.id) for each in batch) + "\n")
+        sys.stdout.write(" ".join(str(record.id) for record in batch) + "\n")
         sys.stdout.flush()
         done += size
         look(store, index, store.view(number))

@@ -33,9 +33,9 @@ def data(tmp_path):
 
 def test_the_bundled_encoder_learns_from_a_small_log_and_a_memory_opens_it(run, data, tmp_path):
     out = tmp_path / "out"
-    code, said, _ = run("--data", data, "--dev", data, "--out", out, "--steps", 2, "--json")
+    code, texts, _ = run("--data", data, "--dev", data, "--out", out, "--steps", 2, "--json")
     assert code == 0
-    name = json.loads(said)["encoder"]
+    name = json.loads(texts)["encoder"]
     assert name == f"mini:{out / 'model.safetensors'}"
     with evomem.open(str(tmp_path / "agent.db"), encoder=name) as db:
         memory = db.memory("default")
@@ -57,10 +57,10 @@ def test_an_encoder_that_was_trained_can_be_trained_on(run, data, tmp_path):
 def test_a_causal_model_becomes_a_checkpoint_that_a_memory_opens(run, data, tmp_path, causal):
     options = "--steps 1 --latents 4 --capacity 26 --lora-rank 4 --device cpu --batch 1"
     base = causal("qwen3_5")
-    code, said, _ = run("--data", data, "--base", base, "--out", tmp_path / "o", *options.split())
+    code, texts, _ = run("--data", data, "--base", base, "--out", tmp_path / "o", *options.split())
     assert code == 0
     name = f"evoembedding:{tmp_path / 'o' / 'model'}"
-    assert said.strip() == f'evomem.open("agent.db", encoder="{name}")'
+    assert texts.strip() == f'evomem.open("agent.db", encoder="{name}")'
     with evomem.open(str(tmp_path / "agent.db"), encoder=name, device="cpu") as db:
         db.memory("default").add("I was in Rome.")
         assert len(db.memory("default").search("Where?", 1)) == 1
@@ -73,13 +73,13 @@ def test_bad_data_stops_the_command_before_anything_is_loaded_or_written(run, da
     weights = tmp_path / "base.safetensors"
     weights.write_bytes(b"no weights")
     for arguments in (("--data", bad), ("--data", data, "--dev", bad)):
-        code, _, said = run(*arguments, "--base", f"mini:{weights}", "--out", tmp_path / "out")
+        code, _, text = run(*arguments, "--base", f"mini:{weights}", "--out", tmp_path / "out")
         assert code == 2
-        assert "bad.jsonl line 1 messages: expected list, found int" in said
+        assert "bad.jsonl line 1 messages: expected list, found int" in text
         assert not (tmp_path / "out").exists()
-    code, _, said = run("--data", data, "--base", f"mini:{weights}", "--out", tmp_path / "out")
+    code, _, text = run("--data", data, "--base", f"mini:{weights}", "--out", tmp_path / "out")
     assert code == 3
-    assert "cannot be read as safetensors" in said
+    assert "cannot be read as safetensors" in text
     assert not (tmp_path / "out").exists()
 
 
@@ -101,24 +101,24 @@ def test_bad_data_stops_the_command_before_anything_is_loaded_or_written(run, da
         ("--data {data} --out o --device cuda", "the small encoder is trained on the CPU"),
     ],
 )
-def test_wrong_usage_is_said_before_anything_is_written(run, data, tmp_path, arguments, fault):
+def test_wrong_usage_is_reported_before_anything_is_written(run, data, tmp_path, arguments, fault):
     words = arguments.format(data=data).replace(" o", f" {tmp_path / 'out'}").split()
-    code, _, said = run(*words)
+    code, _, texts = run(*words)
     assert code == 2
-    assert fault in said
+    assert fault in texts
     assert not (tmp_path / "out").exists()
 
 
 def test_data_that_is_made_can_be_written_as_lines(run, tmp_path):
     assert run("--stories", 4, "--export", tmp_path / "mix.jsonl.xz")[0] == 0
-    code, said, _ = run("--data", tmp_path, "--export", tmp_path / "again.jsonl")
+    code, texts, _ = run("--data", tmp_path, "--export", tmp_path / "again.jsonl")
     assert code == 0
-    assert said.startswith(
+    assert texts.startswith(
         f"{sum(len(h.questions) for h in read_evotrain(tmp_path / 'again.jsonl'))} "
     )
 
 
-def test_bases_are_told_apart(causal, tmp_path):
+def test_bases_are_distinguished(causal, tmp_path):
     assert Base.named("mini").kind == "mini"
     assert Base.named("minilm").kind == "minilm"
     assert Base.named(str(tmp_path)).kind == "minilm"
@@ -132,20 +132,20 @@ def test_bases_are_told_apart(causal, tmp_path):
 def test_a_model_of_another_kind_is_refused(run, data, tmp_path):
     (tmp_path / "llama").mkdir()
     (tmp_path / "llama" / "config.json").write_text('{"model_type": "llama"}', "utf-8")
-    code, _, said = run("--data", data, "--base", tmp_path / "llama", "--out", tmp_path / "out")
+    code, _, texts = run("--data", data, "--base", tmp_path / "llama", "--out", tmp_path / "out")
     assert code == 2
-    assert "holds a model of type 'llama', which cannot be trained here" in said
+    assert "holds a model of type 'llama', which cannot be trained here" in texts
 
 
 def test_a_folder_of_someone_elses_is_not_written_to(run, data, tmp_path):
     (tmp_path / "settings.json").write_text("[1]", "utf-8")
-    code, _, said = run("--data", data, "--out", tmp_path)
+    code, _, texts = run("--data", data, "--out", tmp_path)
     assert code == 2
-    assert "settings.json is not a file of a training run" in said
+    assert "settings.json is not a file of a training run" in texts
 
 
 def test_the_small_encoder_wants_no_launcher(run, data, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, said = run("--data", data, "--out", tmp_path / "out")
+    code, _, texts = run("--data", data, "--out", tmp_path / "out")
     assert code == 2
-    assert "trained by one process" in said
+    assert "trained by one process" in texts

@@ -55,10 +55,10 @@ def small(name, count):
 
 
 def test_chained_histories_keep_their_evidence():
-    whole = chain([small("a", 3), small("b", 4)], "both")
-    assert [whole.turns[q.evidence[0]] for q in whole.questions] == ["a: turn 2", "b: turn 3"]
-    assert whole.questions[1].rivals == (3,)
-    assert whole.threads == [(0, 2), (3, 6)]
+    complete = chain([small("a", 3), small("b", 4)], "both")
+    assert [complete.turns[q.evidence[0]] for q in complete.questions] == ["a: turn 2", "b: turn 3"]
+    assert complete.questions[1].rivals == (3,)
+    assert complete.threads == [(0, 2), (3, 6)]
 
 
 def test_chains_are_as_long_as_asked():
@@ -82,8 +82,8 @@ def frame(slot, value, act="INFORM"):
 
 def test_a_slot_that_changes_over_dialogues_asks_for_first_and_latest():
     def dialogue(city):
-        said = {"speaker": "user", "text": f"In {city}, please.", **frame("city", city)}
-        return {"id": city, "services": ["Restaurants_1"], "turns": [said]}
+        text = {"speaker": "user", "text": f"In {city}, please.", **frame("city", city)}
+        return {"id": city, "services": ["Restaurants_1"], "turns": [text]}
 
     [history] = sgd([dialogue("Oslo"), dialogue("Graz")], Random(1))
     assert_sound(history)

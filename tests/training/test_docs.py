@@ -43,5 +43,5 @@ def test_every_command_can_be_parsed():
     words = [shlex.split(re.sub(r"^(evomem|accelerate launch -m evomem\.training)", "", line))
              for line in lines if "evomem" in line and not line.startswith("pip")]  # fmt: skip
     assert len(words) >= 3
-    for each in words:
-        assert make_parser().parse_args(["train", *[w for w in each if w != "train"]]).data
+    for item in words:
+        assert make_parser().parse_args(["train", *[w for w in item if w != "train"]]).data

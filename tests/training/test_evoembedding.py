@@ -124,9 +124,9 @@ def test_the_checkpoint_holds_the_base_bit_by_bit_under_the_published_names(
     for name, value in text.items():
         stored = f"model.base_model.model.{name}"
         module, _, end = stored.rpartition(".")
-        found = made.pop(stored) if stored in made else made.pop(f"{module}.base_layer.{end}")
-        assert found.dtype == torch.bfloat16
-        assert torch.equal(found, value), name
+        result = made.pop(stored) if stored in made else made.pop(f"{module}.base_layer.{end}")
+        assert result.dtype == torch.bfloat16
+        assert torch.equal(result, value), name
     for name, value in load_file(emb / "model.safetensors").items():
         assert torch.equal(made.pop(f"emb_model.{name}"), value)
     adapters = {name for name in made if ".lora_" in name}
@@ -145,7 +145,7 @@ HEADS = ("latent_to_mem", "mem_to_latent", "mem_to_emb")
 
 def test_the_files_are_those_that_the_reference_reads(finished, causal):
     folder = finished("qwen3") / "model"
-    assert sorted(each.name for each in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert json.loads((folder / "config.json").read_text("utf-8")) == {
         "architectures": ["EvoRAGModel"],
         "model_type": "EvoRAG",
@@ -164,8 +164,8 @@ def test_the_files_are_those_that_the_reference_reads(finished, causal):
 def test_a_run_that_was_interrupted_ends_with_the_weights_of_one_that_was_not(
     causal, tmp_path, family
 ):
-    whole = trainer(causal(family), tmp_path / "whole", steps=5)
-    whole.run()
+    complete = trainer(causal(family), tmp_path / "whole", steps=5)
+    complete.run()
     broken = trainer(causal(family), tmp_path / "broken", steps=5)
     for _ in range(2):
         broken.one_step()
@@ -174,7 +174,7 @@ def test_a_run_that_was_interrupted_ends_with_the_weights_of_one_that_was_not(
     resumed = trainer(causal(family), tmp_path / "broken", steps=5)
     assert resumed.step == 2
     resumed.run()
-    for name, value in whole.masters.items():
+    for name, value in complete.masters.items():
         assert torch.equal(value, resumed.masters[name]), name
     assert [e["step"] for e in log(tmp_path / "broken") if "loss" in e][-3:] == [3, 4, 5]
 
@@ -182,7 +182,7 @@ def test_a_run_that_was_interrupted_ends_with_the_weights_of_one_that_was_not(
 def test_a_trained_checkpoint_can_be_trained_on(finished, tmp_path):
     first = finished("qwen3") / "model"
     again = train(first, tmp_path / "again", steps=1, lr=1e-9, latents=0, capacity=0, lora_rank=0)
-    before, after = (load_file(each / "model.safetensors") for each in (first, again))
+    before, after = (load_file(item / "model.safetensors") for item in (first, again))
     assert before.keys() == after.keys()
     for name, value in before.items():
         assert torch.allclose(value.float(), after[name].float(), atol=1e-6), name

@@ -21,7 +21,7 @@ def record(question="Where do I live?", evidence=(0,), turns=("User: I moved to 
 
 def written(folder, *records):
     file = folder / "data.jsonl"
-    file.write_text("".join(json.dumps(each) + "\n" for each in records), "utf-8")
+    file.write_text("".join(json.dumps(item) + "\n" for item in records), "utf-8")
     return file
 
 
@@ -159,8 +159,8 @@ def test_a_data_set_reads_like_a_file_of_the_same_lines(datasets, tmp_path):
     lines = record(kind="place", threads=[[0, 1]], turns=["User: a", "User: b"]), record("Which?")
     [first, second] = read_evotrain(saved(datasets, tmp_path / "set", *lines))
     assert [first, second] == [
-        replace(each, id=mine.id)
-        for each, mine in zip(
+        replace(item, id=mine.id)
+        for item, mine in zip(
             read_evotrain(written(tmp_path, *lines)), (first, second), strict=True
         )
     ]

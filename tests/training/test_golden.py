@@ -58,10 +58,10 @@ def test_the_losses_are_those_of_the_reference(begun, folder, name, tmp_path):
     ours = begun(folder)
     want, sample = sample_of(ours, folder, name, tmp_path)
     with torch.no_grad():
-        got = losses_of(ours.model, [sample], budget=8192)
-    assert got.sft.item() == pytest.approx(want["sft_loss"], abs=1e-3)
-    assert got.contrastive.item() == pytest.approx(want["contrastive"], abs=5e-3)
-    assert got.total.item() == pytest.approx(want["total"], abs=5e-3)
+        actual = losses_of(ours.model, [sample], budget=8192)
+    assert actual.sft.item() == pytest.approx(want["sft_loss"], abs=1e-3)
+    assert actual.contrastive.item() == pytest.approx(want["contrastive"], abs=5e-3)
+    assert actual.total.item() == pytest.approx(want["total"], abs=5e-3)
 
 
 @pytest.mark.parametrize(("folder", "name"), CASES)

@@ -29,16 +29,16 @@ def begun(tiny):
 
 @pytest.fixture(scope="module")
 def samples(begun):
-    return [make_sample(begun.tokens, each, each.questions) for each in HISTORIES]
+    return [make_sample(begun.tokens, item, item.questions) for item in HISTORIES]
 
 
 def gradients(begun, losses):
     """The slopes of what is trained; afterwards there are none."""
     begun.model.zero_grad()
     losses.total.backward()
-    found = {name: parameter.grad.clone() for name, parameter in begun.trained.items()}
+    result = {name: parameter.grad.clone() for name, parameter in begun.trained.items()}
     begun.model.zero_grad()
-    return found
+    return result
 
 
 def assert_same(one, other, share=1e-3):
@@ -57,12 +57,12 @@ def naive_losses(naive, tokens, history):
     for question in history.questions:
         vectors = naive.retrieve([*messages, {"role": "user", "content": question.text}])
         scores = (vectors[:-1] @ vectors[-1]) / 0.1
-        rest = [scores[i] for i in range(len(scores)) if i not in question.evidence]
-        each = [
-            F.cross_entropy(torch.stack([scores[p], *rest])[None], torch.tensor([0]))
+        remaining = [scores[i] for i in range(len(scores)) if i not in question.evidence]
+        item = [
+            F.cross_entropy(torch.stack([scores[p], *remaining])[None], torch.tensor([0]))
             for p in question.evidence
         ]
-        contrastive.append(torch.stack(each).mean() * math.log(len(rest) + 1))
+        contrastive.append(torch.stack(item).mean() * math.log(len(remaining) + 1))
         if question.answer:
             answer = make_answer(tokens, question.text, question.answer)
             asked = [*messages, {"role": "user", "content": question.text}]
@@ -82,9 +82,9 @@ def naive_losses(naive, tokens, history):
 def test_the_losses_are_those_of_the_plain_decoders(tiny, begun, samples, number):
     contrastive, sft = naive_losses(Naive(tiny), begun.tokens, HISTORIES[number])
     with torch.no_grad():
-        got = losses_of(begun.model, [samples[number]], budget=4096)
-    assert got.contrastive.item() == pytest.approx(contrastive, abs=2e-3)
-    assert got.sft.item() == pytest.approx(sft, abs=1e-3)
+        actual = losses_of(begun.model, [samples[number]], budget=4096)
+    assert actual.contrastive.item() == pytest.approx(contrastive, abs=2e-3)
+    assert actual.sft.item() == pytest.approx(sft, abs=1e-3)
 
 
 def test_packed_histories_give_the_losses_and_gradients_of_each_alone(begun, samples):
@@ -92,11 +92,11 @@ def test_packed_histories_give_the_losses_and_gradients_of_each_alone(begun, sam
     slopes = gradients(begun, together)
     alone = [losses_of(begun.model, [sample], budget=1) for sample in samples]
     for kind in ("contrastive", "sft", "total"):
-        mean = sum(getattr(each, kind).item() for each in alone) / len(alone)
+        mean = sum(getattr(interval, kind).item() for interval in alone) / len(alone)
         assert getattr(together, kind).item() == pytest.approx(mean, abs=1e-4)
     expected = {name: torch.zeros_like(slope) for name, slope in slopes.items()}
-    for each in alone:
-        for name, slope in gradients(begun, each).items():
+    for interval in alone:
+        for name, slope in gradients(begun, interval).items():
             expected[name] += slope / len(alone)
     assert_same(expected, slopes)
 

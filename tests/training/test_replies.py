@@ -94,9 +94,9 @@ def test_topics_are_words_of_one_turn_only():
 def test_no_more_is_asked_than_wanted():
     history = told(
         *[
-            each
+            item
             for place in ("Rome", "Oslo", "Graz", "Bari")
-            for each in [("Mei", f"Have you been to {place} before?"), ("Omar", "Yes, in May.")]
+            for item in [("Mei", f"Have you been to {place} before?"), ("Omar", "Yes, in May.")]
         ]
     )
     ask_replies(history, Random(0), (), 2)

@@ -34,8 +34,8 @@ def test_the_loss_falls_and_the_weights_load(make_model, tokenizer, tmp_path):
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(make_model, tokenizer, tmp_path):
-    whole = trainer(make_model, tokenizer, tmp_path / "whole", steps=8)
-    whole.run()
+    complete = trainer(make_model, tokenizer, tmp_path / "whole", steps=8)
+    complete.run()
     broken = trainer(make_model, tokenizer, tmp_path / "broken", steps=8)
     for _ in range(4):
         broken.one_step()
@@ -43,7 +43,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(make_model, tokeniz
     broken.one_step()  # lost
     resumed = trainer(make_model, tokenizer, tmp_path / "broken", steps=8)
     resumed.run()
-    for name, value in whole.model.state_dict().items():
+    for name, value in complete.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 

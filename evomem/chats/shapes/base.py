@@ -46,7 +46,7 @@ LEFT_OUT_ROLES = {
 
 @dataclass(slots=True)
 class Said:
-    """One thing that somebody said, as a shape finds it."""
+    """One message, as a shape reads it."""
 
     role: str
     """"user" or "assistant"."""
@@ -74,7 +74,7 @@ class Talk:
     ordered: bool = False
     """Whether the order is certain, whatever times say."""
     repeats: bool = False
-    """Whether other talks of the same id go on with this one and repeat some of its messages."""
+    """Whether other talks of the same id continue with this one and repeat some of its messages."""
     utc: bool = False
     """Whether times without a zone are known to be UTC, or belong to invented stories."""
 
@@ -128,7 +128,7 @@ def chat_message(
     content: object = None,
     **more: Any,
 ) -> Iterator[Said]:
-    """Yield what a message says that has a role and a content.
+    """Yield the text of a message with a role and a content.
 
     Args:
         raw: The message.
@@ -191,7 +191,7 @@ def conversation(raw: Raw, where: str, key: str = "messages", **more: Any) -> It
 
 
 def header(raw: Raw, where: str) -> dict[str, Any]:
-    """Return what a record says of its conversation: id, time and title."""
+    """Return the id, time and title of a record's conversation."""
     title = first(raw, TITLE_FIELDS)
     return {
         "id": label(where, raw, ("id", *SESSION_FIELDS, "uuid", "_id")),

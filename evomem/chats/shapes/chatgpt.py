@@ -33,7 +33,7 @@ _KINDS = {
     "sonic_webpage": RESULT,
     "system_error": RESULT,
 }
-"""Contents that nobody said, and what they are counted as."""
+"""Types of content that are no messages, and the names under which they are counted."""
 
 
 _MARKER = re.compile("\ue200([^\ue201]*)\ue201")
@@ -60,9 +60,9 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
     if isinstance(parts, list):
         parts = [part for part in parts if part != ""]
     more: dict[str, Any] = {"name": None, "metadata": None}
-    for said in chat_message(raw, where, context, role=role, content=parts, **more):
-        said.text = _MARKER.sub(_shown, said.text)
-        yield said
+    for message in chat_message(raw, where, context, role=role, content=parts, **more):
+        message.text = _MARKER.sub(_shown, message.text)
+        yield message
 
 
 def _shown(marker: re.Match[str]) -> str:

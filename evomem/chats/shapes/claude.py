@@ -30,13 +30,13 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
             break
     more: dict[str, Any] = {"id": raw.get("uuid"), "metadata": None}
     before = context.left_out.total()
-    said = list(chat_message(raw, where, context, role=raw["sender"], content=content, **more))
+    messages = list(chat_message(raw, where, context, role=raw["sender"], content=content, **more))
     text = raw.get("text")
-    if not said and isinstance(text, str) and text.strip() and content is not text:
+    if not messages and isinstance(text, str) and text.strip() and content is not text:
         if context.left_out.total() == before + 1 and context.left_out["empty"]:
             context.left_out["empty"] -= 1
-        said = list(chat_message(raw, where, context, role=raw["sender"], content=text, **more))
-    yield from said
+        messages = list(chat_message(raw, where, context, role=raw["sender"], content=text, **more))
+    yield from messages
 
 
 def _is_record(raw: Raw) -> bool:

@@ -27,7 +27,7 @@ _MACHINE = (
 def _is_message(raw: Raw) -> bool:
     if isinstance(raw.get("payload"), Mapping) and "type" in raw:
         return raw["type"] in _LINES or "timestamp" in raw
-    # before September 2025 a line was the bare item, behind one that described the session
+    # before September 2025 a line was the bare item, after one that described the session
     return "record_type" in raw or (
         has(raw, "id", "timestamp", "instructions") and "role" not in raw
     )

@@ -33,7 +33,7 @@ def _is_message(raw: Raw) -> bool:
 
 
 def said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
-    """Yield what a content says."""
+    """Yield the messages of a content."""
     parts = raw.get("parts")
     if isinstance(parts, list):
         parts = [_bare(part) for part in parts]

@@ -44,8 +44,8 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
 
 def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
     columns = {row[1] for row in file.execute("PRAGMA table_info(events)")}
-    whole = "event_data" in columns  # since 1.22 one column holds the whole event
-    names = "event_data" if whole else "id, author, invocation_id, content"
+    one_column = "event_data" in columns  # since 1.22 one column holds the whole event
+    names = "event_data" if one_column else "id, author, invocation_id, content"
     rows = file.execute(
         f"SELECT session_id, timestamp, {names} FROM events ORDER BY session_id, timestamp"
     )
@@ -54,7 +54,7 @@ def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
         events: list[tuple[str, object]] = []
         for number, (_, time, *row) in enumerate(members, 1):
             place = f"{where}, event {number}"
-            if whole:
+            if one_column:
                 event = json_of(row[0], place)
             else:
                 content = json_of(row[3], place) if row[3] else None

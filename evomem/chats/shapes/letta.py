@@ -1,4 +1,4 @@
-"""Letta: agent files (.af), whose older agents speak through a tool and hear in envelopes."""
+"""Letta: agent files (.af); older agents answer by a tool call and get messages in JSON envelopes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
     calls = raw.get("tool_calls") or ()
     spoken = [text for call in calls if (text := _sent(call)) is not None]
     more: dict[str, Any] = {"metadata": None, "name": None, "id": _own(raw.get("id"))}
-    if role == "assistant" and spoken:  # its content, if it has any, is what it thought
+    if role == "assistant" and spoken:  # its content, if any, is its reasoning
         context.left_out["reasoning"] += bool(content)
         context.left_out[CALL] += len(calls) - len(spoken)
         for text in spoken:
@@ -72,7 +72,7 @@ def _own(id: object) -> str | None:
 
 
 def _sent(call: object) -> str | None:
-    """Return what a call of `send_message` says, None if it is another call."""
+    """Return the message of a `send_message` call; None for other calls."""
     if not isinstance(call, Mapping) or not has(call.get("function"), "name", "arguments"):
         return None
     if call["function"]["name"] != "send_message":
@@ -85,7 +85,7 @@ def _sent(call: object) -> str | None:
 
 
 def _heard(text: str) -> str | None:
-    """Return what a user said, without the envelope; None if an event is in it."""
+    """Return the user's text without its envelope; None if the envelope holds an event."""
     if not text.lstrip().startswith('{"type"') and not text.lstrip().startswith("{\n"):
         return text
     try:

@@ -25,7 +25,7 @@ def is_item(raw: Raw) -> bool:
 
 
 def machinery(kind: str) -> str | None:
-    """Return what an item of a tool or of reasoning is counted as; None for other items."""
+    """Return the name under which an item of a tool or of reasoning is counted; None for others."""
     if kind == "reasoning":
         return REASONING
     if kind.endswith("_call"):
@@ -36,7 +36,7 @@ def machinery(kind: str) -> str | None:
 
 
 def said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
-    """Yield what an item says."""
+    """Yield the messages of an item."""
     kind = raw.get("type")
     if "role" not in raw and isinstance(kind, str) and (counted := machinery(kind)):
         context.left_out[counted] += 1

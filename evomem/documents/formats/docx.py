@@ -47,7 +47,7 @@ def _parsed(document: Any) -> Parsed:
 
 
 def _unwrap(body: Any) -> None:
-    """Replace content controls and tracked insertions by what they hold: python-docx skips them."""
+    """Replace content controls and tracked insertions by their contents: python-docx skips them."""
     for wrapper in body.xpath(".//w:sdtContent | .//w:ins | .//w:moveTo | .//w:smartTag"):
         outer = wrapper.getparent() if wrapper.tag.endswith("}sdtContent") else wrapper
         for child in list(wrapper):
@@ -68,7 +68,7 @@ def _paragraph(paragraph: Any, parsed: Parsed) -> None:
 
 
 def _table(table: Any) -> str:
-    """Return the lines of a table; a cell that spans several columns or rows stands in the first."""
+    """Return the lines of a table; a cell that spans several columns or rows is in the first."""
     lines = []
     seen: set[Any] = set()
     for row in table.rows:

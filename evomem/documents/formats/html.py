@@ -1,4 +1,4 @@
-"""HTML: the text of a page's body, without navigation, scripts and forms."""
+"""HTML: the text of a page's body, without navigation, scripts and small forms."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _LEFT_OUT = (
     "template",
     "nav",
     "aside",
-    "form",
     "button",
+    "select",
+    "textarea",
     "svg",
     "head",
 )
@@ -41,15 +42,24 @@ def parse(data: bytes) -> Parsed:
         parsed.title = " ".join(soup.title.get_text().split())
     for tag in soup.find_all(_LEFT_OUT):
         tag.decompose()
+    _leave_out_forms(soup)
     _read(soup.find("main") or soup.body or soup, parsed)
     return parsed
+
+
+def _leave_out_forms(soup: Any) -> None:
+    """Remove forms, but not one with most of the page's text: some sites put all of it into a form."""
+    length = len(_text(soup))
+    for form in soup.find_all("form"):
+        if not form.decomposed and 2 * len(_text(form)) < length:
+            form.decompose()
 
 
 def _decode(data: bytes, bs4: Any) -> str:
     """Return a page as text.
 
     What reads as UTF-8 is UTF-8, whatever the page declares; otherwise a byte order mark, the
-    declaration and Windows-1252 are tried, in this order, and then what the bytes look like.
+    declaration and Windows-1252 are tried, in this order, and then a guess from the bytes.
     """
     sure = () if data.isascii() else ("utf-8",)  # ISO-2022-JP is in ASCII characters
     declared = bs4.dammit.EncodingDetector.find_declared_encoding(data, is_html=True)
@@ -123,12 +133,12 @@ def _text(element: Any) -> str:
 
 
 def _is_block(node: Any) -> bool:
-    """Whether text before, inside and behind a node stands apart."""
+    """Whether a node separates the text before, inside and after it."""
     return node is not None and node.name is not None and node.name not in _INLINE
 
 
 def _parts(node: Any) -> bool:
-    """Whether a node parts the content that it stands in into blocks, where a line break does not."""
+    """Whether a node divides the content around it into blocks; a line break does not."""
     return _is_block(node) and node.name != "br"
 
 

@@ -155,8 +155,8 @@ async def forget(call: Call, args: shapes.Forget) -> Answer:
             "confirm": None,
         }
     )
-    said = f"Forgot {receipt.turns} turns for good; {receipt.reread} later ones were read again."
-    return said, done
+    message = f"Forgot {receipt.turns} turns for good; {receipt.reread} later ones were read again."
+    return message, done
 
 
 async def status(call: Call, args: shapes.Nothing) -> Answer:

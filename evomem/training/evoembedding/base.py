@@ -56,7 +56,7 @@ class Start:
 
 
 def start(base: Base, settings: EvoSettings, device: str | None = None) -> Start:
-    """Load a base, or go on from an EvoEmbedding checkpoint.
+    """Load a base, or continue from an EvoEmbedding checkpoint.
 
     Args:
         base: Folder or hub id.
@@ -73,18 +73,18 @@ def start(base: Base, settings: EvoSettings, device: str | None = None) -> Start
     if Fields.read(folder).values.get("model_type") == "EvoRAG":
         if settings.emb:
             raise InputError(f"--emb is for new models; {base.source} has its own")
-        begun = _resumed(base, folder, settings, device)
+        started = _resumed(base, folder, settings, device)
     else:
-        begun = _new(base.source, folder, settings, device)
-    begun.tokens.check_turnwise()
-    if begun.model.lm_head is None and not begun.model.decoder.config.tied:
+        started = _new(base.source, folder, settings, device)
+    started.tokens.check_turnwise()
+    if started.model.lm_head is None and not started.model.decoder.config.tied:
         raise CheckpointError(
             f"{base.source} has no lm_head.weight and does not tie it to its embeddings, but "
             "answers are learnt with it; take a checkpoint that has it"
         )
-    for name, parameter in begun.model.named_parameters():
-        parameter.requires_grad_(name in begun.masters)
-    return begun
+    for name, parameter in started.model.named_parameters():
+        parameter.requires_grad_(name in started.masters)
+    return started
 
 
 def _new(source: str, folder: Path, settings: EvoSettings, device: str | None) -> Start:
@@ -149,7 +149,7 @@ def _resumed(base: Base, folder: Path, settings: EvoSettings, device: str | None
     )
     weights = loaded.weights
     names = {published_name(name): name for name in loaded.model.state_dict()}
-    # Read again: what is trained goes on in the precision in which it was stored.
+    # Read again: what is trained continues in the precision in which it was stored.
     masters = {
         names[stored]: tensor.to(loaded.model.device, torch.float32)
         for stored, tensor in weights.read(filter(_is_trained, names))

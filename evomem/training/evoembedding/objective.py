@@ -4,10 +4,10 @@ Three kinds of passes, each over rows of input embeddings that are packed by len
 
 1. the memory: chunk k of every history at once. Chunks of one history follow each other, since each
    reads the latents that the earlier ones left; gradients flow through all of them;
-2. what is embedded: every turn behind the queue before it, every question behind the last queue;
+2. what is embedded: every turn after the queue before it, every question after the last queue;
 3. answers: next-token prediction by the plain base, the queue inserted into the question's prompt.
 
-How rows are packed is numerically free: decoders are causal, so padding behind a row's end cannot
+How rows are packed is numerically free: decoders are causal, so padding after a row's end cannot
 reach it.
 """
 
@@ -72,7 +72,7 @@ def contrastive(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
         scores: Cosines, (Q, N).
         evidence: The turns that answer each question.
     """
-    others = [scores.shape[1] - len(found) for found in evidence]
+    others = [scores.shape[1] - len(relevant) for relevant in evidence]
     weights = torch.tensor([math.log(count + 1) for count in others], device=scores.device)
     return (against_the_rest(scores / TEMPERATURE, evidence) * weights).mean()
 
@@ -105,8 +105,8 @@ def score_all(
     """Return the cosines of each history's questions and turns, (Q, N) (see "Protocol R")."""
     step, capacity = model.config.num_latents, model.config.capacity
     rows = []
-    for sample, found in zip(samples, latents, strict=True):
-        queues = model.mem_to_latent(found)
+    for sample, own_latents in zip(samples, latents, strict=True):
+        queues = model.mem_to_latent(own_latents)
         ends = [step * turn for turn in range(len(sample.turns))]
         ends += [len(queues)] * len(sample.questions)
         texts = _embed_each(model, [*sample.turns, *sample.questions])
@@ -130,8 +130,8 @@ def answer_losses(
 ) -> list[Tensor]:
     """Return each history's mean loss of its answers by the plain base, 0 if it has none."""
     rows, places, labels = [], [], []
-    for sample, found in zip(samples, latents, strict=True):
-        queue = found[-model.config.capacity :]
+    for sample, own in zip(samples, latents, strict=True):
+        queue = own[-model.config.capacity :]
         for answer in sample.answers:
             rows.append(model.prompt(answer.ids, queue))
             # A position predicts the next one; the queue stands in front of all labels.
@@ -157,20 +157,20 @@ def hidden_states(
     budget: int,
 ) -> list[Tensor]:
     """Return the final hidden states of rows `(T_i, H)` at `places[i]`, each `(places, H)`."""
-    found: dict[int, Tensor] = {}
+    states: dict[int, Tensor] = {}
     for pack in packs([len(row) for row in rows], budget):
         padded = nn.utils.rnn.pad_sequence([rows[i] for i in pack], batch_first=True)
         hidden = decoder.hidden(padded, None, adapter)
         for at, i in enumerate(pack):
-            found[i] = hidden[at, places[i].to(hidden.device)]
-    return [found[i] for i in range(len(rows))]
+            states[i] = hidden[at, places[i].to(hidden.device)]
+    return [states[i] for i in range(len(rows))]
 
 
 def chunks(segments: Sequence[Ids]) -> list[list[Ids]]:
     """Return the chunks that turns are read in (see "Chunks")."""
     plan: list[list[Ids]] = []
     for ids in segments:
-        sizes = [len(each) for each in plan[-1]] if plan else []
+        sizes = [len(sample) for sample in plan[-1]] if plan else []
         if opens_chunk(sizes, len(ids), turns=CHUNK_TURNS, tokens=CHUNK_TOKENS):
             plan.append([])
         plan[-1].append(ids)
@@ -178,7 +178,7 @@ def chunks(segments: Sequence[Ids]) -> list[list[Ids]]:
 
 
 def _chunk(model: EvoEmbedding, turns: Sequence[Ids], queue: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a chunk's row behind its projected queue, and where its memory queries stand."""
+    """Return a chunk's row after its projected queue, and where its memory queries stand."""
     queries = model.memory_queries[0]
     parts, places, length = [queue], [], len(queue)
     for ids, embeds in zip(turns, _embed_each(model, turns), strict=True):

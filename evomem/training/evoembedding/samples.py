@@ -20,7 +20,7 @@ class Answer:
     start: int
     """The first id that is learnt, ..."""
     end: int
-    """... and the one behind the last: the answer and the end of its message."""
+    """... and the one after the last: the answer and the end of its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ def make_sample(tokens: Tokens, history: History, questions: Sequence[Question])
 def make_answer(tokens: Tokens, question: str, answer: str) -> Answer:
     """Return the segment of a question and its answer."""
     asked = {"role": "user", "content": tokens.defuse(question)}
-    said = {"role": "assistant", "content": tokens.defuse(answer)}
+    reply = {"role": "assistant", "content": tokens.defuse(answer)}
     prompt = tokens.chat([asked], answer=True)
-    ids = tokens.chat([asked, said], answer=False)
+    ids = tokens.chat([asked, reply], answer=False)
     # A template may open an answer otherwise than it shows one: what both share is the prompt.
     start = next((i for i, (a, b) in enumerate(zip(prompt, ids, strict=False)) if a != b), None)
     end = len(ids) - ids[::-1].index(tokens.special.im_end)

@@ -30,11 +30,11 @@ from evomem.training.sources import Base
 
 
 class EvoTrainer:
-    """One run. `run` goes on where the last checkpoint in the run's folder ends."""
+    """One run. `run` continues where the last checkpoint in the run's folder ends."""
 
     def __init__(
         self,
-        begun: Start,
+        started: Start,
         train: Sequence[History],
         dev: Sequence[History],
         run: Run,
@@ -42,18 +42,18 @@ class EvoTrainer:
         processes: Processes,
     ) -> None:
         """Prepare everything, and take up what was kept in the run's folder."""
-        self.begun, self.train, self.dev, self.settings = begun, train, dev, settings
-        self.model = begun.model
+        self.begun, self.train, self.dev, self.settings = started, train, dev, settings
+        self.model = started.model
         self._run, self._processes = run, processes
-        self._trained = begun.trained
-        self.masters = begun.masters
+        self._trained = started.trained
+        self.masters = started.masters
         self._optimizer = torch.optim.AdamW(
             [self.masters[name] for name in self._trained], lr=settings.lr, weight_decay=0.0
         )
         drop_inputs(self.model, settings.dropout)
         run.begin()
-        self.step, kept = run.resume(self._optimizer)
-        for name, tensor in kept.items():
+        self.step, weights = run.resume(self._optimizer)
+        for name, tensor in weights.items():
             self.masters[name].copy_(tensor)
         self._to_model()
 
@@ -72,14 +72,14 @@ class EvoTrainer:
         for samples in self._batches():
             losses = losses_of(self.model, samples, settings.pack)
             (losses.total / settings.accumulate).backward()  # type: ignore[no-untyped-call]
-            said = [losses.total, losses.contrastive, losses.sft]
+            parts = [losses.total, losses.contrastive, losses.sft]
             sums += torch.stack(
-                [*(each.detach().to(sums) for each in said), sums.new_tensor(losses.recall)]
+                [*(part.detach().to(sums) for part in parts), sums.new_tensor(losses.recall)]
             )
         sums /= settings.accumulate
         gradients = [_gradient(parameter) for parameter in self._trained.values()]
         self._processes.average([sums, *gradients])
-        loss, contrastive, sft, found = sums.tolist()
+        loss, contrastive, sft, recalled = sums.tolist()
         check_finite(loss, self.step)
         for name, gradient in zip(self._trained, gradients, strict=True):
             self.masters[name].grad = gradient
@@ -95,7 +95,7 @@ class EvoTrainer:
             "contrastive": contrastive,
             "sft": sft,
             "lr": rate,
-            "train_recall@10": found,
+            "train_recall@10": recalled,
         }
 
     @torch.no_grad()
@@ -104,16 +104,16 @@ class EvoTrainer:
         if not self.dev:
             return {}
         self.model.eval()
-        found = torch.zeros(2, device=self.model.device)
+        sums = torch.zeros(2, device=self.model.device)
         for history in self.dev[self._processes.rank :: self._processes.count]:
             sample = make_sample(self.begun.tokens, history, history.questions)
             latents = evolve_all(self.model, [sample.segments], self.settings.pack)
             [scores] = score_all(self.model, [sample], latents, self.settings.pack)
             count = len(sample.questions)
             share = recall(scores, sample.evidence, 10)
-            found += torch.tensor([share * count, count], device=found.device)
-        self._processes.average([found])
-        return {"dev_recall@10": float(found[0] / found[1])}
+            sums += torch.tensor([share * count, count], device=sums.device)
+        self._processes.average([sums])
+        return {"dev_recall@10": float(sums[0] / sums[1])}
 
     def save(self) -> None:
         """Keep the state in the run's folder."""
@@ -159,7 +159,7 @@ def train_evoembedding(
     """Train EvoEmbedding and return the folder of its checkpoint, which `evoembedding:FOLDER` names.
 
     Args:
-        base: A Qwen3 or Qwen3.5 model, or an EvoEmbedding checkpoint to go on with.
+        base: A Qwen3 or Qwen3.5 model, or an EvoEmbedding checkpoint to continue with.
         train: What to learn from.
         dev: What to be scored on.
         out: Where everything is written; a run that is there is gone on with.
@@ -176,9 +176,9 @@ def train_evoembedding(
     if not settings.steps:
         settings = replace(settings, steps=one_pass(len(train), settings, processes.count))
     run = Run(out, base.name, settings, train, dev, writes=processes.rank == 0)
-    begun = start(base, settings, processes.device)
-    begun.model.decoder.recompute = recompute
-    EvoTrainer(begun, train, dev, run, settings, processes).run()
+    started = start(base, settings, processes.device)
+    started.model.decoder.recompute = recompute
+    EvoTrainer(started, train, dev, run, settings, processes).run()
     processes.leave()
     return out / "model"
 

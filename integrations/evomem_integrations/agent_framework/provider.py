@@ -19,7 +19,7 @@ from agent_framework import Message as HostMessage
 
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
-from evomem_integrations.agent_framework.said import Exchange, begun, said
+from evomem_integrations.agent_framework.messages import Exchange, begun, said
 
 _in_tool: ContextVar[bool] = ContextVar("evomem_agent_framework_in_tool", default=False)
 """Whether a tool runs: agents that it calls are not asked by the user."""
@@ -30,9 +30,9 @@ _WAITING = "waiting"
 class EvoMemContextProvider(ContextProvider):
     """Reads the memory before each run, and writes the exchange when the run is done.
 
-    What is recalled stands behind the instructions of the run, and is kept nowhere. An exchange is
+    Recalled turns are added after the instructions of the run and not stored. An exchange is
     what the user said and everything that was answered, one turn of the memory with the session's id
-    and the ids of the turns that the model was shown. A run that goes on after an approval completes
+    and the ids of the turns that the model was shown. A run that continues after an approval completes
     the turn. A question asked again in the same place of a session replaces the old one. A
     run that fails writes nothing, and neither does an agent that a tool calls.
     """
@@ -81,7 +81,7 @@ class EvoMemContextProvider(ContextProvider):
         context: SessionContext,
         state: dict[str, Any],
     ) -> None:
-        """Put what the memory knows behind the instructions of this run."""
+        """Add what the memory knows after the instructions of this run."""
         history = await self._history(agent, session, context)
         exchange = begun(context.input_messages, history, state.get(_WAITING))
         shown = [*said(history), *said(context.input_messages)]

@@ -198,7 +198,7 @@ class CopiedChromaRetriever(ChromaRetriever):
 
 
 class Client:
-    """What A-MEM asks of `chromadb.Client`: to forget."""
+    """The part of `chromadb.Client` that A-MEM uses: to forget."""
 
     def __init__(self, retriever: ChromaRetriever) -> None:
         self._retriever = retriever
@@ -223,7 +223,7 @@ class Client:
 
 
 class Collection:
-    """What A-MEM and its tests ask of a Chroma collection."""
+    """The part of a Chroma collection that A-MEM and its tests use."""
 
     def __init__(self, retriever: ChromaRetriever) -> None:
         self._retriever = retriever

@@ -15,7 +15,7 @@ Note = dict[str, Any]
 
 
 class MemoryNote:
-    """A note, with the attributes of A-MEM's; what is not given, or empty, gets A-MEM's default."""
+    """A note, with the attributes of A-MEM's; fields that are missing or empty get A-MEM's default."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class AgenticMemorySystem:
     """A-MEM's memory system: same methods, same results, no LLM, no Chroma.
 
     `memories` maps ids to notes in the order they were added. Nothing is evolved by an LLM:
-    `process_memory` returns notes as they are, keywords, context and tags are what they are given.
+    `process_memory` returns notes as they are, keywords, context and tags are as given.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class AgenticMemorySystem:
         return False, note
 
     def analyze_content(self, content: str) -> Note:
-        """Return what A-MEM returns where no LLM answers."""
+        """Return what A-MEM returns if no LLM answers."""
         return {"keywords": [], "context": "General", "tags": []}
 
     def close(self) -> None:

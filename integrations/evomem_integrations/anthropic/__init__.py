@@ -1,4 +1,4 @@
-"""evomem behind the memory tool of Anthropic's API; see `docs/guides/anthropic.md`."""
+"""evomem as the storage of the memory tool of Anthropic's API; see `docs/guides/anthropic.md`."""
 
 from __future__ import annotations
 

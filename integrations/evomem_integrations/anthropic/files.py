@@ -27,22 +27,22 @@ class Files:
         self._purge = purge
 
     def text(self, path: str) -> str | None:
-        """Return what a file holds; None if there is none."""
-        held = self._memory.history(session=path, where={FILE: path})
-        return text_of(held[-1]) if held else None
+        """Return the content of a file; None if there is no file."""
+        stored = self._memory.history(session=path, where={FILE: path})
+        return text_of(stored[-1]) if stored else None
 
     def change(self, path: str, new: Callable[[str | None], str]) -> None:
         """Write a file in one transaction.
 
         Args:
             path: Which.
-            new: Called with what it holds, None if it is not there; returns what it shall hold. It is
+            new: Called with its content, None if it does not exist; returns the new content. It is
                 called again if another process writes meanwhile.
         """
         written: list[Turn] = []
 
-        def build(held: Sequence[Record]) -> list[Turn]:
-            before = text_of(held[-1]) if held else None
+        def build(stored: Sequence[Record]) -> list[Turn]:
+            before = text_of(stored[-1]) if stored else None
             after = new(before)
             written[:] = [] if after == before else [self._turn(path, after)]
             return written
@@ -86,12 +86,12 @@ class Files:
         return next((above for above in parents(path) if self.text(above) is not None), None)
 
     def tree(self, path: str) -> list[tuple[int, str]]:
-        """Return sizes in bytes and paths of what a directory shows."""
+        """Return sizes in bytes and paths of a directory's listing."""
         sizes = {r.turn.metadata[FILE]: len(text_of(r).encode()) for r in self._all()}
         return tree(path, sizes)
 
     def versions(self, path: str) -> list[Record]:
-        """Return what a file, under this path or those that it had, held: oldest first."""
+        """Return the contents that a file had, under this path or earlier ones, oldest first."""
         records = self._memory.history(where={FILE: {"$exists": True}}, all=True)
         current = [r for r in records if r.replaced_by is None and r.turn.metadata[FILE] == path]
         wanted = {record.seq for record in current}
@@ -112,17 +112,19 @@ class Files:
                 f"File {path} would have {len(text):,} characters; the limit is {MAX_CHARS:,}. "
                 "Split it into several files."
             )
-        kept, changes = clean(text)
+        cleaned, changes = clean(text)
         metadata: dict[str, Any] = {FILE: path}
         if changes:
             metadata["cleaned_user"] = list(changes)
-        if not kept.strip():
-            metadata[BLANK] = kept
-            kept = "(empty)"
-        return Turn(user=kept, speaker=path, session=path, metadata=metadata, source=self._source)
+        if not cleaned.strip():
+            metadata[BLANK] = cleaned
+            cleaned = "(empty)"
+        return Turn(
+            user=cleaned, speaker=path, session=path, metadata=metadata, source=self._source
+        )
 
 
 def text_of(record: Record) -> str:
-    """Return what a file holds."""
+    """Return the content of a file."""
     blank = record.turn.metadata.get(BLANK)
     return record.turn.user if blank is None else str(blank)

@@ -39,7 +39,7 @@ def parents(path: str) -> list[str]:
 
 
 def tree(path: str, sizes: dict[str, int]) -> list[tuple[int, str]]:
-    """Return what a directory shows of itself and two levels below, without hidden names.
+    """Return the listing of a directory, two levels deep, without hidden names.
 
     Args:
         path: The directory.

@@ -67,8 +67,8 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         """Write a new file."""
         path = normal(command.path)
 
-        def new(held: str | None) -> str:
-            if held is not None:
+        def new(stored: str | None) -> str:
+            if stored is not None:
                 raise ToolError(f"File {command.path} already exists")
             return command.file_text
 
@@ -83,9 +83,9 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         """Replace a text that a file holds once."""
         after, place = "", 0
 
-        def new(held: str | None) -> str:
+        def new(stored: str | None) -> str:
             nonlocal after, place
-            text = self._held(held, command.path)
+            text = self._held(stored, command.path)
             lines = _lines_with(text, command.old_str)
             if not lines:
                 raise ToolError(
@@ -112,10 +112,10 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         return self._writing(replace)
 
     def insert(self, command: BetaMemoryTool20250818InsertCommand) -> str:
-        """Put a text behind a line of a file; 0 is its beginning."""
+        """Put a text after a line of a file; 0 is its beginning."""
 
-        def new(held: str | None) -> str:
-            lines = self._held(held, command.path).split("\n")
+        def new(stored: str | None) -> str:
+            lines = self._held(stored, command.path).split("\n")
             if lines[-1] == "":
                 lines.pop()
             if not 0 <= command.insert_line <= len(lines):
@@ -228,7 +228,9 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
                 raise
             counts.add(count)
             logger.warning("A command of the memory tool failed (%s)", error, exc_info=error)
-            raise ToolError("The memory cannot be reached at present. Go on without it.") from error
+            raise ToolError(
+                "The memory cannot be reached at present. Continue without it."
+            ) from error
 
 
 class EvoMemAsyncMemoryTool(BetaAsyncAbstractMemoryTool):

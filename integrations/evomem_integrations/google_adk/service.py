@@ -27,7 +27,7 @@ from evomem.errors import NotFound
 from evomem.memory import Memory
 from evomem.pairing import Message
 from evomem.records import Hit
-from evomem_integrations.google_adk.said import said, shown, text_of
+from evomem_integrations.google_adk.messages import said, shown, text_of
 
 if TYPE_CHECKING:
     from google.genai import types
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Asking:
-    """A run, and what it was shown."""
+    """A run, and the turns it was shown."""
 
     session: Session
     recalled: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class EvoMemMemoryService(BaseMemoryService):
     A session may be added as often as you like, whole or in parts: an exchange is written once, and a
     session that was rewound takes back what was said since. The tools `load_memory` and
     `preload_memory` find turns. With `plugin` in the app, sessions are added after each run, and a
-    search leaves out what the session that asks holds already.
+    search leaves out the turns of the asking session.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class _Plugin(BasePlugin):
 
 
 def _with_recalled(messages: list[Message], asking: _Asking) -> list[Message]:
-    """Return the messages; those of the exchange that the run is about name what it was shown."""
+    """Return the messages; those of the run's exchange name the turns it was shown."""
     return [
         *messages[:-1],
         *({**message, "recalled": asking.recalled} for message in messages[-1:]),

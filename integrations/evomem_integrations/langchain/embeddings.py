@@ -1,4 +1,4 @@
-"""`EvoMemEmbeddings`: an evomem encoder behind LangChain's `Embeddings`, without its memory."""
+"""`EvoMemEmbeddings`: an evomem encoder as LangChain's `Embeddings`, without its memory."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
         return [record for record in records if MESSAGES in record.turn.metadata]
 
     def _open(self, messages: Sequence[BaseMessage]) -> Record | None:
-        """Return the last turn if `messages` go on with it."""
+        """Return the last turn if `messages` continue with it."""
         last = self._records()[-1:]
         first = mapped(messages)
         if not last or first and first[0]["role"] == "user" and mapped(_messages(last[0])):
@@ -98,8 +98,8 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
 
     def _turns(self, messages: Sequence[BaseMessage]) -> list[Turn]:
         """Return messages as turns; messages that say nothing belong to the turn before them."""
-        said = [(place, spoken(mapped([m]))) for place, m in enumerate(messages)]
-        groups = exchanges((place, words[0]) for place, words in said if words)
+        texts = [(place, spoken(mapped([m]))) for place, m in enumerate(messages)]
+        groups = exchanges((place, words[0]) for place, words in texts if words)
         starts = [0, *(group.messages[0][0] for group in groups[1:]), len(messages)]
         parts = [messages[start:end] for start, end in zip(starts, starts[1:], strict=False)]
         turns = [group.turn() for group in groups] or [Turn(assistant=_silent(messages))]

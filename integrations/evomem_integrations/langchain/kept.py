@@ -91,7 +91,7 @@ def _cut(value: Any, limit: int) -> Any:
 
 
 def _whole(part: Any, shorter: Any) -> Any:
-    """Return a part of a message's content; what is left of a cut picture is of no use."""
+    """Return a part of a message's content; a picture cannot be cut."""
     if part == shorter or not isinstance(part, Mapping) or part.get("type") == "text":
         return shorter
     return {"type": "text", "text": f"[{part.get('type')} left out: too long to keep]"}

@@ -38,7 +38,7 @@ def _merged(old: Tapes | None, new: Tapes | None) -> Tapes:
 
 
 class EvoMemState(AgentState[Any]):
-    """The agent's state, and what of the thread is not in the memory yet."""
+    """The agent's state, with the part of the thread that is not in the memory yet."""
 
     evomem: NotRequired[Annotated[Tapes, PrivateStateAttr, _merged]]
     """By the name of the middleware: an agent may have several memories."""
@@ -52,7 +52,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
     turn of the memory with the thread as its session and the ids of the turns that the model was
     shown. It is noted in a private part of the agent's state, so that trimming and summarising the
     thread's messages changes nothing; it is written once, however often a run is retried, interrupted
-    and resumed; an answer that is made anew, or a message edited under its id, takes the place of the
+    and resumed; an answer that is made again, or a message edited under its id, takes the place of the
     old one. A run that fails writes nothing; its question belongs to the next exchange.
 
     An agent that another agent calls as a tool reads the memory and writes nothing: its prompts are
@@ -104,7 +104,7 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         return self._name
 
     def before_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Note what the user said, and write what an earlier run has left."""
+        """Note the user's message, and write what an earlier run has left over."""
         messages = state["messages"]
         if not messages or _is_called_as_tool(runtime):
             return None
@@ -174,12 +174,12 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         return {"evomem": {self.name: tape}}
 
     def _asked(self, request: ModelRequest[Any]) -> dict[str, Any]:
-        """Return what to recall: what helps to answer what the user said last."""
+        """Return the query: the user's last message."""
         asked = [str(message.text) for message in request.messages if is_user(message)]
         if not asked:  # it was cut off
             tapes: Any = request.state.get("evomem", {})
-            said = tapes[self.name]["said"] if self.name in tapes else ()
-            asked = [message["content"] for message in said if message["role"] == "user"]
+            recorded = tapes[self.name]["said"] if self.name in tapes else ()
+            asked = [message["content"] for message in recorded if message["role"] == "user"]
         return {
             "query": asked[-1] if asked else "",
             "session": _thread(request.runtime),
@@ -217,7 +217,7 @@ def _is_called_as_tool(runtime: Runtime[Any]) -> bool:
 
 
 def _informed(request: ModelRequest[Any], context: Context) -> ModelRequest[Any]:
-    """Return the request with what was found behind the system prompt."""
+    """Return the request with the recalled turns after the system prompt."""
     if not context:
         return request
     prompt = request.system_message

@@ -87,7 +87,7 @@ def begun(tape: Tape | None, messages: Sequence[BaseMessage], owner: str) -> Tap
 
 
 def answered(tape: Tape, messages: Sequence[BaseMessage]) -> Tape:
-    """Return the tape with what the model has said since."""
+    """Return the tape with the model's messages since."""
     known = _known(tape)
     new = [message for message in _after(messages, known) if isinstance(message, AIMessage)]
     new = [message for message in new if message.id not in known]
@@ -124,7 +124,7 @@ def ended(tape: Tape, messages: Sequence[BaseMessage], structured: object) -> Ta
 
 
 def written(tape: Tape) -> Tape:
-    """Return the tape once what is on it is in the log."""
+    """Return the tape after its messages have been written to the log."""
     return {**tape, "said": [], "recalled": [], "asked": _asked(tape["said"])}
 
 
@@ -182,9 +182,9 @@ def _direct(messages: Sequence[BaseMessage]) -> list[ToolMessage]:
 
 
 def _current(message: Said, now: str | None) -> str:
-    """Return what a message says now that the host may have rewritten it.
+    """Return the present text of a message, which the host may have rewritten.
 
-    Where the user's words stand in a longer text of several lines, a program has put something
+    Where the user's words are part of a longer text of several lines, a program has put something
     around them, such as documents that it found: then the user's words count.
     """
     before = message["content"]

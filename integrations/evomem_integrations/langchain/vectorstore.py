@@ -1,4 +1,4 @@
-"""`EvoMemVectorStore`: documents in a memory, behind LangChain's `VectorStore`."""
+"""`EvoMemVectorStore`: documents in a memory, as LangChain's `VectorStore`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class EvoMemVectorStore(VectorStore):
         """Open a database and add documents to it; it is closed with the store's last reference.
 
         Args:
-            texts: What the documents say.
+            texts: The documents' texts.
             embedding: What reads them; `EvoMemEmbeddings(encoder)` for an encoder of evomem with its
                 memory, any other model as it is.
             metadatas: One for each text.
@@ -123,7 +123,7 @@ class EvoMemVectorStore(VectorStore):
         its id is deleted; a warning is logged.
 
         Args:
-            texts: What they say.
+            texts: Their texts.
             metadatas: One for each text; anything JSON can hold, and dates, UUIDs and sets.
             ids: One for each text; made up where None.
             **kwargs: What LangChain's callers also give, such as `batch_size`; changes nothing.
@@ -289,9 +289,9 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
         raise TurnError(f"metadata must be plain JSON: {error}") from error
 
 
-def _changed(turns: Mapping[str, Turn], ids: Sequence[str], held: Sequence[Record]) -> list[Turn]:
-    """Return those turns that differ from what is held under their ids."""
-    old = {record.turn.session: (record.turn.content, record.turn.metadata) for record in held}
+def _changed(turns: Mapping[str, Turn], ids: Sequence[str], stored: Sequence[Record]) -> list[Turn]:
+    """Return those turns that differ from the stored ones of the same ids."""
+    old = {record.turn.session: (record.turn.content, record.turn.metadata) for record in stored}
     return [turns[id] for id in ids if old.get(id) != (turns[id].content, turns[id].metadata)]
 
 

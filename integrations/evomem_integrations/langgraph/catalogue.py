@@ -69,7 +69,7 @@ class Catalogue:
         Args:
             together: The memories.
             root: How many labels their names have before the namespace.
-            old: What was found before.
+            old: The previous result.
         """
         self.together = together
         self.shelves: list[Shelf] = []
@@ -88,6 +88,11 @@ class Catalogue:
     def newest_first(self) -> list[Head]:
         """All items, the one put last at the beginning."""
         return sorted(reversed(self.heads), key=lambda head: head.updated, reverse=True)
+
+    @cached_property
+    def by_key(self) -> dict[tuple[Namespace, str], Head]:
+        """The items by namespace and key."""
+        return {(head.namespace, head.key): head for head in self.heads}
 
     def ranked(self, query: str) -> tuple[Places, npt.NDArray[np.float32]]:
         """Return the places in `heads` of the indexed items, best first, and the cosine of each.

@@ -133,24 +133,24 @@ def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
     paths = fields if op.index is None else op.index or ()
     try:
         texts = [text for path in paths for text in get_text_at_path(value, path) if text.strip()]
-        whole = json.dumps(value, allow_nan=False)
+        encoded = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise TurnError(f"the value of {op.key!r} must be plain JSON: {error}") from error
     name = uuid.uuid4().hex
-    said = [part for text in texts for part in _cut(text, MAX_CHARS) if part.strip()]
+    parts = [part for text in texts for part in _cut(text, MAX_CHARS) if part.strip()]
     head: dict[str, Any] = {
-        "indexed": bool(said),
+        "indexed": bool(parts),
         "created": datetime.now(timezone.utc).isoformat(),
         **lifetime(op.ttl),
     }
     pieces: list[str] = []
-    if len(whole) <= MAX_METADATA - ROOM:
+    if len(encoded) <= MAX_METADATA - ROOM:
         head["value"] = value
     else:
-        check_nested(value, limit=len(whole))
-        pieces = _cut(whole, PIECE)
+        check_nested(value, limit=len(encoded))
+        pieces = _cut(encoded, PIECE)
         head["pieces"] = len(pieces)
-    said = said or [op.key]
+    parts = parts or [op.key]
     return [
         *(
             Turn(user=op.key, id=f"{name}/v{place}", session=op.key, metadata={"piece": piece})
@@ -159,11 +159,11 @@ def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
         *(
             Turn(
                 user=text,
-                id=name if place == len(said) else f"{name}/{place}",
+                id=name if place == len(parts) else f"{name}/{place}",
                 session=op.key,
-                metadata=head if place == len(said) else {},
+                metadata=head if place == len(parts) else {},
             )
-            for place, text in enumerate(said, start=1)
+            for place, text in enumerate(parts, start=1)
         ),
     ]
 
@@ -175,11 +175,11 @@ def _cut(text: str, size: int) -> list[str]:
 def put(memory: Memory, items: Mapping[str, Sequence[Turn]]) -> None:
     """Write items, given by key as `turns` makes them, in the places of those that are there."""
 
-    def build(held: Sequence[Record]) -> list[Turn]:
+    def build(stored: Sequence[Record]) -> list[Turn]:
         created = {
-            r.turn.session: r.turn.metadata["created"] for r in held if is_head(r.turn.metadata)
+            r.turn.session: r.turn.metadata["created"] for r in stored if is_head(r.turn.metadata)
         }
-        new = [turn for said in items.values() for turn in said]
+        new = [turn for parts in items.values() for turn in parts]
         return [
             replace(turn, metadata={**turn.metadata, "created": created[turn.session]})
             if "created" in turn.metadata and turn.session in created
@@ -191,7 +191,7 @@ def put(memory: Memory, items: Mapping[str, Sequence[Turn]]) -> None:
 
 
 def lifetime(ttl: float | None) -> dict[str, float]:
-    """Return what a head says about how long it lives, counted from now."""
+    """Return a head's remaining time to live, counted from now."""
     return {} if ttl is None else {"ttl": ttl, "expires": time.time() + ttl * MINUTE}
 
 

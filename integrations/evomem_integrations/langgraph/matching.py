@@ -35,8 +35,8 @@ def check_filter(filter: Mapping[str, Any] | None) -> None:
 
 def _check_wanted(wanted: Any) -> None:
     if isinstance(wanted, list | tuple):
-        for each in wanted:
-            _check_wanted(each)
+        for condition in wanted:
+            _check_wanted(condition)
     elif isinstance(wanted, Mapping):
         if not any(str(key).startswith("$") for key in wanted):
             check_filter(wanted)
@@ -52,13 +52,13 @@ def passes(value: Mapping[str, Any], filter: Mapping[str, Any] | None) -> bool:
 
 
 def _at(value: Any, key: str) -> Any:
-    """Return what a key holds; one that is not there is a path, as in `"user.name"`."""
+    """Return the value of a key; a missing key is read as a path, as in `"user.name"`."""
     if not isinstance(value, Mapping):
         return None
     if key in value:
         return value[key]
-    first, _, rest = key.partition(".")
-    return _at(value.get(first), rest) if rest else None
+    first, _, remainder = key.partition(".")
+    return _at(value.get(first), remainder) if remainder else None
 
 
 def _matches(value: Any, wanted: Any) -> bool:

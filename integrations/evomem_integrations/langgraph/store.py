@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
@@ -106,6 +106,7 @@ class EvoMemStore(BaseStore):
         self._catalogues: LruCache[Namespace, Catalogue] = LruCache(
             MAX_BYTES, lambda catalogue: catalogue.together.nbytes
         )
+        self._listed: tuple[Mapping[Namespace, int], list[Namespace]] = {}, []
         self._make_threads()
         reset_in_child(self._make_threads)
 
@@ -144,7 +145,7 @@ class EvoMemStore(BaseStore):
             yield store
 
     def close(self) -> None:
-        """Stop the sweeper and finish what is being written; the database stays open."""
+        """Stop the sweeper and finish pending writes; the database stays open."""
         self.stop_ttl_sweeper()
         self._writer.shutdown()
 
@@ -246,21 +247,27 @@ class EvoMemStore(BaseStore):
 
     def _namespaces(self, prefix: Namespace) -> list[Namespace]:
         """Return the namespaces below a prefix that were ever written to, sorted."""
-        found = self.database.memories(*self._root, *prefix)
-        return [names[len(self._root) :] for names in found if len(names) > len(self._root)]
+        namespaces = self.database.memories(*self._root, *prefix)
+        return [names[len(self._root) :] for names in namespaces if len(names) > len(self._root)]
 
     def _shows(self, head: Head) -> bool:
         return not (self._omit_expired and head.expired)
 
     def _get(self, op: GetOp) -> Item | None:
         namespace = tuple(op.namespace)
-        memory = self._memory(namespace)
-        head = read(memory, namespace, op.key)
+        head = self._head(namespace, op.key)
         if head is None or not self._shows(head):
             return None
         if op.refresh_ttl:
-            refresh(memory, head)
+            refresh(self._memory(namespace), head)
         return head.item()
+
+    def _head(self, namespace: Namespace, key: str) -> Head | None:
+        """Return an item: from RAM if a search has read its namespace as it is now."""
+        held = self._catalogues.get(namespace)
+        if held is not None and held.together.is_current():
+            return held.by_key.get((namespace, key))
+        return read(self._memory(namespace), namespace, key)
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
         check_filter(op.filter)
@@ -309,38 +316,51 @@ class EvoMemStore(BaseStore):
             count = max(1, len(shelf.items))
             for k in (max(1, min(wanted, count)), count):
                 hits = memory.search(query, k, mode=self._mode)
-                found = _items(shelf, hits)
-                passing = sum(self._passes(head, op) for head, _ in found)
+                items = _items(shelf, hits)
+                passing = sum(self._passes(head, op) for head, _ in items)
                 if passing >= wanted or len(hits) < k:
                     break
-            ranked += found
+            ranked += items
         yield from sorted(ranked, key=lambda hit: hit[1], reverse=True)
 
     def _catalogue(self, prefix: Namespace, query: str | None = None) -> Catalogue:
         """Return the items below a prefix as they are at this moment, to be ranked by a query."""
         together = self.database.together(*self._root, *prefix, query=query)
-        held = self._catalogues.get(prefix)
-        if held is None or held.together is not together:
-            held = Catalogue(together, len(self._root), held)
-            self._catalogues.put(prefix, held)
-        return held
+        cached = self._catalogues.get(prefix)
+        if cached is None or cached.together is not together:
+            cached = Catalogue(together, len(self._root), cached)
+            self._catalogues.put(prefix, cached)
+        return cached
 
     def _passes(self, head: Head, op: SearchOp) -> bool:
         return self._shows(head) and passes(head.value, op.filter)
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
         _check_page(op.offset, op.limit)
-        depth = len(self._root)
         if self._omit_expired:
-            living = {head.namespace for head in self._catalogue(()).heads if not head.expired}
+            heads = self._catalogue(()).heads
+            listed = sorted({head.namespace for head in heads if not head.expired})
         else:
-            sizes = self.database.sizes(*self._root)
-            living = {names[depth:] for names, size in sizes.items() if size and names[depth:]}
-        found = {name[: op.max_depth] for name in living if lies_in(name, op.match_conditions)}
-        return sorted(found)[op.offset : op.offset + op.limit]
+            listed = self._nonempty()
+        if op.match_conditions or op.max_depth is not None:
+            matching = (name for name in listed if lies_in(name, op.match_conditions))
+            listed = sorted({name[: op.max_depth] for name in matching})
+        return listed[op.offset : op.offset + op.limit]
+
+    def _nonempty(self) -> list[Namespace]:
+        """Return the namespaces that hold items, sorted; the same list until something changes."""
+        sizes = self.database.sizes(*self._root)
+        held, listed = self._listed
+        if held is not sizes:
+            depth = len(self._root)
+            listed = sorted(
+                names[depth:] for names, size in sizes.items() if size and names[depth:]
+            )
+            self._listed = sizes, listed
+        return listed
 
     def _put(self, puts: dict[tuple[Namespace, str], PutOp]) -> None:
-        """Write what a batch puts and deletes, each namespace's items together and in order."""
+        """Write a batch's puts and deletes, each namespace's items together and in order."""
         new: dict[Namespace, dict[str, list[Turn]]] = {}
         for (namespace, key), op in puts.items():  # all are checked before any is written
             if op.value is not None:
@@ -362,13 +382,13 @@ class EvoMemStore(BaseStore):
 
 def _items(shelf: Shelf, hits: Iterable[Hit]) -> list[tuple[Head, float]]:
     """Return the indexed items that hits belong to, each once."""
-    found: dict[str, tuple[Head, float]] = {}
+    items: dict[str, tuple[Head, float]] = {}
     for hit in hits:
         id = head_id(hit.record.id)
         head = shelf.by_id.get(id)
-        if head and head.indexed and id not in found and not is_piece(hit.record.turn.metadata):
-            found[id] = head, hit.score
-    return list(found.values())
+        if head and head.indexed and id not in items and not is_piece(hit.record.turn.metadata):
+            items[id] = head, hit.score
+    return list(items.values())
 
 
 def _check_page(offset: int, limit: int) -> int:

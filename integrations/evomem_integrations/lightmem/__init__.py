@@ -36,7 +36,7 @@ def install(
     Args:
         encoder: What reads the memories; the default encoder if not given.
         retriever: Whether to replace the vector store as well. Without it vectors go into LightMem's
-            own store, and are made without any memory behind them.
+            own store, and are computed without any memory.
         purge: Whether a deleted memory is forgotten truly; it is only hidden if not.
         zone: The user's time zone, in which days in queries are counted; UTC if not given.
 

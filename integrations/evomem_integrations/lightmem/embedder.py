@@ -2,7 +2,7 @@
 
 LightMem embeds a text first and then inserts or searches with the vector, so its store never sees
 a query. Here the "vector" remembers its text: `EmbeddingRetriever` reads it as a turn, or asks its
-memory with it, and numbers are made only for whoever looks at them.
+memory with it, and numbers are only computed when they are looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evomem_integrations.documents import as_encoder
 class TextVector(Sequence[float]):
     """A text as a vector: what `TextEmbedder.embed` returns.
 
-    Its numbers, made when they are first looked at, are the text as a query with no memory behind
+    Its numbers, made when they are first looked at, are the text as a query with no memory before
     it: enough to compare two texts. `EmbeddingRetriever` uses the text instead.
     """
 
@@ -80,7 +80,7 @@ class TextEmbedder:
 
 
 class PlainTextEmbedder(TextEmbedder):
-    """LightMem's embedder, for use with its own vector store: no memory is behind a vector."""
+    """LightMem's embedder, for use with its own vector store: its vectors do not depend on a memory."""
 
     def embed(self, text: str) -> list[float]:
         """Return the text's embedding as a query without memory."""

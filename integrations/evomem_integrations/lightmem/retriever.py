@@ -173,7 +173,7 @@ class EmbeddingRetriever:
         with_payload: bool = True,
         with_vectors: bool = False,
     ) -> tuple[Sequence[SimpleNamespace], int | None]:
-        """Return memories in the order they were read, and where to go on (None at the end)."""
+        """Return memories in the order they were read, and where to continue (None at the end)."""
         records = self._documents.all(
             after=offset or 0, where=_where(scroll_filter), limit=limit + 1
         )

@@ -32,7 +32,7 @@ UNASSIGNED = "llama_index_memory"
 """A table that knows the session of a message and not whose it is, written by earlier versions."""
 
 CHUNK = 500  # ids in one statement
-CLEANED = 1  # the `user_version` of a file in which nothing is left of what was deleted before
+CLEANED = 1  # the `user_version` of a file in which no deleted content is left
 
 
 class Row(NamedTuple):
@@ -86,7 +86,7 @@ class Chats:
         )
 
     def key(self, namespace: Namespace, session: str) -> str:
-        """Return what the messages of a session are stored under; no two sessions share a key."""
+        """Return the key of a session's messages; keys are unique."""
         return json.dumps([self._place, list(namespace), session])
 
     # reading -------------------------------------------------------------------------------
@@ -134,8 +134,8 @@ class Chats:
         count = 0
         async with self._engine.begin() as connection:
             for start in range(0, len(ids), CHUNK):
-                these = table.c.id.in_(ids[start : start + CHUNK])
-                count += (await connection.execute(sa.delete(table).where(these))).rowcount
+                selected = table.c.id.in_(ids[start : start + CHUNK])
+                count += (await connection.execute(sa.delete(table).where(selected))).rowcount
         return count
 
     async def scrub(self) -> bool:
@@ -150,7 +150,7 @@ class Chats:
         try:
             async with self._engine.connect() as connection:
                 plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-                # Before it was opened securely, the file kept in its free pages what was deleted.
+                # Before it was opened securely, the file kept deleted content in its free pages.
                 if await plain.scalar(sa.text("PRAGMA user_version")) != CLEANED:
                     await plain.execute(sa.text("VACUUM"))
                     await plain.execute(sa.text(f"PRAGMA user_version = {CLEANED}"))

@@ -141,12 +141,12 @@ class Connection(BaseModel):
         return list(ids)
 
     def _question(self, session: str | None, text: str) -> tuple[object, ...]:
-        """Return what the turns that were shown for a question are kept under."""
+        """Return the key of the turns that were shown for a question."""
         return self.location, tuple(self.namespace), session, text
 
 
 def _replace(memory: Memory, turn: Turn, old: Turn) -> None:
-    """Write a turn in the place of what it was before; what was deleted stays deleted."""
+    """Replace a turn by its new version; a deleted turn stays deleted."""
     with contextlib.suppress(NotFound):
         recalled = [*memory.get(old.id or "").turn.recalled, *turn.recalled]
         newest = list(dict.fromkeys(recalled))[-MAX_RECALLED:]

@@ -1,4 +1,4 @@
-"""`EvoMemEmbedding`: an evomem encoder behind LlamaIndex's `BaseEmbedding`, without its memory."""
+"""`EvoMemEmbedding`: an evomem encoder as LlamaIndex's `BaseEmbedding`, without its memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory behind a conversation: what it forgets, the kept messages forget as well."""
+"""The memory of a conversation: what it forgets is removed from the kept messages as well."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ChatMemory(Memory):
         place: tuple[str, str | None],
         zone: str | None = None,
     ) -> None:
-        """Stand for a memory of a database, which stays open for as long as this is held.
+        """Represent a memory of a database, which stays open as long as this object exists.
 
         Args:
             handle: On the database.
@@ -143,8 +143,8 @@ class ChatMemory(Memory):
             for name in await chats.sessions(namespace):
                 if session in (None, name):
                     rows = await chats.rows(namespace, name)
-                    held = set() if whole else _held(log, name)
-                    ids = [row.id for row in rows] if whole else forgotten(rows, held, before)
+                    known = set() if whole else _held(log, name)
+                    ids = [row.id for row in rows] if whole else forgotten(rows, known, before)
                     await chats.erase(ids)
         if chats.beside:  # elsewhere, other databases may have unassigned messages
             await self._follow_unassigned(chats, session)
@@ -155,10 +155,10 @@ class ChatMemory(Memory):
         names = self._engine.store.memories(())
         for name in await chats.unassigned_sessions():
             if session in (None, name):
-                held = {
+                known = {
                     text for labels in names for text in _held(Memory(self._engine, labels), name)
                 }
-                ids = forgotten(await chats.unassigned(name), held, None)
+                ids = forgotten(await chats.unassigned(name), known, None)
                 await chats.erase(ids, unassigned=True)
 
 
@@ -166,7 +166,7 @@ Sides = tuple[str, str]
 """What the user and the assistant said in a turn."""
 
 
-def forgotten(rows: Sequence[Row], held: Collection[Sides], before: datetime | None) -> list[int]:
+def forgotten(rows: Sequence[Row], known: Collection[Sides], before: datetime | None) -> list[int]:
     """Return the ids of messages whose turns are not held.
 
     Messages that belong to no complete turn are among them if they are older than `before`. System
@@ -176,7 +176,7 @@ def forgotten(rows: Sequence[Row], held: Collection[Sides], before: datetime | N
     loose = set(range(len(rows)))
     for turn, places in placed([row.message for row in rows]):
         loose.difference_update(places)
-        if (turn.user, turn.assistant) not in held:
+        if (turn.user, turn.assistant) not in known:
             gone.update(places)
     if before is not None:
         gone.update(place for place in loose if rows[place].put < before)

@@ -55,7 +55,7 @@ class EvoMemMemory(Connection, BaseMemory):
     )
 
     _messages: _Messages | None = PrivateAttr(default=None)
-    _rewound: Turn | None = PrivateAttr(default=None)  # `set` took it away: it may be said anew
+    _rewound: Turn | None = PrivateAttr(default=None)  # `set` took it away: it may be said again
 
     @classmethod
     def class_name(cls) -> str:
@@ -163,7 +163,7 @@ class EvoMemMemory(Connection, BaseMemory):
     ) -> list[ChatMessage]:
         """Return the newest messages, with the memory's turns before the user's last message.
 
-        If a system message leads the history, they stand behind it.
+        If a system message leads the history, they stand after it.
 
         Args:
             input: What to look for; the user's last message if not given.
@@ -213,7 +213,7 @@ class EvoMemMemory(Connection, BaseMemory):
     async def aset(self, messages: list[ChatMessage]) -> None:
         """Replace the session's messages; turns that the memory does not hold yet are read.
 
-        A turn that was edited or answered anew replaces the old one. If the end of the
+        A turn that was edited or answered again replaces the old one. If the end of the
         conversation is taken away and the same question is put next, so does its new answer; another
         question is another branch of the conversation, and both stay.
         """
@@ -289,7 +289,7 @@ async def _erase(chats: Chats, prefix: tuple[str, ...]) -> int:
 def _with_memories(messages: list[ChatMessage], text: str) -> list[ChatMessage]:
     """Return the messages with `text` in the system message that leads them, or before the question.
 
-    A system message of its own would stand beside the one that agents add, and some models take one.
+    A separate system message would come in addition to the one that agents add, and some models only accept one.
     """
     block = TextBlock(text=text)
     roles = [message.role for message in messages]

@@ -81,9 +81,9 @@ def identified(turns: Sequence[Turn], session: str | None) -> list[Turn]:
 
 
 def replaced(old: Sequence[Turn], new: Sequence[Turn]) -> tuple[Turn, Turn | None] | None:
-    """Return the first turn of a conversation that changed, and what it is in the new one.
+    """Return the first turn of a conversation that changed, and its counterpart in the new one.
 
-    That is None where the new conversation ends before it, as one does whose end is to be said anew.
+    That is None where the new conversation ends before it, as one does whose end is to be said again.
     A conversation that lost its beginning has not changed, and neither has one that shares nothing
     with the old one.
     """
@@ -101,7 +101,9 @@ def replaced(old: Sequence[Turn], new: Sequence[Turn]) -> tuple[Turn, Turn | Non
 
 def question(messages: Sequence[ChatMessage]) -> str | None:
     """Return what the user said last."""
-    asked = (said["content"] for said in reversed(spoken(messages)) if said["role"] == "user")
+    asked = (
+        message["content"] for message in reversed(spoken(messages)) if message["role"] == "user"
+    )
     return next(asked, None)
 
 

@@ -116,7 +116,7 @@ def moment(value: object) -> datetime | None:
 
 
 def configuration(config: Any) -> Mapping[str, Any]:
-    """Return a configuration as a mapping, from one or from what was set of a `MemoryConfig`.
+    """Return a configuration as a mapping, from one or from the fields that were set in a `MemoryConfig`.
 
     Raises:
         QueryError: It is neither.

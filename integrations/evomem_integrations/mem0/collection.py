@@ -1,7 +1,7 @@
 """`Collection`: Mem0's rows, an id with a text and a payload, as turns of evomem's memories.
 
 Every user has a log of their own, so that users' turns do not influence each other;
-what has no user belongs to its agent, else to its run. A row is a turn; a row whose text was changed
+entries without a user belong to their agent, or else to their run. A row is a turn; a row whose text was changed
 is the newest of several turns, which share a session: the row's id.
 """
 
@@ -94,8 +94,8 @@ class Collection:
         Raises:
             NotFound: There is no such row.
         """
-        memory, held = self._find(id)
-        memory.purge(held[-1].id)  # with the turns whose places it took
+        memory, versions = self._find(id)
+        memory.purge(versions[-1].id)  # with the turns whose places it took
 
     def forget_all(self, filters: Mapping[str, Any]) -> int:
         """Purge the rows that pass the filters; return how many."""
@@ -113,10 +113,10 @@ class Collection:
     def get(self, id: str) -> Row | None:
         """Return a row, None if there is none."""
         try:
-            _, held = self._find(id)
+            _, versions = self._find(id)
         except NotFound:
             return None
-        return _row(held[-1])
+        return _row(versions[-1])
 
     def rows(
         self, filters: Mapping[str, Any] | None, limit: int | None, *, alive: str | None = None
@@ -210,10 +210,10 @@ class Collection:
         namespaces.sort(key=lambda n: (_mark(n) != id.replace("-", "")[:12], n != self._last))
         for namespace in namespaces:
             memory = self._memory(namespace)
-            held = memory.history(session=id)
-            if held:
+            versions = memory.history(session=id)
+            if versions:
                 self._last = namespace
-                return memory, held
+                return memory, versions
         raise NotFound(f"Memory with id {id} not found")
 
 

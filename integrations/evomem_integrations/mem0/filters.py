@@ -26,7 +26,7 @@ _LIST = {"$contains": {"$exists": True}}  # a list that is not empty
 
 
 def check_owner(name: str, value: object) -> None:
-    """Raise `QueryError` if an id is what a filter reads as a pattern."""
+    """Raise `QueryError` if a filter would read an id as a pattern."""
     if isinstance(value, str) and value.strip() == ANY:
         raise QueryError(
             f"{name} is {value!r}, which a filter reads as any value: give the id of one owner"
@@ -69,7 +69,7 @@ def _part(key: object, value: Any) -> Where:
 
 
 def _test(key: str, value: Any) -> Any:
-    """Return the condition on what a key holds."""
+    """Return the condition on a key's value."""
     if key in OWNERS:
         check_owner(key, value)
     if isinstance(value, str) and value == ANY:

@@ -305,7 +305,7 @@ class Memory:
         return {"results": [{k: v for k, v in item.items() if k != "score"} for item in items]}
 
     def history(self, memory_id: str) -> list[dict[str, Any]]:
-        """Return what a memory said, oldest first; nothing once it is deleted."""
+        """Return the texts that a memory had, oldest first; none once it is deleted."""
         row = self._rows.get(memory_id)
         if row is None:
             return []

@@ -90,7 +90,7 @@ def text_hash(text: str) -> str:
 
 
 def events(row: Row) -> list[dict[str, Any]]:
-    """Return what a memory said, oldest first, as `history` shows it."""
+    """Return the texts that a memory had, oldest first, as `history` shows it."""
     payload, events = row.payload, []
     versions = [*payload.get(EARLIER, []), {"memory": payload["data"]}]
     for place, version in enumerate(versions):

@@ -25,7 +25,7 @@ class Embedding:
     """`utils.get_embedding` of MemoryOS: texts to unit vectors. Safe to use from threads.
 
     MemoryOS asks for one vector at a time and says neither whose it is nor what for, so no memory
-    stands behind these: every text is embedded as in a conversation that has only just begun. A page
+    stands after these: every text is embedded as in a conversation that has only just begun. A page
     (`User: … Assistant: …`) is read as a turn; everything else is embedded as a query.
     """
 

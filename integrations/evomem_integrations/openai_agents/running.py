@@ -14,7 +14,7 @@ from agents.run_config import CallModelData, CallModelInputFilter, ModelInputDat
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
 from evomem.pairing import Message
-from evomem_integrations.openai_agents.said import Exchange, Item, begun, said
+from evomem_integrations.openai_agents.messages import Exchange, Item, begun, said
 
 _ALL = 1_000_000  # items of a session; None would mean the limit in its settings
 
@@ -39,7 +39,7 @@ def run_options(
 ) -> RunOptions:
     """Return arguments for one run: `await Runner.run(agent, text, **run_options(memory, session))`.
 
-    What is recalled stands behind the instructions of each model call, and is kept nowhere. An
+    Recalled turns are added after the instructions of each model call and not stored. An
     exchange is what the user said and everything that was answered, one turn of the memory with the
     session's id and the ids of the turns that the model was shown. It is written when the run ends
     with an output. A question asked again in the same place of a session, after `pop_item`, takes the
@@ -70,7 +70,7 @@ def run_options(
 
 
 class _Run(RunHooks[Any]):
-    """One run: what is said in it."""
+    """One run and its messages."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class _Run(RunHooks[Any]):
             self._usage = context.usage
 
     async def informed(self, data: CallModelData[Any]) -> ModelInputData:
-        """Return the input of a model call with what the memory knows behind the instructions.
+        """Return the input of a model call with what the memory knows after the instructions.
 
         The first call is one of the agent that the user talks to; later ones may be of agents that
         its tools call, whose prompts are not the user's words.
@@ -117,7 +117,7 @@ class _Run(RunHooks[Any]):
     async def on_llm_end(
         self, context: RunContextWrapper[Any], agent: Agent[Any], response: ModelResponse
     ) -> None:
-        """Note what the model says before it calls tools or hands over."""
+        """Note the model's messages before it calls tools or hands over."""
         items = [cast(Item, item) for item in response.to_input_items()]
         if self._exchange and any(item.get("type", "").endswith("_call") for item in items):
             self._exchange.preambles += said(items)

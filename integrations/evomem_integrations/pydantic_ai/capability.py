@@ -31,7 +31,7 @@ from pydantic_ai.tools import AgentDepsT, ToolDefinition
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
 from evomem.records import Context
-from evomem_integrations.pydantic_ai.said import RECALLED, Exchange, begun, spoken
+from evomem_integrations.pydantic_ai.messages import RECALLED, Exchange, begun, spoken
 
 _in_function: ContextVar[bool] = ContextVar("evomem_pydantic_ai_in_function", default=False)
 """Whether a tool or an output function runs: agents that it calls are not asked by the user."""
@@ -43,7 +43,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
     What is recalled is a system prompt of that request and nothing else: it never becomes part of the
     message history. An exchange is what the user said when the run began and everything that was
     answered, one turn of the memory with the conversation's id as its session and the ids of the turns
-    that the model was shown. A run that goes on after a pause completes the turn. A question asked
+    that the model was shown. A run that continues after a pause completes the turn. A question asked
     again in the same place of a conversation replaces the old one. A run that fails writes
     nothing.
 
@@ -95,7 +95,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
         return None
 
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> EvoMemCapability[AgentDepsT]:
-        """Return a copy for one run, which knows what the user said."""
+        """Return a copy for one run, with the user's message."""
         run = copy.copy(self)
         run._exchange = begun(ctx.prompt, ctx.messages, ctx.run_id, ctx.conversation_id)
         return run
@@ -141,7 +141,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
     async def prepare_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
-        """Put what the memory knows into the request, and into nothing that is kept."""
+        """Add the recalled turns to the request only, not to stored messages."""
         block = await self._adapter(ctx).arecall(
             self._exchange.query,
             session=ctx.conversation_id,
@@ -186,7 +186,7 @@ def _function() -> Iterator[None]:
 
 
 def _informed(messages: Sequence[ModelMessage], block: Context) -> list[ModelMessage]:
-    """Return copies of the messages with the block behind the system prompts at their beginning."""
+    """Return copies of the messages with the block after the system prompts at their beginning."""
     if not block:
         return list(messages)
     part = SystemPromptPart(str(block))

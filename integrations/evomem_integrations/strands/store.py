@@ -20,7 +20,7 @@ from evomem.errors import StoreError
 from evomem.memory import Memory
 from evomem.pairing import Message as SaidMessage
 from evomem.records import Hit
-from evomem_integrations.strands.said import Asked, Conversation, said
+from evomem_integrations.strands.messages import Asked, Conversation, said
 
 
 class EvoMemMemoryStore(MemoryStore):
@@ -50,7 +50,7 @@ class EvoMemMemoryStore(MemoryStore):
             memory: The user's memory, or a function that opens it.
             session: The name of the conversation; without one, every exchange is a new turn.
             name: The store's name within the manager.
-            description: What the model is told about it.
+            description: The tool's description for the model.
             max_search_results: How many turns a search returns if the manager does not say.
             extraction: When the manager hands over messages; None for after each invocation.
             turn_source: The source of the turns that are written (`Turn.source`).

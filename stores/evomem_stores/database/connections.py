@@ -105,7 +105,7 @@ class Connections(ABC):
     def writing(self, memory: int | None = None) -> AbstractContextManager[Connection]:
         """Provide a connection with a transaction to change `memory`, or to create one.
 
-        Until it ends, nobody else changes this memory or shares more of its rows. A memory that is
+        Until it ends, no other writer changes this memory or shares more of its rows. A memory that is
         forked from rows of others keeps them from changing by being there (`writing.sharing`), so
         that this one lock is enough, and two writers never wait for each other.
         """
@@ -120,7 +120,7 @@ class Connections(ABC):
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[Connection]:
-        """Provide a connection like `writing`, to change any memory while nobody else writes."""
+        """Provide a connection like `writing`, to change any memory while no one else writes."""
 
     @abstractmethod
     def altering(self) -> AbstractContextManager[Connection]:
@@ -181,7 +181,7 @@ def check_timeout(seconds: object) -> float:
 
 
 class _Snapshot(threading.local):
-    """The connection that a thread reads through at the moment, and what it has read (`read_once`)."""
+    """The connection that a thread is reading through, and the results it has read (`read_once`)."""
 
     connection: Connection | None = None
 

@@ -105,7 +105,7 @@ class Number(TypeDecorator[int | float]):
         return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: int | float | None, dialect: SqlDialect) -> Any:
-        """Return what the driver is given."""
+        """Return the value for the driver."""
         return _decimal(value) if value is not None and dialect.name == "postgresql" else value
 
 

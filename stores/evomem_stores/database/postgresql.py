@@ -121,22 +121,22 @@ class PostgresConnections(Connections):
         """See `Connections.write_slot`. The server serves waiting writers in order of arrival.
 
         It is an advisory lock of a transaction, so that a pooler may be in between, and has a
-        connection of its own. Where none is free, the writer goes on without a slot.
+        connection of its own. Where none is free, the writer continues without a slot.
         """
         key = self._slot_key(memory)
-        held, slot = ExitStack(), nobody_waits
+        stack, slot = ExitStack(), nobody_waits
         with suppress(SQLAlchemyError, psycopg.Error):
-            connection = held.enter_context(self._slots.connect())
+            connection = stack.enter_context(self._slots.connect())
             settings = f"SET LOCAL lock_timeout TO {round(WAIT * 1000)}"
             connection.execution_options(begin=f"BEGIN; {settings}")
-            held.enter_context(connection.begin())
+            stack.enter_context(connection.begin())
             driver(connection).execute("SELECT pg_advisory_xact_lock(%s)", [key])
             slot = partial(self._is_waited_for, connection, key)
         try:
             yield slot
         finally:
             with suppress(SQLAlchemyError, psycopg.Error):
-                held.close()
+                stack.close()
 
     def slot_is_taken(self, memory: int) -> bool:
         """See `Connections.slot_is_taken`."""

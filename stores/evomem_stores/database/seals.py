@@ -89,7 +89,7 @@ class Seals:
     def share(self, kind: bytes, values: Sequence[object]) -> int:
         """Return what something adds to a sum (of rows, tombstones or memories).
 
-        Sums stand for sets: no two sets that anybody can find have the same one, as long as the
+        Sums identify sets: nobody can find two sets with the same sum, as long as the
         shares are unknown. So sums are stored masked, each time differently.
         """
         return int.from_bytes(self.digest(kind, values), "little")

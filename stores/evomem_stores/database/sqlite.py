@@ -34,7 +34,7 @@ from evomem_stores.database.tables import APPLICATION
 from evomem_stores.database.write_slots import FileSlots
 
 Synchronous = Literal["FULL", "NORMAL"]
-PAGE = 16_384  # bytes: in smaller ones, more of a page stays empty behind large rows
+PAGE = 16_384  # bytes: in smaller ones, more of a page stays empty after large rows
 READERS = 16  # connections kept open; more threads than that wait for one
 
 _BUSY = ("locked", "busy", "locking protocol", "queuepool limit")
@@ -127,7 +127,7 @@ class SqliteConnections(Connections):
     def finish(self) -> None:
         """Empty the write-ahead log of a killed process: purged text may be in it.
 
-        Unlike `scrub`, this waits for nobody: whoever is at work will do it at the end.
+        Unlike `scrub`, this does not wait: another process that is writing does it when it ends.
         """
         log = self.path and self.path.with_name(self.path.name + "-wal")
         if not self.read_only and log and log.exists() and log.stat().st_size:
@@ -315,7 +315,7 @@ def prepare(path: Path, *, create: bool, timeout: float = 30.0) -> bool:
 
     A file that is something else is left as it is, down to the last byte. SQLite alone opens what
     may be a database: when a process closes a file, POSIX takes all the locks that it has on it, so
-    that another process would believe a database that is open here to be nobody's.
+    that another process would take a database that is open here for unused.
 
     Args:
         path: The file.
@@ -386,7 +386,9 @@ def _is_database(path: Path) -> bool:
         with closing(_reader(path, "mode=ro&immutable=1")) as connection:
             connection.execute("PRAGMA application_id")
     except sqlite3.DatabaseError as error:
-        return "not a database" not in str(error)  # who reads the rest says what else is wrong
+        return "not a database" not in str(
+            error
+        )  # a reader of the remaining tables reports other faults
     return True
 
 

@@ -72,13 +72,13 @@ turns = Table(
     Column("time", BigInteger),
     Column("added", BigInteger),
     Column("key", LargeBinary),
-    Column("checksum", LargeBinary),  # `Seals.reading`: of what the encoder made of the turn
+    Column("checksum", LargeBinary),  # `Seals.reading`: over the encoder's results for the turn
     Column("session", String),
     Column("speaker", String),
     Column("user", String),
     Column("assistant", String),
     Column("metadata", String),
-    Column("embedding", LargeBinary),  # of a long text several, one behind the other
+    Column("embedding", LargeBinary),  # of a long text several, one after the other
     Column("latents", LargeBinary),
     Column("source", String),
     Column("recalled", String),  # JSON array of ids; NULL for none
@@ -140,7 +140,7 @@ generations = Table(
 )
 
 readings = Table(
-    "readings",  # what they made of a turn; goes with the turn
+    "readings",  # their results for a turn; deleted with the turn
     METADATA,
     Column("generation", BigInteger, primary_key=True),
     Column("row", BigInteger, primary_key=True),

@@ -4,7 +4,7 @@ Whoever appends to a memory first reads its turns through the encoder, and has r
 another writer appends meanwhile. A slot avoids that: there is one for each memory, and who holds it
 reads and appends while the others wait. Nothing depends on it for correctness: `Store.append` checks
 the head of the log in its own transaction, with a slot or without. So waiting is bounded (`WAIT`), and
-where a slot cannot be had at all, a writer goes on without one.
+where a slot cannot be had at all, a writer continues without one.
 
 A slot is a lock that the operating system, or the database server, releases when its holder dies.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from evomem._forking import reset_in_child
 from evomem.store import WriteSlot, nobody_waits
 
-WAIT = 5.0  # seconds that a writer waits for a slot before it goes on without
+WAIT = 5.0  # seconds that a writer waits for a slot before it continues without
 POLL = 0.002, 0.01  # seconds between two attempts to lock a byte: at first, and at most
 
 
@@ -77,7 +77,7 @@ class FileSlots:
 
     A writer that waits for a slot holds the memory's first byte, the gate, and who has a slot has the
     second. Everyone goes through the gate, so that a writer that gives its slot back and wants it
-    again comes behind the one that waits.
+    again comes after the one that waits.
     """
 
     def __init__(self, database: Path | None) -> None:
@@ -116,7 +116,7 @@ class FileSlots:
             file.unlock(own)
 
     def close(self) -> None:
-        """Close the file, if nobody else in this process uses it; harmless when repeated."""
+        """Close the file, if nothing else in this process uses it; harmless when repeated."""
         with _guard:
             file, self._file = self._file, None
             if file is None:

@@ -37,7 +37,7 @@ def prune(connection: Connection) -> tuple[list[int], int]:
     newest = connection.scalar(select(func.max(memories.c.memory)))
     seals = seals_of(connection)
     pruned, removed, erased = [], [], 0
-    # Forks have greater numbers than what they were forked from, so they let go of it first.
+    # Forks have greater numbers than what they were forked from, so they are dropped first.
     dropped = select(memories.c.memory).where(nameless()).order_by(memories.c.memory.desc())
     dropped = dropped.with_for_update()
     for number in connection.scalars(dropped).all():

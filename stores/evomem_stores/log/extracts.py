@@ -2,7 +2,7 @@
 
 A handful of statements, however many memories there are. Every turn's seal is checked, and that each
 memory has as many turns as its entry says. An extract that was read before is brought up to date by
-the turns behind its end: the sum over the turns' seals, which the entry has, tells whether anything
+the turns after its end: the sum over the turns' seals, which the entry has, tells whether anything
 else has changed.
 """
 
@@ -56,8 +56,8 @@ _VERSION = select(
 
 def version(connection: Connection, prefix: Namespace) -> tuple[int, ...]:
     """See `Store.version`: numbers of changes, which never fall; memories come and go with one."""
-    name, first, behind = bounds(prefix)
-    given = {"self": name, "first": first, "behind": behind}
+    name, first, end = bounds(prefix)
+    given = {"self": name, "first": first, "behind": end}
     return tuple(int(number or 0) for number in connection.execute(_VERSION, given).one())
 
 
@@ -75,26 +75,26 @@ def read_extracts(
     connection: Connection, prefix: Namespace, known: Callable[[int], Extract | None], dim: int
 ) -> list[Extract]:
     """See `Store.extracts`."""
-    held = entries(connection, prefix)
+    listed = entries(connection, prefix)
     extracts: dict[int, Extract] = {}
-    for entry, gone in held:
+    for entry, gone in listed:
         old = known(entry.memory)
         if old is not None and (new := _followed(connection, old, entry, gone, dim)):
             extracts[entry.memory] = new
-    alone = [e for e, _ in held if e.memory not in extracts and e.parent is None]
+    alone = [e for e, _ in listed if e.memory not in extracts and e.parent is None]
     rows: dict[int, list[Any]] = {entry.memory: [] for entry in alone}
     if alone:
         for row in connection.execute(_ALL, {"numbers": list(rows)}):
             rows[row.memory].append(row)
     for entry in alone:
         extracts[entry.memory] = _made(connection, entry, rows[entry.memory], dim)
-    for entry, _ in held:
+    for entry, _ in listed:
         if entry.memory not in extracts:  # a fork
             view = take_view(connection, entry.memory)
             read_rows = read(connection, view.spans, COLUMNS, visible(view))
             columns = [_Columns(*row.values()) for row in read_rows]
             extracts[entry.memory] = _extract(connection, entry, columns, dim, key=view.key)
-    return [extracts[entry.memory] for entry, _ in held]
+    return [extracts[entry.memory] for entry, _ in listed]
 
 
 def _mark(entry: Entry) -> tuple[Any, ...]:
@@ -123,7 +123,7 @@ def _followed(
     given = {"number": entry.memory, "after": old.mark[2]}
     rows = connection.execute(_NEW, given).all()
     added = seals_of(connection).rows([row.seal for row in rows])
-    before, after = (_total(entry, connection, each) for each in (old.mark, mark))
+    before, after = (_total(entry, connection, point) for point in (old.mark, mark))
     if (before + added - after) % MODULUS:
         return None  # metadata was changed
     new = _extract(connection, entry, [row for row in rows if row.seq not in gone], dim)

@@ -119,7 +119,7 @@ class Leases:
         self._held: dict[int, Lease] = {}
 
     def holds(self, memory: int) -> bool:
-        """Say whether the lease of a memory is held for long enough to read turns; asks nobody."""
+        """Say whether the lease of a memory is held for long enough to read turns; without a query."""
         lease = self._held.get(memory)
         return lease is not None and lease.is_fresh(0.5)
 
@@ -135,7 +135,7 @@ class Leases:
 
         Raises:
             HeadMoved: The body raised it: another worker has written, or has the lease by now. The
-                lease is forgotten, so that the next write takes it anew.
+                lease is forgotten, so that the next write takes it again.
         """
         lease = self._held.get(memory) or self._take(memory)
         before = time.monotonic()
@@ -150,17 +150,17 @@ class Leases:
             lease.renewed = before
 
     def close(self) -> None:
-        """Give every lease back; those of a database that is away end by themselves."""
-        held, self._held = list(self._held), {}
+        """Give every lease back; those of a database that cannot be reached expire."""
+        numbers, self._held = list(self._held), {}
         give = update(memories).where(
-            OneOf(memories.c.memory, held), memories.c.holder == self.worker
+            OneOf(memories.c.memory, numbers), memories.c.holder == self.worker
         )
-        if held:
+        if numbers:
             with suppress(StoreError), self._connections.writing() as connection:
                 connection.execute(give.values(leased=0))
 
     def _take(self, memory: int) -> Lease:
-        """Take a lease, anew or from another worker; wait until that one gives it back.
+        """Take a lease, again or from another worker; wait until that one gives it back.
 
         Raises:
             HeadMoved: There is no such memory (any more).
@@ -192,7 +192,9 @@ class Leases:
 
     def _keep(self, lease: Lease) -> Lease:
         if len(self._held) >= KEPT:
-            self._held = {n: each for n, each in self._held.items() if each.is_fresh(1)}
+            self._held = {
+                n: held_lease for n, held_lease in self._held.items() if held_lease.is_fresh(1)
+            }
         self._held[lease.memory] = lease
         return lease
 

@@ -165,7 +165,7 @@ def opened(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
 
 
 def get(connection: Connection, number: int, *, lock: bool = False) -> Entry:
-    """Return a memory's entry; with `lock`, nobody else changes it until the transaction ends.
+    """Return a memory's entry; with `lock`, no one else changes it until the transaction ends.
 
     Raises:
         HeadMoved: There is no such memory (any more).
@@ -192,7 +192,7 @@ def with_hidden(connection: Connection, number: int) -> tuple[Entry, dict[int, i
 
 
 def opened_with_hidden(seals: Seals, row: RowMapping) -> tuple[Entry, dict[int, int]]:
-    """Return what a row of `WITH_HIDDEN` holds. Raises `IntegrityError` as `with_hidden` does."""
+    """Decode a row of `WITH_HIDDEN`. Raises `IntegrityError` as `with_hidden` does."""
     entry = opened(seals, row)
     listed = row["listed"] or ""
     try:
@@ -205,10 +205,10 @@ def opened_with_hidden(seals: Seals, row: RowMapping) -> tuple[Entry, dict[int, 
     return entry, gone
 
 
-def wrongly_hidden(memory: int, there: int, gone: int) -> IntegrityError:
+def wrongly_hidden(memory: int, count: int, gone: int) -> IntegrityError:
     """Return the error for tombstones that are not those of the turns that were deleted."""
     return IntegrityError(
-        f"memory {memory} hides {there} turns that are not the {gone} that were deleted: somebody "
+        f"memory {memory} hides {count} turns that are not the {gone} that were deleted: somebody "
         f"edited its tombstones; {_RESTORE}"
     )
 
@@ -288,7 +288,7 @@ class Whole:
 
 
 def whole(connection: Connection, *, lock: bool = False) -> Whole:
-    """Return the database's entry; with `lock`, nobody else changes it until the transaction ends.
+    """Return the database's entry; with `lock`, no one else changes it until the transaction ends.
 
     Raises:
         IntegrityError: Its seal does not fit, or it is not there.
@@ -299,8 +299,8 @@ def whole(connection: Connection, *, lock: bool = False) -> Whole:
     sealed = None if row is None else _sealed(connection, row["changes"], row["memories"])
     if row is None or seals.digest(b"database", sealed or [], row["total"]) != row["seal"]:
         raise IntegrityError(
-            "what the database says of itself (its encoders, and how many memories it has) was "
-            f"changed since it was written: its seal does not fit; {_RESTORE}"
+            "the database's entry (its encoders and its number of memories) was changed since it "
+            f"was written: its seal does not fit; {_RESTORE}"
         )
     [total] = seals.unmask(row["total"], b"database", [row["changes"]])
     return Whole(row["changes"], row["memories"], total)

@@ -16,7 +16,7 @@ def encode_namespace(namespace: Namespace) -> str:
 
 
 def decode_namespace(text: str) -> Namespace:
-    """Return the namespace that a canonical text stands for."""
+    """Return the namespace of a canonical text."""
     return tuple(json.loads(text))
 
 
@@ -25,8 +25,8 @@ def under(prefix: Namespace) -> ColumnElement[bool]:
     name = memories.c.namespace
     if not prefix:
         return name >= "["
-    own, first, behind = bounds(prefix)
-    return (name == own) | ((name >= first) & (name < behind))
+    own, first, end = bounds(prefix)
+    return (name == own) | ((name >= first) & (name < end))
 
 
 def bounds(prefix: Namespace) -> tuple[str, str, str]:
@@ -36,7 +36,7 @@ def bounds(prefix: Namespace) -> tuple[str, str, str]:
     ",", and a quotation mark inside a label is always escaped.
     """
     if not prefix:
-        return "[", "[", "\\"  # the character behind "["
+        return "[", "[", "\\"  # the character after "["
     start = encode_namespace(prefix)[:-1]
     return start + "]", start + ",", start + "-"
 

@@ -43,7 +43,7 @@ def micros(moment: datetime) -> int:
 
 
 def moment(micros: int) -> datetime:
-    """Return the time that `micros` stands for, in UTC."""
+    """Return the UTC time of `micros`."""
     return _EPOCH + micros * _MICROSECOND
 
 
@@ -84,7 +84,7 @@ def unpack(data: bytes, spec: Spec) -> Vectors:
 
 
 def pack_embeddings(reading: Reading, form: Form) -> bytes:
-    """Return the embeddings of a turn as stored: its own, and behind it those of its passages.
+    """Return the embeddings of a turn as stored: its own, then those of its passages.
 
     In float32 as they are, of an even number of bytes. In 8 bits `INT8`, the scales, the numbers,
     and a zero where the number of bytes would be even.
@@ -116,12 +116,12 @@ def unpack_embeddings(data: bytes, dim: int) -> Rows:
         raise ValueError("it has no embedding")
     if len(data) % 2 == 0:
         return Rows(np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, dim))
-    behind = 1 + 4 * count
-    end = behind + count * dim
+    start = 1 + 4 * count
+    end = start + count * dim
     if data[:1] != INT8 or len(data) - end != 1 - end % 2:
         raise ValueError("its embedding is stored in a form that this version does not know")
     scales = np.frombuffer(data, "<f4", count, 1).astype(np.float32, copy=False)
-    return Rows(np.frombuffer(data, np.int8, count * dim, behind).reshape(-1, dim), scales)
+    return Rows(np.frombuffer(data, np.int8, count * dim, start).reshape(-1, dim), scales)
 
 
 def unpack_many(blobs: Sequence[bytes], dim: int) -> Rows:
@@ -133,13 +133,13 @@ def unpack_many(blobs: Sequence[bytes], dim: int) -> Rows:
     size = len(blobs[0])
     if embedding_count(size, dim) != 1 or set(map(len, blobs)) != {size}:
         raise ValueError("they differ")
-    whole = np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, size)
+    table = np.frombuffer(b"".join(blobs), np.uint8).reshape(-1, size)
     if size % 2 == 0:
-        return Rows(whole.view("<f4").astype(np.float32, copy=False))
-    if (whole[:, 0] != INT8[0]).any() or (whole[:, 5 + dim :]).any():
+        return Rows(table.view("<f4").astype(np.float32, copy=False))
+    if (table[:, 0] != INT8[0]).any() or (table[:, 5 + dim :]).any():
         raise ValueError("they differ")
-    scales = np.ascontiguousarray(whole[:, 1:5]).view("<f4")[:, 0].astype(np.float32)
-    return Rows(np.ascontiguousarray(whole[:, 5 : 5 + dim]).view(np.int8), scales)
+    scales = np.ascontiguousarray(table[:, 1:5]).view("<f4")[:, 0].astype(np.float32)
+    return Rows(np.ascontiguousarray(table[:, 5 : 5 + dim]).view(np.int8), scales)
 
 
 def check(row: Row, spec: Spec) -> None:
@@ -244,7 +244,7 @@ def decode_record(columns: RowMapping, seals: Seals | None) -> Record:
 
 
 def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
-    """Return what the columns `SAID` hold. Raises `DatabaseDamaged`."""
+    """Decode the columns `SAID`. Raises `DatabaseDamaged`."""
     try:
         return Said(moment(time), session)
     except (TypeError, ValueError, OverflowError) as error:
@@ -271,14 +271,14 @@ def decode_latents(columns: RowMapping, spec: Spec, seals: Seals) -> Vectors:
     """Return the latents that the columns `READING` hold, (L, H) float32.
 
     Raises:
-        IntegrityError: What the encoder made of the turn was changed since.
+        IntegrityError: The encoder's results for the turn were changed.
         DatabaseDamaged: They hold none.
     """
     try:
         if seals.reading(columns, spec.fingerprint) != columns["checksum"]:
             raise IntegrityError(
-                f"what the encoder made of turn {columns['seq']} of memory {columns['memory']} was "
-                "changed since: run verify, and restore the database from a backup"
+                f"the encoder's results for turn {columns['seq']} of memory {columns['memory']} "
+                "were changed: run verify, and restore the database from a backup"
             )
         return unpack(columns["latents"], spec)
     except (ValueError, TypeError) as error:

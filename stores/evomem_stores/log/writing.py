@@ -27,7 +27,7 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
-from evomem_stores.log.lookup import read, visible
+from evomem_stores.log.lookup import read, taken, visible
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import TURN, check, encode, searched
 from evomem_stores.log.views import spans, take_entry, take_view
@@ -96,8 +96,8 @@ def append(
 def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
     """See `Store.hide`."""
     entry, gone = ledger.with_hidden(connection, view.memory)
-    there = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
-    new = {row["seq"]: 0 for row in there}
+    visible_rows = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
+    new = {row["seq"]: 0 for row in visible_rows}
     if new:
         add_hidden(connection, entry, new)
         ledger.put(connection, entry)
@@ -107,7 +107,7 @@ def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
 def fork(connection: Connection, view: View, namespace: Namespace) -> int | None:
     """Create a memory that shares the view's rows; return its number, None if the name is taken."""
     seen = take_view(connection, view.memory, seq=view.seq).spans
-    # The parent is whoever owns the last row, so that no fork hangs on one in between.
+    # The parent is the memory that owns the last row, so that no fork depends on one in between.
     parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
     source, gone = ledger.with_hidden(connection, view.memory)
     number = make_memory(connection, namespace, parent, shared, view.seq)
@@ -267,17 +267,16 @@ def insert_rows(
     spec: Spec,
     end: _End | None = None,
 ) -> None:
-    """Write rows and their terms behind `seen`, and note them in the entry of their memory.
+    """Write rows and their terms after `seen`, and note them in the entry of their memory.
 
     `end` says where `seen` ends, if the caller knows; it is looked up if not.
     """
     seals = seals_of(connection)
     ids = Counter(row.turn.id for row in rows)
-    taken = [row["id"] for row in read(connection, seen, ["id"], ids=ids)]
-    taken += [id for id, times in ids.items() if times > 1]
-    if taken:
+    double = taken(connection, seen, ids) + [id for id, times in ids.items() if times > 1]
+    if double:
         raise DuplicateTurn(
-            f"the id {taken[0]!r} is taken: ids are unique in a memory; nothing was written"
+            f"the id {double[0]!r} is taken: ids are unique in a memory; nothing was written"
         )
     if end is None:
         newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0

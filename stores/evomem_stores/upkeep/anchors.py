@@ -46,26 +46,26 @@ def take(connection: Connection) -> dict[str, Any]:
 def check(connection: Connection, anchor: Mapping[str, Any]) -> Iterator[str]:
     """Yield how the database fails to continue an anchor, one sentence each."""
     seals = seals_of(connection)
-    said = {name: value for name, value in anchor.items() if name != "seal"}
-    if said["format"] != FORMAT or said["database"] != seals.database:
+    claims = {name: value for name, value in anchor.items() if name != "seal"}
+    if claims["format"] != FORMAT or claims["database"] != seals.database:
         yield f"the anchor is not one of this database, {seals.database}"
         return
-    if said["key"] != seals.key_id:
+    if claims["key"] != seals.key_id:
         yield (
-            f"the anchor is sealed with the key {said['key'] or 'none'!r}, the database with "
+            f"the anchor is sealed with the key {claims['key'] or 'none'!r}, the database with "
             f"{seals.key_id or 'none'!r}: after a change of keys, take a new anchor"
         )
         return
-    if seals.digest(b"anchor", [said]).hex() != anchor["seal"]:
+    if seals.digest(b"anchor", [claims]).hex() != anchor["seal"]:
         yield "the anchor was changed since it was taken: its seal does not fit"
         return
-    when = said["time"]
+    when = claims["time"]
     changes = ledger.whole(connection).changes
-    if changes < said["changes"]:
+    if changes < claims["changes"]:
         yield f"the database is older than the anchor of {when}: an older copy was put in its place"
-    for values in said["memories"]:
+    for values in claims["memories"]:
         then = dict(zip(MEMORY, values, strict=True))
-        if problem := _problem(connection, then, dropped=changes > said["changes"]):
+        if problem := _problem(connection, then, dropped=changes > claims["changes"]):
             yield f"memory {then['memory']} {problem} (the anchor is of {when})"
 
 
@@ -86,8 +86,8 @@ def _memory(connection: Connection, number: int) -> list[Any]:
 
 def _problem(connection: Connection, then: dict[str, Any], *, dropped: bool) -> str | None:
     """Return how a memory fails to continue its state in an anchor; None if it does not fail."""
-    there = select(memories.c.memory).where(memories.c.memory == then["memory"])
-    if connection.scalar(there) is None:
+    exists = select(memories.c.memory).where(memories.c.memory == then["memory"])
+    if connection.scalar(exists) is None:
         return None if dropped else "was removed"
     now = ledger.get(connection, then["memory"])
     if now.changes < then["changes"] or now.revision < then["revision"]:

@@ -66,7 +66,7 @@ def problems(connection: Connection, spec: Spec) -> Iterator[str]:
     for number in connection.scalars(select(memories.c.memory).order_by(memories.c.memory)).all():
         yield from _caught(f"memory {number}", _memory(connection, number, spec, words))
     yield from _caught("the word index", _words(connection, words))
-    yield from _caught("what other encoders made of the turns", _readings(connection))
+    yield from _caught("the other encoders' results", _readings(connection))
 
 
 def _caught(what: str, faults: Iterator[str]) -> Iterator[str]:
@@ -88,8 +88,8 @@ def _database(connection: Connection) -> Iterator[str]:
 def _words(connection: Connection, words: Words) -> Iterator[str]:
     for posting in everything(connection):
         words[posting[0]] -= hash(posting)
-    for memory, rest in words.items():
-        if rest:
+    for memory, remaining in words.items():
+        if remaining:
             yield f"the word index of memory {memory} does not agree with its turns"
 
 
@@ -197,15 +197,15 @@ def _row(
     if row["chunk"] not in (row["seq"], chunk):
         yield f"is in the chunk of turn {row['chunk']}, which is not open"
     try:
-        whole = decode_row(row, spec, None)
+        decoded = decode_row(row, spec, None)
     except DatabaseDamaged as error:
         yield f"cannot be read: {error}"
         return
-    if digest(key, whole.turn) != row["key"]:
+    if digest(key, decoded.turn) != row["key"]:
         yield "does not continue the digest chain"
-    if not (np.isfinite(whole.reading.latents).all() and has_possible_lengths(whole.reading)):
+    if not (np.isfinite(decoded.reading.latents).all() and has_possible_lengths(decoded.reading)):
         yield "has an embedding or latents that no encoder gives"
-    turn = whole.turn
+    turn = decoded.turn
     terms_of_text = terms(searched(turn.speaker, turn.user, turn.assistant))
     if len(terms_of_text) != row["words"]:
         yield f"has {len(terms_of_text)} words, not {row['words']}"

@@ -157,7 +157,7 @@ def load(connection: Connection, spec: Spec, folder: Path, key: bytes | None = N
 
 
 def _prove(folder: Path, about: dict[str, Any], seals: Seals, key: bytes | None) -> None:
-    """Raise `StoreError` unless a dump's own words are as they were written; warn of what is left."""
+    """Raise `StoreError` unless a dump's own words are as they were written; warn of parts that are left."""
     if key is not None:
         proof: Seals | None = Seals("", key)
     else:  # the database's own, if it is the one
@@ -203,7 +203,7 @@ def _load_memory(
         connection, name or (secrets.token_hex(16),), numbers[entry["parent"]],
         entry["parent_seq"], entry["head"],
     )  # fmt: skip
-    assert number is not None  # names were looked at, and nobody else writes
+    assert number is not None  # names were checked, and no one else writes
     seen = spans(connection, number, entry["parent_seq"])
     key = next(
         (row["key"] for row in read(connection, seen, ["key"], limit=1, newest_first=True)), b""

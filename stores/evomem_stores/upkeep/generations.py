@@ -1,8 +1,8 @@
 """Changing the encoder: another one reads the log beside the readings in use, then they swap.
 
 What another encoder makes of the turns is kept in a table of its own, row by row, in log order, so
-that reading can stop at any moment and go on later. When all turns are read, one transaction puts
-the new readings in the place of the old, and the old where the new were: searching goes on with one
+that reading can stop at any moment and continue later. When all turns are read, one transaction puts
+the new readings in the place of the old, and the old where the new were: searching continues with one
 generation until the next transaction sees the other, and never mixes them.
 """
 
@@ -103,7 +103,7 @@ class SqlGeneration:
             ).all()
         depth: dict[int | None, int] = {None: 0}
         layers: dict[int, list[int]] = {}
-        for memory, parent in rows:  # what a memory was forked from has a smaller number
+        for memory, parent in rows:  # a memory's parent has a smaller number
             depth[memory] = depth.get(parent, 0) + 1
             if memory in open_:
                 layers.setdefault(depth[memory], []).append(memory)
@@ -142,7 +142,7 @@ class SqlGeneration:
                 before = {**columns, **_reading(row, self._spec, form_of(connection))}
                 before["chunk"] = row.seq if row.reading.opens_chunk else 0
                 new.append(before)
-            self._number = _number(connection, self._spec)  # dropped meanwhile: begin anew
+            self._number = _number(connection, self._spec)  # dropped meanwhile: start over
             own = readings.c.generation == self._number
             connection.execute(delete(readings).where(own, OneOf(readings.c.row, list(numbers))))
             chunk = self._chunk(connection, memory, rows[0].seq)
@@ -181,7 +181,7 @@ class SqlGeneration:
         return True
 
     def _state(self, connection: Connection, seen: Sequence[Span]) -> State[Turn]:
-        """Return the state behind the rows of `seen`, as this encoder left it."""
+        """Return the state after the rows of `seen`, as this encoder left it."""
         spec = self._spec
         if not seen:
             return State.empty(spec)

@@ -49,7 +49,7 @@ _LOG_SQLITE = (
 )
 
 # Collation "C" orders by bytes, as SQLite does. Names can be longer than a B-tree takes; the hash
-# index behind EXCLUDE has no limit. Vectors do not compress: EXTERNAL saves trying.
+# index of EXCLUDE has no limit. Vectors do not compress: EXTERNAL saves trying.
 _LOG_POSTGRESQL = (
     f"COMMENT ON TABLE migrations IS '{OURS}'",
     """CREATE TABLE encoder (
@@ -146,7 +146,7 @@ _WORDS_SQLITE = (
     """CREATE TABLE postings (
         memory INTEGER NOT NULL, last INTEGER NOT NULL, term TEXT NOT NULL, seqs BLOB NOT NULL,
         PRIMARY KEY (memory, last, term)) WITHOUT ROWID""",
-    # so that the words are read anew
+    # so that the words are read again
     "UPDATE lexicon SET analyser = '' WHERE EXISTS (SELECT 1 FROM turns)",
 )
 
@@ -162,7 +162,7 @@ _WORDS_POSTGRESQL = (
 )
 
 
-# The indexes hold what filters and `influence` ask for: a turn's own columns lie behind its vectors.
+# The indexes hold what filters and `influence` ask for: a turn's own columns are stored after its vectors.
 _PROVENANCE = (
     "ALTER TABLE turns ADD COLUMN source TEXT{collate}",
     "ALTER TABLE turns ADD COLUMN recalled TEXT",

@@ -28,7 +28,7 @@ def store_as(connection: Connection, spec: Spec, form: Form) -> list[int]:
     """Store every embedding in a form, and those of later turns; return the memories that changed.
 
     Raises:
-        IntegrityError: What the encoder made of a turn was changed since.
+        IntegrityError: The encoder's results for a turn were changed.
     """
     seals = seals_of(connection)
     changed: set[int] = set()

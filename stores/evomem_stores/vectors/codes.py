@@ -1,6 +1,6 @@
 """`Codes`: 4-bit codes of a large shard's vectors, which choose the candidates for exact scores.
 
-Every code is looked at for every query, so nothing depends on how vectors cluster or on what a
+Every code is compared with every query, so nothing depends on how vectors cluster or on what a
 question has in common with them, and rows are added without building anything again. Two numbers
 of a vector share a code of 4 bits, so that a scan reads a sixteenth of what an exact one does.
 """
@@ -87,5 +87,5 @@ class Codes:
         again = faiss.clone_index(self.index)
         again.reset()
         again.add(np.ascontiguousarray(vectors, np.float32))
-        codes = [faiss.vector_to_array(each.codes) for each in (self.index, again)]
+        codes = [faiss.vector_to_array(index.codes) for index in (self.index, again)]
         return np.array_equal(*codes)

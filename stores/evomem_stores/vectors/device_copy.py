@@ -132,8 +132,8 @@ class DeviceCopy:
         except RuntimeError as error:
             self._give_up(error)
             return None
-        kept: Seqs = places[near]
-        return kept
+        narrowed: Seqs = places[near]
+        return narrowed
 
     def fits(self, vectors: Vectors) -> bool:
         """Return whether the rows are those of `vectors`, (n, D)."""

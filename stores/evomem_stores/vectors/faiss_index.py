@@ -100,29 +100,29 @@ class FaissIndex:
         without: Seqs | None = None,
     ) -> list[tuple[int, float]]:
         """See `Index.search`."""
-        found: list[tuple[int, float]] = []
+        hits: list[tuple[int, float]] = []
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
                 with self._shard(span, end) as shard:
-                    found += shard.nearest(span, query, k, Selection(allowed, without))
+                    hits += shard.nearest(span, query, k, Selection(allowed, without))
                     read_all, shard.read_all = shard.read_all, 0
                 if read_all:
                     with self._guard:
                         self._read_all += read_all
-        return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
+        return sorted(hits, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
         """See `Index.score`."""
         wanted = np.unique(np.array(seqs, np.int64))
-        found: dict[int, float] = {}
+        scores: dict[int, float] = {}
         if not len(wanted):
-            return found
+            return scores
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
                 inside = wanted[(wanted >= span.first) & (wanted <= span.last)]
                 with self._shard(span, end) as shard:
-                    found |= shard.score(inside, query)
-        return found
+                    scores |= shard.score(inside, query)
+        return scores
 
     @contextmanager
     def reading(self, view: View) -> Iterator[None]:
@@ -149,24 +149,24 @@ class FaissIndex:
 
     def verify(self) -> list[str]:
         """Compare every index file, and every shard in memory, with the log."""
-        found: list[str] = []
+        faults: list[str] = []
         folder = self._folder
         for path in sorted(folder.glob("*.faiss")) if folder and folder.is_dir() else ():
             if problem := self._file_problem(path):
-                found.append(f"the index file {path.name} {problem}; it is replaced when needed")
+                faults.append(f"the index file {path.name} {problem}; it is replaced when needed")
         with self._guard:
             cached = list(self._cached.items())
-        for memory, each in cached:
-            with self._store.snapshot(), each.lock:
-                shard = each.shard
+        for memory, entry in cached:
+            with self._store.snapshot(), entry.lock:
+                shard = entry.shard
                 if not (shard and self._is_of_the_log(memory, shard)):
                     continue  # another process purged: this one will see it before it searches
                 if problem := self._log_problem(memory, shard):
-                    found.append(f"the index of memory {memory} {problem}")
-        return found
+                    faults.append(f"the index of memory {memory} {problem}")
+        return faults
 
     def repair(self) -> list[str]:
-        """Remove every index file that is not of the log; return what was removed."""
+        """Remove every index file that does not belong to the log; return what was removed."""
         repaired = []
         folder = self._folder
         for path in sorted(folder.glob("*.faiss")) if folder and folder.is_dir() else ():
@@ -305,11 +305,11 @@ class FaissIndex:
     def _evict(self) -> None:
         gone: OrderedDict[int, _Cached] = OrderedDict()
         with self._guard:
-            size = sum(each.shard.nbytes for each in self._cached.values() if each.shard)
+            size = sum(entry.shard.nbytes for entry in self._cached.values() if entry.shard)
             while size > self._max_bytes and len(self._cached) > 1:
-                memory, each = self._cached.popitem(last=False)
-                size -= each.shard.nbytes if each.shard else 0
-                gone[memory] = each
+                memory, entry = self._cached.popitem(last=False)
+                size -= entry.shard.nbytes if entry.shard else 0
+                gone[memory] = entry
         self._release(gone)
         self._make_room()
 
@@ -318,20 +318,20 @@ class FaissIndex:
         if self._device is None:
             return
         with self._guard:
-            held = [each for each in self._cached.values() if each.on_device]
-        size = sum(each.on_device for each in held)
-        for each in held[:-1]:
+            on_device = [entry for entry in self._cached.values() if entry.on_device]
+        size = sum(entry.on_device for entry in on_device)
+        for entry in on_device[:-1]:
             if size <= self._device.max_bytes:
                 return
-            with each.lock:
-                size -= each.on_device
-                if each.shard:
-                    each.shard.device_copy = None
+            with entry.lock:
+                size -= entry.on_device
+                if entry.shard:
+                    entry.shard.device_copy = None
 
     def _release(self, gone: OrderedDict[int, _Cached]) -> None:
         """Save shards that have unsaved rows, unless the log has been rewritten since."""
-        for memory, each in gone.items():
-            self._save(memory, each, put_away=True)
+        for memory, entry in gone.items():
+            self._save(memory, entry, put_away=True)
 
     def _after_fork(self) -> None:
         """Keep, in a forked child, the shards that no other thread was changing."""

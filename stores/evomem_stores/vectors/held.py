@@ -19,7 +19,7 @@ class Held:
         self.dim = dim
         self._head = Rows(np.zeros((0, dim), np.float32)) if head is None else head
         self._tail = Rows(self._head.numbers[:0], self._scales(self._head, 0))
-        self._used = 0  # rows of the tail; behind them is room for more
+        self._used = 0  # rows of the tail; after them there is room for more
         self._wide = np.zeros((0, dim), np.float32)
         self._widened = 0
 
@@ -59,11 +59,11 @@ class Held:
         border = len(self._head)
         if not self._used or not (places >= border).any():
             return self._head[places]
-        found = np.empty((len(places), self.dim), np.float32)
+        rows = np.empty((len(places), self.dim), np.float32)
         new = places >= border
-        found[~new] = self._head[places[~new]]
-        found[new] = self._tail[places[new] - border]
-        return found
+        rows[~new] = self._head[places[~new]]
+        rows[new] = self._tail[places[new] - border]
+        return rows
 
     def between(self, start: int, stop: int) -> Vectors:
         """Return the vectors from `start` up to `stop`, (m, D) float32; not to be written to."""

@@ -33,8 +33,8 @@ Buffer = bytes | memoryview
 
 def dump(shard: Shard, memory: int, spec: Spec) -> list[Buffer]:
     """Return the parts of an index file. They stay as they are when rows are added to the shard."""
-    held = [part for part in shard.held.parts if len(part)]
-    in_8_bits = bool(held) and held[0].scales is not None
+    filled = [part for part in shard.held.parts if len(part)]
+    in_8_bits = bool(filled) and filled[0].scales is not None
     header = json.dumps(
         {
             "memory": memory,
@@ -50,9 +50,9 @@ def dump(shard: Shard, memory: int, spec: Spec) -> list[Buffer]:
     header += b" " * (-(len(MAGIC) + 4 + len(header)) % ALIGNED)
     parts: list[Buffer] = [MAGIC, len(header).to_bytes(4, "little"), header]
     arrays = [shard.seqs.astype("<i8"), shard.keys]
-    arrays += [part.scales.astype("<f4") for part in held if part.scales is not None]
+    arrays += [part.scales.astype("<f4") for part in filled if part.scales is not None]
     kind = np.int8 if in_8_bits else "<f4"
-    arrays += [part.numbers.astype(kind, copy=False) for part in held]
+    arrays += [part.numbers.astype(kind, copy=False) for part in filled]
     if shard.codes:
         arrays.append(faiss.serialize_index(shard.codes.index))
     parts += [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in arrays]

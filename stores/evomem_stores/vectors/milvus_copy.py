@@ -115,12 +115,12 @@ class MilvusCopy:
     def _marks(self, span: Span, revision: int) -> dict[str, _Marked]:
         """Return the rows that Milvus should have of a span, by their ids."""
         encoder = self._store.spec.fingerprint.encode()
-        found = {}
+        marks = {}
         for seq, key, size in self._store.keys(span, revision):
             digest = hashlib.blake2b(key + encoder, digest_size=8).digest()
             marked = _Marked(seq, int.from_bytes(digest, "big", signed=True))
-            found.update({_id(span.memory, revision, seq, n): marked for n in range(size)})
-        return found
+            marks.update({_id(span.memory, revision, seq, n): marked for n in range(size)})
+        return marks
 
     def _vectors(self, span: Span, revision: int) -> dict[str, Vectors]:
         """Return the embeddings of a span's rows by their ids in Milvus."""
@@ -211,14 +211,14 @@ class MilvusCopy:
 
         Their ids, each with its seq.
         """
-        found = {}
+        wrong = {}
         for span in self._pieces(Span(memory, 1, head), revision, BATCH):
             rows = self._rows(span, revision, "id", "mark", "vector")
             if not rows:
                 continue
             marks = self._marks(span, revision)
             vectors = self._vectors(span, revision)
-            found.update(
+            wrong.update(
                 {
                     row["id"]: row["seq"]
                     for row in rows
@@ -226,7 +226,7 @@ class MilvusCopy:
                     or not np.array_equal(np.array(row["vector"], np.float32), vectors[row["id"]])
                 }
             )
-        return found
+        return wrong
 
     def _left(self, condition: str, whose: str) -> Iterator[tuple[str, Callable[[], None]]]:
         """Yield that there are vectors of turns that were forgotten, if so."""

@@ -4,7 +4,7 @@ A collection is a copy of the log's embeddings, as index files are; its partitio
 Milvus and the log have no transaction in common, so that a copy must be such that it cannot be
 mistaken: a row carries the revision of the memory that it was copied at, and of one revision there
 is only one vector for a seq, or for each passage of a turn. Every question names the revision, and the log is asked, before and
-after, whether that is the memory's still; rows of older ones are deleted by whoever comes by.
+after, whether that is the memory's still; rows of older ones are deleted by any process that comes across them.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MilvusIndex(SpanIndex):
         self._collection = MilvusCollection(uri, token, self._dim)
         self._copy = MilvusCopy(store, connections, self._collection)
         alone = connections.reading if connections.read_only else connections.forgetting
-        with alone() as connection:  # one at a time; nobody changes the encoder
+        with alone() as connection:  # one at a time; no one changes the encoder
             made = connection.scalar(select(done.c.applied).where(done.c.number == 1))
             with self._collection.translated():
                 self._collection.prepare(collection or f"evomem_{made}")
@@ -127,11 +127,11 @@ class MilvusIndex(SpanIndex):
             inside = range(span.first, span.last + 1)
             without = () if chosen.without is None else chosen.without.tolist()
             return list(self._among(own, inside, query, k, frozenset(without)).items())
-        found: dict[int, float] = {}
+        scores: dict[int, float] = {}
         listed = allowed[(allowed >= span.first) & (allowed <= span.last)].tolist()
         for start in range(0, len(listed), LISTED):
-            found |= self._among(own, listed[start : start + LISTED], query, k)
-        return list(found.items())
+            scores |= self._among(own, listed[start : start + LISTED], query, k)
+        return list(scores.items())
 
     def _check(self, span: Span, end: Mark) -> None:
         """See `SpanIndex._check`: who rewrites a memory deletes its older rows in Milvus."""
@@ -156,11 +156,14 @@ class MilvusIndex(SpanIndex):
         else:
             condition = f"{own} and seq in [{', '.join(f'{seq:d}' for seq in seqs)}]"
         k = min(k, len(seqs))
-        found = self._nearest(condition, query, k, without, alone=len(seqs) == 1)
-        if found is not None:
-            return found
+        hits = self._nearest(condition, query, k, without, alone=len(seqs) == 1)
+        if hits is not None:
+            return hits
         half = len(seqs) // 2
-        halves = [self._among(own, each, query, k, without) for each in (seqs[:half], seqs[half:])]
+        halves = [
+            self._among(own, half_seqs, query, k, without)
+            for half_seqs in (seqs[:half], seqs[half:])
+        ]
         return halves[0] | halves[1]
 
     def _nearest(

@@ -73,7 +73,7 @@ class PgvectorIndex(SpanIndex):
                 f"pgvector indexes vectors of up to {MAX_HALF_DIM} numbers, the encoder "
                 f"{store.spec.name!r} gives {self._dim}: leave hnsw_rows= out, or use another index"
             )
-        with connections.forgetting() as connection:  # so that nobody changes the encoder meanwhile
+        with connections.forgetting() as connection:  # so that no one changes the encoder meanwhile
             execute = driver(connection).execute
             # The extension is one for all schemas: two that create it at once would collide.
             execute("SELECT pg_advisory_xact_lock(hashtextextended('evomem extension', 0))")
@@ -216,13 +216,13 @@ class PgvectorIndex(SpanIndex):
     def _rows(
         self, connection: Connection, statement: str, given: list[Any]
     ) -> list[tuple[int, float]]:
-        found: list[tuple[int, float]] = driver(connection).execute(statement, given).fetchall()
-        return found
+        rows: list[tuple[int, float]] = driver(connection).execute(statement, given).fetchall()
+        return rows
 
     def _state(self, connection: Connection, memory: int) -> tuple[bool, int, int, bool]:
         """Return whether a copy is of the log's rows, its newest seq, its size, whether it has HNSW."""
-        found = driver(connection).execute(_STATE, [memory]).fetchone()
-        current, seq, rows, hnsw = found or (False, 0, 0, False)
+        row = driver(connection).execute(_STATE, [memory]).fetchone()
+        current, seq, rows, hnsw = row or (False, 0, 0, False)
         return current, seq, rows, hnsw
 
     def _catch_up(self, span: Span, end: Mark) -> None:
@@ -286,9 +286,9 @@ class PgvectorIndex(SpanIndex):
             "WHERE memory = %s AND seq BETWEEN %s AND %s ORDER BY seq, passage",
             span,
         )
-        found = rows.fetchall()
-        vectors = np.array([row[1] for row in found], np.float32)
-        return np.array([row[0] for row in found], np.int64), vectors.reshape(-1, self._dim)
+        fetched = rows.fetchall()
+        vectors = np.array([row[1] for row in fetched], np.float32)
+        return np.array([row[0] for row in fetched], np.int64), vectors.reshape(-1, self._dim)
 
 
 def _condition(chosen: Selection) -> tuple[str, list[list[int]]]:
@@ -303,7 +303,7 @@ def _condition(chosen: Selection) -> tuple[str, list[list[int]]]:
 def forget_copy(memory: int, connection: Connection | None) -> None:
     """Delete the copied vectors of a memory that loses rows, in the transaction that takes them.
 
-    Nobody can copy them again before that transaction ends, so nothing is left to do afterwards.
+    Nobody can copy them again before that transaction ends, so nothing remains to be done.
     """
     if connection is not None:
         [copies] = driver(connection).execute("SELECT to_regclass('copied')").fetchone()

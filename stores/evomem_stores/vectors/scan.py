@@ -42,9 +42,9 @@ def nearest(vectors: Vectors, query: Vectors, count: int, selector: Any) -> tupl
 
 def products(held: Held, places: Places, query: Vectors) -> Vectors:
     """Return the products with the rows at `places`, (m,) float32."""
-    found = np.empty(len(places), np.float32)
+    scores = np.empty(len(places), np.float32)
     for start in range(0, len(places), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         # BLAS's other threads would spin as FAISS's (`single_threaded`).
-        np.einsum("nd,d->n", held.take(places[part]), query, out=found[part])
-    return found
+        np.einsum("nd,d->n", held.take(places[part]), query, out=scores[part])
+    return scores

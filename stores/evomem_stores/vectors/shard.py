@@ -111,7 +111,7 @@ class Shard:
         return self.held.nbytes + 24 * len(self) + 1024 + (codes.nbytes if codes else 0)
 
     def add(self, seqs: Seqs, rows: Rows, keys: Sequence[bytes]) -> None:
-        """Append the rows of turns behind the watermark; `seqs` ascending."""
+        """Append the rows of turns after the watermark; `seqs` ascending."""
         if len(self) + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
             spare = len(self) + 2 * len(seqs)
             self._seqs = np.concatenate([self.seqs, np.zeros(spare, np.int64)])
@@ -175,9 +175,9 @@ class Shard:
         if 2 * count < len(self) or 8 * wanted > len(self):
             return None
         while 4 * wanted <= len(self):
-            found = self._told(inside, query, k, chosen, wanted, count)
-            if found is not None:
-                return found
+            nearest = self._told(inside, query, k, chosen, wanted, count)
+            if nearest is not None:
+                return nearest
             wanted *= MORE
         self.read_all += 1
         return None
@@ -190,12 +190,12 @@ class Shard:
         asked = min(len(self), wanted * len(self) // count)
         places, rough = self.codes.nearest(query, asked)
         if chosen.allowed is None:
-            kept = (places >= inside.start) & (places < inside.stop)
+            allowed = (places >= inside.start) & (places < inside.stop)
             if chosen.without is not None and len(chosen.without):
-                kept &= ~_are_among(self.seqs[places], chosen.without)
+                allowed &= ~_are_among(self.seqs[places], chosen.without)
         else:
-            kept = _are_among(self.seqs[places], chosen.allowed)
-        places, rough = places[kept], rough[kept]
+            allowed = _are_among(self.seqs[places], chosen.allowed)
+        places, rough = places[allowed], rough[allowed]
         if len(places) < wanted // 2:
             return None
         products = scan.products(self.held, places, query)
@@ -206,8 +206,8 @@ class Shard:
         # A hit that its code puts so low might as well have been beyond the end of the list.
         if rough[best].min() <= rough[len(rough) // 2]:
             return None
-        found: Places = places[best]
-        return found
+        nearest: Places = places[best]
+        return nearest
 
     def _narrow(self, places: Places, query: Vectors, k: int, gone: Places) -> Places:
         """Return the places that the `k` best turns are among, and what ties with the last.
@@ -239,8 +239,8 @@ class Shard:
                 scores, near = scores[shown], near[shown]
             worst = self._worst(near, scores, k)
             if worst is not None and least < worst - slack:
-                kept: Places = near[scores >= worst - slack]
-                return kept
+                narrowed: Places = near[scores >= worst - slack]
+                return narrowed
             wanted *= 4  # the best rows are of few turns
         # Many rows score alike, or are of few turns, or are not in float32: look at all of them.
         places = np.setdiff1d(places, gone, assume_unique=True)
@@ -274,9 +274,9 @@ class Shard:
             rows: Places = np.repeat(places - before, counts) + np.arange(counts.sum())
             return rows
         places = places[places < len(self)] if len(self) else places[:0]
-        seqs = seqs[: len(places)]  # ascending: what lies behind the end is at the end
-        there: Places = places[self.seqs[places] == seqs]
-        return there
+        seqs = seqs[: len(places)]  # ascending: what follows the end is at the end
+        present: Places = places[self.seqs[places] == seqs]
+        return present
 
     def _best(self, places: Places, query: Vectors) -> dict[int, float]:
         """Return the cosine of each turn that has one of the rows: that of its best one."""

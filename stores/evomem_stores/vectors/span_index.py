@@ -47,24 +47,24 @@ class SpanIndex(ABC):
         without: Seqs | None = None,
     ) -> list[tuple[int, float]]:
         """See `Index.search`."""
-        found: list[tuple[int, float]] = []
+        hits: list[tuple[int, float]] = []
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
                 most = span.last - span.first + 1  # a service may not take any number for `k`
                 chosen = Selection(allowed, without)
-                found += self._ask(span, end, query, min(k, most), chosen)
-        return sorted(found, key=lambda item: (-item[1], -item[0]))[:k]
+                hits += self._ask(span, end, query, min(k, most), chosen)
+        return sorted(hits, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
         """See `Index.score`."""
         wanted = np.unique(np.array(seqs, np.int64))
-        found: dict[int, float] = {}
+        scores: dict[int, float] = {}
         if not len(wanted):
-            return found
+            return scores
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
-                found |= dict(self._ask(span, end, query, len(wanted), Selection(wanted)))
-        return found
+                scores |= dict(self._ask(span, end, query, len(wanted), Selection(wanted)))
+        return scores
 
     def stats(self) -> dict[str, int]:
         """See `Index.stats`."""

@@ -1,10 +1,10 @@
-"""`WordCache`: a cache of what was read from the word index.
+"""`WordCache`: a cache of postings read from the word index.
 
 A memory's log grows at its end; only a purge changes what is there, and gives the memory another
-revision. So what was read once stays true, and a query reads what came behind it, if anything did.
+revision. So what was read once stays true, and a query reads what came after it, if anything did.
 Everything happens inside the transaction of the query: what another process has done is seen.
 
-Values are never changed, only replaced: whoever has one may go on with it.
+Values are never changed, only replaced: a reader that has one may keep using it.
 """
 
 from __future__ import annotations
@@ -134,12 +134,12 @@ class WordCache:
         known: dict[str, _Found] = {}
         behind: defaultdict[int, list[str]] = defaultdict(list)
         for term in terms:
-            held = self._found.get((memory, term))
-            if held is None or held.origin is not rows.origin:
-                held = _Found(rows.origin, 0, Postings(_NONE, _NONE))
-            known[term] = held
-            if held.upto < len(rows.seqs):
-                behind[held.upto].append(term)
+            cached = self._found.get((memory, term))
+            if cached is None or cached.origin is not rows.origin:
+                cached = _Found(rows.origin, 0, Postings(_NONE, _NONE))
+            known[term] = cached
+            if cached.upto < len(rows.seqs):
+                behind[cached.upto].append(term)
         for upto, missing in behind.items():
             after = int(rows.seqs[upto - 1]) if upto else 0
             news = inverted_index.counts(connection, Span(memory, after + 1, rows.last), missing)
@@ -156,7 +156,7 @@ class WordCache:
                 )
                 known[term] = _Found(rows.origin, len(rows.seqs), postings)
                 self._found.put((memory, term), known[term])
-        return {term: held.postings for term, held in known.items()}
+        return {term: cached.postings for term, cached in known.items()}
 
 
 _NONE: Places = np.zeros(0, np.int32)
@@ -170,5 +170,5 @@ def _rows_size(rows: Rows) -> int:
     return rows.seqs.nbytes + rows.lengths.nbytes + 512
 
 
-def _found_size(held: _Found) -> int:
-    return held.postings.places.nbytes + held.postings.counts.nbytes + 1024
+def _found_size(cached: _Found) -> int:
+    return cached.postings.places.nbytes + cached.postings.counts.nbytes + 1024

@@ -1,7 +1,7 @@
 """The inverted index of the turns' words: in which turns of a memory a term occurs, and how often.
 
 It consists of runs: each has the words of turns that follow one another in one memory. Turns that
-are added together begin as a run. When a stretch of 32 numbers is behind, the runs that begin in it
+are added together begin as a run. When a stretch of 32 numbers is complete, the runs that begin in it
 are folded into one, and again for stretches of 1,024 and of 16,384. So what is written follows what is
 there, and is written three times more; a query looks for its terms in some forty runs and one more for
 every 16,384 turns; and what is forgotten changes no run of another memory.
@@ -36,7 +36,7 @@ _NEWEST = select(func.max(runs.c.last)).where(runs.c.memory == bindparam("memory
 
 
 def add(connection: Connection, memory: int, terms: Terms, newest: int | None = None) -> None:
-    """Add turns of a memory behind all that are there, the `newest` of which is looked up if None."""
+    """Add turns of a memory after all its turns; their `newest` is looked up if None."""
     if not terms:
         return
     if newest is None:
@@ -97,7 +97,7 @@ def counts(
     """Return, for each of the terms, in which turns of a span it occurs, ascending, and how often.
 
     Raises:
-        DatabaseDamaged: What is there are no seqs.
+        DatabaseDamaged: The stored value is not a list of seqs.
     """
     runs_of: dict[str, list[bytes]] = {term: [] for term in terms}
     given = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last, "terms": terms}
@@ -196,8 +196,8 @@ def _insert(connection: Connection, run: Span, inverted: Inverted) -> None:
     memory, first, last = run
     connection.execute(_RUN, {"memory": memory, "first": first, "last": last})
     if connection.dialect.name == "postgresql":
-        both = list(inverted), list(map(bytes, inverted.values()))
-        driver(connection).execute(_INSERT_POSTGRESQL, (memory, last, *both))
+        columns = list(inverted), list(map(bytes, inverted.values()))
+        driver(connection).execute(_INSERT_POSTGRESQL, (memory, last, *columns))
     else:
         rows = [(memory, last, term, bytes(seqs)) for term, seqs in sorted(inverted.items())]
         driver(connection).executemany(_INSERT_SQLITE, rows)
@@ -213,7 +213,7 @@ def _numbers(listed: str | None) -> Seqs:
     """
     if not _LISTED.fullmatch(listed or ""):
         raise DatabaseDamaged(
-            "the seqs or the lengths of turns are no numbers: run verify, and restore the database "
+            "the seqs or the lengths of turns are not numbers: run verify, and restore the database "
             "from a backup"
         )
     return np.fromstring(listed or "", np.int64, sep=",")

@@ -20,10 +20,10 @@ def retriever():
 
 
 def test_a_search_returns_positions_best_first(retriever):
-    found = retriever.search("chess on which day", k=2)
-    assert found.dtype == np.int64
-    assert found.shape == (2,)
-    assert found[0] == 2
+    hits = retriever.search("chess on which day", k=2)
+    assert hits.dtype == np.int64
+    assert hits.shape == (2,)
+    assert hits[0] == 2
 
 
 def test_without_texts_a_search_returns_an_empty_list():

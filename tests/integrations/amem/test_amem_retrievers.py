@@ -32,14 +32,14 @@ def notes():
 
 
 def test_an_empty_retriever_returns_one_empty_list_a_column():
-    found = ChromaRetriever(encoder="hash").search("anything")
-    assert [found[each] for each in ("ids", "documents", "metadatas", "distances")] == [[[]]] * 4
+    hits = ChromaRetriever(encoder="hash").search("anything")
+    assert [hits[values] for values in ("ids", "documents", "metadatas", "distances")] == [[[]]] * 4
 
 
 def test_distances_are_squared_and_ascend(notes):
-    found = notes.search("a cat called Miso", k=9)
-    assert found["ids"] == [["cat", "oslo"]]
-    nearest, other = found["distances"][0]
+    hits = notes.search("a cat called Miso", k=9)
+    assert hits["ids"] == [["cat", "oslo"]]
+    nearest, other = hits["distances"][0]
     assert 0 <= nearest < other
     [hit] = notes._documents.search("a cat called Miso", 1)
     assert nearest == pytest.approx(2 - 2 * hit.score)

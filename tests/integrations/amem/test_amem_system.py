@@ -29,15 +29,15 @@ def test_a_note_has_a_mem_s_attributes_and_defaults():
 
 
 def test_notes_are_written_without_an_llm_and_found(system, ids):
-    [found] = system.search("a cat called Miso", k=1)
-    assert set(found) == {"id", "content", "context", "keywords", "score"}
-    assert found["id"] == ids[0]
+    [hit] = system.search("a cat called Miso", k=1)
+    assert set(hit) == {"id", "content", "context", "keywords", "score"}
+    assert hit["id"] == ids[0]
     assert system.read(ids[0]).timestamp == "202401010000"
     assert list(system.memories) == ids
 
 
 def test_the_least_score_is_the_best(system, ids):
-    scores = [each["score"] for each in system.search("Oslo", k=3)]
+    scores = [hit["score"] for hit in system.search("Oslo", k=3)]
     assert scores == sorted(scores)
 
 
@@ -57,8 +57,8 @@ def test_what_is_not_there_is_none_or_false(system):
 
 def test_an_update_changes_what_is_found_but_never_the_id(system, ids):
     assert system.update(ids[2], content="Bridge on Mondays", tags=["games"], id="other", odd=1)
-    [found] = system.search_agentic("Bridge on Mondays", k=1)
-    assert (found["id"], found["content"], found["tags"]) == (
+    [hit] = system.search_agentic("Bridge on Mondays", k=1)
+    assert (hit["id"], hit["content"], hit["tags"]) == (
         ids[2],
         "Bridge on Mondays",
         ["games"],
@@ -75,19 +75,19 @@ def test_an_update_that_cannot_be_stored_changes_nothing(system, ids):
 
 def test_a_deleted_note_is_not_found(system, ids):
     assert system.delete(ids[0]) is True
-    assert ids[0] not in {each["id"] for each in system.search("a cat called Miso", k=9)}
+    assert ids[0] not in {hit["id"] for hit in system.search("a cat called Miso", k=9)}
 
 
 def test_linked_notes_fill_up_what_a_search_leaves_room_for(system, ids):
     system.update(ids[0], links=[ids[2], "gone"])
     for other in ids[1:]:
         system.retriever.delete_document(other)  # still notes, but not found by themselves
-    found = system.search_agentic("cat", k=2)
-    assert [(each["id"], each["is_neighbor"]) for each in found] == [
+    result = system.search_agentic("cat", k=2)
+    assert [(item["id"], item["is_neighbor"]) for item in result] == [
         (ids[0], False),
         (ids[2], True),
     ]
-    assert "score" not in found[1]
+    assert "score" not in result[1]
     assert len(system.search_agentic("cat", k=1)) == 1
 
 
@@ -110,9 +110,9 @@ def test_consolidation_stores_what_was_changed_on_the_notes_themselves(tmp_path)
     system.consolidate_memories()
     system.close()
     again = AgenticMemorySystem(location=file, encoder="hash")
-    found = again.read(id)
-    assert found
-    assert found.context == "home"
+    result = again.read(id)
+    assert result
+    assert result.context == "home"
 
 
 def test_notes_are_there_again_when_a_file_is_opened_again(tmp_path):

@@ -49,7 +49,7 @@ def passed(output):
 
 def pytest_of_theirs(folder, tmp_path, replace):
     files = [
-        str(each) for each in sorted((folder / "tests").glob("test_[!u]*.py"))
+        str(path) for path in sorted((folder / "tests").glob("test_[!u]*.py"))
     ]  # utils: no test
     arguments = ["-m", "pytest", "-o", "addopts=", "-p", "amem_host", "-p", "no:cacheprovider"]
     return passed(run([*arguments, *files], folder, tmp_path, AMEM_REPLACE=replace))

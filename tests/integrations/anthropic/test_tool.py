@@ -92,10 +92,10 @@ def test_commands_are_answered_as_the_sdk_answers_them(tool, tmp_path):
 def test_a_directory_shows_two_levels_without_hidden_names(tool, tmp_path):
     own = BetaLocalFilesystemMemoryTool(str(tmp_path))
     for path in ("b.md", "a/x.md", "a/b/c.md", "a/b/d/e.md", ".hidden", "a/.hidden", "a.md"):
-        for each in (tool, own):
-            do(each, "create", f"/memories/{path}", file_text="x" * 1536)
+        for item in (tool, own):
+            do(item, "create", f"/memories/{path}", file_text="x" * 1536)
     for path in ("/memories", "/memories/a"):
-        [mine, theirs] = [do(each, "view", path).splitlines() for each in (tool, own)]
+        [mine, theirs] = [do(item, "view", path).splitlines() for item in (tool, own)]
         assert [line.split("\t")[-1] for line in mine] == [line.split("\t")[-1] for line in theirs]
         assert [line for line in mine if line.endswith(".md")] == [
             line for line in theirs if line.endswith(".md")
@@ -179,8 +179,8 @@ def test_a_memory_that_cannot_be_reached_ends_no_run(tool, memory, db):
     do(tool, "create", A, file_text="x")
     db.close()
     before = counts.to_json()
-    assert "Go on without it" in do(tool, "view", A)
-    assert "Go on without it" in do(tool, "delete", A)
+    assert "Continue without it" in do(tool, "view", A)
+    assert "Continue without it" in do(tool, "delete", A)
     assert counts.failed_reads == before["failed_reads"] + 1
     assert counts.failed_writes == before["failed_writes"] + 1
     with pytest.raises(Exception, match="closed"):

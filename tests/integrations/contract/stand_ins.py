@@ -59,8 +59,8 @@ class LightMem(Host):
     def say(self, text, *replies, user="alice", thread="one", stream=False):
         self.minute += 1
         time = (START + timedelta(minutes=self.minute)).isoformat()
-        said = [m for m in finished(text, replies) if m["role"] != "tool"]
-        self.of(user).add_memory([{**m, "time_stamp": time} for m in said])
+        texts = [m for m in finished(text, replies) if m["role"] != "tool"]
+        self.of(user).add_memory([{**m, "time_stamp": time} for m in texts])
         return ""
 
     def close(self):

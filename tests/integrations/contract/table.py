@@ -46,8 +46,8 @@ def table() -> str:
 
 def page(text: str) -> str:
     """Return the page with the table as it is now."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
+    before, _, after = text.partition(BEGIN)
+    return before + BEGIN + table() + END + after.partition(END)[2]
 
 
 if __name__ == "__main__":

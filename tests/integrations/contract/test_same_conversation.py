@@ -57,9 +57,9 @@ def test_by_llamaindexs_memory(tmp_path):
         location=str(tmp_path / "a.db"), namespace=("a",), session_id="s", encoder="hash"
     )
     for message in TALK:
-        rest = {key: message[key] for key in message if key not in ("role", "content")}
+        remaining = {key: message[key] for key in message if key not in ("role", "content")}
         role, content = message["role"], message["content"]
-        memory.put(llms.ChatMessage(role=role, content=content, additional_kwargs=rest))
+        memory.put(llms.ChatMessage(role=role, content=content, additional_kwargs=remaining))
     assert said(memory.memory) == SAID
 
 

@@ -61,8 +61,8 @@ def test_after_a_run_the_program_finds_everything(program):
             run = runner.run_async(user_id="alice", session_id="one", new_message=words(text))
             with contextlib.suppress(OSError):
                 [event async for event in run]
-            found = await program.service.search_memory(**PLACE, query="cat")
-            assert len(found.memories) == 1
+            result = await program.service.search_memory(**PLACE, query="cat")
+            assert len(result.memories) == 1
 
     asyncio.run(main())
 
@@ -146,12 +146,12 @@ def test_a_deleted_memory_is_not_found_and_stays_deleted(program):
 
 
 def test_events_and_entries_are_added_by_themselves(program):
-    said = [
+    texts = [
         Event(author="user", invocation_id="i", content=words("I have a dog.")),
         Event(author="assistant", invocation_id="i", content=answer(Part(text="Nice.")).content),
     ]
     for _ in range(2):
-        given = {"events": said, "session_id": "s", "custom_metadata": {"topic": "dog"}}
+        given = {"events": texts, "session_id": "s", "custom_metadata": {"topic": "dog"}}
         asyncio.run(program.service.add_events_to_memory(**PLACE, **given))
     entry = MemoryEntry(
         content=words("Bring an umbrella."), author="planner", timestamp="2026-05-01T10:00:00Z"

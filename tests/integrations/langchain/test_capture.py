@@ -115,7 +115,7 @@ def test_a_thread_that_is_emptied_at_every_step_loses_nothing(memory):
     assert all("Done" in answer and "noise" not in answer for _, answer in said(memory))
 
 
-def test_a_summary_is_nobodys_words(memory):
+def test_a_summary_is_not_the_words_of_a_person(memory):
     summary = SummarizationMiddleware(
         Scripted(answer=lambda messages: "SUMMARY", shown=[]),
         trigger=("messages", 4),
@@ -129,7 +129,7 @@ def test_a_summary_is_nobodys_words(memory):
     assert said(memory) == [(f"Note {n}", f"You said: Note {n}") for n in range(6)]
 
 
-def test_a_summary_that_the_program_put_in_place_of_a_thread_is_nobodys_words(memory):
+def test_a_summary_that_the_program_put_in_place_of_a_thread_is_not_the_words_of_a_person(memory):
     talk = agent(echo, memory)
     talk.invoke(say("one"), THREAD)
     summary = HumanMessage("SUMMARY: the user said one.")
@@ -279,7 +279,7 @@ def test_a_message_sent_again_under_its_id_replaces_the_exchange(memory):
     assert user == "I live in Oslo."
 
 
-def test_an_earlier_point_of_a_thread_that_goes_on_otherwise_keeps_both_branches(memory):
+def test_an_earlier_point_of_a_thread_that_continues_otherwise_keeps_both_branches(memory):
     talk = agent(echo, memory)
     talk.invoke(say("one"), THREAD)
     after_one = talk.get_state(THREAD).config
@@ -366,16 +366,16 @@ async def test_what_could_not_be_written_is_written_with_the_next_run(tmp_path):
 
 
 def test_a_memory_that_cannot_be_found_ends_no_run(db):
-    found: list[bool] = []
+    result: list[bool] = []
 
     def find(runtime):
-        if not found:
+        if not result:
             raise StoreError("the server is away")
         return db.memory("alice")
 
     talk = agent(echo, find)
     talk.invoke(say("one"), THREAD)
-    found.append(True)
+    result.append(True)
     talk.invoke(say("two"), THREAD)  # whose the first was is not known
     assert [user for user, _ in said(db.memory("alice"))] == ["two"]
 

@@ -35,7 +35,7 @@ MODULES = [evomem_integrations.langchain, evomem_integrations.langgraph]
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, module, name, missing, extra):
-    for loaded in [each for each in sys.modules if each.partition(".")[0] == missing]:
+    for loaded in [item for item in sys.modules if item.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setattr(sys, "meta_path", [Missing(missing), *sys.meta_path])
     with pytest.raises(MissingExtra, match=rf"pip install -e '\.\[{extra}\]'"):

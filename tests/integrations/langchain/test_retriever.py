@@ -29,8 +29,8 @@ def ids(documents):
 
 
 def test_a_document_says_what_the_turn_was(alice):
-    found = EvoMemRetriever(memory=alice, k=1).invoke("Do I live in rainy Bergen?")
-    assert found == [
+    result = EvoMemRetriever(memory=alice, k=1).invoke("Do I live in rainy Bergen?")
+    assert result == [
         Document(
             "User: I live in Bergen.\nAssistant: A rainy place!",
             id="b",
@@ -41,17 +41,17 @@ def test_a_document_says_what_the_turn_was(alice):
                 "session": "s1",
                 "speaker": None,
                 "role": "exchange",
-                "score": found[0].metadata["score"],
+                "score": result[0].metadata["score"],
             },
         )
     ]
-    assert 0 < found[0].metadata["score"] <= 1
+    assert 0 < result[0].metadata["score"] <= 1
 
 
 def test_a_turns_own_metadata_is_there_and_cannot_pass_for_evomems(alice):
-    (found,) = EvoMemRetriever(memory=alice, k=1).invoke("my cat Miso")
-    assert found.metadata["topic"] == "pet"
-    assert (found.metadata["id"], found.metadata["speaker"]) == ("m", "Alice")
+    (hit,) = EvoMemRetriever(memory=alice, k=1).invoke("my cat Miso")
+    assert hit.metadata["topic"] == "pet"
+    assert (hit.metadata["id"], hit.metadata["speaker"]) == ("m", "Alice")
 
 
 @pytest.mark.parametrize(

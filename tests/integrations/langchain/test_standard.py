@@ -23,8 +23,8 @@ class TestRetriever(RetrieversIntegrationTests):
     @pytest.fixture(autouse=True)
     def conversation(self, db):
         self.memory = db.memory("alice")
-        for said in ("I live in Bergen.", "I adopted a cat.", "I moved to Oslo.", "It rains."):
-            self.memory.add(said)
+        for text in ("I live in Bergen.", "I adopted a cat.", "I moved to Oslo.", "It rains."):
+            self.memory.add(text)
 
     @property
     def retriever_constructor(self):

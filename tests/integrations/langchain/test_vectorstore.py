@@ -62,9 +62,9 @@ def test_a_changed_document_is_a_new_turn_and_the_old_one_is_not_found(store):
     assert store.get_by_ids(["miso"]) == [
         Document("Miso is a dog.", id="miso", metadata={"topic": "pet"})
     ]
-    found = store.similarity_search("Miso is a cat.", k=10)
-    assert sorted(ids(found)) == ["bergen", "miso", "oslo"]
-    assert "Miso is a cat." not in [document.page_content for document in found]
+    hits = store.similarity_search("Miso is a cat.", k=10)
+    assert sorted(ids(hits)) == ["bergen", "miso", "oslo"]
+    assert "Miso is a cat." not in [document.page_content for document in hits]
     assert [len(store.memory), store.memory.history()[-1].seq] == [3, 4]
 
 
@@ -213,8 +213,8 @@ def test_a_zero_vector_is_stored_and_a_misshapen_one_refused():
 async def test_documents_of_concurrent_calls_stay_together_and_in_order(store):
     calls = [[f"{name} {n}" for n in range(5)] for name in "abcdefgh"]
     await asyncio.gather(*(store.aadd_texts(texts) for texts in calls))
-    said = [record.turn.user for record in store.memory.history(after=3)]
-    groups = [said[start : start + 5] for start in range(0, len(said), 5)]
+    spoken = [record.turn.user for record in store.memory.history(after=3)]
+    groups = [spoken[start : start + 5] for start in range(0, len(spoken), 5)]
     assert sorted(groups) == calls
 
 

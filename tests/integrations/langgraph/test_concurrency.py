@@ -46,8 +46,8 @@ def write(store, name, count):
         store.put(NS, f"{name}-{n}", {"text": f"{name} says {n}", "by": name, "n": n})
         store.put(NS, "latest", {"text": f"{name} was at {n}"})
         assert store.get(NS, f"{name}-{n}") is not None
-        found = store.search(NS, query=f"{name} says {n}", limit=3)
-        assert len({item.key for item in found}) == len(found)
+        hits = store.search(NS, query=f"{name} says {n}", limit=3)
+        assert len({item.key for item in hits}) == len(hits)
 
 
 def test_sixteen_threads_write_and_read_one_namespace(store):

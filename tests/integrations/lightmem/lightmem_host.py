@@ -25,10 +25,10 @@ class Manager:
     def meta_text_extract(self, extract_list, **options):
         results = []
         for batch in extract_list:
-            said = [
+            texts = [
                 message for segment in batch for message in segment if message["role"] == "user"
             ]
-            facts = [{"source_id": i, "fact": each["content"]} for i, each in enumerate(said)]
+            facts = [{"source_id": i, "fact": item["content"]} for i, item in enumerate(texts)]
             results.append(
                 {"input_prompt": [], "output_prompt": "", "cleaned_result": [facts], "usage": USAGE}
             )
@@ -114,12 +114,14 @@ def main(part, folder):
         "2023-05-21T10:00:00.000 Sun I moved to Oslo."
     ]
     entries = light.embedding_retriever.get_all()
-    first = min(each["payload"]["float_time_stamp"] for each in entries)
+    first = min(entry["payload"]["float_time_stamp"] for entry in entries)
     early = light.retrieve("cat", filters={"float_time_stamp": {"lte": first}})
     assert len(early) == 1, early
 
     light.construct_update_queue_all_entries()
-    queues = [len(each["payload"]["update_queue"]) for each in light.embedding_retriever.get_all()]
+    queues = [
+        len(entry["payload"]["update_queue"]) for entry in light.embedding_retriever.get_all()
+    ]
     assert sorted(queues) == [0, 1, 2], queues
     light.offline_update_all_entries(score_threshold=0.9)
     merged = [line for line in light.retrieve("a cat called Miso") if "Merged: " in line]

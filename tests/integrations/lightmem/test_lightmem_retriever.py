@@ -165,10 +165,10 @@ def test_what_is_not_there_is_none_false_or_nothing(store):
 
 def test_scrolling_goes_through_everything_once(store):
     first, offset = store.scroll(limit=2)
-    rest, end = store.scroll(limit=2, offset=offset, with_vectors=True)
-    assert [point.id for point in (*first, *rest)] == ["0", "1", "2"]
+    remaining, end = store.scroll(limit=2, offset=offset, with_vectors=True)
+    assert [point.id for point in (*first, *remaining)] == ["0", "1", "2"]
     assert first[0].vector is None
-    assert len(rest[0].vector) == 256
+    assert len(remaining[0].vector) == 256
     assert end is None
     store.update("0", payload={"consolidated": True})
     points, _ = store.scroll(scroll_filter={"consolidated": False})
@@ -190,7 +190,7 @@ def test_updates_from_many_threads_lose_nothing(store):
 
 def test_ids_are_made_where_none_are_given(embedder, store):
     store.insert([embedder.embed("A fourth")])
-    [entry] = [each for each in store.get_all() if len(each["id"]) > 1]
+    [entry] = [hit for hit in store.get_all() if len(hit["id"]) > 1]
     assert uuid.UUID(entry["id"])
     assert entry["payload"] == {}
 

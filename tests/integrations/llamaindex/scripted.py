@@ -34,7 +34,9 @@ class ScriptedLLM(FunctionCallingLLM):
     @classmethod
     def of(cls, *replies: str | ChatMessage) -> ScriptedLLM:
         llm = cls()
-        llm._replies = [assistant(each) if isinstance(each, str) else each for each in replies]
+        llm._replies = [
+            assistant(message) if isinstance(message, str) else message for message in replies
+        ]
         return llm
 
     @property

@@ -40,10 +40,10 @@ async def test_flushed_messages_are_read_and_found_again(tmp_path, block):
     assert records[0].text == "User: I live in Bergen.\nAssistant: A rainy place!"
     assert {record.turn.session for record in records} == {"s1"}
     await memory.aput(user("Where do I live, in Bergen?"))
-    found = remembered(await memory.aget())
-    assert found.count("I live in Bergen.") == 1
-    assert "<evomem>" in found
-    assert "Where do I live" not in found
+    result = remembered(await memory.aget())
+    assert result.count("I live in Bergen.") == 1
+    assert "<evomem>" in result
+    assert "Where do I live" not in result
 
 
 async def test_a_session_id_leaves_no_trace_in_what_is_read(block):

@@ -118,7 +118,7 @@ async def test_an_agent_with_a_tool_writes_one_turn_and_keeps_every_message(make
     ]  # fmt: skip
 
 
-async def test_an_agent_goes_on_from_a_serialised_context(make):
+async def test_an_agent_continues_from_a_serialised_context(make):
     memory = make("monday")
     agent = FunctionAgent(llm=ScriptedLLM.of("A rainy place!"), streaming=False)
     context = Context(agent)
@@ -150,9 +150,9 @@ async def test_agents_in_several_sessions_share_what_was_said(make, streaming):
     llm = ScriptedLLM.of("In Oslo.")
     agent = FunctionAgent(llm=llm, streaming=streaming)
     await agent.run("Where do I live now?", memory=make("wed"))
-    found = remembered(llm.asked[0])
-    assert found.index("I live in Bergen.") < found.index("I moved to Oslo.")
-    assert found.count("User:") == 2
+    result = remembered(llm.asked[0])
+    assert result.index("I live in Bergen.") < result.index("I moved to Oslo.")
+    assert result.count("User:") == 2
     assert len(log(make())) == 3
 
 

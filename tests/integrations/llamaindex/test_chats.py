@@ -177,8 +177,8 @@ def test_adopted_messages_come_before_those_that_were_put_since(make, tmp_path):
     with pytest.warns(UserWarning, match="adopt_messages"):
         alice.put_messages(CAT)
     alice.adopt_messages()
-    said = ["My PIN is 4711.", "Noted.", "Waiting?", "My cat is Miso.", "Cute."]
-    assert contents(make("main")) == said
+    texts = ["My PIN is 4711.", "Noted.", "Waiting?", "My cat is Miso.", "Cute."]
+    assert contents(make("main")) == texts
     assert [record.turn.user for record in alice.memory.history()] == ["My cat is Miso."]
 
 

@@ -45,8 +45,8 @@ async def test_retrieving_asynchronously_gives_the_same(alice):
 
 def test_filters_and_views_of_the_past_are_honoured(alice):
     def ids(memory, **options):
-        found = EvoMemRetriever(memory, **options).retrieve(QueryBundle("Where do I live?"))
-        return {node.node_id for node in found}
+        hits = EvoMemRetriever(memory, **options).retrieve(QueryBundle("Where do I live?"))
+        return {node.node_id for node in hits}
 
     assert ids(alice, where={"topic": "pet"}) == {"cat"}
     assert ids(alice, session="s1") == {"bergen"}
@@ -93,12 +93,12 @@ def test_nodes_are_read_as_a_story_and_the_best_answers_are_kept():
 
 
 def test_the_story_is_told_by_time_whatever_order_the_nodes_are_in(alice):
-    found = EvoMemRetriever(alice).retrieve("Where do I live?")
+    hits = EvoMemRetriever(alice).retrieve("Where do I live?")
     reranker = EvoMemReranker(encoder="hash")
-    ranked = [reranker.postprocess_nodes(each, query_str="live?") for each in (found, found[::-1])]
+    ranked = [reranker.postprocess_nodes(item, query_str="live?") for item in (hits, hits[::-1])]
     assert ranked[0] == ranked[1]
     by_seq = EvoMemReranker(encoder="hash", order_by="seq")
-    assert by_seq.postprocess_nodes(found, query_str="live?") == ranked[0]
+    assert by_seq.postprocess_nodes(hits, query_str="live?") == ranked[0]
 
 
 def test_a_reranker_needs_a_question_and_drops_what_says_nothing():
@@ -148,5 +148,5 @@ def test_copies_of_an_embedding_embed_alike():
 def test_an_index_of_llamaindex_takes_the_embedding():
     documents = [TextNode(text=text) for text in ("Bergen is rainy.", "Rome is sunny.")]
     index = VectorStoreIndex(documents, embed_model=EvoMemEmbedding("hash"))
-    [found] = index.as_retriever(similarity_top_k=1).retrieve("sunny Rome")
-    assert found.text == "Rome is sunny."
+    [hit] = index.as_retriever(similarity_top_k=1).retrieve("sunny Rome")
+    assert hit.text == "Rome is sunny."

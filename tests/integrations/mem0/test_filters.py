@@ -52,11 +52,11 @@ def passes(payload, filters):
 def passes_part(payload, key, value):
     name = key.lstrip("$").lower()
     if name == "and":
-        return all(passes(payload, each) for each in value)
+        return all(passes(payload, item) for item in value)
     if name == "or":
-        return any(passes(payload, each) for each in value)
+        return any(passes(payload, item) for item in value)
     if name == "not":
-        return not any(passes(payload, each) for each in value)
+        return not any(passes(payload, item) for item in value)
     if value == "*":
         return key in payload
     if isinstance(value, list):
@@ -67,19 +67,21 @@ def passes_part(payload, key, value):
 
 def passes_test(payload, key, test, operand):
     """A memory without the key passes nothing; a list passes if one of its elements does."""
-    held = payload.get(key, [])
-    return any(compares(one, test, operand) for one in (held if isinstance(held, list) else [held]))
+    stored = payload.get(key, [])
+    return any(
+        compares(one, test, operand) for one in (stored if isinstance(stored, list) else [stored])
+    )
 
 
-def compares(held, test, operand):
+def compares(stored, test, operand):
     if test in ("ne", "nin"):
-        return not compares(held, {"ne": "eq", "nin": "in"}[test], operand)
+        return not compares(stored, {"ne": "eq", "nin": "in"}[test], operand)
     if test in ("eq", "in"):
-        return any(same(held, each) for each in (operand if test == "in" else [operand]))
-    comparable = isinstance(held, str) == isinstance(operand, str)
-    if held is None or isinstance(held, bool) or not comparable:
+        return any(same(stored, item) for item in (operand if test == "in" else [operand]))
+    comparable = isinstance(stored, str) == isinstance(operand, str)
+    if stored is None or isinstance(stored, bool) or not comparable:
         return False
-    return COMPARE[test](held, operand)
+    return COMPARE[test](stored, operand)
 
 
 names = count()
@@ -91,8 +93,8 @@ def test_what_is_found_is_what_the_filter_means(db, filters, payloads):
     memory = db.memory("filters", str(next(names)))
     for number, payload in enumerate(payloads):
         memory.add("x", id=str(number), metadata=payload)
-    found = {record.id for record in memory.history(where=as_where(filters))}
-    assert found == {str(n) for n, payload in enumerate(payloads) if passes(payload, filters)}
+    result = {record.id for record in memory.history(where=as_where(filters))}
+    assert result == {str(n) for n, payload in enumerate(payloads) if passes(payload, filters)}
 
 
 def test_no_filter_and_all_of_none_hold_always():

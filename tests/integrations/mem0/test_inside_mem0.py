@@ -23,8 +23,8 @@ class Facts(LLMBase):  # type: ignore[misc]  # Mem0 has no types
     """Extracts every line of the user as a fact, as a language model would be asked to."""
 
     def generate_response(self, messages, response_format=None, **kwargs):
-        said = messages[-1]["content"]
-        facts = [line for line in ("I live in Bergen.", "I have a cat.") if line in said]
+        text = messages[-1]["content"]
+        facts = [line for line in ("I live in Bergen.", "I have a cat.") if line in text]
         return json.dumps({"memory": [{"text": fact} for fact in facts]})
 
 
@@ -59,8 +59,8 @@ def theirs(config):
         yield memory
 
 
-def texts(found):
-    return [item["memory"] for item in found["results"]]
+def texts(result):
+    return [item["memory"] for item in result["results"]]
 
 
 # through Mem0 -----------------------------------------------------------------------------------
@@ -68,13 +68,15 @@ def texts(found):
 
 def test_what_mem0_extracts_is_read_found_changed_and_forgotten(theirs):
     assert isinstance(theirs.vector_store, VectorStoreBase)
-    said = [{"role": "user", "content": "I live in Bergen.\nI have a cat."}]
-    added = theirs.add(said, user_id="alice")["results"]
+    messages = [{"role": "user", "content": "I live in Bergen.\nI have a cat."}]
+    added = theirs.add(messages, user_id="alice")["results"]
     assert [event["memory"] for event in added] == ["I live in Bergen.", "I have a cat."]
-    assert theirs.add(said, user_id="alice")["results"] == []  # Mem0 drops duplicates by their hash
-    found = theirs.search("Who lives in Bergen?", filters=ALICE, top_k=1)
-    assert texts(found) == ["I live in Bergen."]
-    id = found["results"][0]["id"]
+    assert (
+        theirs.add(messages, user_id="alice")["results"] == []
+    )  # Mem0 drops duplicates by their hash
+    hits = theirs.search("Who lives in Bergen?", filters=ALICE, top_k=1)
+    assert texts(hits) == ["I live in Bergen."]
+    id = hits["results"][0]["id"]
     theirs.update(id, "I live in Oslo.")
     assert theirs.get(id)["memory"] == "I live in Oslo."
     assert sorted(texts(theirs.get_all(filters=ALICE))) == ["I have a cat.", "I live in Oslo."]
@@ -96,8 +98,8 @@ def test_filters_reach_the_store_as_mem0_passes_them_on(theirs):
         )
 
     def cities(**filters):
-        found = theirs.search("I was in", filters={**ALICE, **filters}, threshold=0.0)
-        return {item["metadata"]["city"] for item in found["results"]}
+        hits = theirs.search("I was in", filters={**ALICE, **filters}, threshold=0.0)
+        return {item["metadata"]["city"] for item in hits["results"]}
 
     assert cities(stars={"gte": 4}) == {"Oslo", "Rome"}
     assert cities(OR=[{"city": "Oslo"}, {"stars": 3}]) == {"Oslo", "Bergen"}
@@ -133,8 +135,8 @@ def test_mem0_reaches_nobody_with_an_id_that_it_reads_as_everybody(theirs, name)
 async def test_mem0s_asynchronous_class_works_too(config):
     async with mem0.AsyncMemory.from_config(config) as memory:
         await memory.add("I live in Bergen.", user_id="alice", infer=False)
-        found = await memory.search("Bergen", filters=ALICE)
-        assert texts(found) == ["I live in Bergen."]
+        hits = await memory.search("Bergen", filters=ALICE)
+        assert texts(hits) == ["I live in Bergen."]
 
 
 def test_the_provider_checks_its_configuration(config):
@@ -159,10 +161,10 @@ def rows(*texts, **payload):
 def test_a_store_does_what_mem0_asks_of_one(store):
     store.create_col("c", 8, "cosine")
     store.insert(*rows("I live in Bergen.", "I have a cat.", stars=4))
-    found = store.search("Bergen", [0.0], top_k=2, filters=ALICE)
-    assert found[0].payload == {"data": "I live in Bergen.", **ALICE, "stars": 4}
-    assert all(0 <= row.score <= 1 for row in found)
-    assert found == sorted(found, key=lambda row: -row.score)
+    match = store.search("Bergen", [0.0], top_k=2, filters=ALICE)
+    assert match[0].payload == {"data": "I live in Bergen.", **ALICE, "stars": 4}
+    assert all(0 <= row.score <= 1 for row in match)
+    assert match == sorted(match, key=lambda row: -row.score)
     assert [row.id for row in store.keyword_search("cat", filters=ALICE)] == ["id-I have a cat."]
     assert store.search(" ", [0.0]) == store.search("x", [0.0], top_k=0) == []
     assert len(store.list(filters=ALICE)[0]) == 2
@@ -241,9 +243,9 @@ def shape(value):
             "role",
             "score_details",
         }  # extracted facts have no role; ours were said by someone
-        return {key: shape(each) for key, each in sorted(value.items()) if key not in varied}
+        return {key: shape(item) for key, item in sorted(value.items()) if key not in varied}
     if isinstance(value, list | tuple):
-        return [shape(each) for each in value]
+        return [shape(item) for item in value]
     return value if isinstance(value, str) and value.endswith("!") else type(value).__name__
 
 

@@ -29,8 +29,8 @@ def memory(db):
     return Memory(database=db)
 
 
-def texts(found):
-    return [item["memory"] for item in found["results"]]
+def texts(result):
+    return [item["memory"] for item in result["results"]]
 
 
 def only_id(added):
@@ -126,9 +126,9 @@ def test_an_item_has_the_fields_of_mem0s(memory):
     assert item["created_at"] == item["updated_at"]
     [listed] = memory.get_all(filters={"user_id": "alice"})["results"]
     assert {**listed, "score": None} == item
-    [found] = memory.search("Bergen", filters={"user_id": "alice"})["results"]
-    assert {**found, "score": None} == item
-    assert 0.1 <= found["score"] <= 1
+    [hit] = memory.search("Bergen", filters={"user_id": "alice"})["results"]
+    assert {**hit, "score": None} == item
+    assert 0.1 <= hit["score"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def shared(memory):
     ],
 )
 def test_ids_say_whose_memories_are_meant(shared, ids, first_letters):
-    for found in (shared.get_all(filters=ids), shared.search("tea", filters=ids, threshold=0.0)):
-        assert {" ".join(text.split()[:2]) for text in texts(found)} == first_letters
+    for hits in (shared.get_all(filters=ids), shared.search("tea", filters=ids, threshold=0.0)):
+        assert {" ".join(text.split()[:2]) for text in texts(hits)} == first_letters
 
 
 def test_each_user_has_a_log_of_their_own(shared, db):
@@ -208,11 +208,11 @@ def test_each_user_has_a_log_of_their_own(shared, db):
 
 
 def test_hits_of_several_logs_are_ranked_together(shared):
-    found = shared.search("tea", filters={"agent_id": "cook"}, threshold=0.0)["results"]
-    scores = [item["score"] for item in found]
+    hits = shared.search("tea", filters={"agent_id": "cook"}, threshold=0.0)["results"]
+    scores = [item["score"] for item in hits]
     assert len(scores) == 3
     assert scores == sorted(scores, reverse=True)
-    assert shared.search("tea", filters={"agent_id": "cook"}, top_k=1)["results"] == found[:1]
+    assert shared.search("tea", filters={"agent_id": "cook"}, top_k=1)["results"] == hits[:1]
 
 
 def test_collections_are_apart(db):
@@ -229,8 +229,8 @@ def test_filters_on_metadata_are_honoured(memory):
     memory.add("I was at home.", user_id="a")
 
     def cities(**filters):
-        found = memory.search("I was in", filters={"user_id": "a", **filters}, threshold=0.0)
-        return {(item["metadata"] or {}).get("city", "home") for item in found["results"]}
+        hits = memory.search("I was in", filters={"user_id": "a", **filters}, threshold=0.0)
+        return {(item["metadata"] or {}).get("city", "home") for item in hits["results"]}
 
     assert cities(city="Oslo") == {"Oslo"}
     assert cities(stars={"gte": 4}) == {"Oslo", "Rome"}
@@ -303,8 +303,8 @@ def test_what_has_expired_is_not_found_unless_asked_for(memory):
     new = only_id(memory.add("New news.", user_id="a", expiration_date=date.max))
     for shown, expected in ((False, {"New news."}), (True, {"New news.", "Old news."})):
         listed = memory.get_all(user_id="a", show_expired=shown)
-        found = memory.search("news", user_id="a", show_expired=shown, threshold=0.0)
-        assert set(texts(listed)) == set(texts(found)) == expected
+        hits = memory.search("news", user_id="a", show_expired=shown, threshold=0.0)
+        assert set(texts(listed)) == set(texts(hits)) == expected
     memory.update(new, expiration_date=YESTERDAY.isoformat())
     assert memory.get_all(user_id="a") == {"results": []}
     memory.update(new, expiration_date=None)
@@ -427,7 +427,7 @@ def test_delete_all_forgets_what_has_the_ids_and_nothing_else(shared):
     assert shared.delete_all(agent_id="cook") == {"message": "Memories deleted successfully!"}
     owners = ({"user_id": "alice"}, {"user_id": "bob"}, {"agent_id": "cook"}, {"run_id": "r1"})
     left = [shared.get_all(filters=ids)["results"] for ids in owners]
-    assert [[item["memory"] for item in found] for found in left] == [
+    assert [[item["memory"] for item in result] for result in left] == [
         ["Alice likes tea."], [], [], ["Tea was talked about."],
     ]  # fmt: skip
     with pytest.raises(QueryError, match=r"use the `reset\(\)` method"):

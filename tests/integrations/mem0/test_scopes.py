@@ -88,8 +88,8 @@ def test_the_rows_of_a_vector_store_refuse_patterns_and_rows_of_others(db):
 
 def test_metadata_may_still_be_asked_for_any_value(memory):
     memory.add("Alice was in Oslo.", user_id="alice", metadata={"city": "Oslo"})
-    found = memory.get_all(filters={"user_id": "alice", "city": "*"})["results"]
-    assert [item["memory"] for item in found] == ["Alice was in Oslo."]
+    hits = memory.get_all(filters={"user_id": "alice", "city": "*"})["results"]
+    assert [item["memory"] for item in hits] == ["Alice was in Oslo."]
 
 
 IDS = st.one_of(
@@ -128,7 +128,7 @@ def test_no_call_with_one_scope_returns_or_removes_memories_of_another(in_memory
             memory.delete_all(**asked)
         assert everything(memory) == kept.keys()
         return
-    found = memory.search("tea", filters=asked, top_k=9, threshold=0.0)["results"]
-    assert {item["memory"] for item in listed} == {item["memory"] for item in found} == theirs
+    hits = memory.search("tea", filters=asked, top_k=9, threshold=0.0)["results"]
+    assert {item["memory"] for item in listed} == {item["memory"] for item in hits} == theirs
     memory.delete_all(**asked)
     assert everything(memory) == kept.keys() - theirs

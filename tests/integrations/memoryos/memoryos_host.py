@@ -38,12 +38,12 @@ def main(folder):
         )
 
     memory = opened()
-    for said, reply in TALK:
-        memory.add_memory(said, reply)
-    found = memory.retriever.retrieve_context("a cat called Miso", "alice")
-    pages = [page["user_input"] for page in found["retrieved_pages"]]
+    for text, reply in TALK:
+        memory.add_memory(text, reply)
+    hits = memory.retriever.retrieve_context("a cat called Miso", "alice")
+    pages = [page["user_input"] for page in hits["retrieved_pages"]]
     assert pages[:1] == [TALK[0][0]], pages
-    assert len(found["retrieved_pages"][0]["page_embedding"]) == 256
+    assert len(hits["retrieved_pages"][0]["page_embedding"]) == 256
     memory.user_long_term_memory.add_user_knowledge("Likes fish")
     again = opened().retriever.retrieve_context("Who likes fish?", "alice")
     assert again["retrieved_user_knowledge"][0]["knowledge"] == "Likes fish", again

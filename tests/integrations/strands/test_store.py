@@ -91,15 +91,15 @@ def test_an_exchange_that_two_batches_share_is_one_turn(memory):
     assert log(memory) == [("Price?", "Let me look.\n42 kroner.")]
 
 
-def test_an_edit_behind_a_window_and_one_after_a_restart_take_the_old_place(tmp_path):
+def test_an_edit_before_a_window_and_one_after_a_restart_take_the_old_place(tmp_path):
     program = Program(str(tmp_path / "agent.db"))
     for n in range(6):
         window = SlidingWindowConversationManager(window_size=4)
         agent = program.agent(Model(f"Answer {n}."), conversation_manager=window)
         program.run(agent, f"Question {n}.")
     program.edit("Question five.", "Answer five.")
-    said = [(f"Question {n}.", f"Answer {n}.") for n in range(5)]
-    assert program.log() == [*said, ("Question five.", "Answer five.")]
+    exchanges = [(f"Question {n}.", f"Answer {n}.") for n in range(5)]
+    assert program.log() == [*exchanges, ("Question five.", "Answer five.")]
     program.close()
 
     other = Program(str(tmp_path / "other.db"))
@@ -123,8 +123,8 @@ def test_the_models_own_tools_search_and_add(memory):
     store = EvoMemMemoryStore(memory, session="now", turn_source="chat")
     manager = store.manager(add_tool_config=True, injection=False)
     agent = agent_of(Model(), manager)
-    found = agent.tool.search_memory(query="Where does the user live?")
-    assert "I live in Bergen." in str(found)
+    result = agent.tool.search_memory(query="Where does the user live?")
+    assert "I live in Bergen." in str(result)
     agent.tool.add_memory(entries=["The user has a cat."])
     last = memory.history()[-1].turn
     assert (last.user, last.session, last.source) == ("The user has a cat.", None, "chat")

@@ -14,13 +14,13 @@ PLACES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 def browser():
     """Start the browser of this machine; skip the tests if there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra [dev]")
-    found = next(filter(None, map(shutil.which, PLACES)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, PLACES)), None)
+    if path is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     with playwright.sync_playwright() as started:
         # in a container, root's Chromium has no sandbox of its own
         options = ["--no-sandbox", "--disable-gpu"]
-        running = started.chromium.launch(executable_path=found, args=options, timeout=120_000)
+        running = started.chromium.launch(executable_path=path, args=options, timeout=120_000)
         yield running
         running.close()
 

@@ -22,7 +22,7 @@ async def test_what_was_captured_is_recalled_as_a_quotation(db):
 
 async def test_turns_that_the_prompt_holds_are_left_out(db):
     adapter = Adapter(db.memory("alice"), strict=True)
-    said = [{"role": "user", "content": "I moved to Oslo.", "id": "m1"}]
-    adapter.capture(said, session="one")
-    assert adapter.recall("Oslo", session="one", shown=said) == ""
+    messages = [{"role": "user", "content": "I moved to Oslo.", "id": "m1"}]
+    adapter.capture(messages, session="one")
+    assert adapter.recall("Oslo", session="one", shown=messages) == ""
     assert adapter.recall("Oslo", session="two") != ""

@@ -67,14 +67,14 @@ ONE = "/v1/memories/acme/tess"
 
 
 def test_memories_come_with_their_sizes_and_what_they_were_forked_from(client):
-    found = get(client, "/v1/tree")
-    assert found["next"] is None
-    assert [tuple(node.values()) for node in found["memories"]] == [
+    body = get(client, "/v1/tree")
+    assert body["next"] is None
+    assert [tuple(node.values()) for node in body["memories"]] == [
         (["acme", "tess"], 7, 8, 0, None),
         (["acme", "tess", "what-if"], 5, 5, 4, ["acme", "tess"]),
     ]
     first = get(client, "/v1/tree", limit=1)
-    assert get(client, "/v1/tree", after=first["next"])["memories"] == found["memories"][1:]
+    assert get(client, "/v1/tree", after=first["next"])["memories"] == body["memories"][1:]
 
 
 def test_a_parent_beyond_a_key_s_prefix_is_not_named(client):
@@ -93,10 +93,10 @@ def test_a_parent_beyond_a_key_s_prefix_is_not_named(client):
 
 
 def test_an_overview_tells_of_sessions_times_forks_and_the_digest(client, tess):
-    found = get(client, ONE + "/inspect")
-    assert (found["turns"], found["last"], found["sessions"]) == (7, 8, ["one", "two"])
-    assert found["digest"] == tess._view().key.hex()
-    assert [fork["memory"][-1] for fork in found["forks"]] == ["what-if"]
+    body = get(client, ONE + "/inspect")
+    assert (body["turns"], body["last"], body["sessions"]) == (7, 8, ["one", "two"])
+    assert body["digest"] == tess._view().key.hex()
+    assert [fork["memory"][-1] for fork in body["forks"]] == ["what-if"]
     earlier = get(client, ONE + "/inspect", at=4)
     assert (earlier["turns"], earlier["last"]) == (4, 4)
     assert earlier["digest"] == tess.at(seq=4)._view().key.hex()
@@ -104,8 +104,8 @@ def test_an_overview_tells_of_sessions_times_forks_and_the_digest(client, tess):
 
 
 def test_replaced_turns_come_with_those_that_took_their_places(client):
-    found = get(client, ONE + "/inspect/replaced")
-    assert [(pair["old"]["id"], pair["new"]["text"]) for pair in found["pairs"]] == [
+    body = get(client, ONE + "/inspect/replaced")
+    assert [(pair["old"]["id"], pair["new"]["text"]) for pair in body["pairs"]] == [
         ("t1", "User: The weather was awful.")
     ]
     assert get(client, ONE + "/inspect/replaced", at=6)["pairs"] == []
@@ -125,9 +125,9 @@ def test_replaced_turns_come_with_those_that_took_their_places(client):
     ],
 )
 def test_a_history_can_be_limited_to_turns_that_share_a_word(client, filters, ids):
-    found = get(client, ONE + "/turns", **filters)
-    assert [turn["id"] for turn in found["turns"]] == ids
-    assert (found["next"] is None) == ("limit" not in filters)
+    body = get(client, ONE + "/turns", **filters)
+    assert [turn["id"] for turn in body["turns"]] == ids
+    assert (body["next"] is None) == ("limit" not in filters)
 
 
 # purging -------------------------------------------------------------------------------------
@@ -142,17 +142,17 @@ def test_a_preview_says_what_the_purge_then_does(client):
     new = memory.history()[-1].id
     memory.add("So you live in Bath.", id="said", recalled=[new])
     path = f"/v1/memories/preview/turns/{new}/purge"
-    found = get(client, path)
-    assert [turn["id"] for turn in found["replaced"]] == ["t2"]
-    assert [turn["id"] for turn in found["answers"]["turns"]] == ["said"]
-    assert found["direct"]["count"] == len(memory.influence(new).direct) == 1
-    assert found["forks"] == found["sharing"] == [["preview", "fork"]]
+    body = get(client, path)
+    assert [turn["id"] for turn in body["replaced"]] == ["t2"]
+    assert [turn["id"] for turn in body["answers"]["turns"]] == ["said"]
+    assert body["direct"]["count"] == len(memory.influence(new).direct) == 1
+    assert body["forks"] == body["sharing"] == [["preview", "fork"]]
     assert len(memory) == 7
     refused = client.post(path, json={})
     assert refused.status_code == 409
     done = client.post(path, json={"forks": True}).json()
     in_fork = 3  # t3 to t5
-    assert done["reread"] == found["reread"] + in_fork
+    assert done["reread"] == body["reread"] + in_fork
     assert sorted(done["ids"]) == sorted([new, "t2"])
     assert client.get(path).status_code == 404
 
@@ -162,30 +162,30 @@ def test_a_preview_says_what_the_purge_then_does(client):
 
 def test_the_map_has_the_cosines_of_searches_at_each_point(client, tess):
     body = {"query": "Where do I live?", "points": 4}
-    found = client.post(ONE + "/inspect/map", json=body).json()
-    assert [point["seq"] for point in found["points"]] == [1, 3, 5, 8]
-    assert [turn["seq"] for turn in found["turns"]] == [1, 3, 4, 5, 6, 7, 8]
-    for column, point in enumerate(found["points"]):
+    result = client.post(ONE + "/inspect/map", json=body).json()
+    assert [point["seq"] for point in result["points"]] == [1, 3, 5, 8]
+    assert [turn["seq"] for turn in result["turns"]] == [1, 3, 4, 5, 6, 7, 8]
+    for column, point in enumerate(result["points"]):
         hits = tess.search("Where do I live?", 20, mode="evolvable", at=point["seq"])
         expected = {hit.seq: round(hit.score, 4) for hit in hits}
-        for turn, row in zip(found["turns"], found["cosines"], strict=True):
+        for turn, row in zip(result["turns"], result["cosines"], strict=True):
             assert row[column] == expected.get(turn["seq"])
 
 
 def test_a_map_of_many_turns_shows_those_that_are_close_at_some_point(client, tess):
     body = {"query": "Where do I live?", "points": 4, "turns": 3}
-    found = client.post(ONE + "/inspect/map", json=body).json()
-    assert len(found["turns"]) == 3
+    result = client.post(ONE + "/inspect/map", json=body).json()
+    assert len(result["turns"]) == 3
     best = [
         tess.search("Where do I live?", 1, mode="evolvable", at=point["seq"])[0]
-        for point in found["points"]
+        for point in result["points"]
     ]
-    assert max(best, key=lambda hit: hit.score).seq in {turn["seq"] for turn in found["turns"]}
+    assert max(best, key=lambda hit: hit.score).seq in {turn["seq"] for turn in result["turns"]}
 
 
 def test_a_search_without_memory_reads_every_text_alone(client, tess):
     body = {"query": "Where do I live?", "mode": "evolvable", "k": 20}
-    found = client.post(ONE + "/inspect/alone", json=body).json()
+    result = client.post(ONE + "/inspect/alone", json=body).json()
     encoder = tess._engine.encoder
     empty: State[Turn] = State.empty(encoder.spec)
     query = encoder.embed_queries(empty, ["Where do I live?"])[0]
@@ -193,27 +193,27 @@ def test_a_search_without_memory_reads_every_text_alone(client, tess):
         record.id: float(encoder.read(empty, [record.turn])[0].embedding @ query)
         for record in tess.history()
     }
-    assert {hit["id"]: hit["score"] for hit in found["hits"]} == pytest.approx(expected)
-    assert [hit["score"] for hit in found["hits"]] == sorted(expected.values(), reverse=True)
-    assert (found["compared"], found["remembers"]) == (7, True)
+    assert {hit["id"]: hit["score"] for hit in result["hits"]} == pytest.approx(expected)
+    assert [hit["score"] for hit in result["hits"]] == sorted(expected.values(), reverse=True)
+    assert (result["compared"], result["remembers"]) == (7, True)
     ordinary = client.post(ONE + "/search", json=body).json()["hits"]
-    assert [hit["score"] for hit in ordinary] != [hit["score"] for hit in found["hits"]]
+    assert [hit["score"] for hit in ordinary] != [hit["score"] for hit in result["hits"]]
 
 
 def test_a_search_without_memory_keeps_the_parts_filters_and_points_of_a_search(client):
     body = {"query": "Where do I live?", "at": 4, "session": "one"}
-    found = client.post(ONE + "/inspect/alone", json=body).json()["hits"]
-    assert {hit["id"] for hit in found} == {"t0", "t1", "t2"}
-    assert all(sum(hit["parts"].values()) == pytest.approx(hit["score"]) for hit in found)
-    assert "lexical" in found[0]["parts"]
+    result = client.post(ONE + "/inspect/alone", json=body).json()["hits"]
+    assert {hit["id"] for hit in result} == {"t0", "t1", "t2"}
+    assert all(sum(hit["parts"].values()) == pytest.approx(hit["score"]) for hit in result)
+    assert "lexical" in result[0]["parts"]
 
 
 def test_of_many_turns_those_that_a_search_ranks_first_are_read_alone(tess, monkeypatch):
     monkeypatch.setattr("evomem.inspector.alone.MOST", 3)
-    found = Alone().search(tess, "Where do I live?", 2, mode="evolvable")
-    assert found.compared == 3
+    result = Alone().search(tess, "Where do I live?", 2, mode="evolvable")
+    assert result.compared == 3
     best = {hit.seq for hit in tess.search("Where do I live?", 3, mode="evolvable")}
-    assert {hit.seq for hit in found.hits} <= best
+    assert {hit.seq for hit in result.hits} <= best
 
 
 def test_what_one_memory_has_read_alone_is_not_known_to_another(client, tess):
@@ -225,12 +225,12 @@ def test_what_one_memory_has_read_alone_is_not_known_to_another(client, tess):
     assert len(alone._known._held) == read + 1
 
 
-def test_an_encoder_without_memory_is_told():
+def test_an_encoder_without_memory_is_reported():
     with evomem.open(":memory:", Lengths()) as db:
         db.memory("m").add("I live in Leeds.")
-        found = Alone().search(db.memory("m"), "Where do I live?", 1)
-    assert not found.remembers
-    assert found.hits[0].text == "User: I live in Leeds."
+        result = Alone().search(db.memory("m"), "Where do I live?", 1)
+    assert not result.remembers
+    assert result.hits[0].text == "User: I live in Leeds."
 
 
 # the access log ------------------------------------------------------------------------------
@@ -283,9 +283,9 @@ def test_a_ticket_gives_its_key_once_and_is_no_key_itself():
     assert key
     assert session.redeem(session.ticket) is None
     assert session.access_of(session.ticket) is None
-    found = session.access_of(key)
-    assert found is not None
-    assert found.rights == {"read"}
+    result = session.access_of(key)
+    assert result is not None
+    assert result.rights == {"read"}
     assert Session(Access("", (), frozenset())).access_of("") is None
 
 
@@ -330,7 +330,9 @@ def killed_at_the_end(process):
 
 @pytest.mark.enable_socket  # to the process, on loopback
 @pytest.mark.parametrize("option", [(), ("--write",)])
-def test_inspect_shows_a_file_to_whoever_has_the_link_first_and_ends_with_ctrl_c(tmp_path, option):
+def test_inspect_shows_a_file_to_anyone_who_has_the_link_first_and_ends_with_ctrl_c(
+    tmp_path, option
+):
     import httpx
 
     place = str(tmp_path / "a.db")
@@ -356,10 +358,10 @@ def test_inspect_shows_a_file_to_whoever_has_the_link_first_and_ends_with_ctrl_c
             key = {"Authorization": f"Bearer {answer.json()['key']}"}
             again = client.post("/page/ticket", headers={"Authorization": f"Bearer {ticket}"})
             about = client.get("/v1", headers=key).json()
-            found = client.get("/v1/tree", headers=key).json()["memories"]
+            body = client.get("/v1/tree", headers=key).json()["memories"]
             added = client.post(ONE + "/turns", json={"text": "more"}, headers=key)
         assert again.status_code == 401
-        assert [node["memory"] for node in found] == [["acme", "tess"]]
+        assert [node["memory"] for node in body] == [["acme", "tess"]]
         assert about["key"]["rights"] == sorted(RIGHTS if option else ("read", "admin"))
         assert added.status_code == (200 if option else 403)
         process.send_signal(signal.SIGINT)

@@ -174,9 +174,9 @@ def test_keys_and_the_log_are_in_a_schema_of_their_own_on_a_server(new_schema):
     store, other = KeyStore(location), KeyStore(location)
     secret, key = store.create(("a",), ["read"])
     store.note([Entry(1.0, key.id, "search", ("a",), 1, 200)])
-    found = other.find(secret)
-    assert found is not None
-    assert found.prefix == ("a",)
+    result = other.find(secret)
+    assert result is not None
+    assert result.prefix == ("a",)
     assert len(other.accesses(Access("", ("a",), frozenset()))) == 1
     other.revoke(key.id)
     assert store.find(secret) is None
@@ -345,7 +345,7 @@ def test_the_access_log_says_who_did_what_and_never_what_was_said(client):
     assert "BERGEN" not in value.text
 
 
-def test_metrics_count_and_name_nobody(client):
+def test_metrics_count_and_contain_no_names(client):
     secret, _ = client.app.service.keys.create((), ["admin", "write", "read"])
     client.post(at("metered") + "/turns", json={"text": "BERGEN"}, headers=headers(secret))
     text = client.get("/metrics", headers=headers(secret)).text

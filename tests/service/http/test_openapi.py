@@ -36,8 +36,8 @@ def test_no_request_breaks_the_service_or_its_description():
         schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
         schema = schema.exclude(path="/v1/admin/keys", method="POST")  # else all others want one
         strategies = [
-            found.ok().as_strategy(generation_mode=mode)
-            for found in schema.get_all_operations()
+            operation.ok().as_strategy(generation_mode=mode)
+            for operation in schema.get_all_operations()
             for mode in schemathesis.GenerationMode
         ]
 

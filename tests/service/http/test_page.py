@@ -167,7 +167,7 @@ def test_the_timeline_has_filters(tab, service):
         assert [text.removeprefix("Turn ") for text in texts(page, ".turn .seq")] == turns
 
 
-def test_a_search_stands_beside_one_of_the_past_and_one_without_memory(tab, service):
+def test_a_search_is_shown_beside_one_of_the_past_and_one_without_memory(tab, service):
     memory = service.service.db.memory("acme", "tess")
     page = tab.open(TESS + "search", key=service.secret)
     page.get_by_label("Question").fill(QUERY)
@@ -347,8 +347,8 @@ def look_at(axe, page, view):
             "() => !document.getAnimations().some(one => one instanceof CSSTransition)",
         )
         violations = axe.run(page, options=options).response["violations"]
-        found = [(one["id"], one["nodes"][0]["html"]) for one in violations]
-        assert found == [], (view, scheme, width)
+        result = [(one["id"], one["nodes"][0]["html"]) for one in violations]
+        assert result == [], (view, scheme, width)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, view
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1280, "height": 800})

@@ -51,7 +51,7 @@ def test_a_key_sees_what_is_below_its_prefix_and_nothing_tells_of_others():
                 with pytest.raises(AccessDenied, match="no right to read"):
                     blind()
             with pytest.raises(AccessDenied, match="no right to read"):
-                theirs.memory("own", "a").replace_sessions(["s"], lambda held: [])
+                theirs.memory("own", "a").replace_sessions(["s"], lambda stored: [])
             before = mine.together("own")
             theirs.memory("rival").add("Somebody else writes.")
             assert mine.together("own") is before  # nothing has changed for this key
@@ -69,11 +69,11 @@ def test_what_another_client_wrote_meanwhile_is_what_is_replaced(service, db):
     memory.add("first", session="s", id="1")
     seen: list[list[str]] = []
 
-    def build(held):
+    def build(stored):
         if len(seen) == 1:  # after what is held was looked at
             with service.connect() as other:
                 other.memory("m").add("between", session="s", id="2")
-        seen.append([record.id for record in held])
+        seen.append([record.id for record in stored])
         return [Turn(user="new", session="s")]
 
     (record,) = memory.replace_sessions(["s"], build)
@@ -98,7 +98,7 @@ def test_a_request_whose_answer_was_lost_is_made_again_and_stores_nothing_twice(
         return answer
 
     monkeypatch.setattr(caller, "_send", lose)
-    memory.replace_sessions(["s"], lambda held: [Turn(user="new", session="s")] if held else [])
+    memory.replace_sessions(["s"], lambda stored: [Turn(user="new", session="s")] if stored else [])
     assert lost
     assert said(memory) == ["new"]
     assert len(memory.history(all=True)) == 2
@@ -107,7 +107,7 @@ def test_a_request_whose_answer_was_lost_is_made_again_and_stores_nothing_twice(
 async def test_a_function_that_needs_what_is_held_gets_it(db):
     memory = db.memory("m")
     await memory.aadd("one", session="s")
-    longer = lambda held: [Turn(user=held[-1].turn.user + " more", session="s")]  # noqa: E731
+    longer = lambda stored: [Turn(user=stored[-1].turn.user + " more", session="s")]  # noqa: E731
     await memory.areplace_sessions(["s"], longer)
     assert said(memory) == ["one more"]
     with pytest.raises(IndexError):  # as in the process, where there is nothing
@@ -118,9 +118,9 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_written(db):
     memory = db.memory("m")
     turn = Turn(user="x", session="s")
     with pytest.raises(TurnError, match="not one of those to be replaced"):
-        memory.replace_sessions(["t"], lambda held: [turn])
+        memory.replace_sessions(["t"], lambda stored: [turn])
     with pytest.raises(QueryError):
-        memory.replace_sessions(["s"], lambda held: [turn], where={"a": object()})
+        memory.replace_sessions(["s"], lambda stored: [turn], where={"a": object()})
     for body in (b"", b"{", b'{"sessions": "s"}', b'{"sessions": ["s"], "user": "bob"}'):
         call = type(next(memory._describe({})))
         with pytest.raises(InputError):

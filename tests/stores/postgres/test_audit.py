@@ -53,25 +53,25 @@ def said_after(made, postgres, statement):
         kept = {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in ("memories", "turns", "hidden", "runs", "postings")}  # fmt: skip
         connection.execute(statement)
         connection.commit()
-        said = store.verify()
+        faults = store.verify()
         connection.execute("TRUNCATE memories, turns, hidden, runs, postings CASCADE")
         for name, rows in kept.items():
             marks = ", ".join(["%s"] * len(rows[0]))
             for row in rows:
                 connection.execute(f'INSERT INTO "{name}" OVERRIDING SYSTEM VALUE VALUES ({marks})', row)  # fmt: skip
     assert store.verify() == []
-    return said
+    return faults
 
 
 @pytest.mark.parametrize("column", CHANGED)
 def test_a_changed_column_is_reported_by_name_of_the_turn(made, postgres, column):
-    said = said_after(
+    texts = said_after(
         made, postgres, f'UPDATE turns SET "{column}" = {CHANGED[column]} WHERE seq = 7'
     )
-    assert any("turn 7 of memory 1" in line for line in said), said
+    assert any("turn 7 of memory 1" in line for line in texts), texts
 
 
 @pytest.mark.parametrize(("statement", "says"), APART)
 def test_what_does_not_fit_together_is_reported(made, postgres, statement, says):
-    said = said_after(made, postgres, statement)
-    assert any(says in line for line in said), said
+    texts = said_after(made, postgres, statement)
+    assert any(says in line for line in texts), texts

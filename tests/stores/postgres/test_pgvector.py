@@ -79,8 +79,8 @@ def test_the_index_follows_the_log_through_everything(both, location):
         if n % 6 == 0:
             purge(other, memory, n - 3)
         view = store.view(memory)
-        for each in (index, other_index):
-            hits = each.search(view, query("cat"), 50)
+        for item in (index, other_index):
+            hits = item.search(view, query("cat"), 50)
             assert sorted(found(hits)) == sorted(exact(store, view, query("cat"), 50))
         assert index.verify() == []
     other.close()

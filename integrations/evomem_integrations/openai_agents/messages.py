@@ -47,7 +47,7 @@ class Exchange:
 def begun(items: Sequence[Item], session: Sequence[Item] = ()) -> Exchange:
     """Return the exchange that a model's input ends with.
 
-    Questions in a row that nobody has answered are one. The place of the exchange is what the session
+    Unanswered questions in a row are one. The place of the exchange is what the session
     holds before it. A session without answers may have been cleared, so its first question is never
     taken for another one.
 

@@ -51,7 +51,7 @@ class Conversation:
     def __init__(self) -> None:
         self._open: list[Message] = []
         self._questions: list[Asked] = []
-        self._chain: dict[str, str] = {}  # the newest place behind an exchange, by what it says
+        self._chain: dict[str, str] = {}  # the newest place after an exchange, by what it says
         self._places: set[str] = set()
 
     def ask(self, messages: Sequence[HostMessage]) -> Asked:
@@ -105,7 +105,7 @@ class Conversation:
 
 
 def _exchanges(messages: Sequence[Message]) -> list[list[Message]]:
-    """Return the messages in groups: what the user says, and what follows."""
+    """Return the messages in groups: the user's, and those that follow."""
     groups: list[list[Message]] = []
     for n, message in enumerate(messages):
         if not groups or (message["role"] == "user" and messages[n - 1]["role"] != "user"):
@@ -115,6 +115,6 @@ def _exchanges(messages: Sequence[Message]) -> list[list[Message]]:
 
 
 def _behind(place: str, exchange: Sequence[Message]) -> str:
-    """Return the place behind an exchange."""
+    """Return the place after an exchange."""
     texts = json.dumps([place, *([message["role"], message["content"]] for message in exchange)])
     return hashlib.blake2b(texts.encode(), digest_size=16).hexdigest()

@@ -78,7 +78,7 @@ def _live(events: Sequence[Event]) -> tuple[dict[int, str], set[str]]:
 
 
 def _spoken(event: Event) -> Iterator[Message]:
-    """Yield what an event says: a tool's result has the role of a user, and an agent as its author."""
+    """Yield the messages of an event: a tool's result has the role of a user, and an agent as its author."""
     text = text_of(event.content)
     if not text or event.partial:
         return

@@ -77,9 +77,9 @@ def begun(
     run: str | None,
     conversation: str | None,
 ) -> Exchange:
-    """Return the exchange that a run begins, or goes on with if it has no prompt.
+    """Return the exchange that a run begins, or continues with if it has no prompt.
 
-    Questions at the end of the history that nobody has answered are part of it.
+    Unanswered questions at the end of the history are part of it.
     """
     start = len(history)
     if prompt is None:
@@ -96,12 +96,12 @@ def begun(
 
 def spoken(messages: Sequence[ModelMessage]) -> list[Message]:
     """Return what the user and the assistant said."""
-    said: list[Message] = []
+    turns: list[Message] = []
     for message in messages:
-        said += [{"role": "user", "content": text} for text in _asked(message)]
+        turns += [{"role": "user", "content": text} for text in _asked(message)]
         if isinstance(message, ModelResponse):
-            said.append({"role": "assistant", "content": message.text or ""})
-    return said
+            turns.append({"role": "assistant", "content": message.text or ""})
+    return turns
 
 
 def text_of(content: str | Sequence[UserContent]) -> str:
@@ -113,7 +113,7 @@ def text_of(content: str | Sequence[UserContent]) -> str:
 
 
 def _asked(message: ModelMessage) -> Iterator[str]:
-    """Yield what the user said in a message; what comes with tools' results, tools have made."""
+    """Yield the user's texts in a message; texts beside tools' results are the tools'."""
     if isinstance(message, ModelRequest) and not any(
         isinstance(part, ToolReturnPart) for part in message.parts
     ):

@@ -45,9 +45,9 @@ def begun(
     history: Iterable[HostMessage],
     waiting: Mapping[str, Any] | None,
 ) -> Exchange:
-    """Return the exchange that a run begins, or goes on with if its input has no words of the user.
+    """Return the exchange that a run begins, or continues with if its input has no words of the user.
 
-    Questions at the end of the history that nobody has answered are part of it. A conversation
+    Unanswered questions at the end of the history are part of it. A conversation
     without answers may have been cleared, or be kept elsewhere: its first question is never taken for
     another one.
 
@@ -82,7 +82,7 @@ def said(messages: Iterable[HostMessage]) -> list[Message]:
 
 
 def _trailing(messages: Sequence[Message]) -> int:
-    """Return how many messages of the user nobody has answered."""
+    """Return the number of unanswered messages of the user."""
     count = 0
     while count < len(messages) and messages[-1 - count]["role"] == "user":
         count += 1
