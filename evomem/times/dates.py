@@ -159,7 +159,7 @@ _SAYS_NOTHING = frozenset(
 """Words that do not say what a question is about."""
 
 _IN_TALK = frozenset(
-    "able bit but calendar cannot could couple enjoy enjoyed few forgot forgotten forget far if know like "
+    "able am bit but calendar cannot could couple enjoy enjoyed few forgot forgotten forget far if know like "
     "long lot many not notes quite recall remember remembered see several some somehow sure t that "
     "them then time times trying try too want whole would wonder wondering yes ok okay period".split()
 )
