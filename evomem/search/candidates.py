@@ -14,6 +14,7 @@ from evomem.scores import Scores
 from evomem.search import ranking
 from evomem.state import Vectors
 from evomem.store import Filter, Selection, Seqs, Span, Store, View
+from evomem.times.mentions import mention_of
 from evomem.times.when import When
 
 Group = tuple[float, Selection]
@@ -114,6 +115,12 @@ def best_fused(
     if missing := [seq for seq in said if seq not in cosines]:
         raise damaged(view, missing[0])
 
+    if (mention := mention_of(when.dates)) and groups is not timed:
+        records = store.records(view, list(said))
+        mentioning = frozenset(
+            seq for seq, record in records.items() if mention.search(record.text)
+        )
+        when = replace(when, mentioning=mentioning)
     word_scores = dict(words.among(near))
     return ranking.fuse(
         query, when, cosines, word_scores, said, beside, k, weights, _Look(engine, view)
