@@ -76,7 +76,8 @@ docs: .venv-docs/ready
 # The run of evomem/mini/MODEL_CARD.md.
 CORPORA ?= ../shared/data/train
 train-mini: .venv/ready
-	$(BIN)/evomem train --base minilm --corpora $(CORPORA) --turns 36000 --length 112 --stories 150 --steps 440 --questions 48 --seed 1 --out results/mini
+	$(BIN)/evomem train --base minilm --corpora $(CORPORA) --turns 50000 --length 112 --stories 180 --steps 320 --questions 48 --tokens 64 --seed 1 --dtype bfloat16 --check-every 40 --out results/mini-first
+	$(BIN)/evomem train --base mini:results/mini-first/model.safetensors --corpora $(CORPORA) --turns 12000 --length 112 --stories 80 --steps 120 --only-order 1 --fresh-lr 2e-3 --questions 48 --tokens 64 --seed 2 --dtype bfloat16 --check-every 60 --out results/mini
 
 clean:
 	rm -rf .venv .venv-docs .venv-newest site dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

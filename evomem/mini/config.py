@@ -18,42 +18,33 @@ class MiniConfig:
     heads: int = 12
     inner: int = 1536
     positions: int = 512
-    latents: int = 2
-    """L, latents that a turn leaves behind."""
-    turns: int = 64
+    latents: int = 16
+    """L, latents that a turn leaves behind: its token states, or means of equal stretches of them."""
+    turns: int = 8
     """Length of the queue in turns."""
     write_layer: int = 4
-    """Latents are written after this layer; only the layers above see the queue."""
-    match: int = 64
-    """Length of the keys by which a turn recognises earlier turns about the same thing."""
+    """Latents are the states behind this layer; only the layers above see the queue."""
     max_tokens: int = 256
     """Of a longer turn, the rest is read in passages; a longer query is cut here."""
-    clock_share: float = 0.2
-    """Share of an evolved turn's squared length that says when it was said."""
-    mention_share: float = 0.2
-    """Share of an evolved turn's squared length that says how often its subject came up before."""
+    clock_share: float = 0.1
+    """Share of a turn's squared length that says when it was said."""
     lean: float = -1.0
     """Where a query begins between the reading alone and the evolved one, as a logit."""
 
     @property
     def order(self) -> int:
         """Coordinates of an embedding that speak of order: a pair for each scale."""
-        return 2 * (len(CLOCK_SCALES) + len(MENTION_SCALES))
-
-    @property
-    def evolved(self) -> int:
-        """E, the length of a vector in the light of the queue: content and order."""
-        return self.hidden + self.order
+        return 2 * len(CLOCK_SCALES)
 
     @property
     def dim(self) -> int:
-        """D, the length of an embedding: a text read alone, and in the light of the queue."""
-        return self.hidden + self.evolved
+        """D, the length of an embedding: read alone, read in the light of the queue, and order."""
+        return 2 * self.hidden + self.order
 
     @property
     def width(self) -> int:
-        """H, the length of a latent: a vector, and the number of its turn."""
-        return self.hidden + 1
+        """H, the length of a stored latent: a vector, and its turn's number in two digits."""
+        return self.hidden + 2
 
     def to_json(self) -> str:
         """Return the configuration as JSON text."""
@@ -78,5 +69,3 @@ class MiniConfig:
 
 CLOCK_SCALES = (8.0, 32.0, 128.0, 512.0, 2048.0)
 """Turns after which a clock has run half its way: from a short chat to years of talk."""
-MENTION_SCALES = (1.0, 4.0, 16.0)
-"""Earlier mentions after which a mention counter has run half its way."""

@@ -20,7 +20,7 @@ from evomem.lru_cache import LruCache
 from evomem.mini import weights
 from evomem.mini.model import QUERY, TURN
 from evomem.mini.packed import pack
-from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
+from evomem.mini.reading import Tokens, lower, queues_of, show, upper, upper_alone
 from evomem.passages import WEIGHT, divide
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
@@ -29,11 +29,12 @@ FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "model.safetensors"
 TOKENIZER = FOLDER / "tokenizer.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FORMAT = "mini-2"  # grows when a change of code changes what comes out
+FORMAT = "mini-3"  # grows when a change of code changes what comes out
 BLOCK = 64  # turns whose token states are in memory at the same time
 PASSAGE = 120  # word pieces of a passage of a longer text; a fourth of them overlap
 NAME = 16  # word pieces of the name in front of it, at most
-QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 50 memories
+QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 80 memories
+DIGIT = 1024  # a turn's number is kept as two numbers that half precision holds exactly
 
 
 class MiniEncoder:
@@ -78,12 +79,18 @@ class MiniEncoder:
             latents=config.latents if memory else 0,
             width=config.width if memory else 0,
             capacity=self._turns * config.latents,
+            dtype="float16",
         )
 
     @property
     def spec(self) -> Spec:
         """Name, fingerprint and shapes."""
         return self._spec
+
+    @property
+    def order(self) -> int:
+        """How many of an embedding's last coordinates speak of time; 0 without memory."""
+        return self._model.config.order if self._turns else 0
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`. Splits differ by the order of floating-point sums, about 1e-6."""
@@ -131,9 +138,11 @@ class MiniEncoder:
         block = lower(model, [each.ids for each in encodings], QUERY, self._device)
         if self._turns:
             queues = [self._queue(state) for state, _ in jobs]
-            now = torch.tensor([_now(state) for state, texts in jobs for _ in texts])
-            found = upper_queries(model, block, queues, counts, now.to(self._device), self._turns)
-            vectors = model.both_queries(*found)
+            owners = [job for job, count in enumerate(counts) for _ in range(count)]
+            places = [len(queues[job]) for job in owners]
+            now = torch.tensor([_now(jobs[job][0]) for job in owners], device=self._device)
+            read = upper(model, block, queues, owners, places, self._turns)
+            vectors = model.query_vectors(*read, now)
         else:
             vectors = upper_alone(model, block)
         return np.split(_numpy(vectors), np.cumsum(counts)[:-1])
@@ -151,17 +160,26 @@ class MiniEncoder:
         if self._turns:
             pasts = [self._queue(state) for state in states]
             queues = queues_of(model, block, pasts, counts)
+            owners = [job for job, count in enumerate(counts) for _ in range(count)]
+            places = [
+                len(past) + n
+                for past, count in zip(pasts, counts, strict=True)
+                for n in range(count)
+            ]
             now = torch.cat(
                 [_now(state) + torch.arange(n) for state, n in zip(states, counts, strict=True)]
             ).to(self._device)
-            vectors = model.both_turns(*upper_turns(model, block, queues, counts, now, self._turns))
-            numbers = (now + 1)[:, None, None].expand(-1, block.latents.shape[1], 1)
-            rows = torch.cat([block.latents, numbers], -1)
+            read = upper(model, block, queues, owners, places, self._turns)
+            vectors = model.turn_vectors(*read, now)
+            number = (now + 1)[:, None]
+            digits = torch.cat([number // DIGIT, number % DIGIT], -1)  # (N, 2)
+            digits = digits[:, None].expand(-1, block.latents.shape[1], -1)
+            rows = torch.cat([block.latents.float(), digits], -1)
         else:
             vectors, rows = upper_alone(model, block), block.latents.new_zeros(len(tokens), 0, 0)
         pairs = list(map(Reading, _numpy(vectors), _numpy(rows)))
-        owners = [(job, n) for job, count in enumerate(counts) for n in range(count)]
-        for place, (job, n) in enumerate(owners):
+        turns = [(job, n) for job, count in enumerate(counts) for n in range(count)]
+        for place, (job, n) in enumerate(turns):
             if texts := self._passages(said[place], encodings[place]):
                 seen = queues[job][: n - counts[job]] if queues else None
                 embeddings = self._read_passages(texts, seen, _now(states[job]) + n)
@@ -186,10 +204,9 @@ class MiniEncoder:
             else:
                 count = len(some)
                 times = torch.full([count], now, device=self._device)
-                place = [len(queue)] * count
-                vectors = model.both_turns(
-                    *upper_turns(model, block, [queue], [count], times, self._turns, place)
-                )
+                places = [len(queue)] * count
+                read = upper(model, block, [queue], [0] * count, places, self._turns)
+                vectors = model.turn_vectors(*read, times)
             parts.append(WEIGHT * _numpy(vectors))
         return np.concatenate(parts)
 
@@ -225,15 +242,18 @@ class MiniEncoder:
         if queue is None:
             config = self._model.config
             dtype = self._model.roles.dtype
-            rows = torch.tensor(state.queue[:, :-1], device=self._device, dtype=dtype)
-            queue = self._model.show(rows.reshape(-1, config.latents, config.hidden))
+            rows = torch.tensor(state.queue[:, :-2], device=self._device, dtype=dtype)
+            queue = show(self._model, rows.reshape(-1, config.latents, config.hidden))
             self._queues.put(state.key, queue)
         return queue
 
 
 def _now(state: State[Turn]) -> float:
     """Return how many turns were read so far: the newest latent carries its turn's number."""
-    return float(state.latents[-1, -1]) if len(state.latents) else 0.0
+    if not len(state.latents):
+        return 0.0
+    high, low = state.latents[-1, -2:]
+    return float(high * DIGIT + low)
 
 
 def _blocks(counts: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:

@@ -1,9 +1,10 @@
-"""The small encoder's network: MiniLM whose upper layers see a queue of earlier turns.
+"""The small encoder's network: MiniLM whose upper layers see the tokens of earlier turns.
 
-The lower layers read a text alone and write its latents. They need no memory, so the latents of a
-whole history are computed at once, in training as at run time. The upper layers read the same
-text again in the light of the latents of earlier turns. N texts of T tokens, K latents in memory,
-H hidden. States and latents are of the weights' type; embeddings, and what counts, are float32.
+The lower layers read a text alone; their token states are the latents it leaves behind. They need
+no memory, so the latents of a whole history are computed at once, in training as at run time. The
+upper layers read the same text twice: alone, and with the latents of the newest earlier turns as
+further keys and values of their own self-attention. N texts of T tokens, K latents in memory, L of a
+turn, H hidden. States and latents are of the weights' type; embeddings, and what counts, are float32.
 """
 
 from __future__ import annotations
@@ -16,30 +17,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evomem.mini.config import CLOCK_SCALES, MENTION_SCALES, MiniConfig
+from evomem.mini.config import CLOCK_SCALES, MiniConfig
 
 TURN, QUERY = 0, 1
-AGES = 16  # buckets of the relative age of a latent, two for every doubling: up to 256 turns
-UNSEEN = AGES  # the bucket of what a text cannot see
 EPS = 1e-12  # of BERT's layer norms
+AGE_SCALE = 10.0  # of the biases for age: as other weights move, they would hardly move at all
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What some texts may look at: queues of latents, and which of them each text sees."""
+    """What some texts may look at: the latents of the turns before each, the newest first."""
 
     seen: Tensor
-    """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded behind."""
-    owner: Tensor
-    """(N,) int64: which of the M memories each text belongs to."""
-    bucket: Tensor
-    """(N, K) int64: how many turns ago it was written (`bucket`), or that the text cannot see it."""
-    now: Tensor
-    """(N,) how many turns were read before each text."""
-
-    def of_texts(self, seen: Tensor) -> Tensor:
-        """Return the part `seen`, (M, ...), of each text's memory: (N, ...), or (1, ...) of one."""
-        return seen if len(seen) == 1 else seen[self.owner]
+    """(N, P, L, W), as `MiniModel.show` gives them, of P turns."""
+    there: Tensor
+    """(N, P, L) bool: whether there is such a latent."""
 
 
 class Grow(nn.Linear):
@@ -63,67 +55,46 @@ class Layer(nn.Module):
         self.shrink = nn.Linear(config.inner, config.hidden)
         self.last_norm = nn.LayerNorm(config.hidden, eps=EPS)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (N, T, H) to (N, T, H); `mask` (N, 1, 1, T) is True where there is a token."""
+    def forward(
+        self, x: Tensor, mask: Tensor, past: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """Map (N, T, H) to (N, T, H).
+
+        Args:
+            x: States; the last n of the N texts look at a past.
+            mask: (N, T), True where there is a token.
+            past: (n, K, 2 H), keys and values (`look`).
+            bias: (n, heads, K), what is added to the scores of the past.
+        """
         n, t, h = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, h // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        wide = mask[:, None, None]
+        if past is None or bias is None:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=wide)
+        else:
+            first = n - len(past)
+            parts = [F.scaled_dot_product_attention(*(z[:first] for z in (q, k, v)), wide[:first])]
+            earlier = torch.unflatten(past, -1, (2, self.heads, h // self.heads))
+            k, v = (
+                torch.cat([own[first:], earlier[:, :, which].transpose(1, 2)], 2)
+                for which, own in enumerate((k, v))
+            )
+            own = torch.zeros_like(wide[first:], dtype=q.dtype).masked_fill(
+                ~wide[first:], -torch.inf
+            )
+            scores = torch.cat(
+                [own.expand(-1, self.heads, -1, -1), bias[:, :, None].to(q.dtype)], -1
+            )
+            parts.append(
+                F.scaled_dot_product_attention(q[first:], k, v, scores.expand(-1, -1, t, -1))
+            )
+            mixed = torch.cat(parts)
         x = self.norm(x + self.out(mixed.transpose(1, 2).reshape(n, t, h)))
         return self.last_norm(x + self.shrink(self.grow(x)))  # type: ignore[no-any-return]
 
-
-class Recall(nn.Module):
-    """Cross-attention from a text's tokens to the queue. Adds nothing until it is trained."""
-
-    def __init__(self, config: MiniConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.query = nn.Linear(config.hidden, config.hidden)
-        self.key = nn.Linear(config.hidden, config.hidden)
-        self.value = nn.Linear(config.hidden, config.hidden)
-        self.out = nn.Linear(config.hidden, config.hidden, bias=False)
-        nn.init.zeros_(self.out.weight)
-        self.nothing = nn.Parameter(torch.zeros(config.heads, config.hidden // config.heads))
-        """A key of value zero: what a head looks at when nothing in the queue concerns it."""
-        slope = torch.arange(config.heads) / config.heads
-        self.age = nn.Parameter(-0.5 * slope[:, None] * torch.arange(AGES))
-        """(heads, AGES): some heads begin by looking near, others everywhere."""
-
     def look(self, latents: Tensor) -> Tensor:
         """Return the keys and values of latents (..., H): (..., 2 H)."""
-        return torch.cat([self.key(latents), self.value(latents)], -1)
-
-    def forward(self, x: Tensor, seen: Tensor, memory: Memory) -> Tensor:
-        """Map (N, T, H) to (N, T, H); `seen` is what `look` gave, (M, K, 2 H)."""
-        n, t, h = x.shape
-        d = h // self.heads
-        q = self.query(x).view(n, t, self.heads, d).transpose(1, 2)  # (N, heads, T, d)
-        both = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, d))
-        k, v = both.permute(2, 0, 3, 1, 4)  # (N or 1, heads, K, d)
-        unseen = self.age.new_full((self.heads, 1), -torch.inf)
-        bias = torch.cat([self.age, unseen], 1)[:, memory.bucket].transpose(0, 1)  # (N, heads, K)
-        scores = q @ k.transpose(2, 3) / math.sqrt(d) + bias[:, :, None]
-        nothing = (q * self.nothing[:, None]).sum(-1, keepdim=True) / math.sqrt(d)
-        weights = torch.cat([nothing, scores], -1).softmax(-1)[..., 1:]
-        return x + self.out((weights @ v).transpose(1, 2).reshape(n, t, h))  # type: ignore[no-any-return]
-
-
-class Writer(nn.Module):
-    """Pools a text's token states into L latents; the mean of all tokens before training."""
-
-    def __init__(self, config: MiniConfig) -> None:
-        super().__init__()
-        self.look = nn.Parameter(torch.zeros(config.latents, config.hidden))
-        self.project = nn.Linear(config.hidden, config.hidden)
-        nn.init.eye_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
-        self.norm = nn.LayerNorm(config.hidden)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (N, T, H) and mask (N, T) to (N, L, H)."""
-        scores = (x @ self.look.T).transpose(1, 2) / math.sqrt(x.shape[-1])  # (N, L, T)
-        weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1)
-        return self.norm(self.project(weights @ x))  # type: ignore[no-any-return]
+        return self.qkv(latents)[..., latents.shape[-1] :]  # type: ignore[no-any-return]
 
 
 class MiniModel(nn.Module):
@@ -137,126 +108,117 @@ class MiniModel(nn.Module):
         self.roles = nn.Parameter(torch.zeros(2, config.hidden))
         self.norm = nn.LayerNorm(config.hidden, eps=EPS)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.write = Writer(config)
-        # Before every upper layer, and once more before pooling.
-        self.recall = nn.ModuleList(
-            Recall(config) for _ in range(config.layers - config.write_layer + 1)
-        )
-        self.match = nn.Linear(config.hidden, config.match)
-        self.match_scale = nn.Parameter(torch.tensor(10.0))
-        self.match_bar = nn.Parameter(torch.tensor(0.9))
-        clock = 2 * len(CLOCK_SCALES)
-        last = nn.Linear(128, config.order + 1)
+        upper = config.layers - config.write_layer
+        self.age = nn.Parameter(_first_ages(config).expand(upper, -1, config.heads, -1).clone())
+        """(upper, 2, heads, turns), what is added to the scores of earlier turns, by the role of who
+        looks and by their age. Before training, turns look at earlier ones, and queries hardly do."""
+        last = nn.Linear(128, config.order + 2)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.ask = nn.Sequential(nn.Linear(config.hidden + clock, 128), nn.GELU(), last)
+        inputs = config.hidden + config.order
+        self.ask = nn.Sequential(nn.Linear(inputs, 128), nn.GELU(), last)
 
     def lower(self, ids: Tensor, mask: Tensor, role: int) -> Tensor:
         """Read texts alone: ids and mask (N, T) to states (N, T, H)."""
         embedded = self.words(ids) + self.places.weight[: ids.shape[1]] + self.roles[role]
         x: Tensor = self.norm(embedded)
         for layer in self.layers[: self.config.write_layer]:
-            x = layer(x, mask[:, None, None])
+            x = layer(x, mask)
         return x
 
-    def show(self, latents: Tensor) -> Tensor:
-        """Return latents (..., H) as the upper layers look at them: (..., W).
+    def write(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return the latents of texts, (N, T, H) and mask (N, T) to (N, L, H).
 
-        Keys and values of every recall, and the key by which turns of one subject are recognised.
+        Of a text of at most L tokens, their states, and zeros behind them; of a longer one, the means
+        of L stretches of equal length.
         """
-        looks = [recall.look(latents) for recall in self._recalls()]
-        return torch.cat([*looks, F.normalize(self.match(latents), dim=-1)], -1)
+        count = self.config.latents
+        length = mask.sum(1, keepdim=True)  # (N, 1)
+        place = torch.arange(x.shape[1], device=x.device)
+        stretch = torch.where(length > count, place * count // length, place)  # (N, T)
+        chosen = (stretch[..., None] == torch.arange(count, device=x.device)) & mask[..., None]
+        weights = chosen.float() / chosen.sum(1, keepdim=True).clamp(min=1)
+        return weights.transpose(1, 2).to(x.dtype) @ x
 
-    def upper(self, x: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor]:
+    def show(self, latents: Tensor) -> Tensor:
+        """Return latents (..., H) as the upper layers look at them, keys and values: (..., W)."""
+        return torch.cat([layer.look(latents) for layer in self._upper()], -1)
+
+    def upper(
+        self, x: Tensor, mask: Tensor, role: int, memory: Memory | None
+    ) -> tuple[Tensor, Tensor]:
         """Go on twice, alone and in the light of `memory`: states (N, T, H) to two (N, H).
 
         Both are contents of unit length. They share every pass, so that weights are read once;
         without a memory they are the same.
         """
-        layers = self.layers[self.config.write_layer :]
-        wide = mask[:, None, None]
         if memory is None or not memory.seen.shape[1]:
-            for layer in layers:
-                x = layer(x, wide)
+            for layer in self._upper():
+                x = layer(x, mask)
             alone = _mean(x, mask)
             return alone, alone
-        alone = evolved = x
-        *looks, _ = torch.split(memory.seen, self._widths(), -1)
-        *recalls, last = self._recalls()
-        wide = torch.cat([wide, wide])
-        for layer, recall, look in zip(layers, recalls, looks, strict=False):
-            both = layer(torch.cat([alone, recall(evolved, look, memory)]), wide)
-            alone, evolved = both.chunk(2)
-        return _mean(alone, mask), _mean(last(evolved, looks[-1], memory), mask)
+        pasts = memory.seen.flatten(1, 2).chunk(len(self._upper()), -1)
+        ages = torch.arange(memory.seen.shape[1], device=x.device)
+        ages = ages.clamp(max=self.config.turns - 1)
+        hidden = ~memory.there[:, None]  # (N, 1, P, L)
+        x, masks = torch.cat([x, x]), torch.cat([mask, mask])
+        for number, layer in enumerate(self._upper()):
+            bias = AGE_SCALE * self.age[number, role][None, :, ages, None]  # (1, heads, P, 1)
+            bias = bias.expand(len(hidden), -1, -1, hidden.shape[-1])
+            bias = bias.masked_fill(hidden, -torch.inf).flatten(2)
+            x = layer(x, masks, pasts[number], bias)
+        alone, evolved = x.chunk(2)
+        return _mean(alone, mask), _mean(evolved, mask)
 
-    def alike(self, latents: Tensor, others: Tensor) -> Tensor:
-        """Return (N, K) scores above 0 where two latents, (N, H) and (K, H), share a subject."""
-        left = F.normalize(self.match(latents), dim=-1)
-        right = F.normalize(self.match(others), dim=-1)
-        return self.match_scale * (left @ right.T - self.match_bar)
+    def turn_vectors(self, alone: Tensor, evolved: Tensor, now: Tensor) -> Tensor:
+        """Put a turn's readings and its time together: (N, H), (N, H), (N,) to (N, D), unit rows."""
+        clock = self.config.clock_share
+        share = math.sqrt((1 - clock) / 2)
+        times = dials(now + 1, CLOCK_SCALES) * math.sqrt(clock)
+        return torch.cat([alone * share, evolved * share, times], -1)
 
-    def mentions(self, latents: Tensor, memory: Memory) -> Tensor:
-        """Return (N,): how many of the queue's turns share the subject of a turn.
+    def wishes(self, alone: Tensor, now: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what queries ask for beside their content; decided by their text and the time.
 
         Args:
-            latents: (N, L, H), the turn's own.
-            memory: What it may look at; the first latent of each turn is compared.
+            alone: (N, H), read alone.
+            now: (N,).
+
+        Returns:
+            (N, 1) in 0 .. 1, how much the reading in the light of the queue counts; (N, 1), the logit
+            of whether the query asks for order; and (N, O), the coordinates of time that it asks for.
         """
-        step = self.config.latents
-        subject = F.normalize(self.match(latents[:, 0]), dim=-1)[:, :, None]
-        known = memory.of_texts(memory.seen[:, ::step, -self.config.match :])
-        likeness = self.match_scale * ((known @ subject)[..., 0] - self.match_bar)
-        return (likeness.float().sigmoid() * (memory.bucket[:, ::step] < UNSEEN)).sum(-1)
-
-    def turn_vectors(self, content: Tensor, now: Tensor, mentions: Tensor) -> Tensor:
-        """Put an evolved turn together: content (N, H), (N,), (N,) to (N, E), unit rows."""
-        clock, count = self.config.clock_share, self.config.mention_share
-        parts = [
-            content * math.sqrt(1 - clock - count),
-            dials(now + 1, CLOCK_SCALES) * math.sqrt(clock),
-            dials(mentions, MENTION_SCALES) * math.sqrt(count),
-        ]
-        return torch.cat(parts, -1)
-
-    def query_vectors(self, content: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        """Put an evolved query together: content (N, H), (N,) to (N, E), not of unit length.
-
-        The coordinates of order say which end of time the query asks for, and how strongly;
-        they are zero before training. The second tensor, (N, 1) in 0 .. 1, says how much the query
-        asks of a turn's evolved reading.
-        """
-        seen = torch.cat([content * math.sqrt(content.shape[-1]), dials(now, CLOCK_SCALES)], -1)
+        seen = torch.cat([alone * math.sqrt(alone.shape[-1]), dials(now, CLOCK_SCALES)], -1)
         asked = self.ask(seen.to(self.roles.dtype)).float()
-        share = torch.sigmoid(asked[:, -1:] + self.config.lean)
-        return torch.cat([content, 4 * asked[:, :-1]], -1), share
+        return torch.sigmoid(asked[:, :1] + self.config.lean), asked[:, 1:2], 4 * asked[:, 2:]
 
-    def both_turns(self, alone: Tensor, evolved: Tensor) -> Tensor:
-        """Put a turn's two readings, (N, H) and (N, E), side by side: (N, D), unit rows.
+    def weighed(
+        self, alone: Tensor, evolved: Tensor, now: Tensor, known: Tensor | None = None
+    ) -> Tensor:
+        """Put queries together, (N, D): their products with turns are of the size of cosines.
 
-        The content weighs the same in both.
+        A query that does not ask for order, by the logit of `wishes`, has no coordinates of time.
+        `known`, (N,), says in training which ask for it, 1 or 0; NaN: as the logit has it.
         """
-        order = self.config.clock_share + self.config.mention_share
-        share = (1 - order) / (2 - order)
-        return torch.cat([alone * math.sqrt(share), evolved * math.sqrt(1 - share)], -1)
+        share, asks, order = self.wishes(alone, now)
+        strength = (2 * asks.sigmoid() - 1).clamp(min=0)
+        if known is not None:
+            strength = torch.where(known.isnan(), strength[:, 0], known)[:, None]
+        size = math.sqrt(2 / (1 - self.config.clock_share))
+        return torch.cat([alone * (1 - share), evolved * share, order * strength], -1) * size
 
-    def both_queries(self, alone: Tensor, evolved: Tensor, share: Tensor) -> Tensor:
-        """Let a query weigh the two readings of a turn: (N, H), (N, E), (N, 1) to (N, D), unit rows."""
-        return F.normalize(self.weighed(alone, evolved, share), dim=-1)
+    def query_vectors(self, alone: Tensor, evolved: Tensor, now: Tensor) -> Tensor:
+        """Return `weighed` cut to unit length: (N, H), (N, H), (N,) to (N, D)."""
+        return F.normalize(self.weighed(alone, evolved, now), dim=-1)
 
-    def weighed(self, alone: Tensor, evolved: Tensor, share: Tensor) -> Tensor:
-        """Return `both_queries` before they are cut to length.
+    def _upper(self) -> list[Layer]:
+        return [cast(Layer, layer) for layer in self.layers[self.config.write_layer :]]
 
-        Their products with `both_turns` are of the size of cosines, which training needs.
-        """
-        order = self.config.clock_share + self.config.mention_share
-        size = math.sqrt((2 - order) / (1 - order))
-        return torch.cat([alone * (1 - share), evolved * share], -1) * size
 
-    def _recalls(self) -> list[Recall]:
-        return [cast(Recall, recall) for recall in self.recall]
-
-    def _widths(self) -> list[int]:
-        return [2 * self.config.hidden] * len(self.recall) + [self.config.match]
+def _first_ages(config: MiniConfig) -> Tensor:
+    """Return (1, 2, 1, turns): where the biases of training begin."""
+    by_role = torch.tensor([-1.0, -3.0])  # TURN, QUERY
+    return (by_role[:, None] - 0.3 * torch.arange(config.turns))[None, :, None] / AGE_SCALE
 
 
 def _mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -273,9 +235,3 @@ def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:
     scale = torch.tensor(scales, device=value.device)
     angle = value[:, None] / (value[:, None] + scale) * (math.pi / 2)
     return torch.cat([angle.cos(), angle.sin()], -1) / math.sqrt(len(scales))
-
-
-def bucket(age: Tensor, most: int) -> Tensor:
-    """Return the bucket of ages in turns, two for every doubling; `UNSEEN` outside 1 .. `most`."""
-    found = (2 * age.clamp(min=1).float().log2()).long().clamp(max=AGES - 1)
-    return found.masked_fill((age < 1) | (age > most), UNSEEN)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from evomem.mini.model import Memory, MiniModel, bucket
+from evomem.mini.model import Memory, MiniModel
 
 Tokens = Sequence[int]
 GROUP = 16  # texts of similar length that are padded together, at most
@@ -32,6 +32,7 @@ class Block:
     """(N,) where each text is, counted through the groups."""
     latents: Tensor
     """(N, L, H)."""
+    role: int
 
 
 def lower(model: MiniModel, texts: Sequence[Tokens], role: int, device: torch.device) -> Block:
@@ -40,15 +41,31 @@ def lower(model: MiniModel, texts: Sequence[Tokens], role: int, device: torch.de
     for rows, ids, mask in _groups(texts, device):
         x = model.lower(ids, mask, role)
         groups.append((rows, x, mask))
-        written.append(model.write(x, mask))
+        written.append(stored(model.write(x, mask)))
         order += rows
     back = torch.tensor(order, device=device).argsort()
-    return Block(groups, back, torch.cat(written)[back])
+    return Block(groups, back, torch.cat(written)[back], role)
+
+
+def stored(latents: Tensor) -> Tensor:
+    """Return latents as the log keeps them, in half precision: later turns see nothing finer."""
+    return latents + (latents.half().to(latents.dtype) - latents).detach()
 
 
 def upper_alone(model: MiniModel, block: Block) -> Tensor:
     """Read texts without any memory: content (N, H), unit rows."""
-    return torch.cat([model.upper(x, mask, None)[0] for _, x, mask in block.groups])[block.back]
+    read = [model.upper(x, mask, block.role, None)[0] for _, x, mask in block.groups]
+    return torch.cat(read)[block.back]
+
+
+def show(model: MiniModel, latents: Tensor) -> Tensor:
+    """Return latents (P, L, H) as the upper layers look at them, (P, L, W + 1).
+
+    The last number says whether there is a latent: a text of few tokens leaves zeros in the place of
+    the others.
+    """
+    there = latents.any(-1, keepdim=True).to(latents.dtype)
+    return torch.cat([model.show(latents), there], -1)
 
 
 def queues_of(
@@ -59,108 +76,55 @@ def queues_of(
     Args:
         model: The network.
         block: Turns of several memories, one memory's after another's.
-        pasts: What each has in its queue, as `MiniModel.show` gives it: (P, L, W), oldest first.
+        pasts: What each has in its queue, as `show` gives it: (P, L, W + 1), oldest first.
         counts: How many turns of the block are of each.
 
     Returns:
-        (P + count, L, W) for each memory.
+        (P + count, L, W + 1) for each memory.
     """
-    shown = torch.split(model.show(block.latents), list(counts))
+    shown = torch.split(show(model, block.latents), list(counts))
     return [torch.cat(pair) for pair in zip(pasts, shown, strict=True)]
 
 
-def upper_turns(
+def upper(
     model: MiniModel,
     block: Block,
     queues: Sequence[Tensor],
-    counts: Sequence[int],
-    now: Tensor,
+    owners: Sequence[int],
+    places: Sequence[int],
     turns: int,
-    place: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Read the turns of several memories, alone and in the light of the ones before.
+    """Read texts twice, alone and in the light of the turns before them.
 
     Args:
         model: The network.
-        block: The turns, consecutive ones of one memory after another's.
-        queues: Of each memory; the block's own turns are in it (`queues_of`).
-        counts: How many turns of the block are of each.
-        now: (N,) how many turns were read before each.
+        block: The texts.
+        queues: Of each memory (`queues_of`).
+        owners: (N) which of the memories each text belongs to.
+        places: (N) how many turns of its queue stand before each text.
         turns: How many earlier turns each may look at, at least 1.
-        place: How many turns of its queue stand before each; None where the block's turns are the
-            queues' last.
 
     Returns:
-        Contents (N, H) and evolved vectors (N, E), unit rows.
+        Two contents, (N, H) each, unit rows.
     """
-    if place is None:
-        starts = [len(queue) - count for queue, count in zip(queues, counts, strict=True)]
-        place = [start + i for start, n in zip(starts, counts, strict=True) for i in range(n)]
-    read, vectors = [], []
-    for rows, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
-        mentions = model.mentions(block.latents[rows], memory)
-        read.append(alone)
-        vectors.append(model.turn_vectors(content, memory.now, mentions))
-    return torch.cat(read)[block.back], torch.cat(vectors)[block.back]
-
-
-def upper_queries(
-    model: MiniModel,
-    block: Block,
-    queues: Sequence[Tensor],
-    counts: Sequence[int],
-    now: Tensor,
-    turns: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Read queries that are asked behind the queues; arguments as in `upper_turns`.
-
-    Returns:
-        Contents (N, H), unit rows; evolved vectors (N, E), not of unit length; and (N, 1), how much
-        of the latter is asked for.
-    """
-    place = [len(queue) for queue, n in zip(queues, counts, strict=True) for _ in range(n)]
-    read, vectors, shares = [], [], []
-    for _, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
-        found, share = model.query_vectors(content, memory.now)
-        read.append(alone)
-        vectors.append(found)
-        shares.append(share)
-    return tuple(torch.cat(each)[block.back] for each in (read, vectors, shares))  # type: ignore[return-value]
-
-
-def _upper(
-    model: MiniModel,
-    block: Block,
-    queues: Sequence[Tensor],
-    counts: Sequence[int],
-    place: Sequence[int],
-    now: Tensor,
-    turns: int,
-) -> Iterator[tuple[list[int], Tensor, Tensor, Memory]]:
-    """Yield rows, both contents (n, H) and the memory of each group of texts.
-
-    `place` says how many turns of its queue stand before each text.
-    """
-    device = now.device
-    owners = [memory for memory, count in enumerate(counts) for _ in range(count)]
+    starts = [0, *accumulate(len(queue) for queue in queues)]
+    everything = torch.cat(list(queues))
+    device = everything.device
+    place = torch.tensor(places, device=device)
+    first = torch.tensor([starts[owner] for owner in owners], device=device)
+    alone, evolved = [], []
     for rows, x, mask in block.groups:
-        here = sorted({owners[row] for row in rows})
-        seen = _side_by_side([queues[memory] for memory in here])
-        at = torch.tensor([place[row] for row in rows], device=device)
-        first, end = max(0, int(at.min()) - turns), int(at.max())
-        age = at[:, None] - torch.arange(first, end, device=device)
-        memory = Memory(
-            seen[:, first:end].flatten(1, 2),
-            torch.tensor([here.index(owners[row]) for row in rows], device=device),
-            bucket(age, turns).repeat_interleave(seen.shape[2], 1),
-            now[rows],
-        )
-        yield rows, *model.upper(x, mask, memory), memory
-
-
-def _side_by_side(queues: Sequence[Tensor]) -> Tensor:
-    """Return queues (P, L, W) as one tensor (m, P, L, W), padded behind; of one, without copying."""
-    return queues[0][None] if len(queues) == 1 else pad_sequence(list(queues), batch_first=True)
+        at = place[rows]
+        length = min(turns, int(at.max()))
+        before = at[:, None] - torch.arange(1, length + 1, device=device)  # (n, P), newest first
+        seen = everything[
+            (first[rows][:, None] + before.clamp(min=0)).clamp(max=len(everything) - 1)
+        ]
+        there = (seen[..., -1] > 0) & (before >= 0)[..., None]
+        one, other = model.upper(x, mask, block.role, Memory(seen[..., :-1], there))
+        alone.append(one)
+        evolved.append(other)
+    return torch.cat(alone)[block.back], torch.cat(evolved)[block.back]
 
 
 def _groups(

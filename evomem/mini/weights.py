@@ -19,6 +19,8 @@ from evomem.mini.model import MiniModel
 
 TABLE = "words.weight"
 SCALE = "words.scale"
+TEXT = ("words.", "places.", "roles", "norm.", "layers.")
+"""What reads a text alone; everything else is memory and order."""
 RENAMED = {
     "attention.output.dense": "out",
     "attention.output.LayerNorm": "norm",
@@ -65,6 +67,23 @@ def from_minilm(file: Path, config: MiniConfig | None = None) -> MiniModel:
     return model
 
 
+def from_text_layers(file: Path) -> MiniModel:
+    """Start from the text layers of a weight file of any version; memory and order begin anew.
+
+    Args:
+        file: What `save` wrote, now or in an earlier version.
+
+    Raises:
+        CheckpointError: A tensor is missing or has another shape.
+    """
+    state = _dequantised(_read(file), file)
+    model = MiniModel(MiniConfig())
+    text = {name: value for name, value in state.items() if name.startswith(TEXT)}
+    fresh = {n: v for n, v in model.state_dict().items() if not n.startswith(TEXT)}
+    _fill(model, {**fresh, **text}, file)
+    return model
+
+
 def save(model: MiniModel, file: Path) -> None:
     """Write the weights in half precision, the table of words in 8 bits."""
     state = {name: value.detach().half() for name, value in model.state_dict().items()}
@@ -85,12 +104,16 @@ def load(file: Path) -> MiniModel:
     with safe_open(file, "pt") as opened:
         described = (opened.metadata() or {}).get("config", "")
     model = MiniModel(MiniConfig.from_json(described))
+    _fill(model, _dequantised(state, file), file)
+    return model
+
+
+def _dequantised(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
     scale = state.pop(SCALE, None)
     if scale is None or TABLE not in state:
         raise CheckpointError(f"{file} has no {TABLE} with its {SCALE}; is it whole?")
     state[TABLE] = state[TABLE].float() * scale[:, None].float()
-    _fill(model, {name: value.float() for name, value in state.items()}, file)
-    return model
+    return {name: value.float() for name, value in state.items()}
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -18,12 +18,14 @@ from typing import Any
 from evomem.errors import InputError
 from evomem.training.dialogues import multiwoz, sgd
 from evomem.training.histories import History, chained, excerpt
+from evomem.training.messages import answers, as_messages, channel, taken_up
 from evomem.training.personas import persona_chat
 from evomem.training.replies import ask_replies, ask_topics
 
 Stream = dict[str, Any]
 WORDS = 32  # of a document that become one turn: fewer than the 64 tokens that training sees
 MARKER = re.compile(r"\{[^}]*\}")  # QMSum's {vocalsound} and the like
+MESSAGES = 0.2  # share of the questions that are put as to an assistant
 CONTEXT = 6  # turns kept on either side of an evidence span
 
 
@@ -143,20 +145,24 @@ def _evidence(query: dict[str, Any]) -> list[int]:
 
 Convert = Callable[[Iterable[Stream], Random], Iterator[History]]
 
-CORPORA: dict[str, tuple[Convert, float]] = {
-    "sgd": (sgd, 0.22),
-    "multiwoz21_valtest": (multiwoz, 0.05),
-    "synthetic_persona_chat": (persona_chat, 0.30),
-    "friendsqa_devtest": (spoken, 0.12),
-    "qmsum": (spoken, 0.06),
-    "crd3": (spoken, 0.10),
-    "squad_like": (documents, 0.06),
-    "fairytaleqa": (documents, 0.04),
-    "timeqa_human": (documents, 0.02),
-    "redocred": (facts, 0.02),
-    "multihop_small": (documents, 0.01),
+CORPORA: dict[str, tuple[str, Convert, float]] = {
+    "sgd": ("sgd", sgd, 0.16),
+    "multiwoz": ("multiwoz21_valtest", multiwoz, 0.03),
+    "personas": ("synthetic_persona_chat", persona_chat, 0.22),
+    "friends": ("friendsqa_devtest", spoken, 0.09),
+    "meetings": ("qmsum", spoken, 0.05),
+    "games": ("crd3", spoken, 0.08),
+    "articles": ("squad_like", documents, 0.04),
+    "tales": ("fairytaleqa", documents, 0.04),
+    "pages": ("timeqa_human", documents, 0.02),
+    "facts": ("redocred", facts, 0.02),
+    "multihop": ("multihop_small", documents, 0.01),
+    "channel": ("irc_disentanglement", channel, 0.12),
+    "taken_up": ("sgd", taken_up, 0.06),
+    "taken_up_multiwoz": ("multiwoz21_valtest", taken_up, 0.02),
+    "answers": ("squad_like", answers, 0.04),
 }
-"""File → how it is read, and its share of the turns in a mixture."""
+"""Name → file, how it is read, and its share of the turns in a mixture."""
 
 
 def convert(folder: Path, turns: int, length: int, seed: int) -> list[History]:
@@ -172,10 +178,10 @@ def convert(folder: Path, turns: int, length: int, seed: int) -> list[History]:
         InputError: A corpus is missing or damaged.
     """
     result: list[History] = []
-    for name, (reader, share) in CORPORA.items():
+    for name, (file, reader, share) in CORPORA.items():
         rng = Random(f"{seed} {name}")
         wanted = max(1, round(turns * share / length))
-        given = _shuffled(streams(folder / f"{name}.jsonl.xz"), rng, limit=4000)
+        given = _shuffled(streams(folder / f"{file}.jsonl.xz"), rng, limit=4000)
         parts: list[History] = []
         size = 0
         for part in reader(given, rng):
@@ -184,6 +190,9 @@ def convert(folder: Path, turns: int, length: int, seed: int) -> list[History]:
             if size > 1.3 * wanted * length:
                 break
         result += list(islice(chained(parts, length, rng, name), wanted))
+    rng = Random(f"{seed} messages")
+    for history in result:
+        as_messages(history, rng, MESSAGES)
     return result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 
@@ -19,6 +19,17 @@ class Question:
     rivals: tuple[int, ...] = ()
     """Turns about the same thing that do not answer it: only order or reference tells them apart."""
     answer: str = ""
+    asked_at: int | None = None
+    """How many turns have been said when it is asked; None: all of them."""
+
+    def moved(self, by: int) -> Question:
+        """Return the same question where `by` turns stand before the history."""
+        return replace(
+            self,
+            evidence=tuple(turn + by for turn in self.evidence),
+            rivals=tuple(turn + by for turn in self.rivals),
+            asked_at=None if self.asked_at is None else self.asked_at + by,
+        )
 
 
 @dataclass(slots=True)
@@ -43,11 +54,14 @@ class History:
         kind: str,
         thread: Sequence[int] = (),
         answer: str = "",
+        asked_at: int | None = None,
     ) -> None:
         """Append a question; the turns of `thread` that are no evidence are its rivals."""
         found = tuple(sorted(set(evidence)))
         rivals = tuple(sorted(set(thread) - set(evidence)))
-        self.questions.append(Question(" ".join(text.split()), found, kind, rivals, answer))
+        self.questions.append(
+            Question(" ".join(text.split()), found, kind, rivals, answer, asked_at)
+        )
 
 
 def chain(parts: Sequence[History], name: str) -> History:
@@ -57,16 +71,7 @@ def chain(parts: Sequence[History], name: str) -> History:
         start = len(whole.turns)
         whole.turns += part.turns
         whole.threads += [tuple(start + turn for turn in thread) for thread in part.threads]
-        whole.questions += [
-            Question(
-                q.text,
-                tuple(start + turn for turn in q.evidence),
-                q.kind,
-                tuple(start + turn for turn in q.rivals),
-                q.answer,
-            )
-            for q in part.questions
-        ]
+        whole.questions += [question.moved(start) for question in part.questions]
     return whole
 
 
@@ -99,12 +104,12 @@ def excerpt(history: History, first: int, last: int) -> History:
 
     part = History(history.id, history.turns[first : last + 1])
     for q in history.questions:
-        if all(map(inside, q.evidence)):
-            evidence = tuple(turn - first for turn in q.evidence)
-            rivals = tuple(turn - first for turn in q.rivals if inside(turn))
-            part.questions.append(Question(q.text, evidence, q.kind, rivals, q.answer))
+        asked_inside = q.asked_at is None or first < q.asked_at <= last + 1
+        if asked_inside and all(map(inside, q.evidence)):
+            kept = replace(q, rivals=tuple(filter(inside, q.rivals)))
+            part.questions.append(kept.moved(-first))
     for thread in history.threads:
-        kept = tuple(turn - first for turn in thread if inside(turn))
-        if len(kept) > 1:
-            part.threads.append(kept)
+        turns = tuple(turn - first for turn in thread if inside(turn))
+        if len(turns) > 1:
+            part.threads.append(turns)
     return part

@@ -83,6 +83,17 @@ class MiniSettings(Settings):
     fresh_lr: float = option(6e-4, "peak rate of what MiniLM does not have; --lr is for its layers")
     tokens: int = option(64, "longer texts are cut here", least=3)
     drop_memory: float = option(0.15, "share of histories read without memory", below=1.0001)
+    keep: float = option(
+        0.0,
+        "above 0, only the layers that see the queue are trained, and a loss of this weight keeps the "
+        "ranking by the text alone as the base has it",
+    )
+    only_order: int = option(0, "1 trains only what a question asks for: order, memory", below=2)
+    dtype: str = option(
+        "float32",
+        "float32, or bfloat16: what products are computed in; fast where the CPU has instructions for it",
+        choices=("float32", "bfloat16"),
+    )
 
 
 GOING_ON: dict[str, Any] = {"steps": 100, "lr": 1e-5, "fresh_lr": 1e-4, "check_every": 25}

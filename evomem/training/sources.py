@@ -18,7 +18,8 @@ from evomem.training.histories import History, chained
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of all-MiniLM-L6-v2's model.safetensors."""
 
-Kind = Literal["mini", "minilm", "evoembedding"]
+Kind = Literal["mini", "text", "minilm", "evoembedding"]
+SHORT = 12  # turns of a short story: in a memory of few turns, the order must be told apart, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Base:
     """As the command has it."""
     kind: Kind
     source: str
-    """`mini`: a weight file, empty for the bundled one; `minilm`: its folder; else a folder or
-    hub id."""
+    """`mini`: a weight file, empty for the bundled one; `text`: a weight file; `minilm`: its folder;
+    else a folder or hub id."""
     base: str | None = None
     """Of an EvoEmbedding checkpoint: where its base's configuration and tokenizer are."""
 
@@ -44,10 +45,10 @@ class Base:
         """
         address, _, written = name.partition("?")
         kind, _, file = address.partition(":")
-        if kind == "mini":
-            if file and not Path(file).expanduser().is_file():
+        if kind in ("mini", "text"):
+            if (file or kind == "text") and not Path(file).expanduser().is_file():
                 raise InputError(f"--base {name}: there is no file {file}")
-            return cls(name, "mini", file)
+            return cls(name, "mini" if kind == "mini" else "text", file)
         if address == "minilm":
             return cls(name, "minilm", str(packaged_minilm()))
         folder = Path(address).expanduser()
@@ -99,6 +100,7 @@ def gather(
     """
     # Imported here: who trains on a chat of their own needs neither.
     from evomem.training.corpora import convert
+    from evomem.training.references import references
     from evomem.training.stories import stories as tell
 
     histories = read_all(data)
@@ -109,6 +111,8 @@ def gather(
     short = tell(stories // 2, length // 2, seed + 1)
     spare = [given.pop(rng.randrange(len(given))) for _ in range(min(len(short) // 2, len(given)))]
     histories += given + told + chained([*short, *spare], length, rng, "mixed")
+    histories += tell(stories // 2, SHORT, seed + 2)
+    histories += references(stories // 2, length, seed)
     if not histories:
         raise InputError("no data: give --data, --corpora or --stories")
     return histories

@@ -205,6 +205,7 @@ def stories(count: int, turns: int, seed: int) -> list[History]:
     result = []
     for number in range(count):
         rng = Random(f"{seed} story {number}")
-        changing = rng.randint(3, max(3, min(len(SLOTS), turns // 12)))
+        least = min(3, max(1, turns // 8))
+        changing = rng.randint(least, max(least, min(len(SLOTS), turns // 12)))
         result.append(Story(f"story-{seed}-{number}", rng, changing, turns).history)
     return result

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from evomem.mini import weights
 from evomem.mini.encoder import TOKENIZER, WEIGHTS
 from evomem.mini.model import MiniModel
 from evomem.mini.reading import Tokens
 from evomem.training.contrastive import Sample, loss_of, recall, score
-from evomem.training.histories import History, excerpt
+from evomem.training.histories import History, Question, excerpt
 from evomem.training.run import Run, check_finite, train_to_the_end
 from evomem.training.settings import MiniSettings
 from evomem.training.sources import Base
 
 BASE = ("words.", "places.", "norm.", "layers.")
 """What MiniLM brings; everything else starts from nothing and learns faster."""
-QUEUES = (8, 16, 32, 64, 96)
+ORDERED = {
+    "first": True,
+    "latest": True,
+    "only": None,
+    "before": None,
+    "after": None,
+    "every": None,
+}
+"""Whether a question of a kind asks for order; others do not. None: its words do not decide it."""
+LINKED = {"linked", "reference", "choice", "reply", "reply_to", "taken_up"}
+"""Kinds of questions whose evidence may say nothing without the turns before it."""
+QUEUES = (2, 4, 8, 8, 8)
 DRIFTS = (1, 1, 1, 2, 5, 10)  # turns that pass for each turn of a sample: stands for longer ones
 
 
@@ -47,6 +60,14 @@ class Trainer:
         tokenizer.enable_truncation(settings.tokens)
         model.words.weight.requires_grad_(False)
         model.places.weight.requires_grad_(False)
+        if settings.keep:
+            for part in (model.norm, *model.layers[: model.config.write_layer]):
+                part.requires_grad_(False)
+            model.roles.requires_grad_(False)
+        if settings.only_order:
+            model.requires_grad_(False)
+            model.ask.requires_grad_(True)
+        self._base = deepcopy(model).requires_grad_(False) if settings.keep else None
         groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -87,7 +108,14 @@ class Trainer:
             group["lr"] = group["peak"] * share
         losses, found = [], []
         for sample in self._samples():
-            loss, right = loss_of(self.model, sample)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.dtype == "bfloat16"):
+                loss, right = loss_of(
+                    self.model,
+                    sample,
+                    only_order=bool(self.settings.only_order),
+                    base=self._base,
+                    keep=self.settings.keep,
+                )
             (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))
             found.append(right)
@@ -123,17 +151,12 @@ class Trainer:
             cut = excerpt(history, rng.randrange(1 + len(history.turns) // 3), len(history.turns))
             history = cut if cut.questions else history
         chosen = rng.sample(history.questions, min(self.settings.questions, len(history.questions)))
-        off = rng.random() < self.settings.drop_memory
+        off = rng.random() < self.settings.drop_memory and not self.settings.only_order
         start = 0 if rng.random() < 0.5 else int(math.exp(rng.uniform(0, math.log(1500))))
         now = start + rng.choice(DRIFTS) * torch.arange(len(history.turns) + 1.0)
-        return Sample(
-            self._tokens(history.turns),
-            self._tokens([question.text for question in chosen]),
-            [question.evidence for question in chosen],
-            [question.rivals for question in chosen],
-            history.threads,
-            0 if off else rng.choice(QUEUES),
-            torch.zeros_like(now) if off else now,
+        queue = 0 if off else rng.choice(QUEUES)
+        return sample_of(
+            self._tokens, history, chosen, queue, torch.zeros_like(now) if off else now
         )
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
@@ -166,11 +189,31 @@ def train_mini(
         folder = Path(base.source).expanduser()
         model = weights.from_minilm(folder / "model.safetensors")
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    elif base.kind == "text":
+        model = weights.from_text_layers(Path(base.source).expanduser())
+        tokenizer = Tokenizer.from_file(str(TOKENIZER))
     else:
         model = weights.load(Path(base.source).expanduser() if base.source else WEIGHTS)
         tokenizer = Tokenizer.from_file(str(TOKENIZER))
     Trainer(model, tokenizer, train, dev, run, settings).run()
     return out / "model.safetensors"
+
+
+def sample_of(
+    tokens: Any, history: History, questions: Sequence[Question], queue: int, now: Tensor
+) -> Sample:
+    """Return a history with some of its questions, tokenised by `tokens`; the rest as in `Sample`."""
+    count = len(history.turns)
+    return Sample(
+        tokens(history.turns),
+        tokens([question.text for question in questions]),
+        [question.evidence for question in questions],
+        [count if question.asked_at is None else question.asked_at for question in questions],
+        [ORDERED.get(question.kind, False) for question in questions],
+        [question.kind in LINKED for question in questions],
+        queue,
+        now,
+    )
 
 
 @torch.no_grad()
@@ -189,15 +232,7 @@ def development(
     total, count = 0.0, 0
     for history in histories:
         now = torch.arange(len(history.turns) + 1.0) * (queue > 0)
-        sample = Sample(
-            tokens(history.turns),
-            tokens([question.text for question in history.questions]),
-            [question.evidence for question in history.questions],
-            [question.rivals for question in history.questions],
-            history.threads,
-            queue,
-            now,
-        )
+        sample = sample_of(tokens, history, history.questions, queue, now)
         total += recall(score(model, sample).both, sample.evidence, 10) * len(sample.evidence)
         count += len(sample.evidence)
     return total / count

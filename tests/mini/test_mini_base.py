@@ -8,8 +8,8 @@ import torch
 from tokenizers import Tokenizer
 
 from evomem.mini.encoder import TOKENIZER
-from evomem.mini.model import QUERY, TURN
-from evomem.mini.reading import lower, queues_of, upper_queries, upper_turns
+from evomem.mini.model import TURN
+from evomem.mini.reading import lower, queues_of, show, upper, upper_alone
 from evomem.mini.weights import from_minilm
 from evomem.testing import STORY
 
@@ -37,29 +37,26 @@ def tokens():
 
 
 @torch.no_grad()
-def test_untrained_turns_equal_minilm_whatever_the_memory_holds(model, expected):
-    past = model.show(torch.randn(3, model.config.latents, model.config.hidden))
-    block = lower(model, tokens(), TURN, past.device)
-    queues = queues_of(model, block, [past], [10])
-    alone, evolved = upper_turns(model, block, queues, [10], torch.arange(10.0), turns=8)
-    content = evolved[:, : model.config.hidden]
-    content = content / content.norm(dim=1, keepdim=True)
+def test_untrained_texts_read_alone_equal_minilm(model, expected):
+    block = lower(model, tokens(), TURN, torch.device("cpu"))
+    past = show(model, block.latents[:0])
+    [queue] = queues_of(model, block, [past], [10])
+    alone, evolved = upper(model, block, [queue], [0] * 10, range(10), 8)
+    np.testing.assert_allclose(upper_alone(model, block).numpy(), expected, atol=1e-5)
     np.testing.assert_allclose(alone.numpy(), expected, atol=1e-5)
-    np.testing.assert_allclose(content.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(evolved[0].numpy(), expected[0], atol=1e-5)  # nothing before it
+    assert (evolved[1:] - alone[1:]).abs().amax(1).min() > 1e-3
 
 
 @torch.no_grad()
-def test_untrained_queries_rank_as_minilm_does(model, expected):
-    nothing = model.show(torch.zeros(0, model.config.latents, model.config.hidden))
-    block = lower(model, tokens(), TURN, nothing.device)
-    queues = queues_of(model, block, [nothing], [10])
-    _, turns = upper_turns(model, block, queues, [10], torch.zeros(10), turns=8)
-    asked = lower(model, tokens(), QUERY, nothing.device)
-    _, queries, _ = upper_queries(model, asked, [nothing], [10], torch.zeros(10), turns=8)
-    share = 1 - model.config.clock_share - model.config.mention_share
-    np.testing.assert_allclose(
-        (queries @ turns.T).numpy() / share**0.5, expected @ expected.T, atol=1e-5
-    )
+def test_untrained_queries_rank_as_minilm_does_and_ask_for_no_order(model, expected):
+    contents = torch.tensor(expected)
+    turns = model.turn_vectors(contents, contents, torch.arange(10.0))
+    queries = model.weighed(contents, contents, torch.full([10], 10.0))
+    assert not queries[:, -model.config.order :].any()
+    share = model.wishes(contents, torch.full([10], 10.0))[0]
+    np.testing.assert_allclose(share.numpy(), 1 / (1 + np.e), atol=1e-5)
+    np.testing.assert_allclose((queries @ turns.T).numpy(), expected @ expected.T, atol=1e-5)
 
 
 def test_the_packaged_tokenizer_is_minilms():

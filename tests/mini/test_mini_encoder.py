@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,8 +60,25 @@ def test_a_turn_outside_the_queue_no_longer_matters_but_is_still_counted(tiny_fi
     other, _ = read_all(encoder, [STORY[3], *notes, STORY[1]])
     shorter, _ = read_all(encoder, [*notes, STORY[1]])
     np.testing.assert_allclose(one[-1].embedding, other[-1].embedding, atol=1e-4)
-    assert one[-1].latents[-1, -1] == TINY.turns + 2
+    assert one[-1].latents[-1, -2:].tolist() == [0, TINY.turns + 2]
     assert np.abs(one[-1].embedding - shorter[-1].embedding).max() > 1e-3
+
+
+def test_a_turn_s_number_is_kept_exactly_in_half_precision(tiny_file):
+    encoder = load(str(tiny_file))
+    _, state = read_all(encoder, [STORY[0]])
+    late = state.latents.copy()
+    late[:, -2:] = [70, 1023]
+    [reading] = encoder.read(replace(state, latents=late), [STORY[1]])
+    assert reading.latents[0, -2:].tolist() == [71, 0]  # behind turn 70 * 1024 + 1023
+
+
+def test_short_texts_leave_their_tokens_and_long_ones_means_of_them(tiny_model):
+    x = torch.randn(2, 12, TINY.hidden)
+    mask = torch.arange(12) < torch.tensor([[3], [12]])
+    short, long = tiny_model.write(x, mask)
+    assert torch.allclose(short, torch.cat([x[0, :3], torch.zeros(1, TINY.hidden)]))
+    assert torch.allclose(long, x[1].view(4, 3, -1).mean(1), atol=1e-6)
 
 
 def test_the_queue_has_another_length_on_request(tiny_file):
@@ -89,6 +108,7 @@ def test_in_bfloat16_embeddings_point_the_same_way_and_turns_are_counted_exactly
     cosines = [a.embedding @ b.embedding for a, b in zip(one, other, strict=True)]
     assert min(cosines) > 0.999
     assert other[-1].latents[0, -1] == 301  # bfloat16 itself knows 300 and 302
+    assert all(np.array_equal(r.latents.astype(np.float16), r.latents) for r in other[:9])
     [query], [same] = (
         encoder.embed_queries(past, ["When did I plant nine trees?"])
         for encoder, past in ((whole, state), (half, behind))

@@ -63,8 +63,8 @@ def test_a_packed_model_has_no_plain_layer_left_and_reads_the_same(tiny_model):
     assert not any(isinstance(module, nn.Linear) for module in packed.modules())
     ids, mask = torch.arange(1, 13).view(2, 6), torch.ones(2, 6, dtype=torch.bool)
     for one, other in zip(
-        packed.upper(packed.lower(ids, mask, 0), mask, None),
-        tiny_model.upper(tiny_model.lower(ids, mask, 0), mask, None),
+        packed.upper(packed.lower(ids, mask, 0), mask, 0, None),
+        tiny_model.upper(tiny_model.lower(ids, mask, 0), mask, 0, None),
         strict=True,
     ):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)

@@ -6,7 +6,9 @@ from evomem.errors import InputError
 from evomem.training.corpora import CORPORA, convert, documents, facts, spoken
 from evomem.training.dialogues import multiwoz, sgd
 from evomem.training.histories import History, chain, chained, excerpt
+from evomem.training.messages import answers, as_messages, channel, taken_up
 from evomem.training.personas import persona_chat
+from evomem.training.references import references
 from evomem.training.stories import stories
 from tests.conftest import SHARED
 
@@ -115,17 +117,79 @@ class TestCorpora:
 
 
 def test_no_converter_reads_non_commercial_data():
-    assert not [name for name in CORPORA if "nc" in name.split("/")]
-    assert {reader for reader, _ in CORPORA.values()} == {
+    assert not [file for file, _, _ in CORPORA.values() if "nc" in file.split("/")]
+    assert {reader for _, reader, _ in CORPORA.values()} == {
         sgd,
         multiwoz,
         persona_chat,
         spoken,
         documents,
         facts,
+        channel,
+        taken_up,
+        answers,
     }
 
 
 def test_a_missing_corpus_is_named(tmp_path):
     with pytest.raises(InputError, match=r"sgd\.jsonl\.xz cannot be read"):
         convert(tmp_path, 100, 40, seed=0)
+
+
+def test_the_words_of_a_follow_up_come_again_after_something_else():
+    told = references(4, 60, seed=1)
+    assert [h.turns for h in told] == [h.turns for h in references(4, 60, seed=1)]
+    twice = 0
+    for history in told:
+        assert_sound(history)
+        evidence = {question.evidence[0] for question in history.questions}
+        texts = [history.turns[turn].partition(": ")[2] for turn in evidence]
+        twice += len(texts) - len(set(texts))
+    assert twice > 10
+
+
+def test_a_reply_asks_for_the_message_that_it_answers_among_those_before_it():
+    turns = [{"speaker": name, "text": f"message {n}"} for n, name in enumerate("abcd" * 10)]
+    queries = [
+        {"question": f"a: reply {n}", "type": "mid", "evidence": [n - 8], "asked_at": n}
+        for n in (10, 12, 14, 39)
+    ]
+    [history] = channel([{"id": "x", "turns": turns, "queries": queries}], Random(0))
+    assert_sound(history)
+    [first, *_] = history.questions
+    assert first.asked_at == 10
+    assert history.turns[first.evidence[0]] == "c: message 2"
+
+
+def test_a_dialogue_that_is_taken_up_asks_for_its_first_session():
+    def dialogue(number):
+        text = f"please go on with request number {number}, part"
+        turns = [{"speaker": "user", "text": f"{text} {n}"} for n in range(12)]
+        return {"id": str(number), "turns": turns}
+
+    [history] = taken_up([dialogue(n) for n in range(6)], Random(0))
+    assert_sound(history)
+    assert len(history.questions) == 6
+    for question in history.questions:
+        assert max(question.evidence) < question.asked_at
+        number = question.text.split(" part")[0]
+        assert all(number in history.turns[turn] for turn in question.evidence)
+
+
+def test_questions_in_the_words_of_a_message_keep_their_evidence():
+    history = small("a", 6)
+    history.ask("and then?", [2], "reply_to", asked_at=4)
+    before = history.questions
+    as_messages(history, Random(0), 1.0)
+    assert [q.evidence for q in history.questions] == [q.evidence for q in before]
+    assert history.questions[0].text != before[0].text
+    assert before[0].text[1:] in history.questions[0].text
+    assert history.questions[-1] == before[-1]
+
+
+def test_an_excerpt_leaves_out_questions_that_are_asked_behind_it():
+    history = History("a", [f"a: {n}" for n in range(8)])
+    history.ask("reply", [1], "reply_to", asked_at=6)
+    assert excerpt(history, 1, 7).questions[0].asked_at == 5
+    assert excerpt(history, 0, 4).questions == []
+    assert chain([history, history], "x").questions[1].asked_at == 14
