@@ -191,8 +191,8 @@ def turn_to_replace(store: Store, namespace: Namespace, view: View, id: str) -> 
     record = store.find(view, [id]).get(id)
     if record is None or record.seq not in store.records(view, [record.seq]):
         raise NotFound(
-            f"{_called(namespace)} has no turn with the id {id!r} that holds: it was deleted or "
-            "replaced, or never added; history() lists the turns that hold"
+            f"{_called(namespace)} has no current turn with the id {id!r}: it was deleted or "
+            "replaced, or never added; history() lists the current turns"
         )
     return record
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from datetime import timezone, tzinfo
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from evomem.bulk import Done, add_side_by_side
 from evomem.checks import check_labels, check_whole, check_zone
 from evomem.encoder import Encoder
 from evomem.engine import Engine
@@ -28,8 +28,6 @@ from evomem.together import Together, TogetherCache
 if TYPE_CHECKING:
     from evomem.chats import Conversation
     from evomem.importing import Imported
-
-T = TypeVar("T")
 
 
 def open(
@@ -171,9 +169,9 @@ class Database:
             QueryError: `workers` is not a whole number of at least 1.
         """
         check_whole(workers, "workers", least=1)
-        counter = _Counter(progress)
-        self._side_by_side(histories, _add_history, counter, workers)
-        return counter.total
+        done = Done(progress)
+        add_side_by_side(self.memory, histories, _add_history, done, workers)
+        return done.total
 
     def import_chats(
         self,
@@ -207,43 +205,21 @@ class Database:
         total = Imported()
         guard = threading.Lock()
 
-        def add(memory: Memory, talks: Iterable[Conversation], counter: _Counter) -> None:
+        def add(memory: Memory, talks: Iterable[Conversation], done: Done) -> None:
             nonlocal total
-            done = import_conversations(
+            imported = import_conversations(
                 memory,
                 talks,
                 include_forgotten=include_forgotten,
                 dry_run=dry_run,
                 turn_source=turn_source,
-                progress=_difference(counter),
+                progress=done.of_one(),
             )
             with guard:
-                total += done
+                total += imported
 
-        self._side_by_side(histories, add, _Counter(progress), workers)
+        add_side_by_side(self.memory, histories, add, Done(progress), workers)
         return total
-
-    def _side_by_side(
-        self,
-        histories: Iterable[tuple[Namespace, T]],
-        add: Callable[[Memory, T, _Counter], None],
-        counter: _Counter,
-        workers: int,
-    ) -> None:
-        """Call `add` for each memory, on threads."""
-        running: dict[Future[None], Namespace] = {}
-        with ThreadPoolExecutor(workers, thread_name_prefix="evomem-bulk") as pool:
-            try:
-                for labels, history in histories:
-                    while len(running) >= workers or tuple(labels) in running.values():
-                        _finish_some(running)
-                    memory = self.memory(*labels)
-                    running[pool.submit(add, memory, history, counter)] = memory.namespace
-                while running:
-                    _finish_some(running)
-            except BaseException:
-                counter.stopped = True
-                raise
 
     def memories(self, *prefix: str) -> list[Namespace]:
         """Return the namespaces of all memories that begin with `prefix`, sorted."""
@@ -421,45 +397,6 @@ class Database:
         self.close()
 
 
-class _Counter:
-    """Adds up the progress of several threads, and stops them if one fails."""
-
-    def __init__(self, progress: Callable[[int], None] | None) -> None:
-        self.total = 0
-        self.stopped = False
-        self._progress = progress
-        self._lock = threading.Lock()
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self.total += count
-            if self._progress:
-                self._progress(self.total)
-        if self.stopped:
-            raise CancelledError("another history failed, or the import was interrupted")
-
-
-def _difference(counter: _Counter) -> Callable[[int], None]:
-    """Return a function that takes the progress of one history and adds the difference."""
-    before = 0
-
-    def count(done: int) -> None:
-        nonlocal before
-        counter.add(done - before)
-        before = done
-
-    return count
-
-
-def _add_history(memory: Memory, turns: Iterable[Turn | Message], counter: _Counter) -> None:
-    count = _difference(counter)
-    memory.add_many(turns, progress=lambda done, _: count(done))
-
-
-def _finish_some(running: dict[Future[None], Namespace]) -> None:
-    """Wait until some of `running` are done, and remove them; raise their errors."""
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        del running[future]
-    for future in done:
-        future.result()
+def _add_history(memory: Memory, turns: Iterable[Turn | Message], done: Done) -> None:
+    report = done.of_one()
+    memory.add_many(turns, progress=lambda count, _: report(count))

@@ -31,7 +31,7 @@ from evomem.engine import TRIES, Engine
 from evomem.errors import HeadMoved, NotFound, QueryError
 from evomem.influence import Influence, find_influence
 from evomem.records import Context, Hit, Record
-from evomem.search.fitting import fit
+from evomem.search.context_text import fit
 from evomem.search.searching import Mode as Mode
 from evomem.search.searching import Question, find_hits
 from evomem.store import EMPTY_VIEW, Filter, Namespace, View

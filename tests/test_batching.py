@@ -108,7 +108,7 @@ def same(vectors, texts):
     )
 
 
-def test_whoever_is_alone_is_served_at_once_on_its_own_thread(batcher, encoder):
+def test_a_single_caller_is_served_at_once_on_its_own_thread(batcher, encoder):
     me, seen = threading.get_ident(), []
     encoder.pause = lambda *_: seen.append(threading.get_ident())
     assert same(batcher.read(START, [Turn(user="a"), Turn(user="b")]), ["a", "b"])
@@ -201,7 +201,7 @@ def test_an_error_is_raised_where_it_belongs_and_nowhere_else(batcher, encoder):
     assert same(batcher.read(START, [Turn(user="later")]), ["later"])
 
 
-def test_out_of_memory_halves_the_batch_and_goes_on():
+def test_out_of_memory_halves_the_batch_and_continues():
     encoder = Small()
     batcher = Batcher(encoder)
     texts = [[f"{name}{i}" for i in range(6)] for name in "abc"]
@@ -225,7 +225,7 @@ def test_a_turn_that_no_memory_suffices_for_is_an_error_of_its_own_caller():
         Batcher(encoder).read(START, [Turn(user="a"), Turn(user="b")])
 
 
-def test_whoever_is_interrupted_leaves_and_the_others_go_on(batcher, encoder):
+def test_an_interrupted_caller_leaves_and_the_others_continue(batcher, encoder):
     """As Ctrl-C does it: once in the thread that computes, once in one that waits."""
     interrupt = iter([KeyboardInterrupt])
 
@@ -343,7 +343,7 @@ class Slow(HashEncoder):
         return super().read(state, turns)
 
 
-def test_an_interrupted_bulk_stops_behind_the_batch_that_it_is_at(tmp_path):
+def test_an_interrupted_bulk_stops_after_the_current_batch(tmp_path):
     def endless():
         yield ("a",), [Turn(user=f"fact {n}") for n in range(64 * 40)]
         raise KeyboardInterrupt

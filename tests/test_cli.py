@@ -510,7 +510,7 @@ def test_a_correction_holds_and_the_old_turn_is_shown_where_it_is_asked_for(run,
     assert "replaced by turn 3" in run("show", "--all")[1]
     code, _, err = run("correct", "b", "I moved to Paris.")
     assert code == 3
-    assert "no turn with the id 'b' that holds" in err
+    assert "no current turn with the id 'b'" in err
 
 
 SUBPARSERS = next(

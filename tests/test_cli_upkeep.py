@@ -114,7 +114,7 @@ def test_an_export_is_imported_into_a_new_database_of_its_encoder(run, path, tmp
     assert not (tmp_path / "c.db").exists()
 
 
-def test_what_can_be_mended_is_mended_and_named(run, path):
+def test_what_can_be_repaired_is_repaired_and_named(run, path):
     with evomem.open(str(path)) as db:
         store: Any = db._engine.store
         with store._connections.writing() as connection:
@@ -141,7 +141,7 @@ def test_the_doctor_exits_with_1_if_something_is_wrong(run, path):
     ]
 
 
-def test_embeddings_are_stored_anew_where_that_is_asked_for(run, path):
+def test_embeddings_are_stored_again_where_that_is_asked_for(run, path):
     assert run("stats")[1]["embeddings"] == "int8"
     run("compact", "--embeddings", "float32")
     assert run("stats")[1]["embeddings"] == "float32"

@@ -95,7 +95,7 @@ def test_what_does_not_hold_any_more_cannot_be_corrected(memory):
     memory.add("Good night.", id="n", role="assistant")
     before = memory.history(all=True)
     for id in ("a", "b", "nobody"):
-        with pytest.raises(NotFound, match=f"no turn with the id '{id}' that holds"):
+        with pytest.raises(NotFound, match=f"no current turn with the id '{id}'"):
             memory.correct(id, "My dose is 1 mg.")
     with pytest.raises(TurnError, match="has no reply"):
         memory.correct("n", "Good morning.", reply="Thanks.")

@@ -40,7 +40,7 @@ def test_time_goes_forward_over_about_eight_weeks():
     assert 7 * 7 <= (times[-1] - times[0]).days <= 9 * 7
 
 
-def test_exchanges_vary_in_length_and_none_is_told_twice():
+def test_exchanges_vary_in_length_and_none_is_repeated():
     words = [len(turn.text.split()) for turn in STORY]
     assert max(words) > 2 * min(words)
     assert len({turn.user for turn in STORY}) == len(STORY)

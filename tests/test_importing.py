@@ -71,7 +71,7 @@ def test_a_question_that_was_answered_meanwhile_is_there_once_with_its_answer(me
     assert (done.new, done.replaced, done.known) == (2, 1, 1)
 
 
-def test_an_answer_that_was_made_anew_replaces_the_old_one_which_stays_in_the_past(anywhere):
+def test_an_answer_that_was_made_again_replaces_the_old_one_which_stays_in_the_past(anywhere):
     memory = anywhere
     memory.import_chats(talk(*HELLO, TRAIN, AT_NOON))
     memory.import_chats(talk(*HELLO, TRAIN, assistant("At two.")))

@@ -113,7 +113,40 @@ def test_one_bad_item_among_many_leaves_the_log_as_it_was(alice):
     assert log(alice) == before
 
 
-def test_messages_are_paired_and_progress_is_told(db):
+def test_a_taken_id_after_the_first_batch_leaves_the_log_as_it_was(alice):
+    before = log(alice)
+    notes = [Turn(user=f"note {i}") for i in range(100)]
+    with pytest.raises(DuplicateTurn, match="'cat'"):
+        alice.add_many([*notes, Turn(user="Another text.", id="cat")])
+    assert log(alice) == before
+
+
+def test_only_a_user_s_text_has_a_reply(alice):
+    with pytest.raises(TurnError, match="leave role='user'"):
+        alice.add("Did you book it?", role="assistant", reply="Yes.")
+    with pytest.raises(TurnError, match="has no reply"):
+        alice.correct("vet", "Did you book the dentist?", reply="Yes.")
+    turn = alice.correct("vet", "Did you book the dentist?").turn
+    assert (turn.user, turn.assistant, turn.session) == ("", "Did you book the dentist?", "s2")
+
+
+def test_a_point_that_a_view_or_a_memory_does_not_have_is_refused(alice, db):
+    past = alice.at(seq=2)
+    for call in (lambda: past.at(seq=3), lambda: past.search("cat", at=3)):
+        with pytest.raises(QueryError, match="ends at turn 2: there is no turn 3"):
+            call()
+    with pytest.raises(QueryError, match="is empty: there is no turn 1"):
+        db.memory("new").at(seq=1)
+    with pytest.raises(NotFound, match="add a turn before forking it"):
+        db.memory("new").fork("copy")
+
+
+def test_a_memory_is_shown_with_its_name_and_its_point(alice):
+    assert repr(alice) == "Memory('acme/alice')"
+    assert repr(alice.at(seq=2)) == "MemoryView('acme/alice', seq=2)"
+
+
+def test_messages_are_paired_and_progress_is_reported(db):
     told = []
     messages = [
         {"role": r, "content": f"{r} {i}"} for i in range(150) for r in ("user", "assistant")

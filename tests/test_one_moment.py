@@ -339,7 +339,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("statement", DAMAGE)
-def test_whoever_reads_damaged_rows_gets_an_error_of_ours_or_an_answer(tmp_path, statement):
+def test_a_reader_of_damaged_rows_gets_an_error_of_ours_or_an_answer(tmp_path, statement):
     path = tmp_path / "a.db"
     with evomem.open(str(path), "hash") as db:
         db.memory("a").add_many(_turns(8))

@@ -72,7 +72,7 @@ def test_interleaved_sessions_are_paired_each_by_itself():
     assert texts(spoken) == [("question", "answer"), ("thanks", "Let me look.")]
 
 
-def test_a_side_that_is_too_long_for_one_turn_goes_on_in_the_next():
+def test_a_side_that_is_too_long_for_one_turn_continues_in_the_next():
     half = {"role": "assistant", "content": "x" * (MAX_CHARS - 100)}
     turns = texts([U, half, {**half, "content": "y" * 200}])
     assert turns == [("question", half["content"]), ("", "y" * 200)]

@@ -43,7 +43,7 @@ def test_every_token_is_in_the_beginning_or_in_a_passage(first, more, size, shar
 
 
 @pytest.mark.parametrize(("name", "length"), [("mini", 300), ("mini", 900), ("static", 300)])
-def test_what_stands_far_behind_the_beginning_of_a_text_is_found(name, length):
+def test_words_far_from_the_beginning_of_a_text_are_found(name, length):
     if name == "static":
         pytest.importorskip("sentence_transformers")
     chosen = random.Random(3)

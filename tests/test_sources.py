@@ -255,7 +255,7 @@ def test_a_context_names_the_turns_it_shows_for_the_answers_recalled(db):
     assert db.memory("empty").context("cat").ids == ()
 
 
-def test_the_guide_to_poisoning_runs_as_it_stands(capsys):
+def test_the_guide_to_poisoning_runs_as_it_is(capsys):
     page = (ROOT / "docs/operations/poisoning.md").read_text("utf-8")
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

@@ -49,7 +49,7 @@ def dated_hits(memory, query, **options):
     return [hit.text for hit in memory.search(query, **options) if "time" in hit.parts]
 
 
-def test_relative_days_count_from_now_in_the_zone_of_who_asks(meals):
+def test_relative_days_count_from_now_in_the_zone_of_the_asker(meals):
     query = "What did I have yesterday?"
     now = "2026-03-12T02:00:00+00:00"  # still 11 March in Los Angeles
     assert dated_hits(meals, query, now=now) == ["User: I had ramen."]
@@ -188,7 +188,7 @@ def test_a_question_for_nothing_but_a_time_is_restricted_to_it_in_evolvable_mode
     assert len(hits) == 50  # nothing was said then
 
 
-def test_a_turn_that_was_added_late_stands_in_a_context_where_it_was_said(meals):
+def test_a_turn_that_was_added_late_is_in_a_context_at_the_time_it_was_said(meals):
     meals.add("I had figs.", time="2026-03-01T20:00:00Z", id="figs")
     context = meals.context("What did I have?")
     assert [line.rpartition(" ")[2] for line in context.splitlines()] == ["figs.", "sushi.", "ramen.", "soup."]  # fmt: skip

@@ -13,7 +13,7 @@ from evomem.memory_view import MemoryView
 from evomem.pairing import Message, exchanges
 from evomem.quoting import quoted
 from evomem.records import Context, Hit, Turn
-from evomem.search.fitting import fit
+from evomem.search.context_text import fit
 
 
 class Shown:

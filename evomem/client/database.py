@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from evomem.bulk import Done, add_side_by_side
 from evomem.checks import check_labels, check_whole, check_zone
 from evomem.client.calls import Call, Steps, not_over_http, to_json
 from evomem.client.memory import RemoteMemory
@@ -85,25 +86,24 @@ class RemoteDatabase(Database):
         """See `Database.import_chats`."""
         check_whole(workers, "workers", least=1)
         from evomem.chats import Chats
-        from evomem.database import _Counter
         from evomem.importing import Imported
 
         total = Imported()
         guard = threading.Lock()
 
-        def add(memory: Memory, talks: Iterable[Conversation], counter: _Counter) -> None:
+        def add(memory: Memory, talks: Iterable[Conversation], done: Done) -> None:
             nonlocal total
-            done = memory.import_chats(
+            imported = memory.import_chats(
                 Chats(talks, ()),
                 include_forgotten=include_forgotten,
                 dry_run=dry_run,
                 turn_source=turn_source,
             )
             with guard:
-                total += done
-            counter.add(sum(len(talk.messages) for talk in talks))
+                total += imported
+            done.add(sum(len(talk.messages) for talk in talks))
 
-        self._side_by_side(histories, add, _Counter(progress), workers)
+        add_side_by_side(self.memory, histories, add, Done(progress), workers)
         return total
 
     @property

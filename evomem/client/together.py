@@ -35,17 +35,19 @@ class RemoteTogether(Together):
         self.answer: tuple[str, npt.NDArray[np.float32]] | None = None
         """The query that was asked last, and the cosines with it."""
         self._caller = caller
-        self._prefix = prefix
+        self.prefix = prefix
+
+    def is_current(self) -> bool:
+        """See `Together.is_current`."""
+        return False
 
     def cosines(self, query: str) -> npt.NDArray[np.float32]:
         """See `Together.cosines`."""
         answer = self.answer
         if answer is None or answer[0] != query:
-            value = self._caller.run(_ask(self._prefix, self, query))
+            value = self._caller.run(_ask(self.prefix, self, query))
             if value["version"] != self.mark:
-                raise HeadMoved(
-                    f"memories below {join_name(self._prefix)!r} have changed meanwhile"
-                )
+                raise HeadMoved(f"memories below {join_name(self.prefix)!r} have changed meanwhile")
             answer = self.answer = query, _floats(value)
         return answer[1]
 

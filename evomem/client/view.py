@@ -30,7 +30,7 @@ from evomem.errors import QueryError, TurnError
 from evomem.influence import Influence
 from evomem.memory_view import MemoryView, Mode, Point
 from evomem.records import Context, Hit, Record, as_utc
-from evomem.search.fitting import fit
+from evomem.search.context_text import fit
 from evomem.service.names import join_name, to_path
 from evomem.service.wire import hit_from_json, influence_from_json, record_from_json, zone_to_text
 from evomem.store import Filter, Namespace

@@ -186,7 +186,7 @@ def _indexed(folder: Path) -> dict[str, Path]:
     for shard in sorted(set(shards.values())):
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise CheckpointError(
-                f"{index} names {shard!r}, which is no safetensors file beside it"
+                f"{index} names {shard!r}, which is not a safetensors file in the same folder"
             )
         if not (folder / shard).is_file():
             raise CheckpointError(

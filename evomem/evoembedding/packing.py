@@ -72,8 +72,8 @@ def _side_by_side(
     count = torch.tensor(lengths)[:, None]
     place = torch.arange(max(lengths))
     real = place < count
-    there = torch.where(real, count.cumsum(0) - count + place, 0)
-    return place, real, there.to(device), real.flatten().nonzero()[:, 0].to(device)
+    positions = torch.where(real, count.cumsum(0) - count + place, 0)
+    return place, real, positions.to(device), real.flatten().nonzero()[:, 0].to(device)
 
 
 def passes(new: Sequence[int], past: Sequence[int]) -> Iterator[list[int]]:

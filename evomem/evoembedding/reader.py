@@ -127,9 +127,9 @@ class Reader:
         self._forks.check()
         with torch.no_grad():
             prefixes = self._prefixes([state for state, texts in jobs if texts])
-            behind = [(ids, prefixes[state.key]) for state, texts in jobs for ids in texts]
-            self._count(sum(len(ids) for ids, _ in behind))
-            rows = _to_numpy(normalise(self.model.embed_many(behind)))
+            prefixed = [(ids, prefixes[state.key]) for state, texts in jobs for ids in texts]
+            self._count(sum(len(ids) for ids, _ in prefixed))
+            rows = _to_numpy(normalise(self.model.embed_many(prefixed)))
         return np.split(rows, np.cumsum(counts)[:-1])
 
     def queue_of(self, state: State[Any]) -> Tensor:

@@ -309,7 +309,7 @@ def _overlap(
     borders = _borders(new)
     starts = [0]
     inside = _ends_with(old, new, borders)
-    starts += [place for place in inside.whole[:1]]
+    starts += [place for place in inside.starts[:1]]
     starts += [len(old) - inside.length] if inside.length else []
     length = _ends_with(old[:-1], new, borders).length  # the last one may be answered by now
     while True:

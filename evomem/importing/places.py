@@ -14,12 +14,12 @@ def find_moved(
 ) -> None:
     """Pair turns out of order: a turn that replaced another one is after the rest."""
     first = min((place for place in places if place is not None), default=len(told))
-    behind: dict[object, list[int]] = defaultdict(list)
+    followers: dict[object, list[int]] = defaultdict(list)
     for i in sorted(free, reverse=True):
         if i > first:
-            behind[told[i].label].append(i)
+            followers[told[i].label].append(i)
     for j, entry in enumerate(new):
-        same = behind.get(entry.label) if places[j] is None else None
+        same = followers.get(entry.label) if places[j] is None else None
         if same and times_agree(told[same[-1]], entry):
             places[j] = same.pop()
             free.discard(places[j] or 0)

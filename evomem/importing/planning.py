@@ -82,7 +82,7 @@ class ImportPlan:
         places = match(told, new)
         free = set(range(len(told))) - set(places)
         find_moved(told, new, places, free)
-        beside = matched_beside(places)
+        neighbours = matched_beside(places)
         for j, entry in enumerate(new):
             place = places[j]
             old = [] if place is None else [told[place]]
@@ -91,7 +91,7 @@ class ImportPlan:
             elif not old and (entry in purged or thread.was_deleted(entry)):
                 self._leave_out(thread, entry)
             else:
-                for i in replaced_with(told, new, places, j, beside[j], free):
+                for i in replaced_with(told, new, places, j, neighbours[j], free):
                     free.discard(i)
                     old.append(told[i])
                 self._plan(thread, entry, [part for entries in old for part in entries.each()])

@@ -59,10 +59,12 @@ def forks(engine: Engine, memory: Namespace, limit: int) -> list[Node]:
 
 
 def _node(engine: Engine, name: Namespace, view: View, prefix: Namespace) -> Node:
-    behind = [span for span in view.spans if span.memory != view.memory]
+    inherited = [span for span in view.spans if span.memory != view.memory]
     parent = None
-    if behind:  # a fork's name begins with that of the memory it was forked from
+    if inherited:  # a fork's name begins with that of the memory it was forked from
         for length in range(len(name) - 1, max(len(prefix), 1) - 1, -1):
-            if engine.store.find_memory(name[:length]) == behind[-1].memory:
+            if engine.store.find_memory(name[:length]) == inherited[-1].memory:
                 parent = name[:length]
-    return Node(name, engine.store.count(view), view.seq, behind[-1].last if behind else 0, parent)
+    return Node(
+        name, engine.store.count(view), view.seq, inherited[-1].last if inherited else 0, parent
+    )

@@ -191,7 +191,7 @@ def signals(
     place = {seq: number for number, seq in enumerate(said)}
     neighbours = np.zeros(len(said))
     pairs = {
-        pair for seq, (before, behind) in beside.items() for pair in ((before, seq), (seq, behind))
+        pair for seq, (before, after) in beside.items() for pair in ((before, seq), (seq, after))
     }
     for left, right in pairs:
         if left in said and right in said and said[left].session == said[right].session:

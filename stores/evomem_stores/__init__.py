@@ -79,11 +79,11 @@ def open_sqlite(
     path = None
     if location != ":memory:":
         path = Path(location.removeprefix("sqlite:///")).expanduser().absolute()
-    there = False
+    exists = False
     if path:
         with using_sqlite(str(path)):
-            there = prepare(path, create=spec is not None, timeout=busy_timeout)
-    if not there and spec is None:
+            exists = prepare(path, create=spec is not None, timeout=busy_timeout)
+    if not exists and spec is None:
         raise NotFound(
             f"there is no database at {location!r}: name an encoder to make one, "
             'such as encoder="static:all-MiniLM-L6-v2"'

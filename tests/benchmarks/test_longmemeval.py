@@ -84,7 +84,7 @@ def test_candidates_are_the_users_turns_and_say_where_the_answer_is():
     ]
 
 
-def test_official_measures_by_hand():
+def test_official_measures_equal_values_computed_by_hand():
     ids = ["x_1_1", "answer_1_1", "noans_1_3", "answer_2_1"]
     result = official.scores([1, 0, 3], ids, k=1)
     assert result == {"recall_any@1": 1, "recall_all@1": 0, "ndcg_any@1": 1}

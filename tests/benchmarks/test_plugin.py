@@ -55,7 +55,7 @@ def test_a_checkout_that_cannot_be_imported_is_named(data, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_hosts_own_retrievers_rank_as_their_default_written_anew(data, tmp_path):
+def test_the_hosts_own_retrievers_rank_as_a_second_implementation_of_their_default(data, tmp_path):
     """Needs EVOMEM_AMEM_EVAL and EVOMEM_LIGHTMEM, checkouts with what they import installed."""
     amem, lightmem = (os.environ.get(item) for item in ("EVOMEM_AMEM_EVAL", "EVOMEM_LIGHTMEM"))
     if not (amem and lightmem):

@@ -158,7 +158,7 @@ def test_a_verdict_that_is_neither_yes_nor_no_counts_as_wrong_and_is_reported(tm
 
 
 @pytest.mark.parametrize("prompts_until_kill", [5, 15])
-def test_a_killed_run_goes_on_where_it_was(tmp_path, data, prompts_until_kill):
+def test_a_killed_run_continues_where_it_was(tmp_path, data, prompts_until_kill):
     """Killed in the middle of a stage, without a chance to clean up, then run to its end."""
     running: list[subprocess.Popen[bytes]] = []
 

@@ -92,7 +92,7 @@ It finds <!-- value ablation.json ["datasets", "locomo", "rows", "hash", "overal
 """
 
 
-def test_marked_blocks_are_made_anew_and_nothing_else_is_touched(results):
+def test_marked_blocks_are_made_again_and_nothing_else_is_touched(results):
     fresh = renewed(DOCUMENT, results)
     assert "| `hash`, a toy | 100.0 [100.0, 100.0] |" in fresh
     assert "| *EvoEmbedding-4B, as published* | *76.3* |" in fresh
@@ -102,7 +102,7 @@ def test_marked_blocks_are_made_anew_and_nothing_else_is_touched(results):
     assert renewed(fresh, results) == fresh
 
 
-def test_what_stands_in_a_code_block_is_an_example():
+def test_a_code_block_is_an_example():
     text = "```\n<!-- value nowhere.json [0] --><!-- /value -->\n```\n"
     assert renewed(text, ROOT) == text
 

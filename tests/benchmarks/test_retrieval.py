@@ -130,7 +130,7 @@ def test_reading_only_what_is_new_changes_no_vector(histories):
         assert np.array_equal(state.latents, expected.latents)
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, counting):
+def test_a_killed_run_continues_where_it_was(tmp_path, counting):
     dataset = two_conversations(tmp_path)
     full = retrieval.rank_all(dataset, ["hash"], Encoders(), folder=tmp_path / "out")
     [log] = (tmp_path / "out" / "two").iterdir()

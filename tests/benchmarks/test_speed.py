@@ -49,7 +49,7 @@ def test_a_short_soak_loses_and_reorders_nothing(tmp_path):
     assert len(used) == soak.SAMPLES + 1
 
 
-def test_a_soak_goes_on_with_another_encoder(tmp_path):
+def test_a_soak_continues_with_another_encoder(tmp_path):
     encoders = [soak.tiny(tmp_path / f"{seed}.safetensors", seed) for seed in (0, 1)]
     count, _ = soak.soak(tmp_path / "a.db", encoders[0], 0.2, 4, later=encoders[1])
     assert count.memories >= 1

@@ -8,7 +8,7 @@ from evomem import Turn
 from evomem.encoder import HashEncoder
 
 
-def test_an_answer_is_stale_where_an_older_value_stands_above_the_newest():
+def test_an_answer_is_stale_where_an_older_value_ranks_above_the_newest():
     turns = [Turn(user="the dose is five"), Turn(user="a cat"), Turn(user="ten is the new dose")]
     exact = Asked("Is the dose five?", "current", (0,), (2,))
     result = stale.measure(HashEncoder(64), [Told(turns, [exact])], "test")

@@ -44,7 +44,7 @@ def test_one_bad_message_is_named_or_skipped(bad, reason):
     assert reason in problem.reason
 
 
-def test_a_line_of_another_shape_is_skipped_wherever_it_stands():
+def test_a_line_of_another_shape_is_skipped_wherever_it_is():
     other = {"event": "started"}
     for lines in ([other, HI], [HI, other]):
         chats = read("\n".join(map(json.dumps, lines)).encode(), skip_bad=True)
@@ -109,7 +109,7 @@ def _raise(error, where):
     raise error
 
 
-def test_deep_nesting_is_refused_wherever_it_stands():
+def test_deep_nesting_is_refused_wherever_it_is():
     deep = "[" * 5000 + "]" * 5000
     for text in (deep, '{"messages": ' + deep + "}", '[{"role": "user", "content": ' + deep + "}]"):
         with pytest.raises(InputError):

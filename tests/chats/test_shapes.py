@@ -195,7 +195,7 @@ def test_older_codex_files_are_read_without_their_envelope():
     assert [talk.id for talk in chats.conversations] == ["s"]
 
 
-def test_ids_that_letta_counts_anew_in_every_file_are_no_ids():
+def test_ids_that_letta_counts_again_in_every_file_are_no_ids():
     message = {"id": "message-1", "role": "user", "tool_returns": [], "content": "Hi"}
     for own in ("agent-0", "agent-9f3c"):
         (talk,) = read({"agents": [{"id": own, "messages": [message]}]}).conversations

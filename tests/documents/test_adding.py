@@ -33,7 +33,7 @@ def held(memory):
     return {record.turn.user: record.id for record in memory.history()}
 
 
-def test_a_passage_is_a_turn_that_says_where_it_stands(memory, pdf):
+def test_a_passage_is_a_turn_that_names_its_place(memory, pdf):
     result = memory.add_document(pdf)
     assert (result.name, result.added) == (str(pdf), 2)
     hit = memory.search("open the lid", 1)[0]

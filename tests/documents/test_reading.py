@@ -85,7 +85,7 @@ def test_a_form_is_left_out_unless_it_holds_most_of_the_page(tmp_path, body, tex
     assert [block.text for block in read(path).blocks] == texts
 
 
-def test_html_heeds_the_encoding_that_it_declares(tmp_path):
+def test_html_follows_the_encoding_that_it_declares(tmp_path):
     path = tmp_path / "page.htm"
     path.write_bytes('<meta charset="iso-8859-1"><p>Größe</p>'.encode("latin-1"))
     assert blocks(path) == [((), "Größe")]

@@ -50,7 +50,7 @@ def test_a_stream_of_adds_survives_kills_at_random_moments(bench):
 
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
-def test_a_call_that_fails_is_said_and_loses_nothing(bench, error, lasting):
+def test_a_call_that_fails_is_reported_and_loses_nothing(bench, error, lasting):
     """The step that raised is done again when the disk is well: then it is there, once."""
     errors = []
     for plan, count in (("add", 12), ("adds", 8), ("make", 8), ("forget", 8)):

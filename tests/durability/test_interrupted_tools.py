@@ -38,7 +38,7 @@ def test_an_export_that_was_killed_is_refused_or_whole(bench: Bench):
     assert seen == {"whole", "refused"}
 
 
-def test_a_reencoding_that_was_killed_leaves_one_encoder_and_goes_on_where_it_was(bench: Bench):
+def test_a_reencoding_that_was_killed_leaves_one_encoder_and_continues_where_it_was(bench: Bench):
     seen = set()
     for number in range(3, bench.calls("reencode"), 8):
         path = bench.killed_at("reencode", number, torn=number % 2 == 0) / "a.db"

@@ -86,7 +86,7 @@ def test_a_reencoded_database_equals_one_that_was_of_that_encoder_from_the_start
     assert reencode(place, NEW) == 0
 
 
-def test_interrupted_it_goes_on_where_it_was(place, monkeypatch):
+def test_interrupted_it_continues_where_it_was(place, monkeypatch):
     monkeypatch.setattr("evomem.reencode.BATCH", 3)
     with pytest.raises(KeyboardInterrupt):
         reencode(place, Failing(20))
@@ -99,7 +99,7 @@ def test_interrupted_it_goes_on_where_it_was(place, monkeypatch):
         assert snapshot(db) == _expected()
 
 
-def test_until_the_switch_everything_goes_on_and_after_it_everybody_is_told(place):
+def test_until_the_switch_everything_continues_and_after_it_every_process_gets_an_error(place):
     """Others add, purge and search meanwhile; nobody ever compares vectors of two encoders."""
     entered, go_on = threading.Event(), threading.Event()
 

@@ -268,7 +268,7 @@ LONG = " ".join(f"word{n}" for n in range(400))  # text that does not compress t
         "UPDATE lexicon SET analyser = 'another'",
     ],
 )
-def test_what_follows_from_the_log_is_mended(place, damage):
+def test_what_follows_from_the_log_is_repaired(place, damage):
     with open_database(place) as db:
         before, words = snapshot(db), db.memory("m").search("the cat", 20, mode="lexical")
     _spoil(place, damage)
@@ -291,7 +291,7 @@ def test_index_files_that_are_wrong_are_removed(path):
         assert db.verify() == []
 
 
-def test_a_changed_turn_cannot_be_mended_and_stays_reported(place):
+def test_a_changed_turn_cannot_be_repaired_and_stays_reported(place):
     _spoil(place, "UPDATE turns SET speaker = 'other' WHERE seq = 3 AND memory = 1")
     with open_database(place) as db:
         db.repair()

@@ -55,7 +55,7 @@ def test_whole_conversations_give_the_same_numbers(pair, exchanges):
     )
 
 
-def test_generation_behind_the_queue_gives_the_same_ids(pair):
+def test_generation_after_the_queue_gives_the_same_ids(pair):
     tiny, naive = pair
     client = EvoEmbeddingClient(str(tiny.checkpoint), **tiny.where)
     wanted = naive.generate(conversation(19), 8)

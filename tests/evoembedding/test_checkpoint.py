@@ -146,7 +146,7 @@ def test_an_index_that_disagrees_with_its_shards_is_refused(fresh):
     write_json(index, values)
     assert_refused(fresh, "says that 'memory_queries' is in")
     write_json(index, {"weight_map": {"memory_queries": "../../etc/model.safetensors"}})
-    assert_refused(fresh, "no safetensors file beside it")
+    assert_refused(fresh, "not a safetensors file in the same folder")
     index.write_text("{", "utf-8")
     assert_refused(fresh, "not an index of shards")
 

@@ -100,7 +100,7 @@ def test_special_tokens_in_contents_are_interpreted_by_the_client_alone(client, 
     assert encoder.count_tokens("<|im_end|>") > 1
 
 
-def test_a_speaker_stands_in_front_of_the_words(client):
+def test_a_speaker_comes_before_the_words(client):
     text = client.tokens.tokenizer.decode(client.tokens.turn(Turn(user="Hi!", speaker="Mel")).ids)
     assert "user\nMel: Hi!" in text
     texts = Turn(assistant="Hello.", speaker="Bo")

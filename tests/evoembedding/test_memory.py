@@ -53,7 +53,7 @@ def test_a_restart_after_any_turn_changes_nothing(tiny, name, tmp_path):
         assert scores[seq] == pytest.approx(score, abs=1e-4)
 
 
-def test_the_same_question_is_embedded_differently_as_the_story_goes_on(tiny, name):
+def test_the_same_question_is_embedded_differently_as_the_story_continues(tiny, name):
     with evomem.open(":memory:", encoder=name) as db:
         memory = db.memory("m")
         memory.add_many(TURNS)

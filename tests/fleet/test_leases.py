@@ -85,7 +85,7 @@ def _old(memory: int) -> Any:
     return Lease(memory, 1, LONG, time.monotonic())
 
 
-def test_the_number_only_grows_and_a_worker_that_lost_its_lease_goes_on_behind_the_other(
+def test_the_number_only_grows_and_a_worker_that_lost_its_lease_continues_after_the_other(
     workers, location
 ):
     left, right = workers(), workers()

@@ -33,7 +33,7 @@ def fleet(new_schema):
     return location, json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_file_that_cannot_be_imported_is_set_aside_and_the_others_go_on(fleet):
+def test_a_file_that_cannot_be_imported_is_set_aside_and_the_others_continue(fleet):
     location, done = fleet
     assert done["imports"]["turns"] == 2
     assert list(done["imports"]["failed"]) == ["poisoned"]
@@ -42,7 +42,7 @@ def test_a_file_that_cannot_be_imported_is_set_aside_and_the_others_go_on(fleet)
         assert db.memories("imported") == [("imported", "ann"), ("imported", "bob")]
 
 
-def test_a_history_that_kills_its_worker_is_set_aside_and_the_others_go_on(fleet):
+def test_a_history_that_kills_its_worker_is_set_aside_and_the_others_continue(fleet):
     _, done = fleet
     assert done["deaths"]["turns"] == 3
     assert list(done["deaths"]["failed"]) == ["poisoned"]

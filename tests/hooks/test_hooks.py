@@ -174,7 +174,7 @@ def stored(home, least=1):
 # capture and sweep -----------------------------------------------------------------------------
 
 
-def test_a_session_is_captured_without_what_nobody_said(memory, agent, session):
+def test_a_session_is_captured_without_texts_of_the_program(memory, agent, session):
     done = capture(memory, agent, session)
     assert done.new == 1
     (record,) = memory.history()
@@ -184,7 +184,7 @@ def test_a_session_is_captured_without_what_nobody_said(memory, agent, session):
     assert record.turn.session in ("s-1", "0199-abc")
 
 
-def test_a_session_that_goes_on_is_captured_as_one(memory, agent, session):
+def test_a_session_that_continues_is_captured_as_one(memory, agent, session):
     content = session.read_text().splitlines(keepends=True)
     for end in range(1, len(content) + 1):
         session.write_text("".join(content[:end]))

@@ -103,7 +103,7 @@ def test_an_unsealed_database_with_memories_is_not_taken_for_a_sealed_one(locati
         open_at(location)
 
 
-def test_sealing_with_another_key_is_noticed_by_whoever_has_the_database_open(sealed):
+def test_sealing_with_another_key_is_noticed_by_anyone_who_has_the_database_open(sealed):
     with open_at(sealed) as one, open_at(sealed) as two:
         assert one.seal(OTHER) == 6
         assert one.verify() == []
@@ -117,7 +117,7 @@ def test_sealing_with_another_key_is_noticed_by_whoever_has_the_database_open(se
         assert db.memory("a").get("after").seq == 6
 
 
-def test_what_has_faults_is_not_sealed_anew(sealed):
+def test_what_has_faults_is_not_sealed_again(sealed):
     with raw(sealed) as execute:
         execute("UPDATE turns SET metadata = '{}' WHERE id = 't3'")
     with open_at(sealed) as db:
@@ -198,7 +198,7 @@ def test_a_cut_tail_an_older_memory_and_an_older_copy_do_not_continue_an_anchor(
         assert any("memory 1 is older than it was" in fault for fault in db.verify(anchor))
 
 
-def test_an_anchor_of_another_database_key_or_that_was_edited_is_said(sealed, tmp_path):
+def test_an_anchor_of_another_database_key_or_that_was_edited_is_reported(sealed, tmp_path):
     with open_at(sealed) as db, open_at(tmp_path / "b.db") as other:
         anchor = db.anchor()
         assert any("of this database" in fault for fault in db.verify(other.anchor()))
@@ -251,7 +251,7 @@ EDITS = [
 
 @pytest.mark.parametrize(("file", "old", "new"), EDITS)
 @pytest.mark.parametrize("forged", [False, True])
-def test_an_edited_export_is_refused_even_with_digests_computed_anew(dump, file, old, new, forged):
+def test_an_edited_export_is_refused_even_with_digests_computed_again(dump, file, old, new, forged):
     path = dump / file
     data = path.read_bytes()
     if old is None:

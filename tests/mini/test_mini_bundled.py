@@ -51,6 +51,6 @@ def test_the_same_question_finds_the_old_turn_and_after_an_update_the_new_one(bu
     assert after.index(4) < after.index(1)
 
 
-def test_first_and_latest_are_told_apart(bundled):
+def test_first_and_latest_are_distinguished(bundled):
     first = ranked(bundled, TALK, "What was my job originally, at first?")
     assert first.index(1) < first.index(4)

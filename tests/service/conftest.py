@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 OLDER = "mcp==1.30.0"
+SESSION = """
+import asyncio, json, sys
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamablehttp_client
+
+async def use(transport, address, *arguments):
+    if transport == "stdio":
+        environment = json.loads(sys.stdin.read())
+        opened = stdio_client(StdioServerParameters(command=address, args=arguments, env=environment))
+    else:
+        opened = streamablehttp_client(address, headers={"Authorization": f"Bearer {arguments[0]}"})
+    async with opened as streams, ClientSession(*streams[:2]) as session:
+        begun = await session.initialize()
+        names = [tool.name for tool in (await session.list_tools()).tools]
+        await session.call_tool("remember", {"text": "I moved to Oslo.", "id": "a"})
+        found = await session.call_tool("recall", {"query": "Who moved to Oslo?"})
+        wrong = await session.call_tool("recall", {"query": "x", "memory": "acme/bob"})
+        shown = await session.call_tool("forget", {"id": "a"})
+        token = shown.structuredContent["confirm"]
+        gone = await session.call_tool("forget", {"id": "a", "confirm": token})
+        print(json.dumps({
+            "version": begun.protocolVersion,
+            "names": names,
+            "ids": [turn["id"] for turn in found.structuredContent["turns"]],
+            "text": found.content[0].text,
+            "wrong": [wrong.isError, wrong.content[0].text],
+            "gone": gone.structuredContent["count"],
+        }))
+
+asyncio.run(use(*sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="session")
-def older_client(pytestconfig):
-    """The interpreter of a virtual environment with version 1 of the SDK, kept between runs."""
+def older_client(pytestconfig: pytest.Config) -> Callable[..., None]:
+    """Uses the tools from version 1 of the SDK, whose virtual environment is kept between runs.
+
+    Called with `"stdio"` and the server's command, or with `"http"`, its address and a key.
+    """
     folder = pytestconfig.cache.mkdir("mcp-1")
     python = folder / "bin" / "python"
     make = [[sys.executable, "-m", "venv", folder], [python, "-m", "pip", "install", "-q", OLDER]]
@@ -29,4 +67,24 @@ def older_client(pytestconfig):
             if done.returncode:
                 pytest.skip(f"no virtual environment with {OLDER}: {done.stderr[-500:]}")
         (folder / "ready").touch()
-    return str(python), bare
+
+    def use(*arguments: str) -> None:
+        done = subprocess.run(
+            [str(python), "-c", SESSION, *arguments],
+            input=json.dumps(dict(os.environ)),
+            env=bare,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        assert result["version"] == "2025-11-25"
+        assert result["names"][:6] == ["remember", "recall", "timeline", "get", "forget", "status"]
+        assert result["ids"] == ["a"]
+        assert "> User: I moved to Oslo." in result["text"]
+        assert result["wrong"][0]
+        assert "memory: Extra inputs are not permitted" in result["wrong"][1]
+        assert result["gone"] == 1
+
+    return use

@@ -42,7 +42,7 @@ def test_every_command_that_is_shipped_or_documented_is_one_that_evomem_takes(li
     assert make_parser().parse_args(shlex.split(line, comments=True))
 
 
-def test_the_image_has_what_it_copies_and_serves_as_nobody_special():
+def test_the_image_has_what_it_copies_and_serves_without_privileges():
     for names in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
         assert all((ROOT / name).exists() for name in names.split())
     ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()

@@ -20,34 +20,6 @@ pytest.importorskip("mcp_types", reason="needs the extra [mcp]")
 
 from mcp import Client, StdioServerParameters
 
-CLIENT = """
-import asyncio, json, sys
-from mcp import ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
-
-async def use(command, *arguments):
-    server = StdioServerParameters(command=command, args=arguments, env=json.loads(sys.stdin.read()))
-    async with stdio_client(server) as streams, ClientSession(*streams) as session:
-        begun = await session.initialize()
-        names = [tool.name for tool in (await session.list_tools()).tools]
-        await session.call_tool("remember", {"text": "I moved to Oslo.", "id": "a"})
-        found = await session.call_tool("recall", {"query": "Who moved to Oslo?"})
-        wrong = await session.call_tool("recall", {"query": "x", "user": "bob"})
-        shown = await session.call_tool("forget", {"id": "a"})
-        token = shown.structuredContent["confirm"]
-        gone = await session.call_tool("forget", {"id": "a", "confirm": token})
-        print(json.dumps({
-            "version": begun.protocolVersion,
-            "names": names,
-            "ids": [turn["id"] for turn in found.structuredContent["turns"]],
-            "text": found.content[0].text,
-            "wrong": [wrong.isError, wrong.content[0].text],
-            "gone": gone.structuredContent["count"],
-        }))
-
-asyncio.run(use(*sys.argv[1:]))
-"""
-
 
 def arguments(path, *more, encoder="hash"):
     chosen = ["--encoder", encoder] if encoder else []
@@ -163,24 +135,7 @@ async def test_a_database_that_cannot_be_opened_is_an_error_until_it_can(tmp_pat
 
 
 def test_clients_of_version_1_of_the_sdk_use_it(tmp_path, older_client):
-    python, bare = older_client
-    done = subprocess.run(
-        [python, "-c", CLIENT, sys.executable, *arguments(tmp_path / "agent.db")],
-        input=json.dumps(dict(os.environ)),
-        env=bare,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["version"] == "2025-11-25"
-    assert result["names"][:6] == ["remember", "recall", "timeline", "get", "forget", "status"]
-    assert result["ids"] == ["a"]
-    assert "> User: I moved to Oslo." in result["text"]
-    assert result["wrong"][0]
-    assert "user: Extra inputs are not permitted" in result["wrong"][1]
-    assert result["gone"] == 1
+    older_client("stdio", sys.executable, *arguments(tmp_path / "agent.db"))
 
 
 def test_killed_while_it_remembers_it_loses_nothing_that_it_acknowledged(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
-from evomem.state import State
+from evomem.state import Reading, State
 from evomem_stores.log.rows import searched
 from evomem_stores.words.bm25 import K1, B
 from evomem_stores.words.terms import query_terms, terms
@@ -20,7 +20,7 @@ from evomem_stores.words.terms import query_terms, terms
 
 @dataclass
 class Entry:
-    """A turn where it stands in a log."""
+    """A turn and its place in a log."""
 
     seq: int
     turn: Turn
@@ -36,6 +36,7 @@ class ModelMemory:
         self.encoder = encoder
         self.entries: list[Entry] = []
         self.head = 0
+        self._last: tuple[list[bytes], list[Reading], State[Turn]] | None = None
 
     def add(self, turn: Turn, said: int) -> int:
         """Append a turn; return its seq."""
@@ -45,56 +46,63 @@ class ModelMemory:
 
     def entry(self, id: str) -> Entry | None:
         """Return the entry with an id, hidden or not."""
-        return next((each for each in self.entries if each.turn.id == id), None)
+        return next((entry for entry in self.entries if entry.turn.id == id), None)
 
     def at(self, seq: int) -> ModelMemory:
-        """Return a copy that ends at `seq`; what is deleted today is deleted in it."""
+        """Return a copy that ends at `seq`; what is deleted now is deleted in it."""
         past = ModelMemory(self.encoder)
-        past.entries = [replace(each) for each in self.entries if each.seq <= seq]
+        past.entries = [replace(entry) for entry in self.entries if entry.seq <= seq]
         past.head = seq
         return past
 
     def said_by(self, time: datetime) -> ModelMemory:
         """Return a copy that ends at the last turn said by `time`, without those said later."""
-        early = [each.seq for each in self.entries if each.turn.time <= time]  # type: ignore[operator]
+        early = [entry.seq for entry in self.entries if entry.turn.time <= time]  # type: ignore[operator]
         past = self.at(max(early, default=0))
-        for each in past.entries:
-            each.hidden = each.hidden or each.seq not in early
+        for entry in past.entries:
+            entry.hidden = entry.hidden or entry.seq not in early
         return past
 
     def purge(self, *said: int) -> None:
         """Forget turns."""
-        self.entries = [each for each in self.entries if each.said not in said]
+        self.entries = [entry for entry in self.entries if entry.said not in said]
 
     def visible(self) -> list[Entry]:
         """Return what may be seen."""
-        return [each for each in self.entries if not each.hidden]
+        return [entry for entry in self.entries if not entry.hidden]
 
     def state(self) -> State[Turn]:
         """Return the state of an encoder that read the turns, and only them, in one go."""
-        state: State[Turn] = State.empty(self.encoder.spec)
-        turns = [each.turn for each in self.entries]
-        for turn, reading in zip(turns, self.encoder.read(state, turns), strict=True):
-            state = state.after(turn, reading)
-        return state
+        return self._read()[1]
 
     def evolvable(self, query: str, allowed: Iterable[Entry]) -> dict[int, float]:
         """Return the cosine of each allowed turn."""
-        turns = [each.turn for each in self.entries]
-        readings = self.encoder.read(State.empty(self.encoder.spec), turns)
-        vector = self.encoder.embed_queries(self.state(), [query])[0].astype(np.float64)
-        seqs = {each.seq for each in allowed}
+        readings, state = self._read()
+        vector = self.encoder.embed_queries(state, [query])[0].astype(np.float64)
+        seqs = {entry.seq for entry in allowed}
         return {
-            each.seq: float(np.float32((reading.embedding.astype(np.float64) * vector).sum()))
-            for each, reading in zip(self.entries, readings, strict=True)
-            if each.seq in seqs
+            entry.seq: float(np.float32((reading.embedding.astype(np.float64) * vector).sum()))
+            for entry, reading in zip(self.entries, readings, strict=True)
+            if entry.seq in seqs
         }
+
+    def _read(self) -> tuple[list[Reading], State[Turn]]:
+        """Read all turns, unless turns of the same contents were read last."""
+        turns = [entry.turn for entry in self.entries]
+        contents = [turn.content for turn in turns]
+        if self._last is None or self._last[0] != contents:
+            state: State[Turn] = State.empty(self.encoder.spec)
+            readings = self.encoder.read(state, turns)
+            for turn, reading in zip(turns, readings, strict=True):
+                state = state.after(turn, reading)
+            self._last = contents, readings, state
+        return self._last[1:]
 
     def lexical(self, query: str, allowed: Iterable[Entry]) -> dict[int, float]:
         """Return the BM25 of each allowed turn; what is visible counts, filtered out or not."""
-        words = {each.seq: Counter(_terms(each.turn)) for each in self.visible()}
+        words = {entry.seq: Counter(_terms(entry.turn)) for entry in self.visible()}
         scores = bm25(query_terms(query), words)
-        seqs = {each.seq for each in allowed}
+        seqs = {entry.seq for entry in allowed}
         return {seq: score for seq, score in scores.items() if seq in seqs}
 
 

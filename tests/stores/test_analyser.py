@@ -120,7 +120,7 @@ def test_a_word_that_no_turn_has_finds_nothing(memory):
     assert search(memory, "दिल्ली") == []
 
 
-def test_languages_named_by_a_letter_and_a_sign_are_told_apart(memory):
+def test_languages_named_by_a_letter_and_a_sign_are_distinguished(memory):
     for text in ("I write C# at work.", "I write C++ at home.", "I got a C in maths."):
         memory.add(text)
     assert [search(memory, name) for name in ("C#", "c++", "C")] == [[1], [2], [3]]

@@ -114,7 +114,7 @@ def of_another_analyser(location, monkeypatch):
     return location
 
 
-def test_a_database_of_another_analyser_is_analysed_anew_when_it_is_opened(of_another_analyser):
+def test_a_database_of_another_analyser_is_analysed_again_when_it_is_opened(of_another_analyser):
     for _ in range(2):
         with evomem.open(of_another_analyser, HashEncoder(24)) as db:
             assert db.verify() == []

@@ -133,7 +133,7 @@ def test_vectors_may_have_any_length(dim):
     assert shard.nearest(Span(1, 0, 5000), rows[7], 3) == right
 
 
-def test_codes_are_learned_anew_only_when_there_are_many_more_rows():
+def test_codes_are_learned_again_only_when_there_are_many_more_rows():
     shard = Shard(DIM, 0)
     learned = []
     for n in range(2 * GROWTH):

@@ -318,7 +318,7 @@ def test_copies_are_bounded_and_the_least_recently_used_ones_leave(device):
     store.close()
 
 
-def test_a_copy_leaves_only_when_nobody_searches_it(device):
+def test_a_copy_leaves_only_when_no_search_uses_it(device):
     store, _ = open_at(":memory:")
     index = FaissIndex(store, None, device=Device(device, rows=0, max_bytes=1))
     views = [
@@ -411,7 +411,7 @@ def test_vectors_that_differ_on_the_device_are_reported(device):
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "abacus", "meta"])
-def test_a_device_that_is_not_there_is_said_before_anything_is_written(tmp_path, name):
+def test_a_device_that_is_not_there_is_reported_before_anything_is_written(tmp_path, name):
     with pytest.raises(StoreError, match=f"index_device='{name}' cannot be used here .*leave it out"):  # fmt: skip
         evomem.open(str(tmp_path / "new" / "a.db"), "hash", index_device=name)
     assert list(tmp_path.iterdir()) == []

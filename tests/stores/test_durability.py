@@ -169,7 +169,7 @@ def test_a_database_whose_making_was_cut_short_is_made_by_the_next(tmp_path):
     store.close()
 
 
-def test_what_is_acknowledged_after_opening_twice_survives_whoever_closes_in_between(tmp_path):
+def test_what_is_acknowledged_after_opening_twice_survives_closing_in_between(tmp_path):
     """Locks that were lost would let the second process remove the log that the first one writes to."""
     path = tmp_path / "a.db"
     with evomem.open(str(path), "hash") as db:
@@ -415,14 +415,14 @@ def test_what_lies_beside_a_file_that_is_no_database_is_left_alone_too(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_said(tmp_path):
+def test_a_file_that_may_not_be_read_is_reported(tmp_path):
     (tmp_path / "a.db").write_bytes(FOREIGN["text"])
     (tmp_path / "a.db").chmod(0)
     with pytest.raises(StoreError, match=r"a\.db cannot be opened \(Permission denied\)"):
         open_at(tmp_path / "a.db")
 
 
-def test_a_database_that_lost_power_in_its_very_first_write_is_made_anew(tmp_path):
+def test_a_database_that_lost_power_in_its_very_first_write_is_made_again(tmp_path):
     path = tmp_path / "cut.db"
     path.write_bytes(bytes(4096))  # the size reached the disk, the page did not
     begun = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 7, 0, 512, 4096)
@@ -463,7 +463,7 @@ def test_a_truncated_database_is_refused_or_reported(made, tmp_path, share):
     assert stored is None or stored != made[1]
 
 
-def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_anew(made, tmp_path):
+def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_again(made, tmp_path):
     store, _ = open_at(tmp_path / "a.db")
     write(store, store.make_memory(("a",)), [turn("x", 1)])
     shutil.copy(tmp_path / "a.db-wal", tmp_path / "b.db-wal")
@@ -540,7 +540,7 @@ def test_a_healthy_database_has_nothing_to_report(made, tmp_path):
     assert examine(tmp_path / "a.db") == ([], made[1])
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path):
+def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path):
     store, _ = open_at(tmp_path / "a.db")
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn(f"note {n}", n) for n in range(20)])

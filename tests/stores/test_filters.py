@@ -241,7 +241,7 @@ def test_as_many_conditions_as_are_allowed_are_one_statement(empty):
 
 @settings(max_examples=150, deadline=None)
 @given(where=WHERE, name=st.text(max_size=5).map(lambda text: "$" + text), data=st.data())
-def test_an_unknown_operator_is_refused_wherever_it_stands(where, name, data):
+def test_an_unknown_operator_is_refused_wherever_it_is(where, name, data):
     if name in OPERATORS:
         return
     places = []

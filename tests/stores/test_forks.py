@@ -253,7 +253,7 @@ def test_a_batch_that_another_thread_computes_at_the_fork_does_not_hold_up_the_c
         assert [record.id for record in memory.history()] == ["child", "slow"]
 
 
-def test_caches_go_on_in_the_child_and_are_its_own(db):
+def test_caches_continue_in_the_child_and_are_its_own(db):
     memory = db.memory("a")
     [shard] = [cached.shard for cached in memory._engine.index._cached.values()]
 

@@ -146,7 +146,7 @@ def test_both_forms_in_one_memory_are_searched_as_they_are(tmp_path):
     store.close()
 
 
-def test_a_changed_embedding_is_not_stored_anew(tmp_path):
+def test_a_changed_embedding_is_not_stored_again(tmp_path):
     store, _ = opened(tmp_path / "a.db")
     write(store, store.make_memory(("a",)), [turn(text, n) for n, text in enumerate(TEXTS)])
     store.close()

@@ -211,7 +211,7 @@ def test_rows_of_another_history_are_not_believed(tmp_path, milvus):
     searched(tmp_path / "b.db", "dog")
 
 
-def test_vectors_that_differ_from_the_log_are_reported_and_mended(both):
+def test_vectors_that_differ_from_the_log_are_reported_and_repaired(both):
     store, index = both
     memory = store.make_memory(("a",))
     write(store, memory, [turn(f"note {n}", n) for n in range(1, 9)])
@@ -247,7 +247,7 @@ def test_after_another_encoder_none_of_the_old_vectors_is_left(location, milvus,
         assert db.verify() == []
 
 
-def test_what_cannot_be_opened_is_said(tmp_path, milvus):
+def test_what_cannot_be_opened_is_reported(tmp_path, milvus):
     place = str(tmp_path / "a.db")
     with pytest.raises(StoreError, match="needs milvus_uri="):
         open_sqlite(place, ENCODER.spec, index="milvus")

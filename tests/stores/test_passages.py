@@ -180,7 +180,7 @@ def test_another_encoder_makes_its_own_passages(location):
         assert db.verify() == []
 
 
-def test_a_passage_that_was_changed_behind_the_database_s_back_is_reported(location):
+def test_a_passage_that_was_changed_directly_in_the_database_is_reported(location):
     store, _ = open_at(location, ENCODER.spec)
     memory = store.make_memory(("a",))
     view = store.view(memory)
@@ -192,7 +192,7 @@ def test_a_passage_that_was_changed_behind_the_database_s_back_is_reported(locat
     store.close()
 
 
-def test_a_database_of_a_version_without_passages_goes_on_with_them(location):
+def test_a_database_of_a_version_without_passages_continues_with_them(location):
     store, _ = open_at(location)
     view = write(store, store.make_memory(("a",)), [turn(f"note {n}", n) for n in range(5)])
     write(store, view.memory, [turn(LONG, 5)])  # by an encoder that reads its beginning alone

@@ -353,13 +353,13 @@ class Databases(RuleBasedStateMachine):
     @invariant()
     def every_memory_is_as_the_model_says(self) -> None:
         for place, (name, memory) in enumerate(self.model.items()):
-            db = self.open[place % len(self.open)]
-            history = db.memory(*name).history()
+            call = self.open[place % len(self.open)].memory(*name)
+            store = call._engine.store
+            with store.snapshot():
+                history, count, state = call.history(), len(call), store.state(call._view())
             shown = [(entry.seq, entry.turn) for entry in memory.visible()]
             assert [(record.seq, record.turn) for record in history] == shown
-            assert len(db.memory(*name)) == len(shown)
-            engine = db._engine
-            state = engine.store.state(db.memory(*name)._view())
+            assert count == len(shown)
             expected = memory.state()
             assert state.key == expected.key
             assert state.queue.tobytes() == expected.queue.tobytes()

@@ -95,7 +95,7 @@ def test_a_closed_database_says_so(location):
         store.memories()
 
 
-def test_a_writer_that_waits_too_long_is_told_and_nothing_is_written(location):
+def test_a_writer_that_waits_too_long_gets_an_error_and_nothing_is_written(location):
     one, _ = open_at(location)
     two, _ = open_at(location, busy_timeout=0.05)
     memory = one.make_memory(("a",))

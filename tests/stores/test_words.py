@@ -174,7 +174,7 @@ def test_a_database_of_the_former_word_index_is_opened_and_has_the_new_one(locat
             assert "terms" not in inspect(connection).get_table_names()
 
 
-def test_its_words_are_read_anew_by_one_of_all_who_open_it_at_once(location, monkeypatch):
+def test_its_words_are_read_again_by_one_of_all_who_open_it_at_once(location, monkeypatch):
     store, _ = open_at(location)
     memory = store.make_memory(("a",))
     before = log(store, write(store, memory, [turn(f"note {n}", n) for n in range(9)]))

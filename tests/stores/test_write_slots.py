@@ -73,7 +73,7 @@ def test_who_waits_is_seen_and_comes_before_the_one_who_held_the_slot(stores):
     assert order == ["other", "one"]
 
 
-def test_who_waits_for_too_long_goes_on_without_a_slot(stores, monkeypatch):
+def test_who_waits_for_too_long_continues_without_a_slot(stores, monkeypatch):
     for module in ("write_slots", "postgresql"):
         monkeypatch.setattr(f"evomem_stores.database.{module}.WAIT", 0.02)
     one, other = stores
@@ -142,7 +142,7 @@ def test_a_bulk_beside_a_live_writer_reads_hardly_a_turn_twice_and_lets_it_in(lo
         assert db.verify() == []
 
 
-def test_a_writer_without_a_slot_is_told_by_the_log_that_another_was_quicker(stores):
+def test_a_writer_without_a_slot_gets_an_error_from_the_log_if_another_was_quicker(stores):
     one, _ = stores
     view = one.view(1)
     with one.write_slot(1):
@@ -151,7 +151,7 @@ def test_a_writer_without_a_slot_is_told_by_the_log_that_another_was_quicker(sto
             one.append(one.view(1, seq=0), rows)
 
 
-def test_passes_are_short_while_somebody_waits_and_long_when_nobody_does():
+def test_passes_are_short_while_another_caller_waits_and_long_otherwise():
     pace = Pace()
     pace.fit(2 * SECONDS)
     assert pace.size == PASS // 2

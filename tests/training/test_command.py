@@ -101,7 +101,7 @@ def test_bad_data_stops_the_command_before_anything_is_loaded_or_written(run, da
         ("--data {data} --out o --device cuda", "the small encoder is trained on the CPU"),
     ],
 )
-def test_wrong_usage_is_said_before_anything_is_written(run, data, tmp_path, arguments, fault):
+def test_wrong_usage_is_reported_before_anything_is_written(run, data, tmp_path, arguments, fault):
     words = arguments.format(data=data).replace(" o", f" {tmp_path / 'out'}").split()
     code, _, texts = run(*words)
     assert code == 2
@@ -118,7 +118,7 @@ def test_data_that_is_made_can_be_written_as_lines(run, tmp_path):
     )
 
 
-def test_bases_are_told_apart(causal, tmp_path):
+def test_bases_are_distinguished(causal, tmp_path):
     assert Base.named("mini").kind == "mini"
     assert Base.named("minilm").kind == "minilm"
     assert Base.named(str(tmp_path)).kind == "minilm"

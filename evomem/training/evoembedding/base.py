@@ -73,18 +73,18 @@ def start(base: Base, settings: EvoSettings, device: str | None = None) -> Start
     if Fields.read(folder).values.get("model_type") == "EvoRAG":
         if settings.emb:
             raise InputError(f"--emb is for new models; {base.source} has its own")
-        begun = _resumed(base, folder, settings, device)
+        started = _resumed(base, folder, settings, device)
     else:
-        begun = _new(base.source, folder, settings, device)
-    begun.tokens.check_turnwise()
-    if begun.model.lm_head is None and not begun.model.decoder.config.tied:
+        started = _new(base.source, folder, settings, device)
+    started.tokens.check_turnwise()
+    if started.model.lm_head is None and not started.model.decoder.config.tied:
         raise CheckpointError(
             f"{base.source} has no lm_head.weight and does not tie it to its embeddings, but "
             "answers are learnt with it; take a checkpoint that has it"
         )
-    for name, parameter in begun.model.named_parameters():
-        parameter.requires_grad_(name in begun.masters)
-    return begun
+    for name, parameter in started.model.named_parameters():
+        parameter.requires_grad_(name in started.masters)
+    return started
 
 
 def _new(source: str, folder: Path, settings: EvoSettings, device: str | None) -> Start:

@@ -34,7 +34,7 @@ class EvoTrainer:
 
     def __init__(
         self,
-        begun: Start,
+        started: Start,
         train: Sequence[History],
         dev: Sequence[History],
         run: Run,
@@ -42,11 +42,11 @@ class EvoTrainer:
         processes: Processes,
     ) -> None:
         """Prepare everything, and take up what was kept in the run's folder."""
-        self.begun, self.train, self.dev, self.settings = begun, train, dev, settings
-        self.model = begun.model
+        self.begun, self.train, self.dev, self.settings = started, train, dev, settings
+        self.model = started.model
         self._run, self._processes = run, processes
-        self._trained = begun.trained
-        self.masters = begun.masters
+        self._trained = started.trained
+        self.masters = started.masters
         self._optimizer = torch.optim.AdamW(
             [self.masters[name] for name in self._trained], lr=settings.lr, weight_decay=0.0
         )
@@ -176,9 +176,9 @@ def train_evoembedding(
     if not settings.steps:
         settings = replace(settings, steps=one_pass(len(train), settings, processes.count))
     run = Run(out, base.name, settings, train, dev, writes=processes.rank == 0)
-    begun = start(base, settings, processes.device)
-    begun.model.decoder.recompute = recompute
-    EvoTrainer(begun, train, dev, run, settings, processes).run()
+    started = start(base, settings, processes.device)
+    started.model.decoder.recompute = recompute
+    EvoTrainer(started, train, dev, run, settings, processes).run()
     processes.leave()
     return out / "model"
 

@@ -19,7 +19,7 @@ from agent_framework import Message as HostMessage
 
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
-from evomem_integrations.agent_framework.said import Exchange, begun, said
+from evomem_integrations.agent_framework.messages import Exchange, begun, said
 
 _in_tool: ContextVar[bool] = ContextVar("evomem_agent_framework_in_tool", default=False)
 """Whether a tool runs: agents that it calls are not asked by the user."""

@@ -228,7 +228,9 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
                 raise
             counts.add(count)
             logger.warning("A command of the memory tool failed (%s)", error, exc_info=error)
-            raise ToolError("The memory cannot be reached at present. Go on without it.") from error
+            raise ToolError(
+                "The memory cannot be reached at present. Continue without it."
+            ) from error
 
 
 class EvoMemAsyncMemoryTool(BetaAsyncAbstractMemoryTool):

@@ -27,7 +27,7 @@ from evomem.errors import NotFound
 from evomem.memory import Memory
 from evomem.pairing import Message
 from evomem.records import Hit
-from evomem_integrations.google_adk.said import said, shown, text_of
+from evomem_integrations.google_adk.messages import said, shown, text_of
 
 if TYPE_CHECKING:
     from google.genai import types

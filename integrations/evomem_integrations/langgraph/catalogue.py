@@ -89,6 +89,11 @@ class Catalogue:
         """All items, the one put last at the beginning."""
         return sorted(reversed(self.heads), key=lambda head: head.updated, reverse=True)
 
+    @cached_property
+    def by_key(self) -> dict[tuple[Namespace, str], Head]:
+        """The items by namespace and key."""
+        return {(head.namespace, head.key): head for head in self.heads}
+
     def ranked(self, query: str) -> tuple[Places, npt.NDArray[np.float32]]:
         """Return the places in `heads` of the indexed items, best first, and the cosine of each.
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
@@ -106,6 +106,7 @@ class EvoMemStore(BaseStore):
         self._catalogues: LruCache[Namespace, Catalogue] = LruCache(
             MAX_BYTES, lambda catalogue: catalogue.together.nbytes
         )
+        self._listed: tuple[Mapping[Namespace, int], list[Namespace]] = {}, []
         self._make_threads()
         reset_in_child(self._make_threads)
 
@@ -254,13 +255,19 @@ class EvoMemStore(BaseStore):
 
     def _get(self, op: GetOp) -> Item | None:
         namespace = tuple(op.namespace)
-        memory = self._memory(namespace)
-        head = read(memory, namespace, op.key)
+        head = self._head(namespace, op.key)
         if head is None or not self._shows(head):
             return None
         if op.refresh_ttl:
-            refresh(memory, head)
+            refresh(self._memory(namespace), head)
         return head.item()
+
+    def _head(self, namespace: Namespace, key: str) -> Head | None:
+        """Return an item: from RAM if a search has read its namespace as it is now."""
+        held = self._catalogues.get(namespace)
+        if held is not None and held.together.is_current():
+            return held.by_key.get((namespace, key))
+        return read(self._memory(namespace), namespace, key)
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
         check_filter(op.filter)
@@ -330,14 +337,27 @@ class EvoMemStore(BaseStore):
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
         _check_page(op.offset, op.limit)
-        depth = len(self._root)
         if self._omit_expired:
-            living = {head.namespace for head in self._catalogue(()).heads if not head.expired}
+            heads = self._catalogue(()).heads
+            listed = sorted({head.namespace for head in heads if not head.expired})
         else:
-            sizes = self.database.sizes(*self._root)
-            living = {names[depth:] for names, size in sizes.items() if size and names[depth:]}
-        listed = {name[: op.max_depth] for name in living if lies_in(name, op.match_conditions)}
-        return sorted(listed)[op.offset : op.offset + op.limit]
+            listed = self._nonempty()
+        if op.match_conditions or op.max_depth is not None:
+            matching = (name for name in listed if lies_in(name, op.match_conditions))
+            listed = sorted({name[: op.max_depth] for name in matching})
+        return listed[op.offset : op.offset + op.limit]
+
+    def _nonempty(self) -> list[Namespace]:
+        """Return the namespaces that hold items, sorted; the same list until something changes."""
+        sizes = self.database.sizes(*self._root)
+        held, listed = self._listed
+        if held is not sizes:
+            depth = len(self._root)
+            listed = sorted(
+                names[depth:] for names, size in sizes.items() if size and names[depth:]
+            )
+            self._listed = sizes, listed
+        return listed
 
     def _put(self, puts: dict[tuple[Namespace, str], PutOp]) -> None:
         """Write a batch's puts and deletes, each namespace's items together and in order."""

@@ -14,7 +14,7 @@ from agents.run_config import CallModelData, CallModelInputFilter, ModelInputDat
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
 from evomem.pairing import Message
-from evomem_integrations.openai_agents.said import Exchange, Item, begun, said
+from evomem_integrations.openai_agents.messages import Exchange, Item, begun, said
 
 _ALL = 1_000_000  # items of a session; None would mean the limit in its settings
 

@@ -31,7 +31,7 @@ from pydantic_ai.tools import AgentDepsT, ToolDefinition
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
 from evomem.records import Context
-from evomem_integrations.pydantic_ai.said import RECALLED, Exchange, begun, spoken
+from evomem_integrations.pydantic_ai.messages import RECALLED, Exchange, begun, spoken
 
 _in_function: ContextVar[bool] = ContextVar("evomem_pydantic_ai_in_function", default=False)
 """Whether a tool or an output function runs: agents that it calls are not asked by the user."""

@@ -20,7 +20,7 @@ from evomem.errors import StoreError
 from evomem.memory import Memory
 from evomem.pairing import Message as SaidMessage
 from evomem.records import Hit
-from evomem_integrations.strands.said import Asked, Conversation, said
+from evomem_integrations.strands.messages import Asked, Conversation, said
 
 
 class EvoMemMemoryStore(MemoryStore):

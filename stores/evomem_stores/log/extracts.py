@@ -56,8 +56,8 @@ _VERSION = select(
 
 def version(connection: Connection, prefix: Namespace) -> tuple[int, ...]:
     """See `Store.version`: numbers of changes, which never fall; memories come and go with one."""
-    name, first, behind = bounds(prefix)
-    given = {"self": name, "first": first, "behind": behind}
+    name, first, end = bounds(prefix)
+    given = {"self": name, "first": first, "behind": end}
     return tuple(int(number or 0) for number in connection.execute(_VERSION, given).one())
 
 

@@ -33,8 +33,8 @@ def marks(connection: Connection, entry: Entry) -> list[Mark]:
 def are(connection: Connection, entry: Entry) -> bool:
     """Return whether a memory's marks are those in its entry."""
     seals = seals_of(connection)
-    there = seals.marks(entry.memory, marks(connection, entry))
-    return bool((there - entry.sums(seals)[2]) % MODULUS == 0)
+    stored = seals.marks(entry.memory, marks(connection, entry))
+    return bool((stored - entry.sums(seals)[2]) % MODULUS == 0)
 
 
 def leave(
@@ -54,8 +54,8 @@ def leave(
 
 def add(connection: Connection, entry: Entry, new: Sequence[Mark]) -> None:
     """Write marks; those that are there stay."""
-    there = _there(connection, entry.memory, [mark for mark, _ in new])
-    new = [mark for mark in new if mark[0] not in there]
+    stored = _there(connection, entry.memory, [mark for mark, _ in new])
+    new = [mark for mark in new if mark[0] not in stored]
     if new:
         rows = [{"memory": entry.memory, "mark": mark, "key": key} for mark, key in new]
         connection.execute(insert(forgotten), rows)
@@ -65,8 +65,8 @@ def add(connection: Connection, entry: Entry, new: Sequence[Mark]) -> None:
 def among(connection: Connection, memory: int, facts: Sequence[Collection[str]]) -> list[bool]:
     """Return of each collection whether the memory has a mark of one of its facts."""
     asked = _asked(connection, memory, facts)
-    there = _there(connection, memory, {mark for marks in asked for mark in marks})
-    return [not there.isdisjoint(marks) for marks in asked]
+    stored = _there(connection, memory, {mark for marks in asked for mark in marks})
+    return [not stored.isdisjoint(marks) for marks in asked]
 
 
 def revive(connection: Connection, entry: Entry, facts: Sequence[Collection[str]]) -> None:

@@ -205,10 +205,10 @@ def opened_with_hidden(seals: Seals, row: RowMapping) -> tuple[Entry, dict[int, 
     return entry, gone
 
 
-def wrongly_hidden(memory: int, there: int, gone: int) -> IntegrityError:
+def wrongly_hidden(memory: int, count: int, gone: int) -> IntegrityError:
     """Return the error for tombstones that are not those of the turns that were deleted."""
     return IntegrityError(
-        f"memory {memory} hides {there} turns that are not the {gone} that were deleted: somebody "
+        f"memory {memory} hides {count} turns that are not the {gone} that were deleted: somebody "
         f"edited its tombstones; {_RESTORE}"
     )
 

@@ -81,6 +81,25 @@ def _rows(
     return (within(span),)
 
 
+_TAKEN = select(turns.c.id).where(  # made once: putting it together costs more than its answer
+    turns.c.memory == bindparam("of"),
+    (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
+    OneOf(turns.c.id, bindparam("ids")),
+)
+
+
+def taken(connection: Connection, seen: Sequence[Span], ids: Iterable[str | None]) -> list[str]:
+    """Return those of `ids` that rows of the spans have."""
+    sought = list(ids)
+    return [
+        id
+        for span in seen
+        for id in connection.scalars(
+            _TAKEN, {"of": span.memory, "first": span.first, "last": span.last, "ids": sought}
+        )
+    ]
+
+
 def look_up(
     connection: Connection, view: View, columns: tuple[str, ...], seqs: Iterable[int]
 ) -> Sequence[Any]:
@@ -139,7 +158,9 @@ def _of_sessions(columns: tuple[str, ...], limited: bool) -> Select[Any]:
     )
 
 
-def _selected(columns: tuple[str, ...], limited: bool, *there: ColumnElement[bool]) -> Select[Any]:
+def _selected(
+    columns: tuple[str, ...], limited: bool, *conditions: ColumnElement[bool]
+) -> Select[Any]:
     """Return the query for rows that are there; if not `limited`, for those without a tombstone."""
     own = hidden.c.memory == bindparam("memory")
     gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
@@ -148,7 +169,7 @@ def _selected(columns: tuple[str, ...], limited: bool, *there: ColumnElement[boo
     counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
     shown_columns = (turns.c[name] for name in columns)
     shown = () if limited else (turns.c.seq.not_in(gone),)
-    return select(*shown_columns, *counts).where(*there, *shown).order_by(turns.c.row)
+    return select(*shown_columns, *counts).where(*conditions, *shown).order_by(turns.c.row)
 
 
 def visible(view: View) -> ColumnElement[bool]:

@@ -25,8 +25,8 @@ def under(prefix: Namespace) -> ColumnElement[bool]:
     name = memories.c.namespace
     if not prefix:
         return name >= "["
-    own, first, behind = bounds(prefix)
-    return (name == own) | ((name >= first) & (name < behind))
+    own, first, end = bounds(prefix)
+    return (name == own) | ((name >= first) & (name < end))
 
 
 def bounds(prefix: Namespace) -> tuple[str, str, str]:

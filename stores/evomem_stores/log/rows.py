@@ -116,12 +116,12 @@ def unpack_embeddings(data: bytes, dim: int) -> Rows:
         raise ValueError("it has no embedding")
     if len(data) % 2 == 0:
         return Rows(np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, dim))
-    behind = 1 + 4 * count
-    end = behind + count * dim
+    start = 1 + 4 * count
+    end = start + count * dim
     if data[:1] != INT8 or len(data) - end != 1 - end % 2:
         raise ValueError("its embedding is stored in a form that this version does not know")
     scales = np.frombuffer(data, "<f4", count, 1).astype(np.float32, copy=False)
-    return Rows(np.frombuffer(data, np.int8, count * dim, behind).reshape(-1, dim), scales)
+    return Rows(np.frombuffer(data, np.int8, count * dim, start).reshape(-1, dim), scales)
 
 
 def unpack_many(blobs: Sequence[bytes], dim: int) -> Rows:

@@ -4,75 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection
 
-from evomem.errors import HeadMoved, IntegrityError, NamespaceError
-from evomem.records import Record, Said, Turn
-from evomem.scores import Scores
-from evomem.state import Spec, State
+from evomem.errors import HeadMoved, NamespaceError
+from evomem.state import Spec
 from evomem.store import (
     Dropped,
-    Embeddings,
-    Extract,
-    Filter,
-    Mark,
     Namespace,
-    Pair,
     Row,
-    Selection,
-    Seqs,
-    Span,
-    Trace,
     View,
     WriteSlot,
 )
 from evomem_stores.database.connections import Connections
-from evomem_stores.database.dialects import OneOf
-from evomem_stores.database.extent import extent
-from evomem_stores.database.seals import seals_of
-from evomem_stores.database.tables import (
-    column_names,
-    counted,
-    memories,
-    turns,
-)
 from evomem_stores.log import (
     dropping,
-    extracts,
-    filters,
-    forgotten,
-    ledger,
-    readings,
-    timeline,
-    views,
     writing,
 )
 from evomem_stores.log.leases import Lease, Leases
-from evomem_stores.log.lookup import in_sessions, look_up, read, visible
-from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
-from evomem_stores.log.rows import (
-    SAID,
-    TRACE,
-    TURN,
-    decode_record,
-    decode_row,
-    decode_said,
-    decode_trace,
-)
-from evomem_stores.log.views import take_view
-from evomem_stores.words.bm25 import bm25
-from evomem_stores.words.cache import WordCache
-from evomem_stores.words.terms import query_terms
+from evomem_stores.log.reader import LogReader, find_memory
 
 
-class SqlLog:
+class SqlLog(LogReader):
     """The memories of a `Store`, on one SQL database. Safe to use from many threads and processes."""
 
     def __init__(
@@ -82,61 +38,21 @@ class SqlLog:
         index_folder: Path | None,
         leases: Leases | None = None,
     ) -> None:
-        self._connections = connections
+        super().__init__(connections, spec)
         self._leases = leases
-        self._spec = spec
         self._index_folder = index_folder
-        self._words = WordCache(read_once=connections.read_once)
         self.rewritten: list[Callable[[int, Connection | None], None]] = [
             lambda memory, _: self._words.forget(memory)
         ]
         """Called with the number of a memory that loses rows: in the transaction in which they are
         lost, with its connection, and after it without one."""
 
-    @property
-    def spec(self) -> Spec:
-        """The encoder that the rows were written by."""
-        return self._spec
-
-    # memories ------------------------------------------------------------------------------
-
-    def find_memory(self, namespace: Namespace) -> int | None:
-        """See `Store.find_memory`."""
-        with self._connections.reading() as connection:
-            return _find(connection, namespace)
-
     def make_memory(self, namespace: Namespace) -> int:
         """See `Store.make_memory`."""
         with self._connections.writing() as connection:
-            number = _find(connection, namespace)
+            number = find_memory(connection, namespace)
             number = number or writing.make_memory(connection, namespace, None, 0, 0)
             return number or _made_by_another(connection, namespace)
-
-    def memories(self, prefix: Namespace = ()) -> list[Namespace]:
-        """See `Store.memories`."""
-        query = select(memories.c.namespace).where(under(prefix))
-        with self._connections.reading() as connection:
-            return sorted(decode_namespace(text) for text in connection.scalars(query))
-
-    def version(self, prefix: Namespace) -> tuple[int, ...]:
-        """See `Store.version`."""
-        with self._connections.reading() as connection:
-            return extracts.version(connection, prefix)
-
-    def sizes(self, prefix: Namespace) -> dict[Namespace, int]:
-        """See `Store.sizes`."""
-        with self._connections.reading() as connection:
-            return {
-                decode_namespace(entry.namespace): entry.rows - entry.gone
-                if entry.parent is None
-                else self.count(take_view(connection, entry.memory))
-                for entry, _ in extracts.entries(connection, prefix)
-            }
-
-    def extracts(self, prefix: Namespace, known: Callable[[int], Extract | None]) -> list[Extract]:
-        """See `Store.extracts`."""
-        with self._connections.reading() as connection:
-            return extracts.read_extracts(connection, prefix, known, self._spec.dim)
 
     def fork(self, view: View, namespace: Namespace) -> int:
         """See `Store.fork`."""
@@ -147,218 +63,6 @@ class SqlLog:
                     f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
                 )
             return number
-
-    def forks(self, view: View, seq: int) -> list[Namespace]:
-        """See `Store.forks`."""
-        with self._connections.reading() as connection:
-            return writing.sharing(connection, view.memory, seq)
-
-    # reading -------------------------------------------------------------------------------
-
-    @contextmanager
-    def snapshot(self, view: View | None = None) -> Iterator[None]:
-        """See `Store.snapshot`."""
-        with self._connections.reading() as connection:
-            if view is not None:
-                views.check_unchanged(connection, view)
-            yield
-
-    @property
-    def in_snapshot(self) -> bool:
-        """See `Store.in_snapshot`."""
-        return self._connections.is_reading
-
-    def view(
-        self,
-        memory: int | Namespace,
-        *,
-        seq: int | None = None,
-        time: datetime | None = None,
-        added: datetime | None = None,
-    ) -> View:
-        """See `Store.view`."""
-        with self._connections.reading() as connection:
-            return take_view(connection, memory, seq=seq, time=time, added=added)
-
-    def state(self, view: View) -> State[Turn]:
-        """See `Store.state`."""
-        if not view.spans:
-            return State.empty(self._spec)
-        with self._connections.reading() as connection:
-            return readings.state(connection, view, self._spec)
-
-    def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
-        """See `Store.records`."""
-        with self._connections.reading() as connection:
-            seals = seals_of(connection)
-            rows = look_up(connection, view, TURN, seqs)
-            return {row.seq: decode_record(row._mapping, seals) for row in rows}
-
-    def period(self, view: View) -> tuple[datetime, datetime] | None:
-        """See `Store.period`."""
-        with self._connections.reading() as connection:
-            return timeline.period(connection, view)
-
-    def sessions(self, view: View) -> list[str]:
-        """See `Store.sessions`."""
-        with self._connections.reading() as connection:
-            return timeline.sessions(connection, view)
-
-    def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
-        """See `Store.around`."""
-        sought = np.unique(np.array(seqs, np.int64))
-        with self._connections.reading() as connection:
-            own = self._seqs(connection, view)
-            places = np.searchsorted(own, sought)
-            places = places[places < np.searchsorted(own, sought, side="right")]
-            before = np.where(places > 0, own[places - 1], 0).tolist()
-            behind = np.where(places + 1 < len(own), own.take(places + 1, mode="clip"), 0).tolist()
-            there = own[places].tolist()
-            rows = look_up(connection, view, SAID, {*there, *before, *behind})
-        pairs = zip(before, behind, strict=True)
-        return dict(zip(there, pairs, strict=True)), {
-            row[1]: decode_said(*row[: len(SAID)]) for row in rows
-        }
-
-    def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        """See `Store.history`."""
-        with self._connections.reading() as connection:
-            entry, _ = self._hidden(connection, view)
-            if entry is not None and limit is None and view.seq == entry.head:
-                _check_count(connection, entry)
-            seals = seals_of(connection)
-            rows = read(connection, view.spans, TURN, visible(view), after=after, limit=limit)
-            return [decode_record(row, seals) for row in rows]
-
-    def of_sessions(self, view: View, sessions: Sequence[str]) -> list[Record]:
-        """See `Store.of_sessions`."""
-        with self._connections.reading() as connection:
-            seals = seals_of(connection)
-            rows = in_sessions(connection, view, TURN, sessions)
-            return [decode_record(row._mapping, seals) for row in rows]
-
-    def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
-        """See `Store.find`."""
-        with self._connections.reading() as connection:
-            seals = seals_of(connection)
-            rows = read(connection, view.spans, TURN, ids=ids)
-            return {row["id"]: decode_record(row, seals) for row in rows}
-
-    def told(
-        self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
-    ) -> list[tuple[Record, int | None]]:
-        """See `Store.told`."""
-        named = () if sessions is None else (OneOf(turns.c.session, sessions),)
-        with self._connections.reading() as connection:
-            _, gone = self._hidden(connection, view)
-            seals = seals_of(connection)
-            rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
-            return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
-
-    def replacements(self, view: View) -> dict[int, int]:
-        """See `Store.replacements`."""
-        with self._connections.reading() as connection:
-            _, gone = self._hidden(connection, replace(view, with_replaced=False))
-            return {seq: since for seq, since in gone.items() if since}
-
-    def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
-        """See `Store.replaced`."""
-        with self._connections.reading() as connection:
-            _, gone = self._hidden(connection, view)
-            newest = {seq: seq for seq in seqs}  # seqs, each with the one of `seqs` it led to
-            # A turn only ever takes the places of earlier ones.
-            for seq in sorted(gone, reverse=True):
-                if gone[seq] in newest and seq not in newest:
-                    newest[seq] = newest[gone[seq]]
-            old = newest.keys() - set(seqs)
-            seals = seals_of(connection)
-            records: dict[int, list[Record]] = {}
-            for row in read(connection, view.spans, TURN, seqs=old) if old else ():
-                records.setdefault(newest[row["seq"]], []).append(decode_record(row, seals))
-            return records
-
-    def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
-        """See `Store.forgotten`."""
-        with self._connections.reading() as connection:
-            return forgotten.among(connection, view.memory, facts)
-
-    def rows(self, view: View, *, after: int) -> list[Row]:
-        """See `Store.rows`."""
-        with self._connections.reading() as connection:
-            rows = read(connection, view.spans, column_names(turns), after=after)
-            seals = seals_of(connection)
-            return [decode_row(row, self._spec, seals) for row in rows]
-
-    def traces(self, view: View, *, after: int) -> list[Trace]:
-        """See `Store.traces`."""
-        with self._connections.reading() as connection:
-            rows = read(connection, view.spans, TRACE, after=after)
-            return [decode_trace(row) for row in rows]
-
-    def vectors(self, span: Span, revision: int) -> Embeddings:
-        """See `Store.vectors`."""
-        with self._connections.reading() as connection:
-            return readings.embeddings(connection, span, revision, self._spec)
-
-    def keys(self, span: Span, revision: int) -> list[tuple[int, bytes, int]]:
-        """Return (seq, key, number of embeddings) of a span's rows, ascending.
-
-        Raises `HeadMoved` as `vectors` does.
-        """
-        with self._connections.reading() as connection:
-            return readings.keys(connection, span, revision, self._spec)
-
-    def mark(self, memory: int, seq: int) -> Mark:
-        """See `Store.mark`."""
-        with self._connections.reading() as connection:
-            own = extent(connection, memory, seq)
-            return Mark(own.revision, own.key)
-
-    def select(self, view: View, condition: Filter) -> Selection:
-        """See `Store.select`, and `filters` for what a condition on metadata means."""
-        tests = filters.conditions(condition)
-        with self._connections.reading() as connection:
-            gone = self._unseen(connection, view)
-            if not tests:
-                return self._all_but(connection, view, gone)
-            seqs: list[int] = []
-            for span in view.spans:
-                query = select(turns.c.seq).where(*counted(span), visible(view))
-                given = {"memory": span.memory}
-                parts = [
-                    set(
-                        connection.scalars(
-                            query.where(*tests[start : start + filters.TESTS]), given
-                        )
-                    )
-                    for start in range(0, len(tests), filters.TESTS)
-                ]
-                seqs += sorted(set.intersection(*parts))
-        return Selection(np.array(seqs, np.int64))
-
-    def _all_but(self, connection: Connection, view: View, gone: Seqs) -> Selection:
-        if not len(gone):
-            return Selection()
-        if 2 * len(gone) <= sum(span.last - span.first + 1 for span in view.spans):
-            return Selection(without=gone)
-        return Selection(np.setdiff1d(self._seqs(connection, view), gone, True))
-
-    def lexical(self, view: View, query: str) -> Scores:
-        """See `Store.lexical`, and `words/bm25` for how."""
-        terms = query_terms(query)
-        with self._connections.reading() as connection:
-            gone = self._unseen(connection, view)
-            parts = [self._words.part(connection, span, terms).without(gone) for span in view.spans]
-        return bm25(terms, parts)
-
-    def count(self, view: View) -> int:
-        """See `Store.count`."""
-        with self._connections.reading() as connection:
-            self._hidden(connection, view)
-            shown = select(func.count()).select_from(turns).where(visible(view))
-            return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
-
-    # writing -------------------------------------------------------------------------------
 
     def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
         """See `Store.write_slot`."""
@@ -432,40 +136,6 @@ class SqlLog:
             shared = dropping.kept(connection)
         return Dropped(names, erased, shared, clean=self._connections.scrub())
 
-    def _hidden(
-        self, connection: Connection, view: View
-    ) -> tuple[ledger.Entry | None, dict[int, int]]:
-        """Return the entry of the view's memory, and what is hidden in the view (`with_hidden`).
-
-        A view may be of no memory, or of one that was dropped meanwhile. Call this inside of
-        `reading`, and do not change the result.
-
-        Raises:
-            IntegrityError: The entry or a tombstone was changed.
-        """
-        try:
-            entry, gone = self._connections.read_once(
-                ("hidden", view.memory), lambda: ledger.with_hidden(connection, view.memory)
-            )
-        except HeadMoved:
-            return None, {}
-        restored = set(view.restored)
-        return entry, {
-            seq: since
-            for seq, since in gone.items()
-            if since <= view.hides_until and seq not in restored
-        }
-
-    def _unseen(self, connection: Connection, view: View) -> Seqs:
-        """Return the seqs of the view's rows that are not visible."""
-        hidden_seqs = self._hidden(connection, view)[1]
-        return np.array(sorted({*hidden_seqs, *views.later(connection, view)}), np.int64)
-
-    def _seqs(self, connection: Connection, view: View) -> Seqs:
-        """Return the seqs of all rows of a view, hidden ones too, ascending."""
-        parts = [self._words.part(connection, span, ()).seqs for span in view.spans]
-        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
-
     @contextmanager
     def _writing(self, memory: int) -> Iterator[Connection]:
         """Give a transaction to change a memory with, under its lease if there are leases."""
@@ -503,33 +173,15 @@ class SqlLog:
         self._connections.close()
 
 
-_FIND = select(memories.c.memory).where(memories.c.namespace == bindparam("name"))
-
-
-def _find(connection: Connection, namespace: Namespace) -> int | None:
-    number: int | None = connection.scalar(_FIND, {"name": encode_namespace(namespace)})
-    return number
-
-
 def _made_by_another(connection: Connection, namespace: Namespace) -> int:
     """Return the number of a memory that another process has just created.
 
     Raises:
         HeadMoved: It was dropped again.
     """
-    number = _find(connection, namespace)
+    number = find_memory(connection, namespace)
     if number is None:
         raise HeadMoved(
             f"the memory {'/'.join(namespace)!r} was dropped while it was created; try again"
         )
     return number
-
-
-def _check_count(connection: Connection, entry: ledger.Entry) -> None:
-    """Raise `IntegrityError` unless a memory has as many rows of its own as were written."""
-    own = select(func.count()).select_from(turns).where(turns.c.memory == entry.memory)
-    if (count := connection.scalar(own)) != entry.rows:
-        raise IntegrityError(
-            f"memory {entry.memory} has {count} turns of its own, not the {entry.rows} that were "
-            "written: run verify, and restore the database from a backup"
-        )

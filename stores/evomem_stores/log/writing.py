@@ -27,7 +27,7 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
-from evomem_stores.log.lookup import read, visible
+from evomem_stores.log.lookup import read, taken, visible
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import TURN, check, encode, searched
 from evomem_stores.log.views import spans, take_entry, take_view
@@ -96,8 +96,8 @@ def append(
 def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
     """See `Store.hide`."""
     entry, gone = ledger.with_hidden(connection, view.memory)
-    there = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
-    new = {row["seq"]: 0 for row in there}
+    visible_rows = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
+    new = {row["seq"]: 0 for row in visible_rows}
     if new:
         add_hidden(connection, entry, new)
         ledger.put(connection, entry)
@@ -273,11 +273,10 @@ def insert_rows(
     """
     seals = seals_of(connection)
     ids = Counter(row.turn.id for row in rows)
-    taken = [row["id"] for row in read(connection, seen, ["id"], ids=ids)]
-    taken += [id for id, times in ids.items() if times > 1]
-    if taken:
+    double = taken(connection, seen, ids) + [id for id, times in ids.items() if times > 1]
+    if double:
         raise DuplicateTurn(
-            f"the id {taken[0]!r} is taken: ids are unique in a memory; nothing was written"
+            f"the id {double[0]!r} is taken: ids are unique in a memory; nothing was written"
         )
     if end is None:
         newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0

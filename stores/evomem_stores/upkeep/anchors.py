@@ -86,8 +86,8 @@ def _memory(connection: Connection, number: int) -> list[Any]:
 
 def _problem(connection: Connection, then: dict[str, Any], *, dropped: bool) -> str | None:
     """Return how a memory fails to continue its state in an anchor; None if it does not fail."""
-    there = select(memories.c.memory).where(memories.c.memory == then["memory"])
-    if connection.scalar(there) is None:
+    exists = select(memories.c.memory).where(memories.c.memory == then["memory"])
+    if connection.scalar(exists) is None:
         return None if dropped else "was removed"
     now = ledger.get(connection, then["memory"])
     if now.changes < then["changes"] or now.revision < then["revision"]:

@@ -116,8 +116,8 @@ def _seal_rows(
     connection: Connection, seals: Seals, memory: int, fingerprint: str, sound: Sound
 ) -> Iterator[list[bytes]]:
     """Seal a memory's own turns; yield their seals, some at a time."""
-    behind, upto = row_number(memory, 0), row_number(memory + 1, 0) - 1
-    while rows := connection.execute(_ROWS, {"behind": behind, "upto": upto}).mappings().all():
+    after, upto = row_number(memory, 0), row_number(memory + 1, 0) - 1
+    while rows := connection.execute(_ROWS, {"behind": after, "upto": upto}).mappings().all():
         new = []
         for row in rows:
             is_sound = sound(row)
@@ -129,7 +129,7 @@ def _seal_rows(
                 }
             )
         connection.execute(_SEAL, new)
-        behind = rows[-1]["row"]
+        after = rows[-1]["row"]
         yield [entry["new_seal"] for entry in new]
 
 
@@ -140,10 +140,10 @@ def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:
     ).join_from(readings, turns, onclause=SAME_ROW)
     query = query.join(generations, generations.c.generation == readings.c.generation)
     key = (readings.c.generation, readings.c.row)
-    behind = (-1, 0)
+    after = (-1, 0)
     while True:
         page = query.where(
-            (key[0] > behind[0]) | ((key[0] == behind[0]) & (key[1] > behind[1]))
+            (key[0] > after[0]) | ((key[0] == after[0]) & (key[1] > after[1]))
         ).order_by(*key)
         rows = connection.execute(page.limit(AT_ONCE)).mappings().all()
         if not rows:
@@ -159,7 +159,7 @@ def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:
                 for row in rows
             ],
         )
-        behind = (rows[-1]["generation"], rows[-1]["row"])
+        after = (rows[-1]["generation"], rows[-1]["row"])
 
 
 def sound_before(columns: RowMapping | Mapping[str, Any]) -> bool:

@@ -275,8 +275,8 @@ class Shard:
             return rows
         places = places[places < len(self)] if len(self) else places[:0]
         seqs = seqs[: len(places)]  # ascending: what follows the end is at the end
-        there: Places = places[self.seqs[places] == seqs]
-        return there
+        present: Places = places[self.seqs[places] == seqs]
+        return present
 
     def _best(self, places: Places, query: Vectors) -> dict[int, float]:
         """Return the cosine of each turn that has one of the rows: that of its best one."""

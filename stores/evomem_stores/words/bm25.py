@@ -45,11 +45,11 @@ class Part(NamedTuple):
     def without(self, gone: Seqs) -> Part:
         """Return the part without the turns `gone`."""
         places = np.searchsorted(self.seqs, gone)
-        there = places < np.searchsorted(self.seqs, gone, side="right")
-        if not there.any():
+        is_row = places < np.searchsorted(self.seqs, gone, side="right")
+        if not is_row.any():
             return self
         shown = np.ones(len(self.seqs), bool)
-        shown[places[there]] = False
+        shown[places[is_row]] = False
         moved = np.cumsum(shown) - 1
         postings = {}
         for term, own in self.postings.items():

@@ -213,7 +213,7 @@ def _numbers(listed: str | None) -> Seqs:
     """
     if not _LISTED.fullmatch(listed or ""):
         raise DatabaseDamaged(
-            "the seqs or the lengths of turns are no numbers: run verify, and restore the database "
+            "the seqs or the lengths of turns are not numbers: run verify, and restore the database "
             "from a backup"
         )
     return np.fromstring(listed or "", np.int64, sep=",")

@@ -43,7 +43,7 @@ def log(memory):
     return [(record.turn.user, record.turn.assistant) for record in memory.history()][1:]
 
 
-async def test_what_is_recalled_stands_behind_the_instructions_and_in_no_session(memory, session):
+async def test_recalled_turns_follow_the_instructions_and_are_in_no_session(memory, session):
     model = Model("In Bergen.")
     await agent_of(model, memory).run("Where do I live?", session=session)
     assert str(model.shown[-1][1]).startswith("Be brief.\n")

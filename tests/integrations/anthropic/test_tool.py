@@ -179,8 +179,8 @@ def test_a_memory_that_cannot_be_reached_ends_no_run(tool, memory, db):
     do(tool, "create", A, file_text="x")
     db.close()
     before = counts.to_json()
-    assert "Go on without it" in do(tool, "view", A)
-    assert "Go on without it" in do(tool, "delete", A)
+    assert "Continue without it" in do(tool, "view", A)
+    assert "Continue without it" in do(tool, "delete", A)
     assert counts.failed_reads == before["failed_reads"] + 1
     assert counts.failed_writes == before["failed_writes"] + 1
     with pytest.raises(Exception, match="closed"):

@@ -115,7 +115,7 @@ def test_a_thread_that_is_emptied_at_every_step_loses_nothing(memory):
     assert all("Done" in answer and "noise" not in answer for _, answer in said(memory))
 
 
-def test_a_summary_is_nobodys_words(memory):
+def test_a_summary_is_not_the_words_of_a_person(memory):
     summary = SummarizationMiddleware(
         Scripted(answer=lambda messages: "SUMMARY", shown=[]),
         trigger=("messages", 4),
@@ -129,7 +129,7 @@ def test_a_summary_is_nobodys_words(memory):
     assert said(memory) == [(f"Note {n}", f"You said: Note {n}") for n in range(6)]
 
 
-def test_a_summary_that_the_program_put_in_place_of_a_thread_is_nobodys_words(memory):
+def test_a_summary_that_the_program_put_in_place_of_a_thread_is_not_the_words_of_a_person(memory):
     talk = agent(echo, memory)
     talk.invoke(say("one"), THREAD)
     summary = HumanMessage("SUMMARY: the user said one.")
@@ -279,7 +279,7 @@ def test_a_message_sent_again_under_its_id_replaces_the_exchange(memory):
     assert user == "I live in Oslo."
 
 
-def test_an_earlier_point_of_a_thread_that_goes_on_otherwise_keeps_both_branches(memory):
+def test_an_earlier_point_of_a_thread_that_continues_otherwise_keeps_both_branches(memory):
     talk = agent(echo, memory)
     talk.invoke(say("one"), THREAD)
     after_one = talk.get_state(THREAD).config

@@ -123,7 +123,7 @@ def test_a_history_that_cannot_be_read_or_written_ends_no_run(tmp_path):
         strict.add_messages([HumanMessage("hi")])
 
 
-async def test_a_runnable_with_history_goes_on_after_a_restart(tmp_path):
+async def test_a_runnable_with_history_continues_after_a_restart(tmp_path):
     path = str(tmp_path / "chat.db")
     prompt = ChatPromptTemplate([MessagesPlaceholder("past"), ("user", "{input}")])
     model: Any = RunnableLambda(lambda value: AIMessage(f"{len(value.to_messages())} messages"))

@@ -88,7 +88,7 @@ def test_an_agent_answers_after_a_restart_what_it_was_told_200_turns_ago(tmp_pat
         assert asked["messages"][-1].text == "Noted."
 
 
-async def test_what_is_found_is_shown_behind_the_system_prompt_and_kept_nowhere(memory, model):
+async def test_hits_are_shown_after_the_system_prompt_and_not_stored(memory, model):
     memory.add("My cat is called Miso.")
     talk = agent(model, memory, system_prompt="Be brief.")
     for call in (talk.invoke(say("my cat?"), THREAD), await talk.ainvoke(say("my cat?"), OTHER)):
@@ -257,7 +257,7 @@ def test_writing_again_after_a_crash_changes_nothing(memory, model):
     assert texts(memory) == ["User: hello\nAssistant: You said: hello"]
 
 
-def test_an_answer_that_is_made_anew_replaces_the_old_one(memory, model):
+def test_an_answer_that_is_made_again_replaces_the_old_one(memory, model):
     talk = agent(model, memory)
     talk.invoke(say("hello"), THREAD)
     before = [step for step in talk.get_state_history(THREAD) if step.next == ("model",)][0]

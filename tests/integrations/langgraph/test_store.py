@@ -231,7 +231,7 @@ def test_a_query_ranks_by_cosine_below_a_prefix_of_whole_labels(facts):
     assert len(facts.search((), query="cat")) == 4
 
 
-def test_each_namespace_is_asked_in_the_light_of_its_own_log(facts, db):
+def test_each_namespace_is_searched_with_the_state_of_its_own_log(facts, db):
     """A score is what the memory itself would give: other namespaces have no part in it."""
     for item in facts.search(("users",), query="Where do I live?"):
         memory = db.memory("facts", *item.namespace)
@@ -458,6 +458,19 @@ def test_a_put_that_replaces_takes_two_transactions_and_few_statements(facts, db
     with counted(db) as work:
         assert facts.get(NS, "home").value == {"text": "I live in Rome."}
     assert (len(work.statements), work.transactions) <= (4, 1)
+
+
+def test_a_get_after_a_search_takes_one_statement_and_sees_what_others_wrote(facts, db):
+    facts.put(NS, "home", {"text": "I live in Oslo."})
+    facts.search(NS, query="home")
+    with counted(db) as work:
+        assert facts.get(NS, "home").value == {"text": "I live in Oslo."}
+        assert facts.get(NS, "none") is None
+    assert (len(work.statements), work.transactions) == (2, 2)
+    EvoMemStore(db, root=("facts",)).put(NS, "home", {"text": "I live in Rome."})
+    assert facts.get(NS, "home").value == {"text": "I live in Rome."}
+    facts.delete(NS, "home")
+    assert facts.get(NS, "home") is None
 
 
 def test_a_search_of_many_namespaces_takes_few_statements_and_none_twice(facts, db):

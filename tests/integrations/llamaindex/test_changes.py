@@ -19,7 +19,7 @@ def said(memory):
 
 
 @pytest.mark.parametrize("kept", [2, 3], ids=["without the question", "with the question"])
-def test_an_answer_given_anew_takes_the_place_of_the_old_one(make, kept):
+def test_an_answer_given_again_takes_the_place_of_the_old_one(make, kept):
     memory = make()
     memory.put_messages([*HELLO, *PRICE])
     memory.set([*HELLO, *PRICE][:kept])

@@ -118,7 +118,7 @@ async def test_an_agent_with_a_tool_writes_one_turn_and_keeps_every_message(make
     ]  # fmt: skip
 
 
-async def test_an_agent_goes_on_from_a_serialised_context(make):
+async def test_an_agent_continues_from_a_serialised_context(make):
     memory = make("monday")
     agent = FunctionAgent(llm=ScriptedLLM.of("A rainy place!"), streaming=False)
     context = Context(agent)

@@ -64,7 +64,7 @@ def test_what_is_said_before_a_tool_is_called_is_a_part_of_the_answer(make):
     assert texts(memory) == [content]
 
 
-def test_an_answer_that_goes_on_takes_the_place_of_its_beginning(make):
+def test_an_answer_that_continues_takes_the_place_of_its_beginning(make):
     memory = make()
     memory.put_messages([user("What time is it?"), assistant("Four past three.")])
     memory.put(assistant("In Paris."))
@@ -100,7 +100,7 @@ def test_messages_without_text_are_no_turns(make):
     assert memory.get_all()[0].blocks == picture.blocks
 
 
-def test_what_no_turn_can_hold_is_cut_and_the_conversation_goes_on(make):
+def test_what_no_turn_can_hold_is_cut_and_the_conversation_continues(make):
     memory = make()
     long = "a\x00b " * 100_000
     memory.put_messages([user(long), assistant("I see.")])
@@ -113,7 +113,7 @@ def test_what_no_turn_can_hold_is_cut_and_the_conversation_goes_on(make):
 # reading -------------------------------------------------------------------------------------
 
 
-def test_what_other_sessions_said_stands_before_the_users_words(make):
+def test_turns_of_other_sessions_come_before_the_users_words(make):
     make("sunday").put_messages([user("I live in Bergen."), assistant("A rainy place!")])
     memory = make("monday")
     memory.put(user("Where do I live?"))

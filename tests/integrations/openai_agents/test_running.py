@@ -61,7 +61,7 @@ def run(agent, given, memory, session=None, *, run_config=CONFIG, **options):
     )
 
 
-async def test_what_is_recalled_stands_behind_the_instructions_and_in_no_session(memory, session):
+async def test_recalled_turns_follow_the_instructions_and_are_in_no_session(memory, session):
     model = scripted("In Bergen.")
     result = await run(agent_of(model), "Where do I live?", memory, session)
     assert model.last_call

@@ -52,7 +52,7 @@ def memory(db):
     return memory
 
 
-async def test_what_is_recalled_stands_behind_the_system_prompt_and_in_no_history(memory):
+async def test_recalled_turns_follow_the_system_prompt_and_are_in_no_history(memory):
     script = Script("In Bergen.", "Still there.")
     agent = agent_of(
         script,
@@ -225,7 +225,7 @@ async def test_a_fork_of_a_conversation_replaces_nothing(memory):
     assert said(memory)[1:] == [("Hello.", "Hi."), ("First.", "One."), ("Second.", "Two.")]
 
 
-async def test_an_answer_made_anew_twice_may_be_the_first_one_again(memory):
+async def test_an_answer_made_again_twice_may_be_the_first_one_again(memory):
     agent = agent_of(Script("Hi.", "A.", "B.", "A."), EvoMemCapability(memory))
     begun = (await agent.run("Hello.")).all_messages()
     for _ in range(3):

@@ -91,7 +91,7 @@ def test_an_exchange_that_two_batches_share_is_one_turn(memory):
     assert log(memory) == [("Price?", "Let me look.\n42 kroner.")]
 
 
-def test_an_edit_behind_a_window_and_one_after_a_restart_take_the_old_place(tmp_path):
+def test_an_edit_before_a_window_and_one_after_a_restart_take_the_old_place(tmp_path):
     program = Program(str(tmp_path / "agent.db"))
     for n in range(6):
         window = SlidingWindowConversationManager(window_size=4)

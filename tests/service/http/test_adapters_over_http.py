@@ -14,6 +14,6 @@ memory, model = test_middleware.memory, test_middleware.model
 OF_THE_PROCESS = ("test_a_search_changes_nothing", "test_embeddings_are_those_of_an_empty_memory")
 for module in (test_retriever, test_history):
     globals().update(borrowed(module, without=OF_THE_PROCESS))
-test_an_answer_that_is_made_anew_replaces_the_old_one = (
-    test_middleware.test_an_answer_that_is_made_anew_replaces_the_old_one
+test_an_answer_that_is_made_again_replaces_the_old_one = (
+    test_middleware.test_an_answer_that_is_made_again_replaces_the_old_one
 )

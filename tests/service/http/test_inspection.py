@@ -225,7 +225,7 @@ def test_what_one_memory_has_read_alone_is_not_known_to_another(client, tess):
     assert len(alone._known._held) == read + 1
 
 
-def test_an_encoder_without_memory_is_told():
+def test_an_encoder_without_memory_is_reported():
     with evomem.open(":memory:", Lengths()) as db:
         db.memory("m").add("I live in Leeds.")
         result = Alone().search(db.memory("m"), "Where do I live?", 1)
@@ -330,7 +330,9 @@ def killed_at_the_end(process):
 
 @pytest.mark.enable_socket  # to the process, on loopback
 @pytest.mark.parametrize("option", [(), ("--write",)])
-def test_inspect_shows_a_file_to_whoever_has_the_link_first_and_ends_with_ctrl_c(tmp_path, option):
+def test_inspect_shows_a_file_to_anyone_who_has_the_link_first_and_ends_with_ctrl_c(
+    tmp_path, option
+):
     import httpx
 
     place = str(tmp_path / "a.db")

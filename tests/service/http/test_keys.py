@@ -345,7 +345,7 @@ def test_the_access_log_says_who_did_what_and_never_what_was_said(client):
     assert "BERGEN" not in value.text
 
 
-def test_metrics_count_and_name_nobody(client):
+def test_metrics_count_and_contain_no_names(client):
     secret, _ = client.app.service.keys.create((), ["admin", "write", "read"])
     client.post(at("metered") + "/turns", json={"text": "BERGEN"}, headers=headers(secret))
     text = client.get("/metrics", headers=headers(secret)).text

@@ -118,7 +118,9 @@ def test_a_key_that_one_worker_revokes_is_refused_by_all(tmp_path):
         process.wait()
 
 
-def test_a_full_disk_is_told_loses_nothing_and_the_service_goes_on_when_there_is_room(tmp_path):
+def test_a_full_disk_is_reported_loses_nothing_and_the_service_continues_when_there_is_room(
+    tmp_path,
+):
     place, port = str(tmp_path / "a.db"), free_port()
     turns = f"http://127.0.0.1:{port}/v1/memories/m/turns"
     process = start(place, port)

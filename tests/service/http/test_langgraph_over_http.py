@@ -16,7 +16,7 @@ LOOK_INSIDE = (
     "test_a_refresh_reads_no_turn_again",
     "test_a_search_changes_no_log",
     "test_a_search_of_many_namespaces_takes_few_statements_and_none_twice",
-    "test_each_namespace_is_asked_in_the_light_of_its_own_log",
+    "test_each_namespace_is_searched_with_the_state_of_its_own_log",
     "test_two_processes_write_one_namespace",
     "test_what_is_not_indexed_is_not_read",
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,33 +25,6 @@ pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopb
 READING = ["recall", "timeline", "get", "status", "search", "fetch"]
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
 TALK = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
-CLIENT = """
-import asyncio, json, sys
-from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
-
-async def use(url, key):
-    headers = {"Authorization": f"Bearer {key}"}
-    async with streamablehttp_client(url, headers=headers) as (read, write, _):
-        async with ClientSession(read, write) as session:
-            begun = await session.initialize()
-            names = [tool.name for tool in (await session.list_tools()).tools]
-            await session.call_tool("remember", {"text": "I moved to Oslo.", "id": "older"})
-            found = await session.call_tool("recall", {"query": "Who moved to Oslo?"})
-            wrong = await session.call_tool("recall", {"query": "x", "memory": "acme/bob"})
-            shown = await session.call_tool("forget", {"id": "older"})
-            token = shown.structuredContent["confirm"]
-            gone = await session.call_tool("forget", {"id": "older", "confirm": token})
-    print(json.dumps({
-        "version": begun.protocolVersion,
-        "names": names,
-        "ids": [turn["id"] for turn in found.structuredContent["turns"]],
-        "wrong": wrong.isError,
-        "gone": gone.structuredContent["count"],
-    }))
-
-asyncio.run(use(*sys.argv[1:]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +71,7 @@ async def test_a_client_uses_the_memory_that_its_key_is_for(served, mode, versio
 
 
 def test_clients_of_version_1_of_the_sdk_use_it(served, older_client):
-    python, bare = older_client
-    done = subprocess.run(
-        [python, "-c", CLIENT, f"{served.url}/mcp", key_for(served, "used", "older")],
-        env=bare,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["version"] == "2025-11-25"
-    assert result["names"][:6] == ["remember", "recall", "timeline", "get", "forget", "status"]
-    assert (result["ids"], result["wrong"], result["gone"]) == (["older"], True, 1)
+    older_client("http", f"{served.url}/mcp", key_for(served, "used", "older"))
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

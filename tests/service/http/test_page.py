@@ -167,7 +167,7 @@ def test_the_timeline_has_filters(tab, service):
         assert [text.removeprefix("Turn ") for text in texts(page, ".turn .seq")] == turns
 
 
-def test_a_search_stands_beside_one_of_the_past_and_one_without_memory(tab, service):
+def test_a_search_is_shown_beside_one_of_the_past_and_one_without_memory(tab, service):
     memory = service.service.db.memory("acme", "tess")
     page = tab.open(TESS + "search", key=service.secret)
     page.get_by_label("Question").fill(QUERY)

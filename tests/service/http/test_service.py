@@ -183,7 +183,7 @@ def test_an_error_of_the_service_itself_tells_no_path(tmp_path, caplog):
 # limits --------------------------------------------------------------------------------------
 
 
-def test_too_many_requests_are_told_to_come_again():
+def test_too_many_requests_get_429_and_a_time_to_retry():
     now = [0.0]
     limits = Limits(4, 10.0, lambda: now[0])
     with limits.door(), limits.door(), limits.door(), limits.door():
@@ -206,7 +206,7 @@ def test_too_many_requests_are_told_to_come_again():
         pass
 
 
-def test_nobody_is_let_in_from_outside_without_a_key_a_name_and_tls(tmp_path):
+def test_access_from_outside_needs_a_key_a_name_and_tls(tmp_path):
     from evomem.service.key_tables import keys_location
     from evomem.service.keys import KeyStore
     from evomem.service.running import check
@@ -233,7 +233,7 @@ def test_nobody_is_let_in_from_outside_without_a_key_a_name_and_tls(tmp_path):
 
 
 @pytest.mark.enable_socket
-def test_a_slow_body_is_given_up_and_holds_nobody_up():
+def test_a_slow_body_is_given_up_and_holds_up_no_other_request():
     with running(body_seconds=0.3) as service:
         address = service.socket.getsockname()
         with socket.create_connection(address) as slow:
@@ -273,7 +273,7 @@ class Gate(evomem.HashEncoder):
 
 
 @pytest.mark.enable_socket
-async def test_a_request_that_is_given_up_ends_and_what_waited_behind_it_is_not_done():
+async def test_a_request_that_is_given_up_ends_and_what_waited_for_it_is_not_done():
     with running() as service:
         gate = Gate()
         service.service.db._engine._encoder = service.service.db._engine._reader = gate

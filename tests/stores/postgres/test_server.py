@@ -148,7 +148,7 @@ def test_many_may_make_the_same_tables_at_once(location):
         ("postgresql://user:secret@/db?nonsense=1&host=/nowhere", "nonsense"),
     ],
 )
-def test_an_address_that_does_not_work_is_said_without_its_password(location, says):
+def test_an_address_that_does_not_work_is_reported_without_its_password(location, says):
     with pytest.raises(StoreError, match=says) as raised:
         open_at(location)
     assert "secret" not in str(raised.value)
@@ -255,7 +255,7 @@ def test_while_readings_are_swapped_writers_wait_and_readers_do_not(location, st
     other.close()
 
 
-def test_purges_come_one_after_the_other_and_other_memories_go_on_being_written(
+def test_purges_come_one_after_the_other_and_other_memories_continue_being_written(
     location, store, alice
 ):
     other, _ = open_at(location, busy_timeout=0.05)
@@ -269,7 +269,7 @@ def test_purges_come_one_after_the_other_and_other_memories_go_on_being_written(
     other.close()
 
 
-def test_a_pool_that_is_used_up_is_said(location):
+def test_a_pool_that_is_used_up_is_reported(location):
     store, _ = open_at(location, pool_size=1, busy_timeout=0.05)
     with store._connections.reading(), ThreadPoolExecutor() as other:
         with pytest.raises(DatabaseBusy, match="pool_size"):
@@ -299,7 +299,7 @@ def test_each_worker_keeps_index_files_of_its_own(location, tmp_path):
 # lost connections ----------------------------------------------------------------------------
 
 
-def test_after_the_server_was_restarted_calls_go_on(store, alice, admin):
+def test_after_the_server_was_restarted_calls_continue(store, alice, admin):
     write(store, alice, notes(2))
     cut(store, admin)
     assert len(store.history(store.view(alice))) == 2
@@ -307,7 +307,7 @@ def test_after_the_server_was_restarted_calls_go_on(store, alice, admin):
     assert write(store, alice, notes(2, 3)).seq == 4
 
 
-def test_a_connection_lost_in_the_middle_of_a_write_is_said_and_leaves_nothing_half(
+def test_a_connection_lost_in_the_middle_of_a_write_is_reported_and_leaves_nothing_half(
     store, alice, admin
 ):
     write(store, alice, notes(2))
