@@ -35,9 +35,9 @@ from evomem.plugins import DEFAULT_ENCODER
 from evomem.search.relevance import Calibration, calibration_of
 
 K = 10
-BINS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-LEAST = (0.05, 0.1, 0.2, 0.3, 0.5)
-PULL = 1e-4  # of the weights towards zero
+BINS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+LEAST = (0.02, 0.05, 0.1, 0.2, 0.3)
+PULL = 1e-6  # of the weights towards zero: only where the data say nothing
 
 Values = npt.NDArray[np.float64]
 
@@ -71,10 +71,9 @@ def _report_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
     encoder = Encoders()[options.encoder]
     gathered: dict[str, list[Asked]] = {}
     for dataset in datasets:
-        conversations = dataset.conversations[: options.limit]
-        gathered[dataset.name] = list(
-            gather(encoder, conversations, swapped=dataset.name == "realtalk")
-        )
+        swapped = dataset.name == "realtalk"
+        found = gather(encoder, dataset.conversations, options.limit, swapped=swapped)
+        gathered[dataset.name] = list(found)
     first_half = [q for asked in gathered.values() for q in asked if q.conversation % 2 == 0]
     fits = {
         "in use": calibration_of(encoder.spec.name),
@@ -93,10 +92,17 @@ def _report_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
 
 
 def gather(
-    encoder: Encoder, conversations: Sequence[Conversation], *, swapped: bool
+    encoder: Encoder, conversations: Sequence[Conversation], limit: int | None, *, swapped: bool
 ) -> Iterator[Asked]:
-    """Yield every question with its hits; `swapped`: those of the next conversation, too."""
-    for number, conversation in enumerate(track(conversations, transient=True)):
+    """Yield every question of the first `limit` conversations with its hits.
+
+    Args:
+        encoder: Of the memories.
+        conversations: What is read.
+        limit: How many of them; None for all.
+        swapped: Whether each is asked the questions of the next one, too.
+    """
+    for number, conversation in enumerate(track(conversations[:limit], transient=True)):
         with evomem.open(":memory:", encoder=encoder) as database:
             memory = database.memory("relevance")
             memory.add_many(conversation.turns)

@@ -90,8 +90,8 @@ class Recall(Arguments):
         None,
         ge=0,
         le=1,
-        description="Only turns that answer with at least this probability; 0.3 returns nothing for "
-        "most questions that no turn answers.",
+        description="Only turns that answer with at least this probability; 0.02 returns nothing for "
+        "many questions about something that was never mentioned.",
     )
     explain: bool = Field(False, description="Whether to say what each score is made of.")
 
