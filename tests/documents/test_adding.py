@@ -161,11 +161,11 @@ def test_a_folder_that_may_not_be_mounted_forgets_nothing(tmp_path, capsys, unmo
         assert document_names(db.memory("default")) == [str(path)]
 
 
-def test_tens_of_thousands_of_equal_passages_are_compared_in_linear_time():
+def test_tens_of_thousands_of_equal_passages_are_compared_in_linear_time(memory):
     turn = Turn(user="same")
     record = Record(1, turn, datetime.now(timezone.utc))
     # With a quadratic comparison this takes minutes.
-    change = _Change(None, "notes.md", [record] * 30_000, [turn] * 20_000)
+    change = _Change(memory, "notes.md", [record] * 30_000, [turn] * 20_000)
     assert (len(change._same), len(change._gone)) == (20_000, 10_000)
     assert (change._new, change._replaced) == ([], [])
 

@@ -176,7 +176,7 @@ def test_what_no_turn_holds_is_reported_too(edited, statements, says):
 
 
 def test_a_database_that_does_not_say_what_it_is_sealed_with_is_refused(edited):
-    with pytest.raises(IntegrityError, match="what it is sealed with"):
+    with pytest.raises(IntegrityError, match="the record of its integrity key"):
         edited("DELETE FROM integrity")
 
 

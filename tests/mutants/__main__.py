@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.mutants.mutating import ROOT, Mutant, places, statement
-from tests.mutants.running import Reach, prepare, record, server, survives
+from tests.mutants.running import Outcome, Reach, outcome, prepare, record, server
 
 FILES = (
     "evomem/memory.py",
@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=TESTS, help="what may notice them")
     parser.add_argument("--out", type=Path, default=Path("results/mutants"))
     options = parser.parse_args()
-    paths = sorted(path for item in options.files for path in glob.glob(item, root_dir=ROOT))
+    paths = sorted(path for pattern in options.files for path in glob.glob(pattern, root_dir=ROOT))
     options.out.mkdir(parents=True, exist_ok=True)
     prepare()
     with server():
@@ -95,20 +95,23 @@ def main() -> int:
             record(paths, options.tests, reached)
         reach = Reach(reached)
         mutants = sample(paths, options.sample, options.seed)
-        killed: Counter[bool] = Counter()
+        outcomes: Counter[Outcome] = Counter()
         with (options.out / "results.jsonl").open("w") as results:
             for mutant, source in mutants:
                 tests, seconds = quickest(reach, mutant)
                 begun = time.time()
-                alive = not tests or survives(mutant.path, source, tests, seconds)
-                killed[not alive] += 1
-                line = {**vars(mutant), "alive": alive, "tests": len(tests)}
+                end = outcome(mutant.path, source, tests, seconds) if tests else "survived"
+                outcomes[end] += 1
+                line = {**vars(mutant), "outcome": end, "tests": len(tests)}
                 results.write(json.dumps(line | {"took": time.time() - begun}) + "\n")
                 results.flush()
-                if alive:
+                if end == "survived":
                     say(f"{mutant.path}:{mutant.line}, which {len(tests)} tests run")
                     say(difference(mutant, source))
-    say(f"{killed[True]} of {killed.total()} faults were noticed")
+    say(
+        f"{outcomes['noticed']} of {outcomes.total()} faults were noticed, and with "
+        f"{outcomes['not ended']} the tests did not end"
+    )
     return 0
 
 

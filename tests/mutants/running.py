@@ -16,13 +16,14 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import spec_from_loader
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from tests.mutants.mutating import ROOT, module_of
 
 PLUGINS = ("pytest_asyncio.plugin", "pytest_socket", "xdist.plugin", "_hypothesis_pytestplugin")
+Outcome = Literal["noticed", "survived", "not ended"]
 OPTIONS = ["-q", "-n", "0", "-p", "no:cacheprovider", *(f"-p{name}" for name in PLUGINS)]
 
 
@@ -131,14 +132,15 @@ class _Recorder:
             self._failed.add(report.nodeid)
 
 
-def survives(path: str, source: str, tests: Sequence[str], seconds: float) -> bool:
-    """Say whether tests pass, that take so many seconds otherwise, with a file replaced."""
+def outcome(path: str, source: str, tests: Sequence[str], seconds: float) -> Outcome:
+    """Run tests, which take so many seconds otherwise, with a file replaced; stop at a failure."""
 
     def call() -> int:
         sys.meta_path.insert(0, _Replaced(path, source))
         return int(pytest.main([*OPTIONS, "-x", *_in_order(tests)]))
 
-    return _forked(call, int(10 + 4 * seconds)) == 0
+    status = _forked(call, int(10 + 4 * seconds))
+    return "not ended" if status is None else "noticed" if status else "survived"
 
 
 def _in_order(tests: Sequence[str]) -> list[str]:
