@@ -32,7 +32,10 @@ BENCHMARKS = {
     "cost.soak": "do many threads lose, reorder or leak anything in ten minutes?",
     "cost.streaming": "what does one more turn cost as a memory grows?",
     "cost.training": "how much faster is training when segments share forward passes?",
+    "sets.documents": "is the passage found? NQ320k, MSA, MS MARCO, MLDR, QASPER, BEAM, HaluMem, …",
+    "sets.pickles": "pickled lists, dictionaries and strings as JSON",
     "quality.mteb": "the same questions through MTEB, with its own metrics",
+    "quality.protocol": "what do the choices of a protocol change? BM25 by ours and by LMEB's",
     "reporting.report": "one Markdown and one HTML page of all results",
     "reporting.figures": "check or rewrite the figures in a document from results",
 }

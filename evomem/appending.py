@@ -136,7 +136,7 @@ def write(
     except HeadMoved:
         engine.note_vain(len(rows))
         raise
-    engine.remember(state)
+    engine.remember(state, instead_of=view.key if view.spans else None)
     return [Record(row.seq, row.turn, added) for row in rows]
 
 

@@ -6,6 +6,9 @@ after it, all of them go into the next passes: first all queries, then turns, wi
 for every memory. So a query waits for at most one pass of turns, and turns wait for one pass of
 queries and for the memories before them. Passes of turns are shorter while queries wait.
 
+An encoder whose calls may run at the same time (`BatchEncoder.parallel`) has two such lines, one for
+queries and one for turns, so that a query waits for no turns at all.
+
 A request is a value (a state, and what to read from there), so each memory determines its own
 order, and a result does not depend on the rest of the batch.
 """
@@ -83,6 +86,15 @@ _Read = _Request[Turn, Reading]
 _Ask = _Request[str, Vectors]
 
 
+@dataclass(eq=False)
+class _Lead:
+    """Which thread runs the passes of some lines."""
+
+    lines: tuple[deque[Any], ...]
+    request: _Request[Any, Any] | None = None
+    """The request whose thread does, until it is done itself."""
+
+
 class Batcher:
     """An encoder for many threads at once; itself an `Encoder`.
 
@@ -94,6 +106,7 @@ class Batcher:
         """Work for `encoder`, with at most `waiting` requests to read inside."""
         self._encoder = encoder
         self._tokens = encoder.batch_tokens
+        self._parallel = encoder.parallel
         self._waiting = waiting
         self._closed = False
         self._make_queues()
@@ -111,13 +124,13 @@ class Batcher:
             for turn in turns:
                 self._encoder.measure(turn)  # here, while others compute
             with self._door:
-                self._await(request, self._reads)
+                self._await(request, self._reads, self._read_lead)
         return request.found
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
         """See `Encoder.embed_queries`. Raises `StoreError` if this is closed."""
         request: _Ask = _Request(state, queries)
-        self._await(request, self._asks)
+        self._await(request, self._asks, self._ask_lead)
         return request.found[0]
 
     def count_tokens(self, text: str) -> int:
@@ -128,7 +141,9 @@ class Batcher:
         """Accept no more requests, and return when the present ones are done."""
         with self._quiet:
             self._closed = True
-            self._quiet.wait_for(lambda: self._leader is None)
+            self._quiet.wait_for(
+                lambda: self._ask_lead.request is None and self._read_lead.request is None
+            )
 
     # ---------------------------------------------------------------------------------------
 
@@ -136,46 +151,51 @@ class Batcher:
         """Make locks and empty queues: when this is made, and in a forked child."""
         self._door = threading.Semaphore(self._waiting)
         self._quiet = threading.Condition()  # its lock guards `_closed` and everything below
-        self._leader: _Request[Any, Any] | None = None
-        """The request whose thread runs the passes, until it is done itself."""
         self._asks: deque[_Ask] = deque()
         self._reads: deque[_Read] = deque()
+        if self._parallel:
+            self._ask_lead, self._read_lead = _Lead((self._asks,)), _Lead((self._reads,))
+        else:
+            self._ask_lead = self._read_lead = _Lead((self._asks, self._reads))
         self._asked = False  # whether the last pass was one of queries
         self._shorter = 0  # how many of the next passes of turns are shorter
 
-    def _await(self, request: _Request[T, R], line: deque[_Request[T, R]]) -> None:
+    def _await(self, request: _Request[T, R], line: deque[_Request[T, R]], lead: _Lead) -> None:
         """Return when `request` is done, by another thread or by this one."""
         with self._quiet:
             if self._closed:
                 raise closed()
             line.append(request)
-            if self._leader is None:
-                self._lead(request)
+            if lead.request is None:
+                self._appoint(lead, request)
         try:
             request.wake.wait()
             while not request.done:
-                self._pass()
+                self._pass(lead)
         finally:
             with self._quiet:
                 if not request.done and request in line:  # interrupted, say by Ctrl-C
                     line.remove(request)
-                if self._leader is request:
-                    line_up: list[_Request[Any, Any]] = [*self._asks, *self._reads]
-                    self._lead(line_up[0] if line_up else None)
+                if lead.request is request:
+                    waiting = [other for others in lead.lines for other in others]
+                    self._appoint(lead, waiting[0] if waiting else None)
         if request.error:
             raise request.error
 
-    def _lead(self, request: _Request[Any, Any] | None) -> None:
-        self._leader = request
+    def _appoint(self, lead: _Lead, request: _Request[Any, Any] | None) -> None:
+        lead.request = request
         if request:
             request.wake.set()
         else:
             self._quiet.notify_all()
 
-    def _pass(self) -> None:
-        """Do a pass of queries, or one of turns: in turn, where there are both."""
-        self._asked = bool(self._asks) and not (self._asked and self._reads)
-        if self._asked:
+    def _pass(self, lead: _Lead) -> None:
+        """Do a pass of queries, or one of turns: in turn, where one thread does both."""
+        if self._parallel:
+            asks = lead is self._ask_lead
+        else:
+            asks = self._asked = bool(self._asks) and not (self._asked and self._reads)
+        if asks:
             self._do(self._asks, self._take_asks, self._embed)
         else:
             self._do(self._reads, self._take_reads, self._read)
@@ -196,7 +216,7 @@ class Batcher:
                 line.extend(request for request in taken if not request.done)
 
     def _take_asks(self) -> list[_Ask]:
-        self._shorter = ASKING
+        self._shorter = 0 if self._parallel else ASKING
         return [self._asks.popleft() for _ in range(min(QUERIES, len(self._asks)))]
 
     def _take_reads(self) -> list[_Read]:

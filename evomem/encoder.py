@@ -62,6 +62,14 @@ class BatchEncoder(Encoder, Protocol):
         """
         ...
 
+    @property
+    def parallel(self) -> bool:
+        """Whether two calls may run at the same time, and neither waits for the other.
+
+        Then queries are embedded while turns are read.
+        """
+        ...
+
     def measure(self, turn: Turn) -> int:
         """Return the approximate number of tokens of `turn`.
 

@@ -9,10 +9,10 @@ import asyncio
 import contextvars
 import threading
 import time as clock
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import timezone, tzinfo
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from evomem._forking import reset_in_child
 from evomem.batching import Batcher, shared
@@ -111,11 +111,18 @@ class Engine:
         """
         self.store.check_writable()
         with self._guard:
-            return self._locks[namespace]
+            lock = self._locks.get(namespace)
+            if lock is None:
+                lock = self._locks[namespace] = threading.RLock()
+            return lock
 
     def is_contended(self, namespace: Namespace) -> bool:
         """Return whether another process recently wrote to a memory at the same time as this one."""
-        return clock.monotonic() < self._contended.get(namespace, 0.0)
+        until = self._contended.get(namespace)
+        if until is not None and clock.monotonic() >= until:
+            self._contended.pop(namespace, None)
+            return False
+        return until is not None
 
     def note_contention(self, namespace: Namespace) -> None:
         """Note that another process writes to a memory at the same time as this one."""
@@ -140,9 +147,14 @@ class Engine:
         """Return the state with this key if it is remembered."""
         return self._states.get(key)
 
-    def remember(self, state: State[Turn]) -> None:
-        """Keep a state for the next call; the least recently used ones go first."""
-        self._states.put(state.key, state)
+    def remember(self, state: State[Turn], *, instead_of: bytes | None = None) -> None:
+        """Keep a state for the next call; the least recently used ones go first.
+
+        Args:
+            state: Of a memory.
+            instead_of: The key of the state before it, which nobody is likely to ask for again.
+        """
+        self._states.put(state.key, state, instead_of=instead_of)
 
     async def run(self, call: Callable[[], R], lane: Namespace | None = None) -> R:
         """Run `call` on a thread; those of one lane one at a time, in the order of the calls.
@@ -163,7 +175,8 @@ class Engine:
 
     def _make_locks(self) -> None:
         """Create the locks and the thread pools: at first, and in a forked child."""
-        self._locks: defaultdict[Namespace, threading.RLock] = defaultdict(threading.RLock)
+        # Only locks that somebody holds or waits for: a service writes to any number of memories.
+        self._locks: WeakValueDictionary[Namespace, Any] = WeakValueDictionary()
         self._guard = threading.Lock()
         self._lanes = OrderedExecutor()
 

@@ -40,13 +40,17 @@ class LruCache(Generic[K, V]):
                 self._held.move_to_end(key)
             return value
 
-    def put(self, key: K, value: V) -> None:
-        """Store `value` unless it alone exceeds the limit; older values are evicted."""
+    def put(self, key: K, value: V, *, instead_of: K | None = None) -> None:
+        """Store `value` unless it alone exceeds the limit; older values are evicted.
+
+        The value of `instead_of` is the first to go.
+        """
         size = self._size(value)
         with self._lock:
-            old = self._held.pop(key, None)
-            if old is not None:
-                self.nbytes -= self._size(old)
+            for name in (key, instead_of):
+                old = None if name is None else self._held.pop(name, None)
+                if old is not None:
+                    self.nbytes -= self._size(old)
             if size > self.limit:
                 return
             self._held[key] = value

@@ -100,6 +100,11 @@ class StaticEncoder:
         """See `BatchEncoder.batch_tokens`."""
         return 2048
 
+    @property
+    def parallel(self) -> bool:
+        """See `BatchEncoder.parallel`."""
+        return False
+
     def measure(self, turn: Turn) -> int:
         """See `BatchEncoder.measure`; four characters to a token."""
         return len(turn.text) // 4 + 1

@@ -22,6 +22,7 @@ class Together(HashEncoder):
     """The hashing encoder for several memories at once; notes what it was asked together."""
 
     batch_tokens = 1000
+    parallel = False
 
     def __init__(self):
         super().__init__()
@@ -155,6 +156,43 @@ def test_queries_and_turns_take_turns_so_that_no_turn_starves(batcher, encoder):
         ("read", [["a"]]),
         ("ask", [["q1"]]),
     ]
+
+
+def test_queries_do_not_wait_for_turns_where_the_encoder_does_both_at_once(encoder):
+    encoder.parallel = True
+    batcher = Batcher(encoder)
+    hold = encoder.pause
+    encoder.pause = lambda kind, what: hold(kind, what) if kind == "read" else None
+    encoder.gate.clear()
+    with ThreadPoolExecutor(2) as pool:
+        turns = pool.submit(reading(batcher, "a", "b"))
+        assert encoder.inside.wait(30)
+        for text in ("who?", "where?"):
+            asked = pool.submit(asking(batcher, text)).result(30)
+            assert np.array_equal(asked, HashEncoder().embed_queries(START, [text]))
+        assert not turns.done()
+        encoder.gate.set()
+        assert same(turns.result(), ["a", "b"])
+
+
+def test_closing_waits_for_a_pass_of_queries_beside_one_of_turns(encoder):
+    encoder.parallel = True
+    batcher = Batcher(encoder)
+    encoder.gate.clear()
+    with ThreadPoolExecutor(3) as pool:
+        turns, asked = pool.submit(reading(batcher, "a")), pool.submit(asking(batcher, "q"))
+        while len(encoder.calls) < 2:
+            threading.Event().wait(0.001)
+        closing = pool.submit(batcher.close)
+        while not batcher._closed:
+            threading.Event().wait(0.001)
+        assert not closing.done()
+        encoder.gate.set()
+        closing.result(30)
+        assert same(turns.result(), ["a"])
+        assert len(asked.result()) == 1
+    with pytest.raises(StoreError, match="closed"):
+        batcher.embed_queries(START, ["a"])
 
 
 def test_a_pass_holds_so_many_tokens_and_every_memory_an_equal_share(batcher, encoder):

@@ -94,10 +94,14 @@ def test_nothing_unpickles_or_runs_code_from_a_checkpoint(package):
                 assert ast.unparse(node.func) not in {"torch.load", "eval", "exec"}, path
 
 
-def test_importing_evomem_brings_no_model_database_or_framework():
+def test_importing_evomem_and_its_help_brings_no_model_database_or_framework():
     """A fresh process: what is imported here would hide what `import evomem` imports."""
     heavy = "torch transformers faiss sqlalchemy sentence_transformers langchain_core llama_index"
-    code = f"import evomem, sys; print([m for m in {heavy.split()!r} if m in sys.modules])"
+    commands = "rich fastapi evomem.answering evomem.chats evomem.importing evomem.documents"
+    code = (
+        "import evomem, sys; from evomem.cli.arguments import make_parser; make_parser(); "
+        f"print([m for m in {[*heavy.split(), *commands.split()]!r} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""

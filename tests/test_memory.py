@@ -672,3 +672,15 @@ def test_a_healthy_database_verifies_and_counts(db, alice):
 def test_closing_twice_is_harmless(db):
     db.close()
     db.close()
+
+
+def test_what_is_kept_for_a_memory_does_not_grow_with_its_turns_or_its_writers(db):
+    names = [str(n) for n in range(5)]
+    for number in range(4):
+        for name in names:
+            db.memory(name).add(f"turn {number}")
+    engine = db._engine
+    newest = [engine.store.view((name,)).key for name in names]
+    assert all(engine.known_state(key) for key in newest)
+    assert len(engine._states._held) <= len(names) + 1  # and that of an empty memory
+    assert len(engine._locks) == 0

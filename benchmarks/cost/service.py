@@ -1,15 +1,17 @@
-"""What the service costs: clients that add and search over HTTP, beside the same calls in process.
+"""What the service costs: clients that add and search over HTTP and MCP, beside the same in process.
 
-    python -m benchmarks service --clients 16 --calls 40
+    python -m benchmarks service --clients 64 --calls 4
 
 Each client has a memory of its own, and adds a turn and then asks a question, again and again. The
-service is a process of its own; CPU seconds are those of that process (over HTTP), or of this one
-(in process), where the same calls are made on as many threads.
+service is a process of its own; CPU seconds are those of that process, or of this one (in process),
+where the same calls are made on as many threads. What the clients themselves use is a line of its own:
+`evomem.connect` on threads, and the SDK's client on one event loop.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import resource
@@ -19,7 +21,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,43 +35,72 @@ from evomem.errors import EvomemError
 from evomem.memory import Memory
 from evomem.records import Turn
 
+SAID = {
+    "add": "On day {number} we spoke about {topic}.",
+    "search": "When did we speak about {topic}?",
+}
 TOPICS = ("the cat", "work in Oslo", "a trip to Bergen", "dinner with Ada", "the new bicycle")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
     parser = argparse.ArgumentParser(prog="benchmarks service", description=__doc__)
-    parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--calls", type=int, default=40, help="of each kind and client")
-    parser.add_argument("--rounds", type=int, default=2, help="in process, HTTP, in process, ...")
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--calls", type=int, default=10, help="of each kind and client")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="in process, HTTP, MCP, in process, ..."
+    )
+    parser.add_argument("--searches", type=int, default=60, help="of the reader beside an import")
     parser.add_argument("--encoder", default="mini")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
-    rounds: dict[str, list[dict[str, float]]] = {"in process": [], "over HTTP": []}
+    figures = calls_of(options) if options.rounds else {}
+    reader = readers_of(options) if options.searches else {}
+    print(f"load {os.getloadavg()[0]:.1f}")
+    result = {
+        **setting("service", argv),
+        "load": os.getloadavg()[0],
+        "figures": {**figures, "reader": reader},
+    }
+    if options.out:
+        write_json(options.out, result)
+    print(json.dumps(result))
+    return 0
+
+
+def calls_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Measure adding and searching each way, in turn; return the medians, and CPU on top in percent."""
+    ways = {"in process": in_process, "over HTTP": over_http, "over MCP": over_mcp}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(options.rounds):
-        for name, measure in (("in process", in_process), ("over HTTP", over_http)):
+        for name, measure in ways.items():
             rounds[name].append(measure(options.encoder, options.clients, options.calls))
+            print(f"{name}: {rounds[name][-1]}", file=sys.stderr, flush=True)
     figures = {
         name: {key: float(np.median([run[key] for run in many])) for key in many[0]}
         for name, many in rounds.items()
     }
     keys = list(figures["in process"])
     rows = [[key, *(f"{figures[name][key]:.4g}" for name in figures)] for key in keys]
-    print(table(["", *figures], rows))
-    reader = beside_import(options.encoder)
-    print(table(["a reader's searches", "ms"], [[k, f"{v:.4g}"] for k, v in reader.items()]))
-    cpu = [figures[name]["CPU ms a call"] for name in figures]
-    share = 100 * (cpu[1] - cpu[0]) / cpu[0]
-    print(f"\nCPU on top of the calls in process: {share:.0f} %; load {os.getloadavg()[0]:.1f}")
-    result = {
-        **setting("service", argv),
-        "load": os.getloadavg()[0],
-        "figures": {**figures, "CPU on top, percent": share, "reader": reader},
-    }
-    if options.out:
-        write_json(options.out, result)
-    print(json.dumps(result))
-    return 0
+    print(table(["", *figures], rows), flush=True)
+    cpu = {name: values["CPU ms a call"] for name, values in figures.items()}
+    share = {name: 100 * (value / cpu["in process"] - 1) for name, value in cpu.items()}
+    for name in ("over HTTP", "over MCP"):
+        print(f"CPU {name} on top of the calls in process: {share[name]:.0f} %", flush=True)
+    return {**figures, "CPU on top, percent": share}
+
+
+def readers_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Measure one client's searches while another one imports, in process and over HTTP."""
+    with tempfile.TemporaryDirectory() as folder:
+        with evomem.open(str(Path(folder) / "a.db"), options.encoder) as db:
+            figures = {"in process": beside_import(db, options.searches)}
+    with served(options.encoder) as (url, _), evomem.connect(url) as db:
+        figures["over HTTP"] = beside_import(db, options.searches)
+    keys = list(figures["in process"])
+    rows = [[key, *(f"{values[key]:.4g}" for values in figures.values())] for key in keys]
+    print(table(["a reader's searches", *figures], rows), flush=True)
+    return figures
 
 
 def in_process(encoder: str, clients: int, calls: int) -> dict[str, float]:
@@ -79,56 +111,74 @@ def in_process(encoder: str, clients: int, calls: int) -> dict[str, float]:
             before = _own_cpu()
             figures = drive(lambda: db, clients, calls)
             figures["CPU ms a call"] = 1000 * (_own_cpu() - before) / (2 * clients * calls)
-    return figures
+    return {**figures, "CPU ms of the client": 0.0}
 
 
 def over_http(encoder: str, clients: int, calls: int) -> dict[str, float]:
     """Return the figures of a service in a process of its own."""
+    with served(encoder) as (url, pid), evomem.connect(url) as db:
+        return _with_cpu(pid, 2 * clients * calls, lambda: drive(lambda: db, clients, calls))
+
+
+def over_mcp(encoder: str, clients: int, calls: int) -> dict[str, float]:
+    """Return the figures of the same with the SDK's client and the tools `remember` and `recall`."""
+    with served(encoder) as (url, pid):
+        return _with_cpu(
+            pid, 2 * clients * calls, lambda: asyncio.run(drive_tools(url, clients, calls))
+        )
+
+
+@contextmanager
+def served(encoder: str) -> Iterator[tuple[str, int]]:
+    """Start a service that has answered before; yield its address and its process id."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         process = start_service(Path(folder) / "a.db", encoder, port)
+        url = f"http://127.0.0.1:{port}"
         try:
-            url = f"http://127.0.0.1:{port}"
             with evomem.connect(url) as db:
                 _await(db)
-                before = _cpu_of(process.pid)
-                figures = drive(lambda: db, clients, calls)
-                cpu = _cpu_of(process.pid) - before
-            figures["CPU ms a call"] = 1000 * cpu / (2 * clients * calls)
+            yield url, process.pid
         finally:
             process.terminate()
             process.wait()
-    return figures
 
 
-def beside_import(encoder: str, searches: int = 60) -> dict[str, float]:
-    """Return the times of one client's searches: alone, and while another one imports."""
-    times: dict[str, list[float]] = {"idle": [], "beside an import": []}
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        process = start_service(Path(folder) / "a.db", encoder, port)
-        try:
-            with evomem.connect(f"http://127.0.0.1:{port}") as db:
-                _await(db)
-                memory = db.memory("bench", "reader")
-                memory.add_many(Turn(user=f"Note {n} on {TOPICS[n % 5]}.") for n in range(50))
-                _search(memory, 5)
-                times["idle"] = _search(memory, searches)
-                stop = threading.Event()
-                bulk = threading.Thread(target=_import, args=(db.memory("bench", "bulk"), stop))
-                bulk.start()
-                _search(memory, 5)
-                times["beside an import"] = _search(memory, searches)
-                stop.set()
-                bulk.join()
-        finally:
-            process.terminate()
-            process.wait()
+def _with_cpu(pid: int, calls: int, work: Callable[[], dict[str, float]]) -> dict[str, float]:
+    before, own = _cpu_of(pid), _own_cpu()
+    figures = work()
+    used, own = _cpu_of(pid) - before, _own_cpu() - own
     return {
-        f"{name} p{share}": 1000 * float(np.percentile(values, share))
+        **figures,
+        "CPU ms a call": 1000 * used / calls,
+        "CPU ms of the client": 1000 * own / calls,
+    }
+
+
+def beside_import(db: Database, searches: int) -> dict[str, float]:
+    """Return the times of one client's searches in ms: alone, and while another one imports."""
+    times: dict[str, list[float]] = {"idle": [], "beside an import": []}
+    memory = db.memory("bench", "reader")
+    memory.add_many(Turn(user=f"Note {n} on {TOPICS[n % 5]}.") for n in range(50))
+    _search(memory, 5)
+    for part in range(2):  # alone, beside an import, alone, beside an import
+        times["idle"] += _search(memory, searches // 2)
+        stop = threading.Event()
+        bulk = threading.Thread(target=_import, args=(db.memory("bulk", str(part)), stop))
+        bulk.start()
+        _search(memory, 5)
+        times["beside an import"] += _search(memory, searches // 2)
+        stop.set()
+        bulk.join()
+    figures = {
+        f"{name} p{share} ms": 1000 * float(np.percentile(values, share))
         for name, values in times.items()
         for share in (50, 95)
     }
+    for share in (50, 95):
+        beside, idle = (figures[f"{name} p{share} ms"] for name in ("beside an import", "idle"))
+        figures[f"p{share}, times idle"] = beside / idle
+    return figures
 
 
 def _search(memory: Memory, count: int) -> list[float]:
@@ -163,7 +213,7 @@ def start_service(database: Path, encoder: str, port: int) -> subprocess.Popen[b
     return subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL)
 
 
-def drive(database: Any, clients: int, calls: int) -> dict[str, float]:
+def drive(database: Callable[[], Any], clients: int, calls: int) -> dict[str, float]:
     """Let clients add and search on threads; return calls a second and milliseconds."""
     times: dict[str, list[float]] = {"add": [], "search": []}
     guard = threading.Lock()
@@ -173,12 +223,10 @@ def drive(database: Any, clients: int, calls: int) -> dict[str, float]:
         memory = db.memory("bench", str(client))
         own: dict[str, list[float]] = {"add": [], "search": []}
         for number in range(calls):
-            start = time.perf_counter()
-            memory.add(f"On day {number} we spoke about {TOPICS[number % len(TOPICS)]}.")
-            own["add"].append(time.perf_counter() - start)
-            start = time.perf_counter()
-            memory.search(f"When did we speak about {TOPICS[(number + 2) % len(TOPICS)]}?")
-            own["search"].append(time.perf_counter() - start)
+            for kind, call in (("add", memory.add), ("search", memory.search)):
+                start = time.perf_counter()
+                call(SAID[kind].format(number=number, topic=TOPICS[number % len(TOPICS)]))
+                own[kind].append(time.perf_counter() - start)
         with guard:
             for kind, values in own.items():
                 times[kind] += values
@@ -189,8 +237,41 @@ def drive(database: Any, clients: int, calls: int) -> dict[str, float]:
         thread.start()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - start
-    figures = {"calls a second": 2 * clients * calls / seconds}
+    return _figures(times, time.perf_counter() - start)
+
+
+async def drive_tools(url: str, clients: int, calls: int) -> dict[str, float]:
+    """Do as `drive` with the SDK's client on one event loop, each at the address of its memory."""
+    import httpx2
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+
+    times: dict[str, list[float]] = {"add": [], "search": []}
+
+    async def timed(kind: str, call: Awaitable[Any]) -> None:
+        start = time.perf_counter()
+        result = await call
+        times[kind].append(time.perf_counter() - start)
+        if result.is_error:
+            raise RuntimeError(result.content[0].text)
+
+    async def work(client: int) -> None:
+        place = f"{url}/mcp/bench%2F{client}"
+        async with httpx2.AsyncClient(timeout=600) as http:
+            async with Client(streamable_http_client(place, http_client=http)) as tools:
+                for number in range(calls):
+                    facts = {"number": number, "topic": TOPICS[number % len(TOPICS)]}
+                    text, query = (SAID[kind].format(**facts) for kind in ("add", "search"))
+                    await timed("add", tools.call_tool("remember", {"text": text}))
+                    await timed("search", tools.call_tool("recall", {"query": query}))
+
+    start = time.perf_counter()
+    await asyncio.gather(*map(work, range(clients)))
+    return _figures(times, time.perf_counter() - start)
+
+
+def _figures(times: dict[str, list[float]], seconds: float) -> dict[str, float]:
+    figures = {"calls a second": sum(map(len, times.values())) / seconds}
     for kind, values in times.items():
         for share in (50, 95):
             figures[f"{kind} p{share} ms"] = 1000 * float(np.percentile(values, share))
@@ -198,7 +279,7 @@ def drive(database: Any, clients: int, calls: int) -> dict[str, float]:
 
 
 def _await(db: Database) -> None:
-    for _ in range(1200):
+    for _ in range(6000):
         try:
             db.memory("bench", "warm").add("warm up")
             db.memory("bench", "warm").search("warm up")

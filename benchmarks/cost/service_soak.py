@@ -37,7 +37,6 @@ from evomem.memory import Memory
 R = TypeVar("R")
 
 TURNS = 12  # of a memory before it is checked and dropped
-LIFE = 20.0  # seconds between two ends of the service
 BLOCK = 10.0  # seconds whose samples are averaged
 
 
@@ -104,6 +103,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=positive, default=8)
     parser.add_argument("--encoder", default="hash")
+    parser.add_argument("--life", type=float, default=20, help="seconds between two ends")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
     half = 30 * options.minutes
@@ -115,13 +115,15 @@ def main(argv: Sequence[str]) -> int:
         ends = {signal.SIGTERM: 0, signal.SIGKILL: 0}
         end = time.monotonic() + half
         while time.monotonic() < end:
-            time.sleep(LIFE)
+            time.sleep(options.life)
             how = signal.SIGTERM if sum(ends.values()) % 2 == 0 else signal.SIGKILL
             process.send_signal(how)
             process.wait()
             ends[how] += 1
             process = start_service(place, options.encoder, port)
+        before = clients.turns
         samples = _watch(process, half)
+        thousands = (clients.turns - before) / 1000
         clients.stop()
         process.terminate()
         process.wait()
@@ -140,6 +142,7 @@ def main(argv: Sequence[str]) -> int:
         "MB at the end": samples[-1][1],
         "MB a minute": slope,
         "95 % interval": [slope - width, slope + width],
+        "MB for 1,000 turns": slope * half / 60 / thousands,
         "load": os.getloadavg()[0],
     }
     print(f"{machine()} · {options.clients} clients, {options.minutes:g} minutes")
@@ -147,7 +150,11 @@ def main(argv: Sequence[str]) -> int:
         f"{clients.turns:,} turns, {clients.searches:,} searches, {clients.memories:,} memories "
         f"checked; ended {ends[signal.SIGTERM]} times by SIGTERM, {ends[signal.SIGKILL]} by SIGKILL"
     )
-    print(f"resident: {samples[-1][1]:.0f} MB at the end, {slope:+.2f} ± {width:.2f} MB a minute")
+    each = half / 60 / thousands
+    print(
+        f"resident: {samples[-1][1]:.0f} MB at the end, {slope:+.2f} ± {width:.2f} MB a minute, "
+        f"{slope * each:+.2f} ± {width * each:.2f} MB for 1,000 turns with searches"
+    )
     print("\n".join(faults) or "nothing lost, doubled or reordered; verify finds nothing")
     if options.out:
         write_json(options.out, result)

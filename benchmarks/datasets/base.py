@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import lzma
@@ -16,6 +17,8 @@ from evomem.errors import EvomemError
 from evomem.records import MAX_CHARS, Turn
 
 CHUNK = 1 << 24  # characters read at a time from a file of many records
+ENDS = frozenset(",]} \t\r\n")
+"""What may follow a number in JSON."""
 UNLABELLED = "no evidence labelled"
 ABSTENTION = "abstention"
 ADVERSARIAL = "adversarial"  # LoCoMo's category 5: asks one speaker for what the other said
@@ -205,7 +208,7 @@ def with_dates(conversation: Conversation) -> Conversation:
 
 def read_json(path: Path) -> Any:
     """Return the JSON value in a plain or .xz file."""
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             return json.load(file)
         except (ValueError, lzma.LZMAError, EOFError) as error:
@@ -213,39 +216,108 @@ def read_json(path: Path) -> Any:
 
 
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (place, value) of a JSON array in a plain or .xz file, one at a time: it may be large."""
-    decoder, text, number = json.JSONDecoder(), "", -1
-    with _opened(path) as file:
+    """Yield (place, value) of a JSON array in a plain, .gz or .xz file, one at a time: it may be large."""
+    with opened(path) as file:
+        stream = JsonStream(file, path)
+        for number in stream.entries("[", "]"):
+            yield f"{path} record {number}", stream.value()
+        stream.end()
+
+
+def read_members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (key, value) of a JSON object in a plain, .gz or .xz file, one at a time."""
+    with opened(path) as file:
+        stream = JsonStream(file, path)
+        for _ in stream.entries("{", "}"):
+            yield stream.key(), stream.value()
+        stream.end()
+
+
+class JsonStream:
+    """A reader of a JSON text that is too long to be held: lists and objects are entered, values taken.
+
+    Raises, from every method:
+        DatasetError: The text is no JSON of the expected kind.
+    """
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        """`path`: what messages call the file."""
+        self._file, self._path = file, path
+        self._decoder = json.JSONDecoder()
+        self._text, self._at = "", 0
+
+    def peek(self) -> str:
+        """Return the next character that is no white space; empty at the end."""
+        while True:
+            while self._at < len(self._text):
+                if not self._text[self._at].isspace():
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def entries(self, opening: str, closing: str) -> Iterator[int]:
+        """Enter a list or an object, yield a number before each of its entries, and leave it."""
+        self._take(opening)
+        number = 0
+        while self.peek() != closing:
+            if number:
+                self._take(",")
+            yield number
+            number += 1
+        self._take(closing)
+
+    def key(self) -> str:
+        """Take the key of an object's entry, and the colon."""
+        key: str = expect(self.value(), str, f"{self._path} key")
+        self._take(":")
+        return key
+
+    def value(self) -> Any:
+        """Take a whole value."""
+        while True:
+            start = self.peek()
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if not self._more():
+                    raise self._damaged("a value was expected") from error
+                continue
+            length = end - self._at
+            # a number may go on in the next piece; what opens and closes is whole
+            if start in '{["' or self._text[end : end + 1] in ENDS or not self._more():
+                self._at += length
+                return value
+
+    def end(self) -> None:
+        """Make sure that nothing follows."""
+        if self.peek():
+            raise self._damaged("the end of the file was expected")
+
+    def _take(self, character: str) -> None:
+        if self.peek() != character:
+            raise self._damaged(f"{character!r} was expected")
+        self._at += 1
+
+    def _more(self) -> bool:
+        """Read on, and forget what was taken; return whether there was more."""
         try:
-            while piece := file.read(CHUNK):
-                text += piece
-                if number < 0:
-                    if not text.lstrip().startswith("["):
-                        break
-                    text, number = text.lstrip()[1:], 0
-                while value := _first(decoder, text):
-                    yield f"{path} record {number}", value[0]
-                    text, number = text[value[1] :], number + 1
-        except (UnicodeDecodeError, lzma.LZMAError, EOFError) as error:
-            raise DatasetError(f"{path} is damaged after record {number}: {error}") from error
-    if number < 0 or text.strip() != "]":
-        raise DatasetError(f"{path} is not a whole JSON list: record {max(0, number)} is no JSON")
+            piece = self._file.read(CHUNK)
+        except (OSError, UnicodeDecodeError, lzma.LZMAError, EOFError) as error:
+            raise DatasetError(f"{self._path} is damaged: {error}") from error
+        self._text, self._at = self._text[self._at :] + piece, 0
+        return bool(piece)
 
-
-def _first(decoder: json.JSONDecoder, text: str) -> tuple[Any, int] | None:
-    """Return the first value of the rest of a list and where it ends, if it is there as a whole."""
-    start = len(text) - len(text.lstrip(" ,\n\r\t"))
-    if text[start : start + 1] not in ("{", "["):  # only such values end where they say
-        return None
-    try:
-        return decoder.raw_decode(text, start)
-    except json.JSONDecodeError:
-        return None
+    def _damaged(self, what: str) -> DatasetError:
+        found = self._text[self._at : self._at + 20] or "the end of the file"
+        return DatasetError(
+            f"{self._path} is no JSON of the expected kind: {what}, found {found!r}"
+        )
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (place, JSON value) of every line in a plain or .xz file."""
-    with _opened(path) as file:
+    """Yield (place, JSON value) of every line in a plain, .gz or .xz file."""
+    with opened(path) as file:
         number = 0
         try:
             for number, line in enumerate(file, 1):
@@ -253,7 +325,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
                     yield f"{path} line {number}", json.loads(line)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DatasetError(f"{path} line {max(1, number)} is not JSON: {error}") from error
-        except (lzma.LZMAError, EOFError) as error:
+        except (OSError, lzma.LZMAError, EOFError) as error:
             raise DatasetError(f"{path} is damaged after line {number}: {error}") from error
 
 
@@ -279,12 +351,17 @@ def parse_time(text: object, layout: str, where: str) -> datetime | None:
         raise DatasetError(f"{where}: the time {text!r:.60} is not like {layout!r}") from error
 
 
-def _opened(path: Path) -> TextIO:
+def opened(path: Path) -> TextIO:
+    """Open a plain, .gz or .xz file of text.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
     try:
-        return (
-            lzma.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".xz"
-            else path.open(encoding="utf-8")
-        )
+        if path.suffix == ".xz":
+            return lzma.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".gz":
+            return gzip.open(path, "rt", encoding="utf-8")
+        return path.open(encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error

@@ -94,6 +94,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         )
 
 
+def named(options: Namespace) -> bool:
+    """Return whether `options` name a dataset."""
+    paths = any(getattr(options, name) for name in KNOWN)
+    return bool(paths or options.data or options.stream or options.evotrain)
+
+
 def load_all(options: Namespace, names: tuple[str, ...] = tuple(KNOWN)) -> list[Dataset]:
     """Return the datasets that `options` name, or else those of `names` in the data folder.
 
@@ -101,7 +107,7 @@ def load_all(options: Namespace, names: tuple[str, ...] = tuple(KNOWN)) -> list[
         DatasetError: One cannot be read, or there is none; the message says where to get them.
     """
     paths = {name: getattr(options, name) for name in KNOWN if getattr(options, name)}
-    if options.data or not (paths or options.stream or options.evotrain):
+    if options.data or not named(options):
         chosen = tuple(options.data or names)
         paths = {name: _found(name) for name in chosen if options.data or _exists(name)} | paths
     loaded = [KNOWN[name][0](path) for name, path in paths.items()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from benchmarks.datasets.base import (
     UNLABELLED,
     Conversation,
     Dataset,
+    DatasetError,
     dataset,
     expect,
     parse_time,
@@ -61,6 +64,61 @@ def _conversation(sample: Any, where: str) -> Conversation:
     for position, item in enumerate(expect(sample.get("qa"), list, f"{where} qa")):
         add_question(conversation, item, CATEGORIES, f"{where} qa {position}")
     return conversation
+
+
+def corrected(original: Dataset, path: Path) -> Dataset:
+    """Return LoCoMo with the evidence labels that an audit corrects.
+
+    Reads `errors.json` of github.com/dial481/locomo-audit, or the same findings as
+    {"items": [{"conversation", "qa_index", "question", "corrected_evidence"}]}. A question is
+    scored with the audit's labels or, where the audit names no turn, with its own; the same
+    questions are scored as before.
+
+    Raises:
+        DatasetError: A finding names no question of `original`, or another one than it quotes.
+    """
+    talks = {
+        talk.id: replace(talk, questions=list(talk.questions)) for talk in original.conversations
+    }
+    for where, name, number, item in _findings(path, list(talks)):
+        talk = talks.get(name)
+        if talk is None or number >= len(talk.questions):
+            raise DatasetError(f"{where}: {original.path} has no question {number} in {name!r}")
+        question = talk.questions[number]
+        if question.text != item.get("question"):
+            raise DatasetError(
+                f"{where}: question {number} of {name} is {question.text!r:.60}, "
+                f"not {item.get('question')!r:.60}"
+            )
+        labels = expect(item["evidence"], list, f"{where} evidence")
+        places = {talk.places[label] for label in resolve(talk, labels)}
+        if places and question.evidence:
+            talk.questions[number] = replace(question, evidence=tuple(sorted(places)))
+    return replace(original, name=f"{original.name}, corrected", conversations=list(talks.values()))
+
+
+def _findings(path: Path, names: list[str]) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+    """Yield (place, conversation, number of the question, finding) of an audit."""
+    value = read_json(path)
+    items = value.get("items") if isinstance(value, dict) else value
+    for position, item in enumerate(expect(items, list, str(path))):
+        where = f"{path} finding {position}"
+        key = re.fullmatch(
+            r"locomo_(\d+)_qa(\d+)", str(expect(item, dict, where).get("question_id"))
+        )
+        if key and int(key[1]) < len(names):
+            yield (
+                where,
+                names[int(key[1])],
+                int(key[2]),
+                item | {"evidence": item.get("correct_evidence")},
+            )
+        elif "qa_index" in item:
+            number = expect(item["qa_index"], int, f"{where} qa_index")
+            evidence = item.get("corrected_evidence")
+            yield where, str(item.get("conversation")), number, item | {"evidence": evidence}
+        else:
+            raise DatasetError(f"{where}: it names no question of LoCoMo")
 
 
 def session_numbers(keys: dict[str, Any]) -> list[int]:

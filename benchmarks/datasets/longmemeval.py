@@ -33,10 +33,11 @@ def load_longmemeval(path: Path) -> Dataset:
 
 
 def _conversations(path: Path) -> list[Conversation]:
-    return [_conversation(record, where) for where, record in read_records(path)]
+    return [conversation_of(record, where) for where, record in read_records(path)]
 
 
-def _conversation(record: Any, where: str) -> Conversation:
+def conversation_of(record: Any, where: str) -> Conversation:
+    """Return the history of a record, with its questions."""
     expect(record, dict, where)
     identity = str(record.get("question_id", where))
     conversation = Conversation(identity)

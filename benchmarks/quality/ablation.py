@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.datasets.find import add_arguments, load_all
 from benchmarks.quality.intervals import Interval
 from benchmarks.quality.metrics import CUTS, DEPTH
-from benchmarks.quality.retrieval import Rankings, add_run_arguments, rank_all
+from benchmarks.quality.retrieval import Rankings, add_run_arguments, rank_all, with_audit
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from benchmarks.reporting.published import PUBLISHED
 from benchmarks.systems.encoders import Encoders
@@ -53,7 +53,12 @@ def main(argv: Sequence[str]) -> int:
         **setting("ablation", argv),
         "datasets": [],
         "published": [
-            {"system": system.system, "macro": system.macro, "source": system.source}
+            {
+                "system": system.system,
+                "macro": system.macro,
+                "all": system.all,
+                "source": system.source,
+            }
             for system in PUBLISHED
         ],
     }
@@ -71,9 +76,10 @@ def main(argv: Sequence[str]) -> int:
                     dates=options.dates,
                     progress=progress,
                 )
-            entry = {**rankings.summary(cuts), **differences(rankings, against)}
-            result["datasets"].append(entry)
-            print(_one(entry, options.k), flush=True)
+            for labelled in with_audit(rankings, options.audit):
+                entry = {**labelled.summary(cuts), **differences(labelled, against)}
+                result["datasets"].append(entry)
+                print(_one(entry, options.k), flush=True)
             if options.out:
                 write_json(options.out / "ablation.json", result)
     except EvomemError as error:
@@ -102,12 +108,13 @@ def overview(result: dict[str, Any]) -> str:
             Interval(*system["rows"][number]["overall"]["macro"][METRIC]) for system in datasets
         ]
         rows.append([row["system"], *map(str, cells)])
-    for system in result["published"]:
-        if any(dataset["dataset"] in system["macro"] for dataset in datasets):
-            cells = [system["macro"].get(dataset["dataset"], "") for dataset in datasets]
-            rows.append([f"{system['system']} (published)", *map(str, cells)])
+    names = [dataset["dataset"] for dataset in datasets]
+    published = [s for s in result["published"] if any(name in s["macro"] for name in names)]
+    for system in published:
+        shown = [str(system["macro"].get(name, "")) for name in names]
+        rows.append([f"{system['system']} (published)", *shown])
     head = [f"{METRIC}, macro, %", *(f"{d['dataset']} ({d['use']})" for d in datasets)]
-    sources = sorted({system["source"] for system in result["published"]})
+    sources = sorted({system["source"] for system in published})
     return f"\n{table(head, rows)}\n\npublished: {'; '.join(sources)}"
 
 

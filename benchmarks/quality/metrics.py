@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from math import log2
 
 CUTS = (1, 5, 10, 20)
@@ -12,7 +12,7 @@ DEPTH = 50
 MRR_DEPTH = 20
 
 
-def recall(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
+def recall(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) -> float:
     """Return the share of the evidence among the first `k`.
 
     >>> recall([7, 3, 9], {3, 4}, k=2)
@@ -21,17 +21,17 @@ def recall(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
     return len(set(ranking[:k]) & set(evidence)) / len(evidence)
 
 
-def recall_all(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
+def recall_all(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) -> float:
     """Return 1 if all of the evidence is among the first `k`, else 0."""
     return float(set(evidence) <= set(ranking[:k]))
 
 
-def hit(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
+def hit(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) -> float:
     """Return 1 if any of the evidence is among the first `k`, else 0."""
     return float(not set(evidence).isdisjoint(ranking[:k]))
 
 
-def ndcg(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
+def ndcg(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) -> float:
     """Return the discounted gain of the first `k` as a share of the best possible one.
 
     >>> ndcg([7, 3], {3}, k=10) == 1 / log2(3)
@@ -42,13 +42,23 @@ def ndcg(ranking: Sequence[int], evidence: Collection[int], k: int) -> float:
     return gain / best
 
 
-def reciprocal_rank(ranking: Sequence[int], evidence: Collection[int]) -> float:
+def reciprocal_rank(ranking: Sequence[Hashable], evidence: Collection[Hashable]) -> float:
     """Return 1 / rank of the first evidence, 0 if none was returned."""
     return next((1 / rank for rank, turn in enumerate(ranking, 1) if turn in evidence), 0.0)
 
 
+def set_f1(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) -> float:
+    """Return the F1 of the first `k` as a set: the harmonic mean of precision and recall.
+
+    >>> set_f1([7, 3], {3, 4}, k=2)
+    0.5
+    """
+    first = set(ranking[:k])
+    return 2 * len(first & set(evidence)) / (len(first) + len(evidence)) if first else 0.0
+
+
 def score(
-    ranking: Sequence[int], evidence: Collection[int], cuts: Sequence[int] = CUTS
+    ranking: Sequence[Hashable], evidence: Collection[Hashable], cuts: Sequence[int] = CUTS
 ) -> dict[str, float]:
     """Return every metric of one question; `evidence` is not empty."""
     named = {"recall": recall, "recall_all": recall_all, "hit": hit, "ndcg": ndcg}

@@ -1,4 +1,4 @@
-"""evomem's encoders as a model of MTEB, and our datasets as its tasks: `python -m benchmarks mteb`.
+"""evomem's encoders as a model of MTEB, our datasets and LMEB as its tasks: `python -m benchmarks mteb`.
 
 MTEB embeds documents independently of each other; this model takes the corpus as a whole instead
 (its `SearchProtocol`), and reads the candidates of a query in the corpus' order, as a conversation.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.datasets import Dataset
 from benchmarks.datasets.evotrain import as_turn
-from benchmarks.datasets.find import add_arguments, load_all
+from benchmarks.datasets.find import add_arguments, load_all, named
+from benchmarks.quality.lmeb import lmeb_tasks
 from benchmarks.reporting.output import finish, positive, setting, table
 from benchmarks.systems.encoders import Encoders, read_all
 from evomem import Encoder
@@ -134,25 +135,49 @@ def main(argv: Sequence[str]) -> int:
 
     def run() -> None:
         encoders, rows = Encoders(options.device), []
-        for dataset in load_all(options):
-            dataset.conversations[:] = dataset.conversations[: options.limit]
+        for title, task in _tasks(options):
             for name in options.encoder or [DEFAULT_ENCODER]:
-                scores = evaluate(encoders[name], name, dataset)
-                result["tasks"].setdefault(dataset.name, {})[name] = scores
-                rows.append([f"{dataset.name}, {name}", *(f"{100 * scores[s]:.1f}" for s in SHOWN)])
+                scores = evaluate(encoders[name], name, task, options.results)
+                result["tasks"].setdefault(title, {})[name] = scores
+                rows.append([f"{title}, {name}", *(f"{100 * scores[s]:.1f}" for s in SHOWN)])
         print(table(["MTEB, %", *SHOWN], rows))
 
     return finish(result, options.out, run)
 
 
-def evaluate(encoder: Encoder, name: str, dataset: Dataset) -> dict[str, float]:
-    """Return MTEB's own scores."""
+def _tasks(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the task of every dataset that is asked for."""
+    if options.lmeb:
+        yield from ((task.metadata.name, task) for task in lmeb_tasks(options.lmeb))
+        if not named(options):
+            return
+    for dataset in load_all(options):
+        dataset.conversations[:] = dataset.conversations[: options.limit]
+        yield dataset.name, task_of(dataset)
+
+
+def evaluate(
+    encoder: Encoder, name: str, task: Any, results: Path | None = None
+) -> dict[str, float]:
+    """Return MTEB's own scores, the mean over the task's subsets.
+
+    Args:
+        encoder: What is evaluated.
+        name: How it is called.
+        task: One of MTEB's.
+        results: A folder that gets the result in MTEB's format; one that it holds is not made again.
+    """
     mteb = require("mteb", extra="mteb")
+    cache = mteb.ResultCache(results) if results else None
     done = mteb.evaluate(
-        ConversationSearch(encoder, name), task_of(dataset), cache=None, show_progress_bar=False
+        ConversationSearch(encoder, name), task, cache=cache, show_progress_bar=False
     )
-    [scores] = done.task_results[0].scores["test"]
-    return {key: value for key, value in scores.items() if isinstance(value, float)}
+    subsets = done.task_results[0].scores["test"]
+    return {
+        key: sum(scores[key] for scores in subsets) / len(subsets)
+        for key, value in subsets[0].items()
+        if isinstance(value, float)
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -160,6 +185,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks mteb", description=(__doc__ or "").partition("\n")[0]
     )
     add_arguments(parser)
+    parser.add_argument(
+        "--lmeb",
+        type=Path,
+        metavar="FOLDER",
+        help="LMEB's data, https://huggingface.co/datasets/KaLM-Embedding/LMEB: the tasks in it",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help="keep results here in MTEB's format, as its results repository takes them, and resume",
+    )
     parser.add_argument("--encoder", action="append", metavar="NAME", help="may be repeated")
     parser.add_argument("--device", help="where encoders run, such as cuda")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")

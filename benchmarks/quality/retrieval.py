@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 from benchmarks.datasets import Conversation, Dataset, DatasetError, Question, with_dates
 from benchmarks.datasets.find import DEVELOPMENT, MESSAGES, add_arguments, load_all
+from benchmarks.datasets.locomo import corrected
 from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import CUTS, DEPTH, score
 from benchmarks.reporting.log import Log
@@ -98,6 +99,10 @@ class Rankings:
                 for name in self.results
             ],
         }
+
+    def relabelled(self, dataset: Dataset) -> Rankings:
+        """Return the same rankings with the labels of `dataset`, whose scored questions are the same."""
+        return Rankings(dataset, self.dates, self.results)
 
     def difference(self, system: str, other: str, metric: str) -> Interval:
         """Return how much better `system` is than `other`, mean over types, question by question."""
@@ -193,6 +198,13 @@ def rank_all(
     return Rankings(dataset, dates, results)
 
 
+def with_audit(rankings: Rankings, audit: Path | None) -> list[Rankings]:
+    """Return the rankings, and for LoCoMo the same ones with an audit's labels, if there is one."""
+    if audit is None or rankings.dataset.name != "locomo":
+        return [rankings]
+    return [rankings, rankings.relabelled(corrected(rankings.dataset, audit))]
+
+
 def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[str, Any]:
     return {
         "rankings": 1,  # grows when a change of code changes what a line means
@@ -258,8 +270,9 @@ def main(argv: Sequence[str]) -> int:
                     dates=options.dates,
                     progress=progress,
                 )
-            result["datasets"].append(rankings.summary())
-            print(report(result["datasets"][-1], result), flush=True)
+            for labelled in with_audit(rankings, options.audit):
+                result["datasets"].append(labelled.summary())
+                print(report(result["datasets"][-1], result), flush=True)
             if options.out:
                 write_json(options.out / "retrieval.json", result)
     except EvomemError as error:
@@ -332,6 +345,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how a retrieval run is done."""
     parser.add_argument("--device", help="where encoders run, such as cuda")
     parser.add_argument("--dates", action="store_true", help="put the date in front of every turn")
+    parser.add_argument(
+        "--audit",
+        type=Path,
+        metavar="FILE",
+        help="corrected labels of LoCoMo, scored beside its own: errors.json of "
+        "https://github.com/dial481/locomo-audit",
+    )
     parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="keep rankings and results here, and resume"

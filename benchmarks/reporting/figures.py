@@ -11,8 +11,9 @@ Two kinds of marked blocks; file names are relative to the working directory:
 
     <!-- value benchmarks/results/temporal.json ["encoders", "mini", "auc", "order", 0] % -->93.3<!-- /value -->
 
-Words after the metric: `macro` or `all`; `intervals`; `published` adds published rows. In a path, a
-name picks the entry of a list whose `dataset` or `system` it is. `%` is times 100, one decimal.
+Words after the metric: `macro` (the mean over question types), `all` (over questions) or `both`;
+`intervals`; `published` adds published rows. In a path, a name selects the entry of a list whose
+`dataset` or `system` it is. `%` is times 100, one decimal.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting.pages import Table
+from benchmarks.reporting.published import PUBLISHED
 from benchmarks.reporting.report import interval
 from evomem.errors import EvomemError, InputError
 
@@ -39,6 +41,7 @@ _VALUE = re.compile(
     r".*?(?P<end><!-- /value -->)"
 )
 
+NAMES = {"all": "question", "macro": "type"}
 _FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
 
@@ -78,26 +81,30 @@ def renewed(text: str, root: Path) -> str:
 def _table(mark: re.Match[str], root: Path) -> str:
     result = _load(root / mark["file"])
     words = mark["words"].split()
-    group = "all" if "all" in words else "macro"
-    datasets = result["datasets"]
+    groups = ("all", "macro") if "both" in words else ("all",) if "all" in words else ("macro",)
+    columns = [(entry, group) for entry in result["datasets"] for group in groups]
     labelled = [line.split(" = ", 1) for line in mark["rows"].splitlines() if " = " in line]
     rows = []
     for system, label in labelled:
         cells = []
-        for entry in datasets:
+        for entry, group in columns:
             mean = _pick(entry["rows"], system.strip(), mark["file"])["overall"][group][
                 mark["metric"]
             ]
             plain = mean[0] if isinstance(mean, list) and "intervals" not in words else mean
             cells.append(interval(plain))
         rows.append([label.strip(), *cells])
-    for published in result.get("published", ()) if "published" in words else ():
-        shown = [str(published["macro"].get(entry["dataset"], "")) for entry in datasets]
+    for published in PUBLISHED if "published" in words else ():
+        scores = {"all": published.all, "macro": published.macro}
+        shown = [str(scores[group].get(entry["dataset"], "")) for entry, group in columns]
         if any(shown):
-            rows.append(
-                [f"*{published['system']}, as published*", *(f"*{c}*" if c else "" for c in shown)]
-            )
-    table = Table([f"{mark['metric']}, %", *(entry["dataset"] for entry in datasets)], rows)
+            cells = [f"*{cell}*" if cell else "" for cell in shown]
+            rows.append([f"*{published.system}, as published*", *cells])
+    heads = [
+        f"{entry['dataset']}, per {NAMES[group]}" if len(groups) > 1 else entry["dataset"]
+        for entry, group in columns
+    ]
+    table = Table([f"{mark['metric']}, %", *heads], rows)
     return f"{mark['start']}{table.markdown()}\n{mark['end']}"
 
 

@@ -160,7 +160,7 @@ class Evomem:
     """The product's own path: turns added to a memory, questions asked of it in its final state."""
 
     def __init__(self, encoder: Encoder, mode: Mode) -> None:
-        self._encoder, self._mode = encoder, mode
+        self.encoder, self.mode = encoder, mode
         self._db: evomem.Database | None = None
         self.fingerprint = f"evomem {version('evomem-engine')}, {encoder.spec.fingerprint}"
 
@@ -168,11 +168,11 @@ class Evomem:
         """See `System.index`."""
         if self._db:
             self._db.close()
-        self._db = evomem.open(":memory:", encoder=self._encoder)
+        self._db = evomem.open(":memory:", encoder=self.encoder)
         memory = self._db.memory("bench")
         memory.add_many(turns)
         return lambda question, k: [
-            hit.seq - 1 for hit in memory.search(question, k, mode=self._mode)
+            hit.seq - 1 for hit in memory.search(question, k, mode=self.mode)
         ]
 
 

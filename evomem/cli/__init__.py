@@ -9,51 +9,44 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from evomem.cli import commands, integrity, service, upkeep
 from evomem.cli.arguments import TOUR, make_parser
-from evomem.cli.demo import run_demo
-from evomem.cli.documents import ingest
-from evomem.cli.fleet import fleet
-from evomem.cli.hooks import hooks
-from evomem.cli.importing import import_
-from evomem.cli.mcp import mcp
-from evomem.cli.screen import Screen
-from evomem.cli.train import train
 from evomem.errors import EvomemError, InputError
 
 COMMANDS = {
-    "add": commands.add,
-    "correct": commands.correct,
-    "import": import_,
-    "ingest": ingest,
-    "search": commands.search,
-    "context": commands.context,
-    "ask": commands.ask,
-    "show": commands.show,
-    "influence": commands.influence,
-    "stats": commands.stats,
-    "verify": commands.verify,
-    "train": train,
-    "demo": run_demo,
-    "purge": upkeep.purge,
-    "expire": upkeep.expire,
-    "drop": upkeep.drop,
-    "reencode": upkeep.reencode,
-    "reread": upkeep.reread,
-    "backup": upkeep.backup,
-    "restore": upkeep.restore,
-    "export": upkeep.export,
-    "anchor": integrity.anchor,
-    "compact": upkeep.compact,
-    "doctor": upkeep.doctor,
-    "serve": service.serve,
-    "fleet": fleet,
-    "inspect": service.inspect,
-    "keys": service.keys,
-    "mcp": mcp,
-    "hooks": hooks,
+    "add": "commands.add",
+    "correct": "commands.correct",
+    "import": "importing.import_",
+    "ingest": "documents.ingest",
+    "search": "commands.search",
+    "context": "commands.context",
+    "ask": "commands.ask",
+    "show": "commands.show",
+    "influence": "commands.influence",
+    "stats": "commands.stats",
+    "verify": "commands.verify",
+    "train": "train.train",
+    "demo": "demo.run_demo",
+    "purge": "upkeep.purge",
+    "expire": "upkeep.expire",
+    "drop": "upkeep.drop",
+    "reencode": "upkeep.reencode",
+    "reread": "upkeep.reread",
+    "backup": "upkeep.backup",
+    "restore": "upkeep.restore",
+    "export": "upkeep.export",
+    "anchor": "integrity.anchor",
+    "compact": "upkeep.compact",
+    "doctor": "upkeep.doctor",
+    "serve": "service.serve",
+    "fleet": "fleet.fleet",
+    "inspect": "service.inspect",
+    "keys": "service.keys",
+    "mcp": "mcp.mcp",
+    "hooks": "hooks.hooks",
 }
+"""The function of each command, by its module, which is imported when the command is called."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,9 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         sys.stdout.write(TOUR)
         return 0
+    from evomem.cli.screen import Screen
+
     screen = Screen(as_json=args.json)
+    module, _, name = COMMANDS[args.command].partition(".")
     try:
-        code = COMMANDS[args.command](args, screen)
+        code: int = getattr(import_module(f"evomem.cli.{module}"), name)(args, screen)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:

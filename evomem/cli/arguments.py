@@ -7,12 +7,11 @@ import os
 from typing import Any
 
 import evomem
-from evomem.cli.fleet import add_fleet
-from evomem.cli.hooks import add_hooks
-from evomem.cli.mcp import add_mcp
+from evomem.cli.agents_arguments import add_hooks, add_mcp
+from evomem.cli.fleet_arguments import add_fleet
 from evomem.cli.reading_arguments import add_reading
 from evomem.cli.service_arguments import add_inspect, add_keys, add_serve
-from evomem.cli.train import EXAMPLES, SENTENCE, add_arguments
+from evomem.cli.train_arguments import EXAMPLES, SENTENCE, add_arguments
 from evomem.cli.upkeep_arguments import add_upkeep
 from evomem.cli.writing_arguments import add_writing
 from evomem.plugins import DEFAULT_ENCODER

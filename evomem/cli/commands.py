@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.text import Text
 
-from evomem.answering import ChatModel
 from evomem.cli.opening import memory_of, moment_of, open_database, past_of, zone_of
 from evomem.cli.screen import Screen, facts, hits_table, influence_table, plain, timeline
 from evomem.database import Database
@@ -82,7 +81,10 @@ def ask(args: Namespace, screen: Screen) -> int:
     """Print the answer of a language model, or what one would be asked."""
     llm = None
     if args.model:
-        llm = ChatModel(args.model, url=args.url, key=os.environ.get("OPENAI_API_KEY"))
+        from evomem.answering import OPENAI, ChatModel
+
+        url = args.url or OPENAI
+        llm = ChatModel(args.model, url=url, key=os.environ.get("OPENAI_API_KEY"))
     with open_database(args, screen) as db:
         memory = memory_of(db, args)
         answer = past_of(memory, args).answer(

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,45 +16,15 @@ from typing import Any
 from rich.text import Text
 
 import evomem
-from evomem.cli.opening import AGENTS_DB, AGENTS_FOLDER, labels_of, make_agents_folder
+from evomem.cli.agents_arguments import AGENTS_DB, AGENTS_FOLDER
+from evomem.cli.opening import labels_of, make_agents_folder
 from evomem.cli.screen import Screen, plain
 from evomem.errors import InputError, NotFound
 from evomem.hooks import events, settings
 from evomem.hooks.agents import AGENTS, Agent
 
-ACTIONS = ("install", "uninstall", "sweep", "run")
 LOG = "hooks.log"  # in the folder of the agents' database
 MAX_LOG = 1_000_000  # bytes
-
-
-def add_hooks(commands: Any, make: Callable[..., Any]) -> None:
-    """Add the command's parser."""
-    parser = make(
-        commands,
-        "hooks",
-        "remember what is said to a coding agent",
-        "Let a coding agent call evomem: a session is captured before it is compacted and when it "
-        "ends, sessions on disk are swept when one starts, and what was said last in a folder is "
-        "recalled there. install and uninstall show what they would write, and ask. sweep imports "
-        "what is new in the sessions on disk, or in FILE. The agent itself calls run.",
-        "  evomem hooks install claude-code\n"
-        "  evomem hooks install codex --yes --memory work\n"
-        "  evomem hooks sweep claude-code\n"
-        "  evomem hooks uninstall claude-code",
-        db=AGENTS_DB,
-    )
-    parser.add_argument("action", metavar="ACTION", choices=ACTIONS, help=", ".join(ACTIONS))
-    parser.add_argument("agent", metavar="AGENT", choices=list(AGENTS), help=", ".join(AGENTS))
-    parser.add_argument(
-        "files", metavar="FILE", nargs="*", help="for sweep: read these sessions only"
-    )
-    parser.add_argument("--yes", action="store_true", help="write without asking")
-    parser.add_argument(
-        "--settings",
-        metavar="PATH",
-        help="the file that holds the hooks (default: the agent's own, such as "
-        "~/.claude/settings.json or ~/.codex/hooks.json)",
-    )
 
 
 def hooks(args: Namespace, screen: Screen) -> int:

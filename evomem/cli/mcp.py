@@ -4,34 +4,11 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable
-from typing import Any
 
 import evomem
 from evomem._extras import require
-from evomem.cli.opening import AGENTS_DB, labels_of, make_agents_folder
+from evomem.cli.opening import labels_of, make_agents_folder
 from evomem.cli.screen import Screen
-
-
-def add_mcp(commands: Any, make: Callable[..., Any]) -> None:
-    """Add the command's parser."""
-    parser = make(
-        commands,
-        "mcp",
-        "serve a memory to a coding agent or a desktop assistant",
-        "Serve one memory as tools of the Model Context Protocol on stdin and stdout, until stdin "
-        "ends. A client starts this itself: docs/guides/mcp.md has the line for each of them.",
-        "  evomem mcp\n"
-        "  evomem mcp --db ~/notes/agent.db --memory acme --memory alice\n"
-        "  evomem mcp --memory work --source desktop",
-        db=AGENTS_DB,
-    )
-    parser.add_argument(
-        "--source",
-        metavar="LABEL",
-        default="mcp",
-        help="the source label of stored turns (default: mcp)",
-    )
 
 
 def mcp(args: Namespace, screen: Screen) -> int:

@@ -10,15 +10,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import evomem
+from evomem.cli.agents_arguments import AGENTS_FOLDER
 from evomem.cli.screen import Screen
 from evomem.database import Database
 from evomem.errors import NotFound, QueryError, StoreError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
-
-AGENTS_FOLDER = "~/.evomem"
-AGENTS_DB = f"{AGENTS_FOLDER}/evomem.db"
-"""The database of `evomem mcp` and `evomem hooks`, which programs start in any folder."""
 
 
 def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from evomem.answering import OPENAI
 from evomem.checks import MODES, ROLES
 from evomem.cli.option_types import PAIR_HELP, pair, time_zone, weight
 from evomem.cli.upkeep_arguments import source_label
@@ -69,9 +68,9 @@ def _ask(commands: Any, command: Command) -> None:
     parser.add_argument(
         "--url",
         metavar="URL",
-        default=os.environ.get("OPENAI_BASE_URL", OPENAI),
+        default=os.environ.get("OPENAI_BASE_URL"),
         help="an OpenAI-compatible endpoint, up to /v1; the key is read from $OPENAI_API_KEY "
-        f"(default: $OPENAI_BASE_URL, or {OPENAI})",
+        "(default: $OPENAI_BASE_URL, or OpenAI's)",
     )
     _budget(parser)
     _question(parser)

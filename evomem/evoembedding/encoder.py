@@ -65,6 +65,11 @@ class EvoEmbeddingEncoder:
         """See `BatchEncoder.batch_tokens`: of a GPU, what fills it."""
         return PASS_TOKENS if self.reader.model.device.type == "cuda" else PASS_TOKENS // 4
 
+    @property
+    def parallel(self) -> bool:
+        """See `BatchEncoder.parallel`: the caches of states are for one call at a time."""
+        return False
+
     def measure(self, turn: Turn) -> int:
         """See `BatchEncoder.measure`. The turn's tokens are kept until it is read."""
         segment = self._segment_of(turn)

@@ -11,6 +11,7 @@ import uvicorn
 
 from evomem.service.access import RIGHTS, Access
 from evomem.service.app import make_app
+from evomem.service.connections import Connection
 from evomem.service.session import Session
 from evomem.service.settings import Settings
 
@@ -44,6 +45,7 @@ def serve(settings: Settings, *, port: int, browse: bool, show: Callable[[str], 
 
         config = uvicorn.Config(
             guard,
+            http=Connection,
             access_log=False,
             log_level="warning",
             server_header=False,

@@ -33,6 +33,7 @@ FORMAT = "mini-2"  # grows when a change of code changes what comes out
 BLOCK = 64  # turns whose token states are in memory at the same time
 PASSAGE = 120  # word pieces of a passage of a longer text; a fourth of them overlap
 NAME = 16  # word pieces of the name in front of it, at most
+SPARE = 4  # turns that a queue's memory may hold beyond it: a copy costs as much as a layer
 QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 50 memories
 
 
@@ -98,6 +99,11 @@ class MiniEncoder:
         """See `BatchEncoder.batch_tokens`: about a block of short turns."""
         return 2048
 
+    @property
+    def parallel(self) -> bool:
+        """See `BatchEncoder.parallel`. A GPU does one thing after another."""
+        return self._device.type == "cpu"
+
     def measure(self, turn: Turn) -> int:
         """See `BatchEncoder.measure`; four characters to a token."""
         return len(turn.text) // 4 + 1
@@ -116,7 +122,10 @@ class MiniEncoder:
                 for turn, reading in zip(turns, rows, strict=True):
                     states[job] = states[job].after(turn, reading)
             for (job, _, _), queue in zip(block, queues, strict=False):
-                self._queues.put(states[job].key, queue[-self._turns :].clone())
+                newest = queue[-self._turns :]
+                if len(queue) > len(newest) + SPARE:
+                    newest = newest.clone()
+                self._queues.put(states[job].key, newest)
         return readings
 
     @torch.inference_mode()

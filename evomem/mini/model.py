@@ -3,7 +3,8 @@
 The lower layers read a text alone and write its latents. They need no memory, so the latents of a
 whole history are computed at once, in training as at run time. The upper layers read the same
 text again in the light of the latents of earlier turns. N texts of T tokens, K latents in memory,
-H hidden. States and latents are of the weights' type; embeddings, and what counts, are float32.
+H hidden. States and latents are of the weights' type; embeddings, and what counts, are float32. A mask
+is True where there is a token; it is None where no text is padded.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class Layer(nn.Module):
         self.shrink = nn.Linear(config.inner, config.hidden)
         self.last_norm = nn.LayerNorm(config.hidden, eps=EPS)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (N, T, H) to (N, T, H); `mask` (N, 1, 1, T) is True where there is a token."""
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Map (N, T, H) to (N, T, H); `mask` is (N, 1, 1, T)."""
         n, t, h = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, h // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -99,13 +100,15 @@ class Recall(nn.Module):
         d = h // self.heads
         q = self.query(x).view(n, t, self.heads, d).transpose(1, 2)  # (N, heads, T, d)
         keys_and_values = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, d))
-        k, v = keys_and_values.permute(2, 0, 3, 1, 4)  # (N or 1, heads, K, d)
+        pairs = keys_and_values.permute(2, 0, 3, 1, 4)  # (2, N or 1, heads, K, d)
+        nothing = torch.stack([self.nothing, torch.zeros_like(self.nothing)])[:, None, :, None]
+        pairs = torch.cat([pairs, nothing.expand(-1, pairs.shape[1], -1, -1, -1)], 3)
+        k, v = pairs.expand(-1, n, -1, -1, -1)
         unseen = self.age.new_full((self.heads, 1), -torch.inf)
         bias = torch.cat([self.age, unseen], 1)[:, memory.bucket].transpose(0, 1)  # (N, heads, K)
-        scores = q @ k.transpose(2, 3) / math.sqrt(d) + bias[:, :, None]
-        nothing = (q * self.nothing[:, None]).sum(-1, keepdim=True) / math.sqrt(d)
-        weights = torch.cat([nothing, scores], -1).softmax(-1)[..., 1:]
-        return x + self.out((weights @ v).transpose(1, 2).reshape(n, t, h))  # type: ignore[no-any-return]
+        bias = F.pad(bias, (0, 1))[:, :, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return x + self.out(mixed.transpose(1, 2).reshape(n, t, h))  # type: ignore[no-any-return]
 
 
 class Writer(nn.Module):
@@ -119,11 +122,12 @@ class Writer(nn.Module):
         nn.init.zeros_(self.project.bias)
         self.norm = nn.LayerNorm(config.hidden)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Map (N, T, H) and mask (N, T) to (N, L, H)."""
         scores = (x @ self.look.T).transpose(1, 2) / math.sqrt(x.shape[-1])  # (N, L, T)
-        weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(-1)
-        return self.norm(self.project(weights @ x))  # type: ignore[no-any-return]
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None], -torch.inf)
+        return self.norm(self.project(scores.softmax(-1) @ x))  # type: ignore[no-any-return]
 
 
 class MiniModel(nn.Module):
@@ -151,12 +155,13 @@ class MiniModel(nn.Module):
         nn.init.zeros_(last.bias)
         self.ask = nn.Sequential(nn.Linear(config.hidden + clock, 128), nn.GELU(), last)
 
-    def lower(self, ids: Tensor, mask: Tensor, role: int) -> Tensor:
+    def lower(self, ids: Tensor, mask: Tensor | None, role: int) -> Tensor:
         """Read texts alone: ids and mask (N, T) to states (N, T, H)."""
         embedded = self.words(ids) + self.places.weight[: ids.shape[1]] + self.roles[role]
         x: Tensor = self.norm(embedded)
+        wide = None if mask is None else mask[:, None, None]
         for layer in self.layers[: self.config.write_layer]:
-            x = layer(x, mask[:, None, None])
+            x = layer(x, wide)
         return x
 
     def show(self, latents: Tensor) -> Tensor:
@@ -167,14 +172,14 @@ class MiniModel(nn.Module):
         looks = [recall.look(latents) for recall in self._recalls()]
         return torch.cat([*looks, F.normalize(self.match(latents), dim=-1)], -1)
 
-    def upper(self, x: Tensor, mask: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor]:
+    def upper(self, x: Tensor, mask: Tensor | None, memory: Memory | None) -> tuple[Tensor, Tensor]:
         """Continue twice, alone and in the light of `memory`: states (N, T, H) to two (N, H).
 
         Both are contents of unit length. They share every pass, so that weights are read once;
         without a memory they are the same.
         """
         layers = self.layers[self.config.write_layer :]
-        wide = mask[:, None, None]
+        wide = None if mask is None else mask[:, None, None]
         if memory is None or not memory.seen.shape[1]:
             for layer in layers:
                 x = layer(x, wide)
@@ -183,7 +188,7 @@ class MiniModel(nn.Module):
         alone = evolved = x
         *looks, _ = torch.split(memory.seen, self._widths(), -1)
         *recalls, last = self._recalls()
-        wide = torch.cat([wide, wide])
+        wide = None if wide is None else torch.cat([wide, wide])
         for layer, recall, look in zip(layers, recalls, looks, strict=False):
             stacked = layer(torch.cat([alone, recall(evolved, look, memory)]), wide)
             alone, evolved = stacked.chunk(2)
@@ -259,8 +264,10 @@ class MiniModel(nn.Module):
         return [2 * self.config.hidden] * len(self.recall) + [self.config.match]
 
 
-def _mean(x: Tensor, mask: Tensor) -> Tensor:
+def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return the direction of the mean of each text's token states, (N, T, H) to (N, H)."""
+    if mask is None:
+        return F.normalize(x.float().mean(1), dim=-1)
     weights = mask[..., None].float()
     return F.normalize((x * weights).sum(1) / weights.sum(1), dim=-1)
 

@@ -26,8 +26,8 @@ ENOUGH = 64  # tokens with which a matrix product runs at full speed
 class Block:
     """Texts as the lower layers leave them: nothing of the past is in them yet."""
 
-    groups: list[tuple[list[int], Tensor, Tensor]]
-    """Rows, states (n, T, H) and mask (n, T) of texts of similar length."""
+    groups: list[tuple[list[int], Tensor, Tensor | None]]
+    """Rows, states (n, T, H) and mask (n, T) of texts of similar length; no mask, of the same."""
     back: Tensor
     """(N,) where each text is, counted through the groups."""
     latents: Tensor
@@ -165,10 +165,13 @@ def _side_by_side(queues: Sequence[Tensor]) -> Tensor:
 
 def _groups(
     texts: Sequence[Tokens], device: torch.device
-) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Yield rows, ids (N, T) and mask (N, T) of texts of similar length."""
+) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
+    """Yield rows, ids (N, T) and mask (N, T) of texts of similar length; no mask, of the same."""
     for rows in similar([len(text) for text in texts]):
         longest = len(texts[rows[-1]])
+        if len(texts[rows[0]]) == longest:
+            yield rows, torch.tensor([texts[row] for row in rows], device=device), None
+            continue
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
         for at, row in enumerate(rows):
             ids[at, : len(texts[row])] = torch.tensor(texts[row])

@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import anyio
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +29,7 @@ STREAMED = ("/turns/many", "/turns/replace", "/import", "/admin/load")
 READS = ("/search", "/context", "/v1/together", "/inspect/map", "/inspect/alone", "/admin/verify")
 """Endings of paths with POST requests that write nothing."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
+_Headers = Mapping[bytes, str]
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 
 
@@ -69,7 +68,11 @@ class Guard:
     async def _serve(self, request: _Request, path: str, receive: Receive) -> None:
         if path in OPEN:
             return await self._app(request.scope, _no_body, request.send)
-        headers = Headers(scope=request.scope)
+        pairs = [*request.scope["headers"]]
+        # Of a header that is there twice, the first counts.
+        headers = {name: value.decode("latin-1") for name, value in reversed(pairs)}
+        if len(headers) < len(pairs) and sum(name == b"host" for name, _ in pairs) > 1:
+            raise Problem(HTTPStatus.BAD_REQUEST, "there are several Host headers: send one")
         self._check_host(headers)
         service = self.service
         with service.limits.door():
@@ -84,16 +87,16 @@ class Guard:
                     body = _Streamed(receive, service.settings.max_upload, self._patience)
                     return await self._app(request.scope, body, request.send)
                 content = await self._whole_body(headers, receive)
-                work = self._work(request, path, headers.get("content-type"), content)
+                work = self._work(request, path, headers.get(b"content-type"), content)
                 await self._until_gone(request, work, receive)
 
     @property
     def _patience(self) -> float:
         return self.service.settings.body_seconds
 
-    def _check_host(self, headers: Headers) -> None:
+    def _check_host(self, headers: _Headers) -> None:
         """Refuse requests that another website could make the browser send (DNS rebinding)."""
-        host = headers.get("host", "").lower()
+        host = headers.get(b"host", "").lower()
         match = _HOST.fullmatch(host)
         if match is None or match[1].strip("[]") not in self._hosts:
             raise Problem(
@@ -101,7 +104,7 @@ class Guard:
                 f"this service has no host name {host[:100]!r}: use one of "
                 f"{', '.join(sorted(self._hosts))}, or start it with --name",
             )
-        origin = headers.get("origin")
+        origin = headers.get(b"origin")
         own = (None, f"http://{host}", f"https://{host}")
         if origin not in own and origin not in self._origins:
             raise Problem(
@@ -109,10 +112,10 @@ class Guard:
                 f"pages of {origin[:100]!r} may not call this service: start it with --origin",
             )
 
-    async def _who(self, headers: Headers) -> Access:
+    async def _who(self, headers: _Headers) -> Access:
         service = self.service
-        scheme, _, secret = headers.get("authorization", "").partition(" ")
-        secret = headers.get("x-api-key", secret if scheme.lower() == "bearer" else "").strip()
+        scheme, _, secret = headers.get(b"authorization", "").partition(" ")
+        secret = headers.get(b"x-api-key", secret if scheme.lower() == "bearer" else "").strip()
         session = service.session
         if secret and session and (access := session.access_of(secret)):
             return access
@@ -136,12 +139,12 @@ class Guard:
             )
         return EVERYTHING
 
-    async def _whole_body(self, headers: Headers, receive: Receive) -> bytes:
+    async def _whole_body(self, headers: _Headers, receive: Receive) -> bytes:
         """Return a body that is one value. Raises `Problem` if it is too large or too slow."""
         most = self.service.settings.max_body
         parts: list[bytes] = []
         room = most
-        length = headers.get("content-length", "0")
+        length = headers.get(b"content-length", "0")
         if length.isdecimal() and len(length) < 20 and int(length) > most:
             raise too_large(most)
         try:
@@ -176,20 +179,23 @@ class Guard:
         self, request: _Request, answering: Coroutine[Any, Any, None], receive: Receive
     ) -> None:
         """Answer, unless the client disconnects: then work that has not begun is dropped."""
-        work = asyncio.ensure_future(answering)
+        own = asyncio.current_task()
         gone = asyncio.ensure_future(_disconnected(receive))
+
+        def stop(_: asyncio.Future[None]) -> None:
+            if own and not request.ended:  # what follows an answer, such as removing files, is done
+                request.cancelled = own.cancel()
+
+        gone.add_done_callback(stop)
         try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if work.done() or request.ended:  # what is left to do, such as removing files, is done
-                return await work
-            request.cancelled = True
-            raise _Gone
+            await answering
+        except asyncio.CancelledError:
+            if request.cancelled:
+                raise _Gone from None
+            raise
         finally:
-            for task in (work, gone):
-                if not task.done():
-                    task.cancel()
-                    with suppress(asyncio.CancelledError):
-                        await task
+            gone.remove_done_callback(stop)
+            gone.cancel()
 
     def _note(self, request: _Request) -> None:
         status = GONE if request.cancelled and not request.status else request.status

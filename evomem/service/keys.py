@@ -175,11 +175,11 @@ class KeyStore:
         row = self._row(id)
         salt, stored = (row.salt, row.hash) if row else (b"\0" * 16, b"\0" * 32)
         fits = hmac.compare_digest(_digest(salt, words), stored)
-        now = time.time()
         if row is None or not fits or mark != MARK or row.revoked is not None:
             return None
-        if row.expires is not None and row.expires <= now:
+        if row.expires is not None and row.expires <= row.now:
             return None
+        now = time.time()
         if now - self._used.get(id, 0) > USED:
             self._used[id] = now
             with suppress(StoreError), self._writing() as connection:
@@ -265,7 +265,13 @@ class KeyStore:
     def _row(self, id: str) -> Any:
         plain = id if id.isascii() and id.isprintable() else ""  # else no database takes it
         with self._reading() as connection:
-            return connection.execute(sa.select(KEYS).where(KEYS.c.id == plain)).one_or_none()
+            # Workers on several machines agree on the time by the server's clock; those of a file
+            # are on one machine.
+            now: Any = sa.literal(time.time())
+            if connection.dialect.name == "postgresql":
+                now = sa.extract("epoch", sa.func.clock_timestamp())
+            query = sa.select(KEYS, now.label("now")).where(KEYS.c.id == plain)
+            return connection.execute(query).one_or_none()
 
     def _create(self) -> None:
         schema = self._engine.get_execution_options().get("schema_translate_map", {}).get(None)

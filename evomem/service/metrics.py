@@ -141,6 +141,11 @@ class MeteredBatchEncoder(MeteredEncoder):
         """See `BatchEncoder.batch_tokens`."""
         return self._encoder.batch_tokens
 
+    @property
+    def parallel(self) -> bool:
+        """See `BatchEncoder.parallel`."""
+        return self._encoder.parallel
+
     def measure(self, turn: Turn) -> int:
         """See `BatchEncoder.measure`."""
         return self._encoder.measure(turn)

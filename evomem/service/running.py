@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from evomem.errors import InputError
+from evomem.service.connections import Connection
 from evomem.service.key_tables import keys_location
 from evomem.service.keys import KeyStore
 from evomem.service.settings import Settings
@@ -74,6 +75,7 @@ def _run(settings: Settings, workers: int, tls_cert: str | None, tls_key: str | 
     uvicorn.run(
         "evomem.service.app:from_environment",
         factory=True,
+        http=Connection,
         host=settings.host,
         port=settings.port,
         workers=workers,

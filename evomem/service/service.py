@@ -121,6 +121,8 @@ class Service:
 
     async def _flush(self) -> None:
         lines, self._lines = self._lines, []
+        if not lines:
+            return
         try:
             await self.with_keys(self.keys.note, lines)
         except StoreError as error:

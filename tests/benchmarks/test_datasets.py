@@ -18,6 +18,7 @@ from benchmarks.datasets import (
     with_dates,
 )
 from benchmarks.datasets.base import read_records
+from benchmarks.datasets.locomo import corrected
 from benchmarks.datasets.personamem import load_personamem
 from evomem.records import MAX_CHARS
 
@@ -108,6 +109,59 @@ def test_questions_without_evidence_are_left_out_and_counted_by_reason(locomo):
     counts = locomo(asked([]), asked([""]), asked(["D10:19"]), asked(["D2:1"])).counts()
     assert (counts["questions"], counts["scored"]) == (4, 1)
     assert counts["left_out"] == {"no evidence labelled": 2, "its evidence names no turn": 1}
+
+
+def finding(**changes):
+    """A finding as the audit's repository publishes it; by default about the first question."""
+    return {
+        "question_id": "locomo_0_qa0",
+        "question": asked([])["question"],
+        "cited_evidence": ["D2:1"],
+        "correct_evidence": ["D2:2"],
+        **changes,
+    }
+
+
+def audited(locomo, tmp_path, *findings):
+    data = locomo(asked(["D2:1"]), asked([]))
+    path = write(tmp_path / "errors.json", list(findings))
+    return data, corrected(data, path)
+
+
+def test_an_audit_replaces_the_evidence_that_it_corrects(locomo, tmp_path):
+    data, fixed = audited(locomo, tmp_path, finding())
+    assert fixed.name == "locomo, corrected"
+    assert fixed.conversations[0].questions[0].evidence == (data.conversations[0].places["D2:2"],)
+    assert data.conversations[0].questions[0].evidence == (data.conversations[0].places["D2:1"],)
+
+
+def test_an_audit_leaves_the_scored_questions_as_they_are(locomo, tmp_path):
+    unsupported = finding(correct_evidence=[])
+    unlabelled = finding(question_id="locomo_0_qa1")
+    data, fixed = audited(locomo, tmp_path, unsupported, unlabelled)
+    assert fixed.conversations[0].questions == data.conversations[0].questions
+
+
+def test_findings_may_name_conversation_and_question_as_fields(locomo, tmp_path):
+    data = locomo(asked(["D2:1"]))
+    item = finding(conversation=data.conversations[0].id, qa_index=0, corrected_evidence=["D2:2"])
+    del item["question_id"], item["correct_evidence"]
+    path = write(tmp_path / "audit.json", {"items": [item]})
+    fixed = corrected(data, path)
+    assert fixed.conversations[0].questions[0].evidence == (fixed.conversations[0].places["D2:2"],)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": "Who?"}, "question 0 of .* is '.*', not 'Who"),
+        ({"question_id": "locomo_0_qa9"}, "has no question 9"),
+        ({"question_id": "another"}, "names no question of LoCoMo"),
+    ],
+)
+def test_an_audit_of_other_questions_is_refused(locomo, tmp_path, change, message):
+    with pytest.raises(DatasetError, match=message):
+        audited(locomo, tmp_path, finding(**change))
 
 
 def test_locomo_categories_have_names_and_unknown_ones_keep_their_number(locomo):
@@ -295,7 +349,7 @@ def test_a_damaged_archive_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is damaged"):
         load_stream(path)
-    with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is (damaged|not a whole JSON list)"):
+    with pytest.raises(DatasetError, match=r"some\.jsonl\.xz is (damaged|no JSON)"):
         load_longmemeval(path)
 
 
@@ -374,10 +428,13 @@ def test_records_are_read_one_by_one_whatever_the_size_of_a_read(tmp_path, monke
     path = write(tmp_path / "list.json", records)
     assert [value for _, value in read_records(path)] == records
     path.write_text(json.dumps(records)[:-3])
-    with pytest.raises(DatasetError, match="not a whole JSON list: record 2"):
+    with pytest.raises(DatasetError, match="no JSON of the expected kind: a value was expected"):
         list(read_records(path))
     path.write_text('{"a": 1}')
-    with pytest.raises(DatasetError, match="not a whole JSON list: record 0"):
+    with pytest.raises(DatasetError, match="'\\[' was expected"):
+        list(read_records(path))
+    path.write_text(json.dumps(records) + "]")
+    with pytest.raises(DatasetError, match="the end of the file was expected"):
         list(read_records(path))
 
 

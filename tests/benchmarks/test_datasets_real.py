@@ -9,6 +9,7 @@ from benchmarks.datasets import (
     load_realtalk,
     load_stream,
 )
+from benchmarks.datasets.locomo import corrected
 from tests.conftest import SHARED
 
 FOLDER = SHARED / "data" / "benchmarks"
@@ -88,3 +89,16 @@ def test_planted_counts_and_evidence():
     evidence = [one.turns[place].user for place in one.questions[0].evidence]
     assert len(evidence) == 2
     assert "GPS" in evidence[0] or "GPS" in evidence[1]
+
+
+def test_the_audit_of_locomo_changes_labels_and_not_which_questions_are_scored():
+    """96 corrections: one names no turn, three name the same turns in another spelling."""
+    data = load_locomo(FOLDER / "locomo10.json")
+    fixed = corrected(data, FOLDER / "locomo_audit.json")
+    pairs = [
+        (before.evidence, after.evidence)
+        for old, new in zip(data.conversations, fixed.conversations, strict=True)
+        for before, after in zip(old.questions, new.questions, strict=True)
+    ]
+    assert sum(before != after for before, after in pairs) == 92
+    assert all(bool(before) == bool(after) for before, after in pairs)

@@ -7,7 +7,8 @@ import pytest
 pytest.importorskip("mteb", reason="the extra mteb is not installed")
 
 from benchmarks.datasets import load_stream
-from benchmarks.quality.mteb import ConversationSearch, evaluate, main
+from benchmarks.quality.lmeb import TASKS, lmeb_tasks
+from benchmarks.quality.mteb import ConversationSearch, evaluate, main, task_of
 from benchmarks.quality.retrieval import rank_all
 from benchmarks.systems.encoders import Encoders
 from evomem import HashEncoder
@@ -59,7 +60,7 @@ def test_candidates_are_read_in_the_order_of_the_corpus():
 
 def test_mteb_and_our_own_metrics_agree(data):
     dataset = load_stream(data)
-    theirs = evaluate(HashEncoder(), "hash", dataset)
+    theirs = evaluate(HashEncoder(), "hash", task_of(dataset))
     rows = rank_all(dataset, ["hash"], Encoders()).scores("hash")
     for ours, name in (
         ("recall@1", "recall_at_1"),
@@ -75,3 +76,53 @@ def test_a_run_prints_and_writes_mtebs_scores(data, tmp_path, capsys):
     assert main(["--stream", str(data), "--encoder", "hash", "--out", str(out)]) == 0
     assert "recall_at_10" in capsys.readouterr().out
     assert "ndcg_at_10" in json.loads(out.read_text())["tasks"]["tiny"]["hash"]
+
+
+def lines(path, *rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def lmeb(tmp_path):
+    """LMEB's folder with two conversations of LoCoMo: one corpus, its subsets in folders below."""
+    task = tmp_path / "LMEB" / TASKS["LoCoMo"]
+    rows = [("a_1_0", "Ann: hi"), ("a_1_1", "Ann: my cat"), ("b_1_0", "Bob: my cat")]
+    lines(task / "corpus.jsonl", *({"id": id, "title": "", "text": text} for id, text in rows))
+    lines(
+        task / "candidates.jsonl",
+        {"scene_id": "a_1", "candidate_doc_ids": ["a_1_1", "a_1_0"]},
+        {"scene_id": "b_1", "candidate_doc_ids": ["b_1_0"]},
+    )
+    for subset in ("single_hop", "multi_hop", "temporal_reasoning", "open_domain", "adversarial"):
+        lines(task / subset / "queries.jsonl", {"id": "a_1_q", "text": "cat?"})
+        (task / subset / "qrels.tsv").write_text("a_1_q\ta_1_1\t1\n")
+    return tmp_path / "LMEB"
+
+
+def test_lmebs_files_become_mtebs_task_with_each_querys_candidates(lmeb):
+    [task] = lmeb_tasks(lmeb)
+    assert task.metadata.name == "LoCoMo"
+    split = task.dataset["single_hop"]["test"]
+    assert split["top_ranked"] == {"a_1_q": ["a_1_0", "a_1_1"]}
+    assert len(split["corpus"]) == 3
+
+
+def test_every_name_of_a_task_is_mtebs():
+    benchmark = pytest.importorskip("mteb").get_benchmark("LMEB")
+    assert {task.metadata.name for task in benchmark.tasks} == set(TASKS)
+
+
+def test_results_are_kept_in_mtebs_format_and_not_made_again(lmeb, tmp_path, capsys):
+    folder = tmp_path / "results"
+    argv = ["--lmeb", str(lmeb), "--encoder", "hash", "--results", str(folder)]
+    assert main(argv) == 0
+    assert "LoCoMo, hash" in capsys.readouterr().out
+    [path] = folder.rglob("LoCoMo.json")
+    assert path.parent.parent.name == "evomem__hash"
+    result = json.loads(path.read_text())
+    assert len(result["scores"]["test"]) == 5
+    assert (path.parent / "model_meta.json").exists()
+    written = path.stat().st_mtime_ns
+    assert main(argv) == 0
+    assert path.stat().st_mtime_ns == written

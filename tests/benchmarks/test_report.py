@@ -102,6 +102,14 @@ def test_marked_blocks_are_made_again_and_nothing_else_is_touched(results):
     assert renewed(fresh, results) == fresh
 
 
+def test_a_table_can_show_the_mean_over_questions_beside_the_mean_over_types(results):
+    fresh = renewed(DOCUMENT.replace("macro intervals", "both"), results)
+    assert "| recall@10, % | locomo, per question | locomo, per type |" in fresh
+    assert "| `hash`, a toy | 100.0 | 100.0 |" in fresh
+    assert "| *EvoEmbedding-4B, as published* |  | *76.3* |" in fresh
+    assert "| *mxbai-rerank-large-v1 over 500 dense hits, as published* | *80.8* |  |" in fresh
+
+
 def test_a_code_block_is_an_example():
     text = "```\n<!-- value nowhere.json [0] --><!-- /value -->\n```\n"
     assert renewed(text, ROOT) == text

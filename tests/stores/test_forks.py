@@ -229,6 +229,7 @@ def test_a_batch_that_another_thread_computes_at_the_fork_does_not_hold_up_the_c
 
     class Slow(evomem.HashEncoder):
         batch_tokens = 100
+        parallel = False
 
         def measure(self, turn):
             return 1

@@ -62,6 +62,17 @@ def test_a_call_takes_few_statements_and_transactions(memory, name):
     assert taken[1] <= transactions, taken
 
 
+def test_a_deletion_reads_no_other_tombstones(memory):
+    statements = []
+    engine = memory._engine.store._connections._engine
+    listener = ("before_cursor_execute", lambda *given: statements.append(given[2]))
+    event.listen(engine, *listener)
+    memory.delete("t5")
+    event.remove(engine, *listener)
+    assert not [one for one in statements if "group_concat" in one.lower()]
+    assert [hit for hit in memory.search("coffee", k=40) if hit.record.id in ("t3", "t5")] == []
+
+
 @pytest.mark.parametrize("name", ["add", "add with an id", "add_many", "delete"])
 def test_a_lease_that_is_held_takes_no_statement_more(memory, tmp_path, name):
     with evomem.open(tmp_path / "b.db", encoder=HashEncoder(), lease=600) as db:

@@ -21,6 +21,7 @@ from evomem.integrity import key_id
 
 SIZE = 16
 MODULUS: int = 2 ** (8 * SIZE)  # of sums
+TOMBSTONES = 2**16  # whose shares are kept: after a deletion, all others are the same
 
 ROW = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
 """The columns of a turn that its seal covers: the whole record."""
@@ -64,6 +65,7 @@ class Seals:
         """Entries of memories, as they were read last, whose seals fit (`ledger.opened`)."""
         self.gone = lru_cache(maxsize=256)(self._gone)
         """Returns the sum of a memory's tombstones, given as text (`tombstones`)."""
+        self._tombstone = lru_cache(maxsize=TOMBSTONES)(self._tombstone_share)
 
     def of(self, database: str) -> Seals:
         """Return the seals of another database, with the same key."""
@@ -124,11 +126,11 @@ class Seals:
         return self.digest(b"mask " + kind, values, size=count * SIZE)
 
     def _gone(self, memory: int, listed: str) -> int:
-        shares = (
-            self.share(b"hidden", [memory, seq, since] if since else [memory, seq])
-            for seq, since in tombstones(listed)
-        )
+        shares = (self._tombstone(memory, seq, since) for seq, since in tombstones(listed))
         return sum(shares) % MODULUS
+
+    def _tombstone_share(self, memory: int, seq: int, since: int) -> int:
+        return self.share(b"hidden", [memory, seq, since] if since else [memory, seq])
 
     def marks(self, memory: int, marks: Iterable[Mark]) -> int:
         """Return the sum of a memory's marks of purged turns."""

@@ -95,8 +95,11 @@ def append(
 
 def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
     """See `Store.hide`."""
-    entry, gone = ledger.with_hidden(connection, view.memory)
-    visible_rows = read(connection, view.spans, ["seq"], seqs=set(seqs).difference(gone))
+    entry = ledger.get(connection, view.memory)
+    # Only these are looked up: reading every tombstone would make each deletion dearer than the last.
+    own = (hidden.c.memory == view.memory, OneOf(hidden.c.seq, list(seqs)))
+    is_shown = turns.c.seq.not_in(select(hidden.c.seq).where(*own))
+    visible_rows = read(connection, view.spans, ["seq"], is_shown, seqs=seqs)
     new = {row["seq"]: 0 for row in visible_rows}
     if new:
         add_hidden(connection, entry, new)

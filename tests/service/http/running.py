@@ -10,6 +10,7 @@ import uvicorn
 
 import evomem
 from evomem.service.app import make_app
+from evomem.service.connections import Connection
 from evomem.service.settings import Settings
 
 
@@ -22,7 +23,9 @@ class Running:
         self.service = self.app.service
         self.socket = socket.create_server(("127.0.0.1", settings.port))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        config = uvicorn.Config(self.app, log_config=None, lifespan="on", access_log=False)
+        config = uvicorn.Config(
+            self.app, http=Connection, log_config=None, lifespan="on", access_log=False
+        )
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self._run)
         self.thread.start()

@@ -53,6 +53,11 @@ def test_a_host_that_the_service_is_not_called_is_refused(client, host):
     problem(client.get("/v1", headers={"Host": host}), 421, "--name")
 
 
+def test_two_hosts_are_refused(client):
+    for second in ("evil.example", "localhost"):
+        problem(client.get("/v1", headers=[("Host", "localhost"), ("Host", second)]), 400, "Host")
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8377", "127.0.0.1:1", "[::1]:8377"])
 def test_this_machine_s_own_names_are_taken(client, host):
     assert client.get("/v1", headers={"Host": host}).status_code == 200

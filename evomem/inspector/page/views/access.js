@@ -33,9 +33,11 @@ export async function showAccess({ main, signal }) {
 
 function line({ time, key, action, memory, count: turns, status }) {
   const cell = (name, ...content) => el("td", { "data-name": name }, content);
+  const many = turns === 0 ? "nothing" : turns === 1 ? "one" : null; // on a phone, where there are no headings
   return el("tr", {},
     cell("Time", moment(time)), cell("Key", key ? el("code", {}, key) : "none"), cell("Action", action),
-    cell("Memory", memory.length ? el("a", { href: linkTo(memory) }, memory.join(" / ")) : "–"),
-    cell("Turns", count(turns)),
+    memory.length ? cell("Memory", el("a", { href: linkTo(memory) }, memory.join(" / ")))
+      : el("td", { class: "nothing" }, "–"),
+    el("td", { "data-name": "Turns", class: many }, count(turns)),
     cell("Status", el("span", { class: `badge ${status < 400 ? "ok" : "gone"}` }, String(status))));
 }

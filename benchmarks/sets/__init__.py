@@ -1,0 +1,1 @@
+"""Sets of documents and long histories in the layouts in which they are published."""

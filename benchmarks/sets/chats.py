@@ -1,0 +1,237 @@
+"""Long histories of chats: HaluMem, BEAM, LongMemEval, PersonaMem-v2."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.datasets.base import (
+    ABSTENTION,
+    DatasetError,
+    expect,
+    parse_time,
+    read_json,
+    read_lines,
+    read_records,
+)
+from benchmarks.datasets.longmemeval import conversation_of
+from benchmarks.sets.form import (
+    Asked,
+    Collection,
+    Passage,
+    asked,
+    collection_of,
+    known,
+    passages_of,
+)
+
+ROLES = ("user", "assistant")
+_MARKER = re.compile(r"\s*->->\s*[\d,\w/ .]*$")
+
+
+def longmemeval(path: Path) -> Iterator[Collection]:
+    """Read a `longmemeval_*.json`, `_m` too: one question's history at a time."""
+    for where, record in read_records(path):
+        yield collection_of(conversation_of(record, where))
+
+
+def halumem(path: Path) -> Iterator[Collection]:
+    """Read `HaluMem-Medium.jsonl` or `-Long`: one collection a person.
+
+    Evidence is given as memories, not as turns: it is the sessions that those memories belong to.
+    """
+    for where, person in read_lines(path):
+        sessions = expect(expect(person, dict, where).get("sessions"), list, f"{where} sessions")
+        yield _person(str(person.get("uuid", where)), sessions, where)
+
+
+def _person(id: str, sessions: list[Any], where: str) -> Collection:
+    memories: dict[str, list[str]] = {}
+    for number, session in enumerate(sessions):
+        for memory in expect(session, dict, where).get("memory_points") or ():
+            memories.setdefault(str(memory.get("memory_content")).strip(), []).append(str(number))
+
+    def passages() -> Iterator[Passage]:
+        for number, session in enumerate(sessions):
+            here = f"{where} session {number}"
+            time = parse_time(session.get("start_time"), "%b %d, %Y, %H:%M:%S", here)
+            for message in expect(session.get("dialogue"), list, f"{here} dialogue"):
+                role = expect(message, dict, here).get("role")
+                yield from passages_of(
+                    str(number),
+                    message.get("content"),
+                    here,
+                    role=role,
+                    session=str(number),
+                    time=time,
+                )
+
+    questions = []
+    for number, session in enumerate(sessions):
+        for position, item in enumerate(session.get("questions") or ()):
+            here = f"{where} session {number} question {position}"
+            texts = [
+                str(expect(entry, dict, here).get("memory_content")).strip()
+                for entry in expect(item, dict, here).get("evidence") or ()
+            ]
+            labels = [label for text in texts for label in memories.get(text, ())]
+            kind = str(item.get("question_type", "question"))
+            question = asked(f"{id}/{number}.{position}", item.get("question"), kind, labels, here)
+            questions.append(known(labels or texts, frozenset(labels), question))
+    return Collection(id, questions, passages)
+
+
+def beam(path: Path) -> Iterator[Collection]:
+    """Read a folder of BEAM's chats, such as `chats/1M` or `chats/10M`, or one chat's folder.
+
+    A message is known by its id. The shortened chat, which the authors' code uses, is taken where
+    there is one. The pointer into the generation plan at the end of a user's message is removed.
+    """
+    folders = sorted(
+        (file.parent.parent for file in path.rglob("probing_questions.json")),
+        key=lambda folder: (len(folder.name), folder.name),
+    )
+    if not folders:
+        raise DatasetError(f"{path} holds no probing_questions/probing_questions.json")
+    for folder in folders:
+        shortened = folder / "chat_trunecated.json"
+        chat = shortened if shortened.exists() else folder / "chat.json"
+        asking = folder / "probing_questions" / "probing_questions.json"
+        questions = list(_probes(folder.name, expect(read_json(asking), dict, str(asking)), asking))
+        yield Collection(folder.name, questions, partial(_beam_messages, chat))
+
+
+def _probes(chat: str, probes: dict[str, Any], path: Path) -> Iterator[Asked]:
+    for kind, items in probes.items():
+        for number, item in enumerate(expect(items, list, f"{path} {kind}")):
+            where = f"{path} {kind} {number}"
+            labels = list(_ids(expect(item, dict, where).get("source_chat_ids"), where))
+            id = f"{chat}/{kind}.{number}"
+            none = kind == ABSTENTION
+            yield asked(
+                id, item.get("question"), kind, [] if none else labels, where, abstention=none
+            )
+
+
+def _ids(value: Any, where: str) -> Iterator[str]:
+    """Yield the ids in a list, or in the lists of an object."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _ids(inner, where)
+    elif value is not None:
+        yield str(expect(value, int, f"{where} source_chat_ids"))
+
+
+def _beam_messages(path: Path) -> Iterator[Passage]:
+    """Yield the messages of a list of batches, or of a list of plans that are such lists."""
+    batch_number = 0
+    for where, record in read_records(path):
+        expect(record, dict, where)
+        batches = [record] if "turns" in record else [b for plan in record.values() for b in plan]
+        for batch in batches:
+            batch_number += 1
+            yield from _batch(batch, str(batch_number), where)
+
+
+def _batch(batch: Any, session: str, where: str) -> Iterator[Passage]:
+    time = None
+    for turn in expect(expect(batch, dict, where).get("turns"), list, f"{where} turns"):
+        for message in expect(turn, list, f"{where} turn"):
+            here = f"{where} message {expect(message, dict, where).get('id')}"
+            text = expect(message.get("content"), str, f"{here} content")
+            time = parse_time(message.get("time_anchor"), "%B-%d-%Y", here) or time
+            yield from passages_of(
+                str(message.get("id")),
+                _MARKER.sub("", text),
+                here,
+                role=message.get("role", "user"),
+                session=session,
+                time=time,
+            )
+
+
+def personamem2(path: Path, *, history: str = "chat_history_32k_link") -> Iterator[Collection]:
+    """Read PersonaMem-v2's folder: `benchmark/text/benchmark.csv` and the histories that it names.
+
+    Evidence are the messages of the snippet that reveals the preference. A question is asked after
+    the last message. The system's message, which describes the persona, is left out.
+
+    Args:
+        path: The data set's folder.
+        history: The column that names the history: of 32,000 tokens, or "chat_history_128k_link".
+    """
+    table = path / "benchmark" / "text" / "benchmark.csv"
+    rows: dict[str, list[tuple[str, dict[str, str]]]] = {}
+    for number, row in enumerate(_csv(table), 1):
+        where = f"{table} row {number}"
+        if not row.get(history):
+            raise DatasetError(f"{where}: it names no history in {history!r}")
+        rows.setdefault(row[history], []).append((where, row))
+    for link, listed in rows.items():
+        messages = _history(path / link)
+        yield Collection(
+            link,
+            [_preference(where, row, messages) for where, row in listed],
+            partial(_said, messages, str(path / link)),
+        )
+
+
+def _csv(path: Path) -> Iterator[dict[str, str]]:
+    csv.field_size_limit(1 << 24)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    value = read_json(path)
+    if isinstance(value, dict):
+        value = value.get("chat_history", value.get("conversations"))
+    messages = expect(value, list, f"{path} chat_history")
+    return [
+        message for message in messages if expect(message, dict, str(path)).get("role") in ROLES
+    ]
+
+
+def _said(messages: list[dict[str, Any]], where: str) -> Iterator[Passage]:
+    for number, message in enumerate(messages):
+        yield from passages_of(
+            str(number), message.get("content"), f"{where} message {number}", role=message["role"]
+        )
+
+
+def _preference(where: str, row: dict[str, str], messages: list[dict[str, Any]]) -> Asked:
+    query = _literal(row.get("user_query"), where)
+    text = query.get("content") if isinstance(query, dict) else query
+    snippet = _literal(row.get("related_conversation_snippet") or "[]", where)
+    revealed = {
+        str(expect(message, dict, where).get("content")).strip()
+        for message in expect(snippet, list, f"{where} related_conversation_snippet")
+    }
+    labels = [
+        str(number)
+        for number, message in enumerate(messages)
+        if str(message.get("content")).strip() in revealed
+    ]
+    question = asked(
+        where.rpartition(" ")[2], text, row.get("pref_type") or "question", labels, where
+    )
+    return known(labels or list(revealed), frozenset(labels), question)
+
+
+def _literal(text: str | None, where: str) -> Any:
+    """Return a value written in JSON or as a Python literal; the text itself if it is neither."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text or "")
+        except (ValueError, SyntaxError):
+            continue
+    return text

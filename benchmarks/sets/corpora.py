@@ -1,0 +1,271 @@
+"""One corpus for all questions: NQ320k, MSA's memory banks, MS MARCO's passages, MLDR, LMEB."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.datasets.base import (
+    DatasetError,
+    JsonStream,
+    expect,
+    opened,
+    read_json,
+    read_lines,
+    read_records,
+)
+from benchmarks.sets.form import Asked, Collection, Passage, asked, digest, passages_of
+
+MSA_KEYS = (("question", "labels"), ("query", "reference_list"))
+"""How the question and the texts of its documents are called, in MSA's two layouts."""
+
+
+def nq320k(path: Path) -> Iterator[Collection]:
+    """Read GenRet's folder: `corpus_lite.json`, `dev.json`, `dev.json.seen`, `dev.json.unseen`.
+
+    A document is known by its position in the corpus. `train.json` is for training alone.
+    """
+    unseen = set(expect(read_json(path / "dev.json.unseen"), list, "dev.json.unseen"))
+    seen = set(expect(read_json(path / "dev.json.seen"), list, "dev.json.seen"))
+    questions = []
+    for number, (where, item) in enumerate(read_records(path / "dev.json")):
+        text, labels = _pair(item, where)
+        kind = "unseen" if number in unseen else "seen" if number in seen else "other"
+        questions.append(asked(str(number), text, kind, _positions(labels, where), where))
+
+    def passages() -> Iterator[Passage]:
+        for number, (where, text) in enumerate(read_records(path / "corpus_lite.json")):
+            yield from passages_of(str(number), text, where)
+
+    yield Collection("nq320k", questions, passages)
+
+
+def _pair(item: Any, where: str) -> tuple[Any, Any]:
+    if len(expect(item, list, where)) != 2:
+        raise DatasetError(f"{where}: expected [query, document], found {item!r:.60}")
+    return item[0], item[1]
+
+
+def _positions(labels: Any, where: str) -> list[str]:
+    """Return documents given as n, [n, m] or [[n, relevance], ...]."""
+    listed = labels if isinstance(labels, list) else [labels]
+    first = [label[0] if isinstance(label, list) and label else label for label in listed]
+    return [str(expect(label, int, f"{where} document")) for label in first]
+
+
+def msa(path: Path) -> Iterator[Collection]:
+    """Read a folder with `qdata_*.json` and `mdata_*.json` of MSA-RAG-BENCHMARKS, from its pickles.
+
+    The memory bank is a list of texts; a question names its documents by their whole texts, which
+    are known by a digest here.
+    """
+    queries, memory = (_converted(path, name) for name in ("qdata", "mdata"))
+    questions = []
+    for number, (where, item) in enumerate(read_records(queries)):
+        expect(item, dict, where)
+        names = next((names for names in MSA_KEYS if names[0] in item), None)
+        if names is None:
+            raise DatasetError(f"{where}: it has neither 'question' nor 'query'")
+        texts = expect(item.get(names[1]), list, f"{where} {names[1]}")
+        labels = [digest(expect(text, str, f"{where} {names[1]}")) for text in texts]
+        questions.append(asked(str(number), item[names[0]], "question", labels, where))
+
+    def passages() -> Iterator[Passage]:
+        for where, text in read_records(memory):
+            yield from passages_of(digest(expect(text, str, where)), text, where)
+
+    yield Collection(memory.stem, questions, passages)
+
+
+def _converted(folder: Path, name: str) -> Path:
+    """Return the one JSON file in `folder` whose name begins like this."""
+    files = sorted(folder.glob(f"{name}_*.json"))
+    if len(files) == 1:
+        return files[0]
+    if files:
+        raise DatasetError(f"{folder} holds {len(files)} files {name}_*.json, expected one")
+    pickled = next(iter(sorted(folder.glob(f"{name}_*.pkl"))), None)
+    if pickled:
+        raise DatasetError(
+            f"{pickled} is a pickle, which can run code when it is loaded: convert it with "
+            f"`python -m benchmarks pickles {pickled}`"
+        )
+    raise DatasetError(f"{folder} holds no {name}_*.json")
+
+
+def msmarco(path: Path) -> Iterator[Collection]:
+    """Read MS MARCO's question answering files, v1.1 (lines) or v2.1 (columns).
+
+    The passages of all queries are one corpus, where equal texts count once; the passages that the
+    annotators selected are the evidence. Queries without a selected passage are left out.
+    """
+    columns = _in_columns(path)
+    texts: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    selected: dict[str, list[str]] = {}
+    for key, column, value in _cells(path) if columns else _fields(path):
+        if column == "query":
+            texts[key] = value
+        elif column == "query_type":
+            kinds[key] = str(value)
+        elif column == "passages":
+            selected[key] = [
+                digest(text) for text, chosen in _marco_passages(value, f"{path} {key}") if chosen
+            ]
+    questions = [
+        asked(key, text, kinds.get(key, "query"), selected.get(key, []), f"{path} {key}")
+        for key, text in texts.items()
+    ]
+
+    def passages() -> Iterator[Passage]:
+        for key, column, value in _cells(path) if columns else _fields(path):
+            if column == "passages":
+                for text, _ in _marco_passages(value, f"{path} {key}"):
+                    yield from passages_of(digest(text), text, f"{path} {key}")
+
+    yield Collection("msmarco", questions, passages)
+
+
+def _marco_passages(value: Any, where: str) -> Iterator[tuple[str, bool]]:
+    for item in expect(value, list, f"{where} passages"):
+        text = expect(expect(item, dict, where).get("passage_text"), str, f"{where} passage_text")
+        yield text, item.get("is_selected") == 1
+
+
+def _in_columns(path: Path) -> bool:
+    """Return whether a file is one object of columns; v1.1 is an object a line."""
+    with opened(path) as file:
+        stream = JsonStream(file, path)
+        for _ in stream.entries("{", "}"):
+            stream.key()
+            return stream.peek() == "{"
+    raise DatasetError(f"{path} is an empty object")
+
+
+def _cells(path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Yield (row, column, value) of an object of columns, one at a time."""
+    with opened(path) as file:
+        stream = JsonStream(file, path)
+        for _ in stream.entries("{", "}"):
+            column = stream.key()
+            for _ in stream.entries("{", "}"):
+                yield stream.key(), column, stream.value()
+
+
+def _fields(path: Path) -> Iterator[tuple[str, str, Any]]:
+    for where, row in read_lines(path):
+        key = str(expect(row, dict, where).get("query_id", where))
+        for column in ("query", "query_type", "passages"):
+            if column not in row:
+                raise DatasetError(f"{where}: it has no {column!r}")
+            yield key, column, row[column]
+
+
+def mldr(path: Path) -> Iterator[Collection]:
+    """Read a language's folder of MLDR: `corpus.jsonl.gz` and `test.jsonl.gz`, or unpacked ones."""
+    corpus, test = (_unpacked_or_not(path, name) for name in ("corpus.jsonl", "test.jsonl"))
+    questions = []
+    for where, row in read_lines(test):
+        positive = expect(expect(row, dict, where).get("positive_passages"), list, where)
+        labels = [str(expect(item, dict, where).get("docid")) for item in positive]
+        questions.append(asked(str(row.get("query_id")), row.get("query"), "query", labels, where))
+
+    def passages() -> Iterator[Passage]:
+        for where, row in read_lines(corpus):
+            label = str(expect(row, dict, where).get("docid"))
+            yield from passages_of(label, row.get("text"), where)
+
+    yield Collection(path.name, questions, passages)
+
+
+def _unpacked_or_not(folder: Path, name: str) -> Path:
+    packed = folder / f"{name}.gz"
+    return packed if packed.exists() else folder / name
+
+
+def lmeb(path: Path) -> Iterator[Collection]:
+    """Read LMEB's data folder, or a part of it: `queries.jsonl`, `qrels.tsv`, `corpus.jsonl`.
+
+    The corpus of a subset stands beside its queries or in a folder above, as do the candidates.
+    Queries with the same candidates are one collection, read in the corpus' order.
+    """
+    folders = sorted(file.parent for file in path.rglob("queries.jsonl"))
+    if not folders:
+        raise DatasetError(f"{path} holds no queries.jsonl")
+    for folder in folders:
+        yield from _subset(folder, path)
+
+
+def _subset(folder: Path, root: Path) -> Iterator[Collection]:
+    name = "/".join(folder.parts[len(root.parts) - 1 :])
+    corpus = above(folder, "corpus.jsonl", root)
+    if corpus is None:
+        raise DatasetError(f"{folder} and the folders above it hold no corpus.jsonl")
+    relevant = read_qrels(folder / "qrels.tsv")
+    groups: dict[frozenset[str] | None, list[Asked]] = {}
+    candidates = read_candidates(above(folder, "candidates.jsonl", root))
+    for where, row in read_lines(folder / "queries.jsonl"):
+        id = str(expect(row, dict, where).get("id"))
+        labels = [label for label, score in relevant.get(id, {}).items() if score > 0]
+        question = asked(f"{name}/{id}", row.get("text"), name, labels, where)
+        groups.setdefault(candidates_of(id, candidates), []).append(question)
+    for number, (among, questions) in enumerate(groups.items()):
+        yield Collection(f"{name}/{number}", questions, _reader(corpus, among))
+
+
+def _reader(corpus: Path, among: frozenset[str] | None) -> Any:
+    def passages() -> Iterator[Passage]:
+        for where, row in read_lines(corpus):
+            label = str(expect(row, dict, where).get("id"))
+            if among is None or label in among:
+                yield from passages_of(label, titled(row), where)
+
+    return passages
+
+
+def titled(row: dict[str, Any]) -> str:
+    """Return a document's text, after its title if it has one."""
+    return " ".join(part for part in (row.get("title"), row.get("text")) if part)
+
+
+def above(folder: Path, name: str, root: Path) -> Path | None:
+    """Return the nearest file of this name in `folder` or a folder above it, up to `root`'s parent."""
+    while folder != root.parent.parent and folder != folder.parent:
+        if (folder / name).exists():
+            return folder / name
+        folder = folder.parent
+    return None
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Return query → document → relevance of a file of three columns without a head."""
+    relevant: dict[str, dict[str, int]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for number, row in enumerate(csv.reader(file, delimiter="\t"), 1):
+                if len(row) != 3 or not row[2].strip().isdecimal():
+                    raise DatasetError(f"{path} line {number}: expected query, document, score")
+                relevant.setdefault(row[0], {})[row[1]] = int(row[2])
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+    return relevant
+
+
+def read_candidates(path: Path | None) -> dict[str, frozenset[str]]:
+    """Return scene → candidate documents; nothing where there is no such file."""
+    if path is None:
+        return {}
+    return {
+        str(expect(row, dict, where).get("scene_id")): frozenset(
+            map(str, expect(row.get("candidate_doc_ids"), list, f"{where} candidate_doc_ids"))
+        )
+        for where, row in read_lines(path)
+    }
+
+
+def candidates_of(query: str, candidates: dict[str, frozenset[str]]) -> frozenset[str] | None:
+    """Return the candidates of a query, whose id is a scene or begins with one; None: all are."""
+    scene = "_".join(query.split("_")[:2])
+    return candidates.get(query, candidates.get(scene))
