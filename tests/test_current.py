@@ -38,6 +38,10 @@ def memory():
         yield told
 
 
+def same_as_first(query, turns, near, alike, shared=0.0):
+    return same_thing(query, turns, 0, near, np.full(len(turns), shared), alike)
+
+
 def best(memory, query, **options):
     return memory.search(query, 1, **options)[0].text
 
@@ -157,11 +161,11 @@ def test_a_turn_that_was_added_later_but_said_earlier_does_not_hold():
 def test_what_is_about_the_same_thing(second, same):
     turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
     query = "What is my dose?"
-    places = same_thing(query, turns, 0, np.array([1, 0.5]), np.array([5.0, 1.5]))
+    places = same_as_first(query, turns, np.array([1, 0.5]), np.array([5.0, 1.5]))
     assert places == [0, 1] if same else places == [0]
-    assert same_thing(query, turns, 0, np.array([1, 0.2]), np.array([5.0, 0.5])) == [0]
+    assert same_as_first(query, turns, np.array([1, 0.2]), np.array([5.0, 0.5])) == [0]
     other = [turns[0], Turn(assistant=second)]
-    assert same_thing(query, other, 0, np.ones(2), np.full(2, 5.0)) == [0]
+    assert same_as_first(query, other, np.ones(2), np.full(2, 5.0)) == [0]
 
 
 @pytest.mark.parametrize(
@@ -175,8 +179,38 @@ def test_what_is_about_the_same_thing(second, same):
 )
 def test_what_the_bar_looks_at(query, second, near, same):
     turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
-    places = same_thing(query, turns, 0, np.array([1, near]), np.array([5.0, 2.0]))
+    places = same_as_first(query, turns, np.array([1, near]), np.array([5.0, 2.0]))
     assert places == ([0, 1] if same else [0])
+
+
+def test_words_of_the_question_speak_for_the_same_thing():
+    turns = [Turn(user="My dose is 5 mg."), Turn(user="My dose went to 10 mg.")]
+    near, alike = np.array([1, 0.5]), np.array([5.0, 1.0])
+    places = [
+        same_as_first("What is my dose?", turns, near, alike, shared) for shared in (0.0, 1.0)
+    ]
+    assert places == [[0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("query", "first", "second"),
+    [
+        ("When is the project due?", "Our deadline is 3 March.", "Delivery is set for April 2nd."),
+        ("Who is my dentist?", "My dentist is Dr. Holm.", "Dr. Okafor looks after my teeth."),
+        (
+            "How big is my team?",
+            "My team has four people.",
+            "With the new hires we are seven people.",
+        ),
+    ],
+)
+def test_values_that_are_written_alike_speak_for_the_same_thing(query, first, second):
+    def same(text):
+        turns = [Turn(user=first), Turn(user=text)]
+        return same_as_first(query, turns, np.array([1, 0.6]), np.array([5.0, 1.3])) == [0, 1]
+
+    assert same(second)
+    assert not same("The Helia opens at 7:30 in three rooms.")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evomem.times.dates import asked_days, asked_sessions, nearness
+from evomem.times.dates import (
+    asked_days,
+    asked_events,
+    asked_sessions,
+    asks_only_when,
+    nearness,
+    written_days,
+)
 
 SAID = [date(2023, 5, 1), date(2024, 3, 6)]  # a Monday, a Wednesday
 
@@ -145,6 +152,7 @@ def test_relative_days_and_ranges_count_from_the_day_of_the_question(query, firs
         "What should I cook tonight?",
         "What am I doing this week?",
         "Where is my class on Monday?",
+        "When did I block time on Tuesday and Thursday mornings?",
         "Do I work Monday mornings?",
         "What do I do on Sundays?",
         "What are my Christmas plans?",
@@ -155,7 +163,6 @@ def test_relative_days_and_ranges_count_from_the_day_of_the_question(query, firs
         "Do I owe 2000 dollars?",
         "Did I pay $2024?",
         "Is my room 305?",
-        "What happened a year before I moved?",
         "What did we do after I moved?",
         "What did I do the other day?",
         "What do I do for the weekend?",
@@ -172,6 +179,83 @@ def test_relative_days_and_ranges_count_from_the_day_of_the_question(query, firs
 def test_ordinary_words_are_no_times(query):
     assert asked_days(query, [date(2024, 1, 2), date(2026, 1, 2)], date(2026, 3, 10)) == []
     assert asked_sessions(query) == []
+
+
+# Asked on Tuesday, 10 March 2026.
+@pytest.mark.parametrize(
+    ("query", "first", "last"),
+    [
+        ("two days after 3 March", "2026-03-05", "2026-03-05"),
+        ("the day before 3 March", "2026-03-02", "2026-03-02"),
+        ("the night before last Friday", "2026-03-05", "2026-03-05"),
+        ("the day before last Christmas", "2025-12-24", "2025-12-24"),
+        ("the week after 1 February", "2026-02-02", "2026-02-08"),
+        ("the month before 1 March", "2026-02-01", "2026-02-28"),
+        ("a week before the 20th of February", "2026-02-10", "2026-02-16"),
+        ("a fortnight prior to 1 March", "2026-02-12", "2026-02-18"),
+        ("since two days after 3 March", "2026-03-05", "2026-03-10"),
+        ("earlier today", "2026-03-10", "2026-03-10"),
+        ("earlier this morning", "2026-03-10", "2026-03-10"),
+        ("earlier in the morning", "2026-03-10", "2026-03-10"),
+    ],
+)
+def test_days_may_be_counted_from_a_date(query, first, last):
+    asked = asked_days(f"What did I do {query}?", [date(2026, 1, 2)], date(2026, 3, 10))
+    assert asked == [(day(first), day(last))]
+
+
+@pytest.mark.parametrize(
+    ("query", "event", "happened", "first", "last"),
+    [
+        ("What did I do a year before I moved?", "I moved", "2026-03-01", "2025-01-15", "2025-04-15"),
+        ("Where did I work one year before we moved to Oslo?", "we moved to Oslo", "2026-03-01", "2025-01-15", "2025-04-15"),
+        ("About two weeks before the wedding, what did I buy?", "the wedding", "2026-03-01", "2026-02-12", "2026-02-18"),
+        ("What was said the day after my exam?", "my exam", "2026-03-01", "2026-03-02", "2026-03-02"),
+        ("What did I eat the night before the race?", "the race", "2026-03-01", "2026-02-28", "2026-02-28"),
+        ("What did we plan the week after Kate arrived?", "Kate arrived", "2026-03-01", "2026-03-02", "2026-03-08"),
+        ("How was I six months after I quit my job?", "I quit my job", "2026-03-01", "2026-08-17", "2026-09-16"),
+    ],
+)  # fmt: skip
+def test_days_may_be_counted_from_an_event(query, event, happened, first, last):
+    [asked] = asked_events(query)
+    assert asked.text == event
+    assert asked.offset.of((day(happened),) * 2) == (day(first), day(last))
+    assert asked_days(query, SAID) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "What should I pack two days before the trip?",
+        "What happened before I moved?",
+        "What happened a year before that?",
+        "How many days before I can leave?",
+        "What did I do a year before 2020?",
+        "What did I do zero days before the exam?",
+        "the day before yesterday",
+    ],
+)
+def test_these_are_counted_from_no_event(query):
+    assert asked_events(query) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "only"),
+    [
+        ("What did we chat about over the last 3 days?", True),
+        ("What did we discuss earlier this morning?", True),
+        ("What did we talk about a week after I moved?", True),
+        ("Ann: I see in my notes that we talked in May.\nBen: Yes!\nAnn: Can you sum it up?", True),
+        ("We spoke on Monday. I forgot what it was about. Please remind me.", True),
+        ("We met Ann on Monday. What did we talk about?", False),
+        ("We talked about cats on Monday. Please summarize it.", False),
+        ("We talked on Monday. Which films did you recommend?", False),
+        ("Hi! What did I like on Monday?", False),
+        ("We talked on Monday. It was nice.", False),
+    ],
+)
+def test_a_query_may_ask_for_nothing_but_a_time(query, only):
+    assert asks_only_when(query, [date(2026, 1, 2)], date(2026, 3, 10)) is only
 
 
 def test_today_is_read_in_questions_about_the_past():
@@ -251,6 +335,10 @@ WORDS = st.sampled_from(
 )
 def test_any_text_can_be_a_query(query, days):
     asked_sessions(query)
+    asks_only_when(query, days)
+    written_days(query, days)
+    for event in asked_events(query):
+        assert event.text
     for first, last in asked_days(query, days):
         assert first <= last
 

@@ -73,6 +73,62 @@ def test_a_counted_day_on_which_nothing_was_said_is_the_day_before_or_after(meal
     }
 
 
+def test_last_friday_is_the_one_before_if_nothing_was_said_on_it(meals):
+    now = "2026-03-20T12:00:00-07:00"  # a Friday
+    assert dated_hits(meals, "What did I have last Tuesday?", now=now, k=1) == [
+        "User: I had ramen."
+    ]
+
+
+def test_earlier_today_is_not_the_session_that_is_under_way(db):
+    memory = db.memory("today")
+    memory.add("I had tea.", time="2026-03-12T08:00:00-07:00", session="morning")
+    memory.add("I had soup.", time="2026-03-12T11:00:00-07:00", session="noon")
+    query = "What did I have earlier today?"
+    assert dated_hits(memory, query, now="2026-03-12T11:10:00-07:00") == ["User: I had tea."]
+    assert len(dated_hits(memory, query, now="2026-03-12T15:00:00-07:00")) == 2
+    memory.add("I had figs.", time="2026-03-13T08:00:00-07:00", session="next")
+    talk = "What did we talk about earlier today?"
+    [hit] = memory.search(talk, now="2026-03-13T08:00:00-07:00")  # there is no other session
+    assert hit.text == "User: I had figs."
+
+
+def test_a_turn_that_writes_the_day_counts_as_one_of_that_day(db):
+    memory = db.memory("plans")
+    memory.add("The film on April 6 is Coco.", time="2026-03-12T20:00:00Z")
+    memory.add("The film on April 7 is Up.", time="2026-03-12T20:01:00Z")
+    memory.add("The film was long.", time="2026-04-06T20:00:00Z")
+    memory.add("By 9 April I wrote 1,500 words.", time="2026-04-30T20:00:00Z")
+    shares = {hit.text: hit.parts.get("time") for hit in memory.search("Which film for April 6?")}
+    assert shares["User: The film on April 6 is Coco."] == 1.0
+    assert shares["User: The film on April 7 is Up."] is None
+    assert shares["User: The film was long."] == 0.31  # "for" is the day of a plan
+    hits = memory.search("How many words did I write until April 9?")
+    assert {hit.text: hit.parts.get("time") for hit in hits}[hits[0].text] == 1.0
+    assert hits[0].text == "User: By 9 April I wrote 1,500 words."
+
+
+def test_a_time_is_counted_from_the_turn_that_tells_of_an_event(db):
+    memory = db.memory("moves")
+    memory.add("I cook at the Blue Inn.", time="2024-05-02T10:00:00Z")
+    memory.add("I drive a bus.", time="2025-03-02T10:00:00Z")
+    memory.add("I moved to Oslo last month.", time="2025-06-10T10:00:00Z")
+    memory.add("I paint houses.", time="2026-01-05T10:00:00Z")
+    hits = memory.search("What did I do for work a year before I moved?")
+    parts = {hit.text: hit.parts for hit in hits}
+    assert [text for text, own in parts.items() if "time" in own] == [
+        "User: I cook at the Blue Inn."
+    ]
+    assert [text for text, own in parts.items() if "event" in own] == [
+        "User: I moved to Oslo last month."
+    ]
+    for hit in memory.search(
+        "What did I do for work a year before I married?"
+    ):  # of which no turn tells
+        assert not hit.parts.keys() & {"time", "event"}
+    assert memory.search("What did I do a year before I moved?", mode="lexical")
+
+
 def test_turns_of_the_day_that_is_asked_for_are_candidates(long):
     query = "Was the food good on 30 January?"
     assert "User: Yes." in dated_hits(long, query, k=50)

@@ -30,7 +30,13 @@ Values = npt.NDArray[np.float64]
 # Chosen on development data (docs/measurements/benchmarks.md): a linear model's weights, rounded.
 BEST = 32  # turns, by score, that are looked at
 LIFT = 0.01  # how much higher than the best one the wanted turn is put
-NEAR, KIND, UNIT, OVER = 3.1, 1.7, 1.5, -1.3  # what speaks for the same thing, beside likeness
+NEAR, SHARED, KIND, UNIT, OVER = (
+    3.1,
+    0.9,
+    1.7,
+    1.5,
+    -1.3,
+)  # what speaks for the same thing, beside likeness
 ALIKE = 6.2  # the sum from which on a turn is about the same thing
 ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
 TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
@@ -128,6 +134,10 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     return "newest"
 
 
+_MONTH = (
+    r"(?:January|February|March|April|May|June|July|August|September|October|November|December"
+    r"|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b"
+)
 _DAY_NAME = (
     r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b"
     r"|(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
@@ -139,12 +149,12 @@ _BEGINNINGS = (
     "|Call|Write|What|Which|Where|Who|How|Why|Is|Are|Am|Do|Does|Did|Have|Has|Had|Can|Could|Will|Would"
     "|Should|Let"
 )
+_NUMBER_WORDS = (
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twenty|thirty|forty|fifty"
+    "|hundred|thousand"
+)
 _KINDS = {
-    "number": re.compile(
-        r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred"
-        r"|thousand)\b",
-        re.IGNORECASE,
-    ),
+    "number": re.compile(rf"\d|\b(?:{_NUMBER_WORDS})\b", re.IGNORECASE),
     "day": re.compile(rf"\b(?:{_DAY_NAME})"),
     # A capital inside of a sentence or of a word, or at its beginning, if it is no usual beginning.
     "name": re.compile(
@@ -201,7 +211,15 @@ _CHANGES = re.compile(
     re.IGNORECASE,
 )
 _WHETHER = re.compile(r"^\W*(?:do|does|is|are|am|will)\b", re.IGNORECASE)
-_UNIT = re.compile(r"\d[\d.,:]*(?:\s*([a-z%€$£]+))?|\b([A-Z]+)-?\d|([$€£])\d", re.IGNORECASE)
+_UNIT = re.compile(
+    rf"\d[\d.,:]*(?:\s*([a-z%€$£]+))?|\b([A-Z]+)-?\d|([$€£])\d|\b(?:{_NUMBER_WORDS})[ -](?!of\b|or\b|and\b)([a-z]+)",
+    re.IGNORECASE,
+)
+_DATE = re.compile(
+    rf"\b{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?\b|\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(r"\b(Dr|Mrs|Mr|Ms|Prof|Professor|Sir|Aunt|Uncle|Coach)\b\.?(?= [A-Z])")
 _AGAIN = re.compile(r"\b(?:back|again)\b", re.IGNORECASE)
 
 
@@ -214,9 +232,11 @@ def _kinds(text: str) -> set[str]:
 
 
 def _units(text: str) -> set[str]:
-    """Return what the numbers of a text count, and how they are written: "mg", "clock", "B"."""
-    units = set()
-    for match in _UNIT.finditer(text):
+    """Return what the numbers of a text count, and how values are written: "mg", "clock", "Dr"."""
+    units = {match[1].lower() for match in _TITLE.finditer(text)}
+    if _DATE.search(text):
+        units.add("date")
+    for match in _UNIT.finditer(_DATE.sub(" ", text)):
         units.add(next((part.lower() for part in match.groups() if part), "number"))
         if ":" in match[0]:
             units.add("clock")
@@ -267,7 +287,7 @@ def telling(turns: Sequence[Turn], near: Values) -> int | None:
 
 
 def same_thing(
-    query: str, turns: Sequence[Turn], told: int, near: Values, alike: Values
+    query: str, turns: Sequence[Turn], told: int, near: Values, shared: Values, alike: Values
 ) -> list[int]:
     """Return which turns are about the same thing as one of them, itself included.
 
@@ -276,6 +296,7 @@ def same_thing(
         turns: The best turns.
         told: Which of them shows what the question is about (`telling`).
         near: Of each, the cosine with the question, as a share of the best.
+        shared: Of each, BM25 for the question, as a share of the best.
         alike: Of each, how far its similarity to `told` stands out (`standing_out`).
     """
     first = _text(turns[told])
@@ -294,6 +315,7 @@ def same_thing(
         likeness[place] = (
             alike[place]
             + NEAR * near[place]
+            + SHARED * shared[place]
             + KIND * (whether or not kinds or bool(kinds & _kinds(text)))
             + UNIT * (bool(units & _units(text)) if units else 0.5)
             + OVER * (_is_over(text) and not whether)

@@ -39,11 +39,13 @@ WEIGHTS: Mapping[str, float] = {
     "evolvable": 1.0,
     "lexical": 0.22,
     "time": 1.0,
+    "event": 0.31,
     "session": 0.29,
     "beside": 0.09,
 }
 """The weights of the parts of a hybrid score, learned on REALTALK (docs/measurements/benchmarks.md).
 
+Not learned, since no question there counts from an event: that of `event`, the one of a long span.
 The learned weight of `time` is that of long spans (`evomem.times.when.BROAD`). There were too few
 questions about a day to learn a weight; 1 was chosen on generated ones.
 """
@@ -135,7 +137,7 @@ def _current(
         return added
     likeness = look.likeness(best[told], best)
     alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in best]))
-    same = same_thing(query, turns, told, near, alike)
+    same = same_thing(query, turns, told, near, speaking["lexical"][places], alike)
     wanted = wished(wish, query, records, same)
     if wanted is not None and places[wanted] != order[0]:
         added[places[wanted]] = scores[order[0]] + LIFT - scores[places[wanted]]
@@ -168,7 +170,8 @@ def signals(
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
     - `time`: the turn was said at a time or in a session that the query names, or in the week after
-      it (`When.share`).
+      it, or it writes the day that the query names (`When.share`).
+    - `event`: the turn tells of something that the query counts from ("a year before I moved").
     - `session`: the best share of cosine in the turn's session, since turns of one session are
       related.
     - `beside`: the sum of the shares of BM25 of the turns directly before and after it: a reply
@@ -200,7 +203,8 @@ def signals(
     return {
         "evolvable": np.array(near),
         "lexical": np.array(share),
-        "time": np.array([when.share(turn) for turn in said.values()]),
+        "time": np.array([when.share(turn, seq) for seq, turn in said.items()]),
+        "event": np.array([float(seq in when.events) for seq in said]),
         "session": np.array([sessions[name] for _, name in said.values()]),
         "beside": neighbours,
     }

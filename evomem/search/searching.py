@@ -9,7 +9,7 @@ between, the search starts again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
@@ -22,8 +22,11 @@ from evomem.engine import TRIES, Engine
 from evomem.errors import EncoderError, HeadMoved
 from evomem.records import Hit, Turn
 from evomem.search.candidates import best_fused, best_of_one_score, damaged, groups_of, said_then
+from evomem.search.events import with_events
 from evomem.state import State, Vectors
 from evomem.store import Filter, View
+from evomem.times.dates import asked_events
+from evomem.times.event_words import Event
 from evomem.times.when import When, names_time, read_when
 
 Mode = Literal["evolvable", "lexical", "hybrid"]
@@ -47,6 +50,8 @@ class Question:
     """The time of the question; None for the time of the view's newest turn."""
     zone: tzinfo
     """The time zone of days in the question."""
+    min_relevance: float = 0.0
+    """Of the best `k`, those with a lower relevance are left out."""
 
 
 def find_hits(
@@ -67,6 +72,7 @@ def find_hits(
     store, index = engine.store, engine.index
     query, by_vectors = question.query, question.mode != "lexical"
     is_timed = by_vectors and names_time(query)  # parsed before a transaction is open
+    events = asked_events(query) if is_timed else []
     for attempt in range(TRIES):
         try:
             with store.snapshot():
@@ -74,19 +80,25 @@ def find_hits(
                 state = engine.state(view) if by_vectors else None
             if not view.spans:
                 return []
-            vector = None if state is None else _embed(engine.reader, state, query)
+            texts = [query, *(event.text for event in events)]
+            vectors = [] if state is None else _embed(engine.reader, state, texts)
             if attempt >= PATIENCE:  # turns are deleted all the time: leave these out
                 view = replace(view, hidden=None)
-            indexed = nullcontext() if vector is None else index.reading(view)
+            indexed = index.reading(view) if vectors else nullcontext()
             with indexed, store.snapshot(view):
-                return _hits(engine, view, question, vector, is_timed)
+                return _hits(engine, view, question, vectors, is_timed, events)
         except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
             continue
     raise HeadMoved(f"{asked_of!r} keeps being purged while it is searched; try again later")
 
 
 def _hits(
-    engine: Engine, view: View, question: Question, vector: Vectors | None, is_timed: bool
+    engine: Engine,
+    view: View,
+    question: Question,
+    vectors: Sequence[Vectors],
+    is_timed: bool,
+    events: Sequence[Event],
 ) -> list[Hit]:
     """Rank the turns of a view. Everything is read here, inside one snapshot.
 
@@ -94,37 +106,53 @@ def _hits(
         engine: Of the memory.
         view: The turns to search.
         question: The question.
-        vector: (D,) float32, the query embedded at the view's end; None for "lexical".
+        vectors: Each (D,) float32: the query and the `events`, embedded at the view's end; none for
+            "lexical".
         is_timed: Whether the query names a time.
+        events: What times of the query are counted from.
     """
+    vector = vectors[0] if vectors else None
     store, query = engine.store, question.query
     groups = groups_of(store, view, question.condition, question.trust)
     if not groups:
         return []
     when = read_when(store, view, query, question.now, question.zone) if is_timed else When()
+    if events:
+        when = with_events(when, engine, view, groups, list(zip(events, vectors[1:], strict=True)))
     if question.mode == "hybrid":
         assert vector is not None
-        ranked = best_fused(engine, view, query, vector, question.k, groups, when)
+        ranked, relevance = best_fused(engine, view, query, vector, question.k, groups, when)
     else:
         if when.is_all and vector is not None:
             groups = said_then(groups, when.turns(store, view)) or groups
-        ranked = best_of_one_score(engine, view, query, vector, question.k, question.mode, groups)
+        ranked, relevance = best_of_one_score(
+            engine, view, query, vector, question.k, question.mode, groups
+        )
+    if question.min_relevance:
+        ranked = [hit for hit in ranked if relevance[hit[0]] >= question.min_relevance]
     records = store.records(view, [seq for seq, _ in ranked])
     if missing := [seq for seq, _ in ranked if seq not in records]:
         raise damaged(view, missing[0])
     # Most memories hide nothing: then there is no need to look.
     earlier = {} if view.hidden == 0 else store.replaced(view, records)
     return [
-        Hit(records[seq], sum(parts.values()), parts, tuple(earlier.get(seq, ())))
+        Hit(
+            records[seq],
+            sum(parts.values()),
+            parts,
+            tuple(earlier.get(seq, ())),
+            relevance.get(seq),
+        )
         for seq, parts in ranked
     ]
 
 
-def _embed(encoder: Encoder, state: State[Turn], query: str) -> Vectors:
-    vector: Vectors = encoder.embed_queries(state, [query])[0]
-    if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
-        raise EncoderError(
-            f"the encoder {encoder.spec.name!r} returned an unusable vector of shape "
-            f"{vector.shape} for the query {query[:60]!r}"
-        )
-    return vector
+def _embed(encoder: Encoder, state: State[Turn], texts: Sequence[str]) -> list[Vectors]:
+    vectors: list[Vectors] = list(encoder.embed_queries(state, texts))
+    for text, vector in zip(texts, vectors, strict=True):
+        if vector.shape != (encoder.spec.dim,) or not np.isfinite(vector).all():
+            raise EncoderError(
+                f"the encoder {encoder.spec.name!r} returned an unusable vector of shape "
+                f"{vector.shape} for the query {text[:60]!r}"
+            )
+    return vectors

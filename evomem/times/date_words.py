@@ -67,6 +67,10 @@ _UNIT = r"(?P<unit>day|week|weekend|fortnight|month|quarter|year)"
 _WEEKDAY = rf"(?P<weekday>{one_of(_WEEKDAYS)})"
 _PART = r"(?:(?P<part>early|mid|late|the (?:beginning|start|middle|end) of)[ -](?:the )?)?"
 _WHEN = r"(?:morning|afternoon|evening|night)"
+OFFSET = (
+    rf"(?:{COUNT} {_UNIT}s?|the (?P<whole>day|night|evening|morning|week|weekend|month|year))"
+    r" (?P<way>before|prior to|earlier than|after|later than|following)"
+)
 TO = r"\s*(?:-|–|—|to|until|till|through)\s*"
 
 
@@ -79,8 +83,12 @@ class Named:
     """The period after which a day of this name recurs, if the expression does not say which one."""
     only: Literal["in ranges", "of the past"] | None = None
     """The only context in which it is read: "to May" in a range, "today" in a question about the past."""
-    counted: bool = False
-    """Whether it counts days: "five days ago" may mean the day before or after."""
+    earlier: bool = False
+    """Whether it is over: "earlier today" does not mean the session that is under way."""
+    planned: bool = False
+    """Whether the query names it as the day of a plan ("the films for 6 April")."""
+    otherwise: Literal["around", "a week before"] | None = None
+    """What it means where nothing was said then: "five days ago" may mean the day before or after."""
 
 
 @dataclass(frozen=True)
@@ -204,9 +212,9 @@ def _season_end(start: date) -> date:
 
 
 def _near_day(given: dict[str, str], time: Calendar) -> Named:
-    offset = _NEAR_DAYS.get(given["word"], 0)  # "this morning" and its kind are today
-    day = time.today + timedelta(offset)
-    return Named(((day, day),), only=None if offset else "of the past")
+    step = _NEAR_DAYS.get(given["word"], 0)  # "this morning" and its kind are today
+    day = time.today + timedelta(step)
+    return Named(((day, day),), only=None if step else "of the past", earlier="earlier" in given)
 
 
 def ordinal(word: str) -> int:
@@ -229,8 +237,10 @@ def _weekday(given: dict[str, str], time: Calendar) -> Named:
     day = time.today - timedelta(back)
     if "weeks" in given:
         day -= timedelta(7 * number(given["weeks"]))
-    if given.keys() & {"before_last", "last", "next", "weeks"}:
+    if given.keys() & {"before_last", "next", "weeks"}:
         return Named(((day, day),))
+    if "last" in given:
+        return Named(((day, day),), otherwise="a week before")
     return Named(((day, day),), None if "this" in given else "week", "of the past")
 
 
@@ -271,17 +281,48 @@ def _ago(given: dict[str, str], time: Calendar) -> Named:
         given |= {"count": "6", "unit": "month"}
     count = number(given["count"])
     day = _shift(time.today, -count, given["unit"])
-    around = timedelta(
-        {"week": 3, "fortnight": 3, "month": 15, "quarter": 45, "year": 45}.get(given["unit"], 0)
-    )
+    around = timedelta(_AROUND.get(given["unit"], 0))
     span = (day - around, min(day + around, time.today))
-    return Named((span,), counted=given["unit"] == "day" and count > 1)
+    return Named((span,), otherwise="around" if given["unit"] == "day" and count > 1 else None)
 
 
 def _past(given: dict[str, str], time: Calendar) -> Named:
     """Read "the past 3 days", "in the last two weeks": from then to today."""
     count = number(given["count"]) if "count" in given else 1
     return Named(((_shift(time.today, -count, given["unit"]), time.today),))
+
+
+@dataclass(frozen=True)
+class Offset:
+    """How far from a day another time is: "two weeks before", "the month after"."""
+
+    count: int | None
+    """How many units; None for all of the unit next to the day ("the week after")."""
+    unit: str
+    after: bool
+
+    def of(self, span: Days) -> Days:
+        """Return the days that are so far from a span. Raise OverflowError beyond the calendar."""
+        start = span[1] if self.after else span[0]
+        sign = 1 if self.after else -1
+        try:
+            day = _shift(start, sign * (self.count or 1), self.unit)
+        except ValueError as error:
+            raise OverflowError(str(error)) from error
+        if self.count is None:
+            return (start + timedelta(1), day) if self.after else (day, start - timedelta(1))
+        around = timedelta(_AROUND.get(self.unit, 0))
+        return day - around, day + around
+
+
+def offset(given: dict[str, str]) -> Offset | None:
+    """Return the offset that a match of `OFFSET` stands for; None for none at all."""
+    after = given["way"] in ("after", "later than", "following")
+    if "whole" in given:
+        unit = "day" if given["whole"] in ("night", "evening", "morning") else given["whole"]
+        return Offset(None, unit, after)
+    count = number(given["count"])
+    return Offset(count, given["unit"], after) if count else None
 
 
 def number(word: str) -> int:
@@ -307,6 +348,8 @@ def _day_of_month(given: dict[str, str], time: Calendar) -> Named | None:
     return None
 
 
+_AROUND = {"week": 3, "fortnight": 3, "month": 15, "quarter": 45, "year": 45}
+"""Days on either side of a time that is counted in larger units."""
 _NEAR_DAYS = {
     "the day before yesterday": -2,
     "the night before last": -2,
@@ -337,6 +380,10 @@ _NO_VERB = (  # "may 3 people come", "did I march 5 miles"
     r"|(?!(?:may|march) \d+ (?!(?:and|to|until|through) )[a-z]))"
 )
 _ON_WEEKDAY = rf"(?:(?:{one_of(_WEEKDAYS)}),? (?:the )?)?"
+_HABIT = rf"(?:(?:,| and| or|/|, and)+ ?(?:on )?(?:{one_of(_WEEKDAYS)}))* {_WHEN}s\b"  # "mornings"
+_LAST_WHAT = (
+    rf"(?!(?<=before last) (?:{one_of((*_WEEKDAYS, *_MONTHS, *_FEASTS))}|week|month|year)\b)"
+)
 _WHICH = r"(?:(?P<last>last|past)|(?P<next>next|coming)|(?P<this>this))"
 _LEAD = r"(?P<lead>in|during|since|throughout|before|after|until|till|by|from|to|and|between|of)"
 
@@ -364,8 +411,9 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (rf"\b(?P<part>early|mid|late|the (?:beginning|start|middle|end) of)[ -]{_MONTH}", _date),
         (rf"\b(?:(?P<last>last|past)|(?P<next>next)|this|(?:in|during|over)(?: the)?|(?P<lead>since|until|before|after)(?: the)?(?! fall)) (?P<season>{one_of(_SEASONS)})\b(?! (?:break|roll|water|onion|mattress))(?:(?: of)? {_YEAR})?", _season),
         (rf"\b(?P<season>{one_of(_SEASONS)})(?: of)? {_YEAR}\b", _season),
-        (rf"\b(?P<word>{one_of(_NEAR_DAYS)}|this {_WHEN})(?: {_WHEN})?\b", _near_day),
-        (rf"\bthe (?P<before_last>{_UNIT} before last)\b", _period),
+        (rf"\b(?P<earlier>earlier )?(?P<word>{one_of(_NEAR_DAYS)}|this {_WHEN})(?: {_WHEN})?\b{_LAST_WHAT}", _near_day),
+        (rf"\b(?P<earlier>earlier )(?P<word>in the {_WHEN})\b", _near_day),
+        (rf"\bthe (?P<before_last>{_UNIT} before last)\b{_LAST_WHAT}", _period),
         (rf"\bthe (?P<before_last>{_WEEKDAY} before last)\b", _weekday),
         (rf"\b{_WEEKDAY},? (?P<weeks>\d|a|one|two|three|four) weeks? ago\b", _weekday),
         (r"\b(?:(?P<which>last|previous|this|next) )(?P<unit>weekend)\b", _weekend),
@@ -376,7 +424,7 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (rf"\bthis (?:last|past) {_UNIT}\b", _past),
         (rf"\b(?P<which>last|this|next) (?!day){_UNIT}\b(?! of\b)", _period),
         (rf"\bthe past {_UNIT}\b", _past),
-        (rf"\b(?:{_WHICH}|on|{_LEAD}) {_WEEKDAY}\b(?: {_WHEN}\b)?(?! {_WHEN}s)", _weekday),
+        (rf"\b(?:{_WHICH}|on|{_LEAD}) {_WEEKDAY}\b(?: {_WHEN}\b)?(?!{_HABIT})", _weekday),
         (rf"\b{_WEEKDAY}(?: {_WHEN}\b|(?=\W*$))", _weekday),
         (rf"\b{_LEAD}(?: the)? {_MONTH}", _date),
         (rf"(?<![$€£#./-])\b{_PART}{_YEAR}\b(?![-/.]\d| (?:{_NO_YEAR})\b)", _date),

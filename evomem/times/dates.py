@@ -6,19 +6,21 @@ expressions are read: "since …", "before …", "between … and …", "from �
 
 A wrong reading is worse than none. So dates of ambiguous order, such as "03/04/2024", are not read,
 nor are ambiguous words: "may" and "march" as verbs, "to May" as a name, "the
-fall", and "today" in a question about the present ("What is my dose today?"). Times that depend on
-an event ("a year before I moved") are not read either. Seasons are those of the
-northern hemisphere, by whole months.
+fall", and "today" in a question about the present ("What is my dose today?"). Times that are counted
+from an event ("a year before I moved") are only recognized: when it happened has to be searched for.
+Seasons are those of the northern hemisphere, by whole months.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Literal
 
-from evomem.times.date_words import ATOMS, TO, Calendar, Days, Named, Reader
+from evomem.times.date_words import ATOMS, OFFSET, TO, Calendar, Days, Named, Reader, offset
+from evomem.times.event_words import EVENTS, Event, read_event
 from evomem.times.session_words import SESSIONS, Sessions
 
 LATER = 7  # days after a span during which people still tell what happened in it
@@ -49,12 +51,24 @@ def asked_days(query: str, days: Collection[date], today: date | None = None) ->
     return _read_days(_plain(query), days, today)[1]
 
 
-def counted_days(query: str, days: Collection[date], today: date | None = None) -> list[Days]:
-    """Return the days of a query that it counts ("five days ago").
-
-    People count days and nights in more than one way, so that a neighbouring day may be meant.
-    """
+def named_days(query: str, days: Collection[date], today: date | None = None) -> list[Named]:
+    """Return those days of a query that are in no range, with what else they may mean."""
     return _read_days(_plain(query), days, today)[2]
+
+
+def written_days(query: str, days: Collection[date], today: date | None = None) -> list[date]:
+    """Return the single days of a query, those at the ends of ranges ("by 5 July") among them.
+
+    A turn that names such a day may be meant, too, whenever it was said.
+    """
+    now = today or max(days)
+    _, named = _read_atoms(_plain(query), Calendar(now, _years(days, now)))
+    return [
+        first
+        for meant in named
+        for first, last in meant.spans
+        if first == last and meant.only != "of the past"
+    ]
 
 
 def asked_sessions(query: str) -> list[Sessions]:
@@ -70,18 +84,55 @@ def asked_sessions(query: str) -> list[Sessions]:
     return _read_sessions(_plain(query))[1]
 
 
+def asked_events(query: str) -> list[Event]:
+    """Return the times of a query that are counted from something that happened.
+
+    >>> [event.text for event in asked_events("Where did I work a year before I moved?")]
+    ['I moved']
+    >>> asked_events("Where did I work a year before 2020?")
+    []
+    """
+    return _read_events(_without_days(_plain(query)))[1]
+
+
 def asks_only_when(query: str, days: Collection[date], today: date | None = None) -> bool:
     """Return whether a query names days or sessions, and asks for nothing else.
+
+    In a query of several sentences, those that name a time have to speak of talking, and those that
+    ask for something, of nothing else; the others do not count.
 
     >>> asks_only_when("What did we talk about on 22 January?", [date(2024, 2, 1)])
     True
     >>> asks_only_when("What did I cook on 22 January?", [date(2024, 2, 1)])
     False
+    >>> asks_only_when("We talked on 22 January. Can you sum it up?", [date(2024, 2, 1)])
+    True
+    >>> asks_only_when("We met Ann on 22 January. What did we talk about?", [date(2024, 2, 1)])
+    False
     """
-    text, sessions = _read_sessions(_plain(query))
+    sentences = [_SPEAKER.sub("", part) for part in _SENTENCE.findall(query)]
+    if len(sentences) < 2:
+        is_timed, words = _other_words(query, days, today)
+        return is_timed and words <= _SAYS_NOTHING
+    timed = asks = False
+    for sentence in sentences:
+        is_timed, words = _other_words(sentence, days, today)
+        is_request = bool(_ASKS.search(sentence))
+        nothing = _SAYS_NOTHING if is_timed and is_request else _SAYS_NOTHING | _IN_TALK
+        of_talking = is_request or bool(_TALK.search(sentence))
+        if (is_timed and not of_talking) or ((is_timed or is_request) and not words <= nothing):
+            return False
+        timed, asks = timed or is_timed, asks or is_request
+    return timed and asks
+
+
+def _other_words(text: str, days: Collection[date], today: date | None) -> tuple[bool, set[str]]:
+    """Return whether a text names a time, and its words without those for the time."""
+    text, sessions = _read_sessions(_plain(text))
     text, spans, _ = _read_days(text, days, today)
-    words = re.findall(r"\w+", re.sub(_MARK, " ", text).lower())
-    return bool(spans or sessions) and _SAYS_NOTHING.issuperset(words)
+    text, events = _read_events(text)
+    words = set(re.findall(r"\w+", re.sub(_MARK, " ", text).lower()))
+    return bool(spans or sessions or events), words
 
 
 def nearness(day: date, spans: Collection[Days]) -> float:
@@ -102,9 +153,28 @@ _SAYS_NOTHING = frozenset(
     "is it list me mention mentioned my of on other our overview please recap remind said say "
     "saying session sessions show so speak speaking spoke spoken subject subjects summaries "
     "summarise summarize summary talk talked talking tell that the there thing things to together "
-    "told topic topics up us was we went were what which with you your".split()
+    "told topic topics up us was we went were what which with you your over through throughout this "
+    "these those describe detail details content contents as much sort sorts kind kinds earlier sum".split()
 )
 """Words that do not say what a question is about."""
+
+_IN_TALK = frozenset(
+    "able am bit but calendar cannot could couple enjoy enjoyed few forgot forgotten forget far if know like "
+    "long lot many not notes quite recall remember remembered see several some somehow sure t that "
+    "them then time times trying try too want whole would wonder wondering yes ok okay period".split()
+)
+"""More such words, where several sentences speak of having talked."""
+
+_SENTENCE = re.compile(r"[^.!?\n]*[\w][^.!?\n]*(?:[.!?](?=\S)[^.!?\n]*)*[.!?\n]*")
+_SPEAKER = re.compile(r"^\s*[A-Z][\w' -]{0,30}:\s")
+_TALK = re.compile(
+    r"\b(?:talk|chat|discuss|sp[eo]ak|spoke|conversation|session|call|meeting|said)", re.IGNORECASE
+)
+_ASKS = re.compile(
+    r"\?|\b(?:please|summari[sz]e|describe|recap|remind me|tell me|list|give me|sum)\b",
+    re.IGNORECASE,
+)
+"""In a sentence that asks for something."""
 
 _NOW = re.compile(
     r"\b(?:is|are|am|should|shall|can|could|will|would|do|does|must|need)\b|'(?:s|m|re|ll) ",
@@ -120,6 +190,7 @@ _PAST = re.compile(
 
 # The two steps --------------------------------------------------------------------------------
 
+_ANY_YEAR = (date(2024, 1, 1),)
 _MARK = r"\x00(\d+)\x00"  # stands in the text for an expression that was read
 
 
@@ -129,22 +200,44 @@ def _plain(query: str) -> str:
 
 def _read_days(
     text: str, days: Collection[date], today: date | None
-) -> tuple[str, list[Days], list[Days]]:
-    """Return a text with marks for days and without ranges, the spans of both, the counted days."""
+) -> tuple[str, list[Days], list[Named]]:
+    """Return a text with marks for days and without ranges, the spans of both, and the days."""
     if not days and today is None:
         return text, [], []
     now = today or max(days)
-    time = Calendar(now, tuple(sorted({day.year for day in days} or {now.year})))
+    time = Calendar(now, _years(days, now))
     text, named = _read_atoms(text, time)
+    text = _read_offsets(text, named, time)
     text, spans = _read_ranges(text, named, time)
     is_of_now = bool(_NOW.search(text)) and not _PAST.search(text)
-    counted: list[Days] = []
-    for place in re.finditer(_MARK, text):
-        meant = named[int(place[1])]
-        if meant.only is None or (meant.only == "of the past" and not is_of_now):
-            spans += meant.spans
-            counted += meant.spans if meant.counted else ()
-    return text, sorted(set(spans), key=spans.index), counted
+    places = [
+        replace(named[int(place[1])], planned=bool(_FOR.search(text[: place.start()])))
+        for place in re.finditer(_MARK, text)
+    ]
+    meant = [
+        each
+        for each in places
+        if each.only is None or (each.only == "of the past" and not is_of_now)
+    ]
+    spans += [span for each in meant for span in each.spans]
+    return text, sorted(set(spans), key=spans.index), meant
+
+
+def _years(days: Collection[date], today: date) -> tuple[int, ...]:
+    return tuple(sorted({day.year for day in days} or {today.year}))
+
+
+def _without_days(text: str) -> str:
+    """Return a text with marks for days and without ranges."""
+    return _read_days(text, _ANY_YEAR, None)[0]
+
+
+def _read_events(text: str) -> tuple[str, list[Event]]:
+    """Return a text with marks and without the events that it counts from, and these."""
+    if _NOW.search(text) and not _PAST.search(text):
+        return text, []
+    read = [event for match in EVENTS.finditer(text) if (event := read_event(match))]
+    return EVENTS.sub(" ", text) if read else text, read
 
 
 def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
@@ -179,6 +272,24 @@ def _read_atoms(text: str, time: Calendar) -> tuple[str, list[Named]]:
 
         text = pattern.sub(mark, text)
     return text, named
+
+
+def _read_offsets(text: str, named: list[Named], time: Calendar) -> str:
+    """Replace marks with an offset ("two weeks before Christmas") by marks for what is meant."""
+
+    def mark(match: re.Match[str]) -> str:
+        given = {name: part.lower() for name, part in match.groupdict().items() if part}
+        distance = offset(given)
+        if distance is None:
+            return match[0]
+        try:
+            span = distance.of(_latest(named[int(given["mark"])], time))
+        except OverflowError:
+            return match[0]
+        named.append(Named((span,)))
+        return f"\x00{len(named) - 1}\x00"
+
+    return _OFFSET.sub(mark, text)
 
 
 def _read_ranges(text: str, named: list[Named], time: Calendar) -> tuple[str, list[Days]]:
@@ -244,4 +355,6 @@ _RANGE_WORDS: tuple[tuple[str, _Range], ...] = (
     (rf"\b(?:after|later than) (?:the )?{_MARK}", "after"),
     (rf"\b(?:until|till|up to|by) (?:the )?{_MARK}", "until"),
 )  # fmt: skip
+_FOR = re.compile(r"\b(?:for|due(?: on)?|scheduled on) (?:the )?$", re.IGNORECASE)
+_OFFSET = re.compile(rf"\b{OFFSET} (?:the )?\x00(?P<mark>\d+)\x00", re.IGNORECASE)
 _RANGES = [(re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in _RANGE_WORDS]

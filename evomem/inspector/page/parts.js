@@ -5,7 +5,8 @@ import { el } from "./dom.js";
 export const PARTS = {
   evolvable: "how close the turn is to the query, both read in the light of what was said before",
   lexical: "the words that the turn shares with the query (BM25)",
-  time: "the turn was said at the time that the query names",
+  time: "the turn was said at the time that the query names, or writes that day",
+  event: "the turn tells of what the query counts a time from",
   session: "the best turn of its session",
   beside: "the turns next to it",
   current: "the query wants the newest or the oldest of turns about the same thing",

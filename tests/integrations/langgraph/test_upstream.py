@@ -21,6 +21,7 @@ pytestmark = [
 ]
 
 INSIDE = "it looks into SqliteStore's own SQL"
+ASYNC = {"test_no_running_loop": "sync calls are allowed beside a running loop"}
 NOT_OURS = {
     "test_vector_store_initialization": "it looks into SqliteStore's own attributes",
     "test_nonnull_migrations": INSIDE,
@@ -28,7 +29,6 @@ NOT_OURS = {
     "test_namespace_match_pattern": INSIDE,
     "test_list_namespaces_prefix_uses_indexable_condition": INSIDE,
     "test_sql_injection_vulnerability": "any filter key will do: none becomes SQL",
-    "test_no_running_loop": "sync calls are allowed beside a running loop",
     "test_ttl_override_default": "SqliteStore refreshes on read only if told, unlike its TTLConfig says",
 }
 
@@ -38,7 +38,7 @@ NOT_OURS = {
     [
         ("checkpoint", "test_store.py", {}, 24),
         ("checkpoint-sqlite", "test_store.py", NOT_OURS, 58),
-        ("checkpoint-sqlite", "test_async_store.py", NOT_OURS, 27),
+        ("checkpoint-sqlite", "test_async_store.py", ASYNC, 27),
         ("checkpoint-sqlite", "test_ttl.py", NOT_OURS, 10),
     ],
 )
