@@ -10,6 +10,7 @@ BENCHMARKS = {
     "quality.ablation": "what is each part worth? queue lengths, shuffled histories, fusion; one table",
     "quality.memory": "is the memory used? counterfactual antecedents; histories shuffled and replaced",
     "quality.fusion": "what do the parts of a hybrid score count? learned on development data only",
+    "quality.relevance": "can a search say that nothing answers? relevance fitted on one half of the data",
     "quality.words": "does a word find the sentence that has it? lexical search in thirty languages",
     "quality.order": "does an encoder know what came first, and what is true now?",
     "quality.stale": "does a current value stand above older ones? and an older one where it is asked for?",

@@ -141,6 +141,19 @@ def check_filter(
     return condition
 
 
+def check_min_relevance(value: float | None, mode: str) -> float:
+    """Return the least relevance of a hit, 0 for None, or raise `QueryError`."""
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise QueryError(f"min_relevance must be a number from 0 to 1, got {value!r}")
+    if mode == "lexical" and value:
+        raise QueryError(
+            f"min_relevance={value} needs the encoder: use mode='hybrid' or 'evolvable', not 'lexical'"
+        )
+    return float(value)
+
+
 def check_trust(trust: Mapping[str | None, float] | None) -> dict[str | None, float]:
     """Return the weights of sources, without those of 1, or raise `QueryError`."""
     if not isinstance(trust, Mapping | None):

@@ -18,6 +18,7 @@ from evomem.checks import (
     check_filter,
     check_k,
     check_labels,
+    check_min_relevance,
     check_mode,
     check_moment,
     check_point,
@@ -93,6 +94,7 @@ class MemoryView:
         not_source: Sources | None = None,
         speaker: str | None = None,
         trust: Mapping[str | None, float] | None = None,
+        min_relevance: float | None = None,
         now: datetime | str | None = None,
         zone: str | tzinfo | None = None,
     ) -> list[Hit]:
@@ -120,6 +122,9 @@ class MemoryView:
             trust: Weights of sources, such as `{"web": 0.5, None: 0.8}`, above 0 and at most 1; a
                 source that is not named has 1. With a weight of 0.5, a turn loses half of its score
                 (the part `"trust"`) before the best `k` are chosen.
+            min_relevance: From 0 to 1; those of the best `k` with a lower `Hit.relevance` are left
+                out, so that nothing is returned for a question that no turn answers
+                (docs/guides/search.md). Not for "lexical".
             now: The time of the question, to which "yesterday" is relative. By default the current
                 time or, in a view of the past, the time of its newest turn.
             zone: The time zone of the person who asks, such as `"Europe/Berlin"`, to which days
@@ -133,11 +138,12 @@ class MemoryView:
         check_mode(mode)
         condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         weights = check_trust(trust)
+        least = check_min_relevance(min_relevance, mode)
         local = self._zone(zone)
         moment = check_moment(now, "now")
         if moment is None and at is None and self._point is None:
             moment = datetime.now(timezone.utc)
-        question = Question(query, k, mode, condition, weights, moment, local)
+        question = Question(query, k, mode, condition, weights, moment, local, least)
         return find_hits(self._engine, lambda: self._view(at), question, self)
 
     def context(
@@ -168,7 +174,7 @@ class MemoryView:
             mode: As in `search`.
             count_tokens: Your model's token counter; the encoder's if not given.
             zone: As in `search`; the lines show times in it.
-            **filters: As in `search`, including `trust` and `now`.
+            **filters: As in `search`, including `trust`, `min_relevance` and `now`.
 
         Raises:
             QueryError: An argument makes no sense, or `max_tokens` is too small for any text.

@@ -156,6 +156,8 @@ class Hit:
     """The summands of the score, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`."""
     replaced: tuple[Record, ...] = ()
     """The turns that this one replaced, oldest first: the text before a correction."""
+    relevance: float | None = None
+    """How likely the turn answers the query, in 0 .. 1; None for "lexical" (docs/guides/search.md)."""
 
     @property
     def text(self) -> str:
@@ -176,6 +178,7 @@ class Hit:
         return {
             "score": self.score,
             "parts": dict(self.parts),
+            "relevance": self.relevance,
             **self.record.to_json(),
             "replaced": earlier,
         }

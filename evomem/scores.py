@@ -26,6 +26,8 @@ class Scores:
     """(n,), ascending."""
     values: npt.NDArray[np.float64]
     """(n,)"""
+    most: float = 0.0
+    """What no turn can reach: the score of one that consists of the query's words."""
 
     def __len__(self) -> int:
         return len(self.seqs)
@@ -38,7 +40,7 @@ class Scores:
         places = np.searchsorted(self.seqs, seqs)
         places = places[: np.searchsorted(places, len(self))]  # what follows the end is last
         places = places[self.seqs[places] == seqs[: len(places)]]
-        return Scores(self.seqs[places], self.values[places])
+        return Scores(self.seqs[places], self.values[places], self.most)
 
     def top(self, k: int) -> list[tuple[int, float]]:
         """Return the `k` best (seq, score), best first; of equals, the newer turn."""

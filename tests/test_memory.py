@@ -334,6 +334,20 @@ def test_a_search_changes_nothing(alice):
     assert log(alice) == before
 
 
+def test_less_relevant_hits_are_left_out_of_search_and_context(alice):
+    alice.add("I live in Bergen.")
+    alice.add("My cat is called Miso.")
+    question = "Where in Bergen do I live?"
+    hits = alice.search(question)
+    least = max(hit.relevance for hit in hits)
+    kept = alice.search(question, min_relevance=least)
+    assert [hit.text for hit in kept] == ["User: I live in Bergen."]
+    assert "Miso" in alice.context(question)
+    assert "Miso" not in alice.context(question, min_relevance=least)
+    with pytest.raises(QueryError, match="from 0 to 1, got 2"):
+        alice.search(question, min_relevance=2)
+
+
 def test_context_is_dated_in_order_and_within_its_budget(alice):
     text = alice.context("Where do I live, Bergen or Oslo?", max_tokens=1000)
     assert (

@@ -20,7 +20,14 @@ from evomem.adapter.messages import label, spoken
 from evomem.adapter.shown import Quoted, Shown
 from evomem.adapter.texts import clean
 from evomem.adapter.writing import MESSAGE, as_turn, held_by, write_exchange
-from evomem.checks import check_filter, check_k, check_mode, check_trust, check_whole
+from evomem.checks import (
+    check_filter,
+    check_k,
+    check_min_relevance,
+    check_mode,
+    check_trust,
+    check_whole,
+)
 from evomem.errors import QueryError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
@@ -249,7 +256,9 @@ def check_options(options: Mapping[str, Any]) -> None:
         )
     check_whole(options.get("max_tokens", 1), "max_tokens", least=1)
     check_k(options.get("k", 1))
-    check_mode(options.get("mode", "hybrid"))
+    mode = options.get("mode", "hybrid")
+    check_mode(mode)
+    check_min_relevance(options.get("min_relevance"), mode)
     check_trust(options.get("trust"))
     check_filter(*(options.get(name) for name in _FILTERS))
 

@@ -122,6 +122,7 @@ def _asked(args: Namespace) -> dict[str, Any]:
         "not_source": args.not_source,
         "speaker": args.speaker,
         "trust": dict(args.trust),
+        "min_relevance": args.min_relevance,
         "now": moment_of(args, "now"),
         "zone": zone_of(args),
     }

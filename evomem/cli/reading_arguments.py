@@ -149,6 +149,12 @@ def _question(parser: argparse.ArgumentParser) -> None:
         help="lower the scores of a source, as in web=0.5, or =0.8 for turns without one; may be "
         "repeated",
     )
+    parser.add_argument(
+        "--min-relevance",
+        metavar="P",
+        type=float,
+        help="leave out hits that are less likely to answer the question, from 0 to 1",
+    )
     parser.add_argument("--role", choices=ROLES, help="only turns of this kind")
     parser.add_argument(
         "--where",

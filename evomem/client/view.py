@@ -17,6 +17,7 @@ from evomem.checks import (
     check_filter,
     check_k,
     check_labels,
+    check_min_relevance,
     check_mode,
     check_moment,
     check_query,
@@ -103,11 +104,12 @@ class RemoteView(MemoryView):
         not_source: Sources | None = None,
         speaker: str | None = None,
         trust: Mapping[str | None, float] | None = None,
+        min_relevance: float | None = None,
         now: datetime | str | None = None,
         zone: str | tzinfo | None = None,
     ) -> Steps[list[Hit]]:
         condition = check_filter(since, until, session, role, where, source, not_source, speaker)
-        question = self._question(query, k, mode, condition, at, trust, now, zone)
+        question = self._question(query, k, mode, condition, at, trust, min_relevance, now, zone)
         value = yield Call("POST", f"{self._path}/search", body=to_json(question))
         return [hit_from_json(hit) for hit in value["hits"]]
 
@@ -128,9 +130,11 @@ class RemoteView(MemoryView):
             local = self._zone(zone)
             hits = yield from self._search(query, k, mode=mode, zone=local, **filters)
             return fit(hits, query, max_tokens, count_tokens, local)
-        at, trust, now = (filters.pop(name, None) for name in ("at", "trust", "now"))
+        at, trust, min_relevance, now = (
+            filters.pop(name, None) for name in ("at", "trust", "min_relevance", "now")
+        )
         condition = check_filter(**filters)
-        question = self._question(query, k, mode, condition, at, trust, now, zone)
+        question = self._question(query, k, mode, condition, at, trust, min_relevance, now, zone)
         question["max_tokens"] = max_tokens
         value = yield Call("POST", f"{self._path}/context", body=to_json(question))
         return Context(value["text"], value["ids"])
@@ -233,6 +237,7 @@ class RemoteView(MemoryView):
         condition: Filter,
         at: int | datetime | str | None,
         trust: Mapping[str | None, float] | None,
+        min_relevance: float | None,
         now: datetime | str | None,
         zone: str | tzinfo | None,
     ) -> dict[str, Any]:
@@ -247,6 +252,7 @@ class RemoteView(MemoryView):
             **_filters(condition),
             **self._past(at),
             "trust": {label or "": weight for label, weight in weights.items()} or None,
+            "min_relevance": check_min_relevance(min_relevance, mode) or None,
             "now": moment and moment.isoformat(),
             "zone": zone_to_text(self._zone(zone)),
         }

@@ -67,7 +67,7 @@ class EvoEmbeddingEncoder:
 
     @property
     def parallel(self) -> bool:
-        """See `BatchEncoder.parallel`: the caches of states are for one call at a time."""
+        """See `BatchEncoder.parallel`: one pass is to fill the device."""
         return False
 
     def measure(self, turn: Turn) -> int:

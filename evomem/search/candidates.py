@@ -12,6 +12,7 @@ from evomem.errors import DatabaseDamaged
 from evomem.records import Record
 from evomem.scores import Scores
 from evomem.search import ranking
+from evomem.search.relevance import calibration_of
 from evomem.state import Vectors
 from evomem.store import Filter, Selection, Seqs, Span, Store, View
 from evomem.times.mentions import mention_of
@@ -21,6 +22,8 @@ Group = tuple[float, Selection]
 """A weight, and the turns whose source has it."""
 Ranked = list[tuple[int, dict[str, float]]]
 """Seqs, best first, each with the parts of its score."""
+Relevance = dict[int, float]
+"""By seq (`evomem.search.relevance`)."""
 
 POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
 
@@ -56,13 +59,13 @@ def best_of_one_score(
     k: int,
     name: str,
     groups: Sequence[Group],
-) -> Ranked:
-    """Rank the turns by vectors, or by words alone if there is no vector.
+) -> tuple[Ranked, Relevance]:
+    """Rank the turns by vectors, or by words alone if there is no vector: then without a relevance.
 
     The best `k` of each group are enough: weights do not change the order within a group.
     """
+    words = engine.store.lexical(view, query)
     if vector is None:
-        words = engine.store.lexical(view, query)
         best = [_among(words, chosen).top(k) for _, chosen in groups]
     else:
         best = [engine.index.search(view, vector, k, **chosen._asdict()) for _, chosen in groups]
@@ -73,7 +76,10 @@ def best_of_one_score(
             if weight != 1:
                 parts[seq]["trust"] = ranking.penalty(score, weight)
     scores = {seq: sum(own.values()) for seq, own in parts.items()}
-    return [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
+    ranked = [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
+    if vector is None:
+        return ranked, {}
+    return ranked, _relevance(engine, {seq: own[name] for seq, own in ranked}, words)
 
 
 def best_fused(
@@ -84,7 +90,7 @@ def best_fused(
     k: int,
     groups: Sequence[Group],
     when: When,
-) -> Ranked:
+) -> tuple[Ranked, Relevance]:
     """Rank the best turns by vectors and by words, and those next to them, by all signals.
 
     Each group has its own candidates, so that many turns of a weak source displace no others. The
@@ -122,9 +128,20 @@ def best_fused(
         )
         when = replace(when, mentioning=mentioning)
     word_scores = dict(words.among(near))
-    return ranking.fuse(
+    ranked = ranking.fuse(
         query, when, cosines, word_scores, said, beside, k, weights, _Look(engine, view)
     )
+    return ranked, _relevance(engine, {seq: cosines[seq] for seq, _ in ranked}, words)
+
+
+def _relevance(engine: Engine, cosines: Mapping[int, float], words: Scores) -> Relevance:
+    """Return the relevance of the turns whose cosines are given."""
+    shared = dict(words.among(np.array(sorted(cosines), np.int64)))
+    calibration = calibration_of(engine.store.spec.name)
+    return {
+        seq: calibration.relevance(cosine, shared.get(seq, 0.0) / (words.most or 1.0))
+        for seq, cosine in cosines.items()
+    }
 
 
 @dataclass(frozen=True)

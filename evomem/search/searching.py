@@ -50,6 +50,8 @@ class Question:
     """The time of the question; None for the time of the view's newest turn."""
     zone: tzinfo
     """The time zone of days in the question."""
+    min_relevance: float = 0.0
+    """Of the best `k`, those with a lower relevance are left out."""
 
 
 def find_hits(
@@ -119,18 +121,28 @@ def _hits(
         when = with_events(when, engine, view, groups, list(zip(events, vectors[1:], strict=True)))
     if question.mode == "hybrid":
         assert vector is not None
-        ranked = best_fused(engine, view, query, vector, question.k, groups, when)
+        ranked, relevance = best_fused(engine, view, query, vector, question.k, groups, when)
     else:
         if when.is_all and vector is not None:
             groups = said_then(groups, when.turns(store, view)) or groups
-        ranked = best_of_one_score(engine, view, query, vector, question.k, question.mode, groups)
+        ranked, relevance = best_of_one_score(
+            engine, view, query, vector, question.k, question.mode, groups
+        )
+    if question.min_relevance:
+        ranked = [hit for hit in ranked if relevance[hit[0]] >= question.min_relevance]
     records = store.records(view, [seq for seq, _ in ranked])
     if missing := [seq for seq, _ in ranked if seq not in records]:
         raise damaged(view, missing[0])
     # Most memories hide nothing: then there is no need to look.
     earlier = {} if view.hidden == 0 else store.replaced(view, records)
     return [
-        Hit(records[seq], sum(parts.values()), parts, tuple(earlier.get(seq, ())))
+        Hit(
+            records[seq],
+            sum(parts.values()),
+            parts,
+            tuple(earlier.get(seq, ())),
+            relevance.get(seq),
+        )
         for seq, parts in ranked
     ]
 

@@ -82,6 +82,9 @@ class Question(Filters, Past):
     trust: dict[str, float] | None = Field(
         None, description='weights of sources; "" stands for turns without one'
     )
+    min_relevance: float | None = Field(
+        None, description="the least relevance, 0 to 1; less relevant turns are left out"
+    )
 
 
 class Search(Question):
@@ -197,6 +200,9 @@ class HitOut(RecordOut):
 
     score: float
     parts: dict[str, float] = Field(description="the summands of the score")
+    relevance: float | None = Field(
+        description="how likely the turn answers the query, 0 to 1; null for lexical search"
+    )
     replaced: list[RecordOut] = Field(description="the turns that it replaced, oldest first")
 
 

@@ -71,7 +71,9 @@ def hit_to_json(hit: Hit) -> dict[str, Any]:
 def hit_from_json(value: Json) -> Hit:
     """Return what `hit_to_json` wrote."""
     replaced = tuple(map(record_from_json, value["replaced"]))
-    return Hit(record_from_json(value), value["score"], value["parts"], replaced)
+    return Hit(
+        record_from_json(value), value["score"], value["parts"], replaced, value["relevance"]
+    )
 
 
 def receipt_from_json(value: Json) -> Receipt:

@@ -82,12 +82,17 @@ async def recall(call: Call, args: shapes.Recall) -> Answer:
         if args.explain:
             raise QueryError("explain needs the ranking that k gives: leave max_tokens out")
         context = await memory.acontext(
-            args.query, max_tokens=args.max_tokens, session=args.session
+            args.query,
+            max_tokens=args.max_tokens,
+            session=args.session,
+            min_relevance=args.min_relevance,
         )
         return _turns(await _records(memory, context.ids))
     hits = [
         replace(hit, record=shortened(hit.record, SIDE))
-        for hit in await memory.asearch(args.query, args.k, session=args.session)
+        for hit in await memory.asearch(
+            args.query, args.k, session=args.session, min_relevance=args.min_relevance
+        )
     ]
     shown = [shapes.turn_out(hit.record, hit, explain=args.explain) for hit in hits]
     text = quote(hit.record for hit in hits)

@@ -74,11 +74,13 @@ def bm25(query: Mapping[str, float], parts: Sequence[Part]) -> Scores:
     words = sum(int(part.lengths.sum()) for part in parts)
     mean = words / turns if turns else 0.0
     sums = [np.zeros(len(part.seqs)) for part in parts]
+    most = 0.0
     for term, factor in query.items():
         having = sum(len(part.postings[term].places) for part in parts)
+        weight = factor * math.log(1 + (turns - having + 0.5) / (having + 0.5))
+        most += weight
         if not having:
             continue
-        weight = factor * math.log(1 + (turns - having + 0.5) / (having + 0.5))
         for part, scores in zip(parts, sums, strict=True):
             places, counts = part.postings[term]
             share = counts / (counts + K1 * (1 - B + B * part.lengths[places] / mean))
@@ -87,5 +89,7 @@ def bm25(query: Mapping[str, float], parts: Sequence[Part]) -> Scores:
     seqs = [part.seqs[places] for part, places in zip(parts, scored, strict=True)]
     values = [scores[places] for scores, places in zip(sums, scored, strict=True)]
     return Scores(
-        np.concatenate([np.zeros(0, np.int64), *seqs]), np.concatenate([np.zeros(0), *values])
+        np.concatenate([np.zeros(0, np.int64), *seqs]),
+        np.concatenate([np.zeros(0), *values]),
+        most,
     )
