@@ -226,7 +226,20 @@ def test_values_that_are_written_alike_speak_for_the_same_thing(query, first, se
 )
 def test_which_turn_tells_what_a_question_is_about(texts, told):
     turns = [Turn(user=text) for text in texts]
-    assert telling(turns, np.linspace(1, 0.9, len(turns))) == told
+    assert telling("What is my dose?", turns, np.linspace(1, 0.9, len(turns))) == told
+
+
+@pytest.mark.parametrize(
+    ("query", "near", "told"),
+    [
+        ("What does my sister study?", 0.9, 0),  # it names the sister
+        ("What do I study?", 0.9, 1),
+        ("What do I study?", 0.4, None),  # the other turn is far from the question
+    ],
+)
+def test_a_turn_about_somebody_tells_what_a_question_about_them_asks(query, near, told):
+    turns = [Turn(user="My sister Ingrid studies medicine."), Turn(user="I read law in Graz.")]
+    assert telling(query, turns, np.array([1, near])) == told
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ NEAR, SHARED, KIND, UNIT, OVER = (
 ALIKE = 6.2  # the sum from which on a turn is about the same thing
 ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
 TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
+TELLS_NEAR = (
+    0.5  # the least nearness, as a share of the best: a farther turn is about another thing
+)
 USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
 LONGEST = 200  # characters of a turn; a longer one tells more than one thing
 WORDS = 18  # of a question; a longer one asks for more than one thing
@@ -256,20 +259,22 @@ def _is_over(text: str) -> bool:
     return bool(_OVER.search(text)) and not _CHANGES.search(text)
 
 
-def _tells_one(turn: Turn) -> bool:
-    """Return whether a turn says one thing about the speaker, and asks nothing."""
+def _tells_one(turn: Turn, query: str) -> bool:
+    """Return whether a turn says one thing, about the speaker or whom `query` names, and asks nothing."""
     text = _text(turn)
-    if text.rstrip().endswith("?"):
+    if text.rstrip().endswith("?") or len(text) > LONGEST:
         return False
-    return len(text) <= LONGEST and not _SOMEBODY_ELSE.search(_QUOTED.sub("", text))
+    somebody = _SOMEBODY_ELSE.search(_QUOTED.sub("", text))
+    return not somebody or somebody[0].split()[-1].lower() in _words(query)
 
 
-def telling(turns: Sequence[Turn], near: Values) -> int | None:
+def telling(query: str, turns: Sequence[Turn], near: Values) -> int | None:
     """Return which of the best turns most likely shows what a question is about; None for none.
 
     If the best one says more than one thing, so may others, and the result is None.
 
     Args:
+        query: The question.
         turns: The best turns, best first.
         near: Of each, the cosine with the question, as a share of the best.
     """
@@ -281,7 +286,7 @@ def telling(turns: Sequence[Turn], near: Values) -> int | None:
         + TELLS_OVER * _is_over(_text(turn))
         + TELLS_RANK * np.log1p(place)
         for place, turn in enumerate(turns)
-        if _tells_one(turn)
+        if near[place] >= TELLS_NEAR and _tells_one(turn, query)
     }
     return max(scores, key=lambda place: scores[place], default=None)
 
@@ -310,7 +315,7 @@ def same_thing(
     likeness = np.full(len(turns), -np.inf)
     for place, turn in enumerate(turns):
         text = _text(turn)
-        if not _tells_one(turn) or (bool(turn.user), turn.speaker) != side:
+        if not _tells_one(turn, query) or (bool(turn.user), turn.speaker) != side:
             continue
         likeness[place] = (
             alike[place]
@@ -367,7 +372,7 @@ def _bound(
     if named:
         words = _words(named[1])
         shares = [
-            len(words & _words(_text(record.turn))) if _tells_one(record.turn) else 0
+            len(words & _words(_text(record.turn))) if _tells_one(record.turn, query) else 0
             for record in records
         ]
         best = max(shares)

@@ -132,7 +132,7 @@ def _current(
     records = look.records(best)
     turns = [record.turn for record in records]
     near = speaking["evolvable"][places]
-    told = telling(turns, near)
+    told = telling(query, turns, near)
     if told is None:
         return added
     likeness = look.likeness(best[told], best)

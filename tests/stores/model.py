@@ -12,7 +12,7 @@ import numpy as np
 
 from evomem.encoder import HashEncoder
 from evomem.records import Turn
-from evomem.state import Reading, State
+from evomem.state import State
 from evomem_stores.log.rows import searched
 from evomem_stores.words.bm25 import K1, B
 from evomem_stores.words.terms import query_terms, terms
@@ -36,7 +36,6 @@ class ModelMemory:
         self.encoder = encoder
         self.entries: list[Entry] = []
         self.head = 0
-        self._last: tuple[list[bytes], list[Reading], State[Turn]] | None = None
 
     def add(self, turn: Turn, said: int) -> int:
         """Append a turn; return its seq."""
@@ -73,30 +72,23 @@ class ModelMemory:
 
     def state(self) -> State[Turn]:
         """Return the state of an encoder that read the turns, and only them, in one go."""
-        return self._read()[1]
+        state: State[Turn] = State.empty(self.encoder.spec)
+        turns = [entry.turn for entry in self.entries]
+        for turn, reading in zip(turns, self.encoder.read(state, turns), strict=True):
+            state = state.after(turn, reading)
+        return state
 
     def evolvable(self, query: str, allowed: Iterable[Entry]) -> dict[int, float]:
         """Return the cosine of each allowed turn."""
-        readings, state = self._read()
-        vector = self.encoder.embed_queries(state, [query])[0].astype(np.float64)
+        turns = [entry.turn for entry in self.entries]
+        readings = self.encoder.read(State.empty(self.encoder.spec), turns)
+        vector = self.encoder.embed_queries(self.state(), [query])[0].astype(np.float64)
         seqs = {entry.seq for entry in allowed}
         return {
             entry.seq: float(np.float32((reading.embedding.astype(np.float64) * vector).sum()))
             for entry, reading in zip(self.entries, readings, strict=True)
             if entry.seq in seqs
         }
-
-    def _read(self) -> tuple[list[Reading], State[Turn]]:
-        """Read all turns, unless turns of the same contents were read last."""
-        turns = [entry.turn for entry in self.entries]
-        contents = [turn.content for turn in turns]
-        if self._last is None or self._last[0] != contents:
-            state: State[Turn] = State.empty(self.encoder.spec)
-            readings = self.encoder.read(state, turns)
-            for turn, reading in zip(turns, readings, strict=True):
-                state = state.after(turn, reading)
-            self._last = contents, readings, state
-        return self._last[1:]
 
     def lexical(self, query: str, allowed: Iterable[Entry]) -> dict[int, float]:
         """Return the BM25 of each allowed turn; what is visible counts, filtered out or not."""

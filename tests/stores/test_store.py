@@ -498,6 +498,15 @@ def test_a_fork_of_nothing_shares_nothing(store, alice):
     assert store.verify() == []
 
 
+def test_a_dropped_memory_whose_turns_a_fork_keeps_cannot_be_read(store, alice):
+    write(store, alice, notes(3))
+    fork = store.fork(store.view(alice), ("fork",))
+    store.drop(("acme", "alice"), below=False)
+    with pytest.raises(HeadMoved, match="was dropped"):
+        store.view(alice)
+    assert store.count(store.view(fork)) == 3
+
+
 def test_who_shares_a_row_is_found_through_forks_of_forks(store, alice):
     write(store, alice, notes(6))
     one = store.fork(store.view(alice, seq=4), ("one",))
