@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-newest check format docs mutants clean train-mini
+.PHONY: demo test test-newest test-ray check format docs mutants clean train-mini
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    set up and watch evomem remember eight weeks of a life"
 	@echo "make test    set up and run every test"
 	@echo "make test-newest  run the adapters' tests with the newest frameworks, in an environment of their own"
+	@echo "make test-ray  run the fleet's tests with Ray and Kubernetes' schemas (450 MB, some minutes)"
 	@echo "make check   formatting, lint and types"
 	@echo "make format  repair formatting and imports"
 	@echo "make docs    build the documentation into site/"
@@ -45,6 +46,11 @@ test-newest:
 		-e '.[cpu,static]' $(HOSTS) hypothesis pytest pytest-asyncio pytest-socket pytest-xdist
 	$(NEWEST)/python -m pytest -n 2 --dist loadfile tests/integrations
 	$(NEWEST)/python -m tests.integrations.versions
+
+# Ray and the schemas are too large, and Ray's tests too slow, for every run; make test skips them.
+test-ray: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,ray]' kubernetes-validate -c constraints.txt
+	$(BIN)/python -m pytest -n 0 tests/fleet
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

@@ -263,9 +263,14 @@ class Database:
         return self._engine.encoder
 
     def stats(self) -> dict[str, Any]:
-        """Return counts and sizes, and the encoder's name."""
+        """Return counts and sizes, and the encoder's name.
+
+        `read_in_vain` counts turns that this process read and could not write, since another one
+        had written first; with leases (docs/operations/fleet.md) it stays 0 while no worker fails.
+        """
         return {
             "encoder": self.spec.name,
+            "read_in_vain": self._engine.read_in_vain,
             **self._engine.store.stats(),
             **self._engine.index.stats(),
         }

@@ -15,6 +15,7 @@ EvomemError
 │   │   └── IntegrityError    the data was edited without evomem: a seal does not match
 │   ├── KeyMismatch           the database is sealed with another integrity key, or with none
 │   ├── DatabaseBusy          another process held the write lock for too long
+│   ├── ConnectionLost        the server of the database is away
 │   ├── HeadMoved             the log grew while a turn was being read
 │   │   └── LeaseLost         another worker took over the memory's lease
 │   └── SharedTurns           a purge would reach turns that forks share
@@ -30,6 +31,7 @@ from __future__ import annotations
 __all__ = [
     "AccessDenied",
     "CheckpointError",
+    "ConnectionLost",
     "DatabaseBusy",
     "DatabaseDamaged",
     "DuplicateTurn",
@@ -110,6 +112,10 @@ class KeyMismatch(StoreError):
 
 class DatabaseBusy(StoreError):
     """Another process held the write lock longer than the busy timeout; nothing was written."""
+
+
+class ConnectionLost(StoreError):
+    """The server of the database is away; what was being written is there as a whole or not at all."""
 
 
 class HeadMoved(StoreError):

@@ -13,10 +13,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evomem.appending import Draft, append, id_of, known_turns, turn_to_replace
+from evomem.appending import Draft, append, id_of, known_turns, pause, turn_to_replace
 from evomem.async_methods import async_method
 from evomem.checks import Sources, check_filter
-from evomem.errors import DuplicateTurn, NotFound, QueryError, TurnError
+from evomem.engine import TRIES
+from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
 from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, as_turns
@@ -342,13 +343,13 @@ class Memory(MemoryView):
             TurnError: The metadata cannot be stored; nothing was written.
             SharedTurns: The turn is shared with a fork.
         """
-        store = self._engine.store
-        with self._engine.lock(self.namespace):
-            with store.snapshot():
-                view, record = self._view(), self.get(id)
+
+        def annotate(view: View, record: Record) -> Record:
             turn = replace(record.turn, metadata=metadata)
-            store.annotate(view, record.seq, turn.metadata)
+            self._engine.store.annotate(view, record.seq, turn.metadata)
             return replace(record, turn=turn)
+
+        return self._change(id, annotate)
 
     def delete(self, id: str) -> Record:
         """Hide a turn at once from everything this memory returns; return it.
@@ -358,12 +359,12 @@ class Memory(MemoryView):
         Raises:
             NotFound: There is no such turn.
         """
-        store = self._engine.store
-        with self._engine.lock(self.namespace):
-            with store.snapshot():
-                view, record = self._view(), self.get(id)
-            store.hide(view, [record.seq])
+
+        def hide(view: View, record: Record) -> Record:
+            self._engine.store.hide(view, [record.seq])
             return record
+
+        return self._change(id, hide)
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
         """Remove a turn: its row, its text on disk, and its influence on later turns.
@@ -491,6 +492,19 @@ class Memory(MemoryView):
 
     def _append(self, draft: Callable[[View], Draft], pace: Pace, **options: bool) -> list[Record]:
         return append(self._engine, self.namespace, draft, pace, **options)
+
+    def _change(self, id: str, write: Callable[[View, Record], Record]) -> Record:
+        """Call `write` with a turn, again if another process rewrote the memory meanwhile."""
+        store = self._engine.store
+        with self._engine.lock(self.namespace):
+            for attempt in range(TRIES):
+                with store.snapshot():
+                    view, record = self._view(), self.get(id)
+                try:
+                    return write(view, record)
+                except HeadMoved:
+                    pause(attempt)
+        raise HeadMoved(f"{self!r} changes too often; nothing was written: try again later")
 
     def _known(
         self, view: View, turns: Sequence[Turn], ids: Collection[str | None]

@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
         costs = Costs(first["worker CPU ms"] / 1e3, first["server CPU ms"] / 1e3)
         result["simulation"] = simulate(costs, options.requests)
         show(result["simulation"])
-        result["sizes"] = sizes(costs, first["bytes a turn"])
+        result["sizes"] = sizes(costs, first["bytes a turn"], result["simulation"][0])
         show(result["sizes"])
 
     return finish(result, options.out, run)

@@ -10,7 +10,7 @@ state. At half time a tenth of the workers is replaced: their memories move, col
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,8 +176,12 @@ def run(
     }
 
 
-def sizes(costs: Costs, turn_bytes: float) -> list[dict[str, Any]]:
-    """Return what a million users and a hundred million need: a tenth daily, 20 turns each."""
+def sizes(costs: Costs, turn_bytes: float, simulated: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a million users and a hundred million need: a tenth daily, 20 turns each.
+
+    The database's work for a turn, with leases and states, is that of a simulated rate.
+    """
+    server = simulated["database busy"] * CORES / simulated["turns a second"]
     rows: list[dict[str, Any]] = []
     for users in (1_000_000, 100_000_000):
         peak = 0.1 * users * 20 / 86_400 * 3  # turns a second in the busiest hour
@@ -187,7 +191,7 @@ def sizes(costs: Costs, turn_bytes: float) -> list[dict[str, Any]]:
                 "turns a day": 0.1 * users * 20,
                 "peak a second": peak,
                 "TB a year": 0.1 * users * 20 * 365 * turn_bytes / 1e12,
-                "database cores": peak * costs.server / 0.5,
+                "database cores": peak * server / 0.5,
                 "worker cores": peak * costs.worker / 0.5,
             }
         )

@@ -20,11 +20,12 @@ from benchmarks.qa.endpoint import (
     add_endpoint_arguments,
     endpoint_of,
 )
-from benchmarks.qa.stages import Asked, How, judge, read, retrieve
+from benchmarks.qa.stages import Asked, How, RemoteAsker, judge, read, retrieve
 from benchmarks.quality.intervals import Interval
 from benchmarks.reporting.log import Log
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from benchmarks.reporting.plots import draw_accuracy
+from benchmarks.spreading import add_ray_arguments, pool_of
 from benchmarks.systems.encoders import Encoders
 from benchmarks.systems.naming import NAMES
 from evomem.errors import EvomemError
@@ -60,9 +61,10 @@ def main(argv: Sequence[str]) -> int:
             for system in options.system or DEFAULT_SYSTEMS:
                 asked = Asked(dataset, system, options.dates)
                 allowed = [Context()] if system == "full" else contexts
-                with progress_bar() as progress:
+                remote = pool_of(options, RemoteAsker, system, options.device, options.dates)
+                with progress_bar() as progress, remote as pool:
                     folder = options.out / dataset.name
-                    how = How(folder, options.parallel, options.workers, progress)
+                    how = How(folder, options.parallel, options.workers, progress, pool)
                     entry["systems"][system] = _ask(asked, encoders, allowed, models, how, options)
                 write_json(options.out / "qa.json", result)
             print(report(entry), flush=True)
@@ -232,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--retries", type=int, default=RETRIES, help="of a request that failed")
     parser.add_argument("--parallel", type=positive, default=8, help="questions read at a time")
     parser.add_argument("--workers", type=positive, default=1, help="histories ingested at a time")
+    add_ray_arguments(parser)
     parser.add_argument(
         "--official-repo", type=Path, metavar="PATH", help="a checkout of xiaowu0162/LongMemEval"
     )

@@ -18,9 +18,10 @@ from benchmarks.qa.answers import verdict
 from benchmarks.qa.contexts import Context, count_tokens
 from benchmarks.qa.endpoint import Endpoint, EndpointError
 from benchmarks.reporting.log import Log
-from benchmarks.systems.base import System
+from benchmarks.spreading import results_of
 from benchmarks.systems.encoders import Encoders
 from benchmarks.systems.naming import system_named
+from evomem.fleet.pool import Pool
 
 T = TypeVar("T")
 
@@ -35,6 +36,8 @@ class How:
     workers: int
     """Histories that are ingested at the same time."""
     progress: Progress
+    pool: Pool | None = None
+    """Where histories are ingested; None for threads of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,42 @@ class Asked:
         ]
 
 
+class Asker:
+    """Reads histories, and ranks their turns for every question."""
+
+    def __init__(self, system: str, encoders: Encoders, dates: bool) -> None:
+        self.system, self._dates = system_named(system, encoders), dates
+
+    def run(self, conversation: Conversation) -> dict[str, dict[str, Any]]:
+        """Return what was found for each question, by its id."""
+        shown = with_dates(conversation) if self._dates else conversation
+        start = time.perf_counter()
+        rank = self.system.index(shown.turns)
+        read_s = time.perf_counter() - start
+        tokens = sum(count_tokens(turn.text) for turn in shown.turns)
+        results = {}
+        for number, question in enumerate(conversation.questions):
+            query = f"[{question.asked}] " * bool(self._dates and question.asked) + question.text
+            start = time.perf_counter()
+            hits = list(rank(query, len(conversation.turns)))
+            results[question.id] = {
+                "hits": hits,
+                "retrieve_s": round(time.perf_counter() - start, 4),
+                "retrieve_tokens": count_tokens(query),
+                # ingesting is counted once, with a history's first question
+                "ingest_s": 0 if number else round(read_s, 4),
+                "ingest_tokens": 0 if number else tokens,
+            }
+        return results
+
+
+class RemoteAsker(Asker):
+    """One in a process of its own."""
+
+    def __init__(self, system: str, device: str | None, dates: bool) -> None:
+        super().__init__(system, Encoders(device), dates)
+
+
 def retrieve(asked: Asked, encoders: Encoders, how: How) -> Log:
     """Let the system read every history and rank its turns for every question.
 
@@ -62,37 +101,21 @@ def retrieve(asked: Asked, encoders: Encoders, how: How) -> Log:
     """
     local = threading.local()  # systems hold the history that they have read: one for each thread
 
-    def system() -> System:
-        if not hasattr(local, "system"):
-            local.system = system_named(asked.system, encoders.apart())
-        made: System = local.system
+    def asker() -> Asker:
+        if not hasattr(local, "asker"):
+            local.asker = Asker(asked.system, encoders.apart(), asked.dates)
+        made: Asker = local.asker
         return made
 
     log = Log(
-        how.folder, f"retrieve-{asked.system}", {**_header(asked), "of": system().fingerprint}
+        how.folder,
+        f"retrieve-{asked.system}",
+        {**_header(asked), "of": asker().system.fingerprint},
     )
 
-    def ask(conversation: Conversation) -> None:
-        shown = with_dates(conversation) if asked.dates else conversation
-        start = time.perf_counter()
-        rank = system().index(shown.turns)
-        read_s = time.perf_counter() - start
-        tokens = sum(count_tokens(turn.text) for turn in shown.turns)
-        for number, question in enumerate(conversation.questions):
-            query = f"[{question.asked}] " * bool(asked.dates and question.asked) + question.text
-            start = time.perf_counter()
-            hits = list(rank(query, len(conversation.turns)))
-            log.add(
-                question.id,
-                {
-                    "hits": hits,
-                    "retrieve_s": round(time.perf_counter() - start, 4),
-                    "retrieve_tokens": count_tokens(query),
-                    # ingesting is counted once, with a history's first question
-                    "ingest_s": 0 if number else round(read_s, 4),
-                    "ingest_tokens": 0 if number else tokens,
-                },
-            )
+    def keep(results: dict[str, dict[str, Any]]) -> None:
+        for id, result in results.items():
+            log.add(id, result)
 
     todo = [
         conversation
@@ -101,7 +124,14 @@ def retrieve(asked: Asked, encoders: Encoders, how: How) -> Log:
         )
         if any(question.id not in log for question in conversation.questions)
     ]
-    _each(ask, todo, how.workers, "ingest, retrieve", how.progress)
+    what = "ingest, retrieve"
+    if how.pool is None:
+        _each(lambda talk: keep(asker().run(talk)), todo, how.workers, what, how.progress)
+        return log
+    task = how.progress.add_task(what, total=len(todo))
+    for _, results in results_of(asker(), how.pool, {talk.id: talk for talk in todo}):
+        keep(results)
+        how.progress.advance(task)
     return log
 
 

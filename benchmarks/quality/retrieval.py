@@ -25,10 +25,12 @@ from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import CUTS, DEPTH, score
 from benchmarks.reporting.log import Log
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
+from benchmarks.spreading import add_ray_arguments, pool_of, results_of
 from benchmarks.systems.base import Hit, System
 from benchmarks.systems.encoders import Encoders
 from benchmarks.systems.naming import NAMES, system_named
 from evomem.errors import EvomemError, InputError
+from evomem.fleet.pool import Pool
 
 DEFAULT_SYSTEMS = ("bm25", "static", "static+bm25", "evomem/evolvable", "evomem/hybrid")
 WITHOUT = "adversarial"  # LoCoMo's category 5, which papers often leave out
@@ -151,6 +153,7 @@ def rank_all(
     limit: int | None = None,
     dates: bool = False,
     progress: Progress | None = None,
+    pool: Pool | None = None,
 ) -> Rankings:
     """Let every system rank the turns for every question; what `folder` holds is not done again.
 
@@ -162,6 +165,7 @@ def rank_all(
         limit: Only the first so many conversations.
         dates: Put the date in front of every turn.
         progress: Where to draw a bar.
+        pool: Where conversations are read; None for here, one after another.
 
     Raises:
         DatasetError: No question of these conversations can be scored.
@@ -183,13 +187,19 @@ def rank_all(
         key=lambda talk: [turn.text for turn in talk.turns],
     )
     task = progress.add_task(dataset.name, total=len(made) * len(chosen)) if progress else None
-    for conversation in chosen:
-        shown = with_dates(conversation) if dates else conversation
-        for name, system in made.items():
-            if conversation.id not in logs[name]:
-                logs[name].add(conversation.id, _ask(system, shown, encoders))
-            if progress and task is not None:
-                progress.advance(task)
+    jobs = {
+        f"{conversation.id} {name}": (name, with_dates(conversation) if dates else conversation)
+        for conversation in chosen
+        for name in made
+        if conversation.id not in logs[name]
+    }
+    if progress and task is not None:
+        progress.advance(task, len(made) * len(chosen) - len(jobs))
+    for key, result in results_of(Ranker(encoders, made), pool, jobs):
+        name, conversation = jobs[key]
+        logs[name].add(conversation.id, result)
+        if progress and task is not None:
+            progress.advance(task)
     ids = {talk.id for talk in chosen}
     results = {
         name: {id: result for id, result in log.results.items() if id in ids}
@@ -215,6 +225,26 @@ def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[st
         "dates": dates,
         "depth": DEPTH,
     }
+
+
+class Ranker:
+    """Reads conversations, and asks those of their questions that can be scored."""
+
+    def __init__(self, encoders: Encoders, systems: Mapping[str, System]) -> None:
+        self._encoders, self._systems = encoders, systems
+
+    def run(self, job: tuple[str, Conversation]) -> dict[str, Any]:
+        """Let a system read a conversation, and ask behind its last turn."""
+        name, conversation = job
+        return _ask(self._systems[name], conversation, self._encoders)
+
+
+class RemoteRanker(Ranker):
+    """One in a process of its own."""
+
+    def __init__(self, systems: Sequence[str], device: str | None) -> None:
+        encoders = Encoders(device)
+        super().__init__(encoders, {name: system_named(name, encoders) for name in systems})
 
 
 def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict[str, Any]:
@@ -258,23 +288,25 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     result = {**setting("retrieval", argv), "datasets": []}
     try:
-        encoders = Encoders(options.device)
-        for dataset in load_all(options):
-            with progress_bar() as progress:
-                rankings = rank_all(
-                    dataset,
-                    options.system or DEFAULT_SYSTEMS,
-                    encoders,
-                    folder=options.out,
-                    limit=options.limit,
-                    dates=options.dates,
-                    progress=progress,
-                )
-            for labelled in with_audit(rankings, options.audit):
-                result["datasets"].append(labelled.summary())
-                print(report(result["datasets"][-1], result), flush=True)
-            if options.out:
-                write_json(options.out / "retrieval.json", result)
+        encoders, systems = Encoders(options.device), options.system or DEFAULT_SYSTEMS
+        with pool_of(options, RemoteRanker, systems, options.device) as pool:
+            for dataset in load_all(options):
+                with progress_bar() as progress:
+                    rankings = rank_all(
+                        dataset,
+                        systems,
+                        encoders,
+                        folder=options.out,
+                        limit=options.limit,
+                        dates=options.dates,
+                        progress=progress,
+                        pool=pool,
+                    )
+                for labelled in with_audit(rankings, options.audit):
+                    result["datasets"].append(labelled.summary())
+                    print(report(result["datasets"][-1], result), flush=True)
+                if options.out:
+                    write_json(options.out / "retrieval.json", result)
     except EvomemError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -332,6 +364,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_arguments(parser)
     add_run_arguments(parser)
+    add_ray_arguments(parser)
     parser.add_argument(
         "--system",
         action="append",

@@ -51,6 +51,8 @@ def _serve(args: Namespace, screen: Screen) -> int:
         least=args.min_replicas,
         most=args.max_replicas,
         requests=args.target,
+        up=args.upscale_delay,
+        down=args.downscale_delay,
         queued=args.queued,
         cpus=args.cpus,
         gpus=args.gpus,

@@ -44,6 +44,15 @@ def add_fleet(commands: Any, make_group: Make, make: Make) -> None:
         help="requests that a replica works on, on average: with more, replicas are added "
         "(default: 8)",
     )
+    for way, change, seconds in (("up", "added", 30.0), ("down", "removed", 600.0)):
+        parser.add_argument(
+            f"--{way}scale-delay",
+            metavar="SECONDS",
+            type=float,
+            default=seconds,
+            help=f"how long the load has to differ before replicas are {change} "
+            f"(default: {seconds:g})",
+        )
     parser.add_argument(
         "--queued",
         metavar="N",

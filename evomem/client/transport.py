@@ -17,7 +17,7 @@ import httpx
 
 from evomem._forking import reset_in_child
 from evomem.client.calls import Call, Steps
-from evomem.errors import AccessDenied, EvomemError, ServiceError
+from evomem.errors import AccessDenied, ConnectionLost, EvomemError, ServiceError
 from evomem.service.wire import error_from_json
 from evomem.store import Namespace
 
@@ -28,7 +28,7 @@ PAUSE = 0.1  # seconds before the second try; twice as many before each further 
 LONGEST = 30.0  # seconds between two tries, whatever the service asks for
 PIECE = 1 << 18
 _BUSY = (429, 503)
-"""Statuses of requests that were rejected, or changed nothing."""
+"""Statuses of requests that were rejected, or changed nothing; `ConnectionLost` is the exception."""
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -150,8 +150,10 @@ class Transport:
             if isinstance(outcome, _Answer):
                 if outcome.status < 400:
                     return None if call.into else _json(outcome)
-                if outcome.status not in _BUSY or attempt == TRIES:
-                    raise _error(outcome)
+                error = _error(outcome)
+                again = call.repeats or not isinstance(error, ConnectionLost)
+                if outcome.status not in _BUSY or attempt == TRIES or not again:
+                    raise error
                 pause = max(pause, _seconds(outcome.headers))
             else:
                 assert outcome is not None

@@ -1,69 +1,35 @@
 """Bulk work on many memories at once: imports and changes of the encoder, by Ray actors.
 
-An actor opens the database and loads the encoder once. What it does with a memory can be done again
-without harm, so Ray restarts actors that die. A memory that fails is set aside with its error, and the
-others continue.
+An actor opens the database and loads the encoder once. A memory that fails is set aside with its
+error, and the others continue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import evomem
 from evomem import chats
-from evomem._extras import require
 from evomem.batching import shared
 from evomem.checks import check_whole
-from evomem.errors import EvomemError, StoreError
 from evomem.fleet import cluster
+from evomem.fleet.pool import Pool, said_by
 from evomem.plugins import load_encoder, store_opener
 from evomem.reencode import read_memory
 
-TRIES = 3  # of a memory whose database is busy or away for a moment, or whose worker dies
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one memory."""
-
-    name: str
-    turns: int = 0
-    error: str = ""
-    """Why it was set aside; empty if it was not."""
 
 
 @dataclass(slots=True)
 class Outcomes:
-    """What came of all of them."""
+    """What came of all jobs."""
 
     turns: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Those that were set aside, each with its error."""
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one."""
-        self.turns += outcome.turns
-        if outcome.error:
-            self.failed[outcome.name] = outcome.error
-
-
-def attempt(name: str, call: Callable[[], int]) -> Outcome:
-    """Make a call that may fail; its errors are values."""
-    for again in range(TRIES, 0, -1):
-        try:
-            return Outcome(name, call())
-        except StoreError as error:
-            if again == 1:
-                return Outcome(name, error=f"{type(error).__name__}: {error}")
-        except (EvomemError, OSError) as error:
-            return Outcome(name, error=f"{type(error).__name__}: {error}")
-        except Exception as error:  # of a file or an encoder that nobody foresaw
-            return Outcome(name, error=f"{type(error).__name__}: {error}")
-    raise AssertionError
 
 
 class Importer:
@@ -74,15 +40,10 @@ class Importer:
     ) -> None:
         self._db = evomem.open(database, encoder, device=device, lease=lease)
 
-    def run(self, job: tuple[str, tuple[str, ...]]) -> Outcome:
-        """Import a file."""
+    def run(self, job: tuple[str, tuple[str, ...]]) -> int:
+        """Import a file; return the number of new turns."""
         path, labels = job
-
-        def call() -> int:
-            imported = self._db.memory(*labels).import_chats(chats.read(Path(path)))
-            return imported.new
-
-        return attempt(path, call)
+        return self._db.memory(*labels).import_chats(chats.read(Path(path))).new
 
 
 class Rereader:
@@ -95,10 +56,20 @@ class Rereader:
         ready = load_encoder(encoder, device=device)
         self._generation, self._reader = self._store.generation(ready.spec), shared(ready)
 
-    def run(self, memory: int) -> Outcome:
-        """Read a memory's turns to its end."""
-        call = lambda: read_memory(self._generation, self._reader, memory, None)  # noqa: E731
-        return attempt(str(memory), call)
+    def run(self, memory: int) -> int:
+        """Read a memory's turns to its end; return how many."""
+        return read_memory(self._generation, self._reader, memory, None)
+
+
+def run(pool: Pool, jobs: Mapping[str, Any], progress: Progress | None, total: Outcomes) -> None:
+    """Do jobs that return numbers of turns, and add what came of them to `total`."""
+    for done, (name, result) in enumerate(pool.run(jobs), 1):
+        if isinstance(result, Exception):
+            total.failed[name] = said_by(result)
+        else:
+            total.turns += result
+        if progress:
+            progress(done, len(jobs))
 
 
 def import_files(
@@ -135,8 +106,11 @@ def import_files(
     check_whole(workers, "workers", least=1)
     evomem.open(database, encoder, device=device).close()  # made, and refused, before workers start
     jobs = {path: (path, tuple(labels)) for path, labels in histories.items()}
-    with _Pool(Importer, (database, encoder, device, lease), workers, gpus, address) as pool:
-        return pool.run(jobs, progress)
+    total = Outcomes()
+    arguments = (database, encoder, device, lease)
+    with Pool(Importer, arguments, workers=workers, gpus=gpus, address=address) as pool:
+        run(pool, jobs, progress, total)
+    return total
 
 
 def reencode(
@@ -179,72 +153,15 @@ def reencode(
         if spec.fingerprint == store.spec.fingerprint:
             return total
         generation = store.generation(spec)
-        with _Pool(Rereader, (database, encoder, device, options), workers, gpus, address) as pool:
+        arguments = (database, encoder, device, options)
+        with Pool(Rereader, arguments, workers=workers, gpus=gpus, address=address) as pool:
             while not generation.adopt():
                 for layer in generation.unread():
                     jobs = {str(n): n for n in layer if str(n) not in total.failed}
-                    done = pool.run(jobs, progress)
-                    total.turns += done.turns
-                    total.failed |= done.failed
+                    run(pool, jobs, progress, total)
                 if total.failed:
                     break
         return total
     finally:
         index.close()
         store.close()
-
-
-class _Pool:
-    """Actors that take jobs as they become free."""
-
-    def __init__(
-        self, kind: type, arguments: tuple[Any, ...], workers: int, gpus: float | None, address: Any
-    ) -> None:
-        ray = self._ray = cluster.start(address)
-        options = {
-            "max_restarts": -1,
-            "max_task_retries": TRIES - 1,
-            "num_cpus": 1,
-            "num_gpus": cluster.gpus(ray, gpus),
-        }
-        actor = ray.remote(**options)(kind)
-        self._actors = [actor.remote(*arguments) for _ in range(workers)]
-
-    def __enter__(self) -> _Pool:
-        """Wait until all workers are there. Raises `StoreError` if they do not start."""
-        try:
-            self._ray.get([actor.__ray_ready__.remote() for actor in self._actors])
-        except self._ray.exceptions.RayError as error:
-            self.__exit__()
-            says = str(error).strip().splitlines()[-1]
-            raise StoreError(f"a worker does not start ({says}): see Ray's log") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for actor in self._actors:
-            self._ray.kill(actor)
-
-    def run(self, jobs: Mapping[str, Any], progress: Progress | None) -> Outcomes:
-        """Do jobs, given by their names; return what came of them."""
-        pool = require("ray.util", extra="ray").ActorPool(self._actors)
-        total, done = Outcomes(), set()
-        for job in jobs.values():
-            pool.submit(lambda actor, job: actor.run.remote(job), job)
-        deaths: list[str] = []
-        while pool.has_next():
-            try:
-                outcome: Outcome = pool.get_next_unordered()
-            except self._ray.exceptions.RayError as error:  # it took its actor with it
-                deaths.append(str(error).partition("\n")[0])
-                continue
-            total.add(outcome)
-            done.add(outcome.name)
-            if progress:
-                progress(len(done), len(jobs))
-        for name in _without(jobs, done):
-            total.add(Outcome(name, error=f"its worker died: {deaths[-1]}"))
-        return total
-
-
-def _without(names: Iterable[str], done: set[str]) -> list[str]:
-    return [name for name in names if name not in done]

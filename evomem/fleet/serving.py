@@ -31,6 +31,10 @@ class Size:
     most: int = 1
     requests: float = 8.0
     """That a replica works on at a time, on average: with more, another one is added."""
+    up: float = 30.0
+    """Seconds of more requests than that before a replica is added."""
+    down: float = 600.0
+    """Seconds of fewer requests before one is taken away."""
     queued: int = 256
     """Requests that wait for a replica, at most; the next ones are turned away."""
     cpus: float = 1.0
@@ -68,7 +72,11 @@ def application(settings: Settings, size: Size, gpus: float) -> Any:
         max_queued_requests=size.queued,
         backpressure_config=config.BackpressureConfig(retry_after_s=RETRY),
         autoscaling_config=config.AutoscalingConfig(
-            min_replicas=size.least, max_replicas=size.most, target_ongoing_requests=size.requests
+            min_replicas=size.least,
+            max_replicas=size.most,
+            target_ongoing_requests=size.requests,
+            upscale_delay_s=size.up,
+            downscale_delay_s=size.down,
         ),
         request_router_config=config.RequestRouterConfig(
             request_router_class=ROUTER,
@@ -99,18 +107,12 @@ def run(settings: Settings, size: Size, *, address: str | None = None, wait: boo
 
 
 def build(args: Mapping[str, Any]) -> Any:
-    """Return the application for a Serve config file, whose `args` are `Settings` and a `Size`.
+    """Return the application for a Serve config file, whose `args` are `Settings`.
 
-    For `import_path: evomem.fleet.serving:build`. The database is `$EVOMEM_DB` if not given, and a
-    replica has no GPU unless `gpus` says so.
+    For `import_path: evomem.fleet.serving:build`. The database is `$EVOMEM_DB` if not given. How many
+    replicas there are, and what each gets, is in the file's `deployments`, as Ray describes it.
     """
-    sizes = {name: args[name] for name in Size.__slots__ if name in args}
-    others = {name: value for name, value in args.items() if name not in sizes}
-    lists: dict[str, Any] = {
-        name: tuple(others[name]) for name in ("names", "origins") if name in others
-    }
-    size = Size(**sizes)
+    lists = {name: tuple(args[name]) for name in ("names", "origins") if name in args}
     defaults = {"database": os.environ["EVOMEM_DB"]} if "EVOMEM_DB" in os.environ else {}
-    given: dict[str, Any] = {"lease": cluster.LEASE, **defaults, **others, **lists}
-    settings = Settings(**given)
-    return application(settings, size, size.gpus or 0.0)
+    given: dict[str, Any] = {"lease": cluster.LEASE, **defaults, **args, **lists}
+    return application(Settings(**given), Size(), 0.0)

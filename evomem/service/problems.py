@@ -78,6 +78,12 @@ def answer(error: Exception) -> Response:
             more = {"stored": error.stored} if hasattr(error, "stored") else {}
             return _response(status, type(error).__name__, str(error), None, more)
     _log(error)
+    if isinstance(error, errors.ConnectionLost):
+        detail = (
+            "the database is away at the moment; what was being written is there as a whole or not "
+            "at all: try again, with the same ids"
+        )
+        return _response(HTTPStatus.SERVICE_UNAVAILABLE, type(error).__name__, detail, RETRY)
     if isinstance(error, errors.StoreError) and not isinstance(error, _BROKEN):
         kind = errors.DatabaseBusy if isinstance(error, errors.DatabaseBusy) else errors.StoreError
         detail = "the database cannot be used at the moment; nothing was written; try again"

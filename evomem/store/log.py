@@ -285,6 +285,9 @@ class Log(Protocol):
         """Hide `seqs` in everything that this memory returns, also `at` a point in the past.
 
         Returns how many were new.
+
+        Raises:
+            HeadMoved: The memory was rewritten since the view was taken: seqs may name other turns.
         """
         ...
 
@@ -292,6 +295,7 @@ class Log(Protocol):
         """Replace the metadata of turn `seq`; everything else stays, including the digest chain.
 
         Raises:
+            HeadMoved: The memory was rewritten since the view was taken: seqs may name other turns.
             NotFound: The view holds no such turn (any more).
             SharedTurns: The turn is inherited, or a fork shares it.
         """

@@ -17,6 +17,7 @@ parser.add_argument("--seed", type=int, default=1)
 if __name__ == "__main__":
     options = parser.parse_args()
     fleet = Fleet(options.location, options.memories, options.turns, options.seed)
-    fleet.run(options.kills)
+    fleet.run(options.kills, fleet.kill)
     check(fleet)
+    sys.stdout.write(f"turns read in vain: {sum(fleet.vain.values())}\n")
     sys.stdout.write(f"seconds to take over: {[round(each, 3) for each in fleet.takeovers]}\n")

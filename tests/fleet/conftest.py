@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("ray") else ["on_ray.py"]
+collect_ignore = [] if find_spec("ray") else ["on_nodes.py", "on_ray.py"]

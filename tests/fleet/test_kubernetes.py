@@ -41,8 +41,8 @@ def test_the_serve_config_is_one_that_ray_takes_and_evomem_understands(monkeypat
     [application] = config.applications
     assert application.import_path == "evomem.fleet.serving:build"
     monkeypatch.setenv("EVOMEM_DB", "postgresql://nobody@nowhere/none")
-    built = build(application.args)
-    deployment = built._bound_deployment
-    assert deployment.name == "evomem"
-    scaling = deployment._deployment_config.autoscaling_config
-    assert (scaling.min_replicas, scaling.max_replicas) == (2, 16)
+    built = build(application.args)._bound_deployment
+    [given] = application.deployments
+    assert built.name == given.name == "evomem"
+    assert built._deployment_config.max_queued_requests == 256
+    assert given.autoscaling_config["max_replicas"] == 16

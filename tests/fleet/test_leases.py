@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ import pytest
 import evomem
 from evomem import Turn
 from evomem.encoder import HashEncoder
-from evomem.errors import DatabaseBusy, LeaseLost, StoreError
-from tests.stores.helpers import ENCODER, log, raw, read_rows, running, turn
+from evomem.errors import DatabaseBusy, FingerprintMismatch, HeadMoved, LeaseLost, StoreError
+from evomem.reencode import reencode
+from tests.stores.helpers import DAY, ENCODER, downgrade, log, raw, read_rows, running, turn
 
 LONG = 600.0
 
@@ -147,7 +149,7 @@ def test_who_waits_for_a_lease_gets_it_at_the_end_of_the_next_write_or_at_a_clos
     right.close()
     waiting.join()
     assert [record.id for record in left.memory("m").history()] == ["t1", "t2", "t3", "t4"]
-    assert left._engine.read_in_vain == right._engine.read_in_vain == 0
+    assert left.stats()["read_in_vain"] == 0
 
 
 class Interrupted(HashEncoder):
@@ -176,7 +178,7 @@ def test_a_lease_that_is_lost_in_the_middle_of_a_batch_loses_and_doubles_nothing
     first.memory("m").add_many(own)
     ids = [record.id for record in first.memory("m").history()]
     assert ids == ["t100", *(record.id for record in own)]
-    assert first._engine.read_in_vain == 40
+    assert first.stats()["read_in_vain"] == 40
     store = store_of(first)
     rows = log(store, store.view(("m",)))
     assert rows[-1][3] == running([turn("between", 100), *own]).key
@@ -197,4 +199,123 @@ def test_a_memory_that_is_new_gets_its_lease_with_its_first_turn(workers, locati
     db = workers()
     db.memory("m").add_many([Turn(user="one"), Turn(user="two")])
     assert lease(location)[0] == 1
-    assert db._engine.read_in_vain == 0
+    assert db.stats()["read_in_vain"] == 0
+
+
+@pytest.mark.parametrize("change", ["delete", "annotate"])
+def test_a_turn_that_another_worker_moved_meanwhile_is_still_the_one_that_is_changed(
+    workers, location, monkeypatch, change
+):
+    left, right = workers(), workers()
+    left.memory("m").add("later", id="later", time=DAY[5])
+    left.memory("m").add("earlier", id="earlier", time=DAY[1])
+    store = store_of(left)
+    name = {"delete": "hide", "annotate": "annotate"}[change]
+    write = getattr(store, name)
+
+    def write_late(*arguments: Any) -> Any:
+        monkeypatch.setattr(store, name, write)
+        end_leases(location)
+        right.memory("m").reread()  # "earlier" is turn 1 now
+        end_leases(location)
+        return write(*arguments)
+
+    monkeypatch.setattr(store, name, write_late)
+    getattr(left.memory("m"), change)("later", *[{"a": 1}][: change == "annotate"])
+    history = {record.id: dict(record.turn.metadata) for record in right.memory("m").history()}
+    after = {"earlier": {}} if change == "delete" else {"earlier": {}, "later": {"a": 1}}
+    assert history == after
+
+
+# what needs no lease ---------------------------------------------------------------------------
+
+
+def ready_to_write(db: evomem.Database) -> Callable[[], None]:
+    """Read a turn behind the only one of a memory; the result writes it, however late."""
+    store = store_of(db)
+    view = store.view(("m",))
+    rows = read_rows(store.state(view), 2, [turn("two", 2)])
+    return lambda: store.append(view, rows)
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_memory_that_was_dropped_takes_nothing_that_the_holder_of_its_lease_has_read(
+    workers, forked
+):
+    left, right = workers(), workers()
+    left.memory("m").add("one", id="t1")
+    if forked:  # then the dropped memory keeps its rows, and its end
+        right.memory("m").fork("fork")
+    write = ready_to_write(left)
+    right.memory("m").drop()  # waits for nobody
+    with pytest.raises(HeadMoved, match="dropped"):
+        write()
+    left.memory("m").add("two", id="t2")  # into a new memory of that name
+    assert [record.id for record in right.memory("m").history()] == ["t2"]
+    assert right.verify() == []
+
+
+def test_a_fork_takes_no_lease_and_leaves_that_of_the_memory_to_its_holder(workers, location):
+    left, right = workers(), workers()
+    left.memory("m").add("one", id="t1")
+    write = ready_to_write(left)
+    fork = right.memory("m").fork("fork")
+    write()
+    fork.add("another two", id="t2")  # under the fork's own lease
+    assert [record.id for record in left.memory("m").history()] == ["t1", "t2"]
+    assert [record.turn.user for record in fork.history()] == ["one", "another two"]
+    with raw(location) as execute:
+        assert execute("SELECT fence FROM memories ORDER BY memory").fetchall() == [(1,), (1,)]
+
+
+def test_what_was_read_with_an_encoder_that_was_changed_meanwhile_is_refused(workers, location):
+    left = workers()
+    left.memory("m").add("one", id="t1")
+    write = ready_to_write(left)
+    reencode(location, HashEncoder(24))
+    with pytest.raises(FingerprintMismatch, match="open it again"):
+        write()
+    left.close()  # with a lease that cannot be given back
+    with evomem.open(location) as db:
+        assert [record.id for record in db.memory("m").history()] == ["t1"]
+        assert db.verify() == []
+
+
+def test_what_was_read_before_embeddings_were_stored_anew_is_read_again(workers):
+    left, right = workers(embeddings="float32"), workers()
+    left.memory("m").add("one", id="t1")
+    write = ready_to_write(left)
+    right.compact(embeddings="int8")
+    with pytest.raises(HeadMoved):
+        write()
+    left.memory("m").add("two", id="t2")
+    assert [record.id for record in right.memory("m").history()] == ["t1", "t2"]
+    assert right.verify() == []
+
+
+def test_workers_that_open_a_database_of_an_older_version_at_once_migrate_it_once(location):
+    with evomem.open(location, encoder=ENCODER) as db:
+        db.memory("m").add("one", id="t1")
+    downgrade(location, 8)  # before leases
+    gate = threading.Barrier(3)
+
+    def work(number: int) -> None:
+        gate.wait()
+        with evomem.open(location, lease=0.2) as db:
+            db.memory("m").add(f"by {number}", id=f"by {number}")
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    with evomem.open(location) as db:
+        ids = [record.id for record in db.memory("m").history()]
+        assert ids[0] == "t1"
+        assert sorted(ids[1:]) == ["by 0", "by 1", "by 2"]
+        assert db.verify() == []
+
+
+def test_a_worker_of_an_older_version_is_refused(workers, location):
+    workers().memory("m").add("one")
+    with raw(location) as execute:
+        execute("INSERT INTO migrations VALUES (1000, 'later', 0)")
+    with pytest.raises(StoreError, match="supports versions up to"):
+        workers()

@@ -15,7 +15,14 @@ from sqlalchemy.pool import Pool
 
 from evomem._extras import require
 from evomem._forking import reset_in_child
-from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError, shown
+from evomem.errors import (
+    ConnectionLost,
+    DatabaseBusy,
+    DatabaseDamaged,
+    EvomemError,
+    StoreError,
+    shown,
+)
 from evomem.store import WriteSlot, nobody_waits
 from evomem_stores.database.connections import FOREIGN, Connections, check_timeout, driver
 from evomem_stores.database.tables import OURS, memories
@@ -28,8 +35,21 @@ Commit = Literal["on", "remote_apply", "remote_write", "local", "off"]
 SCHEMA = "evomem"
 SLOTS = 4  # connections on which write slots are held, at most
 OLDEST = 14  # version of the server: older ones have no infinite numbers
+IDLE = (
+    10.0,
+    600.0,
+)  # seconds that a write may wait for its worker: a short one, and one of many rows
+NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds
+}
+"""After how many seconds a server that is silent counts as away, unless the URL says so itself."""
 
 _BUSY = {
+    "25P03": "the server heard nothing of this process for too long and ended its transaction",
     "40001": "two transactions were in each other's way",
     "40P01": "two transactions were in each other's way",
     "53300": "the server takes no more connections",
@@ -82,7 +102,11 @@ class PostgresConnections(Connections):
             isolation_level="AUTOCOMMIT",  # the driver would begin on its own account
             max_overflow=0,
             pool_pre_ping=True,  # a connection that the server closed meanwhile is replaced
-            connect_args={"client_encoding": "utf8", "fallback_application_name": "evomem"},
+            connect_args={
+                **{name: value for name, value in NETWORK.items() if name not in url.query},
+                "client_encoding": "utf8",
+                "fallback_application_name": "evomem",
+            },
         )
         self._engine = connect(pool_size=pool_size, pool_timeout=busy_timeout)
         self._slots = connect(pool_size=SLOTS, pool_timeout=0)
@@ -92,9 +116,12 @@ class PostgresConnections(Connections):
             f"SET LOCAL lock_timeout TO {max(1, round(busy_timeout * 1000))}"
         )
         self._begin_reading = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
-        self._begin_writing = (
+        # A worker that is cut off or stopped in a transaction would keep its locks for hours.
+        self._begin_writing, self._begin_rewriting = (
             f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {settings}; "
-            f"SET LOCAL synchronous_commit TO {synchronous_commit}"
+            f"SET LOCAL synchronous_commit TO {synchronous_commit}; "
+            f"SET LOCAL idle_in_transaction_session_timeout TO {round(idle * 1000)}"
+            for idle in IDLE
         )
         self._create = f"CREATE SCHEMA IF NOT EXISTS {quoted}"
         for pool in (self._engine, self._slots):
@@ -148,7 +175,7 @@ class PostgresConnections(Connections):
     @contextmanager
     def alone(self) -> Iterator[Connection]:
         """See `Connections.alone`."""
-        with self._transaction(self._begin_writing) as connection:
+        with self._transaction(self._begin_rewriting) as connection:
             self._hold(connection, "writers")
             self.guard(connection)
             yield connection
@@ -156,7 +183,7 @@ class PostgresConnections(Connections):
     @contextmanager
     def altering(self) -> Iterator[Connection]:
         """See `Connections.altering`. The lock is an advisory one, named after the schema."""
-        with self._transaction(self._begin_writing) as connection:
+        with self._transaction(self._begin_rewriting) as connection:
             self._hold(connection, "tables")
             [there] = (
                 driver(connection)
@@ -332,7 +359,7 @@ class PostgresConnections(Connections):
             if state.startswith(_LOST) or (
                 not state and isinstance(cause, psycopg.OperationalError)
             ):
-                raise StoreError(
+                raise ConnectionLost(
                     f"{self.place}: there is no connection to the server, or it was lost ({says}); "
                     "what was being written is there as a whole or not at all: add it again with "
                     "the same ids, which is harmless"

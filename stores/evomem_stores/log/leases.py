@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, or_, update
 
 from evomem._forking import reset_in_child
-from evomem.errors import DatabaseBusy, HeadMoved, LeaseLost, StoreError, shown
+from evomem.errors import DatabaseBusy, EvomemError, HeadMoved, LeaseLost, StoreError, shown
 from evomem.store import WriteSlot
 from evomem_stores.database.connections import MAX_TIMEOUT, Connections
 from evomem_stores.database.dialects import Now, OneOf
@@ -150,13 +150,13 @@ class Leases:
             lease.renewed = before
 
     def close(self) -> None:
-        """Give every lease back; those of a database that cannot be reached expire."""
+        """Give every lease back; those of a database that is away, or re-encoded, expire."""
         numbers, self._held = list(self._held), {}
         give = update(memories).where(
             OneOf(memories.c.memory, numbers), memories.c.holder == self.worker
         )
         if numbers:
-            with suppress(StoreError), self._connections.writing() as connection:
+            with suppress(EvomemError), self._connections.writing() as connection:
                 connection.execute(give.values(leased=0))
 
     def _take(self, memory: int) -> Lease:

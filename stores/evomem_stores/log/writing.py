@@ -96,6 +96,7 @@ def append(
 def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
     """See `Store.hide`."""
     entry = ledger.get(connection, view.memory)
+    _check_places(entry, view)
     # Only these are looked up: reading every tombstone would make each deletion dearer than the last.
     own = (hidden.c.memory == view.memory, OneOf(hidden.c.seq, list(seqs)))
     is_shown = turns.c.seq.not_in(select(hidden.c.seq).where(*own))
@@ -198,6 +199,8 @@ def erase(connection: Connection, entry: Entry, own: Span) -> int:
 
 def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
     """See `Store.annotate`."""
+    entry = ledger.get(connection, view.memory)
+    _check_places(entry, view)
     row = next(read(connection, view.spans, ("row", *TURN), visible(view), seqs=[seq]), None)
     if row is None:
         raise NotFound(f"memory {view.memory} has no turn {seq} (any more)")
@@ -210,7 +213,6 @@ def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str
     changed: Columns = {**row, "metadata": json.dumps(dict(metadata))}
     changes = {"metadata": changed["metadata"], "seal": seals.row(changed)}
     connection.execute(update(turns).where(turns.c.row == row["row"]).values(changes))
-    entry = ledger.get(connection, view.memory)
     entry.replace(seals, row["seal"], changes["seal"])
     ledger.put(connection, entry)
 
@@ -248,6 +250,15 @@ def _unmoved(connection: Connection, view: View) -> tuple[View, Entry, int]:
             f"(revision {view.revision}): read it again and retry; nothing was written"
         )
     return now, entry, chunk
+
+
+def _check_places(entry: Entry, view: View) -> None:
+    """Raise `HeadMoved` if turns of a memory may have other seqs than in a view."""
+    if entry.revision != view.revision:
+        raise HeadMoved(
+            f"turns of memory {view.memory} were purged or sorted since it was read: read it again "
+            "and retry; nothing was written"
+        )
 
 
 class _End(NamedTuple):

@@ -1,0 +1,66 @@
+"""Evaluation runs on a Ray cluster: conversations are read by its workers, `--ray ADDRESS`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from benchmarks.reporting.output import positive
+from evomem.errors import EvomemError
+from evomem.fleet.pool import Pool, said_by
+
+
+class Worker(Protocol):
+    """Does jobs, here or as an actor."""
+
+    def run(self, job: Any) -> Any:
+        """Do one."""
+        ...
+
+
+def add_ray_arguments(parser: ArgumentParser) -> None:
+    """Add where conversations are read."""
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="read conversations on this Ray cluster: auto for the one that this machine belongs "
+        "to, local to start Ray here (default: read them in this process)",
+    )
+    parser.add_argument(
+        "--ray-workers", type=positive, default=2, metavar="N", help="processes on it (default: 2)"
+    )
+
+
+@contextmanager
+def pool_of(options: Namespace, kind: type, *arguments: Any) -> Iterator[Pool | None]:
+    """Give the workers that `options` ask for, None for none.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        StoreError: A worker does not start.
+    """
+    if options.ray is None:
+        yield None
+        return
+    with Pool(kind, arguments, workers=options.ray_workers, address=options.ray) as pool:
+        yield pool
+
+
+def results_of(
+    worker: Worker, pool: Pool | None, jobs: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """Yield the key of each job with its result: by a pool as they are done, or by `worker` in order.
+
+    Raises:
+        EvomemError: A job failed on a pool.
+    """
+    if pool is None:
+        for key, job in jobs.items():
+            yield key, worker.run(job)
+        return
+    for key, result in pool.run(jobs):
+        if isinstance(result, Exception):
+            raise EvomemError(said_by(result)) from result
+        yield key, result
