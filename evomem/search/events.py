@@ -47,7 +47,7 @@ def with_events(
     """
     spans, telling = list(when.spans), set(when.events)
     for event, vector in events:
-        ranked = best_fused(engine, view, event.text, vector, TURNS, groups, When())
+        ranked, _ = best_fused(engine, view, event.text, vector, TURNS, groups, When())
         scores = {seq: sum(parts.values()) for seq, parts in ranked}
         words = [word for word in event.text.split() if word.lower() not in _WHO]
         shared = engine.store.lexical(view, " ".join(words)).among(

@@ -14,7 +14,7 @@ from benchmarks.sets.form import digest, passages_of
 from benchmarks.sets.pickles import convert
 from benchmarks.sets.table import SETS
 from benchmarks.systems.encoders import Encoders
-from evomem import HashEncoder
+from evomem import HashEncoder, Memory
 from evomem.records import MAX_CHARS
 from tests.conftest import ROOT
 
@@ -37,10 +37,10 @@ def lines(path, *rows):
 
 def texts(collection):
     """Return label → texts of a collection's passages."""
-    found = {}
+    by_label: dict[str, list[str]] = {}
     for passage in collection.passages():
-        found.setdefault(passage.label, []).append(passage.turn.text)
-    return found
+        by_label.setdefault(passage.label, []).append(passage.turn.text)
+    return by_label
 
 
 def evidence(collection):
@@ -446,14 +446,14 @@ def test_a_run_that_was_interrupted_stores_and_asks_only_what_is_left(
 def test_passages_reach_a_database_in_batches(nq, encoder, monkeypatch):
     monkeypatch.setattr(documents, "BATCH", 2)
     sizes = []
-    add_many = documents.evomem.Memory.add_many
+    add_many = Memory.add_many
 
     def counted(self, items, **options):
         listed = list(items)
         sizes.append(len(listed))
         return add_many(self, listed, **options)
 
-    monkeypatch.setattr(documents.evomem.Memory, "add_many", counted)
+    monkeypatch.setattr(Memory, "add_many", counted)
     logs = {"evomem/hybrid/hash": Log(None, "x", {})}
     documents.rank_set(SETS["nq320k"], nq, logs, Encoders(), None)
     assert sizes == [2, 1]

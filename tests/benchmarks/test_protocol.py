@@ -5,8 +5,8 @@ import json
 import pytest
 
 from benchmarks.__main__ import main as benchmarks_main
-from benchmarks.datasets import load_stream
-from benchmarks.quality.protocol import VARIANTS, Variant, rankings, with_dates, without_captions
+from benchmarks.datasets import load_stream, with_dates
+from benchmarks.quality.protocol import VARIANTS, Variant, rankings, without_captions
 
 
 @pytest.fixture
