@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evomem.errors import StoreError
 from evomem.fleet import cluster
 
+CALLS, PAUSE = 12, 5.0
+"""How often an actor is called that Ray cannot reach, and seconds in between: Ray takes a while to
+notice that a machine was lost, and does not make these calls again by itself."""
 TRIES = 3  # of a job whose database is busy or away for a moment, or whose worker dies
 
 
@@ -67,22 +72,30 @@ class Pool:
 
         Ray's own `ActorPool` does not tell which job an error belongs to.
         """
-        waiting, free = iter(jobs.items()), list(self._actors)
+        waiting, free = deque(jobs.items()), deque(self._actors)
         running: dict[Any, tuple[str, Any]] = {}
-        while True:
-            for actor, (name, job) in zip(list(free), waiting, strict=False):
-                free.remove(actor)
+        missed: Counter[str] = Counter()
+        while waiting or running:
+            while waiting and free:
+                (name, job), actor = waiting.popleft(), free.popleft()
                 call = actor.run.options(retry_exceptions=[StoreError])
                 running[call.remote(job)] = name, actor
-            if not running:
-                return
             [done], _ = self._ray.wait(list(running))
             name, actor = running.pop(done)
             free.append(actor)
+            result: Any
             try:
-                yield name, self._ray.get(done)
+                result = self._ray.get(done)
+            except self._ray.exceptions.ActorUnavailableError as error:
+                missed[name] += 1
+                if missed[name] < CALLS:
+                    time.sleep(PAUSE)
+                    waiting.append((name, jobs[name]))
+                    continue
+                result = error
             except self._ray.exceptions.RayError as error:
-                yield name, error
+                result = error
+            yield name, result
 
 
 def said_by(error: Exception) -> str:

@@ -155,5 +155,5 @@ def test_a_machine_that_is_lost_in_an_import_leaves_its_files_to_the_others(node
     assert done["imports"] == {"turns": 24 * 20, "failed": {}}
     with evomem.open(location) as db:
         for number in range(24):
-            said = [record.text for record in db.memory("imported", str(number)).history()]
+            said = [record.turn.user for record in db.memory("imported", str(number)).history()]
             assert said == [f"file {number}, line {n}" for n in range(20)]
