@@ -251,7 +251,9 @@ def load_model(kind: str, folder: Path, *, device: str | None = None) -> Any:
             )
         return model.float().eval()
     except Exception as error:  # whatever the library meets in a damaged folder
-        raise EncoderError(f"{folder} cannot be loaded as a {kind}: {error}") from error
+        raise EncoderError(
+            f"{folder} cannot be loaded as a sentence-transformers model: {error}"
+        ) from error
 
 
 def from_hub(source: str, **options: Any) -> Path:
