@@ -199,7 +199,6 @@ def test_a_typed_answer_is_written_as_json_and_the_request_for_it_is_not_the_use
 def test_an_agent_that_a_tool_calls_reads_and_does_not_write(memory, executor):
     inner = Model("In Bergen.", "In Oslo.")
 
-    @tool(name="look")
     def ask(result: str) -> str:
         """Ask another agent."""
         sub = EvoMemMemoryStore(memory, session="sub").manager()
@@ -207,7 +206,7 @@ def test_an_agent_that_a_tool_calls_reads_and_does_not_write(memory, executor):
 
     model = Model(Call("Let me ask.", "now"), "In Bergen.", "You're welcome.")
     manager = EvoMemMemoryStore(memory, session="now").manager()
-    agent = agent_of(model, manager, tools=[ask], tool_executor=executor())
+    agent = agent_of(model, manager, tools=[tool(name="look")(ask)], tool_executor=executor())
     agent("Where do I live?")
     assert "I live in Bergen." in inner.prompt()
     agent("Thanks.")
