@@ -454,6 +454,7 @@ HELD = {
     ("mem0.memory", "share"): "by location and options",
     ("mem0.vector_store", "share"): "by location and options",
     ("pydantic_ai.capability", "ContextVar"): "whether a function of an agent calls this one",
+    ("strands.store", "ContextVar"): "whether a tool of an agent calls this one",
 }
 """Everything in which an adapter holds something between two calls, and by which key."""
 

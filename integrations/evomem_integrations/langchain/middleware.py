@@ -20,6 +20,7 @@ from evomem.memory import Memory
 from evomem.records import Context
 from evomem_integrations.langchain.tape import (
     RECALLED,
+    STRUCTURED,
     Tape,
     answered,
     begun,
@@ -146,13 +147,17 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
 
     def after_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Write the exchange."""
-        tape = state.get("evomem", {}).get(self.name)
-        if tape is None or _is_called_as_tool(runtime):
+        messages = state["messages"]
+        if not messages or _is_called_as_tool(runtime):
             return None
-        tape = ended(tape, state["messages"], state.get("structured_response"))
-        done = self._adapter(runtime).capture(
-            tape["said"], session=_thread(runtime), recalled=tape["recalled"]
-        )
+        adapter = self._adapter(runtime)
+        tape = state.get("evomem", {}).get(self.name)
+        if (
+            tape is None or not tape["said"]
+        ):  # another middleware ended the run before `before_agent`
+            tape = begun(tape, messages, _owner(adapter))
+        tape = ended(tape, messages, state.get("structured_response"))
+        done = adapter.capture(tape["said"], session=_thread(runtime), recalled=tape["recalled"])
         return self._update(written(tape) if done else tape)
 
     async def aafter_agent(
@@ -231,17 +236,23 @@ def _informed(request: ModelRequest[Any], context: Context) -> ModelRequest[Any]
 
 
 def _marked(response: ModelResponse[Any], ids: Sequence[str]) -> ModelResponse[Any]:
-    """Return the response with the ids of the turns that the model was shown on its messages.
+    """Return the response; its messages name the turns that the model was shown.
 
-    In the metadata of the response, which goes into checkpoints and is not sent to a model again.
+    They also say whether structured output came with them. Both are in the metadata of the response,
+    which goes into checkpoints and is not sent to a model again.
     """
-    if not ids:
+    structured = response.structured_response is not None
+    if not ids and not structured:
         return response
     messages: list[BaseMessage] = []
     for message in response.result:
         if isinstance(message, AIMessage):
             known = message.response_metadata.get(RECALLED, ())  # of another memory
-            metadata = {**message.response_metadata, RECALLED: [*known, *ids]}
+            metadata = {**message.response_metadata}
+            if ids:
+                metadata[RECALLED] = [*known, *ids]
+            if structured:
+                metadata[STRUCTURED] = True
             message = message.model_copy(update={"response_metadata": metadata})
         messages.append(message)
     return replace(response, result=messages)

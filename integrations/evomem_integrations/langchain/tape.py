@@ -19,6 +19,9 @@ from typing_extensions import TypedDict
 RECALLED = "evomem_recalled"
 """Metadata of a model's response: ids of the turns that it was shown."""
 
+STRUCTURED = "evomem_structured"
+"""Metadata of a model's response: whether the run's structured output came with it."""
+
 KEPT = 100  # messages that wait for a memory that cannot be written, at most
 
 
@@ -42,6 +45,8 @@ class Tape(TypedDict):
     """Ids of the turns that the model was shown."""
     asked: str
     """Digest of the question that was written last (`_asked`)."""
+    structured: bool
+    """Whether structured output is part of the answer: a thread's state keeps that of earlier runs."""
 
 
 def is_user(message: BaseMessage) -> bool:
@@ -83,6 +88,7 @@ def begun(tape: Tape | None, messages: Sequence[BaseMessage], owner: str) -> Tap
         "said": said,
         "recalled": tape["recalled"] if tape and tape["owner"] == owner else [],
         "asked": tape["asked"] if tape else "",
+        "structured": False,
     }
 
 
@@ -97,6 +103,8 @@ def answered(tape: Tape, messages: Sequence[BaseMessage]) -> Tape:
         "seen": _newest(messages),
         "said": [*tape["said"], *spoken(new)],
         "recalled": list(dict.fromkeys([*tape["recalled"], *recalled])),
+        "structured": tape.get("structured", False)  # a checkpoint may be older than this
+        or any(message.response_metadata.get(STRUCTURED) for message in new),
     }
 
 
@@ -111,7 +119,7 @@ def ended(tape: Tape, messages: Sequence[BaseMessage], structured: object) -> Ta
     now = {message.id: str(message.text) for message in messages if message.id}
     said: list[Said] = [{**m, "content": _current(m, now.get(m["id"] or ""))} for m in tape["said"]]
     last = said[-1]["content"] if said else ""
-    if structured is not None:
+    if tape["structured"]:
         text = _as_json(structured)
         if not _is_same_json(last, text):
             said.append({"role": "assistant", "content": text, "id": None})
@@ -120,7 +128,7 @@ def ended(tape: Tape, messages: Sequence[BaseMessage], structured: object) -> Ta
             {"role": "assistant", "content": str(message.text), "id": message.id}
             for message in _direct(messages)
         ]
-    return {**tape, "said": said}
+    return {**tape, "said": said, "structured": False}
 
 
 def written(tape: Tape) -> Tape:

@@ -30,14 +30,30 @@ class Asked:
     recalled: list[str] = field(default_factory=list)
 
 
-def said(messages: Iterable[HostMessage]) -> list[Message]:
+@dataclass
+class Noted:
+    """What the messages of an agent do not say, from its events."""
+
+    answers: dict[str, str] = field(default_factory=dict)
+    """Structured output as JSON, by the id of the call that returned it."""
+    prompts: set[str] = field(default_factory=set)
+    """Texts in the user's role that a program added in the course of a run."""
+
+
+def said(messages: Iterable[HostMessage], noted: Noted | None = None) -> list[Message]:
     """Return what user and assistant said; what comes with a tool's result is not the user's."""
+    noted = noted or Noted()
     result: list[Message] = []
     for message in messages:
-        blocks = message["content"]
-        text = "\n".join(block["text"] for block in blocks if block.get("text"))
-        if text.strip() and not any("toolResult" in block for block in blocks):
-            result.append({"role": message["role"], "content": text})
+        role, blocks = message["role"], message["content"]
+        calls = [block["toolUse"].get("toolUseId") for block in blocks if "toolUse" in block]
+        texts = [block["text"] for block in blocks if block.get("text")]
+        texts += [noted.answers[id] for id in calls if id in noted.answers]
+        text = "\n".join(texts)
+        if not text.strip() or any("toolResult" in block for block in blocks):
+            continue
+        if role != "user" or text not in noted.prompts:
+            result.append({"role": role, "content": text})
     return result
 
 
@@ -48,7 +64,8 @@ class Conversation:
     by the exchange before the question, as long as this object lives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, noted: Noted | None = None) -> None:
+        self._noted = noted or Noted()
         self._open: list[Message] = []
         self._questions: list[Asked] = []
         self._chain: dict[str, str] = {}  # the newest place after an exchange, by what it says
@@ -60,7 +77,7 @@ class Conversation:
         A conversation without answers may have been cleared: its first question is never taken for
         another one.
         """
-        conversation = said(messages)
+        conversation = said(messages, self._noted)
         text = conversation[-1]["content"] if conversation else ""
         while conversation and conversation[-1]["role"] == "user":
             conversation.pop()
@@ -80,10 +97,10 @@ class Conversation:
         A question waits for its answer. The last exchange is given again with what follows it.
         """
         messages = list(self._open)
-        after = Conversation()
+        after = Conversation(self._noted)
         after._questions = list(self._questions)
         after._chain, after._places = dict(self._chain), set(self._places)
-        for message in said(batch):
+        for message in said(batch, self._noted):
             named = {**message, "id": _NEW + uuid.uuid4().hex}
             if message["role"] == "user" and not (messages and messages[-1]["role"] == "user"):
                 places = [n for n, q in enumerate(after._questions) if q.text == named["content"]]

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
+from strands import Agent
+from strands.hooks import (
+    AfterInvocationEvent,
+    AfterToolCallEvent,
+    BeforeInvocationEvent,
+    BeforeToolCallEvent,
+    MessageAddedEvent,
+)
 from strands.memory import (
     ExtractionConfig,
     InvocationTrigger,
     MemoryEntry,
     MemoryManager,
+    MemoryMessageFilter,
     MemoryStore,
 )
 from strands.memory.types import AddMessagesContext, InjectionQueryContext, SearchOptions
@@ -20,7 +31,10 @@ from evomem.errors import StoreError
 from evomem.memory import Memory
 from evomem.pairing import Message as SaidMessage
 from evomem.records import Hit
-from evomem_integrations.strands.messages import Asked, Conversation, said
+from evomem_integrations.strands.messages import Asked, Conversation, Noted, said
+
+_in_tools: ContextVar[frozenset[int]] = ContextVar("evomem_strands_in_tools", default=frozenset())
+"""The ids of managers whose agents are calling a tool: agents in it are not asked by the user."""
 
 
 class EvoMemMemoryStore(MemoryStore):
@@ -65,10 +79,11 @@ class EvoMemMemoryStore(MemoryStore):
         self.description = description
         self.max_search_results = max_search_results
         self.writable = True
-        self.extraction = extraction or ExtractionConfig(trigger=InvocationTrigger())
+        self.extraction = _extraction(extraction)
         self._adapter = Adapter(memory, turn_source=turn_source, strict=strict, **options)
         self._session = session
-        self._conversation = Conversation()
+        self._noted = Noted()
+        self._conversation = Conversation(self._noted)
         self._asked: Asked | None = None
         self._shown: list[SaidMessage] = []
 
@@ -82,12 +97,12 @@ class EvoMemMemoryStore(MemoryStore):
         if injection is not False:
             own = {"query": self.query, "max_entries": self.max_search_results or 10}
             injection = {**own, **({} if injection is True else injection)}
-        return MemoryManager(stores=[self], injection=injection, **options)
+        return _Manager(self._noted, stores=[self], injection=injection, **options)
 
     def query(self, context: InjectionQueryContext, **kwargs: Any) -> str:
         """Return what the user said last, for the `query` of an injection; note what the prompt holds."""
         self._asked = self._conversation.ask(context.messages)
-        self._shown = said(context.messages)
+        self._shown = said(context.messages, self._noted)
         return self._asked.text
 
     async def search(self, query: str, options: SearchOptions | None = None) -> list[MemoryEntry]:
@@ -111,19 +126,72 @@ class EvoMemMemoryStore(MemoryStore):
     async def add_messages(
         self, messages: list[Message], context: AddMessagesContext | None = None
     ) -> None:
-        """Write the exchanges that a batch completes.
+        """Write the exchanges that a batch completes; nothing if a tool of another agent asked.
 
         Raises:
             StoreError: The memory cannot be written; the manager gives the batch again.
         """
+        if _in_tools.get():
+            return
         told, after = self._conversation.with_batch(messages)
         await self._written(told, self._session)
         self._conversation = after
-        self._shown += said(messages)
+        self._shown += said(messages, self._noted)
 
     async def _written(self, messages: list[Any], session: str | None) -> None:
         if not await self._adapter.acapture(messages, session=session):
             raise StoreError("turns could not be written; the log says why")
+
+
+class _Manager(MemoryManager):
+    """Notes what messages do not say: who asked, and what is structured output."""
+
+    def __init__(self, noted: Noted, **options: Any) -> None:
+        super().__init__(**options)
+        self._noted = noted
+        self._answering = False
+
+    async def init_agent(self, agent: Agent) -> None:
+        """See `MemoryManager.init_agent`."""
+        await super().init_agent(agent)
+        agent.add_hook(self._begin, BeforeInvocationEvent)
+        agent.add_hook(self._note, MessageAddedEvent)
+        agent.add_hook(self._enter, BeforeToolCallEvent)
+        agent.add_hook(self._leave, AfterToolCallEvent)
+        agent.add_hook(self._end, AfterInvocationEvent)
+
+    def _begin(self, event: BeforeInvocationEvent) -> None:
+        self._answering = False
+
+    def _note(self, event: MessageAddedEvent) -> None:
+        """Note a prompt in the user's role after an answer, such as for structured output."""
+        if event.message["role"] == "assistant":
+            self._answering = True
+        elif self._answering:
+            self._noted.prompts.update(message["content"] for message in said([event.message]))
+
+    def _enter(self, event: BeforeToolCallEvent) -> None:
+        _in_tools.set(_in_tools.get() | {id(self)})
+
+    def _leave(self, event: AfterToolCallEvent) -> None:
+        self._outside()
+        tool, call = event.selected_tool, event.tool_use
+        if tool and tool.tool_type == "structured_output" and event.result["status"] == "success":
+            self._noted.answers[call["toolUseId"]] = json.dumps(call["input"], ensure_ascii=False)
+
+    def _end(self, event: AfterInvocationEvent) -> None:
+        self._outside()  # a call that waits for a person is not left
+
+    def _outside(self) -> None:
+        _in_tools.set(_in_tools.get() - {id(self)})
+
+
+def _extraction(extraction: ExtractionConfig | bool | None) -> ExtractionConfig:
+    """Return the configuration with a filter that leaves calls of tools to `said`."""
+    whole = ExtractionConfig(filter=MemoryMessageFilter(exclude=[]))
+    if isinstance(extraction, dict):
+        return {**whole, **extraction}
+    return whole if extraction else {**whole, "trigger": InvocationTrigger()}
 
 
 def _entry(hit: Hit) -> MemoryEntry:

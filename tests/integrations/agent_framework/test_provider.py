@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("agent_framework", reason="the extra [agent-framework] is not installed")
 
-from agent_framework import Agent, AgentSession, InMemoryHistoryProvider, Message
+from agent_framework import Agent, AgentSession, InMemoryHistoryProvider, Message, WorkflowBuilder
 from pydantic import BaseModel
 
 from evomem.adapter import counts
@@ -100,6 +100,19 @@ async def test_an_agent_that_a_tool_calls_reads_and_does_not_write(memory, sessi
     await agent.run("Where do I live?", session=session)
     assert BLOCK in inner.prompt()
     assert log(memory) == [("Where do I live?", "In Bergen.")]
+
+
+async def test_a_workflow_with_the_provider_writes_what_all_its_agents_said(memory, session):
+    writer = Agent(Model("Ride on!", "Roll on!"), "Write.", name="writer")
+    critic = Agent(Model("Too short.", "Good."), "Judge.", name="critic")
+    workflow = WorkflowBuilder(start_executor=writer).add_edge(writer, critic).build()
+    team = workflow.as_agent("team", context_providers=[EvoMemContextProvider(memory)])
+    await team.run("A slogan for a bike.", session=session)
+    await team.run("Another.", session=session)
+    assert log(memory) == [
+        ("A slogan for a bike.", "Ride on!\nToo short."),
+        ("Another.", "Roll on!\nGood."),
+    ]
 
 
 async def test_two_memories_in_one_agent(db, memory, session):

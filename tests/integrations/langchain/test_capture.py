@@ -10,6 +10,7 @@ from langchain.agents.middleware import (
     ModelCallLimitMiddleware,
     PIIMiddleware,
     SummarizationMiddleware,
+    before_agent,
     before_model,
 )
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
@@ -191,6 +192,39 @@ def test_structured_output_is_what_the_user_saw(memory):
         done = talk.invoke(say("Fare?"), {"configurable": {"thread_id": type(strategy).__name__}})
         assert done["structured_response"] == Fare(kroner=42)
     assert said(memory) == [("Fare?", 'Let me look.\n{"kroner": 42}'), ("Fare?", '{"kroner": 42}')]
+
+
+def test_structured_output_of_an_earlier_run_is_not_part_of_a_later_answer(memory):
+    saver = InMemorySaver()
+
+    @before_model(can_jump_to=["end"])
+    def blocked(state, runtime):
+        return {"messages": [AIMessage("I cannot.")], "jump_to": "end"}
+
+    def fare(messages):
+        return calls("Fare", kroner=42)
+
+    options: Any = {"checkpointer": saver, "response_format": ToolStrategy(Fare)}
+    agent(fare, memory, **options).invoke(say("Fare?"), THREAD)
+    agent(fare, memory, blocked, **options).invoke(say("Hack it."), THREAD)
+    agent(lambda messages: "Bye.", memory, checkpointer=saver).invoke(say("Bye!"), THREAD)
+    turns = [("Fare?", '{"kroner": 42}'), ("Hack it.", "I cannot."), ("Bye!", "Bye.")]
+    assert said(memory) == turns
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_run_that_another_middleware_ends_at_once_is_written(memory, earlier):
+    @before_agent(can_jump_to=["end"])
+    def blocked(state, runtime):
+        if "hack" not in state["messages"][-1].text:
+            return None
+        return {"messages": [AIMessage("I cannot.")], "jump_to": "end"}
+
+    talk = agent(lambda messages: "Hi.", memory, first=[blocked])
+    texts = ["Hello.", "How to hack?", "Hello again."][1 - earlier :]
+    for text in texts:
+        talk.invoke(say(text), THREAD)
+    assert said(memory) == [(text, "I cannot." if "hack" in text else "Hi.") for text in texts]
 
 
 def test_the_result_of_a_tool_that_returns_directly_is_what_the_user_saw(memory):

@@ -11,9 +11,12 @@ pytest.importorskip(
     "strands", reason="strands-agents is not installed: make test-newest installs it"
 )
 
-from strands import Agent
+from pydantic import BaseModel
+from strands import Agent, tool
 from strands.agent.conversation_manager import SlidingWindowConversationManager
+from strands.hooks import BeforeToolCallEvent
 from strands.memory import ExtractionConfig, IntervalTrigger, MemoryManager
+from strands.tools.executors import ConcurrentToolExecutor, SequentialToolExecutor
 
 from evomem.adapter import counts
 from evomem.adapter.contract import Call
@@ -161,6 +164,71 @@ def test_calls_of_tools_every_two_turns(memory):
 
     asyncio.run(talk())
     assert log(memory) == [("One.", "Looking.\n1."), ("Two.", "2."), ("Three.", "3.")]
+
+
+class Fare(BaseModel):
+    result: str
+
+
+class Typed(Model):
+    """Calls the tool of the typed answer where it would call `look`."""
+
+    async def stream(self, *args: Any, **kwargs: Any):
+        async for event in super().stream(*args, **kwargs):
+            start = event.get("contentBlockStart", {}).get("start", {})
+            if "toolUse" in start:
+                start["toolUse"]["name"] = "Fare"
+            yield event
+
+
+def test_a_typed_answer_is_written_as_json_and_the_request_for_it_is_not_the_users(memory):
+    model = Typed(Call("", "41"), "It is 42.", Call("", "42"), "Bye.")
+    agent = agent_of(model, EvoMemMemoryStore(memory, session="now").manager())
+    agent("Fare on Monday?", structured_output_model=Fare)
+    agent("Fare on Tuesday?", structured_output_model=Fare)
+    agent("Thanks.")
+    assert len(model.shown) == 4
+    assert log(memory) == [
+        ("Fare on Monday?", '{"result": "41"}'),
+        ("Fare on Tuesday?", 'It is 42.\n{"result": "42"}'),
+        ("Thanks.", "Bye."),
+    ]
+
+
+@pytest.mark.parametrize("executor", [ConcurrentToolExecutor, SequentialToolExecutor])
+def test_an_agent_that_a_tool_calls_reads_and_does_not_write(memory, executor):
+    inner = Model("In Bergen.", "In Oslo.")
+
+    def ask(result: str) -> str:
+        """Ask another agent."""
+        sub = EvoMemMemoryStore(memory, session="sub").manager()
+        return str(agent_of(inner, sub)(f"Where does the user live? {result}"))
+
+    model = Model(Call("Let me ask.", "now"), "In Bergen.", "You're welcome.")
+    manager = EvoMemMemoryStore(memory, session="now").manager()
+    agent = agent_of(model, manager, tools=[tool(name="look")(ask)], tool_executor=executor())
+    agent("Where do I live?")
+    assert "I live in Bergen." in inner.prompt()
+    agent("Thanks.")
+    assert log(memory) == [
+        ("Where do I live?", "Let me ask.\nIn Bergen."),
+        ("Thanks.", "You're welcome."),
+    ]
+
+
+async def test_a_pause_of_one_agent_does_not_silence_another(memory):
+    """In a program whose agents all run in one task, one call after another."""
+    waiting = agent_of(
+        Model(Call("May I?", "sent"), "Done."),
+        EvoMemMemoryStore(memory, session="one").manager(),
+        tool_executor=SequentialToolExecutor(),
+    )
+    waiting.add_hook(lambda event: event.interrupt("look", reason="May it?"), BeforeToolCallEvent)
+    other = EvoMemMemoryStore(memory, session="two").manager()
+    await waiting.invoke_async("Send it.")
+    await agent_of(Model("Hi."), other).invoke_async("Hello.")
+    await other.flush()
+    assert ("Hello.", "Hi.") in log(memory)
 
 
 def test_an_option_that_makes_no_sense_is_refused_at_once(memory):
