@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -230,7 +230,7 @@ def decode_record(columns: Mapping[str, Any] | RowMapping, seals: Seals | None) 
     try:
         if seals:
             seals.check_row(columns)
-        make = sealed_turn if seals else Turn
+        make: Callable[..., Turn] = sealed_turn if seals else Turn
         turn = make(
             user=columns["user"],
             assistant=columns["assistant"],
