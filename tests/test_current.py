@@ -242,6 +242,11 @@ def test_a_turn_about_somebody_tells_what_a_question_about_them_asks(query, near
     assert telling(query, turns, np.array([1, near])) == told
 
 
+def test_the_same_question_asked_before_does_not_make_other_turns_far():
+    turns = [Turn(user="Where do I live?"), Turn(user="I moved to Oslo last week.")]
+    assert telling("Where do I live?", turns, np.array([1, 0.4])) == 1
+
+
 @pytest.mark.parametrize(
     ("wish", "query", "texts", "answer"),
     [

@@ -40,9 +40,8 @@ NEAR, SHARED, KIND, UNIT, OVER = (
 ALIKE = 6.2  # the sum from which on a turn is about the same thing
 ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
 TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
-TELLS_NEAR = (
-    0.5  # the least nearness, as a share of the best: a farther turn is about another thing
-)
+# Of the nearness of the nearest turn that is no question: a farther turn is about another thing.
+TELLS_NEAR = 0.5
 USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
 LONGEST = 200  # characters of a turn; a longer one tells more than one thing
 WORDS = 18  # of a question; a longer one asks for more than one thing
@@ -259,10 +258,14 @@ def _is_over(text: str) -> bool:
     return bool(_OVER.search(text)) and not _CHANGES.search(text)
 
 
+def _asks(turn: Turn) -> bool:
+    return _text(turn).rstrip().endswith("?")
+
+
 def _tells_one(turn: Turn, query: str) -> bool:
     """Return whether a turn says one thing, about the speaker or whom `query` names, and asks nothing."""
     text = _text(turn)
-    if text.rstrip().endswith("?") or len(text) > LONGEST:
+    if _asks(turn) or len(text) > LONGEST:
         return False
     somebody = _SOMEBODY_ELSE.search(_QUOTED.sub("", text))
     return not somebody or somebody[0].split()[-1].lower() in _words(query)
@@ -280,13 +283,16 @@ def telling(query: str, turns: Sequence[Turn], near: Values) -> int | None:
     """
     if not turns or len(_text(turns[0])) > LONGEST:
         return None
+    least = TELLS_NEAR * max(
+        (near[place] for place, turn in enumerate(turns) if not _asks(turn)), default=0.0
+    )
     scores = {
         place: near[place]
         + TELLS_KIND * bool(_kinds(_text(turn)))
         + TELLS_OVER * _is_over(_text(turn))
         + TELLS_RANK * np.log1p(place)
         for place, turn in enumerate(turns)
-        if near[place] >= TELLS_NEAR and _tells_one(turn, query)
+        if near[place] >= least and _tells_one(turn, query)
     }
     return max(scores, key=lambda place: scores[place], default=None)
 

@@ -423,7 +423,7 @@ async def test_the_memory_can_depend_on_the_request_and_on_what_is_done_to_it(me
         ("remember", {"text": "a\x00b"}, "NUL"),
         ("remember", {"text": "a", "time": "yesterday"}, "not ISO 8601"),
         ("remember", {"text": "a", "time": "2024-03-05T14:30:00"}, "has no time zone"),
-        ("remember", {"text": "a", "supersedes": "nope"}, "no turn with the id 'nope'"),
+        ("remember", {"text": "a", "supersedes": "nope"}, "no current turn with the id 'nope'"),
         ("remember", {"text": "a", "session": "  "}, "session is empty"),
         ("remember", {"text": 5}, "text: Input should be a valid string"),
         ("recall", {"query": "a", "k": 0}, "k: Input should be greater than or equal to 1"),

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopb
 
 store, facts, make = test_store.store, test_store.facts, test_ttl.make
 LOOK_INSIDE = (
+    "test_a_get_after_a_search_takes_one_statement_and_sees_what_others_wrote",
     "test_a_put_that_replaces_takes_two_transactions_and_few_statements",
     "test_a_refresh_reads_no_turn_again",
     "test_a_search_changes_no_log",

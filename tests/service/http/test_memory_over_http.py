@@ -16,9 +16,13 @@ from tests.service.http.running import borrowed
 pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopback
 
 alice = test_memory.alice
-COUNTS_ALL = "test_a_healthy_database_verifies_and_counts"
-"""A test that wants a database in which no other test ever made a memory."""
-globals().update(borrowed(test_memory, without=[COUNTS_ALL]))
+HERE_ALONE = (
+    "test_a_healthy_database_verifies_and_counts",  # in a database where no other test made a memory
+    "test_a_memory_is_shown_with_its_name_and_its_point",
+    "test_a_taken_id_after_the_first_batch_leaves_the_log_as_it_was",  # each request is a transaction
+    "test_what_is_kept_for_a_memory_does_not_grow_with_its_turns_or_its_writers",
+)
+globals().update(borrowed(test_memory, without=HERE_ALONE))
 
 
 @pytest.fixture(autouse=True)
