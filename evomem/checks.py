@@ -154,6 +154,16 @@ def check_min_relevance(value: float | None, mode: str) -> float:
     return float(value)
 
 
+def check_rerank(value: bool) -> bool:
+    """Return whether to re-rank, or raise `QueryError` unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise QueryError(
+            f"rerank must be True or False, got {shown(value)}; "
+            "the re-ranker is chosen with evomem.open(..., reranker=)"
+        )
+    return value
+
+
 def check_trust(trust: Mapping[str | None, float] | None) -> dict[str | None, float]:
     """Return the weights of sources, without those of 1, or raise `QueryError`."""
     if not isinstance(trust, Mapping | None):

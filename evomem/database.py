@@ -13,13 +13,14 @@ from evomem.bulk import Done, add_side_by_side
 from evomem.checks import check_labels, check_whole, check_zone
 from evomem.encoder import Encoder
 from evomem.engine import Engine
-from evomem.errors import FingerprintMismatch, NotFound, StoreError, shown
+from evomem.errors import EncoderError, FingerprintMismatch, NotFound, StoreError, shown
 from evomem.forgetting import Receipt, drop
 from evomem.integrity import find_key, read_anchor
 from evomem.memory import Memory
 from evomem.pairing import Message
 from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
+from evomem.reranking import Reranker, load_reranker
 from evomem.rows import Form
 from evomem.state import Spec
 from evomem.store import Namespace
@@ -39,6 +40,7 @@ def open(
     create: bool = True,
     zone: str | tzinfo = timezone.utc,
     embeddings: Form = "int8",
+    reranker: str | Reranker | None = None,
     **options: Any,
 ) -> Database:
     """Open a database; create it if it does not exist.
@@ -56,6 +58,9 @@ def open(
             to it, and contexts show times in it. A search may name another. It is not stored.
         embeddings: How a new database stores embeddings: with 8 bits per number, or exactly as
             `"float32"`. An existing database keeps its form (`Database.compact` changes it).
+        reranker: Scores the best turns again in searches with `rerank=True`: a re-ranker, or what
+            `evomem.reranking.load_reranker` takes, such as a cross-encoder's folder or hub id. It is
+            not stored.
         **options: For the store, such as `synchronous="NORMAL"`, or `integrity_key=`: 32 bytes, or
             a file that holds them (docs/operations/integrity.md).
 
@@ -64,6 +69,7 @@ def open(
         NotFound: There is no database and `create` is false.
         QueryError: There is no such time zone.
         FingerprintMismatch: The database was written by another encoder.
+        EncoderError: The encoder or the re-ranker cannot be loaded.
         DatabaseDamaged: The file is not an evomem database, or cannot be read.
     """
     if not isinstance(location, str | Path):
@@ -71,8 +77,9 @@ def open(
     location = str(location)
     zone = check_zone(zone)
     if location.startswith(("http://", "https://")):
-        return _connect(location, encoder, zone, options)
+        return _connect(location, encoder, zone, reranker, options)
     options["embeddings"] = embeddings
+    second = None if reranker is None else _reranker(reranker, device)
     opener = store_opener(location)
     loading = {
         name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None
@@ -90,20 +97,34 @@ def open(
             ready = None
             store, index = opener(location, None, **options)
     try:
-        return Database(Engine(store, index, ready, zone, **loading))
+        return Database(Engine(store, index, ready, zone, second, **loading))
     except FingerprintMismatch:
         store.close()
         raise
 
 
-def _connect(url: str, encoder: object, zone: tzinfo, options: Mapping[str, Any]) -> Database:
+def _connect(
+    url: str, encoder: object, zone: tzinfo, reranker: object, options: Mapping[str, Any]
+) -> Database:
     from evomem.client import connect
 
-    if encoder is not None or options:
+    if encoder is not None or reranker is not None or options:
         raise StoreError(
-            f"{url} is a service, which has its encoder and its options already: leave them out"
+            f"{url} is a service, which has its encoder, its re-ranker and its options already: "
+            "leave them out"
         )
     return connect(url, zone=zone)
+
+
+def _reranker(given: object, device: str | None) -> Reranker:
+    if isinstance(given, str):
+        return load_reranker(given, device=device)
+    if not isinstance(given, Reranker):
+        raise EncoderError(
+            f"reranker must be a name or have a method scores(query, texts), got {shown(given)}; "
+            "wrap a cross-encoder in evomem.reranking.CrossEncoderReranker"
+        )
+    return given
 
 
 def restore(backup: str | Path, location: str | Path) -> None:

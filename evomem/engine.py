@@ -22,6 +22,7 @@ from evomem.lru_cache import LruCache
 from evomem.ordered_executor import OrderedExecutor
 from evomem.plugins import load_encoder
 from evomem.records import Turn
+from evomem.reranking import Reranker
 from evomem.state import State
 from evomem.store import Index, Namespace, Store, View
 
@@ -43,6 +44,7 @@ class Engine:
         index: Index,
         encoder: Encoder | None,
         zone: tzinfo = timezone.utc,
+        reranker: Reranker | None = None,
         **loading: str,
     ) -> None:
         """Put the parts together.
@@ -52,6 +54,7 @@ class Engine:
             index: Of that log.
             encoder: The encoder; None to load the store's own on first use.
             zone: The time zone of those who ask, unless a search names another.
+            reranker: For searches with `rerank`.
             **loading: `device` and `dtype` for loading it.
 
         Raises:
@@ -60,6 +63,7 @@ class Engine:
         self.store = store
         self.index = index
         self.zone = zone
+        self.reranker = reranker
         self._encoder = encoder
         self._loading = loading
         self._contended: dict[Namespace, float] = {}

@@ -23,6 +23,7 @@ from evomem.checks import (
     check_moment,
     check_point,
     check_query,
+    check_rerank,
     check_trust,
     check_whole,
     check_zone,
@@ -95,6 +96,7 @@ class MemoryView:
         speaker: str | None = None,
         trust: Mapping[str | None, float] | None = None,
         min_relevance: float | None = None,
+        rerank: bool = False,
         now: datetime | str | None = None,
         zone: str | tzinfo | None = None,
     ) -> list[Hit]:
@@ -125,6 +127,8 @@ class MemoryView:
             min_relevance: From 0 to 1; those of the best `k` with a lower `Hit.relevance` are left
                 out, so that nothing is returned for a question that no turn answers
                 (docs/guides/search.md). Not for "lexical".
+            rerank: Whether the best 30 hits are ordered by the database's re-ranker
+                (`evomem.open(..., reranker=)`); `min_relevance` applies before.
             now: The time of the question, to which "yesterday" is relative. By default the current
                 time or, in a view of the past, the time of its newest turn.
             zone: The time zone of the person who asks, such as `"Europe/Berlin"`, to which days
@@ -139,11 +143,12 @@ class MemoryView:
         condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         weights = check_trust(trust)
         least = check_min_relevance(min_relevance, mode)
+        again = check_rerank(rerank)
         local = self._zone(zone)
         moment = check_moment(now, "now")
         if moment is None and at is None and self._point is None:
             moment = datetime.now(timezone.utc)
-        question = Question(query, k, mode, condition, weights, moment, local, least)
+        question = Question(query, k, mode, condition, weights, moment, local, least, again)
         return find_hits(self._engine, lambda: self._view(at), question, self)
 
     def context(
@@ -174,7 +179,7 @@ class MemoryView:
             mode: As in `search`.
             count_tokens: Your model's token counter; the encoder's if not given.
             zone: As in `search`; the lines show times in it.
-            **filters: As in `search`, including `trust`, `min_relevance` and `now`.
+            **filters: As in `search`, including `trust`, `min_relevance`, `rerank` and `now`.
 
         Raises:
             QueryError: An argument makes no sense, or `max_tokens` is too small for any text.

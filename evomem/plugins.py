@@ -36,11 +36,22 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
     """
     address, _, written = source.partition("?")
     options = {**dict(parse_qsl(written)), **options}
-    kind, _, argument = address.partition(":")
+    kind = encoder_kind(source)
+    named, _, argument = address.partition(":")
+    load = _points("evomem.encoders", kind)[kind].load()
+    return cast(Encoder, load(argument if named == kind else address, device=device, **options))
+
+
+def encoder_kind(source: str) -> str:
+    """Return the kind of encoder that `load_encoder` loads: named in `source`, or by the model's config.
+
+    Raises:
+        EncoderError: There is no such model.
+    """
+    address = source.partition("?")[0]
+    kind = address.partition(":")[0]
     encoders = _points("evomem.encoders", kind)
-    if kind not in encoders:
-        kind, argument = _kind_of(address, sorted(encoders)), address
-    return cast(Encoder, encoders[kind].load()(argument, device=device, **options))
+    return kind if kind in encoders else _kind_of(address, sorted(encoders))
 
 
 def store_opener(location: str) -> OpenStore:

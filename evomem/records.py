@@ -168,9 +168,11 @@ class Hit:
 
     record: Record
     score: float
-    """Higher is better: a sum of parts for "hybrid", cosine for "evolvable", BM25 for "lexical"."""
+    """Higher is better: a sum of parts for "hybrid", cosine for "evolvable", BM25 for "lexical". A
+    re-ranker changes the order of the hits, not their scores."""
     parts: Mapping[str, float]
-    """The summands of the score, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`."""
+    """The summands of the score, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`; and
+    "rerank", the score of the re-ranker, which is not added."""
     replaced: tuple[Record, ...] = ()
     """The turns that this one replaced, oldest first: the text before a correction."""
     relevance: float | None = None

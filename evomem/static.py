@@ -55,29 +55,13 @@ class StaticEncoder:
             CheckpointError: It contains pickled weights or code.
             MissingExtra: sentence-transformers is not installed.
         """
-        library = require("sentence_transformers", extra="static")
-        folders = _module_folders(folder)
-        _refuse_pickles(folders)
-        try:
-            with _quiet():
-                model = library.SentenceTransformer(
-                    str(folder),
-                    device=device,
-                    trust_remote_code=False,
-                    local_files_only=True,
-                    model_kwargs={"use_safetensors": True},
-                )
-            self._model = model.float().eval()
-        except Exception as error:  # whatever the library meets in a damaged folder
-            raise EncoderError(
-                f"{folder} cannot be loaded as a sentence-transformers model: {error}"
-            ) from error
+        self._model = load_model("SentenceTransformer", folder, device=device)
         self._make_lock()
         reset_in_child(self._make_lock)
         self._forks = TorchForks(self._model.device)
         self._spec = Spec(
             name=f"static:{name}",
-            fingerprint=_fingerprint(folder, folders),
+            fingerprint=fingerprint_of(folder),
             dim=self._encode(self._model.encode_query, ["probe"]).shape[1],
         )
         self._window = _window(self._model)
@@ -210,13 +194,13 @@ def load(
         if package and package.submodule_search_locations:
             folder = Path(package.submodule_search_locations[0]) / "model"
         else:
-            folder = _from_hub(HUB, options)
+            folder = from_hub(HUB, **options)
         return StaticEncoder(DEFAULT, folder, device=device)
     folder = Path(source).expanduser()
     if folder.is_dir():
         folder = folder.resolve()  # the name must hold from any working directory
         return StaticEncoder(str(folder), folder, device=device)
-    return StaticEncoder(source, _from_hub(source, options), device=device)
+    return StaticEncoder(source, from_hub(source, **options), device=device)
 
 
 def _window(model: Any) -> int | None:
@@ -241,7 +225,47 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _from_hub(source: str, options: dict[str, Any]) -> Path:
+def load_model(kind: str, folder: Path, *, device: str | None = None) -> Any:
+    """Return a model of sentence-transformers that computes in float32.
+
+    Args:
+        kind: Its class: `"SentenceTransformer"` or `"CrossEncoder"`.
+        folder: The model as sentence-transformers writes it.
+        device: Such as `"cuda"`; None for the default device.
+
+    Raises:
+        EncoderError: It cannot be loaded.
+        CheckpointError: It contains pickled weights or code.
+        MissingExtra: sentence-transformers is not installed.
+    """
+    library = require("sentence_transformers", extra="static")
+    _refuse_pickles(_module_folders(folder))
+    try:
+        with _quiet():
+            model = getattr(library, kind)(
+                str(folder),
+                device=device,
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True},
+            )
+        return model.float().eval()
+    except Exception as error:  # whatever the library meets in a damaged folder
+        raise EncoderError(
+            f"{folder} cannot be loaded as a sentence-transformers model: {error}"
+        ) from error
+
+
+def from_hub(source: str, **options: Any) -> Path:
+    """Return the folder of a model from the hub, without pickles.
+
+    Args:
+        source: The hub id.
+        **options: `revision`, `cache_dir`, `token`, `local_files_only`.
+
+    Raises:
+        EncoderError: The hub does not give it.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -290,10 +314,10 @@ def _refuse_pickles(folders: list[Path]) -> None:
                 )
 
 
-def _fingerprint(folder: Path, folders: list[Path]) -> str:
+def fingerprint_of(folder: Path) -> str:
     """Hash what determines the output: format, configuration, tokenizer, sampled weights."""
     digest = hashlib.sha256(FORMAT.encode())
-    for source in folders:
+    for source in _module_folders(folder):
         for path in sorted({path for pattern in CONFIG for path in source.glob(pattern)}):
             digest.update(f"\n{path.relative_to(folder).as_posix()}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())

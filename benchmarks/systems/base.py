@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
@@ -15,6 +16,8 @@ from benchmarks.systems.encoders import read_all
 from evomem import Encoder, Turn
 from evomem._extras import require
 from evomem.memory_view import Mode
+from evomem.reranking import load_reranker
+from evomem.static import fingerprint_of
 
 Hit = int | str
 """A turn's index; or a text of its own, from a system that rewrites what it reads."""
@@ -159,20 +162,25 @@ class Shuffled:
 class Evomem:
     """The product's own path: turns added to a memory, questions asked of it in its final state."""
 
-    def __init__(self, encoder: Encoder, mode: Mode) -> None:
+    def __init__(self, encoder: Encoder, mode: Mode, reranker: str | None = None) -> None:
         self.encoder, self.mode = encoder, mode
+        self._reranker = None if reranker is None else load_reranker(reranker)
         self._db: evomem.Database | None = None
         self.fingerprint = f"evomem {version('evomem-engine')}, {encoder.spec.fingerprint}"
+        if reranker is not None:
+            folder = Path(reranker).expanduser()
+            self.fingerprint += f" + {fingerprint_of(folder) if folder.is_dir() else reranker}"
 
     def index(self, turns: Sequence[Turn]) -> Rank:
         """See `System.index`."""
         if self._db:
             self._db.close()
-        self._db = evomem.open(":memory:", encoder=self.encoder)
+        self._db = evomem.open(":memory:", encoder=self.encoder, reranker=self._reranker)
         memory = self._db.memory("bench")
         memory.add_many(turns)
         return lambda question, k: [
-            hit.seq - 1 for hit in memory.search(question, k, mode=self.mode)
+            hit.seq - 1
+            for hit in memory.search(question, k, mode=self.mode, rerank=self._reranker is not None)
         ]
 
 

@@ -33,6 +33,7 @@ NAMES = """\
   ENCODER                its cosines: static, hash, mini, mini:FILE, mini?turns=8, evoembedding:FOLDER
   ENCODER+bm25[@SHARE]   mixed with BM25 as z-scores; SHARE is the cosine's (0.6), or rrf
   evomem/MODE[/ENCODER]  the product's own path: evolvable, lexical or hybrid
+  evomem/MODE/ENCODER+rerank:MODEL  with the best hits re-ranked: a cross-encoder's folder or hub id
   shuffled/SYSTEM        the same, fed the turns in a random order
   amem[:FILE]            A-MEM as you installed it; FILE holds its arguments as JSON
   lightmem:FILE          LightMem as you installed it; FILE is its configuration
@@ -51,9 +52,10 @@ def system_named(name: str, encoders: Encoders) -> System:
     if first == "shuffled":
         return Shuffled(system_named(inner, encoders))
     if first == "evomem":
-        mode, _, encoder = inner.partition("/")
+        mode, _, named = inner.partition("/")
         check_mode(mode)
-        return Evomem(encoders[encoder or DEFAULT_ENCODER], cast(Mode, mode))
+        encoder, _, reranker = named.partition("+rerank:")
+        return Evomem(encoders[encoder or DEFAULT_ENCODER], cast(Mode, mode), reranker or None)
     if name == "bm25":
         return Bm25()
     if name == "recency":

@@ -25,6 +25,7 @@ from evomem.checks import (
     check_k,
     check_min_relevance,
     check_mode,
+    check_rerank,
     check_trust,
     check_whole,
 )
@@ -63,7 +64,7 @@ class Adapter:
             header: The text before the recalled turns.
             turn_source: The source of the turns that are written (`Turn.source`).
             **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
-                `trust`.
+                `trust`, `rerank`.
 
         Raises:
             QueryError: An option makes no sense.
@@ -259,6 +260,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     mode = options.get("mode", "hybrid")
     check_mode(mode)
     check_min_relevance(options.get("min_relevance"), mode)
+    check_rerank(options.get("rerank", False))
     check_trust(options.get("trust"))
     check_filter(*(options.get(name) for name in _FILTERS))
 

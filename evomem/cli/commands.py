@@ -53,7 +53,7 @@ def correct(args: Namespace, screen: Screen) -> int:
 
 def search(args: Namespace, screen: Screen) -> int:
     """Show the turns that answer a question best."""
-    with open_database(args, screen) as db:
+    with open_database(args, screen, reranker=args.reranker) as db:
         memory = memory_of(db, args)
         hits = past_of(memory, args).search(args.query, args.k, **_asked(args))
         if not hits:
@@ -65,7 +65,7 @@ def search(args: Namespace, screen: Screen) -> int:
 
 def context(args: Namespace, screen: Screen) -> int:
     """Print the turns for a question as text for a prompt."""
-    with open_database(args, screen) as db:
+    with open_database(args, screen, reranker=args.reranker) as db:
         memory = memory_of(db, args)
         text = past_of(memory, args).context(
             args.query, k=args.k, max_tokens=args.max_tokens, **_asked(args)
@@ -85,7 +85,7 @@ def ask(args: Namespace, screen: Screen) -> int:
 
         url = args.url or OPENAI
         llm = ChatModel(args.model, url=url, key=os.environ.get("OPENAI_API_KEY"))
-    with open_database(args, screen) as db:
+    with open_database(args, screen, reranker=args.reranker) as db:
         memory = memory_of(db, args)
         answer = past_of(memory, args).answer(
             args.query, llm, k=args.k, max_tokens=args.max_tokens, **_asked(args)
@@ -123,6 +123,7 @@ def _asked(args: Namespace) -> dict[str, Any]:
         "speaker": args.speaker,
         "trust": dict(args.trust),
         "min_relevance": args.min_relevance,
+        "rerank": args.rerank or args.reranker is not None,
         "now": moment_of(args, "now"),
         "zone": zone_of(args),
     }

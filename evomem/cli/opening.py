@@ -16,19 +16,23 @@ from evomem.database import Database
 from evomem.errors import NotFound, QueryError, StoreError
 from evomem.memory import Memory
 from evomem.memory_view import MemoryView
+from evomem.reranking import load_reranker
 
 
-def open_database(args: Namespace, screen: Screen, *, create: bool = False) -> Database:
+def open_database(
+    args: Namespace, screen: Screen, *, create: bool = False, reranker: str | None = None
+) -> Database:
     """Open `args.db`; if it is created, report which encoder reads it."""
     encoder = evomem.load_encoder(args.encoder, device=args.device) if args.encoder else None
+    second = load_reranker(reranker, device=args.device) if reranker else None
     try:
-        return evomem.open(args.db, encoder, device=args.device, create=False)
+        return evomem.open(args.db, encoder, device=args.device, create=False, reranker=second)
     except NotFound as error:
         if not create:
             raise NotFound(
                 f"there is no database {args.db}; evomem add and evomem import make one"
             ) from error
-    db = evomem.open(args.db, encoder, device=args.device)
+    db = evomem.open(args.db, encoder, device=args.device, reranker=second)
     order = "" if db.spec.capacity else ", which has no memory of order"
     chosen = "" if args.encoder else " (--encoder chooses another)"
     screen.note(f"made {args.db}; its encoder is {db.spec.name}{order}{chosen}")

@@ -155,6 +155,17 @@ def _question(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="leave out hits that are less likely to answer the question, from 0 to 1",
     )
+    parser.add_argument(
+        "--reranker",
+        metavar="MODEL",
+        help="order the best hits with this model: the folder or hub id of a cross-encoder, or an "
+        "encoder's name",
+    )
+    parser.add_argument(
+        "--rerank",
+        action="store_true",
+        help="order the best hits with the re-ranker of the service that --db names",
+    )
     parser.add_argument("--role", choices=ROLES, help="only turns of this kind")
     parser.add_argument(
         "--where",

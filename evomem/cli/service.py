@@ -26,7 +26,7 @@ def serve(args: Namespace, screen: Screen) -> int:
 
     settings = settings_of(args)
     needs_key = check(settings, tls=args.tls_cert is not None)
-    with open_database(args, screen, create=True):
+    with open_database(args, screen, create=True, reranker=args.reranker):
         pass  # made with its encoder, and found to be sound, before anybody is let in
     scheme = "https" if args.tls_cert else "http"
     screen.note(f"serving {args.db} at {scheme}://{args.host}:{args.port}; Ctrl-C stops it")
@@ -51,6 +51,7 @@ def settings_of(args: Namespace) -> Settings:
         database=args.db,
         encoder=args.encoder,
         device=args.device,
+        reranker=args.reranker,
         keys=args.keys,
         host=args.host,
         port=args.port,

@@ -35,6 +35,7 @@ def add_serve(commands: Any, make: Make) -> None:
     where = _where(parser)
     where.add_argument("--tls-cert", metavar="FILE", help="the certificate, for HTTPS")
     where.add_argument("--tls-key", metavar="FILE", help="its key")
+    _reranker(parser)
     limits = _limits(parser)
     limits.add_argument(
         "--workers", metavar="N", type=int, default=1, help="processes (default: 1)"
@@ -53,6 +54,7 @@ def add_serve(commands: Any, make: Make) -> None:
 def add_service_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the service that do not depend on what starts it."""
     _where(parser)
+    _reranker(parser)
     _limits(parser)
     _watching(parser)
     _keys_option(parser)
@@ -87,6 +89,15 @@ def _where(parser: argparse.ArgumentParser) -> Any:
         help="a proxy in front terminates TLS; every request then needs a key",
     )
     return where
+
+
+def _reranker(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reranker",
+        metavar="MODEL",
+        help="orders the hits of searches that ask for it: the folder or hub id of a cross-encoder, "
+        "or an encoder's name",
+    )
 
 
 def _limits(parser: argparse.ArgumentParser) -> Any:

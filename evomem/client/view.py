@@ -21,6 +21,7 @@ from evomem.checks import (
     check_mode,
     check_moment,
     check_query,
+    check_rerank,
     check_trust,
     check_whole,
     check_zone,
@@ -105,11 +106,14 @@ class RemoteView(MemoryView):
         speaker: str | None = None,
         trust: Mapping[str | None, float] | None = None,
         min_relevance: float | None = None,
+        rerank: bool = False,
         now: datetime | str | None = None,
         zone: str | tzinfo | None = None,
     ) -> Steps[list[Hit]]:
         condition = check_filter(since, until, session, role, where, source, not_source, speaker)
-        question = self._question(query, k, mode, condition, at, trust, min_relevance, now, zone)
+        question = self._question(
+            query, k, mode, condition, at, trust, min_relevance, rerank, now, zone
+        )
         value = yield Call("POST", f"{self._path}/search", body=to_json(question))
         return [hit_from_json(hit) for hit in value["hits"]]
 
@@ -133,8 +137,11 @@ class RemoteView(MemoryView):
         at, trust, min_relevance, now = (
             filters.pop(name, None) for name in ("at", "trust", "min_relevance", "now")
         )
+        rerank = filters.pop("rerank", False)
         condition = check_filter(**filters)
-        question = self._question(query, k, mode, condition, at, trust, min_relevance, now, zone)
+        question = self._question(
+            query, k, mode, condition, at, trust, min_relevance, rerank, now, zone
+        )
         question["max_tokens"] = max_tokens
         value = yield Call("POST", f"{self._path}/context", body=to_json(question))
         return Context(value["text"], value["ids"])
@@ -238,6 +245,7 @@ class RemoteView(MemoryView):
         at: int | datetime | str | None,
         trust: Mapping[str | None, float] | None,
         min_relevance: float | None,
+        rerank: bool,
         now: datetime | str | None,
         zone: str | tzinfo | None,
     ) -> dict[str, Any]:
@@ -253,6 +261,7 @@ class RemoteView(MemoryView):
             **self._past(at),
             "trust": {label or "": weight for label, weight in weights.items()} or None,
             "min_relevance": check_min_relevance(min_relevance, mode) or None,
+            "rerank": check_rerank(rerank),
             "now": moment and moment.isoformat(),
             "zone": zone_to_text(self._zone(zone)),
         }

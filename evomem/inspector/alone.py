@@ -109,6 +109,7 @@ class _Engine:
         self.store = cast(Store, _Store(engine.store, vectors))
         self.index = _Index(candidates, vectors)
         self.zone = engine.zone
+        self.reranker = engine.reranker
         self.reader: Encoder = engine.reader
         self._spec: Spec = engine.store.spec
 

@@ -4,7 +4,7 @@ question ─► encoder.embed_queries(state) ─► candidates ─► ranking �
 
 The state is read before the encoder embeds the query, and everything else after it, in a second
 transaction; no transaction is open meanwhile. If rows of the view were purged, deleted or dropped in
-between, the search starts again.
+between, the search starts again. With `Question.rerank`, the hits are scored again after that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy as np
 
 from evomem.encoder import Encoder
 from evomem.engine import TRIES, Engine
-from evomem.errors import EncoderError, HeadMoved
+from evomem.errors import EncoderError, HeadMoved, QueryError
 from evomem.records import Hit, Turn
+from evomem.reranking import DEPTH, rerank
 from evomem.search.candidates import best_fused, best_of_one_score, damaged, groups_of, said_then
 from evomem.search.events import with_events
 from evomem.state import State, Vectors
@@ -52,6 +53,8 @@ class Question:
     """The time zone of days in the question."""
     min_relevance: float = 0.0
     """Of the best `k`, those with a lower relevance are left out."""
+    rerank: bool = False
+    """Whether the best hits are ordered by the database's re-ranker."""
 
 
 def find_hits(
@@ -68,7 +71,24 @@ def find_hits(
 
     Raises:
         HeadMoved: The memory was purged again and again meanwhile.
+        QueryError: There is no re-ranker, and the question asks for one.
     """
+    if not question.rerank:
+        return _find(engine, take_view, question, asked_of)
+    if engine.reranker is None:
+        raise QueryError(
+            "rerank=True needs a re-ranker: open the database with evomem.open(..., reranker=), or "
+            "start the service with evomem serve --reranker MODEL"
+        )
+    candidates = replace(question, k=max(question.k, DEPTH))
+    hits = _find(engine, take_view, candidates, asked_of)
+    return rerank(engine.reranker, question.query, hits)[: question.k]
+
+
+def _find(
+    engine: Engine, take_view: Callable[[], View], question: Question, asked_of: object
+) -> list[Hit]:
+    """Do as `find_hits`, without re-ranking."""
     store, index = engine.store, engine.index
     query, by_vectors = question.query, question.mode != "lexical"
     is_timed = by_vectors and names_time(query)  # parsed before a transaction is open

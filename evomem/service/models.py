@@ -85,6 +85,9 @@ class Question(Filters, Past):
     min_relevance: float | None = Field(
         None, description="the least relevance, 0 to 1; less relevant turns are left out"
     )
+    rerank: bool = Field(
+        False, description="whether the service's re-ranker orders the best turns, if it has one"
+    )
 
 
 class Search(Question):
@@ -199,7 +202,9 @@ class HitOut(RecordOut):
     """A turn that answers a query."""
 
     score: float
-    parts: dict[str, float] = Field(description="the summands of the score")
+    parts: dict[str, float] = Field(
+        description="the summands of the score; and `rerank`, the re-ranker's score, which is not one"
+    )
     relevance: float | None = Field(
         description="how likely the turn answers the query, 0 to 1; null for lexical search"
     )

@@ -98,7 +98,13 @@ class Service:
         settings = self.settings
         encoder: str | Encoder | None = settings.encoder
         options: dict[str, Any] = {} if settings.lease is None else {"lease": settings.lease}
-        db = evomem.open(settings.database, encoder, device=settings.device, **options)
+        db = evomem.open(
+            settings.database,
+            encoder,
+            device=settings.device,
+            reranker=settings.reranker,
+            **options,
+        )
         db._engine.wrap_encoder(self._metered)
         db._engine.told_of_vain.append(self.metrics.vain.inc)
         return db

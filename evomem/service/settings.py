@@ -17,6 +17,8 @@ class Settings:
     database: str = "./evomem.db"
     encoder: str | None = None
     device: str | None = None
+    reranker: str | None = None
+    """What orders the hits of searches that ask for it: see `evomem.open`."""
     keys: str | None = None
     """Where keys are stored: a file or a PostgreSQL URL; None for beside the database."""
     host: str = "127.0.0.1"

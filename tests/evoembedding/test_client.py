@@ -9,7 +9,9 @@ import pytest
 
 from evomem.errors import CheckpointError, QueryError
 from evomem.evoembedding import EvoEmbeddingClient, EvoEmbeddingEncoder, load
+from evomem.evoembedding.client import TEMPERATURE
 from evomem.records import Turn
+from evomem.reranking import EncoderReranker, load_reranker
 from evomem.state import Reading, State
 from tests.evoembedding.tiny import EMB_HIDDEN, build
 
@@ -50,6 +52,27 @@ def test_the_quick_start_of_the_reference_runs(client):
     assert texts == [candidates[indices[0]]]
     assert sorted(client.rerank(query, candidates)) == sorted(candidates)
     assert len(client.send_message_retrieve(MESSAGES, rag_sentence_num=2, _sorted=False)) == 2
+
+
+def test_a_memory_re_ranks_as_the_client_does(client, encoder):
+    candidates = ["I bought a new laptop.", "I visited Paris in April.", "It moved to Friday."]
+    query = "Where did I travel in spring?"
+    scores = EncoderReranker(encoder).scores(query, candidates)
+    texts, order = client.rerank(query, candidates, return_indices=True)
+    assert np.argsort(-scores).tolist() == order
+    messages = [{"role": "user", "content": text} for text in candidates]
+    answered = [m for message in messages for m in (message, {"role": "assistant", "content": ""})]
+    ranking = client.generate_retrieve_idx([*answered, {"role": "user", "content": query}])
+    np.testing.assert_allclose(scores, ranking["scores"] * TEMPERATURE, atol=1e-5)
+
+
+def test_a_checkpoint_is_a_re_ranker_by_its_folder(tiny, encoder):
+    texts = ["User: I visited Paris.", "User: I bought a laptop."]
+    reranker = load_reranker(f"{tiny.checkpoint}?base={tiny.base}", device="cpu")
+    assert isinstance(reranker, EncoderReranker)
+    np.testing.assert_array_equal(
+        reranker.scores("Where?", texts), EncoderReranker(encoder).scores("Where?", texts)
+    )
 
 
 def test_an_empty_history_gives_an_empty_ranking(client):

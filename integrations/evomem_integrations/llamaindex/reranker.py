@@ -10,8 +10,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from evomem.encoder import Encoder
 from evomem.plugins import load_encoder
-from evomem.records import Turn
-from evomem.state import State
+from evomem.reranking import EncoderReranker
 
 
 class EvoMemReranker(BaseNodePostprocessor):
@@ -42,15 +41,11 @@ class EvoMemReranker(BaseNodePostprocessor):
             self._encoder = load_encoder(self.encoder)
         story = sorted(nodes, key=self._place)
         told = [node for node in story if node.node.get_content(MetadataMode.NONE).strip()]
-        turns = [Turn(user=node.node.get_content(MetadataMode.NONE)) for node in told]
-        state: State[Turn] = State.empty(self._encoder.spec)
-        readings = self._encoder.read(state, turns)
-        for turn, reading in zip(turns, readings, strict=True):
-            state = state.after(turn, reading)
-        [query] = self._encoder.embed_queries(state, [query_bundle.query_str])
+        texts = [node.node.get_content(MetadataMode.NONE) for node in told]
+        scores = EncoderReranker(self._encoder).scores(query_bundle.query_str, texts)
         scored = [
-            NodeWithScore(node=node.node, score=float((reading.embeddings @ query).max()))
-            for node, reading in zip(told, readings, strict=True)
+            NodeWithScore(node=node.node, score=float(score))
+            for node, score in zip(told, scores, strict=True)
         ]
         return sorted(scored, key=lambda node: -(node.score or 0.0))[: self.top_n]
 
