@@ -309,10 +309,7 @@ class LogReader:
         terms = query_terms(query)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
-            parts = [
-                self._words.part(connection, span, terms, end).without(gone)
-                for span, end in zip(view.spans, view.ends, strict=True)
-            ]
+            parts = [self._words.part(connection, span, terms).without(gone) for span in view.spans]
         return bm25(terms, parts, among)
 
     def count(self, view: View) -> int:
@@ -357,10 +354,7 @@ class LogReader:
 
     def _seqs(self, connection: Connection, view: View) -> Seqs:
         """Return the seqs of all rows of a view, hidden ones too, ascending."""
-        parts = [
-            self._words.part(connection, span, (), end).seqs
-            for span, end in zip(view.spans, view.ends, strict=True)
-        ]
+        parts = [self._words.part(connection, span, ()).seqs for span in view.spans]
         return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from evomem.errors import DatabaseDamaged, IntegrityError
 from evomem.lru_cache import LruCache
-from evomem.store import Mark, Seqs, Span
+from evomem.store import Seqs, Span
 from evomem_stores.database.extent import extent
 from evomem_stores.database.tables import LAST
 from evomem_stores.words import inverted_index
@@ -69,20 +69,13 @@ class WordCache:
         self._rows: LruCache[int, Rows] = LruCache(max_bytes, _rows_size)
         self._found: LruCache[tuple[int, str], _Found] = LruCache(max_bytes, _found_size)
 
-    def part(
-        self, connection: Connection, span: Span, terms: Iterable[str], end: Mark | None = None
-    ) -> Part:
+    def part(self, connection: Connection, span: Span, terms: Iterable[str]) -> Part:
         """Return the rows of a span, and the postings of `terms` in them.
-
-        If the span's last row is known to have the mark `end`, rows that are cached up to it are not
-        compared with the log.
 
         Raises:
             DatabaseDamaged: The word index knows turns that are not there.
         """
-        rows = self._up_to(span, end) or self._read_once(
-            ("words", span.memory), lambda: self._read(connection, span.memory)
-        )
+        rows = self._read_once(("words", span.memory), lambda: self._read(connection, span.memory))
         if rows is None:
             return WordCache(0).part(connection, span, terms)
         first, end = (
@@ -100,13 +93,6 @@ class WordCache:
         self._found.forget(lambda key: key[0] == memory)
 
     # ---------------------------------------------------------------------------------------
-
-    def _up_to(self, span: Span, end: Mark | None) -> Rows | None:
-        """Return the cached rows if the last of them is the span's, with the mark `end`."""
-        known = self._rows.get(span.memory)
-        if known is None or end is None or known.last != span.last:
-            return None
-        return known if end == Mark(known.revision, known.key) else None
 
     def _read(self, connection: Connection, memory: int) -> Rows | None:
         """Return a memory's own rows as the transaction sees them; None if more of them are known.
