@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -88,6 +88,23 @@ class Turn:
     def content(self) -> bytes:
         """What an encoder may depend on, as bytes: the input of the log's digest chain."""
         return json.dumps([self.user, self.assistant, self.speaker]).encode()
+
+
+def sealed_turn(**values: Any) -> Turn:
+    """Return the turn with these fields, which are not checked: for a log that checked them.
+
+    Args:
+        **values: All of `Turn`, as it keeps them: times in UTC, `recalled` as a tuple; `metadata`
+            belongs to the turn from now on.
+    """
+    turn = object.__new__(Turn)
+    values["metadata"] = MappingProxyType(values["metadata"])
+    for name in _FIELDS:
+        object.__setattr__(turn, name, values[name])
+    return turn
+
+
+_FIELDS = tuple(one.name for one in fields(Turn))
 
 
 class Said(NamedTuple):

@@ -64,8 +64,8 @@ def best_of_one_score(
 
     The best `k` of each group are enough: weights do not change the order within a group.
     """
-    words = engine.store.lexical(view, query)
     if vector is None:
+        words = engine.store.lexical(view, query)
         best = [_among(words, chosen).top(k) for _, chosen in groups]
     else:
         best = [engine.index.search(view, vector, k, **chosen._asdict()) for _, chosen in groups]
@@ -79,6 +79,7 @@ def best_of_one_score(
     ranked = [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
     if vector is None:
         return ranked, {}
+    words = engine.store.lexical(view, query, np.array(sorted(seq for seq, _ in ranked), np.int64))
     return ranked, _relevance(engine, {seq: own[name] for seq, own in ranked}, words)
 
 

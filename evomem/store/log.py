@@ -20,6 +20,7 @@ from evomem.store.values import (
     Pair,
     Row,
     Selection,
+    Seqs,
     Span,
     Trace,
     View,
@@ -221,8 +222,10 @@ class Log(Protocol):
         """
         ...
 
-    def lexical(self, view: View, query: str) -> Scores:
+    def lexical(self, view: View, query: str, among: Seqs | None = None) -> Scores:
         """Return BM25 of every turn of the view that shares a word with `query`.
+
+        With `among` (ascending), only of those; their scores are the same.
 
         Word statistics cover only the view, so that no other memory and no later turn influences
         the ranking.

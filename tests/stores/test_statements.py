@@ -43,7 +43,7 @@ CALLS = {
     "add": (lambda memory: memory.add("tea in London"), 6, 2),
     "add with an id": (lambda memory: memory.add("tea in London", id="x"), 7, 2),
     "add_many": (lambda memory: memory.add_many([Turn(user=f"tea {n}") for n in range(8)]), 6, 2),
-    "search evolvable": (lambda memory: memory.search("coffee", mode="evolvable"), 4, 2),
+    "search evolvable": (lambda memory: memory.search("coffee", mode="evolvable"), 5, 2),
     "search lexical": (lambda memory: memory.search("coffee", mode="lexical"), 5, 2),
     "search hybrid": (lambda memory: memory.search("coffee"), 6, 2),
     "search with a filter": (lambda memory: memory.search("coffee", role="user"), 7, 2),
@@ -60,6 +60,13 @@ def test_a_call_takes_few_statements_and_transactions(memory, name):
     taken = count(memory, lambda: call(memory))
     assert taken[0] <= statements, taken
     assert taken[1] <= transactions, taken
+
+
+def test_a_search_by_vectors_reads_tombstones_only_where_there_are_some(memory):
+    bare = evomem.Memory(memory._engine, ("acme", "bob"))
+    bare.add_many([Turn(user=f"coffee in Paris, number {n}") for n in range(40)])
+    bare.search("coffee")
+    assert count(bare, lambda: bare.search("coffee", mode="evolvable")) == (4, 2)
 
 
 def test_a_deletion_reads_no_other_tombstones(memory):

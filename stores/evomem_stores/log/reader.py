@@ -119,7 +119,8 @@ class LogReader:
         """See `Store.snapshot`."""
         with self._connections.reading() as connection:
             if view is not None:
-                views.check_unchanged(connection, view)
+                hides = views.check_unchanged(connection, view)
+                self._connections.read_once(("hides", view), lambda: hides)
             yield
 
     @property
@@ -151,7 +152,8 @@ class LogReader:
         with self._connections.reading() as connection:
             seals = seals_of(connection)
             rows = look_up(connection, view, TURN, seqs)
-            return {row.seq: decode_record(row._mapping, seals) for row in rows}
+            columns = (dict(zip(TURN, row, strict=False)) for row in rows)
+            return {turn["seq"]: decode_record(turn, seals) for turn in columns}
 
     def period(self, view: View) -> tuple[datetime, datetime] | None:
         """See `Store.period`."""
@@ -302,13 +304,13 @@ class LogReader:
             return Selection(without=gone)
         return Selection(np.setdiff1d(self._seqs(connection, view), gone, True))
 
-    def lexical(self, view: View, query: str) -> Scores:
+    def lexical(self, view: View, query: str, among: Seqs | None = None) -> Scores:
         """See `Store.lexical`, and `words/bm25` for how."""
         terms = query_terms(query)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
             parts = [self._words.part(connection, span, terms).without(gone) for span in view.spans]
-        return bm25(terms, parts)
+        return bm25(terms, parts, among)
 
     def count(self, view: View) -> int:
         """See `Store.count`."""
@@ -343,8 +345,12 @@ class LogReader:
 
     def _unseen(self, connection: Connection, view: View) -> Seqs:
         """Return the seqs of the view's rows that are not visible."""
+        late = views.later(connection, view)
+        # A view that the snapshot was entered with, and that hides nothing, needs no tombstones.
+        if not self._connections.read_once(("hides", view), lambda: True):
+            return np.array(late, np.int64)
         hidden_seqs = self._hidden(connection, view)[1]
-        return np.array(sorted({*hidden_seqs, *views.later(connection, view)}), np.int64)
+        return np.array(sorted({*hidden_seqs, *late}), np.int64)
 
     def _seqs(self, connection: Connection, view: View) -> Seqs:
         """Return the seqs of all rows of a view, hidden ones too, ascending."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import numpy as np
 from sqlalchemy import RowMapping
 
 from evomem.errors import DatabaseDamaged, EncoderError, IntegrityError, StoreError
-from evomem.records import Record, Said, Turn
+from evomem.records import Record, Said, Turn, sealed_turn
 from evomem.rows import Form, Rows
 from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row, Trace
@@ -217,8 +218,10 @@ def searched(speaker: str | None, user: str, assistant: str) -> str:
     return "\n".join((speaker or "", user, assistant))
 
 
-def decode_record(columns: RowMapping, seals: Seals | None) -> Record:
-    """Return the record that the columns `TURN` hold; without `seals`, unchecked.
+def decode_record(columns: Mapping[str, Any] | RowMapping, seals: Seals | None) -> Record:
+    """Return the record that the columns `TURN` hold; without `seals`, its seal is not checked.
+
+    What has its seal was a turn when it was written. Anything else has to become one.
 
     Raises:
         IntegrityError: They were changed since they were written.
@@ -227,7 +230,8 @@ def decode_record(columns: RowMapping, seals: Seals | None) -> Record:
     try:
         if seals:
             seals.check_row(columns)
-        turn = Turn(
+        make: Callable[..., Turn] = sealed_turn if seals else Turn
+        turn = make(
             user=columns["user"],
             assistant=columns["assistant"],
             speaker=columns["speaker"],

@@ -219,14 +219,23 @@ _NOW = (
         memories.c.gone,
         turns.c.key,
         under(()).label("named"),
+        select(func.count())
+        .select_from(hidden)
+        .where(hidden.c.memory == bindparam("number"))
+        .scalar_subquery()
+        .label("tombstones"),
     )
     .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
     .where(memories.c.memory == bindparam("number"))
 )
 
 
-def check_unchanged(connection: Connection, view: View) -> None:
-    """Raise `HeadMoved` if a view's rows, or its hidden turns, have changed."""
+def check_unchanged(connection: Connection, view: View) -> bool:
+    """Return whether tombstones may hide turns of a view.
+
+    Raises:
+        HeadMoved: The view's rows, or its hidden turns, have changed.
+    """
     last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
     given = {"number": view.memory, "row": row_number(last.memory, last.last)}
     now = connection.execute(_NOW, given).one_or_none()
@@ -243,3 +252,4 @@ def check_unchanged(connection: Connection, view: View) -> None:
         raise HeadMoved(
             f"turns of memory {view.memory} were purged, deleted or dropped while it was read"
         )
+    return view.hidden != 0 or bool(now.gone or now.tombstones)

@@ -57,13 +57,31 @@ class Part(NamedTuple):
             postings[term] = Postings(moved[own.places[stay]], own.counts[stay])
         return Part(self.seqs[shown], self.lengths[shown], postings)
 
+    def among(self, seqs: Seqs) -> Part:
+        """Return the part with only those of `seqs` (ascending) that it has."""
+        places = _found(self.seqs, seqs)[1]
+        postings = {}
+        for term, own in self.postings.items():
+            moved, at = _found(own.places, places)
+            postings[term] = Postings(moved, own.counts[at])
+        return Part(self.seqs[places], self.lengths[places], postings)
 
-def bm25(query: Mapping[str, float], parts: Sequence[Part]) -> Scores:
+
+def _found(listed: Places, sought: Places) -> tuple[Places, Places]:
+    """Return which places of `sought` are in `listed`, and where there; both are ascending."""
+    at = np.searchsorted(listed, sought)
+    at = at[: np.searchsorted(at, len(listed))]  # what follows the end is last
+    present = np.flatnonzero(listed[at] == sought[: len(at)])
+    return present, at[present]
+
+
+def bm25(query: Mapping[str, float], parts: Sequence[Part], among: Seqs | None = None) -> Scores:
     """Return the BM25 of every turn that has a term of the query (Lucene's form of it).
 
     Args:
         query: The weight of each term of the query.
         parts: All turns that count, in the order of their seqs, and the postings of each term.
+        among: Ascending; only these turns are scored. All others count as well.
 
     >>> cat = Postings(np.array([1]), np.array([2]))
     >>> scores = bm25({"cat": 1}, [Part(np.array([6, 7]), np.array([4, 4]), {"cat": cat})])
@@ -73,7 +91,8 @@ def bm25(query: Mapping[str, float], parts: Sequence[Part]) -> Scores:
     turns = sum(len(part.seqs) for part in parts)
     words = sum(int(part.lengths.sum()) for part in parts)
     mean = words / turns if turns else 0.0
-    sums = [np.zeros(len(part.seqs)) for part in parts]
+    scored_parts = parts if among is None else [part.among(among) for part in parts]
+    sums = [np.zeros(len(part.seqs)) for part in scored_parts]
     most = 0.0
     for term, factor in query.items():
         having = sum(len(part.postings[term].places) for part in parts)
@@ -81,12 +100,12 @@ def bm25(query: Mapping[str, float], parts: Sequence[Part]) -> Scores:
         most += weight
         if not having:
             continue
-        for part, scores in zip(parts, sums, strict=True):
+        for part, scores in zip(scored_parts, sums, strict=True):
             places, counts = part.postings[term]
             share = counts / (counts + K1 * (1 - B + B * part.lengths[places] / mean))
             scores[places] += weight * share
     scored = [np.flatnonzero(scores > 0) for scores in sums]  # quicker than of the numbers
-    seqs = [part.seqs[places] for part, places in zip(parts, scored, strict=True)]
+    seqs = [part.seqs[places] for part, places in zip(scored_parts, scored, strict=True)]
     values = [scores[places] for scores, places in zip(sums, scored, strict=True)]
     return Scores(
         np.concatenate([np.zeros(0, np.int64), *seqs]),

@@ -222,5 +222,6 @@ def _numbers(listed: str | None) -> Seqs:
 def _unpack(packed: bytes, first: int, last: int) -> tuple[Seqs, Seqs]:
     """Return the seqs from `first` to `last`, ascending, and how often each is there."""
     seqs = np.frombuffer(packed, "<u4").astype(np.int64)
-    inside = slice(*np.searchsorted(seqs, (first, last + 1)))
-    return np.unique(seqs[inside], return_counts=True)
+    seqs = seqs[slice(*np.searchsorted(seqs, (first, last + 1)))]
+    starts = np.flatnonzero(np.diff(seqs, prepend=-1))
+    return seqs[starts], np.diff(starts, append=len(seqs))
