@@ -23,8 +23,7 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
     Args:
         source: `"<kind>:<argument>"` with a kind registered under `evomem.encoders` (`"hash"`,
             `"static:all-MiniLM-L6-v2"`, `"evoembedding:MiG-NJU/EvoEmbedding-4B"`), or a model's
-            folder or hub id alone, whose `config.json` then determines the kind. Options may follow
-            as
+            folder or hub id alone, whose `config.json` then determines the kind. Options may follow as
             in a URL, `"evoembedding:/models/evo?base=/models/qwen"`: so a database, which keeps the
             whole string, can be opened again without naming them.
         device: Where it runs, such as `"cuda"`; None lets the encoder choose.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,9 +38,7 @@ class Scores:
 
     def among(self, seqs: npt.NDArray[np.int64]) -> Scores:
         """Return the scores of those of `seqs` (ascending) that have one."""
-        places = np.searchsorted(self.seqs, seqs)
-        places = places[: np.searchsorted(places, len(self))]  # what follows the end is last
-        places = places[self.seqs[places] == seqs[: len(places)]]
+        _, places = common_places(seqs, self.seqs)
         return Scores(self.seqs[places], self.values[places], self.most)
 
     def top(self, k: int) -> list[tuple[int, float]]:
@@ -51,3 +50,17 @@ class Scores:
             best = Scores(self.seqs[places], self.values[places])
         order = np.lexsort((-best.seqs, -best.values))[:k]
         return list(Scores(best.seqs[order], best.values[order]))
+
+
+def common_places(
+    sought: npt.NDArray[np.integer[Any]], listed: npt.NDArray[np.integer[Any]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places of the numbers that both have, in either; both are ascending.
+
+    >>> common_places(np.array([1, 3, 9]), np.array([3, 5]))
+    (array([1]), array([0]))
+    """
+    at = np.searchsorted(listed, sought)
+    at = at[: np.searchsorted(at, len(listed))]  # what follows the end is last
+    present = np.flatnonzero(listed[at] == sought[: len(at)])
+    return present, at[present]

@@ -188,8 +188,8 @@ def rank_all(
     )
     task = progress.add_task(dataset.name, total=len(made) * len(chosen)) if progress else None
     jobs = {
-        f"{conversation.id} {name}": (name, with_dates(conversation) if dates else conversation)
-        for conversation in chosen
+        f"{conversation.id} {name}": (name, conversation)
+        for conversation in (map(with_dates, chosen) if dates else chosen)
         for name in made
         if conversation.id not in logs[name]
     }

@@ -80,7 +80,8 @@ def best_of_one_score(
     if vector is None:
         return ranked, {}
     words = engine.store.lexical(view, query, np.array(sorted(seq for seq, _ in ranked), np.int64))
-    return ranked, _relevance(engine, {seq: own[name] for seq, own in ranked}, words)
+    cosines = {seq: own[name] for seq, own in ranked}
+    return ranked, _relevance(engine, cosines, dict(words), words.most)
 
 
 def best_fused(
@@ -132,15 +133,17 @@ def best_fused(
     ranked = ranking.fuse(
         query, when, cosines, word_scores, said, beside, k, weights, _Look(engine, view)
     )
-    return ranked, _relevance(engine, {seq: cosines[seq] for seq, _ in ranked}, words)
+    near_cosines = {seq: cosines[seq] for seq, _ in ranked}
+    return ranked, _relevance(engine, near_cosines, word_scores, words.most)
 
 
-def _relevance(engine: Engine, cosines: Mapping[int, float], words: Scores) -> Relevance:
-    """Return the relevance of the turns whose cosines are given."""
-    shared = dict(words.among(np.array(sorted(cosines), np.int64)))
+def _relevance(
+    engine: Engine, cosines: Mapping[int, float], words: Mapping[int, float], most: float
+) -> Relevance:
+    """Return the relevance of the turns whose cosines are given; `most` is that of `Scores`."""
     calibration = calibration_of(engine.store.spec.name)
     return {
-        seq: calibration.relevance(cosine, shared.get(seq, 0.0) / (words.most or 1.0))
+        seq: calibration.relevance(cosine, words.get(seq, 0.0) / (most or 1.0))
         for seq, cosine in cosines.items()
     }
 

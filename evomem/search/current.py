@@ -30,13 +30,8 @@ Values = npt.NDArray[np.float64]
 # Chosen on development data (docs/measurements/benchmarks.md): a linear model's weights, rounded.
 BEST = 32  # turns, by score, that are looked at
 LIFT = 0.01  # how much higher than the best one the wanted turn is put
-NEAR, SHARED, KIND, UNIT, OVER = (
-    3.1,
-    0.9,
-    1.7,
-    1.5,
-    -1.3,
-)  # what speaks for the same thing, beside likeness
+# What speaks for the same thing, beside likeness.
+NEAR, SHARED, KIND, UNIT, OVER = 3.1, 0.9, 1.7, 1.5, -1.3
 ALIKE = 6.2  # the sum from which on a turn is about the same thing
 ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
 TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
@@ -47,11 +42,9 @@ LONGEST = 200  # characters of a turn; a longer one tells more than one thing
 WORDS = 18  # of a question; a longer one asks for more than one thing
 
 _OWN = re.compile(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
-_NAME = re.compile(
-    r"(?<!^)(?<![.!?] )\b(?!(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?"
-    r"|January|February|March|April|May|June|July|August|September|October|November|December)\b)"
-    r"[A-Z]\w+"
-)
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_DAY_NAME = rf"(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?|{_MONTHS})\b"
+_NAME = re.compile(rf"(?<!^)(?<![.!?] )\b(?!{_DAY_NAME})[A-Z]\w+")
 _QUESTION = re.compile(
     r"(?:^|[.!,;:]\s+)\W*(?:do|does|is|are|am|tell me|remind me)\b"
     r"|\b(?:what|what's|which|where|where's|who|who's|whom|whose|when|when's|how)\b",
@@ -136,14 +129,7 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     return "newest"
 
 
-_MONTH = (
-    r"(?:January|February|March|April|May|June|July|August|September|October|November|December"
-    r"|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b"
-)
-_DAY_NAME = (
-    r"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?\b"
-    r"|(?:January|February|March|April|May|June|July|August|September|October|November|December)\b"
-)
+_MONTH = rf"(?:{_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b"
 _BEGINNINGS = (
     "The|A|An|My|Our|I|It|In|On|At|We|You|He|She|They|This|That|These|Those|There|Here|With|As|For"
     "|From|To|Of|By|And|But|Or|If|When|After|Before|Since|Today|Yesterday|Tomorrow|Now|Every|Each"

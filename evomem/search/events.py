@@ -50,10 +50,9 @@ def with_events(
         ranked, _ = best_fused(engine, view, event.text, vector, TURNS, groups, When())
         scores = {seq: sum(parts.values()) for seq, parts in ranked}
         words = [word for word in event.text.split() if word.lower() not in _WHO]
-        shared = engine.store.lexical(view, " ".join(words)).among(
-            np.array(sorted(scores), np.int64)
-        )
-        sharing = {seq for seq, share in shared if share > 0} if words else set()
+        candidates = np.array(sorted(scores), np.int64)
+        shared = engine.store.lexical(view, " ".join(words), candidates) if words else ()
+        sharing = {seq for seq, share in shared if share > 0}
         told = [seq for seq, _ in ranked if seq in sharing]
         told = [seq for seq in told if scores[seq] >= CLOSE * scores[told[0]]]
         records = engine.store.records(view, told)

@@ -315,8 +315,14 @@ class Offset:
         return day - around, day + around
 
 
-def offset(given: dict[str, str]) -> Offset | None:
+def given_by(match: re.Match[str]) -> dict[str, str]:
+    """Return the groups of a match that took part in it, in lower case."""
+    return {name: part.lower() for name, part in match.groupdict().items() if part}
+
+
+def offset(match: re.Match[str]) -> Offset | None:
     """Return the offset that a match of `OFFSET` stands for; None for none at all."""
+    given = given_by(match)
     after = given["way"] in ("after", "later than", "following")
     if "whole" in given:
         unit = "day" if given["whole"] in ("night", "evening", "morning") else given["whole"]

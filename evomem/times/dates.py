@@ -19,7 +19,17 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Literal
 
-from evomem.times.date_words import ATOMS, OFFSET, TO, Calendar, Days, Named, Reader, offset
+from evomem.times.date_words import (
+    ATOMS,
+    OFFSET,
+    TO,
+    Calendar,
+    Days,
+    Named,
+    Reader,
+    given_by,
+    offset,
+)
 from evomem.times.event_words import EVENTS, Event, read_event
 from evomem.times.session_words import SESSIONS, Sessions
 
@@ -48,12 +58,14 @@ def asked_days(query: str, days: Collection[date], today: date | None = None) ->
     >>> asked_days("May I ask something?", [date(2024, 2, 1)])
     []
     """
-    return _read_days(_plain(query), days, today)[1]
+    return read_days(query, days, today)[0]
 
 
-def named_days(query: str, days: Collection[date], today: date | None = None) -> list[Named]:
-    """Return those days of a query that are in no range, with what else they may mean."""
-    return _read_days(_plain(query), days, today)[2]
+def read_days(
+    query: str, days: Collection[date], today: date | None = None
+) -> tuple[list[Days], list[Named]]:
+    """Do as `asked_days`; also return the days that are in no range, with what else they may mean."""
+    return _read_days(_plain(query), days, today)[1:]
 
 
 def written_days(query: str, days: Collection[date], today: date | None = None) -> list[date]:
@@ -92,7 +104,10 @@ def asked_events(query: str) -> list[Event]:
     >>> asked_events("Where did I work a year before 2020?")
     []
     """
-    return _read_events(_without_days(_plain(query)))[1]
+    text = _plain(query)
+    if not _COUNTED_FROM.search(text):  # as in nearly all queries: spare reading its days
+        return []
+    return _read_events(_without_days(text))[1]
 
 
 def asks_only_when(query: str, days: Collection[date], today: date | None = None) -> bool:
@@ -191,6 +206,8 @@ _PAST = re.compile(
 # The two steps --------------------------------------------------------------------------------
 
 _ANY_YEAR = (date(2024, 1, 1),)
+_COUNTED_FROM = re.compile(r"before|prior|earlier|after|later|following", re.IGNORECASE)
+"""A word of every `OFFSET`."""
 _MARK = r"\x00(\d+)\x00"  # stands in the text for an expression that was read
 
 
@@ -245,7 +262,7 @@ def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
     sessions: list[Sessions] = []
     for pattern, reader in SESSIONS:
         for match in pattern.finditer(text):
-            span = reader({name: part.lower() for name, part in match.groupdict().items() if part})
+            span = reader(given_by(match))
             if span is not None:
                 sessions.append(span)
         text = pattern.sub(" ", text)
@@ -259,7 +276,7 @@ def _read_atoms(text: str, time: Calendar) -> tuple[str, list[Named]]:
     for pattern, reader in ATOMS:
 
         def mark(match: re.Match[str], reader: Reader = reader) -> str:
-            given = {name: part.lower() for name, part in match.groupdict().items() if part}
+            given = given_by(match)
             try:
                 meaning = reader(given, time)
             except (ValueError, OverflowError):  # 31 February, or a day beyond the calendar
@@ -278,12 +295,11 @@ def _read_offsets(text: str, named: list[Named], time: Calendar) -> str:
     """Replace marks with an offset ("two weeks before Christmas") by marks for what is meant."""
 
     def mark(match: re.Match[str]) -> str:
-        given = {name: part.lower() for name, part in match.groupdict().items() if part}
-        distance = offset(given)
+        distance = offset(match)
         if distance is None:
             return match[0]
         try:
-            span = distance.of(_latest(named[int(given["mark"])], time))
+            span = distance.of(_latest(named[int(match["mark"])], time))
         except OverflowError:
             return match[0]
         named.append(Named((span,)))

@@ -24,6 +24,5 @@ EVENTS = re.compile(rf"\b(?:about |around |roughly |exactly )?{OFFSET} {_EVENT}"
 
 def read_event(match: re.Match[str]) -> Event | None:
     """Return what a match of `EVENTS` means; None for no time."""
-    given = {name: part.lower() for name, part in match.groupdict().items() if part}
-    distance = offset(given)
+    distance = offset(match)
     return Event(match["event"].strip(), distance) if distance else None

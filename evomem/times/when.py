@@ -16,8 +16,8 @@ from evomem.times.dates import (
     asked_events,
     asked_sessions,
     asks_only_when,
-    named_days,
     nearness,
+    read_days,
     written_days,
 )
 
@@ -123,8 +123,7 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
     today = last if now is None else day_of(now, zone)
     names = store.sessions(view)
     sessions = _at(numbers, names) if numbers else frozenset()
-    spans = asked_days(query, days, today)
-    named = named_days(query, days, today)
+    spans, named = read_days(query, days, today)
 
     def said_on(span: Days) -> bool:
         seqs = store.select(view, Filter(*_moments(span, zone))).allowed

@@ -35,10 +35,8 @@ Commit = Literal["on", "remote_apply", "remote_write", "local", "off"]
 SCHEMA = "evomem"
 SLOTS = 4  # connections on which write slots are held, at most
 OLDEST = 14  # version of the server: older ones have no infinite numbers
-IDLE = (
-    10.0,
-    600.0,
-)  # seconds that a write may wait for its worker: a short one, and one of many rows
+IDLE = 10.0, 600.0
+"""Seconds that a write may wait for its worker: a short one, and one of many rows."""
 NETWORK = {
     "connect_timeout": 10,
     "keepalives_idle": 10,

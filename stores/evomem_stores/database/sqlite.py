@@ -386,9 +386,8 @@ def _is_database(path: Path) -> bool:
         with closing(_reader(path, "mode=ro&immutable=1")) as connection:
             connection.execute("PRAGMA application_id")
     except sqlite3.DatabaseError as error:
-        return "not a database" not in str(
-            error
-        )  # a reader of the remaining tables reports other faults
+        # A reader of the remaining tables reports other faults.
+        return "not a database" not in str(error)
     return True
 
 

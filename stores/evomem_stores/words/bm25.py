@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from evomem.scores import Scores
+from evomem.scores import Scores, common_places
 from evomem.store import Seqs
 
 Places = npt.NDArray[np.integer[Any]]
@@ -59,20 +59,12 @@ class Part(NamedTuple):
 
     def among(self, seqs: Seqs) -> Part:
         """Return the part with only those of `seqs` (ascending) that it has."""
-        places = _found(self.seqs, seqs)[1]
+        _, places = common_places(seqs, self.seqs)
         postings = {}
         for term, own in self.postings.items():
-            moved, at = _found(own.places, places)
+            moved, at = common_places(places, own.places)
             postings[term] = Postings(moved, own.counts[at])
         return Part(self.seqs[places], self.lengths[places], postings)
-
-
-def _found(listed: Places, sought: Places) -> tuple[Places, Places]:
-    """Return which places of `sought` are in `listed`, and where there; both are ascending."""
-    at = np.searchsorted(listed, sought)
-    at = at[: np.searchsorted(at, len(listed))]  # what follows the end is last
-    present = np.flatnonzero(listed[at] == sought[: len(at)])
-    return present, at[present]
 
 
 def bm25(query: Mapping[str, float], parts: Sequence[Part], among: Seqs | None = None) -> Scores:

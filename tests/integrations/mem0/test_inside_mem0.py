@@ -71,9 +71,8 @@ def test_what_mem0_extracts_is_read_found_changed_and_forgotten(theirs):
     messages = [{"role": "user", "content": "I live in Bergen.\nI have a cat."}]
     added = theirs.add(messages, user_id="alice")["results"]
     assert [event["memory"] for event in added] == ["I live in Bergen.", "I have a cat."]
-    assert (
-        theirs.add(messages, user_id="alice")["results"] == []
-    )  # Mem0 drops duplicates by their hash
+    # Mem0 drops duplicates by their hash.
+    assert theirs.add(messages, user_id="alice")["results"] == []
     hits = theirs.search("Who lives in Bergen?", filters=ALICE, top_k=1)
     assert texts(hits) == ["I live in Bergen."]
     id = hits["results"][0]["id"]
