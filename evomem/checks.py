@@ -141,10 +141,10 @@ def check_filter(
     return condition
 
 
-def check_min_relevance(value: float | None, mode: str) -> float:
-    """Return the least relevance of a hit, 0 for None, or raise `QueryError`."""
+def check_min_relevance(value: float | None, mode: str) -> float | None:
+    """Return the least relevance of a hit, or raise `QueryError`."""
     if value is None:
-        return 0.0
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise QueryError(f"min_relevance must be a number from 0 to 1, got {value!r}")
     if mode == "lexical" and value:

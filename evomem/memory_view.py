@@ -126,7 +126,7 @@ class MemoryView:
                 (the part `"trust"`) before the best `k` are chosen.
             min_relevance: From 0 to 1; those of the best `k` with a lower `Hit.relevance` are left
                 out, so that nothing is returned for a question that no turn answers
-                (docs/guides/search.md). Not for "lexical".
+                (docs/guides/search.md). 0 leaves none out. Not for "lexical".
             rerank: Whether the best 30 hits are ordered by the database's re-ranker
                 (`evomem.open(..., reranker=)`); `min_relevance` applies before.
             now: The time of the question, to which "yesterday" is relative. By default the current

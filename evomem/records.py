@@ -176,7 +176,8 @@ class Hit:
     replaced: tuple[Record, ...] = ()
     """The turns that this one replaced, oldest first: the text before a correction."""
     relevance: float | None = None
-    """How likely the turn answers the query, in 0 .. 1; None for "lexical" (docs/guides/search.md)."""
+    """How likely the turn answers the query, in 0 .. 1 (docs/guides/search.md). None for "lexical",
+    and for "evolvable" unless `min_relevance` is given."""
 
     @property
     def text(self) -> str:

@@ -38,12 +38,21 @@ def memory():
 
 @pytest.mark.parametrize("mode", ["hybrid", "evolvable"])
 def test_every_hit_of_a_search_by_vectors_has_a_relevance(memory, mode):
-    assert all(0 <= hit.relevance <= 1 for hit in memory.search(ANSWERED[0], mode=mode))
+    hits = memory.search(ANSWERED[0], mode=mode, min_relevance=0)
+    assert hits
+    assert all(0 <= hit.relevance <= 1 for hit in hits)
+
+
+def test_a_search_by_vectors_alone_has_no_relevance_unless_a_minimum_is_given(memory):
+    assert {hit.relevance for hit in memory.search(ANSWERED[0], mode="evolvable")} == {None}
 
 
 def test_the_relevance_of_a_turn_is_the_same_in_both_modes(memory):
     hybrid, evolvable = (
-        {hit.seq: hit.relevance for hit in memory.search(ANSWERED[0], 5, mode=mode)}
+        {
+            hit.seq: hit.relevance
+            for hit in memory.search(ANSWERED[0], 5, mode=mode, min_relevance=0)
+        }
         for mode in ("hybrid", "evolvable")
     )
     assert hybrid == pytest.approx(evolvable)

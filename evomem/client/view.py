@@ -260,7 +260,7 @@ class RemoteView(MemoryView):
             **_filters(condition),
             **self._past(at),
             "trust": {label or "": weight for label, weight in weights.items()} or None,
-            "min_relevance": check_min_relevance(min_relevance, mode) or None,
+            "min_relevance": check_min_relevance(min_relevance, mode),
             "rerank": check_rerank(rerank),
             "now": moment and moment.isoformat(),
             "zone": zone_to_text(self._zone(zone)),

@@ -59,8 +59,8 @@ def best_of_one_score(
     k: int,
     name: str,
     groups: Sequence[Group],
-) -> tuple[Ranked, Relevance]:
-    """Rank the turns by vectors, or by words alone if there is no vector: then without a relevance.
+) -> Ranked:
+    """Rank the turns by vectors, or by words alone if there is no vector.
 
     The best `k` of each group are enough: weights do not change the order within a group.
     """
@@ -76,12 +76,14 @@ def best_of_one_score(
             if weight != 1:
                 parts[seq]["trust"] = ranking.penalty(score, weight)
     scores = {seq: sum(own.values()) for seq, own in parts.items()}
-    ranked = [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
-    if vector is None:
-        return ranked, {}
-    words = engine.store.lexical(view, query, np.array(sorted(seq for seq, _ in ranked), np.int64))
-    cosines = {seq: own[name] for seq, own in ranked}
-    return ranked, _relevance(engine, cosines, dict(words), words.most)
+    return [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
+
+
+def relevance_by_cosine(engine: Engine, view: View, query: str, ranked: Ranked) -> Relevance:
+    """Return the relevance of turns that were ranked by their cosines; reads their words."""
+    cosines = {seq: parts["evolvable"] for seq, parts in ranked}
+    words = engine.store.lexical(view, query, np.array(sorted(cosines), np.int64))
+    return _relevance(engine, cosines, dict(words), words.most)
 
 
 def best_fused(

@@ -22,7 +22,14 @@ from evomem.engine import TRIES, Engine
 from evomem.errors import EncoderError, HeadMoved, QueryError
 from evomem.records import Hit, Turn
 from evomem.reranking import DEPTH, rerank
-from evomem.search.candidates import best_fused, best_of_one_score, damaged, groups_of, said_then
+from evomem.search.candidates import (
+    best_fused,
+    best_of_one_score,
+    damaged,
+    groups_of,
+    relevance_by_cosine,
+    said_then,
+)
 from evomem.search.events import with_events
 from evomem.state import State, Vectors
 from evomem.store import Filter, View
@@ -51,7 +58,7 @@ class Question:
     """The time of the question; None for the time of the view's newest turn."""
     zone: tzinfo
     """The time zone of days in the question."""
-    min_relevance: float = 0.0
+    min_relevance: float | None = None
     """Of the best `k`, those with a lower relevance are left out."""
     rerank: bool = False
     """Whether the best hits are ordered by the database's re-ranker."""
@@ -145,9 +152,10 @@ def _hits(
     else:
         if when.is_all and vector is not None:
             groups = said_then(groups, when.turns(store, view)) or groups
-        ranked, relevance = best_of_one_score(
-            engine, view, query, vector, question.k, question.mode, groups
-        )
+        ranked = best_of_one_score(engine, view, query, vector, question.k, question.mode, groups)
+        relevance = {}
+        if vector is not None and question.min_relevance is not None:  # reading words takes time
+            relevance = relevance_by_cosine(engine, view, query, ranked)
     if question.min_relevance:
         ranked = [hit for hit in ranked if relevance[hit[0]] >= question.min_relevance]
     records = store.records(view, [seq for seq, _ in ranked])

@@ -206,7 +206,8 @@ class HitOut(RecordOut):
         description="the summands of the score; and `rerank`, the re-ranker's score, which is not one"
     )
     relevance: float | None = Field(
-        description="how likely the turn answers the query, 0 to 1; null for lexical search"
+        description="how likely the turn answers the query, 0 to 1; null for lexical search, and for"
+        " evolvable search without `min_relevance`"
     )
     replaced: list[RecordOut] = Field(description="the turns that it replaced, oldest first")
 
