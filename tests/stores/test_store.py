@@ -116,7 +116,7 @@ def test_the_tables_are_as_the_migrations_make_them(store):
         for table in tables.METADATA.sorted_tables:
             made = inspect(connection).get_columns(table.name)
             assert [column["name"] for column in made] == tables.column_names(table)
-        steps = connection.execute(tables.done.select()).all()
+        steps = connection.execute(tables.migrations.select()).all()
     assert [(step.number, step.name) for step in steps] == [
         (number, step.__name__) for number, step in enumerate(migrations.MIGRATIONS, 1)
     ]
@@ -137,7 +137,9 @@ def test_a_new_step_is_taken_once_and_kept_with_its_record(location, monkeypatch
         store, _ = open_at(location)
         assert log(store, store.view(1)) == before
         with store._connections.reading() as connection:
-            names = connection.scalars(select(tables.done.c.name).order_by(tables.done.c.number))
+            names = connection.scalars(
+                select(tables.migrations.c.name).order_by(tables.migrations.c.number)
+            )
             assert names.all() == [*(step.__name__ for step in known), "more"]
         store.close()
     monkeypatch.setattr(migrations, "MIGRATIONS", known)
