@@ -144,7 +144,7 @@ def test_an_encoder_without_a_language_model_is_named():
         with pytest.raises(EncoderError, match="'hash' has no language model to answer with"):
             memory.answer(QUESTION, "encoder")
         with pytest.raises(QueryError, match=r"llm='gpt' names no model: .* ChatModel\('gpt'\)"):
-            memory.answer(QUESTION, "gpt")
+            memory.answer(QUESTION, "gpt")  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_without_an_output_head_says_that_it_cannot_answer(tmp_path):
