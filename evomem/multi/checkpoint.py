@@ -109,7 +109,7 @@ class Checkpoint:
 
         def take(form: str) -> tuple[int, ...]:
             nonlocal at
-            values = struct.unpack_from(f"<{form}", memoryview(self._data), at)
+            values = struct.unpack_from(f"<{form}", self._data.data, at)
             at += struct.calcsize(f"<{form}")
             return values
 

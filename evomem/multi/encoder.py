@@ -150,9 +150,9 @@ class MultiEncoder:
         """
         if not texts:
             return np.zeros((0, self._spec.dim), np.float32)
-        vectors = self._plain(kind, texts) - self._centres[kind]
-        lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / lengths
+        vectors: Vectors = self._plain(kind, texts) - self._centres[kind]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
     @torch.inference_mode()
     def _plain(self, kind: str, texts: Sequence[list[int]]) -> Vectors:

@@ -9,8 +9,15 @@ from torch import Tensor, nn
 from evomem.mini.model import EPS, Layer, direction
 from evomem.multi.checkpoint import SHAPES, Checkpoint, dequantized
 
-NAMES = {"out": "ao", "norm": "aln", "grow": "fi", "shrink": "fo", "last_norm": "oln"}
-"""Of the parts of a layer, ours and those in the file."""
+FILES = {
+    "qkv": ("q", "k", "v"),
+    "out": ("ao",),
+    "norm": ("aln",),
+    "grow": ("fi",),
+    "shrink": ("fo",),
+    "last_norm": ("oln",),
+}
+"""Part of a layer → the tensors in the file that it is made of."""
 
 
 class MultiModel(nn.Module):
@@ -41,16 +48,16 @@ class MultiModel(nn.Module):
         self.layers = nn.ModuleList()
         for number in range(SHAPES.layers):
             layer = Layer(SHAPES)
-            for name, module in layer.named_children():
-                for end, parameter in ((name[0], p) for name, p in module.named_parameters()):
-                    short = NAMES.get(name)
-                    files = [short] if short else ["q", "k", "v"]
-                    shape = parameter.shape
-                    rows = [
-                        tensor(f"l{number}.{file}.{end}", shape[0] // len(files), *shape[1:])
+            for name, parameter in layer.named_parameters():
+                part, end = name.split(".")
+                files = FILES[part]
+                rows, *columns = parameter.shape
+                parameter.data = torch.cat(
+                    [
+                        tensor(f"l{number}.{file}.{end[0]}", rows // len(files), *columns)
                         for file in files
                     ]
-                    parameter.data = torch.cat(rows)
+                )
             self.layers.append(layer)
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
