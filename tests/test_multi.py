@@ -17,7 +17,7 @@ from evomem.state import State
 from evomem.testing import STORY, EncoderContract
 
 SPEC = find_spec(PACKAGE)
-FOLDER = Path(SPEC.submodule_search_locations[0]) if SPEC else Path()
+FOLDER = Path(SPEC.origin or "").parent if SPEC else Path()
 TEXTS = [
     "I moved to Oslo last week, and it has rained every day since.",
     "Ich bin letzte Woche nach Oslo gezogen.",
