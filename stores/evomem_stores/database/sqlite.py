@@ -16,12 +16,14 @@ from typing import Any, Literal
 from weakref import WeakSet
 
 from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
 from evomem.store import WriteSlot
 from evomem_stores.database import read_only
+from evomem_stores.database.compiled import CACHE, Shared, register
 from evomem_stores.database.connections import (
     DECODE_ERRORS,
     Connections,
@@ -50,6 +52,15 @@ _UNREADABLE = (
 )
 
 
+class SqliteDialect(Shared, SQLiteDialect_pysqlite):
+    """SQLAlchemy's, whose compiled statements all files share."""
+
+    supports_statement_cache = True
+
+
+_URL = register(SqliteDialect, "sqlite") + "://"
+
+
 class SqliteConnections(Connections):
     """Connections to one file, configured for a log: WAL, fsync at commit, secure deletion."""
 
@@ -75,7 +86,8 @@ class SqliteConnections(Connections):
             pool = {"poolclass": NullPool}  # each transaction checks the files again
         elif path is not None:
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
-        self._engine = create_engine("sqlite://", creator=self._connect, **pool)
+        self._engine = create_engine(_URL, creator=self._connect, **pool)
+        self._engine.update_execution_options(compiled_cache=CACHE)
         event.listen(self._engine, "begin", _begin)
         self._connections: WeakSet[_Connection] = WeakSet()
         self._inherited: list[Pool] = []
