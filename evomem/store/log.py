@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from evomem.records import Record, Said, Turn
+from evomem.records import Record, TimeAndSession, Turn
 from evomem.scores import Scores
 from evomem.state import Spec, State
 from evomem.store.values import (
@@ -137,7 +137,9 @@ class Log(Protocol):
         """
         ...
 
-    def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
+    def around(
+        self, view: View, seqs: Sequence[int]
+    ) -> tuple[dict[int, Pair], dict[int, TimeAndSession]]:
         """Return the rows next to those at `seqs`, and the times of all of them.
 
         A purge leaves gaps between seqs, so a turn's neighbour need not be the next number. Deleted

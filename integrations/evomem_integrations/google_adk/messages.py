@@ -14,7 +14,7 @@ Event = Any
 
 
 @dataclass(frozen=True)
-class Said:
+class Transcript:
     """What events say, and which of them were taken back."""
 
     messages: list[Message]
@@ -22,7 +22,7 @@ class Said:
     """Ids of events that the session was rewound past, and whose places no other event has taken."""
 
 
-def said(events: Sequence[Event]) -> Said:
+def transcript_of(events: Sequence[Event]) -> Transcript:
     """Return what user and agents said in these events.
 
     A message has its event's id. The first message after a rewind has the id of the message whose
@@ -35,7 +35,7 @@ def said(events: Sequence[Event]) -> Said:
         for event, name in ((events[place], name) for place, name in live.items())
         for message in _spoken(event)
     ]
-    return Said(messages, rewound - taken)
+    return Transcript(messages, rewound - taken)
 
 
 def shown(events: Sequence[Event]) -> list[Message]:

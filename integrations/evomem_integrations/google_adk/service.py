@@ -27,7 +27,7 @@ from evomem.errors import NotFound
 from evomem.memory import Memory
 from evomem.pairing import Message
 from evomem.records import Hit
-from evomem_integrations.google_adk.messages import said, shown, text_of
+from evomem_integrations.google_adk.messages import shown, text_of, transcript_of
 
 if TYPE_CHECKING:
     from google.genai import types
@@ -102,7 +102,7 @@ class EvoMemMemoryService(BaseMemoryService):
     ) -> None:
         """Write the exchanges that these events hold; the metadata becomes that of the turns."""
         facts = clean_json(dict(custom_metadata or {}))
-        messages = [{**message, "metadata": facts} for message in said(events).messages]
+        messages = [{**message, "metadata": facts} for message in transcript_of(events).messages]
         await self._adapter(app_name, user_id).acapture(messages, session=session_id)
 
     async def add_memory(
@@ -163,7 +163,7 @@ class EvoMemMemoryService(BaseMemoryService):
 
     def _add_session(self, session: Session, asking: _Asking | None) -> None:
         adapter = self._adapter(session.app_name, session.user_id)
-        told = said(session.events)
+        told = transcript_of(session.events)
         messages = list(told.messages)
         while messages and messages[-1]["role"] == "user":
             messages.pop()

@@ -25,7 +25,7 @@ STRUCTURED = "evomem_structured"
 KEPT = 100  # messages that wait for a memory that cannot be written, at most
 
 
-class Said(TypedDict):
+class TapeMessage(TypedDict):
     """A message of the user or the assistant."""
 
     role: str
@@ -40,7 +40,7 @@ class Tape(TypedDict):
     """The namespace of the memory that it is for, as JSON; empty if that is not known."""
     seen: str
     """Id of the newest message of the thread that was looked at."""
-    said: list[Said]
+    said: list[TapeMessage]
     recalled: list[str]
     """Ids of the turns that the model was shown."""
     asked: str
@@ -54,9 +54,9 @@ def is_user(message: BaseMessage) -> bool:
     return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
 
 
-def spoken(messages: Iterable[BaseMessage]) -> list[Said]:
+def spoken(messages: Iterable[BaseMessage]) -> list[TapeMessage]:
     """Return what the user and the assistant said."""
-    result: list[Said] = []
+    result: list[TapeMessage] = []
     for message in messages:
         if is_user(message) or isinstance(message, AIMessage):
             role = "assistant" if isinstance(message, AIMessage) else "user"
@@ -71,7 +71,7 @@ def begun(tape: Tape | None, messages: Sequence[BaseMessage], owner: str) -> Tap
     whole conversation each time. LangGraph keeps a thread under its id alone: where another user has
     used the same thread, nothing that was said before is on the tape.
     """
-    said: list[Said] = []
+    said: list[TapeMessage] = []
     if tape is None:
         new = messages[_last_exchange(messages) :]
     else:
@@ -117,7 +117,9 @@ def ended(tape: Tape, messages: Sequence[BaseMessage], structured: object) -> Ta
     """
     tape = answered(tape, messages)
     now = {message.id: str(message.text) for message in messages if message.id}
-    said: list[Said] = [{**m, "content": _current(m, now.get(m["id"] or ""))} for m in tape["said"]]
+    said: list[TapeMessage] = [
+        {**m, "content": _current(m, now.get(m["id"] or ""))} for m in tape["said"]
+    ]
     last = said[-1]["content"] if said else ""
     if tape["structured"]:
         text = _as_json(structured)
@@ -136,7 +138,7 @@ def written(tape: Tape) -> Tape:
     return {**tape, "said": [], "recalled": [], "asked": _asked(tape["said"])}
 
 
-def split(said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
+def split(said: Sequence[TapeMessage]) -> tuple[list[TapeMessage], list[TapeMessage]]:
     """Return the exchanges that are over, and the one that is not."""
     roles = [message["role"] for message in said]
     pairs = enumerate(zip(roles, roles[1:], strict=False), 1)
@@ -189,7 +191,7 @@ def _direct(messages: Sequence[BaseMessage]) -> list[ToolMessage]:
     return results
 
 
-def _current(message: Said, now: str | None) -> str:
+def _current(message: TapeMessage, now: str | None) -> str:
     """Return the present text of a message, which the host may have rewritten.
 
     Where the user's words are part of a longer text of several lines, a program has put something
@@ -203,7 +205,7 @@ def _current(message: Said, now: str | None) -> str:
     return now
 
 
-def _asked(said: Sequence[Said]) -> str:
+def _asked(said: Sequence[TapeMessage]) -> str:
     texts = [message["content"] for message in said if message["role"] == "user"]
     return hashlib.blake2b(json.dumps(texts[-1:]).encode(), digest_size=16).hexdigest()
 

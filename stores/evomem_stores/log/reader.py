@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, func, select
 
 from evomem.errors import HeadMoved, IntegrityError
-from evomem.records import Record, Said, Turn
+from evomem.records import Record, TimeAndSession, Turn
 from evomem.scores import Scores
 from evomem.state import Spec, State
 from evomem.store import (
@@ -56,7 +56,7 @@ from evomem_stores.log.rows import (
     TRACE_COLUMNS,
     decode_record,
     decode_row,
-    decode_said,
+    decode_time,
     decode_trace,
 )
 from evomem_stores.log.views import take_view
@@ -165,7 +165,9 @@ class LogReader:
         with self._connections.reading() as connection:
             return timeline.sessions(connection, view)
 
-    def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
+    def around(
+        self, view: View, seqs: Sequence[int]
+    ) -> tuple[dict[int, Pair], dict[int, TimeAndSession]]:
         """See `Store.around`."""
         sought = np.unique(np.array(seqs, np.int64))
         with self._connections.reading() as connection:
@@ -179,7 +181,7 @@ class LogReader:
             rows = look_up(connection, view, TIME_COLUMNS, {*present, *before, *after})
         pairs = zip(before, after, strict=True)
         return dict(zip(present, pairs, strict=True)), {
-            row[1]: decode_said(*row[: len(TIME_COLUMNS)]) for row in rows
+            row[1]: decode_time(*row[: len(TIME_COLUMNS)]) for row in rows
         }
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:

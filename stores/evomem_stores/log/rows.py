@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import RowMapping
 
 from evomem.errors import DatabaseDamaged, EncoderError, IntegrityError, StoreError
-from evomem.records import Record, Said, Turn, sealed_turn
+from evomem.records import Record, TimeAndSession, Turn, sealed_turn
 from evomem.rows import Form, Rows
 from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row, Trace
@@ -26,7 +26,7 @@ READING_COLUMNS = ("memory", "seq", "key", "words", "chunk", "embedding", "laten
 """The columns that the checksum of an encoder's reading covers, and the checksum."""
 
 TIME_COLUMNS = ("memory", "seq", "time", "session")
-"""The columns that make a `Said`."""
+"""The columns that make a `TimeAndSession`."""
 
 TRACE_COLUMNS = ("memory", "seq", "id", "chunk", "recalled")
 """The columns of a `Trace`."""
@@ -249,10 +249,10 @@ def decode_record(columns: Mapping[str, Any] | RowMapping, seals: Seals | None) 
         raise damaged(columns["memory"], columns["seq"], error) from error
 
 
-def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
+def decode_time(memory: int, seq: int, time: int, session: str | None) -> TimeAndSession:
     """Decode the columns `TIME_COLUMNS`. Raises `DatabaseDamaged`."""
     try:
-        return Said(moment(time), session)
+        return TimeAndSession(moment(time), session)
     except (TypeError, ValueError, OverflowError) as error:
         raise damaged(memory, seq, error) from error
 

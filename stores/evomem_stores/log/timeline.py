@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from evomem.store import View
 from evomem_stores.database.tables import turns, within_by_seq, within_by_time
 from evomem_stores.log.lookup import visible
-from evomem_stores.log.rows import TIME_COLUMNS, decode_said
+from evomem_stores.log.rows import TIME_COLUMNS, decode_time
 
 
 def period(connection: Connection, view: View) -> tuple[datetime, datetime] | None:
@@ -21,7 +21,7 @@ def period(connection: Connection, view: View) -> tuple[datetime, datetime] | No
         )
         for order in (turns.c.time, turns.c.time.desc()):
             rows = connection.execute(query.order_by(order).limit(1))
-            times += [decode_said(*row).time for row in rows]
+            times += [decode_time(*row).time for row in rows]
     return (min(times), max(times)) if times else None
 
 
@@ -36,5 +36,5 @@ def sessions(connection: Connection, view: View) -> list[str]:
             turns.c.seq.in_(first.group_by(turns.c.session).scalar_subquery()),
         )
         for row in connection.execute(rows):
-            starts.setdefault(row.session, decode_said(*row).time)
+            starts.setdefault(row.session, decode_time(*row).time)
     return sorted(starts, key=lambda name: (starts[name], name))
