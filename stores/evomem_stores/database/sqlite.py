@@ -350,7 +350,7 @@ def prepare(path: Path, *, create: bool, busy_timeout: float = 30.0) -> bool:
         ours = _is_database(path) or _can_be_undone(path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be opened ({error.strerror}): choose a file in a writable folder"
+            f"{path} cannot be opened ({error.strerror}): choose a file in an existing, writable folder"
         ) from error
     if not ours:
         raise DatabaseDamaged(

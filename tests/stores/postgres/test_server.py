@@ -320,7 +320,7 @@ def test_a_connection_lost_in_the_middle_of_a_write_is_reported_and_leaves_nothi
             pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
             admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
-    with pytest.raises(StoreError, match=r"lost.*as a whole or not at all.*same ids"):
+    with pytest.raises(StoreError, match=r"lost.*completely or not at all.*same ids"):
         write_and_lose()
     assert store.view(alice) == view
     assert write(store, alice, notes(3, 3)).seq == 5
