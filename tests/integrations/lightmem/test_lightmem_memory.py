@@ -66,7 +66,7 @@ def test_nothing_in_gives_nothing_out():
 @pytest.mark.parametrize(
     ("messages", "fault"),
     [
-        ("I moved.", "messages are dictionaries"),
+        ("I moved.", "messages must be dictionaries"),
         (["I moved."], "message 0 is a str"),
         ([TALK[0], {"role": "user", "content": "x"}], "message 1 has the time_stamp None"),
         ({**TALK[0], "time_stamp": "yesterday"}, "time_stamp 'yesterday'"),
