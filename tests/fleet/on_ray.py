@@ -100,9 +100,9 @@ def evaluations() -> dict[str, Any]:
     for number in range(5):
         talk = Conversation(f"talk {number}")
         for place, word in enumerate(words):
-            talk.say(place, f"In talk {number}, guest {place} wants {word}.", "here")
+            talk.add_turn(place, f"In talk {number}, guest {place} wants {word}.", "here")
         for place, word in enumerate(words):
-            talk.ask(f"Who wants {word}?", "wants", [place], "here", answer=word)
+            talk.add_question(f"Who wants {word}?", "wants", [place], "here", answer=word)
         conversations.append(talk)
     dataset = Dataset("guests", Path("guests"), "0", conversations)
     systems = ["bm25", "hash", "evomem/hybrid/hash"]

@@ -66,8 +66,8 @@ class Chats:
         Raises:
             ValueError: `uri` is None and the database is not a file.
         """
-        self.beside = uri is None
-        self.url = _beside(location) if uri is None else sa.make_url(uri)
+        self.next_to_database = uri is None
+        self.url = _url_next_to(location) if uri is None else sa.make_url(uri)
         # A file is keyed without its location, so that a folder with both files can be moved. A URL
         # may be shared by several databases.
         self._place = "" if uri is None else _without_password(location)
@@ -223,7 +223,7 @@ def _delete_securely(connection: Any, _: object) -> None:
     cursor.close()
 
 
-def _beside(location: str) -> sa.URL:
+def _url_next_to(location: str) -> sa.URL:
     place = place_of(location)
     if place == ":memory:" or "://" in place:
         raise ValueError(

@@ -149,7 +149,7 @@ class ChatMemory(Memory):
                         [row.id for row in rows] if all_messages else orphaned(rows, known, before)
                     )
                     await chats.erase(ids)
-        if chats.beside:  # a shared store may hold unassigned messages of other databases
+        if chats.next_to_database:  # a shared store may hold unassigned messages of other databases
             await self._erase_unassigned(chats, session)
         return await chats.scrub()
 

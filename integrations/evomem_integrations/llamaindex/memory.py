@@ -101,7 +101,7 @@ class EvoMemMemory(Connection, BaseMemory):
             return
         database = self._open().database
         owner_namespace = None
-        if chats.beside:  # the messages of a shared store may belong to another database
+        if chats.next_to_database:  # the messages of a shared store may belong to another database
             logs = [database.memory(*labels) for labels in database.memories()]
             owner_namespace = await asyncio.to_thread(owner, rows, self.session_id, logs)
         if owner_namespace is not None:

@@ -253,7 +253,7 @@ def test_filters_on_metadata_are_honoured(memory):
         ({"query": "x", "user_id": "a", "top_k": True}, "top_k"),
         ({"query": "x", "user_id": "a", "threshold": 1.5}, "between 0 and 1"),
         ({"query": "x", "user_id": "a", "reference_date": "2024-01-01"}, "not supported"),
-        ({"query": "x", "user_id": "a", "filters": {"user_id": "b"}}, "'a', and 'b'"),
+        ({"query": "x", "user_id": "a", "filters": {"user_id": "b"}}, "'a', but 'b'"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(memory, arguments, match):
