@@ -12,6 +12,7 @@ BENCHMARKS = {
     "quality.fusion": "what do the parts of a hybrid score count? learned on development data only",
     "quality.relevance": "can a search say that nothing answers? relevance fitted on one half of the data",
     "quality.words": "does a word find the sentence that has it? lexical search in thirty languages",
+    "quality.languages": "is the right turn found in languages other than English? forty facts in nine",
     "quality.order": "does an encoder know what came first, and what is true now?",
     "quality.stale": "does a current value stand above older ones? and an older one where it is asked for?",
     "systems.plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",

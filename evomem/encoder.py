@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -83,6 +83,18 @@ class BatchEncoder(Encoder, Protocol):
 
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
         """Call `embed_queries` for each state and its queries."""
+        ...
+
+
+@runtime_checkable
+class Generator(Encoder, Protocol):
+    """An encoder whose model can also write: retrieval and answer come from one model."""
+
+    def generate(self, state: State[Turn], question: str, limit: int) -> str:
+        """Return an answer of at most `limit` tokens, given the queue of `state` and no other text.
+
+        The most likely token is taken each time, so that equal states give equal answers.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone, tzinfo
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from evomem.async_methods import async_method
 from evomem.checks import (
@@ -190,17 +190,28 @@ class MemoryView:
         hits = self.search(query, k, mode=mode, zone=local, **filters)
         return fit(hits, query, max_tokens, count, local)
 
-    def answer(self, /, question: str, llm: LanguageModel | None = None, **options: Any) -> Answer:
+    def answer(
+        self,
+        /,
+        question: str,
+        llm: LanguageModel | Literal["encoder"] | None = None,
+        **options: Any,
+    ) -> Answer:
         """Answer a question with a language model that is shown the best turns as a quotation.
 
         Args:
             question: The question.
             llm: Takes messages and returns a text, such as `evomem.answering.ChatModel`. Without one,
-                the answer only holds what a model would be asked.
+                the answer only holds what a model would be asked. `"encoder"`: the encoder's own
+                model answers from its latents of the newest turns, and is shown no text
+                (docs/guides/answers.md).
             **options: As in `context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters, `now`, `zone`.
+                For `"encoder"`, of these `k` (turns named as support, 5 if not given), `mode`,
+                `min_relevance`, `rerank`, `trust`, `now` and `zone`.
 
         Raises:
             QueryError: An argument makes no sense.
+            EncoderError: `"encoder"` is asked, and the encoder cannot write.
             ModelError: The model gave no usable reply.
         """
         from evomem.answering import answer

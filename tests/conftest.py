@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import shutil
@@ -32,8 +33,24 @@ def pytest_configure() -> None:
 
     A disk takes milliseconds for each, and most tests wait for many. What a power loss leaves does
     not depend on the disk here: `tests/durability/power.py` simulates it.
+
+    Hypothesis tries the same examples in every run, so that no change fails by chance; the profile
+    `explore` tries others.
     """
+    from hypothesis import HealthCheck, settings
+
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", TEMPORARY)
+    checks = list(HealthCheck)  # of speed, which depends on the machine, and of fixtures
+    settings.register_profile("explore", deadline=None, suppress_health_check=checks)
+    settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
+    settings.load_profile("same")
+    gc.disable()  # imports make objects by the million, and hardly any garbage
+
+
+def pytest_collection_finish() -> None:
+    """Turn garbage collection on again, for what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -136,7 +136,7 @@ def test_conversations_that_number_their_messages_alike_do_not_meet(memory):
     assert len(memory) == 4
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(ANYTHING, ANYTHING)
 def test_whatever_a_host_calls_its_sessions_and_messages_the_exchange_is_written(session, id):
     with evomem.open(":memory:", encoder="hash") as db:

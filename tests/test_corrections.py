@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -241,7 +241,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(steps=STEPS)
 def test_whatever_is_corrected_deleted_and_purged_the_log_fits_a_plain_model(steps):
     """The model: chains of versions, oldest first; the last of a chain holds unless deleted."""

@@ -269,7 +269,7 @@ def test_which_of_the_turns_about_one_thing_is_wanted(wish, query, texts, answer
     assert answer is None or backwards == len(texts) - 1 - answer
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     query=st.sampled_from(
         ["What is my dose?", "Which dose was I on at first?", "My dose before 5?"]

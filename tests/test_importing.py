@@ -228,7 +228,7 @@ def growing(draw):
     return [item if name is None else talk(*item, id=name) for item in shaped]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(growing())
 def test_ten_imports_of_a_growing_conversation_come_to_the_same_as_one(exports):
     with evomem.open(":memory:", encoder="hash") as db:

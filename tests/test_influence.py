@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -56,7 +56,7 @@ def seen_by_each(rows):
     return seen
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20)
 @given(told=TOLD, which=st.integers(0, 39), forked=st.integers(1, 39), gone=st.integers(0, 39))
 def test_influence_is_what_running_the_queue_shows(told, which, forked, gone):
     turns = turns_of(told)
@@ -83,7 +83,7 @@ def test_influence_is_what_running_the_queue_shows(told, which, forked, gone):
     assert list(influence.answers) == [id for id in ids if id in reached - {str(which)}]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15)
 @given(told=st.lists(st.integers(1, 30), min_size=2, max_size=30), which=st.integers(0, 29))
 def test_what_a_purge_changes_lies_within_the_influence(told, which):
     turns = turns_of([(words, []) for words in told])

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -413,7 +413,7 @@ TEXTS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15)
 @given(texts=TEXTS, data=st.data())
 def test_a_view_of_the_past_equals_a_memory_that_was_fed_so_far(fresh, texts, data):
     seq = data.draw(st.integers(0, len(texts)))
@@ -560,7 +560,7 @@ def test_a_deleted_turn_is_gone_from_everything_returned(alice):
             call("cat")
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15)
 @given(texts=TEXTS, data=st.data())
 def test_after_a_purge_the_memory_equals_one_never_fed_the_turn(fresh, texts, data):
     gone = data.draw(st.integers(0, len(texts) - 1))

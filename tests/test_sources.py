@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -58,7 +58,7 @@ def seqs_and_parts(hits):
     return [(hit.seq, dict(hit.parts)) for hit in hits]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(
     told=TOLD,
     query=TEXT,
@@ -89,7 +89,7 @@ def test_a_search_by_source_is_a_search_among_these_turns(
         )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(
     told=TOLD,
     query=TEXT,

@@ -78,7 +78,7 @@ def step(db, elsewhere, what, name, number):
         elsewhere.memory("root", name).add(f"from elsewhere {number}")
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(steps=STEPS)
 def test_it_is_what_the_memories_say_whatever_happens(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("together") / "a.db"

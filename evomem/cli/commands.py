@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from typing import Any
+from typing import Any, Literal
 
 from rich.text import Text
 
@@ -78,18 +78,20 @@ def context(args: Namespace, screen: Screen) -> int:
 
 
 def ask(args: Namespace, screen: Screen) -> int:
-    """Print the answer of a language model, or what one would be asked."""
-    llm = None
-    if args.model:
-        from evomem.answering import OPENAI, ChatModel
+    """Print the answer of a language model or of the encoder, or what a model would be asked."""
+    from evomem.answering import ENCODER, OPENAI, ChatModel, LanguageModel
 
+    llm: LanguageModel | Literal["encoder"] | None = None
+    if args.model == ENCODER:
+        llm = ENCODER
+    elif args.model:
         url = args.url or OPENAI
         llm = ChatModel(args.model, url=url, key=os.environ.get("OPENAI_API_KEY"))
+    options = {"k": args.k, "max_tokens": args.max_tokens, **_asked(args)}
+    options = {name: value for name, value in options.items() if value is not None and value != {}}
     with open_database(args, screen, reranker=args.reranker) as db:
         memory = memory_of(db, args)
-        answer = past_of(memory, args).answer(
-            args.query, llm, k=args.k, max_tokens=args.max_tokens, **_asked(args)
-        )
+        answer = past_of(memory, args).answer(args.query, llm, **options)
         cited = [memory.get(id) for id in answer.cited]
     value = {
         "question": args.query,

@@ -55,15 +55,17 @@ def _ask(commands: Any, command: Command) -> None:
         "ask",
         "answer a question with a language model",
         "Show a language model the turns that answer a question best, and print its answer with the "
-        "turns it names. Without --model, print what a model would be asked.",
+        "turns it names. Without --model, print what a model would be asked. With --model encoder, the "
+        "memory's own EvoEmbedding model answers from its latents of the newest turns.",
         '  evomem ask "Where do I live now?"\n'
-        '  evomem ask "How do I bleed the pump?" --model llama3.2 --url http://localhost:11434/v1',
+        '  evomem ask "How do I bleed the pump?" --model llama3.2 --url http://localhost:11434/v1\n'
+        '  evomem ask "Where do I live now?" --model encoder',
     )
     parser.add_argument(
         "--model",
         metavar="NAME",
         default=os.environ.get("EVOMEM_MODEL"),
-        help="the model's name at the endpoint (default: $EVOMEM_MODEL)",
+        help="the model's name at the endpoint, or 'encoder' (default: $EVOMEM_MODEL)",
     )
     parser.add_argument(
         "--url",
@@ -73,6 +75,7 @@ def _ask(commands: Any, command: Command) -> None:
         "(default: $OPENAI_BASE_URL, or OpenAI's)",
     )
     _budget(parser)
+    parser.set_defaults(k=None, max_tokens=None)  # as `answer` has them, which differ by the model
     _question(parser)
 
 

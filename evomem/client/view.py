@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from evomem.checks import (
     Sources,
@@ -197,10 +197,27 @@ class RemoteView(MemoryView):
 
         return RemoteMemory(self._caller, tuple(value["memory"]), zone=self._own_zone)
 
-    answer = MemoryView.answer  # it calls `search`
+    def answer(
+        self,
+        /,
+        question: str,
+        llm: LanguageModel | Literal["encoder"] | None = None,
+        **options: Any,
+    ) -> Answer:
+        """See `MemoryView.answer`, for language models: latents stay with the service."""
+        if llm == "encoder":
+            raise QueryError(
+                "a service does not answer from latents: pass a language model as llm=, or open the "
+                "database itself"
+            )
+        return MemoryView.answer(self, question, llm, **options)
 
     async def aanswer(
-        self, question: str, llm: LanguageModel | None = None, **options: Any
+        self,
+        /,
+        question: str,
+        llm: LanguageModel | Literal["encoder"] | None = None,
+        **options: Any,
     ) -> Answer:
         """Do as `answer`, without blocking the event loop."""
         return await asyncio.to_thread(self.answer, question, llm, **options)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -195,9 +195,7 @@ class EvoEmbeddingClient:
         _split(messages)
         *segments, last = self.tokens.segments(self.tokens.chat(messages))
         state = self.reader.evolve(self._start, [Segment.of_ids(ids) for ids in segments])
-        with torch.no_grad():
-            prompt = self.model.prompt(last, self.reader.queue_of(state))
-            return list(self.model.generate(prompt, max_new_tokens, self._stop))
+        return self.reader.generate(state, last, max_new_tokens, self._stop)
 
     def generate_raw(self, messages: Sequence[Message], max_new_tokens: int = 256) -> list[int]:
         """Answer by the plain base on the plain conversation: ids of prompt and answer.
@@ -207,17 +205,15 @@ class EvoEmbeddingClient:
         """
         _split(messages)
         ids = self.tokens.chat(messages)
-        with torch.no_grad():
-            prompt = self.model.embed_ids(ids)
-            return [*ids, *self.model.generate(prompt, max_new_tokens, self._stop)]
+        return [*ids, *self.reader.generate(self._start, ids, max_new_tokens, self._stop)]
 
     def send_message(self, message: Sequence[Message]) -> str:
         """Return the text of `generate`."""
-        return self._text(self.generate(message))
+        return self.tokens.decode(self.generate(message))
 
     def send_message_raw(self, message: Sequence[Message]) -> str:
         """Return the answer's text of `generate_raw`."""
-        return self._text(self.generate_raw(message)[len(self.tokens.chat(message)) :])
+        return self.tokens.decode(self.generate_raw(message)[len(self.tokens.chat(message)) :])
 
     @property
     def _start(self) -> State[Segment]:
@@ -225,7 +221,7 @@ class EvoEmbeddingClient:
 
     @property
     def _stop(self) -> tuple[int, ...]:
-        return (*self.model.decoder.config.stop_ids, self.tokens.special.im_end)
+        return (self.tokens.special.im_end,)
 
     @cached_property
     def _native(self) -> Decoder:
@@ -238,9 +234,6 @@ class EvoEmbeddingClient:
             return (
                 normalise(last_hidden(self._native, rows, [None] * len(rows), None)).cpu().numpy()
             )
-
-    def _text(self, ids: Ids) -> str:
-        return cast(str, self.tokens.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
 def _split(messages: Sequence[Message]) -> tuple[Sequence[Message], str]:

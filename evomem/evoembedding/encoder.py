@@ -93,6 +93,16 @@ class EvoEmbeddingEncoder:
             ]
         )
 
+    def generate(self, state: State[Turn], question: str, limit: int) -> str:
+        """See `Generator.generate`: the plain base answers, with the queue in the question's prompt.
+
+        Raises:
+            CheckpointError: The checkpoint lacks the output head that its base needs.
+        """
+        ids = self._tokens.chat([{"role": "user", "content": self._tokens.defuse(question)}])
+        stop = (self._tokens.special.im_end,)
+        return self._tokens.decode(self.reader.generate(state, ids, limit, stop)).strip()
+
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in the base's tokens."""
         return len(self._tokens.encode(self._tokens.defuse(text)))

@@ -132,6 +132,27 @@ class Reader:
             rows = _to_numpy(normalise(self.model.embed_many(prefixed)))
         return np.split(rows, np.cumsum(counts)[:-1])
 
+    def generate(self, state: State[Any], prompt: Ids, limit: int, stop: Ids) -> list[int]:
+        """Continue a prompt by the plain base, with the queue of `state` in it (see "Generation").
+
+        Args:
+            state: It is not changed.
+            prompt: A segment of a chat that ends with the opening of the answer.
+            limit: How many ids at most.
+            stop: Ids that end the answer, besides those that the base's configuration names.
+
+        Returns:
+            The new ids, the one that ended the answer included.
+
+        Raises:
+            CheckpointError: The checkpoint lacks the output head that its base needs.
+        """
+        self._forks.check()
+        with torch.no_grad():
+            embeds = self.model.prompt(prompt, self.queue_of(state))
+            ends = (*self.model.decoder.config.stop_ids, *stop)
+            return list(self.model.generate(embeds, limit, ends))
+
     def queue_of(self, state: State[Any]) -> Tensor:
         """Return the queue of `state` as the model takes it, `(k, H)`."""
         return self._to_tensor(state.queue)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from evomem.errors import CheckpointError, EncoderError
 from evomem.records import Turn
@@ -97,6 +97,10 @@ class Tokens:
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text` alone; special-token strings become special ids."""
         return _encode(self.tokenizer, text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`, without special tokens."""
+        return cast(str, self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def defuse(self, text: str) -> str:
         """Return `text` with a space inside every special-token string: `< |im_end|>`."""

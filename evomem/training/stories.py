@@ -115,7 +115,8 @@ class Story:
 
         def ask(templates: tuple[str, ...], turn: list[int], kind: str, **more: str) -> None:
             text = who.question(self.rng.choice(templates), noun=slot.noun, **more)
-            self.history.ask(text, turn, kind, turns)
+            answer = ", ".join(value for place, value in mentions if place in turn)
+            self.history.ask(text, turn, kind, turns, answer)
 
         now = self.rng.choice(NOW)
         changes = len(turns) > 1
@@ -162,14 +163,19 @@ class Story:
         thing, values = self.things.pop()
         first, second = self.rng.sample(values.split("|"), 2)
         offer = self.history.say(self._other(who).name, f"For the {thing}: {first} or {second}?")
-        reply = self.rng.choice(
-            ["The first one, please.", "I'd go for the second.", "Hmm, the latter.", "The former!"]
+        reply, chosen = self.rng.choice(
+            [
+                ("The first one, please.", first),
+                ("I'd go for the second.", second),
+                ("Hmm, the latter.", second),
+                ("The former!", first),
+            ]
         )
         turn = self.history.say(who.name, reply)
         question = self.rng.choice(
             [f"Which {thing} did {{S}} choose?", f"What did {{S}} decide about the {thing}?"]
         )
-        self.history.ask(who.question(question), [offer, turn], "choice")
+        self.history.ask(who.question(question), [offer, turn], "choice", answer=chosen)
 
     def _pet(self) -> None:
         if not self.pets:
@@ -177,7 +183,8 @@ class Story:
         who = self.people[0]
         pet, name = self.pets.pop()
         intro = self.history.say(who.name, f"My {pet} is called {name}.")
-        self.history.ask(who.question(f"What is the name of {{P}} {pet}?"), [intro], "event")
+        named = who.question(f"What is the name of {{P}} {pet}?")
+        self.history.ask(named, [intro], "event", answer=name)
         self.history.say(self._other(who).name, self.rng.choice(["Cute!", "Lovely name.", "Aww."]))
         verb, plain, values = self.rng.choice(PET_FACTS)
         value = self.rng.choice(values.split("|"))
@@ -187,7 +194,7 @@ class Story:
         question = {"turn": "How old did {0} turn?", "sleep": "Where does {0} sleep?"}.get(
             plain, f"What does {{0}} {plain}?"
         )
-        self.history.ask(question.format(name), [turn], "reference")
+        self.history.ask(question.format(name), [turn], "reference", answer=value)
 
     def _small_talk(self) -> None:
         first, second = self.rng.sample(self.people, 2)

@@ -9,7 +9,7 @@ MANY = [f"conversation {n // 4}" for n in range(40)]
 KINDS = ["often", "often", "often", "seldom"] * 10
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), st.booleans())
 def test_an_interval_holds_its_mean_and_repeats(seed, macro):
     values = np.random.default_rng(seed).random(40).tolist()

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.__main__ import BENCHMARKS
@@ -117,7 +117,7 @@ def test_a_shared_beginning_is_read_once_for_all_conversations_and_systems(tmp_p
     assert counting.read_turns == 3 + 1 + 1
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(st.lists(st.text("abc", min_size=1, max_size=6), max_size=6))
 def test_reading_only_what_is_new_changes_no_vector(histories):
     shared = Encoders()["hash"]

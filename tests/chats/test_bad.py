@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomem.chats import read, stream
@@ -83,7 +83,7 @@ def test_a_fault_deep_in_a_document_is_named_with_its_line(monkeypatch):
         read("\n".join(lines).encode())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.recursive(st.text() | st.integers() | st.none(), st.lists, max_leaves=8), max_size=8
@@ -156,7 +156,7 @@ def damaged(draw):
     return value
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(damaged(), st.booleans(), st.booleans())
 def test_whatever_is_damaged_is_read_or_refused(value, skip_bad, as_bytes):
     source = json.dumps(value).encode() if as_bytes else value
@@ -169,7 +169,7 @@ def test_whatever_is_damaged_is_read_or_refused(value, skip_bad, as_bytes):
         assert all(message["content"].strip() for message in conversation.messages)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(list(SAMPLES)), st.data())
 def test_bytes_that_are_cut_or_changed_are_read_or_refused(shape, data):
     values = SAMPLES[shape].value

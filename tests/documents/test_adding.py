@@ -96,7 +96,7 @@ def test_a_name_that_is_too_long_is_refused_before_anything_is_written(memory):
     assert len(memory) == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=6), min_size=2, max_size=4))
 def test_after_any_edits_the_memory_holds_just_the_document(versions):
     """Passages may repeat, move, vanish and return."""

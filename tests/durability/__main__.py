@@ -23,7 +23,7 @@ def trial(bench: Bench, kind: str, rng: random.Random) -> None:
     """Run one trial."""
     plan = rng.choice(SHORT)
     if kind == "moment":
-        bench.kill_after("stream", rng.uniform(0, 0.6))
+        bench.kill_after("stream", rng.uniform(0, 0.3))
     elif kind in ("kill", "tear"):
         bench.kill_at(plan, rng.randint(1, bench.calls(plan)), torn=kind == "tear")
     elif kind in ("once", "lasting"):

@@ -141,7 +141,7 @@ def _told(count: int) -> list[Step]:
 
 
 def _stream() -> Iterator[Step]:
-    for number in range(10, 400, 3):
+    for number in range(10, 200, 3):
         yield add(*(turn(number + more) for more in range(1 + number % 3)))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -191,7 +191,7 @@ def test_no_number_of_a_dropped_memory_is_given_to_another(location, db):
         assert 1 not in numbers
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20)
 @given(order=st.permutations(["a", "a/f", "a/f/g", "a/h", "a/f/i"]), data=st.data())
 def test_forks_and_what_they_were_forked_from_can_be_dropped_in_any_order(order, data):
     with open_database(":memory:") as db:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
@@ -36,7 +36,7 @@ scalars = st.one_of(
 values = st.recursive(
     scalars, lambda v: st.lists(v, max_size=2) | st.dictionaries(hostile, v, max_size=2)
 )
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=60)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -175,7 +175,7 @@ def test_an_export_loaded_again_is_equal_bit_for_bit(place, target, tmp_path, re
         assert copy.verify() == []
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10)
 @given(
     texts=st.lists(st.text(min_size=1).filter(lambda t: t.strip() and "\x00" not in t), max_size=6),
     metadata=st.dictionaries(st.text(max_size=5), st.integers() | st.text() | st.booleans()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomem.evoembedding import EvoEmbeddingEncoder, packing
@@ -15,9 +15,7 @@ from evomem.evoembedding.tokens import Segment
 from evomem.state import State
 from tests.evoembedding.test_streaming import LATENTS, family, segments_of
 
-several = settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+several = settings(max_examples=8)
 memories = st.lists(st.lists(st.integers(1, 30), min_size=0, max_size=20), min_size=2, max_size=5)
 
 

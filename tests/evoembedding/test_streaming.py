@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomem.evoembedding import EvoEmbeddingEncoder
@@ -20,11 +20,7 @@ from evomem.testing import EncoderContract
 
 TOLERANCE = {"qwen3": 1e-5, "qwen3_5": 1e-4}  # a recurrence magnifies rounding
 LATENTS = {"qwen3": 1e-4, "qwen3_5": 1e-3}
-several = settings(
-    max_examples=12,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+several = settings(max_examples=12)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import itertools
 from contextlib import suppress
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -38,7 +38,7 @@ _numbers = itertools.count(1)
 
 
 @pytest.mark.parametrize("key", [None, bytes(range(32))], ids=["no key", "key"])
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12)
 @given(steps=st.lists(STEP, min_size=4, max_size=14))
 @example(
     steps=[

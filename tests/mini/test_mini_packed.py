@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("kind", [nn.Linear, Grow])
-@settings(deadline=None)  # a first product builds its kernel
 @given(shape=st.lists(st.integers(0, 9), min_size=1, max_size=4), bias=st.booleans())
 @torch.inference_mode()
 def test_a_packed_layer_computes_what_the_layer_does(kind, shape, bias):
@@ -42,7 +41,6 @@ needs_fbgemm = pytest.mark.skipif(
 
 @needs_fbgemm
 @pytest.mark.parametrize("kind", [nn.Linear, Grow])
-@settings(deadline=None)  # a first product builds its kernel
 @given(shape=st.lists(st.integers(0, 9), min_size=1, max_size=4), bias=st.booleans())
 @torch.inference_mode()
 def test_a_layer_of_float16_weights_computes_what_the_layer_does(kind, shape, bias):

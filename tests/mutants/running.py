@@ -30,14 +30,12 @@ OPTIONS = ["-q", "-n", "0", "-p", "no:cacheprovider", *(f"-p{name}" for name in 
 def prepare() -> None:
     """Import what takes long, and let no plugin that is not needed be loaded."""
     import faiss  # noqa: F401
-    import hypothesis
+    import hypothesis  # noqa: F401
     import psycopg  # noqa: F401
     import sqlalchemy.dialects.postgresql  # noqa: F401
     import torch  # noqa: F401
 
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    hypothesis.settings.register_profile("mutants", database=None, derandomize=True)
-    hypothesis.settings.load_profile("mutants")
 
 
 @contextmanager

@@ -54,7 +54,8 @@ def older_client(pytestconfig: pytest.Config) -> Callable[..., None]:
     """
     folder = pytestconfig.cache.mkdir("mcp-1")
     python = folder / "bin" / "python"
-    make = [[sys.executable, "-m", "venv", folder], [python, "-m", "pip", "install", "-q", OLDER]]
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile", OLDER]
+    make = [[sys.executable, "-m", "venv", "--without-pip", folder], pip]
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if not (folder / "ready").exists():
         for command in make:

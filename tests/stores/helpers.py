@@ -124,18 +124,27 @@ def assert_same_state(left: State[Turn], right: State[Turn]) -> None:
     assert np.array_equal(left.latents, right.latents)
 
 
-def exact(store: Store, view: View, query: Vectors, k: int, allowed: Any = None) -> list[int]:
-    """The seqs of the nearest turns by NumPy alone, from the log."""
-    rows = store.rows(view, after=0)
+Stored = list[tuple[int, Vectors]]
+
+
+def stored(store: Store, view: View) -> Stored:
+    """The seqs of a view's turns, with their embeddings, from the log."""
+    return [(row.seq, row.reading.embeddings.astype(float)) for row in store.rows(view, after=0)]
+
+
+def nearest(rows: Stored, query: Vectors, k: int, allowed: Any = None) -> list[int]:
+    """The seqs of the nearest turns by NumPy alone."""
     scored = [
-        (
-            float(np.float32((row.reading.embeddings.astype(float) @ query.astype(float)).max())),
-            row.seq,
-        )
-        for row in rows
-        if allowed is None or row.seq in allowed
+        (float(np.float32((embeddings @ query.astype(float)).max())), seq)
+        for seq, embeddings in rows
+        if allowed is None or seq in allowed
     ]
     return [seq for _, seq in sorted(scored, reverse=True)[:k]]
+
+
+def exact(store: Store, view: View, query: Vectors, k: int, allowed: Any = None) -> list[int]:
+    """The seqs of the nearest turns by NumPy alone, from the log."""
+    return nearest(stored(store, view), query, k, allowed)
 
 
 def words(store: Store, view: View, query: str) -> dict[int, float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import bm25s
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -20,19 +22,26 @@ WORDS = "cat dog paris oslo ran running runs the a 東京 東京都 ネコ stra�
 TEXTS = st.lists(
     st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join), min_size=1, max_size=12
 )
-PROPERTY = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=30)
+NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
 def store(location):
     opened, _ = open_at(location)
     yield opened
+    assert opened.verify() == []
     opened.close()
+
+
+def new_memory(store):
+    """A memory beside those of other examples, none of which has a part in its scores."""
+    return store.make_memory((f"m{next(NUMBERS)}",))
 
 
 @PROPERTY
 @given(texts=TEXTS, asked=st.lists(st.sampled_from(WORDS), min_size=1, max_size=4))
-def test_scores_equal_those_of_bm25s(fresh, texts, asked):
+def test_scores_equal_those_of_bm25s(store, texts, asked):
     corpus = [terms(text) for text in texts]
     reference = bm25s.BM25(method="lucene", k1=bm25.K1, b=bm25.B)
     reference.index(corpus, show_progress=False)
@@ -40,32 +49,26 @@ def test_scores_equal_those_of_bm25s(fresh, texts, asked):
     for term, weight in query_terms(" ".join(asked)).items():
         if term in reference.vocab_dict:
             expected += weight * reference.get_scores([term])
-    store, _ = open_at(fresh())
-    memory = store.make_memory(("a",))
+    memory = new_memory(store)
     write(store, memory, [turn(text, n) for n, text in enumerate(texts, start=1)])
-    write(store, store.make_memory(("b",)), [turn(text, n) for n, text in enumerate(texts[:3])])
     scores = words(store, store.view(memory), " ".join(asked))
     dense = [scores.get(seq, 0.0) for seq in range(1, len(texts) + 1)]
     np.testing.assert_allclose(dense, expected, atol=1e-5)
     assert all(score > 0 for score in scores.values())
-    store.close()
 
 
 @PROPERTY
 @given(texts=TEXTS, data=st.data())
-def test_only_what_a_view_shows_has_a_part_in_its_scores(fresh, texts, data):
+def test_only_what_a_view_shows_has_a_part_in_its_scores(store, texts, data):
     """Other memories, later turns, deleted and purged ones: none moves a score."""
     turns = [turn(text, n) for n, text in enumerate(texts, start=1)]
     cut = data.draw(st.integers(0, len(texts)))
     point = data.draw(st.integers(0, cut))
     gone = data.draw(st.sets(st.integers(1, len(texts)), max_size=2))
-    store, _ = open_at(fresh())
-    write(
-        store, store.make_memory(("noise",)), [turn("cat dog oslo paris 東京", n) for n in range(9)]
-    )
-    memory = store.make_memory(("a",))
+    write(store, new_memory(store), [turn("cat dog oslo paris 東京", n) for n in range(9)])
+    memory = new_memory(store)
     write(store, memory, turns[:point])
-    child = store.fork(store.view(memory), ("fork",))
+    child = store.fork(store.view(memory), (f"m{next(NUMBERS)}",))
     write(store, memory, [turn("cat cat cat dog paris", 99)])  # the parent goes on: not seen
     view = write(store, child, turns[point:])
     for number, seq in enumerate(sorted(gone)):
@@ -75,14 +78,12 @@ def test_only_what_a_view_shows_has_a_part_in_its_scores(fresh, texts, data):
             purge(store, child, seq)
             view = store.view(child)
     view = store.view(child, seq=cut)
-    fresh = store.make_memory(("fresh",))
+    fresh = new_memory(store)
     left = [seq for seq in range(1, cut + 1) if seq not in gone]
     write(store, fresh, [turns[seq - 1] for seq in left])
     for query in ("cat dog", "running in Paris", "東京", "nothing here"):
         expected = words(store, store.view(fresh), query)
         assert words(store, view, query) == {left[seq - 1]: s for seq, s in expected.items()}
-    assert store.verify() == []
-    store.close()
 
 
 def test_the_name_of_the_speaker_is_found_and_the_word_user_is_not(store):

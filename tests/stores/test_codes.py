@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomem.rows import Rows
@@ -18,7 +18,7 @@ from evomem_stores.vectors.shard import Shard
 from tests.stores.helpers import ENCODER, found, open_at, purge
 from tests.stores.test_faiss_index import fill
 
-PROPERTY = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=20)
 ROWS, DIM = 6000, 32
 ALL = Span(1, 1, 10**9)
 

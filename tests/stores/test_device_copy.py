@@ -10,7 +10,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -25,7 +25,7 @@ from evomem_stores.vectors.shard import Shard
 from tests.stores.helpers import DEVICES, found, open_at, open_on_device, purge
 from tests.stores.test_faiss_index import fill, random_rows
 
-PROPERTY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=40)
 DIM = 32
 
 

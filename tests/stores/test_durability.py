@@ -17,7 +17,7 @@ import time
 from contextlib import closing
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -473,7 +473,7 @@ def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_again(
         open_at(tmp_path / "b.db")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(place=st.integers(0, 10**9 - 1))
 def test_a_flipped_bit_is_refused_or_reported_unless_it_changes_nothing(made, tmp_path, place):
     content = bytearray((made[0] / "a.db").read_bytes())

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomem.plugins import store_opener
@@ -114,9 +114,7 @@ def test_hits_are_those_of_brute_force(name, opened, memories):
     store, index = opened
     wanted, right = 0, 0
 
-    @settings(
-        max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=60)
     @given(
         memory=st.sampled_from(memories),
         end=st.sampled_from([1, 10, 12, 25, 130, 1.0]) | st.floats(0, 1),

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -69,7 +69,6 @@ def test_other_bytes_are_no_embedding(damage):
         unpack_embeddings(damage(pack_embeddings(reading, "int8")), 6)
 
 
-@settings(deadline=None)
 @given(
     head=st.integers(0, 5),
     pieces=st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["int8", "float32"])), max_size=5),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -140,7 +140,7 @@ def test_after_a_purge_a_memory_is_as_if_it_had_never_read_the_turn(db):
         assert np.array_equal(rows, known[id])
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20)
 @given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=12), k=st.integers(1, 12))
 def test_k_hits_are_k_turns_for_any_mix_of_long_and_short_ones(lengths, k):
     with evomem.open(":memory:", encoder=ENCODER) as db:

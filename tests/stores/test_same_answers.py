@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomem.store import Filter
@@ -23,7 +23,7 @@ def both(new_schema):
         store.close()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15)
 @given(
     texts=st.lists(TEXT, min_size=2, max_size=12),
     asked=TEXT,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -454,11 +454,5 @@ def test_any_history_leaves_what_the_model_says(name, request):
     with _machine(name, request) as machine:
         run_state_machine_as_test(
             machine,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-                print_blob=True,
-            ),
+            settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, print_blob=True),
         )

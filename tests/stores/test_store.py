@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import inspect, select
 
@@ -42,7 +42,7 @@ from tests.stores.helpers import (
 )
 
 TEXTS = st.lists(st.sampled_from(["cat", "dog", "moved to Oslo", "a b c d " * 20]), min_size=1, max_size=30)  # fmt: skip
-PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=25)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
@@ -91,7 +91,7 @@ class History:
             write(store, memory, [turn(text, next(self.numbers)) for text in told])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(steps=st.lists(STEP, min_size=1, max_size=12), data=st.data())
 def test_scores_are_those_of_the_texts_regardless_of_who_changed_them_last(
     fresh, steps, data, monkeypatch

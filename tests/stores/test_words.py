@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import inspect, select, update
 
@@ -37,7 +37,7 @@ def store(location):
         yield made
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40)
 @given(steps=st.lists(ADD | CUT, min_size=1, max_size=12), spans=st.data())
 def test_the_index_has_what_was_added_and_was_not_cut(store, steps, spans, monkeypatch):
     monkeypatch.setattr(inverted_index, "STRETCHES", (2, 4))

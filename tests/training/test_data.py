@@ -30,6 +30,16 @@ def test_stories_are_sound_and_repeat_with_their_seed():
     assert told[0].turns != stories(1, 60, seed=4)[0].turns
 
 
+def test_answers_of_stories_stand_in_the_turns_that_hold_them():
+    answered = 0
+    for history in stories(20, 60, seed=3):
+        for question in history.questions:
+            evidence = " ".join(history.turns[turn] for turn in question.evidence).lower()
+            assert all(part.lower() in evidence for part in question.answer.split(", "))
+            answered += bool(question.answer)
+    assert answered > 100
+
+
 def test_first_and_latest_questions_ask_for_the_ends_of_a_thread():
     for history in stories(20, 60, seed=3):
         for question in history.questions:

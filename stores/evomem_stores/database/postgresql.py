@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from sqlalchemy import URL, Connection, create_engine, event, make_url, select
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import Pool
 
@@ -24,6 +25,7 @@ from evomem.errors import (
     shown,
 )
 from evomem.store import WriteSlot, nobody_waits
+from evomem_stores.database.compiled import CACHE, Shared, register
 from evomem_stores.database.connections import FOREIGN, Connections, check_timeout, driver
 from evomem_stores.database.tables import OURS, memories
 from evomem_stores.database.write_slots import WAIT
@@ -70,6 +72,18 @@ _IS_WAITED_FOR = """
         AND classid = %s::bigint::oid AND objid = %s::bigint::oid AND objsubid = 1)"""
 
 
+class PostgresDialect(Shared, PGDialect_psycopg):
+    """SQLAlchemy's, whose compiled statements all databases of one server version share."""
+
+    supports_statement_cache = True
+
+    def _settings(self) -> tuple[object, ...]:
+        return (*super()._settings(), self._backslash_escapes)
+
+
+_DRIVER = register(PostgresDialect, "postgresql")
+
+
 class PostgresConnections(Connections):
     """A pool of connections to one schema of a server.
 
@@ -96,8 +110,9 @@ class PostgresConnections(Connections):
         self._closed = False
         connect = partial(
             create_engine,
-            url,
+            url.set(drivername=_DRIVER),
             isolation_level="AUTOCOMMIT",  # the driver would begin on its own account
+            execution_options={"compiled_cache": CACHE},
             max_overflow=0,
             pool_pre_ping=True,  # a connection that the server closed meanwhile is replaced
             connect_args={

@@ -16,12 +16,14 @@ from typing import Any, Literal
 from weakref import WeakSet
 
 from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
 from evomem.store import WriteSlot
 from evomem_stores.database import read_only
+from evomem_stores.database.compiled import CACHE, Shared, register
 from evomem_stores.database.connections import (
     FOREIGN,
     Connections,
@@ -46,6 +48,15 @@ _LEAST = 512  # bytes: SQLite's smallest page
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")  # how SQLite's rollback journal begins
 
 _LOST = "{path} cannot be read ({says}): restore it from a backup; the file was left as it is"
+
+
+class SqliteDialect(Shared, SQLiteDialect_pysqlite):
+    """SQLAlchemy's, whose compiled statements all files share."""
+
+    supports_statement_cache = True
+
+
+_URL = register(SqliteDialect, "sqlite") + "://"
 
 
 class SqliteConnections(Connections):
@@ -73,7 +84,8 @@ class SqliteConnections(Connections):
             pool = {"poolclass": NullPool}  # each transaction checks the files again
         elif path is not None:
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
-        self._engine = create_engine("sqlite://", creator=self._connect, **pool)
+        self._engine = create_engine(_URL, creator=self._connect, **pool)
+        self._engine.update_execution_options(compiled_cache=CACHE)
         event.listen(self._engine, "begin", _begin)
         self._connections: WeakSet[_Connection] = WeakSet()
         self._inherited: list[Pool] = []

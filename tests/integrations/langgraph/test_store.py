@@ -388,7 +388,7 @@ LABELS = st.lists(st.sampled_from(["a", "b", "c", "A"]), min_size=1, max_size=4)
 PATHS = st.lists(st.sampled_from(["a", "b", "*"]), max_size=2).map(tuple)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     namespaces=st.lists(LABELS, min_size=1, max_size=5),
     prefix=PATHS,

@@ -7,7 +7,7 @@ import inspect
 import sqlite3
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_index.core.llms import ChatMessage
 from llama_index.core.storage.chat_store.sql import SQLAlchemyChatStore
@@ -64,7 +64,7 @@ PLACES = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300)
 @given(one=PLACES, other=PLACES)
 def test_no_two_sessions_have_the_same_key(tmp_path, one, other):
     chats = Chats(str(tmp_path / "agent.db"), None)

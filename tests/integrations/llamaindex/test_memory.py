@@ -9,7 +9,7 @@ import pickle
 import sqlite3
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from llama_index.core.base.llms.types import ImageBlock, TextBlock
 from llama_index.core.llms import ChatMessage
@@ -359,9 +359,7 @@ STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8)
 @given(steps=STEPS, session=st.uuids().map(str))
 def test_any_use_keeps_the_history_that_llamaindex_would_keep(make, tmp_path, steps, session):
     memory = make(session, token_limit=12)
@@ -375,9 +373,7 @@ def test_any_use_keeps_the_history_that_llamaindex_would_keep(make, tmp_path, st
     assert run(run(memory._history()).aget()) == run(theirs.aget())
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8)
 @given(
     messages=st.lists(MESSAGES, max_size=6),
     cuts=st.sets(st.integers(1, 5)),

@@ -6,7 +6,7 @@ import operator
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomem.errors import QueryError
@@ -87,7 +87,7 @@ def compares(stored, test, operand):
 names = count()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25)
 @given(filters=FILTERS, payloads=st.lists(PAYLOADS, min_size=1, max_size=5))
 def test_what_is_found_is_what_the_filter_means(db, filters, payloads):
     memory = db.memory("filters", str(next(names)))

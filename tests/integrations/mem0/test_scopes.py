@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evomem
@@ -107,7 +107,7 @@ def in_memory():
         yield db
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(scopes=st.lists(SCOPES, min_size=1, max_size=4), asked=SCOPES)
 def test_no_call_with_one_scope_returns_or_removes_memories_of_another(in_memory, scopes, asked):
     memory = Memory(database=in_memory, collection=f"c{next(names)}")

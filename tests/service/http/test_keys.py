@@ -7,7 +7,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
@@ -24,7 +24,7 @@ LABELS = st.text(min_size=1, max_size=8).filter(
     lambda text: text.strip() and "\x00" not in text and text.isprintable()
 )
 NAMESPACES = st.lists(LABELS, min_size=1, max_size=4).map(tuple)
-FEW = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=15)
 
 
 @pytest.fixture

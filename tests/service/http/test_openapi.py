@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.service.http.running import running
@@ -41,12 +41,7 @@ def test_no_request_breaks_the_service_or_its_description():
             for mode in schemathesis.GenerationMode
         ]
 
-        @settings(
-            max_examples=EXAMPLES,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
+        @settings(max_examples=EXAMPLES, phases=[Phase.generate])
         @given(case=st.one_of(strategies))
         def ask(case):
             case.call_and_validate(checks=checks)

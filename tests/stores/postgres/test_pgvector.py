@@ -14,7 +14,18 @@ from evomem.state import State
 from evomem_stores.database.connections import driver
 from evomem_stores.postgresql import open_postgresql
 from evomem_stores.vectors.pgvector_index import BATCH
-from tests.stores.helpers import ENCODER, exact, found, open_at, purge, query, turn, write
+from tests.stores.helpers import (
+    ENCODER,
+    exact,
+    found,
+    nearest,
+    open_at,
+    purge,
+    query,
+    stored,
+    turn,
+    write,
+)
 from tests.stores.test_faiss_index import fill, random_rows
 
 
@@ -45,14 +56,15 @@ def test_results_equal_exact_search_for_any_k_point_and_filter(both):
     fill(store, fork, random_rows(300, seed=5, distinct=50), start=10_000)
     rng = np.random.default_rng(3)
     for view in (store.view(memory), store.view(fork), store.view(memory, seq=550)):
+        rows = stored(store, view)
+        vectors = {seq: embeddings[0] for seq, embeddings in rows}
         for share in (None, 0.3, 0.01):
             allowed = None if share is None else np.flatnonzero(rng.random(view.seq) < share) + 1
             asked = random_rows(1, seed=int(rng.integers(1000)))[0]
             for k in (1, 10, 2000):
                 hits = index.search(view, asked, k, allowed=allowed)
                 inside = None if allowed is None else set(allowed.tolist())
-                right = exact(store, view, asked, k, inside)
-                vectors = {row.seq: row.reading.embedding for row in store.rows(view, after=0)}
+                right = nearest(rows, asked, k, inside)
                 scores = [float(vectors[seq] @ asked) for seq in right]
                 assert len(hits) == len(right)
                 np.testing.assert_allclose([score for _, score in hits], scores, atol=1e-6)
