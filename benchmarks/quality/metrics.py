@@ -17,6 +17,8 @@ TABLE_METRICS = ("recall@1", "recall@5", MAIN_METRIC, "ndcg@10")
 """The metrics of tables with several datasets or groups."""
 DETAILED_TABLE_METRICS = ("recall@1", "recall@5", MAIN_METRIC, "recall_all@10", "ndcg@10", "mrr")
 """The metrics of a table of one dataset."""
+QA_TABLE_METRICS = ("recall@5", MAIN_METRIC, "recall_all@10", "ndcg@10")
+"""The metrics of retrieval in tables of question answering."""
 SET_TABLE_METRICS = ("hit@1", "hit@10", MAIN_METRIC, "mrr")
 """The metrics of tables of document sets, unless a set has its own."""
 

@@ -428,7 +428,9 @@ def test_records_are_read_one_by_one_whatever_the_size_of_a_read(tmp_path, monke
     path = write(tmp_path / "list.json", records)
     assert [value for _, value in read_records(path)] == records
     path.write_text(json.dumps(records)[:-3])
-    with pytest.raises(DatasetError, match="not JSON of the expected structure: a value was expected"):
+    with pytest.raises(
+        DatasetError, match="not JSON of the expected structure: a value was expected"
+    ):
         list(read_records(path))
     path.write_text('{"a": 1}')
     with pytest.raises(DatasetError, match="'\\[' was expected"):

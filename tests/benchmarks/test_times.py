@@ -22,7 +22,9 @@ def chat():
         for number, speaker in enumerate(("Mei", "Ada", "Mei")):
             text = f"Dinner was {DISHES[(day + number) % 5]}, and number {day}{number} came by."
             time = START + timedelta(days=2 * day, minutes=number)
-            conversation.add_turn(f"{day}.{number}", text, "", speaker=speaker, session=day, time=time)
+            conversation.add_turn(
+                f"{day}.{number}", text, "", speaker=speaker, session=day, time=time
+            )
     conversation.questions = generated(conversation)
     return conversation
 
