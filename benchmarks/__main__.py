@@ -17,6 +17,7 @@ BENCHMARKS = {
     "quality.stale": "does a current value stand above older ones? and an older one where it is asked for?",
     "systems.plugin": "what do A-MEM and LightMem find with their own retriever, and with ours?",
     "qa": "are questions answered? ingest, retrieve, read, judge; LongMemEval's own files",
+    "qa.latents": "does one small model retrieve and answer? from latents, from text, from nothing",
     "quality.temporal": "does an embedding know its place in time? curves, a map, and one number",
     "quality.times": "recall for questions that name days or sessions",
     "cost.storage": "the size of a turn on disk, in SQLite and in PostgreSQL",

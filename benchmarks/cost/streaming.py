@@ -57,6 +57,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument(
+        "--rerank", type=int, default=0, metavar="N", help="also: what re-ranking N hits costs"
+    )
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
 
@@ -77,6 +80,8 @@ def main(argv: Sequence[str]) -> int:
         rows.append(row)
         print(line(row), flush=True)
     result = {**setting("streaming", argv), "model": model, "rows": [asdict(row) for row in rows]}
+    if options.rerank:
+        result["rerank"] = rerank(reader, options.rerank)
     if options.out:
         write_json(options.out, result)
     print(json.dumps(result))
@@ -156,6 +161,21 @@ def measure(reader: Reader, state: State[Segment], size: int, rebuild: bool) -> 
     return Row(
         size, seconds, step_tokens, step_floor, rebuild_seconds, rebuilt_tokens, ratio, difference
     )
+
+
+def rerank(reader: Reader, hits: int, queries: int = 3) -> dict[str, float]:
+    """Return the means of a query whose `hits` are read again, each after those before it."""
+    tokens, start = reader.tokens, time.process_time()
+    for query in range(queries):
+        state: State[Segment] = State.empty(reader.spec)
+        turns = turns_of(
+            10**5 * (query + 1), 10**5 * (query + 1) + hits
+        )  # new ones: none is cached
+        for turn, reading in zip(turns, reader.read(state, turns), strict=True):
+            state = state.after(turn, reading)
+        reader.embed(state, [query_of(query)])
+    seconds = (time.process_time() - start) / queries
+    return {"hits": hits, "seconds": seconds, "tokens": (reader.tokens - tokens) / queries}
 
 
 def floor_of(state: State[Segment], opens: bool) -> int:
