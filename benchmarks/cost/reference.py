@@ -67,7 +67,7 @@ class Reference:
     """The reference's `EvoRAGModel`, with the weights of our model."""
 
     def __init__(self, code: ModuleType, model: EvoEmbedding) -> None:
-        """Give the model in `code` the weights of `model`, in the same place and dtype.
+        """Load the weights of `model` into the model of `code`, on the same device and with the same dtype.
 
         Raises:
             InputError: The weights do not fit.

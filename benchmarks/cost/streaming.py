@@ -58,7 +58,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument(
-        "--rerank", type=int, default=0, metavar="N", help="also: what re-ranking N hits costs"
+        "--rerank",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also measure the cost of reranking N hits",
     )
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
@@ -164,13 +168,12 @@ def measure(reader: Reader, state: State[Segment], size: int, rebuild: bool) -> 
 
 
 def rerank(reader: Reader, hits: int, queries: int = 3) -> dict[str, float]:
-    """Return the means of a query whose `hits` are read again, each after those before it."""
+    """Return the mean cost per query of reranking `hits` hits, which are read one after another."""
     tokens, start = reader.tokens, time.process_time()
     for query in range(queries):
         state: State[Segment] = State.empty(reader.spec)
-        turns = turns_of(
-            10**5 * (query + 1), 10**5 * (query + 1) + hits
-        )  # new ones: none is cached
+        first = 10**5 * (query + 1)  # turns that no query before has cached
+        turns = turns_of(first, first + hits)
         for turn, reading in zip(turns, reader.read(state, turns), strict=True):
             state = state.after(turn, reading)
         reader.embed(state, [query_of(query)])

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from benchmarks.qa.latents import TAUGHT, TURNS, WAYS, main, told
+from benchmarks.qa.latents import TAUGHT, TURNS, WAYS, main, short_stories
 
 
 def test_what_is_told_is_the_beginning_of_a_story_with_questions_that_have_one_answer():
-    histories = told(20, seed=5)
+    histories = short_stories(20, seed=5)
     assert len(histories) > 15
     for history in histories:
         assert len(history.turns) <= TURNS
@@ -27,7 +27,7 @@ def test_base_and_model_are_trained_once_and_every_question_is_answered_in_each_
     assert main(argv) == 0
     result = json.loads((tmp_path / "latents.json").read_text("utf-8"))
     assert set(result["ways"]) == set(WAYS)
-    assert result["questions"] == sum(len(h.questions) for h in told(2, seed=3))
+    assert result["questions"] == sum(len(h.questions) for h in short_stories(2, seed=3))
     assert result["base"]["steps"] == 1
     assert result["model"]["cpu_s"] >= 0
     for shares in result["ways"].values():
