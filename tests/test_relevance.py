@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import evomem
-from benchmarks.quality.relevance import Asked, auc, fit, measure
+from benchmarks.quality.relevance import SearchedQuestion, auc, fit, measure
 from evomem.cli import main
 from evomem.errors import QueryError
 from evomem.scores import Scores
@@ -141,7 +141,7 @@ def test_the_fit_finds_the_weights_that_made_the_data():
         signals = rng.uniform(0, 1, (10, 2))
         chance = np.array([true.relevance(*row) for row in signals])
         right = (rng.uniform(size=10) < chance).astype(np.float64)
-        asked.append(Asked(number, "", bool(right.any()), signals, right, 0.0))
+        asked.append(SearchedQuestion(number, "", bool(right.any()), signals, right, 0.0))
     found = fit(asked)
     assert found.cosine == pytest.approx(8, rel=0.15)
     assert found.words == pytest.approx(4, rel=0.25)

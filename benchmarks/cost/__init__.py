@@ -1,1 +1,1 @@
-"""Benchmarks of what it costs: time, memory, disk, scale."""
+"""Benchmarks of cost: time, memory, disk, scale."""

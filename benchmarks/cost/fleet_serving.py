@@ -1,7 +1,7 @@
-"""The service on Ray Serve: what strict and soft affinity do where replicas are full.
+"""The service on Ray Serve with saturated replicas: strict compared with soft affinity.
 
-Two replicas work on two requests at a time; clients, more than they take, each add turns to a memory of
-their own over HTTP.
+Each of two replicas handles two requests at a time. More clients than that add turns over HTTP, each to
+its own memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import evomem
 from evomem._extras import require
 
 CLIENTS = 12
-IN_FLIGHT = 2  # requests of a replica
+IN_FLIGHT = 2  # concurrent requests per replica
 
 
 def affinity(location: str, turns: int) -> list[dict[str, Any]]:
@@ -38,8 +38,8 @@ def affinity(location: str, turns: int) -> list[dict[str, Any]]:
             times: list[float] = []
             begin = time.perf_counter()
             with ThreadPoolExecutor(CLIENTS) as pool:
-                for measured in pool.map(partial(add, db, name, turns), range(CLIENTS)):
-                    times += measured
+                for latencies in pool.map(partial(add, db, name, turns), range(CLIENTS)):
+                    times += latencies
             seconds = time.perf_counter() - begin
         serve.shutdown()
         rows.append(
@@ -48,14 +48,14 @@ def affinity(location: str, turns: int) -> list[dict[str, Any]]:
                 "turns a second": len(times) / seconds,
                 "p50 ms": 1e3 * float(np.percentile(times, 50)),
                 "p95 ms": 1e3 * float(np.percentile(times, 95)),
-                "leases taken a turn": taken(location, name) / len(times),
+                "leases taken a turn": leases_taken(location, name) / len(times),
             }
         )
     return rows
 
 
 def add(db: evomem.Database, name: str, turns: int, number: int) -> list[float]:
-    """Add turns to a memory; return the seconds of each."""
+    """Add turns to a memory; return the latency of each in seconds."""
     memory = db.memory(name, str(number))
     times = []
     for turn in range(turns):
@@ -65,8 +65,8 @@ def add(db: evomem.Database, name: str, turns: int, number: int) -> list[float]:
     return times
 
 
-def taken(location: str, name: str) -> int:
-    """Return how often leases of the memories below a name were taken."""
+def leases_taken(location: str, name: str) -> int:
+    """Return how many leases were taken on the memories below a name."""
     psycopg = require("psycopg", extra="postgres")
     url, _, schema = location.rpartition("schema=")
     with psycopg.connect(url.rstrip("?&"), options=f"-csearch_path={schema}") as server:

@@ -1,8 +1,8 @@
-"""What forks cost: a thousand forks of one long memory, made, used and dropped.
+"""The cost of forks: a thousand forks of one long memory are created, used and dropped.
 
     python -m benchmarks forks --turns 100000 --forks 1000
 
-Turns are read by the hashing encoder, since forks copy no rows and their content does not matter.
+Turns are read by the hashing encoder, since forks copy no rows and the content does not matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--turns", type=int, default=100_000)
     parser.add_argument("--forks", type=int, default=1000)
     parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--folder", type=Path, help="where the database is made")
+    parser.add_argument("--folder", type=Path, help="where to create the database")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure(path: Path, turns: int, forks: int, dim: int) -> dict[str, float]:
-    """Return seconds, bytes and shares of bytes."""
+    """Return the figures by name, in seconds, bytes and percent of bytes."""
     figures: dict[str, float] = {}
     rng = random.Random(0)
     with evomem.open(str(path), HashEncoder(dim)) as db:
@@ -51,23 +51,23 @@ def measure(path: Path, turns: int, forks: int, dim: int) -> dict[str, float]:
         memory.search("the cat")
         before = size(db, path)
         start = time.perf_counter()
-        made = [memory.at(seq=rng.randint(1, turns)).fork(f"f{n}") for n in range(forks)]
+        forked = [memory.at(seq=rng.randint(1, turns)).fork(f"f{n}") for n in range(forks)]
         figures["seconds to make all forks"] = time.perf_counter() - start
         after = size(db, path)
         figures["bytes before"] = before
         figures["more bytes, percent"] = 100 * (after - before) / before
         start = time.perf_counter()
-        for fork in made[:100]:
-            fork.add("a turn of its own")
+        for fork in forked[:100]:
+            fork.add("a new turn")
         figures["seconds to add a turn, mean of 100"] = (time.perf_counter() - start) / 100
         start = time.perf_counter()
-        for fork in made[:20]:
-            assert fork.search("a turn of its own", 1)
+        for fork in forked[:20]:
+            assert fork.search("a new turn", 1)
         figures["seconds to search, mean of 20"] = (time.perf_counter() - start) / 20
         assert len(memory) == turns
-        rng.shuffle(made)
+        rng.shuffle(forked)
         start = time.perf_counter()
-        for fork in made:
+        for fork in forked:
             fork.drop()
         figures["seconds to drop all forks, in any order"] = time.perf_counter() - start
         assert db.memories() == [("m",)]
@@ -76,7 +76,7 @@ def measure(path: Path, turns: int, forks: int, dim: int) -> dict[str, float]:
 
 
 def size(db: evomem.Database, path: Path) -> int:
-    """Return the bytes of the database when nothing is left in its write-ahead log."""
+    """Return the bytes of the database, with its write-ahead log written back."""
     store: Any = db._engine.store
     store._connections.scrub()
     return path.stat().st_size

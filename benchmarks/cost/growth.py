@@ -1,11 +1,11 @@
-"""Does memory grow with what is added? The slope of the process's memory over many adds, with an interval.
+"""Does the process's memory grow with the number of turns? The slope in bytes per turn, with an interval.
 
     python -m benchmarks growth --turns 100000 --every 50
 
-Turns of 20 words are added one after the other (`--at-once 1`) or in batches, to several memories of one
-database, and now and then one is searched; the hashing encoder costs next to nothing. Memory in use
-(RSS) is read after every hundredth of the turns. The slope is that of the straight line through the
-second half, in bytes a turn; its interval comes from resampling the steps between the readings.
+Turns of 20 words are added one by one (`--at-once 1`) or in batches to several memories of one
+database, which are searched now and then. The hashing encoder costs next to nothing. Resident memory
+(RSS) is sampled after every hundredth of the turns. The slope is that of a straight line through the
+second half of the samples; its interval comes from resampling the steps between samples.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import evomem
 from benchmarks.reporting.output import positive, setting, write_json
 from evomem.records import Turn
 
-READINGS = 100
+SAMPLES = 100
 MEMORIES = 20
-SAMPLES = 2000
-INDEX_BYTES = 2**23  # of vectors in memory: soon reached, so that only what has no bound would grow
+RESAMPLES = 2000
+INDEX_BYTES = 2**23  # small, so that the bounded index is full early and only a leak would grow
 WORDS = [f"word{n}" for n in range(5000)]
 
 
@@ -35,20 +35,20 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
     parser = argparse.ArgumentParser(prog="benchmarks growth", description=__doc__)
     parser.add_argument("--turns", type=positive, default=100_000)
-    parser.add_argument("--at-once", type=positive, default=1, help="turns of one call")
+    parser.add_argument("--at-once", type=positive, default=1, help="turns per call")
     parser.add_argument("--every", type=positive, default=50, help="calls between two searches")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        readings = np.array(list(_grow(Path(folder) / "a.db", options)))
-    second_half = readings[len(readings) // 2 :]
+        samples = np.array(list(_memory_samples(Path(folder) / "a.db", options)))
+    second_half = samples[len(samples) // 2 :]
     slope, low, high = slope_of(second_half[:, 0], second_half[:, 1])
     result = {
         **setting("growth", argv),
         "CPU s": time.process_time() - begin,
         "MB at the beginning, in the middle, at the end": [
-            float(readings[place, 1]) / 2**20 for place in (0, len(readings) // 2, -1)
+            float(samples[place, 1]) / 2**20 for place in (0, len(samples) // 2, -1)
         ],
         "bytes a turn in the second half": slope,
         "95 % interval": [low, high],
@@ -61,34 +61,34 @@ def main(argv: Sequence[str]) -> int:
 
 
 def slope_of(turns: np.ndarray, sizes: np.ndarray) -> tuple[float, float, float]:
-    """Return bytes a turn, and the 95 % interval of steps drawn again."""
+    """Return the slope in bytes per turn, and its 95 % interval from resampled steps."""
     steps = np.diff(sizes) / np.diff(turns)
-    drawn = np.random.default_rng(0).choice(steps, (SAMPLES, len(steps))).mean(axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    means = np.random.default_rng(0).choice(steps, (RESAMPLES, len(steps))).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(np.polyfit(turns, sizes, 1)[0]), float(low), float(high)
 
 
-def _grow(path: Path, options: argparse.Namespace) -> Iterator[tuple[int, int]]:
-    """Yield how many turns were added, and the bytes of memory in use."""
-    drawn = random.Random(0)
-    step = max(options.at_once, options.turns // READINGS)
+def _memory_samples(path: Path, options: argparse.Namespace) -> Iterator[tuple[int, int]]:
+    """Add turns; yield samples of the number of turns so far and the resident bytes."""
+    rng = random.Random(0)
+    step = max(options.at_once, options.turns // SAMPLES)
     with evomem.open(path, "hash", synchronous="NORMAL", index_bytes=INDEX_BYTES) as db:
         memories = [db.memory(f"m{n}") for n in range(MEMORIES)]
-        due = 0
+        next_sample = 0
         for call, start in enumerate(range(0, options.turns, options.at_once)):
             memory = memories[call % MEMORIES]
             memory.add_many(
-                [Turn(user=" ".join(drawn.choices(WORDS, k=20))) for _ in range(options.at_once)]
+                [Turn(user=" ".join(rng.choices(WORDS, k=20))) for _ in range(options.at_once)]
             )
             if call % options.every == 0:
-                memory.search(" ".join(drawn.choices(WORDS, k=3)))
-            if start >= due:
-                due += step
-                yield start + options.at_once, _in_use()
+                memory.search(" ".join(rng.choices(WORDS, k=3)))
+            if start >= next_sample:
+                next_sample += step
+                yield start + options.at_once, _resident_bytes()
 
 
-def _in_use() -> int:
+def _resident_bytes() -> int:
     for line in Path("/proc/self/status").read_text("utf-8").splitlines():
         if line.startswith("VmRSS:"):
             return 1024 * int(line.split()[1])
-    raise SystemExit("this benchmark reads /proc, which only Linux has")
+    raise SystemExit("this benchmark needs /proc: run it on Linux")

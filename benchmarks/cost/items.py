@@ -1,10 +1,10 @@
-"""What LangGraph's items cost in `EvoMemStore`, beside LangGraph's own `SqliteStore`.
+"""The cost of LangGraph's items in `EvoMemStore`, compared with LangGraph's own `SqliteStore`.
 
     pip install langgraph-checkpoint-sqlite
     python -m benchmarks items --items 2000 --namespaces 300
 
-CPU time of one call, by turns in one process (A B A B), with the same embeddings: words hashed into a
-vector, so that the model costs next to nothing.
+The figures are CPU times per call, measured in one process with the stores in alternation (A B A B).
+Both use the same embeddings, words hashed into a vector, so that the model costs next to nothing.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from evomem_integrations.langgraph import EvoMemStore
 
 DIM = 128
 OURS, THEIRS = "EvoMemStore", "SqliteStore"
-FEW = 5  # calls of one turn, of which the median is taken over all rounds
+CALLS_PER_ROUND = 5
 
 
-class Words(Embeddings):
-    """Hashes each word to a place of the vector."""
+class HashedWords(Embeddings):
+    """Embeds texts by hashing each word to a dimension of the vector."""
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a text, of length 1."""
@@ -53,21 +53,21 @@ class Words(Embeddings):
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
     parser = argparse.ArgumentParser(prog="benchmarks items", description=__doc__)
-    parser.add_argument("--items", type=int, default=2000, help="of one namespace")
-    parser.add_argument("--namespaces", type=int, default=300, help="of one item each")
+    parser.add_argument("--items", type=int, default=2000, help="items in the large namespace")
+    parser.add_argument("--namespaces", type=int, default=300, help="namespaces with one item each")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
-        stores = _open(Path(folder), opened)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        stores = _open(Path(folder), stack)
         for store in stores.values():
             _fill(store, options.items, options.namespaces)
         rows = _measure(stores, options.rounds)
-    shown = [
+    cells = [
         [name, f"{ours:.2f}", f"{theirs:.2f}", f"{ours / theirs:.1f}"]
         for name, (ours, theirs) in rows.items()
     ]
-    print(table(["CPU ms of a call", OURS, THEIRS, "ratio"], shown))
+    print(table(["CPU ms of a call", OURS, THEIRS, "ratio"], cells))
     result = {**setting("items", argv), "figures": rows}
     if options.out:
         write_json(options.out, result)
@@ -75,17 +75,17 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _open(folder: Path, opened: ExitStack) -> dict[str, BaseStore]:
-    index: IndexConfig = {"dims": DIM, "embed": Words(), "fields": ["text"]}
+def _open(folder: Path, stack: ExitStack) -> dict[str, BaseStore]:
+    index: IndexConfig = {"dims": DIM, "embed": HashedWords(), "fields": ["text"]}
     base = importlib.import_module("langgraph.store.sqlite.base")
     if not hasattr(sqlite3.Connection, "enable_load_extension"):
         base.sqlite3 = importlib.import_module("pysqlite3")  # type: ignore[attr-defined]
-    theirs = opened.enter_context(
+    theirs = stack.enter_context(
         base.SqliteStore.from_conn_string(str(folder / "theirs.db"), index=dict(index))
     )
     theirs.setup()
     ours = EvoMemStore.from_conn_string(str(folder / "ours.db"), index=index)
-    return {OURS: opened.enter_context(ours), THEIRS: theirs}
+    return {OURS: stack.enter_context(ours), THEIRS: theirs}
 
 
 def _fill(store: BaseStore, items: int, namespaces: int) -> None:
@@ -101,7 +101,7 @@ def _fill(store: BaseStore, items: int, namespaces: int) -> None:
 
 
 def _calls() -> dict[str, Callable[[BaseStore, int], Any]]:
-    """Return the operations to measure by name; each is called with a store and a number."""
+    """Return the operations to measure, by name; each takes a store and a number."""
 
     def put_and_search(store: BaseStore, n: int) -> None:
         store.put(("n",), f"both{n}", {"text": f"water {n}"})
@@ -125,19 +125,19 @@ def _calls() -> dict[str, Callable[[BaseStore, int], Any]]:
 
 
 def _measure(stores: dict[str, BaseStore], rounds: int) -> dict[str, tuple[float, float]]:
-    """Return the median CPU milliseconds of a call of either store, and of the first search."""
+    """Return the median CPU milliseconds per call of both stores, and those of the first searches."""
     rows: dict[str, tuple[float, float]] = {}
     numbers = itertools.count()
     for name, call in _calls().items():
         spent: dict[str, list[float]] = {OURS: [], THEIRS: []}
         for _ in range(rounds):
             for kind, store in stores.items():
-                for _ in range(FEW):
+                for _ in range(CALLS_PER_ROUND):
                     n = next(numbers)
                     begin = time.process_time()
                     call(store, n)
                     spent[kind].append(1000 * (time.process_time() - begin))
         if name in ("search", "search all namespaces"):
-            rows[f"{name}: the first since it was opened"] = spent[OURS][0], spent[THEIRS][0]
+            rows[f"{name}: the first since it was stack"] = spent[OURS][0], spent[THEIRS][0]
         rows[name] = statistics.median(spent[OURS]), statistics.median(spent[THEIRS])
     return rows

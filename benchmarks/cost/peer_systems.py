@@ -1,4 +1,4 @@
-"""What `peers` measures: evomem and other memories, called through the same few methods; none is a dependency."""
+"""The systems that `peers` measures, behind one interface; the other memories are not dependencies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import evomem
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
-TOPICS = 10  # of the metadata that a filter asks for
+TOPICS = 10  # values of the metadata that filters use
 K = 10
 
 Embed = Callable[[Sequence[str]], Vectors]
@@ -27,11 +27,11 @@ class Peer(Protocol):
     """A memory of texts, each with an id and a topic."""
 
     def add(self, ids: Sequence[str], texts: Sequence[str]) -> None:
-        """Add texts, in one call where the system has one for many; the id tells the topic."""
+        """Add texts, in one call if the system supports it; the topic follows from the id."""
         ...
 
     def search(self, query: str, topic: int | None = None) -> list[str]:
-        """Return the ids of the `K` nearest texts, only of those with the topic if one is given."""
+        """Return the ids of the `K` nearest texts, among those with the topic if it is given."""
         ...
 
     def delete(self, id: str) -> None:
@@ -45,7 +45,7 @@ def topic_of(id: str) -> int:
 
 
 class _Encoder:
-    """Texts to vectors, whatever they come from: an evomem encoder without memory."""
+    """An evomem encoder without a memory, from an embedding function."""
 
     def __init__(self, embed: Embed, dim: int) -> None:
         self._embed = embed
@@ -124,7 +124,9 @@ def langgraph(folder: Path, embed: Embed, dim: int) -> Iterator[Peer]:
     index = {
         "dims": dim,
         "embed": lambda texts: embed(texts).tolist(),
-        "text_fields": ["text"],  # what the store reads, though its documentation says "fields"
+        "text_fields": [
+            "text"
+        ],  # the key that the store reads, although its documentation says "fields"
     }
     with base.SqliteStore.from_conn_string(str(folder / "a.db"), index=index) as store:
         store.setup()
@@ -146,10 +148,10 @@ class _Chroma:
 
     def search(self, query: str, topic: int | None = None) -> list[str]:
         condition = None if topic is None else {"topic": topic}
-        answer = self._collection.query(
+        response = self._collection.query(
             query_embeddings=self._embed([query]), n_results=K, where=condition
         )
-        ids: list[str] = answer["ids"][0]
+        ids: list[str] = response["ids"][0]
         return ids
 
     def delete(self, id: str) -> None:
@@ -158,7 +160,7 @@ class _Chroma:
 
 @contextmanager
 def chroma(folder: Path, embed: Embed, dim: int) -> Iterator[Peer]:
-    """Chroma in this process, with its own settings but for the distance."""
+    """Chroma in this process, with default settings except for the distance."""
     library = import_module("chromadb")
     settings = import_module("chromadb.config").Settings(anonymized_telemetry=False)
     client = library.PersistentClient(str(folder), settings=settings)
@@ -172,28 +174,28 @@ def chroma(folder: Path, embed: Embed, dim: int) -> Iterator[Peer]:
 class _Mem0:
     def __init__(self, memory: Any) -> None:
         self._memory = memory
-        self._own: dict[str, str] = {}  # Mem0 gives ids of its own
+        self._mem0_ids: dict[str, str] = {}  # by our id: Mem0 generates its own ids
 
     def add(self, ids: Sequence[str], texts: Sequence[str]) -> None:
         for id, text in zip(ids, texts, strict=True):
             metadata = {"topic": topic_of(id), "name": id}
             added = self._memory.add(text, user_id="m", metadata=metadata, infer=False)
-            self._own[id] = added["results"][0]["id"]
+            self._mem0_ids[id] = added["results"][0]["id"]
 
     def search(self, query: str, topic: int | None = None) -> list[str]:
         filters: dict[str, Any] = {"user_id": "m"}
         if topic is not None:
             filters["topic"] = topic
-        answer = self._memory.search(query, filters=filters, top_k=K, threshold=0.0)
-        return [hit["metadata"]["name"] for hit in answer["results"]]
+        response = self._memory.search(query, filters=filters, top_k=K, threshold=0.0)
+        return [hit["metadata"]["name"] for hit in response["results"]]
 
     def delete(self, id: str) -> None:
-        self._memory.delete(self._own[id])
+        self._memory.delete(self._mem0_ids[id])
 
 
 @contextmanager
 def mem0(folder: Path, embed: Embed, dim: int) -> Iterator[Peer]:
-    """Mem0 without a language model (`infer=False`), with its default, Qdrant in a folder."""
+    """Mem0 without a language model (`infer=False`), with its default store, Qdrant in a folder."""
     os.environ.setdefault("MEM0_TELEMETRY", "False")
     os.environ.setdefault("MEM0_DIR", str(folder / "mem0"))
     base = import_module("langchain_core.embeddings").Embeddings
@@ -239,11 +241,11 @@ class _LlamaIndex:
     def search(self, query: str, topic: int | None = None) -> list[str]:
         filters = None
         if topic is not None:
-            wanted = self._stores.MetadataFilter(key="topic", value=topic)
-            filters = self._stores.MetadataFilters(filters=[wanted])
-        asked = self._schema.QueryBundle(query, embedding=self._embed([query])[0].tolist())
+            condition = self._stores.MetadataFilter(key="topic", value=topic)
+            filters = self._stores.MetadataFilters(filters=[condition])
+        bundle = self._schema.QueryBundle(query, embedding=self._embed([query])[0].tolist())
         retriever = self._index.as_retriever(similarity_top_k=K, filters=filters)
-        return [hit.node.node_id for hit in retriever.retrieve(asked)]
+        return [hit.node.node_id for hit in retriever.retrieve(bundle)]
 
     def delete(self, id: str) -> None:
         self._index.delete_nodes([id], delete_from_docstore=True)
@@ -251,7 +253,7 @@ class _LlamaIndex:
 
 @contextmanager
 def llamaindex(folder: Path, embed: Embed, dim: int) -> Iterator[Peer]:
-    """LlamaIndex's VectorStoreIndex over its simple stores, written to JSON when it is closed."""
+    """LlamaIndex's VectorStoreIndex on its simple stores, written to JSON on closing."""
     core = import_module("llama_index.core")
     model = import_module("llama_index.core.embeddings").MockEmbedding(embed_dim=dim)
     if (folder / "docstore.json").exists():
@@ -271,4 +273,4 @@ PEERS: dict[str, Callable[[Path, Embed, int], Any]] = {
     "Mem0": mem0,
     "LlamaIndex": llamaindex,
 }
-"""Each opens a folder for texts of D numbers a vector, and closes it when its context ends."""
+"""Context managers by system, which take a folder, an embedding function and the dimension of vectors."""

@@ -1,14 +1,14 @@
-"""What adding, searching, filtering, deleting and opening cost in evomem and in other memories.
+"""The cost of adding, searching, filtering, deleting and opening in evomem and other memories.
 
     pip install langgraph-checkpoint-sqlite chromadb "mem0ai>=2,<3" llama-index-core
     python -m benchmarks peers --turns 10000 --vectors vectors.npz
 
-CPU time of one process with one thread: every round does a few calls in each system, one system after
-the other. All have the same vectors: MiniLM's of the turns of a data set (REALTALK if none is named),
-looked up when a text is added or asked for, so that the model costs nothing; with `--live` the model
-runs in every call. Beyond the data set's turns, vectors are mixtures of them. A system that is not
-installed is left out with its name. `evomem` searches by vectors alone, as the others do; `evomem
-hybrid` by words and times as well.
+The figures are CPU times of one process with one thread. Every round makes a few calls to each system
+in turn. All systems get the same vectors, MiniLM's for the turns of a dataset (REALTALK by default).
+Vectors are looked up, so that the model costs nothing; with `--live`, the model runs in every call.
+Beyond the turns of the dataset, vectors are mixtures of its vectors. A system that is not installed is
+skipped and named. `evomem` searches by vectors alone, as the others do; `evomem hybrid` also uses words
+and times.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from evomem.plugins import load_encoder
 from evomem.records import Turn
 from evomem.state import State, Vectors
 
-FEW = 5  # calls of one system in a round
-ADDED_AT_ONCE = 500
+CALLS_PER_ROUND = 5
+BATCH = 500  # texts added in one call
 OURS = "evomem"
 
 
@@ -46,31 +46,31 @@ def _minilm() -> Encoder:
 
 
 class Texts:
-    """Texts with vectors: those of a data set, then mixtures of them."""
+    """Texts with vectors: those of a dataset, followed by mixtures of them."""
 
     def __init__(
         self, texts: Sequence[str], questions: Sequence[str], file: Path | None, live: bool
     ) -> None:
-        """Embed texts and questions, or read their vectors from `file` if they are there."""
+        """Embed texts and questions, or read their vectors from `file` if it exists."""
         self._live = live
         self.questions = list(dict.fromkeys(questions))
         self._texts = list(dict.fromkeys(texts))
         if file and file.exists():
             with np.load(file) as arrays:
-                self._seeds, asked = arrays["turns"], arrays["questions"]
+                self._seeds, queries = arrays["turns"], arrays["questions"]
         else:
-            self._seeds, asked = self._model(self._texts), self._model(self.questions)
+            self._seeds, queries = self._model(self._texts), self._model(self.questions)
             if file:
-                np.savez(file, allow_pickle=False, turns=self._seeds, questions=asked)
-        self._known: dict[str, Vectors] = dict(zip(self.questions, asked, strict=True))
+                np.savez(file, allow_pickle=False, turns=self._seeds, questions=queries)
+        self._vector_of: dict[str, Vectors] = dict(zip(self.questions, queries, strict=True))
 
     def take(self, count: int) -> list[str]:
-        """Return `count` different texts."""
+        """Return `count` distinct texts, and keep their vectors."""
         size = len(self._texts)
-        made = [self._texts[n % size] + (f" {n}" if n >= size else "") for n in range(count)]
+        all_texts = [self._texts[n % size] + (f" {n}" if n >= size else "") for n in range(count)]
         self.vectors = grown(self._seeds, count)
-        self._known.update(zip(made, self.vectors, strict=True))
-        return made
+        self._vector_of.update(zip(all_texts, self.vectors, strict=True))
+        return all_texts
 
     @property
     def dim(self) -> int:
@@ -79,11 +79,15 @@ class Texts:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors of texts."""
-        return self._model(texts) if self._live else np.stack([self._known[text] for text in texts])
+        return (
+            self._model(texts)
+            if self._live
+            else np.stack([self._vector_of[text] for text in texts])
+        )
 
     def nearest(self, query: str, topic: int | None, count: int) -> set[int]:
-        """Return the places of the `K` nearest of the first `count` texts: the right answer."""
-        scores = self.vectors[:count] @ self._known[query]
+        """Return the indices of the `K` nearest of the first `count` texts, by exact search."""
+        scores = self.vectors[:count] @ self._vector_of[query]
         if topic is not None:
             scores[np.arange(count) % TOPICS != topic] = -np.inf
         return {n for n in np.argsort(-scores)[:K].tolist() if np.isfinite(scores[n])}
@@ -100,8 +104,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks peers", description=__doc__)
     parser.add_argument("--turns", type=positive, default=10_000)
     parser.add_argument("--rounds", type=positive, default=12)
-    parser.add_argument("--system", action="append", choices=PEERS, help="only these")
-    parser.add_argument("--vectors", type=Path, help="where MiniLM's vectors are kept (.npz)")
+    parser.add_argument("--system", action="append", choices=PEERS, help="measure only these")
+    parser.add_argument("--vectors", type=Path, help="a cache for MiniLM's vectors (.npz)")
     parser.add_argument("--live", action="store_true", help="run MiniLM in every call")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     add_arguments(parser)
@@ -113,10 +117,10 @@ def main(argv: Sequence[str]) -> int:
         for turn in conversation.turns
         if turn.text.strip()
     ]
-    asked = [
+    questions = [
         question.text for conversation in data.conversations for question in conversation.questions
     ]
-    texts = Texts(turns, asked, options.vectors, options.live)
+    texts = Texts(turns, questions, options.vectors, options.live)
     result = {**setting("peers", argv), **run(texts, options)}
     if options.out:
         write_json(options.out, result)
@@ -125,24 +129,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(texts: Texts, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure every system that is there; print a table and return its figures."""
+    """Measure every installed system; print a table and return the figures."""
     figures: dict[str, dict[str, float]] = {}
     skipped: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as root, ExitStack() as opened:
+    with tempfile.TemporaryDirectory() as root, ExitStack() as stack:
         peers: dict[str, Peer] = {}
         for name in options.system or PEERS:
             folder = Path(root) / name.replace(" ", "_")
             folder.mkdir()
             try:
-                peers[name] = opened.enter_context(PEERS[name](folder, texts.embed, texts.dim))
+                peers[name] = stack.enter_context(PEERS[name](folder, texts.embed, texts.dim))
                 figures[name] = {}
             except ImportError as error:
                 skipped[name] = str(error)
-                print(f"{name} is left out: {error}")
-        made = texts.take(options.turns + options.rounds * FEW)
-        _fill(peers, made, options.turns, figures)
-        _call(peers, made, texts, options, figures)
-        opened.close()
+                print(f"{name} is skipped: {error}")
+        all_texts = texts.take(options.turns + options.rounds * CALLS_PER_ROUND)
+        _fill(peers, all_texts, options.turns, figures)
+        _call(peers, all_texts, texts, options, figures)
+        stack.close()
         for name in peers:
             folder = Path(root) / name.replace(" ", "_")
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -167,13 +171,13 @@ def _fill(
     peers: dict[str, Peer], texts: list[str], count: int, figures: dict[str, dict[str, float]]
 ) -> None:
     spent = dict.fromkeys(peers, 0.0)
-    for start in range(0, count, ADDED_AT_ONCE):
-        end = min(start + ADDED_AT_ONCE, count)
+    for start in range(0, count, BATCH):
+        end = min(start + BATCH, count)
         ids = [f"t{n}" for n in range(start, end)]
         for name, peer in peers.items():
             spent[name] += _cpu(partial(peer.add, ids, texts[start:end]))
     for name in peers:
-        figures[name][f"add in batches of {ADDED_AT_ONCE}, a turn"] = spent[name] / count
+        figures[name][f"add in batches of {BATCH}, a turn"] = spent[name] / count
 
 
 def _call(
@@ -184,7 +188,7 @@ def _call(
     figures: dict[str, dict[str, float]],
 ) -> None:
     count, questions = options.turns, source.questions
-    # a new question for each call of a search, and the texts that are added are deleted again
+    # Every search has a new question, and the added texts are deleted again.
     calls: dict[str, Callable[[Peer, int], Any]] = {
         "search": lambda peer, n: peer.search(questions[n % len(questions)]),
         "search with a filter": lambda peer, n: peer.search(
@@ -197,20 +201,20 @@ def _call(
     for label, call in calls.items():
         spent: dict[str, list[float]] = {name: [] for name in peers}
         recalls: dict[str, list[float]] = {name: [] for name in peers}
-        for peer in peers.values():  # the first call is a warm-up
+        for peer in peers.values():  # warm up
             peer.search(questions[-1], 3 if "filter" in label else None)
         for turn in range(options.rounds):
             for name, peer in peers.items():
-                for n in range(turn * FEW, (turn + 1) * FEW):
+                for n in range(turn * CALLS_PER_ROUND, (turn + 1) * CALLS_PER_ROUND):
                     hits: list[Any] = []
                     spent[name].append(_cpu(lambda: hits.append(call(peer, n))))  # noqa: B023
                     if label == "search" or "filter" in label:
                         topic = n % TOPICS if "filter" in label else None
-                        right = source.nearest(questions[n % len(questions)], topic, count)
-                        if wrong := [id for id in hits[0] if topic not in (None, topic_of(id))]:
-                            raise SystemExit(f"{name} returned {wrong} for the topic {topic}")
+                        exact = source.nearest(questions[n % len(questions)], topic, count)
+                        if misses := [id for id in hits[0] if topic not in (None, topic_of(id))]:
+                            raise SystemExit(f"{name} returned {misses} for the topic {topic}")
                         recalls[name].append(
-                            len(right & {int(id[1:]) for id in hits[0]}) / len(right)
+                            len(exact & {int(id[1:]) for id in hits[0]}) / len(exact)
                         )
         for name in peers:
             figures[name][label] = statistics.median(spent[name])
@@ -226,16 +230,16 @@ def _open(
     rounds: int,
     figures: dict[str, dict[str, float]],
 ) -> None:
-    """Open every system again, and ask: modules are loaded already."""
+    """Measure reopening every system and its first search; modules are already loaded."""
     embed: Embed = texts.embed
     spent: dict[str, list[float]] = {name: [] for name in peers}
-    for turn in range(min(rounds, FEW)):
+    for turn in range(min(rounds, CALLS_PER_ROUND)):
         for name in peers:
             folder = root / name.replace(" ", "_")
-            with ExitStack() as opened:
+            with ExitStack() as stack:
 
                 def first() -> None:
-                    peer = opened.enter_context(PEERS[name](folder, embed, texts.dim))  # noqa: B023
+                    peer = stack.enter_context(PEERS[name](folder, embed, texts.dim))  # noqa: B023
                     peer.search(texts.questions[turn])  # noqa: B023
 
                 spent[name].append(_cpu(first))
@@ -244,7 +248,7 @@ def _open(
 
 
 def _cpu(call: Callable[[], Any]) -> float:
-    """Return the CPU milliseconds that a call takes in all threads of this process."""
+    """Return the CPU milliseconds of a call, over all threads of this process."""
     begin = time.process_time()
     call()
     return 1000 * (time.process_time() - begin)

@@ -1,10 +1,10 @@
-"""How far one machine goes: large memories, many memories, and what users would take instead.
+"""How far one machine scales: large memories, many memories, and alternative vector indices.
 
     python -m benchmarks scale --seeds seeds.npz --corpora FOLDER --out benchmarks/results/scale.json
     python -m benchmarks scale --seeds seeds.npz --part index large --index-device cuda   # on a GPU
 
-The encoder is replaced by stored vectors: the log is measured, the index and everything
-between them and `Memory`. Texts are made up. Files are in the page cache throughout.
+Stored vectors replace the encoder, so the figures cover the log, the index and everything between them
+and `Memory`. Texts are generated. Files are in the page cache throughout.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from evomem_stores.vectors.device_copy import Device
 from evomem_stores.vectors.shard import Shard
 
 Figures = dict[str, Any]
-INDEX = (50_000, 100_000, 200_000, 1_000_000)
-LARGE = ("200000x500", "1000000x40")
+INDEX_SIZES = (50_000, 100_000, 200_000, 1_000_000)
+LARGE_MEMORIES = ("200000x500", "1000000x40")  # turns x tokens per turn
 MODES: tuple[Mode, ...] = ("evolvable", "lexical", "hybrid")
 PARTS = ("index", "large", "small", "others")
-ADDED = 2000  # vectors kept for turns that are added while something is measured
-REPEATS = 300  # turns added, and cold memories searched, one after another
-SECONDS = 10  # in which some threads search and one adds
-BATCH = 8192  # turns given to `add_many` at once
+SPARE_VECTORS = 2000  # for turns that are added during measurements
+REPEATS = 300  # sequential adds, and searches of cold memories
+CONCURRENT_SECONDS = 10  # duration of the measurement with several threads
+BATCH = 8192  # turns per call of `add_many`
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,24 +53,27 @@ def main(argv: Sequence[str]) -> int:
     options.part = options.part or PARTS
     turns, questions = seeds(options.seeds, options.corpora)
     questions = questions[: options.questions]
-    sizes = [(int(size.split("x")[0]), int(size.split("x")[1])) for size in options.memory or LARGE]
-    wanted = {
-        "index": max(options.index or INDEX),
+    sizes = [
+        (int(size.split("x")[0]), int(size.split("x")[1]))
+        for size in options.memory or LARGE_MEMORIES
+    ]
+    needed = {
+        "index": max(options.index or INDEX_SIZES),
         "large": max(size for size, _ in sizes),
         "small": options.each,
         "others": options.others,
     }
-    vectors = grown(turns, max(wanted[part] for part in options.part) + ADDED)
+    vectors = grown(turns, max(needed[part] for part in options.part) + SPARE_VECTORS)
     result: Figures = {**setting("scale", argv), "dim": turns.shape[1]}
     if options.index_device:
-        result["index_device"] = _described(options.index_device)
+        result["index_device"] = _device_name(options.index_device)
     with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
         parts = _parts(options, sizes, vectors, questions, Path(folder))
         for name, run in bar.track([section for section in parts if section[0] in options.part]):
             figures = run()
             result.setdefault(name, []).append(figures)
-            bar.console.print(f"\n{name}\n{_lines(figures)}", highlight=False)
-            if options.out:  # what there is so far, should the rest be interrupted
+            bar.console.print(f"\n{name}\n{_figures_table(figures)}", highlight=False)
+            if options.out:  # write after each part, in case the run is interrupted
                 write_json(options.out, result)
     print(_page(result))
     return 0
@@ -83,7 +86,7 @@ def _parts(
     questions: Vectors,
     folder: Path,
 ) -> list[tuple[str, Callable[[], Figures]]]:
-    """Return the parts to be measured, by name, and the functions that measure them."""
+    """Return the name of each part to measure and the function that measures it."""
     others = vectors[: options.others]
 
     def other(name: str) -> Figures:
@@ -93,7 +96,7 @@ def _parts(
     return [
         *(
             ("index", partial(index, vectors[:size], questions, options.index_device))
-            for size in options.index or INDEX
+            for size in options.index or INDEX_SIZES
         ),
         *(
             (
@@ -101,7 +104,7 @@ def _parts(
                 partial(
                     large,
                     folder / f"{size}.db",
-                    vectors[: size + ADDED],
+                    vectors[: size + SPARE_VECTORS],
                     questions,
                     tokens,
                     options.index_device,
@@ -115,7 +118,7 @@ def _parts(
 
 
 def _page(result: Figures) -> str:
-    """Return all figures as tables, one for each part."""
+    """Return all figures as tables, one per part."""
     pages = []
     for part in PARTS:
         rows = [row for row in result.get(part, ()) if "skipped" not in row]
@@ -131,7 +134,7 @@ def _page(result: Figures) -> str:
 
 
 def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Figures:
-    """Measure the ways to search the index alone on all of the vectors: exact, codes, a device."""
+    """Measure searches of the index alone: exact, by codes, and on a device if one is given."""
     shard = Shard(vectors.shape[1], 0)
     shard.add(np.arange(len(vectors)), Rows(vectors), [bytes(16)] * len(vectors))
     span = Span(0, 0, len(vectors))
@@ -140,24 +143,24 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
         return {seq for seq, _ in shard.nearest(span, questions[int(place)], K)}
 
     places = [str(place) for place in range(len(questions))]
-    right = nearest(vectors, questions, K)
+    exact = nearest(vectors, questions, K)
 
-    def recall(asked: int = len(questions)) -> float:
-        hits = sum(len(right[place] & search(places[place])) for place in range(asked))
-        return hits / (K * asked)
+    def recall(count: int = len(questions)) -> float:
+        hits = sum(len(exact[place] & search(places[place])) for place in range(count))
+        return hits / (K * count)
 
     figures: Figures = {"turns": len(vectors)}
-    some = places[:30]
-    took, cpu = _times(search, some)
-    figures |= percentiles("exact", took) | percentiles("exact, CPU:", cpu)
-    figures["exact recall@10"] = recall(len(some))
+    sample = places[:30]
+    wall, cpu = _times(search, sample)
+    figures |= percentiles("exact", wall) | percentiles("exact, CPU:", cpu)
+    figures["exact recall@10"] = recall(len(sample))
     start = time.process_time()
     shard.encode()
     figures["learning and writing codes, CPU s"] = time.process_time() - start
     assert shard.codes
     figures |= {"vectors, MB": vectors.nbytes / 1e6, "codes, MB": shard.codes.nbytes / 1e6}
-    took, cpu = _times(search, places)
-    figures |= percentiles("codes", took) | percentiles("codes, CPU:", cpu)
+    wall, cpu = _times(search, places)
+    figures |= percentiles("codes", wall) | percentiles("codes, CPU:", cpu)
     figures["recall@10"] = recall()
     if device is None:
         return figures
@@ -166,8 +169,8 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
     shard.device_copy.follow(shard.held)
     figures["copying to the device, s"] = time.perf_counter() - start
     figures["on the device, MB"] = shard.device_copy.nbytes / 1e6
-    took, cpu = _times(search, places)
-    figures |= percentiles("device", took) | percentiles("device, CPU:", cpu)
+    wall, cpu = _times(search, places)
+    figures |= percentiles("device", wall) | percentiles("device, CPU:", cpu)
     figures["device recall@10"] = recall()
     return figures
 
@@ -175,11 +178,11 @@ def index(vectors: Vectors, questions: Vectors, device: str | None = None) -> Fi
 def large(
     path: Path, vectors: Vectors, questions: Vectors, tokens: int, device: str | None = None
 ) -> Figures:
-    """Measure one memory of all but the last `ADDED` vectors."""
-    count = len(vectors) - ADDED
+    """Measure one memory of all vectors except the last `SPARE_VECTORS`, with `tokens` per turn."""
+    count = len(vectors) - SPARE_VECTORS
     texts = Texts()
-    asked = {f"{texts.question()} {n}": question for n, question in enumerate(questions)}
-    encoder = Stored(vectors, asked)
+    query_vectors = {f"{texts.question()} {n}": question for n, question in enumerate(questions)}
+    encoder = Stored(vectors, query_vectors)
     figures: Figures = {"turns": count, "tokens a turn": tokens}
     before = _resident()
     with evomem.open(str(path), encoder, index_device=device) as db:
@@ -189,7 +192,7 @@ def large(
             for start in range(0, count, BATCH)
         )
         start, cpu = time.perf_counter(), time.process_time()
-        memory.search(next(iter(asked)), K, mode="evolvable")
+        memory.search(next(iter(query_vectors)), K, mode="evolvable")
         figures["first search, no index file, s"] = time.perf_counter() - start
         figures["… CPU s"] = time.process_time() - cpu
     figures["database, MB"] = path.stat().st_size / 1e6
@@ -200,35 +203,39 @@ def large(
         memory = db.memory("one")
         figures["open, ms"] = 1000 * (time.perf_counter() - start)
         start = time.perf_counter()
-        memory.search(next(iter(asked)), K, mode="evolvable")
+        memory.search(next(iter(query_vectors)), K, mode="evolvable")
         figures["first search, index file, s"] = time.perf_counter() - start
         gc.collect()
         figures["resident beyond the encoder, MB"] = _resident() - before
         hits: list[set[int]] = []
-        took, cpu_took = _times(
+        wall, cpu_times = _times(
             lambda text: hits.append(
                 {hit.seq - 1 for hit in memory.search(text, K, mode="evolvable")}
             ),
-            list(asked),
+            list(query_vectors),
         )
-        right = nearest(vectors[:count], questions, K)
-        right_hits = sum(len(best & own) for best, own in zip(right, hits, strict=True))
-        figures["recall@10"] = right_hits / (K * len(right))
-        figures |= percentiles("search", took) | percentiles("search, CPU:", cpu_took)
+        exact = nearest(vectors[:count], questions, K)
+        exact_hits = sum(len(best & seqs) for best, seqs in zip(exact, hits, strict=True))
+        figures["recall@10"] = exact_hits / (K * len(exact))
+        figures |= percentiles("search", wall) | percentiles("search, CPU:", cpu_times)
         for mode in MODES[1:]:
-            took, cpu_took = _times(partial(memory.search, k=K, mode=mode), list(asked)[:10])
-            figures |= {f"{mode} p50, ms": median(took), f"{mode} p50, CPU ms": median(cpu_took)}
+            wall, cpu_times = _times(
+                partial(memory.search, k=K, mode=mode), list(query_vectors)[:10]
+            )
+            figures |= {f"{mode} p50, ms": median(wall), f"{mode} p50, CPU ms": median(cpu_times)}
         added = [str(n) for n in range(count, count + REPEATS)]
         text = texts.text(tokens)
-        took, cpu_took = _times(lambda id: memory.add(text, id=id), added)
-        figures |= percentiles("add", took) | percentiles("add, CPU:", cpu_took)
+        wall, cpu_times = _times(lambda id: memory.add(text, id=id), added)
+        figures |= percentiles("add", wall) | percentiles("add, CPU:", cpu_times)
         figures |= percentiles("fsync", _syncs(path.with_name("fsync")))
-        figures |= _together(memory, list(asked), text, range(count + REPEATS, count + ADDED))
+        figures |= _concurrently(
+            memory, list(query_vectors), text, range(count + REPEATS, count + SPARE_VECTORS)
+        )
     return figures
 
 
 def small(path: Path, vectors: Vectors, memories: int, each: int) -> Figures:
-    """Measure many memories in one database: filling it, and the first search of some of them."""
+    """Measure a database of many memories: writes, and the first search of some of them."""
     texts = Texts()
     question = texts.question()
     encoder = Stored(vectors, {question: vectors[0]})
@@ -242,20 +249,20 @@ def small(path: Path, vectors: Vectors, memories: int, each: int) -> Figures:
     start = time.perf_counter()
     with evomem.open(str(path), encoder) as db:
         figures["open, ms"] = 1000 * (time.perf_counter() - start)
-        db.memory("user", "0").search(question, K)  # what Python and SQLAlchemy do only once
-        some = [str(n * memories // REPEATS) for n in range(1, REPEATS)]
+        db.memory("user", "0").search(question, K)  # warm up Python and SQLAlchemy
+        names = [str(n * memories // REPEATS) for n in range(1, REPEATS)]
         for first, mode in enumerate(MODES[::2]):
 
             def search(name: str, mode: Mode = mode) -> None:
                 db.memory("user", name).search(question, K, mode=mode)
 
-            took, cpu = _times(search, some[first::2])
-            figures |= percentiles(f"cold {mode}", took) | percentiles(f"cold {mode}, CPU:", cpu)
+            wall, cpu = _times(search, names[first::2])
+            figures |= percentiles(f"cold {mode}", wall) | percentiles(f"cold {mode}, CPU:", cpu)
         ids = [str(each + n) for n in range(REPEATS)]
-        took, cpu = _times(
+        wall, cpu = _times(
             lambda id: db.memory("user", str(int(id) % memories)).add("a new turn", id=id), ids
         )
-        figures |= percentiles("add", took) | percentiles("add, CPU:", cpu)
+        figures |= percentiles("add", wall) | percentiles("add, CPU:", cpu)
     return figures
 
 
@@ -264,40 +271,40 @@ def _turns(texts: Texts, tokens: int, start: int, end: int) -> list[Turn]:
 
 
 def _fill(calls: Any) -> Figures:
-    """Call every function with its turns; return turns a second, of the calls alone."""
+    """Call every function with its turns; return turns per second of the calls alone."""
     count, wall, cpu = 0, 0.0, 0.0
     for call, turns in calls:
-        start, began = time.perf_counter(), time.process_time()
+        start, cpu_start = time.perf_counter(), time.process_time()
         call(turns)
         wall += time.perf_counter() - start
-        cpu += time.process_time() - began
+        cpu += time.process_time() - cpu_start
         count += len(turns)
     return {"ingest, turns/s": count / wall, "ingest, turns/CPU s": count / cpu}
 
 
-def _times(call: Callable[[str], Any], given: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Return the wall and CPU times of calls, in milliseconds."""
+def _times(call: Callable[[str], Any], arguments: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Return the wall times and the thread's CPU times of calls, in milliseconds."""
     wall, cpu = [], []
-    for argument in given:
-        start, began = time.perf_counter(), time.thread_time()
+    for argument in arguments:
+        start, cpu_start = time.perf_counter(), time.thread_time()
         call(argument)
         wall.append(1000 * (time.perf_counter() - start))
-        cpu.append(1000 * (time.thread_time() - began))
+        cpu.append(1000 * (time.thread_time() - cpu_start))
     return wall, cpu
 
 
-def _together(
-    memory: evomem.Memory, asked: list[str], text: str, ids: range, *, readers: int = 4
+def _concurrently(
+    memory: evomem.Memory, queries: list[str], text: str, ids: range, *, readers: int = 4
 ) -> Figures:
-    """Measure threads that search while one adds, for `SECONDS`."""
-    end = time.perf_counter() + SECONDS
+    """Measure threads that search while this thread adds turns."""
+    end = time.perf_counter() + CONCURRENT_SECONDS
     searches: list[float] = []
     adds: list[float] = []
 
     def search(first: int) -> None:
         place = first
         while time.perf_counter() < end:
-            query = asked[place % len(asked)]
+            query = queries[place % len(queries)]
             searches.extend(
                 _times(lambda text: memory.search(text, K, mode="evolvable"), [query])[0]
             )
@@ -313,15 +320,15 @@ def _together(
     for thread in threads:
         thread.join()
     return {
-        "together: searches/s": len(searches) / SECONDS,
-        "together: adds/s": len(adds) / SECONDS,
+        "together: searches/s": len(searches) / CONCURRENT_SECONDS,
+        "together: adds/s": len(adds) / CONCURRENT_SECONDS,
         **percentiles(f"together: search of {readers} threads", searches),
         **percentiles("together: add", adds),
     }
 
 
 def _syncs(path: Path) -> list[float]:
-    """Return what the disk takes to write and sync a page, in milliseconds, a hundred times."""
+    """Return the milliseconds of a hundred writes and syncs of a page to disk."""
     with path.open("wb") as file:
 
         def sync(_: str) -> None:
@@ -332,19 +339,19 @@ def _syncs(path: Path) -> list[float]:
         return _times(sync, [""] * 100)[0]
 
 
-def _described(device: str) -> str:
-    """Return a device's name, of a GPU the one that it was sold under."""
+def _device_name(device: str) -> str:
+    """Return the name of a device; for a GPU, its product name."""
     place = Device(device).place
     return torch.cuda.get_device_name(place) if place.type == "cuda" else device
 
 
 def _resident() -> float:
-    """Return the memory of this process in MB."""
+    """Return the resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _lines(figures: Figures) -> str:
+def _figures_table(figures: Figures) -> str:
     return table(["", "value"], [[name, _cell(value)] for name, value in figures.items()])
 
 
@@ -356,15 +363,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
     add = parser.add_argument
     add("--part", action="extend", nargs="+", choices=PARTS, help="default: all of them")
-    add("--seeds", type=Path, required=True, help="embedded texts (.npz); made if it is not there")
-    add("--corpora", type=Path, help="folder of streams (*.jsonl.xz) to make the seeds from")
-    add("--index", action="append", type=positive, help=f"vectors; default: {INDEX}")
-    add("--memory", action="append", metavar="TURNSxTOKENS", help=f"default: {' '.join(LARGE)}")
-    add("--memories", type=positive, default=100_000, help="small ones, in one database")
-    add("--each", type=positive, default=100, help="turns of a small memory")
+    add("--seeds", type=Path, required=True, help="embedded texts (.npz); created if missing")
+    add("--corpora", type=Path, help="folder of streams (*.jsonl.xz) to create the seeds from")
+    add("--index", action="append", type=positive, help=f"vectors; default: {INDEX_SIZES}")
+    add(
+        "--memory",
+        action="append",
+        metavar="TURNSxTOKENS",
+        help=f"default: {' '.join(LARGE_MEMORIES)}",
+    )
+    add("--memories", type=positive, default=100_000, help="small memories in one database")
+    add("--each", type=positive, default=100, help="turns per small memory")
     add("--others", type=positive, default=1_000_000, help="vectors for the other systems")
-    add("--index-device", help="search the index there, too, such as cuda")
+    add("--index-device", help="also search the index on this device, such as cuda")
     add("--questions", type=positive, default=300)
-    add("--folder", type=Path, help="where databases are made")
+    add("--folder", type=Path, help="where to create databases")
     add("--out", type=Path, help="where to write the figures as JSON")
     return parser

@@ -1,4 +1,4 @@
-"""What users would take instead, on the same vectors: one function each; none is a dependency."""
+"""Alternative vector indices, measured on the same vectors; none of them is a dependency."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def sqlite_vec(vectors: Vectors, folder: Path) -> Iterator[Search]:
 
 @contextmanager
 def lancedb(vectors: Vectors, folder: Path) -> Iterator[Search]:
-    """LanceDB, IVF-HNSW-SQ with 20 probes, ef 256 and exact re-ranking of 10 times as many."""
+    """LanceDB, IVF-HNSW-SQ with 20 probes, ef 256 and exact reranking of 10 K candidates."""
     library, arrow = import_module("lancedb"), import_module("pyarrow")
     kind = arrow.list_(arrow.float32(), vectors.shape[1])
     column = arrow.FixedSizeListArray.from_arrays(vectors.ravel(), type=kind)
@@ -68,10 +68,9 @@ def lancedb(vectors: Vectors, folder: Path) -> Iterator[Search]:
     table.create_index("cosine", vector_column_name="vector", index_type="IVF_HNSW_SQ")
 
     def search(query: Vectors) -> list[int]:
-        asked = table.search(query).distance_type("cosine").nprobes(20).ef(256).refine_factor(10)
-        places: list[int] = (
-            asked.limit(K).select(["place", "_distance"]).to_arrow()["place"].to_pylist()
-        )
+        builder = table.search(query).distance_type("cosine").nprobes(20).ef(256).refine_factor(10)
+        hits = builder.limit(K).select(["place", "_distance"]).to_arrow()
+        places: list[int] = hits["place"].to_pylist()
         return places
 
     yield search
@@ -116,18 +115,26 @@ OTHERS: dict[str, Callable[[Vectors, Path], Any]] = {
 
 
 def measure(
-    name: str, vectors: Vectors, queries: Vectors, right: list[set[int]], folder: Path
+    name: str, vectors: Vectors, queries: Vectors, exact: list[set[int]], folder: Path
 ) -> dict[str, Any]:
-    """Return seconds to build, latencies in ms and recall; or why there are none."""
+    """Return build seconds, latencies in ms and recall of a system, or why it was skipped.
+
+    Args:
+        name: The system.
+        vectors: The vectors to index, (N, D).
+        queries: The query vectors, (Q, D).
+        exact: The exact nearest neighbours of each query.
+        folder: Where the system may write files.
+    """
     start = time.perf_counter()
     try:
         with OTHERS[name](vectors, folder) as search:
             build = time.perf_counter() - start
-            took, hits = [], 0
-            for query, best in zip(queries, right, strict=True):
+            times, hits = [], 0
+            for query, best in zip(queries, exact, strict=True):
                 start = time.perf_counter()
                 places = search(query)
-                took.append(1000 * (time.perf_counter() - start))
+                times.append(1000 * (time.perf_counter() - start))
                 hits += len(best & set(places))
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return {"system": name, "skipped": f"{type(error).__name__}: {error}"[:200]}
@@ -135,12 +142,12 @@ def measure(
         "system": name,
         "turns": len(vectors),
         "build, s": build,
-        **percentiles("search", took),
-        "recall@10": hits / (K * len(right)),
+        **percentiles("search", times),
+        "recall@10": hits / (K * len(exact)),
     }
 
 
-def percentiles(name: str, took: list[float]) -> dict[str, float]:
-    """Return p50, p95 and p99 of times in milliseconds; NaN where there are none."""
-    values = np.percentile(took or [np.nan], [50, 95, 99])
+def percentiles(name: str, times: list[float]) -> dict[str, float]:
+    """Return p50, p95 and p99 of times in milliseconds; NaN if there are no times."""
+    values = np.percentile(times or [np.nan], [50, 95, 99])
     return {f"{name} p{p}, ms": float(value) for p, value in zip((50, 95, 99), values, strict=True)}

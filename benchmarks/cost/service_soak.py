@@ -1,12 +1,12 @@
-"""A service that is used and killed for a long time: nothing acknowledged may be lost, memory flat.
+"""A soak test of the service: no acknowledged turn may be lost to kills, and memory must stay flat.
 
     python -m benchmarks service_soak --minutes 10
 
-Clients add turns with ids and search, over HTTP. Each has a memory for some turns, checks then that all
-that was acknowledged is there, once and in order, and drops it. In the first half, the service is ended
-again and again, in turn by SIGTERM and by SIGKILL, and started again; the second half is one process,
+Clients add turns with ids and search over HTTP. Each client fills a memory, checks that every
+acknowledged turn is stored once and in order, and drops the memory. In the first half, the service is
+stopped repeatedly, alternately by SIGTERM and SIGKILL, and restarted. The second half is one process,
 whose resident memory is sampled. The slope is that of a line through the means of ten-second blocks
-after the first quarter of that time, with its 95 % interval.
+after the first quarter of that half, with its 95 % interval.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from evomem.memory import Memory
 
 R = TypeVar("R")
 
-TURNS = 12  # of a memory before it is checked and dropped
-BLOCK = 10.0  # seconds whose samples are averaged
+TURNS_PER_MEMORY = 12  # before it is checked and dropped
+BLOCK_SECONDS = 10.0  # samples within a block are averaged
 
 
 class Clients:
-    """Threads that add and search, and their findings."""
+    """Client threads that add, search and check, and their counts and faults."""
 
     def __init__(self, url: str, count: int) -> None:
         self._url = url
@@ -52,12 +52,12 @@ class Clients:
         self.faults: list[str] = []
 
     def start(self) -> None:
-        """Begin."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End, each after a check of what it has written."""
+        """Stop the threads, each after a final check."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -71,18 +71,18 @@ class Clients:
 
     def _round(self, memory: Memory) -> None:
         """Fill a memory, check it, and drop it."""
-        done: list[str] = []
-        for turn in range(TURNS):
+        acknowledged: list[str] = []
+        for turn in range(TURNS_PER_MEMORY):
             self._until_done(partial(memory.add, f"note {turn}", id=f"id {turn}"))
-            done.append(f"id {turn}")
+            acknowledged.append(f"id {turn}")
             self._until_done(partial(memory.search, "which note?", k=3))
             with self._guard:
                 self.turns += 1
                 self.searches += 1
         stored = [record.id for record in self._until_done(memory.history)]
-        if stored != done:
-            self.faults.append(f"{memory!r} has {stored}, acknowledged were {done}")
-        with suppress(EvomemError):  # asked for once; a rest is no loss
+        if stored != acknowledged:
+            self.faults.append(f"{memory!r} has {stored}, but {acknowledged} were acknowledged")
+        with suppress(EvomemError):  # not retried: a memory that is left over is not a fault
             memory.drop()
         with self._guard:
             self.memories += 1
@@ -98,12 +98,12 @@ class Clients:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run it; return 0 if nothing was lost and no fault was found."""
+    """Run the test; return 0 if there was no fault."""
     parser = argparse.ArgumentParser(prog="benchmarks service_soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=positive, default=8)
     parser.add_argument("--encoder", default="hash")
-    parser.add_argument("--life", type=float, default=20, help="seconds between two ends")
+    parser.add_argument("--life", type=float, default=20, help="seconds between two kills")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
     half = 30 * options.minutes
@@ -112,17 +112,17 @@ def main(argv: Sequence[str]) -> int:
         clients = Clients(f"http://127.0.0.1:{port}", options.clients)
         process = start_service(place, options.encoder, port)
         clients.start()
-        ends = {signal.SIGTERM: 0, signal.SIGKILL: 0}
+        kills = {signal.SIGTERM: 0, signal.SIGKILL: 0}
         end = time.monotonic() + half
         while time.monotonic() < end:
             time.sleep(options.life)
-            how = signal.SIGTERM if sum(ends.values()) % 2 == 0 else signal.SIGKILL
-            process.send_signal(how)
+            kind = signal.SIGTERM if sum(kills.values()) % 2 == 0 else signal.SIGKILL
+            process.send_signal(kind)
             process.wait()
-            ends[how] += 1
+            kills[kind] += 1
             process = start_service(place, options.encoder, port)
         before = clients.turns
-        samples = _watch(process, half)
+        samples = _resident_samples(process, half)
         thousands = (clients.turns - before) / 1000
         clients.stop()
         process.terminate()
@@ -136,8 +136,8 @@ def main(argv: Sequence[str]) -> int:
         "searches": clients.searches,
         "memories checked": clients.memories,
         "calls that failed": clients.errors,
-        "SIGTERM": ends[signal.SIGTERM],
-        "SIGKILL": ends[signal.SIGKILL],
+        "SIGTERM": kills[signal.SIGTERM],
+        "SIGKILL": kills[signal.SIGKILL],
         "faults": faults,
         "MB at the end": samples[-1][1],
         "MB a minute": slope,
@@ -148,25 +148,28 @@ def main(argv: Sequence[str]) -> int:
     print(f"{machine()} · {options.clients} clients, {options.minutes:g} minutes")
     print(
         f"{clients.turns:,} turns, {clients.searches:,} searches, {clients.memories:,} memories "
-        f"checked; ended {ends[signal.SIGTERM]} times by SIGTERM, {ends[signal.SIGKILL]} by SIGKILL"
+        f"checked; stopped {kills[signal.SIGTERM]} times by SIGTERM, {kills[signal.SIGKILL]} by SIGKILL"
     )
-    each = half / 60 / thousands
+    minutes_per_thousand = half / 60 / thousands
     print(
-        f"resident: {samples[-1][1]:.0f} MB at the end, {slope:+.2f} ± {width:.2f} MB a minute, "
-        f"{slope * each:+.2f} ± {width * each:.2f} MB for 1,000 turns with searches"
+        f"resident: {samples[-1][1]:.0f} MB at the end, {slope:+.2f} ± {width:.2f} MB per minute, "
+        f"{slope * minutes_per_thousand:+.2f} ± {width * minutes_per_thousand:.2f} MB per 1,000 turns "
+        "with searches"
     )
-    print("\n".join(faults) or "nothing lost, doubled or reordered; verify finds nothing")
+    print("\n".join(faults) or "nothing lost, duplicated or reordered; verify finds no fault")
     if options.out:
         write_json(options.out, result)
     print(json.dumps(result))
     return int(bool(faults))
 
 
-def _watch(process: subprocess.Popen[bytes], seconds: float) -> list[tuple[float, float]]:
-    """Return the resident megabytes of a process over time."""
+def _resident_samples(
+    process: subprocess.Popen[bytes], seconds: float
+) -> list[tuple[float, float]]:
+    """Return samples of a process's resident memory, as pairs of seconds and MB."""
     samples: list[tuple[float, float]] = []
-    begun = time.monotonic()
-    while (now := time.monotonic() - begun) < seconds:
+    start = time.monotonic()
+    while (now := time.monotonic() - start) < seconds:
         pages = int(Path(f"/proc/{process.pid}/statm").read_text("ascii").split()[1])
         samples.append((now, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
         time.sleep(1)
@@ -174,11 +177,11 @@ def _watch(process: subprocess.Popen[bytes], seconds: float) -> list[tuple[float
 
 
 def slope_of(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return megabytes a minute, and half of the 95 % interval; NaN with too few blocks."""
+    """Return the slope in MB per minute, and half of its 95 % interval; NaN with too few blocks."""
     settled = [(t, mb) for t, mb in samples if t >= samples[-1][0] / 4]
     blocks: dict[int, list[tuple[float, float]]] = {}
     for t, mb in settled:
-        blocks.setdefault(int(t // BLOCK), []).append((t, mb))
+        blocks.setdefault(int(t // BLOCK_SECONDS), []).append((t, mb))
     if len(blocks) < 4:
         return float("nan"), float("nan")
     x, y = np.array([np.mean(block, axis=0) for block in blocks.values()]).T

@@ -1,4 +1,4 @@
-"""The published models' shapes with random weights made in place, and what a token costs in them."""
+"""Models of the published shapes with random weights, and their cost per token."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from evomem.evoembedding.reader import Reader
 from evomem.state import Dtype, Spec
 
 HYBRID: tuple[LayerType, ...] = (LINEAR, LINEAR, LINEAR, FULL)
-VOCABULARY = 32_000  # rows are looked up, never multiplied: more of them would only take memory
+VOCABULARY = 32_000  # token embeddings are looked up, not multiplied: more would only take memory
 
 
 def decoder_of(name: str, vocabulary: int = VOCABULARY) -> DecoderConfig:
-    """Return the shape of a base: `tiny` (for a CPU), or `0.8B`, `2B`, `4B`.
+    """Return the shape of a base: `tiny` (for a CPU), `0.8B`, `2B` or `4B`.
 
-    0.8B and 4B are those of their published configurations; 2B is 0.8B with the doubled width of
-    its family.
+    0.8B and 4B have their published configurations; 2B is 0.8B with double width, as in its family.
     """
     hidden, inner, layers, heads, kv_heads, head = {
         "tiny": (256, 768, 6, 8, 4, 32),
@@ -61,7 +60,7 @@ def random_reader(
     cache_bytes: int | None = None,
     vocabulary: int = VOCABULARY,
 ) -> Reader:
-    """Return a reader of a random model of that shape with the reference's memory settings."""
+    """Return a reader of a random model of a shape, with the reference's memory settings."""
     small = name == "tiny"
     memory = CheckpointConfig("", 16, 512, 16 if small else 64, 32.0 if small else 128.0, False)
     decoder = decoder_of(name, vocabulary)
@@ -82,7 +81,7 @@ def random_reader(
 
 
 def weights_of(model: EvoEmbedding) -> int:
-    """Return how many weights every token is multiplied with: one adapter, no table of words."""
+    """Return the number of weights per token: with one adapter, without token embeddings."""
     return sum(
         weight.numel()
         for name, weight in model.decoder.named_parameters()
@@ -91,9 +90,9 @@ def weights_of(model: EvoEmbedding) -> int:
 
 
 def peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the FLOP/s that a large matrix product reaches here: what "full" means.
+    """Return the FLOP/s that a large matrix product reaches on this device, the peak.
 
-    On a CPU by its own seconds, which others on the machine take no part of.
+    On a CPU, they are per CPU second of this process, which other processes do not affect.
     """
     size = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))

@@ -1,17 +1,17 @@
-"""What reading costs: one stream, many streams, bulk, memory; beside rebuilding and static vectors.
+"""The cost of reading: one stream, many streams, bulk, memory; compared with rebuilding and static vectors.
 
     python -m benchmarks speed --out benchmarks/results/speed.json                # a CPU, minutes
     python -m benchmarks speed --device cuda --model 0.8B --model 4B --model 2B   # a GPU, < 8 minutes
 
-Models of the published shapes have random weights made in place; the small encoder has its own.
-`share of peak` is achieved FLOP/s, counted from the weights that every token meets, over what a
-large matrix product reaches on the same device in the same run. `over the floor` is the number of
-tokens put through the decoder over the least that the algorithm needs (one pass over each turn's
+Models of the published shapes have random weights; the small encoder has its own. `share of peak` is
+the achieved FLOP/s, counted from the weights that every token is multiplied with, divided by the FLOP/s
+of a large matrix product on the same device in the same run. `over the floor` is the number of tokens
+that passed through the decoder, divided by the minimum of the algorithm (one pass over each turn's
 tokens, latents and text, and one over the queue wherever it shifts). Rows with `rebuild` are the
-reference's algorithm on our model code: everything again for every call. With `--reference`, rows
-with `reference` are its own code with the same weights, for one new turn and a query after a
-history; `ratio` is its time over our mean for the same. On a CPU, which may be shared, shares of the
-peak and ratios are by seconds of CPU; the clock's are shown as well.
+reference's algorithm, which recomputes everything for every call, on our model code. With
+`--reference`, rows with `reference` are the reference's own code with the same weights, for one new
+turn and a query after a history; `ratio` is its time divided by our mean for the same. On a CPU, which
+may be shared, shares of the peak and ratios use CPU seconds; wall times are shown as well.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from benchmarks.reporting.output import machine, positive, setting, table, write
 from evomem.errors import InputError
 
 PARTS = ("stream", "many", "bulk", "memory")
-AGREE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.9}
-"""The least cosine between the reference's embeddings and ours with which it is the same model. Deep
-random recurrences magnify the rounding of 16 bit: with 24 hybrid layers either code comes within 0.93
-of float32."""
+MIN_COSINE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.9}
+"""The minimum cosine between the reference's embeddings and ours for the models to count as equal. Deep
+random recurrences amplify 16-bit rounding: with 24 hybrid layers, the embeddings of either code have a
+cosine of 0.93 with those in float32."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; return 0, 1 if the reference disagrees, or 2 after saying what is wrong."""
+    """Run the benchmark; return 0, 1 if the reference's embeddings differ, or 2 after an error message."""
     options = _options(argv)
     try:
         code = load_code(options.reference) if options.reference else None
@@ -75,8 +75,8 @@ def main(argv: Sequence[str]) -> int:
         write_json(options.out, result)
     print(json.dumps(result))
     worst = min((row["cosine"] for row in result["rows"] if "cosine" in row), default=1.0)
-    if not worst >= AGREE[dtype]:  # nor if it is not a number
-        print(f"the reference's embeddings are not ours: cosine {worst}", file=sys.stderr)
+    if not worst >= MIN_COSINE[dtype]:  # also if it is NaN
+        print(f"the reference's embeddings differ from ours: cosine {worst}", file=sys.stderr)
         return 1
     return 0
 
@@ -85,14 +85,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _add(result: dict[str, Any], lines: Iterator[Line]) -> None:
-    """Keep lines as they come, and print them: a run that is cut short has shown what it had."""
-    shown = []
+    """Append lines to the result and print each at once, so that an interrupted run shows its lines."""
+    finished = []
     for line in lines:
         result["rows"].append(line)
-        shown.append(line)
+        finished.append(line)
         print(*(f"{name} {_number(value)} ·" for name, value in line.items()), flush=True)
-    for part in dict.fromkeys(line["part"] for line in shown):
-        rows = [line for line in shown if line["part"] == part]
+    for part in dict.fromkeys(line["part"] for line in finished):
+        rows = [line for line in finished if line["part"] == part]
         names = list(dict.fromkeys(name for row in rows for name in row if name != "part"))
         print(f"\n{part}")
         print(
@@ -112,9 +112,9 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(argv)
     if options.reference and not options.model:
-        parser.error("--reference is measured beside a model: name one with --model")
+        parser.error("--reference is compared with a model: name it with --model")
     if options.compile and options.part != ["stream"]:
-        parser.error("--compile takes part in one stream's latencies only: add --part stream")
+        parser.error("--compile only applies to the latencies of one stream: add --part stream")
     return options
 
 
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model", action="append", default=[], choices=("tiny", "0.8B", "2B", "4B")
     )
     parser.add_argument(
-        "--part", action="append", choices=PARTS, help="which tables; all if not given"
+        "--part", action="append", choices=PARTS, help="tables to measure; all if not given"
     )
     parser.add_argument("--no-mini", action="store_true", help="only the models named by --model")
     parser.add_argument(
@@ -138,24 +138,26 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--streams", type=positive, nargs="+", default=[1, 4, 16, 64, 256, 1024],
-        help="streams side by side",
+        help="concurrent streams",
     )  # fmt: skip
-    parser.add_argument("--histories", type=positive, default=16, help="of a bulk import")
+    parser.add_argument("--histories", type=positive, default=16, help="histories of a bulk import")
     parser.add_argument(
-        "--rebuild", type=positive, nargs="*", default=[64, 512], help="turns that are read again"
+        "--rebuild", type=positive, nargs="*", default=[64, 512], help="turns to rebuild"
     )
     parser.add_argument(
         "--reference", type=Path, metavar="CHECKOUT",
-        help="of https://github.com/MiG-NJU/EvoEmbedding: its own code after histories of as many "
-        "turns as --rebuild says; needs --model, and peft installed",
+        help="a checkout of https://github.com/MiG-NJU/EvoEmbedding: measure its own code after "
+        "histories of --rebuild turns; needs --model and the package peft",
     )  # fmt: skip
     parser.add_argument(
         "--compile", action="store_true",
-        help="torch.compile around the decoder's layers, with --part stream: packed passes would be "
-        "compiled anew for every number of streams",
+        help="use torch.compile for the decoder's layers; only with --part stream, because packed "
+        "passes would be compiled again for every number of streams",
     )  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement, about")
-    parser.add_argument("--minutes", type=float, default=7.0, help="when to begin nothing more")
-    parser.add_argument("--cache-gib", type=int, help="caches of the published shapes")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="approximate length of a measurement"
+    )
+    parser.add_argument("--minutes", type=float, default=7.0, help="start nothing after this time")
+    parser.add_argument("--cache-gib", type=int, help="cache size of the published shapes")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     return parser

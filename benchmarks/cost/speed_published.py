@@ -1,4 +1,4 @@
-"""What reading costs models of the published shapes: a part of `benchmarks.cost.speed`."""
+"""The cost of reading with models of the published shapes; part of `benchmarks.cost.speed`."""
 
 from __future__ import annotations
 
@@ -37,18 +37,26 @@ def published(
     clock: Clock,
     code: ModuleType | None,
 ) -> Iterator[Line]:
-    """Measure a random model of a published shape."""
+    """Measure a random model of a published shape; yield lines as they are measured.
+
+    Args:
+        work: The model.
+        parts: Which tables to measure.
+        options: The command's options.
+        clock: The time limits.
+        code: The reference's code, to be compared with.
+    """
     name, reader = work.name, work.reader
     start = time.monotonic()
-    reader.read(_full(reader.spec, 0), turns_of(0, 1))  # kernels settle
+    reader.read(_full(reader.spec, 0), turns_of(0, 1))  # warm up the kernels
     print(f"{name}: {work.flops / 2e9:.2f} G weights, first turn {time.monotonic() - start:.1f} s")
     if options.compile:
-        list(_one_stream(work, clock, ()))  # each kind of pass is compiled when it first comes
-        reader.caches.clear()  # or the same queries would find their prefixes
+        list(_one_stream(work, clock, ()))  # compile each kind of pass before it is measured
+        reader.caches.clear()  # otherwise the same queries would reuse cached prefixes
     if "stream" in parts:
         yield from _one_stream(work, clock, options.rebuild)
         if code:
-            yield from _beside(work, code, options.rebuild, clock)
+            yield from _compared(work, code, options.rebuild, clock)
     if "many" in parts:
         yield from _many_streams(work, options.streams, clock)
     if "bulk" in parts and not clock.late():
@@ -59,31 +67,40 @@ def published(
 
 @dataclass
 class Work:
-    """A model that is measured."""
+    """A model to measure."""
 
     name: str
     reader: Reader
     flops: float
+    """FLOP per token."""
     limit: float
+    """The device's peak, in FLOP/s."""
 
-    def run(self, turns: int, floor: int, call: Callable[..., R], *given: Any) -> tuple[Line, R]:
-        """Call once; return its cost and its result."""
+    def run(self, turns: int, floor: int, call: Callable[..., R], *args: Any) -> tuple[Line, R]:
+        """Call once; return the line of its costs, and its result.
+
+        Args:
+            turns: The number of turns that the call reads.
+            floor: The minimum number of tokens of the call, 0 if there is none to compare with.
+            call: What to measure.
+            *args: The arguments of the call.
+        """
         device = self.reader.model.device
         settle(device)
         tokens, cpu, wall = self.reader.tokens, time.process_time(), time.perf_counter()
-        value = call(*given)
+        value = call(*args)
         settle(device)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        done = self.reader.tokens - tokens
+        tokens_read = self.reader.tokens - tokens
         busy = wall if device.type == "cuda" else cpu
         line = {
             "model": self.name,
             "turns/s": turns / wall,
-            "tokens/s": done / wall,
+            "tokens/s": tokens_read / wall,
             "seconds": wall,
             "cpu seconds": cpu,
-            "share of peak": self.flops * done / busy / self.limit,
-            "over the floor": done / floor if floor else None,
+            "share of peak": self.flops * tokens_read / busy / self.limit,
+            "over the floor": tokens_read / floor if floor else None,
         }
         return line, value
 
@@ -91,7 +108,7 @@ class Work:
 def work_of(
     name: str, options: argparse.Namespace, device: torch.device, dtype: torch.dtype, limit: float
 ) -> Work:
-    """Return a random model of a shape, as the options want it."""
+    """Return a random model of a shape, configured by the options."""
     cache = options.cache_gib * 2**30 if options.cache_gib else None
     words = REFERENCE_VOCABULARY if options.reference else VOCABULARY
     reader = random_reader(name, device, dtype, cache, words)
@@ -106,30 +123,30 @@ def _full(spec: Spec, seed: int) -> State[Any]:
     """Return a state with a full queue of random latents."""
     rng = np.random.default_rng(seed)
     latents = rng.standard_normal((spec.capacity, spec.width), np.float32)
-    latents = (latents.view(np.uint32) & 0xFFFF0000).view(np.float32)  # as bfloat16 keeps them
+    latents = (latents.view(np.uint32) & 0xFFFF0000).view(np.float32)  # rounded to bfloat16
     return State(spec, b"past %d" % seed, latents, ())
 
 
 def _one_stream(work: Work, clock: Clock, rebuild: Sequence[int]) -> Iterator[Line]:
-    """Add a turn and ask, again and again, from the first turn on and with a full queue."""
+    """Measure adding a turn and asking a question, with an empty queue and with a full one."""
     reader = work.reader
     for turns, state in ((0, State.empty(reader.spec)), (10_000, _full(reader.spec, 1))):
         added: list[Line] = []
-        asked: list[Line] = []
-        reader.embed(state, [query_of(turns)])  # someone asked before
+        queried: list[Line] = []
+        reader.embed(state, [query_of(turns)])  # an earlier query has cached its prefix
         until = time.monotonic() + clock.seconds
         for n, turn in enumerate(turns_of(turns, turns + 32)):
             if n and n % 4 == 0 and time.monotonic() > until:
                 break
             grows = len(state.queue) + reader.spec.latents <= reader.spec.capacity
-            shared = QUERY_TOKENS + (0 if grows else reader.spec.capacity)  # what the query costs
-            floor = floor_of(state, len(state.open) in (0, 16)) - shared
+            query_floor = QUERY_TOKENS + (0 if grows else reader.spec.capacity)
+            floor = floor_of(state, len(state.open) in (0, 16)) - query_floor
             line, [reading] = work.run(1, floor, reader.read, state, [turn])
             added.append(line)
             state = state.after(turn, reading)
-            asked.append(work.run(0, shared, reader.embed, state, [query_of(n)])[0])
-        for what, measured in (("append", added), ("query", asked)):
-            yield {"part": "stream", "what": what, "turns": turns, **latency(measured)}
+            queried.append(work.run(0, query_floor, reader.embed, state, [query_of(n)])[0])
+        for what, lines in (("append", added), ("query", queried)):
+            yield {"part": "stream", "what": what, "turns": turns, **latency(lines)}
     for size in rebuild:
         if not clock.late():
             line, _ = work.run(0, 0, rebuild_everything, reader.model, size)
@@ -139,27 +156,27 @@ def _one_stream(work: Work, clock: Clock, rebuild: Sequence[int]) -> Iterator[Li
             }  # fmt: skip
 
 
-def _beside(work: Work, code: ModuleType, sizes: Sequence[int], clock: Clock) -> Iterator[Line]:
-    """Add a turn and ask after histories of `sizes` turns: we, and the reference's own code."""
+def _compared(work: Work, code: ModuleType, sizes: Sequence[int], clock: Clock) -> Iterator[Line]:
+    """Measure adding a turn and asking after histories of `sizes` turns, by our code and the reference's."""
     reader = work.reader
     theirs = Reference(code, reader.model)
-    theirs.embed(conversation(1), question(1))  # kernels settle
+    theirs.embed(conversation(1), question(1))  # warm up the kernels
     for size in sizes:
         if clock.late():
             return
         turns = conversation(size + CHUNK_TURNS)
         state = reader.evolve(State.empty(reader.spec), turns[:size])
-        reader.embed(state, [question(size)])  # someone asked before
+        reader.embed(state, [question(size)])  # an earlier query has cached its prefix
         lines: list[Line] = []
         vectors: list[Vectors] = []
-        for n, turn in enumerate(turns[size:], size):  # one chunk's worth
+        for n, turn in enumerate(turns[size:], size):  # one chunk
             floor = floor_of(state, len(state.open) in (0, CHUNK_TURNS))
             line, (state, ours) = work.run(1, floor, _turn_and_query, reader, state, turn, n)
             lines.append(line)
             vectors.append(ours)
         yield {"part": "stream", "what": "append + query", "turns": size, **latency(lines)}
         busy = "seconds" if reader.model.device.type == "cuda" else "cpu seconds"
-        own = sum(line[busy] for line in lines) / len(lines)
+        our_mean = sum(line[busy] for line in lines) / len(lines)
         for what, logits in (("reference, no logits", False), ("reference", True)):
             if clock.late():
                 return
@@ -167,7 +184,7 @@ def _beside(work: Work, code: ModuleType, sizes: Sequence[int], clock: Clock) ->
             yield {
                 "part": "stream", "what": what, "model": work.name, "turns": size,
                 "p50 ms": 1000 * line["seconds"], "cpu p50 ms": 1000 * line["cpu seconds"],
-                "ratio": line[busy] / own, "cosine": float((embedded[-2:] * vectors[0]).sum(1).min()),
+                "ratio": line[busy] / our_mean, "cosine": float((embedded[-2:] * vectors[0]).sum(1).min()),
             }  # fmt: skip
 
 
@@ -181,13 +198,13 @@ def _turn_and_query(
 
 
 def _many_streams(work: Work, streams: Sequence[int], clock: Clock) -> Iterator[Line]:
-    """Let every stream add a turn and ask, all of them in the same passes."""
+    """Measure streams that add a turn and ask a question, all in the same forward passes."""
     reader = work.reader
     for count in streams:
         if clock.late():
             return
         states = [_full(reader.spec, seed) for seed in range(count)]
-        reader.embed_batch([(state, [query_of(0)]) for state in states])  # someone asked before
+        reader.embed_batch([(state, [query_of(0)]) for state in states])  # cache the prefix
         total: list[Line] = []
         until = time.monotonic() + clock.seconds
         step = floor = 0
@@ -202,7 +219,7 @@ def _many_streams(work: Work, streams: Sequence[int], clock: Clock) -> Iterator[
 
 
 def _bulk(work: Work, histories: int, clock: Clock) -> Line:
-    """Read histories from their first turn on, a batch of 16 turns of each at a time."""
+    """Measure reading histories from their first turn on, 16 turns of each history per batch."""
     reader = work.reader
     states: list[State[Any]] = [State.empty(reader.spec) for _ in range(histories)]
     total: list[Line] = []
@@ -230,7 +247,7 @@ def _step(
     turns: Sequence[list[Segment]],
     query: Sequence[int] | None = None,
 ) -> None:
-    """Read the turns of every stream, and then a query in each, if any; `states` move on."""
+    """Read the turns of every stream, then embed the query in each; `states` is updated in place."""
     for i, readings in enumerate(reader.read_batch(list(zip(states, turns, strict=True)))):
         for turn, reading in zip(turns[i], readings, strict=True):
             states[i] = states[i].after(turn, reading)
@@ -239,7 +256,7 @@ def _step(
 
 
 def _stream_bytes(work: Work) -> Line:
-    """Measure what a stream in use holds: its caches, and the state that must be kept."""
+    """Measure the memory of an active stream: its caches and its state."""
     reader = work.reader
     reader.caches.clear()
     turns = turns_of(0, 16)

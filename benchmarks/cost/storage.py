@@ -1,10 +1,10 @@
-"""What a turn takes on disk, for the shapes of each encoder: computed, and measured on databases.
+"""The size of a turn on disk for the shapes of each encoder, computed and measured.
 
-python -m benchmarks storage --postgres postgresql://user@host/db --out storage.json
+    python -m benchmarks storage --postgres postgresql://user@host/db --out storage.json
 
-The copy of the vectors that searches make is measured too: index files of FAISS beside SQLite, the
-table of pgvector on the server. Texts are made up (words drawn as natural language draws them), vectors are random: sizes depend on
-shapes and lengths alone. On the server, a schema is made for each row of the table and dropped.
+The index's copy of the vectors is measured as well: FAISS's files next to SQLite, or pgvector's table on
+the server. Texts are generated with natural word frequencies, and vectors are random, since sizes depend
+only on shapes and lengths. On the server, a schema is created for each row of the table and dropped.
 """
 
 from __future__ import annotations
@@ -34,18 +34,16 @@ SHAPES = (
     Spec("static:all-MiniLM-L6-v2", "static", dim=384),
     Spec("mini", "mini", MiniConfig().dim, MiniConfig().latents, MiniConfig().width, 128),
     Spec("EvoEmbedding-0.8B", "0.8B", 1024, 16, 1024, 512, "bfloat16"),
-    Spec(
-        "EvoEmbedding-2B", "2B", 1024, 16, 2048, 512, "bfloat16"
-    ),  # the base's width: not read here
+    Spec("EvoEmbedding-2B", "2B", 1024, 16, 2048, 512, "bfloat16"),  # the base's width
     Spec("EvoEmbedding-4B", "4B", 1024, 16, 2560, 512, "bfloat16"),
 )
-USERS, TURNS = 10**6, 200  # for the last column
+USERS, TURNS_PER_USER = 10**6, 200  # of the last column
 _names = count(1)
 
 
 @dataclass
 class Size:
-    """One line of the table; bytes a turn."""
+    """One line of the table, in bytes per turn."""
 
     encoder: str
     database: str
@@ -53,7 +51,7 @@ class Size:
     computed: int
     measured: float
     copied: float
-    """By the index."""
+    """The index's copy of the vector."""
 
 
 def computed(spec: Spec, form: Form) -> int:
@@ -63,18 +61,18 @@ def computed(spec: Spec, form: Form) -> int:
 
 
 def rows(spec: Spec, turns: int, words: int, state: State[Turn]) -> Iterator[Row]:
-    """Yield rows of made-up turns with random vectors."""
+    """Yield rows of generated turns with random vectors."""
     rng = np.random.default_rng(0)
     vocabulary = [
         "".join(rng.choice(list("etaoinshrdlu"), rng.integers(2, 9))) for _ in range(20_000)
     ]
     for seq in range(1, turns + 1):
         length = max(2, int(rng.poisson(words)))
-        chosen = [vocabulary[min(place, 20_000) - 1] for place in rng.zipf(1.2, length)]
+        text = [vocabulary[min(rank, 20_000) - 1] for rank in rng.zipf(1.2, length)]
         half = length // 2
         turn = Turn(
-            user=" ".join(chosen[:half]),
-            assistant=" ".join(chosen[half:]),
+            user=" ".join(text[:half]),
+            assistant=" ".join(text[half:]),
             id=f"{rng.integers(2**63):032x}",
             time=datetime(2024, 1, 1, tzinfo=timezone.utc),
             session=f"session-{seq // 20}",
@@ -91,24 +89,24 @@ def rows(spec: Spec, turns: int, words: int, state: State[Turn]) -> Iterator[Row
 def measure(
     location: str, spec: Spec, turns: int, words: int, form: Form
 ) -> tuple[float, float, float]:
-    """Write a memory and search it; return the bytes of a turn's text, row and copied vector."""
+    """Write a memory and search it; return the bytes per turn of text, row and indexed vector."""
     opener = store_opener(location)
     store, _ = opener(location, spec, embeddings=form)
     memory = store.make_memory(("someone",))
-    store.close()  # which empties SQLite's write-ahead log
+    store.close()  # empties SQLite's write-ahead log
     before = size(location)
     store, _ = opener(location, spec)
-    made = list(rows(spec, turns, words, State.empty(spec)))
+    new_rows = list(rows(spec, turns, words, State.empty(spec)))
     for start in range(0, turns, 64):
-        store.append(store.view(memory), made[start : start + 64])
+        store.append(store.view(memory), new_rows[start : start + 64])
     store.close()
-    text = sum(len(row.turn.user) + len(row.turn.assistant) for row in made)
+    text = sum(len(row.turn.user) + len(row.turn.assistant) for row in new_rows)
     written = size(location)
     options = {"index": "pgvector"} if location.startswith("postgres") else {}
     store, index = opener(location, spec, **options)
     empty = size(location)
     view = store.view(memory)
-    index.search(view, made[0].reading.embedding, 1)
+    index.search(view, new_rows[0].reading.embedding, 1)
     index.close()
     store.close()
     copied = size(location) - empty
@@ -116,7 +114,7 @@ def measure(
 
 
 def size(location: str) -> int:
-    """Return the bytes of a database that nobody has open."""
+    """Return the bytes of a closed database and its index."""
     store, _ = store_opener(location)(location, None)
     stats = store.stats()
     store.close()
@@ -125,7 +123,7 @@ def size(location: str) -> int:
 
 @contextmanager
 def place(url: str | None) -> Iterator[str]:
-    """Give the location of a new database, and remove it afterwards."""
+    """Yield the location of a new database; remove it afterwards."""
     if url is None:
         with tempfile.TemporaryDirectory() as folder:
             yield str(Path(folder) / "a.db")
@@ -145,41 +143,43 @@ def main(argv: Sequence[str]) -> int:
         "--turns",
         type=int,
         default=1100,
-        help="written for each measurement; from 1,024 on FAISS keeps files",
+        help="turns per measurement; FAISS writes files from 1,024 on",
     )
-    parser.add_argument("--words", type=int, default=60, help="of a turn, on average")
-    parser.add_argument("--embeddings", choices=FORMS, default="int8", help="how they are stored")
-    parser.add_argument("--postgres", metavar="URL", help="measure there as well")
-    parser.add_argument("--out", type=Path, help="everything as JSON")
-    given = parser.parse_args(argv)
+    parser.add_argument("--words", type=int, default=60, help="average words per turn")
+    parser.add_argument("--embeddings", choices=FORMS, default="int8", help="their stored format")
+    parser.add_argument("--postgres", metavar="URL", help="also measure on this server")
+    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
+    options = parser.parse_args(argv)
     print(
         "encoder                  database    text  computed  measured    copied   GB/1M turns   TB/1M users"
     )
-    measured = []
+    lines = []
     for spec in SHAPES:
-        for url in (None, given.postgres) if given.postgres else (None,):
+        for url in (None, options.postgres) if options.postgres else (None,):
             with place(url) as location:
-                text, taken, copied = measure(
-                    location, spec, given.turns, given.words, given.embeddings
+                text, measured, copied = measure(
+                    location, spec, options.turns, options.words, options.embeddings
                 )
             database = "PostgreSQL" if url else "SQLite"
-            line = Size(spec.name, database, text, computed(spec, given.embeddings), taken, copied)
-            measured.append(line)
+            expected = computed(spec, options.embeddings)
+            line = Size(spec.name, database, text, expected, measured, copied)
+            lines.append(line)
             print(
                 f"{line.encoder:<24} {line.database:<10} {text:>5.0f} {line.computed:>9,} "
-                f"{taken:>9,.0f} {copied:>9,.0f} {taken / 1000:>13.1f} {taken * USERS * TURNS / 1e12:>13.1f}",
+                f"{measured:>9,.0f} {copied:>9,.0f} {measured / 1000:>13.1f} "
+                f"{measured * USERS * TURNS_PER_USER / 1e12:>13.1f}",
                 flush=True,
             )
-    print(f"bytes a turn; a user has {TURNS} turns of {given.words} words")
-    if given.out:
+    print(f"bytes per turn; a user has {TURNS_PER_USER} turns of {options.words} words")
+    if options.out:
         report = {
             "command": ["python", "-m", "benchmarks", "storage"],
-            "turns": given.turns,
-            "embeddings": given.embeddings,
-            "words": given.words,
+            "turns": options.turns,
+            "embeddings": options.embeddings,
+            "words": options.words,
             "python": sys.version,
         }
-        given.out.write_text(
-            json.dumps({**report, "sizes": [asdict(line) for line in measured]}, indent=1)
+        options.out.write_text(
+            json.dumps({**report, "sizes": [asdict(line) for line in lines]}, indent=1)
         )
     return 0

@@ -1,11 +1,11 @@
-"""What one more turn costs: streaming against rebuilding everything, as the reference does.
+"""The cost of one more turn: streaming compared with rebuilding everything, as the reference does.
 
     python -m benchmarks streaming --out benchmarks/results/streaming.json
 
-A random model of middling size, on the CPU with one thread, reads a history of N turns; then 16
-steps (one chunk's worth) of "add a turn, ask a query" are timed. The baseline is the reference's
-algorithm on the same model code: evolve over the whole history, then embed every text with its queue
-in front. Weights are random, so figures are about work, not about quality.
+A random model of medium size, on the CPU with one thread, reads a history of N turns. Then 16 steps (one
+chunk) of "add a turn, ask a query" are timed. The baseline is the reference's algorithm on the same model
+code: evolve the memory over the whole history, then embed every text with its queue as context. Weights
+are random, so the figures measure work, not quality.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from evomem.state import Spec, State, Vectors
 VOCABULARY = 1000
 TURN_TOKENS, TEXT_TOKENS, QUERY_TOKENS = 64, 60, 32
 REFERENCE_BATCH = 2048  # padded tokens in one of the reference's batches (docs/reference/evoembedding-model.md, "Configuration")
-FIRST = 16
+SHORTEST = 16  # turns of the first history; each further history is twice as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Row:
     rebuild_tokens: int | None
     ratio: float | None
     difference: float | None
-    """Largest difference between the embeddings of both ways."""
+    """The largest absolute difference between the embeddings of streaming and rebuilding."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,6 +57,13 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument(
+        "--rerank",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also measure the cost of reranking N hits",
+    )
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
 
@@ -67,16 +74,18 @@ def main(argv: Sequence[str]) -> int:
     print("  turns   ms/step  tokens   floor  rebuild ms  rebuild tokens   ratio  difference")
     rows = []
     state: State[Segment] = State.empty(reader.spec)
-    done = 0
-    sizes = [FIRST * 2**i for i in range(20) if FIRST * 2**i <= options.max]
+    turns_read = 0
+    sizes = [SHORTEST * 2**i for i in range(20) if SHORTEST * 2**i <= options.max]
     warm_up(reader)
     for size in sizes:
-        state = reader.evolve(state, turns_of(done, size))  # untimed: nothing is embedded
-        done = size
+        state = reader.evolve(state, turns_of(turns_read, size))  # not timed
+        turns_read = size
         row = measure(reader, state, size, size <= options.baseline_max)
         rows.append(row)
         print(line(row), flush=True)
     result = {**setting("streaming", argv), "model": model, "rows": [asdict(row) for row in rows]}
+    if options.rerank:
+        result["rerank"] = rerank(reader, options.rerank)
     if options.out:
         write_json(options.out, result)
     print(json.dumps(result))
@@ -125,16 +134,16 @@ def query_of(i: int) -> list[int]:
 
 
 def warm_up(reader: Reader) -> None:
-    """Let the kernels and the allocator settle."""
+    """Warm up the kernels and the allocator."""
     state = reader.evolve(State.empty(reader.spec), turns_of(0, 4))
     reader.embed(state, [query_of(0)])
     reader.caches.clear()
 
 
 def measure(reader: Reader, state: State[Segment], size: int, rebuild: bool) -> Row:
-    """Time one chunk's worth of steps after `state`, and the baseline's first of them."""
+    """Time one chunk of steps after `state`, and the first of them with the baseline."""
     steps = turns_of(size, size + CHUNK_TURNS)
-    reader.embed(state, [query_of(size)])  # someone asked before: its prefix is what turn 1 needs
+    reader.embed(state, [query_of(size)])  # cache the prefix that the first turn needs
     tokens, start = reader.tokens, time.process_time()
     vectors: list[Vectors] = []
     floor = 0
@@ -144,21 +153,39 @@ def measure(reader: Reader, state: State[Segment], size: int, rebuild: bool) -> 
         state = state.after(turn, reading)
         vectors.append(np.stack([reading.embedding, reader.embed(state, [query_of(size + i)])[0]]))
     seconds = (time.process_time() - start) / len(steps)
-    done = (reader.tokens - tokens) / len(steps)
+    step_tokens = (reader.tokens - tokens) / len(steps)
+    step_floor = floor / len(steps)
     if not rebuild:
-        return Row(size, seconds, done, floor / len(steps), None, None, None, None)
+        return Row(size, seconds, step_tokens, step_floor, None, None, None, None)
     start = time.process_time()
     rebuilt, rebuilt_tokens = rebuild_everything(reader.model, size + 1)
     rebuild_seconds = time.process_time() - start
     difference = float(np.abs(rebuilt[-2:] - vectors[0]).max())
     ratio = rebuild_seconds / seconds
     return Row(
-        size, seconds, done, floor / len(steps), rebuild_seconds, rebuilt_tokens, ratio, difference
+        size, seconds, step_tokens, step_floor, rebuild_seconds, rebuilt_tokens, ratio, difference
     )
 
 
+def rerank(reader: Reader, hits: int, queries: int = 3) -> dict[str, float]:
+    """Return the mean cost per query of reranking `hits` hits, which are read one after another."""
+    tokens, start = reader.tokens, time.process_time()
+    for query in range(queries):
+        state: State[Segment] = State.empty(reader.spec)
+        first = 10**5 * (query + 1)  # turns that no query before has cached
+        turns = turns_of(first, first + hits)
+        for turn, reading in zip(turns, reader.read(state, turns), strict=True):
+            state = state.after(turn, reading)
+        reader.embed(state, [query_of(query)])
+    seconds = (time.process_time() - start) / queries
+    return {"hits": hits, "seconds": seconds, "tokens": (reader.tokens - tokens) / queries}
+
+
 def floor_of(state: State[Segment], opens: bool) -> int:
-    """Return the tokens that a turn in `state` and a query after it must cost (docs/reference/evoembedding-model.md, "Streaming")."""
+    """Return the minimum number of tokens for a turn in `state` and a query after it.
+
+    See docs/reference/evoembedding-model.md, "Streaming".
+    """
     spec, queue = state.spec, len(state.queue)
     latents = TURN_TOKENS + spec.latents + (queue if opens else 0)
     grows = queue + spec.latents <= spec.capacity
@@ -166,10 +193,12 @@ def floor_of(state: State[Segment], opens: bool) -> int:
 
 
 def rebuild_everything(model: EvoEmbedding, count: int) -> tuple[Vectors, int]:
-    """Embed `count` turns and a query as the reference does on every call (docs/reference/evoembedding-model.md, "Chunks", "Protocol R").
+    """Embed `count` turns and a query as the reference does on every call.
+
+    See docs/reference/evoembedding-model.md, "Chunks" and "Protocol R".
 
     Returns:
-        Embeddings, the query's last, and the positions put through the decoder.
+        The embeddings, (count + 1, D), the query's last, and the positions passed through the decoder.
     """
     turns = turns_of(0, count)
     capacity, count_of_latents = model.config.capacity, model.config.num_latents

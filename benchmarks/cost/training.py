@@ -1,9 +1,9 @@
 """How much faster is training when segments are packed into shared forward passes?
 
-One training step (loss and gradients) over the same histories and the same weights, every segment a
-pass of its own, then packed by length within one history, then across histories. CPU seconds of the
-process, best of several. EvoEmbedding is a random model of the given sizes; the small encoder is the
-bundled one. Data are generated stories.
+One training step (loss and gradients) over the same histories with the same weights is timed three ways:
+one forward pass per segment, segments packed by length within each history, and packed across histories.
+The figures are CPU seconds of the process, the best of several repeats. EvoEmbedding is a random model
+of the given sizes; the small encoder is the bundled one. The data are generated stories.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from evomem.training.evoembedding.samples import Answer, Sample
 from evomem.training.histories import History
 from evomem.training.stories import stories
 
-QUESTIONS = 8  # of a history in one step
+QUESTIONS_PER_HISTORY = 8
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; return 0, or 2 after saying what is wrong."""
+    """Run the benchmark; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     histories = stories(options.histories, options.turns, seed=0)
     result: dict[str, Any] = {
@@ -61,21 +61,25 @@ def main(argv: Sequence[str]) -> int:
 def _evoembedding(
     family: str, options: argparse.Namespace, histories: Sequence[History]
 ) -> list[dict[str, Any]]:
-    model = _random(family, options)
+    model = _random_model(family, options)
     samples = [_sample(history) for history in histories]
 
-    def alone() -> float:
-        return _learn(model, [[sample] for sample in samples], 1)
+    def unpacked() -> float:
+        return _training_step(model, [[sample] for sample in samples], 1)
 
-    def within() -> float:
-        return _learn(model, [[sample] for sample in samples], options.pack)
+    def packed_per_history() -> float:
+        return _training_step(model, [[sample] for sample in samples], options.pack)
 
-    def across() -> float:
-        return _learn(model, [samples], options.pack)
+    def packed_across_histories() -> float:
+        return _training_step(model, [samples], options.pack)
 
     name = f"{family}, {options.layers} layers of {options.hidden}"
-    kinds = {"alone": alone, "packed, a history": within, "packed, all histories": across}
-    return _measured(name, kinds, options.repeats)
+    steps = {
+        "alone": unpacked,
+        "packed, a history": packed_per_history,
+        "packed, all histories": packed_across_histories,
+    }
+    return _timed(name, steps, options.repeats)
 
 
 def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dict[str, Any]]:
@@ -90,9 +94,9 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
     samples = [
         MiniSample(
             tokens(history.turns),
-            tokens([question.text for question in history.questions[:QUESTIONS]]),
-            [question.evidence for question in history.questions[:QUESTIONS]],
-            [question.rivals for question in history.questions[:QUESTIONS]],
+            tokens([question.text for question in history.questions[:QUESTIONS_PER_HISTORY]]),
+            [question.evidence for question in history.questions[:QUESTIONS_PER_HISTORY]],
+            [question.rivals for question in history.questions[:QUESTIONS_PER_HISTORY]],
             history.threads,
             model.config.turns,
             torch.arange(len(history.turns) + 1.0),
@@ -101,8 +105,8 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
     ]
     group = reading.GROUP
 
-    def learn(rows: int) -> float:
-        reading.GROUP = rows  # what the encoder pads together; 1 is every text alone
+    def training_step(texts_per_pass: int) -> float:
+        reading.GROUP = texts_per_pass  # the number of texts that the encoder pads together
         try:
             total = 0.0
             for sample in samples:
@@ -114,11 +118,15 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
         finally:
             reading.GROUP = group
 
-    kinds = {"alone": lambda: learn(1), f"packed, {group} texts": lambda: learn(group)}
-    return _measured("mini", kinds, options.repeats)
+    steps = {
+        "alone": lambda: training_step(1),
+        f"packed, {group} texts": lambda: training_step(group),
+    }
+    return _timed("mini", steps, options.repeats)
 
 
-def _learn(model: EvoEmbedding, batches: Sequence[Sequence[Sample]], budget: int) -> float:
+def _training_step(model: EvoEmbedding, batches: Sequence[Sequence[Sample]], budget: int) -> float:
+    """Compute loss and gradients with at most `budget` positions per pass; return the loss."""
     total = 0.0
     for batch in batches:
         loss = losses_of(model, batch, budget).total / len(batches)
@@ -128,17 +136,15 @@ def _learn(model: EvoEmbedding, batches: Sequence[Sequence[Sample]], budget: int
     return total
 
 
-def _measured(
-    model: str, kinds: dict[str, Callable[[], float]], repeats: int
-) -> list[dict[str, Any]]:
-    """Time each kind of passes; the first is what the others are compared with."""
+def _timed(model: str, steps: dict[str, Callable[[], float]], repeats: int) -> list[dict[str, Any]]:
+    """Time each way of packing a training step; speed-ups are relative to the first way."""
     rows: list[dict[str, Any]] = []
-    for passes, step in kinds.items():
+    for passes, step in steps.items():
         seconds = []
         for _ in range(repeats):
-            begun = time.process_time()
+            start = time.process_time()
             loss = step()
-            seconds.append(time.process_time() - begun)
+            seconds.append(time.process_time() - start)
         best = min(seconds)
         first = rows[0]["seconds"] if rows else best
         rows.append(
@@ -153,7 +159,7 @@ def _measured(
     return rows
 
 
-def _random(family: str, options: argparse.Namespace) -> EvoEmbedding:
+def _random_model(family: str, options: argparse.Namespace) -> EvoEmbedding:
     values: dict[str, Any] = {
         "model_type": family,
         "vocab_size": 2048,
@@ -179,21 +185,21 @@ def _random(family: str, options: argparse.Namespace) -> EvoEmbedding:
 
 
 def _sample(history: History) -> Sample:
-    """Ids at random, as many as words and a half: what is measured does not depend on which."""
+    """Return a sample with random token ids, 1.5 per word: the cost does not depend on their values."""
     special = SpecialIds()
     generator = torch.Generator().manual_seed(0)
 
-    def ids(text: str, more: int) -> list[int]:
-        count = int(1.5 * len(text.split())) + more
+    def ids(text: str, extra: int) -> list[int]:
+        count = int(1.5 * len(text.split())) + extra
         return torch.randint(2048, (count,), generator=generator).tolist()
 
-    asked = history.questions[:QUESTIONS]
-    answers = [ids(q.text + q.answer, 10) for q in asked]
+    questions = history.questions[:QUESTIONS_PER_HISTORY]
+    answers = [ids(q.text + q.answer, 10) for q in questions]
     return Sample(
         [ids(turn, 10) for turn in history.turns],
         [ids(turn, 1) for turn in history.turns],
-        [ids(q.text, 1 + len(special.instruction)) for q in asked],
-        [q.evidence for q in asked],
+        [ids(q.text, 1 + len(special.instruction)) for q in questions],
+        [q.evidence for q in questions],
         [Answer(answer, len(answer) - 6, len(answer) - 1) for answer in answers],
     )
 
@@ -203,13 +209,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks training", description=(__doc__ or "").partition("\n")[0]
     )
     add = parser.add_argument
-    add("--families", nargs="*", default=["qwen3", "qwen3_5_text"], help="of the random models")
-    add("--layers", type=int, default=4, help="of the random models (default: 4)")
-    add("--hidden", type=int, default=128, help="of the random models (default: 128)")
+    add("--families", nargs="*", default=["qwen3", "qwen3_5_text"], help="random models")
+    add("--layers", type=int, default=4, help="layers of the random models (default: 4)")
+    add("--hidden", type=int, default=128, help="width of the random models (default: 128)")
     add("--capacity", type=int, default=128, help="latents in the queue (default: 128)")
-    add("--histories", type=int, default=4, help="that share a step (default: 4)")
-    add("--turns", type=int, default=24, help="of each history (default: 24)")
-    add("--pack", type=int, default=8192, help="positions of a packed pass (default: 8192)")
-    add("--repeats", type=int, default=3, help="of which the fastest counts (default: 3)")
-    add("--out", type=Path, metavar="FILE", help="write everything here as JSON")
+    add("--histories", type=int, default=4, help="histories per step (default: 4)")
+    add("--turns", type=int, default=24, help="turns per history (default: 24)")
+    add("--pack", type=int, default=8192, help="positions per packed pass (default: 8192)")
+    add("--repeats", type=int, default=3, help="repeats; the fastest counts (default: 3)")
+    add("--out", type=Path, metavar="FILE", help="where to write the figures as JSON")
     return parser

@@ -1,4 +1,4 @@
-"""Datasets with labelled evidence turns, read from their official files into one shape."""
+"""Datasets with labelled evidence turns, read from their official files into common classes."""
 
 from benchmarks.datasets.base import Conversation, Dataset, DatasetError, Question, with_dates
 from benchmarks.datasets.evotrain import load_evotrain

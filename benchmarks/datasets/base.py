@@ -1,4 +1,4 @@
-"""The one shape of every dataset, and what its readers share."""
+"""The common classes of all datasets, and helpers for their readers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from typing import Any, TextIO
 from evomem.errors import EvomemError
 from evomem.records import MAX_CHARS, Turn
 
-CHUNK = 1 << 24  # characters read at a time from a file of many records
-ENDS = frozenset(",]} \t\r\n")
-"""What may follow a number in JSON."""
+CHUNK = 1 << 24  # characters per read of a file of many records
+NUMBER_ENDS = frozenset(",]} \t\r\n")
+"""The characters that may follow a number in JSON."""
 UNLABELLED = "no evidence labelled"
 ABSTENTION = "abstention"
-ADVERSARIAL = "adversarial"  # LoCoMo's category 5: asks one speaker for what the other said
+ADVERSARIAL = "adversarial"  # LoCoMo's category 5: attributes one speaker's words to the other
 UNKNOWN = "its evidence names no turn"
 
 
 class DatasetError(EvomemError):
-    """A dataset is missing or not in its documented layout; the message names file and place."""
+    """A dataset is missing or not in its documented layout; the message names the file and position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,43 +36,43 @@ class Question:
     text: str
     type: str
     evidence: tuple[int, ...]
-    """Indices of turns, counted from 0, ascending; empty: nothing to score, the question is left out."""
+    """The indices of turns from 0, ascending; a question without evidence is not scored."""
     why_left_out: str = ""
-    """Why there is no evidence, in a few words."""
+    """The reason for missing evidence, in a few words."""
     answer: str = ""
     id: str = ""
     """Unique in its dataset."""
     asked: str = ""
-    """When it is asked, as the dataset writes it."""
+    """The date of the question, as written in the dataset."""
     choices: tuple[str, ...] = ()
-    """Answers to choose from, each with its letter in front: "(a) ..."; `answer` is that letter."""
+    """The possible answers, each preceded by its letter: "(a) ..."; `answer` is the letter."""
     place: int | None = None
-    """How many turns have been said when it is asked: it is a message of the conversation itself.
-    None: it is asked after the last turn."""
+    """The number of turns before the question, if it is a message of the conversation itself. None if it is
+    asked after the last turn."""
 
     @property
     def unanswerable(self) -> bool:
-        """Whether the right answer is that there is none."""
+        """Whether the correct answer is that the conversation does not say."""
         return self.why_left_out == ABSTENTION or self.type == ADVERSARIAL
 
 
 @dataclass(slots=True)
 class Conversation:
-    """Turns in order, and questions about them; built turn by turn by a reader."""
+    """Turns in order, and questions about them; readers add them one by one."""
 
     id: str
     turns: list[Turn] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     places: dict[Hashable, int] = field(default_factory=dict)
-    """The dataset's own name of a turn → its index in `turns`."""
+    """The dataset's name of a turn → its index in `turns`."""
     repaired: int = 0
-    """Evidence labels that name a turn only after their spelling was normalised."""
+    """The number of evidence labels that name a turn only after normalisation of their spelling."""
     dangling: int = 0
-    """Evidence labels that name no turn even then."""
+    """The number of evidence labels that name no turn even after normalisation."""
     cut: int = 0
-    """Turns longer than a turn can be, cut at `MAX_CHARS`."""
+    """The number of turns cut at `MAX_CHARS`."""
 
-    def say(
+    def add_turn(
         self,
         name: Hashable,
         text: object,
@@ -83,15 +83,15 @@ class Conversation:
         session: object = None,
         time: datetime | None = None,
     ) -> None:
-        """Append a turn known to the dataset as `name`; a turn without text is left out.
+        """Append a turn with the dataset's `name` for it; a turn without text is left out.
 
         Raises:
-            DatasetError: It cannot be a turn; `where` tells the reader which one it is.
+            DatasetError: It cannot be a turn; `where` says in the message which turn it is.
         """
         if not isinstance(text, str):
             raise DatasetError(f"{where}: the text is {text!r:.60}, expected a string")
         if name in self.places:
-            raise DatasetError(f"{where}: the id {name!r} is taken by an earlier turn")
+            raise DatasetError(f"{where}: an earlier turn has the same id {name!r}")
         if not text.strip():
             return
         if len(text) > MAX_CHARS:
@@ -109,7 +109,7 @@ class Conversation:
         self.places[name] = len(self.turns)
         self.turns.append(turn)
 
-    def ask(
+    def add_question(
         self,
         text: object,
         kind: str,
@@ -123,7 +123,7 @@ class Conversation:
         choices: Iterable[str] = (),
         place: int | None = None,
     ) -> None:
-        """Append a question whose evidence are the turns called `names`; unknown ones are dropped."""
+        """Append a question whose evidence is the turns with these names; unknown names are dropped."""
         if not isinstance(text, str) or not text.strip():
             raise DatasetError(f"{where}: the question is {text!r:.60}, expected text")
         names = list(names)
@@ -152,11 +152,11 @@ class Dataset:
     name: str
     path: Path
     sha256: str
-    """Of the file, or of the folder's files in order of their names."""
+    """The digest of the file, or of the folder's files in the order of their names."""
     conversations: list[Conversation]
 
     def counts(self) -> dict[str, Any]:
-        """Return how much there is, how much is scored, and what is left out and why."""
+        """Return the numbers of conversations, turns, scored questions and left-out questions by reason."""
         questions = [q for conversation in self.conversations for q in conversation.questions]
         left_out: dict[str, int] = {}
         for question in questions:
@@ -174,15 +174,19 @@ class Dataset:
         }
 
 
-def dataset(name: str, path: Path, files: list[Path], read: Callable[[Path], Any]) -> Dataset:
-    """Return the conversations of `files`, which make up `path`."""
+def make_dataset(name: str, path: Path, files: list[Path], read: Callable[[Path], Any]) -> Dataset:
+    """Return the dataset `name` at `path`, which consists of `files`; `read` reads one file.
+
+    Raises:
+        DatasetError: There is no question, or an id is not unique.
+    """
     digest = hashlib.sha256()
     conversations: list[Conversation] = []
     for file in files:
         conversations += read(file)
         digest.update(file.read_bytes())
     if not any(conversation.questions for conversation in conversations):
-        raise DatasetError(f"{path}: there is no question in it")
+        raise DatasetError(f"{path} contains no question")
     for what, ids in (
         ("conversations", [conversation.id for conversation in conversations]),
         (
@@ -190,14 +194,14 @@ def dataset(name: str, path: Path, files: list[Path], read: Callable[[Path], Any
             [question.id for conversation in conversations for question in conversation.questions],
         ),
     ):
-        twice = [id for id, count in Counter(ids).items() if count > 1]
-        if twice:
-            raise DatasetError(f"{path}: two {what} have the id {twice[0]!r}")
+        duplicates = [id for id, count in Counter(ids).items() if count > 1]
+        if duplicates:
+            raise DatasetError(f"{path}: two {what} have the id {duplicates[0]!r}")
     return Dataset(name, path, digest.hexdigest(), conversations)
 
 
 def with_dates(conversation: Conversation) -> Conversation:
-    """Return the conversation with the date in front of every turn: "[8 May 2023] Caroline: ..."."""
+    """Return the conversation with the date before every turn: "[8 May 2023] Caroline: ..."."""
     turns = []
     for turn in conversation.turns:
         speaker = turn.speaker or ("User" if turn.user else "Assistant")
@@ -208,7 +212,7 @@ def with_dates(conversation: Conversation) -> Conversation:
 
 def read_json(path: Path) -> Any:
     """Return the JSON value in a plain or .xz file."""
-    with opened(path) as file:
+    with open_text(path) as file:
         try:
             return json.load(file)
         except (ValueError, lzma.LZMAError, EOFError) as error:
@@ -216,8 +220,8 @@ def read_json(path: Path) -> Any:
 
 
 def read_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (place, value) of a JSON array in a plain, .gz or .xz file, one at a time: it may be large."""
-    with opened(path) as file:
+    """Yield (position, value) of a JSON array in a plain, .gz or .xz file, without loading all of it."""
+    with open_text(path) as file:
         stream = JsonStream(file, path)
         for number in stream.entries("[", "]"):
             yield f"{path} record {number}", stream.value()
@@ -225,8 +229,8 @@ def read_records(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_members(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (key, value) of a JSON object in a plain, .gz or .xz file, one at a time."""
-    with opened(path) as file:
+    """Yield (key, value) of a JSON object in a plain, .gz or .xz file, without loading all of it."""
+    with open_text(path) as file:
         stream = JsonStream(file, path)
         for _ in stream.entries("{", "}"):
             yield stream.key(), stream.value()
@@ -234,30 +238,29 @@ def read_members(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 class JsonStream:
-    """A reader of a JSON text that is too long to be held: lists and objects are entered, values taken.
+    """Reads a large JSON text piece by piece: enters lists and objects, and returns single values.
 
-    Raises, from every method:
-        DatasetError: The text is no JSON of the expected kind.
+    Every method raises `DatasetError` if the text is not JSON of the expected structure.
     """
 
     def __init__(self, file: TextIO, path: Path) -> None:
-        """`path`: what messages call the file."""
+        """Read from `file`; messages call it `path`."""
         self._file, self._path = file, path
         self._decoder = json.JSONDecoder()
         self._text, self._at = "", 0
 
     def peek(self) -> str:
-        """Return the next character that is no white space; empty at the end."""
+        """Return the next character other than white space, empty at the end."""
         while True:
             while self._at < len(self._text):
                 if not self._text[self._at].isspace():
                     return self._text[self._at]
                 self._at += 1
-            if not self._more():
+            if not self._read_piece():
                 return ""
 
     def entries(self, opening: str, closing: str) -> Iterator[int]:
-        """Enter a list or an object, yield a number before each of its entries, and leave it."""
+        """Enter a list or object, yield the number of each entry before it is read, and leave it."""
         self._take(opening)
         number = 0
         while self.peek() != closing:
@@ -268,29 +271,29 @@ class JsonStream:
         self._take(closing)
 
     def key(self) -> str:
-        """Take the key of an object's entry, and the colon."""
+        """Read the key of an object's entry, and the colon."""
         key: str = expect(self.value(), str, f"{self._path} key")
         self._take(":")
         return key
 
     def value(self) -> Any:
-        """Take a whole value."""
+        """Read a complete value."""
         while True:
             start = self.peek()
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                if not self._more():
+                if not self._read_piece():
                     raise self._damaged("a value was expected") from error
                 continue
             length = end - self._at
-            # a number may go on in the next piece; what opens and closes is whole
-            if start in '{["' or self._text[end : end + 1] in ENDS or not self._more():
+            # A number may continue in the next piece; other values are complete.
+            if start in '{["' or self._text[end : end + 1] in NUMBER_ENDS or not self._read_piece():
                 self._at += length
                 return value
 
     def end(self) -> None:
-        """Make sure that nothing follows."""
+        """Check that nothing follows."""
         if self.peek():
             raise self._damaged("the end of the file was expected")
 
@@ -299,8 +302,8 @@ class JsonStream:
             raise self._damaged(f"{character!r} was expected")
         self._at += 1
 
-    def _more(self) -> bool:
-        """Read on, and forget what was taken; return whether there was more."""
+    def _read_piece(self) -> bool:
+        """Read the next piece and discard the text that was consumed; return whether there was one."""
         try:
             piece = self._file.read(CHUNK)
         except (OSError, UnicodeDecodeError, lzma.LZMAError, EOFError) as error:
@@ -309,15 +312,15 @@ class JsonStream:
         return bool(piece)
 
     def _damaged(self, what: str) -> DatasetError:
-        found = self._text[self._at : self._at + 20] or "the end of the file"
+        text = self._text[self._at : self._at + 20] or "the end of the file"
         return DatasetError(
-            f"{self._path} is no JSON of the expected kind: {what}, found {found!r}"
+            f"{self._path} is not JSON of the expected structure: {what}, found {text!r}"
         )
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield (place, JSON value) of every line in a plain, .gz or .xz file."""
-    with opened(path) as file:
+    """Yield (position, JSON value) of every line in a plain, .gz or .xz file."""
+    with open_text(path) as file:
         number = 0
         try:
             for number, line in enumerate(file, 1):
@@ -330,7 +333,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def expect(value: object, kind: type | tuple[type, ...], where: str) -> Any:
-    """Return `value` if it is of `kind`, or say `where` it is not."""
+    """Return `value` if it is of `kind`; otherwise raise `DatasetError` with its position `where`."""
     if isinstance(value, kind):
         return value
     kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -339,9 +342,9 @@ def expect(value: object, kind: type | tuple[type, ...], where: str) -> Any:
 
 
 def parse_time(text: object, layout: str, where: str) -> datetime | None:
-    """Return a local time without a zone as UTC, None if there is none.
+    """Return a local time without a zone as UTC, or None for None.
 
-    The datasets give no zone; only order and calendar dates are used, which UTC keeps.
+    The datasets have no time zones. Only the order and calendar dates are used, which UTC preserves.
     """
     if text is None:
         return None
@@ -351,11 +354,11 @@ def parse_time(text: object, layout: str, where: str) -> datetime | None:
         raise DatasetError(f"{where}: the time {text!r:.60} is not like {layout!r}") from error
 
 
-def opened(path: Path) -> TextIO:
-    """Open a plain, .gz or .xz file of text.
+def open_text(path: Path) -> TextIO:
+    """Open a plain, .gz or .xz text file.
 
     Raises:
-        DatasetError: It cannot be read.
+        DatasetError: It cannot be opened.
     """
     try:
         if path.suffix == ".xz":

@@ -1,4 +1,4 @@
-"""Evidence labels such as "D8:6; D9:17": people wrote them, in many spellings."""
+"""Parses hand-written evidence labels such as "D8:6; D9:17", which have many spellings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LABEL = re.compile(
 
 
 def turn_ids(label: str) -> list[str]:
-    """Return the turn ids in a label, ranges within a day written out.
+    """Return the turn ids in a label, with ranges within a day expanded.
 
     >>> turn_ids("D8:6; D9:17"), turn_ids("D30:05"), turn_ids("D:11:26"), turn_ids("D20:6.")
     (['D8:6', 'D9:17'], ['D30:5'], ['D11:26'], ['D20:6'])
@@ -27,7 +27,7 @@ def turn_ids(label: str) -> list[str]:
         day, first = int(match[1]), int(match[2])
         last_day = int(match[3]) if match[3] else day
         last = int(match[4]) if match[4] else first
-        if last_day != day:  # a range over days: only its ends are certain
+        if last_day != day:  # a range over several days: only its ends are known
             ids += [f"D{day}:{first}", f"D{last_day}:{last}"]
         else:
             ids += [f"D{day}:{number}" for number in range(first, max(first, last) + 1)]

@@ -1,21 +1,21 @@
-"""Any file in the EvoTrain format: what an encoder is trained on can be held out and measured."""
+"""Reads files in the EvoTrain format, so that held-out training data can be evaluated."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from benchmarks.datasets.base import Conversation, Dataset, dataset
+from benchmarks.datasets.base import Conversation, Dataset, make_dataset
 from evomem import Turn
 from evomem.training.evotrain import read_evotrain
 
-_SAID = re.compile(r"(?P<speaker>[^\n:]{1,60}): (?P<text>.+)", re.DOTALL)
+_UTTERANCE = re.compile(r"(?P<speaker>[^\n:]{1,60}): (?P<text>.+)", re.DOTALL)
 _EXCHANGE = re.compile(r"User: (?P<user>.+)\nAssistant: (?P<assistant>.+)", re.DOTALL)
 
 
 def load_evotrain(path: Path) -> Dataset:
     """Read a `.jsonl` or `.jsonl.xz` file; lines with the same turns are one conversation."""
-    return dataset(path.name.partition(".")[0], path, [path], _conversations)
+    return make_dataset(path.name.partition(".")[0], path, [path], _conversations)
 
 
 def _conversations(path: Path) -> list[Conversation]:
@@ -24,7 +24,7 @@ def _conversations(path: Path) -> list[Conversation]:
         conversation = Conversation(str(number), turns=[as_turn(text) for text in history.turns])
         conversation.places = {place: place for place in range(len(history.turns))}
         for question in history.questions:
-            conversation.ask(
+            conversation.add_question(
                 question.text,
                 question.kind or "question",
                 question.evidence,
@@ -36,7 +36,7 @@ def _conversations(path: Path) -> list[Conversation]:
 
 
 def as_turn(text: str) -> Turn:
-    r"""Return the turn that is written as `text`; one without a speaker is the user's.
+    r"""Return the turn that `text` represents; a text without a speaker is the user's.
 
     >>> as_turn("Ann: Hi!").speaker, as_turn("User: Hi!\nAssistant: Hello.").assistant
     ('Ann', 'Hello.')
@@ -46,7 +46,7 @@ def as_turn(text: str) -> Turn:
     exchange = _EXCHANGE.fullmatch(text)
     if exchange:
         turn = Turn(user=exchange["user"], assistant=exchange["assistant"])
-    elif match := _SAID.fullmatch(text):
+    elif match := _UTTERANCE.fullmatch(text):
         speaker = match["speaker"]
         if speaker == "Assistant":
             turn = Turn(assistant=match["text"])

@@ -1,4 +1,4 @@
-"""Where the datasets are: given on the command line, or in a folder with a known layout."""
+"""Finds the datasets, from command-line options or in a folder with a known layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.datasets.planted import load_planted
 from benchmarks.datasets.realtalk import load_realtalk
 from benchmarks.datasets.streams import load_stream
 
-# name: (how it is read, its place in a data folder, where it comes from); development sets first
+# name: (reader, path in the data folder, source); development sets first
 KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
     "realtalk": (
         load_realtalk,
@@ -32,7 +32,7 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
     "realmem": (
         partial(load_stream, name="realmem"),
         "realmem_dev.jsonl.xz",
-        "https://github.com/zhiyuan5986/RealMemBench, five of its people as a stream",
+        "https://github.com/zhiyuan5986/RealMemBench, five of its users as a stream",
     ),
     "locomo": (
         load_locomo,
@@ -47,12 +47,12 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
     "planted": (
         load_planted,
         "longmemeval_evidence.jsonl.xz",
-        "LongMemEval's questions and evidence turns, beside histories (docs/measurements/benchmarks.md)",
+        "LongMemEval's questions and evidence turns, next to histories (docs/measurements/benchmarks.md)",
     ),
     "personamem": (
         load_personamem,
         "questions_32k.csv",
-        "https://huggingface.co/datasets/bowen-upenn/PersonaMem, beside its contexts; for qa only",
+        "https://huggingface.co/datasets/bowen-upenn/PersonaMem, next to its contexts; for qa only",
     ),
     "covidqa": (
         partial(load_stream, name="covidqa"),
@@ -61,16 +61,16 @@ KNOWN: dict[str, tuple[Callable[[Path], Dataset], str, str]] = {
     ),
 }
 DEVELOPMENT = ("realtalk", "beam")
-"""Datasets that choices may be made on; the others are for reporting only."""
+"""Datasets for development; the others are for reporting only."""
 MESSAGES = ("realmem",)
-"""The same, with messages of the conversation itself as questions, which only earlier turns answer."""
-NEIGHBOUR = Path(__file__).resolve().parents[3] / "shared" / "data"
+"""Datasets for development whose questions are messages of the conversation, answered by earlier turns."""
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add an argument for every known dataset, and those for any other in a known layout."""
+    """Add an option for every known dataset, and options for other datasets in a known layout."""
     group = parser.add_argument_group(
-        "datasets", "Without any path, those found in the folder $EVOMEM_DATA are used."
+        "datasets", "Without a path, the datasets in the folder $EVOMEM_DATA are used."
     )
     group.add_argument(
         "--data", nargs="+", choices=KNOWN, metavar="NAME", help=f"only these: {', '.join(KNOWN)}"
@@ -80,7 +80,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     for layout, what in (
         (
             "stream",
-            "any other .jsonl or .jsonl.xz of conversations (docs/measurements/benchmarks.md)",
+            "another .jsonl or .jsonl.xz of conversations (docs/measurements/benchmarks.md)",
         ),
         ("evotrain", "questions in the EvoTrain format"),
     ):
@@ -101,32 +101,35 @@ def named(options: Namespace) -> bool:
 
 
 def load_all(options: Namespace, names: tuple[str, ...] = tuple(KNOWN)) -> list[Dataset]:
-    """Return the datasets that `options` name, or else those of `names` in the data folder.
+    """Return the datasets that `options` name, otherwise those of `names` in the data folder.
 
     Raises:
-        DatasetError: One cannot be read, or there is none; the message says where to get them.
+        DatasetError: A dataset cannot be read, or there is none; the message names their sources.
     """
     paths = {name: getattr(options, name) for name in KNOWN if getattr(options, name)}
     if options.data or not named(options):
-        chosen = tuple(options.data or names)
-        paths = {name: _found(name) for name in chosen if options.data or _exists(name)} | paths
+        selected = tuple(options.data or names)
+        default_paths = {
+            name: _default_path(name) for name in selected if options.data or _exists(name)
+        }
+        paths = default_paths | paths
     loaded = [KNOWN[name][0](path) for name, path in paths.items()]
     loaded += [load_stream(path) for path in options.stream]
     loaded += [load_evotrain(path) for path in options.evotrain]
     if not loaded:
         raise DatasetError(
-            "no dataset: give paths, or set EVOMEM_DATA to a folder that holds them\n"
+            "no dataset: give paths, or set EVOMEM_DATA to a folder with datasets\n"
             + "\n".join(f"  --{name:<12} {source}" for name, (_, _, source) in KNOWN.items())
         )
     return loaded
 
 
 def _exists(name: str) -> bool:
-    return _found(name).exists()
+    return _default_path(name).exists()
 
 
-def _found(name: str) -> Path:
-    """Return where a known dataset lies in the data folder, or should."""
-    folder = Path(os.environ.get("EVOMEM_DATA") or NEIGHBOUR)
+def _default_path(name: str) -> Path:
+    """Return the path of a known dataset in the data folder, whether or not it exists."""
+    folder = Path(os.environ.get("EVOMEM_DATA") or SHARED_DATA)
     place = folder / "benchmarks" / KNOWN[name][1]
     return place if place.exists() else folder / KNOWN[name][1]

@@ -14,8 +14,8 @@ from benchmarks.datasets.base import (
     Conversation,
     Dataset,
     DatasetError,
-    dataset,
     expect,
+    make_dataset,
     parse_time,
     read_json,
 )
@@ -31,12 +31,12 @@ CATEGORIES = {
 
 
 def load_locomo(path: Path) -> Dataset:
-    """Read the conversations and questions; summaries and observations are not indexed.
+    """Read the conversations and questions; summaries and observations are not used.
 
-    Sessions are taken in numeric order, those announced by a date alone are skipped, and the
-    machine caption of a shared image becomes part of the text: "... [image: a photo of a dog]".
+    Sessions are in numeric order; a session that has only a date is skipped. The generated caption of a
+    shared image becomes part of the text: "... [image: a photo of a dog]".
     """
-    return dataset("locomo", path, [path], _conversations)
+    return make_dataset("locomo", path, [path], _conversations)
 
 
 def _conversations(path: Path) -> list[Conversation]:
@@ -53,7 +53,7 @@ def _conversation(sample: Any, where: str) -> Conversation:
         time = parse_time(talk.get(f"{name}_date_time"), "%I:%M %p on %d %B, %Y", spot)
         for position, turn in enumerate(expect(talk[name], list, spot)):
             here = f"{spot} turn {position}"
-            conversation.say(
+            conversation.add_turn(
                 expect(turn, dict, here).get("dia_id"),
                 with_caption(turn, "text", here),
                 here,
@@ -75,7 +75,7 @@ def corrected(original: Dataset, path: Path) -> Dataset:
     questions are scored as before.
 
     Raises:
-        DatasetError: A finding names no question of `original`, or another one than it quotes.
+        DatasetError: A finding names no question of `original`, or quotes a different one.
     """
     talks = {
         talk.id: replace(talk, questions=list(talk.questions)) for talk in original.conversations
@@ -98,7 +98,7 @@ def corrected(original: Dataset, path: Path) -> Dataset:
 
 
 def _findings(path: Path, names: list[str]) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
-    """Yield (place, conversation, number of the question, finding) of an audit."""
+    """Yield (position, conversation, number of the question, finding) of an audit."""
     value = read_json(path)
     items = value.get("items") if isinstance(value, dict) else value
     for position, item in enumerate(expect(items, list, str(path))):
@@ -118,11 +118,11 @@ def _findings(path: Path, names: list[str]) -> Iterator[tuple[str, str, int, dic
             evidence = item.get("corrected_evidence")
             yield where, str(item.get("conversation")), number, item | {"evidence": evidence}
         else:
-            raise DatasetError(f"{where}: it names no question of LoCoMo")
+            raise DatasetError(f"{where} names no question of LoCoMo")
 
 
 def session_numbers(keys: dict[str, Any]) -> list[int]:
-    """Return N of every `session_N` that exists, in numeric order.
+    """Return N of every existing `session_N`, in numeric order.
 
     >>> session_numbers({"session_10": [], "session_2": [], "session_3_date_time": ""})
     [2, 10]
@@ -131,7 +131,7 @@ def session_numbers(keys: dict[str, Any]) -> list[int]:
 
 
 def with_caption(turn: dict[str, Any], field: str, where: str) -> str:
-    """Return a turn's text, with the machine caption of a shared image after it."""
+    """Return a turn's text, followed by the generated caption of a shared image."""
     text: str = expect(turn.get(field), str, f"{where} {field}")
     caption = turn.get("blip_caption")
     return f"{text} [image: {caption}]".strip() if caption else text
@@ -145,7 +145,7 @@ def add_question(
     for label in labels:
         expect(label, str, f"{where} evidence")
     category = item.get("category")
-    conversation.ask(
+    conversation.add_question(
         item.get("question"),
         categories.get(category, f"category {category}"),
         resolve(conversation, labels),

@@ -12,24 +12,24 @@ from benchmarks.datasets.base import (
     Conversation,
     Dataset,
     DatasetError,
-    dataset,
     expect,
+    make_dataset,
     parse_time,
     read_records,
 )
 
-NO_TURN_LABELS = "its sessions are labelled, its turns are not"
+NO_TURN_LABELS = "its sessions are labelled, its turns are not"  # shown in results
 
 
 def load_longmemeval(path: Path) -> Dataset:
-    """Read a file in the official layout; one conversation a history.
+    """Read a file in the official layout, with one conversation per history.
 
-    Evidence are the turns with `has_answer` in the question's answer sessions. Abstention
-    questions (ids that end in `_abs`) are left out, as the benchmark's own retrieval scores do.
-    A record may have parallel lists `questions` and `answer_session_ids` instead of one question.
-    Sessions are put in order of their dates: some files are not sorted.
+    The evidence is the turns with `has_answer` in the question's answer sessions. Abstention questions
+    (ids that end in `_abs`) are left out, as in the benchmark's own retrieval scores. A record may have
+    parallel lists `questions` and `answer_session_ids` instead of one question. Sessions are sorted by
+    date, since some files are not sorted.
     """
-    return dataset("longmemeval", path, [path], _conversations)
+    return make_dataset("longmemeval", path, [path], _conversations)
 
 
 def _conversations(path: Path) -> list[Conversation]:
@@ -37,7 +37,7 @@ def _conversations(path: Path) -> list[Conversation]:
 
 
 def conversation_of(record: Any, where: str) -> Conversation:
-    """Return the history of a record, with its questions."""
+    """Return a record's history with its questions."""
     expect(record, dict, where)
     identity = str(record.get("question_id", where))
     conversation = Conversation(identity)
@@ -49,7 +49,7 @@ def conversation_of(record: Any, where: str) -> Conversation:
             if role not in ("user", "assistant"):
                 raise DatasetError(f"{here}: the role is {role!r}, expected 'user' or 'assistant'")
             name = (number, position)  # session in the file's order, message in the session
-            conversation.say(
+            conversation.add_turn(
                 name, message.get("content"), here, role=role, session=label, time=time
             )
             if message.get("has_answer"):
@@ -59,7 +59,7 @@ def conversation_of(record: Any, where: str) -> Conversation:
     questions = _questions(record, where)
     for text, answer, labels in questions:
         names = [name for label in labels for name in marked.get(label, [])]
-        conversation.ask(
+        conversation.add_question(
             text,
             kind,
             [] if abstention else names,
@@ -75,14 +75,14 @@ def conversation_of(record: Any, where: str) -> Conversation:
 def record_sessions(
     record: dict[str, Any], where: str
 ) -> list[tuple[int, datetime | None, str, list[Any]]]:
-    """Return (number in the file, time, id, messages) of every session, in order of their dates."""
+    """Return (number in the file, time, id, messages) of every session, in the order of dates."""
     sessions = expect(record.get("haystack_sessions"), list, f"{where} haystack_sessions")
     dates = expect(record.get("haystack_dates"), list, f"{where} haystack_dates")
     labels = expect(record.get("haystack_session_ids"), list, f"{where} haystack_session_ids")
     if not len(sessions) == len(dates) == len(labels):
         raise DatasetError(
             f"{where}: {len(sessions)} haystack_sessions, {len(dates)} haystack_dates and "
-            f"{len(labels)} haystack_session_ids; there should be one of each for every session"
+            f"{len(labels)} haystack_session_ids, expected one of each for every session"
         )
     rows = []
     for number, (date, label, session) in enumerate(zip(dates, labels, sessions, strict=True)):
@@ -96,7 +96,7 @@ def record_sessions(
 
 
 def _questions(record: dict[str, Any], where: str) -> list[tuple[Any, Any, list[str]]]:
-    """Return every question with its answer and the sessions that hold it."""
+    """Return every question with its answer and the ids of the sessions that hold the answer."""
     labels = expect(record.get("answer_session_ids"), list, f"{where} answer_session_ids")
     if "questions" not in record:
         return [(record.get("question"), record.get("answer"), [str(label) for label in labels])]

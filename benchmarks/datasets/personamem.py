@@ -1,7 +1,6 @@
-"""PersonaMem: `questions_32k.csv` (or 128k, 1M) beside `shared_contexts_32k.jsonl`.
+"""PersonaMem: `questions_32k.csv` (or 128k, 1M) next to `shared_contexts_32k.jsonl`.
 
-Questions offer replies to choose from, and no evidence is labelled: there is an accuracy to measure
-and no recall.
+Questions are multiple choice and have no evidence labels, so only accuracy can be measured, not recall.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from benchmarks.datasets.base import (
     Conversation,
     Dataset,
     DatasetError,
-    dataset,
     expect,
+    make_dataset,
     read_lines,
 )
 
@@ -29,11 +28,11 @@ COLUMNS = (
 
 
 def load_personamem(path: Path) -> Dataset:
-    """Read the questions at `path`, and the contexts beside them.
+    """Read the questions at `path` and the contexts next to them.
 
     A question comes after the first `end_index_in_shared_context` messages of its context; questions
-    about the same messages are one conversation. The system's message is left out: it describes the
-    persona that a memory is to find out.
+    about the same messages are one conversation. The system message is left out, because it describes
+    the persona that a memory has to infer.
     """
     contexts_path = path.with_name(
         path.name.replace("questions", "shared_contexts").replace(".csv", ".jsonl")
@@ -48,7 +47,7 @@ def load_personamem(path: Path) -> Dataset:
             raise DatasetError(f"{where}: {contexts_path} has no context {context!r}")
         if (context, end) not in conversations:
             conversations[context, end] = _conversation(context, contexts[context][:end], where)
-        conversations[context, end].ask(
+        conversations[context, end].add_question(
             row["user_question_or_message"],
             row["question_type"],
             [],
@@ -58,7 +57,7 @@ def load_personamem(path: Path) -> Dataset:
             choices=_choices(row["all_options"], where),
         )
     files = {path: list(conversations.values()), contexts_path: []}
-    return dataset("personamem", path, list(files), lambda file: files[file])
+    return make_dataset("personamem", path, list(files), lambda file: files[file])
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -80,12 +79,12 @@ def _conversation(context: str, messages: list[Any], where: str) -> Conversation
         here = f"{where} message {position}"
         role = expect(message, dict, here).get("role")
         if role in ("user", "assistant"):
-            conversation.say(position, message.get("content"), here, role=role)
+            conversation.add_turn(position, message.get("content"), here, role=role)
     return conversation
 
 
 def _choices(text: str, where: str) -> list[str]:
-    """Return the options, written as a list in JSON or in Python."""
+    """Return the options, a list in JSON or Python syntax."""
     for parse in (json.loads, ast.literal_eval):
         try:
             return [str(option) for option in expect(parse(text), list, where)]

@@ -1,8 +1,8 @@
-"""Planted histories: LongMemEval's evidence turns in LongMemEval's histories. Not LongMemEval_S.
+"""LongMemEval's evidence turns planted in LongMemEval's histories; this is not LongMemEval_S.
 
-The turns that answer a question are planted as short sessions at random places of one of the few
-complete histories at hand. The official file has another history for every question, and evidence
-sessions of full length: figures cannot be compared with it.
+The turns that answer a question are planted as short sessions at random positions of one of the few
+available complete histories. The official file has a separate history for every question and evidence
+sessions of full length, so the figures are not comparable with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks.datasets.base import Conversation, Dataset, dataset, expect, read_json, read_lines
+from benchmarks.datasets.base import (
+    Conversation,
+    Dataset,
+    expect,
+    make_dataset,
+    read_json,
+    read_lines,
+)
 from benchmarks.datasets.longmemeval import record_sessions
 
 HISTORIES = "longmemeval_haystacks.json.xz"
@@ -29,12 +36,12 @@ class _Session:
 
 
 def load_planted(path: Path) -> Dataset:
-    """Read the questions with their evidence at `path`, and the histories beside it.
+    """Read the questions with their evidence at `path`, and the histories next to it.
 
-    A question's history is drawn, its own evidence sessions are left out, and the evidence goes to
-    places between sessions, all by a generator seeded with the question's id: a question's history
-    is the same whatever else is asked. Conversations come in a random order, so that the first N
-    are a sample.
+    For each question, a random history is chosen, its evidence sessions are left out, and the question's
+    evidence is inserted between sessions. The random generator is seeded with the question's id, so a
+    question's history does not depend on the other questions. Conversations are in random order, so that
+    the first N are a sample.
     """
     questions = [(where, expect(question, dict, where)) for where, question in read_lines(path)]
     histories = [_sessions(record) for record in read_json(path.with_name(HISTORIES))]
@@ -43,11 +50,11 @@ def load_planted(path: Path) -> Dataset:
     ]
     Random(SEED).shuffle(conversations)
     files = {path: conversations, path.with_name(HISTORIES): []}
-    return dataset("planted", path, list(files), lambda file: files[file])
+    return make_dataset("planted", path, list(files), lambda file: files[file])
 
 
 def _sessions(record: Any) -> list[_Session]:
-    """Return a history's sessions in order of their dates, without those that hold answers."""
+    """Return a history's sessions in the order of dates, without those that hold answers."""
     return [
         _Session(label, time, messages)
         for _, time, label, messages in record_sessions(record, HISTORIES)
@@ -71,17 +78,17 @@ def _plant(record: dict[str, Any], histories: list[list[_Session]], where: str) 
     for number, session in enumerate(sessions):
         for message in session.messages:
             name = len(conversation.turns)
-            conversation.say(
+            conversation.add_turn(
                 name,
                 message.get("content"),
                 f"{where} session {number}",
                 role=message.get("role", "user"),
-                session=number,  # a label would tell the planted ones apart
+                session=number,  # a label would reveal the planted sessions
                 time=session.time,
             )
             if session.label == "planted":
                 evidence.append(name)
-    conversation.ask(
+    conversation.add_question(
         record.get("question"),
         str(record.get("question_type", "question")),
         evidence,

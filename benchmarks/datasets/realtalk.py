@@ -8,8 +8,8 @@ from benchmarks.datasets.base import (
     Conversation,
     Dataset,
     DatasetError,
-    dataset,
     expect,
+    make_dataset,
     parse_time,
     read_json,
 )
@@ -21,13 +21,13 @@ CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain"}
 def load_realtalk(path: Path) -> Dataset:
     """Read a folder of chats, or one chat.
 
-    The text is `clean_text`, with the caption of a shared image after it. Turns are looked up by
-    `dia_id` alone: the number before its colon is a day, not the session's.
+    The text is `clean_text`, followed by the caption of a shared image. Turns are identified by `dia_id`
+    alone; the number before its colon is a day, not a session.
     """
     files = sorted(path.glob("Chat_*.json"), key=_number) if path.is_dir() else [path]
     if not files:
-        raise DatasetError(f"{path} holds no Chat_*.json")
-    return dataset("realtalk", path, files, lambda file: [_conversation(file)])
+        raise DatasetError(f"{path} has no Chat_*.json")
+    return make_dataset("realtalk", path, files, lambda file: [_conversation(file)])
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -42,7 +42,7 @@ def _conversation(path: Path) -> Conversation:
         spot = f"{path} session_{number}"
         for position, turn in enumerate(expect(chat[f"session_{number}"], list, spot)):
             here = f"{spot} turn {position}"
-            conversation.say(
+            conversation.add_turn(
                 expect(turn, dict, here).get("dia_id"),
                 with_caption(turn, "clean_text", here),
                 here,

@@ -1,4 +1,4 @@
-"""The common stream layout, one conversation or document a line: BEAM, COVID-QA and others.
+"""The common stream layout, one conversation or document per line: BEAM, COVID-QA and others.
 
 {"id": "beam_128k-1", "turns": [{"speaker": "user", "text": "...", "session": 1, "date": "March-15-2024"}],
  "queries": [{"question": "...", "type": "...", "evidence": [28]}]}
@@ -15,20 +15,20 @@ from benchmarks.datasets.base import (
     Conversation,
     Dataset,
     DatasetError,
-    dataset,
     expect,
+    make_dataset,
     parse_time,
     read_lines,
 )
 
 
 def load_stream(path: Path, name: str | None = None) -> Dataset:
-    """Read a `.jsonl` or `.jsonl.xz` file; `name` is how tables call it.
+    """Read a `.jsonl` or `.jsonl.xz` file; `name` is its name in tables.
 
-    Only `text` is indexed: plans, acts and other labels of a turn would leak. A date holds until
-    the next one. Evidence is a list of turn indices, or a span with both ends.
+    Only `text` is indexed, since plans, acts and other labels of a turn would leak information. A date
+    applies until the next date. Evidence is a list of turn indices, or an inclusive span.
     """
-    return dataset(name or path.name.partition(".")[0], path, [path], _conversations)
+    return make_dataset(name or path.name.partition(".")[0], path, [path], _conversations)
 
 
 def _conversations(path: Path) -> list[Conversation]:
@@ -45,7 +45,7 @@ def _conversation(stream: Any, where: str) -> Conversation:
         date = turn.get("date")
         layout = "%Y-%m-%d" if str(date)[:1].isdigit() else "%B-%d-%Y"
         time = parse_time(date, layout, here) or time
-        conversation.say(
+        conversation.add_turn(
             position,
             turn.get("text"),
             here,
@@ -61,9 +61,9 @@ def _conversation(stream: Any, where: str) -> Conversation:
         conversation.dangling += sum(name not in conversation.places for name in names)
         why = ABSTENTION if kind == "abstention" else ""
         place = _place(query, conversation, here)
-        if place is not None:  # the turn that asks is no evidence, nor is what comes after it
+        if place is not None:  # neither the asking turn nor later ones are evidence
             names = [name for name in names if conversation.places.get(name, place) < place]
-        conversation.ask(
+        conversation.add_question(
             query.get("question"),
             kind,
             names,
@@ -76,11 +76,11 @@ def _conversation(stream: Any, where: str) -> Conversation:
 
 
 def _place(query: dict[str, Any], conversation: Conversation, where: str) -> int | None:
-    """Return how many turns precede a query that is a turn of the stream itself."""
+    """Return the number of turns before a query that is a turn of the stream itself, otherwise None."""
     if query.get("asked_at") is None:
         return None
-    asked: int = expect(query["asked_at"], int, f"{where} asked_at")
-    return sum(turn < asked for turn in conversation.places if isinstance(turn, int))
+    asked_at: int = expect(query["asked_at"], int, f"{where} asked_at")
+    return sum(turn < asked_at for turn in conversation.places if isinstance(turn, int))
 
 
 def _evidence(query: dict[str, Any], where: str) -> list[int]:

@@ -14,15 +14,15 @@ from benchmarks.datasets.base import (
     Conversation,
     Dataset,
     DatasetError,
-    dataset,
     expect,
+    make_dataset,
     read_lines,
 )
 
 
 def load_tmd(path: Path) -> Dataset:
-    """Read a `.jsonl` or `.jsonl.xz` file; a shared picture's caption follows the text."""
-    return dataset("tmd", path, [path], _conversations)
+    """Read a `.jsonl` or `.jsonl.xz` file; the text is followed by the caption of a shared image."""
+    return make_dataset("tmd", path, [path], _conversations)
 
 
 def _conversations(path: Path) -> list[Conversation]:
@@ -36,7 +36,7 @@ def _conversation(stream: Any, where: str) -> Conversation:
         here = f"{where} turn {position}"
         caption = expect(turn, dict, here).get("caption")
         text = turn.get("text")
-        conversation.say(
+        conversation.add_turn(
             position,
             f"{text} [shares: {caption}]" if caption else text,
             here,
@@ -47,7 +47,7 @@ def _conversation(stream: Any, where: str) -> Conversation:
     for position, query in enumerate(expect(stream.get("queries"), list, f"{where} queries")):
         here = f"{where} query {position}"
         evidence = expect(expect(query, dict, here).get("evidence"), list, f"{here} evidence")
-        conversation.ask(query.get("question"), str(query.get("type")), evidence, here)
+        conversation.add_question(query.get("question"), str(query.get("type")), evidence, here)
     return conversation
 
 
@@ -56,4 +56,4 @@ def _time(turn: dict[str, Any], where: str) -> datetime:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
     except ValueError as error:
-        raise DatasetError(f"{where}: {text!r} is no date and time") from error
+        raise DatasetError(f"{where}: {text!r} is not a date and time") from error

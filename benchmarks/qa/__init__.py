@@ -1,7 +1,7 @@
-"""Are questions answered? Ingest, retrieve, read, judge, report: each stage resumes where it was.
+"""Question answering in stages: ingest, retrieve, read, judge, report. Each stage can be resumed.
 
 ingest ─► retrieve ─► retrieve-….jsonl ─► read ─► read-….jsonl ─► judge ─► judge-….jsonl ─► report
-(a system reads a history and is asked)   (a language model answers)      (another compares)
+(a system reads and ranks turns)          (a language model answers)      (another one judges)
 """
 
 from benchmarks.qa.command import main

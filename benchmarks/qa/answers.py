@@ -1,4 +1,4 @@
-"""Scores of an answer as text, and the reading of a verdict."""
+"""Text-based scores of answers, and the parsing of verdicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PUNCTUATION = str.maketrans(string.punctuation, " " * len(string.punctuation))
 
 
 def words(text: str) -> list[str]:
-    """Return the words of an answer as SQuAD compares them: no case, punctuation or articles.
+    """Return the words of an answer as SQuAD compares them: without case, punctuation and articles.
 
     >>> words("The cat's name, it is Miso.")
     ['cat', 's', 'name', 'it', 'is', 'miso']
@@ -25,20 +25,20 @@ def exact(answer: str, truth: str) -> float:
 
 
 def f1(answer: str, truth: str) -> float:
-    """Return the harmonic mean of the precision and the recall of words.
+    """Return the harmonic mean of the precision and recall of words.
 
     >>> f1("She moved to Oslo", "Oslo")
     0.4
     """
-    given, right = words(answer), words(truth)
-    shared = sum((Counter(given) & Counter(right)).values())
+    answer_words, truth_words = words(answer), words(truth)
+    shared = sum((Counter(answer_words) & Counter(truth_words)).values())
     if not shared:
-        return float(given == right)
-    return 2 * shared / (len(given) + len(right))
+        return float(answer_words == truth_words)
+    return 2 * shared / (len(answer_words) + len(truth_words))
 
 
 def verdict(reply: str) -> bool | None:
-    """Return whether a judge says yes or no; None if it says neither, or both.
+    """Return whether a judge's reply is yes; None if it contains neither yes nor no, or both.
 
     >>> verdict("Yes."), verdict("The answer is **no**"), verdict("Let me think")
     (True, False, None)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks qa`: questions answered from memory, on every dataset and for every system."""
+"""`python -m benchmarks qa`: question answering from memory, for every dataset and system."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from benchmarks.qa.endpoint import (
     add_endpoint_arguments,
     endpoint_of,
 )
-from benchmarks.qa.stages import Asked, How, RemoteAsker, judge, read, retrieve
+from benchmarks.qa.stages import RemoteRetriever, RunSettings, Task, judge, read, retrieve
 from benchmarks.quality.intervals import Interval
+from benchmarks.quality.metrics import QA_TABLE_METRICS
 from benchmarks.reporting.log import Log
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from benchmarks.reporting.plots import draw_accuracy
@@ -35,14 +36,14 @@ DEFAULT_SYSTEMS = ("recency", "bm25", "static", "evomem/hybrid")
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Who reads and who judges, if anybody."""
+    """The language models that read and judge; None skips the stage."""
 
     reader: Endpoint | None
     judge: Endpoint | None
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the stages; return 0, or 2 after saying what is wrong."""
+    """Run the stages; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     models = Models(endpoint_of(options, "reader"), endpoint_of(options, "judge"))
     contexts = [*(Context(k=k) for k in options.k), *(Context(tokens=n) for n in options.budget)]
@@ -56,16 +57,20 @@ def main(argv: Sequence[str]) -> int:
     try:
         for dataset in load_all(options):
             dataset = replace(dataset, conversations=dataset.conversations[: options.limit])
-            entry = _about(dataset)
+            entry = _dataset_entry(dataset)
             result["datasets"].append(entry)
             for system in options.system or DEFAULT_SYSTEMS:
-                asked = Asked(dataset, system, options.dates)
-                allowed = [Context()] if system == "full" else contexts
-                remote = pool_of(options, RemoteAsker, system, options.device, options.dates)
+                task = Task(dataset, system, options.dates)
+                system_contexts = [Context()] if system == "full" else contexts
+                remote = pool_of(options, RemoteRetriever, system, options.device, options.dates)
                 with progress_bar() as progress, remote as pool:
                     folder = options.out / dataset.name
-                    how = How(folder, options.parallel, options.workers, progress, pool)
-                    entry["systems"][system] = _ask(asked, encoders, allowed, models, how, options)
+                    settings = RunSettings(
+                        folder, options.parallel, options.workers, progress, pool
+                    )
+                    entry["systems"][system] = _run_stages(
+                        task, encoders, system_contexts, models, settings, options
+                    )
                 write_json(options.out / "qa.json", result)
             print(report(entry), flush=True)
             _plot(entry, options.out)
@@ -75,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _about(dataset: Dataset) -> dict[str, Any]:
+def _dataset_entry(dataset: Dataset) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
         "file": dataset.path.name,
@@ -86,76 +91,76 @@ def _about(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _ask(
-    asked: Asked,
+def _run_stages(
+    task: Task,
     encoders: Encoders,
     contexts: Sequence[Context],
     models: Models,
-    how: How,
+    settings: RunSettings,
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Run all stages of one system on one dataset; return what they came to."""
-    retrieved = retrieve(asked, encoders, how)
+    """Run all stages of one system on one dataset; return their figures."""
+    retrieved = retrieve(task, encoders, settings)
     entry: dict[str, Any] = {
-        "retrieval": summary.retrieval(asked, retrieved.results),
+        "retrieval": summary.retrieval(task, retrieved.results),
         "contexts": {},
     }
     for context in contexts if models.reader else ():
         assert models.reader
-        answers = read(asked, retrieved, context, models.reader, how)
-        verdicts = judge(asked, answers, context, models.judge, how) if models.judge else None
+        answers = read(task, retrieved, context, models.reader, settings)
+        verdicts = judge(task, answers, context, models.judge, settings) if models.judge else None
         entry["contexts"][context.name] = summary.answers(
-            asked, answers.results, verdicts.results if verdicts else None
+            task, answers.results, verdicts.results if verdicts else None
         )
-        if asked.dataset.name == "longmemeval":
-            path = _beside(answers, "hypotheses")
+        if task.dataset.name == "longmemeval":
+            path = _path_next_to(answers, "hypotheses")
             official.write_hypotheses(answers.results, path)
             if options.official_repo and options.official_judge:
-                arguments = (options.official_judge, str(path), str(asked.dataset.path))
+                arguments = (options.official_judge, str(path), str(task.dataset.path))
                 script = "evaluate_qa.py"
-                printed = official.run_script(options.official_repo, script, *arguments)
-                entry["contexts"][context.name]["official_script"] = _accuracy(printed)
-    if asked.dataset.name == "longmemeval":
-        path = _beside(retrieved, "retrievallog_turn")
-        entry["official"] = official.write_retrieval_log(asked.dataset, retrieved.results, path)
+                output = official.run_script(options.official_repo, script, *arguments)
+                entry["contexts"][context.name]["official_script"] = _accuracy(output)
+    if task.dataset.name == "longmemeval":
+        path = _path_next_to(retrieved, "retrievallog_turn")
+        entry["official"] = official.write_retrieval_log(task.dataset, retrieved.results, path)
         if options.official_repo:
             script = "print_retrieval_metrics.py"
             entry["official_script"] = official.run_script(options.official_repo, script, str(path))
     return entry
 
 
-def _accuracy(printed: str) -> str:
-    """Return what the official judge prints after its list of answers."""
-    return printed[printed.rfind("Accuracy:") :].strip()
+def _accuracy(output: str) -> str:
+    """Return the part of the official judge's output after its list of answers."""
+    return output[output.rfind("Accuracy:") :].strip()
 
 
-def _beside(log: Log, what: str) -> Path:
+def _path_next_to(log: Log, what: str) -> Path:
     assert log.path
     return log.path.with_name(f"{what}-{log.name}.jsonl")
 
 
 def report(entry: dict[str, Any]) -> str:
-    """Return the readable report on one dataset."""
+    """Return the report on one dataset."""
     counts = entry["counts"]
     lines = [
         f"\n{entry['dataset']} ({entry['use']}) · {counts['conversations']} conversations, "
         f"{counts['questions']:,} questions\n",
         _retrieval_table(entry["systems"]),
     ]
-    answered = [
+    rows = [
         [system, context, *_answer_cells(figures)]
         for system, entry_of_system in entry["systems"].items()
         for context, figures in entry_of_system["contexts"].items()
     ]
-    if answered:
+    if rows:
         head = ["system", "context", "questions", "judged, %", "macro", "f1", "exact"]
         head += ["tokens/prompt", "read tokens", "judge tokens"]
-        lines += ["", table(head, answered)]
+        lines += ["", table(head, rows)]
     for system, entry_of_system in entry["systems"].items():
         for name, figures in [("retrieval", entry_of_system), *entry_of_system["contexts"].items()]:
             if "official_script" in figures:
-                printed = figures["official_script"]
-                lines.append(f"\n{system}, {name}, by LongMemEval's own script:\n{printed}")
+                output = figures["official_script"]
+                lines.append(f"\n{system}, {name}, by LongMemEval's own script:\n{output}")
     return "\n".join(lines)
 
 
@@ -165,13 +170,13 @@ def _retrieval_table(systems: dict[str, Any]) -> str:
         retrieval = stages["retrieval"]
         cells = [
             str(Interval(*retrieval["figures"][f"all {metric}"])) if retrieval["figures"] else "–"
-            for metric in summary.METRICS
+            for metric in QA_TABLE_METRICS
         ]
         cells += [f"{retrieval['ingest_tokens']:,}", f"{retrieval['ingest_s']:.1f}"]
         rows.append(
             [system, *cells, f"{retrieval['retrieve_tokens']:,}", f"{retrieval['retrieve_s']:.1f}"]
         )
-    head = ["retrieval, %", *summary.METRICS, "ingest tokens", "s", "question tokens", "s"]
+    head = ["retrieval, %", *QA_TABLE_METRICS, "ingest tokens", "s", "question tokens", "s"]
     return table(head, rows)
 
 
@@ -192,7 +197,7 @@ def _answer_cells(figures: dict[str, Any]) -> list[str]:
 
 
 def _plot(entry: dict[str, Any], folder: Path) -> None:
-    """Draw accuracy (F1 without a judge) against the tokens of a prompt."""
+    """Plot accuracy (F1 without a judge) against the tokens per prompt."""
     for measure in ("judged", "f1"):
         lines = {
             system: [
@@ -215,30 +220,38 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
-    parser.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="also to resume")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", required=True, help="also resumed from"
+    )
     parser.add_argument("--system", action="append", metavar="SYSTEM", help="may be repeated")
     parser.add_argument("--device", help="where encoders run, such as cuda")
+    parser.add_argument("--dates", action="store_true", help="put dates before turns and questions")
     parser.add_argument(
-        "--dates", action="store_true", help="put dates in front of turns and questions"
-    )
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
-    parser.add_argument(
-        "--k", type=positive, nargs="*", default=[8], help="turns shown, each in turn"
+        "--limit", type=positive, metavar="N", help="only the first N conversations"
     )
     parser.add_argument(
-        "--budget", type=positive, nargs="*", default=[], help="tokens shown, each in turn"
+        "--k", type=positive, nargs="*", default=[8], help="turns per prompt, one run per value"
+    )
+    parser.add_argument(
+        "--budget",
+        type=positive,
+        nargs="*",
+        default=[],
+        help="tokens per prompt, one run per value",
     )
     add_endpoint_arguments(parser, "reader", max_tokens=256)
     add_endpoint_arguments(parser, "judge", max_tokens=16)
-    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for a request")
-    parser.add_argument("--retries", type=int, default=RETRIES, help="of a request that failed")
-    parser.add_argument("--parallel", type=positive, default=8, help="questions read at a time")
-    parser.add_argument("--workers", type=positive, default=1, help="histories ingested at a time")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds per request")
+    parser.add_argument("--retries", type=int, default=RETRIES, help="retries of a failed request")
+    parser.add_argument("--parallel", type=positive, default=8, help="questions read concurrently")
+    parser.add_argument(
+        "--workers", type=positive, default=1, help="histories ingested concurrently"
+    )
     add_ray_arguments(parser)
     parser.add_argument(
         "--official-repo", type=Path, metavar="PATH", help="a checkout of xiaowu0162/LongMemEval"
     )
     parser.add_argument(
-        "--official-judge", metavar="NAME", help="let its script judge too, with a model it knows"
+        "--official-judge", metavar="NAME", help="a model with which its script judges as well"
     )
     return parser

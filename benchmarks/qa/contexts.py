@@ -1,4 +1,4 @@
-"""What a reader gets to see: the best turns, as many as allowed, oldest first."""
+"""The context in a reader's prompt: the best turns within a limit, oldest first."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from benchmarks.systems.base import Hit
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """How much is shown: `k` turns, or what fits into `tokens`; neither means everything."""
+    """The limit of a context: `k` turns, or a budget of `tokens`; without both, there is no limit."""
 
     k: int | None = None
     tokens: int | None = None
 
     @property
     def name(self) -> str:
-        """Such as "k8" or "2000 tokens"."""
+        """The name in results, such as "k8" or "2000 tokens"."""
         if self.k is not None:
             return f"k{self.k}"
         return "all" if self.tokens is None else f"{self.tokens} tokens"
 
     def text(self, conversation: Conversation, hits: Sequence[Hit]) -> str:
-        """Return the prompt's part for `hits`, which come best first.
+        """Return the context for `hits`, which are sorted best first.
 
-        With a budget, the best that fit are taken in order of rank; if even the first does not fit,
-        its beginning is.
+        With a budget, hits are taken in order of rank as long as they fit; if the first hit alone exceeds
+        the budget, its beginning is taken.
         """
-        chosen: dict[Hit, str] = {}
-        left = self.tokens
+        lines: dict[Hit, str] = {}
+        remaining = self.tokens
         for hit in hits[: self.k]:
             line = _line(conversation, hit)
-            if left is not None:
+            if remaining is not None:
                 cost = count_tokens(line) + 1
-                if cost > left:
+                if cost > remaining:
                     continue
-                left -= cost
-            chosen[hit] = line
-        if not chosen and hits and self.tokens is not None:
+                remaining -= cost
+            lines[hit] = line
+        if not lines and hits and self.tokens is not None:
             return cut(_line(conversation, hits[0]), self.tokens)
-        told: list[Hit] = [hit for hit in chosen if isinstance(hit, str)]
-        turns: list[Hit] = [*sorted(hit for hit in chosen if isinstance(hit, int))]
-        return "\n".join(chosen[hit] for hit in told + turns)
+        texts: list[Hit] = [hit for hit in lines if isinstance(hit, str)]
+        turns: list[Hit] = [*sorted(hit for hit in lines if isinstance(hit, int))]
+        return "\n".join(lines[hit] for hit in texts + turns)
 
 
 def count_tokens(text: str) -> int:
-    """Return the word pieces of `text`, by the tokenizer that comes with evomem.
+    """Return the number of word pieces of `text`, by evomem's bundled tokenizer.
 
-    A reader's own tokens are what its endpoint reports; these are the same for every reader.
+    They are the same for every reader; a reader's own tokens are reported by its endpoint.
     """
     return len(_tokenizer().encode(text, add_special_tokens=False).ids)
 
 
 def cut(text: str, tokens: int) -> str:
-    """Return the beginning of `text`, at most so many tokens long."""
+    """Return the beginning of `text`, at most `tokens` tokens."""
     offsets = _tokenizer().encode(text, add_special_tokens=False).offsets
     return text if len(offsets) <= tokens else text[: offsets[tokens - 1][1]]
 

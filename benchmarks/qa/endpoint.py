@@ -16,12 +16,12 @@ TIMEOUT = 120.0
 
 
 class EndpointError(EvomemError):
-    """An endpoint gave no usable reply, after all retries; the message says what came instead."""
+    """An endpoint gave no usable reply after all retries; the message contains its response or error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back, and its price: as the endpoint says, or counted where it does not."""
+    """A reply and its tokens, as the endpoint reports them, or counted if it does not."""
 
     text: str
     prompt_tokens: int
@@ -29,7 +29,7 @@ class Reply:
 
 
 class Endpoint:
-    """Asks one question at a time; may be used by several threads."""
+    """A chat model that answers one prompt per request. Thread-safe."""
 
     def __init__(
         self,
@@ -42,17 +42,17 @@ class Endpoint:
         retries: int = RETRIES,
         http_client: Any = None,
     ) -> None:
-        """Connect to nothing yet.
+        """Create the client; nothing is sent yet.
 
         Args:
-            url: Up to and with `/v1`; None is OpenAI's own, or `$OPENAI_BASE_URL`.
-            model: The model's name there.
-            key: Sent as the API key; local servers take anything.
-            max_tokens: How long a reply may get.
-            timeout: Seconds until a request is given up and sent again.
-            retries: Further tries after a timeout, a rate limit or a server's failure, with growing
-                pauses; what the endpoint says in `Retry-After` is kept to.
-            http_client: An `httpx.Client` to use instead of an own one, as for a unix socket.
+            url: The base URL, including `/v1`; None for OpenAI's, or `$OPENAI_BASE_URL`.
+            model: The name of the model.
+            key: The API key; local servers accept any.
+            max_tokens: The maximum length of a reply.
+            timeout: Seconds until a request is abandoned and retried.
+            retries: The number of retries after a timeout, a rate limit or a server error, with growing
+                pauses; a `Retry-After` of the endpoint is respected.
+            http_client: An `httpx.Client` to use instead of a new one, for example for a Unix socket.
         """
         library = require("openai", extra="benchmarks")
         self.model, self.max_tokens = model, max_tokens
@@ -65,23 +65,25 @@ class Endpoint:
         """Return the reply to `prompt`, at temperature 0.
 
         Raises:
-            EndpointError: There is none, or it is not one.
+            EndpointError: The request failed, or the response is not a chat completion.
         """
         try:
-            came = self._client.chat.completions.create(
+            response = self._client.chat.completions.create(
                 model=self.model,
                 messages=[{"role": "user", "content": prompt}],
                 temperature=0,
                 max_tokens=self.max_tokens,
             )
-        except (self._error, ValueError) as error:  # ValueError: a body that is no JSON
+        except (self._error, ValueError) as error:  # ValueError: the body is not JSON
             raise EndpointError(f"{self.model} gave no reply: {error!r:.300}") from error
         try:
-            text = came.choices[0].message.content
+            text = response.choices[0].message.content
             assert isinstance(text, str)
         except (AttributeError, IndexError, TypeError, AssertionError) as error:
-            raise EndpointError(f"{self.model} sent no chat completion: {came!r:.300}") from error
-        usage = getattr(came, "usage", None)
+            raise EndpointError(
+                f"{self.model} sent no chat completion: {response!r:.300}"
+            ) from error
+        usage = getattr(response, "usage", None)
         return Reply(
             text.strip(),
             getattr(usage, "prompt_tokens", None) or count_tokens(prompt),
@@ -90,24 +92,31 @@ class Endpoint:
 
 
 def add_endpoint_arguments(parser: ArgumentParser, role: str, max_tokens: int) -> None:
-    """Add the options of the "reader" or the "judge"."""
-    parser.add_argument(f"--{role}-model", metavar="NAME", help=f"without it, there is no {role}")
-    parser.add_argument(f"--{role}-url", metavar="URL", help="up to /v1; OpenAI's if not given")
+    """Add the options of the role "reader" or "judge"."""
     parser.add_argument(
-        f"--{role}-key", metavar="VARIABLE", default="OPENAI_API_KEY", help="that holds the key"
+        f"--{role}-model", metavar="NAME", help=f"the {role}; if not given, it is skipped"
+    )
+    parser.add_argument(
+        f"--{role}-url", metavar="URL", help="base URL including /v1 (default: OpenAI's)"
+    )
+    parser.add_argument(
+        f"--{role}-key",
+        metavar="VARIABLE",
+        default="OPENAI_API_KEY",
+        help="the environment variable with the API key",
     )
     parser.add_argument(f"--{role}-max-tokens", type=int, default=max_tokens, metavar="N")
 
 
 def endpoint_of(options: Namespace, role: str) -> Endpoint | None:
-    """Return the endpoint that the options name, if they do."""
-    given = {name: getattr(options, f"{role}_{name}") for name in ("url", "model", "key")}
-    if not given["model"]:
+    """Return the endpoint that the options name, or None."""
+    values = {name: getattr(options, f"{role}_{name}") for name in ("url", "model", "key")}
+    if not values["model"]:
         return None
     return Endpoint(
-        given["url"],
-        given["model"],
-        key=os.environ.get(given["key"]) or "none",
+        values["url"],
+        values["model"],
+        key=os.environ.get(values["key"]) or "none",
         max_tokens=getattr(options, f"{role}_max_tokens"),
         timeout=options.timeout,
         retries=options.retries,

@@ -1,4 +1,4 @@
-"""LongMemEval's own files and measures, as its repository's scripts read and compute them.
+"""LongMemEval's own files and metrics, as its repository's scripts read and compute them.
 
 The measures follow the definitions of https://github.com/xiaowu0162/LongMemEval, where they differ
 from `benchmarks.quality.metrics`: only the user's turns are candidates, a discounted gain counts ranks 1
@@ -24,7 +24,7 @@ CUTS = (1, 3, 5, 10, 30, 50)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A turn of the user, as the official retrieval knows it."""
+    """A turn of the user in the official retrieval."""
 
     id: str
     """`<session id>_<message number from 1>`; one without the answer in an answer session is
@@ -32,7 +32,7 @@ class Candidate:
     text: str
     timestamp: str
     place: tuple[int, int]
-    """Session in the file's order, message in the session: the turn's name in a `Conversation`."""
+    """The turn's name in a `Conversation`: number of the session in the file, message in the session."""
 
 
 def candidates(record: Mapping[str, Any]) -> list[Candidate]:
@@ -57,19 +57,19 @@ def candidates(record: Mapping[str, Any]) -> list[Candidate]:
 
 def scores(ranking: Sequence[int], ids: Sequence[str], k: int) -> dict[str, float]:
     """Return recall_any, recall_all and ndcg_any at `k` of a ranking of `ids`."""
-    right = {id for id in ids if "answer" in id}
+    evidence = {id for id in ids if "answer" in id}
     top = {ids[place] for place in ranking[:k]}
-    gain = _gain([rank for rank, place in enumerate(ranking[:k], 1) if ids[place] in right])
-    best = _gain(range(1, min(k, sum(id in right for id in ids)) + 1))
+    gain = _gain([rank for rank, place in enumerate(ranking[:k], 1) if ids[place] in evidence])
+    best = _gain(range(1, min(k, sum(id in evidence for id in ids)) + 1))
     return {
-        f"recall_any@{k}": float(not right.isdisjoint(top)),
-        f"recall_all@{k}": float(right <= top),
+        f"recall_any@{k}": float(not evidence.isdisjoint(top)),
+        f"recall_all@{k}": float(evidence <= top),
         f"ndcg_any@{k}": gain / best if best else 0.0,
     }
 
 
 def session_scores(ranking: Sequence[int], ids: Sequence[str], k: int) -> dict[str, float]:
-    """Return the same for the sessions of a ranking of turns, so deep that it names `k` of them."""
+    """Return the same metrics for sessions, from a ranking of turns cut where it names `k` sessions."""
     sessions = [id.rpartition("_")[0] for id in ids]
     depth = k
     while depth <= len(sessions) and len({sessions[place] for place in ranking[:depth]}) < k:
@@ -91,7 +91,7 @@ def log_entry(
     index = {
         conversation.places[candidate.place]: number
         for number, candidate in enumerate(corpus)
-        if candidate.place in conversation.places  # a message without text is no turn
+        if candidate.place in conversation.places  # messages without text are not turns
     }
     ranking = [index[hit] for hit in hits if hit in index]
     metrics: dict[str, dict[str, float]] = {"session": {}, "turn": {}}
@@ -120,10 +120,10 @@ def log_entry(
 
 
 def is_counted(record: Mapping[str, Any]) -> bool:
-    """Say whether the benchmark counts a question in its retrieval figures.
+    """Return whether the benchmark counts a question in its retrieval figures.
 
-    Abstention questions have nothing to find, and where only the assistant gave the answer, no
-    candidate holds it.
+    It does not count abstention questions, nor questions that only the assistant answered, since no
+    candidate holds their answer.
     """
     return not str(record["question_id"]).endswith("_abs") and any(
         message["role"] == "user" and message.get("has_answer")
@@ -135,13 +135,13 @@ def is_counted(record: Mapping[str, Any]) -> bool:
 def write_retrieval_log(
     dataset: Dataset, results: Mapping[str, Mapping[str, Any]], path: Path
 ) -> dict[str, dict[str, float]]:
-    """Write the official retrieval log of every question that was asked.
+    """Write the official retrieval log of every question with results.
 
-    The scripts that print its figures leave abstention questions out, and nothing else; so those
-    that the benchmark does not count stand in a file of their own, `<path>.uncounted`.
+    The scripts that print its figures leave out only abstention questions, so the questions that the
+    benchmark does not count are written to a separate file, `<path>.uncounted`.
 
     Returns:
-        The means over counted questions, of "session" and "turn".
+        The means over counted questions, for "session" and "turn".
     """
     conversations = {conversation.id: conversation for conversation in dataset.conversations}
     totals: list[dict[str, dict[str, float]]] = []
@@ -169,7 +169,7 @@ def write_retrieval_log(
 
 
 def write_hypotheses(answers: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Write the answers as the official judge reads them."""
+    """Write the answers in the format of the official judge."""
     lines = [
         json.dumps({"question_id": id, "hypothesis": answer["answer"]})
         for id, answer in answers.items()
@@ -178,16 +178,17 @@ def write_hypotheses(answers: Mapping[str, Mapping[str, Any]], path: Path) -> No
 
 
 def run_script(repository: Path, script: str, *arguments: str) -> str:
-    """Run one of the repository's own scripts, unchanged; return what it prints.
+    """Run an unchanged script of the repository; return its output.
 
     Raises:
-        DatasetError: It is not there, or it failed.
+        DatasetError: The script does not exist.
+        EvomemError: The script failed.
     """
     path = repository / "src" / "evaluation" / script
     if not path.is_file():
-        raise DatasetError(f"{repository} is no checkout of LongMemEval: {path} is missing")
+        raise DatasetError(f"{repository} is not a checkout of LongMemEval: {path} is missing")
     command = [sys.executable, str(path), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise EvomemError(f"{path} failed: {done.stderr.strip()[-500:]}")
-    return done.stdout
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise EvomemError(f"{path} failed: {process.stderr.strip()[-500:]}")
+    return process.stdout

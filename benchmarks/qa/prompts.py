@@ -1,11 +1,11 @@
-"""What the reader and the judge are asked."""
+"""The prompts of the reader and the judge."""
 
 from __future__ import annotations
 
 from benchmarks.datasets.base import Question
 
 VERSION = 1
-"""Grows when a prompt changes; results of another version are not resumed from."""
+"""Increase it when a prompt changes: results of other versions are not reused."""
 
 _READ = """\
 These are parts of earlier conversations, oldest first, each with its date:

@@ -1,4 +1,4 @@
-"""The stages. Each keeps its results in a log by question, and does only what the log lacks."""
+"""The stages. Each writes its results to a log by question, and only does what the log lacks."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """How a run is done; nothing here changes a result."""
+class RunSettings:
+    """Settings of a run that do not affect its results."""
 
     folder: Path
     parallel: int
-    """Questions that are read or judged at the same time."""
+    """The number of questions that are read or judged concurrently."""
     workers: int
-    """Histories that are ingested at the same time."""
+    """The number of histories that are ingested concurrently."""
     progress: Progress
     pool: Pool | None = None
-    """Where histories are ingested; None for threads of this process."""
+    """The workers that ingest histories; None for threads of this process."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One dataset asked of one system."""
+class Task:
+    """The questions of one dataset, answered with one system."""
 
     dataset: Dataset
     system: str
@@ -58,19 +58,19 @@ class Asked:
         ]
 
 
-class Asker:
+class Retriever:
     """Reads histories, and ranks their turns for every question."""
 
     def __init__(self, system: str, encoders: Encoders, dates: bool) -> None:
         self.system, self._dates = system_named(system, encoders), dates
 
     def run(self, conversation: Conversation) -> dict[str, dict[str, Any]]:
-        """Return what was found for each question, by its id."""
-        shown = with_dates(conversation) if self._dates else conversation
+        """Return the hits and costs of each question, by its id."""
+        turns = (with_dates(conversation) if self._dates else conversation).turns
         start = time.perf_counter()
-        rank = self.system.index(shown.turns)
+        rank = self.system.index(turns)
         read_s = time.perf_counter() - start
-        tokens = sum(count_tokens(turn.text) for turn in shown.turns)
+        tokens = sum(count_tokens(turn.text) for turn in turns)
         results = {}
         for number, question in enumerate(conversation.questions):
             query = f"[{question.asked}] " * bool(self._dates and question.asked) + question.text
@@ -80,37 +80,37 @@ class Asker:
                 "hits": hits,
                 "retrieve_s": round(time.perf_counter() - start, 4),
                 "retrieve_tokens": count_tokens(query),
-                # ingesting is counted once, with a history's first question
+                # The cost of ingestion is counted once, with a history's first question.
                 "ingest_s": 0 if number else round(read_s, 4),
                 "ingest_tokens": 0 if number else tokens,
             }
         return results
 
 
-class RemoteAsker(Asker):
-    """One in a process of its own."""
+class RemoteRetriever(Retriever):
+    """A `Retriever` for a separate process."""
 
     def __init__(self, system: str, device: str | None, dates: bool) -> None:
         super().__init__(system, Encoders(device), dates)
 
 
-def retrieve(asked: Asked, encoders: Encoders, how: How) -> Log:
+def retrieve(task: Task, encoders: Encoders, settings: RunSettings) -> Log:
     """Let the system read every history and rank its turns for every question.
 
-    A history is read again if a run was killed before all of its questions were asked.
+    A history is read again if an interrupted run has not finished all of its questions.
     """
-    local = threading.local()  # systems hold the history that they have read: one for each thread
+    local = threading.local()  # a system holds the history that it has read, so each thread has one
 
-    def asker() -> Asker:
-        if not hasattr(local, "asker"):
-            local.asker = Asker(asked.system, encoders.apart(), asked.dates)
-        made: Asker = local.asker
-        return made
+    def retriever() -> Retriever:
+        if not hasattr(local, "retriever"):
+            local.retriever = Retriever(task.system, encoders.apart(), task.dates)
+        result: Retriever = local.retriever
+        return result
 
     log = Log(
-        how.folder,
-        f"retrieve-{asked.system}",
-        {**_header(asked), "of": asker().system.fingerprint},
+        settings.folder,
+        f"retrieve-{task.system}",
+        {**_header(task), "of": retriever().system.fingerprint},
     )
 
     def keep(results: dict[str, dict[str, Any]]) -> None:
@@ -120,27 +120,35 @@ def retrieve(asked: Asked, encoders: Encoders, how: How) -> Log:
     todo = [
         conversation
         for conversation in sorted(
-            asked.dataset.conversations, key=lambda c: [t.text for t in c.turns]
+            task.dataset.conversations, key=lambda c: [t.text for t in c.turns]
         )
         if any(question.id not in log for question in conversation.questions)
     ]
     what = "ingest, retrieve"
-    if how.pool is None:
-        _each(lambda talk: keep(asker().run(talk)), todo, how.workers, what, how.progress)
+    if settings.pool is None:
+        _for_each(
+            lambda talk: keep(retriever().run(talk)),
+            todo,
+            settings.workers,
+            what,
+            settings.progress,
+        )
         return log
-    task = how.progress.add_task(what, total=len(todo))
-    for _, results in results_of(asker(), how.pool, {talk.id: talk for talk in todo}):
+    bar = settings.progress.add_task(what, total=len(todo))
+    for _, results in results_of(retriever(), settings.pool, {talk.id: talk for talk in todo}):
         keep(results)
-        how.progress.advance(task)
+        settings.progress.advance(bar)
     return log
 
 
-def read(asked: Asked, retrieved: Log, context: Context, reader: Endpoint, how: How) -> Log:
+def read(
+    task: Task, retrieved: Log, context: Context, reader: Endpoint, settings: RunSettings
+) -> Log:
     """Let the reader answer every question from the hits."""
     log = Log(
-        how.folder,
-        f"read-{asked.system}-{context.name}",
-        {**_belongs(retrieved), "context": context.name, **_model(reader)},
+        settings.folder,
+        f"read-{task.system}-{context.name}",
+        {**_source(retrieved), "context": context.name, **_model(reader)},
     )
 
     def answer(pair: tuple[Conversation, Question]) -> None:
@@ -149,49 +157,52 @@ def read(asked: Asked, retrieved: Log, context: Context, reader: Endpoint, how: 
         reply = reader.ask(prompts.reading(question, text))
         log.add(
             question.id,
-            {"answer": reply.text, "context_tokens": count_tokens(text), **_price(reply)},
+            {"answer": reply.text, "context_tokens": count_tokens(text), **_tokens(reply)},
         )
 
-    _each(answer, _todo(asked, log, retrieved), how.parallel, f"read {context.name}", how.progress)
+    todo = _todo(task, log, retrieved)
+    _for_each(answer, todo, settings.parallel, f"read {context.name}", settings.progress)
     return log
 
 
-def judge(asked: Asked, answers: Log, context: Context, judge: Endpoint, how: How) -> Log:
-    """Let the judge say of every answer whether it is right."""
+def judge(
+    task: Task, answers: Log, context: Context, judge: Endpoint, settings: RunSettings
+) -> Log:
+    """Let the judge decide whether every answer is right."""
     log = Log(
-        how.folder,
-        f"judge-{asked.system}-{context.name}",
-        {**_belongs(answers), **_model(judge)},
+        settings.folder,
+        f"judge-{task.system}-{context.name}",
+        {**_source(answers), **_model(judge)},
     )
 
     def decide(pair: tuple[Conversation, Question]) -> None:
         question = pair[1]
         reply = judge.ask(prompts.judging(question, answers.results[question.id]["answer"]))
-        log.add(question.id, {"right": verdict(reply.text), "said": reply.text, **_price(reply)})
+        log.add(question.id, {"right": verdict(reply.text), "said": reply.text, **_tokens(reply)})
 
-    todo = [pair for pair in _todo(asked, log, answers) if not pair[1].choices]
-    _each(decide, todo, how.parallel, f"judge {context.name}", how.progress)
+    todo = [pair for pair in _todo(task, log, answers) if not pair[1].choices]
+    _for_each(decide, todo, settings.parallel, f"judge {context.name}", settings.progress)
     return log
 
 
-def _todo(asked: Asked, log: Log, before: Log) -> list[tuple[Conversation, Question]]:
-    """Return what the stage before has done and this one has not, and what has a right answer."""
+def _todo(task: Task, log: Log, before: Log) -> list[tuple[Conversation, Question]]:
+    """Return the questions with a known answer that the previous stage has finished and this one has not."""
     return [
         (conversation, question)
-        for conversation, question in asked.questions
+        for conversation, question in task.questions
         if question.id in before
         and question.id not in log
         and (question.answer or question.unanswerable)
     ]
 
 
-def _each(
+def _for_each(
     work: Callable[[T], None], items: Sequence[T], threads: int, what: str, progress: Progress
 ) -> None:
-    """Do `work` for every item; a question that an endpoint fails on is left for the next run."""
+    """Call `work` for every item; an item whose endpoint fails is left for the next run."""
     if not items:
         return
-    task = progress.add_task(what, total=len(items))
+    bar = progress.add_task(what, total=len(items))
     failures: list[EndpointError] = []
     with ThreadPoolExecutor(threads) as pool:
         futures = [pool.submit(work, item) for item in items]
@@ -202,7 +213,7 @@ def _each(
                     failures.append(error)
                 elif error:
                     raise error
-                progress.advance(task)
+                progress.advance(bar)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -214,17 +225,17 @@ def _each(
         )
 
 
-def _header(asked: Asked) -> dict[str, Any]:
+def _header(task: Task) -> dict[str, Any]:
     return {
-        "stages": 1,  # grows when a change of code changes what a line means
-        "dataset": asked.dataset.name,
-        "sha256": asked.dataset.sha256,
-        "system": asked.system,
-        "dates": asked.dates,
+        "stages": 1,  # the version of the format; increase it when the meaning of a line changes
+        "dataset": task.dataset.name,
+        "sha256": task.dataset.sha256,
+        "system": task.system,
+        "dates": task.dates,
     }
 
 
-def _belongs(log: Log) -> dict[str, Any]:
+def _source(log: Log) -> dict[str, Any]:
     return {"from": log.name}
 
 
@@ -236,5 +247,5 @@ def _model(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _price(reply: Any) -> dict[str, int]:
+def _tokens(reply: Any) -> dict[str, int]:
     return {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}

@@ -1,4 +1,4 @@
-"""What came of the stages: retrieval, answers, verdicts and their price, in figures."""
+"""Summary figures of each stage: retrieval, answers, verdicts, and their cost."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import Any
 
 from benchmarks.datasets.base import Question
 from benchmarks.qa.answers import exact, f1
-from benchmarks.qa.stages import Asked
+from benchmarks.qa.stages import Task
 from benchmarks.quality.intervals import Resampling
-from benchmarks.quality.metrics import score
+from benchmarks.quality.metrics import QA_TABLE_METRICS, score
 
 Results = Mapping[str, Mapping[str, Any]]
-METRICS = ("recall@5", "recall@10", "recall_all@10", "ndcg@10")
 
 
-def retrieval(asked: Asked, results: Results) -> dict[str, Any]:
-    """Return what retrieval found, by `benchmarks.quality.metrics`, and what both stages cost."""
+def retrieval(task: Task, results: Results) -> dict[str, Any]:
+    """Return the retrieval metrics, and the cost of ingestion and retrieval."""
     scored = [
         (conversation.id, question.type, score(results[question.id]["hits"], question.evidence))
-        for conversation, question in asked.questions
+        for conversation, question in task.questions
         if question.evidence
         and question.id in results
         and not any(isinstance(hit, str) for hit in results[question.id]["hits"])
@@ -32,7 +31,7 @@ def retrieval(asked: Asked, results: Results) -> dict[str, Any]:
                 resampling, [row[metric] for _, _, row in scored], name == "macro"
             )
             for name in ("all", "macro")
-            for metric in METRICS
+            for metric in QA_TABLE_METRICS
         }
     return {
         "questions": len(scored),
@@ -44,46 +43,47 @@ def retrieval(asked: Asked, results: Results) -> dict[str, Any]:
     }
 
 
-def answers(asked: Asked, read: Results, judged: Results | None) -> dict[str, Any]:
-    """Return how good the answers are, overall and by type, with intervals, and their price.
+def answers(task: Task, read: Results, judged: Results | None) -> dict[str, Any]:
+    """Return the scores of the answers, overall and by type, with intervals, and their cost in tokens.
 
-    "judged" is the judge's yes, and for a choice the right letter; a reply that is neither yes nor
-    no counts as wrong. F1 and exact match leave out questions that have no answer.
+    "judged" is the share of answers that the judge accepts, or for multiple choice, of correct letters; an
+    unclear verdict counts as wrong. F1 and exact match leave out questions without an answer.
     """
-    done = [(c.id, q) for c, q in asked.questions if q.id in read]
+    answered = [(c.id, q) for c, q in task.questions if q.id in read]
 
-    def right(question: Question) -> float:
+    def is_right(question: Question) -> float:
         if question.choices:
-            return chosen(read[question.id]["answer"], question)
+            return choice_score(read[question.id]["answer"], question)
         return float(bool(judged and judged[question.id]["right"]))
 
     measures: dict[str, tuple[Callable[[Question], float], list[tuple[str, Question]]]] = {}
-    decided = [(c, q) for c, q in done if q.choices or (judged and q.id in judged)]
+    decided = [(c, q) for c, q in answered if q.choices or (judged and q.id in judged)]
     if decided:
-        measures["judged"] = right, decided
-    plain = [(c, q) for c, q in done if q.answer and not q.unanswerable and not q.choices]
-    measures["f1"] = lambda q: f1(read[q.id]["answer"], q.answer), plain
-    measures["exact"] = lambda q: exact(read[q.id]["answer"], q.answer), plain
+        measures["judged"] = is_right, decided
+    free_text = [(c, q) for c, q in answered if q.answer and not q.unanswerable and not q.choices]
+    measures["f1"] = lambda q: f1(read[q.id]["answer"], q.answer), free_text
+    measures["exact"] = lambda q: exact(read[q.id]["answer"], q.answer), free_text
     replies = [*read.values(), *(judged or {}).values()]
     return {
-        "questions": len(done),
+        "questions": len(answered),
         "unclear_verdicts": sum(answer["right"] is None for answer in (judged or {}).values()),
         **{name: _scores(measure, pairs) for name, (measure, pairs) in measures.items() if pairs},
         "context_tokens": _mean([answer["context_tokens"] for answer in read.values()]),
         "prompt_tokens": _mean([answer["prompt_tokens"] for answer in read.values()]),
-        "read_tokens": sum(_price(answer) for answer in read.values()),
-        "judge_tokens": sum(_price(reply) for reply in replies[len(read) :]),
+        "read_tokens": sum(_total_tokens(answer) for answer in read.values()),
+        "judge_tokens": sum(_total_tokens(reply) for reply in replies[len(read) :]),
     }
 
 
-def chosen(answer: str, question: Question) -> float:
-    """Return 1 if the reply names the right letter, and no other."""
+def choice_score(answer: str, question: Question) -> float:
+    """Return 1 if the reply names the correct letter and no other, otherwise 0."""
     letters = {choice[:3] for choice in question.choices}  # "(a)"
     plain = answer.strip().strip("().").lower()
-    named = (
-        {f"({plain})"} if len(plain) == 1 else {letter for letter in letters if letter in answer}
-    )
-    return float(named == {question.answer})
+    if len(plain) == 1:
+        chosen_letters = {f"({plain})"}
+    else:
+        chosen_letters = {letter for letter in letters if letter in answer}
+    return float(chosen_letters == {question.answer})
 
 
 def _scores(
@@ -96,7 +96,7 @@ def _scores(
         "all": _interval(resampling, values, False),
         "macro": _interval(resampling, values, True),
         "types": {
-            kind: _mean([v for v, own in zip(values, kinds, strict=True) if own == kind])
+            kind: _mean([v for v, other in zip(values, kinds, strict=True) if other == kind])
             for kind in sorted(set(kinds))
         },
     }
@@ -111,5 +111,5 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _price(reply: Mapping[str, Any]) -> int:
+def _total_tokens(reply: Mapping[str, Any]) -> int:
     return int(reply["prompt_tokens"]) + int(reply["completion_tokens"])

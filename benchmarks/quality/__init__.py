@@ -1,1 +1,1 @@
-"""Benchmarks of what is found: retrieval, order, time, precision."""
+"""Benchmarks of quality: retrieval, order, time, precision."""

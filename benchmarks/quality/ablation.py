@@ -1,7 +1,7 @@
-"""What is each part worth? One table: datasets by systems, with intervals and paired differences.
+"""What does each part contribute? One table of systems by datasets, with intervals and paired differences.
 
-The systems are those that a claim about memory needs: the small encoder with queues of several
-lengths, with its history shuffled, mixed with BM25; static vectors, BM25, and the product's path.
+The systems are those needed for a claim about memory: the small encoder with queues of several lengths,
+with its history shuffled, and combined with BM25; static vectors, BM25, and the product itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.datasets.find import add_arguments, load_all
 from benchmarks.quality.intervals import Interval
-from benchmarks.quality.metrics import CUTS, DEPTH
+from benchmarks.quality.metrics import CUTS, DEPTH, MAIN_METRIC, TABLE_METRICS
 from benchmarks.quality.retrieval import Rankings, add_run_arguments, rank_all, with_audit
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from benchmarks.reporting.published import PUBLISHED
@@ -21,14 +21,12 @@ from benchmarks.systems.encoders import Encoders
 from benchmarks.systems.naming import NAMES
 from evomem.errors import EvomemError
 
-QUEUES = (0, 8, 32, 64, 128)
+QUEUE_LENGTHS = (0, 8, 32, 64, 128)
 BASELINES = ("bm25", "recency", "static", "static+bm25@0.6", "evomem/hybrid/static")
-METRIC = "recall@10"
-METRICS = ("recall@1", "recall@5", "recall@10", "ndcg@10")
 
 
 def systems(encoders: Sequence[str], queues: Sequence[int], share: float) -> list[str]:
-    """Return the names of what is compared, for encoders that know the option `turns`.
+    """Return the names of the systems to compare, for encoders with the option `turns`.
 
     >>> systems(["mini"], [0, 8], 0.9)[5:]
     ['mini', 'mini?turns=0', 'mini?turns=8', 'shuffled/mini', 'mini+bm25@0.9', 'evomem/hybrid/mini']
@@ -42,7 +40,7 @@ def systems(encoders: Sequence[str], queues: Sequence[int], share: float) -> lis
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the comparison; return 0, or 2 after saying what is wrong."""
+    """Run the comparison; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     names = systems(options.encoder or ["mini"], options.queue, options.share)
     names = list(dict.fromkeys([*(options.system or names), *options.add]))
@@ -79,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
             for labelled in with_audit(rankings, options.audit):
                 entry = {**labelled.summary(cuts), **differences(labelled, against)}
                 result["datasets"].append(entry)
-                print(_one(entry, options.k), flush=True)
+                print(_dataset_table(entry, options.k), flush=True)
             if options.out:
                 write_json(options.out / "ablation.json", result)
     except EvomemError as error:
@@ -90,51 +88,55 @@ def main(argv: Sequence[str]) -> int:
 
 
 def differences(rankings: Rankings, against: str) -> dict[str, Any]:
-    """Return how much better every other system is than `against`, with intervals."""
+    """Return the difference of every other system from `against`, with intervals."""
     intervals = {}
     for name in rankings.results:
         if name != against:
-            interval = rankings.difference(name, against, METRIC)
+            interval = rankings.difference(name, against, MAIN_METRIC)
             intervals[name] = [interval.mean, interval.low, interval.high]
     return {"against": against, "differences": intervals}
 
 
 def overview(result: dict[str, Any]) -> str:
-    """Return the one table: a row for each system, a column for each dataset."""
+    """Return the overview table: a row per system, a column per dataset."""
     datasets = result["datasets"]
     rows = []
     for number, row in enumerate(datasets[0]["rows"]):
         cells = [
-            Interval(*system["rows"][number]["overall"]["macro"][METRIC]) for system in datasets
+            Interval(*system["rows"][number]["overall"]["macro"][MAIN_METRIC])
+            for system in datasets
         ]
         rows.append([row["system"], *map(str, cells)])
     names = [dataset["dataset"] for dataset in datasets]
     published = [s for s in result["published"] if any(name in s["macro"] for name in names)]
     for system in published:
-        shown = [str(system["macro"].get(name, "")) for name in names]
-        rows.append([f"{system['system']} (published)", *shown])
-    head = [f"{METRIC}, macro, %", *(f"{d['dataset']} ({d['use']})" for d in datasets)]
+        figures = [str(system["macro"].get(name, "")) for name in names]
+        rows.append([f"{system['system']} (published)", *figures])
+    head = [f"{MAIN_METRIC}, macro, %", *(f"{d['dataset']} ({d['use']})" for d in datasets)]
     sources = sorted({system["source"] for system in published})
     return f"\n{table(head, rows)}\n\npublished: {'; '.join(sources)}"
 
 
-def _one(entry: dict[str, Any], extra: Sequence[int]) -> str:
-    """Return one dataset in detail."""
-    columns = [*METRICS, *(f"recall@{k}" for k in extra if f"recall@{k}" not in METRICS)]
+def _dataset_table(entry: dict[str, Any], extra: Sequence[int]) -> str:
+    """Return the detailed table of one dataset, with recall at `extra` cuts."""
+    columns = [
+        *TABLE_METRICS,
+        *(f"recall@{k}" for k in extra if f"recall@{k}" not in TABLE_METRICS),
+    ]
     kinds = list(entry["rows"][0]["types"])
     head = ["system", *columns, *(f"macro {c}" for c in columns), *kinds, "Δ macro"]
     rows = []
     for row in entry["rows"]:
         groups = [row["overall"]["all"], row["overall"]["macro"]]
         cells = [f"{100 * group[column][0]:.1f}" for group in groups for column in columns]
-        cells += [f"{100 * row['types'][kind][METRIC][0]:.1f}" for kind in kinds]
+        cells += [f"{100 * row['types'][kind][MAIN_METRIC][0]:.1f}" for kind in kinds]
         rows.append([row["system"], *cells, _difference(entry, row["system"])])
     counts = entry["counts"]
     return (
         f"\n{entry['dataset']} ({entry['use']}) · {counts['conversations']} conversations, "
         f"{counts['turns']:,} turns, {counts['scored']:,} questions · intervals over "
-        f"{entry['resampled']} · Δ: {METRIC} against {entry['against']}, * beyond chance · "
-        f"types: {METRIC}\n\n{table(head, rows)}"
+        f"{entry['resampled']} · Δ: {MAIN_METRIC} against {entry['against']}, * beyond chance · "
+        f"types: {MAIN_METRIC}\n\n{table(head, rows)}"
     )
 
 
@@ -157,23 +159,29 @@ def _parser() -> argparse.ArgumentParser:
         "--encoder",
         action="append",
         metavar="NAME",
-        help="what is taken apart, such as mini:FILE; may be repeated; mini if not given",
+        help="an encoder to ablate, such as mini:FILE; may be repeated (default: mini)",
     )
     parser.add_argument(
-        "--queue", type=int, nargs="*", default=list(QUEUES), help="lengths in turns"
+        "--queue", type=int, nargs="*", default=list(QUEUE_LENGTHS), help="queue lengths in turns"
     )
-    parser.add_argument("--share", type=float, default=0.9, help="of the cosine beside BM25")
+    parser.add_argument("--share", type=float, default=0.9, help="weight of the cosine with BM25")
     parser.add_argument(
-        "--system", action="append", metavar="SYSTEM", help="only these; may be repeated"
-    )
-    parser.add_argument(
-        "--add", action="append", default=[], metavar="SYSTEM", help="these too; may be repeated"
+        "--system", action="append", metavar="SYSTEM", help="only this system; may be repeated"
     )
     parser.add_argument(
-        "--against", metavar="SYSTEM", help="what the differences are taken from; the first encoder"
+        "--add",
+        action="append",
+        default=[],
+        metavar="SYSTEM",
+        help="an additional system; may be repeated",
     )
     parser.add_argument(
-        "--k", type=_cut, nargs="*", default=[], help=f"further cuts for recall, at most {DEPTH}"
+        "--against",
+        metavar="SYSTEM",
+        help="the system that the others are compared with (default: the first encoder)",
+    )
+    parser.add_argument(
+        "--k", type=_cut, nargs="*", default=[], help=f"more cuts for recall, at most {DEPTH}"
     )
     return parser
 

@@ -1,8 +1,8 @@
-"""What do the parts of a hybrid score count? Learned on development data only.
+"""Fits the weights of the signals of a hybrid score, on development data only.
 
-A linear model over `evomem.search.ranking.signals` of every turn, fitted so that the turns that answer a
-question have the highest softmax in their conversation. The table adds one signal after another and
-scores conversations that the weights were not fitted on.
+The model is linear in the signals of `evomem.search.ranking`. It is fitted so that the turns that answer
+a question have the highest softmax in their conversation. The table adds one signal after another and
+shows the metrics on conversations that the weights were not fitted on.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from evomem.times.when import When
 
 RESERVED = ("locomo", "longmemeval", "planted")
 SIGNALS = tuple(WEIGHTS)
-FOLDS = 5  # parts of the conversations that are held out in turn
-PULL = 1.0  # towards zero, in questions: what few questions speak for stays small
+FOLDS = 5  # of cross-validation, by conversation
+L2_PENALTY = 1.0  # in units of one question: keeps weights small that few questions support
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Everything the model may know of one question."""
+class QuestionSignals:
+    """The model's input and target for one question."""
 
     conversation: int
     type: str
     evidence: tuple[int, ...]
     signals: npt.NDArray[np.float32]
-    """(N, len(SIGNALS)), a row for each turn."""
+    """(N, len(SIGNALS)), one row per turn."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Learn and compare; return 0, or 2 after saying what is wrong."""
+    """Fit and compare; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("fusion", argv), "encoder": options.encoder}
     return finish(result, options.out, lambda: _compare_all(options, result))
@@ -60,7 +60,7 @@ def _compare_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
     datasets = load_all(options, DEVELOPMENT)
     reserved = [dataset.name for dataset in datasets if dataset.name in RESERVED]
     if reserved:
-        raise DatasetError(f"{reserved[0]} is for reporting: choose on {DEVELOPMENT} only")
+        raise DatasetError(f"{reserved[0]} is for reporting only: use {', '.join(DEVELOPMENT)}")
     encoder = Encoders()[options.encoder]
     for dataset in datasets:
         conversations = list(enumerate(dataset.conversations[: options.limit]))
@@ -75,30 +75,30 @@ def _compare_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
         print(report(entry))
 
 
-def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[Asked]:
-    """Return the questions of a conversation, asked after its last turn."""
-    asked = [question for question in conversation.questions if question.evidence]
+def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[QuestionSignals]:
+    """Return the signals of a conversation's questions, asked after its last turn."""
+    questions = [question for question in conversation.questions if question.evidence]
     vectors, state = read_all(encoder, conversation.turns)
-    queries = encoder.embed_queries(state, [question.text for question in asked])
+    queries = encoder.embed_queries(state, [question.text for question in questions])
     lexical = Bm25().scorer(conversation.turns)
-    with evomem.open(":memory:", encoder="hash:1") as db:  # turns become records, nothing else
+    with evomem.open(":memory:", encoder="hash:1") as db:  # only to get records of the turns
         records = db.memory("fusion").add_many(conversation.turns)
     texts = {record.seq: Said(record.time, record.turn.session) for record in records}
-    beside = {seq: (seq - 1, seq + 1) for seq in texts}
+    neighbours = {seq: (seq - 1, seq + 1) for seq in texts}
     days = [record.time.date() for record in records]
     result = []
-    for question, query in zip(asked, queries, strict=True):
+    for question, query in zip(questions, queries, strict=True):
         cosines = dict(enumerate((vectors @ query).tolist(), 1))
         words = {seq: bm for seq, bm in enumerate(lexical(question.text).tolist(), 1) if bm > 0}
         when = When(tuple(asked_days(question.text, days)))
-        values = signals(when, cosines, words, texts, beside)
+        values = signals(when, cosines, words, texts, neighbours)
         rows = np.stack([values[name] for name in SIGNALS], axis=1).astype(np.float32)
-        result.append(Asked(number, question.type, question.evidence, rows))
+        result.append(QuestionSignals(number, question.type, question.evidence, rows))
     return result
 
 
-def compare(questions: Sequence[Asked]) -> dict[str, Any]:
-    """Return the metrics of growing sets of signals on held-out conversations, and the weights."""
+def compare(questions: Sequence[QuestionSignals]) -> dict[str, Any]:
+    """Return the held-out metrics of growing sets of signals, and the weights fitted on all questions."""
     rows = {}
     for count in range(1, len(SIGNALS) + 1):
         scored = []
@@ -116,20 +116,20 @@ def compare(questions: Sequence[Asked]) -> dict[str, Any]:
     return {"rows": rows, "weights": learned, "in use": dict(WEIGHTS)}
 
 
-def fit(questions: Sequence[Asked], count: int) -> npt.NDArray[np.float32]:
-    """Return the weights (len(SIGNALS),) of the first `count` signals, the others 0."""
+def fit(questions: Sequence[QuestionSignals], count: int) -> npt.NDArray[np.float32]:
+    """Return the fitted weights of the first `count` signals, (len(SIGNALS),), 0 for the others."""
     inputs = [torch.from_numpy(question.signals[:, :count]) for question in questions]
     weights = torch.zeros(count, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=60, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        total = PULL * (weights[1:] ** 2).sum()
+        total = L2_PENALTY * (weights[1:] ** 2).sum()
         for question, input in zip(questions, inputs, strict=True):
             scores = input @ weights
             evidence = list(question.evidence)
-            wrong = scores.index_fill(0, torch.tensor(evidence), -torch.inf).logsumexp(0)
-            total = total + F.softplus(wrong - scores[evidence]).mean()
+            others = scores.index_fill(0, torch.tensor(evidence), -torch.inf).logsumexp(0)
+            total = total + F.softplus(others - scores[evidence]).mean()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
@@ -138,7 +138,7 @@ def fit(questions: Sequence[Asked], count: int) -> npt.NDArray[np.float32]:
 
 
 def report(entry: dict[str, Any]) -> str:
-    """Return two tables: what each signal adds, and what it counts."""
+    """Return two tables: the metrics as signals are added, and the weights."""
     columns = [(group, metric) for group in ("all", "macro") for metric in ("recall@10", "ndcg@10")]
     rows = [
         [name, *(f"{100 * means[group][metric]:.1f}" for group, metric in columns)]
@@ -158,6 +158,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_arguments(parser)
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, metavar="NAME")
-    parser.add_argument("--limit", type=int, metavar="N", help="only N conversations of each")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N conversations")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write all results here as JSON")
     return parser

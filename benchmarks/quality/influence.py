@@ -1,10 +1,10 @@
-"""How far one turn reaches: what later turns and answers are without it, by distance in turns.
+"""The influence of one turn on later embeddings and answers, by distance in turns.
 
     python -m benchmarks influence --encoder mini --turns 96
 
-The story that ships with evomem is read with and without one turn; the later turns' embeddings are
-compared, and so are the answers to its questions as of each distance. Means over several turns that
-are left out. Zero means: not a bit of the turn is left in what came so much later.
+The story that ships with evomem is read with and without one turn. The embeddings of later turns and the
+answers to the story's questions are compared at each distance. The figures are means over several omitted
+turns. Zero means that the turn has no influence at that distance.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from evomem.plugins import load_encoder
 from evomem.records import Turn
 from evomem.state import State, Vectors
 
-EDGES = (1, 2, 3, 5, 9, 17, 33, 65, 129)
+BIN_EDGES = (1, 2, 3, 5, 9, 17, 33, 65, 129)  # of distances in turns
 K = 10
 
 
@@ -33,8 +33,10 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
     parser = argparse.ArgumentParser(prog="benchmarks influence", description=__doc__)
     parser.add_argument("--encoder", default="mini", help="as for evomem.open")
-    parser.add_argument("--turns", type=int, default=96, help="of the story, repeated if need be")
-    parser.add_argument("--gone", type=int, default=4, help="how many turns are left out, in turn")
+    parser.add_argument(
+        "--turns", type=int, default=96, help="turns of the story, which is repeated if necessary"
+    )
+    parser.add_argument("--gone", type=int, default=4, help="turns to omit, one per reading")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -52,47 +54,47 @@ def main(argv: Sequence[str]) -> int:
 
 
 def story(count: int) -> tuple[list[Turn], list[str]]:
-    """Return that many turns, and questions."""
-    told = load_story()
-    turns = [told[n % len(told)] for n in range(count)]
+    """Return `count` turns of the story, and ten questions about it."""
+    story_turns = load_story()
+    turns = [story_turns[n % len(story_turns)] for n in range(count)]
     return turns, [question.question for question in load_questions()][:10]
 
 
 def measure(
-    encoder: Encoder, turns: Sequence[Turn], queries: Sequence[str], gone: int
+    encoder: Encoder, turns: Sequence[Turn], queries: Sequence[str], omissions: int
 ) -> list[dict[str, float | str]]:
-    """Return one row for each range of distances."""
+    """Return one row for each range of distances; the first `omissions` turns are omitted in turn."""
     vectors, answers = read(encoder, turns, queries)
     changes: dict[int, list[float]] = {}
     first: dict[int, list[float]] = {}
     top: dict[int, list[float]] = {}
-    for left_out in range(gone):
-        remaining = [turn for place, turn in enumerate(turns) if place != left_out]
-        without, others = read(encoder, remaining, queries)
-        for place in range(left_out + 1, len(turns)):
-            distance = place - left_out
-            difference = 1 - float(vectors[place] @ without[place - 1])
+    for omitted in range(omissions):
+        remaining = [turn for place, turn in enumerate(turns) if place != omitted]
+        changed_vectors, changed_answers = read(encoder, remaining, queries)
+        for place in range(omitted + 1, len(turns)):
+            distance = place - omitted
+            difference = 1 - float(vectors[place] @ changed_vectors[place - 1])
             changes.setdefault(distance, []).append(max(difference, 0.0))
             for query in range(len(queries)):
-                # Only turns that both know, ranked by either's vectors.
-                known = [n for n in range(place + 1) if n != left_out]
-                before = ranked(answers[place][query], vectors[known])
-                other = ranked(others[place - 1][query], without[:place])
-                first.setdefault(distance, []).append(float(before[0] != other[0]))
-                top.setdefault(distance, []).append(float(set(before[:K]) != set(other[:K])))
+                # Both rankings are of the same turns: those other than the omitted one.
+                shared = [n for n in range(place + 1) if n != omitted]
+                before = ranked(answers[place][query], vectors[shared])
+                after = ranked(changed_answers[place - 1][query], changed_vectors[:place])
+                first.setdefault(distance, []).append(float(before[0] != after[0]))
+                top.setdefault(distance, []).append(float(set(before[:K]) != set(after[:K])))
     rows: list[dict[str, float | str]] = []
-    for start, end in pairwise(EDGES):
-        inside = [distance for distance in changes if start <= distance < end]
-        if not inside:
+    for start, end in pairwise(BIN_EDGES):
+        distances = [distance for distance in changes if start <= distance < end]
+        if not distances:
             continue
-        values = np.concatenate([changes[distance] for distance in inside])
+        values = np.concatenate([changes[distance] for distance in distances])
         rows.append(
             {
                 "distance": str(start) if end == start + 1 else f"{start}-{end - 1}",
                 "mean": float(values.mean()),
                 "max": float(values.max()),
-                "answers": 100 * float(np.mean([x for d in inside for x in first[d]])),
-                "top": 100 * float(np.mean([x for d in inside for x in top[d]])),
+                "answers": 100 * float(np.mean([x for d in distances for x in first[d]])),
+                "top": 100 * float(np.mean([x for d in distances for x in top[d]])),
             }
         )
     return rows
@@ -101,19 +103,19 @@ def measure(
 def read(
     encoder: Encoder, turns: Sequence[Turn], queries: Sequence[str]
 ) -> tuple[Vectors, list[Vectors]]:
-    """Return the turns' embeddings (N, D), and the queries' after each turn, (Q, D) each."""
+    """Return the turns' embeddings, (N, D), and for each turn the queries' embeddings after it, (Q, D)."""
     state: State[Turn] = State.empty(encoder.spec)
-    embeddings, asked = [], []
+    embeddings, query_embeddings = [], []
     for turn in turns:
         [reading] = encoder.read(state, [turn])
         state = state.after(turn, reading)
         embeddings.append(reading.embedding)
-        asked.append(encoder.embed_queries(state, queries))
-    return np.stack(embeddings), asked
+        query_embeddings.append(encoder.embed_queries(state, queries))
+    return np.stack(embeddings), query_embeddings
 
 
 def ranked(query: Vectors, rows: Vectors) -> list[int]:
-    """Return places, best first."""
+    """Return the indices of the rows, best first."""
     return [int(place) for place in np.argsort(-(rows @ query), kind="stable")]
 
 

@@ -1,8 +1,8 @@
 """LMEB's 22 tasks from its own data folder, for MTEB: `python -m benchmarks mteb --lmeb FOLDER`.
 
-MTEB has the tasks and reads them from the hub. This reads the files of
-https://huggingface.co/datasets/KaLM-Embedding/LMEB into the same tasks: the same names, subsets and
-metrics, every query with its candidates.
+MTEB defines the tasks and reads them from the hub. This module reads the files of
+https://huggingface.co/datasets/KaLM-Embedding/LMEB into the same tasks, with the same names, subsets and
+metrics, and with the candidates of each query.
 """
 
 from __future__ import annotations
@@ -39,20 +39,22 @@ TASKS = {
     "MemGovern": "Procedural/MemGovern",
     "DeepPlanning": "Procedural/DeepPlanning",
 }
-"""MTEB's name of a task → its place in LMEB's folder."""
+"""MTEB's name of a task → its path in LMEB's folder."""
 
 
 def lmeb_tasks(folder: Path) -> Iterator[Any]:
-    """Yield the tasks whose files are in `folder`, loaded, in LMEB's order.
+    """Yield the tasks whose files are in `folder`, with their data, in LMEB's order.
 
     Raises:
-        DatasetError: There is none, or one of a task's subsets is missing.
+        DatasetError: No task is in the folder, or a subset of a task is missing.
         MissingExtra: The extra `mteb` is not installed.
     """
     mteb = require("mteb", extra="mteb")
     present = {name: folder / place for name, place in TASKS.items() if (folder / place).is_dir()}
     if not present:
-        raise DatasetError(f"{folder} holds none of LMEB's folders, such as {TASKS['LoCoMo']}")
+        raise DatasetError(
+            f"{folder} has none of LMEB's folders, such as {TASKS['LoCoMo']}: give its data folder"
+        )
     for name, place in present.items():
         task = mteb.get_task(name)
         task.dataset = {
@@ -63,7 +65,7 @@ def lmeb_tasks(folder: Path) -> Iterator[Any]:
 
 
 def read_subset(place: Path, subset: str) -> dict[str, Any]:
-    """Return a subset as MTEB takes it; a task with one subset has its files in its own folder.
+    """Return a subset in MTEB's format; a task with one subset has its files in the task's folder.
 
     Raises:
         DatasetError: A file is missing or not in LMEB's layout.
@@ -73,7 +75,7 @@ def read_subset(place: Path, subset: str) -> dict[str, Any]:
     folder = folder if folder.is_dir() else place
     corpus = above(folder, "corpus.jsonl", place)
     if corpus is None:
-        raise DatasetError(f"{folder} and the folders above it hold no corpus.jsonl")
+        raise DatasetError(f"there is no corpus.jsonl in {folder} or the folders above it")
     candidates = read_candidates(above(folder, "candidates.jsonl", place))
     relevant = read_qrels(folder / "qrels.tsv")
     queries = [
@@ -81,7 +83,7 @@ def read_subset(place: Path, subset: str) -> dict[str, Any]:
         for where, row in _rows(folder / "queries.jsonl")
         if str(row.get("id")) in relevant
     ]
-    among = {row["id"]: candidates_of(row["id"], candidates) for row in queries}
+    candidates_by_query = {row["id"]: candidates_of(row["id"], candidates) for row in queries}
     documents = [
         {"id": str(row.get("id")), "title": row.get("title") or "", "text": row.get("text") or ""}
         for _, row in _rows(corpus)
@@ -92,7 +94,7 @@ def read_subset(place: Path, subset: str) -> dict[str, Any]:
         "relevant_docs": {row["id"]: relevant[row["id"]] for row in queries},
         "top_ranked": {
             id: sorted(ids) if ids is not None else [row["id"] for row in documents]
-            for id, ids in among.items()
+            for id, ids in candidates_by_query.items()
         }
         if candidates
         else None,

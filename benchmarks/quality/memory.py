@@ -1,13 +1,13 @@
-"""Is the memory used? What an encoder loses when its history is another one, or none.
+"""Does an encoder use its memory? What it loses with a different history, or none.
 
     python -m benchmarks memory --encoder mini --data realtalk beam realmem
 
-Counterfactual antecedents: "It should get here on Thursday." follows on the telescope in one memory and
-on the sewing machine in another. "When does the telescope arrive?" has to be nearer to the first.
-Recall: the same questions where every turn and question is read after the turns that were said
-before it, after none, after all turns in a random order, and after another conversation's; and
-with one constant wish for order in place of every question's own. What memory is worth is a difference
-from these, with an interval.
+Counterfactual antecedents: "It should get here on Thursday." refers to the telescope in one memory and to
+the sewing machine in another. "When does the telescope arrive?" has to be nearer to the first.
+Recall: the same questions, with every turn and question read after the turns that precede it, after no
+turns, after all turns in a random order, and after the turns of another conversation; and with a constant
+in place of the dimensions of each question's embedding that encode order. The value of the memory is the
+difference from these, with an interval.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from evomem.state import State, Vectors
 
 K = 10
 BETWEEN = (0, 2)
-"""Turns about something else between an opening and what follows on it."""
+"""The numbers of turns about something else between an opening and its follow-up."""
 FILLERS = (
     "Good morning, by the way.",
     "Wait, somebody is at the door.",
@@ -48,12 +48,13 @@ FILLERS = (
     "I made some tea.",
 )
 SPEAKERS = ("Ines", "Joel")
-JOBS = 32  # turns after histories of their own that are read in one call
-Bools = npt.NDArray[np.float64]
+BATCH = 32  # turns with separate histories that are read in one call
+Correct = npt.NDArray[np.float64]
+"""1 for a correct case, 0 for an incorrect one, 0.5 for a tie."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the tests; return 0, or 2 after saying what is wrong."""
+    """Run the tests; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("memory", argv), "counterfactual": {}, "recall": {}}
     try:
@@ -82,21 +83,21 @@ def main(argv: Sequence[str]) -> int:
 
 
 def counterfactual(encoder: Encoder, cases: Sequence[Case] = CASES) -> dict[str, Any]:
-    """Return, for each distance, the share of right cases, and how far the cosine moves.
+    """Return, for each distance, the share of correct cases and the change of the cosine.
 
-    `apart`: the follow-up in two memories that differ in the opening alone, and a question that is read
-    after nothing. `together`: both openings, each with its follow-up, in one memory, and a question
-    that is read after all of it, in either order.
+    `apart`: the follow-up is in two memories that differ only in the opening; the question is embedded
+    with an empty memory. `together`: both openings, each with its follow-up, are in one memory, in either
+    order; the question is embedded after all of them.
     """
     result: dict[str, Any] = {}
     for between in BETWEEN:
-        right, moved = _apart(encoder, cases, between)
+        correct, changes = _apart(encoder, cases, between)
         resampling = Resampling(
-            [str(n) for n in range(len(cases)) for _ in (0, 1)], [""] * len(right)
+            [str(n) for n in range(len(cases)) for _ in (0, 1)], [""] * len(correct)
         )
         result[str(between)] = {
-            "apart": _numbers(resampling.interval(right)),
-            "movement": _numbers(resampling.interval(moved)),
+            "apart": _numbers(resampling.interval(correct)),
+            "movement": _numbers(resampling.interval(changes)),
             "together": _numbers(resampling.interval(_together(encoder, cases, between))),
         }
     return result
@@ -107,13 +108,13 @@ def _apart(
 ) -> tuple[list[float], list[float]]:
     empty: State[Turn] = State.empty(encoder.spec)
     jobs = [(empty, _scene(case, which, between)) for case in cases for which in (0, 1)]
-    read = read_batch(encoder, jobs)
-    turns = np.stack([readings[-1].embedding for readings in read]).reshape(len(cases), 2, -1)
-    asked = [question for case in cases for question in case.questions]
-    queries = encoder.embed_queries(empty, asked).reshape(len(cases), 2, -1)
+    scenes = read_batch(encoder, jobs)
+    turns = np.stack([readings[-1].embedding for readings in scenes]).reshape(len(cases), 2, -1)
+    texts = [question for case in cases for question in case.questions]
+    queries = encoder.embed_queries(empty, texts).reshape(len(cases), 2, -1)
     scores = np.einsum("cqd,cfd->cqf", queries, turns)  # case, question, follow-up
     gains = np.stack([scores[:, 0, 0] - scores[:, 0, 1], scores[:, 1, 1] - scores[:, 1, 0]], 1)
-    return _won(gains).tolist(), gains.reshape(-1).tolist()
+    return _correct(gains).tolist(), gains.reshape(-1).tolist()
 
 
 def _together(encoder: Encoder, cases: Sequence[Case], between: int) -> list[float]:
@@ -126,31 +127,31 @@ def _together(encoder: Encoder, cases: Sequence[Case], between: int) -> list[flo
             turns = [*scenes[0], *(_turn(n, text) for n, text in enumerate(FILLERS)), *scenes[1]]
             jobs.append((empty, turns))
             places.append((len(scenes[0]) - 1, len(turns) - 1))
-        asked: list[Job[str]] = []
-        ends: list[list[Vectors]] = []
+        query_jobs: list[Job[str]] = []
+        follow_ups: list[list[Vectors]] = []
         for (_, turns), readings in zip(jobs, read_batch(encoder, jobs), strict=True):
             state = empty
             for turn, reading in zip(turns, readings, strict=True):
                 state = state.after(turn, reading)
-            ends.append([readings[place].embedding for place in places[len(ends)]])
-            asked.append((state, _questions(cases[len(asked)], order)))
-        queries = np.stack(embed_batch(encoder, asked))  # (cases, 2, D), in the order of the scenes
-        scores = np.einsum("cqd,cfd->cqf", queries, np.asarray(ends))
+            follow_ups.append([readings[place].embedding for place in places[len(follow_ups)]])
+            query_jobs.append((state, _questions(cases[len(query_jobs)], order)))
+        queries = np.stack(embed_batch(encoder, query_jobs))  # (cases, 2, D), in scene order
+        scores = np.einsum("cqd,cfd->cqf", queries, np.asarray(follow_ups))
         gain = np.stack([scores[:, 0, 0] - scores[:, 0, 1], scores[:, 1, 1] - scores[:, 1, 0]], 1)
         gains.append(gain if order == (0, 1) else gain[:, ::-1])
-    won: list[float] = np.mean([_won(gain_of) for gain_of in gains], 0).tolist()
-    return won
+    shares: list[float] = np.mean([_correct(gain) for gain in gains], 0).tolist()
+    return shares
 
 
 def _questions(case: Case, order: Sequence[int]) -> list[str]:
     return [case.questions[which] for which in order]
 
 
-def _won(gains: Vectors) -> Bools:
-    """Return 1 for what is right, 0 for what is wrong, a half for what makes no difference."""
+def _correct(gains: Vectors) -> Correct:
+    """Return 1 for a positive gain, 0 for a negative one, and 0.5 for no difference."""
     flat = np.asarray(gains, np.float64).reshape(-1)
-    won: Bools = np.where(np.abs(flat) < 1e-6, 0.5, flat > 0)
-    return won
+    correct: Correct = np.where(np.abs(flat) < 1e-6, 0.5, flat > 0)
+    return correct
 
 
 def _scene(case: Case, which: int, between: int) -> list[Turn]:
@@ -168,30 +169,31 @@ def _turn(number: int, text: str) -> Turn:
 def measure(
     encoder: Encoder, conversations: Sequence[Conversation], questions: int, tests: Sequence[str]
 ) -> dict[str, Any]:
-    """Return recall@10, macro, as it is and under each test, and what each test takes away.
+    """Return macro recall@10 without a change and under each test, and what each test loses.
 
     Args:
-        encoder: Whose memory is tested.
-        conversations: What is read and asked.
-        questions: Of each conversation, at most; drawn once.
+        encoder: The encoder to test.
+        conversations: The conversations to read.
+        questions: The maximum number of questions per conversation, sampled once.
         tests: Names in `READERS`, or "constant order".
     """
     scored: list[tuple[Conversation, list[Question]]] = []
     for number, conversation in enumerate(conversations):
-        asked = [question for question in conversation.questions if question.evidence]
-        if asked:
-            drawn = sorted(Random(number).sample(range(len(asked)), min(questions, len(asked))))
-            scored.append((conversation, [asked[place] for place in drawn]))
-    every = [(conversation, question) for conversation, asked in scored for question in asked]
-    resampling = Resampling([c.id for c, _ in every], [question.type for _, question in every])
+        answerable = [question for question in conversation.questions if question.evidence]
+        if answerable:
+            count = min(questions, len(answerable))
+            sample = sorted(Random(number).sample(range(len(answerable)), count))
+            scored.append((conversation, [answerable[place] for place in sample]))
+    flat = [(conversation, question) for conversation, sampled in scored for question in sampled]
+    resampling = Resampling([c.id for c, _ in flat], [question.type for _, question in flat])
     values: dict[str, list[float]] = {}
     for name in ("as it is", *(test for test in tests if test in READERS)):
         read = READERS[name]
         pairs = []
         for number in track(range(len(scored)), name, transient=True):
-            conversation, asked = scored[number]
+            conversation, sampled = scored[number]
             other = scored[(number + 1) % len(scored)][0].turns
-            pairs.append(read(encoder, conversation.turns, asked, other))
+            pairs.append(read(encoder, conversation.turns, sampled, other))
         values[name] = _recalls(scored, pairs)
         order = getattr(encoder, "order", 0)
         if name == "as it is" and order and "constant order" in tests:
@@ -199,13 +201,13 @@ def measure(
             for _, queries in pairs:
                 queries[:, -order:] = constant
             values["constant order"] = _recalls(scored, pairs)
-    complete = values["as it is"]
+    unchanged = values["as it is"]
     return {
-        "questions": len(every),
+        "questions": len(flat),
         "resampled": resampling.unit,
         "recall@10": {n: _numbers(resampling.interval(v, macro=True)) for n, v in values.items()},
         "gain": {
-            name: _numbers(resampling.difference(complete, value, macro=True))
+            name: _numbers(resampling.difference(unchanged, value, macro=True))
             for name, value in values.items()
             if name != "as it is"
         },
@@ -216,8 +218,8 @@ def _recalls(
     scored: Sequence[tuple[Conversation, list[Question]]], pairs: Sequence[tuple[Vectors, Vectors]]
 ) -> list[float]:
     recalls = []
-    for (conversation, asked), (turns, queries) in zip(scored, pairs, strict=True):
-        for question, query in zip(asked, queries, strict=True):
+    for (conversation, questions), (turns, queries) in zip(scored, pairs, strict=True):
+        for question, query in zip(questions, queries, strict=True):
             place = len(conversation.turns) if question.place is None else question.place
             scores = np.asarray(turns[:place] @ query, np.float64)
             recalls.append(recall(best(scores, K), question.evidence, K))
@@ -231,77 +233,76 @@ Reader = Callable[
 
 
 def _as_it_is(
-    encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], _: Sequence[Turn]
+    encoder: Encoder, turns: Sequence[Turn], questions: Sequence[Question], _: Sequence[Turn]
 ) -> tuple[Vectors, Vectors]:
-    return _in_order(encoder, turns, asked, range(len(turns)))
+    return _in_order(encoder, turns, questions, range(len(turns)))
 
 
 def _shuffled(
-    encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], _: Sequence[Turn]
+    encoder: Encoder, turns: Sequence[Turn], questions: Sequence[Question], _: Sequence[Turn]
 ) -> tuple[Vectors, Vectors]:
     order = list(range(len(turns)))
     Random(0).shuffle(order)
-    return _in_order(encoder, turns, asked, order)
+    return _in_order(encoder, turns, questions, order)
 
 
 def _in_order(
-    encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], order: Sequence[int]
+    encoder: Encoder, turns: Sequence[Turn], questions: Sequence[Question], order: Sequence[int]
 ) -> tuple[Vectors, Vectors]:
-    """Read turns in an order, and each question after as many as are said before it."""
+    """Read turns in `order`, and embed each question after the number of turns that precede it."""
     readings = encoder.read(State.empty(encoder.spec), [turns[place] for place in order])
     vectors: Vectors = np.empty((len(turns), encoder.spec.dim), np.float32)
     for place, reading in zip(order, readings, strict=True):
         vectors[place] = reading.embedding
-    moments = [len(turns) if question.place is None else question.place for question in asked]
-    wanted = dict.fromkeys(moments)
+    moments = [len(turns) if question.place is None else question.place for question in questions]
     rows: dict[int, Vectors] = {}
     state: State[Turn] = State.empty(encoder.spec)
     for moment in range(len(turns) + 1):
-        if moment in wanted:
-            here = [row for row, other in enumerate(moments) if other == moment]
-            embedded = encoder.embed_queries(state, [asked[row].text for row in here])
-            rows.update(zip(here, embedded, strict=True))
+        due = [row for row, time in enumerate(moments) if time == moment]
+        if due:
+            embedded = encoder.embed_queries(state, [questions[row].text for row in due])
+            rows.update(zip(due, embedded, strict=True))
         if moment < len(turns):
             state = state.after(turns[order[moment]], readings[moment])
-    return vectors, np.stack([rows[row] for row in range(len(asked))])
+    return vectors, np.stack([rows[row] for row in range(len(questions))])
 
 
 def _off(
-    encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], _: Sequence[Turn]
+    encoder: Encoder, turns: Sequence[Turn], questions: Sequence[Question], _: Sequence[Turn]
 ) -> tuple[Vectors, Vectors]:
     empty: State[Turn] = State.empty(encoder.spec)
-    read = read_batch(encoder, [(empty, [turn]) for turn in turns])
-    queries = encoder.embed_queries(empty, [question.text for question in asked])
-    return np.stack([reading.embedding for [reading] in read]), queries
+    readings = read_batch(encoder, [(empty, [turn]) for turn in turns])
+    queries = encoder.embed_queries(empty, [question.text for question in questions])
+    return np.stack([reading.embedding for [reading] in readings]), queries
 
 
 def _replaced(
-    encoder: Encoder, turns: Sequence[Turn], asked: Sequence[Question], other: Sequence[Turn]
+    encoder: Encoder, turns: Sequence[Turn], questions: Sequence[Question], other: Sequence[Turn]
 ) -> tuple[Vectors, Vectors]:
-    """Read everything after the turns of another conversation, at the same place in it."""
-    moments = [len(turns) if question.place is None else question.place for question in asked]
+    """Read each turn and question after as many turns of another conversation as precede it."""
+    moments = [len(turns) if question.place is None else question.place for question in questions]
     vectors: list[Vectors] = []
     rows: dict[int, Vectors] = {}
     jobs: list[tuple[State[Turn], list[Turn]]] = []
     for moment, state in enumerate(_states(encoder, other, len(turns) + 1)):
-        here = [row for row, time in enumerate(moments) if time == moment]
-        if here:
-            embedded = encoder.embed_queries(state, [asked[row].text for row in here])
-            rows.update(zip(here, embedded, strict=True))
+        due = [row for row, time in enumerate(moments) if time == moment]
+        if due:
+            embedded = encoder.embed_queries(state, [questions[row].text for row in due])
+            rows.update(zip(due, embedded, strict=True))
         if moment < len(turns):
             jobs.append((state, [turns[moment]]))
-        if len(jobs) == JOBS or moment == len(turns):
+        if len(jobs) == BATCH or moment == len(turns):
             vectors += [reading.embedding for [reading] in read_batch(encoder, jobs)]
             jobs = []
-    return np.stack(vectors), np.stack([rows[row] for row in range(len(asked))])
+    return np.stack(vectors), np.stack([rows[row] for row in range(len(questions))])
 
 
 def _states(encoder: Encoder, turns: Sequence[Turn], count: int) -> Iterator[State[Turn]]:
-    """Yield the states before the first `count` turns; a shorter conversation is told again."""
+    """Yield the states before the first `count` turns; a shorter conversation is repeated."""
     state: State[Turn] = State.empty(encoder.spec)
-    told = [turns[place % len(turns)] for place in range(count - 1)]
+    repeated = [turns[place % len(turns)] for place in range(count - 1)]
     yield state
-    for turn, reading in zip(told, encoder.read(state, told), strict=True):
+    for turn, reading in zip(repeated, encoder.read(state, repeated), strict=True):
         state = state.after(turn, reading)
         yield state
 
@@ -358,12 +359,18 @@ def _parser() -> argparse.ArgumentParser:
         "--encoder", action="append", metavar="NAME", help="may be repeated; mini if not given"
     )
     parser.add_argument("--device", help="where encoders run, such as cuda")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
     parser.add_argument(
-        "--questions", type=positive, default=80, metavar="N", help="of each conversation, at most"
+        "--limit", type=positive, metavar="N", help="only the first N conversations"
     )
     parser.add_argument(
-        "--test", nargs="*", choices=TESTS, default=TESTS, help="what is done to the history"
+        "--questions",
+        type=positive,
+        default=80,
+        metavar="N",
+        help="maximum questions per conversation",
+    )
+    parser.add_argument(
+        "--test", nargs="*", choices=TESTS, default=TESTS, help="changes to the history to test"
     )
     parser.add_argument(
         "--no-recall",
@@ -371,5 +378,5 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="only the counterfactual antecedents",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write all results here as JSON")
     return parser

@@ -1,7 +1,7 @@
-"""Follow-ups that say nothing without the turn before them: hand-made, in no training data.
+"""Follow-ups that are meaningless without the turn before them: hand-written, in no training data.
 
-Each line holds a turn, another one in its place, what is said next in either case, and a question
-about the one and about the other.
+Each line holds two alternative openings, the follow-up to either of them, and a question about the first
+and one about the second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Two openings, what follows on either, and a question about each."""
+    """Two openings, the follow-up to either, and a question about each."""
 
     openings: tuple[str, str]
     follow_up: str

@@ -1,4 +1,4 @@
-"""Retrieval metrics: pure functions of a ranking and the evidence; relevance is yes or no."""
+"""Retrieval metrics: pure functions of a ranking and the evidence, with binary relevance."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from math import log2
 
 CUTS = (1, 5, 10, 20)
 DEPTH = 50
-"""How many turns a system is asked for; no cut can be deeper."""
+"""The number of turns that systems are asked for, and the maximum cut."""
 MRR_DEPTH = 20
+
+MAIN_METRIC = "recall@10"
+"""The metric of differences, of question types and of overviews."""
+TABLE_METRICS = ("recall@1", "recall@5", MAIN_METRIC, "ndcg@10")
+"""The metrics of tables with several datasets or groups."""
+DETAILED_TABLE_METRICS = ("recall@1", "recall@5", MAIN_METRIC, "recall_all@10", "ndcg@10", "mrr")
+"""The metrics of a table of one dataset."""
+QA_TABLE_METRICS = ("recall@5", MAIN_METRIC, "recall_all@10", "ndcg@10")
+"""The metrics of retrieval in tables of question answering."""
+SET_TABLE_METRICS = ("hit@1", "hit@10", MAIN_METRIC, "mrr")
+"""The metrics of tables of document sets, unless a set has its own."""
 
 
 def recall(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) -> float:
@@ -32,7 +43,7 @@ def hit(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) -> 
 
 
 def ndcg(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) -> float:
-    """Return the discounted gain of the first `k` as a share of the best possible one.
+    """Return the discounted gain of the first `k`, divided by the best possible gain.
 
     >>> ndcg([7, 3], {3}, k=10) == 1 / log2(3)
     True
@@ -43,7 +54,7 @@ def ndcg(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) ->
 
 
 def reciprocal_rank(ranking: Sequence[Hashable], evidence: Collection[Hashable]) -> float:
-    """Return 1 / rank of the first evidence, 0 if none was returned."""
+    """Return 1 / rank of the first evidence in the ranking, 0 if there is none."""
     return next((1 / rank for rank, turn in enumerate(ranking, 1) if turn in evidence), 0.0)
 
 
@@ -60,9 +71,9 @@ def set_f1(ranking: Sequence[Hashable], evidence: Collection[Hashable], k: int) 
 def score(
     ranking: Sequence[Hashable], evidence: Collection[Hashable], cuts: Sequence[int] = CUTS
 ) -> dict[str, float]:
-    """Return every metric of one question; `evidence` is not empty."""
-    named = {"recall": recall, "recall_all": recall_all, "hit": hit, "ndcg": ndcg}
-    scores = {f"{n}@{k}": f(ranking, evidence, k) for n, f in named.items() for k in cuts}
+    """Return every metric of one question; `evidence` must not be empty."""
+    functions = {"recall": recall, "recall_all": recall_all, "hit": hit, "ndcg": ndcg}
+    scores = {f"{n}@{k}": f(ranking, evidence, k) for n, f in functions.items() for k in cuts}
     scores["mrr"] = reciprocal_rank(ranking[:MRR_DEPTH], evidence)
     return scores
 
@@ -77,8 +88,8 @@ def summarise(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return means of (question type, metrics) pairs.
 
-    "overall" has "all" (every question counts the same) and "macro" (every type counts the same);
-    "types" has the mean of each type.
+    "overall" has the mean over questions ("all") and the mean over question types ("macro"); "types" has
+    the mean of each type.
     """
     groups: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     for kind, metrics in scored:

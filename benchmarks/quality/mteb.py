@@ -1,7 +1,7 @@
-"""evomem's encoders as a model of MTEB, our datasets and LMEB as its tasks: `python -m benchmarks mteb`.
+"""evomem's encoders as MTEB models, our datasets and LMEB as MTEB tasks: `python -m benchmarks mteb`.
 
-MTEB embeds documents independently of each other; this model takes the corpus as a whole instead
-(its `SearchProtocol`), and reads the candidates of a query in the corpus' order, as a conversation.
+MTEB embeds documents independently of each other. This model instead takes the whole corpus
+(`SearchProtocol`) and reads the candidates of a query as a conversation, in the order of the corpus.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from evomem import Encoder
 from evomem._extras import require
 from evomem.plugins import DEFAULT_ENCODER
 
-SHOWN = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "mrr_at_10")
+TABLE_SCORES = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10", "mrr_at_10")
 
 
 class ConversationSearch:
-    """An encoder that reads the documents it is to find: MTEB's `SearchProtocol`."""
+    """A model that reads the candidates of a query in order: MTEB's `SearchProtocol`."""
 
     def __init__(self, encoder: Encoder, name: str) -> None:
-        """`name`: what MTEB calls it in its results."""
+        """Wrap an encoder; MTEB's results show `name`."""
         mteb = require("mteb", extra="mteb")
         self._encoder = encoder
-        self._corpus: dict[str, str] = {}  # in the corpus' order
-        nothing = dict.fromkeys(
+        self._corpus: dict[str, str] = {}  # id → text, in the order of the corpus
+        unset = dict.fromkeys(
             (
                 *("loader", "release_date", "n_parameters", "memory_usage_mb", "max_tokens"),
                 *("license", "open_weights", "public_training_code", "public_training_data"),
@@ -41,7 +41,7 @@ class ConversationSearch:
             )
         )
         self.mteb_model_meta = mteb.models.ModelMeta(
-            **nothing,
+            **unset,
             name=f"evomem/{name.replace('/', '_')}",
             revision=encoder.spec.fingerprint,
             languages=["eng-Latn"],
@@ -50,7 +50,7 @@ class ConversationSearch:
         )
 
     def index(self, corpus: Any, **_: Any) -> None:
-        """Take the corpus, whose order is that of time."""
+        """Keep the corpus, which is in the order of time."""
         self._corpus = {
             row["id"]: f"{row['title']} {row['text']}" if row.get("title") else row["text"]
             for row in corpus
@@ -64,14 +64,15 @@ class ConversationSearch:
         top_ranked: Mapping[str, Sequence[str]] | None = None,
         **_: Any,
     ) -> dict[str, dict[str, float]]:
-        """Return the scores of the best documents for every query, asked after the last document."""
+        """Return the scores of the best documents for every query, asked after its last candidate."""
         place = {id: number for number, id in enumerate(self._corpus)}
-        asked: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+        by_candidates: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
         for row in queries:
             candidates = top_ranked[row["id"]] if top_ranked else place
-            asked[tuple(sorted(candidates, key=place.__getitem__))].append((row["id"], row["text"]))
+            ids = tuple(sorted(candidates, key=place.__getitem__))
+            by_candidates[ids].append((row["id"], row["text"]))
         results: dict[str, dict[str, float]] = {}
-        for ids, rows in asked.items():
+        for ids, rows in by_candidates.items():
             turns = [as_turn(self._corpus[id]) for id in ids]
             vectors, state = read_all(self._encoder, turns)
             embedded = self._encoder.embed_queries(state, [text for _id, text in rows])
@@ -82,7 +83,7 @@ class ConversationSearch:
 
 
 def task_of(dataset: Dataset) -> Any:
-    """Return a dataset as a retrieval task of MTEB; a query's candidates are its conversation."""
+    """Return a dataset as a retrieval task of MTEB; a query's candidates are its conversation's turns."""
     mteb = require("mteb", extra="mteb")
     data = require("datasets", extra="mteb")
     corpus, queries, relevant, candidates = [], [], {}, {}
@@ -110,7 +111,7 @@ def task_of(dataset: Dataset) -> Any:
     )
 
     class Task(mteb.abstasks.AbsTaskRetrieval):  # type: ignore[misc, name-defined]
-        """The dataset, loaded already."""
+        """The dataset, already loaded."""
 
     Task.metadata = metadata
     task = Task()
@@ -129,7 +130,7 @@ def task_of(dataset: Dataset) -> Any:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the tasks; return 0, or 2 after saying what is wrong."""
+    """Run the tasks; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("mteb", argv), "tasks": {}}
 
@@ -139,14 +140,14 @@ def main(argv: Sequence[str]) -> int:
             for name in options.encoder or [DEFAULT_ENCODER]:
                 scores = evaluate(encoders[name], name, task, options.results)
                 result["tasks"].setdefault(title, {})[name] = scores
-                rows.append([f"{title}, {name}", *(f"{100 * scores[s]:.1f}" for s in SHOWN)])
-        print(table(["MTEB, %", *SHOWN], rows))
+                rows.append([f"{title}, {name}", *(f"{100 * scores[s]:.1f}" for s in TABLE_SCORES)])
+        print(table(["MTEB, %", *TABLE_SCORES], rows))
 
     return finish(result, options.out, run)
 
 
 def _tasks(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the task of every dataset that is asked for."""
+    """Yield the name and task of every dataset that the options select."""
     if options.lmeb:
         yield from ((task.metadata.name, task) for task in lmeb_tasks(options.lmeb))
         if not named(options):
@@ -159,20 +160,20 @@ def _tasks(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
 def evaluate(
     encoder: Encoder, name: str, task: Any, results: Path | None = None
 ) -> dict[str, float]:
-    """Return MTEB's own scores, the mean over the task's subsets.
+    """Return MTEB's scores, averaged over the task's subsets.
 
     Args:
-        encoder: What is evaluated.
-        name: How it is called.
-        task: One of MTEB's.
-        results: A folder that gets the result in MTEB's format; one that it holds is not made again.
+        encoder: The encoder to evaluate.
+        name: The encoder's name in MTEB's results.
+        task: A task of MTEB.
+        results: A folder for results in MTEB's format; a result that it holds is reused.
     """
     mteb = require("mteb", extra="mteb")
     cache = mteb.ResultCache(results) if results else None
-    done = mteb.evaluate(
+    evaluation = mteb.evaluate(
         ConversationSearch(encoder, name), task, cache=cache, show_progress_bar=False
     )
-    subsets = done.task_results[0].scores["test"]
+    subsets = evaluation.task_results[0].scores["test"]
     return {
         key: sum(scores[key] for scores in subsets) / len(subsets)
         for key, value in subsets[0].items()
@@ -189,16 +190,18 @@ def _parser() -> argparse.ArgumentParser:
         "--lmeb",
         type=Path,
         metavar="FOLDER",
-        help="LMEB's data, https://huggingface.co/datasets/KaLM-Embedding/LMEB: the tasks in it",
+        help="run the tasks in a copy of https://huggingface.co/datasets/KaLM-Embedding/LMEB",
     )
     parser.add_argument(
         "--results",
         type=Path,
         metavar="FOLDER",
-        help="keep results here in MTEB's format, as its results repository takes them, and resume",
+        help="store results here in the format of MTEB's results repository, and resume from them",
     )
     parser.add_argument("--encoder", action="append", metavar="NAME", help="may be repeated")
     parser.add_argument("--device", help="where encoders run, such as cuda")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="only the first N conversations"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the scores here as JSON")
     return parser

@@ -1,8 +1,8 @@
-"""Does an encoder know what came first, and what is true now? Held-out histories, no text overlap.
+"""Does an encoder distinguish the first value from the latest? On held-out histories without text overlap.
 
-Pairs: of the first and the last mention of a changing thing, is the right one nearer to a question
-for the first (the latest)? Evolvability: the same question, asked before and after an update,
-should find the old turn and then rank the new one above it.
+Pairs: of the first and the last mention of a changing value, the right one has to be nearer to a question
+for the first (or latest) value. Evolvability: the same question has to find the old turn before an
+update, and to rank the new turn above it afterwards.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from evomem.training.dialogues import sgd
 from evomem.training.histories import History
 from evomem.training.stories import stories
 
-HELD_OUT = 9_000_001  # a seed that no training run uses
-TRAINED_ON = 4000  # streams of SGD that conversion may use; the test begins far after them
+HELD_OUT_SEED = 9_000_001  # not used by any training run
+TRAINING_STREAMS = 4000  # streams of SGD that training may use; the test streams are far after them
 ENCODERS = ("mini", "mini?turns=0")
-COLUMNS = ("first", "latest", "before", "after", "evolves")
+KINDS = ("first", "latest", "before", "after", "evolves")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the comparison; return 0, or 2 after saying what is wrong."""
+    """Run the comparison; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("order", argv), "sets": {}}
 
@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
             }
         for name, figures in result["sets"].items():
             print(f"\n{name}")
-            head = ["encoder", *COLUMNS]
-            cells = [[row, *(f"{100 * m[c]:.1f}" for c in COLUMNS)] for row, m in figures.items()]
+            head = ["encoder", *KINDS]
+            cells = [[row, *(f"{100 * m[c]:.1f}" for c in KINDS)] for row, m in figures.items()]
             print(table(head, cells), flush=True)
 
     return finish(result, options.out, run)
@@ -58,19 +58,19 @@ def held_out(options: argparse.Namespace) -> dict[str, list[History]]:
     """Return named sets of histories that no training run has seen."""
     count = options.histories
     sets = {
-        "stories of 56 turns": stories(count, 56, HELD_OUT),
-        "stories of 300 turns": stories(max(1, count // 4), 300, HELD_OUT + 1),
+        "stories of 56 turns": stories(count, 56, HELD_OUT_SEED),
+        "stories of 300 turns": stories(max(1, count // 4), 300, HELD_OUT_SEED + 1),
     }
     if options.corpora:
-        unseen = islice(streams(options.corpora / "sgd.jsonl.xz"), 3 * TRAINED_ON, None)
-        told = sgd(list(islice(unseen, 400)), Random(HELD_OUT))
-        sets["SGD, unseen dialogues"] = list(islice(told, count))
+        unseen = islice(streams(options.corpora / "sgd.jsonl.xz"), 3 * TRAINING_STREAMS, None)
+        dialogues = sgd(list(islice(unseen, 400)), Random(HELD_OUT_SEED))
+        sets["SGD, unseen dialogues"] = list(islice(dialogues, count))
     return sets
 
 
 def measure(encoder: Encoder, histories: Sequence[History], name: str) -> dict[str, float]:
-    """Return the share of right answers for each kind of question."""
-    right: dict[str, list[float]] = defaultdict(list)
+    """Return the share of correct answers for each kind of question."""
+    correct: dict[str, list[float]] = defaultdict(list)
     for history in track(histories, name, transient=True):
         turns = [as_turn(text) for text in history.turns]
         state: State[Turn] = State.empty(encoder.spec)
@@ -80,21 +80,21 @@ def measure(encoder: Encoder, histories: Sequence[History], name: str) -> dict[s
             states.append(states[-1].after(turn, reading))
         vectors: Vectors = np.stack([reading.embedding for reading in readings])  # (N, D)
         for question in history.questions:
-            if question.kind not in COLUMNS or not question.rivals:
+            if question.kind not in KINDS or not question.rivals:
                 continue
             answer, rivals = question.evidence[-1], list(question.rivals)
             scores = vectors @ encoder.embed_queries(states[-1], [question.text])[0]
             if question.kind in ("first", "latest"):
                 rivals = [rivals[-1] if question.kind == "first" else rivals[0]]
-            won = float(scores[answer] > max(scores[rival] for rival in rivals))
-            right[question.kind].append(won)
+            is_correct = float(scores[answer] > max(scores[rival] for rival in rivals))
+            correct[question.kind].append(is_correct)
             if question.kind == "latest":
                 before = (
                     vectors[:answer] @ encoder.embed_queries(states[answer], [question.text])[0]
                 )
-                found_old = int(before.argmax()) in question.rivals
-                right["evolves"].append(float(won and found_old))
-    return {kind: sum(right[kind]) / max(1, len(right[kind])) for kind in COLUMNS}
+                finds_old = int(before.argmax()) in question.rivals
+                correct["evolves"].append(float(is_correct and finds_old))
+    return {kind: sum(correct[kind]) / max(1, len(correct[kind])) for kind in KINDS}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,6 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", help="where encoders run, such as cuda")
     parser.add_argument("--corpora", type=Path, help="folder with sgd.jsonl.xz")
-    parser.add_argument("--histories", type=int, default=60, help="of each kind")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
+    parser.add_argument("--histories", type=int, default=60, help="histories per set")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write all results here as JSON")
     return parser

@@ -1,10 +1,10 @@
-"""What does bfloat16 change? Real chats read in both precisions, and their questions asked.
+"""What does bfloat16 change? Real chats and their questions are read in both precisions.
 
     python -m benchmarks precision --encoder mini
     python -m benchmarks precision --encoder evoembedding:FOLDER?base=BASE --device cuda
 
-Either precision reads with its own latents from the first turn on, so that differences may add up.
-Questions are asked after the last turn, of all turns of their chat.
+Each precision uses its own latents from the first turn on, so that differences can accumulate. Questions
+are asked after the last turn, over all turns of their chat.
 """
 
 from __future__ import annotations
@@ -31,35 +31,36 @@ DEPTH = 10
 
 
 @dataclass
-class Seen:
-    """What was seen of the chats so far; questions in order, one value each."""
+class Comparison:
+    """The comparison of both precisions on the chats so far, with one value per turn or question."""
 
     turns: list[float] = field(default_factory=list)
-    """Cosines of the two embeddings of each turn."""
+    """Cosines between the two embeddings of each turn."""
     queries: list[float] = field(default_factory=list)
+    """Cosines between the two embeddings of each question."""
     same_first: list[float] = field(default_factory=list)
     """Whether both rank the same turn first."""
     overlap: list[float] = field(default_factory=list)
-    """Share of the first ten that both have."""
+    """The share of the first ten turns that both rankings contain."""
     recalls: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
     """recall@10 in each precision."""
     chats: list[str] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
 
     def add(self, chat: Conversation, encoders: Encoders, names: Sequence[str]) -> None:
-        """Read a chat and ask its questions in both precisions."""
-        asked = [question for question in chat.questions if question.evidence]
-        embedded: list[tuple[Vectors, Vectors]] = []  # turns (N, D) and queries (Q, D) of each
+        """Read a chat and its questions in both precisions, and add the figures."""
+        questions = [question for question in chat.questions if question.evidence]
+        embedded: list[tuple[Vectors, Vectors]] = []  # by precision: turns (N, D), queries (Q, D)
         for name in names:
             turns, state = read_all(encoders[name], chat.turns)
-            texts = [question.text for question in asked]
+            texts = [question.text for question in questions]
             embedded.append((turns, encoders[name].embed_queries(state, texts)))
         (turns, queries), (other_turns, other_queries) = embedded
         self.turns += (turns * other_turns).sum(1).tolist()
         self.queries += (queries * other_queries).sum(1).tolist()
         orders = [np.argsort(-(q @ t.T), axis=1, kind="stable")[:, :DEPTH] for t, q in embedded]
         for question, first, other in zip(
-            asked, *(order.tolist() for order in orders), strict=True
+            questions, *(order.tolist() for order in orders), strict=True
         ):
             self.same_first.append(float(first[0] == other[0]))
             self.overlap.append(len(set(first) & set(other)) / len(first))
@@ -87,7 +88,7 @@ class Seen:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; return 0, or 2 after saying what is wrong."""
+    """Run the benchmark; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("precision", argv), "rows": []}
 
@@ -106,23 +107,23 @@ def main(argv: Sequence[str]) -> int:
 def compare(
     encoder: str, dataset: Dataset, encoders: Encoders, limit: int | None = None
 ) -> dict[str, Any]:
-    """Return what bfloat16 changes in the first `limit` chats of a dataset."""
-    between = "&" if "?" in encoder else "?"
-    names = [f"{encoder}{between}dtype={precision}" for precision in PRECISIONS]
-    seen = Seen()
+    """Return the figures of both precisions on the first `limit` chats of a dataset."""
+    separator = "&" if "?" in encoder else "?"
+    names = [f"{encoder}{separator}dtype={precision}" for precision in PRECISIONS]
+    comparison = Comparison()
     chats = [
         conversation
         for conversation in dataset.conversations
         if any(q.evidence for q in conversation.questions)
     ]
     for chat in track(chats[:limit], f"{encoder}, {dataset.name}", transient=True):
-        seen.add(chat, encoders, names)
-    about = {"encoder": encoder, "dataset": dataset.name, "chats": len(chats[:limit])}
-    return {**about, **seen.summary()}
+        comparison.add(chat, encoders, names)
+    identity = {"encoder": encoder, "dataset": dataset.name, "chats": len(chats[:limit])}
+    return {**identity, **comparison.summary()}
 
 
 def report(row: dict[str, Any]) -> str:
-    """Return the readable report on one encoder and dataset."""
+    """Return the report on one encoder and dataset."""
     lines = [
         [name, f"{spread['mean']:.6f}", f"{spread['1st percentile']:.6f}", f"{spread['worst']:.6f}"]
         for name, spread in row.items()
@@ -165,9 +166,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         required=True,
         metavar="NAME",
-        help="one that computes in both, such as mini; may be repeated",
+        help="an encoder that supports both, such as mini; may be repeated",
     )
-    parser.add_argument("--device", help="where it runs, such as cuda")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N chats of each dataset")
+    parser.add_argument("--device", help="where encoders run, such as cuda")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N chats")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures here as JSON")
     return parser

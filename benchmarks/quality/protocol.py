@@ -1,7 +1,7 @@
-"""What do the choices of a protocol change? BM25 under ours, and under those of LMEB and MTEB.
+"""What do the choices of an evaluation protocol change? BM25 under our protocol, and LMEB's and MTEB's.
 
-The words of a turn, the collection over which they are weighed, where the list is cut, and how recall
-is counted: one at a time, and together.
+The choices are the text of a turn, the collection that defines word weights, the cut of the ranking, and
+the definition of recall; each is changed alone, and all together.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ K = 10
 PADDING = "qqa qqb qqc qqd qqe qqf"
 _CAPTION = re.compile(r"\s*\[image: [^\]]*\]$")
 CUT = 1000
-"""How many documents MTEB's BM25 takes from the whole corpus before it keeps a query's candidates."""
+"""The number of documents that MTEB's BM25 takes from the corpus before it selects a query's candidates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A protocol, as it differs from ours."""
+    """A protocol, described by its differences from ours."""
 
     name: str
-    shown: Callable[[Conversation], Conversation] = lambda conversation: conversation
-    """How turns are written."""
+    rewrite: Callable[[Conversation], Conversation] = lambda conversation: conversation
+    """Changes the texts of turns."""
     pooled: bool = False
-    """Whether words are weighed over the turns of all conversations."""
+    """Whether word weights come from the turns of all conversations."""
     cut: int | None = None
-    """How many turns of all conversations are kept, before those of the question's own."""
+    """How many turns of all conversations are kept before those of the question's own are selected."""
 
 
 def with_hours(conversation: Conversation) -> Conversation:
-    """Return the conversation with date and hour in front: "1:56 PM on 8 May, 2023 Ann: ..."."""
+    """Return the conversation with date and time before each turn: "1:56 PM on 8 May, 2023 Ann: ..."."""
     turns = [
         replace(turn, speaker=f"{turn.time:%I:%M %p on %d %B, %Y} {turn.speaker or 'User'}")
         if turn.time
@@ -54,7 +54,7 @@ def with_hours(conversation: Conversation) -> Conversation:
 
 
 def with_padding(conversation: Conversation) -> Conversation:
-    """Return the conversation with as many words in front as a date has, which no question has."""
+    """Return the conversation with words that no question has before each turn, as many as a date has."""
     turns = [
         replace(turn, speaker=f"{PADDING} {turn.speaker or 'User'}") for turn in conversation.turns
     ]
@@ -62,7 +62,7 @@ def with_padding(conversation: Conversation) -> Conversation:
 
 
 def without_captions(conversation: Conversation) -> Conversation:
-    """Return the conversation without the machine captions of shared pictures."""
+    """Return the conversation without the generated captions of shared images."""
     turns = [
         replace(turn, user=_CAPTION.sub("", turn.user) or turn.user) for turn in conversation.turns
     ]
@@ -70,7 +70,7 @@ def without_captions(conversation: Conversation) -> Conversation:
 
 
 def hours_without_captions(conversation: Conversation) -> Conversation:
-    """Return the conversation with date and hour in front and without captions."""
+    """Return the conversation with date and time before each turn and without captions."""
     return with_hours(without_captions(conversation))
 
 
@@ -89,62 +89,63 @@ VARIANTS = (
 def rankings(dataset: Dataset, variant: Variant) -> Iterator[list[int]]:
     """Yield the ranking of turns for every scored question, in the order of the dataset."""
     bm25 = Bm25()
-    talks = [variant.shown(conversation) for conversation in dataset.conversations]
+    talks = [variant.rewrite(conversation) for conversation in dataset.conversations]
     pool = bm25.scorer([turn for talk in talks for turn in talk.turns]) if variant.pooled else None
     start = 0
     for talk in talks:
-        own = slice(start, start + len(talk.turns))
+        span = slice(start, start + len(talk.turns))
         score = pool or bm25.scorer(talk.turns)
         for question in talk.questions:
             if question.evidence:
-                yield best(_own(score(question.text), own if pool else None, variant.cut), K)
-        start = own.stop
+                scores = score(question.text)
+                yield best(_selected(scores, span, variant.cut) if pool else scores, K)
+        start = span.stop
 
 
-def _own(scores: Scores, own: slice | None, cut: int | None) -> Scores:
-    """Return the scores of a conversation's turns, of which those below a cut count nothing."""
-    if own is None:
-        return scores
+def _selected(scores: Scores, span: slice, cut: int | None) -> Scores:
+    """Return the scores of a conversation's turns, with -inf for turns below the cut of all scores."""
     if cut is not None and cut < len(scores):
-        least = np.partition(scores, -cut)[-cut]
-        scores = np.where(scores >= least, scores, -np.inf)
-    return scores[own]
+        threshold = np.partition(scores, -cut)[-cut]
+        scores = np.where(scores >= threshold, scores, -np.inf)
+    return scores[span]
 
 
 def measure(dataset: Dataset, variant: Variant) -> dict[str, list[float]]:
-    """Return recall@10 per type, per question, and as LMEB caps it, with intervals."""
-    asked = [
+    """Return recall@10 by type, by question, and with LMEB's cap, each with its interval."""
+    questions = [
         (talk.id, question)
         for talk in dataset.conversations
         for question in talk.questions
         if question.evidence
     ]
-    resampling = Resampling([id for id, _ in asked], [question.type for _, question in asked])
-    ranked = list(zip(rankings(dataset, variant), asked, strict=True))
+    resampling = Resampling(
+        [id for id, _ in questions], [question.type for _, question in questions]
+    )
+    ranked = list(zip(rankings(dataset, variant), questions, strict=True))
     shares = [recall(ranking, question.evidence, K) for ranking, (_, question) in ranked]
-    most = [max(1.0, len(question.evidence) / K) for _, (_, question) in ranked]
-    capped = [share * limit for share, limit in zip(shares, most, strict=True)]
+    caps = [max(1.0, len(question.evidence) / K) for _, (_, question) in ranked]
+    capped = [share * cap for share, cap in zip(shares, caps, strict=True)]
     figures = {
         "per type": resampling.interval(shares, macro=True),
         "per question": resampling.interval(shares),
         "per type, capped": resampling.interval(capped, macro=True),
     }
-    return {name: [each.mean, each.low, each.high] for name, each in figures.items()}
+    return {name: [i.mean, i.low, i.high] for name, i in figures.items()}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the comparison; return 0, or 2 after saying what is wrong."""
+    """Run the comparison; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("protocol", argv), "datasets": {}}
 
     def run() -> None:
         for dataset in load_all(options, ("realtalk", "locomo")):
-            measured = {variant.name: measure(dataset, variant) for variant in VARIANTS}
-            result["datasets"][dataset.name] = measured
-            columns = list(next(iter(measured.values())))
+            by_variant = {variant.name: measure(dataset, variant) for variant in VARIANTS}
+            result["datasets"][dataset.name] = by_variant
+            columns = list(next(iter(by_variant.values())))
             rows = [
                 [name, *(f"{100 * figures[column][0]:.1f}" for column in columns)]
-                for name, figures in measured.items()
+                for name, figures in by_variant.items()
             ]
             print(table([f"{dataset.name}, BM25 recall@{K}, %", *columns], rows), flush=True)
 

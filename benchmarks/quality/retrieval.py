@@ -1,7 +1,7 @@
-"""Are the turns that hold the answer found? Turn-level evidence in real, labelled conversations.
+"""Do systems find the turns that hold the answer? Turn-level evidence in real, labelled conversations.
 
-Every utterance of a question's own conversation is a candidate, and nothing else is. A system reads
-the conversation once, turn by turn, and then answers all of its questions.
+The candidates are all utterances of a question's own conversation. A system reads the conversation once,
+turn by turn, and then answers all of its questions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.datasets import Conversation, Dataset, DatasetError, Question, w
 from benchmarks.datasets.find import DEVELOPMENT, MESSAGES, add_arguments, load_all
 from benchmarks.datasets.locomo import corrected
 from benchmarks.quality.intervals import Interval, Resampling
-from benchmarks.quality.metrics import CUTS, DEPTH, score
+from benchmarks.quality.metrics import CUTS, DEPTH, DETAILED_TABLE_METRICS, MAIN_METRIC, score
 from benchmarks.reporting.log import Log
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
 from benchmarks.spreading import add_ray_arguments, pool_of, results_of
@@ -33,24 +33,24 @@ from evomem.errors import EvomemError, InputError
 from evomem.fleet.pool import Pool
 
 DEFAULT_SYSTEMS = ("bm25", "static", "static+bm25", "evomem/evolvable", "evomem/hybrid")
-WITHOUT = "adversarial"  # LoCoMo's category 5, which papers often leave out
-COLUMNS = ("recall@1", "recall@5", "recall@10", "recall_all@10", "ndcg@10", "mrr")
+ADVERSARIAL = "adversarial"  # LoCoMo's category 5, which papers often leave out
+
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Rankings:
-    """What every system ranked first, for every question that can be scored."""
+    """The rankings of every system for every question with evidence."""
 
     dataset: Dataset
     dates: bool
     results: Mapping[str, Mapping[str, Any]]
-    """System → conversation → `rankings` of its scored questions, and times."""
+    """System → conversation → `rankings` of its questions with evidence, and times."""
 
     @cached_property
     def questions(self) -> list[tuple[Conversation, Question]]:
-        """Every scored question with its conversation, in the order of all values."""
+        """Every question with evidence and its conversation, in the order of all values."""
         return [
             (conversation, q)
             for conversation in self.dataset.conversations
@@ -60,7 +60,7 @@ class Rankings:
 
     @cached_property
     def resampling(self) -> Resampling:
-        """Draws of these questions."""
+        """The resamples of these questions."""
         return Resampling([c.id for c, _ in self.questions], [q.type for _, q in self.questions])
 
     def scores(self, system: str, cuts: Sequence[int] = CUTS) -> list[dict[str, float]]:
@@ -77,17 +77,18 @@ class Rankings:
         ]
 
     def times(self, system: str) -> dict[str, float | None]:
-        """Return ms per turn, None where turns were known already, and the median ms per query."""
-        spent = list(self.results[system].values())
-        fresh = [cost for cost in spent if not cost["reused"]]
-        turns = sum(cost["turns"] for cost in fresh)
+        """Return ms per turn, None if all turns came from a cache, and the median ms per query."""
+        costs = list(self.results[system].values())
+        uncached = [cost for cost in costs if not cost["reused"]]
+        turns = sum(cost["turns"] for cost in uncached)
+        seconds = sum(cost["read_s"] for cost in uncached)
         return {
-            "ms_per_turn": 1000 * sum(cost["read_s"] for cost in fresh) / turns if turns else None,
-            "ms_per_query": 1000 * median(s for cost in spent for s in cost["query_s"]),
+            "ms_per_turn": 1000 * seconds / turns if turns else None,
+            "ms_per_query": 1000 * median(s for cost in costs for s in cost["query_s"]),
         }
 
     def summary(self, cuts: Sequence[int] = CUTS) -> dict[str, Any]:
-        """Return everything that a table needs, as JSON values."""
+        """Return all figures of the tables as JSON."""
         return {
             "dataset": self.dataset.name,
             "file": self.dataset.path.name,
@@ -103,11 +104,11 @@ class Rankings:
         }
 
     def relabelled(self, dataset: Dataset) -> Rankings:
-        """Return the same rankings with the labels of `dataset`, whose scored questions are the same."""
+        """Return the same rankings with the labels of `dataset`, which has the same questions."""
         return Rankings(dataset, self.dates, self.results)
 
     def difference(self, system: str, other: str, metric: str) -> Interval:
-        """Return how much better `system` is than `other`, mean over types, question by question."""
+        """Return the mean difference of `system` and `other` over question types, paired by question."""
         values = ([row[metric] for row in self.scores(name)] for name in (system, other))
         return self.resampling.difference(*values, macro=True)
 
@@ -115,16 +116,18 @@ class Rankings:
         rows = self.scores(system, cuts)
         kinds = [question.type for _, question in self.questions]
         groups = {"all": self._intervals(rows), "macro": self._intervals(rows, macro=True)}
-        if WITHOUT in kinds and set(kinds) != {WITHOUT}:
-            keep = [n for n, kind in enumerate(kinds) if kind != WITHOUT]
-            groups[f"no {WITHOUT}"] = self._part(rows, keep)
+        if ADVERSARIAL in kinds and set(kinds) != {ADVERSARIAL}:
+            keep = [n for n, kind in enumerate(kinds) if kind != ADVERSARIAL]
+            groups[f"no {ADVERSARIAL}"] = self._subset_intervals(rows, keep)
         types = {
-            kind: self._part(rows, [n for n, other in enumerate(kinds) if other == kind])
+            kind: self._subset_intervals(
+                rows, [n for n, other in enumerate(kinds) if other == kind]
+            )
             for kind in sorted(set(kinds))
         }
         return {"overall": groups, "types": types}
 
-    def _part(self, rows: list[dict[str, float]], keep: list[int]) -> dict[str, Any]:
+    def _subset_intervals(self, rows: list[dict[str, float]], keep: list[int]) -> dict[str, Any]:
         questions = [self.questions[n] for n in keep]
         resampling = Resampling([c.id for c, _ in questions], [q.type for _, q in questions])
         return _with_intervals(resampling, [rows[n] for n in keep])
@@ -136,7 +139,7 @@ class Rankings:
 def _with_intervals(
     resampling: Resampling, rows: list[dict[str, float]], *, macro: bool = False
 ) -> dict[str, Any]:
-    """Return [mean, low, high] of every metric."""
+    """Return every metric's interval as [mean, low, high]."""
     intervals = {}
     for metric in rows[0]:
         interval = resampling.interval([row[metric] for row in rows], macro=macro)
@@ -155,52 +158,56 @@ def rank_all(
     progress: Progress | None = None,
     pool: Pool | None = None,
 ) -> Rankings:
-    """Let every system rank the turns for every question; what `folder` holds is not done again.
+    """Rank the turns for every question with every system; rankings in `folder` are reused.
 
     Args:
-        dataset: What is asked.
-        systems: Names (`benchmarks.systems.naming`).
-        encoders: Where their encoders come from.
-        folder: Where rankings are kept, a file for each dataset and system; None keeps nothing.
-        limit: Only the first so many conversations.
-        dates: Put the date in front of every turn.
-        progress: Where to draw a bar.
-        pool: Where conversations are read; None for here, one after another.
+        dataset: The conversations and questions.
+        systems: The names of the systems (`benchmarks.systems.naming`).
+        encoders: The encoders of the systems.
+        folder: Where rankings are stored, one file per dataset and system; None stores nothing.
+        limit: Use only the first `limit` conversations.
+        dates: Put the date before every turn.
+        progress: Where to draw a progress bar.
+        pool: The workers that read conversations; None reads them in this process.
 
     Raises:
-        DatasetError: No question of these conversations can be scored.
-        EvomemError: A system cannot be made, or fails.
+        DatasetError: No question of these conversations has evidence.
+        EvomemError: A system cannot be created, or fails.
     """
     dataset = replace(dataset, conversations=dataset.conversations[:limit])
     if not dataset.counts()["scored"]:
         raise DatasetError(
             f"{dataset.path}: no question has evidence; left out: {dataset.counts()['left_out']}"
         )
-    made = {name: system_named(name, encoders) for name in systems}
+    by_name = {name: system_named(name, encoders) for name in systems}
     logs = {
         name: Log(folder and folder / dataset.name, name, _header(dataset, name, system, dates))
-        for name, system in made.items()
+        for name, system in by_name.items()
     }
-    # neighbours share their beginnings, which an encoder then reads once
-    chosen = sorted(
+    # Sorted by text, neighbours share their first turns, which an encoder then reads once.
+    conversations = sorted(
         (talk for talk in dataset.conversations if any(q.evidence for q in talk.questions)),
         key=lambda talk: [turn.text for turn in talk.turns],
     )
-    task = progress.add_task(dataset.name, total=len(made) * len(chosen)) if progress else None
+    task = (
+        progress.add_task(dataset.name, total=len(by_name) * len(conversations))
+        if progress
+        else None
+    )
     jobs = {
         f"{conversation.id} {name}": (name, conversation)
-        for conversation in (map(with_dates, chosen) if dates else chosen)
-        for name in made
+        for conversation in (map(with_dates, conversations) if dates else conversations)
+        for name in by_name
         if conversation.id not in logs[name]
     }
     if progress and task is not None:
-        progress.advance(task, len(made) * len(chosen) - len(jobs))
-    for key, result in results_of(Ranker(encoders, made), pool, jobs):
+        progress.advance(task, len(by_name) * len(conversations) - len(jobs))
+    for key, result in results_of(Ranker(encoders, by_name), pool, jobs):
         name, conversation = jobs[key]
         logs[name].add(conversation.id, result)
         if progress and task is not None:
             progress.advance(task)
-    ids = {talk.id for talk in chosen}
+    ids = {talk.id for talk in conversations}
     results = {
         name: {id: result for id, result in log.results.items() if id in ids}
         for name, log in logs.items()
@@ -209,7 +216,7 @@ def rank_all(
 
 
 def with_audit(rankings: Rankings, audit: Path | None) -> list[Rankings]:
-    """Return the rankings, and for LoCoMo the same ones with an audit's labels, if there is one."""
+    """Return the rankings, and for LoCoMo with an audit also the rankings with its labels."""
     if audit is None or rankings.dataset.name != "locomo":
         return [rankings]
     return [rankings, rankings.relabelled(corrected(rankings.dataset, audit))]
@@ -217,7 +224,7 @@ def with_audit(rankings: Rankings, audit: Path | None) -> list[Rankings]:
 
 def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[str, Any]:
     return {
-        "rankings": 1,  # grows when a change of code changes what a line means
+        "rankings": 1,  # the version of the format; increase it when the meaning of a line changes
         "dataset": dataset.name,
         "sha256": dataset.sha256,
         "system": name,
@@ -228,19 +235,19 @@ def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[st
 
 
 class Ranker:
-    """Reads conversations, and asks those of their questions that can be scored."""
+    """Reads conversations and asks their questions with evidence."""
 
     def __init__(self, encoders: Encoders, systems: Mapping[str, System]) -> None:
         self._encoders, self._systems = encoders, systems
 
     def run(self, job: tuple[str, Conversation]) -> dict[str, Any]:
-        """Let a system read a conversation, and ask behind its last turn."""
+        """Let a system read a conversation, and ask its questions after the last turn."""
         name, conversation = job
         return _ask(self._systems[name], conversation, self._encoders)
 
 
 class RemoteRanker(Ranker):
-    """One in a process of its own."""
+    """A `Ranker` for a separate process."""
 
     def __init__(self, systems: Sequence[str], device: str | None) -> None:
         encoders = Encoders(device)
@@ -248,32 +255,34 @@ class RemoteRanker(Ranker):
 
 
 def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict[str, Any]:
-    """Read a conversation and ask those of its questions that can be scored, after its last turn."""
+    """Let a system read a conversation and answer its questions with evidence; return rankings and times."""
     reused = encoders.reused
     rank, read_s = _timed(partial(system.index, conversation.turns))
     count = len(conversation.turns)
     questions = [question for question in conversation.questions if question.evidence]
-    asked = [
+    timed_rankings = [
         _timed(partial(rank, question.text, DEPTH if question.place is None else count))
         for question in questions
     ]
     rankings = [
         [hit for hit in _indices(ranking) if question.place is None or hit < question.place]
-        for question, (ranking, _) in zip(questions, asked, strict=True)
+        for question, (ranking, _) in zip(questions, timed_rankings, strict=True)
     ]
     return {
         "rankings": [ranking[:DEPTH] for ranking in rankings],
         "turns": len(conversation.turns),
         "reused": encoders.reused - reused,
         "read_s": round(read_s, 4),
-        "query_s": [round(seconds, 5) for _, seconds in asked],
+        "query_s": [round(seconds, 5) for _, seconds in timed_rankings],
     }
 
 
 def _indices(ranking: Sequence[Hit]) -> list[int]:
-    """Return a ranking of turns; texts of a system's own cannot be compared with evidence."""
+    """Return a ranking of turns; raise `InputError` if the system returned texts instead."""
     if any(isinstance(hit, str) for hit in ranking):
-        raise InputError("this system returns texts of its own: measure its answers, with qa")
+        raise InputError(
+            "this system returns rewritten texts, which have no evidence: use the benchmark qa"
+        )
     return [int(hit) for hit in ranking]
 
 
@@ -284,7 +293,7 @@ def _timed(call: Callable[[], R]) -> tuple[R, float]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; return 0, or 2 after saying what is wrong."""
+    """Run the benchmark; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result = {**setting("retrieval", argv), "datasets": []}
     try:
@@ -314,7 +323,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
-    """Return the readable report on one dataset: what it is, then a table."""
+    """Return the report on one dataset: a description, followed by tables."""
     counts, rows = entry["counts"], entry["rows"]
     left_out = ", ".join(f"{n} left out ({why})" for why, n in counts["left_out"].items())
     others = [name for name in rows[0]["overall"] if name != "all"]
@@ -328,12 +337,18 @@ def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
         f"95 % intervals: bootstrap over {entry['resampled']}",
         "",
         table(
-            ["system", *COLUMNS, *(f"{name} r@10" for name in others), "ms/turn", "ms/query"],
+            [
+                "system",
+                *DETAILED_TABLE_METRICS,
+                *(f"{name} r@10" for name in others),
+                "ms/turn",
+                "ms/query",
+            ],
             [
                 [
                     row["system"],
-                    *(_percent(row["overall"]["all"][column]) for column in COLUMNS),
-                    *(str(Interval(*row["overall"][name]["recall@10"])) for name in others),
+                    *(_percent(row["overall"]["all"][column]) for column in DETAILED_TABLE_METRICS),
+                    *(str(Interval(*row["overall"][name][MAIN_METRIC])) for name in others),
                     f"{row['ms_per_turn']:.2f}" if row["ms_per_turn"] is not None else "–",
                     f"{row['ms_per_query']:.2f}",
                 ]
@@ -344,7 +359,7 @@ def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
         table(
             ["recall@10 by type", *kinds],
             [
-                [row["system"], *(_percent(row["types"][kind]["recall@10"]) for kind in kinds)]
+                [row["system"], *(_percent(row["types"][kind][MAIN_METRIC]) for kind in kinds)]
                 for row in rows
             ],
         ),
@@ -369,23 +384,28 @@ def _parser() -> argparse.ArgumentParser:
         "--system",
         action="append",
         metavar="SYSTEM",
-        help=f"what to compare; may be repeated; {', '.join(DEFAULT_SYSTEMS)} if not given",
+        help=f"a system; may be repeated (default: {', '.join(DEFAULT_SYSTEMS)})",
     )
     return parser
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how a retrieval run is done."""
+    """Add the options of a retrieval run."""
     parser.add_argument("--device", help="where encoders run, such as cuda")
-    parser.add_argument("--dates", action="store_true", help="put the date in front of every turn")
+    parser.add_argument("--dates", action="store_true", help="put the date before every turn")
     parser.add_argument(
         "--audit",
         type=Path,
         metavar="FILE",
-        help="corrected labels of LoCoMo, scored beside its own: errors.json of "
+        help="corrected labels of LoCoMo, to score in addition to its own: errors.json of "
         "https://github.com/dial481/locomo-audit",
     )
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="keep rankings and results here, and resume"
+        "--limit", type=positive, metavar="N", help="only the first N conversations"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="store rankings and results here, and resume from them",
     )

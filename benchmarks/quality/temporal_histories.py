@@ -1,7 +1,7 @@
-"""Histories for `temporal`: mentions of one topic at known places, among talk of other things.
+"""Histories for `temporal`: mentions of one topic at known positions, among turns about other things.
 
-The sentences say nothing about time, and which value comes first is drawn: a text alone tells
-nothing about its place. No sentence is shared with the generated stories that encoders train on.
+The sentences do not mention time, and the order of the values is random, so a text alone does not reveal
+its position. No sentence is shared with the generated stories that encoders are trained on.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ _TOPICS = {
 }
 _ADJECTIVES = "Amber|Crooked|Silent|Painted|Hollow|Winter|Copper|Velvet|Salt|Narrow|Borrowed|Northern|Paper|Sleeping|Violet|Stony"
 _NOUNS = "Orchard|Harbour|Compass|Lantern|Feather|Meadow|Clock|Ladder|Island|Mirror|Bridge|Garden|Kettle|Sparrow|Letter|Window"
-_WHO = "My neighbour|The plumber|A cousin of mine|The dentist|Our landlady|A man on the bus|My old teacher|The vet|The baker|A colleague"
-_DID = "talked about|asked me about|complained about|laughed about|wrote to me about|sent pictures of|worries about|dreams of"
-_WHAT = "the leaking roof|a pair of skis|the price of onions|her vegetable patch|a broken bicycle|the new timetable|a lost umbrella|his tax form|the noise upstairs|a wasp nest|two stray kittens|the parking permit|a recipe for plum jam|the choir's concert hall|a crack in the wall|the school fair"
-_REPLY = "I see.|That sounds like a lot.|Thanks for telling me.|How did you react?|Interesting!|What happened then?"
+_SUBJECTS = "My neighbour|The plumber|A cousin of mine|The dentist|Our landlady|A man on the bus|My old teacher|The vet|The baker|A colleague"
+_VERBS = "talked about|asked me about|complained about|laughed about|wrote to me about|sent pictures of|worries about|dreams of"
+_OBJECTS = "the leaking roof|a pair of skis|the price of onions|her vegetable patch|a broken bicycle|the new timetable|a lost umbrella|his tax form|the noise upstairs|a wasp nest|two stray kittens|the parking permit|a recipe for plum jam|the choir's concert hall|a crack in the wall|the school fair"
+_REPLIES = "I see.|That sounds like a lot.|Thanks for telling me.|How did you react?|Interesting!|What happened then?"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class History:
     """One history and its questions."""
 
     turns: tuple[Turn, ...]
     mentions: tuple[int, ...]
-    """Indices of the turns about the topic, ascending, spread evenly over the history."""
+    """The indices of the turns about the topic, ascending, spread evenly over the history."""
     queries: dict[str, str]
     """`first`, `middle`, `last` → the question."""
 
 
-def tell(count: int, turns: int, seed: int) -> list[Told]:
-    """Return `count` histories of `turns` turns; `turns` is at least twice `MENTIONS`."""
-    return [_tell(turns, Random(f"temporal {seed} {number}")) for number in range(count)]
+def make_histories(count: int, turns: int, seed: int) -> list[History]:
+    """Return `count` histories of `turns` turns; `turns` must be at least twice `MENTIONS`."""
+    return [_make_history(turns, Random(f"temporal {seed} {number}")) for number in range(count)]
 
 
-def _tell(turns: int, rng: Random) -> Told:
+def _make_history(turns: int, rng: Random) -> History:
     topic = rng.choice(list(_TOPICS))
     width = turns // MENTIONS
     places = [window * width + rng.randrange(width) for window in range(MENTIONS)]
     nouns = rng.sample(_NOUNS.split("|"), MENTIONS)
-    values = [f"The {_one(_ADJECTIVES, rng)} {noun}" for noun in nouns]
+    values = [f"The {_choose(_ADJECTIVES, rng)} {noun}" for noun in nouns]
     texts = {
-        place: Turn(user=_one(_TOPICS[topic], rng).format(v=value))
+        place: Turn(user=_choose(_TOPICS[topic], rng).format(v=value))
         for place, value in zip(places, values, strict=True)
     }
-    return Told(
+    return History(
         tuple(texts.get(place) or filler(rng) for place in range(turns)),
         tuple(places),
         {kind: query.format(topic=topic) for kind, query in QUERIES.items()},
@@ -72,10 +72,10 @@ def _tell(turns: int, rng: Random) -> Told:
 def filler(rng: Random) -> Turn:
     """Return a turn about something else."""
     if rng.random() < 0.3:
-        return Turn(assistant=_one(_REPLY, rng))
-    parts: Sequence[str] = [_one(words, rng) for words in (_WHO, _DID, _WHAT)]
+        return Turn(assistant=_choose(_REPLIES, rng))
+    parts: Sequence[str] = [_choose(words, rng) for words in (_SUBJECTS, _VERBS, _OBJECTS)]
     return Turn(user=f"{' '.join(parts)}.")
 
 
-def _one(words: str, rng: Random) -> str:
+def _choose(words: str, rng: Random) -> str:
     return rng.choice(words.split("|"))

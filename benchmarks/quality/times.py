@@ -1,11 +1,11 @@
-"""Is what was said at a time found? Questions that name days or sessions, through `Memory.search`.
+"""Do searches find what was said at a given time? Questions that name days or sessions.
 
-Two kinds of questions: made from REALTALK (a word and a day, a day alone, and so on), and the
-datasets' own, which hardly ever name a time and must not suffer. Each is asked with several weights
-of the part "time" (`evomem.search.ranking.WEIGHTS`, `evomem.times.when.BROAD`).
+There are two kinds of questions: generated from REALTALK (a word and a day, a day alone, and so on), and
+the datasets' own, which rarely name a time and must not get worse. Each is searched with several weights
+of the signal "time" (`evomem.search.ranking.WEIGHTS`, `evomem.times.when.BROAD`).
 
-With `--tmd`, the Temporal Memory Dataset is asked instead, with the weights in use. It is for
-reporting only.
+With `--tmd`, the questions of the Temporal Memory Dataset are searched instead, with the weights in use;
+this dataset is for reporting only.
 """
 
 from __future__ import annotations
@@ -37,33 +37,33 @@ T = TypeVar("T")
 
 SEED = 20_261_129
 DEPTH = 10
-EACH = 15  # questions of a kind, at most, that are made from a conversation
+MAX_PER_KIND = 15  # generated questions of each kind and conversation
 MADE = "made: "
-"""Begins the types of questions that were made."""
-WHOLE = "share of the possible"
-"""What questions are scored by whose evidence is a whole day or session: recall@10 cannot be 1."""
+"""The prefix of the types of generated questions."""
+METRIC = "share of the possible"
+"""Recall@10 divided by its maximum, which is below 1 if the evidence is a whole day or session."""
 
 
 @dataclass(frozen=True)
 class Strength:
-    """What a named time counts."""
+    """The weights of times that a question names."""
 
     short: float = ranking.WEIGHTS["time"]
-    """A day, a few days or a session."""
+    """The weight of a day, a few days or a session."""
     broad: float = ranking.WEIGHTS["time"] * when.BROAD
-    """A longer span."""
+    """The weight of a longer span."""
     read: bool = True
     """Whether times in questions are read at all."""
 
     def __str__(self) -> str:
-        """Return how tables call it."""
+        """Return the name in tables."""
         return (
             f"{self.short:g} short, {self.broad:.2g} broad" if self.read else "times are not read"
         )
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let searches use it."""
+        """Let searches use these weights."""
         weights = {**ranking.WEIGHTS, "time": self.short}
         with (
             patch.object(ranking, "WEIGHTS", weights),
@@ -76,7 +76,7 @@ class Strength:
 IN_USE = Strength()
 STRENGTHS = (Strength(read=False), Strength(0.31, 0.31), Strength(1, 1), Strength(2, 0.31), IN_USE)
 BASE = STRENGTHS[1]
-"""What differences are measured from: one weight for every span, as learned on real questions."""
+"""The baseline of differences: one weight for every span, as learned on real questions."""
 
 
 def _never(query: str) -> bool:
@@ -87,7 +87,7 @@ def _never(query: str) -> bool:
 
 
 def generated(conversation: Conversation) -> list[Question]:
-    """Return questions about a conversation whose turns have times and sessions."""
+    """Return generated questions about a conversation whose turns have times and sessions."""
     rng = Random(f"{SEED} {conversation.id}")
     days: dict[datetime, list[int]] = defaultdict(list)
     sessions: dict[str, list[int]] = defaultdict(list)
@@ -105,31 +105,32 @@ def generated(conversation: Conversation) -> list[Question]:
         id = f"{conversation.id}#{kind}{len(questions)}"
         questions.append(Question(text, MADE + kind, tuple(evidence), id=id))
 
-    for day, places in _some(rng, days.items()):
-        ask("day", f"What did we talk about {_named(day, rng)}?", places)
+    for day, places in _sampled(rng, days.items()):
+        ask("day", f"What did we talk about {_on_day(day, rng)}?", places)
         if ago := (last - day).days:
             ask("days ago", f"What did we discuss {ago} days ago?", places)
-    for session, places in _some(rng, sessions.items()):
+    for session, places in _sampled(rng, sessions.items()):
         ask("session", f"What did we discuss in session {numbers[session]}?", places)
     spread = [
         key
         for key, places in sorted(words.items())
         if len({_day(conversation, place) for place in places}) >= 3 and len(places) <= 20
     ]
-    for speaker, word in _some(rng, spread):
+    for speaker, word in _sampled(rng, spread):
         place = rng.choice(words[speaker, word])
         day, session = _day(conversation, place), conversation.turns[place].session or ""
         about = f"What did {speaker} say about {word}"
-        then = [other for other in words[speaker, word] if _day(conversation, other) == day]
-        ask("word and day", f"{about} {_named(day, rng)}?", then)
-        then = [other for other in words[speaker, word] if other in sessions[session]]
-        ask("word and session", f"{about} in our {_ordinal(numbers[session])} session?", then)
+        same_day = [other for other in words[speaker, word] if _day(conversation, other) == day]
+        ask("word and day", f"{about} {_on_day(day, rng)}?", same_day)
+        same_session = [other for other in words[speaker, word] if other in sessions[session]]
+        ordinal = _ordinal(numbers[session])
+        ask("word and session", f"{about} in our {ordinal} session?", same_session)
         ask("word alone", f"{about}?", words[speaker, word])
     return questions
 
 
-def _some(rng: Random, things: Collection[T]) -> list[T]:
-    return rng.sample(list(things), min(EACH, len(things)))
+def _sampled(rng: Random, values: Collection[T]) -> list[T]:
+    return rng.sample(list(values), min(MAX_PER_KIND, len(values)))
 
 
 def _day(conversation: Conversation, place: int) -> datetime:
@@ -139,8 +140,8 @@ def _day(conversation: Conversation, place: int) -> datetime:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _named(day: datetime, rng: Random) -> str:
-    """Return "on" a day in one of the ways people write it."""
+def _on_day(day: datetime, rng: Random) -> str:
+    """Return "on" followed by a day, in one of the ways people write it."""
     layouts = ("{0.day} {0:%B}", "{0:%B} {1}", "{1} {0:%b} {0.year}", "{0:%Y-%m-%d}", "{0:%A}, {0.day} {0:%B %Y}")  # fmt: skip
     return "on " + rng.choice(layouts).format(day, _ordinal(day.day))
 
@@ -156,9 +157,9 @@ def _ordinal(number: int) -> str:
 def ask_all(
     conversations: Sequence[Conversation], encoder: Memo, strengths: Sequence[Strength]
 ) -> dict[Strength, list[list[int]]]:
-    """Return the first `DEPTH` turns for every question, asked after the last turn of each.
+    """Return the best `DEPTH` turns for every question, asked after the last turn of its conversation.
 
-    A question that names no time is asked once: no strength changes what is found.
+    A question that names no time is searched once, since the weights do not affect it.
     """
     rankings: dict[Strength, list[list[int]]] = {strength: [] for strength in strengths}
     with progress_bar() as progress:
@@ -179,43 +180,43 @@ def ask_all(
 
 
 def score(ranking: Sequence[int], evidence: Sequence[int]) -> float:
-    """Return how much of the evidence was found, as a share of what ten turns can hold of it."""
+    """Return the number of evidence turns in the ranking, divided by the maximum that fits into it."""
     return len({*ranking} & {*evidence}) / min(DEPTH, len(evidence))
 
 
 def sessions_found(turns: Sequence[Any], ranking: Sequence[int], evidence: Sequence[int]) -> float:
-    """Return how many of the evidence's sessions were found, as a share of what ten turns can be of."""
+    """Return the number of evidence sessions in the ranking, divided by the maximum that fits into it."""
     expected = {turns[place].session for place in evidence}
     return len(expected & {turns[place].session for place in ranking}) / min(DEPTH, len(expected))
 
 
 def compare(conversations: Sequence[Conversation], encoder: Memo) -> dict[str, Any]:
-    """Return the mean of every type and strength, and how it differs from `BASE`, with intervals."""
+    """Return the mean of every type and strength, and its difference from `BASE`, with intervals."""
     rankings = ask_all(conversations, encoder, STRENGTHS)
-    asked = [
+    questions = [
         (conversation.id, question)
         for conversation in conversations
         for question in conversation.questions
     ]
     values = {
-        strength: [score(r, q.evidence) for r, (_, q) in zip(rankings_of, asked, strict=True)]
+        strength: [score(r, q.evidence) for r, (_, q) in zip(rankings_of, questions, strict=True)]
         for strength, rankings_of in rankings.items()
     }
     result: dict[str, Any] = {}
     groups: dict[str, list[int]] = defaultdict(list)
-    for place, (_, question) in enumerate(asked):
-        made = question.type.startswith(MADE)
+    for place, (_, question) in enumerate(questions):
+        is_generated = question.type.startswith(MADE)
         groups[question.type].append(place)
-        groups["all that were made" if made else "all of the dataset"].append(place)
-        if when.names_time(question.text) and not made:
+        groups["all that were made" if is_generated else "all of the dataset"].append(place)
+        if when.names_time(question.text) and not is_generated:
             groups["those of the dataset that name a time"].append(place)
     for kind, places in sorted(groups.items()):
-        resampling = Resampling([asked[n][0] for n in places], [kind] * len(places))
+        resampling = Resampling([questions[n][0] for n in places], [kind] * len(places))
         result[kind] = {"questions": len(places), "resampled": resampling.unit, "rows": {}}
         base = [values[BASE][n] for n in places]
         for strength in STRENGTHS:
-            own = [values[strength][n] for n in places]
-            mean, difference = resampling.interval(own), resampling.difference(own, base)
+            scores = [values[strength][n] for n in places]
+            mean, difference = resampling.interval(scores), resampling.difference(scores, base)
             result[kind]["rows"][str(strength)] = {
                 "mean": [mean.mean, mean.low, mean.high],
                 "difference": [difference.mean, difference.low, difference.high],
@@ -224,15 +225,15 @@ def compare(conversations: Sequence[Conversation], encoder: Memo) -> dict[str, A
 
 
 def report_tmd(conversations: Sequence[Conversation], encoder: Memo) -> dict[str, Any]:
-    """Return, by type: the share of the possible, at turn level and of sessions."""
+    """Return, by type, the share of the possible for turns and for sessions."""
     rankings = ask_all(conversations, encoder, [IN_USE])[IN_USE]
-    asked = [
+    questions = [
         (conversation, question)
         for conversation in conversations
         for question in conversation.questions
     ]
     rows: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for ranked, (talk, question) in zip(rankings, asked, strict=True):
+    for ranked, (talk, question) in zip(rankings, questions, strict=True):
         pair = (
             score(ranked, question.evidence),
             sessions_found(talk.turns, ranked, question.evidence),
@@ -254,7 +255,7 @@ def report_tmd(conversations: Sequence[Conversation], encoder: Memo) -> dict[str
 
 
 def main(argv: Sequence[str]) -> int:
-    """Ask and print; return 0, or 2 after saying what is wrong."""
+    """Search and print the tables; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("times", argv), "encoder": options.encoder}
 
@@ -275,15 +276,20 @@ def main(argv: Sequence[str]) -> int:
 def _compare_all(options: argparse.Namespace, encoder: Memo, result: dict[str, Any]) -> None:
     for dataset in load_all(options, DEVELOPMENT):
         if dataset.name not in DEVELOPMENT:
-            raise DatasetError(f"{dataset.name} is for reporting: choose on {DEVELOPMENT} only")
-        own = [
+            raise DatasetError(
+                f"{dataset.name} is for reporting only: use {', '.join(DEVELOPMENT)}"
+            )
+        conversations = [
             replace(conversation, questions=[q for q in conversation.questions if q.evidence])
             for conversation in dataset.conversations[options.skip :][: options.limit]
         ]
         if dataset.name == "realtalk":
-            own = [replace(talk, questions=[*talk.questions, *generated(talk)]) for talk in own]
-        result[dataset.name] = entry = compare(own, encoder)
-        print(f"\n{dataset.name} · {options.encoder} · {WHOLE}\n\n{_table(entry)}")
+            conversations = [
+                replace(talk, questions=[*talk.questions, *generated(talk)])
+                for talk in conversations
+            ]
+        result[dataset.name] = entry = compare(conversations, encoder)
+        print(f"\n{dataset.name} · {options.encoder} · {METRIC}\n\n{_table(entry)}")
 
 
 def _table(entry: dict[str, Any]) -> str:
@@ -305,7 +311,7 @@ def _tmd_table(entry: dict[str, Any]) -> str:
         [kind, str(row["questions"]), f"{100 * row['turns']:.1f}", f"{100 * row['sessions']:.1f}"]
         for kind, row in entry.items()
     ]
-    return table(["type", "questions", f"turns, {WHOLE}", "sessions"], rows)
+    return table(["type", "questions", f"turns, {METRIC}", "sessions"], rows)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -313,11 +319,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks times", description=(__doc__ or "").partition("\n")[0]
     )
     add_arguments(parser)
-    parser.add_argument(
-        "--tmd", type=Path, metavar="PATH", help="tmd.jsonl.xz; reported alone, never chosen on"
-    )
+    parser.add_argument("--tmd", type=Path, metavar="PATH", help="tmd.jsonl.xz, for reporting only")
     parser.add_argument("--encoder", default=DEFAULT_ENCODER, metavar="NAME")
-    parser.add_argument("--skip", type=int, default=0, metavar="N", help="not the first N of them")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations of each")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
+    parser.add_argument(
+        "--skip", type=int, default=0, metavar="N", help="skip the first N conversations"
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N conversations")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write all results here as JSON")
     return parser

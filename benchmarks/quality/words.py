@@ -1,7 +1,7 @@
-"""Does a word find the one sentence that has it? Lexical search in many languages.
+"""Does a word find the only sentence that contains it? Lexical search in many languages.
 
-The sentences are those of Django's translations (BSD licence; `pip install django`), or of a file. A
-query is a word that occurs in one sentence, and nowhere else, not even as a part of a longer word.
+The sentences come from Django's translations (BSD licence; `pip install django`) or from a file. A query
+is a word that occurs in exactly one sentence and in no other, not even as part of a longer word.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from evomem.errors import MissingExtra
 from evomem_stores.words.terms import terms
 
 SEGMENTED = ("th", "lo", "km", "my", "ja", "zh_Hans", "zh_Hant")
-"""Languages without spaces between words: ICU finds them, for the queries only."""
+"""Languages without spaces between words, which ICU segments, for the queries only."""
 
 LANGUAGES = (
     *(
@@ -50,7 +50,7 @@ LANGUAGES = (
     ),
     *("de", "cs", "pl", "pt", "ru", "uk", "el", "th", "km", "my", "ja", "zh_Hans", "ko", "en_GB"),
 )
-SHORTEST = 25  # characters: shorter texts are labels, no sentences
+MIN_CHARS = 25  # shorter texts are labels, not sentences
 DEPTH = 1000
 _PLACEHOLDER = regex.compile(r"%\([^)]*\)\w?|%\w|\{[^}]*\}|<[^>]*>|&\w+;")
 _WORD = regex.compile(r"[\p{L}\p{M}\u200c\u200d]+")
@@ -60,15 +60,17 @@ _LETTERS = str.maketrans({"đ": "d", "ł": "l", "ø": "o"})
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A word, and the sentence that it should find."""
+    """A query, and the sentence that it should find."""
 
-    typed: str
+    text: str
+    """The word, possibly without accents."""
     word: str
+    """The word as it is in the sentence."""
     sentence: int
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure each language; return 0, or 2 after saying what is missing."""
+    """Measure each language; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("words", argv), "languages": {}}
 
@@ -76,16 +78,16 @@ def main(argv: Sequence[str]) -> int:
         sentences = _read(options.sentences) if options.sentences else None
         languages = options.language or list(sentences or LANGUAGES)
         for language in languages:
-            own = sentences[language] if sentences else django_sentences(language)
-            result["languages"][language] = measure(language, own, options.queries)
+            texts = sentences[language] if sentences else django_sentences(language)
+            result["languages"][language] = measure(language, texts, options.queries)
         print(report(result["languages"]))
 
     return finish(result, options.out, run)
 
 
-def measure(language: str, sentences: Sequence[str], most: int) -> dict[str, Any]:
-    """Return how often a word finds its sentence first, and how many wrong ones it finds."""
-    folded = [_folded(sentence) for sentence in sentences]
+def measure(language: str, sentences: Sequence[str], max_queries: int) -> dict[str, Any]:
+    """Return how often a word finds its sentence first, and the mean number of wrong hits."""
+    folded = [_casefolded(sentence) for sentence in sentences]
     queries = make_queries(language, sentences)
     stripped = [
         Query(bare, query.word, query.sentence)
@@ -103,18 +105,18 @@ def measure(language: str, sentences: Sequence[str], most: int) -> dict[str, Any
 
         return {
             "sentences": len(sentences),
-            "as written": _scores(queries[:most], folded, search),
-            "without accents": _scores(stripped[:most], folded, search),
+            "as written": _scores(queries[:max_queries], folded, search),
+            "without accents": _scores(stripped[:max_queries], folded, search),
             "microseconds a sentence": _cpu(sentences),
         }
 
 
 def make_queries(language: str, sentences: Sequence[str]) -> list[Query]:
     """Return the words that occur in one sentence, in a random order (seed 0)."""
-    folded = [_folded(sentence) for sentence in sentences]
+    folded = [_casefolded(sentence) for sentence in sentences]
     sentence_of: dict[str, int] = {}
     for number, sentence in enumerate(sentences):
-        for word in map(_folded, _words(language, sentence)):
+        for word in map(_casefolded, _words(language, sentence)):
             if word not in sentence_of and sum(word in other for other in folded) == 1:
                 sentence_of[word] = number
     queries = [Query(word, word, number) for word, number in sentence_of.items()]
@@ -134,13 +136,13 @@ def django_sentences(language: str) -> list[str]:
             texts = vars(gettext.GNUTranslations(file))["_catalog"].items()
         for source, text in texts:
             text = " ".join(_PLACEHOLDER.sub(" ", text).split())
-            if source and len(text) >= SHORTEST and _WORD.search(text):
+            if source and len(text) >= MIN_CHARS and _WORD.search(text):
                 sentences.add(text)
     return sorted(sentences)
 
 
 def report(languages: dict[str, Any]) -> str:
-    """Return a table with a line for each language."""
+    """Return a table with one line per language."""
     rows = []
     for language, entry in languages.items():
         line = [language, str(entry["sentences"])]
@@ -167,7 +169,7 @@ def _scores(
         return None
     first = wrong = 0
     for query in queries:
-        hits = search(query.typed)
+        hits = search(query.text)
         first += hits[:1] == [query.sentence]
         wrong += sum(query.word not in folded[hit] for hit in hits)
     count = len(queries)
@@ -175,7 +177,7 @@ def _scores(
 
 
 def _cpu(sentences: Sequence[str]) -> float:
-    """Return the CPU time of the analyser in microseconds a sentence, the best of five runs."""
+    """Return the CPU time of the analyser in microseconds per sentence, the best of five runs."""
     times = []
     for _ in range(5):
         start = time.process_time()
@@ -199,7 +201,7 @@ def _words(language: str, text: str) -> Iterator[str]:
     return (word for word in words if len(word) >= shortest and _WORD.fullmatch(word))
 
 
-def _folded(text: str) -> str:
+def _casefolded(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
@@ -219,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--language", action="append", help="such as hi; may be repeated")
     parser.add_argument(
-        "--queries", type=int, default=150, help="at most, of a language (%(default)s)"
+        "--queries", type=int, default=150, help="maximum per language (%(default)s)"
     )
     parser.add_argument("--sentences", type=Path, help='a JSON file: {"hi": ["…", …], …}')
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")

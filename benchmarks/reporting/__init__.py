@@ -1,1 +1,1 @@
-"""Results: output, tables, plots, pages, and figures in documents."""
+"""Output of results: tables, plots, pages, and figures in documents."""

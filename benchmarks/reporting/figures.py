@@ -1,19 +1,19 @@
-"""Figures in documents come from results: `python -m benchmarks figures README.md [--write]`.
+"""Writes figures from result files into documents: `python -m benchmarks figures README.md [--write]`.
 
-Two kinds of marked blocks; file names are relative to the working directory:
+There are two kinds of marked blocks, with file names relative to the working directory:
 
     <!-- figures benchmarks/results/ablation.json recall@10 macro
     bm25 = BM25
     mini = `mini` alone
     -->
-    (a table: these systems, a column for each dataset of the file)
+    (a table of these systems, with a column per dataset of the file)
     <!-- /figures -->
 
     <!-- value benchmarks/results/temporal.json ["encoders", "mini", "auc", "order", 0] % -->93.3<!-- /value -->
 
 Words after the metric: `macro` (the mean over question types), `all` (over questions) or `both`;
-`intervals`; `published` adds published rows. In a path, a name selects the entry of a list whose
-`dataset` or `system` it is. `%` is times 100, one decimal.
+`intervals`; `published` adds published rows. In a path, a name selects the entry of a list by its
+`dataset` or `system`. `%` multiplies by 100 and rounds to one decimal.
 """
 
 from __future__ import annotations
@@ -46,32 +46,32 @@ _FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check documents, or rewrite them; return 0, 1 where one is out of date, 2 on a fault."""
+    """Check or rewrite documents; return 0, 1 if a document is out of date, or 2 after an error message."""
     options = _parser().parse_args(argv)
-    stale = []
+    outdated = []
     try:
         for path in options.document:
             text = path.read_text("utf-8")
-            fresh = renewed(text, Path())
-            if fresh != text:
-                stale.append(path)
+            updated = with_current_figures(text, Path())
+            if updated != text:
+                outdated.append(path)
                 if options.write:
-                    path.write_text(fresh, "utf-8")
+                    path.write_text(updated, "utf-8")
     except EvomemError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for path in stale:
+    for path in outdated:
         print(f"{path}: {'rewritten' if options.write else 'out of date; --write rewrites it'}")
-    return 1 if stale and not options.write else 0
+    return 1 if outdated and not options.write else 0
 
 
-def renewed(text: str, root: Path) -> str:
-    """Return a document with every marked block made again from results below `root`.
+def with_current_figures(text: str, root: Path) -> str:
+    """Return a document with every marked block regenerated from results below `root`.
 
     Raises:
-        InputError: A block names a file, a system or a place that is not there.
+        InputError: A block names a file, system or path that does not exist.
     """
-    parts = _FENCED.split(text)  # a fenced code block is an example
+    parts = _FENCED.split(text)  # blocks in fenced code are examples
     for number in range(0, len(parts), 2):
         part = _TABLE.sub(lambda mark: _table(mark, root), parts[number])
         parts[number] = _VALUE.sub(lambda mark: _value(mark, root), part)
@@ -96,9 +96,9 @@ def _table(mark: re.Match[str], root: Path) -> str:
         rows.append([label.strip(), *cells])
     for published in PUBLISHED if "published" in words else ():
         scores = {"all": published.all, "macro": published.macro}
-        shown = [str(scores[group].get(entry["dataset"], "")) for entry, group in columns]
-        if any(shown):
-            cells = [f"*{cell}*" if cell else "" for cell in shown]
+        texts = [str(scores[group].get(entry["dataset"], "")) for entry, group in columns]
+        if any(texts):
+            cells = [f"*{text}*" if text else "" for text in texts]
             rows.append([f"*{published.system}, as published*", *cells])
     heads = [
         f"{entry['dataset']}, per {NAMES[group]}" if len(groups) > 1 else entry["dataset"]
@@ -118,8 +118,8 @@ def _value(mark: re.Match[str], root: Path) -> str:
             value = value[step]
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"{mark['file']} has nothing at {mark['path']}: {error!r}") from error
-    shown = f"{100 * value:.1f}" if mark["unit"] else f"{value}"
-    return f"{mark['start']}{shown}{mark['end']}"
+    text = f"{100 * value:.1f}" if mark["unit"] else f"{value}"
+    return f"{mark['start']}{text}{mark['end']}"
 
 
 def _pick(entries: list[dict[str, Any]], name: str, file: str) -> dict[str, Any]:
@@ -144,5 +144,5 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("document", type=Path, nargs="+")
-    parser.add_argument("--write", action="store_true", help="rewrite what is out of date")
+    parser.add_argument("--write", action="store_true", help="rewrite outdated documents")
     return parser

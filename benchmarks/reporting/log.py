@@ -1,4 +1,4 @@
-"""An append-only file of results, one JSON object a line: what a killed run resumes from."""
+"""An append-only file of results, one JSON object per line, from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 
 class Log:
-    """Results by id, on disk as soon as they are added.
+    """Results by id, written to disk when they are added.
 
-    The first line says what the results belong to; its digest is part of the file's name, so a
-    result is found again only where nothing that decides it has changed. A line that a killed run
-    left half-written is cut off. Safe to add to from several threads.
+    The first line describes everything that the results depend on. Its digest is part of the file's name,
+    so results are reused only if nothing that they depend on has changed. An incomplete last line of a
+    killed run is removed. Adding results is thread-safe.
     """
 
     def __init__(self, folder: Path | None, name: str, header: Mapping[str, Any]) -> None:
-        """Open the log, and read what an earlier run left.
+        """Open the log, and read the results of earlier runs.
 
         Args:
-            folder: Where it lies; None keeps the results in memory only.
-            name: How the file is called, in plain words.
-            header: Everything that decides the results, as JSON values.
+            folder: The log's folder; None keeps the results in memory only.
+            name: The readable part of the file's name.
+            header: Everything that the results depend on, as JSON.
         """
         first = json.dumps(header, sort_keys=True)
         digest = hashlib.sha256(first.encode()).hexdigest()[:10]
@@ -47,10 +47,10 @@ class Log:
         return id in self.results
 
     def add(self, id: str, result: Any) -> None:
-        """Keep the result of `id`; it is in the file when this returns."""
+        """Add the result of `id`; it is in the file when this returns."""
         line = json.dumps({"id": id, "result": result}, separators=(",", ":"))
         with self._lock:
-            self.results[id] = json.loads(line)["result"]  # as a resumed run would read it
+            self.results[id] = json.loads(line)["result"]  # the same value that a resumed run reads
             if self.path:
                 with self.path.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")

@@ -1,4 +1,4 @@
-"""What every benchmark tells beside its figures: machine, versions, command; tables and files."""
+"""Output of all benchmarks: machine, versions and command of a run, tables, and result files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PACKAGES = (
 
 
 def setting(name: str, argv: Sequence[str]) -> dict[str, Any]:
-    """Return what a run must say about itself so that it can be repeated."""
+    """Return the command, machine, versions and date of a run, which are needed to repeat it."""
     return {
         "benchmark": name,
         "command": shlex.join(["python", "-m", "benchmarks", name, *argv]),
@@ -43,13 +43,13 @@ def setting(name: str, argv: Sequence[str]) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """Return processor, cores and threads in a line."""
+    """Return processor, cores and threads in one line."""
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     return f"{_processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that have a part in the figures."""
+    """Return the versions of Python and of the packages that affect the figures."""
     result = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -60,7 +60,7 @@ def versions() -> dict[str, str]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return fixed-width columns, the first flush left.
+    """Return a table with fixed-width columns, the first one left-aligned.
 
     >>> print(table(["system", "mrr"], [["bm25", "0.5"]]))
     system  mrr
@@ -78,12 +78,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def finish(result: dict[str, Any], out: Path | None, run: Callable[[], None]) -> int:
-    """Run a benchmark that fills `result`, and write the result; return 0, or 2 after an error.
+    """Run a benchmark that fills `result`, and write the result; return 0, or 2 after an error message.
 
     Args:
-        result: The result, written if all goes well.
-        out: Where; None to write nothing.
-        run: The benchmark. An error of evomem's is printed, and nothing is written.
+        result: The result, which is written if the run succeeds.
+        out: The file to write; None to write nothing.
+        run: The benchmark. An evomem error is printed, and nothing is written.
     """
     try:
         run()
@@ -96,7 +96,7 @@ def finish(result: dict[str, Any], out: Path | None, run: Callable[[], None]) ->
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Write `result`, replacing an older file at once or not at all."""
+    """Write `result` atomically, replacing an older file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
@@ -104,7 +104,7 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
 
 
 def progress_bar() -> Progress:
-    """Return a bar on the error output that goes away when it is done."""
+    """Return a transient progress bar on the error output."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -116,7 +116,7 @@ def progress_bar() -> Progress:
 
 
 def positive(text: str) -> int:
-    """Return the whole number that an option gives, at least 1."""
+    """Return the value of an option as an integer; argparse reports one below 1 as an error."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")

@@ -1,4 +1,4 @@
-"""A page as a list of blocks, written as Markdown or as one self-contained HTML file."""
+"""A page as a list of blocks, to be written as Markdown or as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ img { max-width: 100% }"""
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading; level 1 is the page's."""
+    """A heading; level 1 is the title of the page."""
 
     level: int
     text: str
@@ -51,7 +51,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Lines that are shown as they are."""
+    """Preformatted lines."""
 
     text: str
 
@@ -66,7 +66,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells below a head; numbers are aligned right."""
+    """Rows of cells below a head; columns other than the first are right-aligned."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -89,11 +89,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A figure: linked from Markdown, part of the HTML file."""
+    """A figure, linked from Markdown and embedded in HTML."""
 
     path: Path
     link: str
-    """How the Markdown page reaches it."""
+    """The path of the figure from the Markdown page."""
 
     def markdown(self) -> str:
         """Return it as Markdown."""
@@ -115,7 +115,7 @@ def as_markdown(blocks: Sequence[Block]) -> str:
 
 
 def as_html(title: str, blocks: Sequence[Block]) -> str:
-    """Return the page as HTML that needs no other file."""
+    """Return the page as self-contained HTML."""
     body = "\n".join(block.html() for block in blocks)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>\n'

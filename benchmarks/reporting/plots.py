@@ -1,4 +1,4 @@
-"""Figures, drawn without a display and written as small SVG or PNG files."""
+"""Plots, drawn without a display and written as small SVG or PNG files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ COLOURS = {"first": "tab:blue", "middle": "tab:gray", "last": "tab:orange"}
 
 
 def draw_curves(encoders: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
-    """Draw similarity against place, a panel for each encoder and a line for each question."""
+    """Draw similarity against position, with a panel per encoder and a line per question."""
     figure, panels = _panels(len(encoders))
     for panel, (name, curves) in zip(panels, encoders.items(), strict=True):
         for kind, values in curves.items():
             places = np.linspace(0, 1, len(values))
             panel.plot(places, values, label=kind, color=COLOURS[kind], marker=".")
         panel.set_title(name, fontsize=9)
-        panel.set_xlabel("place in the history")
-    panels[0].set_ylabel("cosine, less the mean of its history")
+        panel.set_xlabel("position in the history")
+    panels[0].set_ylabel("cosine minus the mean of its history")
     panels[0].legend(frameon=False, fontsize=8)
     _save(figure, path)
 
@@ -31,14 +31,14 @@ def draw_curves(encoders: Mapping[str, Mapping[str, Sequence[float]]], path: Pat
 def draw_map(
     points: Mapping[str, npt.NDArray[Any]], places: npt.NDArray[Any], title: str, path: Path
 ) -> None:
-    """Draw every mention, conditioned on each question, coloured by its place in the history."""
+    """Draw every mention, conditioned on each question, coloured by its position in the history."""
     figure, panels = _panels(len(points))
     for panel, (kind, rows) in zip(panels, points.items(), strict=True):
-        shown = panel.scatter(rows[:, 0], rows[:, 1], c=places, s=4, cmap="viridis")
+        scatter = panel.scatter(rows[:, 0], rows[:, 1], c=places, s=4, cmap="viridis")
         panel.set_title(f"asked for the {kind}", fontsize=9)
         panel.set_xticks([])
         panel.set_yticks([])
-    figure.colorbar(shown, ax=panels, label="place in the history")
+    figure.colorbar(scatter, ax=panels, label="position in the history")
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
 
@@ -46,13 +46,13 @@ def draw_map(
 def draw_accuracy(
     lines: Mapping[str, Sequence[tuple[float, float]]], label: str, path: Path
 ) -> None:
-    """Draw (tokens, share of right answers), a line for each system; tokens are on a log scale."""
+    """Draw (tokens, share of correct answers) with a line per system; tokens are on a log scale."""
     figure, [panel] = _panels(1)
     for name, points in lines.items():
-        tokens, right = zip(*sorted(points), strict=True)
-        panel.plot(tokens, [100 * share for share in right], label=name, marker="o")
+        tokens, shares = zip(*sorted(points), strict=True)
+        panel.plot(tokens, [100 * share for share in shares], label=name, marker="o")
     panel.set_xscale("log")
-    panel.set_xlabel("tokens of a prompt, mean")
+    panel.set_xlabel("mean tokens per prompt")
     panel.set_ylabel(f"{label}, %")
     panel.legend(frameon=False, fontsize=7)
     _save(figure, path)
@@ -66,5 +66,6 @@ def _panels(count: int) -> tuple[Any, list[Any]]:
 
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    plain = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    figure.savefig(path, dpi=90, metadata=plain)  # the same figures give the same file
+    # Without these fields, the same data give the same file.
+    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    figure.savefig(path, dpi=90, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Figures that others have published, to be shown beside ours and marked as theirs."""
+"""Figures published by others, shown next to ours and marked as published."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class Published:
 
     system: str
     macro: dict[str, float]
-    """By dataset: the mean over question types."""
+    """The mean over question types, by dataset."""
     source: str
     all: dict[str, float] = field(default_factory=dict)
-    """By dataset: the mean over questions."""
+    """The mean over questions, by dataset."""
 
 
 _PAPER = "EvoEmbedding, arXiv 2606.21649, LMEB protocol"

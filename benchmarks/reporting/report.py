@@ -1,7 +1,7 @@
-"""One page of everything that was measured: `python -m benchmarks report FOLDER --out FOLDER`.
+"""Writes one page of all results: `python -m benchmarks report FOLDER --out FOLDER`.
 
-Reads every result of this package in the folders (JSON with the key "benchmark") and writes
-report.md and report.html: tables with intervals, figures, hardware, versions, data, commands.
+It reads every result of this package in the folders (JSON with the key "benchmark") and writes report.md
+and report.html, with tables, intervals, plots, hardware, versions, data and commands.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.intervals import Interval
+from benchmarks.quality.metrics import MAIN_METRIC, TABLE_METRICS
 from benchmarks.reporting.pages import (
     Block,
     Code,
@@ -27,15 +28,14 @@ from benchmarks.reporting.pages import (
 )
 from evomem.errors import EvomemError, InputError
 
-RETRIEVAL = ("recall@1", "recall@5", "recall@10", "ndcg@10")
-FIGURES = {
+PLOTS = {
     "temporal": ("temporal.svg", "temporal_map_*.png"),
     "qa": ("qa_*.svg",),
 }
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the report; return 0, or 2 after saying what is wrong."""
+    """Write the report; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     try:
         blocks = report(results_in(options.folder), options.out)
@@ -53,7 +53,7 @@ def results_in(folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     """Return every result file below `folders`.
 
     Raises:
-        InputError: There is none, or one cannot be read.
+        InputError: There is no result, or a file cannot be read.
     """
     results = {}
     for path in sorted(path for folder in folders for path in folder.rglob("*.json")):
@@ -71,25 +71,25 @@ def results_in(folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
 
 
 def report(results: dict[Path, dict[str, Any]], out: Path) -> list[Block]:
-    """Return the page; `out` is the folder that its links start from."""
+    """Return the page; its links are relative to the folder `out`."""
     blocks: list[Block] = [
         Heading(1, "evomem benchmarks"),
-        Text("Made from result files by `python -m benchmarks report`; nothing here is typed."),
+        Text("Generated from result files by `python -m benchmarks report`."),
     ]
     for path, result in results.items():
         blocks.append(Heading(2, f"{result['benchmark']}: {path.stem}"))
         blocks += _about(result)
-        blocks += SECTIONS.get(result["benchmark"], _nothing)(result)
+        blocks += SECTIONS.get(result["benchmark"], _no_table)(result)
         blocks += [
             Image(figure, Path(os.path.relpath(figure, out)).as_posix())
-            for pattern in FIGURES.get(result["benchmark"], ())
+            for pattern in PLOTS.get(result["benchmark"], ())
             for figure in sorted(path.parent.glob(pattern))
         ]
     return blocks
 
 
 def _about(result: dict[str, Any]) -> list[Block]:
-    """Return the data needed to repeat a run: command, machine, versions, data."""
+    """Return what is needed to repeat a run: command, machine, versions, data."""
     versions = " ".join(f"{name} {number}" for name, number in result.get("versions", {}).items())
     lines = [result.get("command", ""), f"{result.get('date', '')} · {result.get('machine', '')}"]
     blocks: list[Block] = [Code("\n".join([*lines, versions]))]
@@ -118,17 +118,17 @@ def _retrieval(result: dict[str, Any]) -> list[Block]:
     for entry in result["datasets"]:
         differences = entry.get("differences", {})
         kinds = list(entry["rows"][0]["types"])
-        head = ["%", *RETRIEVAL, *(f"macro {metric}" for metric in RETRIEVAL)]
+        head = ["%", *TABLE_METRICS, *(f"macro {metric}" for metric in TABLE_METRICS)]
         head += [f"Δ to {entry['against']}"] if differences else []
         rows, by_type = [], []
         for row in entry["rows"]:
             overall = row["overall"]
-            cells = [interval(overall["all"][metric]) for metric in RETRIEVAL]
-            cells += [interval(overall["macro"][metric]) for metric in RETRIEVAL]
+            cells = [interval(overall["all"][metric]) for metric in TABLE_METRICS]
+            cells += [interval(overall["macro"][metric]) for metric in TABLE_METRICS]
             if differences:
                 cells.append(_difference(differences.get(row["system"])))
             rows.append([row["system"], *cells])
-            recalls = [interval(row["types"][kind]["recall@10"]) for kind in kinds]
+            recalls = [interval(row["types"][kind][MAIN_METRIC]) for kind in kinds]
             by_type.append([row["system"], *recalls])
         unit = entry.get("resampled", "")
         blocks += [
@@ -180,25 +180,26 @@ def _order(result: dict[str, Any]) -> list[Block]:
 def _qa(result: dict[str, Any]) -> list[Block]:
     blocks: list[Block] = []
     for entry in result["datasets"]:
-        retrieved, answered = [], []
+        retrieval_rows, answer_rows = [], []
         for system, stages in entry["systems"].items():
             retrieval = stages["retrieval"]
             figures = [interval(value) for value in retrieval["figures"].values()]
             costs = [f"{retrieval['ingest_tokens']:,}", f"{retrieval['retrieve_tokens']:,}"]
-            retrieved.append([system, *figures, *costs])
-            answered += [
-                [system, context, *_answers(shown)] for context, shown in stages["contexts"].items()
+            retrieval_rows.append([system, *figures, *costs])
+            answer_rows += [
+                [system, context, *_answer_cells(answers)]
+                for context, answers in stages["contexts"].items()
             ]
         names = list(next(iter(entry["systems"].values()))["retrieval"]["figures"])
         blocks.append(Heading(3, entry["dataset"]))
-        blocks.append(Table(["%", *names, "ingest tokens", "question tokens"], retrieved))
-        if answered:
+        blocks.append(Table(["%", *names, "ingest tokens", "question tokens"], retrieval_rows))
+        if answer_rows:
             head = ["system", "context", "questions", "judged, %", "macro", "F1", "exact"]
-            blocks.append(Table([*head, "tokens a prompt", "read", "judge"], answered))
+            blocks.append(Table([*head, "tokens a prompt", "read", "judge"], answer_rows))
     return blocks
 
 
-def _answers(answers: dict[str, Any]) -> list[str]:
+def _answer_cells(answers: dict[str, Any]) -> list[str]:
     scores = [("judged", "all"), ("judged", "macro"), ("f1", "all"), ("exact", "all")]
     return [
         f"{answers['questions']:,}",
@@ -237,12 +238,12 @@ def _speed(result: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def _nothing(result: dict[str, Any]) -> list[Block]:
-    return [Text("See the file: there is no table for this benchmark.")]
+def _no_table(result: dict[str, Any]) -> list[Block]:
+    return [Text("There is no table for this benchmark: see the result file.")]
 
 
 def interval(value: float | Sequence[float]) -> str:
-    """Return [mean, low, high] as percent; a plain mean without an interval."""
+    """Return [mean, low, high], or a mean without an interval, in percent."""
     return f"{100 * value:.1f}" if isinstance(value, int | float) else str(Interval(*value))
 
 
@@ -279,6 +280,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks report", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("folder", type=Path, nargs="+", help="with results, searched throughout")
+    parser.add_argument(
+        "folder", type=Path, nargs="+", help="a folder with results, searched recursively"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     return parser

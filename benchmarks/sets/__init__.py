@@ -1,1 +1,1 @@
-"""Sets of documents and long histories in the layouts in which they are published."""
+"""Sets of documents and long histories, read from their published layouts."""

@@ -22,13 +22,13 @@ from benchmarks.datasets.base import (
 )
 from benchmarks.datasets.longmemeval import conversation_of
 from benchmarks.sets.form import (
-    Asked,
     Collection,
     Passage,
-    asked,
+    SetQuestion,
     collection_of,
-    known,
     passages_of,
+    set_question,
+    with_existing_evidence,
 )
 
 ROLES = ("user", "assistant")
@@ -36,15 +36,15 @@ _MARKER = re.compile(r"\s*->->\s*[\d,\w/ .]*$")
 
 
 def longmemeval(path: Path) -> Iterator[Collection]:
-    """Read a `longmemeval_*.json`, `_m` too: one question's history at a time."""
+    """Read a `longmemeval_*.json`, including `_m`, one question's history at a time."""
     for where, record in read_records(path):
         yield collection_of(conversation_of(record, where))
 
 
 def halumem(path: Path) -> Iterator[Collection]:
-    """Read `HaluMem-Medium.jsonl` or `-Long`: one collection a person.
+    """Read `HaluMem-Medium.jsonl` or `-Long`, one collection per person.
 
-    Evidence is given as memories, not as turns: it is the sessions that those memories belong to.
+    The file's evidence is memories, not turns; the evidence here is the sessions of those memories.
     """
     for where, person in read_lines(path):
         sessions = expect(expect(person, dict, where).get("sessions"), list, f"{where} sessions")
@@ -82,40 +82,47 @@ def _person(id: str, sessions: list[Any], where: str) -> Collection:
             ]
             labels = [label for text in texts for label in memories.get(text, ())]
             kind = str(item.get("question_type", "question"))
-            question = asked(f"{id}/{number}.{position}", item.get("question"), kind, labels, here)
-            questions.append(known(labels or texts, frozenset(labels), question))
+            question = set_question(
+                f"{id}/{number}.{position}", item.get("question"), kind, labels, here
+            )
+            questions.append(with_existing_evidence(labels or texts, frozenset(labels), question))
     return Collection(id, questions, passages)
 
 
 def beam(path: Path) -> Iterator[Collection]:
     """Read a folder of BEAM's chats, such as `chats/1M` or `chats/10M`, or one chat's folder.
 
-    A message is known by its id. The shortened chat, which the authors' code uses, is taken where
-    there is one. The pointer into the generation plan at the end of a user's message is removed.
+    Messages are identified by their id. If there is a shortened chat, which the authors' code uses, it is
+    read. The pointer into the generation plan at the end of a user's message is removed.
     """
     folders = sorted(
         (file.parent.parent for file in path.rglob("probing_questions.json")),
         key=lambda folder: (len(folder.name), folder.name),
     )
     if not folders:
-        raise DatasetError(f"{path} holds no probing_questions/probing_questions.json")
+        raise DatasetError(f"{path} has no probing_questions/probing_questions.json")
     for folder in folders:
         shortened = folder / "chat_trunecated.json"
         chat = shortened if shortened.exists() else folder / "chat.json"
-        asking = folder / "probing_questions" / "probing_questions.json"
-        questions = list(_probes(folder.name, expect(read_json(asking), dict, str(asking)), asking))
+        file = folder / "probing_questions" / "probing_questions.json"
+        questions = list(_probes(folder.name, expect(read_json(file), dict, str(file)), file))
         yield Collection(folder.name, questions, partial(_beam_messages, chat))
 
 
-def _probes(chat: str, probes: dict[str, Any], path: Path) -> Iterator[Asked]:
+def _probes(chat: str, probes: dict[str, Any], path: Path) -> Iterator[SetQuestion]:
     for kind, items in probes.items():
         for number, item in enumerate(expect(items, list, f"{path} {kind}")):
             where = f"{path} {kind} {number}"
             labels = list(_ids(expect(item, dict, where).get("source_chat_ids"), where))
             id = f"{chat}/{kind}.{number}"
-            none = kind == ABSTENTION
-            yield asked(
-                id, item.get("question"), kind, [] if none else labels, where, abstention=none
+            abstention = kind == ABSTENTION
+            yield set_question(
+                id,
+                item.get("question"),
+                kind,
+                [] if abstention else labels,
+                where,
+                abstention=abstention,
             )
 
 
@@ -129,7 +136,7 @@ def _ids(value: Any, where: str) -> Iterator[str]:
 
 
 def _beam_messages(path: Path) -> Iterator[Passage]:
-    """Yield the messages of a list of batches, or of a list of plans that are such lists."""
+    """Yield the messages of a list of batches, or of a list of plans, which contain such lists."""
     batch_number = 0
     for where, record in read_records(path):
         expect(record, dict, where)
@@ -159,26 +166,26 @@ def _batch(batch: Any, session: str, where: str) -> Iterator[Passage]:
 def personamem2(path: Path, *, history: str = "chat_history_32k_link") -> Iterator[Collection]:
     """Read PersonaMem-v2's folder: `benchmark/text/benchmark.csv` and the histories that it names.
 
-    Evidence are the messages of the snippet that reveals the preference. A question is asked after
-    the last message. The system's message, which describes the persona, is left out.
+    The evidence is the messages of the snippet that reveals the preference. Questions are asked after the
+    last message. The system message, which describes the persona, is left out.
 
     Args:
-        path: The data set's folder.
-        history: The column that names the history: of 32,000 tokens, or "chat_history_128k_link".
+        path: The dataset's folder.
+        history: The column with the path of the history; "chat_history_128k_link" for 128,000 tokens.
     """
     table = path / "benchmark" / "text" / "benchmark.csv"
     rows: dict[str, list[tuple[str, dict[str, str]]]] = {}
     for number, row in enumerate(_csv(table), 1):
         where = f"{table} row {number}"
         if not row.get(history):
-            raise DatasetError(f"{where}: it names no history in {history!r}")
+            raise DatasetError(f"{where} has no history in the column {history!r}")
         rows.setdefault(row[history], []).append((where, row))
-    for link, listed in rows.items():
+    for link, link_rows in rows.items():
         messages = _history(path / link)
         yield Collection(
             link,
-            [_preference(where, row, messages) for where, row in listed],
-            partial(_said, messages, str(path / link)),
+            [_preference(where, row, messages) for where, row in link_rows],
+            partial(_passages, messages, str(path / link)),
         )
 
 
@@ -201,34 +208,34 @@ def _history(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _said(messages: list[dict[str, Any]], where: str) -> Iterator[Passage]:
+def _passages(messages: list[dict[str, Any]], where: str) -> Iterator[Passage]:
     for number, message in enumerate(messages):
         yield from passages_of(
             str(number), message.get("content"), f"{where} message {number}", role=message["role"]
         )
 
 
-def _preference(where: str, row: dict[str, str], messages: list[dict[str, Any]]) -> Asked:
+def _preference(where: str, row: dict[str, str], messages: list[dict[str, Any]]) -> SetQuestion:
     query = _literal(row.get("user_query"), where)
     text = query.get("content") if isinstance(query, dict) else query
     snippet = _literal(row.get("related_conversation_snippet") or "[]", where)
-    revealed = {
+    revealing = {
         str(expect(message, dict, where).get("content")).strip()
         for message in expect(snippet, list, f"{where} related_conversation_snippet")
     }
     labels = [
         str(number)
         for number, message in enumerate(messages)
-        if str(message.get("content")).strip() in revealed
+        if str(message.get("content")).strip() in revealing
     ]
-    question = asked(
+    question = set_question(
         where.rpartition(" ")[2], text, row.get("pref_type") or "question", labels, where
     )
-    return known(labels or list(revealed), frozenset(labels), question)
+    return with_existing_evidence(labels or list(revealing), frozenset(labels), question)
 
 
 def _literal(text: str | None, where: str) -> Any:
-    """Return a value written in JSON or as a Python literal; the text itself if it is neither."""
+    """Return the value of JSON or of a Python literal; the text itself if it is neither."""
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text or "")

@@ -1,4 +1,4 @@
-"""One corpus for all questions: NQ320k, MSA's memory banks, MS MARCO's passages, MLDR, LMEB."""
+"""Sets with one corpus for all questions: NQ320k, MSA's memory banks, MS MARCO, MLDR, LMEB."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from benchmarks.datasets.base import (
     DatasetError,
     JsonStream,
     expect,
-    opened,
+    open_text,
     read_json,
     read_lines,
     read_records,
 )
-from benchmarks.sets.form import Asked, Collection, Passage, asked, digest, passages_of
+from benchmarks.sets.form import Collection, Passage, SetQuestion, digest, passages_of, set_question
 
 MSA_KEYS = (("question", "labels"), ("query", "reference_list"))
-"""How the question and the texts of its documents are called, in MSA's two layouts."""
+"""The keys of the question and of its documents' texts in MSA's two layouts."""
 
 
 def nq320k(path: Path) -> Iterator[Collection]:
     """Read GenRet's folder: `corpus_lite.json`, `dev.json`, `dev.json.seen`, `dev.json.unseen`.
 
-    A document is known by its position in the corpus. `train.json` is for training alone.
+    Documents are identified by their position in the corpus. `train.json` is only for training.
     """
     unseen = set(expect(read_json(path / "dev.json.unseen"), list, "dev.json.unseen"))
     seen = set(expect(read_json(path / "dev.json.seen"), list, "dev.json.seen"))
@@ -33,7 +33,7 @@ def nq320k(path: Path) -> Iterator[Collection]:
     for number, (where, item) in enumerate(read_records(path / "dev.json")):
         text, labels = _pair(item, where)
         kind = "unseen" if number in unseen else "seen" if number in seen else "other"
-        questions.append(asked(str(number), text, kind, _positions(labels, where), where))
+        questions.append(set_question(str(number), text, kind, _positions(labels, where), where))
 
     def passages() -> Iterator[Passage]:
         for number, (where, text) in enumerate(read_records(path / "corpus_lite.json")):
@@ -49,17 +49,17 @@ def _pair(item: Any, where: str) -> tuple[Any, Any]:
 
 
 def _positions(labels: Any, where: str) -> list[str]:
-    """Return documents given as n, [n, m] or [[n, relevance], ...]."""
-    listed = labels if isinstance(labels, list) else [labels]
-    first = [label[0] if isinstance(label, list) and label else label for label in listed]
-    return [str(expect(label, int, f"{where} document")) for label in first]
+    """Return the positions of documents, which the file writes as n, [n, m] or [[n, relevance], ...]."""
+    items = labels if isinstance(labels, list) else [labels]
+    positions = [item[0] if isinstance(item, list) and item else item for item in items]
+    return [str(expect(position, int, f"{where} document")) for position in positions]
 
 
 def msa(path: Path) -> Iterator[Collection]:
-    """Read a folder with `qdata_*.json` and `mdata_*.json` of MSA-RAG-BENCHMARKS, from its pickles.
+    """Read a folder with `qdata_*.json` and `mdata_*.json`, converted from MSA-RAG-BENCHMARKS' pickles.
 
-    The memory bank is a list of texts; a question names its documents by their whole texts, which
-    are known by a digest here.
+    The memory bank is a list of texts, and a question names its documents by their complete texts, for
+    which labels here are digests.
     """
     queries, memory = (_converted(path, name) for name in ("qdata", "mdata"))
     questions = []
@@ -67,10 +67,10 @@ def msa(path: Path) -> Iterator[Collection]:
         expect(item, dict, where)
         names = next((names for names in MSA_KEYS if names[0] in item), None)
         if names is None:
-            raise DatasetError(f"{where}: it has neither 'question' nor 'query'")
+            raise DatasetError(f"{where} has neither 'question' nor 'query'")
         texts = expect(item.get(names[1]), list, f"{where} {names[1]}")
         labels = [digest(expect(text, str, f"{where} {names[1]}")) for text in texts]
-        questions.append(asked(str(number), item[names[0]], "question", labels, where))
+        questions.append(set_question(str(number), item[names[0]], "question", labels, where))
 
     def passages() -> Iterator[Passage]:
         for where, text in read_records(memory):
@@ -80,26 +80,26 @@ def msa(path: Path) -> Iterator[Collection]:
 
 
 def _converted(folder: Path, name: str) -> Path:
-    """Return the one JSON file in `folder` whose name begins like this."""
+    """Return the only JSON file in `folder` whose name starts with `name`."""
     files = sorted(folder.glob(f"{name}_*.json"))
     if len(files) == 1:
         return files[0]
     if files:
-        raise DatasetError(f"{folder} holds {len(files)} files {name}_*.json, expected one")
+        raise DatasetError(f"{folder} has {len(files)} files {name}_*.json, expected one")
     pickled = next(iter(sorted(folder.glob(f"{name}_*.pkl"))), None)
     if pickled:
         raise DatasetError(
-            f"{pickled} is a pickle, which can run code when it is loaded: convert it with "
+            f"{pickled} is a pickle, which can run code when loaded: convert it with "
             f"`python -m benchmarks pickles {pickled}`"
         )
-    raise DatasetError(f"{folder} holds no {name}_*.json")
+    raise DatasetError(f"{folder} has no {name}_*.json")
 
 
 def msmarco(path: Path) -> Iterator[Collection]:
     """Read MS MARCO's question answering files, v1.1 (lines) or v2.1 (columns).
 
-    The passages of all queries are one corpus, where equal texts count once; the passages that the
-    annotators selected are the evidence. Queries without a selected passage are left out.
+    The passages of all queries are one corpus, without duplicates. The evidence is the passages that the
+    annotators selected; queries without a selected passage are left out.
     """
     columns = _in_columns(path)
     texts: dict[str, str] = {}
@@ -112,10 +112,12 @@ def msmarco(path: Path) -> Iterator[Collection]:
             kinds[key] = str(value)
         elif column == "passages":
             selected[key] = [
-                digest(text) for text, chosen in _marco_passages(value, f"{path} {key}") if chosen
+                digest(text)
+                for text, is_selected in _marco_passages(value, f"{path} {key}")
+                if is_selected
             ]
     questions = [
-        asked(key, text, kinds.get(key, "query"), selected.get(key, []), f"{path} {key}")
+        set_question(key, text, kinds.get(key, "query"), selected.get(key, []), f"{path} {key}")
         for key, text in texts.items()
     ]
 
@@ -135,8 +137,8 @@ def _marco_passages(value: Any, where: str) -> Iterator[tuple[str, bool]]:
 
 
 def _in_columns(path: Path) -> bool:
-    """Return whether a file is one object of columns; v1.1 is an object a line."""
-    with opened(path) as file:
+    """Return whether a file is one object of columns (v2.1) instead of one object per line (v1.1)."""
+    with open_text(path) as file:
         stream = JsonStream(file, path)
         for _ in stream.entries("{", "}"):
             stream.key()
@@ -145,8 +147,8 @@ def _in_columns(path: Path) -> bool:
 
 
 def _cells(path: Path) -> Iterator[tuple[str, str, Any]]:
-    """Yield (row, column, value) of an object of columns, one at a time."""
-    with opened(path) as file:
+    """Yield (row, column, value) of an object of columns, without loading all of it."""
+    with open_text(path) as file:
         stream = JsonStream(file, path)
         for _ in stream.entries("{", "}"):
             column = stream.key()
@@ -159,18 +161,20 @@ def _fields(path: Path) -> Iterator[tuple[str, str, Any]]:
         key = str(expect(row, dict, where).get("query_id", where))
         for column in ("query", "query_type", "passages"):
             if column not in row:
-                raise DatasetError(f"{where}: it has no {column!r}")
+                raise DatasetError(f"{where} has no {column!r}")
             yield key, column, row[column]
 
 
 def mldr(path: Path) -> Iterator[Collection]:
-    """Read a language's folder of MLDR: `corpus.jsonl.gz` and `test.jsonl.gz`, or unpacked ones."""
+    """Read a language's folder of MLDR: `corpus.jsonl` and `test.jsonl`, packed (`.gz`) or not."""
     corpus, test = (_unpacked_or_not(path, name) for name in ("corpus.jsonl", "test.jsonl"))
     questions = []
     for where, row in read_lines(test):
         positive = expect(expect(row, dict, where).get("positive_passages"), list, where)
         labels = [str(expect(item, dict, where).get("docid")) for item in positive]
-        questions.append(asked(str(row.get("query_id")), row.get("query"), "query", labels, where))
+        questions.append(
+            set_question(str(row.get("query_id")), row.get("query"), "query", labels, where)
+        )
 
     def passages() -> Iterator[Passage]:
         for where, row in read_lines(corpus):
@@ -188,12 +192,12 @@ def _unpacked_or_not(folder: Path, name: str) -> Path:
 def lmeb(path: Path) -> Iterator[Collection]:
     """Read LMEB's data folder, or a part of it: `queries.jsonl`, `qrels.tsv`, `corpus.jsonl`.
 
-    The corpus of a subset stands beside its queries or in a folder above, as do the candidates.
-    Queries with the same candidates are one collection, read in the corpus' order.
+    The corpus and the candidates of a subset are in the folder of its queries or in a folder above it.
+    Queries with the same candidates are one collection, read in the order of the corpus.
     """
     folders = sorted(file.parent for file in path.rglob("queries.jsonl"))
     if not folders:
-        raise DatasetError(f"{path} holds no queries.jsonl")
+        raise DatasetError(f"{path} has no queries.jsonl")
     for folder in folders:
         yield from _subset(folder, path)
 
@@ -202,36 +206,36 @@ def _subset(folder: Path, root: Path) -> Iterator[Collection]:
     name = "/".join(folder.parts[len(root.parts) - 1 :])
     corpus = above(folder, "corpus.jsonl", root)
     if corpus is None:
-        raise DatasetError(f"{folder} and the folders above it hold no corpus.jsonl")
+        raise DatasetError(f"there is no corpus.jsonl in {folder} or the folders above it")
     relevant = read_qrels(folder / "qrels.tsv")
-    groups: dict[frozenset[str] | None, list[Asked]] = {}
+    groups: dict[frozenset[str] | None, list[SetQuestion]] = {}
     candidates = read_candidates(above(folder, "candidates.jsonl", root))
     for where, row in read_lines(folder / "queries.jsonl"):
         id = str(expect(row, dict, where).get("id"))
         labels = [label for label, score in relevant.get(id, {}).items() if score > 0]
-        question = asked(f"{name}/{id}", row.get("text"), name, labels, where)
+        question = set_question(f"{name}/{id}", row.get("text"), name, labels, where)
         groups.setdefault(candidates_of(id, candidates), []).append(question)
-    for number, (among, questions) in enumerate(groups.items()):
-        yield Collection(f"{name}/{number}", questions, _reader(corpus, among))
+    for number, (group_candidates, questions) in enumerate(groups.items()):
+        yield Collection(f"{name}/{number}", questions, _reader(corpus, group_candidates))
 
 
-def _reader(corpus: Path, among: frozenset[str] | None) -> Any:
+def _reader(corpus: Path, candidates: frozenset[str] | None) -> Any:
     def passages() -> Iterator[Passage]:
         for where, row in read_lines(corpus):
             label = str(expect(row, dict, where).get("id"))
-            if among is None or label in among:
+            if candidates is None or label in candidates:
                 yield from passages_of(label, titled(row), where)
 
     return passages
 
 
 def titled(row: dict[str, Any]) -> str:
-    """Return a document's text, after its title if it has one."""
+    """Return a document's text, preceded by its title if it has one."""
     return " ".join(part for part in (row.get("title"), row.get("text")) if part)
 
 
 def above(folder: Path, name: str, root: Path) -> Path | None:
-    """Return the nearest file of this name in `folder` or a folder above it, up to `root`'s parent."""
+    """Return the nearest file `name` in `folder` or a folder above it, up to `root`'s parent, or None."""
     while folder != root.parent.parent and folder != folder.parent:
         if (folder / name).exists():
             return folder / name
@@ -240,7 +244,7 @@ def above(folder: Path, name: str, root: Path) -> Path | None:
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Return query → document → relevance of a file of three columns without a head."""
+    """Return query → document → relevance from a file of three columns without a header."""
     relevant: dict[str, dict[str, int]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -254,7 +258,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def read_candidates(path: Path | None) -> dict[str, frozenset[str]]:
-    """Return scene → candidate documents; nothing where there is no such file."""
+    """Return scene → candidate documents; empty if there is no file."""
     if path is None:
         return {}
     return {
@@ -266,6 +270,6 @@ def read_candidates(path: Path | None) -> dict[str, frozenset[str]]:
 
 
 def candidates_of(query: str, candidates: dict[str, frozenset[str]]) -> frozenset[str] | None:
-    """Return the candidates of a query, whose id is a scene or begins with one; None: all are."""
+    """Return the candidates of a query, whose id is or starts with a scene; None if all are candidates."""
     scene = "_".join(query.split("_")[:2])
     return candidates.get(query, candidates.get(scene))

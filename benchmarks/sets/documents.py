@@ -1,7 +1,7 @@
-"""Are the passages that hold the answer found in documents and long histories? One set at a time.
+"""Do systems find the passages that hold the answer in documents and long histories? One set per run.
 
-The passages of a collection go into an evomem database in the order of the file, a batch at a time;
-then its questions are asked. What a run has stored and ranked it does not store and rank again.
+The passages of a collection are added to an evomem database in the order of the file, in batches; then
+its questions are searched. A resumed run does not repeat what an earlier run has stored and ranked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import DEPTH, score, set_f1
 from benchmarks.reporting.log import Log
 from benchmarks.reporting.output import finish, positive, progress_bar, setting, table
-from benchmarks.sets.form import Asked, Collection, Passage
+from benchmarks.sets.form import Collection, Passage, SetQuestion
 from benchmarks.sets.table import SETS, Set
 from benchmarks.systems.base import Evomem, System
 from benchmarks.systems.encoders import Encoders
@@ -34,33 +34,33 @@ from benchmarks.systems.naming import NAMES, system_named
 from evomem.errors import InputError
 
 BATCH = 1024
-"""Passages that are held at once on their way into a database."""
-HELD = 200_000
-"""Passages of a collection, at most, for a system that needs all of them in memory."""
+"""Passages per write to a database."""
+MAX_IN_MEMORY = 200_000
+"""The maximum number of passages of a collection for a system that needs all of them in memory."""
 CUTS = (1, 5, 10, 20)
 F1_CUTS = (1, 5, 10)
 DEFAULT_SYSTEMS = ("bm25", "evomem/hybrid")
 
 
 class Index(Protocol):
-    """Passages that were read, ready to be asked."""
+    """The indexed passages of a collection."""
 
     def rank(self, question: str) -> list[str]:
-        """Return the labels of the best passages, best first, each once."""
+        """Return the labels of the best passages, best first, without duplicates."""
         ...
 
 
 @dataclass
-class Stored:
-    """Passages in a memory of an evomem database: none of them is held."""
+class DatabaseIndex:
+    """Passages in a memory of an evomem database; they are never all in RAM."""
 
     memory: evomem.Memory
     mode: Any
 
     def read(self, passages: Iterator[Passage]) -> None:
-        """Add what is not stored yet: the database holds the first `len(memory)` passages."""
-        rest = islice(passages, len(self.memory), None)
-        while batch := list(islice(rest, BATCH)):
+        """Add the passages after the first `len(memory)`, which the database already holds."""
+        unread = islice(passages, len(self.memory), None)
+        while batch := list(islice(unread, BATCH)):
             self.memory.add_many(
                 replace(passage.turn, metadata={"label": passage.label}) for passage in batch
             )
@@ -71,19 +71,24 @@ class Stored:
         return list(dict.fromkeys(str(hit.record.turn.metadata["label"]) for hit in hits))
 
 
-class Held:
-    """Passages in memory, for systems that read a conversation as a whole."""
+class InMemoryIndex:
+    """Passages in RAM, for systems that read a conversation as a whole."""
 
     def __init__(self, system: System, passages: Iterator[Passage], name: str) -> None:
-        """`name`: what messages call the system."""
-        held = list(islice(passages, HELD + 1))
-        if len(held) > HELD:
+        """Read all passages; messages call the system `name`.
+
+        Raises:
+            InputError: There are more than `MAX_IN_MEMORY` passages.
+        """
+        all_passages = list(islice(passages, MAX_IN_MEMORY + 1))
+        if len(all_passages) > MAX_IN_MEMORY:
             raise InputError(
-                f"{name} needs all passages in memory, and there are more than {HELD:,}: "
+                f"{name} needs all passages in memory, but there are more than {MAX_IN_MEMORY:,}: "
                 f"use evomem/MODE, such as evomem/lexical"
             )
-        self._labels = [passage.label for passage in held]
-        self._rank = system.index([passage.turn for passage in held]) if held else None
+        self._labels = [passage.label for passage in all_passages]
+        turns = [passage.turn for passage in all_passages]
+        self._rank = system.index(turns) if turns else None
 
     def rank(self, question: str) -> list[str]:
         """See `Index.rank`."""
@@ -94,25 +99,25 @@ class Held:
 
 
 @dataclass
-class Ranked:
-    """The scored questions of a set, and what every system ranked for them."""
+class RankedQuestions:
+    """The scored questions of a set, whose rankings are in the systems' logs."""
 
-    questions: list[tuple[str, Asked]] = field(default_factory=list)
-    """With their collection."""
+    questions: list[tuple[str, SetQuestion]] = field(default_factory=list)
+    """(collection, question)."""
     left_out: Counter[str] = field(default_factory=Counter)
     collections: int = 0
 
     def scores(self, log: Log) -> list[dict[str, float]]:
-        """Return the metrics of every question."""
+        """Return the metrics of every question, from a system's log."""
         return [
             {
-                **score(log.results[asked.id]["labels"], asked.evidence, CUTS),
+                **score(log.results[question.id]["labels"], question.evidence, CUTS),
                 **{
-                    f"f1@{k}": set_f1(log.results[asked.id]["labels"], asked.evidence, k)
+                    f"f1@{k}": set_f1(log.results[question.id]["labels"], question.evidence, k)
                     for k in F1_CUTS
                 },
             }
-            for _, asked in self.questions
+            for _, question in self.questions
         ]
 
 
@@ -126,42 +131,44 @@ def rank_set(
     limit: int | None = None,
     questions: int | None = None,
     progress: Progress | None = None,
-) -> Ranked:
-    """Let every system rank the passages for every question that it has not ranked yet.
+) -> RankedQuestions:
+    """Rank the passages with every system for every question that is not in its log yet.
 
     Args:
         dataset: The set.
-        path: Where its files are.
+        path: The set's files.
         logs: System → its rankings.
-        encoders: Where their encoders come from.
-        folder: Where databases are while they are in use; None keeps them in memory.
-        limit: Only the first so many collections.
-        questions: Only the first so many questions of each collection.
-        progress: Where to draw a bar.
+        encoders: The encoders of the systems.
+        folder: Where to put databases while they are in use; None keeps them in memory.
+        limit: Use only the first `limit` collections.
+        questions: Use only the first `questions` questions of each collection.
+        progress: Where to draw a progress bar.
 
     Raises:
-        DatasetError: A file is not in the published layout, or no question can be scored.
-        EvomemError: A system cannot be made, or fails.
+        DatasetError: A file is not in the published layout, or no question has evidence.
+        EvomemError: A system cannot be created, or fails.
     """
-    ranked = Ranked()
+    ranked = RankedQuestions()
     task = progress.add_task(path.name, total=limit) if progress else None
     for collection in islice(dataset.read(path), limit):
         ranked.collections += 1
-        chosen = list(islice(collection.questions, questions))
-        ranked.left_out.update(asked.why_left_out for asked in chosen if not asked.evidence)
-        scored = [asked for asked in chosen if asked.evidence]
-        ranked.questions += [(collection.id, asked) for asked in scored]
+        selected = list(islice(collection.questions, questions))
+        ranked.left_out.update(
+            question.why_left_out for question in selected if not question.evidence
+        )
+        scored = [question for question in selected if question.evidence]
+        ranked.questions += [(collection.id, question) for question in scored]
         files: set[Path] = set()
         for name, log in logs.items():
-            open_questions = [asked for asked in scored if asked.id not in log]
+            open_questions = [question for question in scored if question.id not in log]
             if open_questions:
                 with _index(name, collection, encoders, folder, files) as index:
-                    for asked in open_questions:
+                    for question in open_questions:
                         start = time.perf_counter()
-                        labels = index.rank(asked.text)
-                        spent = round(time.perf_counter() - start, 5)
-                        log.add(asked.id, {"labels": labels, "query_s": spent})
-        for file in files:  # every question is answered: the rankings are what is kept
+                        labels = index.rank(question.text)
+                        seconds = round(time.perf_counter() - start, 5)
+                        log.add(question.id, {"labels": labels, "query_s": seconds})
+        for file in files:  # the rankings are complete, so the databases are no longer needed
             for part in file.parent.glob(f"{file.name}*"):
                 part.unlink()
         if progress and task is not None:
@@ -170,9 +177,10 @@ def rank_set(
         raise DatasetError(
             f"{path}: no question has evidence; left out: {dict(ranked.left_out) or 'there is none'}"
         )
-    twice = [id for id, n in Counter(asked.id for _, asked in ranked.questions).items() if n > 1]
-    if twice:
-        raise DatasetError(f"{path}: two questions have the id {twice[0]!r}")
+    counts = Counter(question.id for _, question in ranked.questions)
+    duplicates = [id for id, count in counts.items() if count > 1]
+    if duplicates:
+        raise DatasetError(f"{path}: two questions have the id {duplicates[0]!r}")
     return ranked
 
 
@@ -180,36 +188,37 @@ def rank_set(
 def _index(
     name: str, collection: Collection, encoders: Encoders, folder: Path | None, files: set[Path]
 ) -> Iterator[Index]:
-    """Read a collection into what `name` asks for; `files` gets the databases that it makes."""
+    """Yield the index of a collection for the system `name`; add the databases it creates to `files`."""
     system = system_named(name, encoders)
     if not isinstance(system, Evomem):
-        yield Held(system, collection.passages(), name)
+        yield InMemoryIndex(system, collection.passages(), name)
         return
     location: str | Path = ":memory:"
     if folder:
-        # systems of one encoder share a database; a file of another one cannot be opened
+        # Systems with the same encoder share a database; one of another encoder cannot be opened.
         key = hashlib.sha256(f"{collection.id}\n{system.fingerprint}".encode()).hexdigest()[:16]
         plain = re.sub(r"[^\w.-]+", "_", collection.id)[-40:]
         location = folder / f"{plain}-{key}.db"
         folder.mkdir(parents=True, exist_ok=True)
         files.add(location)
     with evomem.open(location, encoder=system.encoder) as db:
-        stored = Stored(db.memory("bench"), system.mode)
+        stored = DatabaseIndex(db.memory("bench"), system.mode)
         stored.read(collection.passages())
         yield stored
 
 
-def summary(ranked: Ranked, logs: dict[str, Log]) -> dict[str, Any]:
-    """Return counts, and the metrics of every system, overall and by type of question."""
-    kinds = [asked.type for _, asked in ranked.questions]
-    whole = Resampling([id for id, _ in ranked.questions], kinds)
+def summary(ranked: RankedQuestions, logs: dict[str, Log]) -> dict[str, Any]:
+    """Return counts, and the metrics of every system, overall and by question type."""
+    kinds = [question.type for _, question in ranked.questions]
+    overall_resampling = Resampling([id for id, _ in ranked.questions], kinds)
     rows = []
     for name, log in logs.items():
         scores = ranked.scores(log)
         metrics = list(scores[0])
         overall = {
             group: {
-                m: _values(whole.interval([s[m] for s in scores], macro=macro)) for m in metrics
+                m: _values(overall_resampling.interval([s[m] for s in scores], macro=macro))
+                for m in metrics
             }
             for group, macro in (("all", False), ("macro", True))
         }
@@ -229,7 +238,7 @@ def summary(ranked: Ranked, logs: dict[str, Log]) -> dict[str, Any]:
             "scored": len(kinds),
             "left_out": dict(ranked.left_out),
         },
-        "resampled": whole.unit,
+        "resampled": overall_resampling.unit,
         "rows": rows,
     }
 
@@ -239,9 +248,9 @@ def _values(interval: Interval) -> list[float]:
 
 
 def report(name: str, dataset: Set, result: dict[str, Any]) -> str:
-    """Return what a person reads: what was scored, ours, and what others have published."""
+    """Return the report: what was scored, our figures, and published figures."""
     counts = result["counts"]
-    left = ", ".join(f"{n} left out ({why})" for why, n in counts["left_out"].items())
+    left_out = ", ".join(f"{n} left out ({why})" for why, n in counts["left_out"].items())
     kinds = list(result["rows"][0]["types"])
     groups = ["all", *(kinds if len(kinds) > 1 else [])]
     rows = []
@@ -249,13 +258,15 @@ def report(name: str, dataset: Set, result: dict[str, Any]) -> str:
         for row in result["rows"]:
             scores = row["overall"]["all"] if group == "all" else row["types"][group]
             label = row["system"] if len(groups) == 1 else f"{group} · {row['system']}"
-            rows.append([label, *(str(Interval(*scores[metric])) for metric in dataset.shown)])
+            rows.append(
+                [label, *(str(Interval(*scores[metric])) for metric in dataset.table_metrics)]
+            )
     lines = [
         f"\n{name} · {counts['collections']:,} collections · {counts['scored']:,} questions scored"
-        + (f", {left}" if left else ""),
+        + (f", {left_out}" if left_out else ""),
         f"95 % intervals: bootstrap over {result['resampled']}",
         "",
-        table(["%", *dataset.shown], rows),
+        table(["%", *dataset.table_metrics], rows),
     ]
     if dataset.published:
         lines += ["", "as published, not measured here:"]
@@ -273,7 +284,7 @@ def digest_of(dataset: Set, path: Path) -> str:
     """Return the SHA-256 of the files of a set.
 
     Raises:
-        DatasetError: One is missing; the message says where to get it.
+        DatasetError: A file is missing; the message names its source.
     """
     files = sorted({file for pattern in dataset.files for file in path.glob(pattern)}) or [path]
     missing = [
@@ -281,19 +292,19 @@ def digest_of(dataset: Set, path: Path) -> str:
     ]
     if missing or not files[0].is_file():
         if missing and path.is_dir() and any(path.glob(missing[0].replace(".json", ".pkl"))):
-            return ""  # the reader says what to do
+            return ""  # the reader raises an error with the remedy
         what = missing[0] if missing else path
-        raise DatasetError(f"{path} holds no {what}; it is in {dataset.where}")
+        raise DatasetError(f"{path} has no {what}: get it from {dataset.where}")
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as opened:
-            while piece := opened.read(1 << 20):
+        with file.open("rb") as stream:
+            while piece := stream.read(1 << 20):
                 digest.update(piece)
     return digest.hexdigest()
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; return 0, or 2 after saying what is wrong."""
+    """Run the benchmark; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     dataset = SETS[options.set]
     result: dict[str, Any] = {**setting("documents", argv), "dataset": options.set}
@@ -333,7 +344,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _header(name: str, sha256: str, system_name: str, system: System) -> dict[str, Any]:
     return {
-        "documents": 1,  # grows when a change of code changes what a line means
+        "documents": 1,  # the version of the format; increase it when the meaning of a line changes
         "dataset": name,
         "sha256": sha256,
         "system": system_name,
@@ -358,14 +369,17 @@ def _parser() -> argparse.ArgumentParser:
         "--system",
         action="append",
         metavar="SYSTEM",
-        help=f"what to compare; may be repeated; {', '.join(DEFAULT_SYSTEMS)} if not given",
+        help=f"a system; may be repeated (default: {', '.join(DEFAULT_SYSTEMS)})",
     )
     parser.add_argument("--device", help="where encoders run, such as cuda")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N collections")
     parser.add_argument(
-        "--questions", type=positive, metavar="N", help="only the first N questions of each"
+        "--questions", type=positive, metavar="N", help="only the first N questions per collection"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="keep rankings and results here, and resume"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="store rankings and results here, and resume from them",
     )
     return parser

@@ -1,4 +1,4 @@
-"""What every set is read into: collections of labelled passages, with questions that name labels."""
+"""The common form of all sets: collections of labelled passages, and questions that name labels."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from evomem.records import MAX_CHARS
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A text that a question may be answered from."""
+    """A text that may answer a question."""
 
     label: str
-    """What evidence names: a document, a paragraph, a session, a turn. Passages may share one."""
+    """The name of its document, paragraph, session or turn, to which evidence refers. Not unique."""
     turn: Turn
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, and the labels that answer it."""
+class SetQuestion:
+    """A question, and the labels of the passages that answer it."""
 
     id: str
     """Unique in its set."""
     text: str
     type: str
     evidence: frozenset[str]
-    """Empty: there is nothing to score, and the question is left out."""
+    """If it is empty, the question is not scored."""
     why_left_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Passages that are searched together, and the questions about them."""
+    """Passages that are searched together, and questions about them."""
 
     id: str
     """Unique in its set."""
-    questions: Sequence[Asked]
+    questions: Sequence[SetQuestion]
     passages: Callable[[], Iterator[Passage]]
-    """Reads the passages from the first one on; they are never held together."""
+    """Yields the passages from the first one on, without loading all of them."""
 
 
 Reader = Callable[[Path], Iterator[Collection]]
-"""Path → collections, one after the other."""
+"""Path → collections."""
 
 
-def asked(
+def set_question(
     id: str,
     text: object,
     kind: str,
@@ -59,16 +59,16 @@ def asked(
     where: str,
     *,
     abstention: bool = False,
-) -> Asked:
-    """Return a question; one without evidence says why.
+) -> SetQuestion:
+    """Return a question, with the reason if it has no evidence.
 
     Raises:
-        DatasetError: `text` is no text.
+        DatasetError: `text` is not a text, or blank.
     """
     if not isinstance(text, str) or not text.strip():
         raise DatasetError(f"{where}: the question is {text!r:.60}, expected text")
     why = "" if evidence else ABSTENTION if abstention else UNLABELLED
-    return Asked(id, text, kind, frozenset(evidence), why)
+    return SetQuestion(id, text, kind, frozenset(evidence), why)
 
 
 def passages_of(
@@ -81,10 +81,10 @@ def passages_of(
     session: str | None = None,
     time: datetime | None = None,
 ) -> Iterator[Passage]:
-    """Yield a text as a passage; none if it is blank, several if it is longer than a turn can be.
+    """Yield a text as a passage: none if it is blank, several if it exceeds the limit of a turn.
 
     Raises:
-        DatasetError: It is no text.
+        DatasetError: It is not a text.
     """
     if not isinstance(text, str):
         raise DatasetError(f"{where}: the text is {text!r:.60}, expected a string")
@@ -106,16 +106,16 @@ def passages_of(
 
 
 def digest(text: str) -> str:
-    """Return a label for a text that is known by its words alone."""
+    """Return the label of a text that has no other name."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def collection_of(conversation: Conversation) -> Collection:
-    """Return a conversation whose turns are labelled by their index."""
+    """Return a conversation as a collection, with the indices of turns as labels."""
     return Collection(
         conversation.id,
         [
-            Asked(
+            SetQuestion(
                 question.id,
                 question.text,
                 question.type,
@@ -128,9 +128,11 @@ def collection_of(conversation: Conversation) -> Collection:
     )
 
 
-def known(labels: Sequence[str], existing: frozenset[str], question: Asked) -> Asked:
-    """Return `question` with those of `labels` that exist; without any, it is left out."""
+def with_existing_evidence(
+    labels: Sequence[str], existing: frozenset[str], question: SetQuestion
+) -> SetQuestion:
+    """Return `question` with the existing `labels` as evidence, and the reason if there are none."""
     evidence = frozenset(labels) & existing
-    unknown = labels and question.why_left_out != ABSTENTION
-    why = "" if evidence else UNKNOWN if unknown else question.why_left_out or UNLABELLED
-    return Asked(question.id, question.text, question.type, evidence, why)
+    has_unknown_labels = labels and question.why_left_out != ABSTENTION
+    why = "" if evidence else UNKNOWN if has_unknown_labels else question.why_left_out or UNLABELLED
+    return SetQuestion(question.id, question.text, question.type, evidence, why)

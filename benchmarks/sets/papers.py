@@ -1,4 +1,4 @@
-"""Documents that are searched one at a time: QASPER, PeerQA, COVID-QA."""
+"""Sets with one collection per document: QASPER, PeerQA, COVID-QA."""
 
 from __future__ import annotations
 
@@ -15,19 +15,26 @@ from benchmarks.datasets.base import (
     read_lines,
     read_members,
 )
-from benchmarks.sets.form import Asked, Collection, Passage, asked, known, passages_of
+from benchmarks.sets.form import (
+    Collection,
+    Passage,
+    SetQuestion,
+    passages_of,
+    set_question,
+    with_existing_evidence,
+)
 from evomem._extras import require
 
-LENGTH = 1200
-"""Characters of a passage of COVID-QA, at most."""
+MAX_PASSAGE_CHARS = 1200
+"""The maximum length of a passage of COVID-QA in characters."""
 
 
 def qasper(path: Path) -> Iterator[Collection]:
-    """Read `qasper-test-v0.3.json` (or train, dev): one collection a paper.
+    """Read `qasper-test-v0.3.json` (or train, dev), one collection per paper.
 
-    Passages are the abstract and the paragraphs, with the section's name as session. Evidence is
-    what any annotator marked; evidence that is a figure or a table names no passage. A question
-    that every annotator calls unanswerable is left out.
+    Passages are the abstract and the paragraphs, with the section's name as session. The evidence is all
+    passages that an annotator marked; figures and tables are not passages. A question that every
+    annotator calls unanswerable is left out.
     """
     for id, paper in read_members(path):
         where = f"{path} {id}"
@@ -47,13 +54,13 @@ def _paragraphs(paper: dict[str, Any], where: str) -> Iterator[Passage]:
     texts = [("Abstract", paper.get("abstract") or "")]
     for section in sections:
         name = expect(section, dict, where).get("section_name") or ""
-        listed = expect(section.get("paragraphs"), list, f"{where} paragraphs")
-        texts += [(name, text) for text in listed]
+        paragraphs = expect(section.get("paragraphs"), list, f"{where} paragraphs")
+        texts += [(name, text) for text in paragraphs]
     for number, (name, text) in enumerate(texts):
         yield from passages_of(str(number), text, where, session=name or None)
 
 
-def _qasper_question(item: Any, paper: str, passages: list[Passage], where: str) -> Asked:
+def _qasper_question(item: Any, paper: str, passages: list[Passage], where: str) -> SetQuestion:
     answers = [
         expect(expect(annotation, dict, where).get("answer"), dict, f"{where} answer")
         for annotation in expect(expect(item, dict, where).get("answers"), list, f"{where} answers")
@@ -67,7 +74,7 @@ def _qasper_question(item: Any, paper: str, passages: list[Passage], where: str)
     unanswerable = bool(answers) and all(answer.get("unanswerable") for answer in answers)
     if unanswerable:
         labels = texts = []
-    question = asked(
+    question = set_question(
         f"{paper}/{item.get('question_id')}",
         item.get("question"),
         "question",
@@ -75,26 +82,29 @@ def _qasper_question(item: Any, paper: str, passages: list[Passage], where: str)
         where,
         abstention=unanswerable,
     )
-    return known(labels or texts, frozenset(labels), question)
+    return with_existing_evidence(labels or texts, frozenset(labels), question)
 
 
 def peerqa(path: Path) -> Iterator[Collection]:
     """Read PeerQA's folder: `papers.jsonl` (sentences, paper by paper) and `qa.jsonl`.
 
-    Passages are paragraphs: the sentences with the same `pidx`, joined. Evidence names sentences.
+    Passages are paragraphs, joined from the sentences with the same `pidx`. The evidence in the file is
+    sentences.
     """
     questions: dict[str, list[dict[str, Any]]] = {}
     for where, row in read_lines(path / "qa.jsonl"):
         paper = str(expect(row, dict, where).get("paper_id"))
         questions.setdefault(paper, []).append(row)
-    done: set[str] = set()
+    finished: set[str] = set()
     sentences = read_lines(path / "papers.jsonl")
     for paper, lines in groupby(
         sentences, key=lambda line: str(expect(line[1], dict, line[0]).get("paper_id"))
     ):
-        if paper in done:
-            raise DatasetError(f"{path / 'papers.jsonl'}: {paper!r} stands in two places; sort it")
-        done.add(paper)
+        if paper in finished:
+            raise DatasetError(
+                f"{path / 'papers.jsonl'}: the lines of {paper!r} are not adjacent: sort the file"
+            )
+        finished.add(paper)
         rows = [row for _, row in lines]
         if paper in questions:
             yield _paper(paper, rows, questions[paper], str(path))
@@ -113,7 +123,7 @@ def _paper(
         for label, sentences in texts.items():
             yield from passages_of(label, " ".join(sentences), f"{where} {paper}")
 
-    made = []
+    result = []
     for item in questions:
         here = f"{where} {paper} {item.get('question_id')}"
         mapped = item.get("answer_evidence_mapped") or []
@@ -121,21 +131,21 @@ def _paper(
         labels = [paragraph.get(name, str(name)) for name in names]
         id = f"{paper}/{item.get('question_id')}"
         unanswerable = item.get("answerable") is False
-        question = asked(
+        question = set_question(
             id, item.get("question"), "question", labels, here, abstention=unanswerable
         )
-        made.append(known(labels, frozenset(texts), question))
-    return Collection(paper, made, passages)
+        result.append(with_existing_evidence(labels, frozenset(texts), question))
+    return Collection(paper, result, passages)
 
 
 def covidqa(path: Path) -> Iterator[Collection]:
-    """Read `COVID-QA.json`, in SQuAD's layout: one collection an article.
+    """Read `COVID-QA.json`, in SQuAD's layout, one collection per article.
 
-    An article is cut into passages of up to 1,200 characters, between paragraphs, lines or
-    sentences. Evidence are the passages that an answer's span touches; where no answer stands at
-    the place that the file names, those that contain its text.
+    An article is split into passages of up to 1,200 characters, between paragraphs, lines or sentences.
+    The evidence is the passages that an answer's span overlaps. If the answer is not at the position that
+    the file names, its first occurrence is used.
     """
-    splitter = require("semantic_text_splitter", extra="documents").TextSplitter(LENGTH)
+    splitter = require("semantic_text_splitter", extra="documents").TextSplitter(MAX_PASSAGE_CHARS)
     articles = expect(expect(read_json(path), dict, str(path)).get("data"), list, f"{path} data")
     for number, article in enumerate(articles):
         for part, paragraph in enumerate(
@@ -169,7 +179,7 @@ def _article(
             if start >= 0 and span[0] < start + len(answer["text"].strip()) and start < span[1]
         ]
         questions.append(
-            asked(
+            set_question(
                 f"{id}/{item.get('id')}",
                 item.get("question"),
                 ABSTENTION if impossible else "question",
@@ -182,8 +192,8 @@ def _article(
 
 
 def _start(context: str, answer: dict[str, Any], where: str) -> int:
-    """Return where an answer begins in its context, -1 if it is not there."""
+    """Return the position of an answer in its context, -1 if it does not occur."""
     text = expect(answer.get("text"), str, f"{where} text").strip()
-    named = expect(answer.get("answer_start"), int, f"{where} answer_start")
-    position = context.find(text, named, named + len(text) + 2)
+    start = expect(answer.get("answer_start"), int, f"{where} answer_start")
+    position = context.find(text, start, start + len(text) + 2)
     return position if position >= 0 else context.find(text)

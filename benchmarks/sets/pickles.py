@@ -1,7 +1,7 @@
-"""Pickled lists, dictionaries and strings as JSON: `python -m benchmarks pickles FILE.pkl ...`.
+"""Converts pickled lists, dictionaries and strings to JSON: `python -m benchmarks pickles FILE.pkl ...`.
 
-A pickle can name any function to be called when it is loaded, so none is loaded. Its operations are
-read here, and those that make the three kinds of value above are followed; any other is refused.
+Loading a pickle can call any function, so pickles are not loaded. This module reads a pickle's operations,
+follows those that build the three kinds of values above, and rejects all others.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _IGNORED = frozenset(("PROTO", "FRAME", "STOP"))
 
 
 def load_plain(file: IO[bytes]) -> Any:
-    """Return the value in a pickle of lists, dictionaries and strings. It is held in memory.
+    """Return the value of a pickle of lists, dictionaries and strings, loaded into memory.
 
     Raises:
-        DatasetError: The file is no pickle, holds anything else, or holds one list or dictionary
-            twice: written out, a small file could then become a very large one.
+        DatasetError: The file is not a pickle, contains other values, or refers to the same list or
+            dictionary twice, which could turn a small file into very large JSON.
     """
     values = _Values()
     try:
@@ -35,17 +35,17 @@ def load_plain(file: IO[bytes]) -> Any:
                 follow(values, argument)
             elif operation.name not in _IGNORED:
                 raise DatasetError(
-                    "only lists, dictionaries and strings are read, "
-                    f"and at byte {place} is {operation.name}"
+                    "only lists, dictionaries and strings are allowed, "
+                    f"but at byte {place} there is {operation.name}"
                 )
         [[value]] = values.frames
     except (ValueError, LookupError, AttributeError) as error:
-        raise DatasetError(f"it is no pickle: {type(error).__name__}: {error}") from error
+        raise DatasetError(f"this is not a pickle: {type(error).__name__}: {error}") from error
     return value
 
 
 class _Values:
-    """The values that a pickle has made so far: a frame of them for each mark, and the remembered."""
+    """The values that a pickle has built so far: a stack with a frame per mark, and the memo."""
 
     def __init__(self) -> None:
         self.frames: list[list[Any]] = [[]]
@@ -79,7 +79,7 @@ class _Values:
     def recall(self, place: int) -> None:
         value = self.memo[place]
         if not isinstance(value, str):
-            raise DatasetError(f"it holds the same {type(value).__name__} in two places")
+            raise DatasetError(f"the same {type(value).__name__} occurs in two places")
         self.push(value)
 
 
@@ -103,12 +103,12 @@ def _pairs(values: list[Any]) -> dict[str, Any]:
     """Return the dictionary of alternating keys and values."""
     keys = values[::2]
     if not all(isinstance(key, str) for key in keys):
-        raise DatasetError("a key of a dictionary is no string")
+        raise DatasetError("a dictionary has a key that is not a string")
     return dict(zip(keys, values[1::2], strict=True))
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write FILE.json beside every FILE.pkl; return 0, or 2 after saying what is wrong."""
+    """Write FILE.json next to every FILE.pkl; return 0, or 2 after an error message."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks pickles",
         description=__doc__,
@@ -125,10 +125,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def convert(path: Path) -> Path:
-    """Write a pickle as JSON beside it, and return the new file.
+    """Write a pickle as JSON next to it; return the new file.
 
     Raises:
-        DatasetError: It cannot be read, or holds what is not accepted; nothing is written.
+        DatasetError: It cannot be read, or contains values that are not allowed; nothing is written.
     """
     try:
         with path.open("rb") as file:
@@ -139,7 +139,7 @@ def convert(path: Path) -> Path:
         raise DatasetError(f"{path}: {error}") from error
     target = path.with_suffix(".json")
     partial = target.with_name(target.name + ".partial")
-    with partial.open("w", encoding="utf-8") as written:
-        json.dump(value, written, ensure_ascii=False)
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False)
     partial.replace(target)
     return target

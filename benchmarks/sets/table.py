@@ -1,4 +1,4 @@
-"""The sets: how each is read, what it consists of, where it is, its licence, published figures."""
+"""The sets, with their readers, contents, sources, licences and published figures."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from benchmarks.quality.metrics import SET_TABLE_METRICS, TABLE_METRICS
 from benchmarks.sets import chats, corpora, papers
 from benchmarks.sets.form import Reader
-
-SHOWN = ("hit@1", "hit@10", "recall@10", "mrr")
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What others report on a set; it was not measured here."""
+    """Figures that others have published for a set."""
 
     system: str
     scores: Mapping[str, float]
-    """By metric, as their source calls it."""
+    """By metric, as the source names it."""
     source: str
 
 
@@ -28,12 +27,12 @@ class Set:
 
     read: Reader
     what: str
-    """Its passages and questions, in a line."""
+    """Its passages and questions, in one line."""
     where: str
     licence: str
     files: tuple[str, ...] = ()
-    """What its folder must hold, as patterns; empty: its path is one file."""
-    shown: tuple[str, ...] = SHOWN
+    """The files that its folder must contain, as patterns; empty if its path is one file."""
+    table_metrics: tuple[str, ...] = SET_TABLE_METRICS
     """The metrics of its table."""
     published: tuple[Published, ...] = ()
 
@@ -69,7 +68,7 @@ SETS: dict[str, Set] = {
         corpora.msa,
         "one of MSA's memory banks (`ms_100M`, `hotpotqa`, `musique` …) and its questions",
         "https://huggingface.co/datasets/EverMind-AI/MSA-RAG-BENCHMARKS, converted from pickles",
-        "see the data set and the sets that it is made of",
+        "see the dataset and the sets that it consists of",
         ("qdata_*.json", "mdata_*.json"),
         ("hit@1", "hit@5", "hit@10", "f1@1", "f1@5", "f1@10"),
         (
@@ -83,7 +82,7 @@ SETS: dict[str, Set] = {
         corpora.msmarco,
         "MS MARCO question answering: queries to Bing, all passages of the file as one corpus",
         "https://microsoft.github.io/msmarco/, dev_v2.1.json.gz, or a v1.1 file",
-        "for research that is not commercial; see there",
+        "for non-commercial research, see there",
     ),
     "mldr": Set(
         corpora.mldr,
@@ -98,7 +97,7 @@ SETS: dict[str, Set] = {
         "https://huggingface.co/datasets/KaLM-Embedding/LMEB",
         "by task, see benchmarks/quality/lmeb.py",
         ("**/queries.jsonl", "**/corpus.jsonl", "**/qrels.tsv", "**/candidates.jsonl"),
-        ("recall@1", "recall@5", "recall@10", "ndcg@10"),
+        TABLE_METRICS,
     ),
     "qasper": Set(
         papers.qasper,
@@ -122,7 +121,7 @@ SETS: dict[str, Set] = {
     ),
     "halumem": Set(
         chats.halumem,
-        "HaluMem: chats of 20 people; evidence are sessions",
+        "HaluMem: chats of 20 people, sessions as evidence",
         "https://huggingface.co/datasets/IAAR-Shanghai/HaluMem, HaluMem-Medium.jsonl or -Long",
         "CC BY-NC-ND 4.0",
     ),
@@ -130,16 +129,16 @@ SETS: dict[str, Set] = {
         chats.beam,
         "BEAM: chats of 100 thousand to 10 million tokens",
         "https://github.com/mohammadtavakoli78/BEAM, chats/1M or chats/10M",
-        "none stated in the repository; see the authors' data set card",
+        "none stated in the repository; see the authors' dataset card",
         ("**/chat*.json", "**/probing_questions.json"),
         ("recall@5", "recall@10", "ndcg@10"),
     ),
     "longmemeval": Set(
         chats.longmemeval,
-        "LongMemEval: a history for each question; `_m` has about 500 sessions in each",
+        "LongMemEval: one history per question; `_m` has about 500 sessions in each",
         "https://huggingface.co/datasets/xiaowu0162/longmemeval-cleaned, longmemeval_m_cleaned.json",
         "MIT",
-        shown=("recall@5", "recall@10", "ndcg@10"),
+        table_metrics=("recall@5", "recall@10", "ndcg@10"),
     ),
     "personamem2": Set(
         chats.personamem2,

@@ -1,1 +1,1 @@
-"""What is compared: encoders, evomem itself, and other memory systems."""
+"""The systems that benchmarks compare: encoders, evomem itself, and other memory systems."""

@@ -1,4 +1,4 @@
-"""What is compared: each system reads a conversation and then ranks its turns for questions."""
+"""The systems to compare: each reads a conversation and then ranks its turns for questions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from evomem.reranking import load_reranker
 from evomem.static import fingerprint_of
 
 Hit = int | str
-"""A turn's index; or a text of its own, from a system that rewrites what it reads."""
+"""A turn's index, or a text from a system that rewrites what it reads."""
 Rank = Callable[[str, int], Sequence[Hit]]
-"""(question, k) → the k best, best first; of equal turns, the newer one first."""
+"""(question, k) → the k best hits, best first; of turns with equal scores, the newer one first."""
 Scores = npt.NDArray[np.float64]
 Score = Callable[[str], Scores]
 """question → the score of every turn."""
@@ -30,28 +30,28 @@ Fuse = Callable[[Scores, Scores], Scores]
 
 
 class System(Protocol):
-    """One way of reading and asking: a row of a table."""
+    """A retrieval system: one row of a table."""
 
     @property
     def fingerprint(self) -> str:
-        """What decides its rankings beside its name: weights, versions."""
+        """What its rankings depend on besides its name: weights, versions."""
         ...
 
     def index(self, turns: Sequence[Turn]) -> Rank:
-        """Forget everything, read `turns`, and return what ranks them."""
+        """Discard earlier turns, read `turns`, and return the function that ranks them."""
         ...
 
 
 class Scorer(System, Protocol):
-    """A system that gives every turn a score, so that it can be mixed with another."""
+    """A system that scores every turn, so that its scores can be combined with another system's."""
 
     def scorer(self, turns: Sequence[Turn]) -> Score:
-        """Read `turns`, and return what scores them."""
+        """Read `turns`, and return the function that scores them."""
         ...
 
 
 class Bm25:
-    """BM25 by the library bm25s (k1 1.5, b 0.75): English stemming and stop words."""
+    """BM25 by the library bm25s (k1 1.5, b 0.75), with English stemming and stop words."""
 
     def __init__(self) -> None:
         self._bm25s = require("bm25s", extra="benchmarks")
@@ -84,7 +84,7 @@ class Bm25:
 
 
 class Dense:
-    """An encoder alone: cosines with a question asked after the last turn."""
+    """An encoder alone: cosines of the turns with a question asked after the last turn."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -106,7 +106,7 @@ class Dense:
 
 
 class Mixed:
-    """The scores of two systems, made into one."""
+    """Two systems whose scores are combined by `fuse`."""
 
     def __init__(self, first: Scorer, second: Scorer, fuse: Fuse) -> None:
         self._first, self._second, self._fuse = first, second, fuse
@@ -119,7 +119,7 @@ class Mixed:
 
 
 class Recency:
-    """The newest turns, whatever is asked: what a sliding window finds."""
+    """The newest turns for every question, as with a sliding window."""
 
     fingerprint = ""
 
@@ -130,7 +130,7 @@ class Recency:
 
 
 class Full:
-    """Every turn, whatever is asked and however many are: the whole history as context."""
+    """Every turn for every question, whatever `k` is: the whole history as context."""
 
     fingerprint = ""
 
@@ -141,7 +141,7 @@ class Full:
 
 
 class Shuffled:
-    """Another system that is fed the turns in a random order: what its sense of order is worth."""
+    """A system that reads the turns in random order, which shows what their order is worth."""
 
     SEED = 0
 
@@ -150,7 +150,7 @@ class Shuffled:
         self.fingerprint = f"shuffled by seed {self.SEED}: {system.fingerprint}"
 
     def index(self, turns: Sequence[Turn]) -> Rank:
-        """See `System.index`. Rankings are in the true order's indices."""
+        """See `System.index`. Rankings hold indices of the original order."""
         order = list(range(len(turns)))
         Random(self.SEED).shuffle(order)
         rank = self._system.index([turns[place] for place in order])
@@ -160,7 +160,7 @@ class Shuffled:
 
 
 class Evomem:
-    """The product's own path: turns added to a memory, questions asked of it in its final state."""
+    """The product itself: turns are added to a memory, which is then searched in its final state."""
 
     def __init__(self, encoder: Encoder, mode: Mode, reranker: str | None = None) -> None:
         self.encoder, self.mode = encoder, mode
@@ -185,7 +185,7 @@ class Evomem:
 
 
 def best(scores: Scores, k: int) -> list[int]:
-    """Return the indices of the `k` highest scores, of equals the later one.
+    """Return the indices of the `k` highest scores, highest first; of equal scores, the later first.
 
     >>> best(np.array([0.5, 0.9, 0.5]), 2)
     [1, 2]
@@ -195,7 +195,7 @@ def best(scores: Scores, k: int) -> list[int]:
 
 
 def z_sum(cosine: Scores, lexical: Scores, share: float = 0.6) -> Scores:
-    """Mix two scores after giving both mean 0 and deviation 1 over all turns."""
+    """Return the weighted sum of two scores, each scaled to mean 0 and deviation 1 over all turns."""
 
     def z(scores: Scores) -> Scores:
         standard: Scores = (scores - scores.mean()) / (scores.std() or 1.0)
@@ -205,7 +205,7 @@ def z_sum(cosine: Scores, lexical: Scores, share: float = 0.6) -> Scores:
 
 
 def rrf(cosine: Scores, lexical: Scores, constant: int = 60) -> Scores:
-    """Reciprocal rank fusion: 1 / (60 + rank), summed over both rankings."""
+    """Return the reciprocal rank fusion: 1 / (60 + rank), summed over both rankings."""
     total = np.zeros(len(cosine))
     for scores in (cosine, lexical):
         total[best(scores, len(scores))] += 1 / (constant + np.arange(1, len(scores) + 1))

@@ -1,4 +1,4 @@
-"""Encoders by name, each read through a memory of what it has read already."""
+"""Encoders by name, with a cache of what they have read."""
 
 from __future__ import annotations
 
@@ -10,34 +10,36 @@ import numpy as np
 from evomem import Encoder, Turn, load_encoder
 from evomem.state import Reading, Spec, State, Vectors, digest
 
-KEEP = 4  # conversations in memory: the same one, read by several systems, and the one before it
+CACHED_CONVERSATIONS = 4  # the current one, which several systems read, and earlier ones
 
 
 class Memo:
-    """An encoder that reads nothing twice: exact, since equal pasts give equal readings.
+    """An encoder with a cache of its readings, which is exact: equal histories have equal readings.
 
-    Without a memory, a text is read once for all conversations. With one, a turn is known by the
-    digest of all turns up to it, and the conversations read last are kept: in an order that puts
-    equal beginnings side by side, every beginning is read once.
+    An encoder without a memory reads each text once for all conversations. For an encoder with a
+    memory, a turn is keyed by the digest of all turns up to it, and the last conversations are kept. If
+    conversations with equal beginnings follow each other, each beginning is read once.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._recurrent = encoder.spec.latents > 0
-        self._known: dict[bytes, Reading] = {}  # without a memory: by text
-        self._paths: list[dict[bytes, Reading]] = [{}]  # with one: conversations, the newest last
-        self._before: dict[bytes, Reading] = {}  # the one that began like the newest
+        self._by_text: dict[bytes, Reading] = {}  # for an encoder without a memory
+        self._paths: list[dict[bytes, Reading]] = [{}]  # with a memory: conversations, newest last
+        self._before: dict[bytes, Reading] = {}  # a conversation with the same first turn
         self.reused = 0
-        """Turns that were not read again; a time measured meanwhile is not what reading costs."""
+        """Turns from the cache; if it grows, a measured time is not the full cost of reading."""
 
     @property
     def spec(self) -> Spec:
-        """Those of the encoder."""
+        """The spec of the encoder."""
         return self._encoder.spec
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`."""
-        return self._read_on(state, turns) if self._recurrent else self._read_each(state, turns)
+        if self._recurrent:
+            return self._read_in_order(state, turns)
+        return self._read_texts(state, turns)
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
         """See `Encoder.embed_queries`."""
@@ -47,27 +49,27 @@ class Memo:
         """See `Encoder.count_tokens`."""
         return self._encoder.count_tokens(text)
 
-    def _read_each(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
-        new = {turn.content: turn for turn in turns if turn.content not in self._known}
+    def _read_texts(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
+        new = {turn.content: turn for turn in turns if turn.content not in self._by_text}
         self.reused += len(turns) - len(new)
-        self._known.update(zip(new, self._encoder.read(state, list(new.values())), strict=True))
-        return [self._known[turn.content] for turn in turns]
+        self._by_text.update(zip(new, self._encoder.read(state, list(new.values())), strict=True))
+        return [self._by_text[turn.content] for turn in turns]
 
-    def _read_on(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
+    def _read_in_order(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         keys: list[bytes] = []
         for turn in turns:
             keys.append(digest(keys[-1] if keys else state.key, turn))
-        if not state.key and keys:  # a conversation begins: is one known that begins like it?
+        if not state.key and keys:  # a new conversation: look for one with the same first turn
             self._before = next((path for path in self._paths if keys[0] in path), {})
             self._paths = [path for path in self._paths if path is not self._before]
-            self._paths = [*self._paths, {}][-KEEP:]
+            self._paths = [*self._paths, {}][-CACHED_CONVERSATIONS:]
         readings: list[Reading] = []
         for key, turn in zip(keys, turns, strict=True):
-            known = self._before.get(key)
-            if known is None:
+            cached = self._before.get(key)
+            if cached is None:
                 break
-            readings.append(known)
-            state = state.after(turn, known)
+            readings.append(cached)
+            state = state.after(turn, cached)
         self.reused += len(readings)
         unread = turns[len(readings) :]
         readings += self._encoder.read(state, unread) if unread else []
@@ -76,38 +78,38 @@ class Memo:
 
 
 class Encoders:
-    """Encoders by the names that `evomem.load_encoder` takes; each is loaded once."""
+    """Encoders by the names that `evomem.load_encoder` accepts; each is loaded once."""
 
     def __init__(self, device: str | None = None) -> None:
-        """`device`: where they run, such as `"cuda"`."""
+        """Run encoders on `device`, such as `"cuda"`."""
         self._device = device
         self._loaded: dict[str, Encoder] = {}
         self._memos: dict[str, Memo] = {}
 
     def __getitem__(self, name: str) -> Memo:
-        """Return the encoder of this name. Numbers in it are numbers: `"mini?turns=8"`."""
+        """Return the encoder of this name, whose options may be integers: `"mini?turns=8"`."""
         if name not in self._memos:
             self._memos[name] = Memo(self._load(name))
         return self._memos[name]
 
     def apart(self) -> Encoders:
-        """Return the same encoders, with a memory of their own of what they have read."""
+        """Return the same encoders with an empty cache of readings."""
         other = Encoders(self._device)
         other._loaded = self._loaded
         return other
 
     def _load(self, name: str) -> Encoder:
         if name not in self._loaded:
-            address, _, written = name.partition("?")
+            address, _, query = name.partition("?")
             options = {
-                key: int(value) if value.isdecimal() else value for key, value in parse_qsl(written)
+                key: int(value) if value.isdecimal() else value for key, value in parse_qsl(query)
             }
             self._loaded[name] = load_encoder(address, device=self._device, **options)
         return self._loaded[name]
 
     @property
     def reused(self) -> int:
-        """Turns that were not read again, over all encoders."""
+        """Turns from the caches of all encoders."""
         return sum(memo.reused for memo in self._memos.values())
 
 

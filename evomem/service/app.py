@@ -92,14 +92,14 @@ def make_app(settings: Settings) -> Guard:
     )
     for kind in kinds:
         app.add_exception_handler(kind, handle)
+    for path in ("/mcp", "/mcp/{memory:path}"):  # first: routes are tried in their order
+        app.router.routes.append(Route(path, tools or no_tools, methods=["POST"]))
     app.add_api_route("/health/live", live, tags=["service"])
     app.add_api_route("/health/ready", ready, tags=["service"])
     if settings.metrics:
         app.add_api_route("/metrics", metrics, tags=["service"], response_class=PlainTextResponse)
     for part in (uploads, inspection, memories, together, admin):  # a memory's path takes any other
         app.include_router(part.router)
-    for path in ("/mcp", "/mcp/{memory:path}"):
-        app.router.routes.append(Route(path, tools or no_tools, methods=["POST"]))
     add_page(app)
     return Guard(app, service)
 

@@ -42,6 +42,7 @@ class Guard:
         settings = service.settings
         self._hosts = {*settings.names, *(LOCAL if settings.is_loopback else (settings.host,))}
         self._origins = set(settings.origins)
+        self._is_local = settings.is_local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection or request."""
@@ -129,7 +130,7 @@ class Guard:
                     "the key is unknown, expired or revoked: create one with evomem keys create",
                 )
             return access
-        is_open = service.settings.is_local and (
+        is_open = self._is_local and (
             service.keys.remembered("") or not await service.with_keys(service.keys.any)
         )
         if session or not is_open:

@@ -1,4 +1,4 @@
-"""evomem in other frameworks.
+"""Adapters of evomem for other frameworks, one package per framework.
 
-LangChain, LangGraph, LlamaIndex, Pydantic AI, OpenAI Agents SDK, A-MEM, LightMem, MemoryOS, Mem0.
+`_databases` and `documents` hold what several adapters share.
 """

@@ -1,7 +1,7 @@
-"""Open databases, one for each location: what hosts that only keep settings come back to.
+"""Open databases, one per location and process, for hosts that keep only an adapter's settings.
 
-A host may copy an adapter, serialise it and recreate it, in this process or the next. What it
-carries is a location; its database, with its encoder, is opened once a process.
+A host may copy an adapter, or serialise it and recreate it in this process or another. The copy
+carries a location; all copies in a process share one open database and its encoder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Handle:
         weakref.finalize(self, database.close)
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """Be None in a copy or a pickle, which opens the database again."""
+        """Become None in a copy or a pickle, which then opens the database itself."""
         return type(None), ()
 
 
@@ -41,12 +41,12 @@ reset_in_child(_after_fork)
 
 
 def share(location: str, encoder: str | None = None, **options: Any) -> Handle:
-    """Return the handle on a database, opening it as `evomem.open` does if it is not open yet.
+    """Return the handle of a database, opened as by `evomem.open` if it is not open yet.
 
-    `":memory:"` is one database for the process, and is gone with its last handle.
+    `":memory:"` is one database per process; it is discarded with its last handle.
 
     Raises:
-        FingerprintMismatch: The database was written by another encoder than `encoder`.
+        FingerprintMismatch: The database was written by an encoder other than `encoder`.
     """
     key = (place_of(location), tuple(sorted(options.items())))
     with _guard:
@@ -59,7 +59,7 @@ def share(location: str, encoder: str | None = None, **options: Any) -> Handle:
 
 
 def place_of(location: str) -> str:
-    """Return what names a database in this process: an absolute path, a URL or `":memory:"`."""
+    """Return the key of a database in this process: an absolute path, a URL or `":memory:"`."""
     path = location.removeprefix("sqlite:///")
     if path == ":memory:" or "://" in path:
         return location
@@ -67,9 +67,9 @@ def place_of(location: str) -> str:
 
 
 def _check(database: Database, encoder: str) -> None:
-    given, own = evomem.load_encoder(encoder).spec, database.spec
-    if given.fingerprint != own.fingerprint:
+    requested, current = evomem.load_encoder(encoder).spec, database.spec
+    if requested.fingerprint != current.fingerprint:
         raise evomem.errors.FingerprintMismatch(
-            f"the database is open with the encoder {own.name!r}, not {given.name!r}: leave "
-            "encoder out to use its own, or use a new location for the new one"
+            f"the database is open with the encoder {current.name!r}, not {requested.name!r}: omit "
+            "encoder to use the database's own, or choose a new location for the new encoder"
         )

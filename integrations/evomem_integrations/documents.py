@@ -1,8 +1,8 @@
-"""Texts with keys and payloads in one memory: what hosts with a vector database expect to find.
+"""Texts with keys and payloads in one memory, the interface that hosts with a vector database expect.
 
-The log never changes a text: a document that is put again with another text is read as the newest
-turn, which replaces the old one in the same transaction. The key is kept as the turn's session, which the log finds by an
-index, the payload as its metadata.
+The log never changes a text. A document that is put again with a different text is read as a new
+turn, which replaces the old turn in the same transaction. The key is stored as the turn's session,
+which the log indexes, and the payload as its metadata.
 """
 
 from __future__ import annotations
@@ -24,58 +24,58 @@ InMemory = ":memory:"
 
 
 def as_encoder(encoder: str | Encoder | None) -> Encoder:
-    """Return an encoder given by name or itself; the default one for None."""
+    """Return the encoder itself, the encoder of this name, or the default encoder for None."""
     if isinstance(encoder, str | None):
         return evomem.load_encoder(encoder or DEFAULT_ENCODER)
     return encoder
 
 
 def put(memory: Memory, session: str, make: Callable[[Record | None], Turn]) -> None:
-    """Replace all turns of a session with one; if the text is the same, it is not read again.
+    """Replace all turns of a session with one turn; an unchanged text is not read again.
 
     Args:
-        memory: Where.
-        session: Which.
-        make: Called with the session's newest turn, None if there is none; returns the new one.
-            It may be called again.
+        memory: The memory that holds the session.
+        session: The session to replace.
+        make: Maps the session's newest turn (None if there is none) to the new turn. It may be
+            called more than once.
     """
-    same: dict[str, Turn] = {}
+    unchanged: dict[str, Turn] = {}
 
     def build(stored: Sequence[Record]) -> list[Turn]:
         newest = stored[-1] if stored else None
         turn = make(newest)
-        same.clear()
+        unchanged.clear()
         if newest and text_of(newest) == turn_text(turn):
-            same[newest.id] = turn
-        return [] if same else [turn]
+            unchanged[newest.id] = turn
+        return [] if unchanged else [turn]
 
     while not memory.replace_sessions([session], build):
-        with contextlib.suppress(NotFound):  # it was replaced or deleted meanwhile
-            for id, turn in same.items():
+        with contextlib.suppress(NotFound):  # replaced or deleted by someone else: try again
+            for id, turn in unchanged.items():
                 memory.annotate(id, turn.metadata)
             return
 
 
 def key_of(record: Record) -> str:
-    """Return the key that a document was put under."""
+    """Return a document's key."""
     return record.turn.session or ""
 
 
 def text_of(record: Record) -> str:
-    """Return a document's text, without who said it."""
+    """Return a document's text, without its speaker."""
     return turn_text(record.turn)
 
 
 def turn_text(turn: Turn) -> str:
-    """Return a side's words alone, or both sides as evomem shows them."""
+    """Return the text of a one-sided turn, or both sides of an exchange as evomem shows them."""
     return turn.text if turn.role == "exchange" else turn.user or turn.assistant
 
 
 class Documents:
-    """Documents in the memory `name` of the database at `location`. Safe to use from threads.
+    """Documents in the memory `name` of the database at `location`. Thread-safe.
 
-    With `purge`, `delete` forgets a document truly instead of hiding it. Days in queries are counted
-    in `zone`, UTC if it is None.
+    With `purge`, `delete` purges a document instead of hiding it. Days in queries are counted in the
+    time zone `zone`, UTC if it is None.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Documents:
 
     @property
     def encoder(self) -> Encoder:
-        """What reads the documents."""
+        """The encoder that reads the documents."""
         return self._db.encoder
 
     def put(
@@ -106,9 +106,9 @@ class Documents:
         role: str = "user",
         time: datetime | None = None,
     ) -> None:
-        """Store a document; one whose text is the same as before is not read again.
+        """Store a document; an unchanged text is not read again.
 
-        `role` and `time` say who said it and when.
+        `role` and `time` are the speaker's role and the time of the turn.
 
         Raises:
             TurnError: Text, key or payload cannot be stored; nothing was written.
@@ -119,14 +119,14 @@ class Documents:
             put(self.memory, key, lambda _: turn)
 
     def merge(self, key: str, payload: Mapping[str, Any]) -> None:
-        """Change some entries of a document's payload; a key that is not there is let be."""
+        """Update some entries of a document's payload; an unknown key is ignored."""
         with self._lock:
             record = self.get(key)
             if record:
                 self.memory.annotate(record.id, {**record.turn.metadata, **payload})
 
     def get(self, key: str) -> Record | None:
-        """Return a document, None if there is none."""
+        """Return a document, or None if there is no document with this key."""
         versions = self.memory.history(session=key)
         return versions[-1] if versions else None
 
@@ -139,7 +139,7 @@ class Documents:
         return self.memory.search(query, k, mode="evolvable", **filters)
 
     def delete(self, key: str) -> None:
-        """Hide a document, or purge it with all that it ever said; an absent key is let be."""
+        """Hide a document, or purge it with all its versions; an unknown key is ignored."""
         with self._lock:
             if self._purge:
                 self.memory.expire(session=key)
@@ -148,12 +148,12 @@ class Documents:
                 self.memory.delete(record.id)
 
     def clear(self) -> None:
-        """Forget every document truly, those that were hidden included."""
-        with self._lock, contextlib.suppress(NotFound):  # there was none
+        """Purge every document, including hidden ones."""
+        with self._lock, contextlib.suppress(NotFound):  # the memory is empty
             self.memory.drop()
 
     def close(self) -> None:
-        """Release the database; harmless when repeated."""
+        """Release the database; calling it again has no effect."""
         self._db.close()
 
     def _make_lock(self) -> None:

@@ -248,7 +248,7 @@ def test_covid_qas_spans_become_passages(tmp_path):
     article = {"paragraphs": [{"context": context, "document_id": 9, "qas": qas}]}
     [collection] = papers.covidqa(write(tmp_path / "COVID-QA.json", {"data": [article]}))
     found = texts(collection)
-    assert all(len(text) <= papers.LENGTH + 6 for [text] in found.values())
+    assert all(len(text) <= papers.MAX_PASSAGE_CHARS + 6 for [text] in found.values())
     [label] = evidence(collection)[0]
     assert needle in found[label][0]
     assert evidence(collection)[1:] == [{label}, set()]
@@ -380,7 +380,7 @@ def test_members_and_columns_are_read_one_by_one(tmp_path, monkeypatch, chunk):
     numbers = write(tmp_path / "list.json", [1, 23, "x", 4.5])
     assert [item for _, item in read_records(numbers)] == [1, 23, "x", 4.5]
     path.write_text('{"a": 12, "b"')
-    with pytest.raises(DatasetError, match=r"object\.json is no JSON of the expected kind"):
+    with pytest.raises(DatasetError, match=r"object\.json is not JSON of the expected structure"):
         dict(read_members(path))
 
 
@@ -423,19 +423,19 @@ def test_a_run_that_was_interrupted_stores_and_asks_only_what_is_left(
     nq, tmp_path, encoder, monkeypatch
 ):
     out = tmp_path / "out"
-    rank = documents.Stored.rank
+    rank = documents.DatabaseIndex.rank
 
     def broken(self, question):
         if question == "cat":
             raise KeyboardInterrupt
         return rank(self, question)
 
-    monkeypatch.setattr(documents.Stored, "rank", broken)
+    monkeypatch.setattr(documents.DatabaseIndex, "rank", broken)
     with pytest.raises(KeyboardInterrupt):
         run(nq, out, "evomem/hybrid/hash")
     assert encoder.read_turns == 3
     assert list(out.rglob("*.db"))
-    monkeypatch.setattr(documents.Stored, "rank", rank)
+    monkeypatch.setattr(documents.DatabaseIndex, "rank", rank)
     assert run(nq, out, "evomem/hybrid/hash") == 0
     assert encoder.read_turns == 3
     assert not list(out.rglob("*.db"))  # rankings are kept, databases are not
@@ -460,15 +460,15 @@ def test_passages_reach_a_database_in_batches(nq, encoder, monkeypatch):
 
 
 def test_a_system_that_holds_everything_refuses_a_large_corpus(nq, monkeypatch, capsys):
-    monkeypatch.setattr(documents, "HELD", 2)
+    monkeypatch.setattr(documents, "MAX_IN_MEMORY", 2)
     assert benchmarks_main(["documents", str(nq), "--set", "nq320k", "--system", "bm25"]) == 2
-    assert "bm25 needs all passages in memory, and there are more than 2" in capsys.readouterr().err
+    assert "bm25 needs all passages in memory, but there are more than 2" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_named_with_where_to_get_it(nq, capsys):
     (nq / "dev.json.seen").unlink()
     assert run(nq, nq, "bm25") == 2
-    assert "holds no dev.json.seen; it is in https://github.com/sunnweiwei/GenRet" in (
+    assert "has no dev.json.seen: get it from https://github.com/sunnweiwei/GenRet" in (
         capsys.readouterr().err
     )
 
@@ -502,11 +502,11 @@ SHARED_LIST = ["a"]
     ("value", "message"),
     [
         (Calls(), "STACK_GLOBAL"),
-        (["a", 1], r"strings are read, and at byte \d+ is BININT1"),
+        (["a", 1], r"strings are allowed, but at byte \d+ there is BININT1"),
         ([("a",)], "TUPLE1"),
         ({"a": {"b"}}, "EMPTY_SET"),
         ({1: "a"}, "BININT1"),
-        ([SHARED_LIST, SHARED_LIST], "it holds the same list in two places"),
+        ([SHARED_LIST, SHARED_LIST], "the same list occurs in two places"),
     ],
 )
 def test_any_other_pickle_is_refused_and_nothing_runs_or_is_written(
@@ -537,5 +537,5 @@ def test_any_other_pickle_is_refused_and_nothing_runs_or_is_written(
 def test_a_file_that_is_no_pickle_is_refused(tmp_path, data):
     path = tmp_path / "bad.pkl"
     path.write_bytes(data)
-    with pytest.raises(DatasetError, match=r"bad\.pkl: it is no pickle"):
+    with pytest.raises(DatasetError, match=r"bad\.pkl: this is not a pickle"):
         convert(path)

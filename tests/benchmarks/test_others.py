@@ -100,7 +100,7 @@ def test_lightmem_returns_facts(installed):
 def test_what_is_not_installed_or_not_configured_is_reported(installed, tmp_path):
     with pytest.raises(EvomemError, match="LightMem needs a configuration"):
         system_named("lightmem:", Encoders())
-    with pytest.raises(EvomemError, match="is no JSON file"):
+    with pytest.raises(EvomemError, match="cannot be read as a JSON file"):
         system_named("amem:/nowhere.json", Encoders())
 
 

@@ -13,7 +13,7 @@ from benchmarks.qa import main, prompts
 from benchmarks.qa.answers import exact, f1, verdict
 from benchmarks.qa.contexts import Context, count_tokens, cut
 from benchmarks.qa.endpoint import Endpoint, EndpointError
-from benchmarks.qa.summary import chosen
+from benchmarks.qa.summary import choice_score
 from evomem import Turn
 from tests.benchmarks.endpoint import Script, serving
 from tests.conftest import ROOT
@@ -254,9 +254,9 @@ def test_a_dataset_without_a_reader_gives_retrieval_alone(tmp_path, data):
 def test_a_choice_is_right_if_the_reply_names_its_letter_and_no_other():
     question = Question("Hi?", "t", (), "", "(b)", choices=("(a) one", "(b) two"))
     for right in ("(b)", "b", "B)", "The best reply is (b) two."):
-        assert chosen(right, question) == 1, right
+        assert choice_score(right, question) == 1, right
     for wrong in ("(a)", "", "(a) or (b)", "bb"):
-        assert chosen(wrong, question) == 0, wrong
+        assert choice_score(wrong, question) == 0, wrong
 
 
 def test_choices_are_scored_without_a_judge(tmp_path):

@@ -89,12 +89,12 @@ def test_speed_fails_where_the_reference_disagrees(checkout, monkeypatch, capsys
     monkeypatch.setattr(speed_published, "_turn_and_query", wrong)
     argv = "--no-mini --model tiny --part stream --rebuild 2 --seconds 0 --reference".split()
     assert speed.main([*argv, str(checkout)]) == 1
-    assert "the reference's embeddings are not ours" in capsys.readouterr().err
+    assert "the reference's embeddings differ from ours" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_checkout_is_refused_before_anything_is_measured(tmp_path, capsys):
     assert speed.main(["--model", "tiny", "--reference", str(tmp_path)]) == 2
-    assert f"{tmp_path} is no checkout of the reference" in capsys.readouterr().err
+    assert f"{tmp_path} is not a checkout of the reference" in capsys.readouterr().err
 
 
 def test_what_the_reference_s_code_needs_and_lacks_is_named(tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_what_the_reference_s_code_needs_and_lacks_is_named(tmp_path, capsys):
 def test_the_reference_is_measured_beside_a_model_only(tmp_path, capsys):
     with pytest.raises(SystemExit):
         speed.main(["--reference", str(tmp_path)])
-    assert "name one with --model" in capsys.readouterr().err
+    assert "name it with --model" in capsys.readouterr().err
 
 
 def test_a_random_conversation_is_split_into_its_turns():

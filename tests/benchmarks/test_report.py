@@ -6,7 +6,7 @@ import pytest
 from benchmarks import qa
 from benchmarks.quality import ablation, temporal
 from benchmarks.reporting import figures, report
-from benchmarks.reporting.figures import renewed
+from benchmarks.reporting.figures import with_current_figures
 from benchmarks.reporting.pages import Block, Heading, Table, Text, as_html, as_markdown
 from evomem.errors import InputError
 from tests.conftest import ROOT
@@ -93,17 +93,17 @@ It finds <!-- value ablation.json ["datasets", "locomo", "rows", "hash", "overal
 
 
 def test_marked_blocks_are_made_again_and_nothing_else_is_touched(results):
-    fresh = renewed(DOCUMENT, results)
+    fresh = with_current_figures(DOCUMENT, results)
     assert "| `hash`, a toy | 100.0 [100.0, 100.0] |" in fresh
     assert "| *EvoEmbedding-4B, as published* | *76.3* |" in fresh
     assert "an old table" not in fresh
     assert "-->100.0<!-- /value --> %." in fresh
     assert fresh.startswith("Some words.\n\n<!-- figures ablation.json recall@10 macro")
-    assert renewed(fresh, results) == fresh
+    assert with_current_figures(fresh, results) == fresh
 
 
 def test_a_table_can_show_the_mean_over_questions_beside_the_mean_over_types(results):
-    fresh = renewed(DOCUMENT.replace("macro intervals", "both"), results)
+    fresh = with_current_figures(DOCUMENT.replace("macro intervals", "both"), results)
     assert "| recall@10, % | locomo, per question | locomo, per type |" in fresh
     assert "| `hash`, a toy | 100.0 | 100.0 |" in fresh
     assert "| *EvoEmbedding-4B, as published* |  | *76.3* |" in fresh
@@ -112,7 +112,7 @@ def test_a_table_can_show_the_mean_over_questions_beside_the_mean_over_types(res
 
 def test_a_code_block_is_an_example():
     text = "```\n<!-- value nowhere.json [0] --><!-- /value -->\n```\n"
-    assert renewed(text, ROOT) == text
+    assert with_current_figures(text, ROOT) == text
 
 
 def test_a_document_is_checked_and_rewritten(results, tmp_path, monkeypatch, capsys):
@@ -135,7 +135,7 @@ def test_a_document_is_checked_and_rewritten(results, tmp_path, monkeypatch, cap
 )
 def test_a_block_that_asks_for_what_is_not_there_is_an_error(results, old, new, message):
     with pytest.raises(InputError, match=message):
-        renewed(DOCUMENT.replace(old, new), results)
+        with_current_figures(DOCUMENT.replace(old, new), results)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,4 @@ def test_a_block_that_asks_for_what_is_not_there_is_an_error(results, old, new, 
 )
 def test_figures_in_our_documents_are_those_of_the_results(name):
     text = (ROOT / name).read_text()
-    assert renewed(text, ROOT) == text
+    assert with_current_figures(text, ROOT) == text

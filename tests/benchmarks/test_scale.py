@@ -19,7 +19,7 @@ def some():
 
 
 def test_a_small_run_finds_everything_and_can_be_reported(some, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(scale, "SECONDS", 0.2)
+    monkeypatch.setattr(scale, "CONCURRENT_SECONDS", 0.2)
     monkeypatch.setattr(scale, "REPEATS", 6)
     np.savez(tmp_path / "seeds.npz", turns=some, questions=some[:3])
     given = [
@@ -78,7 +78,7 @@ def test_other_systems_are_measured_or_skipped_with_a_reason(some, tmp_path, mon
 
 
 def test_without_seeds_and_corpora_there_is_nothing_to_measure(tmp_path):
-    with pytest.raises(InputError, match="name --corpora"):
+    with pytest.raises(InputError, match="pass --corpora"):
         seeds(tmp_path / "no.npz", tmp_path)
 
 

@@ -42,6 +42,13 @@ def test_the_rebuilding_baseline_takes_the_model_s_own_precision():
     assert vectors.dtype == np.float32
 
 
+def test_re_ranking_reads_every_hit_again():
+    reader = streaming.make_reader(64, 1)
+    cost = streaming.rerank(reader, hits=3, queries=2)
+    hit = streaming.TURN_TOKENS + streaming.TEXT_TOKENS + 2 * reader.spec.latents
+    assert cost["tokens"] == 3 * hit + streaming.QUERY_TOKENS
+
+
 def test_a_short_soak_loses_and_reorders_nothing(tmp_path):
     encoder = soak.tiny(tmp_path / "tiny.safetensors")
     count, used = soak.soak(tmp_path / "a.db", encoder, seconds=0, threads=8)

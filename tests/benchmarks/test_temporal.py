@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from benchmarks.quality import order, temporal
-from benchmarks.quality.temporal import Seen, separations
-from benchmarks.quality.temporal_histories import MENTIONS, QUERIES, tell
+from benchmarks.quality.temporal import Embedded, separations
+from benchmarks.quality.temporal_histories import MENTIONS, QUERIES, make_histories
 from evomem import HashEncoder, Turn
 from evomem.state import State
 
 
 def test_histories_are_the_same_for_a_seed_and_mention_one_topic_at_known_places():
-    histories = tell(3, 64, seed=1)
-    assert histories == tell(3, 64, seed=1)
-    assert histories != tell(3, 64, seed=2)
+    histories = make_histories(3, 64, seed=1)
+    assert histories == make_histories(3, 64, seed=1)
+    assert histories != make_histories(3, 64, seed=2)
     for told in histories:
         assert len(told.turns) == 64
         assert len(told.mentions) == MENTIONS
@@ -25,14 +25,14 @@ def test_a_text_alone_says_nothing_about_its_place():
     """Read each without a past, mentions tell early from late no better than chance."""
     encoder = HashEncoder()
     alone: State[Turn] = State.empty(encoder.spec)
-    histories = tell(100, 32, seed=3)
+    histories = make_histories(100, 32, seed=3)
     mentions = [
         [encoder.read(alone, [told.turns[place]])[0].embedding for place in told.mentions]
         for told in histories
     ]
     queries = [encoder.embed_queries(alone, list(told.queries.values())) for told in histories]
     asked = dict(zip(QUERIES, np.swapaxes(queries, 0, 1), strict=True))
-    result = separations(Seen(np.array(mentions), asked))
+    result = separations(Embedded(np.array(mentions), asked))
     assert all(interval.low < 0.5 < interval.high for interval in result.values())
 
 
@@ -43,7 +43,7 @@ def seen_by(rows):
     for n, kind in enumerate(QUERIES):
         mentions[:, :, n] = rows[kind]
         queries[kind] = np.tile(np.eye(3, dtype=np.float32)[n], (12, 1))
-    return Seen(mentions, queries)
+    return Embedded(mentions, queries)
 
 
 RISING = np.linspace(0, 1, MENTIONS)

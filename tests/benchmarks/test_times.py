@@ -22,7 +22,9 @@ def chat():
         for number, speaker in enumerate(("Mei", "Ada", "Mei")):
             text = f"Dinner was {DISHES[(day + number) % 5]}, and number {day}{number} came by."
             time = START + timedelta(days=2 * day, minutes=number)
-            conversation.say(f"{day}.{number}", text, "", speaker=speaker, session=day, time=time)
+            conversation.add_turn(
+                f"{day}.{number}", text, "", speaker=speaker, session=day, time=time
+            )
     conversation.questions = generated(conversation)
     return conversation
 
@@ -86,5 +88,5 @@ def test_the_temporal_memory_dataset_is_read_and_reported(tmp_path, capsys):
 
 
 def test_a_turn_without_a_time_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match="no date and time"):
+    with pytest.raises(DatasetError, match="not a date and time"):
         load_tmd(written(tmp_path / "tmd.jsonl", time=None))

@@ -25,7 +25,7 @@ from rich.progress import Progress
 
 import evomem
 from benchmarks.datasets import Conversation, Dataset
-from benchmarks.qa.stages import Asked, How, RemoteAsker, retrieve
+from benchmarks.qa.stages import RemoteRetriever, RunSettings, Task, retrieve
 from benchmarks.quality.retrieval import RemoteRanker, rank_all
 from benchmarks.spreading import pool_of
 from benchmarks.systems.encoders import Encoders
@@ -100,13 +100,13 @@ def evaluations() -> dict[str, Any]:
     for number in range(5):
         talk = Conversation(f"talk {number}")
         for place, word in enumerate(words):
-            talk.say(place, f"In talk {number}, guest {place} wants {word}.", "here")
+            talk.add_turn(place, f"In talk {number}, guest {place} wants {word}.", "here")
         for place, word in enumerate(words):
-            talk.ask(f"Who wants {word}?", "wants", [place], "here", answer=word)
+            talk.add_question(f"Who wants {word}?", "wants", [place], "here", answer=word)
         conversations.append(talk)
     dataset = Dataset("guests", Path("guests"), "0", conversations)
     systems = ["bm25", "hash", "evomem/hybrid/hash"]
-    asked = Asked(dataset, "evomem/hybrid/hash", dates=False)
+    task = Task(dataset, "evomem/hybrid/hash", dates=False)
     ranked, found = [], []
     for address in (None, "local"):
         options = Namespace(ray=address, ray_workers=2)
@@ -114,11 +114,11 @@ def evaluations() -> dict[str, Any]:
             rankings = rank_all(dataset, systems, Encoders(), pool=pool)
             ranked.append([rankings.scores(name) for name in systems])
         with (
-            pool_of(options, RemoteAsker, asked.system, None, False) as pool,
+            pool_of(options, RemoteRetriever, task.system, None, False) as pool,
             tempfile.TemporaryDirectory() as folder,
             Progress(disable=True) as progress,
         ):
-            log = retrieve(asked, Encoders(), How(Path(folder), 1, 1, progress, pool))
+            log = retrieve(task, Encoders(), RunSettings(Path(folder), 1, 1, progress, pool))
             found.append({id: result["hits"] for id, result in sorted(log.results.items())})
     return {"equal": [ranked[0] == ranked[1], found[0] == found[1]], "questions": len(found[0])}
 

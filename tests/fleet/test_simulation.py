@@ -12,7 +12,7 @@ def test_a_database_that_is_asked_for_more_than_it_can_is_what_breaks(monkeypatc
 
     monkeypatch.setattr(simulation, "MEMORIES", 1000)
     monkeypatch.setattr(simulation, "WORKERS", 10)
-    monkeypatch.setattr(simulation, "CORES", 2)
+    monkeypatch.setattr(simulation, "DATABASE_CORES", 2)
     monkeypatch.setattr(simulation, "RATES", (100, 2000))
     costs = simulation.Costs(worker=0.001, server=0.002)
     easy, hard = simulation.simulate(costs, 500)

@@ -15,6 +15,7 @@ from evomem.cli.arguments import make_parser
 from evomem.errors import InputError
 from evomem.quoting import CLOSE, NOTE, OPEN, quote
 from tests.conftest import ROOT
+from tests.test_reranking import ByLength
 
 pytest.importorskip("mcp_types", reason="needs the extra [mcp]")
 
@@ -227,6 +228,30 @@ async def test_recall_explains_a_score_by_its_parts(memory):
         "turns"
     ]
     assert best["score"] == pytest.approx(sum(best["parts"].values()), abs=0.001)
+
+
+async def test_recall_and_search_use_the_re_ranker_that_the_database_has():
+    question, turns = "When did I eat soup?", ["I ate a very good soup.", "I ate soup."]
+    reranked = evomem.open(":memory:", encoder="hash", reranker=ByLength()).memory("alice")
+    plain = evomem.open(":memory:", encoder="hash").memory("alice")
+    for number, said in enumerate(turns):
+        reranked.add(said, id=str(number))
+        plain.add(said, id=str(number))
+    assert ids(await ask(plain, "recall", query=question)) == ["1", "0"]
+    assert ids(await ask(reranked, "recall", query=question)) == ["0", "1"]
+    assert ids(await ask(reranked, "recall", query=question, as_of=2)) == ["0", "1"]
+    listed = (await ask(reranked, "search", query=question)).structured_content["results"]
+    assert [result["id"] for result in listed] == ["0", "1"]
+
+
+async def test_an_explanation_names_the_score_of_the_re_ranker_apart_from_the_sum():
+    memory = evomem.open(":memory:", encoder="hash", reranker=ByLength()).memory("alice")
+    memory.add("I ate soup.", id="a")
+    answer = await ask(memory, "recall", query="soup", explain=True)
+    [turn] = answer.structured_content["turns"]
+    assert turn["parts"].pop("rerank") == len("User: I ate soup.")
+    assert turn["score"] == pytest.approx(sum(turn["parts"].values()), abs=0.001)
+    assert text(answer).endswith(f"a: {turn['score']} = {turn['parts']}, re-ranked by 17.0")
 
 
 async def test_recall_within_a_budget_of_tokens_tells_the_turns_oldest_first(memory):

@@ -86,18 +86,23 @@ async def recall(call: Call, args: shapes.Recall) -> Answer:
             max_tokens=args.max_tokens,
             session=args.session,
             min_relevance=args.min_relevance,
+            rerank=_reranks(memory),
         )
         return _turns(await _records(memory, context.ids))
     hits = [
         replace(hit, record=shortened(hit.record, SIDE))
         for hit in await memory.asearch(
-            args.query, args.k, session=args.session, min_relevance=args.min_relevance
+            args.query,
+            args.k,
+            session=args.session,
+            min_relevance=args.min_relevance,
+            rerank=_reranks(memory),
         )
     ]
     shown = [shapes.turn_out(hit.record, hit, explain=args.explain) for hit in hits]
     text = quote(hit.record for hit in hits)
     if args.explain:
-        text += "\n" + "\n".join(f"{one_line(out.id)}: {out.score} = {out.parts}" for out in shown)
+        text += "\n" + "\n".join(map(_explained, shown))
     return text, shapes.TurnsOut(turns=shown)
 
 
@@ -183,7 +188,7 @@ async def status(call: Call, args: shapes.Nothing) -> Answer:
 
 async def search(call: Call, args: shapes.Search) -> Answer:
     """Return results for `fetch`."""
-    hits = await call.memory.asearch(args.query, 10)
+    hits = await call.memory.asearch(args.query, 10, rerank=_reranks(call.memory))
     results = [
         shapes.Result(
             id=hit.record.id, title=shapes.title_of(hit.record), url=_url(call.memory, hit.record)
@@ -204,6 +209,19 @@ async def fetch(call: Call, args: shapes.Get) -> Answer:
         metadata={"time": record.time.isoformat(), "session": record.turn.session, "note": NOTE},
     )
     return _as_json(fetched)
+
+
+def _reranks(memory: MemoryView) -> bool:
+    """Say whether hits are re-ranked: always if the database has a re-ranker, of which no model knows."""
+    return memory._engine.reranker is not None
+
+
+def _explained(turn: shapes.TurnOut) -> str:
+    """Return a turn's score as the sum of its parts, and the re-ranker's score, which is not one."""
+    parts = dict(turn.parts or {})
+    again = parts.pop("rerank", None)
+    line = f"{one_line(turn.id)}: {turn.score} = {parts}"
+    return line if again is None else f"{line}, re-ranked by {again}"
 
 
 def _turns(records: Sequence[Record]) -> Answer:

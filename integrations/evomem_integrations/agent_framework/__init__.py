@@ -13,7 +13,7 @@ __all__ = ["EvoMemContextProvider"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the class, and with it the framework, only on first use."""
+    """Import the class, and with it the framework, on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("agent_framework", extra="agent-framework")

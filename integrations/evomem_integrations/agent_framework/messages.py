@@ -1,4 +1,4 @@
-"""What a run of the Agent Framework said, as messages for `evomem.adapter`."""
+"""The messages of a run of the Agent Framework, in the form that `evomem.adapter` takes."""
 
 from __future__ import annotations
 
@@ -17,60 +17,59 @@ from evomem.pairing import Message
 
 @dataclass
 class Exchange:
-    """A question, and what was said to it so far."""
+    """A question and the messages that answer it so far."""
 
     place: str
-    """The same for a question that is asked again in the same place of a conversation."""
-    said: list[Message]
+    """Identifies the question's position in the conversation: asked again there, it has the same."""
+    messages: list[Message]
     recalled: list[str] = field(default_factory=list)
 
     @property
     def query(self) -> str:
-        """What the user said last."""
-        asked = [m["content"] for m in self.said if m["role"] == "user"]
-        return str(asked[-1]) if asked else ""
+        """The text of the user's last message."""
+        questions = [m["content"] for m in self.messages if m["role"] == "user"]
+        return str(questions[-1]) if questions else ""
 
-    def messages(self) -> list[Message]:
-        """Return the exchange, of which the first and the last message have an id."""
-        ids = {len(self.said) - 1: uuid.uuid4().hex, 0: self.place}
-        return [{**message, "id": ids.get(n)} for n, message in enumerate(self.said)]
+    def with_ids(self) -> list[Message]:
+        """Return the messages; the first and the last have an id."""
+        ids = {len(self.messages) - 1: uuid.uuid4().hex, 0: self.place}
+        return [{**message, "id": ids.get(n)} for n, message in enumerate(self.messages)]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the exchange as a session can keep it."""
-        return {"place": self.place, "said": self.said, "recalled": self.recalled}
+        """Return the exchange as JSON, for the session's state."""
+        return {"place": self.place, "said": self.messages, "recalled": self.recalled}
 
 
-def begun(
-    given: Iterable[HostMessage],
+def open_exchange(
+    run_input: Iterable[HostMessage],
     history: Iterable[HostMessage],
-    waiting: Mapping[str, Any] | None,
+    paused: Mapping[str, Any] | None,
 ) -> Exchange:
-    """Return the exchange that a run begins, or continues with if its input has no words of the user.
+    """Return the exchange that a run starts, or resumes if its input has no message of the user.
 
-    Unanswered questions at the end of the history are part of it. A conversation
-    without answers may have been cleared, or be kept elsewhere: its first question is never taken for
-    another one.
+    Unanswered questions at the end of the history are part of the exchange. A history without
+    answers may have been cleared or be stored elsewhere, so a first question never replaces another.
 
     Args:
-        given: The input of the run.
-        history: What the conversation holds.
-        waiting: The exchange of a run that waits for a person, as JSON.
+        run_input: The input of the run.
+        history: The messages of the conversation before it.
+        paused: The exchange of a run that waits for a person, as JSON.
     """
-    asked = said(given)
-    if waiting is not None and not any(message["role"] == "user" for message in asked):
-        return Exchange(waiting["place"], [*waiting["said"], *asked], list(waiting["recalled"]))
-    before = said(history)
-    open_ = _trailing(before)
-    before, asked = before[: len(before) - open_], [*before[len(before) - open_ :], *asked]
+    questions = text_messages(run_input)
+    if paused is not None and not any(message["role"] == "user" for message in questions):
+        return Exchange(paused["place"], [*paused["said"], *questions], list(paused["recalled"]))
+    before = text_messages(history)
+    answered = len(before) - _unanswered_count(before)
+    before, questions = before[:answered], [*before[answered:], *questions]
     place = uuid.uuid4().hex
     if before:
         texts = json.dumps([[message["role"], message["content"]] for message in spoken(before)])
         place = f"after {hashlib.blake2b(texts.encode(), digest_size=16).hexdigest()}"
-    return Exchange(place, asked)
+    return Exchange(place, questions)
 
 
-def said(messages: Iterable[HostMessage]) -> list[Message]:
-    """Return what user and assistant said: text, without calls, results and reasoning."""
+def text_messages(messages: Iterable[HostMessage]) -> list[Message]:
+    """Return the texts of user and assistant, without tool calls, results and reasoning."""
     texts = [
         (m.role, " ".join(c.text or "" for c in m.contents if c.type == "text")) for m in messages
     ]
@@ -81,8 +80,8 @@ def said(messages: Iterable[HostMessage]) -> list[Message]:
     ]
 
 
-def _trailing(messages: Sequence[Message]) -> int:
-    """Return the number of unanswered messages of the user."""
+def _unanswered_count(messages: Sequence[Message]) -> int:
+    """Return the number of user messages at the end."""
     count = 0
     while count < len(messages) and messages[-1 - count]["role"] == "user":
         count += 1

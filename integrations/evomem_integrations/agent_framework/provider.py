@@ -1,4 +1,4 @@
-"""`EvoMemContextProvider`: an agent that remembers what was said, across sessions and restarts."""
+"""`EvoMemContextProvider`: gives an agent a memory of its conversations across sessions and restarts."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from agent_framework import Message as HostMessage
 
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
-from evomem_integrations.agent_framework.messages import Exchange, begun, said
+from evomem_integrations.agent_framework.messages import Exchange, open_exchange, text_messages
 
 _in_tool: ContextVar[bool] = ContextVar("evomem_agent_framework_in_tool", default=False)
-"""Whether a tool runs: agents that it calls are not asked by the user."""
+"""Whether a tool is running: the prompts of agents that it calls do not come from the user."""
 _WAITING = "waiting"
-"""In the provider's state: the exchange of a run that waits for a person."""
+"""Key in the provider's state: the exchange of a run that waits for a person."""
 
 
 class EvoMemContextProvider(ContextProvider):
-    """Reads the memory before each run, and writes the exchange when the run is done.
+    """Reads the memory before each run and writes the exchange after it.
 
-    Recalled turns are added after the instructions of the run and not stored. An exchange is
-    what the user said and everything that was answered, one turn of the memory with the session's id
-    and the ids of the turns that the model was shown. A run that continues after an approval completes
-    the turn. A question asked again in the same place of a session replaces the old one. A
-    run that fails writes nothing, and neither does an agent that a tool calls.
+    Recalled turns are added after the run's instructions and are not stored. An exchange is the
+    user's message and all answers to it. It becomes one turn of the memory, with the session's id and
+    the ids of the turns that the model was shown. A run that continues after an approval completes
+    its turn. A question that is asked again at the same point of a session replaces the old one. A
+    failed run writes nothing, and neither does an agent that is called by a tool.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class EvoMemContextProvider(ContextProvider):
         Args:
             memory: One memory, or a function that finds it for a session, such as
                 `lambda session: db.memory("acme", session.state["user"])`.
-            source_id: The provider's name within the agent; two providers need two names.
+            source_id: The provider's name within the agent; it must be unique there.
             header: The text before the recalled turns.
             turn_source: The source of the turns that are written (`Turn.source`).
             strict: Whether errors of the memory end the run. If not, they are logged and counted
@@ -61,7 +61,7 @@ class EvoMemContextProvider(ContextProvider):
                 `trust`, `zone`.
 
         Raises:
-            QueryError: An option makes no sense.
+            QueryError: An option is not valid.
         """
         super().__init__(source_id)
         self._memory = memory
@@ -81,10 +81,10 @@ class EvoMemContextProvider(ContextProvider):
         context: SessionContext,
         state: dict[str, Any],
     ) -> None:
-        """Add what the memory knows after the instructions of this run."""
+        """Add recalled turns after the instructions of this run."""
         history = await self._history(agent, session, context)
-        exchange = begun(context.input_messages, history, state.get(_WAITING))
-        shown = [*said(history), *said(context.input_messages)]
+        exchange = open_exchange(context.input_messages, history, state.get(_WAITING))
+        shown = [*text_messages(history), *text_messages(context.input_messages)]
         block = await self._adapter(session).arecall(
             exchange.query, session=session.session_id, shown=shown
         )
@@ -102,18 +102,18 @@ class EvoMemContextProvider(ContextProvider):
         context: SessionContext,
         state: dict[str, Any],
     ) -> None:
-        """Write the exchange, unless an agent asked that a tool belongs to."""
+        """Write the exchange, unless a tool called this agent."""
         exchange: Exchange | None = context.metadata.get(self._key)
         if exchange is None or context.response is None or _in_tool.get():
             return
-        exchange.said += said(context.response.messages)
+        exchange.messages += text_messages(context.response.messages)
         if context.response.user_input_requests:
             state[_WAITING] = exchange.to_json()
         else:
             state.pop(_WAITING, None)
-        if any(message["role"] == "assistant" for message in exchange.said):
+        if any(message["role"] == "assistant" for message in exchange.messages):
             await self._adapter(session).acapture(
-                exchange.messages(), session=session.session_id, recalled=exchange.recalled
+                exchange.with_ids(), session=session.session_id, recalled=exchange.recalled
             )
 
     # ---------------------------------------------------------------------------------------
@@ -132,9 +132,9 @@ class EvoMemContextProvider(ContextProvider):
     async def _history(
         self, agent: SupportsAgentRun, session: AgentSession, context: SessionContext
     ) -> list[HostMessage]:
-        """Return what the run's prompt shows besides the input.
+        """Return the messages of the run's prompt other than its input.
 
-        Providers that come after this one have not loaded their history yet.
+        History providers after this one have not loaded theirs yet, so it is read from them here.
         """
         messages = context.get_messages(exclude_sources={self.source_id})
         for provider in getattr(agent, "context_providers", ()):
@@ -147,7 +147,7 @@ class EvoMemContextProvider(ContextProvider):
 
 
 class _InTool(FunctionMiddleware):
-    """Marks what runs inside a tool."""
+    """Marks the time in which a tool runs."""
 
     async def process(
         self, context: FunctionInvocationContext, call_next: Callable[[], Awaitable[None]]

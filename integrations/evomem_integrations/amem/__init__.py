@@ -1,6 +1,6 @@
 """A-MEM with evomem: its retriever, or the whole memory system. See docs/guides/amem.md.
 
-Nothing of A-MEM is imported here: its packages are not on any index.
+A-MEM is not imported here, because its packages are not on a package index.
 """
 
 from __future__ import annotations
@@ -42,22 +42,27 @@ def install(
     purge: bool = False,
     zone: str | None = None,
 ) -> None:
-    """Let A-MEM's modules use our retrievers in place of their own, by the same names.
+    """Replace the retrievers in A-MEM's modules by evomem's classes of the same names.
+
+    Objects that already exist keep their retriever.
 
     Args:
-        *modules: Those that use a retriever: `agentic_memory.memory_system`, or `memory_layer` and
-            `memory_layer_robust` of the evaluation code. What was made before keeps what it has.
-        encoder: What reads the notes; the default encoder if not given.
+        *modules: The modules that use a retriever: `agentic_memory.memory_system`, or `memory_layer`
+            and `memory_layer_robust` of the evaluation code.
+        encoder: The encoder that reads the notes; the default encoder if not given.
         purge: Whether deleted notes are purged; otherwise they are only hidden.
         zone: The user's time zone, in which days in queries are counted; UTC if not given.
 
     Raises:
-        NotFound: A module has none of the names; nothing was changed.
+        NotFound: A module has none of the retrievers; nothing was changed.
     """
     for module in modules:
         if not any(hasattr(module, retriever.__name__) for retriever in RETRIEVERS):
             names = ", ".join(retriever.__name__ for retriever in RETRIEVERS)
-            raise NotFound(f"{module.__name__} has no retriever of A-MEM ({names})")
+            raise NotFound(
+                f"the module {module.__name__} has none of A-MEM's retrievers ({names}): pass the "
+                "module that uses one"
+            )
     loaded = as_encoder(encoder)
     for ours in RETRIEVERS:
         name = ours.__name__

@@ -1,6 +1,6 @@
 """A-MEM's retrievers (`agentic_memory.retrievers`), on a memory instead of a Chroma collection.
 
-Every retriever is a collection of its own: two memory systems in one process don't meet.
+Every retriever has a separate collection, so memory systems in one process share nothing.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from evomem.state import State, Vectors
 from evomem_integrations.documents import Documents, InMemory, key_of, text_of
 
 TEXTS = frozenset({"id", "content", "context", "category"})
-"""Metadata that is text whatever it looks like: a note "42" is not a number."""
+"""Metadata keys whose values are always text: a note "42" is not a number."""
 TIMESTAMP = "%Y%m%d%H%M"
 NAME = "amem"
 FILE = "notes.db"
 
 
 class ChromaRetriever:
-    """Notes in memory, gone with the process. `model_name` is accepted and not used."""
+    """Notes in memory, which are lost with the process. `model_name` is accepted and ignored."""
 
     encoder: str | Encoder | None = None
-    """What reads notes if the constructor is not given an encoder; `install` sets it."""
+    """The encoder to use if the constructor gets none; `install` sets it."""
     purge = False
-    """Whether deleted notes are purged, if the constructor is not given `purge`."""
+    """Whether deleted notes are purged, unless the constructor gets `purge`."""
     zone: str | None = None
     """The user's time zone, UTC for None; `install` sets it."""
 
@@ -49,11 +49,11 @@ class ChromaRetriever:
         """Open the collection.
 
         Args:
-            collection_name: Kept as `collection_name`; every retriever is a collection of its own.
+            collection_name: Kept as an attribute; every retriever has a separate collection.
             model_name: Not used.
-            encoder: What reads the notes; the default encoder if not given.
+            encoder: The encoder that reads the notes; the default encoder if not given.
             purge: Whether deleted notes are purged; otherwise they are only hidden.
-            **unused: What forks of A-MEM pass for Chroma's embedding function.
+            **unused: Arguments that forks of A-MEM pass for Chroma's embedding function.
         """
         self._open(collection_name, InMemory, encoder, purge)
 
@@ -75,9 +75,9 @@ class ChromaRetriever:
         self.collection = Collection(self)
 
     def add_document(self, document: str, metadata: Mapping[str, Any], doc_id: str) -> None:
-        """Store a note. An id that is there gets the new metadata, and is read if its text is new.
+        """Store a note. An existing id gets the new metadata, and is read again if its text changed.
 
-        A text that the log cannot hold is changed (`evomem.adapter.clean`): the log says how.
+        A text that the log cannot hold is cleaned (`evomem.adapter.clean`), which is logged.
         """
         text, changes = clean(document)
         self._documents.put(
@@ -88,16 +88,16 @@ class ChromaRetriever:
     def delete_document(self, doc_id: str) -> None:
         """Hide a note; an unknown id is ignored.
 
-        Its text and its influence on later notes stay. With `purge`, both are removed.
+        Its text and its influence on later notes remain. With `purge`, both are removed.
         """
         self._documents.delete(doc_id)
 
     def search(
         self, query: str, k: int = 5, *, now: datetime | str | None = None
     ) -> dict[str, Any]:
-        """Return the best notes as Chroma does: one inner list for the one query.
+        """Return the best notes in Chroma's form: lists with one inner list, for the one query.
 
-        `now` is when the question is asked, as in `evomem.Memory.search`.
+        `now` is the time of the question, as in `evomem.Memory.search`.
         `distances` are squared L2 distances of unit vectors, 2 - 2 x cosine, ascending.
         """
         hits = self._documents.search(query, k, now=now)
@@ -112,26 +112,26 @@ class ChromaRetriever:
         }
 
     def _time(self, metadata: Mapping[str, Any]) -> datetime | None:
-        """Return when a note was written, from A-MEM's timestamp; None where it has another form."""
+        """Return the time of a note's timestamp, None if it is not in A-MEM's format."""
         try:
-            written = datetime.strptime(str(metadata.get("timestamp")), TIMESTAMP)
+            local = datetime.strptime(str(metadata.get("timestamp")), TIMESTAMP)
         except ValueError:
             return None
-        # A-MEM writes the system's time
-        return written.replace(tzinfo=check_zone(self.zone)) if self.zone else written.astimezone()
+        # Without a zone, it is the system's local time, as A-MEM writes it.
+        return local.replace(tzinfo=check_zone(self.zone)) if self.zone else local.astimezone()
 
     def embedding_function(self, input: Sequence[str]) -> Vectors:
-        """Return embeddings of texts, made without a memory: (N, D) float32."""
+        """Return the embeddings of texts with an empty memory: (N, D) float32."""
         encoder = self._documents.encoder
         return encoder.embed_queries(State.empty(encoder.spec), list(input))
 
     def close(self) -> None:
-        """Release the database; harmless when repeated."""
+        """Release the database; calling it again has no effect."""
         self._documents.close()
 
 
 class PersistentChromaRetriever(ChromaRetriever):
-    """Notes on disk, in one folder a collection: `<directory>/<collection_name>.evomem`."""
+    """Notes on disk, one folder per collection: `<directory>/<collection_name>.evomem`."""
 
     def __init__(
         self,
@@ -146,15 +146,15 @@ class PersistentChromaRetriever(ChromaRetriever):
         """Open the collection.
 
         Args:
-            directory: Made if absent; `~/.chromadb` if not given.
+            directory: Created if it does not exist; `~/.chromadb` if not given.
             collection_name: Letters, digits, `.`, `_` and `-`.
             model_name: Not used.
-            extend: Continue a collection that exists.
-            encoder: What reads the notes; the one that wrote the collection, or the default.
+            extend: Whether to add to an existing collection.
+            encoder: The encoder that reads the notes; by default the one that wrote the collection.
             purge: Whether deleted notes are purged; otherwise they are only hidden.
 
         Raises:
-            InputError: The collection exists and `extend` is false, or its name is no file name.
+            InputError: The collection exists and `extend` is false, or its name is not valid.
         """
         file = _file(directory, collection_name)
         if file.exists() and not extend:
@@ -167,7 +167,7 @@ class PersistentChromaRetriever(ChromaRetriever):
 
 
 class CopiedChromaRetriever(ChromaRetriever):
-    """A copy in memory of a persistent collection, which stays as it is; notes are read again."""
+    """A copy in memory of a persistent collection, made by reading its notes again."""
 
     def __init__(
         self,
@@ -198,17 +198,17 @@ class CopiedChromaRetriever(ChromaRetriever):
 
 
 class Client:
-    """The part of `chromadb.Client` that A-MEM uses: to forget."""
+    """The part of `chromadb.Client` that A-MEM uses, for deletions."""
 
     def __init__(self, retriever: ChromaRetriever) -> None:
         self._retriever = retriever
 
     def reset(self) -> None:
-        """Forget every note of this retriever, and of no other."""
+        """Purge every note of this retriever; other retrievers are not affected."""
         self._retriever._documents.clear()
 
     def delete_collection(self, name: str) -> None:
-        """Forget every note and remove the collection's files.
+        """Purge every note and remove the collection's files.
 
         Raises:
             NotFound: This retriever's collection has another name.
@@ -238,7 +238,7 @@ class Collection:
         return len(self._retriever._documents.memory)
 
     def get(self, ids: Sequence[str] | None = None, **unused: Any) -> dict[str, Any]:
-        """Return notes by id, or all of them in the order they were read; absent ids are left out."""
+        """Return notes by id, or all of them in the order they were read; unknown ids are left out."""
         documents = self._retriever._documents
         if ids is None:
             return _columns(documents.all())
@@ -252,13 +252,13 @@ class Collection:
         metadatas: Sequence[Mapping[str, Any]],
         **unused: Any,
     ) -> None:
-        """Store notes; embeddings that come with them are another encoder's and not used."""
+        """Store notes; embeddings in `unused`, which another model made, are ignored."""
         for key, document, metadata in zip(ids, documents, metadatas, strict=True):
             self._retriever.add_document(document, metadata, key)
 
 
-def written(record: Record) -> dict[str, Any]:
-    """Return a note's metadata as it was stored."""
+def stored_metadata(record: Record) -> dict[str, Any]:
+    """Return a note's metadata, with null replaced by the note's text."""
     return {
         key: text_of(record) if value is None else value
         for key, value in record.turn.metadata.items()
@@ -266,12 +266,12 @@ def written(record: Record) -> dict[str, Any]:
 
 
 def restored(record: Record) -> dict[str, Any]:
-    """Return a note's metadata as A-MEM expects it: strings that look like numbers are numbers."""
-    return {key: _value(key, value) for key, value in written(record).items()}
+    """Return a note's metadata as A-MEM expects it: strings that are Python literals are parsed."""
+    return {key: _value(key, value) for key, value in stored_metadata(record).items()}
 
 
 def _stored(metadata: Mapping[str, Any], document: str) -> dict[str, Any]:
-    """Return metadata as JSON can hold it; null is "what the document says", however long that is."""
+    """Return metadata as JSON; null stands for the document's text, so that it is not stored twice."""
     values = {
         key: value if isinstance(value, list | dict) else str(value)
         for key, value in metadata.items()
@@ -298,6 +298,9 @@ def _value(key: str, value: Any) -> Any:
 
 def _file(directory: str | Path | None, name: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise InputError(f"a collection's name is letters, digits, '.', '_' and '-', got {name!r}")
+        raise InputError(
+            f"the collection name {name!r} is not valid: use letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit"
+        )
     folder = Path.home() / ".chromadb" if directory is None else Path(directory)
     return folder.expanduser() / f"{name}.evomem" / FILE

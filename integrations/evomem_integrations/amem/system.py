@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from evomem import Encoder
-from evomem_integrations.amem.retrievers import ChromaRetriever, written
+from evomem_integrations.amem.retrievers import ChromaRetriever, stored_metadata
 from evomem_integrations.documents import InMemory, key_of
 
 Note = dict[str, Any]
 
 
 class MemoryNote:
-    """A note, with the attributes of A-MEM's; fields that are missing or empty get A-MEM's default."""
+    """A note with the attributes of A-MEM's; missing and empty ones get A-MEM's defaults."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class MemoryNote:
 
 
 class AgenticMemorySystem:
-    """A-MEM's memory system: same methods, same results, no LLM, no Chroma.
+    """A-MEM's memory system, with the same methods and results, without an LLM and Chroma.
 
-    `memories` maps ids to notes in the order they were added. Nothing is evolved by an LLM:
-    `process_memory` returns notes as they are, keywords, context and tags are as given.
+    `memories` maps ids to notes in the order they were added. `process_memory` returns notes
+    unchanged: keywords, context and tags are those that the caller gave.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class AgenticMemorySystem:
             llm_model: Not used.
             evo_threshold: Kept as an attribute, not used.
             api_key: Not used.
-            location: A file, or `":memory:"`; notes that are there are in `memories` again.
-            encoder: What reads the notes; the one that wrote the file, or the default.
+            location: A file, or `":memory:"`; notes of an existing file are loaded into `memories`.
+            encoder: The encoder that reads the notes; by default the one that wrote the file.
             purge: Whether `delete` purges a note; otherwise it only hides it.
-            user_id: Whose notes they are: users of one file see nothing of each other. Notes of no
-                user are apart from all of these.
-            zone: The user's time zone, of notes' timestamps (the system's if not given) and of days
-                in queries (UTC if not given).
-            **unused: What forks of A-MEM pass: `api_base`, `embedder_provider` and so on.
+            user_id: The owner of the notes. Users of one file do not see each other's notes, nor
+                those that were stored without a user.
+            zone: The user's time zone, for notes' timestamps (the system's if not given) and for
+                days in queries (UTC if not given).
+            **unused: Arguments of forks of A-MEM, such as `api_base` and `embedder_provider`.
 
         Raises:
             NamespaceError: `user_id` is empty.
@@ -106,8 +106,8 @@ class AgenticMemorySystem:
         """Read a note and store it; return its id.
 
         Args:
-            content: What was said.
-            time: The note's timestamp, as text; now if not given.
+            content: The text.
+            time: The note's timestamp, as text; the current time if not given.
             **kwargs: Other attributes of `MemoryNote`.
         """
         if time is not None:
@@ -118,27 +118,27 @@ class AgenticMemorySystem:
         return note.id
 
     def read(self, memory_id: str) -> MemoryNote | None:
-        """Return a note, None if there is none."""
+        """Return a note, or None if there is no note with this id."""
         return self.memories.get(memory_id)
 
     def update(self, memory_id: str, **kwargs: Any) -> bool:
-        """Change attributes of a note; False if there is no such note.
+        """Change attributes of a note; return False if there is no such note.
 
-        A note whose content changed is read again as the newest; the id never changes.
+        A note with new content is read again as the newest note; its id does not change.
         """
         note = self.memories.get(memory_id)
         if note is None:
             return False
         known = {key: value for key, value in kwargs.items() if key in vars(note) and key != "id"}
         changed = MemoryNote(**{**vars(note), **known})
-        self._store(changed)  # checked and written before the note is touched
+        self._store(changed)  # may fail, so before the note in `memories` changes
         vars(note).update(vars(changed))
         return True
 
     def delete(self, memory_id: str) -> bool:
-        """Hide a note; False if there is no such note. Links to it stay.
+        """Hide a note; return False if there is no such note. Links to it remain.
 
-        Its text and its influence on later notes stay. With `purge`, both are removed.
+        Its text and its influence on later notes remain. With `purge`, both are removed.
         """
         if memory_id not in self.memories:
             return False
@@ -147,9 +147,9 @@ class AgenticMemorySystem:
         return True
 
     def search(self, query: str, k: int = 5, *, now: datetime | str | None = None) -> list[Note]:
-        """Return the best notes: `id, content, context, keywords, score`; the lowest score is best.
+        """Return the best notes as `id, content, context, keywords, score`; a lower score is better.
 
-        `now` is when the question is asked, as in `evomem.Memory.search`.
+        `now` is the time of the question, as in `evomem.Memory.search`.
         """
         return [
             {
@@ -159,14 +159,14 @@ class AgenticMemorySystem:
                 "keywords": note.keywords,
                 "score": score,
             }
-            for note, score in self._found(query, k, now)
+            for note, score in self._best_notes(query, k, now)
         ]
 
     def search_agentic(self, query: str, k: int = 5) -> list[Note]:
-        """Return the best notes and then those they link to, `k` together, as plain values."""
+        """Return the best notes followed by the notes that they link to, `k` in total."""
         if not self.memories:
             return []
-        notes = [{**_plain(note), "score": score} for note, score in self._found(query, k)]
+        notes = [{**_plain(note), "score": score} for note, score in self._best_notes(query, k)]
         seen = {note["id"] for note in notes}
         for note in list(notes):
             for neighbour in self._linked(self.memories[note["id"]], k):
@@ -177,32 +177,32 @@ class AgenticMemorySystem:
 
     def find_related_memories(self, query: str, k: int = 5) -> tuple[str, list[int]]:
         """Return the best notes as text for a prompt, and their ranks."""
-        notes = [note for note, _ in self._found(query, k)]
+        notes = [note for note, _ in self._best_notes(query, k)]
         lines = [note.line(f"memory index:{rank}\t") for rank, note in enumerate(notes)]
         return "".join(lines), list(range(len(notes)))
 
     def find_related_memories_raw(self, query: str, k: int = 5) -> str:
         """Return the best notes as text for a prompt, each with the notes it links to."""
-        notes = [note for note, _ in self._found(query, k)]
+        notes = [note for note, _ in self._best_notes(query, k)]
         return "".join(
             related.line() for note in notes for related in (note, *self._linked(note, k))
         )
 
     def consolidate_memories(self) -> None:
-        """Store every note's attributes as they are now; no text that did not change is read."""
+        """Store the current attributes of every note; unchanged texts are not read again."""
         for note in self.memories.values():
             self._store(note)
 
     def process_memory(self, note: MemoryNote) -> tuple[bool, MemoryNote]:
-        """Return the note as it is: there is no LLM that could make it evolve."""
+        """Return the note unchanged: there is no LLM to evolve it."""
         return False, note
 
     def analyze_content(self, content: str) -> Note:
-        """Return what A-MEM returns if no LLM answers."""
+        """Return what A-MEM returns without an answer of an LLM."""
         return {"keywords": [], "context": "General", "tags": []}
 
     def close(self) -> None:
-        """Release the database; harmless when repeated."""
+        """Release the database; calling it again has no effect."""
         self.retriever.close()
 
     # ---------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class AgenticMemorySystem:
     def _store(self, note: MemoryNote) -> None:
         self.retriever.add_document(note.content, vars(note), note.id)
 
-    def _found(
+    def _best_notes(
         self, query: str, k: int, now: datetime | str | None = None
     ) -> list[tuple[MemoryNote, float]]:
         if not self.memories:
@@ -224,7 +224,7 @@ class AgenticMemorySystem:
 
 
 class NoteRetriever(ChromaRetriever):
-    """The retriever of `AgenticMemorySystem`: any location, and its notes back as objects."""
+    """The retriever of `AgenticMemorySystem`, for any location; it returns notes as objects."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class NoteRetriever(ChromaRetriever):
     def notes(self) -> Iterator[MemoryNote]:
         """Yield the stored notes in the order they were read."""
         for record in self._documents.all():
-            metadata = {**written(record), "id": key_of(record)}
+            metadata = {**stored_metadata(record), "id": key_of(record)}
             metadata["retrieval_count"] = int(metadata["retrieval_count"])
             yield MemoryNote(**metadata)
 

@@ -13,7 +13,7 @@ __all__ = ["EvoMemAsyncMemoryTool", "EvoMemMemoryTool"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the classes, and with them Anthropic's SDK, only when they are asked for."""
+    """Import a class, and with it Anthropic's SDK, on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("anthropic", extra="anthropic")

@@ -1,4 +1,4 @@
-"""Files in a memory: each is one turn, which the next version replaces."""
+"""Files in a memory: each file is one turn, which its next version replaces."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from evomem.records import MAX_CHARS, Record, Turn
 from evomem_integrations.anthropic.paths import ROOT, parents, tree
 
 FILE = "memory_file"
-"""Metadata: the path of the file that a turn holds."""
+"""Metadata key: the path of the file that a turn holds."""
 BLANK = "memory_file_blank"
-"""Metadata: the text of a file that has nothing but white space, which no turn can hold."""
+"""Metadata key: the text of a file of white space only, which a turn cannot hold."""
 
 
 class Files:
-    """The files of one memory. Paths are those that `paths.normal` returns."""
+    """The files of one memory. Paths are in the form that `paths.normal` returns."""
 
     def __init__(self, memory: Memory, source: str | None, purge: bool) -> None:
         self._memory = memory
@@ -27,7 +27,7 @@ class Files:
         self._purge = purge
 
     def text(self, path: str) -> str | None:
-        """Return the content of a file; None if there is no file."""
+        """Return the content of a file, or None if it does not exist."""
         stored = self._memory.history(session=path, where={FILE: path})
         return text_of(stored[-1]) if stored else None
 
@@ -35,9 +35,9 @@ class Files:
         """Write a file in one transaction.
 
         Args:
-            path: Which.
-            new: Called with its content, None if it does not exist; returns the new content. It is
-                called again if another process writes meanwhile.
+            path: The file.
+            new: Maps the file's content (None if it does not exist) to the new content. It is called
+                again if another process has written to the file.
         """
         written: list[Turn] = []
 
@@ -67,7 +67,7 @@ class Files:
             )
 
     def remove(self, path: str) -> None:
-        """Delete a file, or each file of a directory; with `purge`, every version of them."""
+        """Delete a file, or each file of a directory; with `purge`, all of their versions."""
         for record in self._within(path):
             if not self._purge:
                 self._memory.delete(record.id)
@@ -76,29 +76,29 @@ class Files:
                 self._memory.purge(version.id)
 
     def kind(self, path: str) -> str | None:
-        """Return `"file"`, `"directory"`, or None if nothing is there; the root is always there."""
+        """Return `"file"`, `"directory"`, or None if the path does not exist; the root always does."""
         if self.text(path) is not None:
             return "file"
         return "directory" if path == ROOT or self._within(path) else None
 
     def occupied(self, path: str) -> str | None:
-        """Return the file in place of a directory above `path`."""
+        """Return the first parent directory of `path` that is a file, None if there is none."""
         return next((above for above in parents(path) if self.text(above) is not None), None)
 
     def tree(self, path: str) -> list[tuple[int, str]]:
-        """Return sizes in bytes and paths of a directory's listing."""
+        """Return the listing of a directory, as sizes in bytes and paths."""
         sizes = {r.turn.metadata[FILE]: len(text_of(r).encode()) for r in self._all()}
         return tree(path, sizes)
 
     def versions(self, path: str) -> list[Record]:
-        """Return the contents that a file had, under this path or earlier ones, oldest first."""
+        """Return all versions of a file, under this path or earlier ones, oldest first."""
         records = self._memory.history(where={FILE: {"$exists": True}}, all=True)
         current = [r for r in records if r.replaced_by is None and r.turn.metadata[FILE] == path]
-        wanted = {record.seq for record in current}
+        seqs = {record.seq for record in current}
         for record in reversed(records):
-            if record.replaced_by in wanted:
-                wanted.add(record.seq)
-        return [record for record in records if record.seq in wanted]
+            if record.replaced_by in seqs:
+                seqs.add(record.seq)
+        return [record for record in records if record.seq in seqs]
 
     def _all(self) -> list[Record]:
         return self._memory.history(where={FILE: {"$exists": True}})

@@ -1,4 +1,4 @@
-"""Paths of the memory tool: every one is `/memories` or below it."""
+"""Paths of the memory tool, which are `/memories` or below it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ ROOT = "/memories"
 
 
 def normal(path: str) -> str:
-    """Return a path without `.`, `..` and slashes that mean nothing.
+    """Return a path without `.`, `..` and redundant slashes.
 
     Raises:
-        ToolError: It is not below `/memories`, also if it is decoded as a URL, or the log cannot hold it.
+        ToolError: The path, or the path decoded as a URL, is not below `/memories`, or the log cannot
+            hold it.
     """
     if not _inside(path):
         raise ToolError(f"Path must start with {ROOT}, got: {path}")
-    for spelt in (path, unquote(path).replace("\\", "/")):
-        if not _inside(posixpath.normpath(spelt)):
+    for spelling in (path, unquote(path).replace("\\", "/")):
+        if not _inside(posixpath.normpath(spelling)):
             raise ToolError(f"Path {path} would escape {ROOT} directory")
     result = posixpath.normpath(path)
     if clean(result, MAX_LABEL).changes:
@@ -33,7 +34,7 @@ def normal(path: str) -> str:
 
 
 def parents(path: str) -> list[str]:
-    """Return the directories above a path, without the root."""
+    """Return the parent directories of a path, without the root."""
     names = path.removeprefix(f"{ROOT}/").split("/")[:-1]
     return [posixpath.join(ROOT, *names[:count]) for count in range(1, len(names) + 1)]
 
@@ -43,7 +44,10 @@ def tree(path: str, sizes: dict[str, int]) -> list[tuple[int, str]]:
 
     Args:
         path: The directory.
-        sizes: The size of every file.
+        sizes: The size of every file in bytes, by path.
+
+    Returns:
+        The size and path of the directory and of each entry.
     """
     shown: dict[str, int] = {}
     total = 0
@@ -55,8 +59,8 @@ def tree(path: str, sizes: dict[str, int]) -> list[tuple[int, str]]:
                 break
             entry = "/".join(names[:depth]) + ("/" if depth < len(names) else "")
             shown[entry] = shown.get(entry, 0) + size
-    below = sorted(shown.items(), key=lambda item: item[0].rstrip("/").split("/"))
-    return [(total, path), *((size, f"{path}/{entry}") for entry, size in below)]
+    entries = sorted(shown.items(), key=lambda item: item[0].rstrip("/").split("/"))
+    return [(total, path), *((size, f"{path}/{entry}") for entry, size in entries)]
 
 
 def _inside(path: str) -> bool:

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _UNITS = "BKMG"
-_WIDTH = 6  # of line numbers, as the API's documentation shows them
+_LINE_NUMBER_WIDTH = 6  # as in the API's documentation
 
 
 class EvoMemMemoryTool(BetaAbstractMemoryTool):
     """Keeps the files of the memory tool in a memory, for `client.beta.messages.tool_runner`.
 
-    Each file is a turn, with its path as speaker and session. A version replaces the one
-    before it; `versions` returns all of them, and `Memory.search` finds what files say.
+    Each file is a turn, with its path as speaker and session. A new version replaces the previous
+    one; `versions` returns all of them, and `Memory.search` finds the contents of files.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         """Choose the memory.
 
         Args:
-            memory: The user's memory. Turns in it that are no files are left alone.
+            memory: The user's memory. Turns that are not files are not changed.
             turn_source: The source of the turns that are written (`Turn.source`).
-            purge: Whether files that are deleted leave neither text nor influence (`Memory.purge`).
+            purge: Whether deleting a file purges its text and its influence (`Memory.purge`).
             strict: Whether errors of the memory are raised. If not, they are logged and counted
                 (`evomem.adapter.counts`), and the model is told that the command failed.
         """
@@ -60,7 +60,7 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         self._strict = strict
 
     def view(self, command: BetaMemoryTool20250818ViewCommand) -> str:
-        """Return the lines of a file, or what a directory holds, two levels deep."""
+        """Return the lines of a file, or the listing of a directory, two levels deep."""
         return self._reading(lambda: self._view(normal(command.path), command.view_range))
 
     def create(self, command: BetaMemoryTool20250818CreateCommand) -> str:
@@ -73,19 +73,19 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
             return command.file_text
 
         def create() -> str:
-            self._place(path, command.path)
+            self._check_can_write(path, command.path)
             self._files.change(path, new)
             return f"File created successfully at: {command.path}"
 
         return self._writing(create)
 
     def str_replace(self, command: BetaMemoryTool20250818StrReplaceCommand) -> str:
-        """Replace a text that a file holds once."""
+        """Replace a text that occurs once in a file."""
         after, place = "", 0
 
         def new(stored: str | None) -> str:
             nonlocal after, place
-            text = self._held(stored, command.path)
+            text = self._text_or_error(stored, command.path)
             lines = _lines_with(text, command.old_str)
             if not lines:
                 raise ToolError(
@@ -112,10 +112,10 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         return self._writing(replace)
 
     def insert(self, command: BetaMemoryTool20250818InsertCommand) -> str:
-        """Put a text after a line of a file; 0 is its beginning."""
+        """Insert a text after a line of a file; 0 is its beginning."""
 
         def new(stored: str | None) -> str:
-            lines = self._held(stored, command.path).split("\n")
+            lines = self._text_or_error(stored, command.path).split("\n")
             if lines[-1] == "":
                 lines.pop()
             if not 0 <= command.insert_line <= len(lines):
@@ -134,7 +134,7 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         return self._writing(insert)
 
     def delete(self, command: BetaMemoryTool20250818DeleteCommand) -> str:
-        """Delete a file, or a directory with all that it holds."""
+        """Delete a file, or a directory with its contents."""
         path = normal(command.path)
         if path == ROOT:
             raise ToolError(f"Cannot delete the {ROOT} directory itself")
@@ -148,7 +148,7 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         return self._writing(delete)
 
     def rename(self, command: BetaMemoryTool20250818RenameCommand) -> str:
-        """Move a file, or a directory with all that it holds."""
+        """Move a file, or a directory with its contents."""
         old, new = normal(command.old_path), normal(command.new_path)
         if old == ROOT:
             raise ToolError(f"Cannot rename the {ROOT} directory itself")
@@ -160,7 +160,7 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
                 raise ToolError(f"The path {command.old_path} does not exist")
             if new.startswith(f"{old}/"):
                 raise ToolError(f"Cannot rename {command.old_path} into itself")
-            self._place(new, command.new_path)
+            self._check_can_write(new, command.new_path)
             self._files.move(old, new)
             return f"Successfully renamed {command.old_path} to {command.new_path}"
 
@@ -176,9 +176,9 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         return self._writing(clear)
 
     def versions(self, path: str) -> list[Record]:
-        """Return every version of a file, oldest first, under whatever path it had; empty if none.
+        """Return every version of a file, oldest first, including those under earlier paths.
 
-        Deleted files have none.
+        The list is empty if the file does not exist or was deleted.
         """
         return self._files.versions(normal(path))
 
@@ -199,18 +199,18 @@ class EvoMemMemoryTool(BetaAbstractMemoryTool):
         )
         return "\n".join([header, *(f"{_size(n)}\t{entry}" for n, entry in self._files.tree(path))])
 
-    def _place(self, path: str, given: str) -> None:
+    def _check_can_write(self, path: str, requested: str) -> None:
         if above := self._files.occupied(path):
-            raise ToolError(f"Cannot write {given}: {above} is a file, not a directory")
+            raise ToolError(f"Cannot write {requested}: {above} is a file, not a directory")
         if self._files.kind(path) == "directory":
-            raise ToolError(f"File {given} already exists")
+            raise ToolError(f"File {requested} already exists")
 
-    def _held(self, text: str | None, given: str) -> str:
+    def _text_or_error(self, text: str | None, requested: str) -> str:
         if text is not None:
             return text
-        if self._files.kind(normal(given)) == "directory":
-            raise ToolError(f"The path {given} is not a file.")
-        raise ToolError(f"The path {given} does not exist. Please provide a valid path.")
+        if self._files.kind(normal(requested)) == "directory":
+            raise ToolError(f"The path {requested} is not a file.")
+        raise ToolError(f"The path {requested} does not exist. Please provide a valid path.")
 
     def _reading(self, call: Callable[[], _T]) -> _T:
         return self._guarded(call, "failed_reads")
@@ -282,7 +282,7 @@ class EvoMemAsyncMemoryTool(BetaAsyncAbstractMemoryTool):
 
 
 def _lines_with(text: str, part: str) -> list[int]:
-    """Return the lines in which a part begins."""
+    """Return the numbers of the lines in which `part` begins, counted from 1."""
     lines, start = [], text.find(part)
     while start >= 0:
         lines.append(text[:start].count("\n") + 1)
@@ -293,7 +293,7 @@ def _lines_with(text: str, part: str) -> list[int]:
 def _numbered(text: str, first: int, last: int) -> str:
     lines = text.split("\n")
     chosen = lines[first - 1 : None if last == -1 else last]
-    return "\n".join(f"{first + n:>{_WIDTH}}\t{line}" for n, line in enumerate(chosen))
+    return "\n".join(f"{first + n:>{_LINE_NUMBER_WIDTH}}\t{line}" for n, line in enumerate(chosen))
 
 
 def _size(count: int) -> str:

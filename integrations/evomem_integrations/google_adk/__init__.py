@@ -13,7 +13,7 @@ __all__ = ["EvoMemMemoryService"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the class, and with it the kit, only on first use."""
+    """Import the class, and with it ADK, on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("google.adk", extra="google-adk")

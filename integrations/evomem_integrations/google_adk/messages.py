@@ -1,4 +1,4 @@
-"""What a session of Google's ADK says, as messages for `evomem.adapter`."""
+"""The messages of a session of Google's ADK, in the form that `evomem.adapter` takes."""
 
 from __future__ import annotations
 
@@ -14,46 +14,43 @@ Event = Any
 
 
 @dataclass(frozen=True)
-class Said:
-    """What events say, and which of them were taken back."""
+class SessionMessages:
+    """The messages of a session, and the events that a rewind removed."""
 
     messages: list[Message]
     rewound: set[str]
-    """Ids of events that the session was rewound past, and whose places no other event has taken."""
+    """Ids of the events that a rewind removed and no later event replaced."""
 
 
-def said(events: Sequence[Event]) -> Said:
-    """Return what user and agents said in these events.
+def session_messages(events: Sequence[Event]) -> SessionMessages:
+    """Return the messages of user and agents in these events, without rewound ones.
 
-    A message has its event's id. The first message after a rewind has the id of the message whose
-    place it takes.
+    A message has its event's id. The first message after a rewind has the id of the message that it
+    replaces.
     """
     live, rewound = _live(events)
-    taken = set(live.values())
     messages: list[Message] = [
-        {**message, "id": name}
-        for event, name in ((events[place], name) for place, name in live.items())
-        for message in _spoken(event)
+        {**message, "id": id} for place, id in live.items() for message in _messages(events[place])
     ]
-    return Said(messages, rewound - taken)
+    return SessionMessages(messages, rewound - set(live.values()))
 
 
-def shown(events: Sequence[Event]) -> list[Message]:
-    """Return everything that was ever said in these events."""
-    return [message for event in events for message in _spoken(event)]
+def all_messages(events: Sequence[Event]) -> list[Message]:
+    """Return the messages of user and agents in these events, including rewound ones."""
+    return [message for event in events for message in _messages(event)]
 
 
 def text_of(content: Any) -> str:
-    """Return the text of a content, without thoughts, calls and files."""
+    """Return the text of a content, without thoughts, tool calls and files."""
     parts = (content.parts if content else None) or ()
     return "\n".join(part.text for part in parts if part.text and not part.thought)
 
 
 def _live(events: Sequence[Event]) -> tuple[dict[int, str], set[str]]:
-    """Return the places of the events that are not rewound, each with its name; the ids of others.
+    """Return the id of each event that is not rewound, by position, and the ids of rewound events.
 
-    Read backwards, as the kit does: a rewind takes back everything from its invocation on, other
-    rewinds included.
+    Events are read backwards, as ADK reads them: a rewind removes everything from its invocation on,
+    including other rewinds.
     """
     first: dict[str, int] = {}
     for place, event in enumerate(events):
@@ -77,15 +74,15 @@ def _live(events: Sequence[Event]) -> tuple[dict[int, str], set[str]]:
     return dict(sorted(live.items())), rewound
 
 
-def _spoken(event: Event) -> Iterator[Message]:
-    """Yield the messages of an event: a tool's result has the role of a user, and an agent as its author."""
+def _messages(event: Event) -> Iterator[Message]:
+    """Yield the message of an event with text; a tool's result has a user's role and an agent's name."""
     text = text_of(event.content)
     if not text or event.partial:
         return
-    asked = event.author == "user"
-    if asked or event.content.role == "model":
+    from_user = event.author == "user"
+    if from_user or event.content.role == "model":
         yield {
-            "role": "user" if asked else "assistant",
+            "role": "user" if from_user else "assistant",
             "content": text,
             "id": event.id,
             "time": datetime.fromtimestamp(event.timestamp, timezone.utc),

@@ -1,4 +1,4 @@
-"""`EvoMemMemoryService`: a memory service that keeps sessions as turns, each exchange once."""
+"""`EvoMemMemoryService`: a memory service that stores each exchange of a session as one turn."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ from evomem.errors import NotFound
 from evomem.memory import Memory
 from evomem.pairing import Message
 from evomem.records import Hit
-from evomem_integrations.google_adk.messages import said, shown, text_of
+from evomem_integrations.google_adk.messages import all_messages, session_messages, text_of
 
 if TYPE_CHECKING:
     from google.genai import types
 
 
 @dataclass
-class _Asking:
-    """A run, and the turns it was shown."""
+class _Run:
+    """A run, and the ids of the turns that its model was shown."""
 
     session: Session
     recalled: list[str] = field(default_factory=list)
 
 
-_asking: ContextVar[_Asking | None] = ContextVar("evomem_google_adk_asking", default=None)
-"""The run that asks, where the plugin knows it."""
+_current_run: ContextVar[_Run | None] = ContextVar("evomem_google_adk_run", default=None)
+"""The current run; None without the plugin."""
 
 
 class EvoMemMemoryService(BaseMemoryService):
-    """Keeps what users and agents said, one turn for each exchange, and finds it again.
+    """Stores and finds the exchanges of users and agents, each as one turn.
 
-    A session may be added as often as you like, whole or in parts: an exchange is written once, and a
-    session that was rewound takes back what was said since. The tools `load_memory` and
+    A session may be added any number of times, as a whole or in parts: each exchange is written once,
+    and a rewind of the session deletes the turns after it. The tools `load_memory` and
     `preload_memory` find turns. With `plugin` in the app, sessions are added after each run, and a
-    search leaves out the turns of the asking session.
+    search leaves out the turns of the session that searches.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class EvoMemMemoryService(BaseMemoryService):
         """Choose the memories and how they are searched.
 
         Args:
-            memory: Finds the memory of an app and a user, such as
+            memory: A function that returns the memory of an app and a user, such as
                 `lambda app, user: db.memory(app, user)`.
             k: How many turns a search returns at most.
             turn_source: The source of the turns that are written (`Turn.source`).
@@ -75,7 +75,7 @@ class EvoMemMemoryService(BaseMemoryService):
             **options: For `MemoryView.search`: `mode`, filters, `trust`, `zone`.
 
         Raises:
-            QueryError: An option makes no sense.
+            QueryError: An option is not valid.
         """
         self._memory = memory
         self._k = k
@@ -84,12 +84,12 @@ class EvoMemMemoryService(BaseMemoryService):
 
     @cached_property
     def plugin(self) -> BasePlugin:
-        """A plugin for the app: it adds the session after each run, and says which one asks."""
+        """A plugin for the app: adds the session after each run, and knows which session searches."""
         return _Plugin(self)
 
     async def add_session_to_memory(self, session: Session) -> None:
-        """Write the exchanges of a session that are not written yet; one without an answer waits."""
-        await asyncio.to_thread(self._add_session, session, _asking.get())
+        """Write the answered exchanges of a session that are not written yet."""
+        await asyncio.to_thread(self._add_session, session, _current_run.get())
 
     async def add_events_to_memory(
         self,
@@ -100,9 +100,11 @@ class EvoMemMemoryService(BaseMemoryService):
         session_id: str | None = None,
         custom_metadata: Mapping[str, object] | None = None,
     ) -> None:
-        """Write the exchanges that these events hold; the metadata becomes that of the turns."""
-        facts = clean_json(dict(custom_metadata or {}))
-        messages = [{**message, "metadata": facts} for message in said(events).messages]
+        """Write the exchanges of these events; `custom_metadata` becomes the turns' metadata."""
+        metadata = clean_json(dict(custom_metadata or {}))
+        messages = [
+            {**message, "metadata": metadata} for message in session_messages(events).messages
+        ]
         await self._adapter(app_name, user_id).acapture(messages, session=session_id)
 
     async def add_memory(
@@ -129,24 +131,24 @@ class EvoMemMemoryService(BaseMemoryService):
     async def search_memory(
         self, *, app_name: str, user_id: str, query: str
     ) -> SearchMemoryResponse:
-        """Return turns that help with a query, best first, each as one entry with the turn's id."""
-        asking = _asking.get()
-        if asking and (asking.session.app_name, asking.session.user_id) != (app_name, user_id):
-            asking = None
+        """Return the turns that answer a query, best first, as entries with the turns' ids."""
+        run = _current_run.get()
+        if run and (run.session.app_name, run.session.user_id) != (app_name, user_id):
+            run = None
         hits = await self._adapter(app_name, user_id).asearch(
             query,
             self._k,
-            session=asking.session.id if asking else None,
-            shown=shown(asking.session.events) if asking else (),
+            session=run.session.id if run else None,
+            shown=all_messages(run.session.events) if run else (),
         )
-        if asking:
-            asking.recalled += [hit.record.id for hit in hits]
+        if run:
+            run.recalled += [hit.record.id for hit in hits]
         return SearchMemoryResponse(memories=[_entry(hit) for hit in hits])
 
     async def delete_memory(
         self, *, app_name: str, user_id: str, memory_id: str | None = None
     ) -> None:
-        """Delete a turn. It stays deleted when its session is added again."""
+        """Delete a turn; adding its session again does not bring it back."""
 
         def delete() -> None:
             adapter = self._adapter(app_name, user_id)
@@ -161,24 +163,24 @@ class EvoMemMemoryService(BaseMemoryService):
     def _adapter(self, app_name: str, user_id: str) -> Adapter:
         return Adapter(lambda: self._memory(app_name, user_id), **self._options)
 
-    def _add_session(self, session: Session, asking: _Asking | None) -> None:
+    def _add_session(self, session: Session, run: _Run | None) -> None:
         adapter = self._adapter(session.app_name, session.user_id)
-        told = said(session.events)
-        messages = list(told.messages)
+        live = session_messages(session.events)
+        messages = list(live.messages)
         while messages and messages[-1]["role"] == "user":
             messages.pop()
-        if asking and asking.session.id == session.id:
-            messages = _with_recalled(messages, asking)
+        if run and run.session.id == session.id:
+            messages = _with_recalled(messages, run)
         with adapter.degrading("failed_writes"):
             if messages and messages[0]["role"] == "assistant":
-                messages = _whole(messages, adapter.memory, session.id)
-            if told.rewound:
-                _take_back(adapter.memory, session.id, told.rewound)
+                messages = _without_leading_answers(messages, adapter.memory, session.id)
+            if live.rewound:
+                _delete_rewound(adapter.memory, session.id, live.rewound)
         adapter.capture(messages, session=session.id)
 
 
 class _Plugin(BasePlugin):
-    """Adds the session of each run of the app; agents that tools call have other services."""
+    """Adds the session of each run of the app; agents that tools call use other services."""
 
     def __init__(self, service: EvoMemMemoryService) -> None:
         super().__init__("evomem")
@@ -188,37 +190,42 @@ class _Plugin(BasePlugin):
         self, *, invocation_context: InvocationContext
     ) -> types.Content | None:
         if invocation_context.memory_service is self._service:
-            _asking.set(_Asking(invocation_context.session))
+            _current_run.set(_Run(invocation_context.session))
         return None
 
     async def after_run_callback(self, *, invocation_context: InvocationContext) -> None:
         if invocation_context.memory_service is self._service:
             await self._service.add_session_to_memory(invocation_context.session)
-            _asking.set(None)
+            _current_run.set(None)
 
     async def on_run_error_callback(
         self, *, invocation_context: InvocationContext, error: Exception
     ) -> None:
         if invocation_context.memory_service is self._service:
-            _asking.set(None)
+            _current_run.set(None)
 
 
-def _with_recalled(messages: list[Message], asking: _Asking) -> list[Message]:
-    """Return the messages; those of the run's exchange name the turns it was shown."""
+def _with_recalled(messages: list[Message], run: _Run) -> list[Message]:
+    """Return the messages; the last one names the turns that the run was shown."""
     return [
         *messages[:-1],
-        *({**message, "recalled": asking.recalled} for message in messages[-1:]),
+        *({**message, "recalled": run.recalled} for message in messages[-1:]),
     ]
 
 
-def _whole(messages: list[Message], memory: Memory, session: str) -> list[Message]:
-    """Return the messages without the rest of an exchange that a session loaded in part begins with."""
+def _without_leading_answers(
+    messages: list[Message], memory: Memory, session: str
+) -> list[Message]:
+    """Return the messages without leading answers, the rest of an exchange, if the session is known.
+
+    A session that is loaded in part may begin in the middle of an exchange.
+    """
     if not memory.history(session=label(session)):
         return messages
     return list(dropwhile(lambda message: message["role"] == "assistant", messages))
 
 
-def _take_back(memory: Memory, session: str, rewound: set[str]) -> None:
+def _delete_rewound(memory: Memory, session: str, rewound: set[str]) -> None:
     place = label(session)
     marks = {mark(place, label(id)) for id in rewound}
     for record in memory.history(session=place):

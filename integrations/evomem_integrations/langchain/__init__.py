@@ -1,6 +1,6 @@
 """evomem in LangChain: a retriever, a vector store, agent middleware, a chat history, embeddings.
 
-Everything translates between LangChain's interfaces and a `Memory`; see `docs/guides/langchain.md`.
+Each class implements an interface of LangChain with a `Memory`; see `docs/guides/langchain.md`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "EvoMemVectorStore",
 ]
 
-_HOMES = {
+_MODULES = {
     "EmbeddingsEncoder": "encoder",
     "EvoMemChatMessageHistory": "history",
     "EvoMemEmbeddings": "embeddings",
@@ -38,10 +38,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class, and with it LangChain, only on first use."""
-    if name not in _HOMES:
+    """Import a class, and with it LangChain, on first use."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("langchain_core", extra="langchain")
     if name == "EvoMemMiddleware":
         require("langchain.agents", extra="langchain")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -18,12 +18,12 @@ from evomem.state import Reading, Spec, State, Vectors
 class EmbeddingsEncoder:
     """An evomem encoder that uses a LangChain embedding model. It has no memory.
 
-    A text that one side says without a name is embedded as it is, so that documents and queries of
-    the same text have the same vector; exchanges are embedded as evomem shows them. Vectors are
-    scaled to length 1.
+    A one-sided turn without a speaker is embedded as its plain text, so that a document and a query
+    with the same text have the same vector. Other turns are embedded as evomem shows them. Vectors
+    are normalised to length 1.
 
-    A database written by it is opened again with `evomem.open(path, EmbeddingsEncoder(model))`: only
-    the caller can create the model.
+    To reopen a database that it wrote, call `evomem.open(path, EmbeddingsEncoder(model))`: evomem
+    cannot create the model from a name.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class EmbeddingsEncoder:
 
         Args:
             embeddings: The model.
-            name: Identifies the model, so that a database is not read with another one; made from
-                its class and its `model` or `model_name` if not given.
-            dim: The length of its vectors; determined by embedding a word if not given.
+            name: Identifies the model, so that a database is not read with a different one; derived
+                from its class and its `model` or `model_name` if not given.
+            dim: The dimension of its vectors; determined by embedding a word if not given.
         """
         self.embeddings = embeddings
         self._name = name or _name(embeddings)
@@ -55,7 +55,9 @@ class EmbeddingsEncoder:
             return []
         vectors = self._unit(self.embeddings.embed_documents([_text(turn) for turn in turns]))
         if len(vectors) != len(turns):
-            raise EncoderError(f"{self._name} gave {len(vectors)} vectors for {len(turns)} texts")
+            raise EncoderError(
+                f"{self._name} returned {len(vectors)} vectors for {len(turns)} texts"
+            )
         return [Reading(vector, np.zeros((0, 0), np.float32)) for vector in vectors]
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
@@ -63,18 +65,18 @@ class EmbeddingsEncoder:
         return self._unit([self.embeddings.embed_query(query) for query in queries])
 
     def count_tokens(self, text: str) -> int:
-        """Return an estimate, a token for every four characters: LangChain models do not tell."""
+        """Return an estimate, one token per four characters: LangChain models do not count tokens."""
         return -(-len(text) // 4)
 
     def _unit(self, rows: Sequence[Sequence[float]]) -> Vectors:
         dim = self.spec.dim
         if any(len(row) != dim for row in rows):
             raise EncoderError(
-                f"{self._name} gave vectors of length {sorted({len(row) for row in rows})}, "
+                f"{self._name} returned vectors of length {sorted({len(row) for row in rows})}, "
                 f"expected {dim}"
             )
         vectors = np.array(rows, np.float64).reshape(len(rows), dim)
-        vectors[~vectors.any(axis=1), :1] = 1.0  # a zero vector: any fixed direction will do
+        vectors[~vectors.any(axis=1), :1] = 1.0  # a zero vector has no direction: use a fixed one
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors.astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""`EvoMemChatMessageHistory`: a session of a memory as LangChain's (older) chat history."""
+"""`EvoMemChatMessageHistory`: a session of a memory as LangChain's legacy chat history."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from evomem.memory import Memory
 from evomem.pairing import exchanges
 from evomem.records import Record, Turn
 from evomem_integrations.langchain.kept import packed, unpacked
-from evomem_integrations.langchain.tape import spoken as mapped
+from evomem_integrations.langchain.tape import text_messages
 
 MESSAGES = "messages"
-"""Metadata: what was added, as LangChain's JSON."""
+"""Metadata key: the messages that were added, as LangChain's JSON."""
 
 
 class EvoMemChatMessageHistory(BaseChatMessageHistory):
     """The messages of one session, as they were added.
 
     For code that uses `RunnableWithMessageHistory`; agents use `EvoMemMiddleware`. A user's message
-    and what follows it are one exchange of the memory; what is added later, and is no question,
-    belongs to the last exchange. Messages are kept as JSON in the turn's metadata; what exceeds a
-    turn (262,144 characters of a side, 64 KiB of everything else) is cut and says so. Nothing that was
-    not added is ever among `messages`: to search, use an `EvoMemRetriever` on the same memory.
+    and the messages after it are one exchange of the memory. Messages that are added later without a
+    question belong to the last exchange. Messages are stored as JSON in the turn's metadata; a text
+    that exceeds the limits of a turn (262,144 characters of a side, 64 KiB of everything else) is cut
+    and marked as cut. `messages` holds only what was added: to search, use an `EvoMemRetriever` on
+    the same memory.
     """
 
     def __init__(
         self, memory: Memory, session: str, *, purge: bool = False, strict: bool = False
     ) -> None:
-        """Write to one session.
+        """Choose the session.
 
         Args:
-            memory: Whose memory it is.
-            session: The conversation.
+            memory: The user's memory.
+            session: The name of the conversation.
             purge: Whether `clear` purges the session; otherwise it only hides it.
             strict: Whether errors of the memory are raised. If not, they are logged and counted
                 (`evomem.adapter.counts`): a history that cannot be read is empty.
@@ -62,7 +63,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
         with self._adapter.degrading("failed_writes"):
             last = self._open(messages)
             for turn in self._turns([*(_messages(last) if last else ()), *messages]):
-                if last and turn.content == last.turn.content:  # only what nobody said is new
+                if last and turn.content == last.turn.content:  # only messages without text are new
                     self.memory.annotate(last.id, turn.metadata)
                 else:
                     write_turn(self.memory, turn, last.id if last else None)
@@ -79,7 +80,7 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
         for record in self.memory.history(session=self.session):
             try:
                 self.memory.delete(record.id)
-            except NotFound:  # somebody else was quicker
+            except NotFound:  # already deleted by someone else
                 continue
 
     # ---------------------------------------------------------------------------------------
@@ -91,18 +92,18 @@ class EvoMemChatMessageHistory(BaseChatMessageHistory):
     def _open(self, messages: Sequence[BaseMessage]) -> Record | None:
         """Return the last turn if `messages` continue with it."""
         last = self._records()[-1:]
-        first = mapped(messages)
-        if not last or first and first[0]["role"] == "user" and mapped(_messages(last[0])):
+        first = text_messages(messages)
+        if not last or first and first[0]["role"] == "user" and text_messages(_messages(last[0])):
             return None
         return last[0]
 
     def _turns(self, messages: Sequence[BaseMessage]) -> list[Turn]:
-        """Return messages as turns; messages that say nothing belong to the turn before them."""
-        texts = [(place, spoken(mapped([m]))) for place, m in enumerate(messages)]
+        """Return messages as turns; messages without text belong to the turn before them."""
+        texts = [(place, spoken(text_messages([m]))) for place, m in enumerate(messages)]
         groups = exchanges((place, words[0]) for place, words in texts if words)
         starts = [0, *(group.messages[0][0] for group in groups[1:]), len(messages)]
         parts = [messages[start:end] for start, end in zip(starts, starts[1:], strict=False)]
-        turns = [group.turn() for group in groups] or [Turn(assistant=_silent(messages))]
+        turns = [group.turn() for group in groups] or [Turn(assistant=_placeholder(messages))]
         return [
             replace(
                 turn,
@@ -118,6 +119,6 @@ def _messages(record: Record) -> list[BaseMessage]:
     return unpacked(record.turn.metadata.get(MESSAGES, ()), record.turn)
 
 
-def _silent(messages: Sequence[BaseMessage]) -> str:
+def _placeholder(messages: Sequence[BaseMessage]) -> str:
     """Return a placeholder text for messages without text: a turn needs text."""
     return f"({', '.join(message.type for message in messages)})"

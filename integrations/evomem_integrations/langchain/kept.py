@@ -1,7 +1,7 @@
 """LangChain messages as JSON in a turn's metadata, which holds 64 KiB.
 
-A text that is one side of the turn is not stored twice where room is short: the JSON says where in
-the turn it stands. What still does not fit is cut, and says so.
+If the messages do not fit, a text that the turn already holds is replaced by its position in the
+turn. If they still do not fit, long texts are cut and marked as cut.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from evomem.records import MAX_METADATA, Turn
 
 logger = logging.getLogger(__name__)
 
-ROOM = MAX_METADATA - 4_096  # the rest is for what else is in the metadata
-SHORTEST = 64  # characters that a text is cut to, at least
+MAX_BYTES = MAX_METADATA - 4_096  # the rest is for other metadata
+MIN_CUT = 64  # characters: texts are not cut shorter than this
 _SIDES = {"human": "user", "HumanMessageChunk": "user", "ai": "assistant", "AIMessageChunk": "assistant"}  # fmt: skip
 
-Kept = dict[str, Any]
+MessageJson = dict[str, Any]
 
 
-def packed(messages: Sequence[BaseMessage], turn: Turn) -> list[Kept]:
+def packed(messages: Sequence[BaseMessage], turn: Turn) -> list[MessageJson]:
     """Return messages as JSON that fits into the metadata of their turn.
 
     Raises:
-        TurnError: They are too many to fit, however short.
+        TurnError: They do not fit even with all texts cut.
     """
     parts = [clean_json(message_to_dict(message)) for message in messages]
     if _fits(parts):
         return parts
-    parts = [_referring(part, turn) for part in parts]
+    parts = [_without_text(part, turn) for part in parts]
     if _fits(parts):
         return parts
     counts.add("cleaned")
     logger.warning("Messages of %s characters are cut to fit into a turn", len(json.dumps(parts)))
-    limit = ROOM // 2
-    while limit >= SHORTEST:
+    limit = MAX_BYTES // 2
+    while limit >= MIN_CUT:
         shorter = [_cut(part, limit) for part in parts]
         if _fits(shorter):
             return shorter
@@ -49,13 +49,13 @@ def packed(messages: Sequence[BaseMessage], turn: Turn) -> list[Kept]:
     raise TurnError(f"{len(messages)} messages do not fit into one turn: add fewer in one call")
 
 
-def unpacked(parts: Sequence[Kept], turn: Turn) -> list[BaseMessage]:
-    """Return the messages that `packed` made into JSON."""
-    return messages_from_dict([_resolved(part, turn) for part in parts])
+def unpacked(parts: Sequence[MessageJson], turn: Turn) -> list[BaseMessage]:
+    """Return the messages that `packed` encoded."""
+    return messages_from_dict([_with_text(part, turn) for part in parts])
 
 
-def _referring(message: Kept, turn: Turn) -> Kept:
-    """Return a message without its text if the turn holds it; `place` says where."""
+def _without_text(message: MessageJson, turn: Turn) -> MessageJson:
+    """Return a message with its text replaced by `place`, its position in the turn, if it is there."""
     side = _SIDES.get(message["type"])
     text = message["data"].get("content")
     if side is None or not isinstance(text, str):
@@ -67,7 +67,7 @@ def _referring(message: Kept, turn: Turn) -> Kept:
     return {**message, "data": {**message["data"], "content": ""}, "place": place}
 
 
-def _resolved(message: Kept, turn: Turn) -> Kept:
+def _with_text(message: MessageJson, turn: Turn) -> MessageJson:
     if "place" not in message:
         return message
     side, start, end = message["place"]
@@ -76,26 +76,26 @@ def _resolved(message: Kept, turn: Turn) -> Kept:
 
 
 def _cut(value: Any, limit: int) -> Any:
-    """Return JSON with no text longer than about `limit`."""
+    """Return JSON with texts cut to about `limit` characters."""
     if isinstance(value, str):
         return value if len(value) <= limit else f"{value[:limit]} [cut: {len(value):,} characters]"
     if isinstance(value, Mapping):
         cut = {key: _cut(inner, limit) for key, inner in value.items()}
         if isinstance(value.get("content"), list):
             parts = zip(value["content"], cut["content"], strict=True)
-            cut["content"] = [_whole(part, shorter) for part, shorter in parts]
+            cut["content"] = [_replace_if_cut(part, shorter) for part, shorter in parts]
         return cut
     if isinstance(value, list):
         return [_cut(inner, limit) for inner in value]
     return value
 
 
-def _whole(part: Any, shorter: Any) -> Any:
-    """Return a part of a message's content; a picture cannot be cut."""
+def _replace_if_cut(part: Any, shorter: Any) -> Any:
+    """Return a part of a message's content; a part other than text is left out if it was cut."""
     if part == shorter or not isinstance(part, Mapping) or part.get("type") == "text":
         return shorter
     return {"type": "text", "text": f"[{part.get('type')} left out: too long to keep]"}
 
 
-def _fits(parts: Sequence[Kept]) -> bool:
-    return len(json.dumps(parts)) <= ROOM
+def _fits(parts: Sequence[MessageJson]) -> bool:
+    return len(json.dumps(parts)) <= MAX_BYTES

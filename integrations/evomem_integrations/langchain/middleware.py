@@ -1,4 +1,4 @@
-"""`EvoMemMiddleware`: an agent that remembers what was said, across threads and restarts."""
+"""`EvoMemMiddleware`: gives an agent a memory of its conversations across threads and restarts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from evomem_integrations.langchain.tape import (
     RECALLED,
     STRUCTURED,
     Tape,
-    answered,
-    begun,
-    ended,
+    after_model_call,
+    after_write,
+    at_run_end,
+    at_run_start,
     is_user,
     split,
-    spoken,
-    written,
+    text_messages,
 )
 
 Tapes = dict[str, Tape]
@@ -46,18 +46,20 @@ class EvoMemState(AgentState[Any]):
 
 
 class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
-    """Searches the memory before each model call, and writes the exchange when the agent is done.
+    """Searches the memory before each model call and writes the exchange after the run.
 
-    Hits are put after the system prompt of that call and stored nowhere else, neither in the
-    thread's messages nor in a checkpoint. Messages that the model is shown anyway are left out. An exchange is what the user said when the run began and everything that was answered, one
-    turn of the memory with the thread as its session and the ids of the turns that the model was
-    shown. It is noted in a private part of the agent's state, so that trimming and summarising the
-    thread's messages changes nothing; it is written once, however often a run is retried, interrupted
-    and resumed; an answer that is made again, or a message edited under its id, takes the place of the
-    old one. A run that fails writes nothing; its question belongs to the next exchange.
+    Recalled turns are added to the system prompt of that call; they are not stored in the thread's
+    messages or in a checkpoint. Turns that the prompt already holds as messages are left out.
 
-    An agent that another agent calls as a tool reads the memory and writes nothing: its prompts are
-    not the user's words.
+    An exchange is the user's message that started the run and all answers to it. It becomes one turn
+    of the memory, with the thread as its session and the ids of the turns that the model was shown. It
+    is recorded in a private part of the agent's state, so trimming and summarising the thread's
+    messages does not affect it. It is written once, however often a run is retried, interrupted and
+    resumed. A regenerated answer, or a message edited under its id, replaces the old one. A failed run
+    writes nothing; its question becomes part of the next exchange.
+
+    An agent that another agent calls as a tool reads the memory and writes nothing, because its
+    prompts do not come from the user.
     """
 
     state_schema = EvoMemState
@@ -77,13 +79,13 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         Args:
             memory: One memory, or a function that returns it for a run, such as
                 `lambda runtime: db.memory("acme", runtime.context.user)`.
-            name: What tells this middleware from others of the agent; made of the memory's name if it
-                is not given. Needed where an agent has two memories that are found by functions.
-            header: The text before the remembered turns.
+            name: Identifies this middleware within the agent; derived from the memory's name if not
+                given. Required if an agent has two memories that are chosen by functions.
+            header: The text before the recalled turns.
             turn_source: The source of the turns that are written (`Turn.source`).
             strict: Whether errors of the memory end the run. If not, they are logged and counted
-                (`evomem.adapter.counts`); an exchange that cannot be written is written after the
-                next run.
+                (`evomem.adapter.counts`), and an exchange that could not be written is written after
+                the next run.
             **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
                 `trust`, `zone`. Where users live in several time zones, give each memory its own:
                 `lambda runtime: db.memory("acme", runtime.context.user, zone=runtime.context.zone)`.
@@ -101,18 +103,18 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
 
     @property
     def name(self) -> str:
-        """What the agent's graph calls this middleware."""
+        """The name of this middleware in the agent's graph."""
         return self._name
 
     def before_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Note the user's message, and write what an earlier run has left over."""
+        """Record the user's message, and write the exchanges that earlier runs did not write."""
         messages = state["messages"]
         if not messages or _is_called_as_tool(runtime):
             return None
         adapter = self._adapter(runtime)
-        tape = begun(state.get("evomem", {}).get(self.name), messages, _owner(adapter))
-        over, open_ = split(tape["said"])
-        if over and adapter.capture(over, session=_thread(runtime)):
+        tape = at_run_start(state.get("evomem", {}).get(self.name), messages, _owner(adapter))
+        complete, open_ = split(tape["said"])
+        if complete and adapter.capture(complete, session=_thread(runtime)):
             tape = {**tape, "said": open_}
         return self._update(tape)
 
@@ -126,8 +128,8 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Call the model with the turns that the memory returns."""
-        context = self._adapter(request.runtime).recall(**self._asked(request))
-        return _marked(handler(_informed(request, context)), context.ids)
+        context = self._adapter(request.runtime).recall(**self._recall_arguments(request))
+        return _annotated(handler(_with_context(request, context)), context.ids)
 
     async def awrap_model_call(
         self,
@@ -135,15 +137,15 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Do as `wrap_model_call`, without blocking the event loop."""
-        context = await self._adapter(request.runtime).arecall(**self._asked(request))
-        return _marked(await handler(_informed(request, context)), context.ids)
+        context = await self._adapter(request.runtime).arecall(**self._recall_arguments(request))
+        return _annotated(await handler(_with_context(request, context)), context.ids)
 
     def after_model(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
-        """Note what the model said, before anything else can change the messages."""
+        """Record the model's response before other middleware can change it."""
         tape = state.get("evomem", {}).get(self.name)
         if tape is None or _is_called_as_tool(runtime):
             return None
-        return self._update(answered(tape, state["messages"]))
+        return self._update(after_model_call(tape, state["messages"]))
 
     def after_agent(self, state: EvoMemState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         """Write the exchange."""
@@ -152,13 +154,12 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
             return None
         adapter = self._adapter(runtime)
         tape = state.get("evomem", {}).get(self.name)
-        if (
-            tape is None or not tape["said"]
-        ):  # another middleware ended the run before `before_agent`
-            tape = begun(tape, messages, _owner(adapter))
-        tape = ended(tape, messages, state.get("structured_response"))
-        done = adapter.capture(tape["said"], session=_thread(runtime), recalled=tape["recalled"])
-        return self._update(written(tape) if done else tape)
+        # Other middleware may have ended the run before `before_agent`.
+        if tape is None or not tape["said"]:
+            tape = at_run_start(tape, messages, _owner(adapter))
+        tape = at_run_end(tape, messages, state.get("structured_response"))
+        saved = adapter.capture(tape["said"], session=_thread(runtime), recalled=tape["recalled"])
+        return self._update(after_write(tape) if saved else tape)
 
     async def aafter_agent(
         self, state: EvoMemState, runtime: Runtime[Any]
@@ -178,22 +179,22 @@ class EvoMemMiddleware(AgentMiddleware[EvoMemState, Any, Any]):
     def _update(self, tape: Tape) -> dict[str, Any]:
         return {"evomem": {self.name: tape}}
 
-    def _asked(self, request: ModelRequest[Any]) -> dict[str, Any]:
-        """Return the query: the user's last message."""
-        asked = [str(message.text) for message in request.messages if is_user(message)]
-        if not asked:  # it was cut off
+    def _recall_arguments(self, request: ModelRequest[Any]) -> dict[str, Any]:
+        """Return the arguments of `Adapter.recall`; the query is the user's last message."""
+        questions = [str(message.text) for message in request.messages if is_user(message)]
+        if not questions:  # the messages were trimmed: use the recorded ones
             tapes: Any = request.state.get("evomem", {})
             recorded = tapes[self.name]["said"] if self.name in tapes else ()
-            asked = [message["content"] for message in recorded if message["role"] == "user"]
+            questions = [message["content"] for message in recorded if message["role"] == "user"]
         return {
-            "query": asked[-1] if asked else "",
+            "query": questions[-1] if questions else "",
             "session": _thread(request.runtime),
-            "shown": spoken(request.messages),
+            "shown": text_messages(request.messages),
         }
 
 
 def _name(kind: str, memory: Memory | Callable[..., Memory]) -> str:
-    """Return a name that two middlewares of an agent share only if their memory is the same."""
+    """Return a default name, which differs between middlewares with different memories."""
     if not isinstance(memory, Memory):
         return kind
     labels = json.dumps(memory.namespace).encode()
@@ -201,10 +202,10 @@ def _name(kind: str, memory: Memory | Callable[..., Memory]) -> str:
 
 
 def _owner(adapter: Adapter) -> str:
-    """Return whose memory it is, as JSON; nothing if that cannot be found out."""
+    """Return the memory's namespace as JSON; empty if the memory cannot be opened."""
     try:
         return json.dumps(adapter.memory.namespace)
-    except Exception:  # it is counted where the memory is read and written
+    except Exception:  # the error is counted where the memory is read and written
         if adapter.strict:
             raise
         return ""
@@ -221,7 +222,7 @@ def _is_called_as_tool(runtime: Runtime[Any]) -> bool:
     return any(part.startswith("tools:") for part in place.split("|")[:-1])
 
 
-def _informed(request: ModelRequest[Any], context: Context) -> ModelRequest[Any]:
+def _with_context(request: ModelRequest[Any], context: Context) -> ModelRequest[Any]:
     """Return the request with the recalled turns after the system prompt."""
     if not context:
         return request
@@ -235,11 +236,11 @@ def _informed(request: ModelRequest[Any], context: Context) -> ModelRequest[Any]
     return request.override(system_message=prompt.model_copy(update={"content": content}))
 
 
-def _marked(response: ModelResponse[Any], ids: Sequence[str]) -> ModelResponse[Any]:
-    """Return the response; its messages name the turns that the model was shown.
+def _annotated(response: ModelResponse[Any], ids: Sequence[str]) -> ModelResponse[Any]:
+    """Return the response with the ids of the turns that the model was shown in its metadata.
 
-    They also say whether structured output came with them. Both are in the metadata of the response,
-    which goes into checkpoints and is not sent to a model again.
+    The metadata also says whether the response contains structured output. It is stored in
+    checkpoints and not sent to a model again.
     """
     structured = response.structured_response is not None
     if not ids and not structured:
@@ -247,7 +248,7 @@ def _marked(response: ModelResponse[Any], ids: Sequence[str]) -> ModelResponse[A
     messages: list[BaseMessage] = []
     for message in response.result:
         if isinstance(message, AIMessage):
-            known = message.response_metadata.get(RECALLED, ())  # of another memory
+            known = message.response_metadata.get(RECALLED, ())  # from other memories of the agent
             metadata = {**message.response_metadata}
             if ids:
                 metadata[RECALLED] = [*known, *ids]

@@ -21,9 +21,9 @@ from evomem.records import Hit
 class EvoMemRetriever(BaseRetriever):
     """Finds the turns of a memory that answer a question; see `MemoryView.search`.
 
-    Every field but `memory` can be overridden in a call: `retriever.invoke("...", k=1)`. A
-    document's text is the turn's, its `id` too; its metadata is the turn's with `id`, `seq`, `time`
-    (ISO 8601), `session`, `speaker`, `role` and `score` added to it.
+    Every field except `memory` can be overridden in a call: `retriever.invoke("...", k=1)`. A document
+    has the turn's text and `id`. Its metadata is the turn's metadata with `id`, `seq`, `time` (ISO
+    8601), `session`, `speaker`, `role` and `score` added.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -41,27 +41,27 @@ class EvoMemRetriever(BaseRetriever):
     now: datetime | str | None = None
     zone: str | None = None
     where: Mapping[str, Any] | None = None
-    """Only turns with this metadata; `metadata` of a LangChain retriever is for its callbacks."""
+    """Conditions on metadata. (`metadata` of a LangChain retriever is passed to its callbacks.)"""
 
     def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **changes: Any
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **overrides: Any
     ) -> list[Document]:
-        return [_document(hit) for hit in self.memory.search(query, **self._options(changes))]
+        return [_document(hit) for hit in self.memory.search(query, **self._options(overrides))]
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **changes: Any
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **overrides: Any
     ) -> list[Document]:
-        hits = await self.memory.asearch(query, **self._options(changes))
+        hits = await self.memory.asearch(query, **self._options(overrides))
         return [_document(hit) for hit in hits]
 
-    def _options(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def _options(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         names = ("k", "mode", "at", "since", "until", "session", "role", "now", "zone", "where")
-        return {**{name: getattr(self, name) for name in names}, **changes}
+        return {**{name: getattr(self, name) for name in names}, **overrides}
 
 
 def _document(hit: Hit) -> Document:
     record = hit.record
-    facts = {
+    fields = {
         "id": record.id,
         "seq": record.seq,
         "time": record.time.isoformat(),
@@ -70,4 +70,6 @@ def _document(hit: Hit) -> Document:
         "role": record.turn.role,
         "score": hit.score,
     }
-    return Document(page_content=hit.text, id=record.id, metadata={**record.turn.metadata, **facts})
+    return Document(
+        page_content=hit.text, id=record.id, metadata={**record.turn.metadata, **fields}
+    )

@@ -1,7 +1,7 @@
-"""The exchange of an agent's run, recorded apart from the thread's messages.
+"""A record of an agent's exchanges, separate from the thread's messages.
 
-Middleware and tools may trim, summarise and rewrite a thread's messages at any time. What the user
-said is therefore noted when a run begins, and each answer when it is given.
+Middleware and tools may trim, summarise and rewrite a thread's messages at any time. The user's
+messages are therefore recorded when a run starts, and each answer after its model call.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ RECALLED = "evomem_recalled"
 """Metadata of a model's response: ids of the turns that it was shown."""
 
 STRUCTURED = "evomem_structured"
-"""Metadata of a model's response: whether the run's structured output came with it."""
+"""Metadata of a model's response: whether it contains the run's structured output."""
 
-KEPT = 100  # messages that wait for a memory that cannot be written, at most
+MAX_UNWRITTEN = 100  # messages kept while the memory cannot be written
 
 
-class Said(TypedDict):
+class TapeMessage(TypedDict):
     """A message of the user or the assistant."""
 
     role: str
@@ -37,26 +37,26 @@ class Tape(TypedDict):
     """The part of a thread that is not written yet, as plain JSON values."""
 
     owner: str
-    """The namespace of the memory that it is for, as JSON; empty if that is not known."""
+    """The namespace of the memory to write to, as JSON; empty if it is not known."""
     seen: str
-    """Id of the newest message of the thread that was looked at."""
-    said: list[Said]
+    """Id of the newest message of the thread that was recorded."""
+    said: list[TapeMessage]
     recalled: list[str]
     """Ids of the turns that the model was shown."""
     asked: str
-    """Digest of the question that was written last (`_asked`)."""
+    """Digest of the last question that was written (`_question_digest`)."""
     structured: bool
-    """Whether structured output is part of the answer: a thread's state keeps that of earlier runs."""
+    """Whether the answer contains structured output; the thread's state may hold an earlier run's."""
 
 
 def is_user(message: BaseMessage) -> bool:
-    """Return whether a person wrote a message, and no program in a person's role."""
+    """Return whether a person wrote the message; programs may also add messages in the user's role."""
     return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
 
 
-def spoken(messages: Iterable[BaseMessage]) -> list[Said]:
-    """Return what the user and the assistant said."""
-    result: list[Said] = []
+def text_messages(messages: Iterable[BaseMessage]) -> list[TapeMessage]:
+    """Return the messages of the user and the assistant."""
+    result: list[TapeMessage] = []
     for message in messages:
         if is_user(message) or isinstance(message, AIMessage):
             role = "assistant" if isinstance(message, AIMessage) else "user"
@@ -64,91 +64,94 @@ def spoken(messages: Iterable[BaseMessage]) -> list[Said]:
     return result
 
 
-def begun(tape: Tape | None, messages: Sequence[BaseMessage], owner: str) -> Tape:
-    """Return the tape as a run begins: what waits from earlier runs, and what is new.
+def at_run_start(tape: Tape | None, messages: Sequence[BaseMessage], owner: str) -> Tape:
+    """Return the tape at the start of a run: unwritten messages of earlier runs, and new messages.
 
-    In a new thread that is the last exchange of what was sent: a caller without threads sends the
-    whole conversation each time. LangGraph keeps a thread under its id alone: where another user has
-    used the same thread, nothing that was said before is on the tape.
+    In a new thread, only the last exchange is new, because a caller without threads sends the whole
+    conversation each time. LangGraph identifies a thread by its id alone: if another user has used
+    the same thread, the tape starts without that user's messages.
     """
-    said: list[Said] = []
+    unwritten: list[TapeMessage] = []
     if tape is None:
         new = messages[_last_exchange(messages) :]
     else:
-        new = _after(messages, _known(tape))
-        said = tape["said"][-KEPT:] if tape["owner"] == owner != "" else []
-    said = [*said, *spoken(new)]
-    if not said and tape is not None and tape["owner"] == owner:  # nothing new was said
-        last = [*spoken(messages[_last_exchange(messages) :])]
-        edited = _asked(last) != tape["asked"]
-        said = [message for message in last if message["role"] == "user" or not edited]
+        new = _messages_after(messages, _known_ids(tape))
+        unwritten = tape["said"][-MAX_UNWRITTEN:] if tape["owner"] == owner != "" else []
+    unwritten = [*unwritten, *text_messages(new)]
+    if not unwritten and tape is not None and tape["owner"] == owner:  # there is no new message
+        last = [*text_messages(messages[_last_exchange(messages) :])]
+        edited = _question_digest(last) != tape["asked"]
+        unwritten = [message for message in last if message["role"] == "user" or not edited]
     return {
         "owner": owner,
-        "seen": _newest(messages),
-        "said": said,
+        "seen": _newest_id(messages),
+        "said": unwritten,
         "recalled": tape["recalled"] if tape and tape["owner"] == owner else [],
         "asked": tape["asked"] if tape else "",
         "structured": False,
     }
 
 
-def answered(tape: Tape, messages: Sequence[BaseMessage]) -> Tape:
-    """Return the tape with the model's messages since."""
-    known = _known(tape)
-    new = [message for message in _after(messages, known) if isinstance(message, AIMessage)]
+def after_model_call(tape: Tape, messages: Sequence[BaseMessage]) -> Tape:
+    """Return the tape with the model's new messages."""
+    known = _known_ids(tape)
+    new = [
+        message for message in _messages_after(messages, known) if isinstance(message, AIMessage)
+    ]
     new = [message for message in new if message.id not in known]
     recalled = [id for message in new for id in message.response_metadata.get(RECALLED, ())]
     return {
         **tape,
-        "seen": _newest(messages),
-        "said": [*tape["said"], *spoken(new)],
+        "seen": _newest_id(messages),
+        "said": [*tape["said"], *text_messages(new)],
         "recalled": list(dict.fromkeys([*tape["recalled"], *recalled])),
-        "structured": tape.get("structured", False)  # a checkpoint may be older than this
+        "structured": tape.get("structured", False)  # older checkpoints lack the key
         or any(message.response_metadata.get(STRUCTURED) for message in new),
     }
 
 
-def ended(tape: Tape, messages: Sequence[BaseMessage], structured: object) -> Tape:
-    """Return the tape as a run ends, with answers that are no text of the model.
+def at_run_end(tape: Tape, messages: Sequence[BaseMessage], structured: object) -> Tape:
+    """Return the tape at the end of a run, with answers other than the model's text.
 
-    Those are the results of tools that return directly, which a run ends with, and structured
-    output, as JSON. What the host has changed under its id since, such as by redacting, counts as it
-    is now.
+    These are the results of tools that return directly, and structured output, as JSON. If the host
+    has changed a message under its id, such as by redacting it, the changed text is used.
     """
-    tape = answered(tape, messages)
-    now = {message.id: str(message.text) for message in messages if message.id}
-    said: list[Said] = [{**m, "content": _current(m, now.get(m["id"] or ""))} for m in tape["said"]]
-    last = said[-1]["content"] if said else ""
+    tape = after_model_call(tape, messages)
+    texts = {message.id: str(message.text) for message in messages if message.id}
+    recorded: list[TapeMessage] = [
+        {**m, "content": _current_text(m, texts.get(m["id"] or ""))} for m in tape["said"]
+    ]
+    last = recorded[-1]["content"] if recorded else ""
     if tape["structured"]:
         text = _as_json(structured)
         if not _is_same_json(last, text):
-            said.append({"role": "assistant", "content": text, "id": None})
+            recorded.append({"role": "assistant", "content": text, "id": None})
     else:
-        said += [
+        recorded += [
             {"role": "assistant", "content": str(message.text), "id": message.id}
-            for message in _direct(messages)
+            for message in _trailing_tool_results(messages)
         ]
-    return {**tape, "said": said, "structured": False}
+    return {**tape, "said": recorded, "structured": False}
 
 
-def written(tape: Tape) -> Tape:
-    """Return the tape after its messages have been written to the log."""
-    return {**tape, "said": [], "recalled": [], "asked": _asked(tape["said"])}
+def after_write(tape: Tape) -> Tape:
+    """Return the tape after its messages were written to the log."""
+    return {**tape, "said": [], "recalled": [], "asked": _question_digest(tape["said"])}
 
 
-def split(said: Sequence[Said]) -> tuple[list[Said], list[Said]]:
-    """Return the exchanges that are over, and the one that is not."""
-    roles = [message["role"] for message in said]
+def split(messages: Sequence[TapeMessage]) -> tuple[list[TapeMessage], list[TapeMessage]]:
+    """Return the messages of complete exchanges, and those of the open one."""
+    roles = [message["role"] for message in messages]
     pairs = enumerate(zip(roles, roles[1:], strict=False), 1)
     start = max([n for n, pair in pairs if pair == ("assistant", "user")], default=0)
-    return list(said[:start]), list(said[start:])
+    return list(messages[:start]), list(messages[start:])
 
 
-def _after(messages: Sequence[BaseMessage], known: set[str]) -> Sequence[BaseMessage]:
-    """Return the messages after the newest known one; if there are none, the last exchange.
+def _messages_after(messages: Sequence[BaseMessage], known: set[str]) -> Sequence[BaseMessage]:
+    """Return the messages after the newest known one; if none is known, the last question or answer.
 
-    A program that empties a thread may put a summary in, in the user's role: the last message of a
-    user is what the user said.
+    A program that empties a thread may insert a summary in the user's role. Only the last message of
+    a user is then taken for the question.
     """
     for place in range(len(messages), 0, -1):
         if messages[place - 1].id in known:
@@ -160,7 +163,7 @@ def _after(messages: Sequence[BaseMessage], known: set[str]) -> Sequence[BaseMes
 
 
 def _last_exchange(messages: Sequence[BaseMessage]) -> int:
-    """Return the place of the message that the last exchange begins with."""
+    """Return the index of the first message of the last exchange."""
     start, open_ = len(messages), False
     for place in range(len(messages) - 1, -1, -1):
         message = messages[place]
@@ -171,16 +174,16 @@ def _last_exchange(messages: Sequence[BaseMessage]) -> int:
     return start
 
 
-def _known(tape: Tape) -> set[str]:
+def _known_ids(tape: Tape) -> set[str]:
     return {tape["seen"], *(message["id"] or "" for message in tape["said"])} - {""}
 
 
-def _newest(messages: Sequence[BaseMessage]) -> str:
+def _newest_id(messages: Sequence[BaseMessage]) -> str:
     return (messages[-1].id or "") if messages else ""
 
 
-def _direct(messages: Sequence[BaseMessage]) -> list[ToolMessage]:
-    """Return the results of tools that a run ended with: the user was given these."""
+def _trailing_tool_results(messages: Sequence[BaseMessage]) -> list[ToolMessage]:
+    """Return the tool results at the end of a run, which the user was shown."""
     results: list[ToolMessage] = []
     for message in reversed(messages):
         if not isinstance(message, ToolMessage):
@@ -189,22 +192,22 @@ def _direct(messages: Sequence[BaseMessage]) -> list[ToolMessage]:
     return results
 
 
-def _current(message: Said, now: str | None) -> str:
-    """Return the present text of a message, which the host may have rewritten.
+def _current_text(message: TapeMessage, text: str | None) -> str:
+    """Return the current text of a message, which the host may have rewritten.
 
-    Where the user's words are part of a longer text of several lines, a program has put something
-    around them, such as documents that it found: then the user's words count.
+    If the user's words are now part of a longer text of several lines, a program has added something
+    around them, such as retrieved documents: the user's words are returned.
     """
-    before = message["content"]
-    if now is None or now == before or not now.strip():
-        return before
-    if message["role"] == "user" and before in now and "\n" in now.replace(before, "", 1):
-        return before
-    return now
+    recorded = message["content"]
+    if text is None or text == recorded or not text.strip():
+        return recorded
+    if message["role"] == "user" and recorded in text and "\n" in text.replace(recorded, "", 1):
+        return recorded
+    return text
 
 
-def _asked(said: Sequence[Said]) -> str:
-    texts = [message["content"] for message in said if message["role"] == "user"]
+def _question_digest(messages: Sequence[TapeMessage]) -> str:
+    texts = [message["content"] for message in messages if message["role"] == "user"]
     return hashlib.blake2b(json.dumps(texts[-1:]).encode(), digest_size=16).hexdigest()
 
 

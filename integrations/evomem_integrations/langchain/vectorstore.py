@@ -35,9 +35,9 @@ Filter = Mapping[str, Any] | Callable[[Document], bool]
 class EvoMemVectorStore(VectorStore):
     """Documents as turns of one memory, read in the order they are added.
 
-    A document is a session of the log: its turns are its versions, the newest is its content. So
-    adding an id again with other content is a new turn, which replaces the old one. Use a
-    memory of its own for documents, not one that conversations are written to.
+    A document is a session of the log. The turns of the session are its versions, and the newest one
+    is its content: adding an id again with different content writes a new turn, which replaces the old
+    one. Use a separate memory for documents, not one that conversations are written to.
     """
 
     def __init__(self, database: Database, *namespace: str, purge: bool = False) -> None:
@@ -69,12 +69,12 @@ class EvoMemVectorStore(VectorStore):
 
         Args:
             texts: The documents' texts.
-            embedding: What reads them; `EvoMemEmbeddings(encoder)` for an encoder of evomem with its
-                memory, any other model as it is.
-            metadatas: One for each text.
-            ids: One for each text.
-            location: Of the database, as in `evomem.open`.
-            namespace: Of the memory.
+            embedding: The model that reads them: `EvoMemEmbeddings(encoder)` for an encoder of evomem
+                with its memory, or any other embedding model.
+            metadatas: The metadata of each text.
+            ids: The id of each text.
+            location: The database, as in `evomem.open`.
+            namespace: The memory's namespace.
             purge: As in the constructor.
             **kwargs: Further options of `evomem.open`.
         """
@@ -91,9 +91,9 @@ class EvoMemVectorStore(VectorStore):
 
     @property
     def embeddings(self) -> Embeddings | None:
-        """The database's encoder as LangChain sees it: the model it wraps, or without its memory.
+        """The database's encoder as LangChain embeddings: the model that it wraps, or without memory.
 
-        None with the database of a service, which has the encoder to itself.
+        None if the database is a service's, whose encoder a client cannot use.
         """
         try:
             return self._model()
@@ -118,54 +118,54 @@ class EvoMemVectorStore(VectorStore):
     ) -> list[str]:
         """Add documents in order; return their ids.
 
-        A document that is already stored with the same content is not changed; one with other content
-        is replaced. One without text, such as a blank page, is not stored, and what was stored under
-        its id is deleted; a warning is logged.
+        A document that is already stored with the same content is left as it is; one with different
+        content is replaced. A document without text, such as a blank page, is not stored, and a stored
+        document with its id is deleted; a warning is logged.
 
         Args:
-            texts: Their texts.
-            metadatas: One for each text; anything JSON can hold, and dates, UUIDs and sets.
-            ids: One for each text; made up where None.
-            **kwargs: What LangChain's callers also give, such as `batch_size`; changes nothing.
+            texts: The documents' texts.
+            metadatas: The metadata of each text: JSON values, dates, UUIDs and sets.
+            ids: The id of each text; generated where None.
+            **kwargs: Other arguments of LangChain's callers, such as `batch_size`; ignored.
 
         Raises:
             ValueError: The lists differ in length.
             TurnError: A document cannot be stored; nothing was written.
         """
         contents = list(texts)
-        for name, given in (("metadatas", metadatas), ("ids", ids)):
-            if given is not None and len(given) != len(contents):
+        for name, values in (("metadatas", metadatas), ("ids", ids)):
+            if values is not None and len(values) != len(contents):
                 raise ValueError(
-                    f"{len(contents)} texts but {len(given)} {name}: give one for each"
+                    f"{len(contents)} texts but {len(values)} {name}: give one for each"
                 )
-        chosen = [(ids[n] if ids else None) or uuid.uuid4().hex for n in range(len(contents))]
+        all_ids = [(ids[n] if ids else None) or uuid.uuid4().hex for n in range(len(contents))]
         newest = {
             id: Turn(user=text, session=id, metadata=_metadata(metadatas[n] if metadatas else {}))
-            for n, (id, text) in enumerate(zip(chosen, contents, strict=True))
+            for n, (id, text) in enumerate(zip(all_ids, contents, strict=True))
             if text.strip()
         }
-        names = list(newest)
-        for start in range(0, len(names), BATCH):
-            batch = names[start : start + BATCH]
+        stored_ids = list(newest)
+        for start in range(0, len(stored_ids), BATCH):
+            batch = stored_ids[start : start + BATCH]
             self.memory.replace_sessions(batch, partial(_changed, newest, batch))
-        blank = [id for id, text in zip(chosen, contents, strict=True) if not text.strip()]
+        blank = [id for id, text in zip(all_ids, contents, strict=True) if not text.strip()]
         if blank:
             logger.warning("%d documents without text are left out", len(blank))
             self.delete([id for id in blank if id not in newest])
-        return chosen
+        return all_ids
 
     def delete(
         self, ids: list[str] | None = None, *, purge: bool | None = None, **kwargs: Any
     ) -> bool:
         """Delete documents, all of them if `ids` is None; missing ones are no error.
 
-        They are no longer found or listed, but their text stays on disk (`Memory.delete`). With
+        They are hidden from searches and lists, but their text stays on disk (`Memory.delete`). With
         `purge`, they are removed with every replaced version and their influence on later documents.
 
         Args:
-            ids: Which.
+            ids: The ids of the documents.
             purge: Whether to purge them; the store's setting if None.
-            **kwargs: What LangChain's callers also give; changes nothing.
+            **kwargs: Other arguments of LangChain's callers; ignored.
         """
         if self.purge if purge is None else purge:
             self._purge(ids)
@@ -191,7 +191,7 @@ class EvoMemVectorStore(VectorStore):
         Args:
             query: The question.
             k: How many at most.
-            filter: Conditions on metadata, or a test.
+            filter: Conditions on metadata, or a function that tests a document.
             **kwargs: `mode`, `at`, `since`, `until`, `now` and `zone` as in `MemoryView.search`.
         """
         return [document for document, _ in self._search(query, k, filter, **kwargs)]
@@ -199,7 +199,7 @@ class EvoMemVectorStore(VectorStore):
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """Do as `similarity_search`, with scores: cosines, higher is better, unless `mode` differs."""
+        """Do as `similarity_search`, with scores: cosines by default, otherwise the scores of `mode`."""
         return self._search(query, k, filter, **kwargs)
 
     def max_marginal_relevance_search(
@@ -213,28 +213,28 @@ class EvoMemVectorStore(VectorStore):
     ) -> list[Document]:
         """Return documents that answer `query` and differ from each other.
 
-        The memory finds `fetch_k` candidates; how alike they are is then judged by `embeddings`,
-        which embeds them and the query again, without the memory.
+        The memory finds `fetch_k` candidates. Their similarity to each other is computed with
+        `embeddings`, which embeds them and the query again, without the memory.
 
         Args:
             query: The question.
             k: How many at most.
             fetch_k: How many candidates.
-            lambda_mult: 1 for relevance alone, 0 for variety alone.
+            lambda_mult: 1 for relevance alone, 0 for diversity alone.
             filter: As in `similarity_search`.
             **kwargs: As in `similarity_search`.
 
         Raises:
-            ServiceError: The database is that of a service, which has the encoder to itself.
+            ServiceError: The database is a service's, whose encoder a client cannot use.
         """
         candidates = self.similarity_search(query, fetch_k, filter, **kwargs)
         if not candidates:
             return []
         model = self._model()
         vectors = model.embed_documents([document.page_content for document in candidates])
-        asked = np.array(model.embed_query(query))
-        chosen = maximal_marginal_relevance(asked, vectors, lambda_mult=lambda_mult, k=k)
-        return [candidates[place] for place in chosen]
+        query_vector = np.array(model.embed_query(query))
+        places = maximal_marginal_relevance(query_vector, vectors, lambda_mult=lambda_mult, k=k)
+        return [candidates[place] for place in places]
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(1.0, max(0.0, (1 + cosine) / 2))
@@ -256,8 +256,8 @@ class EvoMemVectorStore(VectorStore):
     def _search(
         self, query: str, k: int, filter: Filter | None, **options: Any
     ) -> list[tuple[Document, float]]:
-        """Return the `k` best that pass the filter."""
-        options = {"mode": "evolvable", **options}  # whose scores are cosines
+        """Return the `k` best documents that pass the filter, with scores."""
+        options = {"mode": "evolvable", **options}  # the mode whose scores are cosines
         test, where = (filter, None) if callable(filter) else (None, filter)
         if test is not None:
             hits = self.memory.search(query, max(k, len(self.memory)), **options)
@@ -270,19 +270,19 @@ class EvoMemVectorStore(VectorStore):
         for id in ids or ():
             self.memory.expire(session=id)
         if ids is None:
-            with contextlib.suppress(NotFound):  # there is nothing yet
+            with contextlib.suppress(NotFound):  # the memory is empty
                 self.memory.drop()
 
     def _delete(self, records: Iterable[Record]) -> None:
         for record in records:
             try:
                 self.memory.delete(record.id)
-            except NotFound:  # somebody else was quicker
+            except NotFound:  # already deleted by someone else
                 continue
 
 
 def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata as JSON. Raises `TurnError` if it cannot be."""
+    """Return metadata as JSON; raise `TurnError` if JSON cannot hold it."""
     try:
         return dict(plain_json(metadata))
     except (TypeError, ValueError) as error:
@@ -290,7 +290,7 @@ def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(turns: Mapping[str, Turn], ids: Sequence[str], stored: Sequence[Record]) -> list[Turn]:
-    """Return those turns that differ from the stored ones of the same ids."""
+    """Return the turns that differ from the stored turns of the same ids."""
     old = {record.turn.session: (record.turn.content, record.turn.metadata) for record in stored}
     return [turns[id] for id in ids if old.get(id) != (turns[id].content, turns[id].metadata)]
 
@@ -305,6 +305,6 @@ def _document(record: Record) -> Document:
 def _check_cosine(options: Mapping[str, Any]) -> None:
     if options.get("mode", "evolvable") != "evolvable":
         raise ValueError(
-            f"relevance scores are made of cosines, and mode={options['mode']!r} has none: use "
-            "similarity_search_with_score"
+            f"relevance scores are computed from cosines, which mode={options['mode']!r} does not "
+            "return: use similarity_search_with_score"
         )

@@ -16,7 +16,7 @@ __all__ = ["EvoMemStore"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the store, and with it LangGraph, only on first use."""
+    """Import the store, and with it LangGraph, on first use."""
     if name != "EvoMemStore":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("langgraph.store.base", extra="langgraph")

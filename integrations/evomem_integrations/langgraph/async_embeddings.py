@@ -13,17 +13,17 @@ from evomem._forking import reset_in_child
 
 
 class AsyncEmbeddings(Embeddings):
-    """Calls an asynchronous function on a separate event loop and thread.
+    """Calls an asynchronous function on an event loop of its own thread.
 
-    It is always the same loop, since a client of a model's API may hold connections that belong to
-    one. The caller's thread waits.
+    All calls share one loop, since an API client may hold connections that belong to a loop. The
+    caller's thread waits.
     """
 
     _loop: asyncio.AbstractEventLoop | None
     _thread: threading.Thread | None
 
     def __init__(self, function: Callable[[list[str]], Awaitable[list[list[float]]]]) -> None:
-        """Take a function from texts to vectors."""
+        """Wrap a function that maps texts to vectors."""
         self.function = function
         self.model = f"{function.__module__}.{getattr(function, '__qualname__', type(function))}"
         self._reset()
@@ -38,7 +38,7 @@ class AsyncEmbeddings(Embeddings):
         return self.embed_documents([text])[0]
 
     def close(self) -> None:
-        """Stop the loop; harmless when repeated."""
+        """Stop the loop; calling it again has no effect."""
         with self._guard:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is not None and thread is not None:
@@ -63,13 +63,13 @@ class AsyncEmbeddings(Embeddings):
             return self._loop
 
     def _reset(self) -> None:
-        """Begin without a loop: when this is made, and in a forked child."""
+        """Start without a loop, in the constructor and in a forked child."""
         self._guard = threading.Lock()
         self._loop = None
         self._thread = None
 
 
 def is_async(function: object) -> bool:
-    """Return whether calling this yields an awaitable."""
-    call = getattr(function, "__call__", None)  # noqa: B004  # of an object that is a function
+    """Return whether a call of `function` returns an awaitable."""
+    call = getattr(function, "__call__", None)  # noqa: B004  # for callable objects
     return asyncio.iscoroutinefunction(function) or asyncio.iscoroutinefunction(call)

@@ -1,4 +1,4 @@
-"""`Catalogue`: the items of all namespaces below a prefix at one moment, to list, filter and rank."""
+"""`Catalogue`: a snapshot of the items of all namespaces below a prefix, to list, filter and rank."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Places = npt.NDArray[np.int64]
 
 
 class Shelf:
-    """The items of one namespace; other turns of its memory are none."""
+    """The items of one namespace; turns of its memory that are not items are ignored."""
 
     def __init__(self, extract: Extract, namespace: Namespace, old: Shelf | None = None) -> None:
-        """Find the items; those that an `old` shelf of the same namespace has are taken from it."""
+        """Find the items; items that an `old` shelf of the same namespace holds are reused."""
         self.extract = extract
         self.namespace = namespace
         self.heads: list[Head] = []
-        """In the order of the log."""
+        """The items in the order of the log."""
         self.by_id: dict[str, Head] = {}
-        """The same by id."""
+        """The items by id."""
         known: dict[str, Head] = {} if old is None else old.by_id
         items: list[int] = []
         if old is not None and _continues(extract, old.extract):
@@ -51,11 +51,11 @@ class Shelf:
             self.heads.append(item)
             self.by_id[id] = item
         self.items: Places = np.array(items, np.int64)
-        """For each turn the place in `heads` of the item that it finds, -1 for none."""
+        """For each turn, the index in `heads` of the item that it finds, or -1."""
 
 
 def _continues(new: Extract, old: Extract) -> bool:
-    """Return whether an extract has all turns of an older one, and others only after them."""
+    """Return whether an extract starts with all turns of an older one."""
     count = len(old.turns)
     return 0 < count <= len(new.turns) and new.turns[count - 1] is old.turns[-1]
 
@@ -67,9 +67,9 @@ class Catalogue:
         """Find the items.
 
         Args:
-            together: The memories.
-            root: How many labels their names have before the namespace.
-            old: The previous result.
+            together: The memories below the prefix.
+            root: The number of labels in their names before the namespace.
+            old: The previous catalogue of the same prefix, whose shelves are reused.
         """
         self.together = together
         self.shelves: list[Shelf] = []
@@ -82,11 +82,11 @@ class Catalogue:
         self.heads: list[Head] = [
             head for shelf in self.shelves if shelf.namespace for head in shelf.heads
         ]
-        """Namespace by namespace, in the order of the log; a memory at the root itself is none."""
+        """Namespace by namespace, in the order of the log; a memory at the root is not a namespace."""
 
     @cached_property
     def newest_first(self) -> list[Head]:
-        """All items, the one put last at the beginning."""
+        """All items, the most recently put first."""
         return sorted(reversed(self.heads), key=lambda head: head.updated, reverse=True)
 
     @cached_property
@@ -95,24 +95,24 @@ class Catalogue:
         return {(head.namespace, head.key): head for head in self.heads}
 
     def ranked(self, query: str) -> tuple[Places, npt.NDArray[np.float32]]:
-        """Return the places in `heads` of the indexed items, best first, and the cosine of each.
+        """Return the indices in `heads` of the indexed items, best first, and their cosines.
 
-        An item of several texts has the score of the best of them.
+        An item of several texts has the score of its best text.
 
         Raises:
-            HeadMoved: A memory has changed meanwhile.
+            HeadMoved: A memory has changed since the catalogue was read.
         """
         scores = np.full(len(self.heads), -np.inf, np.float32)
         cosines = self.together.cosines(query)
         scored = self._items >= 0
         np.maximum.at(scores, self._items[scored], cosines[scored])
-        best = len(scores) - 1 - np.argsort(-scores[::-1], kind="stable")  # of equals the newer one
+        best = len(scores) - 1 - np.argsort(-scores[::-1], kind="stable")  # ties: newer first
         best = best[: np.count_nonzero(scores > -np.inf)]
         return best, scores[best]
 
     @cached_property
     def _items(self) -> Places:
-        """For each of the memories' turns the place in `heads` of its item, -1 for none."""
+        """For each turn of the memories, the index in `heads` of its item, or -1."""
         parts: list[Places] = [np.zeros(0, np.int64)]
         before = 0
         for shelf in self.shelves:

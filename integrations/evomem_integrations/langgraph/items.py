@@ -1,12 +1,12 @@
-"""Items as turns: how a value lies in the log of its namespace's memory.
+"""Items as turns: how values are stored in the log of their namespace's memory.
 
-An item is a session of the log, named by its key. A put appends one turn for each text that is
-indexed, and in the same transaction they take the places of the item's old turns. The last of them,
-the head, carries the value in its metadata. What is not indexed is one turn with the key as its text.
+An item is a session of the log, named by its key. A put appends one turn for each indexed text, and
+these turns replace the item's old turns in the same transaction. The last of them, the head, carries
+the value in its metadata. An item that is not indexed is one turn with the key as its text.
 
-A value that is too large for the metadata of one turn is cut into pieces. Each is the metadata of a
-turn of its own, before the head, which has the key as its text and is not found by a query. A text
-that is too long for one turn is cut into several, too.
+A value that is too large for the metadata of one turn is cut into pieces. Each piece is the metadata
+of a separate turn before the head, which has the key as its text and is not found by queries. A text
+that is too long for one turn is cut into several turns.
 """
 
 from __future__ import annotations
@@ -27,48 +27,48 @@ from evomem.records import MAX_CHARS, MAX_METADATA, Record, Turn, check_nested
 from evomem.store import Listed
 
 MINUTE = 60.0
-ROOM = 2_048  # bytes of metadata that are left for what a head says beside the value
-PIECE = 30_000  # characters of a cut value: as JSON inside of JSON, at most twice as many
+HEAD_BYTES = 2_048  # bytes of metadata reserved for a head's fields other than the value
+PIECE_CHARS = 30_000  # characters of a piece; encoded as JSON again, at most twice as many
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest version of an item, as the log has it."""
+    """The newest version of an item, as it is stored in the log."""
 
     id: str
-    """Of the turn that is the head."""
+    """The id of the head turn."""
     namespace: tuple[str, ...]
     key: str
     value: Mapping[str, Any]
-    """Not to be changed; `item` and `found` copy it."""
+    """Must not be changed; `item` and `search_item` copy it."""
     metadata: Mapping[str, Any]
-    """That of the turn."""
+    """The metadata of the head turn."""
     updated: datetime
 
     @property
     def indexed(self) -> bool:
-        """Whether the item is found by what its turns say."""
+        """Whether queries find the item by the texts of its turns."""
         return bool(self.metadata["indexed"])
 
     @property
     def created(self) -> datetime:
-        """When the key was first put; kept when it is put again."""
+        """When the key was first put; later puts do not change it."""
         return datetime.fromisoformat(self.metadata["created"])
 
     @property
     def ttl(self) -> float | None:
-        """Minutes that it lives after it was last put or read; None for ever."""
+        """The time to live after the last put or read, in minutes; None if it does not expire."""
         minutes: float | None = self.metadata.get("ttl")
         return minutes
 
     @property
     def expired(self) -> bool:
-        """Whether it has outlived its time."""
+        """Whether the time to live is over."""
         end: float | None = self.metadata.get("expires")
         return end is not None and end < time.time()
 
     def item(self) -> Item:
-        """Return it as LangGraph sees it."""
+        """Return the item as LangGraph's `Item`."""
         return Item(
             value=_copied(self.value),
             key=self.key,
@@ -77,8 +77,8 @@ class Head:
             updated_at=self.updated,
         )
 
-    def found(self, score: float | None) -> SearchItem:
-        """Return it as the answer to a search."""
+    def search_item(self, score: float | None) -> SearchItem:
+        """Return the item as LangGraph's `SearchItem`."""
         return SearchItem(
             self.namespace, self.key, _copied(self.value), self.created, self.updated, score
         )
@@ -94,7 +94,7 @@ def _copied(value: Any) -> Any:
 
 
 def head_id(id: str) -> str:
-    """Return the id of the head that was put with a turn."""
+    """Return the id of the head that belongs to a turn, from the turn's id."""
     return id.partition("/")[0]
 
 
@@ -109,12 +109,12 @@ def is_piece(metadata: Mapping[str, Any]) -> bool:
 
 
 def head(namespace: tuple[str, ...], turn: Listed, pieces: Iterable[str]) -> Head:
-    """Return the head that a turn is.
+    """Return a head turn as a `Head`.
 
     Args:
-        namespace: Where it is.
-        turn: The turn.
-        pieces: Those of the value, if it was cut.
+        namespace: The namespace of the item.
+        turn: The head turn.
+        pieces: The pieces of the value, if it was cut.
     """
     metadata = turn.metadata
     value = metadata["value"] if "value" in metadata else json.loads("".join(pieces))
@@ -122,7 +122,7 @@ def head(namespace: tuple[str, ...], turn: Listed, pieces: Iterable[str]) -> Hea
 
 
 def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
-    """Return the turns of a put, the head last, as if the key was never put before.
+    """Return the turns of a put, the head last, with the current time as creation time.
 
     Raises:
         TurnError: The key or the value cannot be stored.
@@ -144,11 +144,11 @@ def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
         **lifetime(op.ttl),
     }
     pieces: list[str] = []
-    if len(encoded) <= MAX_METADATA - ROOM:
+    if len(encoded) <= MAX_METADATA - HEAD_BYTES:
         head["value"] = value
     else:
         check_nested(value, limit=len(encoded))
-        pieces = _cut(encoded, PIECE)
+        pieces = _cut(encoded, PIECE_CHARS)
         head["pieces"] = len(pieces)
     parts = parts or [op.key]
     return [
@@ -173,7 +173,12 @@ def _cut(text: str, size: int) -> list[str]:
 
 
 def put(memory: Memory, items: Mapping[str, Sequence[Turn]]) -> None:
-    """Write items, given by key as `turns` makes them, in the places of those that are there."""
+    """Write items, replacing those with the same keys; creation times of replaced items are kept.
+
+    Args:
+        memory: The memory of the namespace.
+        items: The turns of each item, as `turns` returns them, by key.
+    """
 
     def build(stored: Sequence[Record]) -> list[Turn]:
         created = {
@@ -191,12 +196,12 @@ def put(memory: Memory, items: Mapping[str, Sequence[Turn]]) -> None:
 
 
 def lifetime(ttl: float | None) -> dict[str, float]:
-    """Return a head's remaining time to live, counted from now."""
+    """Return a head's time to live in minutes and the time at which it ends, as metadata."""
     return {} if ttl is None else {"ttl": ttl, "expires": time.time() + ttl * MINUTE}
 
 
 def read(memory: Memory, namespace: tuple[str, ...], key: str) -> Head | None:
-    """Return an item, None if there is none."""
+    """Return the item with a key, or None."""
     records = memory.history(session=key)
     heads = [record for record in records if is_head(record.turn.metadata)]
     if not heads:
@@ -212,17 +217,17 @@ def read(memory: Memory, namespace: tuple[str, ...], key: str) -> Head | None:
 
 
 def refresh(memory: Memory, head: Head) -> None:
-    """Let an item that expires live its whole time from now on."""
+    """Restart the time to live of an item that expires."""
     if head.ttl is None:
         return
     try:
         memory.annotate(head.id, {**head.metadata, **lifetime(head.ttl)})
-    except NotFound:  # it was replaced or deleted meanwhile
+    except NotFound:  # replaced or deleted by someone else
         return
 
 
 def hide(memory: Memory, records: Sequence[Record]) -> None:
-    """Delete turns; somebody else may have been quicker."""
+    """Delete turns; turns that someone else has deleted are skipped."""
     for record in records:
         try:
             memory.delete(record.id)

@@ -1,4 +1,4 @@
-"""`EvoMemStore`: LangGraph's long-term memory on evomem. A namespace is a memory, an item a turn."""
+"""`EvoMemStore`: LangGraph's long-term memory on evomem: namespaces are memories, items are turns."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ from evomem_integrations.langgraph.items import (
     refresh,
     turns,
 )
-from evomem_integrations.langgraph.matching import Namespace, check_filter, lies_in, passes
+from evomem_integrations.langgraph.matching import Namespace, check_filter, meets_all, passes
 
 SWEEP_MINUTES = 5.0
-MAX_BYTES = 2**29  # of items in memory; those below a prefix with more are read again each time
-TRIES = 100  # lost races against other writers before a search gives up
+MAX_CACHE_BYTES = 2**29  # of cached catalogues; a larger one is read again for each search
+MAX_RETRIES = 100  # attempts of a search that concurrent writes invalidate
 
 
 class EvoMemStore(BaseStore):
     """A `BaseStore` whose namespaces are memories of one database. Safe for threads and processes.
 
-    A put is a turn of the namespace's log, read in the light of the items before it; putting a key
-    again is a new turn, and the old one is no longer found. A search queries every namespace below the
-    prefix with that namespace's state and merges by score.
+    A put appends a turn to the namespace's log, embedded in the context of the items before it.
+    Putting a key again appends a new turn and hides the old one. A search queries every namespace
+    below the prefix with that namespace's state, and merges the results by score.
     """
 
     supports_ttl = True
@@ -85,11 +85,11 @@ class EvoMemStore(BaseStore):
 
         Args:
             database: An open database; the caller closes it.
-            index: `fields` says which parts of a value are read, the whole (`["$"]`) if not given.
-                The database's encoder reads them, so `embed` and `dims` are not used.
+            index: `fields` lists the parts of a value that are read, by default the whole value
+                (`["$"]`). The database's encoder reads them, so `embed` and `dims` are not used.
             ttl: As for LangGraph's other stores.
-            root: The labels before every namespace in the database.
-            mode: How a query is answered, as in `Memory.search`.
+            root: The labels that precede every namespace in the database.
+            mode: The mode of searches, as in `Memory.search`.
             purge: Whether deleted and expired items are purged, with every replaced value; otherwise
                 they are only hidden, and their text stays on disk.
             zone: The time zone in which days in queries are counted; the database's if not given.
@@ -104,7 +104,7 @@ class EvoMemStore(BaseStore):
         self._purge = purge
         self._zone = zone
         self._catalogues: LruCache[Namespace, Catalogue] = LruCache(
-            MAX_BYTES, lambda catalogue: catalogue.together.nbytes
+            MAX_CACHE_BYTES, lambda catalogue: catalogue.together.nbytes
         )
         self._listed: tuple[Mapping[Namespace, int], list[Namespace]] = {}, []
         self._make_threads()
@@ -121,27 +121,27 @@ class EvoMemStore(BaseStore):
         ttl: TTLConfig | None = None,
         **options: Any,
     ) -> Iterator[EvoMemStore]:
-        """Open a database for as long as the context lasts.
+        """Open a database, and close it at the end of the context.
 
         Args:
-            conn_string: Its location, as in `evomem.open`.
-            encoder: What reads values, as in `evomem.open`.
-            index: As in the constructor; without an `encoder`, its `embed` becomes one. It may be
-                asynchronous.
+            conn_string: The database's location, as in `evomem.open`.
+            encoder: The encoder that reads values, as in `evomem.open`.
+            index: As in the constructor. Without an `encoder`, its `embed`, which may be
+                asynchronous, is used as the encoder.
             ttl: As in the constructor.
             **options: `root`, `mode`, `purge` and `zone`, as in the constructor.
         """
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             if encoder is None and index and index.get("embed"):
                 from evomem_integrations.langchain.encoder import EmbeddingsEncoder
 
                 embed: Any = index["embed"]
                 if is_async(embed):
-                    embed = opened.enter_context(closing(AsyncEmbeddings(embed)))
+                    embed = stack.enter_context(closing(AsyncEmbeddings(embed)))
                 encoder = EmbeddingsEncoder(ensure_embeddings(embed), dim=index.get("dims"))
-            database = opened.enter_context(evomem.open(conn_string, encoder))
+            database = stack.enter_context(evomem.open(conn_string, encoder))
             store = cls(database, index=index, ttl=ttl, **options)
-            opened.callback(store.close)
+            stack.callback(store.close)
             yield store
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class EvoMemStore(BaseStore):
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Run all operations; return one result for each.
 
-        Reads see the store as it was before the batch. Of several puts to one key the last counts.
+        Reads see the store as it was before the batch. The last of several puts to one key is written.
 
         Raises:
             InvalidNamespaceError: A label of a namespace is not allowed.
@@ -193,25 +193,25 @@ class EvoMemStore(BaseStore):
     # time to live --------------------------------------------------------------------------
 
     def sweep_ttl(self) -> int:
-        """Delete the items that have outlived their time; return how many.
+        """Delete expired items; return how many.
 
         As with `delete`, they are hidden, or purged if the store was created with `purge=True`.
         """
-        gone = 0
+        deleted = 0
         for namespace in self._namespaces(()):
             memory = self._memory(namespace)
             for record in memory.history(where={"expires": {"$lt": time.time()}}):
                 head = read(memory, namespace, record.turn.session or "")
-                if head and head.expired:  # and not replaced or read meanwhile
+                if head and head.expired:  # not replaced or refreshed by someone else
                     self._remove(memory, head.key, head)
-                    gone += 1
-        return gone
+                    deleted += 1
+        return deleted
 
     def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> None:
-        """Delete expired items from now on in the background; harmless when repeated.
+        """Start to delete expired items in the background; no effect if it is already running.
 
         Args:
-            sweep_interval_minutes: How often; that of the store's `ttl`, or every 5 minutes.
+            sweep_interval_minutes: The interval; by default that of the store's `ttl`, or 5 minutes.
         """
         if self._sweeper and self._sweeper.is_alive():
             return
@@ -224,7 +224,7 @@ class EvoMemStore(BaseStore):
         self._sweeper.start()
 
     def stop_ttl_sweeper(self, timeout: float | None = None) -> bool:
-        """Stop the sweeper; say whether it has stopped within `timeout` seconds."""
+        """Stop the sweeper; return whether it stopped within `timeout` seconds."""
         self._stop.set()
         if self._sweeper:
             self._sweeper.join(timeout)
@@ -233,7 +233,7 @@ class EvoMemStore(BaseStore):
     # ---------------------------------------------------------------------------------------
 
     def _make_threads(self) -> None:
-        """Create the writer, in the constructor and in a forked child; no sweeper runs yet."""
+        """Create the writer, in the constructor and in a forked child; the sweeper does not run yet."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="evomem-store")
         self._stop = threading.Event()
         self._sweeper = None
@@ -246,51 +246,54 @@ class EvoMemStore(BaseStore):
         return self.database.memory(*self._root, *namespace, zone=self._zone)
 
     def _namespaces(self, prefix: Namespace) -> list[Namespace]:
-        """Return the namespaces below a prefix that were ever written to, sorted."""
-        namespaces = self.database.memories(*self._root, *prefix)
-        return [names[len(self._root) :] for names in namespaces if len(names) > len(self._root)]
+        """Return all namespaces below a prefix that were ever written to, sorted."""
+        names = self.database.memories(*self._root, *prefix)
+        return [labels[len(self._root) :] for labels in names if len(labels) > len(self._root)]
 
-    def _shows(self, head: Head) -> bool:
+    def _is_visible(self, head: Head) -> bool:
         return not (self._omit_expired and head.expired)
 
     def _get(self, op: GetOp) -> Item | None:
         namespace = tuple(op.namespace)
         head = self._head(namespace, op.key)
-        if head is None or not self._shows(head):
+        if head is None or not self._is_visible(head):
             return None
         if op.refresh_ttl:
             refresh(self._memory(namespace), head)
         return head.item()
 
     def _head(self, namespace: Namespace, key: str) -> Head | None:
-        """Return an item: from RAM if a search has read its namespace as it is now."""
-        held = self._catalogues.get(namespace)
-        if held is not None and held.together.is_current():
-            return held.by_key.get((namespace, key))
+        """Return an item, from the cached catalogue of its namespace if that is current."""
+        cached = self._catalogues.get(namespace)
+        if cached is not None and cached.together.is_current():
+            return cached.by_key.get((namespace, key))
         return read(self._memory(namespace), namespace, key)
 
     def _search(self, op: SearchOp) -> list[SearchItem]:
         check_filter(op.filter)
-        wanted = _check_page(op.offset, op.limit)
+        end = _check_page(op.offset, op.limit)
         query = op.query if op.query and op.query.strip() else None
-        candidates = self._candidates(tuple(op.namespace_prefix), query, wanted, op)
+        candidates = self._candidates(tuple(op.namespace_prefix), query, end, op)
         passing = (hit for hit in candidates if self._passes(hit[0], op))
-        page = list(islice(passing, min(op.offset, sys.maxsize), min(wanted, sys.maxsize)))
+        page = list(islice(passing, min(op.offset, sys.maxsize), min(end, sys.maxsize)))
         for head, _ in page if op.refresh_ttl else ():
             refresh(self._memory(head.namespace), head)
-        return [head.found(score) for head, score in page]
+        return [head.search_item(score) for head, score in page]
 
     def _candidates(
-        self, prefix: Namespace, query: str | None, wanted: int, op: SearchOp
+        self, prefix: Namespace, query: str | None, count: int, op: SearchOp
     ) -> Iterator[tuple[Head, float | None]]:
-        """Yield the items below a prefix: those that a query ranks, best first, then the others."""
-        plain = query is not None and self._mode == "evolvable" and not names_time(query)
-        catalogue = self._catalogue(prefix, query if plain else None)
+        """Yield the items below a prefix: those that the query ranks, best first, then the others.
+
+        The first `count` items that pass the filter are in order; later ones may be incomplete.
+        """
+        cosines_suffice = query is not None and self._mode == "evolvable" and not names_time(query)
+        catalogue = self._catalogue(prefix, query if cosines_suffice else None)
         if query is None:
             yield from ((head, None) for head in catalogue.newest_first)
             return
-        if plain:
-            for _ in range(TRIES):
+        if cosines_suffice:
+            for _ in range(MAX_RETRIES):
                 try:
                     best, scores = catalogue.ranked(query)
                     break
@@ -298,33 +301,34 @@ class EvoMemStore(BaseStore):
                     catalogue = self._catalogue(prefix, query)
             else:
                 raise HeadMoved(
-                    "the store is written to all the time; search it when it is quieter"
+                    f"concurrent writes invalidated {MAX_RETRIES} attempts of this search: retry it "
+                    "when fewer writers are active"
                 )
             for place, score in zip(best.tolist(), scores.tolist(), strict=True):
                 yield catalogue.heads[place], score
         else:
-            yield from self._asked_one_by_one(catalogue, query, wanted, op)
+            yield from self._searched_per_memory(catalogue, query, count, op)
         yield from ((head, None) for head in catalogue.newest_first if not head.indexed)
 
-    def _asked_one_by_one(
-        self, catalogue: Catalogue, query: str, wanted: int, op: SearchOp
+    def _searched_per_memory(
+        self, catalogue: Catalogue, query: str, count: int, op: SearchOp
     ) -> Iterator[tuple[Head, float]]:
-        """Ask each memory for its best items; merge them by score."""
+        """Search each memory for its `count` best items that pass the filter; merge by score."""
         ranked: list[tuple[Head, float]] = []
         for shelf in filter(lambda shelf: shelf.namespace, catalogue.shelves):
             memory = self._memory(shelf.namespace)
-            count = max(1, len(shelf.items))
-            for k in (max(1, min(wanted, count)), count):
+            size = max(1, len(shelf.items))
+            for k in (max(1, min(count, size)), size):
                 hits = memory.search(query, k, mode=self._mode)
-                items = _items(shelf, hits)
+                items = _items_of(shelf, hits)
                 passing = sum(self._passes(head, op) for head, _ in items)
-                if passing >= wanted or len(hits) < k:
+                if passing >= count or len(hits) < k:
                     break
             ranked += items
         yield from sorted(ranked, key=lambda hit: hit[1], reverse=True)
 
     def _catalogue(self, prefix: Namespace, query: str | None = None) -> Catalogue:
-        """Return the items below a prefix as they are at this moment, to be ranked by a query."""
+        """Return the current items below a prefix, to be ranked by `query`."""
         together = self.database.together(*self._root, *prefix, query=query)
         cached = self._catalogues.get(prefix)
         if cached is None or cached.together is not together:
@@ -333,7 +337,7 @@ class EvoMemStore(BaseStore):
         return cached
 
     def _passes(self, head: Head, op: SearchOp) -> bool:
-        return self._shows(head) and passes(head.value, op.filter)
+        return self._is_visible(head) and passes(head.value, op.filter)
 
     def _list(self, op: ListNamespacesOp) -> list[Namespace]:
         _check_page(op.offset, op.limit)
@@ -343,26 +347,26 @@ class EvoMemStore(BaseStore):
         else:
             listed = self._nonempty()
         if op.match_conditions or op.max_depth is not None:
-            matching = (name for name in listed if lies_in(name, op.match_conditions))
+            matching = (name for name in listed if meets_all(name, op.match_conditions))
             listed = sorted({name[: op.max_depth] for name in matching})
         return listed[op.offset : op.offset + op.limit]
 
     def _nonempty(self) -> list[Namespace]:
-        """Return the namespaces that hold items, sorted; the same list until something changes."""
+        """Return the namespaces that hold items, sorted; cached until a memory changes."""
         sizes = self.database.sizes(*self._root)
-        held, listed = self._listed
-        if held is not sizes:
+        listed_for, listed = self._listed
+        if listed_for is not sizes:
             depth = len(self._root)
             listed = sorted(
-                names[depth:] for names, size in sizes.items() if size and names[depth:]
+                labels[depth:] for labels, size in sizes.items() if size and labels[depth:]
             )
             self._listed = sizes, listed
         return listed
 
     def _put(self, puts: dict[tuple[Namespace, str], PutOp]) -> None:
-        """Write a batch's puts and deletes, each namespace's items together and in order."""
+        """Write a batch's puts and deletes, the items of a namespace together and in order."""
         new: dict[Namespace, dict[str, list[Turn]]] = {}
-        for (namespace, key), op in puts.items():  # all are checked before any is written
+        for (namespace, key), op in puts.items():  # check all before writing any
             if op.value is not None:
                 new.setdefault(namespace, {})[key] = turns(op, self._fields)
         for namespace, items in new.items():
@@ -380,8 +384,8 @@ class EvoMemStore(BaseStore):
         memory.expire(session=key, before=end)
 
 
-def _items(shelf: Shelf, hits: Iterable[Hit]) -> list[tuple[Head, float]]:
-    """Return the indexed items that hits belong to, each once."""
+def _items_of(shelf: Shelf, hits: Iterable[Hit]) -> list[tuple[Head, float]]:
+    """Return the indexed items that the hits belong to, without duplicates."""
     items: dict[str, tuple[Head, float]] = {}
     for hit in hits:
         id = head_id(hit.record.id)
@@ -392,5 +396,5 @@ def _items(shelf: Shelf, hits: Iterable[Hit]) -> list[tuple[Head, float]]:
 
 
 def _check_page(offset: int, limit: int) -> int:
-    """Return where a page ends; raise `ValueError` unless both are whole numbers of at least 0."""
+    """Return the end of a page; raise `ValueError` unless both are integers of at least 0."""
     return check_whole(offset, "offset", least=0) + check_whole(limit, "limit", least=0)

@@ -28,16 +28,16 @@ def install(
     purge: bool = False,
     zone: str | None = None,
 ) -> None:
-    """Let LightMem's registries build our parts where a configuration names its own.
+    """Register evomem's classes in LightMem under the names of its own.
 
-    Every embedder name (`"huggingface"`, `"openai"`) and every vector store (`"qdrant"`) then means
-    evomem, for every `LightMemory` made afterwards in this process.
+    Every embedder name (`"huggingface"`, `"openai"`) and every vector store (`"qdrant"`) then selects
+    evomem, for every `LightMemory` that this process creates afterwards.
 
     Args:
-        encoder: What reads the memories; the default encoder if not given.
-        retriever: Whether to replace the vector store as well. Without it vectors go into LightMem's
-            own store, and are computed without any memory.
-        purge: Whether a deleted memory is forgotten truly; it is only hidden if not.
+        encoder: The encoder that reads the memories; the default encoder if not given.
+        retriever: Whether to replace the vector store as well. Otherwise vectors are computed without
+            a memory and stored in LightMem's own store.
+        purge: Whether deleted memories are purged; otherwise they are only hidden.
         zone: The user's time zone, in which days in queries are counted; UTC if not given.
 
     Raises:
@@ -54,12 +54,12 @@ def install(
         ) from error
     loaded = as_encoder(encoder)
     embedder = TextEmbedder if retriever else PlainTextEmbedder
-    replaced: list[tuple[Any, Any]] = [(factories[0], embedder)]
+    replacements: list[tuple[Any, Any]] = [(factories[0], embedder)]
     if retriever:
-        replaced.append((factories[1], EmbeddingRetriever))
+        replacements.append((factories[1], EmbeddingRetriever))
         EmbeddingRetriever.purge = purge
         EmbeddingRetriever.zone = zone
-    for factory, ours in replaced:
+    for factory, ours in replacements:
         ours.encoder = loaded
         registry = factory._MODEL_MAPPING
         registry.update(dict.fromkeys(registry, f"{ours.__module__}.{ours.__qualname__}"))

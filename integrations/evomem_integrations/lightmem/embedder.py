@@ -1,8 +1,8 @@
 """LightMem's text embedder.
 
 LightMem embeds a text first and then inserts or searches with the vector, so its store never sees
-a query. Here the "vector" remembers its text: `EmbeddingRetriever` reads it as a turn, or asks its
-memory with it, and numbers are only computed when they are looked at.
+a query. Here the "vector" keeps its text: `EmbeddingRetriever` reads the text as a turn or searches
+with it, and the numbers are computed only on access.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from evomem_integrations.documents import as_encoder
 
 
 class TextVector(Sequence[float]):
-    """A text as a vector: what `TextEmbedder.embed` returns.
+    """A text as a vector, returned by `TextEmbedder.embed`.
 
-    Its numbers, made when they are first looked at, are the text as a query with no memory before
-    it: enough to compare two texts. `EmbeddingRetriever` uses the text instead.
+    Its numbers, computed on first access, embed the text as a query with an empty memory, which is
+    enough to compare two texts. `EmbeddingRetriever` uses the text instead.
     """
 
     def __init__(self, text: str, encoder: Encoder) -> None:
@@ -40,7 +40,7 @@ class TextVector(Sequence[float]):
     def __getitem__(self, index: slice) -> list[float]: ...
     def __getitem__(self, index: int | slice) -> float | list[float]:
         if self._values is None:
-            self._values = _plain(self.text, self._encoder).tolist()
+            self._values = _embedded(self.text, self._encoder).tolist()
         return self._values[index]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -51,10 +51,10 @@ class TextEmbedder:
     """LightMem's embedder, for use with `EmbeddingRetriever`."""
 
     encoder: str | Encoder | None = None
-    """What reads texts; `install` sets it."""
+    """The encoder that reads texts; `install` sets it."""
 
     def __init__(self, config: Any = None) -> None:
-        """Take LightMem's configuration; the model it names is not used."""
+        """Keep LightMem's configuration; the model that it names is not used."""
         self.config = config
         self._encoder = as_encoder(self.encoder)
         self._make_lock()
@@ -67,7 +67,7 @@ class TextEmbedder:
         return TextVector(text, self._encoder)
 
     def get_stats(self) -> dict[str, int]:
-        """Return the number of calls, and of the encoder's tokens in their texts."""
+        """Return the number of calls and of the encoder's tokens in their texts."""
         return {"total_calls": self._calls, "total_tokens": self._tokens}
 
     def _make_lock(self) -> None:
@@ -80,15 +80,15 @@ class TextEmbedder:
 
 
 class PlainTextEmbedder(TextEmbedder):
-    """LightMem's embedder, for use with its own vector store: its vectors do not depend on a memory."""
+    """LightMem's embedder for use with its own vector store: vectors do not depend on a memory."""
 
     def embed(self, text: str) -> list[float]:
-        """Return the text's embedding as a query without memory."""
+        """Return the text's embedding as a query with an empty memory."""
         self._count(text)
-        values: list[float] = _plain(text, self._encoder).tolist()
+        values: list[float] = _embedded(text, self._encoder).tolist()
         return values
 
 
-def _plain(text: str, encoder: Encoder) -> Vectors:
+def _embedded(text: str, encoder: Encoder) -> Vectors:
     vector: Vectors = encoder.embed_queries(State.empty(encoder.spec), [text])[0]
     return vector

@@ -17,16 +17,22 @@ from evomem.errors import InputError
 from evomem_integrations.lightmem.embedder import TextEmbedder
 from evomem_integrations.lightmem.retriever import EmbeddingRetriever
 
-USES = {"user_only": ("user",), "assistant_only": ("assistant",), "hybrid": ("user", "assistant")}
-STEP = timedelta(milliseconds=500)  # between messages of one session, as LightMem spaces them
-SESSION = re.compile(r"(\d{4}[/-]\d{1,2}[/-]\d{1,2})\s*\(([^)]+)\)\s*(\d{1,2}:\d{2}(?::\d{2})?)")
+ROLES_BY_USE = {
+    "user_only": ("user",),
+    "assistant_only": ("assistant",),
+    "hybrid": ("user", "assistant"),
+}
+MESSAGE_INTERVAL = timedelta(milliseconds=500)  # between messages of a session, as in LightMem
+SESSION_TIME = re.compile(
+    r"(\d{4}[/-]\d{1,2}[/-]\d{1,2})\s*\(([^)]+)\)\s*(\d{1,2}:\d{2}(?::\d{2})?)"
+)
 Message = Mapping[str, Any]
 
 
 class LightMemory:
-    """LightMem's class with the same calls and results; writes with no LLM, Qdrant or LLMLingua.
+    """LightMem's class with the same calls and results, without an LLM, Qdrant and LLMLingua.
 
-    Every message that `messages_use` asks for is one memory, in the order of the messages.
+    Every message of the roles that `messages_use` selects is one memory, in the order of the messages.
     """
 
     def __init__(
@@ -41,20 +47,20 @@ class LightMemory:
 
         Args:
             config: LightMem's dictionary. `messages_use` and, under `embedding_retriever`, the
-                `configs` `collection_name`, `path` and `on_disk` are used; the rest is not.
-            encoder: What reads the messages; the one that wrote the collection, or the default.
-            purge: Whether `embedding_retriever.delete` forgets a memory truly; it only hides it if
-                not.
+                `configs` `collection_name`, `path` and `on_disk` are used; the rest is ignored.
+            encoder: The encoder that reads the messages; by default the one that wrote the
+                collection.
+            purge: Whether `embedding_retriever.delete` purges a memory; otherwise it only hides it.
             zone: The user's time zone, in which days in queries are counted; UTC if not given.
 
         Raises:
-            InputError: `messages_use` is none of LightMem's, or a Qdrant server is named.
+            InputError: `messages_use` is not valid, or the configuration names a Qdrant server.
         """
         self.config: dict[str, Any] = dict(config or {})
         use = self.config.get("messages_use") or "user_only"
-        if use not in USES:
-            raise InputError(f"messages_use must be one of {', '.join(USES)}, got {use!r}")
-        self._roles = USES[use]
+        if use not in ROLES_BY_USE:
+            raise InputError(f"messages_use must be one of {', '.join(ROLES_BY_USE)}, got {use!r}")
+        self._roles = ROLES_BY_USE[use]
         store = {"collection_name": "lightmem", "path": "/tmp/qdrant", "on_disk": False}
         store.update((self.config.get("embedding_retriever") or {}).get("configs") or {})
         self.embedding_retriever = _Retriever(SimpleNamespace(**store), encoder, purge, zone)
@@ -82,25 +88,25 @@ class LightMemory:
         force_extract: bool = False,
         boundmem_tags: Any = None,
     ) -> dict[str, Any]:
-        """Store messages at once; nothing waits in a buffer.
+        """Store messages immediately; nothing is buffered.
 
         Args:
-            messages: With `role`, `content`, `time_stamp` (`2023/05/20 (Sat) 00:44` or ISO 8601; no
-                zone means UTC), and `speaker_id`, `speaker_name` if people talk to each other.
+            messages: With `role`, `content`, `time_stamp` (`2023/05/20 (Sat) 00:44` or ISO 8601, in
+                UTC unless it names a zone), and optionally `speaker_id` and `speaker_name`.
             METADATA_GENERATE_PROMPT: Not used: there is no LLM.
             force_segment: Not used.
             force_extract: Not used.
-            boundmem_tags: Kept with the memories, to be retrieved by.
+            boundmem_tags: Stored with the memories, as filters for `retrieve`.
 
         Returns:
-            The result of LightMem where it asked no LLM.
+            The result of LightMem for a call without an LLM.
 
         Raises:
-            InputError: A message is not of this form; nothing was written.
+            InputError: A message does not have this form; nothing was written.
         """
         memories = [
             memory
-            for memory in _timed(messages)
+            for memory in _checked(messages)
             if memory["role"] in self._roles and memory["text"]
         ]
         for memory in memories:
@@ -124,11 +130,11 @@ class LightMemory:
 
         Args:
             query: The question.
-            limit: How many at most, before tags are looked at.
-            filters: On the payload: values, or ranges of `gte`, `lte`, `gt`, `lt`.
+            limit: The maximum number, before memories are filtered by tags.
+            filters: Conditions on the payload: values, or ranges of `gte`, `lte`, `gt`, `lt`.
             boundmem_tags: Keep memories with one of these tags.
             boundmem_drop_untagged: Drop memories without any tag as well.
-            now: When the question is asked, as in `evomem.Memory.search`.
+            now: The time of the question, as in `evomem.Memory.search`.
         """
         vector = self.text_embedder.embed(query)
         hits = self.embedding_retriever.search(vector, limit, filters, return_full=True, now=now)
@@ -144,7 +150,7 @@ class LightMemory:
         return [f"{row['time_stamp']} {row['weekday']} {row['memory']}" for row in payloads]
 
     def online_update(self, memory_list: Sequence[Any]) -> None:
-        """Do nothing, as LightMem."""
+        """Do nothing, like LightMem."""
 
     def offline_update(self, memory_list: Sequence[Any], *args: Any, **kwargs: Any) -> None:
         """Store LightMem's memory entries (objects with `memory`, `time_stamp` and so on)."""
@@ -155,20 +161,20 @@ class LightMemory:
             )
 
     def construct_update_queue_all_entries(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: queues are for the LLM that merges memories."""
+        """Do nothing: the queues are for an LLM that merges memories."""
 
     def offline_update_all_entries(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: there is no LLM that could merge memories."""
+        """Do nothing: there is no LLM to merge memories."""
 
     def summarize(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Raise `InputError`: a summary needs an LLM."""
-        raise InputError("summaries need an LLM: use LightMem's own class, with install()")
+        raise InputError("summarize needs an LLM: use LightMem's own class, with install()")
 
     def get_token_statistics(self) -> dict[str, Any]:
-        """Return LightMem's counters: no LLM was called, and what was embedded."""
+        """Return LightMem's counters: none for the LLM, calls and tokens for embeddings."""
         stats = self.text_embedder.get_stats()
         calls, tokens = stats["total_calls"], stats["total_tokens"]
-        none = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        no_calls = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         return {
             "summary": {
                 "total_llm_calls": 0,
@@ -176,12 +182,12 @@ class LightMemory:
                 "total_embedding_calls": calls,
                 "total_embedding_tokens": tokens,
             },
-            "llm": {task: dict(none) for task in ("add_memory", "update", "summarize")},
+            "llm": {task: dict(no_calls) for task in ("add_memory", "update", "summarize")},
             "embedding": {"total_calls": calls, "total_tokens": tokens},
         }
 
     def close(self) -> None:
-        """Release the database; harmless when repeated."""
+        """Release the database; calling it again has no effect."""
         self.embedding_retriever.close()
 
 
@@ -201,45 +207,45 @@ class _Embedder(TextEmbedder):
         super().__init__()
 
 
-def _timed(messages: Message | Sequence[Message]) -> list[dict[str, Any]]:
-    """Return messages with their times, checked; later ones of a session are `STEP` apart."""
+def _checked(messages: Message | Sequence[Message]) -> list[dict[str, Any]]:
+    """Check messages; return them with times, which in a session are `MESSAGE_INTERVAL` apart."""
     if not isinstance(messages, Mapping | list | tuple):
         raise InputError(
-            f"messages are dictionaries with role, content and time_stamp, got {messages!r:.60}"
+            f"messages must be dictionaries with role, content and time_stamp, got {messages!r:.60}"
         )
     counts: Counter[str] = Counter()
-    timed = []
+    checked = []
     for place, message in enumerate([messages] if isinstance(messages, Mapping) else messages):
         where = f"message {place}"
         if not isinstance(message, Mapping):
             raise InputError(f"{where} is a {type(message).__name__}, not a dictionary")
-        if message.get("role") not in USES["hybrid"]:
+        if message.get("role") not in ROLES_BY_USE["hybrid"]:
             raise InputError(f"{where} has the role {message.get('role')!r}, not user or assistant")
         if not isinstance(message.get("content"), str):
             raise InputError(f"{where} has no text as its content: {message.get('content')!r:.60}")
         stamp = message.get("time_stamp")
         time, weekday = _parsed(stamp, where)
         text, changes = clean(message["content"])
-        timed.append(
+        checked.append(
             {
                 "role": message["role"],
                 "text": text.strip(),
                 "changes": changes,
                 "speaker_id": str(message.get("speaker_id", "unknown")),
                 "speaker_name": str(message.get("speaker_name", "Unknown")),
-                "time": time + STEP * counts[str(stamp)],
+                "time": time + MESSAGE_INTERVAL * counts[str(stamp)],
                 "weekday": weekday,
             }
         )
         counts[str(stamp)] += 1
-    return timed
+    return checked
 
 
 def _parsed(stamp: object, where: str) -> tuple[datetime, str]:
     try:
         if not isinstance(stamp, str):
-            raise ValueError("there is none")
-        match = SESSION.search(stamp)
+            raise ValueError("not a text")
+        match = SESSION_TIME.search(stamp)
         if not match:
             time = datetime.fromisoformat(stamp)
             return time, f"{time:%a}"
@@ -278,7 +284,7 @@ def _payload(memory: Mapping[str, Any], tags: list[str]) -> dict[str, Any]:
 
 
 def _tags(tags: Any) -> set[str]:
-    """Return tags, however nested, as lower-case text."""
+    """Return tags, flattened, as lower-case text."""
     if tags is None:
         return set()
     if isinstance(tags, Mapping) and ("tags" in tags or "tag" in tags):

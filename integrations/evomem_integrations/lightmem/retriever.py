@@ -16,36 +16,36 @@ from evomem_integrations.lightmem.embedder import TextVector
 
 FILE = "evomem.db"
 NAME = "lightmem"
-RANGES = {"gte": "$gte", "lte": "$lte", "gt": "$gt", "lt": "$lt"}
-SERVER = ("url", "host", "client")
+RANGE_OPERATORS = {"gte": "$gte", "lte": "$lte", "gt": "$gt", "lt": "$lt"}
+SERVER_OPTIONS = ("url", "host", "client")
 
-LONG = 4_096  # characters of a text that is not kept twice
+LONG_TEXT = 4_096  # characters above which a text is not stored twice
 
 
 class EmbeddingRetriever:
     """LightMem's vector store: the methods of its class `Qdrant`, on a memory."""
 
     encoder: str | Encoder | None = None
-    """What reads memories; `install` sets it."""
+    """The encoder that reads memories; `install` sets it."""
     purge = False
-    """Whether a deleted memory is forgotten truly; `install` sets it."""
+    """Whether a deleted memory is purged; `install` sets it."""
     zone: str | None = None
     """The user's time zone, UTC for None; `install` sets it."""
 
     def __init__(self, config: Any) -> None:
         """Open the collection that LightMem's configuration of Qdrant names.
 
-        With `on_disk` it is the memory `lightmem/<collection_name>` in `<path>/evomem.db`, else it is
-        in memory. Nothing that is there is deleted. `embedding_model_dims` is not used.
+        With `on_disk` it is the memory `lightmem/<collection_name>` in `<path>/evomem.db`, otherwise
+        it is in RAM. Existing memories are kept. `embedding_model_dims` is not used.
 
         Raises:
             InputError: The configuration names a server.
         """
-        for option in SERVER:
+        for option in SERVER_OPTIONS:
             if getattr(config, option, None):
                 raise InputError(
-                    f"the configuration names a Qdrant server ({option}=), but evomem keeps its database "
-                    "in a file: give path= and on_disk=True instead"
+                    f"the configuration names a Qdrant server ({option}=), but evomem stores memories in "
+                    "a file: give path= and on_disk=True instead"
                 )
         self.collection_name: str = config.collection_name
         location = InMemory
@@ -64,7 +64,7 @@ class EmbeddingRetriever:
 
     @property
     def loaded(self) -> Encoder:
-        """What reads the memories, loaded."""
+        """The encoder that reads the memories."""
         return self._documents.encoder
 
     def insert(
@@ -73,17 +73,17 @@ class EmbeddingRetriever:
         payloads: Sequence[Mapping[str, Any]] | None = None,
         ids: Sequence[str] | None = None,
     ) -> None:
-        """Read memories as turns, in order. The text is the vector's, see `TextVector`.
+        """Read memories as turns, in order; the text comes from the vector, see `TextVector`.
 
         Raises:
-            InputError: A vector does not come from `TextEmbedder`.
+            InputError: A vector was not made by `TextEmbedder`.
         """
         texts = [_text(vector) for vector in vectors]
         for place, text in enumerate(texts):
             payload = payloads[place] if payloads else {}
             key = str(ids[place]) if ids else str(uuid.uuid4())
             role = payload.get("role", "user")
-            metadata = _kept(payload, text)
+            metadata = _metadata(payload, text)
             self._documents.put(key, text, metadata, role=role, time=_time(payload))
 
     def search(
@@ -97,10 +97,10 @@ class EmbeddingRetriever:
     ) -> list[dict[str, Any]]:
         """Return the best memories as `id`, `score` (cosine) and, if `return_full`, `payload`.
 
-        `now` is when the question is asked, as in `evomem.Memory.search`.
+        `now` is the time of the question, as in `evomem.Memory.search`.
 
         Raises:
-            InputError: The vector does not come from `TextEmbedder`, or a filter is none of LightMem's.
+            InputError: The vector was not made by `TextEmbedder`, or a filter is not valid.
         """
         if limit < 1:
             return []
@@ -125,10 +125,10 @@ class EmbeddingRetriever:
         vector: Sequence[float] | None = None,
         payload: Mapping[str, Any] | None = None,
     ) -> None:
-        """Change a memory's payload: entries of it, or with a vector all of it.
+        """Update entries of a memory's payload; with a vector, replace the whole payload.
 
-        What was read stays as it is unless `vector` is another text's. An id that is not there is let
-        be where only a payload is given.
+        The text is read again only if `vector` has a different one. Without a vector, an unknown id
+        is ignored.
         """
         if vector is not None:
             old = self._documents.get(vector_id)
@@ -140,8 +140,8 @@ class EmbeddingRetriever:
     def delete(self, vector_id: str) -> None:
         """Hide a memory; an unknown id is ignored.
 
-        Its text stays on disk, and later memories were read in its light. With `purge`, all of it
-        goes.
+        Its text stays on disk, and so does its influence on later memories. With `purge`, both are
+        removed.
         """
         self._documents.delete(vector_id)
 
@@ -150,7 +150,7 @@ class EmbeddingRetriever:
         return self._documents.get(vector_id) is not None
 
     def get(self, vector_id: str) -> SimpleNamespace | None:
-        """Return a memory, None if there is none."""
+        """Return a memory, or None if there is no memory with this id."""
         record = self._documents.get(vector_id)
         return self._point(record) if record else None
 
@@ -162,7 +162,7 @@ class EmbeddingRetriever:
         ]
 
     def list(self, filters: Mapping[str, Any] | None = None, limit: int = 100) -> tuple[Any, Any]:
-        """Return the first memories, as `scroll`."""
+        """Return the first memories, as `scroll` does."""
         return self.scroll(filters, limit)
 
     def scroll(
@@ -181,10 +181,10 @@ class EmbeddingRetriever:
         return points, records[limit - 1].seq if len(records) > limit else None
 
     def create_col(self, vector_size: int, on_disk: bool, distance: Any = None) -> None:
-        """Do nothing: a memory comes into being with its first turn."""
+        """Do nothing: a memory is created with its first turn."""
 
     def list_cols(self) -> SimpleNamespace:
-        """Return the collections of this retriever: its own."""
+        """Return the one collection of this retriever."""
         return SimpleNamespace(collections=[SimpleNamespace(name=self.collection_name)])
 
     def col_info(self) -> dict[str, Any]:
@@ -192,15 +192,15 @@ class EmbeddingRetriever:
         return {"name": self.collection_name, "points_count": len(self._documents.memory)}
 
     def delete_col(self) -> None:
-        """Forget every memory truly, hidden ones included."""
+        """Purge every memory, including hidden ones."""
         self._documents.clear()
 
     def reset(self) -> None:
-        """Forget every memory truly, hidden ones included."""
+        """Purge every memory, including hidden ones."""
         self._documents.clear()
 
     def close(self) -> None:
-        """Release the database; harmless when repeated."""
+        """Release the database; calling it again has no effect."""
         self._documents.close()
 
     def _point(self, record: Record, payload: bool = True, vector: bool = False) -> SimpleNamespace:
@@ -211,9 +211,9 @@ class EmbeddingRetriever:
         )
 
 
-def _kept(payload: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return a payload without a long text that the turn holds anyway: metadata has 64 KiB."""
-    is_long = len(text) > LONG and payload.get("memory") == text
+def _metadata(payload: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Return a payload without a long text that the turn also holds: metadata is limited to 64 KiB."""
+    is_long = len(text) > LONG_TEXT and payload.get("memory") == text
     return {**payload, "memory": None} if is_long else dict(payload)
 
 
@@ -228,8 +228,8 @@ def _payload(record: Record) -> dict[str, Any]:
 def _text(vector: object) -> str:
     if not isinstance(vector, TextVector):
         raise InputError(
-            f"evomem makes its own embeddings and takes no {type(vector).__name__} as a vector: "
-            "give what TextEmbedder.embed or get_all returned"
+            f"evomem computes its own embeddings and does not accept a {type(vector).__name__} as a "
+            "vector: pass a vector that TextEmbedder.embed or get_all returned"
         )
     return vector.text
 
@@ -242,16 +242,17 @@ def _time(payload: Mapping[str, Any]) -> datetime | None:
 def _where(filters: object) -> dict[str, Any]:
     """Return LightMem's filters, values and ranges, as evomem's."""
     if not isinstance(filters, Mapping | None):
-        raise InputError(f"filters are a dictionary, got {type(filters).__name__}")
+        raise InputError(f"filters must be a dictionary, got {type(filters).__name__}")
     where: dict[str, Any] = {}
     for key, test in (filters or {}).items():
         if isinstance(test, Mapping):
-            unknown = [name for name in test if name not in RANGES]
+            unknown = [name for name in test if name not in RANGE_OPERATORS]
             if unknown or not test:
                 raise InputError(
-                    f"filters[{key!r}] is {dict(test)!r}; a range has one or more of {', '.join(RANGES)}"
+                    f"filters[{key!r}] is {dict(test)!r}: a range needs one or more of "
+                    f"{', '.join(RANGE_OPERATORS)}"
                 )
-            where[key] = {RANGES[name]: value for name, value in test.items()}
+            where[key] = {RANGE_OPERATORS[name]: value for name, value in test.items()}
         else:
             where[key] = test
     return where

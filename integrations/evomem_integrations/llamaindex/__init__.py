@@ -1,6 +1,6 @@
 """evomem in LlamaIndex: memory, memory block, retriever, reranker, embedding.
 
-Everything translates between LlamaIndex's interfaces and a `Memory`; see `docs/guides/llamaindex.md`.
+Each class implements an interface of LlamaIndex with a `Memory`; see `docs/guides/llamaindex.md`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EvoMemBlock", "EvoMemEmbedding", "EvoMemMemory", "EvoMemReranker", "EvoMemRetriever"]
 
-_HOMES = {
+_MODULES = {
     "EvoMemBlock": "block",
     "EvoMemEmbedding": "embedding",
     "EvoMemMemory": "memory",
@@ -29,9 +29,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class, and with it LlamaIndex, only on first use."""
-    if name not in _HOMES:
+    """Import a class, and with it LlamaIndex, on first use."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("llama_index.core", extra="llamaindex")
     import_module(f"{__name__}.releases")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

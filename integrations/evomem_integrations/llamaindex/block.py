@@ -1,4 +1,4 @@
-"""`EvoMemBlock`: what LlamaIndex's `Memory` hands its oldest messages to."""
+"""`EvoMemBlock`: a memory block, which gets the oldest messages of LlamaIndex's `Memory`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ENTRY = re.compile(
 class EvoMemBlock(Connection, BaseMemoryBlock[str]):
     """A memory as a block of `Memory.from_defaults(memory_blocks=[...])`.
 
-    `Memory` gives a block nothing until its own queue is over `token_limit *
-    chat_history_token_ratio`, 21,000 tokens by default. Where every exchange should be remembered
-    as soon as it is over, use `EvoMemMemory`.
+    `Memory` passes messages to a block only when its own queue exceeds `token_limit *
+    chat_history_token_ratio`, 21,000 tokens by default. To remember every exchange as soon as it is
+    complete, use `EvoMemMemory`.
     """
 
     name: str = Field(default="evomem", description="The block's tag in the prompt.")
@@ -38,13 +38,13 @@ class EvoMemBlock(Connection, BaseMemoryBlock[str]):
         return self._note_shown(query, session, context)
 
     async def _aput(self, messages: list[ChatMessage]) -> None:
-        # `Memory` puts the session there; without it, a turn belongs to none.
+        # `Memory` stores the session in `additional_kwargs`; without it, a turn has no session.
         sessions = (message.additional_kwargs.get("session_id") for message in messages)
         session = next((name for name in sessions if name), None)
         await self._commit(identified(as_turns(spoken(messages)), session))
 
     async def atruncate(self, content: str, tokens_to_truncate: int) -> str | None:
-        """Return the content without its oldest entries, shorter by that many tokens; None if none is left."""
+        """Return the content without its oldest entries, at least that many tokens shorter, or None."""
         count = get_tokenizer()
         entries = [entry for entry in _ENTRY.split(content) if entry]
         while entries and tokens_to_truncate > 0:

@@ -1,4 +1,4 @@
-"""`Chats`: where messages are kept, each session under its database, namespace and name.
+"""`Chats`: the stored messages of sessions, keyed by database, namespace and session name.
 
 One SQL database holds the messages of many memories, in the tables of LlamaIndex's own chat store.
 """
@@ -29,14 +29,14 @@ R = TypeVar("R")
 
 TABLE = "evomem_messages"
 UNASSIGNED = "llama_index_memory"
-"""A table that knows the session of a message and not whose it is, written by earlier versions."""
+"""A table of earlier versions, which holds the session of a message but not its owner."""
 
-CHUNK = 500  # ids in one statement
-CLEANED = 1  # the `user_version` of a file in which no deleted content is left
+IDS_PER_STATEMENT = 500
+CLEANED = 1  # the `user_version` of a file without deleted content in its free pages
 
 
 class Row(NamedTuple):
-    """A message as the table has it."""
+    """A message as it is stored in the table."""
 
     id: int
     put: datetime
@@ -44,9 +44,9 @@ class Row(NamedTuple):
 
 
 def run(call: Coroutine[Any, Any, R]) -> R:
-    """Wait for an asynchronous call, whether or not an event loop runs in this thread.
+    """Run an asynchronous call to completion, also from a thread in which an event loop runs.
 
-    On a thread of its own, so that the caller's event loop is left as it is.
+    It runs on a separate thread, so that the caller's event loop is not used.
     """
     context = contextvars.copy_context()
     with ThreadPoolExecutor(1) as pool:
@@ -57,20 +57,21 @@ class Chats:
     """The messages that belong to the memories of one database."""
 
     def __init__(self, location: str, uri: str | None) -> None:
-        """Connect when it is first needed.
+        """Connect on first use.
 
         Args:
             location: The database of the memories, as in `evomem.open`.
-            uri: An asynchronous SQLAlchemy URL; a file beside the database if None.
+            uri: An asynchronous SQLAlchemy URL; a file next to the database if None.
 
         Raises:
-            ValueError: `uri` is None and the database is no file.
+            ValueError: `uri` is None and the database is not a file.
         """
-        self.beside = uri is None
-        self.url = _beside(location) if uri is None else sa.make_url(uri)
-        # A folder with both files can be moved; a URL may be shared by several databases.
+        self.next_to_database = uri is None
+        self.url = _url_next_to(location) if uri is None else sa.make_url(uri)
+        # A file is keyed without its location, so that a folder with both files can be moved. A URL
+        # may be shared by several databases.
         self._place = "" if uri is None else _without_password(location)
-        # A connection belongs to an event loop, and every synchronous call has one of its own.
+        # A connection belongs to an event loop, and every synchronous call creates a new loop.
         self._engine = create_async_engine(self.url, poolclass=NullPool)
         self._sqlite = self._engine.dialect.name == "sqlite"
         if self._sqlite:
@@ -86,13 +87,13 @@ class Chats:
         )
 
     def key(self, namespace: Namespace, session: str) -> str:
-        """Return the key of a session's messages; keys are unique."""
+        """Return the unique key of a session's messages."""
         return json.dumps([self._place, list(namespace), session])
 
     # reading -------------------------------------------------------------------------------
 
     async def addresses(self) -> list[tuple[Namespace, str]]:
-        """Return the namespaces and names of all sessions of the database that have messages."""
+        """Return the namespace and name of every session of the database that has messages."""
         keys = [json.loads(key) for key in await self._keys(TABLE)]
         return [(tuple(labels), session) for place, labels, session in keys if place == self._place]
 
@@ -105,43 +106,43 @@ class Chats:
         return await self._rows(TABLE, self.key(namespace, session))
 
     async def unassigned_sessions(self) -> list[str]:
-        """Return the sessions that have messages of which it is not known whose they are."""
+        """Return the sessions that have messages of an unknown owner."""
         return await self._keys(UNASSIGNED)
 
     async def unassigned(self, session: str) -> list[Row]:
-        """Return the messages of a session of which it is not known whose they are."""
+        """Return the messages of a session whose owner is unknown."""
         return await self._rows(UNASSIGNED, session)
 
     # writing -------------------------------------------------------------------------------
 
     async def assign(self, session: str, namespace: Namespace) -> None:
-        """Assign the unassigned messages of a session to a memory, all or none."""
+        """Assign all unassigned messages of a session to a memory, in one transaction."""
         old, new = _messages(UNASSIGNED), _messages(TABLE)
         await self._make_table()
         columns = (old.c.timestamp, old.c.role, old.c.status, old.c.data)
-        theirs = old.c.key == session
+        in_session = old.c.key == session
         key = sa.literal(self.key(namespace, session))
-        moved = sa.select(key, *columns).where(theirs).order_by(old.c.timestamp, old.c.id)
+        moved = sa.select(key, *columns).where(in_session).order_by(old.c.timestamp, old.c.id)
         names = ["key", *(column.name for column in columns)]
         async with self._engine.begin() as connection:
-            await connection.execute(sa.select(old.c.id).where(theirs).with_for_update())
+            await connection.execute(sa.select(old.c.id).where(in_session).with_for_update())
             await connection.execute(sa.insert(new).from_select(names, moved))
-            await connection.execute(sa.delete(old).where(theirs))
+            await connection.execute(sa.delete(old).where(in_session))
 
     async def erase(self, ids: Sequence[int], *, unassigned: bool = False) -> int:
         """Delete messages by id; return how many there were."""
         table = _messages(UNASSIGNED if unassigned else TABLE)
         count = 0
         async with self._engine.begin() as connection:
-            for start in range(0, len(ids), CHUNK):
-                selected = table.c.id.in_(ids[start : start + CHUNK])
+            for start in range(0, len(ids), IDS_PER_STATEMENT):
+                selected = table.c.id.in_(ids[start : start + IDS_PER_STATEMENT])
                 count += (await connection.execute(sa.delete(table).where(selected))).rowcount
         return count
 
     async def scrub(self) -> bool:
-        """Remove what is left of deleted messages from disk; return whether nothing is left.
+        """Remove deleted messages from SQLite's files; return whether none of their bytes are left.
 
-        Only SQLite is asked: a server's files keep deleted rows until it vacuums them.
+        Return False for a server, which keeps deleted rows in its files until it vacuums them.
         """
         if not self._sqlite:
             return False
@@ -150,11 +151,11 @@ class Chats:
         try:
             async with self._engine.connect() as connection:
                 plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-                # Before it was opened securely, the file kept deleted content in its free pages.
+                # A file that was not opened with `secure_delete` keeps deleted content in free pages.
                 if await plain.scalar(sa.text("PRAGMA user_version")) != CLEANED:
                     await plain.execute(sa.text("VACUUM"))
                     await plain.execute(sa.text(f"PRAGMA user_version = {CLEANED}"))
-                await plain.execute(sa.text("PRAGMA busy_timeout = 1000"))  # readers may take long
+                await plain.execute(sa.text("PRAGMA busy_timeout = 1000"))  # wait 1 s for readers
                 busy = await plain.scalar(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
         except OperationalError:  # another process is using the file
             return False
@@ -199,7 +200,7 @@ async def _inspected(connection: AsyncConnection, ask: Callable[[sa.Inspector], 
 
 
 def _messages(name: str) -> sa.TableClause:
-    """Return a table as LlamaIndex's chat store makes it."""
+    """Return a table with the columns of LlamaIndex's chat store."""
     columns: Iterable[sa.ColumnClause[Any]] = (
         sa.column("id", sa.Integer),
         sa.column("key", sa.String),
@@ -216,18 +217,18 @@ def _time(nanoseconds: int) -> datetime:
 
 
 def _delete_securely(connection: Any, _: object) -> None:
-    """Let SQLite overwrite what is deleted, so that no byte of a message stays in the file."""
+    """Let SQLite overwrite deleted content, so that no byte of a message stays in the file."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA secure_delete = ON")
     cursor.close()
 
 
-def _beside(location: str) -> sa.URL:
+def _url_next_to(location: str) -> sa.URL:
     place = place_of(location)
     if place == ":memory:" or "://" in place:
         raise ValueError(
-            f"messages are kept in a file beside the database, and {location!r} is none: give "
-            'chat_store_uri, an asynchronous SQLAlchemy URL such as "postgresql+asyncpg://..."'
+            f"messages are stored in a file next to the database, but {location!r} is not a file: set "
+            'chat_store_uri to an asynchronous SQLAlchemy URL such as "postgresql+asyncpg://..."'
         )
     return sa.URL.create("sqlite+aiosqlite", database=f"{place}.chat")
 

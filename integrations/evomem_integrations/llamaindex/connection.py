@@ -1,4 +1,4 @@
-"""`Connection`: which memory an adapter uses, in fields that can be serialised."""
+"""`Connection`: the memory that an adapter uses, described by fields that can be serialised."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from evomem.memory_view import Mode
 from evomem.records import MAX_RECALLED, Context, Turn
 from evomem_integrations._databases import Handle, share
 
-QUESTIONS = 64  # for which it is kept, until they are answered, which turns were shown
-WAITING = 100  # turns that wait for a memory that cannot be written, at most
+MAX_OPEN_QUESTIONS = 64  # unanswered questions whose shown turns are remembered
+MAX_UNWRITTEN = 100  # turns kept while the memory cannot be written
 
 
 class Connection(BaseModel):
-    """A memory by its address, and how it is searched. It is opened when it is first needed."""
+    """The address of a memory and the options of its searches. The memory is opened on first use."""
 
     location: str = Field(description="The database, as in evomem.open.")
     namespace: tuple[str, ...] = Field(description="The memory, such as ('acme', 'alice').")
     encoder: str | None = Field(
-        default=None, description="For a new database; an existing one knows its own."
+        default=None, description="For a new database; an existing one uses its own by default."
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Further options of evomem.open, such as device."
     )
-    k: int = Field(default=10, ge=1, description="How many turns are remembered at most.")
-    max_tokens: int = Field(default=2000, ge=1, description="How long they may be together.")
-    mode: Mode = Field(default="evolvable", description="How they are found.")
+    k: int = Field(default=10, ge=1, description="The maximum number of recalled turns.")
+    max_tokens: int = Field(default=2000, ge=1, description="Their maximum length in total.")
+    mode: Mode = Field(default="evolvable", description="The search mode.")
     zone: str | None = Field(
         default=None,
         description="The user's time zone: days are counted and times shown in it (UTC if not given).",
@@ -51,7 +51,7 @@ class Connection(BaseModel):
     _handle: Handle | None = PrivateAttr(default=None)
     _opened_for: tuple[Any, ...] | None = PrivateAttr(default=None)
     _shown: dict[tuple[object, ...], tuple[str, ...]] = PrivateAttr(default_factory=dict)
-    _waiting: list[Turn] = PrivateAttr(default_factory=list)
+    _unwritten: list[Turn] = PrivateAttr(default_factory=list)
 
     @property
     def memory(self) -> Memory:
@@ -66,11 +66,11 @@ class Connection(BaseModel):
         return self._handle
 
     def _adapter(self, header: str = HEADER) -> Adapter:
-        """Return the way to the memory.
+        """Return the adapter of the memory.
 
         Raises:
-            FingerprintMismatch: The database was written by another encoder than `encoder`: that is
-                a mistake in the program. A database that cannot be reached is not.
+            FingerprintMismatch: The database was written by an encoder other than `encoder`, which is
+                a mistake in the program. An unreachable database raises nothing here.
         """
         with contextlib.suppress(StoreError, OSError):
             self._open()
@@ -84,9 +84,9 @@ class Connection(BaseModel):
         )
 
     def _note_shown(self, query: str, session: str | None, context: Context) -> Context:
-        """Remember which turns were shown for a question."""
-        self._shown[self._question(session, query)] = context.ids
-        while len(self._shown) > QUESTIONS:
+        """Remember which turns were shown for a question; return the context."""
+        self._shown[self._question_key(session, query)] = context.ids
+        while len(self._shown) > MAX_OPEN_QUESTIONS:
             self._shown.pop(next(iter(self._shown)))
         return context
 
@@ -96,14 +96,14 @@ class Connection(BaseModel):
         """Write turns that the memory does not hold yet.
 
         Args:
-            turns: With ids, in order.
-            replaces: A turn, and the one of `turns` that takes its place.
+            turns: The turns in order, with ids.
+            replaces: A turn, and the one of `turns` that replaces it.
         """
         labelled = [
             replace(turn, source=self.turn_source, recalled=self._take_shown(turn))
             for turn in turns
         ]
-        todo, self._waiting = [*self._waiting, *labelled][-WAITING:], []
+        todo, self._unwritten = [*self._unwritten, *labelled][-MAX_UNWRITTEN:], []
         if not todo:
             return
         written = False
@@ -117,7 +117,7 @@ class Connection(BaseModel):
             await self._add(memory, todo)
             written = True
         if not written:
-            self._waiting = todo
+            self._unwritten = todo
 
     async def _add(self, memory: Memory, turns: Sequence[Turn]) -> None:
         with contextlib.suppress(DuplicateTurn):
@@ -127,26 +127,26 @@ class Connection(BaseModel):
                 note_cleaned(turn.metadata)
             return
         for turn in turns:
-            # Ids are made of texts: a turn that is refused was deleted, and stays so.
+            # Ids are derived from texts: a turn that is refused was deleted, and stays deleted.
             await asyncio.to_thread(write_turn, memory, turn)
 
     def _take_shown(self, turn: Turn) -> list[str]:
-        """Return the ids of the turns that were shown for the questions of a turn, and forget them."""
+        """Return and discard the ids of the turns that were shown for the questions of a turn."""
         ids: dict[str, None] = {}
         for key in list(self._shown):
             *place, text = key
-            asked = f"\n{text}\n" in f"\n{turn.user}\n"
-            if asked and tuple(place) == self._question(turn.session, "")[:-1]:
+            contains_question = f"\n{text}\n" in f"\n{turn.user}\n"
+            if contains_question and tuple(place) == self._question_key(turn.session, "")[:-1]:
                 ids |= dict.fromkeys(self._shown.pop(key))
         return list(ids)
 
-    def _question(self, session: str | None, text: str) -> tuple[object, ...]:
+    def _question_key(self, session: str | None, text: str) -> tuple[object, ...]:
         """Return the key of the turns that were shown for a question."""
         return self.location, tuple(self.namespace), session, text
 
 
 def _replace(memory: Memory, turn: Turn, old: Turn) -> None:
-    """Replace a turn by its new version; a deleted turn stays deleted."""
+    """Replace a turn with its new version; a deleted turn stays deleted."""
     with contextlib.suppress(NotFound):
         recalled = [*memory.get(old.id or "").turn.recalled, *turn.recalled]
         newest = list(dict.fromkeys(recalled))[-MAX_RECALLED:]

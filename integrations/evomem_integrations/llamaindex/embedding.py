@@ -15,10 +15,10 @@ from evomem.state import State
 
 
 class EvoMemEmbedding(BaseEmbedding):
-    """Embeds every text as the first one ever read.
+    """Embeds every text with an empty memory.
 
-    LlamaIndex embeds texts in batches, in parallel, from a cache: there is no order to remember. So
-    the encoder starts without a memory for each text. For evolvable embeddings use
+    LlamaIndex embeds texts in batches, in parallel and from a cache, so texts have no order. The
+    encoder therefore starts from an empty memory for each text. For evolvable embeddings use
     `EvoMemMemory` or `EvoMemRetriever`.
     """
 
@@ -28,8 +28,8 @@ class EvoMemEmbedding(BaseEmbedding):
         """Wrap an encoder.
 
         Args:
-            encoder: What `evomem.load_encoder` takes, or an encoder, such as `db.encoder`; needs a
-                name to be serialised.
+            encoder: A name that `evomem.load_encoder` accepts, or an encoder such as `db.encoder`;
+                to serialise the embedding, the encoder's name must be loadable.
             **fields: The fields of `BaseEmbedding`; `model_name` is the encoder's name.
         """
         if isinstance(encoder, str):
@@ -63,6 +63,6 @@ class EvoMemEmbedding(BaseEmbedding):
         return await asyncio.to_thread(self._get_text_embedding, text)
 
     def _loaded(self) -> Encoder:
-        if self._encoder is None:  # lost in a copy that could not take it along
+        if self._encoder is None:  # a serialised copy holds only the name
             self._encoder = load_encoder(self.model_name)
         return self._encoder

@@ -1,4 +1,4 @@
-"""The memory of a conversation: what it forgets is removed from the kept messages as well."""
+"""The memory of a conversation, whose deletions also remove the stored messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from evomem_integrations.llamaindex.turns import identified, placed, spoken
 class ChatMemory(Memory):
     """A memory whose `purge`, `expire` and `drop` also erase messages (`Chats`).
 
-    The log comes first. If this is interrupted between the two, doing it again erases the messages.
+    The log is changed first. After an interruption between the two, repeating the call erases the
+    messages.
     """
 
     def __init__(
@@ -34,11 +35,11 @@ class ChatMemory(Memory):
         place: tuple[str, str | None],
         zone: str | None = None,
     ) -> None:
-        """Represent a memory of a database, which stays open as long as this object exists.
+        """Open a memory of a database, which stays open as long as this object exists.
 
         Args:
-            handle: On the database.
-            namespace: Of the memory.
+            handle: The handle of the database.
+            namespace: The memory's namespace.
             place: The arguments of `Chats`.
             zone: As in `Database.memory`.
         """
@@ -48,21 +49,21 @@ class ChatMemory(Memory):
         self._place = place
 
     def purge(self, id: str, *, forks: bool = False, progress: Progress | None = None) -> Receipt:
-        """See `Memory.purge`. The messages of the turn go with it.
+        """See `Memory.purge`. The messages of the turn are erased as well.
 
-        So do those of other turns of its session that the memory does not hold.
+        So are messages of its session that belong to no turn of the memory.
         """
         session = None
-        with contextlib.suppress(NotFound):  # it was deleted before: its session is not known
+        with contextlib.suppress(NotFound):  # an already deleted turn: its session is not known
             session = self.get(id).turn.session
-            if session is None:  # it has no messages
+            if session is None:  # the turn has no messages
                 return super().purge(id, forks=forks, progress=progress)
         try:
             receipt = super().purge(id, forks=forks, progress=progress)
         except NotFound:
-            run(self._follow((self.namespace,), session, None))
+            run(self._erase_messages((self.namespace,), session, None))
             raise
-        return self._followed(receipt, session, None)
+        return self._with_erased_messages(receipt, session, None)
 
     def expire(
         self,
@@ -73,33 +74,33 @@ class ChatMemory(Memory):
         forks: bool = False,
         progress: Progress | None = None,
     ) -> Receipt:
-        """See `Memory.expire`. The messages of the turns go with them.
+        """See `Memory.expire`. The messages of the turns are erased as well.
 
-        With `session` alone, all messages of the session do; with `before`, also those that were put
-        before it and belong to no turn, such as a question that was never answered, unless `source`
-        is given: they have none. System messages stay.
+        With `session` alone, all messages of the session are erased. With `before`, older messages
+        that belong to no turn, such as an unanswered question, are erased as well, unless `source` is
+        given, since such messages have no source. System messages are kept.
         """
         receipt = super().expire(
             before=before, session=session, source=source, forks=forks, progress=progress
         )
         if source is not None:
-            return self._followed(receipt, session, None)
+            return self._with_erased_messages(receipt, session, None)
         if before is None:
-            return self._followed(receipt, session, None, whole=True)
-        return self._followed(receipt, session, as_utc(before))
+            return self._with_erased_messages(receipt, session, None, all_messages=True)
+        return self._with_erased_messages(receipt, session, as_utc(before))
 
     def drop(self) -> Receipt:
-        """See `Memory.drop`. All messages of all its sessions go with it, answered or not."""
+        """See `Memory.drop`. All messages of all its sessions are erased, answered or not."""
         try:
             receipt = super().drop()
-        except NotFound:  # messages without turns, or what an interrupted call has left
+        except NotFound:  # there may be messages without turns, also after an interrupted call
             chats = self._chats
             if chats is None or not run(chats.sessions(self.namespace)):
                 raise
             receipt = Receipt((self.namespace,), (), 0)
-        return self._followed(receipt, None, None, whole=True)
+        return self._with_erased_messages(receipt, None, None, all_messages=True)
 
-    # mypy takes the async methods of `Memory` to be of its methods alone.
+    # mypy binds the async methods to the signatures of `Memory`'s methods.
     apurge = async_method(purge, write=True)  # type: ignore[arg-type]
     aexpire = async_method(expire, write=True)  # type: ignore[arg-type]
     adrop = async_method(drop, write=True)  # type: ignore[arg-type]
@@ -110,31 +111,31 @@ class ChatMemory(Memory):
     def _chats(self) -> Chats | None:
         try:
             return Chats(*self._place)
-        except ValueError:  # the database is no file, and no other place was named
+        except ValueError:  # the database is not a file, and there is no URL for messages
             return None
 
-    def _followed(
+    def _with_erased_messages(
         self,
         receipt: Receipt,
         session: str | None,
         before: datetime | None,
         *,
-        whole: bool = False,
+        all_messages: bool = False,
     ) -> Receipt:
-        """Erase the messages of what was forgotten; return what can be said then."""
+        """Erase the messages of purged turns; return the receipt with `clean` updated."""
         namespaces = {self.namespace, *receipt.memories}
-        clean = run(self._follow(namespaces, session, before, whole=whole))
+        clean = run(self._erase_messages(namespaces, session, before, all_messages=all_messages))
         return replace(receipt, clean=receipt.clean and clean)
 
-    async def _follow(
+    async def _erase_messages(
         self,
         namespaces: Collection[Namespace],
         session: str | None,
         before: datetime | None,
         *,
-        whole: bool = False,
+        all_messages: bool = False,
     ) -> bool:
-        """Erase messages of one session, or of all if it is None; return whether no byte is left."""
+        """Erase messages of one session, or of all if None; return whether none of their bytes are left."""
         chats = self._chats
         if chats is None:
             return True
@@ -143,22 +144,26 @@ class ChatMemory(Memory):
             for name in await chats.sessions(namespace):
                 if session in (None, name):
                     rows = await chats.rows(namespace, name)
-                    known = set() if whole else _held(log, name)
-                    ids = [row.id for row in rows] if whole else forgotten(rows, known, before)
+                    known = set() if all_messages else _sides_of(log, name)
+                    ids = (
+                        [row.id for row in rows] if all_messages else orphaned(rows, known, before)
+                    )
                     await chats.erase(ids)
-        if chats.beside:  # elsewhere, other databases may have unassigned messages
-            await self._follow_unassigned(chats, session)
+        if chats.next_to_database:  # a shared store may hold unassigned messages of other databases
+            await self._erase_unassigned(chats, session)
         return await chats.scrub()
 
-    async def _follow_unassigned(self, chats: Chats, session: str | None) -> None:
-        """Erase unassigned messages of turns that no memory of the database holds any more."""
+    async def _erase_unassigned(self, chats: Chats, session: str | None) -> None:
+        """Erase unassigned messages whose turns are in no memory of the database."""
         names = self._engine.store.memories(())
         for name in await chats.unassigned_sessions():
             if session in (None, name):
                 known = {
-                    text for labels in names for text in _held(Memory(self._engine, labels), name)
+                    text
+                    for labels in names
+                    for text in _sides_of(Memory(self._engine, labels), name)
                 }
-                ids = forgotten(await chats.unassigned(name), known, None)
+                ids = orphaned(await chats.unassigned(name), known, None)
                 await chats.erase(ids, unassigned=True)
 
 
@@ -166,30 +171,31 @@ Sides = tuple[str, str]
 """What the user and the assistant said in a turn."""
 
 
-def forgotten(rows: Sequence[Row], known: Collection[Sides], before: datetime | None) -> list[int]:
-    """Return the ids of messages whose turns are not held.
+def orphaned(rows: Sequence[Row], known: Collection[Sides], before: datetime | None) -> list[int]:
+    """Return the ids of messages whose turns are not in `known`, without system messages.
 
-    Messages that belong to no complete turn are among them if they are older than `before`. System
-    messages never are.
+    Messages that belong to no complete turn are included if they are older than `before`.
     """
-    gone: set[int] = set()
-    loose = set(range(len(rows)))
+    orphans: set[int] = set()
+    outside_turns = set(range(len(rows)))
     for turn, places in placed([row.message for row in rows]):
-        loose.difference_update(places)
+        outside_turns.difference_update(places)
         if (turn.user, turn.assistant) not in known:
-            gone.update(places)
+            orphans.update(places)
     if before is not None:
-        gone.update(place for place in loose if rows[place].put < before)
+        orphans.update(place for place in outside_turns if rows[place].put < before)
     return [
-        rows[place].id for place in sorted(gone) if rows[place].message.role != MessageRole.SYSTEM
+        rows[place].id
+        for place in sorted(orphans)
+        if rows[place].message.role != MessageRole.SYSTEM
     ]
 
 
 def owner(rows: Sequence[Row], session: str, logs: Collection[Memory]) -> Namespace | None:
-    """Return whose the unassigned messages of a session are, None where it is not certain.
+    """Return the owner of the unassigned messages of a session, None if it is ambiguous.
 
-    It is certain if all of them are questions and answers of complete turns, and the log of exactly
-    one memory holds all these turns in this session.
+    The owner is certain if all messages are questions and answers of complete turns, and the log of
+    exactly one memory holds all these turns in this session.
     """
     messages = [row.message for row in rows]
     turns = placed(messages)
@@ -205,5 +211,5 @@ def owner(rows: Sequence[Row], session: str, logs: Collection[Memory]) -> Namesp
     return holders[0] if len(holders) == 1 else None
 
 
-def _held(log: Memory, session: str) -> set[Sides]:
+def _sides_of(log: Memory, session: str) -> set[Sides]:
     return {(r.turn.user, r.turn.assistant) for r in log.history(session=session)}

@@ -1,4 +1,4 @@
-"""`EvoMemMemory`: what chat engines and agents keep their conversation in."""
+"""`EvoMemMemory`: the conversation memory of chat engines and agents."""
 
 from __future__ import annotations
 
@@ -25,37 +25,36 @@ from evomem_integrations.llamaindex.turns import complete, question, replaced, s
 
 
 class EvoMemMemory(Connection, BaseMemory):
-    """The messages of one session, and the turns of all others that help now.
+    """The messages of one session, and recalled turns of all other sessions.
 
-    Messages are kept exactly as they are put, in LlamaIndex's own short-term `Memory`. A user's
-    message waits until it is answered; then both become one turn of the memory, so that a question
-    never finds itself. Calls of tools, their results and system messages stay in the history.
+    Messages are stored exactly as they are put, in LlamaIndex's own short-term `Memory`. A user's
+    message and its answer become one turn of the memory when the answer arrives, so a question never
+    finds itself. Tool calls, their results and system messages stay in the history only.
 
-    Messages are kept under the database, the namespace and the session: two users who call their
-    sessions by the same name share nothing. What `memory` purges, expires or drops is erased from the
-    messages as well. Only settings are serialised: a copy, in this process or the next, finds the
-    same data.
+    Messages are keyed by database, namespace and session, so two users with sessions of the same name
+    share nothing. Purging, expiring or dropping turns through `memory` erases their messages as well.
+    Only settings are serialised: a copy, in this process or another, finds the same data.
     """
 
     session_id: str = Field(
-        default_factory=generate_chat_store_key, description="The conversation."
+        default_factory=generate_chat_store_key, description="The name of the conversation."
     )
     token_limit: int = Field(
         default=DEFAULT_TOKEN_LIMIT,
         ge=1,
-        description="How long the shown part of the history may be; the rest stays in `get_all`.",
+        description="The maximum length of the shown history; `get_all` returns all of it.",
     )
     chat_store_uri: str | None = Field(
         default=None,
-        description="Where messages are kept, an async SQLAlchemy URL; beside the database if not given.",
+        description="An async SQLAlchemy URL for messages; a file next to the database if not given.",
     )
-    header: str = Field(default=HEADER, description="What stands before the remembered turns.")
+    header: str = Field(default=HEADER, description="The text before the recalled turns.")
     purge: bool = Field(
-        default=False, description="Whether `reset` also forgets the session's turns, truly."
+        default=False, description="Whether `reset` also purges the session's turns."
     )
 
     _messages: _Messages | None = PrivateAttr(default=None)
-    _rewound: Turn | None = PrivateAttr(default=None)  # `set` took it away: it may be said again
+    _rewound: Turn | None = PrivateAttr(default=None)  # removed by `set`: it may be asked again
 
     @classmethod
     def class_name(cls) -> str:
@@ -79,12 +78,12 @@ class EvoMemMemory(Connection, BaseMemory):
 
     @property
     def memory(self) -> Memory:
-        """The memory itself: to search, import, delete; `purge` and its like erase messages too."""
+        """The memory itself; `purge`, `expire` and `drop` erase messages as well."""
         place = (self.location, self.chat_store_uri)
         return ChatMemory(self._open(), self.namespace, place, self.zone)
 
     async def _history(self) -> ShortTermMemory:
-        """Return the session's messages, in the state in which the fields are now."""
+        """Return the session's messages; they are opened again if a field has changed."""
         fields = (
             self.location, self.namespace, self.session_id, self.token_limit, self.chat_store_uri,
         )  # fmt: skip
@@ -96,35 +95,35 @@ class EvoMemMemory(Connection, BaseMemory):
         return self._messages.history
 
     async def _claim(self, chats: Chats) -> None:
-        """Assign messages that were kept by their session alone, if it is certain whose they are."""
+        """Assign messages without an owner to a memory if their owner is certain; otherwise warn."""
         rows = await chats.unassigned(self.session_id)
         if not rows:
             return
         database = self._open().database
-        whose = None
-        if chats.beside:  # elsewhere, another database may hold the turns
+        owner_namespace = None
+        if chats.next_to_database:  # the messages of a shared store may belong to another database
             logs = [database.memory(*labels) for labels in database.memories()]
-            whose = await asyncio.to_thread(owner, rows, self.session_id, logs)
-        if whose is not None:
-            await chats.assign(self.session_id, whose)
+            owner_namespace = await asyncio.to_thread(owner, rows, self.session_id, logs)
+        if owner_namespace is not None:
+            await chats.assign(self.session_id, owner_namespace)
             return
         warnings.warn(
-            f"{len(rows)} messages of the session {self.session_id!r} were kept without saying whose "
-            "they are, and are shown to nobody. If they are all of one user, call adopt_messages() on "
+            f"{len(rows)} messages of the session {self.session_id!r} were stored without their owner "
+            "and are not shown to anyone. If they all belong to one user, call adopt_messages() on "
             "the EvoMemMemory of that user and session",
             UserWarning,
             stacklevel=2,
         )
 
     def adopt_messages(self) -> int:
-        """Take over the messages that earlier versions kept under this session's name alone.
+        """Assign to this memory the messages that earlier versions stored under the session name alone.
 
-        They may be of several users who called a session by the same name. Where the logs leave no
-        doubt, they are assigned when a session is opened; for the others, this says that they all
-        belong to this memory. They come before messages put since; no turn is read.
+        Such messages may belong to several users with sessions of the same name. If the logs make the
+        owner certain, they are assigned when a session is opened; otherwise this call declares that
+        all of them belong to this memory. They precede messages that were put since. No turn is read.
 
         Returns:
-            How many messages were taken over; 0 if there are none.
+            The number of messages that were assigned.
         """
         return run(self._adopt())
 
@@ -132,8 +131,8 @@ class EvoMemMemory(Connection, BaseMemory):
     def erase_messages(location: str, *prefix: str, chat_store_uri: str | None = None) -> int:
         """Erase all messages of the memories whose namespaces begin with `prefix`.
 
-        For memories that were dropped without an `EvoMemMemory`: by `Database.drop`, or on the command
-        line.
+        For memories that were dropped by `Database.drop` or on the command line, which do not erase
+        messages.
 
         Args:
             location: The database of the memories, as in `EvoMemMemory`.
@@ -141,10 +140,10 @@ class EvoMemMemory(Connection, BaseMemory):
             chat_store_uri: As in `EvoMemMemory`.
 
         Returns:
-            How many messages were erased.
+            The number of erased messages.
 
         Raises:
-            NamespaceError: There is no prefix, or it is not valid.
+            NamespaceError: The prefix is missing or not valid.
         """
         check_labels(prefix)
         return run(_erase(Chats(location, chat_store_uri), prefix))
@@ -161,17 +160,17 @@ class EvoMemMemory(Connection, BaseMemory):
     async def aget(
         self, input: str | ChatMessage | None = None, **kwargs: Any
     ) -> list[ChatMessage]:
-        """Return the newest messages, with the memory's turns before the user's last message.
+        """Return the newest messages, with recalled turns before the user's last message.
 
-        If a system message leads the history, they stand after it.
+        If the history starts with a system message, the turns are added to that message.
 
         Args:
-            input: What to look for; the user's last message if not given.
-            **kwargs: What callers also give, such as `initial_token_count`; changes nothing.
+            input: The query; the user's last message if not given.
+            **kwargs: Other arguments of callers, such as `initial_token_count`; ignored.
         """
         messages = await (await self._history()).aget()
-        asked = input.content if isinstance(input, ChatMessage) else input
-        query = asked or question(messages)
+        text = input.content if isinstance(input, ChatMessage) else input
+        query = text or question(messages)
         if not query or not query.strip():
             return messages
         adapter = self._adapter(self.header)
@@ -180,7 +179,7 @@ class EvoMemMemory(Connection, BaseMemory):
         return _with_memories(messages, str(context)) if context else messages
 
     async def aget_all(self, status: MessageStatus | None = None) -> list[ChatMessage]:
-        """Return every message of the session, as it was put, or those with a status."""
+        """Return every message of the session as it was put, or those with a status."""
         return await (await self._history()).aget_all(status)
 
     # writing -------------------------------------------------------------------------------
@@ -205,7 +204,7 @@ class EvoMemMemory(Connection, BaseMemory):
             replaces = self._rewound, new[0]
         else:
             replaces = None
-        # The memory first: were it the history, a crash between the two would lose the turn.
+        # Write the memory first: in the other order, a crash between the two would lose the turn.
         await self._commit(new, replaces)
         self._rewound = None if new else self._rewound
         await history.aput_messages(messages)
@@ -213,9 +212,9 @@ class EvoMemMemory(Connection, BaseMemory):
     async def aset(self, messages: list[ChatMessage]) -> None:
         """Replace the session's messages; turns that the memory does not hold yet are read.
 
-        A turn that was edited or answered again replaces the old one. If the end of the
-        conversation is taken away and the same question is put next, so does its new answer; another
-        question is another branch of the conversation, and both stay.
+        A turn that was edited or answered again replaces the old one. The same holds if the end of the
+        conversation is removed and the same question is put next. A different question starts another
+        branch of the conversation, and the turns of both remain.
         """
         history = await self._history()
         turns = complete(messages, self.session_id)
@@ -223,14 +222,14 @@ class EvoMemMemory(Connection, BaseMemory):
         self._rewound = changed[0] if changed and not changed[1] else None
         await self._commit(turns, (changed[0], changed[1]) if changed and changed[1] else None)
         await history.aset(messages[:-1] if len(messages) > 1 else messages)
-        if len(messages) > 1:  # only messages that are put are held against the limit
+        if len(messages) > 1:  # LlamaIndex enforces the token limit only when a message is put
             await history.aput_messages(messages[-1:])
 
     async def areset(self, status: MessageStatus | None = None) -> None:
-        """Forget the session's messages, those with a status or all.
+        """Delete the session's messages, those with a status or all.
 
-        Their text is gone from the chat store. What the memory has read of them stays, unless
-        `purge` is set: then all turns of the session are purged (`Memory.expire`).
+        Their text is removed from the chat store. The turns of the session remain in the memory,
+        unless `purge` is set: then they are purged (`Memory.expire`).
         """
         self._rewound = None
         if self.purge and status is None:
@@ -265,14 +264,14 @@ class EvoMemMemory(Connection, BaseMemory):
 
 
 class _Messages:
-    """The opened messages of a session, and the fields that they were opened for."""
+    """The opened messages of a session, and the fields that they were opened with."""
 
     def __init__(self, fields: tuple[Any, ...], history: ShortTermMemory) -> None:
         self.fields = fields
         self.history = history
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        """Be None in a copy or a pickle, which connects again."""
+        """Become None in a copy or a pickle, which connects again."""
         return type(None), ()
 
 
@@ -287,9 +286,9 @@ async def _erase(chats: Chats, prefix: tuple[str, ...]) -> int:
 
 
 def _with_memories(messages: list[ChatMessage], text: str) -> list[ChatMessage]:
-    """Return the messages with `text` in the system message that leads them, or before the question.
+    """Return the messages with `text` in a leading system message, or else before the last question.
 
-    A separate system message would come in addition to the one that agents add, and some models only accept one.
+    It is not a separate system message, because agents add one and some models accept only one.
     """
     block = TextBlock(text=text)
     roles = [message.role for message in messages]
@@ -299,5 +298,5 @@ def _with_memories(messages: list[ChatMessage], text: str) -> list[ChatMessage]:
     if MessageRole.USER not in roles:
         return [ChatMessage(role=MessageRole.SYSTEM, blocks=[block]), *messages]
     place = len(roles) - 1 - roles[::-1].index(MessageRole.USER)
-    asked = messages[place].model_copy(update={"blocks": [block, *messages[place].blocks]})
-    return [*messages[:place], asked, *messages[place + 1 :]]
+    extended = messages[place].model_copy(update={"blocks": [block, *messages[place].blocks]})
+    return [*messages[:place], extended, *messages[place + 1 :]]

@@ -1,4 +1,4 @@
-"""Warns of releases of LlamaIndex and pydantic that lose messages together."""
+"""Warns about a combination of LlamaIndex and pydantic releases that loses messages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from llama_index.core.storage.chat_store import SimpleChatStore
 
 
 def warn_of_lost_messages() -> None:
-    """Warn if LlamaIndex cannot write its chat store as JSON: the store then empties its own file.
+    """Warn if LlamaIndex cannot write its chat store as JSON, which then empties the store's file.
 
-    That is so for llama-index-core 0.14.25 with pydantic 2.14. `EvoMemMemory` keeps its messages in SQL
+    This affects llama-index-core 0.14.25 with pydantic 2.14. `EvoMemMemory` stores its messages in SQL
     and is not affected.
     """
     try:

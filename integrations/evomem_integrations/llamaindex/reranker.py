@@ -1,4 +1,4 @@
-"""`EvoMemReranker`: orders nodes by reading them one after another, as a memory would."""
+"""`EvoMemReranker`: reranks nodes by reading them one after another, as a memory does."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from evomem.reranking import EncoderReranker
 
 
 class EvoMemReranker(BaseNodePostprocessor):
-    """Reads the nodes as a story, asks the question after it, and keeps the best answers.
+    """Reads the nodes in order, embeds the question after them, and keeps the best nodes.
 
-    Each node is embedded in the context of those before it, the question in the context of all.
-    The story is told in the order of the nodes' metadata `order_by`; nodes that lack it come first,
-    in the order they are given. Scores are cosines. Nothing is stored.
+    Each node is embedded in the context of the nodes before it, the question in the context of all
+    nodes. Nodes are ordered by their metadata `order_by`; nodes without it come first, in the order
+    they are given. Scores are cosines. Nothing is stored.
     """
 
-    encoder: str = Field(description="What evomem.load_encoder takes.")
-    top_n: int = Field(default=5, ge=1, description="How many nodes are kept.")
-    order_by: str = Field(default="time", description="Metadata that tells what came first.")
+    encoder: str = Field(description="A name that evomem.load_encoder accepts.")
+    top_n: int = Field(default=5, ge=1, description="The number of nodes to keep.")
+    order_by: str = Field(default="time", description="The metadata key to order nodes by.")
 
     _encoder: Encoder | None = PrivateAttr(default=None)
 
@@ -36,19 +36,19 @@ class EvoMemReranker(BaseNodePostprocessor):
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         if query_bundle is None:
-            raise ValueError("reranking needs the question: give query_bundle or query_str")
+            raise ValueError("reranking needs a question: pass query_bundle or query_str")
         if self._encoder is None:
             self._encoder = load_encoder(self.encoder)
-        story = sorted(nodes, key=self._place)
-        told = [node for node in story if node.node.get_content(MetadataMode.NONE).strip()]
-        texts = [node.node.get_content(MetadataMode.NONE) for node in told]
+        ordered = sorted(nodes, key=self._sort_key)
+        ordered = [node for node in ordered if node.node.get_content(MetadataMode.NONE).strip()]
+        texts = [node.node.get_content(MetadataMode.NONE) for node in ordered]
         scores = EncoderReranker(self._encoder).scores(query_bundle.query_str, texts)
         scored = [
             NodeWithScore(node=node.node, score=float(score))
-            for node, score in zip(told, scores, strict=True)
+            for node, score in zip(ordered, scores, strict=True)
         ]
         return sorted(scored, key=lambda node: -(node.score or 0.0))[: self.top_n]
 
-    def _place(self, node: NodeWithScore) -> tuple[bool, Any]:
-        known = self.order_by in node.node.metadata
-        return known, node.node.metadata[self.order_by] if known else 0
+    def _sort_key(self, node: NodeWithScore) -> tuple[bool, Any]:
+        has_key = self.order_by in node.node.metadata
+        return has_key, node.node.metadata[self.order_by] if has_key else 0

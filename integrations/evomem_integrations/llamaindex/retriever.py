@@ -11,15 +11,15 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from evomem.memory_view import MemoryView, Mode
 from evomem.records import Hit
 
-FACTS = ("seq", "role", "speaker", "session")  # for programs; a model reads time and metadata
+HIDDEN_FROM_LLM = ("seq", "role", "speaker", "session")  # metadata for programs
 
 
 class EvoMemRetriever(BaseRetriever):
     """Finds the turns of a memory that answer a question; see `MemoryView.search`.
 
-    A node's text and id are the turn's; its metadata is the turn's with `time` (ISO 8601), `seq`,
-    `role`, `speaker` and `session` added to it. Only the question's text counts: embeddings that a
-    `QueryBundle` brings along are another model's.
+    A node has the turn's text and id. Its metadata is the turn's metadata with `time` (ISO 8601),
+    `seq`, `role`, `speaker` and `session` added. Only the question's text is used: embeddings in a
+    `QueryBundle` come from another model.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class EvoMemRetriever(BaseRetriever):
 
         Args:
             memory: The memory to search: a `Memory`, or a view of its past from `Memory.at`.
-            k: How many nodes at most.
+            k: The maximum number of nodes.
             mode: As in `MemoryView.search`.
-            callback_manager: LlamaIndex's.
-            verbose: LlamaIndex's.
-            **filters: Of `MemoryView.search`: `at`, `since`, `until`, `session`, `speaker`,
+            callback_manager: As in LlamaIndex's `BaseRetriever`.
+            verbose: As in LlamaIndex's `BaseRetriever`.
+            **filters: For `MemoryView.search`: `at`, `since`, `until`, `session`, `speaker`,
                 `role`, `where`, `source`, `not_source`, `trust`, `now`, `zone`.
         """
         super().__init__(callback_manager=callback_manager, verbose=verbose)
@@ -57,7 +57,7 @@ class EvoMemRetriever(BaseRetriever):
 
 def _node(hit: Hit) -> NodeWithScore:
     record = hit.record
-    facts = {
+    fields = {
         "time": record.time.isoformat(),
         "seq": record.seq,
         "role": record.turn.role,
@@ -67,8 +67,8 @@ def _node(hit: Hit) -> NodeWithScore:
     node = TextNode(
         id_=record.id,
         text=hit.text,
-        metadata={**record.turn.metadata, **facts},
-        excluded_llm_metadata_keys=list(FACTS),
-        excluded_embed_metadata_keys=[*record.turn.metadata, *facts],
+        metadata={**record.turn.metadata, **fields},
+        excluded_llm_metadata_keys=list(HIDDEN_FROM_LLM),
+        excluded_embed_metadata_keys=[*record.turn.metadata, *fields],
     )
     return NodeWithScore(node=node, score=hit.score)

@@ -1,4 +1,4 @@
-"""LlamaIndex's chat messages as turns: what counts as said, what is answered, what is shown."""
+"""LlamaIndex's chat messages as turns of a memory."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _ROLES = {
 
 
 def spoken(messages: Sequence[ChatMessage]) -> list[Message]:
-    """Return what the user and the assistant said to each other, as `evomem.pairing` takes it.
+    """Return the texts of user and assistant, in the form that `evomem.pairing` takes.
 
-    System and tool messages, calls of tools and messages without text are left out; what the
-    assistant says as it calls a tool is a part of its answer. Texts are cleaned for the log: the
-    history keeps them as they are.
+    System and tool messages, tool calls and messages without text are left out; text that the
+    assistant writes along with a tool call is part of its answer. Texts are cleaned for the log; the
+    history keeps the originals.
     """
     return adapter.spoken(
         {"role": _ROLES.get(message.role), "content": message.content} for message in messages
@@ -36,18 +36,18 @@ def spoken(messages: Sequence[ChatMessage]) -> list[Message]:
 
 
 def complete(messages: Sequence[ChatMessage], session: str | None) -> list[Turn]:
-    """Return the turns of a conversation, with ids; what is not answered yet still waits.
+    """Return the answered turns of a conversation, with ids.
 
-    Ids are made of what was said, so the same conversation gives the same ids however often it is
-    written; an exchange that a conversation holds twice has two.
+    Ids are derived from the texts, so a conversation has the same ids however often it is written. An
+    exchange that occurs twice in a conversation has two ids.
     """
     return identified([turn for turn, _ in placed(messages)], session)
 
 
 def placed(messages: Sequence[ChatMessage]) -> list[tuple[Turn, range]]:
-    """Return the complete turns of a conversation with the places of their messages.
+    """Return the complete turns of a conversation with the indices of their messages.
 
-    What follows a turn up to the next one, such as the calls of tools, belongs to it.
+    Messages between a turn and the next one, such as tool calls, belong to the turn.
     """
     spoken_at = [(place, spoken([message])) for place, message in enumerate(messages)]
     groups = exchanges((place, words[0]) for place, words in spoken_at if words)
@@ -61,7 +61,7 @@ def placed(messages: Sequence[ChatMessage]) -> list[tuple[Turn, range]]:
 
 
 def _is_open(messages: Sequence[ChatMessage]) -> bool:
-    """Return whether the assistant has called tools and has not answered since."""
+    """Return whether the assistant has called tools and not answered yet."""
     for message in reversed(messages):
         if message.role in _ROLES and (_calls_tools(message) or (message.content or "").strip()):
             return _calls_tools(message)
@@ -71,21 +71,21 @@ def _is_open(messages: Sequence[ChatMessage]) -> bool:
 def identified(turns: Sequence[Turn], session: str | None) -> list[Turn]:
     """Return the turns with their session and ids."""
     counts: Counter[tuple[str, str]] = Counter()
-    done = []
+    result = []
     for turn in turns:
         sides = (turn.user, turn.assistant)
         counts[sides] += 1
         id = _digest(session, *sides, counts[sides])
-        done.append(replace(turn, id=id, session=session))
-    return done
+        result.append(replace(turn, id=id, session=session))
+    return result
 
 
 def replaced(old: Sequence[Turn], new: Sequence[Turn]) -> tuple[Turn, Turn | None] | None:
-    """Return the first turn of a conversation that changed, and its counterpart in the new one.
+    """Return the first turn of a conversation that changed, and its counterpart in the new version.
 
-    That is None where the new conversation ends before it, as one does whose end is to be said again.
-    A conversation that lost its beginning has not changed, and neither has one that shares nothing
-    with the old one.
+    The counterpart is None if the new version ends before it, for example because the end is to be
+    regenerated. Return None if nothing changed, if only the beginning was removed, or if the two
+    versions have nothing in common.
     """
     known = [turn.id for turn in old]
     start = known.index(new[0].id) if new and new[0].id in known else 0
@@ -94,17 +94,17 @@ def replaced(old: Sequence[Turn], new: Sequence[Turn]) -> tuple[Turn, Turn | Non
     before, after = old[start + same :], new[same:]
     if not before or not (same or after and after[0].user == before[0].user):
         return None
-    if after and before[0].id in {turn.id for turn in after}:  # something was put in between
+    if after and before[0].id in {turn.id for turn in after}:  # turns were inserted before it
         return None
     return before[0], (after[0] if after else None)
 
 
 def question(messages: Sequence[ChatMessage]) -> str | None:
-    """Return what the user said last."""
-    asked = (
+    """Return the text of the user's last message."""
+    questions = (
         message["content"] for message in reversed(spoken(messages)) if message["role"] == "user"
     )
-    return next(asked, None)
+    return next(questions, None)
 
 
 def _calls_tools(message: ChatMessage) -> bool:

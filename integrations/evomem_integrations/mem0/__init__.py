@@ -1,6 +1,6 @@
-"""evomem for users of Mem0: `Memory` and `AsyncMemory` in its place, or a vector store inside it.
+"""evomem for users of Mem0: replacements for `Memory` and `AsyncMemory`, and a vector store for Mem0.
 
-The two classes need nothing but evomem; `register` and the store need Mem0. See `docs/guides/mem0.md`.
+The two classes need only evomem; `register` and the vector store need Mem0. See `docs/guides/mem0.md`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["AsyncMemory", "EvoMemVectorStore", "Memory", "MemoryNotFound", "regi
 
 
 def __getattr__(name: str) -> Any:
-    """Import the store, and with it Mem0, only on first use."""
+    """Import the vector store, and with it Mem0, on first use."""
     if name not in ("EvoMemVectorStore", "register"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("mem0", extra="mem0")

@@ -48,7 +48,7 @@ class AsyncMemory:
         prompt: str | None = None,
         llm: Any = None,
     ) -> dict[str, Any]:
-        """See `Memory.add`; `llm` is accepted as in Mem0, and not used."""
+        """See `Memory.add`; `llm` is accepted as in Mem0 and ignored."""
         return await self._write(
             self._memory.add,
             messages,

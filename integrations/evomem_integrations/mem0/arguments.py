@@ -1,4 +1,4 @@
-"""What Mem0's callers pass in, checked as Mem0 checks it: ids, limits, messages, dates."""
+"""Arguments of Mem0's callers (ids, limits, messages, dates), checked as Mem0 checks them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from evomem_integrations.mem0.filters import OWNERS, check_owner
 
 logger = logging.getLogger(__name__)
 
-IDENTITY = (*OWNERS, "actor_id")  # set by who is asking and who speaks, never by metadata
+IDENTITY = (*OWNERS, "actor_id")  # set by the caller's ids and the speaker, never by metadata
 
 
 def owner(ids: Mapping[str, Any]) -> dict[str, str]:
     """Return the ids that are given, as text.
 
     Raises:
-        QueryError: One is blank, holds white space, is `"*"`, or is a list or a condition.
+        QueryError: An id is blank, contains white space, or is `"*"`, a list or a condition.
     """
     labels = {}
     for name in OWNERS:
@@ -30,26 +30,28 @@ def owner(ids: Mapping[str, Any]) -> dict[str, str]:
         if value is None:
             continue
         if isinstance(value, Collection) and not isinstance(value, str):
-            raise QueryError(f"{name} is {value!r}; give the id of one owner, as text")
+            raise QueryError(f"{name} is {value!r}: give the id of one owner, as text")
         text = str(value).strip()
         check_owner(name, text)
         if not text or any(char.isspace() for char in text):
-            raise QueryError(f"{name} is {value!r}; give an id without white space")
+            raise QueryError(f"{name} is {value!r}: give an id without white space")
         labels[name] = text
     return labels
 
 
 def scope(filters: Mapping[str, Any] | None, ids: Mapping[str, Any]) -> dict[str, Any]:
-    """Return filters that name whose memories are meant: 2.x has the ids among them, 1.x apart.
+    """Return filters that include the owner's ids; Mem0 2.x has them in the filters, 1.x separately.
 
     Raises:
-        QueryError: No id is given, or two that differ.
+        QueryError: No id is given, or an id differs from the one in the filters.
     """
-    given = {name: value for name, value in ids.items() if value is not None}
-    for name in given:
-        if filters and filters.get(name, given[name]) != given[name]:
-            raise QueryError(f"{name} is {given[name]!r}, and {filters[name]!r} in the filters")
-    scoped = {**(filters or {}), **given}
+    named = {name: value for name, value in ids.items() if value is not None}
+    for name in named:
+        if filters and filters.get(name, named[name]) != named[name]:
+            raise QueryError(
+                f"{name} is {named[name]!r}, but {filters[name]!r} in the filters: give it once"
+            )
+    scoped = {**(filters or {}), **named}
     if not any(scoped.get(name) is not None for name in OWNERS):
         raise QueryError(
             "filters must contain at least one of: user_id, agent_id, run_id. "
@@ -59,10 +61,10 @@ def scope(filters: Mapping[str, Any] | None, ids: Mapping[str, Any]) -> dict[str
 
 
 def limit(top_k: object, limit: object) -> int:
-    """Return how many results are wanted: `top_k` of 2.x, unless `limit` of 1.x is given.
+    """Return the maximum number of results: `limit` of Mem0 1.x if given, otherwise `top_k` of 2.x.
 
     Raises:
-        QueryError: It is no whole number, or negative.
+        QueryError: It is not an integer, or negative.
     """
     count = top_k if limit is None else limit
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
@@ -71,10 +73,10 @@ def limit(top_k: object, limit: object) -> int:
 
 
 def threshold(value: object) -> float:
-    """Return the least score wanted; None is Mem0's default, 0.1.
+    """Return the minimum score of results; for None, Mem0's default of 0.1.
 
     Raises:
-        QueryError: It is no number between 0 and 1.
+        QueryError: It is not a number between 0 and 1.
     """
     if value is None:
         return 0.1
@@ -87,7 +89,7 @@ def expiry(value: object) -> str | None:
     """Return an expiration date as text.
 
     Raises:
-        TurnError: It is no date.
+        TurnError: It is not a date.
     """
     if isinstance(value, datetime):
         return value.date().isoformat()
@@ -102,21 +104,21 @@ def expiry(value: object) -> str | None:
 
 
 def moment(value: object) -> datetime | None:
-    """Return a time: seconds since 1970, a `datetime` or ISO 8601 with a time zone.
+    """Return a time given as seconds since 1970, a `datetime` or ISO 8601 with a time zone.
 
     Raises:
-        TurnError: It is none of these.
+        TurnError: It has none of these forms.
     """
     if not isinstance(value, int | float) or isinstance(value, bool):
         return as_utc(value)
     try:
         return datetime.fromtimestamp(value, timezone.utc)
     except (ValueError, OverflowError, OSError) as error:
-        raise TurnError(f"timestamp {value!r} is no time: give seconds since 1970") from error
+        raise TurnError(f"timestamp {value!r} is not a time: give seconds since 1970") from error
 
 
 def configuration(config: Any) -> Mapping[str, Any]:
-    """Return a configuration as a mapping, from one or from the fields that were set in a `MemoryConfig`.
+    """Return a configuration as a mapping, from a mapping or the explicitly set fields of a `MemoryConfig`.
 
     Raises:
         QueryError: It is neither.
@@ -125,50 +127,55 @@ def configuration(config: Any) -> Mapping[str, Any]:
         return config or {}
     if not hasattr(config, "model_fields_set"):
         raise QueryError(f"config must be a mapping or a MemoryConfig, got {type(config).__name__}")
-    given = {name: getattr(config, name) for name in config.model_fields_set}
-    if (store := given.get("vector_store")) is not None:
-        own = store.config
-        options = own if isinstance(own, Mapping) else own.model_dump(exclude_unset=True)
-        given["vector_store"] = {"provider": store.provider, "config": options}
-    return given
+    fields = {name: getattr(config, name) for name in config.model_fields_set}
+    if (store := fields.get("vector_store")) is not None:
+        options = store.config
+        if not isinstance(options, Mapping):
+            options = options.model_dump(exclude_unset=True)
+        fields["vector_store"] = {"provider": store.provider, "config": options}
+    return fields
 
 
 def note_ignored(call: str, names: Collection[str]) -> None:
-    """Log arguments that are not known, and that Mem0 ignores."""
+    """Log unknown arguments, which are ignored as in Mem0."""
     if names:
         logger.warning("%s: ignoring unknown arguments: %s", call, ", ".join(sorted(names)))
 
 
-def own_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, Any]:
-    """Return metadata without the keys that say whose a memory is: those are not up to it."""
-    own = dict(metadata or {})
+def user_metadata(metadata: Mapping[str, Any] | None, context: str) -> dict[str, Any]:
+    """Return metadata as JSON, without the ids of owner and actor, which metadata cannot set.
+
+    Raises:
+        TurnError: JSON cannot hold it.
+    """
+    allowed = dict(metadata or {})
     for name in IDENTITY:
-        if name in own:
+        if name in allowed:
             logger.warning(
                 "%s: ignoring metadata[%r] - identity fields cannot be set through metadata",
                 context,
                 name,
             )
-            del own[name]
+            del allowed[name]
     try:
-        return dict(plain_json(own))
+        return dict(plain_json(allowed))
     except (TypeError, ValueError) as error:
         raise TurnError(f"metadata must be plain JSON: {error}") from error
 
 
 def turns(messages: object, infer: bool) -> list[dict[str, Any]]:
-    """Return messages as payloads with their text, role and actor: one each, or one an exchange.
+    """Return messages as payloads with text, role and actor, one per message or one per exchange.
 
-    System messages and messages without text are left out, as Mem0 does, and so are results of tools;
-    of content in parts, the text counts. A text that the log cannot hold is changed (`evomem.adapter`):
-    the payload says how.
+    System messages, tool results and messages without text are left out; of content in parts, only
+    text is used. A text that the log cannot hold is cleaned (`evomem.adapter`), and its payload
+    records the changes.
 
     Args:
         messages: A text, a message, or a list of messages.
-        infer: Whether a user's message and everything that answers it are one (`evomem.pairing`).
+        infer: Whether a user's message and its answers become one payload (`evomem.pairing`).
 
     Raises:
-        TurnError: It is none of these.
+        TurnError: `messages` has none of these forms.
     """
     texts = spoken(_messages(messages))
     if not infer:
@@ -194,7 +201,7 @@ def _messages(messages: object) -> list[dict[str, Any]]:
     for message in messages:
         if not isinstance(message, Mapping):
             raise TurnError(
-                'a message is a dict like {"role": "user", "content": "..."}, '
+                'a message must be a dict like {"role": "user", "content": "..."}, '
                 f"got {type(message).__name__}"
             )
         role, content = message.get("role"), message.get("content")

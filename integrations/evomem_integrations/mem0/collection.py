@@ -1,8 +1,8 @@
-"""`Collection`: Mem0's rows, an id with a text and a payload, as turns of evomem's memories.
+"""`Collection`: Mem0's rows (an id with a text and a payload) as turns of evomem's memories.
 
-Every user has a log of their own, so that users' turns do not influence each other;
-entries without a user belong to their agent, or else to their run. A row is a turn; a row whose text was changed
-is the newest of several turns, which share a session: the row's id.
+Every user has a separate log, so that users' turns do not influence each other. Rows without a user
+belong to their agent, otherwise to their run. A row is a turn with the row's id as its session; if
+the text of a row was changed, the row is the newest turn of that session.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from evomem.store import Namespace
 from evomem_integrations.documents import put, text_of
 from evomem_integrations.mem0.filters import OWNERS, Where, as_where, check_owner
 
-ROOT = "mem0"  # the first label of every namespace used here
-EXPIRES = "mem0_expires"  # metadata of ours, never shown
+ROOT = "mem0"  # the first label of every namespace
+EXPIRES = "mem0_expires"  # internal metadata, never shown
 NEVER = "9999-12-31"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What Mem0 calls a vector: an id, a payload with the text under `data`, and perhaps a score."""
+    """A vector in Mem0's sense: an id, a payload with the text under `data`, and optionally a score."""
 
     id: str
     payload: dict[str, Any]
@@ -44,14 +44,14 @@ class Collection:
     def __init__(self, database: Database, name: str) -> None:
         self.database = database
         self.name = name
-        self._last: Namespace | None = None  # where a row was found last: likely there again
+        self._last: Namespace | None = None  # where the last row was found, which is searched first
 
     # writing -------------------------------------------------------------------------------
 
     def add(
         self, payloads: Sequence[Mapping[str, Any]], times: Sequence[datetime | None]
     ) -> list[str]:
-        """Store rows of one owner in order, all or none up to 64; return the ids made for them."""
+        """Store rows of one owner in order; return their new ids. Up to 64 rows are one transaction."""
         memory = self._memory(self._owner(payloads[0]))
         ids = [_new_id(memory.namespace) for _ in payloads]
         memory.add_many(
@@ -61,41 +61,41 @@ class Collection:
         return ids
 
     def put(self, id: str, payload: Mapping[str, Any]) -> None:
-        """Store a row under its own id; one that its owner has already is replaced.
+        """Store a row under a given id; an existing row of the same owner is replaced.
 
         Raises:
             QueryError: Another owner has a row with this id, or an owner's id is `"*"`.
         """
         memory = self._memory(self._owner(payload))
         if not (_is_random(id) or memory.history(session=id)) and self.get(id) is not None:
-            raise QueryError(f"the id {id!r} belongs to another owner's memory: give a new one")
+            raise QueryError(f"the id {id!r} belongs to another owner's memory: use a new id")
         put(memory, id, lambda newest: _turn(id, payload, newest))
 
     def replace(self, id: str, payload: Mapping[str, Any]) -> None:
-        """Replace a row's payload. If the text is the same, the turn is not read again.
+        """Replace a row's payload. An unchanged text is not read again.
 
-        A new text is read as the newest turn, which replaces the old one.
+        A new text is read as a new turn, which replaces the old one.
 
         Raises:
             NotFound: There is no such row.
-            QueryError: The payload names another owner.
+            QueryError: The payload names a different owner.
         """
         memory, _ = self._find(id)
         if self._owner(payload) != memory.namespace:
             raise QueryError(
-                f"the memory {id!r} is {_owned(memory.namespace)}, and an update cannot give it to "
-                f"{_owned(self._owner(payload))}: delete it and add it there"
+                f"the memory {id!r} is {_possessive(memory.namespace)}, and an update cannot give it to "
+                f"{_possessive(self._owner(payload))}: delete it and add it there"
             )
         put(memory, id, lambda newest: _turn(id, payload, newest))
 
     def forget(self, id: str) -> None:
-        """Purge a row and all that it ever said.
+        """Purge a row with all versions of its text.
 
         Raises:
             NotFound: There is no such row.
         """
         memory, versions = self._find(id)
-        memory.purge(versions[-1].id)  # with the turns whose places it took
+        memory.purge(versions[-1].id)  # purges the turns that it replaced as well
 
     def forget_all(self, filters: Mapping[str, Any]) -> int:
         """Purge the rows that pass the filters; return how many."""
@@ -104,14 +104,14 @@ class Collection:
             records = memory.history(where=where)
             rows = {_session(record): record for record in records}
             for record in sorted(rows.values(), key=lambda record: -record.seq):
-                memory.purge(record.id)  # the newest first: so less is read again
+                memory.purge(record.id)  # newest first: fewer turns are read again
             count += len(rows)
         return count
 
     # reading -------------------------------------------------------------------------------
 
     def get(self, id: str) -> Row | None:
-        """Return a row, None if there is none."""
+        """Return a row, or None if there is no row with this id."""
         try:
             _, versions = self._find(id)
         except NotFound:
@@ -121,11 +121,11 @@ class Collection:
     def rows(
         self, filters: Mapping[str, Any] | None, limit: int | None, *, alive: str | None = None
     ) -> list[Row]:
-        """Return rows in the order they were stored, at most `limit`.
+        """Return rows in the order they were stored.
 
         Args:
             filters: As in `evomem_integrations.mem0.filters`.
-            limit: None for all.
+            limit: The maximum number, None for all.
             alive: A date; rows that expired before it are left out.
         """
         newest: dict[str, Record] = {}
@@ -143,21 +143,21 @@ class Collection:
         *,
         mode: Mode = "evolvable",
         alive: str | None = None,
-        **asked: Any,
+        **options: Any,
     ) -> list[Row]:
         """Return the rows that answer `query` best; scores are evomem's.
 
         Args:
             query: The question.
             filters: As in `rows`.
-            limit: How many at most.
+            limit: The maximum number.
             mode: As in `Memory.search`.
             alive: As in `rows`.
-            **asked: `now` and `zone`, as in `Memory.search`.
+            **options: `now` and `zone`, as in `Memory.search`.
         """
         best: dict[str, Hit] = {}
         for memory, where in self._searched(filters, alive):
-            for hit in memory.search(query, limit, mode=mode, where=where, **asked):
+            for hit in memory.search(query, limit, mode=mode, where=where, **options):
                 best.setdefault(_session(hit.record), hit)
         hits = sorted(best.values(), key=lambda hit: -hit.score)
         return [_row(hit.record, hit.score) for hit in hits[:limit]]
@@ -185,7 +185,7 @@ class Collection:
     def _searched(
         self, filters: Mapping[str, Any] | None, alive: str | None = None
     ) -> Iterable[tuple[Memory, Where]]:
-        """Yield the memories that may hold rows which pass the filters, and the condition."""
+        """Yield the memories that may hold rows which pass the filters, each with the condition."""
         where = as_where(filters)
         if alive is not None:
             where = {"$and": [{EXPIRES: {"$gte": alive}}, *([where] if where else [])]}
@@ -193,21 +193,29 @@ class Collection:
             yield self._memory(namespace), where
 
     def _candidates(self, filters: Mapping[str, Any]) -> list[Namespace]:
-        """Return where rows with the ids of these filters may be: a user's only with the user."""
+        """Return the namespaces that may hold rows with the ids of these filters.
+
+        The first id of `OWNERS` in the filters decides: a row with this id is in the id's namespace,
+        or in that of an id that precedes it in `OWNERS`.
+        """
         kinds = []
         for kind in OWNERS:
             kinds.append(kind)
             if isinstance(filters.get(kind), str):
-                own = self._owner({kind: filters[kind]})
+                namespace = self._owner({kind: filters[kind]})
                 return [
-                    n for n in self._namespaces() if n == own or (n[2] in kinds and n[2] != kind)
+                    n
+                    for n in self._namespaces()
+                    if n == namespace or (n[2] in kinds and n[2] != kind)
                 ]
         return self._namespaces()
 
     def _find(self, id: str) -> tuple[Memory, list[Record]]:
-        """Return where a row is, and its turns, the newest last."""
+        """Return the memory that holds a row, and the row's turns, newest last."""
         namespaces = self._namespaces()
-        namespaces.sort(key=lambda n: (_mark(n) != id.replace("-", "")[:12], n != self._last))
+        namespaces.sort(
+            key=lambda n: (_owner_digest(n) != id.replace("-", "")[:12], n != self._last)
+        )
         for namespace in namespaces:
             memory = self._memory(namespace)
             versions = memory.history(session=id)
@@ -224,7 +232,7 @@ def _turn(
     *,
     time: datetime | None = None,
 ) -> Turn:
-    """Return a row as a turn, to be put in the place of the `newest` turn of the same row."""
+    """Return a row as a turn, which replaces the row's `newest` turn, if any."""
     data = payload.get("data")
     sides = data if isinstance(data, Turn) else _one_sided(payload)
     metadata = {key: value for key, value in payload.items() if key != "data"}
@@ -259,22 +267,22 @@ def _session(record: Record) -> str:
 
 
 def _new_id(namespace: Namespace) -> str:
-    """Return a random UUID that begins with the mark of its owner, for fast lookup."""
-    mark = bytes.fromhex(_mark(namespace))
+    """Return a random UUID that starts with a digest of its owner, for fast lookup."""
+    mark = bytes.fromhex(_owner_digest(namespace))
     return str(uuid.UUID(bytes=mark + os.urandom(10), version=4))
 
 
 def _is_random(id: str) -> bool:
-    """Return whether an id is a random UUID, as Mem0 generates them, which needs no check."""
+    """Return whether an id is a random UUID, as Mem0 generates, which cannot collide."""
     try:
         return uuid.UUID(id).version == 4
     except ValueError:
         return False
 
 
-def _owned(namespace: Namespace) -> str:
+def _possessive(namespace: Namespace) -> str:
     return " ".join(namespace[2:]) + "'s"
 
 
-def _mark(namespace: Namespace) -> str:
+def _owner_digest(namespace: Namespace) -> str:
     return hashlib.blake2b("\0".join(namespace).encode(), digest_size=6).hexdigest()

@@ -1,4 +1,4 @@
-"""`Memory`: Mem0's class over an evomem database, without a language model and without a key."""
+"""`Memory`: Mem0's class on an evomem database, without a language model or an API key."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ UNSET: Any = object()
 
 
 class MemoryNotFound(NotFound, ValueError):
-    """There is no memory with this id. Mem0 raises a `ValueError`, evomem a `NotFound`."""
+    """There is no memory with this id. It is a `ValueError`, as in Mem0, and a `NotFound`."""
 
 
 class Memory:
     """Replaces `mem0.Memory`: only the import changes.
 
-    What is added is read, not sent to a language model: messages are kept word for word, a user's
-    message and the answer to it as one memory. The calling forms of Mem0 1.x and 2.x are both
-    understood.
+    Messages are read by the encoder, not sent to a language model. They are stored verbatim; a user's
+    message and its answer are one memory. The calling conventions of both Mem0 1.x and 2.x are
+    supported.
     """
 
     def __init__(
@@ -46,16 +46,17 @@ class Memory:
         """Open the database of a configuration, or use one that is open.
 
         Args:
-            config: As Mem0's, a mapping or a `MemoryConfig`, with `{"vector_store": {"provider": "evomem", "config": {"location":
-                "agent.db"}}}`; its config also takes `collection_name`, `encoder` and the other
-                options of `evomem.open`. Without it, the database is `~/.mem0/evomem.db`. What
-                configures a language model, an embedder or a reranker is not needed, and ignored.
-            database: An open database instead; the caller closes it.
-            collection: The collection's name in it.
-            mode: How memories are found: `"evolvable"` or `"hybrid"`.
+            config: A mapping or a `MemoryConfig`, as in Mem0, with `{"vector_store": {"provider":
+                "evomem", "config": {"location": "agent.db"}}}`; the inner config also takes
+                `collection_name`, `encoder` and the other options of `evomem.open`. Without it, the
+                database is `~/.mem0/evomem.db`. The configuration of language model, embedder and
+                reranker is ignored.
+            database: An open database to use instead; the caller closes it.
+            collection: The collection's name in `database`.
+            mode: The search mode, `"evolvable"` or `"hybrid"`.
 
         Raises:
-            QueryError: The configuration is another store's.
+            QueryError: The configuration names another vector store.
         """
         if mode not in ("evolvable", "hybrid"):
             raise QueryError(f"mode must be 'evolvable' or 'hybrid', got {mode!r}")
@@ -89,23 +90,23 @@ class Memory:
         memory_type: str | None = None,
         prompt: str | None = None,
     ) -> dict[str, Any]:
-        """Read messages and keep them, word for word.
+        """Read messages and store them verbatim.
 
         Args:
             messages: A text, a message, or a list of messages; system messages are left out.
-            user_id: Whose memory it is; at least one of the three ids is needed.
-            agent_id: The agent's.
-            run_id: The conversation's.
-            metadata: Anything JSON can hold, to filter by later.
-            timestamp: When it was said: seconds since 1970, or ISO 8601 with a time zone.
-            expiration_date: The last day on which it is found.
-            infer: True: a user's message and the answer to it are one memory, which is what evomem
-                reads best. False: every message is one. Nothing is extracted or left out either way.
-            memory_type: Mem0's procedural memories are written by a language model: refused.
-            prompt: Ignored, for the same reason.
+            user_id: The id of the user; at least one of the three ids is required.
+            agent_id: The id of the agent.
+            run_id: The id of the conversation.
+            metadata: JSON values, for filters.
+            timestamp: The time of the messages: seconds since 1970, or ISO 8601 with a time zone.
+            expiration_date: The last day on which searches return the memory.
+            infer: If true, a user's message and its answer are one memory, the form that evomem reads
+                best; if false, every message is one memory. Nothing is extracted or dropped either way.
+            memory_type: Rejected: Mem0's procedural memories are written by a language model.
+            prompt: Ignored: there is no language model.
 
         Raises:
-            QueryError: No id is given, or a memory type.
+            QueryError: No id is given, or a memory type is given.
             TurnError: A message cannot be stored; nothing was written.
         """
         owner = arguments.owner({"user_id": user_id, "agent_id": agent_id, "run_id": run_id})
@@ -113,11 +114,11 @@ class Memory:
             raise QueryError("At least one of 'user_id', 'agent_id', or 'run_id' must be provided.")
         if memory_type is not None:
             raise QueryError(
-                f"memory_type {memory_type!r} needs a language model, which evomem does not use: "
-                "write the procedure yourself and add it as a text"
+                f"memory_type {memory_type!r} needs a language model, which evomem does not use: write "
+                "the procedure yourself and add it as text"
             )
         time = arguments.moment(timestamp)
-        shared = {**arguments.own_metadata(metadata, "add()"), **owner}
+        shared = {**arguments.user_metadata(metadata, "add()"), **owner}
         until = arguments.expiry(expiration_date)
         if until is not None:
             shared["expiration_date"] = until
@@ -142,10 +143,10 @@ class Memory:
         expiration_date: Any = UNSET,
         data: str | None = None,
     ) -> dict[str, str]:
-        """Change a memory's text, metadata or expiry; `data` is `text` of Mem0 1.x.
+        """Change a memory's text, metadata or expiration date; `data` is Mem0 1.x's name for `text`.
 
-        A new text is read as what was said last, and the old one is no longer found; it stays in
-        `history` and, as Mem0's does, in the database until the memory is deleted.
+        A new text is read as the newest turn, and the old text is hidden from searches. As in Mem0, it
+        stays in `history` and in the database until the memory is deleted.
 
         Raises:
             MemoryNotFound: There is no such memory.
@@ -155,25 +156,26 @@ class Memory:
         if text is None and metadata is None and expiration_date is UNSET:
             raise QueryError("At least one of text, metadata, or expiration_date must be provided.")
         row = self._existing(memory_id)
-        payload = {**row.payload, **arguments.own_metadata(metadata, "update()")}
+        payload = {**row.payload, **arguments.user_metadata(metadata, "update()")}
         if expiration_date is not UNSET:
             payload["expiration_date"] = arguments.expiry(expiration_date)
         payload["updated_at"] = datetime.now(timezone.utc).isoformat()
         if text is not None and text != row.payload["data"]:
             payload.update(data=text, hash=results.text_hash(text))
-            if "role" not in payload:  # it was an exchange; what replaces it is one text
+            if "role" not in payload:  # the old text was an exchange; the new one has one side
                 payload["role"] = "user"
-            was = {"memory": row.payload["data"], "at": row.payload["updated_at"]}
-            payload[results.EARLIER] = results.with_room([*payload.get(results.EARLIER, []), was])
+            previous = {"memory": row.payload["data"], "at": row.payload["updated_at"]}
+            versions = [*payload.get(results.EARLIER, []), previous]
+            payload[results.EARLIER] = results.truncated(versions)
         else:
             payload["data"] = row.payload["data"]
         self._rows.replace(memory_id, payload)
         return {"message": "Memory updated successfully!"}
 
     def delete(self, memory_id: str) -> dict[str, str]:
-        """Remove a memory: its texts, its history, and its influence on later ones.
+        """Purge a memory: its texts, its history, and its influence on later memories.
 
-        That is `evomem.Memory.purge`: all of the user's later turns are read again without it.
+        This is `evomem.Memory.purge`: all later turns of the user are read again without it.
 
         Raises:
             MemoryNotFound: There is no such memory.
@@ -185,7 +187,7 @@ class Memory:
     def delete_all(
         self, user_id: Any = None, agent_id: Any = None, run_id: Any = None
     ) -> dict[str, str]:
-        """Forget all memories that have these ids, as `delete` does.
+        """Purge all memories that have these ids, as `delete` does.
 
         Raises:
             QueryError: No id is given.
@@ -200,7 +202,7 @@ class Memory:
         return {"message": "Memories deleted successfully!"}
 
     def reset(self) -> None:
-        """Forget every memory of the collection, as `delete` does."""
+        """Purge every memory of the collection, as `delete` does."""
         self._rows.forget_all({})
 
     # reading -------------------------------------------------------------------------------
@@ -228,27 +230,27 @@ class Memory:
 
         Args:
             query: The question.
-            top_k: How many at most.
-            filters: Whose memories, and conditions on metadata: see `filters.py`.
-            threshold: Memories with a lower score are left out.
+            top_k: The maximum number of results.
+            filters: Owner ids and conditions on metadata, see `filters.py`.
+            threshold: The minimum score of results.
             rerank: Ignored: there is no reranker.
-            explain: Whether to say what scores are made of.
+            explain: Whether to return the components of each score.
             reference_date: Not supported, as in the open-source Mem0.
-            show_expired: Whether memories past their expiration date are found.
-            user_id: Mem0 1.x: whose memories.
-            agent_id: Mem0 1.x.
-            run_id: Mem0 1.x.
-            limit: Mem0 1.x: `top_k`.
-            now: When the question is asked, as in `evomem.Memory.search`; Mem0 has no such argument.
+            show_expired: Whether to return memories past their expiration date.
+            user_id: The id of the user, as in Mem0 1.x.
+            agent_id: The id of the agent, as in Mem0 1.x.
+            run_id: The id of the conversation, as in Mem0 1.x.
+            limit: Mem0 1.x's name for `top_k`.
+            now: The time of the question, as in `evomem.Memory.search`; Mem0 has no such argument.
             zone: The time zone of the person who asks; the database's if not given.
-            **ignored: Arguments that Mem0 ignores too, such as `output_format`; they are logged.
+            **ignored: Other arguments, such as `output_format`; logged and ignored, as in Mem0.
 
         Raises:
             QueryError: An argument is not valid, or no id is given.
         """
         arguments.note_ignored("search()", ignored)
         if reference_date is not None:
-            raise QueryError("reference_date is not supported; give now= or filter by metadata")
+            raise QueryError("reference_date is not supported: use now= or filter by metadata")
         ids = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id}
         scope = arguments.scope(filters, ids)
         count, least = arguments.limit(top_k, limit), arguments.threshold(threshold)
@@ -274,7 +276,7 @@ class Memory:
         }
 
     def get(self, memory_id: str) -> dict[str, Any] | None:
-        """Return a memory, None if there is none."""
+        """Return a memory, or None if there is no memory with this id."""
         row = self._rows.get(memory_id)
         return None if row is None else results.item(row)
 
@@ -305,7 +307,7 @@ class Memory:
         return {"results": [{k: v for k, v in item.items() if k != "score"} for item in items]}
 
     def history(self, memory_id: str) -> list[dict[str, Any]]:
-        """Return the texts that a memory had, oldest first; none once it is deleted."""
+        """Return the versions of a memory's text, oldest first; empty after its deletion."""
         row = self._rows.get(memory_id)
         if row is None:
             return []
@@ -318,7 +320,7 @@ class Memory:
     # ---------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close a database that this object opened."""
+        """Close the database if this object opened it."""
         self._handle = None
 
     def __enter__(self) -> Memory:
@@ -342,12 +344,12 @@ class Memory:
 
 
 def _store_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what to open, from a configuration of Mem0's."""
+    """Return the arguments of `share`, and `collection_name`, from a configuration of Mem0."""
     store = config.get("vector_store") or {}
     provider, options = store.get("provider", "evomem"), dict(store.get("config") or {})
     if provider != "evomem":
         raise QueryError(
-            f"this Memory keeps its memories in evomem, not in {provider!r}: give "
+            f"this Memory stores its memories in evomem, not in {provider!r}: configure "
             '{"vector_store": {"provider": "evomem", "config": {"location": "agent.db"}}}'
         )
     unused = sorted(

@@ -1,4 +1,4 @@
-"""Rows of a collection as Mem0 shows them, and the fields that Mem0 adds to what is stored."""
+"""Rows of a collection in the form of Mem0's results, and the fields that Mem0 adds to payloads."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from evomem_integrations.mem0.collection import Row
 PROMOTED = (
     "user_id", "agent_id", "run_id", "actor_id", "role", "attributed_to", "expiration_date",
 )  # fmt: skip
-EARLIER = "mem0_earlier"  # metadata of ours: the texts before an update, oldest first
-EARLIER_BYTES = 32_768  # of them that are kept: a turn's metadata has room for twice that
+EARLIER = "mem0_earlier"  # internal metadata: the texts before updates, oldest first
+EARLIER_BYTES = 32_768  # the maximum size of `EARLIER`, half of a turn's metadata
 EARLIER_COUNT = 256
 CORE = {"data", "hash", "created_at", "updated_at", "id", "text_lemmatized", EARLIER, *PROMOTED}
 
@@ -31,7 +31,7 @@ def stamped(payload: dict[str, Any], time: datetime | None) -> dict[str, Any]:
 
 
 def event(id: str, payload: Mapping[str, Any], infer: bool) -> dict[str, Any]:
-    """Return what `add` says of a memory; `infer` as there."""
+    """Return a memory's entry in the result of `add`; `infer` as there."""
     data = payload["data"]
     shown = {
         "id": id,
@@ -44,7 +44,7 @@ def event(id: str, payload: Mapping[str, Any], infer: bool) -> dict[str, Any]:
 
 
 def item(row: Row) -> dict[str, Any]:
-    """Return a row as Mem0 shows it."""
+    """Return a row in the form of Mem0's results."""
     payload = row.payload
     extra = {key: value for key, value in payload.items() if key not in CORE}
     shown = {
@@ -60,7 +60,7 @@ def item(row: Row) -> dict[str, Any]:
 
 
 def details(score: float, least: float) -> dict[str, Any]:
-    """Return Mem0's explanation of a score; there is one signal, which has all the weight."""
+    """Return Mem0's explanation of a score; the semantic score is the only component."""
     return {
         "score_details": {
             "semantic_score": score,
@@ -74,8 +74,8 @@ def details(score: float, least: float) -> dict[str, Any]:
     }
 
 
-def with_room(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the earlier versions with as many of the newest texts as there is room for."""
+def truncated(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the earlier versions, without the oldest texts if they exceed `EARLIER_BYTES`."""
     newest = [*versions[:1], *versions[1:][-EARLIER_COUNT:]]
     for place, version in enumerate(newest):
         if len(json.dumps(newest)) <= EARLIER_BYTES:
@@ -85,12 +85,12 @@ def with_room(versions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def text_hash(text: str) -> str:
-    """Return the hash that Mem0 gives to a text."""
+    """Return Mem0's hash of a text."""
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def events(row: Row) -> list[dict[str, Any]]:
-    """Return the texts that a memory had, oldest first, as `history` shows it."""
+    """Return the versions of a memory's text, oldest first, in the form of `history`."""
     payload, events = row.payload, []
     versions = [*payload.get(EARLIER, []), {"memory": payload["data"]}]
     for place, version in enumerate(versions):

@@ -1,4 +1,4 @@
-"""`EvoMemVectorStore`: evomem inside Mem0, which stays as it is and keeps its language model."""
+"""`EvoMemVectorStore`: evomem as a vector store of Mem0, which keeps using its language model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evomem_integrations.mem0.collection import ROOT, Collection, Row
 
 PROVIDER = "evomem"
 
-Rows = list[Row]  # the class has a method named list
+Rows = list[Row]  # needed because the class has a method named `list`
 
 
 class EvoMemConfig(BaseModel):
@@ -33,15 +33,15 @@ class EvoMemConfig(BaseModel):
     dtype: str | None = None
     zone: str | None = Field(default=None, description="The users' time zone; UTC if not given.")
     embedding_model_dims: int | None = Field(
-        default=None, description="Ignored: evomem's encoder embeds."
+        default=None, description="Ignored: evomem's encoder determines it."
     )
 
 
 class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no types
-    """Keeps Mem0's rows in the logs of their users; see `Collection`.
+    """Stores Mem0's rows in the logs of their users; see `Collection`.
 
-    Mem0 hands over texts with their vectors. The texts are read by evomem's encoder, in the order
-    they come; the vectors are another model's, and not used.
+    Mem0 passes texts with their vectors. evomem's encoder reads the texts in the order they arrive;
+    the vectors, which another model made, are ignored.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
         **options: str | None,
     ) -> None:
         """Open a database; see `EvoMemConfig`."""
-        given = {name: value for name, value in options.items() if value is not None}
-        self._handle = share(location, encoder, **given)
+        options = {name: value for name, value in options.items() if value is not None}
+        self._handle = share(location, encoder, **options)
         self._rows = Collection(self._handle.database, collection_name)
 
     def insert(
@@ -66,10 +66,10 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
         """Read the payloads' texts in order; a row with an existing id is replaced.
 
         Raises:
-            ValueError: There are no payloads or no ids: evomem has nothing to read.
+            ValueError: `payloads` or `ids` is None.
         """
         if payloads is None or ids is None:
-            raise ValueError("evomem reads texts: insert needs payloads with 'data', and ids")
+            raise ValueError("insert needs ids, and payloads with the texts under 'data'")
         for id, payload in zip(ids, payloads, strict=True):
             self._rows.put(id, payload)
 
@@ -91,18 +91,18 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
         return self._rows.search(query, filters, top_k, mode="lexical")
 
     def get(self, vector_id: str) -> Row | None:
-        """Return a row, None if there is none."""
+        """Return a row, or None if there is no row with this id."""
         return self._rows.get(vector_id)
 
     def update(
         self, vector_id: str, vector: Any = None, payload: Mapping[str, Any] | None = None
     ) -> None:
-        """Replace a row's payload; its text is read again only if it is another."""
+        """Replace a row's payload; its text is read again only if it changed."""
         if payload is not None:
             self._rows.replace(vector_id, payload)
 
     def delete(self, vector_id: str) -> None:
-        """Purge a row, its text and its influence on later ones; a missing one is no error."""
+        """Purge a row, its text and its influence on later rows; an unknown id is ignored."""
         try:
             self._rows.forget(vector_id)
         except NotFound:
@@ -111,7 +111,7 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
     def list(
         self, filters: Mapping[str, Any] | None = None, top_k: int | None = None
     ) -> Sequence[Rows]:
-        """Return rows in the order they were stored, in the one list of a list that Mem0 expects."""
+        """Return rows in the order they were stored, in the list with one list that Mem0 expects."""
         return [self._rows.rows(filters, top_k)]
 
     def create_col(self, name: str, vector_size: int | None = None, distance: Any = None) -> None:
@@ -143,9 +143,9 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
 
 
 def register() -> None:
-    """Register `"evomem"` as a provider of vector stores in Mem0; harmless when repeated.
+    """Register `"evomem"` as a provider of vector stores in Mem0; calling it again has no effect.
 
-    Mem0 has no way to add one, so this writes where it keeps its own: checked with 2.2.1.
+    Mem0 has no API for this, so it changes Mem0's internal tables; checked with 2.2.1.
     """
     name = f"mem0.configs.vector_stores.{PROVIDER}"
     module = sys.modules.setdefault(name, ModuleType(name))

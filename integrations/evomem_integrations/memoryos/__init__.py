@@ -1,6 +1,6 @@
 """MemoryOS with evomem's embeddings. See docs/guides/memoryos.md.
 
-Nothing of MemoryOS is imported here.
+MemoryOS is not imported here.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ PAGE = re.compile(r"User: (.*?) Assistant: (.*)", re.DOTALL)
 
 
 class Embedding:
-    """`utils.get_embedding` of MemoryOS: texts to unit vectors. Safe to use from threads.
+    """Replaces `utils.get_embedding` of MemoryOS: maps texts to unit vectors. Thread-safe.
 
-    MemoryOS asks for one vector at a time and says neither whose it is nor what for, so no memory
-    stands after these: every text is embedded as in a conversation that has only just begun. A page
-    (`User: … Assistant: …`) is read as a turn; everything else is embedded as a query.
+    MemoryOS requests single vectors without saying whose text it is or what it is for, so every text
+    is embedded with an empty memory. A page (`User: … Assistant: …`) is read as a turn; any other text
+    is embedded as a query.
     """
 
     def __init__(self, encoder: str | Encoder | None = None) -> None:
-        """`encoder`: what embeds; the default encoder if not given."""
+        """Load the encoder; the default encoder if not given."""
         self._encoder = as_encoder(encoder)
 
     def __call__(
         self, text: str, model_name: str | None = None, use_cache: bool = True, **unused: Any
     ) -> Vectors:
-        """Return the embedding of `text`, (D,) float32, unit length; the rest is not used."""
+        """Return the embedding of `text`, (D,) float32, unit length; other arguments are ignored."""
         text = clean(text).text
         state: State[Turn] = State.empty(self._encoder.spec)
         page = PAGE.fullmatch(text)
@@ -48,18 +48,21 @@ class Embedding:
 
 
 def install(*modules: ModuleType, encoder: str | Encoder | None = None) -> None:
-    """Let MemoryOS's modules `mid_term` and `long_term` embed with evomem.
+    """Make MemoryOS's modules `mid_term` and `long_term` embed with evomem.
 
     Args:
-        *modules: Those that have imported `get_embedding`: both of them, or vectors of two models meet.
-        encoder: What embeds; the default encoder if not given.
+        *modules: The modules that have imported `get_embedding`. Pass both, so that MemoryOS does not
+            compare vectors of two models.
+        encoder: The encoder; the default encoder if not given.
 
     Raises:
         NotFound: A module has no `get_embedding`; nothing was changed.
     """
     for module in modules:
         if not hasattr(module, NAME):
-            raise NotFound(f"{module.__name__} has no {NAME}: give mid_term and long_term")
+            raise NotFound(
+                f"the module {module.__name__} has no {NAME}: pass MemoryOS's mid_term and long_term"
+            )
     embedding = Embedding(encoder)
     for module in modules:
         setattr(module, NAME, embedding)

@@ -13,7 +13,7 @@ __all__ = ["run_options"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the function, and with it the SDK, only on first use."""
+    """Import the function, and with it the SDK, on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("agents", extra="openai-agents")

@@ -1,6 +1,6 @@
-"""What a run of the OpenAI Agents SDK said, as messages for `evomem.adapter`.
+"""The messages of a run of the OpenAI Agents SDK, in the form that `evomem.adapter` takes.
 
-Ids of items are not used: models behind the chat completions API give all of them the same.
+Ids of items are not used: with the chat completions API, all items have the same id.
 """
 
 from __future__ import annotations
@@ -22,51 +22,55 @@ Item = Mapping[str, Any]
 
 @dataclass
 class Exchange:
-    """A question, and what is said before the answer."""
+    """A question, and the model's messages before the answer."""
 
-    asked: list[Message]
+    questions: list[Message]
     preambles: list[Message]
     place: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """The same for a question that is asked again in the same place of a session."""
+    """Identifies the question's position in the session: asked again there, it has the same."""
 
     @property
     def query(self) -> str:
-        """What the user said last."""
-        return next((str(message["content"]) for message in reversed(spoken(self.asked))), "")
+        """The text of the user's last message."""
+        return next((str(message["content"]) for message in reversed(spoken(self.questions))), "")
 
     def messages(self, output: object) -> list[Message]:
         """Return the exchange as messages, with the output of the run."""
-        asked = [
-            {**message, "id": None if n else self.place} for n, message in enumerate(self.asked)
+        questions = [
+            {**message, "id": None if n else self.place} for n, message in enumerate(self.questions)
         ]
         answer = output if isinstance(output, str) else to_json(output, fallback=str).decode()
         last = {"role": "assistant", "content": answer, "id": uuid.uuid4().hex}
-        return [*asked, *self.preambles, last]
+        return [*questions, *self.preambles, last]
 
 
-def begun(items: Sequence[Item], session: Sequence[Item] = ()) -> Exchange:
-    """Return the exchange that a model's input ends with.
+def open_exchange(items: Sequence[Item], session: Sequence[Item] = ()) -> Exchange:
+    """Return the exchange at the end of a model's input.
 
-    Unanswered questions in a row are one. The place of the exchange is what the session
-    holds before it. A session without answers may have been cleared, so its first question is never
-    taken for another one.
+    Consecutive unanswered questions are one question. The place of the exchange is a digest of the
+    session's messages before it. A session without answers may have been cleared, so a first question
+    never replaces another.
 
     Args:
         items: The input.
-        session: What the session holds, with or without a question that the input ends with.
+        session: The items of the session, with or without the question at the end of the input.
     """
-    start, end = _question(items)
-    exchange = Exchange(said(items[start:end]), said(items[end:]))
+    start, end = _question_span(items)
+    exchange = Exchange(text_messages(items[start:end]), text_messages(items[end:]))
     resumed = end < len(items)
-    before = said(session[: _question(session)[0] if resumed else _trailing(session, len(session))])
+    before = text_messages(
+        session[
+            : _question_span(session)[0] if resumed else _user_messages_start(session, len(session))
+        ]
+    )
     if before:
         texts = json.dumps([[message["role"], message["content"]] for message in spoken(before)])
         exchange.place = f"after {hashlib.blake2b(texts.encode(), digest_size=16).hexdigest()}"
     return exchange
 
 
-def said(items: Iterable[Item]) -> list[Message]:
-    """Return the items that user and assistant said, without ids."""
+def text_messages(items: Iterable[Item]) -> list[Message]:
+    """Return the messages of user and assistant, without ids."""
     return [
         {"role": item["role"], "content": item.get("content")}
         for item in items
@@ -74,14 +78,14 @@ def said(items: Iterable[Item]) -> list[Message]:
     ]
 
 
-def _question(items: Sequence[Item]) -> tuple[int, int]:
-    """Return where the last question begins and ends."""
+def _question_span(items: Sequence[Item]) -> tuple[int, int]:
+    """Return the start and end of the last question."""
     end = max((n + 1 for n, item in enumerate(items) if _is_user(item)), default=0)
-    return _trailing(items, end), end
+    return _user_messages_start(items, end), end
 
 
-def _trailing(items: Sequence[Item], end: int) -> int:
-    """Return where the user's messages begin that end at `end`."""
+def _user_messages_start(items: Sequence[Item], end: int) -> int:
+    """Return the start of the run of user messages that ends at `end`."""
     while end and _is_user(items[end - 1]):
         end -= 1
     return end

@@ -1,4 +1,4 @@
-"""`run_options`: a run that reads a memory before each model call, and writes the exchange."""
+"""`run_options`: lets a run read a memory before each model call and write the exchange."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from agents.run_config import CallModelData, CallModelInputFilter, ModelInputDat
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
 from evomem.pairing import Message
-from evomem_integrations.openai_agents.messages import Exchange, Item, begun, said
+from evomem_integrations.openai_agents.messages import Exchange, Item, open_exchange, text_messages
 
-_ALL = 1_000_000  # items of a session; None would mean the limit in its settings
+_ALL_ITEMS = 1_000_000  # a limit on items; None would mean the limit in the session's settings
 
 
 class RunOptions(TypedDict):
@@ -39,15 +39,15 @@ def run_options(
 ) -> RunOptions:
     """Return arguments for one run: `await Runner.run(agent, text, **run_options(memory, session))`.
 
-    Recalled turns are added after the instructions of each model call and not stored. An
-    exchange is what the user said and everything that was answered, one turn of the memory with the
-    session's id and the ids of the turns that the model was shown. It is written when the run ends
-    with an output. A question asked again in the same place of a session, after `pop_item`, takes the
-    place of the old one.
+    Recalled turns are added after the instructions of each model call and are not stored. An exchange
+    is the user's message and all answers to it. It becomes one turn of the memory, with the session's
+    id and the ids of the turns that the model was shown. It is written when the run ends with an
+    output. A question that is asked again at the same point of a session, after `pop_item`, replaces
+    the old one.
 
     Args:
         memory: The user's memory.
-        session: The session of the conversation. Without one, the program hands over the history in
+        session: The session of the conversation. Without a session, the program passes the history in
             the input, and every run adds a turn.
         run_config: The configuration of the run. Its `call_model_input_filter` is called first.
         header: The text before the recalled turns.
@@ -58,15 +58,15 @@ def run_options(
             `trust`, `zone`.
 
     Raises:
-        QueryError: An option makes no sense.
+        QueryError: An option is not valid.
     """
     adapter = Adapter(memory, header=header, turn_source=turn_source, strict=strict, **options)
     config = run_config or RunConfig()
     guarded = bool(config.output_guardrails)
     run = _Run(adapter, session, config.call_model_input_filter, guarded)
-    config = replace(config, call_model_input_filter=run.informed)
-    watched = None if session is None else _watched(session, run.saved)
-    return {"session": watched, "run_config": config, "hooks": run}
+    config = replace(config, call_model_input_filter=run.add_context)
+    hooked = None if session is None else _with_write_hook(session, run.write_answer)
+    return {"session": hooked, "run_config": config, "hooks": run}
 
 
 class _Run(RunHooks[Any]):
@@ -89,82 +89,86 @@ class _Run(RunHooks[Any]):
         self._usage: object = None
 
     async def on_agent_start(self, context: AgentHookContext[Any], agent: Any) -> None:
-        """Forget another run that was given the same options, such as one that failed."""
-        if context.usage is not self._usage:  # a run has one, through handoffs and pauses
+        """Reset the state if the same options were used in another run, such as a failed one."""
+        if context.usage is not self._usage:  # a run keeps its `usage` through handoffs and pauses
             self._exchange, self._recalled, self._answer = None, [], []
             self._usage = context.usage
 
-    async def informed(self, data: CallModelData[Any]) -> ModelInputData:
-        """Return the input of a model call with what the memory knows after the instructions.
+    async def add_context(self, data: CallModelData[Any]) -> ModelInputData:
+        """Return the input of a model call with recalled turns after the instructions.
 
-        The first call is one of the agent that the user talks to; later ones may be of agents that
-        its tools call, whose prompts are not the user's words.
+        The first call is by the agent that the user talks to. Later calls may be by agents that its
+        tools call, whose prompts do not come from the user.
         """
         items = cast(Sequence[Item], data.model_data.input)
         if self._exchange is None:
-            self._exchange = await self._begun(items)
-        given = data.model_data
+            self._exchange = await self._open_exchange(items)
+        filtered = data.model_data
         if self._inner is not None:
             result = self._inner(data)
-            given = await result if inspect.isawaitable(result) else result
+            filtered = await result if inspect.isawaitable(result) else result
         block = await self._adapter.arecall(
-            begun(items).query, session=self._place, shown=said(cast(Sequence[Item], given.input))
+            open_exchange(items).query,
+            session=self._session_id,
+            shown=text_messages(cast(Sequence[Item], filtered.input)),
         )
         self._recalled += block.ids
-        instructions = "\n\n".join(part for part in (given.instructions, str(block)) if part)
-        return ModelInputData(given.input, instructions or None)
+        instructions = "\n\n".join(part for part in (filtered.instructions, str(block)) if part)
+        return ModelInputData(filtered.input, instructions or None)
 
     async def on_llm_end(
         self, context: RunContextWrapper[Any], agent: Agent[Any], response: ModelResponse
     ) -> None:
-        """Note the model's messages before it calls tools or hands over."""
+        """Record the messages that the model writes along with tool calls and handoffs."""
         items = [cast(Item, item) for item in response.to_input_items()]
         if self._exchange and any(item.get("type", "").endswith("_call") for item in items):
-            self._exchange.preambles += said(items)
+            self._exchange.preambles += text_messages(items)
 
     async def on_agent_end(
         self, context: AgentHookContext[Any], agent: Any, output: object
     ) -> None:
-        """Write the exchange if nothing can block the answer any more.
+        """Write the exchange, unless output guardrails may still block the answer.
 
-        Output guardrails judge it after this hook. Where there are some, it is written when the
-        session is given the answer, which happens if they let it pass.
+        Output guardrails run after this hook. If there are any, the exchange is written when the
+        answer is added to the session, which happens only if they accept it.
         """
         if self._exchange is None:  # a resumed run may end without a model call
-            given = self._session.get_items(_ALL) if self._session else None
-            items = await given if given is not None else context.turn_input
-            self._exchange = begun(cast(Sequence[Item], items), cast(Sequence[Item], items))
+            items = (
+                await self._session.get_items(_ALL_ITEMS) if self._session else context.turn_input
+            )
+            self._exchange = open_exchange(cast(Sequence[Item], items), cast(Sequence[Item], items))
         self._answer = self._exchange.messages(output)
         if self._session is None or not (agent.output_guardrails or self._guarded):
-            await self.saved()
+            await self.write_answer()
 
-    async def saved(self) -> None:
+    async def write_answer(self) -> None:
         """Write the exchange if it has an answer."""
         if self._exchange is not None and self._answer:
             answer, self._answer = self._answer, []
-            await self._adapter.acapture(answer, session=self._place, recalled=self._recalled)
+            await self._adapter.acapture(answer, session=self._session_id, recalled=self._recalled)
 
     @property
-    def _place(self) -> str | None:
+    def _session_id(self) -> str | None:
         return None if self._session is None else self._session.session_id
 
-    async def _begun(self, items: Sequence[Item]) -> Exchange:
+    async def _open_exchange(self, items: Sequence[Item]) -> Exchange:
         if self._session is None:
-            return begun(items)
-        return begun(items, cast(Sequence[Item], await self._session.get_items(_ALL)))
+            return open_exchange(items)
+        return open_exchange(items, cast(Sequence[Item], await self._session.get_items(_ALL_ITEMS)))
 
 
-def _watched(session: Session, saved: Callable[[], Awaitable[None]]) -> Session:
-    """Return the session as one that says when it was given items.
+def _with_write_hook(session: Session, write_answer: Callable[[], Awaitable[None]]) -> Session:
+    """Return a copy of the session that calls `write_answer` after items were added.
 
-    It has the class and the state of the original: the SDK treats some classes in their own ways.
+    It has a subclass of the original's class and shares its state, because the SDK treats some session
+    classes specially.
     """
     kind: Any = type(session)
 
     async def add_items(self: Any, items: list[Any]) -> None:
         await kind.add_items(self, items)
-        await saved()
+        await write_answer()
 
-    watched: Any = object.__new__(type(kind.__name__, (kind,), {"add_items": add_items}))
-    watched.__dict__ = session.__dict__
-    return cast(Session, watched)
+    hooked: Any = object.__new__(type(kind.__name__, (kind,), {"add_items": add_items}))
+    hooked.__dict__ = session.__dict__
+    return cast(Session, hooked)

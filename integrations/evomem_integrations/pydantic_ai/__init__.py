@@ -13,7 +13,7 @@ __all__ = ["EvoMemCapability"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the class, and with it Pydantic AI, only on first use."""
+    """Import the class, and with it Pydantic AI, on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     require("pydantic_ai", extra="pydantic-ai")

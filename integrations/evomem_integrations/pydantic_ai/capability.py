@@ -1,4 +1,4 @@
-"""`EvoMemCapability`: an agent that remembers what was said, across conversations and restarts."""
+"""`EvoMemCapability`: gives an agent a memory across conversations and restarts."""
 
 from __future__ import annotations
 
@@ -31,24 +31,28 @@ from pydantic_ai.tools import AgentDepsT, ToolDefinition
 from evomem.adapter import HEADER, Adapter
 from evomem.memory import Memory
 from evomem.records import Context
-from evomem_integrations.pydantic_ai.messages import RECALLED, Exchange, begun, spoken
+from evomem_integrations.pydantic_ai.messages import (
+    RECALLED,
+    Exchange,
+    open_exchange,
+    text_messages,
+)
 
 _in_function: ContextVar[bool] = ContextVar("evomem_pydantic_ai_in_function", default=False)
-"""Whether a tool or an output function runs: agents that it calls are not asked by the user."""
+"""Whether a tool or an output function is running: prompts of agents that it calls are not the user's."""
 
 
 class EvoMemCapability(AbstractCapability[AgentDepsT]):
-    """Reads the memory for each model call, and writes the exchange when the run is done.
+    """Reads the memory for each model call and writes the exchange after the run.
 
-    What is recalled is a system prompt of that request and nothing else: it never becomes part of the
-    message history. An exchange is what the user said when the run began and everything that was
-    answered, one turn of the memory with the conversation's id as its session and the ids of the turns
-    that the model was shown. A run that continues after a pause completes the turn. A question asked
-    again in the same place of a conversation replaces the old one. A run that fails writes
-    nothing.
+    Recalled turns are a system prompt of that request only and never become part of the message
+    history. An exchange is the user's message that started the run and all answers to it. It becomes
+    one turn of the memory, with the conversation's id as its session and the ids of the turns that the
+    model was shown. A run that continues after a pause completes its turn. A question that is asked
+    again at the same point of a conversation replaces the old one. A failed run writes nothing.
 
     An agent that a tool or an output function of another agent calls reads the memory and writes
-    nothing: its prompts are not the user's words.
+    nothing, because its prompts do not come from the user.
     """
 
     def __init__(
@@ -64,7 +68,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
         """Choose the memory and how it is searched.
 
         Args:
-            memory: One memory, or a function that finds it for a run, such as
+            memory: One memory, or a function that returns it for a run, such as
                 `lambda ctx: db.memory("acme", ctx.deps.user)`.
             id: The capability's name within the agent.
             header: The text before the recalled turns.
@@ -75,7 +79,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
                 `trust`, `zone`.
 
         Raises:
-            QueryError: An option makes no sense.
+            QueryError: An option is not valid.
         """
         self.id = id
         self._memory = memory
@@ -85,7 +89,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
             "strict": strict,
             **options,
         }
-        self._exchange = Exchange("", [])  # of a run: `for_run`
+        self._exchange = Exchange("", [])  # set for each run by `for_run`
         self._recalled: Sequence[str] = ()
         self._adapter(None)  # checks the options
 
@@ -97,7 +101,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> EvoMemCapability[AgentDepsT]:
         """Return a copy for one run, with the user's message."""
         run = copy.copy(self)
-        run._exchange = begun(ctx.prompt, ctx.messages, ctx.run_id, ctx.conversation_id)
+        run._exchange = open_exchange(ctx.prompt, ctx.messages, ctx.run_id, ctx.conversation_id)
         return run
 
     async def wrap_run(
@@ -123,7 +127,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
         handler: WrapToolExecuteHandler,
     ) -> Any:
         """Call a tool; agents that it calls write nothing."""
-        with _function():
+        with _inside_function():
             return await handler(args)
 
     async def wrap_output_process(
@@ -135,20 +139,20 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
         handler: WrapOutputProcessHandler,
     ) -> Any:
         """Process the output; agents that an output function calls write nothing."""
-        with _function():
+        with _inside_function():
             return await handler(output)
 
     async def prepare_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
-        """Add the recalled turns to the request only, not to stored messages."""
+        """Add the recalled turns to the request, but not to stored messages."""
         block = await self._adapter(ctx).arecall(
             self._exchange.query,
             session=ctx.conversation_id,
-            shown=spoken(request_context.messages),
+            shown=text_messages(request_context.messages),
         )
         self._recalled = block.ids
-        return replace(request_context, messages=_informed(request_context.messages, block))
+        return replace(request_context, messages=_with_context(request_context.messages, block))
 
     async def wrap_model_request(
         self,
@@ -157,11 +161,12 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
         request_context: ModelRequestContext,
         handler: WrapModelRequestHandler,
     ) -> ModelResponse:
-        """Note the response, with the ids of the turns that the model was shown in its metadata."""
+        """Record the response; its metadata gets the ids of the turns that the model was shown."""
         response = await handler(request_context)
         if self._recalled:
             metadata = response.metadata or {}
-            ids = [*metadata.get(RECALLED, ()), *self._recalled]  # some of another memory
+            # The metadata may already hold ids of the agent's other memories.
+            ids = [*metadata.get(RECALLED, ()), *self._recalled]
             response = replace(response, metadata={**metadata, RECALLED: ids})
         self._exchange.responses.append(response)
         return response
@@ -177,7 +182,7 @@ class EvoMemCapability(AbstractCapability[AgentDepsT]):
 
 
 @contextmanager
-def _function() -> Iterator[None]:
+def _inside_function() -> Iterator[None]:
     token = _in_function.set(True)
     try:
         yield
@@ -185,8 +190,8 @@ def _function() -> Iterator[None]:
         _in_function.reset(token)
 
 
-def _informed(messages: Sequence[ModelMessage], block: Context) -> list[ModelMessage]:
-    """Return copies of the messages with the block after the system prompts at their beginning."""
+def _with_context(messages: Sequence[ModelMessage], block: Context) -> list[ModelMessage]:
+    """Return copies of the messages with the block after the leading system prompts."""
     if not block:
         return list(messages)
     part = SystemPromptPart(str(block))

@@ -1,4 +1,4 @@
-"""What a run of Pydantic AI said, as messages for `evomem.adapter`."""
+"""The messages of a run of Pydantic AI, in the form that `evomem.adapter` takes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Exchange:
     """A question, and the responses of the run or runs that answer it."""
 
     id: str
-    """The same for a question that is asked again in the same place of a conversation."""
-    asked: list[str]
+    """Identifies the question's position in the conversation: asked again there, it has the same."""
+    questions: list[str]
     responses: list[ModelResponse] = field(default_factory=list)
 
     @property
     def query(self) -> str:
-        """What the user said last."""
-        return self.asked[-1] if self.asked else ""
+        """The text of the user's last message."""
+        return self.questions[-1] if self.questions else ""
 
     @property
     def recalled(self) -> list[str]:
@@ -48,14 +48,14 @@ class Exchange:
     def messages(self, output: object, run: str | None) -> list[Message]:
         """Return the exchange as messages.
 
-        Beside the output, only responses that call tools were shown to the user: any other was
-        rejected, and the model asked again.
+        Apart from the output, only responses with tool calls are included. Any other response was
+        rejected by validation, and the model was asked again.
 
         Args:
-            output: The output of the run `run`.
-            run: The run's id.
+            output: The output of the run.
+            run: The id of the run.
         """
-        messages: list[Message] = [{"role": "user", "content": text} for text in self.asked]
+        messages: list[Message] = [{"role": "user", "content": text} for text in self.questions]
         if messages:
             messages[0] = {**messages[0], "id": self.id}
         for response in self.responses:
@@ -71,49 +71,51 @@ class Exchange:
         return to_json(output, fallback=str).decode()
 
 
-def begun(
+def open_exchange(
     prompt: str | Sequence[UserContent] | None,
     history: Sequence[ModelMessage],
     run: str | None,
     conversation: str | None,
 ) -> Exchange:
-    """Return the exchange that a run begins, or continues with if it has no prompt.
+    """Return the exchange that a run starts, or resumes if it has no prompt.
 
-    Unanswered questions at the end of the history are part of it.
+    Unanswered questions at the end of the history are part of the exchange.
     """
     start = len(history)
     if prompt is None:
-        start = max((n + 1 for n, message in enumerate(history) if _asks(message)), default=start)
-    while start and _asks(history[start - 1]):
+        start = max(
+            (n + 1 for n, message in enumerate(history) if _has_user_text(message)), default=start
+        )
+    while start and _has_user_text(history[start - 1]):
         start -= 1
-    asked = [text for message in history[start:] for text in _asked(message)]
+    questions = [text for message in history[start:] for text in _user_texts(message)]
     return Exchange(
         _id(history[:start], history[start:], run, conversation),
-        asked if prompt is None else [*asked, text_of(prompt)],
+        questions if prompt is None else [*questions, text_of(prompt)],
         [message for message in history[start:] if isinstance(message, ModelResponse)],
     )
 
 
-def spoken(messages: Sequence[ModelMessage]) -> list[Message]:
-    """Return what the user and the assistant said."""
+def text_messages(messages: Sequence[ModelMessage]) -> list[Message]:
+    """Return the messages of the user and the assistant."""
     turns: list[Message] = []
     for message in messages:
-        turns += [{"role": "user", "content": text} for text in _asked(message)]
+        turns += [{"role": "user", "content": text} for text in _user_texts(message)]
         if isinstance(message, ModelResponse):
             turns.append({"role": "assistant", "content": message.text or ""})
     return turns
 
 
 def text_of(content: str | Sequence[UserContent]) -> str:
-    """Return the text of a prompt, without pictures and other files."""
+    """Return the text of a prompt, without images and other files."""
     if isinstance(content, str):
         return content
     texts = (part.content if isinstance(part, TextContent) else part for part in content)
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def _asked(message: ModelMessage) -> Iterator[str]:
-    """Yield the user's texts in a message; texts beside tools' results are the tools'."""
+def _user_texts(message: ModelMessage) -> Iterator[str]:
+    """Yield the user's texts in a message; texts next to tool results come from the tools."""
     if isinstance(message, ModelRequest) and not any(
         isinstance(part, ToolReturnPart) for part in message.parts
     ):
@@ -122,22 +124,22 @@ def _asked(message: ModelMessage) -> Iterator[str]:
                 yield text_of(part.content)
 
 
-def _asks(message: ModelMessage) -> bool:
-    return any(True for _ in _asked(message))
+def _has_user_text(message: ModelMessage) -> bool:
+    return any(True for _ in _user_texts(message))
 
 
 def _id(
     before: Sequence[ModelMessage],
-    begins: Sequence[ModelMessage],
+    exchange: Sequence[ModelMessage],
     run: str | None,
     conversation: str | None,
 ) -> str:
-    """Return what names an exchange: the run before it, or the run that began it if it is the first.
+    """Return the id of an exchange: from the run before it, or from its own run if it is the first.
 
-    A history without responses does not say that the conversation has none: not all programs hand
-    it over. So a first question is never taken for another one.
+    A history without responses does not mean that the conversation has none, since not all programs
+    pass it. A first question therefore never replaces another.
     """
     answers = [message for message in before if isinstance(message, ModelResponse)]
     if answers and answers[-1].run_id and answers[-1].conversation_id == conversation:
         return f"after {answers[-1].run_id}"
-    return (begins[0].run_id if begins else None) or str(run)
+    return (exchange[0].run_id if exchange else None) or str(run)

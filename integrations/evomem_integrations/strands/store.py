@@ -1,4 +1,4 @@
-"""`EvoMemMemoryStore`: an agent of Strands that remembers what was said."""
+"""`EvoMemMemoryStore`: a memory store for Strands agents."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from strands.types.content import Message
 from evomem.adapter import Adapter, clean_json
 from evomem.errors import StoreError
 from evomem.memory import Memory
-from evomem.pairing import Message as SaidMessage
+from evomem.pairing import Message as TextMessage
 from evomem.records import Hit
-from evomem_integrations.strands.messages import Asked, Conversation, Noted, said
+from evomem_integrations.strands.messages import Conversation, Question, RunNotes, text_messages
 
 _in_tools: ContextVar[frozenset[int]] = ContextVar("evomem_strands_in_tools", default=frozenset())
-"""The ids of managers whose agents are calling a tool: agents in it are not asked by the user."""
+"""Ids of managers whose agents are calling a tool: prompts of agents in a tool are not the user's."""
 
 
 class EvoMemMemoryStore(MemoryStore):
-    """Keeps one conversation of an agent, one turn for each exchange, and finds what helps in all.
+    """Stores one conversation of an agent, one turn per exchange, and searches all conversations.
 
-    Give the agent `store.manager()`. An exchange is what the user said and everything that was answered,
-    whatever batches the manager cuts it into. A question asked again in the same place of the conversation
-    replaces the old one.
+    Give the agent `store.manager()`. An exchange is the user's message and all answers to it, however
+    the manager splits them into batches. A question that is asked again at the same point of the
+    conversation replaces the old one.
     """
 
     def __init__(
@@ -62,18 +62,18 @@ class EvoMemMemoryStore(MemoryStore):
 
         Args:
             memory: The user's memory, or a function that opens it.
-            session: The name of the conversation; without one, every exchange is a new turn.
+            session: The name of the conversation; without a name, every exchange is a new turn.
             name: The store's name within the manager.
             description: The tool's description for the model.
-            max_search_results: How many turns a search returns if the manager does not say.
-            extraction: When the manager hands over messages; None for after each invocation.
+            max_search_results: The number of turns that a search returns unless the manager sets it.
+            extraction: When the manager passes on messages; None for after each invocation.
             turn_source: The source of the turns that are written (`Turn.source`).
-            strict: Whether errors of the memory are raised, and left to the manager. If not, they are
-                counted as well (`evomem.adapter.counts`).
+            strict: Whether errors of the memory are raised, for the manager to handle. If not, they
+                are logged and counted (`evomem.adapter.counts`).
             **options: For `MemoryView.search`: `mode`, filters, `trust`, `zone`.
 
         Raises:
-            QueryError: An option makes no sense.
+            QueryError: An option is not valid.
         """
         self.name = name
         self.description = description
@@ -82,73 +82,73 @@ class EvoMemMemoryStore(MemoryStore):
         self.extraction = _extraction(extraction)
         self._adapter = Adapter(memory, turn_source=turn_source, strict=strict, **options)
         self._session = session
-        self._noted = Noted()
-        self._conversation = Conversation(self._noted)
-        self._asked: Asked | None = None
-        self._shown: list[SaidMessage] = []
+        self._notes = RunNotes()
+        self._conversation = Conversation(self._notes)
+        self._question: Question | None = None
+        self._shown: list[TextMessage] = []
 
     def manager(self, **options: Any) -> MemoryManager:
-        """Return a manager whose prompts hold what this store finds, and nothing twice.
+        """Return a manager that adds the turns this store finds to prompts, without duplicates.
 
         Args:
             **options: For `MemoryManager`; `injection=False` to leave searching to the model.
         """
         injection = options.pop("injection", True)
         if injection is not False:
-            own = {"query": self.query, "max_entries": self.max_search_results or 10}
-            injection = {**own, **({} if injection is True else injection)}
-        return _Manager(self._noted, stores=[self], injection=injection, **options)
+            defaults = {"query": self.query, "max_entries": self.max_search_results or 10}
+            injection = {**defaults, **({} if injection is True else injection)}
+        return _Manager(self._notes, stores=[self], injection=injection, **options)
 
     def query(self, context: InjectionQueryContext, **kwargs: Any) -> str:
-        """Return what the user said last, for the `query` of an injection; note what the prompt holds."""
-        self._asked = self._conversation.ask(context.messages)
-        self._shown = said(context.messages, self._noted)
-        return self._asked.text
+        """Return the user's last message as the query of an injection; record the prompt's messages."""
+        self._question = self._conversation.ask(context.messages)
+        self._shown = text_messages(context.messages, self._notes)
+        return self._question.text
 
     async def search(self, query: str, options: SearchOptions | None = None) -> list[MemoryEntry]:
-        """Return turns that help, best first; not those that the prompt holds.
+        """Return the turns that answer a query, best first, without those that the prompt holds.
 
-        Texts are as they were said: the manager escapes them.
+        Texts are not escaped, because the manager escapes them.
         """
         k = (options or {}).get("max_search_results") or self.max_search_results or 10
         hits = await self._adapter.asearch(
             query, k, session=self._session, shown=self._shown, quote=False
         )
-        if self._asked is not None:
-            self._asked.recalled += [hit.record.id for hit in hits]
+        if self._question is not None:
+            self._question.recalled += [hit.record.id for hit in hits]
         return [_entry(hit) for hit in hits]
 
     async def add(self, content: str, metadata: dict[str, Any] | None = None) -> None:
         """Write a text that the model or the program chose, as a separate turn."""
         note = {"role": "user", "content": content, "metadata": clean_json(metadata or {})}
-        await self._written([note], None)
+        await self._write([note], None)
 
     async def add_messages(
         self, messages: list[Message], context: AddMessagesContext | None = None
     ) -> None:
-        """Write the exchanges that a batch completes; nothing if a tool of another agent asked.
+        """Write the exchanges that a batch completes, unless a tool of another agent called this one.
 
         Raises:
-            StoreError: The memory cannot be written; the manager gives the batch again.
+            StoreError: The memory cannot be written; the manager passes the batch again.
         """
         if _in_tools.get():
             return
-        told, after = self._conversation.with_batch(messages)
-        await self._written(told, self._session)
-        self._conversation = after
-        self._shown += said(messages, self._noted)
+        complete, updated = self._conversation.with_batch(messages)
+        await self._write(complete, self._session)
+        self._conversation = updated
+        self._shown += text_messages(messages, self._notes)
 
-    async def _written(self, messages: list[Any], session: str | None) -> None:
+    async def _write(self, messages: list[Any], session: str | None) -> None:
         if not await self._adapter.acapture(messages, session=session):
-            raise StoreError("turns could not be written; the log says why")
+            raise StoreError("the turns could not be written: see the logged error")
 
 
 class _Manager(MemoryManager):
-    """Notes what messages do not say: who asked, and what is structured output."""
+    """Records prompts that a program added, tool calls in progress, and structured output."""
 
-    def __init__(self, noted: Noted, **options: Any) -> None:
+    def __init__(self, notes: RunNotes, **options: Any) -> None:
         super().__init__(**options)
-        self._noted = noted
+        self._notes = notes
         self._answering = False
 
     async def init_agent(self, agent: Agent) -> None:
@@ -164,11 +164,13 @@ class _Manager(MemoryManager):
         self._answering = False
 
     def _note(self, event: MessageAddedEvent) -> None:
-        """Note a prompt in the user's role after an answer, such as for structured output."""
+        """Record a prompt in the user's role after an answer, such as one for structured output."""
         if event.message["role"] == "assistant":
             self._answering = True
         elif self._answering:
-            self._noted.prompts.update(message["content"] for message in said([event.message]))
+            self._notes.prompts.update(
+                message["content"] for message in text_messages([event.message])
+            )
 
     def _enter(self, event: BeforeToolCallEvent) -> None:
         _in_tools.set(_in_tools.get() | {id(self)})
@@ -177,21 +179,21 @@ class _Manager(MemoryManager):
         self._outside()
         tool, call = event.selected_tool, event.tool_use
         if tool and tool.tool_type == "structured_output" and event.result["status"] == "success":
-            self._noted.answers[call["toolUseId"]] = json.dumps(call["input"], ensure_ascii=False)
+            self._notes.answers[call["toolUseId"]] = json.dumps(call["input"], ensure_ascii=False)
 
     def _end(self, event: AfterInvocationEvent) -> None:
-        self._outside()  # a call that waits for a person is not left
+        self._outside()  # a tool call that waits for a person has no `AfterToolCallEvent`
 
     def _outside(self) -> None:
         _in_tools.set(_in_tools.get() - {id(self)})
 
 
 def _extraction(extraction: ExtractionConfig | bool | None) -> ExtractionConfig:
-    """Return the configuration with a filter that leaves calls of tools to `said`."""
-    whole = ExtractionConfig(filter=MemoryMessageFilter(exclude=[]))
+    """Return the configuration with a filter that keeps tool calls, which `text_messages` handles."""
+    unfiltered = ExtractionConfig(filter=MemoryMessageFilter(exclude=[]))
     if isinstance(extraction, dict):
-        return {**whole, **extraction}
-    return whole if extraction else {**whole, "trigger": InvocationTrigger()}
+        return {**unfiltered, **extraction}
+    return unfiltered if extraction else {**unfiltered, "trigger": InvocationTrigger()}
 
 
 def _entry(hit: Hit) -> MemoryEntry:

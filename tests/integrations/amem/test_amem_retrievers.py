@@ -157,5 +157,5 @@ def test_install_replaces_what_a_module_has_and_nothing_else():
     assert issubclass(module.ChromaRetriever, ChromaRetriever)
     assert module.ChromaRetriever().embedding_function(["x"]).shape == (1, 256)
     assert not hasattr(module, "SimpleEmbeddingRetriever")
-    with pytest.raises(NotFound, match="json has no retriever of A-MEM"):
+    with pytest.raises(NotFound, match="json has none of A-MEM's retrievers"):
         amem.install(module, __import__("json"), encoder="hash")

@@ -429,7 +429,7 @@ def test_namespaces_can_be_asked_for_by_both_ends(store, asked, found):
 
 
 def test_an_unknown_condition_is_refused(facts):
-    with pytest.raises(ValueError, match="unknown condition 'infix'"):
+    with pytest.raises(ValueError, match="unknown match type 'infix'"):
         facts.batch([ListNamespacesOp((MatchCondition("infix", ("a",)),))])  # type: ignore[arg-type]
 
 

@@ -66,7 +66,7 @@ def test_nothing_in_gives_nothing_out():
 @pytest.mark.parametrize(
     ("messages", "fault"),
     [
-        ("I moved.", "messages are dictionaries"),
+        ("I moved.", "messages must be dictionaries"),
         (["I moved."], "message 0 is a str"),
         ([TALK[0], {"role": "user", "content": "x"}], "message 1 has the time_stamp None"),
         ({**TALK[0], "time_stamp": "yesterday"}, "time_stamp 'yesterday'"),
@@ -119,7 +119,7 @@ def test_what_needs_an_llm_does_nothing_or_says_so():
     light.add_memory(TALK)
     assert light.construct_update_queue_all_entries(top_k=5) is None
     assert light.offline_update_all_entries(score_threshold=0.9) is None
-    with pytest.raises(InputError, match="need an LLM"):
+    with pytest.raises(InputError, match="needs an LLM"):
         light.summarize()
     stats = light.get_token_statistics()
     assert set(stats) == {"summary", "llm", "embedding"}

@@ -123,9 +123,9 @@ def test_a_vector_has_numbers_for_those_who_compare_texts(embedder):
 
 
 def test_somebody_else_s_vectors_are_refused_before_anything_is_written(embedder, store):
-    with pytest.raises(InputError, match="takes no list as a vector"):
+    with pytest.raises(InputError, match="does not accept a list as a vector"):
         store.insert([embedder.embed("A fourth"), [0.0] * 256], [{}, {}], ["3", "4"])
-    with pytest.raises(InputError, match="takes no list as a vector"):
+    with pytest.raises(InputError, match="does not accept a list as a vector"):
         store.search([0.0] * 256)
     assert not store.exists("3")
 

@@ -297,7 +297,7 @@ def test_an_unanswered_message_waits_across_a_restart(make):
 def test_another_encoder_is_refused_whether_or_not_the_database_is_open(make):
     memory = make()
     memory.put_messages([user("a"), assistant("b")])
-    with pytest.raises(FingerprintMismatch, match="leave encoder out"):
+    with pytest.raises(FingerprintMismatch, match="omit encoder"):
         make(encoder="hash:64").put_messages([user("c"), assistant("d")])
     del memory
     gc.collect()
@@ -315,7 +315,7 @@ def test_messages_lie_beside_the_database_and_nowhere_else(make, tmp_path):
 
 @pytest.mark.parametrize("location", [":memory:", "postgresql://server/db"])
 def test_where_there_is_no_file_it_needs_to_be_told_where_messages_go(make, tmp_path, location):
-    with pytest.raises(ValueError, match="give chat_store_uri"):
+    with pytest.raises(ValueError, match="set chat_store_uri"):
         make(location=location).put(user("a"))
     memory = make(chat_store_uri=f"sqlite+aiosqlite:///{tmp_path}/elsewhere")
     memory.put(user("a"))

@@ -103,7 +103,7 @@ def test_the_story_is_told_by_time_whatever_order_the_nodes_are_in(alice):
 
 def test_a_reranker_needs_a_question_and_drops_what_says_nothing():
     reranker = EvoMemReranker(encoder="hash")
-    with pytest.raises(ValueError, match="needs the question"):
+    with pytest.raises(ValueError, match="needs a question"):
         reranker.postprocess_nodes(nodes("a"))
     assert reranker.postprocess_nodes([], query_str="q") == []
     assert [n.text for n in reranker.postprocess_nodes(nodes("", "a"), query_str="q")] == ["a"]

@@ -122,15 +122,15 @@ def test_a_list_is_found_by_its_elements_and_what_has_no_list_by_nothing(db):
 @pytest.mark.parametrize(
     ("filters", "match"),
     [
-        ({"a": {"contains": "x"}}, "does not look inside strings"),
-        ({"a": {"icontains": "x"}}, "does not look inside strings"),
+        ({"a": {"contains": "x"}}, "does not match substrings"),
+        ({"a": {"icontains": "x"}}, "does not match substrings"),
         ({"a": {"near": 1}}, "'near'; the operators are eq, ne"),
         ({"a": {}}, "empty"),
         ({"a": {"in": "xy"}}, "a list of values"),
-        ({"OR": []}, "not empty"),
-        ({"NOT": {"a": 1}}, "not empty"),
-        ({"AND": ["a"]}, "a filter is a mapping"),
-        ({7: 1}, "keys are strings"),
+        ({"OR": []}, "non-empty"),
+        ({"NOT": {"a": 1}}, "non-empty"),
+        ({"AND": ["a"]}, "a filter must be a mapping"),
+        ({7: 1}, "keys must be strings"),
     ],
 )
 def test_what_cannot_be_filtered_is_refused(filters, match):

