@@ -9,10 +9,10 @@ from evomem.errors import MissingExtra
 
 
 def require(module: str, *, extra: str) -> Any:
-    """Import `module`, or raise `MissingExtra` naming the extra that brings it."""
+    """Import `module`, or raise `MissingExtra` naming the extra that installs it."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
-            raise  # it is there, but something that it needs is not: let that be seen
+            raise  # the module exists, but one of its own imports does not
         raise MissingExtra(module, extra) from error

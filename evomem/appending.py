@@ -1,7 +1,6 @@
-"""Appending: turns are read at the end of the log and stored in one transaction.
+"""Appends turns: they are read at the end of the log and stored in one transaction.
 
-Another process may write to the memory at any time: then the call decides again what to write,
-after that process's turns.
+If another process writes to the memory in the meantime, the call starts over after its turns.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ class Draft(NamedTuple):
     """The turns to write in one transaction."""
 
     turns: Sequence[Turn]
-    """With ids and times."""
+    """The turns, with ids and times."""
     replaces: Mapping[str, Sequence[int]] = MappingProxyType({})
-    """Ids of turns, each with the seqs that it replaces."""
+    """By id of a turn: the seqs of the turns that it replaces."""
 
 
 def append(
@@ -43,14 +42,14 @@ def append(
     """Write turns in one transaction; return their records, in order.
 
     Args:
-        engine: Of the memory; hold its lock.
-        namespace: Of the memory, which is made if there is none.
-        draft: Called with the memory as it is now, inside of a snapshot; says what to write. It is
-            called again if another process writes meanwhile.
-        pace: How many turns to read before asking whether another writer waits.
+        engine: The memory's engine; the caller holds the memory's lock.
+        namespace: The memory, created if it does not exist.
+        draft: Called with the current view, inside a snapshot; returns what to write. Called again
+            if another process writes in the meantime.
+        pace: How many turns to read before checking whether another writer waits.
         queue: Whether to wait for the write slot first. A few turns are read quickly, so they need
             it only if another process is writing.
-        whole: Whether to write all turns of the draft at once; if not, only the first of them are
+        whole: Whether to write all turns of the draft at once; otherwise only the first of them are
             written if another writer waits.
 
     Raises:
@@ -84,7 +83,7 @@ def append(
                 if whole:
                     is_wanted = nobody_waits
                 return write(engine, view, state, drafted.turns, pace, is_wanted, drafted.replaces)
-        except HeadMoved:  # another process was quicker: read again after its turns
+        except HeadMoved:  # another process wrote first: retry after its turns
             engine.note_contention(namespace)
             queue = True
             pace.slower()
@@ -107,20 +106,20 @@ def write(
 ) -> list[Record]:
     """Read turns at the end of the log and append them in one transaction; return their records.
 
-    If another writer wants the slot, only the first of them are written.
+    If another writer wants the slot, only the first turns are written.
 
     Args:
-        engine: Of the memory.
-        view: The memory as it is now.
-        state: The one at the view's end.
-        turns: New ones, with ids and times.
-        pace: How many turns to read before asking whether another writer waits.
-        is_wanted: Says so.
-        replaces: Ids of turns, each with the seqs that it replaces.
-        revived: Ids of turns, each with facts that are no longer forgotten (`Store.append`).
+        engine: The memory's engine.
+        view: The memory's current view.
+        state: The state at the view's end.
+        turns: New turns, with ids and times.
+        pace: How many turns to read before checking whether another writer waits.
+        is_wanted: Returns whether another writer waits.
+        replaces: By id of a turn: the seqs of the turns that it replaces.
+        revived: By id of a turn: the facts that are no longer forgotten (`Store.append`).
 
     Raises:
-        HeadMoved: The log is not at `view` any more; nothing was written.
+        HeadMoved: The log has grown or changed since `view`; nothing was written.
     """
     added = datetime.now(timezone.utc)
     unread = [Row(view.seq + n, turn, added, BLANK, b"") for n, turn in enumerate(turns, 1)]
@@ -134,14 +133,14 @@ def write(
             revived=[revived[id] for id in seqs if id in revived],
         )
     except HeadMoved:
-        engine.note_vain(len(rows))
+        engine.note_wasted_read(len(rows))
         raise
     engine.remember(state, instead_of=view.key if view.spans else None)
     return [Record(row.seq, row.turn, added) for row in rows]
 
 
 def current_view(store: Store, namespace: Namespace) -> View:
-    """Return a memory as it is now, an empty view if there is none."""
+    """Return a memory's current view, an empty view if there is no such memory."""
     try:
         return store.view(namespace)
     except HeadMoved:
@@ -155,10 +154,10 @@ def known_turns(
     turns: Sequence[Turn],
     ids: Collection[str | None],
 ) -> dict[str, Record]:
-    """Return those of `turns` that the log holds, by id, looking for those whose id is in `ids`.
+    """Return, by id, the log's records of those of `turns` whose ids are in `ids`.
 
     Raises:
-        DuplicateTurn: The log holds another text under one of the ids, or it was deleted.
+        DuplicateTurn: The log has another text under one of the ids, or that turn was deleted.
     """
     sought = [id_of(turn) for turn in turns if turn.id in ids]
     known = store.find(view, sought) if sought else {}
@@ -197,9 +196,9 @@ def turn_to_replace(store: Store, namespace: Namespace, view: View, id: str) -> 
     return record
 
 
-def pause(lost: int) -> None:
-    """Wait for a moment after losing races against other processes, longer after many."""
-    clock.sleep(random.uniform(0, 0.002 * min(lost + 1, 25)))
+def pause(lost_races: int) -> None:
+    """Wait briefly after losing races against other processes; longer after more losses."""
+    clock.sleep(random.uniform(0, 0.002 * min(lost_races + 1, 25)))
 
 
 def id_of(turn: Turn) -> str:

@@ -18,9 +18,9 @@ class _OfEngine(Protocol):
 _CANCELLED = {
     False: "",
     True: (
-        "\n\nIf the awaiting task is cancelled before the call has begun, nothing is written. After "
-        "that, the call runs to its end on its thread whatever becomes of the task: what it writes "
-        "stays, and later writes to the memory wait for it. Turns with ids can be added again."
+        "\n\nIf the awaiting task is cancelled before the call has started, nothing is written. Once "
+        "started, the call finishes on its thread even if the task is cancelled: its writes stay, and "
+        "later writes to the memory wait for it. Turns with ids can be added again."
     ),
 }
 
@@ -32,7 +32,7 @@ Self = TypeVar("Self", bound=_OfEngine)
 def async_method(
     method: Callable[Concatenate[Self, P], R], *, write: bool = False
 ) -> Callable[Concatenate[Self, P], Coroutine[Any, Any, R]]:
-    """Make the async form of a method: the same code on a thread; writes to a memory in call order."""
+    """Return the async form of a method, which runs on a thread; writes to a memory keep their order."""
 
     async def call(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._engine.run(

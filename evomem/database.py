@@ -51,11 +51,11 @@ def open(
         encoder: An encoder, or what `load_encoder` takes: `"static:all-MiniLM-L6-v2"`, a model's
             folder, a hub id such as `"MiG-NJU/EvoEmbedding-4B"`. By default the encoder that wrote
             the database, or `mini` for a new one.
-        device: Where the encoder runs, such as `"cuda"`.
+        device: The device on which the encoder runs, such as `"cuda"`.
         dtype: The precision it computes in: `"float32"`, `"bfloat16"`, `"float16"`.
         create: Whether to create the database if there is none.
-        zone: The time zone of the people who ask, such as `"Europe/Berlin"`: days in queries refer
-            to it, and contexts show times in it. A search may name another. It is not stored.
+        zone: The time zone of queries, such as `"Europe/Berlin"`: days in queries refer to it, and
+            contexts show times in it. A search may name another. It is not stored.
         embeddings: How a new database stores embeddings: with 8 bits per number, or exactly as
             `"float32"`. An existing database keeps its form (`Database.compact` changes it).
         reranker: Scores the best turns again in searches with `rerank=True`: a re-ranker, or what
@@ -93,7 +93,7 @@ def open(
         ready = load_encoder(DEFAULT_ENCODER, **loading)
         try:
             store, index = opener(location, ready.spec, **options)
-        except FingerprintMismatch:  # another process has created it meanwhile, with its encoder
+        except FingerprintMismatch:  # another process has just created it with another encoder
             ready = None
             store, index = opener(location, None, **options)
     try:
@@ -110,21 +110,21 @@ def _connect(
 
     if encoder is not None or reranker is not None or options:
         raise StoreError(
-            f"{url} is a service, which has its encoder, its re-ranker and its options already: "
-            "leave them out"
+            f"{url} is a service, which has its own encoder, re-ranker and options: omit encoder=, "
+            "reranker= and store options"
         )
     return connect(url, zone=zone)
 
 
-def _reranker(given: object, device: str | None) -> Reranker:
-    if isinstance(given, str):
-        return load_reranker(given, device=device)
-    if not isinstance(given, Reranker):
+def _reranker(reranker: object, device: str | None) -> Reranker:
+    if isinstance(reranker, str):
+        return load_reranker(reranker, device=device)
+    if not isinstance(reranker, Reranker):
         raise EncoderError(
-            f"reranker must be a name or have a method scores(query, texts), got {shown(given)}; "
+            f"reranker must be a name or have a method scores(query, texts), got {shown(reranker)}; "
             "wrap a cross-encoder in evomem.reranking.CrossEncoderReranker"
         )
-    return given
+    return reranker
 
 
 def restore(backup: str | Path, location: str | Path) -> None:
@@ -132,7 +132,7 @@ def restore(backup: str | Path, location: str | Path) -> None:
 
     Raises:
         NotFound: There is no backup.
-        StoreError: The backup has faults, or there is something at `location` already.
+        StoreError: The backup has faults, or `location` exists already.
     """
     with open(str(backup), create=False) as db:
         if faults := db.verify():
@@ -154,8 +154,8 @@ class Database:
 
         Args:
             *labels: The namespace.
-            zone: The time zone of the person whose memory it is, for searches and contexts of the
-                object that is returned; it is not stored. The database's if not given.
+            zone: The time zone for searches and contexts of the returned object, such as the user's;
+                it is not stored. None for the database's.
 
         Raises:
             NamespaceError: A label is empty or cannot be stored.
@@ -182,11 +182,11 @@ class Database:
             histories: Namespaces with turns or messages, consumed lazily: about `workers` of them
                 are in memory at a time.
             workers: The number of memories that are read at the same time.
-            progress: Called from time to time with the number of turns that are done.
+            progress: Called from time to time with the number of finished turns.
 
         Raises:
             NamespaceError: A namespace is not valid.
-            TurnError: As `Memory.add_many` does; other memories' turns may have been written.
+            TurnError: As in `Memory.add_many`; other memories' turns may have been written.
             QueryError: `workers` is not a whole number of at least 1.
         """
         check_whole(workers, "workers", least=1)
@@ -204,20 +204,20 @@ class Database:
         workers: int = 32,
         progress: Callable[[int], None] | None = None,
     ) -> Imported:
-        """Add what is new in conversations to many memories at once: see `Memory.import_chats`.
+        """Import conversations into many memories at once (see `Memory.import_chats`).
 
         Args:
             histories: Namespaces with conversations that can be iterated twice, such as
                 `evomem.chats.read(path).conversations`.
-            include_forgotten: Whether to import turns again that were purged.
+            include_forgotten: Whether to import purged turns again.
             dry_run: Whether to only report what would be written.
             turn_source: As in `Memory.import_chats`.
             workers: The number of memories that are read at the same time.
-            progress: Called from time to time with the number of messages that are done.
+            progress: Called from time to time with the number of finished messages.
 
         Raises:
             NamespaceError: A namespace is not valid.
-            InputError: As `Memory.import_chats` does; other memories may have been written.
+            InputError: As in `Memory.import_chats`; other memories may have been written.
             QueryError: `workers` is not a whole number of at least 1.
         """
         check_whole(workers, "workers", least=1)
@@ -247,19 +247,19 @@ class Database:
         return self._engine.store.memories(prefix)
 
     def sizes(self, *prefix: str) -> Mapping[Namespace, int]:
-        """Return the number of turns of each memory below a prefix, without deleted ones."""
+        """Return the number of turns, without deleted ones, of each memory below a prefix."""
         return self._together.sizes(prefix)
 
     def together(self, *prefix: str, query: str | None = None) -> Together:
-        """Return the present turns of all memories whose names begin with `prefix`.
+        """Return the current turns of all memories whose names begin with `prefix`.
 
-        For searching many small memories at once. The first call reads the turns and caches them;
-        later calls read only what is new.
+        For searching many small memories at once. The first call reads and caches the turns; later
+        calls only read changes.
 
         Args:
-            *prefix: The first labels of their namespaces; without it, all memories.
-            query: The query of the next search. A service computes its cosines in the same request;
-                here it has no effect.
+            *prefix: The first labels of their namespaces; empty for all memories.
+            query: The query of the next search. A service computes its cosines in the same request; it
+                has no effect on a local database.
         """
         return self._together.read(prefix)
 
@@ -275,7 +275,7 @@ class Database:
 
     @property
     def spec(self) -> Spec:
-        """The encoder that this database was written by."""
+        """The encoder that wrote this database."""
         return self._engine.store.spec
 
     @property
@@ -286,8 +286,9 @@ class Database:
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes, and the encoder's name.
 
-        `read_in_vain` counts turns that this process read and could not write, since another one
-        had written first; with leases (docs/operations/fleet.md) it stays 0 while no worker fails.
+        `read_in_vain` counts wasted reads: turns that this process read but could not write, because
+        another one had written first. With leases (docs/operations/fleet.md) it stays 0 as long as no
+        worker fails.
         """
         return {
             "encoder": self.spec.name,
@@ -300,15 +301,15 @@ class Database:
         """Check the log, its seals and the index files; return one sentence for each fault.
 
         Args:
-            anchor: The result of `Database.anchor`, or the file that contains it: the database must
-                be in that state or a later one. Without it, an older copy of the database, or one
-                whose newest turns were cut off, is not detected.
+            anchor: The result of `Database.anchor`, or the file that contains it: the database must be
+                in that state or a later one. Without it, replacement by an older copy of the
+                database, or removal of its newest turns, is not detected.
 
         Raises:
             InputError: The file contains no anchor.
         """
-        taken = read_anchor(anchor) if isinstance(anchor, str | Path) else anchor
-        return [*self._engine.store.verify(taken), *self._engine.index.verify()]
+        values = read_anchor(anchor) if isinstance(anchor, str | Path) else anchor
+        return [*self._engine.store.verify(values), *self._engine.index.verify()]
 
     @property
     def key_id(self) -> str:
@@ -335,15 +336,15 @@ class Database:
             integrity_key: 32 bytes, or a file that holds them (`evomem.integrity.make_key`).
 
         Returns:
-            How many turns were sealed.
+            The number of sealed turns.
 
         Raises:
-            IntegrityError: `verify` reports something; nothing was sealed.
+            IntegrityError: `verify` reports a fault; nothing was sealed.
         """
         return self._engine.store.seal(find_key(integrity_key))
 
     def repair(self) -> list[str]:
-        """Repair what can be rebuilt from the log (`verify` lists faults); return what was repaired.
+        """Rebuild from the log what can be rebuilt (`verify` lists faults); return what was repaired.
 
         Index files need no repair: a damaged one is replaced on the next use.
         """
@@ -353,9 +354,9 @@ class Database:
         """Return unused space to the file system; return the bytes before and after.
 
         Args:
-            embeddings: The form in which to store all embeddings from now on: `"int8"` takes a
-                quarter of the space; `"float32"` keeps the present values, and what was rounded to
-                8 bits stays rounded (docs/measurements/storage.md).
+            embeddings: The form in which to store all embeddings, including those of later turns:
+                `"int8"` takes a quarter of the space; `"float32"` keeps the current values, so values
+                rounded to 8 bits stay rounded (docs/measurements/storage.md).
 
         Raises:
             IntegrityError: An embedding or latents were edited; nothing was changed.
@@ -363,12 +364,12 @@ class Database:
         return self._engine.store.compact(embeddings)
 
     def backup(self, path: str | Path) -> None:
-        """Copy the database as it is at this moment, while others read and write.
+        """Copy the database's current state, while others read and write.
 
         The copy is a regular database.
 
         Raises:
-            StoreError: There is something at `path` already, or it cannot be written.
+            StoreError: `path` exists already, or cannot be written.
         """
         self._engine.store.backup(Path(path).expanduser().absolute())
 
@@ -380,19 +381,19 @@ class Database:
         return self._engine.store.export(Path(folder).expanduser().absolute())
 
     def load(self, folder: str | Path, *, integrity_key: bytes | str | Path | None = None) -> int:
-        """Add the memories of an export, all or none; return the number of turns.
+        """Add the memories of an export, atomically; return the number of turns.
 
         Args:
             folder: A folder that `export` wrote.
-            integrity_key: The key of the database that was exported, if this one has another: the
+            integrity_key: The key of the exported database, if it differs from this database's: the
                 export must be sealed with it.
 
         Warns:
-            UserWarning: The export cannot be verified: it has no key, or another one than this
-                database.
+            UserWarning: The export cannot be verified: it has no key, or a key other than this
+                database's.
 
         Raises:
-            FingerprintMismatch: The export is of another encoder.
+            FingerprintMismatch: The export was made with another encoder.
             NamespaceError: A memory of that name exists already.
             StoreError: The export is incomplete or was changed.
         """

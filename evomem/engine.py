@@ -1,6 +1,6 @@
 """`Engine`: a store, an index and an encoder, with caches between calls.
 
-Everything cached here can be rebuilt from the log, and affects no result.
+Caches can be rebuilt from the log, and affect no result.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from evomem.store import Index, Namespace, Store, View
 R = TypeVar("R")
 
 TRIES = 100  # lost races against other processes before a call gives up
-CONTENDED = 10.0  # seconds for which it is remembered that another process writes to a memory
-STATES_BYTES = 64 * 2**20  # of recently used memories' states, kept to save reading the log
+CONTENDED = 10.0  # seconds for which a memory counts as contended after another process wrote to it
+STATES_BYTES = 64 * 2**20  # of cached states of recently used memories
 
 
 class Engine:
@@ -47,15 +47,15 @@ class Engine:
         reranker: Reranker | None = None,
         **loading: str,
     ) -> None:
-        """Put the parts together.
+        """Combine the parts.
 
         Args:
             store: The log.
-            index: Of that log.
-            encoder: The encoder; None to load the store's own on first use.
-            zone: The time zone of those who ask, unless a search names another.
+            index: The index of that log.
+            encoder: The encoder; None to load the one that wrote the store on first use.
+            zone: The time zone of queries that name no other.
             reranker: For searches with `rerank`.
-            **loading: `device` and `dtype` for loading it.
+            **loading: `device` and `dtype` for loading the encoder.
 
         Raises:
             FingerprintMismatch: The log was written by another encoder.
@@ -70,9 +70,9 @@ class Engine:
         self._states: LruCache[bytes, State[Turn]] = LruCache(STATES_BYTES, _size)
         self._reader: Encoder | None = None
         self.read_in_vain = 0
-        """Turns that this process read and did not write, since another process was quicker."""
-        self.told_of_vain: list[Callable[[int], None]] = []
-        """Called with the number of such turns, each time."""
+        """Turns that this process read but did not write, because another process wrote first."""
+        self.on_wasted_read: list[Callable[[int], None]] = []
+        """Called with the number of turns of each wasted read."""
         self._make_locks()
         reset_in_child(self._make_locks)
         if encoder:
@@ -80,12 +80,12 @@ class Engine:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder; loaded on first use if it was not given."""
+        """The encoder; loaded on first use if it was not passed."""
         with self._guard:
             if self._encoder is None:
-                self.store.check_encoder()  # a name can be that of any folder or model
+                self.store.check_encoder()  # an edited name could load any folder or model
                 spec, options = self.store.spec, dict(self._loading)
-                if spec.dtype != "float32":  # which is what encoders compute in unless told
+                if spec.dtype != "float32":  # the default of encoders
                     options.setdefault("dtype", spec.dtype)
                 encoder = load_encoder(spec.name, **options)
                 self._check(encoder)
@@ -94,7 +94,7 @@ class Engine:
 
     @property
     def reader(self) -> Encoder:
-        """The encoder for many threads at once (`evomem.batching`)."""
+        """The encoder, wrapped for use from many threads (`evomem.batching`)."""
         encoder = self.encoder
         with self._guard:
             if self._reader is None:
@@ -108,7 +108,7 @@ class Engine:
             self._encoder = wrap(encoder)
 
     def lock(self, namespace: Namespace) -> threading.RLock:
-        """Return the lock under which this process writes to a memory.
+        """Return the lock that this process holds while it writes to a memory.
 
         Raises:
             StoreError: The database cannot be written.
@@ -129,18 +129,18 @@ class Engine:
         return until is not None
 
     def note_contention(self, namespace: Namespace) -> None:
-        """Note that another process writes to a memory at the same time as this one."""
+        """Record that another process writes to a memory at the same time as this one."""
         self._contended[namespace] = clock.monotonic() + CONTENDED
 
-    def note_vain(self, turns: int) -> None:
-        """Note that turns were read and not written, since another process was quicker."""
+    def note_wasted_read(self, turns: int) -> None:
+        """Record that turns were read but not written, because another process wrote first."""
         with self._guard:
             self.read_in_vain += turns
-        for tell in self.told_of_vain:
-            tell(turns)
+        for listener in self.on_wasted_read:
+            listener(turns)
 
     def state(self, view: View) -> State[Turn]:
-        """Return the state at the view's end: remembered, or rebuilt from the log."""
+        """Return the state at the view's end, from the cache or rebuilt from the log."""
         state = self._states.get(view.key)
         if state is None:
             state = self.store.state(view)
@@ -148,20 +148,20 @@ class Engine:
         return state
 
     def known_state(self, key: bytes) -> State[Turn] | None:
-        """Return the state with this key if it is remembered."""
+        """Return the state with this key if it is cached."""
         return self._states.get(key)
 
     def remember(self, state: State[Turn], *, instead_of: bytes | None = None) -> None:
-        """Keep a state for the next call; the least recently used ones go first.
+        """Cache a state for the next call; the least recently used states are evicted first.
 
         Args:
-            state: Of a memory.
-            instead_of: The key of the state before it, which nobody is likely to ask for again.
+            state: The state of a memory.
+            instead_of: The key of the previous state, which is unlikely to be needed again.
         """
         self._states.put(state.key, state, instead_of=instead_of)
 
     async def run(self, call: Callable[[], R], lane: Namespace | None = None) -> R:
-        """Run `call` on a thread; those of one lane one at a time, in the order of the calls.
+        """Run `call` on a thread; calls of one lane run one at a time, in order.
 
         Raises:
             StoreError: The database was closed.
@@ -178,19 +178,19 @@ class Engine:
         self.store.close()
 
     def _make_locks(self) -> None:
-        """Create the locks and the thread pools: at first, and in a forked child."""
-        # Only locks that somebody holds or waits for: a service writes to any number of memories.
+        """Create the locks and the thread pools, at construction and in a forked child."""
+        # Weak: keeps only locks in use, since a service may write to any number of memories.
         self._locks: WeakValueDictionary[Namespace, Any] = WeakValueDictionary()
         self._guard = threading.Lock()
         self._lanes = OrderedExecutor()
 
     def _check(self, encoder: Encoder) -> None:
-        own, given = self.store.spec, encoder.spec
-        if given.fingerprint != own.fingerprint:
+        stored, passed = self.store.spec, encoder.spec
+        if passed.fingerprint != stored.fingerprint:
             raise FingerprintMismatch(
-                f"the database was written by the encoder {own.name!r} (fingerprint "
-                f"{own.fingerprint[:12]}…), not by {given.name!r} ({given.fingerprint[:12]}…): open "
-                "it without encoder= to use its own, or read the turns into a new database"
+                f"the database was written by the encoder {stored.name!r} (fingerprint "
+                f"{stored.fingerprint[:12]}…), not by {passed.name!r} ({passed.fingerprint[:12]}…): open "
+                "it without encoder= to use that encoder, or read the turns into a new database"
             )
 
 

@@ -11,11 +11,11 @@ EvomemError
 │   ├── CheckpointError       a checkpoint with missing, extra, misshapen or pickled weights
 │   └── FingerprintMismatch   the database was written by another encoder
 ├── StoreError                the database or an index file
-│   ├── DatabaseDamaged       the file is corrupt, or not a database of evomem
+│   ├── DatabaseDamaged       the file is corrupt, or not an evomem database
 │   │   └── IntegrityError    the data was edited without evomem: a seal does not match
 │   ├── KeyMismatch           the database is sealed with another integrity key, or with none
 │   ├── DatabaseBusy          another process held the write lock for too long
-│   ├── ConnectionLost        the server of the database is away
+│   ├── ConnectionLost        the database's server is unreachable
 │   ├── HeadMoved             the log grew while a turn was being read
 │   │   └── LeaseLost         another worker took over the memory's lease
 │   └── SharedTurns           a purge would reach turns that forks share
@@ -23,7 +23,7 @@ EvomemError
 │   └── AccessDenied          the service requires a key, or the key has no right to the request
 └── MissingExtra              an optional package is not installed (also an ImportError)
 
-A message names what was expected, the value given, and the remedy.
+A message names what was expected, the actual value, and the remedy.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class InputError(EvomemError, ValueError):
 
 
 class TurnError(InputError):
-    """A turn cannot be stored as it is."""
+    """A turn is invalid."""
 
 
 class NamespaceError(InputError):
@@ -83,7 +83,7 @@ class NotFound(EvomemError, LookupError):
 
 
 class EncoderError(EvomemError):
-    """An encoder cannot be loaded, or what it returned cannot be stored."""
+    """An encoder cannot be loaded, or its results cannot be stored."""
 
 
 class CheckpointError(EncoderError):
@@ -107,7 +107,7 @@ class IntegrityError(DatabaseDamaged):
 
 
 class KeyMismatch(StoreError):
-    """The database is sealed with another integrity key than the one given, or with none."""
+    """The database is sealed with an integrity key other than the one passed, or with none."""
 
 
 class DatabaseBusy(StoreError):
@@ -115,7 +115,7 @@ class DatabaseBusy(StoreError):
 
 
 class ConnectionLost(StoreError):
-    """The server of the database is away; what was being written is there as a whole or not at all."""
+    """The database's server is unreachable; a pending write was applied completely or not at all."""
 
 
 class HeadMoved(StoreError):
@@ -154,7 +154,7 @@ class MissingExtra(EvomemError, ImportError):
 
 
 def shown(value: object) -> str:
-    """Return a value for a message; Python refuses to print integers of very many digits."""
+    """Return a value's text for a message; Python refuses to print integers with very many digits."""
     try:
         return f"{value!r:.200}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""Removal of turns with their influence, and of whole memories; each call returns a `Receipt`."""
+"""Removes turns with their influence, and whole memories; each call returns a `Receipt`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from evomem.records import Record
 from evomem.store import Namespace, Row, View
 
 Progress = Callable[[int, int], None]
-"""Called as `progress(done, total)` while many turns are read."""
+"""Called as `progress(done, total)` while turns are read."""
 
 Choose = Callable[[View], list[Record]]
-"""Returns the turns of a view that are to be forgotten."""
+"""Returns the turns of a view to forget."""
 
-BATCH = 64  # turns that are read between two calls of `progress`
+BATCH = 64  # turns read per call of `progress`
 
 
 def _now() -> datetime:
@@ -31,21 +31,21 @@ class Receipt:
     """The record of a removal."""
 
     memories: tuple[Namespace, ...]
-    """The memory itself, then forks; or the memories that were dropped as a whole."""
+    """The memory, then its forks; or the dropped memories."""
     ids: tuple[str, ...]
-    """The ids of the turns, each once; empty if whole memories were dropped."""
+    """The ids of the turns, without duplicates; empty if whole memories were dropped."""
     turns: int
-    """How many turns were erased, including those of forks."""
+    """The number of erased turns, including those of forks."""
     reread: int = 0
-    """How many later turns were read again, to remove the influence on them."""
+    """The number of later turns that were read again, to remove the influence on them."""
     kept: int = 0
-    """Turns of dropped memories that stay for forks which share them, until these are dropped."""
+    """The number of turns of dropped memories that stay until the forks that share them are dropped."""
     clean: bool = True
-    """Whether the text is in no file any more. If false with SQLite: another process was reading, so
-    the write-ahead log still has the text until the next process opens, purges or closes the
-    database. It is always false on PostgreSQL, until `Database.compact`."""
+    """Whether the text has been removed from every file. If false with SQLite: another process was
+    reading, so the write-ahead log has the text until the next process opens, purges or closes the
+    database. Always false on PostgreSQL, where the text stays until `Database.compact`."""
     time: datetime = field(default_factory=_now)
-    """When, UTC."""
+    """The time of the removal, UTC."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as plain JSON values."""
@@ -63,14 +63,13 @@ class Receipt:
 def forget(
     engine: Engine, namespace: Namespace, choose: Choose, forks: bool, progress: Progress | None
 ) -> Receipt:
-    """Forget the turns that `choose` returns, and read everything after the first one again.
+    """Forget the turns that `choose` returns, and read all turns after the first of them again.
 
-    The turns that they replaced (`Store.append`) are forgotten with them.
-
-    Each memory is changed in one transaction; after an interruption between forks, call this again.
+    The turns that they replaced (`Store.append`) are forgotten, too. Each memory is changed in one
+    transaction; after an interruption between forks, call this again.
 
     Raises:
-        SharedTurns: Forks share such turns or later ones, and `forks` is not set.
+        SharedTurns: Forks share these or later turns, and `forks` is not set.
     """
     parts: list[Receipt] = []
     shared: SharedTurns | None = None
@@ -82,24 +81,24 @@ def forget(
             try:
                 with engine.store.snapshot():
                     view = engine.store.view(number)
-                    gone = {record.seq: record for record in choose(view)}
-                if not gone:
+                    chosen = {record.seq: record for record in choose(view)}
+                if not chosen:
                     break
-                for earlier in engine.store.replaced(view, gone).values():
-                    gone |= {record.seq: record for record in earlier}
+                for earlier in engine.store.replaced(view, chosen).values():
+                    chosen |= {record.seq: record for record in earlier}
                 if forks:
-                    parts += _forget_in_forks(engine, namespace, list(gone.values()), progress)
-                rows = _without(engine, view, gone, progress)
-                clean = engine.store.rewrite(view, min(gone), rows)
+                    parts += _forget_in_forks(engine, namespace, list(chosen.values()), progress)
+                rows = _without(engine, view, chosen, progress)
+                clean = engine.store.rewrite(view, min(chosen), rows)
             except HeadMoved:
                 continue
             except SharedTurns as error:
                 if not forks:
                     raise
-                shared = error  # a fork was made meanwhile: forget in it as well
+                shared = error  # forked in the meantime: forget the turns in the fork, too
                 continue
-            ids = tuple(record.id for record in gone.values())
-            parts.insert(0, Receipt((namespace,), ids, len(gone), len(rows), clean=clean))
+            ids = tuple(record.id for record in chosen.values())
+            parts.insert(0, Receipt((namespace,), ids, len(chosen), len(rows), clean=clean))
             return Receipt(
                 memories=tuple(name for part in parts for name in part.memories),
                 ids=ids,
@@ -115,7 +114,7 @@ def forget(
 
 
 def drop(engine: Engine, prefix: Namespace, *, below: bool) -> Receipt:
-    """Drop the memory at `prefix`, and those `below` it. Raises `NotFound` if there is none."""
+    """Drop the memory at `prefix` and, if `below`, those below it. Raises `NotFound` if there are none."""
     result = engine.store.drop(prefix, below=below)
     if not result.memories:
         raise NotFound(f"there is no memory {'/'.join(prefix)!r} to drop")
@@ -124,28 +123,28 @@ def drop(engine: Engine, prefix: Namespace, *, below: bool) -> Receipt:
 
 
 def _forget_in_forks(
-    engine: Engine, namespace: Namespace, gone: list[Record], progress: Progress | None
+    engine: Engine, namespace: Namespace, chosen: list[Record], progress: Progress | None
 ) -> list[Receipt]:
-    """Forget turns in every fork, including forks with copies since an earlier purge."""
-    same = {record.id: (record.turn.content, record.added) for record in gone}
+    """Forget turns in every fork, including forks that have copies of them since a purge."""
+    originals = {record.id: (record.turn.content, record.added) for record in chosen}
 
     def copies(view: View) -> list[Record]:
-        records = engine.store.find(view, list(same)).items()
-        return [copy for id, copy in records if (copy.turn.content, copy.added) == same[id]]
+        records = engine.store.find(view, list(originals)).items()
+        return [copy for id, copy in records if (copy.turn.content, copy.added) == originals[id]]
 
     below = [name for name in engine.store.memories(namespace) if name != namespace]
-    forks_first = reversed(below)  # those of forks before the forks
+    forks_first = reversed(below)  # forks of forks before their parents
     parts = [forget(engine, name, copies, False, progress) for name in forks_first]
     return [part for part in parts if part.turns]
 
 
 def _without(
-    engine: Engine, view: View, gone: Collection[int], progress: Progress | None
+    engine: Engine, view: View, chosen: Collection[int], progress: Progress | None
 ) -> list[Row]:
-    """Return the rows after the first of `gone`, read again as if these were never said."""
-    first, store = min(gone), engine.store
+    """Return the rows after the first of `chosen`, read again as if these had never been said."""
+    first, store = min(chosen), engine.store
     with store.snapshot():
-        later = [row for row in store.rows(view, after=first) if row.seq not in gone]
+        later = [row for row in store.rows(view, after=first) if row.seq not in chosen]
         state = store.state(store.view(view.memory, seq=first - 1))
     rows: list[Row] = []
     for start in range(0, len(later), BATCH):

@@ -21,10 +21,10 @@ ANCHOR = {"format", "database", "key", "time", "changes", "memories", "seal"}
 
 
 def find_key(given: bytes | str | Path | None = None) -> bytes | None:
-    """Return the integrity key to use, None for none.
+    """Return the integrity key, None if there is none.
 
     Args:
-        given: The key's 32 bytes, or the path of the file that holds it; None to look in the
+        given: The key's 32 bytes, or the path of its file; None to look it up in the
             environment: `EVOMEM_INTEGRITY_KEY` (hex or base64), then `EVOMEM_INTEGRITY_KEY_FILE`.
 
     Raises:
@@ -46,7 +46,7 @@ def read_key(path: str | Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise KeyMismatch(
-            f"the integrity key {path} cannot be read ({error.strerror}): name the file that "
+            f"the integrity key {path} cannot be read ({error.strerror}): name a file that "
             "evomem keys integrity wrote"
         ) from error
     return data if len(data) == KEY_BYTES else _decoded(data, str(path))
@@ -56,7 +56,7 @@ def make_key(path: str | Path) -> bytes:
     """Write a new random key to a new file, readable by its owner only; return the key.
 
     Raises:
-        StoreError: There is a file already, or it cannot be written.
+        StoreError: The file exists already, or cannot be written.
     """
     path = Path(path).expanduser()
     key = secrets.token_bytes(KEY_BYTES)

@@ -9,13 +9,13 @@ from evomem.records import Record
 
 
 def newest(memory: MemoryView, limit: int, **filters: Any) -> list[Record]:
-    """Return the last turns that meet the filters of `history`, oldest first, at most `limit`.
+    """Return the last `limit` turns that pass the filters of `history`, oldest first.
 
-    The log is read from its end, in windows that grow: a memory may be long.
+    Reads the log from its end, in growing windows, since a memory may be long.
     """
     count, window = len(memory), 4 * limit
     while True:
-        # seqs are different numbers from 1, so at least `window` turns follow this one
+        # seqs are distinct and start at 1, so at least `window` turns follow this one
         after = max(0, count - window)
         turns = memory.history(after=after, **filters)
         if len(turns) >= limit or not after:

@@ -8,9 +8,9 @@
   answers a nameless user as any assistant does.
 - An assistant's message without a user's message before it is a separate turn.
 - Exchanges of different sessions may be interleaved: an answer belongs to the question of its
-  session, and without a session to the newest question.
-- A message with a different `source` than the exchange so far is not part of it, and neither is
-  what follows; an answer without a source has that of the question.
+  session, or, without a session, to the newest question.
+- A message whose `source` differs from the exchange's ends the exchange; an answer without a source
+  inherits the question's.
 - A side that grows beyond `MAX_CHARS` continues in a new turn.
 
 `joined` defines how the texts of one side are joined.
@@ -40,9 +40,9 @@ class Exchange:
     """Messages that become one turn."""
 
     messages: list[tuple[int, Message]] = field(default_factory=list)
-    """Each with its position in the input."""
+    """Pairs of a message's position in the input and the message."""
     size: Counter[str] = field(default_factory=Counter)
-    """Characters of each side."""
+    """The number of characters of each side."""
 
     @property
     def answered(self) -> bool:
@@ -68,7 +68,7 @@ class Exchange:
         """Return the exchange as a turn.
 
         Raises:
-            TurnError: It cannot be one; the message names the positions of its messages.
+            TurnError: The turn is invalid; the error names the positions of its messages.
         """
         messages = [message for _, message in self.messages]
         asked = any(message["role"] == "user" for message in messages)
@@ -100,11 +100,11 @@ def as_turns(items: Iterable[Turn | Message]) -> list[Turn]:
 
     A message is `{"role": "user" | "assistant", "content": str}` and may have `name`, `id`, `time`,
     `session`, `metadata`, `source` and `recalled`. The rules are in this module's docstring. An
-    exchange takes id, time and source from its first message that has them, the metadata of all, where
-    the first one wins, and the recalled ids of all.
+    exchange takes id, time and source from its first message that has them, merges the metadata of its
+    messages, where earlier messages win, and has the recalled ids of all.
 
     Raises:
-        TurnError: An item cannot be a turn; the message names its position.
+        TurnError: An item cannot become a turn; the error names its position.
     """
     turns: list[Turn] = []
     run: list[tuple[int, Message]] = []
@@ -121,7 +121,9 @@ def as_turns(items: Iterable[Turn | Message]) -> list[Turn]:
 def exchanges(messages: Iterable[tuple[int, Message]]) -> list[Exchange]:
     """Group messages with their positions; an exchange has the position of its first message."""
     groups: list[Exchange] = []
-    waiting: dict[Hashable, Exchange] = {}  # by session: what the next message may still belong to
+    waiting: dict[
+        Hashable, Exchange
+    ] = {}  # by session: the exchange that the next message may continue
     newest: Hashable = None
     for position, message in messages:
         session = message.get("session")
@@ -151,7 +153,7 @@ def _belongs(message: Message, exchange: Exchange) -> bool:
 
 
 def _split(exchange: Exchange) -> list[Exchange]:
-    """Return an exchange as it is, or each message separately if there is no answer."""
+    """Return the exchange, or each of its messages separately if there is no answer."""
     if exchange.answered:
         return [exchange]
     parts = []
@@ -162,15 +164,14 @@ def _split(exchange: Exchange) -> list[Exchange]:
 
 
 def joined(texts: Sequence[str], ids: Sequence[object] = ()) -> str:
-    r"""Join what one side says in an exchange.
+    r"""Join the texts of one side of an exchange.
 
-    Messages are separated by a line break, except where a text continues the sentence before it, as
-    chunks of a stream do. A text that occurred before in the exchange is a retry and left out; so
-    are blank texts.
+    Texts are separated by a line break, unless one continues the sentence before it, like the chunks of
+    a stream. Repeated texts (retries) and blank texts are left out.
 
     Args:
         texts: The texts of the messages, in order.
-        ids: The ids of the messages: those with the same id are pieces of one message.
+        ids: The ids of the messages; messages with the same id are pieces of one message.
 
     >>> joined(["Let me look.", "It is on level 3.", "It is on level 3."])
     'Let me look.\nIt is on level 3.'
@@ -184,15 +185,15 @@ def joined(texts: Sequence[str], ids: Sequence[object] = ()) -> str:
         if not text.strip() or text in seen:
             continue
         if result:
-            piece = id is not None and id == last
-            result += "" if _continues(result, text, piece) else "\n"
+            same_message = id is not None and id == last
+            result += "" if _continues(result, text, same_message) else "\n"
         seen.add(text)
         result, last = result + text, id
     return result
 
 
-def _continues(before: str, text: str, piece: bool) -> bool:
-    if piece:  # but some programs give every message the same id
+def _continues(before: str, text: str, same_message: bool) -> bool:
+    if same_message:  # though some programs give every message the same id
         return not (_SENTENCE_ENDS.search(before[-8:]) and text[0].isupper())
     return bool(_CONTINUES.match(text))
 
@@ -200,7 +201,7 @@ def _continues(before: str, text: str, piece: bool) -> bool:
 def _checked(position: int, message: object) -> Message:
     if not isinstance(message, Mapping):
         raise TurnError(
-            f"item {position} is a {type(message).__name__}; give Turn objects or messages like "
+            f"item {position} is a {type(message).__name__}; pass Turn objects or messages like "
             '{"role": "user", "content": "..."}'
         )
     if message.get("role") not in ROLES:
@@ -211,12 +212,12 @@ def _checked(position: int, message: object) -> Message:
     if not isinstance(message.get("content"), str):
         raise TurnError(
             f"message {position} has content of type {type(message.get('content')).__name__}; "
-            "give the text as a string"
+            "pass the text as a string"
         )
     if not isinstance(message.get("recalled") or (), list | tuple):
         raise TurnError(
             f"message {position} has recalled of type {type(message['recalled']).__name__}; "
-            "give a list of turn ids"
+            "pass a list of turn ids"
         )
     unknown = [key for key, value in message.items() if key not in _FIELDS and value]
     if unknown:

@@ -38,19 +38,19 @@ class Turn:
     speaker: str | None = None
     """A name to show in place of "User" (or of "Assistant" when only that side speaks)."""
     id: str | None = None
-    """Unique in its memory; generated when the turn is stored if not given."""
+    """Unique in its memory; if not given, generated when the turn is stored."""
     time: datetime | None = None
-    """When it was said, with a time zone; the time of storing if not given. Kept in UTC."""
+    """When it was said, with a time zone; defaults to the time of storing. Stored in UTC."""
     session: str | None = None
     """The conversation it belongs to."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Any JSON values, at most 64 KiB; a copy is kept."""
+    """Any JSON values, at most 64 KiB; copied."""
     source: str | None = None
-    """Who or what the text came from, such as "user", "web" or "import:chat.json"; None if unknown.
+    """The origin of the text, such as "user", "web" or "import:chat.json"; None if unknown.
     A label for filters and weights (docs/operations/poisoning.md): no embedding depends on it."""
     recalled: Sequence[str] = ()
-    """Ids of the turns that were in the prompt when this turn's answer was written; kept as a tuple
-    without duplicates. They are not checked: such a turn may have been purged, or belong to another memory."""
+    """Ids of the turns that were in the prompt when this turn's answer was written; stored as a tuple
+    without duplicates. They are not checked: the turns may be purged, or belong to another memory."""
 
     def __post_init__(self) -> None:
         for side in ("user", "assistant"):
@@ -65,14 +65,14 @@ class Turn:
 
     @property
     def role(self) -> str:
-        """`"exchange"`, `"user"` or `"assistant"`: which sides speak."""
+        """`"exchange"` if both sides speak, else `"user"` or `"assistant"`."""
         if self.user and self.assistant:
             return "exchange"
         return "user" if self.user else "assistant"
 
     @property
     def text(self) -> str:
-        """The turn as it is embedded and shown, in EvoEmbedding's format (docs/reference/evoembedding-model.md, "Turns")."""
+        """The text that is embedded and shown (docs/reference/evoembedding-model.md, "Turns")."""
         if not self.user:
             return f"{self.speaker or 'Assistant'}: {self.assistant}"
         text = f"{self.speaker or 'User'}: {self.user}"
@@ -86,16 +86,16 @@ class Turn:
 
     @property
     def content(self) -> bytes:
-        """What an encoder may depend on, as bytes: the input of the log's digest chain."""
+        """The content that an encoder may depend on, as bytes: the input of the log's digest chain."""
         return json.dumps([self.user, self.assistant, self.speaker]).encode()
 
 
 def sealed_turn(**values: Any) -> Turn:
-    """Return the turn with these fields, which are not checked: for a log that checked them.
+    """Return a turn with these fields without checking them, for a log that has checked them.
 
     Args:
-        **values: All of `Turn`, as it keeps them: times in UTC, `recalled` as a tuple; `metadata`
-            belongs to the turn from now on.
+        **values: All fields of `Turn`, in its own form: times in UTC, `recalled` as a tuple. The turn
+            takes ownership of `metadata`.
     """
     turn = object.__new__(Turn)
     values["metadata"] = MappingProxyType(values["metadata"])
@@ -104,10 +104,10 @@ def sealed_turn(**values: Any) -> Turn:
     return turn
 
 
-_FIELDS = tuple(one.name for one in fields(Turn))
+_FIELDS = tuple(field.name for field in fields(Turn))
 
 
-class Said(NamedTuple):
+class TimeAndSession(NamedTuple):
     """The time (UTC) and the session of a turn: the part of a record that ranking uses."""
 
     time: datetime
@@ -119,12 +119,12 @@ class Record:
     """A turn as stored in the log: with an id, a time and its position."""
 
     seq: int
-    """Position in the log, counted from 1; it does not change when an earlier turn is purged."""
+    """Position in the log, from 1; purging an earlier turn does not change it."""
     turn: Turn
     added: datetime
     """When it was stored, UTC."""
     replaced_by: int | None = None
-    """Seq of the turn that replaced it; only set by `history(all=True)`."""
+    """Seq of the turn that replaced this one; only set by `history(all=True)`."""
 
     @property
     def id(self) -> str:
@@ -168,15 +168,15 @@ class Hit:
 
     record: Record
     score: float
-    """Higher is better: a sum of parts for "hybrid", cosine for "evolvable", BM25 for "lexical". A
-    re-ranker changes the order of the hits, not their scores."""
+    """Higher is better: the sum of `parts` for "hybrid", the cosine for "evolvable", BM25 for
+    "lexical". A re-ranker changes the order of the hits, not their scores."""
     parts: Mapping[str, float]
-    """The summands of the score, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`; and
-    "rerank", the score of the re-ranker, which is not added."""
+    """The summands of the score, such as `{"evolvable": 0.93, "lexical": 0.2, "time": 0.31}`, and
+    "rerank", the re-ranker's score, which is not added to it."""
     replaced: tuple[Record, ...] = ()
     """The turns that this one replaced, oldest first: the text before a correction."""
     relevance: float | None = None
-    """How likely the turn answers the query, in 0 .. 1 (docs/guides/search.md). None for "lexical",
+    """The probability, 0 to 1, that the turn answers the query (docs/guides/search.md). None for "lexical",
     and for "evolvable" unless `min_relevance` is given."""
 
     @property
@@ -208,7 +208,7 @@ class Context(str):
     """Text for a prompt, and the ids of its turns, as `MemoryView.context` returns it."""
 
     ids: tuple[str, ...]
-    """The turns that it shows, oldest first."""
+    """The ids of the turns in the text, oldest first."""
 
     def __new__(cls, text: str, ids: Iterable[str]) -> Context:
         """Return `text` with the ids of the turns that it shows."""
@@ -225,7 +225,7 @@ def as_utc(time: object) -> datetime | None:
     """Return a `datetime` or ISO 8601 string as UTC.
 
     Raises:
-        TurnError: It is neither, or has no time zone: guessing one would reorder the past.
+        TurnError: It is neither, or has no time zone, which cannot be guessed safely.
     """
     if time is None:
         return None
@@ -240,7 +240,7 @@ def as_utc(time: object) -> datetime | None:
         raise TurnError(f"time must be a datetime or an ISO 8601 string, got {type(time).__name__}")
     if time.utcoffset() is None:
         raise TurnError(
-            f"time {time.isoformat()!r} has no time zone; give one, for example "
+            f"time {time.isoformat()!r} has no time zone; add one, for example "
             "datetime(..., tzinfo=timezone.utc) or 2024-03-05T14:30:00+00:00"
         )
     try:
@@ -250,18 +250,18 @@ def as_utc(time: object) -> datetime | None:
 
 
 def check_string(name: str, value: object, limit: int) -> None:
-    """Raise `TurnError` unless `value` is text that every backend can hold."""
+    """Raise `TurnError` unless `value` is text that every store can hold."""
     if not isinstance(value, str):
         raise TurnError(f"{name} must be a string, got {type(value).__name__}")
     if len(value) > limit:
         raise TurnError(f"{name} has {len(value):,} characters, the limit is {limit:,}; split it")
     if "\x00" in value:
-        raise TurnError(f"{name} holds a NUL character at {value.index(chr(0))}; remove it")
+        raise TurnError(f"{name} contains a NUL character at {value.index(chr(0))}; remove it")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise TurnError(
-            f"{name} holds half of a surrogate pair at {error.start}, which is not text; "
+            f"{name} contains half of a surrogate pair at {error.start}, which is not text; "
             "decode the source with the right encoding"
         ) from error
 
@@ -306,13 +306,13 @@ def _checked_metadata(metadata: object) -> Mapping[str, Any]:
             f"metadata takes {len(encoded):,} bytes as JSON, the limit is {MAX_METADATA:,}; "
             "keep large values elsewhere and store their address"
         )
-    if "\\u" in encoded:  # only then can there be a NUL or half of a surrogate pair
+    if "\\u" in encoded:  # otherwise there is no NUL and no half of a surrogate pair
         check_nested(metadata)
     return MappingProxyType(json.loads(encoded))
 
 
 def check_nested(value: object, limit: int = MAX_METADATA) -> None:
-    """Check every string inside nested JSON; none may have more characters than `limit`."""
+    """Check every string inside nested JSON, of at most `limit` characters each."""
     if isinstance(value, str):
         check_string("metadata value", value, limit)
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Reading a memory again in the order in which its turns were said."""
+"""Reads a memory again in the order in which its turns were said."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from evomem.store import Namespace, Row, View
 Progress = Callable[[int, int], None]
 """Called as `progress(done, total)` while turns are read."""
 
-BATCH = 64  # turns that are read between two calls of `progress`
+BATCH = 64  # turns read per call of `progress`
 
 
 def reread(engine: Engine, namespace: Namespace, progress: Progress | None) -> int:
     """Sort a memory's turns by their times and read them again, in one transaction.
 
-    Returns how many turns were read: those from the first moved one on; 0 if the memory is sorted.
+    Returns the number of turns read, from the first moved turn on; 0 if the memory is sorted.
 
     Raises:
-        SharedTurns: A fork shares such a turn; nothing was written.
+        SharedTurns: A fork shares a turn that would move or be read again; nothing was written.
     """
     store = engine.store
     with engine.lock(namespace):
@@ -49,7 +49,7 @@ def reread(engine: Engine, namespace: Namespace, progress: Progress | None) -> i
                     later = store.rows(view, after=first - 1)
                 rows = _read(engine, view, first, _placed(later, moved), progress)
                 store.rewrite(view, first, rows, moved=moved)
-            except HeadMoved:  # another process has written meanwhile
+            except HeadMoved:  # another process has written
                 continue
             return len(rows)
     raise HeadMoved(
@@ -57,14 +57,14 @@ def reread(engine: Engine, namespace: Namespace, progress: Progress | None) -> i
     )
 
 
-def _moved(told: Sequence[tuple[Record, int | None]]) -> dict[int, int]:
-    """Return the seqs that change, each with the new one, from records with what replaced them.
+def _moved(records: Sequence[tuple[Record, int | None]]) -> dict[int, int]:
+    """Return the seqs that change, each with its new seq; records come with their replacements' seqs.
 
-    Turns said at the same time keep their order, and a turn stays before its replacement, whatever
-    their times are.
+    Turns said at the same time keep their order, and a turn stays before its replacement, regardless
+    of their times.
     """
-    times: dict[int, datetime] = {record.seq: record.time for record, _ in told}
-    for record, since in reversed(told):
+    times: dict[int, datetime] = {record.seq: record.time for record, _ in records}
+    for record, since in reversed(records):
         if since:
             times[record.seq] = min(times[record.seq], times[since])
     order = sorted(times, key=lambda seq: (times[seq], seq))
@@ -79,13 +79,13 @@ def _placed(rows: Sequence[Row], moved: dict[int, int]) -> list[Row]:
 def _read(
     engine: Engine, view: View, first: int, rows: Sequence[Row], progress: Progress | None
 ) -> list[Row]:
-    """Return rows, read after the turns before `first`."""
+    """Read the turns of `rows` after the turns before `first`; return the rows."""
     with engine.store.snapshot():
         state = engine.store.state(engine.store.view(view.memory, seq=first - 1))
-    done: list[Row] = []
+    result: list[Row] = []
     for start in range(0, len(rows), BATCH):
         batch, state = read_rows(engine.reader, state, rows[start : start + BATCH])
-        done += batch
+        result += batch
         if progress:
-            progress(len(done), len(rows))
-    return done
+            progress(len(result), len(rows))
+    return result

@@ -1,4 +1,4 @@
-"""`Rows`: vectors as they are stored, in float32 or with 8 bits per number."""
+"""`Rows`: stored vectors, in float32 or with 8 bits per number."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ Form = Literal["float32", "int8"]
 FORMS: tuple[Form, ...] = ("float32", "int8")
 
 Places = slice | npt.NDArray[np.integer[Any]]
-MOST = 127  # of a number in 8 bits
-# Bits of a scale. Its products with numbers are exact in float32, so that rounding again changes nothing.
+MOST = 127  # the largest 8-bit number
+# Bits of a scale's fraction: its products with 8-bit numbers are exact in float32, so that quantizing
+# again changes nothing.
 _FRACTION = 16
 
 
@@ -33,7 +34,7 @@ def _short(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Vectors as they are stored.
+    """Stored vectors.
 
     >>> rows = Rows.quantized(np.array([[0.6, -0.8]], np.float32))
     >>> np.allclose(rows[:], [[0.6, -0.8]], atol=0.004)
@@ -66,7 +67,7 @@ class Rows:
 
     @classmethod
     def joined(cls, parts: Sequence[Rows], dim: int) -> Rows:
-        """Return all rows of `parts`: in 8 bits where all are."""
+        """Return all rows of `parts`, in 8 bits if all parts are."""
         parts = [part for part in parts if len(part)]
         if not parts:
             return cls(np.zeros((0, dim), np.float32))
@@ -84,7 +85,7 @@ class Rows:
         return Rows(self.numbers[:count], None if self.scales is None else self.scales[:count])
 
     def __getitem__(self, places: Places) -> Vectors:
-        """Return the vectors at `places`, (m, D) float32; not to be written to."""
+        """Return the vectors at `places`, (m, D) float32; the caller must not change them."""
         numbers = self.numbers[places]
         if self.scales is None:
             return numbers

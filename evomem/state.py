@@ -1,8 +1,8 @@
 """The state of a memory at one point of its log: a bounded queue of latents.
 
 The queue is a first-in-first-out list of the newest `capacity` latents. A turn is embedded with the
-queue *before* it and then adds its own latents. Because both are stored with
-the turn, the state after turn *t* is a slice of the log: nothing else is kept.
+queue *before* it and then adds its own latents. Both are stored with the turn, so the state after
+turn *t* is a slice of the log.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Spec:
     """The properties of an encoder that a store needs."""
 
     name: str
-    """How to load it again, such as `"static:all-MiniLM-L6-v2"`."""
+    """The name by which `load_encoder` loads it, such as `"static:all-MiniLM-L6-v2"`."""
     fingerprint: str
-    """Hash of what determines its output: weights, tokenizer, formatting, chunk policy, dtype."""
+    """A hash over what determines its output: weights, tokenizer, formatting, chunk policy, dtype."""
     dim: int
     """D, the length of an embedding."""
     latents: int = 0
@@ -40,7 +40,7 @@ class Spec:
     capacity: int = 0
     """Latents in the queue (512 = 32 turns of 16 in the reference configuration)."""
     dtype: Dtype = "float32"
-    """The precision latents are computed in, and therefore stored in without loss."""
+    """The precision in which latents are computed and, without loss, stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,21 @@ class Reading:
     """The result of reading one turn; stored in the turn's row."""
 
     embedding: Vectors
-    """(D,) float32, unit length: the turn in the context of everything before it; for a text
-    that is longer than the encoder reads at once, its beginning."""
+    """(D,) float32, unit length: the turn in the context of everything before it. For a text that is
+    too long for the encoder, its beginning."""
     latents: Vectors
-    """(L, H) float32: what the turn adds to the queue."""
+    """(L, H) float32: the latents that the turn adds to the queue."""
     opens_chunk: bool = True
-    """Whether the turn starts a new chunk (docs/reference/evoembedding-model.md, "Chunks"). A later turn of the same chunk sees
-    the raw text of the earlier ones, so the boundary is part of the log."""
+    """Whether the turn starts a new chunk (docs/reference/evoembedding-model.md, "Chunks"). The log
+    records this, since later turns of the chunk see the raw text of the earlier ones."""
     passages: Vectors = field(default_factory=lambda: NO_PASSAGES)
-    """(P, D) float32: the rest of a long text, passage by passage, each in the same context as
-    `embedding`. Rows have a length of at most 1, and less if a passage counts for less than a
-    whole turn. Empty if `embedding` covers the whole text."""
+    """(P, D) float32: the rest of a long text, passage by passage, in the same context as `embedding`.
+    Rows have a length of at most 1; a shorter one gives a passage less weight than a turn. Empty if
+    `embedding` covers the whole text."""
 
     @property
     def embeddings(self) -> Vectors:
-        """(1 + P, D): all embeddings of the turn; the one closest to a query counts."""
+        """(1 + P, D): all embeddings of the turn; its score is that of the closest to the query."""
         if not len(self.passages):
             return self.embedding[None]
         return np.concatenate([self.embedding[None], self.passages])
@@ -82,13 +82,13 @@ T = TypeVar("T", bound=Item)
 
 @dataclass(frozen=True, slots=True)
 class State(Generic[T]):
-    """What an encoder knows of the past. Immutable: reading returns a new state."""
+    """An encoder's knowledge of the past. Immutable: reading returns a new state."""
 
     spec: Spec
     key: bytes
-    """Digest of everything read so far; equal keys mean equal pasts, so caches may use it."""
+    """A digest of everything read so far; equal keys mean equal pasts, so it can be a cache key."""
     latents: Vectors
-    """(k, H) float32, oldest first: the queue as the open chunk found it, then the chunk's own."""
+    """(k, H) float32, oldest first: the queue before the open chunk, then the chunk's latents."""
     open: tuple[T, ...]
     """The turns of the open chunk, oldest first."""
 
@@ -109,7 +109,7 @@ class State(Generic[T]):
         return self.latents[max(0, before - self.spec.capacity) : before]
 
     def after(self, item: T, reading: Reading) -> State[T]:
-        """Return the state after `item`; the oldest latents drop out."""
+        """Return the state after `item`, without the oldest latents."""
         open_turns = (item,) if reading.opens_chunk else (*self.open, item)
         keep = self.spec.capacity + len(open_turns) * self.spec.latents
         latents = np.concatenate([self.latents, reading.latents])

@@ -1,8 +1,8 @@
 """The facts by which an import recognises a purged turn; stores keep only keyed digests of them.
 
-A turn is the same if its conversation and its question are: an answer may be regenerated, or
-missing in another export. If the source has times, the time has to be the same as well, so that a
-later "Thanks." is not taken for a purged one.
+Two turns are the same if their conversations and questions are: an answer may be regenerated, or
+missing in another export. If the source has times, they must be equal, too, so that a later "Thanks."
+is not mistaken for a purged one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from evomem.records import Turn
 
 MADE_UP = "chat-"
-"""How a session begins that an import named itself, after the first message of the conversation."""
-LONG_ID = 16  # characters: shorter ids are counters, and unique in their conversation at most
+"""The prefix of session names that an import derives from a conversation's first message."""
+LONG_ID = 16  # characters; shorter ids may be counters, unique only in their conversation
 
 
 def left_by(turn: Turn) -> list[str]:
@@ -25,11 +25,11 @@ def left_by(turn: Turn) -> list[str]:
 
 
 def sought_by(turn: Turn, ids: Iterable[str]) -> list[str]:
-    """Return the facts that this turn may have left if it was purged.
+    """Return the facts that this turn would have left if it had been purged.
 
     Args:
-        turn: As an import would write it; without a time if the source has none.
-        ids: Of its messages.
+        turn: The turn as an import would write it; without a time if the source has none.
+        ids: The ids of its messages.
     """
     at = turn.time.isoformat() if turn.time else ""
     alone = [] if turn.user else [_answered(turn)]

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import evomem
-from evomem.records import Said
+from evomem.records import TimeAndSession
 from evomem.scores import Scores
 from evomem.search.ranking import WEIGHTS, fuse, top_k
 from evomem.times.dates import asked_days
@@ -20,7 +20,7 @@ def records(*texts, session=None):
     result = {}
     for number, item in enumerate(texts, 1):
         where = item[0] if isinstance(item, tuple) else session
-        result[number] = Said(START + timedelta(weeks=number - 1), where)
+        result[number] = TimeAndSession(START + timedelta(weeks=number - 1), where)
     return result
 
 

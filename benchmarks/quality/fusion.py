@@ -27,7 +27,7 @@ from benchmarks.systems.base import Bm25, best
 from benchmarks.systems.encoders import Encoders, read_all
 from evomem import Encoder
 from evomem.plugins import DEFAULT_ENCODER
-from evomem.records import Said
+from evomem.records import TimeAndSession
 from evomem.search.ranking import WEIGHTS, signals
 from evomem.times.dates import asked_days
 from evomem.times.when import When
@@ -83,7 +83,7 @@ def gather(number: int, conversation: Conversation, encoder: Encoder) -> list[Qu
     lexical = Bm25().scorer(conversation.turns)
     with evomem.open(":memory:", encoder="hash:1") as db:  # only to get records of the turns
         records = db.memory("fusion").add_many(conversation.turns)
-    texts = {record.seq: Said(record.time, record.turn.session) for record in records}
+    texts = {record.seq: TimeAndSession(record.time, record.turn.session) for record in records}
     neighbours = {seq: (seq - 1, seq + 1) for seq in texts}
     days = [record.time.date() for record in records]
     result = []

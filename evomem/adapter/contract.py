@@ -18,7 +18,7 @@ import evomem
 from evomem.adapter.counting import counts
 from evomem.memory import Memory
 
-Said = tuple[str, str]
+Exchange = tuple[str, str]
 """What the user and the assistant said in an exchange."""
 
 CASES = {
@@ -115,7 +115,7 @@ class Host:
         """Release the database: every later access is an outage."""
         self.db.close()
 
-    def log(self, user: str = "alice") -> list[Said]:
+    def log(self, user: str = "alice") -> list[Exchange]:
         """Return what the memory says was said."""
         return [(r.turn.user, r.turn.assistant) for r in self.memory(user).history()]
 
@@ -130,7 +130,7 @@ class AdapterContract:
     def test_20_turns_in_a_row(self, tmp_path: Path) -> None:
         self._needs("story")
         host = self._open(tmp_path)
-        turns: list[Said] = []
+        turns: list[Exchange] = []
         for number in range(1, 21):
             text, answer = f"Question {number}.", f"Answer {number}."
             last = (text, answer)
@@ -309,7 +309,7 @@ class AdapterContract:
             return
         raise AssertionError("the host swallowed the model's error")
 
-    def _assert_log(self, host: Host, turns: list[Said], user: str = "alice") -> None:
+    def _assert_log(self, host: Host, turns: list[Exchange], user: str = "alice") -> None:
         expected = [
             (user if "user" in host.sides else "", answer if "assistant" in host.sides else "")
             for user, answer in turns

@@ -34,7 +34,7 @@ class Detector:
         """Return the shapes that values may have; a forced one may write some as all do."""
         if self.forced is None:
             return SHAPES.values()
-        if self.forced.said is None:
+        if self.forced.read_messages is None:
             return (self.forced,)
         return (self.forced, *(SHAPES[name] for name in (*self.forced.beside, "openai-chat")))
 
@@ -61,7 +61,7 @@ class Detector:
         if self.forced is None and _is_plain(value):
             return SHAPES["openai-chat"]
         candidates = self.candidates()
-        if self.forced is not None and self.forced.said is None and not loose:
+        if self.forced is not None and self.forced.read_messages is None and not loose:
             candidates = SHAPES.values()  # a conversation of whatever messages
         return next((shape for shape in candidates if _fits(shape.is_message, value)), None)
 

@@ -15,7 +15,7 @@ from evomem.chats.detecting import DAMAGE, Detector, shape_named
 from evomem.chats.fields import brief, conversation_id, time
 from evomem.chats.model import Chats, FileRead, Problem
 from evomem.chats.shapes import SHAPES
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, header, placed
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, Talk, header, placed
 from evomem.chats.sources import Source, from_bytes, sources
 from evomem.chats.spool import Spool
 from evomem.chats.stream import parse, values
@@ -306,11 +306,11 @@ class _Reader:
     ) -> None:
         """Read one message into its conversation; a loose one into that of its session."""
         shape = self._detector.message_shape(raw)
-        if shape is None or shape.said is None:
+        if shape is None or shape.read_messages is None:
             raise unknown(raw, where, self._detector.forced)
         context = self._context
         context.left_out = self._left_out
-        for message in shape.said(raw, where, context):
+        for message in shape.read_messages(raw, where, context):
             if context.machine and message.role == "user":
                 if message.text.lstrip().startswith(context.machine):
                     self._left_out["hidden"] += 1
@@ -323,7 +323,7 @@ class _Reader:
             self._say(message, shape, building, zone or self._zone)
 
     def _say(
-        self, spoken: Said, shape: Shape, building: Building | None, zone: tzinfo | None
+        self, spoken: ParsedMessage, shape: Shape, building: Building | None, zone: tzinfo | None
     ) -> None:
         said_at = time(spoken.where, spoken.time, zone)
         loose = building is None

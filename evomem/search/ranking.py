@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evomem.records import Record, Said
+from evomem.records import Record, TimeAndSession
 from evomem.search.current import (
     BEST,
     LIFT,
@@ -65,7 +65,7 @@ def fuse(
     when: When,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
-    said: Mapping[int, Said],
+    said: Mapping[int, TimeAndSession],
     beside: Mapping[int, tuple[int, int]],
     k: int,
     trust: Mapping[int, float] | None = None,
@@ -162,7 +162,7 @@ def signals(
     when: When,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
-    said: Mapping[int, Said],
+    said: Mapping[int, TimeAndSession],
     beside: Mapping[int, tuple[int, int]],
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return the signals of every turn in `said`, in its order, before they are weighted.

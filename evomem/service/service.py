@@ -106,7 +106,7 @@ class Service:
             **options,
         )
         db._engine.wrap_encoder(self._metered)
-        db._engine.told_of_vain.append(self.metrics.vain.inc)
+        db._engine.on_wasted_read.append(self.metrics.vain.inc)
         return db
 
     def _metered(self, encoder: Encoder) -> Encoder:

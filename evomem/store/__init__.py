@@ -1,7 +1,7 @@
-"""What a database must do: the `Store` (the log, the one source of truth) and the `Index`.
+"""Protocols of databases: the `Store` (the log, the single source of truth) and the `Index`.
 
-A store keeps rows; an index is a cache of their embeddings that may be deleted at any time. Both
-read through a `View`: one memory as it stood at one point of its log.
+A store holds rows; an index is a cache of their embeddings that may be deleted at any time. Both are
+read through a `View`: one memory at one point of its log.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ __all__ = [
 
 
 class Store(Log, Upkeep, Protocol):
-    """An append-only log of turns per memory. A failed write leaves everything as it was."""
+    """An append-only log of turns per memory. A failed write changes nothing."""
 
     def close(self) -> None:
         """Release the database; harmless when repeated."""
@@ -68,15 +68,15 @@ class Store(Log, Upkeep, Protocol):
 
 
 class OpenStore(Protocol):
-    """What an entry point in the group `evomem.stores` must be."""
+    """The signature of an entry point in the group `evomem.stores`."""
 
     def __call__(self, location: str, spec: Spec | None, **options: Any) -> tuple[Store, Index]:
-        """Open `location`, making it for `spec` if it does not exist.
+        """Open `location`; create it for `spec` if it does not exist.
 
-        `evomem.open` gives `embeddings=` among the options: how a new database stores them.
+        `evomem.open` passes `embeddings=` among the options: how a new database stores embeddings.
 
         Raises:
-            NotFound: There is no database and no `spec` to make one for.
-            FingerprintMismatch: The database was written by another encoder than `spec`.
+            NotFound: There is no database, and no `spec` to create one with.
+            FingerprintMismatch: The database was written by an encoder other than `spec`.
         """
         ...

@@ -1,4 +1,4 @@
-"""`Index`: what finds the nearest turns of a log must do."""
+"""`Index`: the protocol of indexes that find the nearest turns of a log."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from evomem.store.values import Seqs, View
 class Index(Protocol):
     """Finds the nearest turns by inner product; always agrees with the log.
 
-    In a large memory a hit may be missed now and then. Every hit that is returned is in the log, has
-    its exact score, and is in the right order.
+    In a large memory a search may occasionally miss a hit. Every returned hit is in the log, with its
+    exact score and in the right order.
     """
 
     def reading(self, view: View) -> AbstractContextManager[None]:
         """Prepare for `search` and `score` of a view inside a `Store.snapshot`, and clean up after.
 
-        Enter this before the snapshot and leave it after: what an index has to write, and what it
-        has to check in a transaction of its own, happens outside of the snapshot. `search` and
-        `score` do all of this themselves when they are called outside of a snapshot.
+        Enter this before the snapshot and leave it after it: an index writes, and makes checks in
+        separate transactions, outside the snapshot. `search` and `score` do this themselves if they
+        are called outside a snapshot.
 
         Raises:
-            HeadMoved: On leaving: the log was rewritten, so that answers may be incomplete.
+            HeadMoved: On exit, if the log was rewritten, so that results may be incomplete.
         """
         ...
 
@@ -40,14 +40,14 @@ class Index(Protocol):
     ) -> list[tuple[int, float]]:
         """Return up to `k` (seq, cosine) of the view's turns, best first, ties by newer seq.
 
-        The cosine of a turn with several embeddings is that of its closest one.
+        The cosine of a turn with several embeddings is that of the closest one.
 
         Args:
             view: The turns to search; later rows do not exist.
             query: (D,) float32, unit length.
             k: At least 1.
-            allowed: The only seqs that may be returned, ascending; None for all.
-            without: Seqs that may not be returned, ascending; only without `allowed`.
+            allowed: The only seqs to return, ascending; None for all.
+            without: Seqs to leave out, ascending; not together with `allowed`.
 
         Raises:
             HeadMoved: The view's rows have changed since it was taken.
@@ -55,11 +55,11 @@ class Index(Protocol):
         ...
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
-        """Return the cosine of exactly these turns of the view, as in `search`."""
+        """Return the cosine of each of these turns of the view, as in `search`."""
         ...
 
     def stats(self) -> dict[str, int]:
-        """Return counts of what this process has done since it opened the index."""
+        """Return counters of this process since it opened the index."""
         ...
 
     def verify(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""`Log`: the protocol of a database for its memories; the only source of truth."""
+"""`Log`: the protocol of a database for its memories, the single source of truth."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from evomem.records import Record, Said, Turn
+from evomem.records import Record, TimeAndSession, Turn
 from evomem.scores import Scores
 from evomem.state import Spec, State
 from evomem.store.values import (
@@ -33,16 +33,16 @@ class Log(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """The encoder that the rows were written by."""
+        """The encoder that wrote the rows."""
         ...
 
     # memories ------------------------------------------------------------------------------
     def find_memory(self, namespace: Namespace) -> int | None:
-        """Return the number of a memory, None if there is none."""
+        """Return the number of a memory, None if there is no such memory."""
         ...
 
     def make_memory(self, namespace: Namespace) -> int:
-        """Return the number of a memory; create the memory if there is none."""
+        """Return the number of a memory; create it if it does not exist."""
         ...
 
     def memories(self, prefix: Namespace = ()) -> list[Namespace]:
@@ -50,20 +50,20 @@ class Log(Protocol):
         ...
 
     def version(self, prefix: Namespace) -> tuple[int, ...]:
-        """Return numbers that stay the same as long as nothing changes in memories below `prefix`."""
+        """Return numbers that change whenever a memory below `prefix` changes."""
         ...
 
     def sizes(self, prefix: Namespace) -> dict[Namespace, int]:
-        """Return how many visible turns each memory below `prefix` has, sorted by namespace."""
+        """Return the number of visible turns of each memory below `prefix`, sorted by namespace."""
         ...
 
     def extracts(self, prefix: Namespace, known: Callable[[int], Extract | None]) -> list[Extract]:
         """Return extracts of all memories below `prefix`, sorted by namespace.
 
         Args:
-            prefix: The labels that their namespaces begin with.
-            known: Returns an extract of a memory, by its number, that was read before. It is
-                returned again if it holds, and brought up to date if the log has only grown.
+            prefix: The first labels of their namespaces.
+            known: Returns an extract that was read before, by the memory's number. It is returned
+                again if it is current, and updated if the log has only grown.
 
         Raises:
             IntegrityError: A turn or an entry was changed since it was written.
@@ -82,11 +82,11 @@ class Log(Protocol):
     def snapshot(self, view: View | None = None) -> AbstractContextManager[None]:
         """Let all reads of this thread see one snapshot of the database until the context ends.
 
-        Contexts may be nested; the outermost one takes the snapshot. Write only outside of them.
+        Contexts may be nested; the outermost one takes the snapshot. Write only outside them.
 
         Raises:
-            HeadMoved: The rows of `view`, or which of its memory's turns are hidden, have changed
-                since the view was taken. A log that has only grown is no change.
+            HeadMoved: The rows of `view`, or its memory's hidden turns, have changed since the view
+                was taken. Growth of the log is not a change.
         """
         ...
 
@@ -103,17 +103,17 @@ class Log(Protocol):
         time: datetime | None = None,
         added: datetime | None = None,
     ) -> View:
-        """Return the memory as it is now, or as it was at a point; several limits are combined.
+        """Return the memory's current view, or its view at a point; several limits are combined.
 
         Args:
-            memory: Its number, or its namespace.
-            seq: After that turn. With an unused one (a purged turn's), the view ends at the last
-                turn before it, but `View.seq` is `seq`.
-            time: With the turns said by then, whenever they were stored.
-            added: With the turns stored by then, whenever they were said.
+            memory: The memory's number or namespace.
+            seq: The last turn of the view. If it was purged, the view ends at the last turn before
+                it, but `View.seq` is `seq`.
+            time: Only turns said by this time, whenever they were stored.
+            added: Only turns stored by this time, whenever they were said.
 
         Raises:
-            HeadMoved: There is no such memory (any more).
+            HeadMoved: There is no such memory.
             QueryError: `seq` is not between 0 and the newest turn.
         """
         ...
@@ -123,25 +123,27 @@ class Log(Protocol):
         ...
 
     def records(self, view: View, seqs: Sequence[int]) -> dict[int, Record]:
-        """Return the visible records at `seqs`; absent and deleted ones are left out."""
+        """Return the visible records at `seqs`; missing and deleted turns are left out."""
         ...
 
     def period(self, view: View) -> tuple[datetime, datetime] | None:
-        """Return when the view's first and last visible turns were said, UTC; None without any."""
+        """Return the earliest and the latest time of visible turns, UTC; None if there are no turns."""
         ...
 
     def sessions(self, view: View) -> list[str]:
-        """Return the names of the view's sessions, in the order in which they began.
+        """Return the names of the view's sessions, ordered by their start.
 
-        A session begins at the time of its first visible turn in the log.
+        A session starts at the time of its first visible turn in the log.
         """
         ...
 
-    def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
+    def around(
+        self, view: View, seqs: Sequence[int]
+    ) -> tuple[dict[int, Pair], dict[int, TimeAndSession]]:
         """Return the rows next to those at `seqs`, and the times of all of them.
 
-        A purge leaves gaps between seqs, so a turn's neighbour need not be the next number. Deleted
-        turns are neighbours, too; when they were said is left out.
+        A purge leaves gaps between seqs, so a turn's neighbour may not have the next number. Deleted
+        turns count as neighbours, but their times are left out.
         """
         ...
 
@@ -154,48 +156,48 @@ class Log(Protocol):
         ...
 
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
-        """Return the records with these ids, deleted ones too (an id is never used twice)."""
+        """Return the records with these ids, including deleted turns (ids are never reused)."""
         ...
 
     def told(
         self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
     ) -> list[tuple[Record, int | None]]:
-        """Return records, of these sessions or of all, oldest first, deleted ones too.
+        """Return records, oldest first, including deleted and replaced turns.
 
-        Each comes with None if it is visible, 0 if it was deleted, and otherwise with the seq of
-        the turn that replaced it.
+        Each comes with None if it is visible, 0 if it was deleted, and otherwise the seq of the turn
+        that replaced it.
 
         Args:
             view: The memory.
-            sessions: Only records of these; None for all.
+            sessions: Only records of these sessions; None for all records.
             after: Only records with a greater seq.
             limit: How many at most.
         """
         ...
 
     def replacements(self, view: View) -> dict[int, int]:
-        """Return the seqs of replaced turns, each with that of its replacement."""
+        """Return the seqs of replaced turns, each with its replacement's seq."""
         ...
 
     def replaced(self, view: View, seqs: Collection[int]) -> dict[int, list[Record]]:
-        """Return, by seq, the records that these turns replaced, however often, oldest first.
+        """Return, by seq, the records that these turns replaced, directly or indirectly, oldest first.
 
-        Turns that replaced none, and deleted records, are left out.
+        Turns that replaced no others, and deleted records, are left out.
         """
         ...
 
     def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
-        """Return of each turn, given by `tombstones.sought_by`, whether it was purged here."""
+        """Return for each turn's facts (`tombstones.sought_by`) whether the turn was purged here."""
         ...
 
     def rows(self, view: View, *, after: int) -> list[Row]:
-        """Return whole rows with a seq greater than `after`, deleted ones too, oldest first."""
+        """Return complete rows with a seq greater than `after`, oldest first, including deleted turns."""
         ...
 
     def traces(self, view: View, *, after: int) -> list[Trace]:
         """Return the traces of the rows with a seq greater than `after`, in log order.
 
-        Deleted turns are included: they remain in the queue.
+        Deleted turns are included, since they remain in the queue.
         """
         ...
 
@@ -203,29 +205,28 @@ class Log(Protocol):
         """Return the embeddings of a span's rows.
 
         Raises:
-            HeadMoved: The span's memory is not at `revision` (any more).
+            HeadMoved: The span's memory is not at `revision`.
         """
         ...
 
     def mark(self, memory: int, seq: int) -> Mark:
         """Return the mark of a memory's own row at `seq`.
 
-        Equal marks mean that the memory's rows up to `seq` are the same: an index checks this
-        before it uses its copy.
+        Equal marks mean equal rows up to `seq`: an index checks this before it uses its copy.
         """
         ...
 
     def select(self, view: View, condition: Filter) -> Selection:
-        """Return which turns may be searched: without a condition, all except hidden ones.
+        """Return the turns to search: those that meet the condition and are not hidden.
 
-        With a condition, or if most of the view is hidden, the allowed ones are listed (`allowed`).
+        With a condition, or if most of the view is hidden, the result lists them (`allowed`).
         """
         ...
 
     def lexical(self, view: View, query: str, among: Seqs | None = None) -> Scores:
-        """Return BM25 of every turn of the view that shares a word with `query`.
+        """Return the BM25 score of every turn of the view that shares a word with `query`.
 
-        With `among` (ascending), only of those; their scores are the same.
+        With `among` (ascending), only of these turns; their scores are the same.
 
         Word statistics cover only the view, so that no other memory and no later turn influences
         the ranking.
@@ -238,27 +239,27 @@ class Log(Protocol):
 
     # writing -------------------------------------------------------------------------------
     def check_writable(self) -> None:
-        """Raise `StoreError` if the database cannot be written, before any preparation."""
+        """Raise `StoreError` if the database cannot be written."""
         ...
 
     def write_slot(self, memory: int) -> AbstractContextManager[WriteSlot]:
-        """Wait for a memory's write slot and hold it, so that other writers wait meanwhile.
+        """Wait for a memory's write slot and hold it, so that other writers wait.
 
         It saves writers from reading turns that `append` would refuse because another writer has
-        appended since. Nothing else depends on it. A writer that has waited for some seconds, or
+        appended. Correctness does not depend on it: a writer that has waited for some seconds, or
         cannot get a slot, continues without one.
         """
         ...
 
     def needs_lease(self, memory: int) -> bool:
-        """Say whether `write_slot` has to be entered before a memory's turns are read.
+        """Return whether `write_slot` has to be entered before a memory's turns are read.
 
-        It is if the database is used with leases, and this worker does not hold the memory's.
+        True if the database uses leases, and this worker does not hold the memory's.
         """
         ...
 
     def slot_is_taken(self, memory: int) -> bool:
-        """Say whether another writer holds a memory's slot; call this within a `snapshot`."""
+        """Return whether another writer holds a memory's slot; call it inside a `snapshot`."""
         ...
 
     def append(
@@ -269,14 +270,14 @@ class Log(Protocol):
         replaces: Mapping[int, int] = ...,
         revived: Sequence[Collection[str]] = ...,
     ) -> None:
-        """Append `rows` to the view's end, all or none, durably.
+        """Append `rows` at the view's end, atomically and durably.
 
         Args:
             view: The memory as it is now.
             rows: The new rows.
-            replaces: Seqs of turns of the view, each with the seq of the row that replaces it:
+            replaces: Seqs of the view's turns, each with the seq of the row that replaces it:
                 the turn is visible in views that end before that row, and hidden in all others.
-            revived: Facts of turns that are no longer forgotten (`forgotten`).
+            revived: Facts of turns that no longer count as purged (`forgotten`).
 
         Raises:
             HeadMoved: The log has grown or changed since `view` was taken; or, with `replaces`, a
@@ -285,9 +286,9 @@ class Log(Protocol):
         ...
 
     def hide(self, view: View, seqs: Sequence[int]) -> int:
-        """Hide `seqs` in everything that this memory returns, also `at` a point in the past.
+        """Hide `seqs` in all views of this memory, including `at` points in the past.
 
-        Returns how many were new.
+        Returns how many of them were not hidden before.
 
         Raises:
             HeadMoved: The memory was rewritten since the view was taken: seqs may name other turns.
@@ -295,11 +296,11 @@ class Log(Protocol):
         ...
 
     def annotate(self, view: View, seq: int, metadata: Mapping[str, Any]) -> None:
-        """Replace the metadata of turn `seq`; everything else stays, including the digest chain.
+        """Replace the metadata of turn `seq`; the rest of the turn and the digest chain do not change.
 
         Raises:
             HeadMoved: The memory was rewritten since the view was taken: seqs may name other turns.
-            NotFound: The view holds no such turn (any more).
+            NotFound: The view has no such turn, or it was deleted.
             SharedTurns: The turn is inherited, or a fork shares it.
         """
         ...
@@ -307,18 +308,18 @@ class Log(Protocol):
     def rewrite(
         self, view: View, seq: int, rows: Sequence[Row], *, moved: Mapping[int, int] = ...
     ) -> bool:
-        """Replace the whole log from `seq` on by `rows` and leave no trace of the old text.
+        """Replace the log from `seq` on with `rows`, and leave no trace of the old text.
 
-        Turns that are not among `rows` leave tombstones: see `forgotten`.
+        Turns that are not in `rows` leave tombstones (`forgotten`).
 
         Args:
             view: The memory as it is now.
             seq: The first turn that is replaced.
-            rows: Their replacements.
-            moved: The seqs of turns that are among `rows` under another, each with that one; a
-                permutation. What is hidden stays hidden.
+            rows: The replacements.
+            moved: The seqs of turns that have another seq in `rows`, each with the new seq; a
+                permutation. Hidden turns stay hidden.
 
-        Returns whether that text is in no file any more (`Receipt.clean`).
+        Returns whether the old text has been removed from every file (`Receipt.clean`).
 
         Raises:
             HeadMoved: The log has grown or changed since `view` was taken.
@@ -327,8 +328,8 @@ class Log(Protocol):
         ...
 
     def drop(self, prefix: Namespace, *, below: bool = True) -> Dropped:
-        """Remove the memory at `prefix`, and those `below` it, with their text, in one transaction.
+        """Remove the memory at `prefix` and, if `below`, those below it, in one transaction.
 
-        Rows that forks outside of them see stay for these forks, until the last one is dropped.
+        Rows that other forks share stay until the last of these forks is dropped.
         """
         ...

@@ -13,7 +13,7 @@ from evomem.store.values import Row
 
 
 class Upkeep(Protocol):
-    """Work on a whole database."""
+    """Maintenance of a whole database."""
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes: memories, turns, bytes."""
@@ -22,7 +22,7 @@ class Upkeep(Protocol):
     def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
         """Check the whole database; return one sentence for each fault.
 
-        With `anchor`, the result of an earlier call of `anchor`: also whether the database
+        With `anchor`, the result of an earlier call of `anchor`, also check that the database
         continues that state.
         """
         ...
@@ -49,7 +49,7 @@ class Upkeep(Protocol):
         ...
 
     def check_encoder(self) -> None:
-        """Raise `IntegrityError` if the encoder's entry was edited, its name for example."""
+        """Raise `IntegrityError` if the encoder's entry, such as its name, was edited."""
         ...
 
     def repair(self) -> list[str]:
@@ -60,7 +60,7 @@ class Upkeep(Protocol):
         """Return unused space to the file system; return the bytes before and after.
 
         Args:
-            embeddings: Store all of them in this form first, and those of later turns.
+            embeddings: First store all embeddings, and those of later turns, in this form.
 
         Raises:
             IntegrityError: An embedding or latents were edited; nothing was changed.
@@ -68,7 +68,7 @@ class Upkeep(Protocol):
         ...
 
     def backup(self, target: Path) -> None:
-        """Copy the database as it is at this moment; others may write meanwhile."""
+        """Copy the database's current state, while others may write."""
         ...
 
     def export(self, folder: Path) -> int:
@@ -76,10 +76,10 @@ class Upkeep(Protocol):
         ...
 
     def load(self, folder: Path, key: bytes | None = None) -> int:
-        """Add the memories of an export, all or none; return the number of turns.
+        """Add the memories of an export, atomically; return the number of turns.
 
-        The export must be sealed with the integrity key `key`, or with the database's own if that is
-        None and the export names it.
+        The export must be sealed with the integrity key `key`; if that is None, with the database's
+        key if the export names it.
         """
         ...
 
@@ -88,40 +88,40 @@ class Upkeep(Protocol):
         ...
 
     def drop_generations(self) -> list[str]:
-        """Remove all readings except those in use; return the names of their encoders."""
+        """Remove the readings of other encoders than the current one; return their names."""
         ...
 
 
 class Generation(Protocol):
-    """The log as another encoder reads it, beside the readings in use, until they swap places.
+    """The readings of another encoder, stored next to the current ones until they are swapped.
 
-    Readings are kept when the process ends: the next one continues from there.
+    Readings survive the end of the process; the next process continues from there.
     """
 
     def progress(self) -> tuple[int, int]:
-        """Return how many turns were read, and how many there are."""
+        """Return the number of turns read, and the number of all turns."""
         ...
 
     def unread(self) -> list[list[int]]:
-        """Return the memories that have unread turns, in layers: forks after what they share."""
+        """Return the memories with unread turns in layers, forks after their parents."""
         ...
 
     def next(self, memory: int, limit: int) -> tuple[State[Turn], list[Row]]:
-        """Return the state before a memory's first unread turns, and up to `limit` of these.
+        """Return the state before a memory's first unread turn, and up to `limit` unread turns.
 
         Raises:
-            HeadMoved: A turn before them is unread (again).
+            HeadMoved: An earlier turn is unread.
         """
         ...
 
     def add(self, memory: int, rows: Sequence[Row]) -> None:
-        """Store readings. Raises `HeadMoved` if a turn was purged meanwhile."""
+        """Store readings. Raises `HeadMoved` if a turn was purged in the meantime."""
         ...
 
     def adopt(self) -> bool:
-        """Swap the readings, in one transaction; False if there are unread turns (again).
+        """Swap the readings, in one transaction; return False if there are unread turns.
 
         The old readings are kept as a generation. Processes that have the database open get
-        `FingerprintMismatch`, which asks them to open it again.
+        `FingerprintMismatch`, and have to open it again.
         """
         ...

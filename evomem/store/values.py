@@ -23,8 +23,8 @@ Pair = tuple[int, int]
 class Span(NamedTuple):
     """Rows of one log that a memory includes: those of `memory` from `first` to `last`, inclusive.
 
-    A memory that was never forked from another has one span; a fork has its parent's, cut at the
-    fork, and then its own.
+    A memory that is not a fork has one span; a fork has its parent's spans, cut at the fork, and then
+    its own.
     """
 
     memory: int
@@ -36,7 +36,7 @@ class Mark(NamedTuple):
     """Identifies a memory's rows up to one of them: equal marks mean equal rows."""
 
     revision: int
-    """Of the memory; -1 if there is no such memory."""
+    """The memory's revision; -1 if there is no such memory."""
     key: bytes | None
     """Digest of the log up to and including the row; None if there is no such row."""
 
@@ -45,15 +45,15 @@ class Embeddings(NamedTuple):
     """The embeddings of some rows of one log; a row with passages has several."""
 
     seqs: Seqs
-    """(n,) int64, ascending: each row's as often as it has embeddings."""
+    """(n,) int64, ascending: each row's seq, once per embedding."""
     rows: Rows
-    """n of D numbers, each row's in the order of its text."""
+    """(n, D): the embeddings, each row's in the order of its text."""
     keys: list[bytes]
     """n digests of the log up to and including each row."""
 
     @property
     def vectors(self) -> Vectors:
-        """(n, D) float32: the `rows`, as they are compared."""
+        """(n, D) float32: the `rows` as float32."""
         return self.rows[:]
 
 
@@ -63,30 +63,30 @@ class View:
 
     memory: int
     seq: int
-    """Where the view ends; 0 for an empty one. There may be no turn at it: seqs of purged turns are not
-    used again."""
+    """The end of the view; 0 for an empty view. The turn there may have been purged: seqs are not
+    reused."""
     key: bytes
     """Digest of the log up to `seq` (`State.key`)."""
     revision: int
-    """Grows whenever rows that were already written change (purge): caches of older ones are void."""
+    """Increases whenever existing rows change, as in a purge, and so invalidates caches of old rows."""
     spans: tuple[Span, ...]
-    """In log order, without empty ones. Each ends at a row that exists."""
+    """In log order, without empty spans. Each ends at an existing row."""
     ends: tuple[Mark, ...] = ()
     """The mark of each span's last row."""
     hidden: int | None = 0
-    """How many turns are hidden in the view; None if that does not matter (`snapshot`)."""
+    """The number of hidden turns in the view; None if `snapshot` need not check it."""
     with_replaced: bool = False
-    """Whether replaced turns are visible; deleted ones never are."""
+    """Whether replaced turns are visible; deleted turns never are."""
     time: datetime | None = None
-    """Turns said later are not visible; None if no row of the view was."""
+    """Turns said later are not visible; None if the view has no such rows."""
     added: datetime | None = None
-    """Turns stored later are not visible; None if no row of the view was."""
+    """Turns stored later are not visible; None if the view has no such rows."""
     restored: tuple[int, ...] = ()
     """Hidden turns that are visible in the view because their replacements are not."""
 
     @property
     def hides_until(self) -> int:
-        """Hidden are turns that were replaced by a row up to this seq, and deleted ones."""
+        """Turns that were replaced by a row up to this seq are hidden, as are deleted turns."""
         return 0 if self.with_replaced else self.seq
 
 
@@ -96,7 +96,7 @@ EMPTY_VIEW = View(0, 0, b"", 0, ())
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A turn as it is written: with an id, a time, its reading, and its position."""
+    """A turn as written to the log: with id, time, reading and position."""
 
     seq: int
     turn: Turn
@@ -107,7 +107,7 @@ class Row:
 
 
 class Listed(NamedTuple):
-    """What is kept of a turn beside its text."""
+    """A turn without its text."""
 
     seq: int
     id: str
@@ -133,14 +133,14 @@ class Extract:
     vectors: Vectors
     """(m, D) float32; a turn with passages has several."""
     owners: Seqs
-    """(m,) int64, ascending: the place in `turns` that each vector belongs to."""
+    """(m,) int64, ascending: the index in `turns` of each vector's turn."""
     nbytes: int
-    """About how much memory this takes."""
+    """Approximate bytes in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which turns a search may return. All given conditions must hold."""
+    """Conditions on the turns that a search may return; all of them must hold."""
 
     since: datetime | None = None
     """Said at this time or later."""
@@ -150,9 +150,9 @@ class Filter:
     role: str | None = None
     """`"user"`, `"assistant"` or `"exchange"`."""
     where: Mapping[str, Any] = field(default_factory=dict)
-    """Metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}`; see `evomem.where`."""
+    """Conditions on metadata: `{"topic": "travel"}` or `{"stars": {"$gte": 4}}` (`evomem.where`)."""
     source: tuple[str | None, ...] | None = None
-    """Only turns of these sources; None stands for turns without one."""
+    """Only turns of these sources; None stands for turns without a source."""
     not_source: tuple[str | None, ...] = ()
     """No turns of these sources."""
     speaker: str | None = None
@@ -160,7 +160,7 @@ class Filter:
 
 
 class Selection(NamedTuple):
-    """Which turns of a view may be returned: all, only some, or all but some; never both."""
+    """The turns of a view that may be returned: all, only some, or all but some."""
 
     allowed: Seqs | None = None
     """Only these, ascending; None for all."""
@@ -168,7 +168,7 @@ class Selection(NamedTuple):
     """All but these, ascending; None for all. No more than half of the view."""
 
     def among(self, seqs: Seqs) -> Seqs:
-        """Return those of `seqs` (ascending) that may be returned."""
+        """Return those of `seqs` (ascending) that the selection allows."""
         if self.allowed is not None:
             return np.intersect1d(seqs, self.allowed, assume_unique=True)
         if self.without is not None:
@@ -187,11 +187,11 @@ class Trace(NamedTuple):
 
 
 WriteSlot = Callable[[], bool]
-"""Says whether another writer waits for the slot (`Store.write_slot`)."""
+"""Returns whether another writer waits for the slot (`Store.write_slot`)."""
 
 
 def nobody_waits() -> bool:
-    """Return False: for a writer that continues without a slot."""
+    """Return False; used by a writer that continues without a slot."""
     return False
 
 
@@ -200,8 +200,8 @@ class Dropped(NamedTuple):
 
     memories: list[Namespace]
     erased: int
-    """Turns whose rows are gone."""
+    """The number of erased turns."""
     kept: int
-    """Turns of memories dropped now or before that stay for forks that see them."""
+    """The number of turns of dropped memories, now or earlier, that stay because forks share them."""
     clean: bool
-    """Whether their text is in no file any more (`Receipt.clean`)."""
+    """Whether the text has been removed from every file (`Receipt.clean`)."""

@@ -1,1 +1,1 @@
-"""The times that a query names, and the turns of that time."""
+"""Times named in a query, and the turns said at those times."""

@@ -1,6 +1,7 @@
 """The words and forms in which English names days: "3 Jan 2024", "last week", "two days ago".
 
-`ATOMS` are patterns with what each stands for. `evomem.times.dates` joins them to ranges.
+`ATOMS` are patterns with the functions that interpret them. `evomem.times.dates` combines their spans
+into ranges.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import date, timedelta
 from typing import Literal
 
 Days = tuple[date, date]
-"""The first and the last day of a span of time."""
+"""The first and the last day of a span."""
 
 _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_name) if name}
 _MONTHS |= {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
@@ -53,7 +54,7 @@ _FEASTS = {
 
 
 def one_of(names: Iterable[str]) -> str:
-    """Return a pattern of these words, the longest first."""
+    """Return a pattern that matches any of these words, the longest first."""
     return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
@@ -76,24 +77,24 @@ TO = r"\s*(?:-|–|—|to|until|till|through)\s*"
 
 @dataclass(frozen=True)
 class Named:
-    """What an expression may stand for; several spans if it names no year."""
+    """The meaning of an expression; several spans if it names no year."""
 
     spans: tuple[Days, ...]
     repeats: Literal["week", "year"] | None = None
-    """The period after which a day of this name recurs, if the expression does not say which one."""
+    """The period after which a day of this name recurs, if the expression does not name one of them."""
     only: Literal["in ranges", "of the past"] | None = None
-    """The only context in which it is read: "to May" in a range, "today" in a question about the past."""
+    """The only context in which it counts: "to May" in a range, "today" in a question about the past."""
     earlier: bool = False
-    """Whether it is over: "earlier today" does not mean the session that is under way."""
+    """Whether it excludes the current session, as in "earlier today"."""
     planned: bool = False
-    """Whether the query names it as the day of a plan ("the films for 6 April")."""
+    """Whether it is the day of a plan ("the films for 6 April")."""
     otherwise: Literal["around", "a week before"] | None = None
-    """What it means where nothing was said then: "five days ago" may mean the day before or after."""
+    """The meaning if nothing was said then: "five days ago" may mean the day before or after."""
 
 
 @dataclass(frozen=True)
 class Calendar:
-    """The day that dates are relative to, and the possible years of a date without one."""
+    """The day that relative dates count from, and the possible years of a date without a year."""
 
     today: date
     years: tuple[int, ...]
@@ -102,21 +103,21 @@ class Calendar:
 Reader = Callable[[dict[str, str], Calendar], "Named | None"]
 
 
-def _iso_week(given: dict[str, str], _: Calendar) -> Named:
-    first = date.fromisocalendar(int(given["year"]), int(given["week"]), 1)
+def _iso_week(groups: dict[str, str], _: Calendar) -> Named:
+    first = date.fromisocalendar(int(groups["year"]), int(groups["week"]), 1)
     return Named(((first, first + timedelta(6)),))
 
 
-def _date(given: dict[str, str], time: Calendar) -> Named | None:
-    """Read a date whose year, month or day may be missing."""
-    part = given.get("part", "")
-    month = given.get("month")
-    number = _MONTHS[month] if month else int(given.get("number") or 0)
-    if "ordinal" in given:
-        given["day"] = str(ordinal(given["ordinal"]) + 1)
-    years = (int(given["year"]),) if "year" in given else time.years
-    if "last" in given or "next" in given or "this" in given:
-        years = _years_of(given, number, time)
+def _date(groups: dict[str, str], time: Calendar) -> Named | None:
+    """Read a date, possibly without a year, month or day."""
+    part = groups.get("part", "")
+    month = groups.get("month")
+    number = _MONTHS[month] if month else int(groups.get("number") or 0)
+    if "ordinal" in groups:
+        groups["day"] = str(ordinal(groups["ordinal"]) + 1)
+    years = (int(groups["year"]),) if "year" in groups else time.years
+    if "last" in groups or "next" in groups or "this" in groups:
+        years = _years_of(groups, number, time)
     spans: list[Days] = []
     for year in years:
         if not number:
@@ -125,25 +126,25 @@ def _date(given: dict[str, str], time: Calendar) -> Named | None:
             return None
         else:
             span = _month(year, number)
-            if "day" in given:
-                to_day = int(given.get("to_day", given["day"]))
-                span = _days(year, number, int(given["day"]), to_day)
+            if "day" in groups:
+                to_day = int(groups.get("to_day", groups["day"]))
+                span = _days(year, number, int(groups["day"]), to_day)
         if span:
             spans.append(_part_of(span, part))
     if not spans:
         return None
-    # May and June are names, too: "a letter to May", "the dress of June"
-    is_name = month in _NAMES and given.get("lead") in ("to", "and", "of", "from", "by")
-    repeats: Literal["year"] | None = None if "year" in given or not number else "year"
+    # May and June are also names: "a letter to May", "the dress of June"
+    is_name = month in _NAMES and groups.get("lead") in ("to", "and", "of", "from", "by")
+    repeats: Literal["year"] | None = None if "year" in groups or not number else "year"
     return Named(tuple(spans), repeats, "in ranges" if is_name else None)
 
 
-def _years_of(given: dict[str, str], month: int, time: Calendar) -> tuple[int]:
+def _years_of(groups: dict[str, str], month: int, time: Calendar) -> tuple[int]:
     """Return the year of "last May", "this May" or "next May"."""
     year, now = time.today.year, time.today.month
-    if "last" in given:
+    if "last" in groups:
         return (year - (month >= now),)
-    if "next" in given:
+    if "next" in groups:
         return (year + (month <= now),)
     return (year,)
 
@@ -172,9 +173,9 @@ def _part_of(span: Days, part: str) -> Days:
     return span
 
 
-def _slashed(given: dict[str, str], _: Calendar) -> Named | None:
-    """Read "25/12/2024" or "12/25/2024": only where one of the two cannot be a month."""
-    first, second, year = int(given["one"]), int(given["other"]), int(given["year"])
+def _slashed(groups: dict[str, str], _: Calendar) -> Named | None:
+    """Read "25/12/2024" or "12/25/2024", if one of the two numbers cannot be a month."""
+    first, second, year = int(groups["one"]), int(groups["other"]), int(groups["year"])
     if (first > 12) == (second > 12):
         return None
     day, month = (first, second) if first > 12 else (second, first)
@@ -182,27 +183,27 @@ def _slashed(given: dict[str, str], _: Calendar) -> Named | None:
     return Named((span,)) if span else None
 
 
-def _feast(given: dict[str, str], time: Calendar) -> Named:
-    month, day = _FEASTS[given["feast"]]
-    years = (int(given["year"]),) if "year" in given else time.years
-    if "last" in given:
+def _feast(groups: dict[str, str], time: Calendar) -> Named:
+    month, day = _FEASTS[groups["feast"]]
+    years = (int(groups["year"]),) if "year" in groups else time.years
+    if "last" in groups:
         years = (time.today.year - (date(time.today.year, month, day) >= time.today),)
     return Named(
         tuple((date(year, month, day), date(year, month, day)) for year in years),
-        None if "year" in given else "year",
+        None if "year" in groups else "year",
     )
 
 
-def _season(given: dict[str, str], time: Calendar) -> Named:
-    month = _SEASONS[given["season"]]
-    if "year" in given:
-        starts = [date(int(given["year"]), month, 1)]
-    elif "next" in given:
+def _season(groups: dict[str, str], time: Calendar) -> Named:
+    month = _SEASONS[groups["season"]]
+    if "year" in groups:
+        starts = [date(int(groups["year"]), month, 1)]
+    elif "next" in groups:
         starts = [date(time.today.year + (date(time.today.year, month, 1) <= time.today), month, 1)]
-    else:  # the newest that has begun; "last" is one that is over
+    else:  # the newest season that has begun; with "last", the newest that is over
         past = [date(year, month, 1) for year in range(time.today.year - 2, time.today.year + 1)]
-        over = "last" in given
-        starts = [day for day in past if (_season_end(day) if over else day) < time.today][-1:]
+        is_over = "last" in groups
+        starts = [day for day in past if (_season_end(day) if is_over else day) < time.today][-1:]
     return Named(tuple((start, _season_end(start)) for start in starts))
 
 
@@ -211,53 +212,60 @@ def _season_end(start: date) -> date:
     return _month(year, month)[1]
 
 
-def _near_day(given: dict[str, str], time: Calendar) -> Named:
-    step = _NEAR_DAYS.get(given["word"], 0)  # "this morning" and its kind are today
+def _near_day(groups: dict[str, str], time: Calendar) -> Named:
+    step = _NEAR_DAYS.get(groups["word"], 0)  # "this morning" and similar words mean today
     day = time.today + timedelta(step)
-    return Named(((day, day),), only=None if step else "of the past", earlier="earlier" in given)
+    return Named(((day, day),), only=None if step else "of the past", earlier="earlier" in groups)
 
 
 def ordinal(word: str) -> int:
-    """Return 0 for "first" and "1st"."""
+    """Return the index of an ordinal: 0 for "first" and "1st"."""
     return (ORDINALS[word] if word in ORDINALS else int(re.sub(r"\D", "", word))) - 1
 
 
-def _weekday(given: dict[str, str], time: Calendar) -> Named:
-    """Read a day of the week: the newest one that is not in the future, unless it says "next"."""
-    weekday = _WEEKDAYS[given["weekday"]]
+def _weekday(groups: dict[str, str], time: Calendar) -> Named:
+    """Read a weekday: the newest that is not in the future, unless the query has "next"."""
+    weekday = _WEEKDAYS[groups["weekday"]]
     back = (time.today.weekday() - weekday) % 7
-    if "before_last" in given:
+    if "before_last" in groups:
         back = (back or 7) + 7
-    elif "last" in given:
+    elif "last" in groups:
         back = back or 7
-    elif "next" in given:
+    elif "next" in groups:
         back = back - 7
-    elif "this" in given:
+    elif "this" in groups:
         back = time.today.weekday() - weekday
     day = time.today - timedelta(back)
-    if "weeks" in given:
-        day -= timedelta(7 * number(given["weeks"]))
-    if given.keys() & {"before_last", "next", "weeks"}:
+    if "weeks" in groups:
+        day -= timedelta(7 * number(groups["weeks"]))
+    if groups.keys() & {"before_last", "next", "weeks"}:
         return Named(((day, day),))
-    if "last" in given:
+    if "last" in groups:
         return Named(((day, day),), otherwise="a week before")
-    return Named(((day, day),), None if "this" in given else "week", "of the past")
+    return Named(((day, day),), None if "this" in groups else "week", "of the past")
 
 
-def _period(given: dict[str, str], time: Calendar) -> Named:
+def _relative_span(groups: dict[str, str], time: Calendar) -> Named:
     """Read "last week", "this month", "next year", "the week before last"."""
-    step = -2 if "before_last" in given else {"last": -1, "next": 1, "this": 0}[given["which"]]
-    span = _whole(given["unit"], step, time.today)
+    step = -2 if "before_last" in groups else {"last": -1, "next": 1, "this": 0}[groups["which"]]
+    span = _calendar_span(groups["unit"], step, time.today)
     return Named((span,), only=None if step else "of the past")
 
 
-def _whole(unit: str, step: int, today: date) -> Days:
-    """Return the calendar week, month, quarter or year that is `step` after today's."""
+def _calendar_span(unit: str, step: int, today: date) -> Days:
+    """Return the calendar day, week, month, quarter or year that is `step` units after today's.
+
+    Fortnights are two calendar weeks: 0 is last week and this week, -1 the two weeks before this week.
+    """
     if unit == "day":
         return (today + timedelta(step),) * 2
-    if unit in ("week", "weekend", "fortnight"):
-        first = today + timedelta(7 * step - today.weekday())
+    monday = today - timedelta(today.weekday())
+    if unit in ("week", "weekend"):
+        first = monday + timedelta(7 * step)
         return first + timedelta(5 if unit == "weekend" else 0), first + timedelta(6)
+    if unit == "fortnight":
+        first = monday + timedelta(14 * step - (0 if step < 0 else 7))
+        return first, first + timedelta(13)
     if unit == "year":
         return date(today.year + step, 1, 1), date(today.year + step, 12, 31)
     months = 3 if unit == "quarter" else 1
@@ -267,42 +275,42 @@ def _whole(unit: str, step: int, today: date) -> Days:
     return date(year, month + 1, 1), _month(end_year, end_month + 1)[1]
 
 
-def _weekend(given: dict[str, str], time: Calendar) -> Named:
-    """Read "last weekend": the newest one that is over; "this weekend" is the week's own."""
-    first, last = _whole("weekend", {"next": 1}.get(given["which"], 0), time.today)
-    if given["which"] in ("last", "previous") and last >= time.today:
+def _weekend(groups: dict[str, str], time: Calendar) -> Named:
+    """Read "last weekend", the newest that is over, or "this weekend", that of the current week."""
+    first, last = _calendar_span("weekend", {"next": 1}.get(groups["which"], 0), time.today)
+    if groups["which"] in ("last", "previous") and last >= time.today:
         first, last = first - timedelta(7), last - timedelta(7)
     return Named(((first, last),))
 
 
-def _ago(given: dict[str, str], time: Calendar) -> Named:
-    """Read "3 weeks ago": that day, and more days around it for larger units."""
-    if "half" in given:
-        given |= {"count": "6", "unit": "month"}
-    count = number(given["count"])
-    day = _shift(time.today, -count, given["unit"])
-    around = timedelta(_AROUND.get(given["unit"], 0))
+def _ago(groups: dict[str, str], time: Calendar) -> Named:
+    """Read "3 weeks ago": that day, and for larger units also days around it."""
+    if "half" in groups:
+        groups |= {"count": "6", "unit": "month"}
+    count = number(groups["count"])
+    day = _shift(time.today, -count, groups["unit"])
+    around = timedelta(_AROUND.get(groups["unit"], 0))
     span = (day - around, min(day + around, time.today))
-    return Named((span,), otherwise="around" if given["unit"] == "day" and count > 1 else None)
+    return Named((span,), otherwise="around" if groups["unit"] == "day" and count > 1 else None)
 
 
-def _past(given: dict[str, str], time: Calendar) -> Named:
-    """Read "the past 3 days", "in the last two weeks": from then to today."""
-    count = number(given["count"]) if "count" in given else 1
-    return Named(((_shift(time.today, -count, given["unit"]), time.today),))
+def _past(groups: dict[str, str], time: Calendar) -> Named:
+    """Read "the past 3 days", "in the last two weeks": the days from then to today."""
+    count = number(groups["count"]) if "count" in groups else 1
+    return Named(((_shift(time.today, -count, groups["unit"]), time.today),))
 
 
 @dataclass(frozen=True)
 class Offset:
-    """How far from a day another time is: "two weeks before", "the month after"."""
+    """A distance from a day: "two weeks before", "the month after"."""
 
     count: int | None
-    """How many units; None for all of the unit next to the day ("the week after")."""
+    """The number of units; None for the whole unit next to the day ("the week after")."""
     unit: str
     after: bool
 
     def of(self, span: Days) -> Days:
-        """Return the days that are so far from a span. Raise OverflowError beyond the calendar."""
+        """Return the days at this distance from a span. Raises `OverflowError` outside the calendar."""
         start = span[1] if self.after else span[0]
         sign = 1 if self.after else -1
         try:
@@ -315,24 +323,24 @@ class Offset:
         return day - around, day + around
 
 
-def given_by(match: re.Match[str]) -> dict[str, str]:
-    """Return the groups of a match that took part in it, in lower case."""
+def groups_of(match: re.Match[str]) -> dict[str, str]:
+    """Return the named groups of a match that are not empty, in lower case."""
     return {name: part.lower() for name, part in match.groupdict().items() if part}
 
 
 def offset(match: re.Match[str]) -> Offset | None:
-    """Return the offset that a match of `OFFSET` stands for; None for none at all."""
-    given = given_by(match)
-    after = given["way"] in ("after", "later than", "following")
-    if "whole" in given:
-        unit = "day" if given["whole"] in ("night", "evening", "morning") else given["whole"]
+    """Return the offset that a match of `OFFSET` expresses; None for an offset of 0."""
+    groups = groups_of(match)
+    after = groups["way"] in ("after", "later than", "following")
+    if "whole" in groups:
+        unit = "day" if groups["whole"] in ("night", "evening", "morning") else groups["whole"]
         return Offset(None, unit, after)
-    count = number(given["count"])
-    return Offset(count, given["unit"], after) if count else None
+    count = number(groups["count"])
+    return Offset(count, groups["unit"], after) if count else None
 
 
 def number(word: str) -> int:
-    """Return the number that digits or a word stand for."""
+    """Return the number of digits or of a number word."""
     return int(word) if word.isdecimal() else _COUNTS[word]
 
 
@@ -344,18 +352,18 @@ def _shift(day: date, count: int, unit: str) -> date:
     return day + timedelta(count * {"week": 7, "fortnight": 14, "weekend": 7}.get(unit, 1))
 
 
-def _day_of_month(given: dict[str, str], time: Calendar) -> Named | None:
-    """Read "on the 5th": the newest one that is not in the future."""
-    day = int(given["day"])
+def _day_of_month(groups: dict[str, str], time: Calendar) -> Named | None:
+    """Read "on the 5th": the newest such day that is not in the future."""
+    day = int(groups["day"])
     for step in range(0, 3):
-        first, last = _whole("month", -step, time.today)
+        first, last = _calendar_span("month", -step, time.today)
         if 1 <= day <= last.day and first.replace(day=day) <= time.today:
             return Named(((first.replace(day=day),) * 2,))
     return None
 
 
 _AROUND = {"week": 3, "fortnight": 3, "month": 15, "quarter": 45, "year": 45}
-"""Days on either side of a time that is counted in larger units."""
+"""Tolerance in days on either side of a time that is counted in larger units."""
 _NEAR_DAYS = {
     "the day before yesterday": -2,
     "the night before last": -2,
@@ -367,7 +375,9 @@ _NEAR_DAYS = {
     "the day after tomorrow": 2,
 }
 _NAMES = ("jan", "march", "april", "may", "june", "august")
-_NO_YEAR = r"dollars?|euros?|pounds?|people|times|calories|steps|miles|metres|meters|km|kg|words"
+_COUNTED_NOUNS = (
+    r"dollars?|euros?|pounds?|people|times|calories|steps|miles|metres|meters|km|kg|words"
+)
 _BEFORE_A_DATE = (
     "on",
     "of",
@@ -381,13 +391,14 @@ _BEFORE_A_DATE = (
     "and",
     "by",
 )
-_NO_VERB = (  # "may 3 people come", "did I march 5 miles"
+_NOT_A_VERB = (  # "may 3 people come", "did I march 5 miles"
     rf"(?:{'|'.join(f'(?<={word} )' for word in _BEFORE_A_DATE)}"
     r"|(?!(?:may|march) \d+ (?!(?:and|to|until|through) )[a-z]))"
 )
 _ON_WEEKDAY = rf"(?:(?:{one_of(_WEEKDAYS)}),? (?:the )?)?"
 _HABIT = rf"(?:(?:,| and| or|/|, and)+ ?(?:on )?(?:{one_of(_WEEKDAYS)}))* {_WHEN}s\b"  # "mornings"
-_LAST_WHAT = (
+# "the night before last" names a day; in "the night before last Friday", "last" belongs to "Friday"
+_NOT_BEFORE_LAST_DATE = (
     rf"(?!(?<=before last) (?:{one_of((*_WEEKDAYS, *_MONTHS, *_FEASTS))}|week|month|year)\b)"
 )
 _WHICH = r"(?:(?P<last>last|past)|(?P<next>next|coming)|(?P<this>this))"
@@ -408,8 +419,8 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (rf"\b{_MONTH} {_DAY}{TO}{_TO_DAY}\b(?:,? {_YEAR})?", _date),
         (rf"\b{_ON_WEEKDAY}{_DAY}(?: of)? {_MONTH}(?:,? {_YEAR})?", _date),
         (rf"\b{_ON_WEEKDAY}the (?P<ordinal>{one_of(ORDINALS)}) of {_MONTH}(?:,? {_YEAR})?", _date),
-        (rf"\b{_ON_WEEKDAY}{_NO_VERB}{_MONTH} (?:the )?{_DAY}\b(?:,? {_YEAR})?", _date),
-        (rf"\b{_ON_WEEKDAY}{_NO_VERB}{_MONTH} (?:the )?(?P<ordinal>{one_of(ORDINALS)})\b(?:,? {_YEAR})?", _date),
+        (rf"\b{_ON_WEEKDAY}{_NOT_A_VERB}{_MONTH} (?:the )?{_DAY}\b(?:,? {_YEAR})?", _date),
+        (rf"\b{_ON_WEEKDAY}{_NOT_A_VERB}{_MONTH} (?:the )?(?P<ordinal>{one_of(ORDINALS)})\b(?:,? {_YEAR})?", _date),
         (rf"\b{_PART}{_MONTH}(?: of|,)? {_YEAR}", _date),
         (rf"\b(?P<feast>{one_of(_FEASTS)})(?: of)? {_YEAR}", _feast),
         (rf"\b(?:{_WHICH}|on|at|over|around|{_LEAD}) (?P<feast>{one_of(_FEASTS)})\b", _feast),
@@ -417,9 +428,9 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (rf"\b(?P<part>early|mid|late|the (?:beginning|start|middle|end) of)[ -]{_MONTH}", _date),
         (rf"\b(?:(?P<last>last|past)|(?P<next>next)|this|(?:in|during|over)(?: the)?|(?P<lead>since|until|before|after)(?: the)?(?! fall)) (?P<season>{one_of(_SEASONS)})\b(?! (?:break|roll|water|onion|mattress))(?:(?: of)? {_YEAR})?", _season),
         (rf"\b(?P<season>{one_of(_SEASONS)})(?: of)? {_YEAR}\b", _season),
-        (rf"\b(?P<earlier>earlier )?(?P<word>{one_of(_NEAR_DAYS)}|this {_WHEN})(?: {_WHEN})?\b{_LAST_WHAT}", _near_day),
+        (rf"\b(?P<earlier>earlier )?(?P<word>{one_of(_NEAR_DAYS)}|this {_WHEN})(?: {_WHEN})?\b{_NOT_BEFORE_LAST_DATE}", _near_day),
         (rf"\b(?P<earlier>earlier )(?P<word>in the {_WHEN})\b", _near_day),
-        (rf"\bthe (?P<before_last>{_UNIT} before last)\b{_LAST_WHAT}", _period),
+        (rf"\bthe (?P<before_last>{_UNIT} before last)\b{_NOT_BEFORE_LAST_DATE}", _relative_span),
         (rf"\bthe (?P<before_last>{_WEEKDAY} before last)\b", _weekday),
         (rf"\b{_WEEKDAY},? (?P<weeks>\d|a|one|two|three|four) weeks? ago\b", _weekday),
         (r"\b(?:(?P<which>last|previous|this|next) )(?P<unit>weekend)\b", _weekend),
@@ -428,12 +439,12 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (rf"\b(?:in|within|during|over|for) the (?:last|past) (?:{COUNT} )?{_UNIT}s?\b(?! of\b)", _past),
         (rf"\b(?:(?:the|these) )?(?:last|past) {COUNT} {_UNIT}s?\b", _past),
         (rf"\bthis (?:last|past) {_UNIT}\b", _past),
-        (rf"\b(?P<which>last|this|next) (?!day){_UNIT}\b(?! of\b)", _period),
+        (rf"\b(?P<which>last|this|next) (?!day){_UNIT}\b(?! of\b)", _relative_span),
         (rf"\bthe past {_UNIT}\b", _past),
         (rf"\b(?:{_WHICH}|on|{_LEAD}) {_WEEKDAY}\b(?: {_WHEN}\b)?(?!{_HABIT})", _weekday),
         (rf"\b{_WEEKDAY}(?: {_WHEN}\b|(?=\W*$))", _weekday),
         (rf"\b{_LEAD}(?: the)? {_MONTH}", _date),
-        (rf"(?<![$€£#./-])\b{_PART}{_YEAR}\b(?![-/.]\d| (?:{_NO_YEAR})\b)", _date),
+        (rf"(?<![$€£#./-])\b{_PART}{_YEAR}\b(?![-/.]\d| (?:{_COUNTED_NOUNS})\b)", _date),
         (r"\bon the (?P<day>\d{1,2})(?:st|nd|rd|th)\b", _day_of_month),
     )
 )  # fmt: skip

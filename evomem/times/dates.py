@@ -1,14 +1,14 @@
 """Days and sessions that an English query names: "since May", "two days ago", "our first call".
 
-A query is read in two steps. First, every expression that denotes days by itself is found
-(`evomem.times.date_words.ATOMS`), the most specific kind first. Then the words around and between these
-expressions are read: "since …", "before …", "between … and …", "from … to …" (`_RANGES`).
+A query is read in two steps. First, all expressions that name days by themselves are found
+(`evomem.times.date_words.ATOMS`), the most specific kinds first. Then the words around and between
+these expressions are read: "since …", "before …", "between … and …", "from … to …" (`_RANGES`).
 
-A wrong reading is worse than none. So dates of ambiguous order, such as "03/04/2024", are not read,
-nor are ambiguous words: "may" and "march" as verbs, "to May" as a name, "the
-fall", and "today" in a question about the present ("What is my dose today?"). Times that are counted
-from an event ("a year before I moved") are only recognized: when it happened has to be searched for.
-Seasons are those of the northern hemisphere, by whole months.
+A wrong reading is worse than none. So dates of ambiguous order, such as "03/04/2024", are ignored, and
+so are ambiguous words: "may" and "march" as verbs, "to May" as a name, "the fall", and "today" in a
+question about the present ("What is my dose today?"). Times that are counted from an event ("a year
+before I moved") are only recognized: the time of the event has to be searched for. Seasons are those
+of the northern hemisphere, by whole months.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from evomem.times.date_words import (
     Days,
     Named,
     Reader,
-    given_by,
+    groups_of,
     offset,
 )
 from evomem.times.event_words import EVENTS, Event, read_event
 from evomem.times.session_words import SESSIONS, Sessions
 
-LATER = 7  # days after a span during which people still tell what happened in it
+LATER = 7  # days after a span in which people still talk about it
 
 
 def asked_days(query: str, days: Collection[date], today: date | None = None) -> list[Days]:
     """Return the spans of days that a query names, both ends included.
 
-    A span that has no beginning ("before June") starts at `date.min`; one that has no end ("since
+    A span without a beginning ("before June") starts at `date.min`; one without an end ("since
     January") ends today.
 
     Args:
         query: The question, in English.
-        days: The days on which the turns were said. A date without a year is of one of their years.
+        days: The days on which the turns were said. A date without a year is in one of their years.
         today: The day of the question; by default the newest of `days`.
 
     >>> asked_days("What did Mei do on 3 Jan 2024?", [date(2024, 2, 1)])
@@ -64,14 +64,14 @@ def asked_days(query: str, days: Collection[date], today: date | None = None) ->
 def read_days(
     query: str, days: Collection[date], today: date | None = None
 ) -> tuple[list[Days], list[Named]]:
-    """Do as `asked_days`; also return the days that are in no range, with what else they may mean."""
+    """Return the result of `asked_days`, and the meanings of expressions that are in no range."""
     return _read_days(_plain(query), days, today)[1:]
 
 
 def written_days(query: str, days: Collection[date], today: date | None = None) -> list[date]:
-    """Return the single days of a query, those at the ends of ranges ("by 5 July") among them.
+    """Return the single days of a query, including ends of ranges ("by 5 July").
 
-    A turn that names such a day may be meant, too, whenever it was said.
+    The query may also mean turns that mention such a day, whenever they were said.
     """
     now = today or max(days)
     _, named = _read_atoms(_plain(query), Calendar(now, _years(days, now)))
@@ -97,7 +97,7 @@ def asked_sessions(query: str) -> list[Sessions]:
 
 
 def asked_events(query: str) -> list[Event]:
-    """Return the times of a query that are counted from something that happened.
+    """Return the times of a query that are counted from an event.
 
     >>> [event.text for event in asked_events("Where did I work a year before I moved?")]
     ['I moved']
@@ -105,16 +105,16 @@ def asked_events(query: str) -> list[Event]:
     []
     """
     text = _plain(query)
-    if not _COUNTED_FROM.search(text):  # as in nearly all queries: spare reading its days
+    if not _COUNTED_FROM.search(text):  # as in nearly all queries: skip reading the days
         return []
     return _read_events(_without_days(text))[1]
 
 
 def asks_only_when(query: str, days: Collection[date], today: date | None = None) -> bool:
-    """Return whether a query names days or sessions, and asks for nothing else.
+    """Return whether a query names days or sessions, and asks about nothing else.
 
-    In a query of several sentences, those that name a time have to speak of talking, and those that
-    ask for something, of nothing else; the others do not count.
+    In a query of several sentences, those that name a time must be about talking, and those with a
+    request must be about nothing else; the others do not matter.
 
     >>> asks_only_when("What did we talk about on 22 January?", [date(2024, 2, 1)])
     True
@@ -142,7 +142,7 @@ def asks_only_when(query: str, days: Collection[date], today: date | None = None
 
 
 def _other_words(text: str, days: Collection[date], today: date | None) -> tuple[bool, set[str]]:
-    """Return whether a text names a time, and its words without those for the time."""
+    """Return whether a text names a time, and its words other than those of the time."""
     text, sessions = _read_sessions(_plain(text))
     text, spans, _ = _read_days(text, days, today)
     text, events = _read_events(text)
@@ -151,7 +151,7 @@ def _other_words(text: str, days: Collection[date], today: date | None) -> tuple
 
 
 def nearness(day: date, spans: Collection[Days]) -> float:
-    """Return 1 for a day in one of the spans, less in the week after it, else 0.
+    """Return 1 for a day in one of the spans, less for a day in the week after one, else 0.
 
     >>> spans = [(date(2024, 1, 3), date(2024, 1, 3))]
     >>> [nearness(date(2024, 1, number), spans) for number in (2, 3, 10, 11)]
@@ -171,14 +171,14 @@ _SAYS_NOTHING = frozenset(
     "told topic topics up us was we went were what which with you your over through throughout this "
     "these those describe detail details content contents as much sort sorts kind kinds earlier sum".split()
 )
-"""Words that do not say what a question is about."""
+"""Words that reveal nothing about the topic of a question."""
 
 _IN_TALK = frozenset(
     "able am bit but calendar cannot could couple enjoy enjoyed few forgot forgotten forget far if know like "
     "long lot many not notes quite recall remember remembered see several some somehow sure t that "
     "them then time times trying try too want whole would wonder wondering yes ok okay period".split()
 )
-"""More such words, where several sentences speak of having talked."""
+"""Further such words, in a query of several sentences about talking."""
 
 _SENTENCE = re.compile(r"[^.!?\n]*[\w][^.!?\n]*(?:[.!?](?=\S)[^.!?\n]*)*[.!?\n]*")
 _SPEAKER = re.compile(r"^\s*[A-Z][\w' -]{0,30}:\s")
@@ -189,13 +189,13 @@ _ASKS = re.compile(
     r"\?|\b(?:please|summari[sz]e|describe|recap|remind me|tell me|list|give me|sum)\b",
     re.IGNORECASE,
 )
-"""In a sentence that asks for something."""
+"""Matches sentences with a request."""
 
 _NOW = re.compile(
     r"\b(?:is|are|am|should|shall|can|could|will|would|do|does|must|need)\b|'(?:s|m|re|ll) ",
     re.IGNORECASE,
 )
-"""Words of a question about the present or the future, if none of `_PAST` is in it."""
+"""Words of a question about the present or the future, unless it also has a word of `_PAST`."""
 
 _PAST = re.compile(
     r"\b(?:did|didn't|was|were|wasn't|weren't|had|said|told|talked|spoke|discussed|mentioned|asked|"
@@ -207,8 +207,8 @@ _PAST = re.compile(
 
 _ANY_YEAR = (date(2024, 1, 1),)
 _COUNTED_FROM = re.compile(r"before|prior|earlier|after|later|following", re.IGNORECASE)
-"""A word of every `OFFSET`."""
-_MARK = r"\x00(\d+)\x00"  # stands in the text for an expression that was read
+"""Matches a word that every `OFFSET` contains."""
+_MARK = r"\x00(\d+)\x00"  # placeholder in the text for an expression that was read
 
 
 def _plain(query: str) -> str:
@@ -218,7 +218,7 @@ def _plain(query: str) -> str:
 def _read_days(
     text: str, days: Collection[date], today: date | None
 ) -> tuple[str, list[Days], list[Named]]:
-    """Return a text with marks for days and without ranges, the spans of both, and the days."""
+    """Return the text with marks for days and without ranges, the spans of both, and the days."""
     if not days and today is None:
         return text, [], []
     now = today or max(days)
@@ -232,11 +232,9 @@ def _read_days(
         for place in re.finditer(_MARK, text)
     ]
     meant = [
-        each
-        for each in places
-        if each.only is None or (each.only == "of the past" and not is_of_now)
+        day for day in places if day.only is None or (day.only == "of the past" and not is_of_now)
     ]
-    spans += [span for each in meant for span in each.spans]
+    spans += [span for day in meant for span in day.spans]
     return text, sorted(set(spans), key=spans.index), meant
 
 
@@ -245,12 +243,12 @@ def _years(days: Collection[date], today: date) -> tuple[int, ...]:
 
 
 def _without_days(text: str) -> str:
-    """Return a text with marks for days and without ranges."""
+    """Return the text with marks for days and without ranges."""
     return _read_days(text, _ANY_YEAR, None)[0]
 
 
 def _read_events(text: str) -> tuple[str, list[Event]]:
-    """Return a text with marks and without the events that it counts from, and these."""
+    """Return the text without the events that it counts from, and these events."""
     if _NOW.search(text) and not _PAST.search(text):
         return text, []
     read = [event for match in EVENTS.finditer(text) if (event := read_event(match))]
@@ -258,11 +256,11 @@ def _read_events(text: str) -> tuple[str, list[Event]]:
 
 
 def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
-    """Return a text without the sessions that it names, and these."""
+    """Return the text without the sessions that it names, and these sessions."""
     sessions: list[Sessions] = []
     for pattern, reader in SESSIONS:
         for match in pattern.finditer(text):
-            span = reader(given_by(match))
+            span = reader(groups_of(match))
             if span is not None:
                 sessions.append(span)
         text = pattern.sub(" ", text)
@@ -270,21 +268,21 @@ def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
 
 
 def _read_atoms(text: str, time: Calendar) -> tuple[str, list[Named]]:
-    """Replace the expressions in a text by marks; return the text and what they stand for."""
+    """Replace the expressions in a text with marks; return the text and their meanings."""
     named: list[Named] = []
     text = text.replace("\x00", " ")
     for pattern, reader in ATOMS:
 
         def mark(match: re.Match[str], reader: Reader = reader) -> str:
-            given = given_by(match)
+            groups = groups_of(match)
             try:
-                meaning = reader(given, time)
+                meaning = reader(groups, time)
             except (ValueError, OverflowError):  # 31 February, or a day beyond the calendar
                 meaning = None
             if meaning is None:
                 return match[0]
             named.append(meaning)
-            lead = given.get("lead", "")
+            lead = groups.get("lead", "")
             return f"{lead} \x00{len(named) - 1}\x00" if lead else f"\x00{len(named) - 1}\x00"
 
         text = pattern.sub(mark, text)
@@ -292,7 +290,7 @@ def _read_atoms(text: str, time: Calendar) -> tuple[str, list[Named]]:
 
 
 def _read_offsets(text: str, named: list[Named], time: Calendar) -> str:
-    """Replace marks with an offset ("two weeks before Christmas") by marks for what is meant."""
+    """Replace offsets from marks ("two weeks before Christmas") with marks of their own."""
 
     def mark(match: re.Match[str]) -> str:
         distance = offset(match)
@@ -309,7 +307,7 @@ def _read_offsets(text: str, named: list[Named], time: Calendar) -> str:
 
 
 def _read_ranges(text: str, named: list[Named], time: Calendar) -> tuple[str, list[Days]]:
-    """Remove ranges from a text with marks; return the rest of it, and the ranges' spans."""
+    """Remove ranges from a text with marks; return the rest of the text, and the ranges' spans."""
     spans: list[Days] = []
     for pattern, kind in _RANGES:
 
@@ -328,7 +326,7 @@ _Range = Literal["between", "since", "before", "after", "until"]
 
 
 def _range(kind: _Range, ends: list[Named], time: Calendar) -> Days | None:
-    """Return the span of days of a range; None where it is empty or leaves the calendar."""
+    """Return the span of days of a range; None if it is empty or outside the calendar."""
     day = _latest(ends[0], time)
     try:
         if kind == "between":
@@ -347,13 +345,13 @@ def _range(kind: _Range, ends: list[Named], time: Calendar) -> Days | None:
 
 
 def _latest(named: Named, time: Calendar) -> Days:
-    """Return the one span that a range needs: the newest that does not begin in the future."""
+    """Return the span to use in a range: the newest that does not begin in the future."""
     past = [span for span in named.spans if span[0] <= time.today]
     return (past or list(named.spans))[-1]
 
 
 def _at_most(day: date, last: date, repeats: Literal["week", "year"] | None) -> date:
-    """Return the newest day of that name which is not after `last` ("from November to February")."""
+    """Return the newest day of this name that is not after `last` ("from November to February")."""
     if repeats == "week":
         return last - timedelta((last - day).days % 7)
     if repeats == "year":

@@ -1,4 +1,4 @@
-"""The ways in which a text writes a day: "April 6", "6 April 2024", "2024-04-06"."""
+"""The forms in which a text writes a day: "April 6", "6 April 2024", "2024-04-06"."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from collections.abc import Collection
 from datetime import date
 
-MOST = 60  # days that are looked for; a date without a year is of every year that was spoken in
+MOST = 60  # days in one pattern; a date without a year stands for each year of the conversation
 
 
 def mention_of(days: Collection[date]) -> re.Pattern[str] | None:
-    """Return a pattern that finds texts which write one of these days; None for no days.
+    """Return a pattern that matches texts with one of these days; None for no days.
 
-    A year is not needed, but another one is another day.
+    The text may omit the year, but a different year does not match.
 
     >>> pattern = mention_of([date(2024, 4, 6)])
     >>> texts = ("by April 6", "the 6th of April, 2024", "on 2024-04-06", "April 6, 2023", "April 60")
@@ -25,7 +25,7 @@ def mention_of(days: Collection[date]) -> re.Pattern[str] | None:
     years: dict[tuple[int, int], set[int]] = {}
     for day in sorted(days)[-MOST:]:
         years.setdefault((day.month, day.day), set()).add(day.year)
-    return re.compile("|".join(_day(*day, own) for day, own in years.items()), re.IGNORECASE)
+    return re.compile("|".join(_day(*day, of) for day, of in years.items()), re.IGNORECASE)
 
 
 def _day(month: int, day: int, years: Collection[int]) -> str:

@@ -1,4 +1,4 @@
-"""The words in which English names sessions by their place: "our first call", "session 4"."""
+"""The words in which English names sessions by their position: "our first call", "session 4"."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Callable
 from evomem.times.date_words import COUNT, ORDINALS, TO, number, one_of, ordinal
 
 Sessions = tuple[int, int]
-"""The first and the last session of a range, both included, counted as a list is indexed."""
+"""The first and the last session of a range, inclusive, as list indices."""
 
 
-def _session_range(given: dict[str, str]) -> Sessions | None:
-    first, last = ordinal(given["first"]), ordinal(given["to"])
+def _session_range(groups: dict[str, str]) -> Sessions | None:
+    first, last = ordinal(groups["first"]), ordinal(groups["to"])
     return (first, last) if 0 <= first <= last else None
 
 
-def _one_session(given: dict[str, str]) -> Sessions | None:
-    place = ordinal(given["first"])
+def _one_session(groups: dict[str, str]) -> Sessions | None:
+    place = ordinal(groups["first"])
     return (place, place) if place >= 0 else None
 
 
-def _sessions_ago(given: dict[str, str]) -> Sessions | None:
-    count = number(given["count"])
+def _sessions_ago(groups: dict[str, str]) -> Sessions | None:
+    count = number(groups["count"])
     return (-count, -count) if count else None
 
 
-def _many_sessions(given: dict[str, str]) -> Sessions | None:
-    count = number(given["count"])
+def _many_sessions(groups: dict[str, str]) -> Sessions | None:
+    count = number(groups["count"])
     if not count:
         return None
-    return (0, count - 1) if given["which"] == "first" else (-count, -1)
+    return (0, count - 1) if groups["which"] == "first" else (-count, -1)
 
 
 _MEETING = r"(?:phone |video |voice )?(?:call|session|conversation|chat|meeting|talk|discussion)"

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 
 import numpy as np
 
-from evomem.records import Said
+from evomem.records import TimeAndSession
 from evomem.store import Filter, Seqs, Store, View
 from evomem.times.date_words import Days
 from evomem.times.dates import (
@@ -21,60 +21,60 @@ from evomem.times.dates import (
     written_days,
 )
 
-SHORT = 3  # days of a span, at most, that counts in full
-BROAD = 0.31  # what a longer span counts: it says less about which turn is meant
-YEARS = 100  # of the newest turns, that a date without a year may be of
+SHORT = 3  # days: spans up to this length have full weight
+BROAD = 0.31  # the weight of longer spans, which are less specific
+YEARS = 100  # before the newest turn, to which a date without a year may refer
 
-WEEKS_BEFORE = 2  # that "last Friday" may be further back, if nothing was said on it
-UNDER_WAY = timedelta(minutes=30)  # since the newest turn, while its session goes on
+WEEKS_BEFORE = 2  # how many weeks earlier "last Friday" may be, if nothing was said on that day
+UNDER_WAY = timedelta(minutes=30)  # after its newest turn, a session no longer counts as current
 
-_PROBE = [date(2023, 1, 1), date(2024, 1, 1)]  # a leap year, too, for 29 February
+_PROBE = [date(2023, 1, 1), date(2024, 1, 1)]  # with a leap year, for 29 February
 
 
 @dataclass(frozen=True)
 class When:
-    """The days and sessions that a query names; false if it names none."""
+    """The days and sessions that a query names; falsy if it names none."""
 
     spans: tuple[Days, ...] = ()
     sessions: frozenset[str] = frozenset()
     zone: tzinfo = timezone.utc
     """The time zone of days."""
     events: frozenset[int] = frozenset()
-    """The turns (seqs) that tell of events from which the query counts ("a year before I moved")."""
+    """Seqs of turns about events from which the query counts ("a year before I moved")."""
     planned: frozenset[Days] = frozenset()
-    """Those spans that the query names as the time of a plan: it was made on another day."""
+    """The spans that the query names as the time of a plan, which was made on another day."""
     dates: frozenset[date] = frozenset()
-    """Single days that the query names: turns that write one of them may be meant, too."""
+    """Single days that the query names: it may also mean turns that mention one of them."""
     mentioning: frozenset[int] = frozenset()
-    """The candidates (seqs) that write one of `dates`."""
+    """Seqs of candidates that mention one of `dates`."""
     under_way: str | None = None
-    """The session in which the query is asked, if it asks for something earlier."""
+    """The current session, if the query asks for something earlier."""
     is_all: bool = False
-    """Whether the query asks for nothing but this time."""
+    """Whether the query asks about nothing but this time."""
 
     def __bool__(self) -> bool:
         """Return whether the query names a time."""
         return bool(self.spans or self.sessions)
 
-    def share(self, said: Said, seq: int = 0) -> float:
-        """Return 1 for a turn of a named session, a short span, or that writes a named day.
+    def share(self, turn: TimeAndSession, seq: int = 0) -> float:
+        """Return the weight of a turn: 1 in a named session or short span, or if it mentions a named day.
 
-        Less for a turn of a longer span or of the week after, 0 for most.
+        Less in a longer span or in the week after a span, 0 otherwise.
         """
         if not self:
             return 0.0
         if seq in self.mentioning:
             return 1.0
-        if said.session in self.sessions:
+        if turn.session in self.sessions:
             return 1.0
-        if said.session is not None and said.session == self.under_way:
+        if turn.session is not None and turn.session == self.under_way:
             return 0.0
-        day = day_of(said.time, self.zone)
+        day = day_of(turn.time, self.zone)
         short = {span for span in self.spans if (span[1] - span[0]).days < SHORT} - self.planned
         return max(nearness(day, short), BROAD * nearness(day, set(self.spans) - short))
 
     def turns(self, store: Store, view: View) -> Seqs:
-        """Return the turns of a view that were said then, ascending."""
+        """Return the seqs of a view's turns that were said at this time, ascending."""
         conditions = [Filter(*_moments(span, self.zone)) for span in self.spans]
         conditions += [Filter(session=name) for name in sorted(self.sessions)]
         parts = [np.zeros(0, np.int64)]
@@ -104,15 +104,15 @@ def names_time(query: str) -> bool:
 
 
 def read_when(store: Store, view: View, query: str, now: datetime | None, zone: tzinfo) -> When:
-    """Return the time that a query names. Call it only if it `names_time`.
+    """Return the time that a query names; call it only if `names_time(query)`.
 
     Args:
         store: The log.
-        view: The turns to search. Their years are those of a date without a year; sessions are
-        numbered in it.
+        view: The turns to search. A date without a year is in one of their years, and sessions are
+            counted among theirs.
         query: The question.
-        now: The time of the question; None for the time of the view's newest turn.
-        zone: The time zone of who asks.
+        now: The time of the question; None for that of the view's newest turn.
+        zone: The time zone of the question.
     """
     numbers = asked_sessions(query)
     period = store.period(view)
@@ -156,7 +156,7 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
 
 
 def dated(moment: datetime, zone: tzinfo) -> str:
-    """Return a time for people, with the name of its zone.
+    """Return a time in readable form, with the name of its zone.
 
     >>> dated(datetime(2026, 3, 11, 3, tzinfo=timezone.utc), timezone.utc)
     '2026-03-11 03:00 UTC'
@@ -169,7 +169,7 @@ def dated(moment: datetime, zone: tzinfo) -> str:
 
 
 def _at(numbers: Sequence[tuple[int, int]], names: Sequence[str]) -> frozenset[str]:
-    """Return the sessions at these places."""
+    """Return the names of the sessions at these positions."""
     named: set[str] = set()
     for first, last in numbers:
         start, end = (place if place >= 0 else len(names) + place for place in (first, last))
@@ -186,7 +186,7 @@ def day_of(moment: datetime, zone: tzinfo) -> date:
 
 
 def _moments(span: Days, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
-    """Return when a span of days begins and ends, UTC; None for an end outside of the calendar."""
+    """Return the start and end of a span of days, UTC; None for an end outside the calendar."""
     return _midnight(span[0], 0, zone), _midnight(span[1], 1, zone)
 
 

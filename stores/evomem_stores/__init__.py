@@ -17,7 +17,7 @@ from evomem_stores.database.sqlite_forks import using_sqlite
 from evomem_stores.log.leases import Leases, check_lease
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.store import SqlStore
-from evomem_stores.vectors.codes import ROWS
+from evomem_stores.vectors.codes import MAX_EXACT_ROWS
 
 __all__ = ["open_sqlite"]
 
@@ -30,7 +30,7 @@ def open_sqlite(
     busy_timeout: float = 30.0,
     index: Literal["faiss", "milvus"] = "faiss",
     index_bytes: int = 2**30,
-    exact_rows: int | None = ROWS,
+    exact_rows: int | None = MAX_EXACT_ROWS,
     index_device: str | None = None,
     milvus_uri: str | None = None,
     milvus_token: str | None = None,
@@ -43,32 +43,32 @@ def open_sqlite(
 
     Args:
         location: A file, `sqlite:///<file>`, or `":memory:"`.
-        spec: The encoder to be used; None for the one that the database was written by.
-        synchronous: `"FULL"`: what was written survives a power loss. `"NORMAL"`: it survives the
-            end of the process, but a power loss may take the last writes back.
+        spec: The encoder; None for the one that wrote the database.
+        synchronous: `"FULL"`: writes survive a power loss. `"NORMAL"`: writes survive a crash of the
+            process, but a power loss may undo the last ones.
         busy_timeout: Seconds to wait while another process writes.
-        index: What finds the nearest turns: `"faiss"` in this process, or `"milvus"` in a Milvus server.
-        index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
-        exact_rows: FAISS: memories of more turns are searched approximately; None: none are.
-        index_device: FAISS: where memories of more than 10,000 turns are searched, exactly at any
-            size, such as `"cuda"`; None for the CPU.
+        index: Where vectors are searched: `"faiss"` in this process, or `"milvus"` in a Milvus server.
+        index_bytes: FAISS: bytes of memory for the vectors of recently searched memories.
+        exact_rows: FAISS: larger memories are searched approximately; None to search all exactly.
+        index_device: FAISS: the device, such as `"cuda"`, that searches memories of more than 10,000
+            turns, exactly at any size; None for the CPU.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
-        milvus_collection: Milvus: the name of the collection, if not the database's own.
+        milvus_collection: Milvus: the collection; None for one named after the database.
         integrity_key: The key that seals the database: 32 bytes, or a file that holds them; None
-            to look in the environment (`evomem.integrity.find_key`).
-        embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
-            fourth of the space (`Database.compact` changes it).
+            to look it up in the environment (`evomem.integrity.find_key`).
+        embeddings: How a new database stores embeddings: `"float32"`, exactly, or `"int8"`, in a
+            quarter of the space (`Database.compact` changes it).
         lease: Seconds for which a worker that wrote to a memory keeps other workers from writing to
             it (docs/operations/fleet.md); None for no leases.
 
     Raises:
-        NotFound: There is no database and no `spec` to create one for.
-        FingerprintMismatch: The database was written by another encoder than `spec`.
-        DatabaseDamaged: The file is not a database of evomem, or cannot be read.
+        NotFound: There is no database, and no `spec` to create one with.
+        FingerprintMismatch: The database was written by an encoder other than `spec`.
+        DatabaseDamaged: The file is not an evomem database, or cannot be read.
         KeyMismatch: The database is sealed with another integrity key, or with none.
         DatabaseBusy: Another process held the lock for longer than `busy_timeout`.
-        StoreError: The file cannot be opened, or is of a newer version, or there is no such device.
+        StoreError: The file cannot be opened, a newer version wrote it, or there is no such device.
     """
     if index not in ("faiss", "milvus"):
         raise StoreError(f"index must be 'faiss' or 'milvus', got {index!r}")
@@ -82,10 +82,10 @@ def open_sqlite(
     exists = False
     if path:
         with using_sqlite(str(path)):
-            exists = prepare(path, create=spec is not None, timeout=busy_timeout)
+            exists = prepare(path, create=spec is not None, busy_timeout=busy_timeout)
     if not exists and spec is None:
         raise NotFound(
-            f"there is no database at {location!r}: name an encoder to make one, "
+            f"there is no database at {location!r}: name an encoder to create one, "
             'such as encoder="static:all-MiniLM-L6-v2"'
         )
     connections = SqliteConnections(path, synchronous, busy_timeout)

@@ -1,4 +1,4 @@
-"""Opening SQL databases: tables, encoder, analyser, a shared index."""
+"""Opens SQL databases: checks tables, encoder and analyser, and opens the index."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from evomem.store import Index
 from evomem_stores.database import tables
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.seals import Seals
-from evomem_stores.database.tables import LAST
+from evomem_stores.database.tables import MAX_SEQ
 from evomem_stores.log.reanalysis import reanalyse
 from evomem_stores.store import SqlStore
 from evomem_stores.upkeep import sealing
 from evomem_stores.upkeep.generations import stored_spec
 from evomem_stores.upkeep.migrations import apply, m008_storage, pending
-from evomem_stores.vectors.faiss_index import WORTH, FaissIndex
+from evomem_stores.vectors.faiss_index import MIN_NEW_ROWS, FaissIndex
 from evomem_stores.words.terms import ANALYSER
 
-if TYPE_CHECKING:  # torch comes only with a device
+if TYPE_CHECKING:  # importing it imports torch
     from evomem_stores.vectors.device_copy import Device
 
 
@@ -44,21 +44,21 @@ def set_up(
     key: bytes | None = None,
     embeddings: Form = "float32",
 ) -> Spec:
-    """Bring the tables up to date; return the spec of the encoder that the rows are of.
+    """Bring the tables up to date; return the spec of the encoder that wrote the rows.
 
-    The connections is closed where that fails.
+    Closes the connections on failure.
 
     Args:
-        connections: Of a database that is there, or is to be made.
-        spec: The encoder to be used; None to take whichever the database was written by.
+        connections: To an existing database, or to an empty one.
+        spec: The encoder; None for the one that wrote the database.
         key: The integrity key (`evomem.integrity`), None for none.
-        embeddings: How those of a new database are stored.
+        embeddings: How a new database stores embeddings.
 
     Raises:
         KeyMismatch: The database is sealed with another key, or with none.
-        FingerprintMismatch: The database was written by another encoder than `spec`.
-        DatabaseDamaged: It does not say by which.
-        StoreError: It is of a newer version.
+        FingerprintMismatch: The database was written by an encoder other than `spec`.
+        DatabaseDamaged: The record of the database's encoder is missing.
+        StoreError: A newer version wrote the database.
     """
     try:
         if embeddings not in FORMS:
@@ -73,12 +73,12 @@ def _set_up(
     connections: Connections, spec: Spec | None, key: bytes | None, embeddings: Form
 ) -> Spec:
     with connections.reading() as connection:
-        waiting = pending(connection)
-    if waiting:
+        missing_steps = pending(connection)
+    if missing_steps:
         _check_writable(connections)
         is_new = False
         with connections.altering() as connection:
-            for number, step in pending(connection):  # none: another process was quicker
+            for number, step in pending(connection):  # empty if another process was faster
                 apply(connection, number, step)
                 is_new = is_new or number == 1
                 if is_new and step is m008_storage:
@@ -95,14 +95,14 @@ def _set_up(
         raise FingerprintMismatch(
             f"{connections.place} was written by the encoder {stored.name!r} (fingerprint "
             f"{stored.fingerprint[:12]}), not by {spec.name!r} ({spec.fingerprint[:12]}): open it "
-            "with its own encoder, or use a new path for the new one"
+            "with that encoder, or use a new path for this one"
         )
     if connections.seals.key_id != key_id(key):
         sealing.change_key(connections, key)
     if analyser != ANALYSER:
         _check_writable(connections)
-        with connections.alone() as connection:
-            if connection.scalar(_ANALYSER) != ANALYSER:  # else another process was quicker
+        with connections.exclusive() as connection:
+            if connection.scalar(_ANALYSER) != ANALYSER:  # else another process was faster
                 reanalyse(connection)
                 connection.execute(update(tables.lexicon).values(analyser=ANALYSER))
     return stored
@@ -112,7 +112,7 @@ def _stored_form(connection: Connection, place: str) -> Form:
     form: Form | None = connection.scalar(select(tables.storage.c.embeddings))
     if form not in FORMS:
         raise DatabaseDamaged(
-            f"{place} stores embeddings as {form!r}, which this version does not know: restore a "
+            f"{place} stores embeddings as {form!r}, which this version does not support: restore a "
             "backup, or upgrade evomem"
         )
     return form
@@ -122,28 +122,28 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
     """Return the seals of a database.
 
     Raises:
-        IntegrityError: It does not say which it is.
-        KeyMismatch: It is sealed with another key than `key`, or with none.
+        IntegrityError: The record of the integrity key is missing.
+        KeyMismatch: The database is sealed with a key other than `key`, or with none.
     """
-    own = connection.execute(select(tables.integrity)).one_or_none()
-    if own is None or not isinstance(own.database, str):
+    record = connection.execute(select(tables.integrity)).one_or_none()
+    if record is None or not isinstance(record.database, str):
         raise IntegrityError(
             f"{place} has lost the record of its integrity key: restore it from a backup"
         )
-    if own.key == key_id(key):
-        return Seals(own.database, key)
+    if record.key == key_id(key):
+        return Seals(record.database, key)
     if not key:
         raise KeyMismatch(
-            f"{place} is sealed with the integrity key {own.key}: give it, with integrity_key= or "
-            f"the file's name in ${FILE_VARIABLE}"
+            f"{place} is sealed with the integrity key {record.key}: pass it as integrity_key=, or "
+            f"name its file in ${FILE_VARIABLE}"
         )
-    if own.key:
+    if record.key:
         raise KeyMismatch(
-            f"{place} is sealed with the integrity key {own.key}, not with {key_id(key)}: give that "
-            "one, or change keys with evomem keys integrity"
+            f"{place} is sealed with the integrity key {record.key}, not with {key_id(key)}: pass the "
+            "former, or change keys with evomem keys integrity"
         )
     if connection.scalar(select(tables.memories.c.memory).limit(1)) is None:
-        return Seals(own.database)  # it is new: `set_up` continues to seal it
+        return Seals(record.database)  # a new database, which `set_up` seals next
     raise KeyMismatch(
         f"{place} is not sealed with an integrity key, though one was given: if it never was, seal "
         "it with evomem keys integrity; if it was, it has been edited: restore it from a backup"
@@ -151,16 +151,16 @@ def _seals(connection: Connection, place: str, key: bytes | None) -> Seals:
 
 
 def _check_writable(connections: Connections) -> None:
-    """Raise `StoreError` if tables that are not up to date cannot be changed."""
+    """Raise `StoreError` if the database, whose tables are outdated, is read-only."""
     if connections.read_only:
         raise StoreError(
-            f"{connections.place} {connections.read_only}, and has to be changed before this version of "
-            "evomem can read it: copy it to a folder that can be written, and open the copy"
+            f"{connections.place} {connections.read_only}, but has to be upgraded before this version "
+            "of evomem can read it: copy it to a writable folder, and open the copy"
         )
 
 
 def find_device(name: str | None, index: str) -> Device | None:
-    """Return where large memories are searched, None for the CPU.
+    """Return the device that searches large memories, None for the CPU.
 
     Raises:
         StoreError: There is no such device, or `index` does not search in this process.
@@ -169,12 +169,10 @@ def find_device(name: str | None, index: str) -> Device | None:
         return None
     if index != "faiss":
         raise StoreError(
-            f"index_device={name!r} is for index='faiss', which searches in this process; leave it "
-            f"out with index={index!r}"
+            f"index_device={name!r} only works with index='faiss', which searches in this process; "
+            f"leave it out with index={index!r}"
         )
-    from evomem_stores.vectors.device_copy import (
-        Device,  # torch takes seconds: only who has a device waits
-    )
+    from evomem_stores.vectors.device_copy import Device  # imports torch, which takes seconds
 
     return Device(name)
 
@@ -188,12 +186,12 @@ def open_faiss(
     *,
     read_only: bool = False,
 ) -> Index:
-    """Return the index of a log in this process. See `FaissIndex`; `read_only`: write no files."""
+    """Return the index of a log in this process (`FaissIndex`); if `read_only`, it writes no files."""
     index = FaissIndex(
         store,
         folder,
         max_bytes=max_bytes,
-        worth=LAST if read_only else WORTH,
+        min_new_rows=MAX_SEQ if read_only else MIN_NEW_ROWS,
         exact_rows=exact_rows,
         device=device,
     )
@@ -208,10 +206,8 @@ def open_milvus(
     token: str | None,
     collection: str | None,
 ) -> Index:
-    """Return the index of a log in Milvus. See `MilvusIndex`."""
-    from evomem_stores.vectors.milvus_index import (
-        MilvusIndex,  # only who uses Milvus needs pymilvus
-    )
+    """Return the index of a log in Milvus (`MilvusIndex`)."""
+    from evomem_stores.vectors.milvus_index import MilvusIndex  # needs pymilvus
 
     index = MilvusIndex(store, connections, uri, token=token, collection=collection)
     store.rewritten.append(index.forget)

@@ -14,7 +14,7 @@ from evomem_stores.database.postgresql import Commit, PostgresConnections
 from evomem_stores.log.leases import Leases, check_lease
 from evomem_stores.opening import find_device, open_faiss, open_milvus, set_up
 from evomem_stores.store import SqlStore
-from evomem_stores.vectors.codes import ROWS
+from evomem_stores.vectors.codes import MAX_EXACT_ROWS
 from evomem_stores.vectors.pgvector_index import PgvectorIndex, forget_copy
 
 
@@ -28,7 +28,7 @@ def open_postgresql(
     index: Literal["faiss", "pgvector", "milvus"] = "faiss",
     index_folder: str | Path | None = None,
     index_bytes: int = 2**30,
-    exact_rows: int | None = ROWS,
+    exact_rows: int | None = MAX_EXACT_ROWS,
     index_device: str | None = None,
     hnsw_rows: int | None = None,
     milvus_uri: str | None = None,
@@ -41,41 +41,41 @@ def open_postgresql(
     """Open a database on a PostgreSQL server and its index; create the tables if there are none.
 
     Args:
-        location: A URL as psycopg takes it. `?schema=<name>` says where the tables are (`evomem`
-            if not given): one schema holds the memories of one encoder.
-        spec: The encoder to be used; None for the one that the database was written by.
-        synchronous_commit: The server's setting for what is written here. `"on"`: what was
-            written survives a power loss. `"off"`: the last turns may be lost when the server
-            crashes. See PostgreSQL's manual for the others.
+        location: A URL that psycopg accepts. `?schema=<name>` names the schema of the tables
+            (default `evomem`): one schema holds the memories of one encoder.
+        spec: The encoder; None for the one that wrote the database.
+        synchronous_commit: The server's setting for this process's writes. `"on"`: writes survive a
+            power loss. `"off"`: the last turns may be lost when the server crashes. PostgreSQL's
+            manual describes the other values.
         busy_timeout: Seconds to wait for a lock, or for a connection of the pool.
         pool_size: How many connections this process may have open at once.
-        index: What finds the nearest turns: `"faiss"` in this process, from a copy of the vectors that
-            it keeps; `"pgvector"` in the server, which has that extension then; `"milvus"` in a
-            Milvus server or cluster. All processes of a database use the same.
-        index_folder: FAISS: where this process keeps files between runs; None for nowhere.
-        index_bytes: FAISS: how much memory the vectors of recently searched memories may take.
-        exact_rows: FAISS: memories of more turns are searched approximately; None: none are.
-        index_device: FAISS: where memories of more than 10,000 turns are searched, exactly at any
-            size, such as `"cuda"`; None for the CPU.
-        hnsw_rows: pgvector: from how many turns on a memory gets an HNSW index and approximate
-            answers; a view of fewer turns is searched exactly. None for never.
+        index: Where vectors are searched: `"faiss"` in this process, in its own copy of the vectors;
+            `"pgvector"` in the server, which needs that extension; `"milvus"` in a Milvus server or
+            cluster. All processes of a database must use the same index.
+        index_folder: FAISS: where this process keeps files between runs; None to keep no files.
+        index_bytes: FAISS: bytes of memory for the vectors of recently searched memories.
+        exact_rows: FAISS: larger memories are searched approximately; None to search all exactly.
+        index_device: FAISS: the device, such as `"cuda"`, that searches memories of more than 10,000
+            turns, exactly at any size; None for the CPU.
+        hnsw_rows: pgvector: memories of at least this many turns get an HNSW index and approximate
+            answers; a view of fewer turns is searched exactly. None for no HNSW index.
         milvus_uri: Milvus: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
         milvus_token: Milvus: `"user:password"` or an API key.
-        milvus_collection: Milvus: the name of the collection, if not the database's own.
+        milvus_collection: Milvus: the collection; None for one named after the database.
         integrity_key: The key that seals the database: 32 bytes, or a file that holds them; None
-            to look in the environment (`evomem.integrity.find_key`).
-        embeddings: How those of a new database are stored: `"float32"`, exactly, or `"int8"`, in a
-            fourth of the space (`Database.compact` changes it).
+            to look it up in the environment (`evomem.integrity.find_key`).
+        embeddings: How a new database stores embeddings: `"float32"`, exactly, or `"int8"`, in a
+            quarter of the space (`Database.compact` changes it).
         lease: Seconds for which a worker that wrote to a memory keeps other workers from writing to
             it (docs/operations/fleet.md); None for no leases.
 
     Raises:
-        NotFound: There are no tables and no `spec` to make them for.
-        FingerprintMismatch: The database was written by another encoder than `spec`.
+        NotFound: There are no tables, and no `spec` to create them with.
+        FingerprintMismatch: The database was written by an encoder other than `spec`.
         KeyMismatch: The database is sealed with another integrity key, or with none.
-        DatabaseDamaged: The schema holds tables of another program.
-        StoreError: The server cannot be reached or is too old, the tables are of a newer version,
-            or there is no such device.
+        DatabaseDamaged: The schema holds another program's tables.
+        StoreError: The server cannot be reached or is too old, a newer version wrote the tables, or
+            there is no such device.
     """
     if index not in ("faiss", "pgvector", "milvus"):
         raise StoreError(f"index must be 'faiss', 'pgvector' or 'milvus', got {index!r}")
@@ -91,7 +91,7 @@ def open_postgresql(
     try:
         if not connections.is_ours() and spec is None:
             raise NotFound(
-                f"there are no tables at {connections.place}: name an encoder to make them, "
+                f"there are no tables at {connections.place}: name an encoder to create them, "
                 'such as encoder="static:all-MiniLM-L6-v2"'
             )
     except BaseException:
@@ -101,7 +101,9 @@ def open_postgresql(
     spec = set_up(connections, spec, key, embeddings)
     leases = Leases(connections, seconds, busy_timeout) if seconds else None
     store = SqlStore(connections, spec, folder, leases)
-    store.rewritten.append(forget_copy)  # made by whichever process, if not by this one
+    store.rewritten.append(
+        forget_copy
+    )  # another process may use pgvector even if this one does not
     try:
         if index == "pgvector":
             return store, PgvectorIndex(store, connections, hnsw_rows=hnsw_rows)

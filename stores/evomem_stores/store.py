@@ -1,4 +1,4 @@
-"""`SqlStore`: a whole `evomem.store.Store` on SQLite or PostgreSQL: its log and its upkeep."""
+"""`SqlStore`: an `evomem.store.Store`, log and upkeep, on SQLite or PostgreSQL."""
 
 from __future__ import annotations
 

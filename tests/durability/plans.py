@@ -29,7 +29,7 @@ START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 def open_database(path: Path | str, **options: Any) -> evomem.Database:
     """Open with the small encoder, and write index files early, so that faults hit them too."""
     db = evomem.open(str(path), ENCODER, **options)
-    db._engine.index._worth = 4  # type: ignore[attr-defined]
+    db._engine.index._min_new_rows = 4  # type: ignore[attr-defined]
     return db
 
 

@@ -220,7 +220,7 @@ def test_an_export_can_be_read_without_evomem(path, tmp_path):
         ("1.safetensors", b"", None, "cannot be read"),
         ("2.jsonl", b"", None, "cannot be read"),
         ("evomem.json", b'"format": 3', b'"format": 9', "format"),
-        ("evomem.json", b'"turns": 12', b'"turns": 13', "its digest does not fit"),
+        ("evomem.json", b'"turns": 12', b'"turns": 13', "its digest does not match"),
     ],
 )
 def test_a_changed_export_is_refused_and_nothing_is_written(path, tmp_path, file, old, new, says):

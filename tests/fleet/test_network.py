@@ -161,7 +161,7 @@ def test_an_answer_that_is_lost_on_its_way_was_not_acknowledged_and_is_not_doubl
     memory = worker.memory("m")
     memory.add_many([turn("text 1", 1)])
     proxy.judge = CommitLost()
-    with pytest.raises(ConnectionLost, match="as a whole or not at all"):
+    with pytest.raises(ConnectionLost, match="completely or not at all"):
         memory.add_many([turn("text 2", 2)])
     assert len(memory.history()) == 2  # it was written
     memory.add_many([turn("text 2", 2)])

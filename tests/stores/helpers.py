@@ -201,7 +201,7 @@ def downgrade(location: str, version: int) -> None:
             names = [name for name in tables.column_names(tables.turns) if name != "seal"]
             quoted = ", ".join(f'"{name}"' for name in names)
             for row in execute(f"SELECT {quoted} FROM turns").fetchall():
-                before = sealing.checksum_before(dict(zip(names, row, strict=True)))
+                before = sealing.checksum_without_seals(dict(zip(names, row, strict=True)))
                 execute('UPDATE turns SET checksum = ? WHERE "row" = ?', (before, row[0]))
         for step in range(len(MIGRATIONS), version, -1):
             for statement in SINCE[step].split(";"):

@@ -135,5 +135,5 @@ def test_what_was_edited_before_stays_reported(of_another_analyser):
     with evomem.open(of_another_analyser, HashEncoder(24)) as db:
         problems = "\n".join(db.verify())
     assert "turn 2 of memory 1 has an embedding or latents that were changed" in problems
-    assert "what another encoder made of turn 2 of memory 1 was changed" in problems
+    assert "another encoder's result for turn 2 of memory 1 was changed" in problems
     assert "turn 1 of memory 1" not in problems

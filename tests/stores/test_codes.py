@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evomem.rows import Rows
 from evomem.store import Selection, Span
 from evomem_stores.vectors import index_file
-from evomem_stores.vectors.codes import GROWTH, Codes, faiss, single_threaded
+from evomem_stores.vectors.codes import RETRAIN_GROWTH, Codes, faiss, single_threaded
 from evomem_stores.vectors.faiss_index import FaissIndex
 from evomem_stores.vectors.shard import Shard
 from tests.stores.helpers import ENCODER, found, open_at, purge
@@ -136,7 +136,7 @@ def test_vectors_may_have_any_length(dim):
 def test_codes_are_learned_again_only_when_there_are_many_more_rows():
     shard = Shard(DIM, 0)
     learned = []
-    for n in range(2 * GROWTH):
+    for n in range(2 * RETRAIN_GROWTH):
         shard.add(
             np.arange(500 * n, 500 * (n + 1)), Rows(clustered(500, seed=n)), [bytes(16)] * 500
         )
@@ -144,7 +144,7 @@ def test_codes_are_learned_again_only_when_there_are_many_more_rows():
         assert shard.codes
         assert len(shard.codes) == len(shard)
         learned.append(shard.codes.learned)
-    assert learned == [500] * (GROWTH - 1) + [500 * GROWTH] * (GROWTH + 1)
+    assert learned == [500] * (RETRAIN_GROWTH - 1) + [500 * RETRAIN_GROWTH] * (RETRAIN_GROWTH + 1)
 
 
 # in a database ------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def test_codes_of_other_vectors_are_reported(copy):
     shard.codes.add(clustered(ROWS, seed=9))
     path.write_bytes(b"".join(index_file.dump(shard, 1, ENCODER.spec)))
     store, index = opened(copy)
-    assert "codes that are not those" in index.verify()[0]
+    assert "codes that do not match" in index.verify()[0]
     store.close()
 
 

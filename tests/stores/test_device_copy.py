@@ -32,7 +32,7 @@ DIM = 32
 @pytest.fixture(params=DEVICES)
 def device(request, monkeypatch):
     """The name of a device, which reads every memory, however small it is."""
-    monkeypatch.setattr("evomem_stores.vectors.shard.FEW", 0)
+    monkeypatch.setattr("evomem_stores.vectors.shard.DIRECT_ROWS", 0)
     monkeypatch.setattr("evomem_stores.vectors.shard.MARGIN", 0)
     return request.param
 
@@ -403,7 +403,7 @@ def test_vectors_that_differ_on_the_device_are_reported(device):
     index.search(view, random_rows(1)[0], 1)
     assert index.verify() == []
     shard_of(index)[1]._rows[40] *= -1
-    assert index.verify() == ["the index of memory 1 has other vectors on its device"]
+    assert index.verify() == ["the index of memory 1 has different vectors on its device"]
     store.close()
 
 

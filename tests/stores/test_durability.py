@@ -384,7 +384,7 @@ def examine(path):
     return faults, contents
 
 
-FOREIGN = {
+DECODE_ERRORS = {
     "text": b"Dear diary, ...\n" * 100,
     "short": b"x",
     "zeros": bytes(8192),
@@ -393,30 +393,30 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", DECODE_ERRORS)
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, name):
     path = tmp_path / "a.db"
-    path.write_bytes(FOREIGN[name])
+    path.write_bytes(DECODE_ERRORS[name])
     for spec in (ENCODER.spec, None):
         with pytest.raises(DatabaseDamaged, match=r"a\.db.*(restore|another path)"):
             open_sqlite(str(path), spec)
-        assert path.read_bytes() == FOREIGN[name]
+        assert path.read_bytes() == DECODE_ERRORS[name]
     assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
 
 
 def test_what_lies_beside_a_file_that_is_no_database_is_left_alone_too(tmp_path):
     for ending in ("", "-journal", "-wal"):
-        (tmp_path / f"a.db{ending}").write_bytes(FOREIGN["text"])
+        (tmp_path / f"a.db{ending}").write_bytes(DECODE_ERRORS["text"])
     with pytest.raises(DatabaseDamaged, match="another path"):
         open_at(tmp_path / "a.db")
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
-        f"a.db{ending}": FOREIGN["text"] for ending in ("", "-journal", "-wal")
+        f"a.db{ending}": DECODE_ERRORS["text"] for ending in ("", "-journal", "-wal")
     }
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_reported(tmp_path):
-    (tmp_path / "a.db").write_bytes(FOREIGN["text"])
+    (tmp_path / "a.db").write_bytes(DECODE_ERRORS["text"])
     (tmp_path / "a.db").chmod(0)
     with pytest.raises(StoreError, match=r"a\.db cannot be opened \(Permission denied\)"):
         open_at(tmp_path / "a.db")
@@ -513,15 +513,15 @@ def test_a_changed_column_is_reported_by_name_of_the_turn(made, tmp_path, column
         ("DELETE FROM turns WHERE row = (1 << 32) + 40", "forked at turn 40"),
         ("UPDATE memories SET head = 50", "ends at turn 50"),
         ("UPDATE memories SET parent_seq = 30 WHERE memory = 2", "digest chain"),
-        ("UPDATE memories SET parent = 77, memory = 99 WHERE memory = 2", "from turns that are not there"),
-        ("UPDATE memories SET head = 39 WHERE memory = 1", "forked from turns that are not there"),
-        ("INSERT INTO hidden (memory, seq) VALUES (1, 5000)", "hides a turn that is not there"),
+        ("UPDATE memories SET parent = 77, memory = 99 WHERE memory = 2", "from turns that do not exist"),
+        ("UPDATE memories SET head = 39 WHERE memory = 1", "forked from turns that do not exist"),
+        ("INSERT INTO hidden (memory, seq) VALUES (1, 5000)", "hides a turn that does not exist"),
         ("INSERT INTO postings VALUES (1, 31, 'more', x'03000000')", "word index of memory 1"),
         ("INSERT INTO postings VALUES (1, 3, 'more', x'03000000')", "word index of memory 1"),
         ("DELETE FROM postings", "word index of memory 1"),
         ("DELETE FROM runs WHERE first = 1", "word index of memory 1"),
         ("UPDATE turns SET embedding = zeroblob(3) WHERE seq = 3", "cannot be read"),
-        ("DELETE FROM encoder", "does not say which encoder"),
+        ("DELETE FROM encoder", "has lost the record of its encoder"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together_is_reported(made, tmp_path, statement, says):

@@ -71,9 +71,11 @@ def opened(name, request, tmp_path_factory):
     if name == "Milvus":
         options["milvus_uri"] = request.getfixturevalue("milvus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evomem_stores.vectors.shard.FEW", 0)
-        patch.setattr("evomem_stores.vectors.shard.NAMED", 48)  # of the few rows that there are
-        patch.setattr("evomem_stores.vectors.shard.PER_HIT", 4)
+        patch.setattr("evomem_stores.vectors.shard.DIRECT_ROWS", 0)
+        patch.setattr(
+            "evomem_stores.vectors.shard.MIN_CANDIDATES", 48
+        )  # of the few rows that there are
+        patch.setattr("evomem_stores.vectors.shard.CANDIDATES_PER_HIT", 4)
         store, index = store_opener(location)(location, ENCODER.spec, **options)
         yield store, index
         index.close()

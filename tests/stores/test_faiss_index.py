@@ -25,7 +25,7 @@ from evomem_stores.vectors import index_file
 from evomem_stores.vectors.codes import faiss
 from evomem_stores.vectors.faiss_index import FaissIndex
 from evomem_stores.vectors.held import Held
-from evomem_stores.vectors.shard import FEW
+from evomem_stores.vectors.shard import DIRECT_ROWS
 from tests.stores.helpers import (
     DAY,
     DEVICES,
@@ -50,7 +50,7 @@ def reader(request, monkeypatch):
     """What reads the vectors: every test is run with FAISS and with torch, and must not tell."""
     if request.param != "faiss":
         monkeypatch.setitem(globals(), "open_at", partial(open_on_device, request.param))
-        monkeypatch.setattr("evomem_stores.vectors.shard.FEW", 0)
+        monkeypatch.setattr("evomem_stores.vectors.shard.DIRECT_ROWS", 0)
         monkeypatch.setattr("evomem_stores.vectors.shard.MARGIN", 0)
 
 
@@ -90,12 +90,12 @@ def test_results_equal_exact_search_for_any_k_point_and_filter(location):
     """Large enough that FAISS and its selectors do the work, with many exact ties."""
     store, index = open_at(location)
     memory = store.make_memory(("a",))
-    fill(store, memory, random_rows(3 * FEW, distinct=300))
-    fork = store.fork(store.view(memory, seq=2 * FEW + 7), ("fork",))
-    fill(store, fork, random_rows(2 * FEW, seed=5, distinct=200), start=10_000)
+    fill(store, memory, random_rows(3 * DIRECT_ROWS, distinct=300))
+    fork = store.fork(store.view(memory, seq=2 * DIRECT_ROWS + 7), ("fork",))
+    fill(store, fork, random_rows(2 * DIRECT_ROWS, seed=5, distinct=200), start=10_000)
     purge_free = store.view(fork)
     rng = np.random.default_rng(3)
-    for view in (store.view(memory), purge_free, store.view(memory, seq=FEW + 50), store.view(fork, seq=40)):  # fmt: skip
+    for view in (store.view(memory), purge_free, store.view(memory, seq=DIRECT_ROWS + 50), store.view(fork, seq=40)):  # fmt: skip
         rows = stored(store, view)
         for share in (None, 0.9, 0.3, 0.01):
             allowed = None
@@ -112,7 +112,7 @@ def test_results_equal_exact_search_for_any_k_point_and_filter(location):
 def test_of_a_thousand_equal_rows_the_newest_come_first(tmp_path):
     store, index = open_at(tmp_path / "a.db")
     rows = random_rows(1)
-    view = fill(store, store.make_memory(("a",)), np.repeat(rows, 2 * FEW, axis=0))
+    view = fill(store, store.make_memory(("a",)), np.repeat(rows, 2 * DIRECT_ROWS, axis=0))
     assert found(index.search(view, rows[0], 5)) == [1024, 1023, 1022, 1021, 1020]
     some = np.arange(3, 900, dtype=np.int64)
     assert found(index.search(view, rows[0], 3, allowed=some)) == [899, 898, 897]
@@ -146,7 +146,7 @@ def test_no_other_memory_is_ever_returned(tmp_path):
 
 def test_the_index_follows_the_log_through_everything(location):
     store, index = open_at(location)
-    index._worth = 1
+    index._min_new_rows = 1
     memory = store.make_memory(("a",))
     for n in range(1, 40):
         write(store, memory, [turn(f"note {n % 5} cat", n)])
@@ -169,7 +169,7 @@ def test_another_process_s_turns_and_purges_are_seen(location):
         view = store.view(memory)
         for item in (index, other_index):
             assert found(item.search(view, query("note 3"), 9)) == exact(store, view, query("note 3"), 9)  # fmt: skip
-    index._worth = 1
+    index._min_new_rows = 1
     index.search(store.view(memory), query("x"), 1)
     write(store, memory, [turn("one more", 99)])
     purge(other, memory, 2)
@@ -187,7 +187,7 @@ def made(tmp_path_factory):
     """A database with an index file, never changed by a test; and the right answer."""
     folder = tmp_path_factory.mktemp("made")
     store, index = open_at(folder / "a.db")
-    index._worth = 1
+    index._min_new_rows = 1
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn(f"note {n} cat", n) for n in range(1, 41)])
     index.search(view, query("cat"), 3)
@@ -208,7 +208,7 @@ def copy(made, tmp_path):
 def answers(folder, right):
     """Search with whatever index files are there; they must be good afterwards."""
     store, index = open_at(folder / "a.db")
-    index._worth = 1
+    index._min_new_rows = 1
     view = store.view(1)
     assert found(index.search(view, query("cat"), 7)) == right
     assert index.verify() == []
@@ -293,7 +293,7 @@ def test_a_file_of_another_memory_encoder_or_database_is_not_trusted(copy, made,
         "dim": b"".join(index_file.dump(shard, 1, replace(ENCODER.spec, dim=33))),
     }
     store, index = open_at(tmp_path / "other.db")
-    index._worth = 1
+    index._min_new_rows = 1
     view = write(store, store.make_memory(("a",)), [turn(f"other {n}", n) for n in range(50)])
     index.search(view, query("x"), 1)
     strangers["rows"] = (tmp_path / "other.db.index" / "1.faiss").read_bytes()
@@ -309,13 +309,13 @@ def test_a_file_that_is_ahead_of_the_log_or_of_rows_since_rewritten_is_not_trust
     old = copy / "old"
     shutil.copytree(made[0], old)
     store, index = open_at(copy / "a.db")
-    index._worth = 1
+    index._min_new_rows = 1
     write(store, 1, [turn(f"later {n}", n) for n in range(50, 60)])
     index.search(store.view(1), query("x"), 1)
     index.close()
     store.close()
     shutil.copy(copy / "a.db.index" / "1.faiss", old / "a.db.index" / "1.faiss")
-    assert "does not have" in verify(old)[0]  # the log was put back from a backup
+    assert "no longer, in the log" in verify(old)[0]  # the log was put back from a backup
     answers(old, made[1])
     store, index = open_at(old / "a.db")
     stale = (old / "a.db.index" / "1.faiss").read_bytes()
@@ -334,7 +334,7 @@ def test_vectors_that_differ_from_the_log_are_reported(copy):
     row[3] *= -1
     shard.held = Held(ENCODER.spec.dim, Rows(row))
     path.write_bytes(b"".join(index_file.dump(shard, 1, ENCODER.spec)))
-    assert "does not agree with the log" in verify(copy)[0]
+    assert "differs from the log" in verify(copy)[0]
     (copy / "a.db.index" / "x.faiss").write_bytes(b"")
     assert "not named after a memory" in verify(copy)[1]
 
@@ -356,14 +356,14 @@ def test_a_file_that_claims_more_than_it_holds_is_not_trusted(made):
 @pytest.mark.parametrize("blocked", ["folder", "file"])
 def test_files_that_cannot_be_written_are_said_once_and_harm_nothing(tmp_path, blocked):
     store, index = open_at(tmp_path / "a.db")
-    index._worth = 1
+    index._min_new_rows = 1
     if blocked == "folder":
         (tmp_path / "a.db.index").write_text("a file where the folder should be")
     else:
         (tmp_path / "a.db.index" / "1.faiss").mkdir(parents=True)
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn("cat", 1)])
-    with pytest.warns(UserWarning, match="cannot be kept") as told:  # noqa: PT031 - the second search must not say it again
+    with pytest.warns(UserWarning, match="cannot be written to") as told:  # noqa: PT031 - the second search must not say it again
         assert found(index.search(view, query("cat"), 3)) == [1]
         for n in range(2, 20):
             view = write(store, memory, [turn(f"cat {n}", n)])
@@ -387,7 +387,7 @@ def test_memory_is_bounded_and_what_was_put_aside_comes_back(tmp_path):
 
 def test_a_file_is_written_when_enough_is_new_and_at_the_end(tmp_path):
     store, _ = open_at(tmp_path / "a.db")
-    index = FaissIndex(store, tmp_path / "a.db.index", worth=100)
+    index = FaissIndex(store, tmp_path / "a.db.index", min_new_rows=100)
     memory = store.make_memory(("a",))
     path = Path(tmp_path / "a.db.index" / "1.faiss")
     vectors = random_rows(1500)
@@ -431,7 +431,7 @@ def test_many_threads_search_while_the_log_grows(location):
 @pytest.mark.parametrize("reader", ["faiss"], indirect=True)
 def test_faiss_is_what_answers(tmp_path, monkeypatch):
     store, index = open_at(tmp_path / "a.db")
-    view = fill(store, store.make_memory(("a",)), random_rows(2 * FEW))
+    view = fill(store, store.make_memory(("a",)), random_rows(2 * DIRECT_ROWS))
     index.search(view, random_rows(1)[0], 1)
 
     def refuse(*args, **kwargs):
@@ -450,7 +450,7 @@ def test_a_file_written_while_another_process_purges_does_not_stay(tmp_path, mon
     ):
         memory = one.memory("m")
         memory.add_many([Turn(user=f"coffee number {n}", id=f"t{n}") for n in range(8)])
-        monkeypatch.setattr(one._engine.index, "_worth", 1)
+        monkeypatch.setattr(one._engine.index, "_min_new_rows", 1)
         write = index_file.write
 
         def purge_then_write(path, data):

@@ -217,7 +217,7 @@ def test_locks_that_other_threads_hold_at_the_fork_do_not_hold_up_the_child(db):
         held(index._guard),
         held(shard.lock),
         held(words._rows._lock),
-        held(words._found._lock),
+        held(words._cached_postings._lock),
     ):
         wait = fork(lambda: add_and_find(memory, "child"))
         assert wait() == ["child"]
@@ -313,7 +313,7 @@ def test_a_fork_waits_for_another_thread_s_transaction(tmp_path):
 def test_after_a_transaction_that_a_fork_cannot_wait_for_the_child_is_refused(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(sqlite_forks, "PATIENCE", 0.05)
+    monkeypatch.setattr(sqlite_forks, "FORK_TIMEOUT", 0.05)
     location, other = str(tmp_path / "a.db"), str(tmp_path / "b.db")
     with evomem.open(location, encoder="hash") as db, evomem.open(other, encoder="hash") as second:
         memory = db.memory("a")

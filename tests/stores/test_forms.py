@@ -104,7 +104,7 @@ def test_a_new_database_keeps_8_bits_and_an_old_one_its_own_form_until_it_is_ask
     before = index.search(view, query("tea"), 5)
     store.close()
     store, index = opened(exact, embeddings="int8")  # it is not new
-    index._worth = 1
+    index._min_new_rows = 1
     assert store.stats()["embeddings"] == "float32"
     assert index.search(store.view(memory), query("tea"), 5) == before
     sizes = store.compact("int8")

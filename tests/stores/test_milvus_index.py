@@ -51,8 +51,8 @@ def both(tmp_path, milvus):
 def small(monkeypatch):
     """Milvus' limits, made small, so that a few rows exceed them."""
     for module in (milvus_copy, milvus_index):
-        monkeypatch.setattr(module, "WINDOW", 64)
-        monkeypatch.setattr(module, "LISTED", 50)
+        monkeypatch.setattr(module, "MAX_RESULTS", 64)
+        monkeypatch.setattr(module, "MAX_LISTED_SEQS", 50)
     monkeypatch.setattr(milvus_copy, "BATCH", 30)
 
 

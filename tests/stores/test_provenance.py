@@ -13,7 +13,7 @@ import evomem
 from evomem.encoder import HashEncoder
 from evomem.reencode import reencode
 from evomem_stores.database import tables
-from evomem_stores.upkeep.sealing import checksum_before
+from evomem_stores.upkeep.sealing import checksum_without_seals
 from tests.stores.helpers import ENCODER, downgrade, log, open_at, turn, write
 
 
@@ -77,7 +77,7 @@ def test_a_row_without_provenance_has_the_checksum_of_all_other_columns(store):
     for name in old:
         data = row[name] if isinstance(row[name], bytes) else repr(row[name]).encode()
         digest.update(b"%d:" % len(data) + data)
-    assert digest.digest() == checksum_before(row)
+    assert digest.digest() == checksum_without_seals(row)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_verify_sees_a_changed_source_or_recalled_turn(store, change):
     with store._connections.writing() as connection:
         second = tables.turns.c.seq == 2
         connection.execute(update(tables.turns).where(second).values(change))
-    assert "turn 2 of memory 1 was changed since it was written: its seal does not fit" in (
+    assert "turn 2 of memory 1 was changed since it was written: its seal does not match" in (
         store.verify()
     )
 
@@ -107,7 +107,7 @@ def test_verify_sees_a_source_that_became_a_recalled_turn(store):
     write(store, store.make_memory(("a",)), [turn("one", 1, source='["t1"]')])
     with store._connections.writing() as connection:
         connection.execute(update(tables.turns).values(source=None, recalled='["t1"]'))
-    assert any("its seal does not fit" in fault for fault in store.verify())
+    assert any("its seal does not match" in fault for fault in store.verify())
 
 
 def test_provenance_survives_every_way_a_turn_is_moved(location, tmp_path):

@@ -17,7 +17,7 @@ from tests.stores.reader import TEXTS
 NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 REASON = {
     "mount": "on a read-only file system",
-    "permissions": "a file that may not be written",
+    "permissions": "a file that this user may not write",
 }
 
 
@@ -90,14 +90,14 @@ def test_turns_that_a_killed_process_left_in_the_log_are_read(seen):
 
 def test_turns_that_cannot_be_read_are_never_left_out_silently(seen):
     assert "copied.db-shm is missing; copy both files" in seen["copied"]
-    assert "has to be undone with interrupted.db-journal" in seen["interrupted"]
+    assert "has to be rolled back with interrupted.db-journal" in seen["interrupted"]
 
 
 def test_tables_that_would_have_to_be_changed_first_are_refused(seen, way):
-    assert f"old.db is {REASON[way]}, and has to be changed before" in seen["old"]
+    assert f"old.db is {REASON[way]}, but has to be upgraded before" in seen["old"]
 
 
 def test_nothing_can_be_created(seen, way):
     assert REASON[way] in seen["empty"]
     assert seen["new"].startswith("StoreError: ")
-    assert "folder that exists and can be written" in seen["new"]
+    assert "choose a file in an existing, writable folder" in seen["new"]

@@ -42,7 +42,7 @@ def test_nothing_there_and_no_spec_is_not_found_and_makes_no_file(tmp_path, loca
 
 def test_every_file_is_readable_by_its_owner_alone(tmp_path):
     store, index = open_at(tmp_path / "a.db")
-    index._worth = 1
+    index._min_new_rows = 1
     view = write(store, store.make_memory(("a",)), notes(20))
     index.search(view, query("cat"), 3)
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*")}
@@ -91,7 +91,7 @@ def test_connections_are_set_up_for_a_log(tmp_path, setting, level):
 @pytest.mark.parametrize("hidden_first", [False, True])
 def test_purged_text_is_in_no_byte_of_the_folder(tmp_path, hidden_first):
     store, index = open_at(tmp_path / "a.db")
-    index._worth = 1
+    index._min_new_rows = 1
     memory = store.make_memory(("a",))
     rng = np.random.default_rng(1)
     for n in range(1, 120):

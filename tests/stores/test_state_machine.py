@@ -93,7 +93,7 @@ class Databases(RuleBasedStateMachine):
     def _opened(self) -> evomem.Database:
         db = evomem.open(self.location, self.encoder, embeddings="float32", **self.options())
         index: Any = db._engine.index
-        index._worth = 3
+        index._min_new_rows = 3
         return db
 
     def _db(self, data: st.DataObject) -> evomem.Database:

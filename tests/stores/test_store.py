@@ -22,7 +22,7 @@ from evomem.errors import (
     SharedTurns,
     StoreError,
 )
-from evomem.records import Said, Turn, as_utc
+from evomem.records import TimeAndSession, Turn, as_utc
 from evomem.state import Reading, Spec, State
 from evomem.store import Filter, Mark, Row, Span, View
 from evomem_stores.database import tables
@@ -116,7 +116,7 @@ def test_the_tables_are_as_the_migrations_make_them(store):
         for table in tables.METADATA.sorted_tables:
             made = inspect(connection).get_columns(table.name)
             assert [column["name"] for column in made] == tables.column_names(table)
-        steps = connection.execute(tables.done.select()).all()
+        steps = connection.execute(tables.migrations.select()).all()
     assert [(step.number, step.name) for step in steps] == [
         (number, step.__name__) for number, step in enumerate(migrations.MIGRATIONS, 1)
     ]
@@ -137,7 +137,9 @@ def test_a_new_step_is_taken_once_and_kept_with_its_record(location, monkeypatch
         store, _ = open_at(location)
         assert log(store, store.view(1)) == before
         with store._connections.reading() as connection:
-            names = connection.scalars(select(tables.done.c.name).order_by(tables.done.c.number))
+            names = connection.scalars(
+                select(tables.migrations.c.name).order_by(tables.migrations.c.number)
+            )
             assert names.all() == [*(step.__name__ for step in known), "more"]
         store.close()
     monkeypatch.setattr(migrations, "MIGRATIONS", known)
@@ -485,10 +487,10 @@ def test_when_turns_and_those_beside_them_were_said(store, alice):
     view = write(store, alice, [turn("a", n, session=f"s{n}") for n in range(1, 6)])
     store.hide(view, [2])
     _, texts = store.around(view, [3])
-    assert texts == {3: Said(DAY[3], "s3"), 4: Said(DAY[4], "s4")}
+    assert texts == {3: TimeAndSession(DAY[3], "s3"), 4: TimeAndSession(DAY[4], "s4")}
     view = write(store, store.fork(view, ("fork",)), [turn("b", 9)])
     _, texts = store.around(view, [6])
-    assert texts == {5: Said(DAY[5], "s5"), 6: Said(DAY[9], None)}
+    assert texts == {5: TimeAndSession(DAY[5], "s5"), 6: TimeAndSession(DAY[9], None)}
 
 
 def test_a_fork_of_nothing_shares_nothing(store, alice):

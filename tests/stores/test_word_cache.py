@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert
 from evomem.errors import DatabaseDamaged, SharedTurns
 from evomem.lru_cache import LruCache
 from evomem.store import Span, Store, View
-from evomem_stores.database.tables import LAST, postings, runs
+from evomem_stores.database.tables import MAX_SEQ, postings, runs
 from evomem_stores.log import ledger, writing
 from evomem_stores.log.rows import searched
 from evomem_stores.words import inverted_index as words_module
@@ -56,7 +56,7 @@ def held(store: Any, memory: int) -> list[object]:
     """Everything that the cache of a store has of a memory."""
     cache = store._words
     rows = [key for key in cache._rows._held if key == memory]
-    return rows + [key for key in cache._found._held if key[0] == memory]
+    return rows + [key for key in cache._cached_postings._held if key[0] == memory]
 
 
 class History:
@@ -96,7 +96,7 @@ class History:
 def test_scores_are_those_of_the_texts_regardless_of_who_changed_them_last(
     fresh, steps, data, monkeypatch
 ):
-    monkeypatch.setattr(words_module, "STRETCHES", (2, 4))  # so that runs are folded, and often
+    monkeypatch.setattr(words_module, "BLOCK_SIZES", (2, 4))  # so that runs are folded, and often
     with closing(History(fresh())) as history:
         for step in steps:
             history.go_on(*step)
@@ -117,7 +117,7 @@ def test_a_transaction_that_began_earlier_neither_sees_what_came_later_nor_hides
         with ThreadPoolExecutor() as pool:  # this thread would read through `earlier`
             later = pool.submit(words, store, view, "cat").result()
         assert later.keys() == {1, 3}  # known up to the third turn
-        part = store._words.part(earlier, Span(memory, 1, LAST), ["cat", "dog"])
+        part = store._words.part(earlier, Span(memory, 1, MAX_SEQ), ["cat", "dog"])
         assert part.seqs.tolist() == [1, 2]
         assert [part.postings[term].places.tolist() for term in ("cat", "dog")] == [[0], [1]]
     assert store._words._rows.get(memory).last == 3  # still known: the next query need not read it
@@ -179,7 +179,7 @@ def test_what_is_kept_is_bounded_and_its_loss_changes_no_answer(two):
         for number in range(6):
             view = store.view(store.find_memory((str(number),)))
             assert words(store, view, query) == words(other, view, query)
-            assert max(store._words._rows.nbytes, store._words._found.nbytes) <= 5000
+            assert max(store._words._rows.nbytes, store._words._cached_postings.nbytes) <= 5000
     assert 0 < len(store._words._rows._held) < 6
 
 
@@ -197,7 +197,7 @@ def test_postings_of_turns_that_are_not_there_are_reported(two, known):
         connection.execute(insert(runs).values(**more, first=3))
         connection.execute(insert(postings).values(**more, term="cat", seqs=bytes([3, 0, 0, 0])))
     for _ in range(2):
-        with pytest.raises(DatabaseDamaged, match="not there"):
+        with pytest.raises(DatabaseDamaged, match="do not exist"):
             store.lexical(view, "cat")
     assert words(store, view, "dog").keys() == {2}
 

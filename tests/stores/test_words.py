@@ -16,7 +16,7 @@ from sqlalchemy import inspect, select, update
 from evomem.errors import DatabaseDamaged
 from evomem.store import Span
 from evomem_stores import opening
-from evomem_stores.database.tables import LAST, postings, runs
+from evomem_stores.database.tables import MAX_SEQ, postings, runs
 from evomem_stores.log.reanalysis import reanalyse
 from evomem_stores.upkeep.migrations import MIGRATIONS
 from evomem_stores.words import inverted_index
@@ -40,7 +40,7 @@ def store(location):
 @settings(max_examples=40)
 @given(steps=st.lists(ADD | CUT, min_size=1, max_size=12), spans=st.data())
 def test_the_index_has_what_was_added_and_was_not_cut(store, steps, spans, monkeypatch):
-    monkeypatch.setattr(inverted_index, "STRETCHES", (2, 4))
+    monkeypatch.setattr(inverted_index, "BLOCK_SIZES", (2, 4))
     memory = store.make_memory(("a",))
     with store._connections.writing() as connection:
         inverted_index.clear(connection)
@@ -62,11 +62,11 @@ def test_the_index_has_what_was_added_and_was_not_cut(store, steps, spans, monke
                 inverted_index.add(connection, memory, again)
                 texts, last = kept, max(last, given_)
             span = Span(memory, *sorted(spans.draw(st.tuples(*[st.integers(1, 60)] * 2))))
-            for where in (span, Span(memory, 1, LAST)):
+            for where in (span, Span(memory, 1, MAX_SEQ)):
                 assert read(connection, where) == plain(texts, where)
             check_runs(connection, texts)
         everything = [(memory, seq, term, count) for seq, item in texts.items() for term, count in Counter(item).items()]  # fmt: skip
-        assert sorted(inverted_index.everything(connection)) == sorted(everything)
+        assert sorted(inverted_index.all_postings(connection)) == sorted(everything)
         inverted_index.clear(connection)
 
 
@@ -89,7 +89,7 @@ def check_runs(connection, terms_of):
     assert stored == sorted(terms_of)
     assert all(run.first in terms_of and run.last in terms_of for run in made)
     now = max(terms_of, default=0)
-    for size in inverted_index.STRETCHES:
+    for size in inverted_index.BLOCK_SIZES:
         full = [run.first // size for run in made if run.first // size < now // size]
         assert len(full) == len(set(full))
 

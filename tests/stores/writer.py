@@ -19,7 +19,7 @@ def write_turns(
     With a `gate` it begins when that file is there, so that writers begin together.
     """
     store, index = open_at(location)
-    index._worth = 8  # so that kills hit the writing of index files too
+    index._min_new_rows = 8  # so that kills hit the writing of index files too
     number = store.make_memory((memory,))
     done = 0
     sys.stdout.write("ready\n")

@@ -9,8 +9,8 @@ from typing import Any
 from evomem.chats.fields import label
 from evomem.chats.shapes.base import (
     Context,
+    ParsedMessage,
     Raw,
-    Said,
     Shape,
     Talk,
     chat_message,
@@ -25,7 +25,7 @@ def _is_message(raw: Raw) -> bool:
     return has(raw, "role", "from_history")
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     return chat_message(raw, where, context, metadata=None)
 
 
@@ -95,7 +95,7 @@ SHAPE = Shape(
     about="Agno runs and sessions; messages that a later run repeats count once",
     marks=("run_id", "session_id", "messages", "runs"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
     tables=(_RUNS, _SESSIONS),

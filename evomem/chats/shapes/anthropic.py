@@ -31,5 +31,5 @@ SHAPE = Shape(
     about="messages of Anthropic's API, with content blocks",
     marks=("role", "content", "stop_reason"),
     is_message=_is_message,
-    said=chat_message,
+    read_messages=chat_message,
 )

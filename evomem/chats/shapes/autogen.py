@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evomem.chats.parts import CALL, REASONING, RESULT
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_message, has, placed
+from evomem.chats.shapes.base import (
+    Context,
+    ParsedMessage,
+    Raw,
+    Shape,
+    Talk,
+    chat_message,
+    has,
+    placed,
+)
 
 _LEFT_OUT = {
     "SystemMessage": "system",
@@ -35,7 +44,7 @@ def _is_message(raw: Raw) -> bool:
     )
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     kind, content, thought = raw["type"], raw.get("content"), raw.get("thought")
     held, context.held = context.held, None
     if held is not None:
@@ -103,7 +112,7 @@ SHAPE = Shape(
     about="AutoGen messages, or the saved state of an agent or a team",
     marks=("source", "content", "type", "llm_context"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
 )

@@ -45,7 +45,7 @@ LEFT_OUT_ROLES = {
 
 
 @dataclass(slots=True)
-class Said:
+class ParsedMessage:
     """One message, as a shape reads it."""
 
     role: str
@@ -86,7 +86,7 @@ class Context:
     left_out: Counter[str] = field(default_factory=Counter)
     session: str | None = None
     """The conversation that single messages belong to, where a line of its own names it."""
-    held: Said | None = None
+    held: ParsedMessage | None = None
     """A pending message, which the next one confirms."""
     machine: tuple[str, ...] = ()
     """Beginnings of texts that the program writes in the user's name."""
@@ -96,7 +96,7 @@ class Context:
 class Shape:
     """One way of writing conversations down.
 
-    Shapes of messages have `said`, shapes of conversations and of whole exports have `talks`,
+    Shapes of messages have `read_messages`, shapes of conversations and of whole exports have `talks`,
     databases have `tables` and `rows`.
     """
 
@@ -107,7 +107,7 @@ class Shape:
     marks: Sequence[str]
     """The keys by which it is recognised, to say which shape an unknown value is nearest to."""
     is_message: Callable[[Raw], bool] | None = None
-    said: Callable[[Raw, str, Context], Iterable[Said]] | None = None
+    read_messages: Callable[[Raw, str, Context], Iterable[ParsedMessage]] | None = None
     is_record: Callable[[Raw], bool] | None = None
     talks: Callable[[Raw, str], Iterator[Talk]] | None = None
     tables: Sequence[frozenset[str]] = ()
@@ -127,7 +127,7 @@ def chat_message(
     role: object = None,
     content: object = None,
     **more: Any,
-) -> Iterator[Said]:
+) -> Iterator[ParsedMessage]:
     """Yield the text of a message with a role and a content.
 
     Args:
@@ -136,7 +136,7 @@ def chat_message(
         context: Counts what is left out.
         role: Its role if that is not in the field `role`.
         content: Its content if that is not in the field `content`.
-        more: Fields of `Said` that the shape keeps elsewhere.
+        more: Fields of `ParsedMessage` that the shape keeps elsewhere.
 
     Raises:
         InputError: The role is unknown, or the content is no text.
@@ -166,12 +166,12 @@ def chat_message(
     given = fields(raw, where) | more
     for text in texts:
         if text.strip():
-            yield Said(ROLES[key], text, where, **given)
+            yield ParsedMessage(ROLES[key], text, where, **given)
             given["id"] = None  # an id names one message
 
 
 def fields(raw: Raw, where: str) -> dict[str, Any]:
-    """Return the fields of `Said` that most messages keep under the same names."""
+    """Return the fields of `ParsedMessage` that most messages keep under the same names."""
     return {
         "id": label(where, raw, ID_FIELDS),
         "time": first(raw, TIME_FIELDS),

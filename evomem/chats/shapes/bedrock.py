@@ -23,5 +23,5 @@ SHAPE = Shape(
     about="messages of Amazon Bedrock's Converse API, whose parts have no type",
     marks=("role", "content", "toolUse"),
     is_message=is_converse,
-    said=chat_message,
+    read_messages=chat_message,
 )

@@ -11,8 +11,8 @@ from evomem.chats.parts import CALL, REASONING, RESULT
 from evomem.chats.shapes.base import (
     LEFT_OUT_ROLES,
     Context,
+    ParsedMessage,
     Raw,
-    Said,
     Shape,
     Talk,
     chat_message,
@@ -43,7 +43,7 @@ def _is_message(raw: Raw) -> bool:
     return has(raw.get("author"), "role") and has(raw.get("content"), "content_type")
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     content, extra = raw["content"], raw.get("metadata") or {}
     kind, role = content["content_type"], raw["author"]["role"]
     counted = _KINDS.get(kind) if isinstance(kind, str) else None
@@ -125,7 +125,7 @@ SHAPE = Shape(
     about="ChatGPT's data export (conversations.json, or the zip as it comes)",
     marks=("mapping", "current_node", "title", "create_time"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 from evomem.chats.shapes.base import (
     Context,
+    ParsedMessage,
     Raw,
-    Said,
     Shape,
     Talk,
     chat_message,
@@ -22,7 +22,7 @@ def _is_message(raw: Raw) -> bool:
     return "sender" in raw and "role" not in raw and ("text" in raw or "content" in raw)
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     content = raw.get("content") or raw.get("text") or ""  # `text` has placeholders for tools in it
     for key in ("attachments", "files", "files_v2"):
         if isinstance(raw.get(key), list) and raw[key]:
@@ -67,7 +67,7 @@ SHAPE = Shape(
     about="Claude's data export (conversations.json, or the zip as it comes)",
     marks=("uuid", "name", "chat_messages", "sender"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
 )

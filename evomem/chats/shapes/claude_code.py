@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evomem.chats.fields import label
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, chat_message, has
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, chat_message, has
 
 _EVENTS = frozenset(
     {"summary", "file-history-snapshot", "system", "queue-operation", "progress", "attachment"}
@@ -37,7 +37,7 @@ def _is_message(raw: Raw) -> bool:
     return kind in _EVENTS and "role" not in raw and bool(_MARKS & raw.keys())
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     message = raw.get("message")
     context.machine = _MACHINE
     if raw.get("type") not in ("user", "assistant") or not isinstance(message, Mapping):
@@ -63,5 +63,5 @@ SHAPE = Shape(
     about="sessions of Claude Code: a JSONL file, or a folder of them",
     marks=("type", "message", "uuid", "sessionId"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from evomem.chats.fields import label
 from evomem.chats.shapes import openai_responses
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, has
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, has
 
 _LINES = frozenset({"session_meta", "response_item", "event_msg", "turn_context", "compacted"})
 _MACHINE = (
@@ -33,7 +33,7 @@ def _is_message(raw: Raw) -> bool:
     )
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     payload = raw.get("payload")
     kind = raw.get("type")
     context.machine = _MACHINE
@@ -50,7 +50,9 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         counted = openai_responses.machinery(str(payload.get("type")))
         context.left_out[counted or "event"] += 1
         return
-    yield from openai_responses.said({"timestamp": raw.get("timestamp"), **payload}, where, context)
+    yield from openai_responses.read_messages(
+        {"timestamp": raw.get("timestamp"), **payload}, where, context
+    )
 
 
 SHAPE = Shape(
@@ -58,6 +60,6 @@ SHAPE = Shape(
     about="sessions of Codex: a JSONL file, or a folder of them",
     marks=("timestamp", "type", "payload"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     beside=("openai-responses",),
 )

@@ -8,8 +8,8 @@ from typing import Any
 from evomem.chats.parts import REASONING
 from evomem.chats.shapes.base import (
     Context,
+    ParsedMessage,
     Raw,
-    Said,
     Shape,
     Talk,
     chat_message,
@@ -32,7 +32,7 @@ def _is_message(raw: Raw) -> bool:
     )
 
 
-def said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     """Yield the messages of a content."""
     parts = raw.get("parts")
     if isinstance(parts, list):
@@ -72,9 +72,9 @@ def _is_chunk(raw: Raw) -> bool:
     )
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     if "parts" in raw and not isinstance(raw.get("text"), str):
-        yield from said(raw, where, context)
+        yield from read_messages(raw, where, context)
     elif raw.get("isThought"):
         context.left_out[REASONING] += 1
     else:
@@ -87,7 +87,7 @@ SHAPE = Shape(
     about="contents of Google's Gemini API (role user or model, parts), or an AI Studio prompt",
     marks=("role", "parts", "contents"),
     is_message=_is_chunk,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
 )

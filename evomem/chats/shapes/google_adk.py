@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping
 
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, header, placed
-from evomem.chats.shapes.gemini import said
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, Talk, header, placed
+from evomem.chats.shapes.gemini import read_messages
 from evomem.chats.sqlite import grouped, json_of
 
 
@@ -16,7 +16,7 @@ def _is_message(raw: Raw) -> bool:
     )
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     content = raw.get("content")
     if raw.get("partial"):
         context.left_out["stream chunk"] += 1
@@ -26,7 +26,7 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         return
     # the result of a tool has the role of a user, too: who wrote it says the author
     role = "user" if raw["author"] == "user" else "model"
-    for piece in said({**content, "role": role}, where, context):
+    for piece in read_messages({**content, "role": role}, where, context):
         piece.id = piece.id or str(raw["id"]) if raw.get("id") else None
         piece.time = raw.get("timestamp")
         yield piece
@@ -71,7 +71,7 @@ SHAPE = Shape(
     about="session of Google's Agent Development Kit: events with author and content",
     marks=("events", "appName", "author", "invocationId"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
     tables=(

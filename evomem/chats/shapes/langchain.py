@@ -9,8 +9,8 @@ from typing import Any
 from evomem.chats.fields import first
 from evomem.chats.shapes.base import (
     Context,
+    ParsedMessage,
     Raw,
-    Said,
     Shape,
     Talk,
     chat_message,
@@ -59,7 +59,7 @@ def _message(raw: Raw) -> tuple[str, Raw] | None:
     return (kind, raw) if "content" in raw and ("role" not in raw or "Chunk" in kind) else None
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     typed = _message(raw)
     if typed is None:
         return
@@ -117,7 +117,7 @@ SHAPE = Shape(
     about="LangChain messages: messages_to_dict, dumpd, model_dump, or its SQL chat history",
     marks=("type", "data", "lc", "kwargs", "content"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
     tables=(_COLUMNS,),

@@ -10,8 +10,8 @@ from typing import Any
 from evomem.chats.parts import CALL
 from evomem.chats.shapes.base import (
     Context,
+    ParsedMessage,
     Raw,
-    Said,
     Shape,
     Talk,
     chat_message,
@@ -41,7 +41,7 @@ _TYPES = {
 }
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     role = raw.get("role") or _TYPES.get(raw["message_type"])
     if role is None:
         context.left_out["reasoning" if "reasoning" in raw["message_type"] else "event"] += 1
@@ -125,7 +125,7 @@ SHAPE = Shape(
     about="Letta agent files (.af), or messages of its API",
     marks=("agents", "messages", "message_type", "agent_type"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
 )

@@ -6,7 +6,16 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 
 from evomem.chats.parts import kinds
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_message, has, placed
+from evomem.chats.shapes.base import (
+    Context,
+    ParsedMessage,
+    Raw,
+    Shape,
+    Talk,
+    chat_message,
+    has,
+    placed,
+)
 from evomem.chats.sqlite import grouped, json_of, tables_with
 
 
@@ -14,7 +23,7 @@ def _is_message(raw: Raw) -> bool:
     return has(raw, "role", "additional_kwargs") and ("blocks" in raw or "content" in raw)
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     blocks = raw.get("blocks")
     content = blocks if blocks else raw.get("content")
     extra = raw.get("additional_kwargs")
@@ -64,7 +73,7 @@ SHAPE = Shape(
     about="LlamaIndex chat messages, chat stores and buffers, or the SQL table of Memory",
     marks=("role", "blocks", "additional_kwargs", "store"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
     tables=(_COLUMNS,),

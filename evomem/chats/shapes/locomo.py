@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_message, has
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, Talk, chat_message, has
 from evomem.chats.shapes.stories import is_story, talks, with_caption
 
 TIMES = "%I:%M %p on %d %B, %Y"
@@ -14,7 +14,7 @@ def _is_message(raw: Raw) -> bool:
     return has(raw, "speaker", "dia_id", "text") and "role" not in raw
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     bare = {"name": raw["speaker"], "id": raw["dia_id"]}
     return chat_message(bare, where, context, role="user", content=with_caption(raw, "text"))
 
@@ -33,7 +33,7 @@ SHAPE = Shape(
     about="LoCoMo samples as published (locomo10.json)",
     marks=("sample_id", "conversation", "speaker", "dia_id"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
 )

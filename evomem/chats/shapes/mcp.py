@@ -17,5 +17,5 @@ SHAPE = Shape(
     about="messages of the Model Context Protocol, whose content is one object",
     marks=("role", "content", "messages"),
     is_message=_is_message,
-    said=chat_message,
+    read_messages=chat_message,
 )

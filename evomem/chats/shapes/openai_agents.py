@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from evomem.chats.shapes.base import Raw, Shape, Talk
-from evomem.chats.shapes.openai_responses import FAKE_ID, said
+from evomem.chats.shapes.openai_responses import FAKE_ID, read_messages
 from evomem.chats.sqlite import grouped, json_of, tables_with
 
 
@@ -36,7 +36,7 @@ SHAPE = Shape(
     about="sessions of OpenAI's Agents SDK: its items, or the SQLite file of its sessions",
     marks=("type", "role", "content", "provider_data"),
     is_message=_is_message,
-    said=said,
+    read_messages=read_messages,
     beside=("openai-responses",),
     tables=(_COLUMNS,),
     rows=_rows,

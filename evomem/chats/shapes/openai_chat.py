@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from evomem.chats.fields import brief
 from evomem.chats.shapes.base import (
     Context,
+    ParsedMessage,
     Raw,
-    Said,
     Shape,
     Talk,
     chat_message,
@@ -28,7 +28,7 @@ def _is_message(raw: Raw) -> bool:
     return "role" in raw
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     content = raw.get("content")
     if not content and raw.get("parts"):
         content = raw["parts"]
@@ -66,7 +66,7 @@ SHAPE = Shape(
     about="messages with role and content, as OpenAI's chat API and most others take them",
     marks=("role", "content", "messages"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
     plain=True,

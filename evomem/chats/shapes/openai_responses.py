@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from evomem.chats.parts import CALL, REASONING, RESULT, kinds
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_message, has, placed
+from evomem.chats.shapes.base import (
+    Context,
+    ParsedMessage,
+    Raw,
+    Shape,
+    Talk,
+    chat_message,
+    has,
+    placed,
+)
 
 FAKE_ID = "__fake_id__"
 """The id of every item that the Agents SDK makes of a chat completion."""
@@ -35,7 +44,7 @@ def machinery(kind: str) -> str | None:
     return kind if kind in _OTHERS else None
 
 
-def said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     """Yield the messages of an item."""
     kind = raw.get("type")
     if "role" not in raw and isinstance(kind, str) and (counted := machinery(kind)):
@@ -67,7 +76,7 @@ SHAPE = Shape(
     about="items of OpenAI's Responses API: messages, tool calls and reasoning in one list",
     marks=("type", "role", "content", "output"),
     is_message=is_item,
-    said=said,
+    read_messages=read_messages,
     is_record=_is_record,
     talks=_talks,
 )

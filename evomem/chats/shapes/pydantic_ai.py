@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from evomem.chats.fields import label
 from evomem.chats.parts import CALL, REASONING, RESULT
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, placed
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, placed
 from evomem.errors import InputError
 
 _OTHERS = {
@@ -28,7 +28,7 @@ def _is_message(raw: Raw) -> bool:
     return raw.get("kind") in ("request", "response") and isinstance(raw.get("parts"), list | tuple)
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     session = label(where, raw, ("conversation_id",))
     texts: list[str] = []
     time: object = raw.get("timestamp")
@@ -40,18 +40,22 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         if kind == "user-prompt":
             text = _prompt(part.get("content"), context)
             if text.strip():
-                yield Said("user", text, place, time=part.get("timestamp") or time, session=session)
+                yield ParsedMessage(
+                    "user", text, place, time=part.get("timestamp") or time, session=session
+                )
             continue
         if kind == "text" and isinstance(part.get("content"), str):
             texts.append(part["content"])
             continue
         context.left_out[_OTHERS.get(str(kind), f"{kind} part")] += 1
         if "".join(texts).strip():
-            yield Said("assistant", "".join(texts), where, id=id, time=time, session=session)
+            yield ParsedMessage(
+                "assistant", "".join(texts), where, id=id, time=time, session=session
+            )
             id = None
         texts = []
     if "".join(texts).strip():
-        yield Said("assistant", "".join(texts), where, id=id, time=time, session=session)
+        yield ParsedMessage("assistant", "".join(texts), where, id=id, time=time, session=session)
 
 
 def _prompt(content: object, context: Context) -> str:
@@ -78,5 +82,5 @@ SHAPE = Shape(
     about="message history of Pydantic AI: requests and responses with parts",
     marks=("kind", "parts", "part_kind"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
 )

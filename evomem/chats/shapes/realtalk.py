@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, Talk, chat_message, has
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, Talk, chat_message, has
 from evomem.chats.shapes.stories import is_story, parsed, talks, with_caption
 
 TIMES = "%d.%m.%Y, %H:%M:%S"
@@ -14,7 +14,7 @@ def _is_message(raw: Raw) -> bool:
     return has(raw, "speaker", "clean_text") and "role" not in raw
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     bare = {"name": raw["speaker"], "id": raw.get("dia_id")}
     text = with_caption(raw, "clean_text")
     time = parsed(raw.get("date_time"), TIMES, where)
@@ -36,7 +36,7 @@ SHAPE = Shape(
     about="REALTALK chats as published (Chat_*.json)",
     marks=("session_1", "speaker", "clean_text", "dia_id"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
 )

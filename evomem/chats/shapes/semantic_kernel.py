@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, chat_message, has
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, chat_message, has
 
 
 def _is_message(raw: Raw) -> bool:
@@ -14,7 +14,7 @@ def _is_message(raw: Raw) -> bool:
     return has(raw.get("Role"), "Label") and isinstance(raw.get("Items"), list)
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     more: dict[str, Any] = {"name": raw.get("name") or raw.get("AuthorName"), "metadata": None}
     items = [_typed(item) for item in raw.get("items") or raw.get("Items") or []]
     role = raw.get("role") or raw["Role"]["Label"]
@@ -33,5 +33,5 @@ SHAPE = Shape(
     about="chat history of Semantic Kernel, whose messages have items",
     marks=("role", "items", "content_type"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
 )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from evomem.chats.shapes.base import (
     Context,
+    ParsedMessage,
     Raw,
-    Said,
     Shape,
     Talk,
     chat_message,
@@ -24,7 +24,7 @@ def _is_message(raw: Raw) -> bool:
     return has(raw, "from", "value")
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     sender = raw["from"]
     role = _ROLES.get(sender.lower(), sender) if isinstance(sender, str) else sender
     return chat_message(raw, where, context, role=role, content=raw["value"])
@@ -47,7 +47,7 @@ SHAPE = Shape(
     about="ShareGPT conversations (from: human or gpt, value: text)",
     marks=("conversations", "from", "value"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
     is_record=_is_record,
     talks=_talks,
 )

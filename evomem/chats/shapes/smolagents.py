@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from evomem.chats.parts import CALL, REASONING, RESULT
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, chat_message, has
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, chat_message, has
 
 _TASK = "New task:\n"
 
@@ -25,7 +25,7 @@ def _is_message(raw: Raw) -> bool:
     )
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     if "role" in raw:
         for piece in chat_message(raw, where, context):
             if piece.role == "user":
@@ -43,7 +43,7 @@ def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
         yield from _step(raw, where, context)
 
 
-def _step(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _step(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     """Yield the answer if the step has the final one: the rest is how the agent came to it."""
     context.left_out[CALL] += len(raw.get("tool_calls") or ())
     context.left_out[RESULT] += bool(raw.get("observations"))
@@ -63,5 +63,5 @@ SHAPE = Shape(
     about="smolagents memory (tasks and final answers of its steps), or its chat messages",
     marks=("task", "step_number", "model_output", "action_output"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
 )

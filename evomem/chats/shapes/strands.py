@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, chat_message, has
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, chat_message, has
 from evomem.chats.shapes.bedrock import is_converse
 
 
@@ -15,7 +15,7 @@ def _is_message(raw: Raw) -> bool:
     return "tracking_id" in raw and is_converse(raw)
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     if "message_id" not in raw:
         yield from chat_message(raw, where, context, metadata=None)
         return
@@ -29,5 +29,5 @@ SHAPE = Shape(
     about="messages of Strands Agents, or the folder of its file sessions",
     marks=("message", "message_id", "redact_message"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from evomem.chats.fields import TIME_FIELDS, first
 from evomem.chats.parts import CALL, kinds
-from evomem.chats.shapes.base import Context, Raw, Said, Shape, chat_message
+from evomem.chats.shapes.base import Context, ParsedMessage, Raw, Shape, chat_message
 
 _PARTS = frozenset({"tool-call", "tool-result", "redacted-reasoning", "dynamic-tool", "step-start"})
 
@@ -22,7 +22,7 @@ def _is_message(raw: Raw) -> bool:
     return "toolInvocations" in raw or any(kind in _PARTS for kind in kinds(raw.get("content")))
 
 
-def _said(raw: Raw, where: str, context: Context) -> Iterator[Said]:
+def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
     content = raw.get("parts") or raw.get("content")
     if not raw.get("parts") and raw.get("toolInvocations"):
         context.left_out[CALL] += len(raw["toolInvocations"])
@@ -38,5 +38,5 @@ SHAPE = Shape(
     about="messages of Vercel's AI SDK (UIMessage with parts, or rows of version 4)",
     marks=("role", "parts", "id"),
     is_message=_is_message,
-    said=_said,
+    read_messages=_read_messages,
 )

@@ -1,1 +1,1 @@
-"""Databases below the log: connections, transactions, dialects, tables."""
+"""The database layer below the log: connections, transactions, dialects, tables."""

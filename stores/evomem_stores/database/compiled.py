@@ -1,4 +1,4 @@
-"""Compiled statements, shared by all databases of a process: compiling one costs more than running it."""
+"""A cache of compiled statements for all databases of a process: compiling costs more than running."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.util import LRUCache
 
 CACHE: LRUCache[Any, Any] = LRUCache(1000)
-"""For the execution option `compiled_cache`. Its keys contain the dialect: see `Shared`."""
+"""The value of the execution option `compiled_cache`. Its keys contain the dialect (`Shared`)."""
 
 
 class Shared:
-    """Makes dialects equal that compile a statement to the same SQL. Put it before SQLAlchemy's class."""
+    """A mixin, placed before SQLAlchemy's class: dialects that compile to the same SQL are equal."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Shared) and self._settings() == other._settings()
@@ -21,11 +21,11 @@ class Shared:
         return hash(type(self))
 
     def _settings(self) -> tuple[object, ...]:
-        """Return what the SQL depends on; `server_version_info` is known once it has connected."""
+        """Return what the SQL depends on; `server_version_info` is set when the dialect connects."""
         return type(self), getattr(self, "server_version_info", None)
 
 
 def register(dialect: type[Shared], name: str) -> str:
-    """Make a dialect known to SQLAlchemy; return the name that URLs give to it."""
+    """Register a dialect with SQLAlchemy; return its name in URLs."""
     registry.register(f"{name}.evomem", dialect.__module__, dialect.__name__)
     return f"{name}+evomem"

@@ -1,4 +1,7 @@
-"""`Connections`: connections, transactions and files of a database. See `sqlite` and `postgresql`."""
+"""`Connections`: connections to a database, its transactions and its files.
+
+The implementations are in `sqlite` and `postgresql`.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ from evomem_stores.database.seals import Seals
 
 V = TypeVar("V")
 
-FOREIGN = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-"""Errors that a damaged value may raise when it is read."""
+DECODE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""Errors that decoding a damaged value may raise."""
 
 MAX_TIMEOUT = 2**31 // 1000  # seconds: SQLite and PostgreSQL count milliseconds in 32 bits
 
@@ -29,13 +32,13 @@ MAX_TIMEOUT = 2**31 // 1000  # seconds: SQLite and PostgreSQL count milliseconds
 class Connections(ABC):
     """Connections to one database. Safe to use from many threads and processes.
 
-    Whatever the driver raises inside a transaction comes out as an error of `evomem.errors`.
+    The driver's errors inside a transaction are raised as errors of `evomem.errors`.
     """
 
     place: str
-    """The name of the database for messages, without a password."""
+    """The database's name in messages, without a password."""
     read_only: str | None = None
-    """Why the database cannot be written, as `is on ...`; None if it can."""
+    """Why the database cannot be written ("is on ..."); None if it can."""
     guard: Callable[[Connection], None] = staticmethod(lambda connection: None)
     """Called at the beginning of every transaction on the log; an error ends the transaction."""
 
@@ -46,7 +49,7 @@ class Connections(ABC):
 
     @property
     def seals(self) -> Seals:
-        """The seals of the database: those of every connection from now on (`seals_of`)."""
+        """The seals of the database, which connections opened later use (`seals_of`)."""
         seals: Seals = self._engine.get_execution_options()["seals"]
         return seals
 
@@ -68,7 +71,7 @@ class Connections(ABC):
     def reading(self) -> Iterator[Connection]:
         """Provide a connection that sees one snapshot of the database.
 
-        Inside of another `reading` of the same thread, this is the same connection.
+        A nested `reading` in the same thread provides the same connection.
         """
         if (current := self._snapshot.connection) is not None:
             yield current
@@ -103,11 +106,11 @@ class Connections(ABC):
 
     @abstractmethod
     def writing(self, memory: int | None = None) -> AbstractContextManager[Connection]:
-        """Provide a connection with a transaction to change `memory`, or to create one.
+        """Provide a connection with a transaction to change `memory`, or to create a memory.
 
-        Until it ends, no other writer changes this memory or shares more of its rows. A memory that is
-        forked from rows of others keeps them from changing by being there (`writing.sharing`), so
-        that this one lock is enough, and two writers never wait for each other.
+        Until it ends, no other writer changes this memory or forks it. Rows that a fork shares cannot
+        be changed while the fork exists (`writing.sharing`), so a transaction needs only this one
+        lock, and two writers cannot deadlock.
         """
 
     @abstractmethod
@@ -116,25 +119,25 @@ class Connections(ABC):
 
     @abstractmethod
     def slot_is_taken(self, memory: int) -> bool:
-        """Return whether another writer holds a memory's slot; call this within `reading`."""
+        """Return whether another writer holds a memory's slot; call it inside `reading`."""
 
     @abstractmethod
-    def alone(self) -> AbstractContextManager[Connection]:
-        """Provide a connection like `writing`, to change any memory while no one else writes."""
+    def exclusive(self) -> AbstractContextManager[Connection]:
+        """Provide a connection to change any memory while no other process or thread writes."""
 
     @abstractmethod
     def altering(self) -> AbstractContextManager[Connection]:
-        """Provide a connection to change the tables; there is one at a time."""
+        """Provide a connection to change the tables; only one exists at a time."""
 
     @abstractmethod
     def forgetting(self, memory: int | None = None) -> AbstractContextManager[Connection]:
-        """Provide a connection like `writing`, to erase rows; there is one at a time.
+        """Provide a connection like `writing`, to erase rows; only one exists at a time.
 
-        Who erases looks at several memories, to find which rows no fork sees any more.
+        Erasing reads several memories, to find the rows that no fork sees.
         """
 
     def check_writable(self) -> None:
-        """Raise `StoreError` if the database cannot be written; all writing calls this first."""
+        """Raise `StoreError` if the database is read-only; every write calls this first."""
         if self.read_only:
             raise StoreError(
                 f"{self.place} {self.read_only}: it can be searched, exported and backed up, but "
@@ -145,12 +148,12 @@ class Connections(ABC):
     def scrub(self) -> bool:
         """Remove the remains of erased rows from disk, as far as the database allows.
 
-        Returns whether nothing is left that this process can do something about.
+        Returns whether this process has removed everything that it can remove.
         """
 
     @abstractmethod
     def faults(self, connection: Connection) -> Iterator[str]:
-        """Yield the faults that the database itself finds in its files, one sentence each."""
+        """Yield the faults that the database's own checks report, one sentence each."""
 
     @abstractmethod
     def size(self, connection: Connection) -> int:
@@ -162,7 +165,7 @@ class Connections(ABC):
 
     @abstractmethod
     def backup(self, target: Path) -> None:
-        """Copy the database as it is at this moment to a new file, completely or not at all."""
+        """Copy the database's current state to a new file, completely or not at all."""
 
     @abstractmethod
     def close(self) -> None:
@@ -170,10 +173,10 @@ class Connections(ABC):
 
 
 def check_timeout(seconds: object) -> float:
-    """Return the time to wait for a lock, at most the databases' maximum of about 24 days.
+    """Return the seconds to wait for a lock, capped at the databases' maximum of about 24 days.
 
     Raises:
-        StoreError: It is no number of seconds.
+        StoreError: It is not a number of seconds.
     """
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
         raise StoreError(f"busy_timeout must be a number of seconds, got {shown(seconds)}")
@@ -181,7 +184,7 @@ def check_timeout(seconds: object) -> float:
 
 
 class _Snapshot(threading.local):
-    """The connection that a thread is reading through, and the results it has read (`read_once`)."""
+    """The connection of a thread's current `reading`, and the results cached in it (`read_once`)."""
 
     connection: Connection | None = None
 
@@ -190,7 +193,7 @@ class _Snapshot(threading.local):
 
 
 def driver(connection: Connection) -> Any:
-    """Return the driver's own connection in the same transaction, for features beyond SQLAlchemy."""
+    """Return the driver's connection of the same transaction, for what SQLAlchemy does not offer."""
     return connection.connection.driver_connection
 
 
@@ -204,6 +207,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def form_of(connection: Connection) -> Form:
-    """Return how the database of a connection stores the embeddings of new turns."""
+    """Return the form in which a connection's database stores the embeddings of new turns."""
     form: Form = connection.get_execution_options()["embeddings"]
     return form

@@ -1,7 +1,7 @@
-"""SQL that differs between SQLite and PostgreSQL: constructs that are compiled for both.
+"""SQL that differs between SQLite and PostgreSQL: constructs compiled for each.
 
-The rest of the difference is in `sqlite` and `postgresql` (connections, transactions, errors), and
-in `migrations` (the tables).
+The other differences are in `sqlite` and `postgresql` (connections, transactions, errors) and in
+`migrations` (tables).
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean, NullType, TypeDecorator, TypeEngine
 
-EXACT, LONG = 2**53, 2**63  # whole numbers up to here are all float64s; all fit into 64 bits
+EXACT_FLOAT_LIMIT = 2**53  # smaller integers are exact as float64
+INT64_LIMIT = 2**63  # smaller integers fit into 64 bits
 
 
 def insert_new(connection: Connection, table: Table) -> Insert:
-    """Return an INSERT that skips rows which a unique index already has."""
+    """Return an INSERT that skips rows that a unique index already has."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
@@ -52,24 +53,24 @@ class OneOf(FunctionElement[bool]):
         column: ColumnElement[Any],
         values: Iterable[int | float | str | None] | BindParameter[Any],
     ) -> None:
-        """Take the values, or a parameter that will be a list of them."""
-        kind: _Listed = _Texts()
+        """Take the values, or a parameter for a list of values."""
+        kind: _ValueList = _TextList()
         if isinstance(column.type, BigInteger):
-            kind = _Longs()
+            kind = _IntegerList()
         elif isinstance(column.type, Number):
-            kind = _Numbers()
-        named = isinstance(values, BindParameter)
+            kind = _NumberList()
+        is_parameter = isinstance(values, BindParameter)
         super().__init__(
-            column, type_coerce(values, kind) if named else literal(list(values), kind)
+            column, type_coerce(values, kind) if is_parameter else literal(list(values), kind)
         )
 
     def self_group(self, against: object = None) -> OneOf:
-        """Stay as it is: as `… = 1`, the form of other conditions, SQLite answers it by no index."""
+        """Return itself: SQLAlchemy's default, `… = 1`, keeps SQLite from using an index."""
         return self
 
 
 class Now(FunctionElement[int]):
-    """The time by the database's own clock, in microseconds since 1970."""
+    """The time of the database's clock, in microseconds since 1970."""
 
     type = BigInteger()
     inherit_cache = True
@@ -78,8 +79,8 @@ class Now(FunctionElement[int]):
 class Entries(FunctionElement[Any]):
     """The entries of a JSON object, as rows: key, type, value, and number if it is one.
 
-    `type` is one of SQLite's `json_each`; a number that is no 64-bit integer counts as the float64
-    nearest to it.
+    `type` is a type of SQLite's `json_each`; a number that is not a 64-bit integer becomes the
+    nearest float64.
     """
 
     name = "entries"
@@ -87,20 +88,20 @@ class Entries(FunctionElement[Any]):
 
 
 class Elements(FunctionElement[Any]):
-    """The elements of a list in metadata, as `Entries` has entries; their keys mean nothing."""
+    """The elements of a list in metadata, with the columns of `Entries`; their keys mean nothing."""
 
     name = "elements"
     inherit_cache = True
 
 
 class Number(TypeDecorator[int | float]):
-    """A number that is compared with `Entries`' numbers, exactly, whichever of both is a float."""
+    """A number that is compared with `Entries`' numbers exactly, integers and floats alike."""
 
     impl = SqlNumeric
     cache_ok = True
 
     def load_dialect_impl(self, dialect: SqlDialect) -> TypeEngine[Any]:
-        """Return the type that the driver is to see."""
+        """Return the type for the driver."""
         kind = SqlNumeric() if dialect.name == "postgresql" else NullType()
         return dialect.type_descriptor(kind)
 
@@ -109,8 +110,8 @@ class Number(TypeDecorator[int | float]):
         return _decimal(value) if value is not None and dialect.name == "postgresql" else value
 
 
-class _Listed(TypeDecorator[list[Any]]):
-    """Values of one type as one parameter: an array, or JSON where there are none."""
+class _ValueList(TypeDecorator[list[Any]]):
+    """Values of one type as one parameter: an array, or JSON in SQLite, which has no arrays."""
 
     impl = Text
     cache_ok = True
@@ -122,21 +123,21 @@ class _Listed(TypeDecorator[list[Any]]):
 
     def process_bind_param(self, value: list[Any] | None, dialect: SqlDialect) -> Any:
         if dialect.name == "postgresql":
-            return [element for element in value or () if _can_be_there(element)]
+            return [element for element in value or () if _is_storable(element)]
         return json.dumps(value)
 
 
-class _Longs(_Listed):
+class _IntegerList(_ValueList):
     cache_ok = True
     element = BigInteger()
 
 
-class _Texts(_Listed):
+class _TextList(_ValueList):
     cache_ok = True
 
 
-class _Numbers(_Listed):
-    """Numbers that are compared with `Entries`' numbers, exactly, as `Number` compares one."""
+class _NumberList(_ValueList):
+    """Numbers that are compared with `Entries`' numbers exactly, as a `Number` is."""
 
     cache_ok = True
     element = SqlNumeric()
@@ -144,7 +145,7 @@ class _Numbers(_Listed):
     def process_bind_param(self, value: list[Any] | None, dialect: SqlDialect) -> Any:
         if dialect.name == "postgresql":
             return [_decimal(number) for number in value or ()]
-        # JSON has no infinity: SQLite reads it from a number that is too large for a float64.
+        # JSON has no infinity; SQLite reads a number that overflows float64 as infinity.
         return json.dumps(value).replace("Infinity", "9e999")
 
 
@@ -199,14 +200,14 @@ def _elements_in_postgresql(element: Elements, compiler: SQLCompiler, **options:
 
 
 def _decimal(number: int | float) -> Decimal:
-    """Return what `metadata_number` in PostgreSQL makes of the same number."""
-    if isinstance(number, int) or EXACT <= abs(number) < LONG:
+    """Return the value that PostgreSQL's `metadata_number` returns for the same number."""
+    if isinstance(number, int) or EXACT_FLOAT_LIMIT <= abs(number) < INT64_LIMIT:
         return Decimal(int(number))
     return Decimal(repr(number))
 
 
-def _can_be_there(value: object) -> bool:
-    """Return whether PostgreSQL can store a text; otherwise a query for it fails."""
+def _is_storable(value: object) -> bool:
+    """Return whether PostgreSQL can store a text; a query for one that it cannot store fails."""
     if not isinstance(value, str):
         return True
     try:

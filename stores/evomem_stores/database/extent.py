@@ -1,4 +1,4 @@
-"""The extent of a memory, with which caches of its rows are compared."""
+"""The extent of a memory: caches compare it to see whether they are up to date."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Extent(NamedTuple):
     """-1 if there is no such memory."""
     head: int
     rows: int
-    """How many own rows it should have."""
+    """How many rows of its own the memory should have."""
     key: bytes | None
-    """That of its row at the seq that was asked for, None if it has none."""
+    """The key of the row at the requested seq, None if there is no such row."""
 
 
 def extent(connection: Connection, memory: int, seq: int) -> Extent:
     """Return the extent of a memory, with the key of its row at `seq`."""
-    given = {"memory": memory, "row": row_number(memory, seq)}
-    row = connection.execute(_EXTENT, given).one_or_none()
+    parameters = {"memory": memory, "row": row_number(memory, seq)}
+    row = connection.execute(_EXTENT, parameters).one_or_none()
     return Extent(-1, 0, 0, None) if row is None else Extent(*row)

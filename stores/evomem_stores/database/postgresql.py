@@ -1,4 +1,4 @@
-"""PostgreSQL: connections to one schema of a server, its transactions and its errors."""
+"""PostgreSQL: connections to one schema of a server, transactions and errors."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from evomem.errors import (
 )
 from evomem.store import WriteSlot, nobody_waits
 from evomem_stores.database.compiled import CACHE, Shared, register
-from evomem_stores.database.connections import FOREIGN, Connections, check_timeout, driver
-from evomem_stores.database.tables import OURS, memories
+from evomem_stores.database.connections import DECODE_ERRORS, Connections, check_timeout, driver
+from evomem_stores.database.tables import SCHEMA_COMMENT, memories
 from evomem_stores.database.write_slots import WAIT
 
 psycopg = require("psycopg", extra="postgres")
@@ -35,10 +35,10 @@ psycopg = require("psycopg", extra="postgres")
 Commit = Literal["on", "remote_apply", "remote_write", "local", "off"]
 
 SCHEMA = "evomem"
-SLOTS = 4  # connections on which write slots are held, at most
-OLDEST = 14  # version of the server: older ones have no infinite numbers
-IDLE = 10.0, 600.0
-"""Seconds that a write may wait for its worker: a short one, and one of many rows."""
+MAX_SLOT_CONNECTIONS = 4  # for write slots
+MIN_SERVER_VERSION = 14  # older servers have no infinite numbers
+IDLE_TIMEOUTS = 10.0, 600.0
+"""Seconds a transaction may be idle: a short write, and a write of many rows."""
 NETWORK = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -46,20 +46,20 @@ NETWORK = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,  # milliseconds
 }
-"""After how many seconds a server that is silent counts as away, unless the URL says so itself."""
+"""Settings, in seconds, after which a silent server counts as unreachable; the URL overrides them."""
 
 _BUSY = {
-    "25P03": "the server heard nothing of this process for too long and ended its transaction",
-    "40001": "two transactions were in each other's way",
-    "40P01": "two transactions were in each other's way",
-    "53300": "the server takes no more connections",
+    "25P03": "this process was idle for too long, and the server ended its transaction",
+    "40001": "the transaction conflicted with another one",
+    "40P01": "the transaction was deadlocked with another one",
+    "53300": "the server accepts no more connections",
     "55P03": "another process held the lock for longer than the busy timeout",
 }
 _DAMAGED = ("XX001", "XX002")
-_LOST = ("08", "57P")  # classes of states: the connection, or the server going away
+_LOST = ("08", "57P")  # classes of SQL states: connection errors, server shutdown
 
 
-_WHAT_IS_THERE = """
+_SERVER_AND_TABLES = """
     SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding'),
         (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm')
             AND relnamespace = to_regnamespace(quote_ident(%s))),
@@ -87,7 +87,7 @@ _DRIVER = register(PostgresDialect, "postgresql")
 class PostgresConnections(Connections):
     """A pool of connections to one schema of a server.
 
-    Every setting is made for the length of a transaction, so that a pooler may be in between.
+    Every setting is local to a transaction, so that the server may be behind a pooler.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class PostgresConnections(Connections):
         connect = partial(
             create_engine,
             url.set(drivername=_DRIVER),
-            isolation_level="AUTOCOMMIT",  # the driver would begin on its own account
+            isolation_level="AUTOCOMMIT",  # or the driver would begin transactions itself
             execution_options={"compiled_cache": CACHE},
             max_overflow=0,
-            pool_pre_ping=True,  # a connection that the server closed meanwhile is replaced
+            pool_pre_ping=True,  # replaces connections that the server has closed
             connect_args={
                 **{name: value for name, value in NETWORK.items() if name not in url.query},
                 "client_encoding": "utf8",
@@ -122,19 +122,19 @@ class PostgresConnections(Connections):
             },
         )
         self._engine = connect(pool_size=pool_size, pool_timeout=busy_timeout)
-        self._slots = connect(pool_size=SLOTS, pool_timeout=0)
+        self._slots = connect(pool_size=MAX_SLOT_CONNECTIONS, pool_timeout=0)
         quoted = self._engine.dialect.identifier_preparer.quote_identifier(self.schema)
         settings = (
             f"SET LOCAL search_path TO {quoted}; "
             f"SET LOCAL lock_timeout TO {max(1, round(busy_timeout * 1000))}"
         )
         self._begin_reading = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}"
-        # A worker that is cut off or stopped in a transaction would keep its locks for hours.
+        # Otherwise a worker that is disconnected or suspended in a transaction keeps locks for hours.
         self._begin_writing, self._begin_rewriting = (
             f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {settings}; "
             f"SET LOCAL synchronous_commit TO {synchronous_commit}; "
             f"SET LOCAL idle_in_transaction_session_timeout TO {round(idle * 1000)}"
-            for idle in IDLE
+            for idle in IDLE_TIMEOUTS
         )
         self._create = f"CREATE SCHEMA IF NOT EXISTS {quoted}"
         for pool in (self._engine, self._slots):
@@ -151,7 +151,7 @@ class PostgresConnections(Connections):
 
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
-        """See `Connections.writing`. The lock is on the memory's row in `memories`."""
+        """See `Connections.writing`. Locks the memory's row in `memories`."""
         with self._transaction(self._begin_writing) as connection:
             self._lock(connection, memory)
             yield connection
@@ -160,8 +160,8 @@ class PostgresConnections(Connections):
     def write_slot(self, memory: int) -> Iterator[WriteSlot]:
         """See `Connections.write_slot`. The server serves waiting writers in order of arrival.
 
-        It is an advisory lock of a transaction, so that a pooler may be in between, and has a
-        connection of its own. Where none is free, the writer continues without a slot.
+        A slot is an advisory lock of a transaction, so that the server may be behind a pooler, on
+        a connection of its own. If no such connection is free, the writer continues without a slot.
         """
         key = self._slot_key(memory)
         stack, slot = ExitStack(), nobody_waits
@@ -186,69 +186,69 @@ class PostgresConnections(Connections):
             return not free
 
     @contextmanager
-    def alone(self) -> Iterator[Connection]:
-        """See `Connections.alone`."""
+    def exclusive(self) -> Iterator[Connection]:
+        """See `Connections.exclusive`."""
         with self._transaction(self._begin_rewriting) as connection:
-            self._hold(connection, "writers")
+            self._advisory_lock(connection, "writers")
             self.guard(connection)
             yield connection
 
     @contextmanager
     def altering(self) -> Iterator[Connection]:
-        """See `Connections.altering`. The lock is an advisory one, named after the schema."""
+        """See `Connections.altering`. Takes an advisory lock, named after the schema."""
         with self._transaction(self._begin_rewriting) as connection:
-            self._hold(connection, "tables")
-            [there] = (
+            self._advisory_lock(connection, "tables")
+            [schema] = (
                 driver(connection)
                 .execute("SELECT to_regnamespace(quote_ident(%s))", [self.schema])
                 .fetchone()
             )
-            if there is None:
+            if schema is None:
                 driver(connection).execute(self._create)
             yield connection
 
     @contextmanager
     def forgetting(self, memory: int | None = None) -> Iterator[Connection]:
-        """See `Connections.forgetting`. Takes the locks of both `altering` and `writing`."""
+        """See `Connections.forgetting`. Takes the locks of `altering` and of `writing`."""
         with self.altering() as connection:
             self._lock(connection, memory)
             yield connection
 
     def is_ours(self) -> bool:
-        """Return whether the schema holds evomem's tables; False if it holds none at all.
+        """Return whether the schema holds evomem's tables; False if it holds no tables.
 
         Raises:
-            DatabaseDamaged: It holds another program's.
-            StoreError: The server is too old, or stores text in another encoding than UTF-8.
+            DatabaseDamaged: The schema holds another program's tables.
+            StoreError: The server is too old, or stores text in an encoding other than UTF-8.
         """
         with self.reading() as connection:
-            row = driver(connection).execute(_WHAT_IS_THERE, [self.schema])
+            row = driver(connection).execute(_SERVER_AND_TABLES, [self.schema])
             version, encoding, tables, mark = row.fetchone()
-        if version < OLDEST or encoding != "UTF8":
+        if version < MIN_SERVER_VERSION or encoding != "UTF8":
             raise StoreError(
                 f"{self.place} is PostgreSQL {version} with the encoding {encoding}: evomem needs "
-                f"version {OLDEST} or newer, and a database made with ENCODING 'UTF8'"
+                f"version {MIN_SERVER_VERSION} or newer, and a database created with ENCODING 'UTF8'"
             )
-        if tables and mark != OURS:
+        if tables and mark != SCHEMA_COMMENT:
             raise DatabaseDamaged(
-                f"{self.place} holds tables of another program: name a schema of evomem's own, "
+                f"{self.place} holds tables of another program: name a schema for evomem alone, "
                 "such as ?schema=evomem; nothing was changed"
             )
         return bool(tables)
 
     def scrub(self) -> bool:
-        """Return False: old bytes stay until `compact`, which locks the tables."""
+        """Return False: old bytes stay on disk until `compact`, which locks the tables."""
         return False
 
     def faults(self, connection: Connection) -> Iterator[str]:
-        """Yield triggers and rules that evomem did not create; the server checks pages itself."""
+        """Yield triggers and rules that evomem did not create; the server checks its pages itself."""
         foreign = (
             "SELECT 'trigger', tgname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
             "WHERE NOT tgisinternal AND relnamespace = to_regnamespace(quote_ident(%(schema)s)) "
             "UNION ALL SELECT 'rule', rulename::text FROM pg_rules WHERE schemaname = %(schema)s"
         )
         for kind, name in driver(connection).execute(foreign, {"schema": self.schema}).fetchall():
-            yield f"there is a {kind} {name!r} that evomem did not make: drop it"
+            yield f"there is a {kind} {name!r} that evomem did not create: drop it"
 
     def size(self, connection: Connection) -> int:
         """See `Connections.size`."""
@@ -276,10 +276,10 @@ class PostgresConnections(Connections):
                 execute(f"VACUUM (FULL, ANALYZE) {table}")
 
     def backup(self, target: Path) -> None:
-        """Raise `StoreError`: a server has its own tools for copies.
+        """Raise `StoreError`: PostgreSQL has its own tools for backups.
 
         Raises:
-            StoreError: Always; it says what to do instead.
+            StoreError: Always; the message names the tools.
         """
         raise StoreError(
             f"{self.place} is copied with PostgreSQL's own tools (pg_dump --schema={self.schema}); "
@@ -293,19 +293,19 @@ class PostgresConnections(Connections):
         self._engine.dispose()
 
     def _after_fork(self) -> None:
-        """Open new connections in a forked child. The parent's are neither used nor closed."""
+        """Open new connections in a forked child; leave the parent's unused and open."""
         for engine in (self._engine, self._slots):
             self._inherited.append(engine.pool)
             engine.dispose(close=False)
 
     def _slot_key(self, memory: int) -> int:
-        """Return the number of the advisory lock that is a memory's write slot."""
+        """Return the number of the advisory lock for a memory's write slot."""
         name = f"evomem writer {self.schema} {memory}".encode()
         return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big", signed=True)
 
     @staticmethod
     def _is_waited_for(connection: Connection, key: int) -> bool:
-        """Return whether somebody waits for an advisory lock that this connection holds."""
+        """Return whether another connection waits for an advisory lock that this one holds."""
         halves = [key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF]
         try:
             [waited_for] = driver(connection).execute(_IS_WAITED_FOR, halves).fetchone()
@@ -314,14 +314,14 @@ class PostgresConnections(Connections):
         return bool(waited_for)
 
     def _lock(self, connection: Connection, memory: int | None) -> None:
-        """Keep others from changing a memory, and `alone` from beginning, for this transaction."""
-        self._hold(connection, "writers", shared=True)
+        """Keep others from changing a memory, and `exclusive` from starting, in this transaction."""
+        self._advisory_lock(connection, "writers", shared=True)
         self.guard(connection)
-        own = select(memories.c.memory).where(memories.c.memory == memory)
-        connection.execute(own.with_for_update(key_share=True))
+        row = select(memories.c.memory).where(memories.c.memory == memory)
+        connection.execute(row.with_for_update(key_share=True))
 
-    def _hold(self, connection: Connection, what: str, *, shared: bool = False) -> None:
-        """Take an advisory lock, named after the schema, for this transaction."""
+    def _advisory_lock(self, connection: Connection, what: str, *, shared: bool = False) -> None:
+        """Take an advisory lock, named after the schema, until the transaction ends."""
         kind = "_shared" if shared else ""
         driver(connection).execute(
             f"SELECT pg_advisory_xact_lock{kind}(hashtextextended(%s, 0))",
@@ -344,44 +344,44 @@ class PostgresConnections(Connections):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn errors of SQLAlchemy and psycopg into evomem's."""
+        """Raise errors of SQLAlchemy and psycopg as evomem's errors."""
         try:
             yield
         except EvomemError:
             raise
-        except FOREIGN as error:
-            says = f"{type(error).__name__}: {error}"
+        except DECODE_ERRORS as error:
+            message = f"{type(error).__name__}: {error}"
             raise DatabaseDamaged(
-                f"{self.place} cannot be read ({says}): run verify, and restore it from a backup; "
-                "if verify finds nothing, this is a fault of evomem"
+                f"{self.place} cannot be read ({message}): run verify, and restore it from a backup; "
+                "if verify finds nothing, this is a bug in evomem"
             ) from error
         except (SQLAlchemyError, psycopg.Error) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
-            says = str(cause).strip().partition("\n")[0]
+            message = str(cause).strip().partition("\n")[0]
             state = getattr(cause, "sqlstate", None) or ""
-            if state in _BUSY or "QueuePool limit" in says:
+            if state in _BUSY or "QueuePool limit" in message:
                 raise DatabaseBusy(
                     f"{self.place}: {_BUSY.get(state, 'every connection of the pool is in use')} "
-                    f"({says}); nothing was written: try again, or open with a larger "
+                    f"({message}); nothing was written: try again, or open with a larger "
                     "busy_timeout= or pool_size="
                 ) from error
             if state in _DAMAGED:
                 raise DatabaseDamaged(
-                    f"{self.place} cannot be read ({says}): restore it from a backup"
+                    f"{self.place} cannot be read ({message}): restore it from a backup"
                 ) from error
             if state.startswith(_LOST) or (
                 not state and isinstance(cause, psycopg.OperationalError)
             ):
                 raise ConnectionLost(
-                    f"{self.place}: there is no connection to the server, or it was lost ({says}); "
-                    "what was being written is there as a whole or not at all: add it again with "
-                    "the same ids, which is harmless"
+                    f"{self.place}: there is no connection to the server, or it was lost ({message}); "
+                    "the write was applied completely or not at all: retry it with the same ids, "
+                    "which is harmless"
                 ) from error
-            raise StoreError(f"{self.place}: {says}; nothing was written") from error
+            raise StoreError(f"{self.place}: {message}; nothing was written") from error
 
 
 def _parsed(location: str) -> tuple[URL, str]:
-    """Return the URL for the driver, and the schema."""
+    """Return the driver's URL, and the schema."""
     try:
         url = make_url(location).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Reading SQLite databases that this process cannot write.
+"""Reads SQLite databases that this process cannot write.
 
 SQLite needs a `-shm` file to read a database in WAL mode, and cannot create one here. A database
 without a write-ahead log is therefore opened as immutable. Another process may still change it,
@@ -32,42 +32,42 @@ class _Files(NamedTuple):
 
 
 def why_read_only(path: Path) -> str | None:
-    """Return why the database at `path` cannot be written ("is on ..."), or None if it can be."""
+    """Return why the database at `path` cannot be written ("is on ..."); None if it can."""
     real = Path(os.path.realpath(path))
     if not real.exists() or _may(real, os.W_OK) and _may(real.parent, os.W_OK | os.X_OK):
         return None
     if os.statvfs(real).f_flag & os.ST_RDONLY:
         return "is on a read-only file system"
     if not _may(real, os.W_OK):
-        return "is a file that may not be written"
-    return "is in a folder that may not be written, where SQLite keeps its write-ahead log"
+        return "is a file that this user may not write"
+    return "is in a folder that this user may not write, where SQLite keeps its write-ahead log"
 
 
-def connect(path: Path, timeout: float = 0.0) -> sqlite3.Connection:
-    """Open a database that cannot be written.
+def connect(path: Path, busy_timeout: float = 0.0) -> sqlite3.Connection:
+    """Open a database that cannot be written; wait up to `busy_timeout` seconds for locks.
 
     Raises:
-        StoreError: Reading its newest turns, or undoing an interrupted change, takes writing.
+        StoreError: Reading its newest turns, or rolling back an interrupted change, needs a write.
     """
     files = _files(path)
     real = Path(os.path.realpath(path))
     journal = real.with_name(real.name + "-journal")
     if not files.unchanging and not files.shared:
         raise StoreError(
-            f"{path} cannot be read where it cannot be written: its newest turns are in {path.name}"
-            f"-wal, and {path.name}-shm is missing; copy both files to a folder that can be "
-            "written, and open the copy"
+            f"{path} cannot be read without write access: its newest turns are in {path.name}"
+            f"-wal, and {path.name}-shm is missing; copy both files to a writable folder, and open "
+            "the copy"
         )
     if journal.exists() and journal.stat().st_size:
         raise StoreError(
-            f"{path} cannot be read where it cannot be written: a change was interrupted, and has to "
-            f"be undone with {journal.name}; copy both files to a folder that can be "
-            "written, and open the copy"
+            f"{path} cannot be read without write access: a change was interrupted, and has to "
+            f"be rolled back with {journal.name}; copy both files to a writable folder, and open "
+            "the copy"
         )
     options = "mode=ro&immutable=1" if files.unchanging else "mode=ro"
     return sqlite3.connect(
         f"{real.as_uri()}?{options}",
-        timeout=timeout,
+        timeout=busy_timeout,
         uri=True,
         isolation_level=None,
         check_same_thread=False,
@@ -81,7 +81,7 @@ def unchanged(path: Path) -> Iterator[None]:
     Where the `-shm` file exists, SQLite isolates readers itself, and changes are allowed.
 
     Raises:
-        HeadMoved: It changed; what was read may be inconsistent.
+        HeadMoved: The database changed, so what was read may be inconsistent.
     """
     before = _files(path)
     try:

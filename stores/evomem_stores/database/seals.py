@@ -1,8 +1,8 @@
 """Seals: digests that reveal edits made without evomem.
 
-Each is a BLAKE2b of 16 bytes over a database's id and the values that it seals, keyed with the
-database's integrity key. Without a key anybody can compute it: then it shows accidents, and edits
-by those who do not bother to.
+A seal is a 16-byte BLAKE2b digest of a database's id and the sealed values, keyed with the
+database's integrity key. Without a key anybody can compute it: it then reveals accidents, and edits
+by people who do not recompute the seal.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from evomem.errors import IntegrityError
 from evomem.integrity import key_id
 
 SIZE = 16
-MODULUS: int = 2 ** (8 * SIZE)  # of sums
-TOMBSTONES = 2**16  # whose shares are kept: after a deletion, all others are the same
+MODULUS: int = 2 ** (8 * SIZE)  # sums are taken modulo this
+CACHED_TOMBSTONES = 2**16  # shares kept in memory: a deletion changes one and leaves all others
 
-ROW = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
-"""The columns of a turn that its seal covers: the whole record."""
+SEALED_COLUMNS = ("memory", "seq", "id", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "source", "recalled")  # fmt: skip
+"""The columns of a turn that its seal covers: its record."""
 
 Mark = tuple[str, str]
-"""A mark of a purged turn, and the key that it was made with (`forgotten`)."""
+"""A mark of a purged turn, and the key of its digest (`forgotten`)."""
 
 _READING = ("memory", "seq", "key", "words", "chunk")
 
@@ -35,9 +35,9 @@ _nested = json.JSONEncoder(default=lambda data: [bytes(data).hex()]).encode
 
 
 def _encode(values: Sequence[object]) -> str:
-    """Return a text that no other values have. Reading computes it for every turn that it returns.
+    """Return an unambiguous text of values, close to JSON; fast, since every turn read needs it.
 
-    It is close to JSON. The `repr` of a string would not do: it depends on the version of Python.
+    The `repr` of a string is no alternative: it depends on the version of Python.
     """
     return ",".join(
         [
@@ -57,30 +57,30 @@ class Seals:
     """The seals of one database."""
 
     def __init__(self, database: str, key: bytes | None = None) -> None:
-        """Seal the database with this id, with a key of 32 bytes or without."""
+        """Make seals for the database with this id; `key` has 32 bytes, None for no key."""
         self.database = database
         self.key_id = key_id(key)
         self._key = key or b""
-        self.proved: dict[int, tuple[object, ...]] = {}
-        """Entries of memories, as they were read last, whose seals fit (`ledger.opened`)."""
-        self.gone = lru_cache(maxsize=256)(self._gone)
-        """Returns the sum of a memory's tombstones, given as text (`tombstones`)."""
-        self._tombstone = lru_cache(maxsize=TOMBSTONES)(self._tombstone_share)
+        self.verified_entries: dict[int, tuple[object, ...]] = {}
+        """The last read entry of each memory whose seal was verified (`ledger.open_entry`)."""
+        self.tombstone_sum = lru_cache(maxsize=256)(self._tombstone_sum)
+        """Returns the sum over a memory's tombstones, which are passed as text (`tombstones`)."""
+        self._tombstone = lru_cache(maxsize=CACHED_TOMBSTONES)(self._tombstone_share)
 
     def of(self, database: str) -> Seals:
         """Return the seals of another database, with the same key."""
         return Seals(database, self._key)
 
     def row(self, columns: Mapping[str, Any] | RowMapping) -> bytes:
-        """Return the seal of a turn, which covers its position and its record."""
-        return self.digest(b"row", [columns[name] for name in ROW])
+        """Return the seal of a turn, over its position and its record."""
+        return self.digest(b"row", [columns[name] for name in SEALED_COLUMNS])
 
     def check_row(self, columns: Mapping[str, Any] | RowMapping) -> None:
-        """Raise `IntegrityError` unless a turn is as it was written."""
+        """Raise `IntegrityError` if a turn was changed since it was written."""
         if self.row(columns) != columns["seal"]:
             raise IntegrityError(
                 f"turn {columns['seq']} of memory {columns['memory']} was changed since it was "
-                "written: its seal does not fit; run verify, and restore the database from a backup"
+                "written: its seal does not match; run verify, and restore the database from a backup"
             )
 
     def reading(self, columns: Mapping[str, Any] | RowMapping, fingerprint: str) -> bytes:
@@ -89,21 +89,21 @@ class Seals:
         return self.digest(b"reading", values, columns["embedding"], columns["latents"])
 
     def share(self, kind: bytes, values: Sequence[object]) -> int:
-        """Return what something adds to a sum (of rows, tombstones or memories).
+        """Return a value's share of a sum (over rows, tombstones, marks or memories).
 
-        Sums identify sets: nobody can find two sets with the same sum, as long as the
-        shares are unknown. So sums are stored masked, each time differently.
+        Sums identify sets: nobody can construct two sets with the same sum without knowing the
+        shares. So sums are stored masked, with a new mask each time.
         """
         return int.from_bytes(self.digest(kind, values), "little")
 
     def mask(self, sums: Sequence[int], kind: bytes, values: Sequence[object]) -> bytes:
-        """Return sums as they are stored; `values` are never the same twice."""
+        """Return masked sums for storage; `values` must be new each time."""
         pad = self._pad(len(sums), kind, values)
         packed = b"".join((number % MODULUS).to_bytes(SIZE, "little") for number in sums)
         return bytes(left ^ right for left, right in zip(packed, pad, strict=True))
 
     def unmask(self, stored: bytes, kind: bytes, values: Sequence[object]) -> list[int]:
-        """Return the sums that `mask` was given."""
+        """Return the sums that `mask` masked."""
         pad = self._pad(len(stored) // SIZE, kind, values)
         packed = bytes(left ^ right for left, right in zip(stored, pad, strict=True))
         parts = range(0, len(packed), SIZE)
@@ -112,7 +112,7 @@ class Seals:
     def digest(
         self, kind: bytes, values: Sequence[object], *blobs: object, size: int = SIZE
     ) -> bytes:
-        """Return the digest of values and large binary ones; different kinds never have the same."""
+        """Return the digest of values and of large binary values; digests of different kinds differ."""
         digest = hashlib.blake2b(
             _encode([self.database, *values]).encode(), key=self._key, digest_size=size, person=kind
         )
@@ -125,8 +125,8 @@ class Seals:
     def _pad(self, count: int, kind: bytes, values: Sequence[object]) -> bytes:
         return self.digest(b"mask " + kind, values, size=count * SIZE)
 
-    def _gone(self, memory: int, listed: str) -> int:
-        shares = (self._tombstone(memory, seq, since) for seq, since in tombstones(listed))
+    def _tombstone_sum(self, memory: int, text: str) -> int:
+        shares = (self._tombstone(memory, seq, since) for seq, since in tombstones(text))
         return sum(shares) % MODULUS
 
     def _tombstone_share(self, memory: int, seq: int, since: int) -> int:
@@ -141,13 +141,13 @@ class Seals:
         return sum(self.share(b"rows", [seal]) for seal in seals) % MODULUS
 
 
-def tombstones(listed: str) -> list[tuple[int, int]]:
-    """Return the seqs and the `since` of tombstones given as text, such as "3:0,5:9".
+def tombstones(text: str) -> list[tuple[int, int]]:
+    """Return the (seq, since) pairs of a text such as "3:0,5:9".
 
     Raises:
-        ValueError: The text is none of tombstones.
+        ValueError: The text does not have this form.
     """
-    parts = (pair.partition(":") for pair in listed.split(",") if pair)
+    parts = (pair.partition(":") for pair in text.split(",") if pair)
     return [(int(seq), int(since)) for seq, _, since in parts]
 
 

@@ -1,11 +1,11 @@
 """Process forks and SQLite: a process closes its connections before it forks.
 
-SQLite notes the locks on a file once for all connections of a process. The child of a fork inherits
-the note, but the operating system gives it none of the locks. So even a new connection in the child
-would hold none: the parent could remove the write-ahead log that the child commits to, and what was
-committed would be lost. The note goes with the last connection to the file; only the parent can
-close one. Before a fork it therefore waits until no other thread is using SQLite, and closes its
-connections; parent and child connect again when they need to.
+SQLite keeps one record of the locks on a file for all connections of a process. A forked child
+inherits the record, but not the operating system's locks. Even a new connection in the child would
+hold no lock: the parent could remove the write-ahead log that the child commits to, and the commits
+would be lost. SQLite drops the record when the last connection to the file is closed, and only the
+parent can close its connections. So before a fork, the parent waits until no other thread is using
+SQLite, and closes its connections; parent and child reconnect when they need to.
 
 <https://sqlite.org/howtocorrupt.html>, "Carrying an open database across a fork".
 """
@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from evomem.errors import StoreError
 
-PATIENCE = 30.0
+FORK_TIMEOUT = 30.0
 """Seconds that a fork waits for the transactions of other threads."""
 
 
@@ -29,29 +29,29 @@ class Connections(Protocol):
     """Connections to one database."""
 
     place: str
-    """What `using_sqlite` is given for them."""
+    """The argument of `using_sqlite` for these connections."""
 
     def before_fork(self) -> None:
-        """Close all of them; no thread is using one."""
+        """Close all connections; no thread is using one."""
 
     def after_fork_in_child(self) -> None:
-        """Forget those that are still open, without closing them, and replace all locks."""
+        """Drop open connections without closing them, and replace all locks."""
 
 
 class _Gate:
-    """Knows which threads are using SQLite, and keeps others out while the process forks."""
+    """Tracks the threads that are using SQLite, and blocks others while the process forks."""
 
     def __init__(self) -> None:
         self.connections: WeakSet[Connections] = WeakSet()
         self._lost: set[str] = set()
-        """Databases that another thread was using at the fork that this process began with."""
+        """Databases that another thread was using when this process was forked."""
         self._inside: list[tuple[int, str]] = []
-        """The threads that are using SQLite, by number, and the database that each uses."""
+        """(thread id, database) of the threads that are using SQLite."""
         self._forker: int | None = None
         self._changed = threading.Condition()
 
     def enter(self, place: str) -> tuple[int, str]:
-        me = threading.get_ident()
+        thread = threading.get_ident()
         with self._changed:
             if place in self._lost:
                 raise StoreError(
@@ -59,10 +59,12 @@ class _Gate:
                     "was forked, so SQLite's locks do not protect the database here: fork when no "
                     "thread is using it, or start the process with 'spawn'"
                 )
-            # A thread that is inside already must get on, or the fork would wait for it in vain.
-            self._changed.wait_for(lambda: self._forker in (None, me) or self._is_inside(me))
-            self._inside.append((me, place))
-        return me, place
+            # A thread that is already inside must proceed, or the fork would wait until its timeout.
+            self._changed.wait_for(
+                lambda: self._forker in (None, thread) or self._is_inside(thread)
+            )
+            self._inside.append((thread, place))
+        return thread, place
 
     def leave(self, entry: tuple[int, str]) -> None:
         with self._changed:
@@ -70,15 +72,15 @@ class _Gate:
             self._changed.notify_all()
 
     def before_fork(self) -> None:
-        me = threading.get_ident()
+        thread = threading.get_ident()
         with self._changed:
             self._changed.wait_for(lambda: self._forker is None)
-            self._forker = me
-            if not self._is_inside(me):
-                self._changed.wait_for(lambda: not self._inside, PATIENCE)
-            used = {place for _, place in self._inside}
+            self._forker = thread
+            if not self._is_inside(thread):
+                self._changed.wait_for(lambda: not self._inside, FORK_TIMEOUT)
+            in_use = {place for _, place in self._inside}
         for connection in list(self.connections):
-            if connection.place not in used:
+            if connection.place not in in_use:
                 connection.before_fork()
 
     def after_fork_in_parent(self) -> None:
@@ -103,7 +105,7 @@ _gate = _Gate()
 
 @contextmanager
 def using_sqlite(place: str) -> Iterator[None]:
-    """Use the database at `place` in this block: no other thread forks until it is left.
+    """Use the database at `place` in this block; no other thread forks until the block ends.
 
     Raises:
         StoreError: The process was forked while another thread was using the database.

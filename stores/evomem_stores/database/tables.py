@@ -1,4 +1,4 @@
-"""The tables as queries see them. Their constraints and indexes are in `upkeep/migrations`."""
+"""The tables and columns for queries; constraints and indexes are in `upkeep/migrations`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, MetaData,
 from evomem.store import Span
 
 METADATA = MetaData()
-LAST = 2**32 - 1  # the greatest seq there can be
-APPLICATION = 0x45764F6D  # "EvOm" in the file's header: this SQLite database is ours
-OURS = "evomem"  # the comment on the table `migrations`: this PostgreSQL schema is ours
+MAX_SEQ = 2**32 - 1  # seqs are the lower 32 bits of a row number
+APPLICATION_ID = 0x45764F6D  # "EvOm" in the file's header marks an SQLite database of evomem
+SCHEMA_COMMENT = "evomem"  # on the table `migrations`: marks a PostgreSQL schema of evomem
 
 encoder = Table(
     "encoder",
@@ -31,18 +31,18 @@ memories = Table(
     METADATA,
     Column("memory", BigInteger, primary_key=True),
     Column("namespace", String),  # canonical JSON array of the labels
-    Column("parent", BigInteger),  # the memory whose rows up to `parent_seq` come before its own
+    Column("parent", BigInteger),  # the memory whose rows up to `parent_seq` precede its own
     Column("parent_seq", BigInteger),
-    Column("head", BigInteger),  # the newest seq ever given out: a purged turn's is not used again
+    Column("head", BigInteger),  # the newest seq ever assigned: seqs of purged turns are not reused
     Column("revision", BigInteger),
-    Column("created", BigInteger),  # this and all times: microseconds since 1970, UTC
-    Column("rows", BigInteger),  # this and what follows: `ledger.Entry`
+    Column("created", BigInteger),  # like all times: microseconds since 1970, UTC
+    Column("rows", BigInteger),  # this and the following columns: `ledger.Entry`
     Column("tip", LargeBinary),
     Column("gone", BigInteger),
     Column("changes", BigInteger),
     Column("sums", LargeBinary),
     Column("seal", LargeBinary),
-    Column("fence", BigInteger),  # this and what follows: `log/leases`; not sealed
+    Column("fence", BigInteger),  # this and the following columns: `log/leases`; not sealed
     Column("holder", String),
     Column("leased", BigInteger),
     Column("wanted", BigInteger),
@@ -52,9 +52,9 @@ integrity = Table(
     "integrity",
     METADATA,
     Column("id", BigInteger, primary_key=True),
-    Column("database", String),  # random, of this database alone
+    Column("database", String),  # a random id of this database
     Column("key", String),  # `evomem.integrity.key_id`
-    Column("changes", BigInteger),  # this and what follows: `ledger.Whole`
+    Column("changes", BigInteger),  # this and the following columns: `ledger.DatabaseEntry`
     Column("memories", BigInteger),
     Column("total", LargeBinary),
     Column("seal", LargeBinary),
@@ -67,7 +67,7 @@ turns = Table(
     Column("memory", BigInteger),
     Column("seq", BigInteger),
     Column("id", String),
-    Column("chunk", BigInteger),  # seq of the first turn of the chunk that the turn belongs to
+    Column("chunk", BigInteger),  # seq of the first turn of the turn's chunk
     Column("words", BigInteger),  # length in terms, for BM25
     Column("time", BigInteger),
     Column("added", BigInteger),
@@ -78,11 +78,11 @@ turns = Table(
     Column("user", String),
     Column("assistant", String),
     Column("metadata", String),
-    Column("embedding", LargeBinary),  # of a long text several, one after the other
+    Column("embedding", LargeBinary),  # several in a row for a long text
     Column("latents", LargeBinary),
     Column("source", String),
-    Column("recalled", String),  # JSON array of ids; NULL for none
-    Column("seal", LargeBinary),  # `Seals.row`: of all that makes the turn's record
+    Column("recalled", String),  # JSON array of ids, NULL for none
+    Column("seal", LargeBinary),  # `Seals.row`: over the turn's record
 )
 
 hidden = Table(
@@ -94,7 +94,7 @@ hidden = Table(
 )
 
 forgotten = Table(
-    "forgotten",  # tombstones of purged turns; see the module `forgotten`
+    "forgotten",  # marks of purged turns (the module `forgotten`)
     METADATA,
     Column("memory", BigInteger, primary_key=True),
     Column("mark", String, primary_key=True),
@@ -112,11 +112,11 @@ storage = Table(
     "storage",
     METADATA,
     Column("id", BigInteger, primary_key=True),
-    Column("embeddings", String),  # `evomem.rows.Form`: how those of new turns are stored
+    Column("embeddings", String),  # `evomem.rows.Form` of new turns' embeddings
 )
 
 runs = Table(
-    "runs",  # of turns whose words lie together in `postings`; see `words`
+    "runs",  # consecutive turns whose words are stored together in `postings` (`words`)
     METADATA,
     Column("memory", BigInteger, primary_key=True),
     Column("last", BigInteger, primary_key=True),  # seq of the run's last turn
@@ -127,35 +127,35 @@ postings = Table(
     "postings",
     METADATA,
     Column("memory", BigInteger, primary_key=True),
-    Column("last", BigInteger, primary_key=True),  # names the run
+    Column("last", BigInteger, primary_key=True),  # identifies the run
     Column("term", String, primary_key=True),
-    Column("seqs", LargeBinary),  # uint32, little-endian: one for each time that the term occurs
+    Column("seqs", LargeBinary),  # uint32, little-endian: one per occurrence of the term
 )
 
 generations = Table(
-    "generations",  # encoders, other than the one in use, that have read turns as well
+    "generations",  # encoders other than the current one that have read turns
     METADATA,
     Column("generation", BigInteger, primary_key=True),
     *(Column(column.name, column.type) for column in encoder.columns if column.name != "id"),
 )
 
 readings = Table(
-    "readings",  # their results for a turn; deleted with the turn
+    "readings",  # results of those encoders for a turn; deleted with the turn
     METADATA,
     Column("generation", BigInteger, primary_key=True),
     Column("row", BigInteger, primary_key=True),
     Column("chunk", BigInteger),
     Column("embedding", LargeBinary),
     Column("latents", LargeBinary),
-    Column("checksum", LargeBinary),  # that of the turn, were this its reading
+    Column("checksum", LargeBinary),  # the turn's checksum if this were its current reading
 )
 
-READ = ("chunk", "embedding", "latents", "checksum")
+ENCODER_COLUMNS = ("chunk", "embedding", "latents", "checksum")
 """The columns of a turn that depend on the encoder."""
 
 SAME_ROW = readings.c.row == turns.c.row
 
-done = Table(
+migrations = Table(
     "migrations",
     METADATA,
     Column("number", BigInteger, primary_key=True),
@@ -165,26 +165,26 @@ done = Table(
 
 
 def row_number(memory: int, seq: int) -> int:
-    """Return the primary key of a turn: a memory's rows are adjacent on disk, in log order."""
+    """Return the primary key of a turn, which keeps a memory's rows adjacent on disk, in log order."""
     return memory << 32 | seq
 
 
 def within(span: Span) -> ColumnElement[bool]:
-    """Return the condition that a turn lies in `span`, for queries that read whole rows."""
+    """Return the condition that a turn is in a span, for queries that read whole rows."""
     return turns.c.row.between(
         row_number(span.memory, span.first), row_number(span.memory, span.last)
     )
 
 
-def counted(span: Span) -> tuple[ColumnElement[bool], ...]:
-    """Return the same for queries that an index answers without touching the (large) rows."""
+def within_by_seq(span: Span) -> tuple[ColumnElement[bool], ...]:
+    """Return the same condition in a form that an index on seqs answers without the (large) rows."""
     return turns.c.memory == span.memory, turns.c.seq.between(span.first, span.last)
 
 
-def by_time(span: Span) -> tuple[ColumnElement[bool], ...]:
-    """Return the same for queries that the index on times answers in its order.
+def within_by_time(span: Span) -> tuple[ColumnElement[bool], ...]:
+    """Return the same condition in a form that the index on times answers in order of time.
 
-    With a bare `seq`, SQLite would rather read all rows of the span, and sort them.
+    With a bare `seq`, SQLite reads all rows of the span and sorts them.
     """
     seq = turns.c.seq + 0
     return turns.c.memory == span.memory, seq.between(span.first, span.last)

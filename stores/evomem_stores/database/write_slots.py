@@ -1,10 +1,10 @@
 """Write slots: writers of one memory, in several processes, take turns while they read.
 
-Whoever appends to a memory first reads its turns through the encoder, and has read them in vain if
-another writer appends meanwhile. A slot avoids that: there is one for each memory, and who holds it
-reads and appends while the others wait. Nothing depends on it for correctness: `Store.append` checks
-the head of the log in its own transaction, with a slot or without. So waiting is bounded (`WAIT`), and
-where a slot cannot be had at all, a writer continues without one.
+Before a writer appends turns to a memory, the encoder reads them; the read is wasted if another
+writer appends in the meantime. Each memory has a slot to avoid that: its holder reads and appends
+while other writers wait. Correctness does not depend on slots: `Store.append` checks the head of the
+log in its own transaction. So waiting is bounded (`WAIT`), and a writer that cannot get a slot
+continues without one.
 
 A slot is a lock that the operating system, or the database server, releases when its holder dies.
 """
@@ -23,16 +23,16 @@ from pathlib import Path
 from evomem._forking import reset_in_child
 from evomem.store import WriteSlot, nobody_waits
 
-WAIT = 5.0  # seconds that a writer waits for a slot before it continues without
-POLL = 0.002, 0.01  # seconds between two attempts to lock a byte: at first, and at most
+WAIT = 5.0  # seconds that a writer waits for a slot before it continues without one
+POLL = 0.002, 0.01  # seconds between attempts to lock a byte: initially, and at most
 
 
 @dataclass(eq=False)
 class _LockFile:
-    """A file whose bytes are locked: empty, and open once in a process.
+    """An empty file, open once per process, whose bytes are locked.
 
-    POSIX takes all locks that a process has on a file when the process closes any handle of it, and
-    does not keep its threads apart: `held` does.
+    POSIX releases all locks of a process on a file when the process closes any handle of it, and
+    does not distinguish its threads: `held` does.
     """
 
     handle: int
@@ -45,7 +45,7 @@ class _LockFile:
                 return False
             try:
                 fcntl.lockf(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-            except OSError:  # another process has it, or the file system has no locks
+            except OSError:  # another process holds it, or the file system has no locks
                 return False
             self.held.add(byte)
             return True
@@ -73,15 +73,15 @@ reset_in_child(_reset_after_fork)
 
 
 class FileSlots:
-    """The write slots of an SQLite database: two bytes a memory of a file beside it.
+    """The write slots of an SQLite database: two bytes per memory in a file next to it.
 
-    A writer that waits for a slot holds the memory's first byte, the gate, and who has a slot has the
-    second. Everyone goes through the gate, so that a writer that gives its slot back and wants it
-    again comes after the one that waits.
+    The first byte of a memory is the gate, locked by the next writer in line; the second is the slot,
+    locked by its holder. All writers pass the gate, so that a writer that releases its slot and
+    requests it again queues behind the waiting writer.
     """
 
     def __init__(self, database: Path | None) -> None:
-        """Make the slots of a database; None for one in memory, which needs none."""
+        """Provide the slots of a database file; None for a database in memory, which needs none."""
         self._path = database and database.with_name(f"{database.name}-writers")
         self._file: _LockFile | None = None
 
@@ -99,8 +99,8 @@ class FileSlots:
     def slot(self, memory: int) -> Iterator[WriteSlot]:
         """Wait for a memory's slot and hold it."""
         file = self._opened(create=True)
-        gate, own = 2 * memory, 2 * memory + 1
-        if file is None or not _take(file, gate, own):
+        gate, slot = 2 * memory, 2 * memory + 1
+        if file is None or not _take(file, gate, slot):
             yield nobody_waits
             return
 
@@ -113,10 +113,10 @@ class FileSlots:
         try:
             yield is_wanted
         finally:
-            file.unlock(own)
+            file.unlock(slot)
 
     def close(self) -> None:
-        """Close the file, if nothing else in this process uses it; harmless when repeated."""
+        """Close the file unless something else in this process uses it; harmless when repeated."""
         with _guard:
             file, self._file = self._file, None
             if file is None:
@@ -127,7 +127,7 @@ class FileSlots:
                 os.close(file.handle)
 
     def _opened(self, *, create: bool) -> _LockFile | None:
-        """Return the file; None if there is none, and it is not or cannot be made."""
+        """Return the file; None if it does not exist and is not, or cannot be, created."""
         if self._path is None or self._file is not None:
             return self._file
         if not create and not self._path.exists():
@@ -139,20 +139,20 @@ class FileSlots:
                     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
                     try:
                         _files[name] = _LockFile(os.open(name, flags, 0o600))
-                    except OSError:  # a folder that cannot be written to, say
+                    except OSError:  # such as a read-only folder
                         return None
                 self._file = _files[name]
                 self._file.users += 1
             return self._file
 
 
-def _take(file: _LockFile, gate: int, own: int) -> bool:
-    """Go through the gate and lock the slot; return whether that succeeded within `WAIT` seconds."""
+def _take(file: _LockFile, gate: int, slot: int) -> bool:
+    """Pass the gate and lock the slot; return whether that succeeded within `WAIT` seconds."""
     end = time.monotonic() + WAIT
     if not _lock(file, gate, end):
         return False
     try:
-        return _lock(file, own, end)
+        return _lock(file, slot, end)
     finally:
         file.unlock(gate)
 

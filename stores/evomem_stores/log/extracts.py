@@ -1,9 +1,9 @@
-"""Many memories at once: their turns without texts, and their embeddings.
+"""Extracts of many memories at once: turns without texts, and embeddings.
 
-A handful of statements, however many memories there are. Every turn's seal is checked, and that each
-memory has as many turns as its entry says. An extract that was read before is brought up to date by
-the turns after its end: the sum over the turns' seals, which the entry has, tells whether anything
-else has changed.
+The number of statements does not depend on the number of memories. Every turn's seal is checked, and
+that each memory has as many turns as its entry records. An extract that was read before is updated
+with the turns after its end; the entry's sum over the turns' seals shows whether anything else has
+changed.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from evomem.errors import IntegrityError
 from evomem.rows import Rows
 from evomem.store import Extract, Listed, Namespace
 from evomem_stores.database.dialects import OneOf
-from evomem_stores.database.seals import MODULUS, ROW, seals_of
+from evomem_stores.database.seals import MODULUS, SEALED_COLUMNS, seals_of
 from evomem_stores.database.tables import hidden, integrity, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.lookup import read, visible
 from evomem_stores.log.namespaces import bounds, decode_namespace, under
-from evomem_stores.log.rows import TURN, damaged, moment, unpack_embeddings
+from evomem_stores.log.rows import RECORD_COLUMNS, damaged, moment, unpack_embeddings
 from evomem_stores.log.views import take_view
 
-COLUMNS = (*TURN, "embedding")
-_Columns = namedtuple("_Columns", COLUMNS)  # type: ignore[misc]  # as SQLAlchemy's own rows
-ROW_BYTES = 1000  # of a turn in memory, about, beside its metadata and its embeddings
+COLUMNS = (*RECORD_COLUMNS, "embedding")
+_Columns = namedtuple("_Columns", COLUMNS)  # type: ignore[misc]  # has the fields of SQLAlchemy's rows
+ROW_BYTES = 1000  # approximate size of a turn in memory without metadata and embeddings
 
-_GONE = select(hidden.c.seq).where(hidden.c.memory == turns.c.memory, hidden.c.seq == turns.c.seq)
+_TOMBSTONE = select(hidden.c.seq).where(
+    hidden.c.memory == turns.c.memory, hidden.c.seq == turns.c.seq
+)
 _ALL = (
     select(*(turns.c[name] for name in COLUMNS))
-    .where(OneOf(turns.c.memory, bindparam("numbers")), ~_GONE.exists())
+    .where(OneOf(turns.c.memory, bindparam("numbers")), ~_TOMBSTONE.exists())
     .order_by(turns.c.row)
 )
 _NEW = (
@@ -55,20 +57,20 @@ _VERSION = select(
 
 
 def version(connection: Connection, prefix: Namespace) -> tuple[int, ...]:
-    """See `Store.version`: numbers of changes, which never fall; memories come and go with one."""
+    """See `Store.version`: counters that never decrease; adding or dropping a memory raises one."""
     name, first, end = bounds(prefix)
-    given = {"self": name, "first": first, "behind": end}
-    return tuple(int(number or 0) for number in connection.execute(_VERSION, given).one())
+    parameters = {"self": name, "first": first, "behind": end}
+    return tuple(int(number or 0) for number in connection.execute(_VERSION, parameters).one())
 
 
 def entries(connection: Connection, prefix: Namespace) -> list[tuple[Entry, Mapping[int, int]]]:
-    """Return the entries of the memories below a prefix, each with what is hidden from it.
+    """Return the entries of the memories below a prefix, each with its tombstones.
 
     Sorted by namespace. Raises `IntegrityError` as `ledger.with_hidden` does.
     """
     rows = connection.execute(ledger.WITH_HIDDEN.where(under(prefix))).mappings()
-    opened = [ledger.opened_with_hidden(seals_of(connection), row) for row in rows]
-    return sorted(opened, key=lambda pair: decode_namespace(pair[0].namespace))
+    pairs = [ledger.open_with_hidden(seals_of(connection), row) for row in rows]
+    return sorted(pairs, key=lambda pair: decode_namespace(pair[0].namespace))
 
 
 def read_extracts(
@@ -79,15 +81,15 @@ def read_extracts(
     extracts: dict[int, Extract] = {}
     for entry, gone in listed:
         old = known(entry.memory)
-        if old is not None and (new := _followed(connection, old, entry, gone, dim)):
+        if old is not None and (new := _updated(connection, old, entry, gone, dim)):
             extracts[entry.memory] = new
-    alone = [e for e, _ in listed if e.memory not in extracts and e.parent is None]
-    rows: dict[int, list[Any]] = {entry.memory: [] for entry in alone}
-    if alone:
+    unforked = [e for e, _ in listed if e.memory not in extracts and e.parent is None]
+    rows: dict[int, list[Any]] = {entry.memory: [] for entry in unforked}
+    if unforked:
         for row in connection.execute(_ALL, {"numbers": list(rows)}):
             rows[row.memory].append(row)
-    for entry in alone:
-        extracts[entry.memory] = _made(connection, entry, rows[entry.memory], dim)
+    for entry in unforked:
+        extracts[entry.memory] = _built(connection, entry, rows[entry.memory], dim)
     for entry, _ in listed:
         if entry.memory not in extracts:  # a fork
             view = take_view(connection, entry.memory)
@@ -101,29 +103,29 @@ def _mark(entry: Entry) -> tuple[Any, ...]:
     return (entry.revision, entry.created, entry.head, entry.gone, entry.changes, entry.stored)
 
 
-def _total(entry: Entry, connection: Connection, mark: tuple[Any, ...]) -> int:
-    """Return the sum over the seals of a memory's turns that a mark of it has."""
+def _sum_of_seals(entry: Entry, connection: Connection, mark: tuple[Any, ...]) -> int:
+    """Return the sum over the seals of a memory's turns at a mark of the memory."""
     *_, changes, stored = mark
     if not stored:
         return 0
     return seals_of(connection).unmask(stored, b"memory", [entry.memory, changes])[0]
 
 
-def _followed(
+def _updated(
     connection: Connection, old: Extract, entry: Entry, gone: Mapping[int, int], dim: int
 ) -> Extract | None:
-    """Return an extract brought up to date, None where more than its end has changed."""
-    if entry.parent is not None:  # what its ancestors hold may have changed
+    """Return an updated extract; None if more than its end has changed."""
+    if entry.parent is not None:  # its ancestors' rows may have changed
         return None
     mark = _mark(entry)
     if mark == old.mark:
         return old
-    if mark[:2] != old.mark[:2]:  # turns were purged, or it is another memory
+    if mark[:2] != old.mark[:2]:  # turns were purged, or the number belongs to another memory
         return None
-    given = {"number": entry.memory, "after": old.mark[2]}
-    rows = connection.execute(_NEW, given).all()
+    parameters = {"number": entry.memory, "after": old.mark[2]}
+    rows = connection.execute(_NEW, parameters).all()
     added = seals_of(connection).rows([row.seal for row in rows])
-    before, after = (_total(entry, connection, point) for point in (old.mark, mark))
+    before, after = (_sum_of_seals(entry, connection, point) for point in (old.mark, mark))
     if (before + added - after) % MODULUS:
         return None  # metadata was changed
     new = _extract(connection, entry, [row for row in rows if row.seq not in gone], dim)
@@ -143,8 +145,8 @@ def _followed(
     )
 
 
-def _made(connection: Connection, entry: Entry, rows: Sequence[Row[Any]], dim: int) -> Extract:
-    """Return the extract of a memory that is no fork."""
+def _built(connection: Connection, entry: Entry, rows: Sequence[Row[Any]], dim: int) -> Extract:
+    """Return the extract of a memory that is not a fork."""
     if len(rows) != entry.rows - entry.gone:
         raise IntegrityError(
             f"memory {entry.memory} has {len(rows)} visible turns, not the "
@@ -164,8 +166,8 @@ def _extract(
     listed: list[Listed] = []
     nbytes = 1000
     for row in rows:
-        if seals.digest(b"row", row[: len(ROW)]) != row.seal:
-            seals.check_row(row._asdict())  # says what is wrong
+        if seals.digest(b"row", row[: len(SEALED_COLUMNS)]) != row.seal:
+            seals.check_row(row._asdict())  # raises the error
         seq, text = row.seq, row.metadata
         try:
             metadata = json.loads(text)

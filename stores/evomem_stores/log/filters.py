@@ -1,8 +1,9 @@
-"""A `Filter` as SQL. Keys and values are always bound parameters, never part of the statement.
+"""Translates a `Filter` into SQL. Keys and values are bound parameters, never part of the statement.
 
-What a condition on metadata means is said in docs/guides/filters.md; `evomem.where` reads it. Each key that it
-names is looked up among the entries of the JSON object that holds it: an `EXISTS` inside that of the
-object. A key that is not there passes what holds of nothing (`$ne`, `$nin`, `$exists` false, `$not`).
+docs/guides/filters.md defines conditions on metadata; `evomem.where` parses them. Each key of a
+condition becomes an `EXISTS` over the entries of the JSON object, nested in the `EXISTS` of the
+enclosing object. An absent key passes the tests that hold of nothing (`$ne`, `$nin`, `$exists` false,
+`$not`).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from evomem_stores.log.rows import micros
 
 Bool = ColumnElement[bool]
 
-TESTS = 50  # of one statement: SQLite limits how deep an expression is, and how many values it has
+TESTS_PER_STATEMENT = 50  # SQLite limits an expression's depth and its number of values
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "$eq": operator.eq,
@@ -66,7 +67,7 @@ _ROLES: dict[str, Bool] = {
 def conditions(condition: Filter) -> list[Bool]:
     """Return the conditions on a turn; an empty list if every turn passes.
 
-    The parameter `memory` is the number of the memory whose turns are looked at.
+    The statement's parameter `memory` is the number of the memory whose turns are tested.
 
     Raises:
         QueryError: An operator is unknown, or a value cannot be compared with metadata.
@@ -98,7 +99,7 @@ def conditions(condition: Filter) -> list[Bool]:
 def _of_source(labels: Collection[str | None]) -> Bool:
     """Return the condition that a turn has one of the labels.
 
-    Only labelled turns are looked up, in their index; those without a label are all others.
+    Only labelled turns are looked up, in their index; turns without a label are the complement.
     """
     other = turns.alias("labelled")
     named = [check_text("source", label) for label in labels if label is not None]
@@ -114,35 +115,37 @@ class _Value(NamedTuple):
     """A value in metadata, as SQL sees it."""
 
     around: tuple[Any, ...]
-    """The tables that it depends on: `turns`, and the entries that it lies in."""
+    """The tables that it depends on: `turns`, and the entries that contain it."""
     entry: Any
-    """Its own row, None for metadata as a whole."""
+    """Its row, None for the metadata object itself."""
     as_object: ColumnElement[str]
-    """Its JSON if it is an object, an empty one if not."""
+    """Its JSON if it is an object, else an empty object."""
     as_list: ColumnElement[str]
 
 
 def _holds(condition: Condition, value: _Value, holds: bool = True) -> Bool:
-    """Return the condition that a value, which is there, meets `condition`, or does not.
+    """Return the condition that a present value meets `condition`; if not `holds`, that it does not.
 
-    Negation is pushed inwards: SQLite's parser has a stack of 100, and a double `NOT` takes four.
+    Negation is pushed inwards: SQLite's parser stack has 100 levels, and a double `NOT` takes four.
     """
     match condition:
         case Not(inner):
             return _holds(inner, value, not holds)
         case All(parts) | AnyOf(parts):
             tests = [_holds(part, value, holds) for part in parts]
-            together = isinstance(condition, All) == holds
-            return and_(true(), *tests) if together else or_(false(), *tests)
+            is_conjunction = isinstance(condition, All) == holds
+            return and_(true(), *tests) if is_conjunction else or_(false(), *tests)
         case Key(name, inner):
-            is_met = not holds_of_nothing(inner)  # else a value is looked for that does not meet it
+            is_met = not holds_of_nothing(inner)  # else look for a value that fails the condition
             entry = _rows(Entries(value.as_object))
             named = entry.c.key == name
-            some = _some(entry, value, and_(named, _holds(inner, _of(entry, value), is_met)))
+            some = _exists(
+                entry, value, and_(named, _holds(inner, _value_of(entry, value), is_met))
+            )
             return some if is_met == holds else not_(some)
         case Contains(inner):
             entry = _rows(Elements(value.as_list))
-            some = _some(entry, value, _holds(inner, _of(entry, value)))
+            some = _exists(entry, value, _holds(inner, _value_of(entry, value)))
         case Test(name, operand):
             some = _passes(value.entry, name, operand)
     return some if holds else not_(some)
@@ -152,14 +155,14 @@ def _rows(values: Entries | Elements) -> Any:
     return values.table_valued("key", "type", "value", column("number", Number()))
 
 
-def _of(entry: Any, outer: _Value) -> _Value:
-    """Return the value of an entry of `outer`."""
+def _value_of(entry: Any, outer: _Value) -> _Value:
+    """Return an entry of `outer` as a value."""
     as_object = case((entry.c.type == "object", entry.c.value), else_="{}")
     as_list = case((entry.c.type == "array", entry.c.value), else_="[]")
     return _Value((*outer.around, entry), entry, as_object, as_list)
 
 
-def _some(entry: Any, outer: _Value, test: Bool) -> Bool:
+def _exists(entry: Any, outer: _Value, test: Bool) -> Bool:
     rows = select(literal(1)).select_from(entry).where(test)
     return exists(rows.correlate(*outer.around))
 
@@ -177,19 +180,19 @@ def _passes(entry: Any, name: str, operand: Any) -> Bool:
 
 
 def _compares(entry: Any, name: str, operand: Scalar) -> Bool:
-    """Return the condition that an entry has the type of `operand` and compares with it so."""
+    """Return the condition that an entry has the operand's type and passes the comparison `name`."""
     kind = _kind(operand)
     compare = _COMPARE[name]
     if kind == "text":
         return and_(entry.c.type == "text", compare(entry.c.value, operand))
     if kind == "number":
-        given = literal(operand, Number())
-        return and_(entry.c.type.in_(["integer", "real"]), compare(entry.c.number, given))
+        number = literal(operand, Number())
+        return and_(entry.c.type.in_(["integer", "real"]), compare(entry.c.number, number))
     return and_(entry.c.type == kind)
 
 
 def _one_of(entry: Any, values: Iterable[Scalar]) -> Bool:
-    """Return the condition that an entry equals one of `values`, with one parameter for each type."""
+    """Return the condition that an entry equals one of `values`, with one parameter per type."""
     by_kind: dict[str, list[Any]] = {}
     for value in values:
         by_kind.setdefault(_kind(value), []).append(value)
@@ -203,7 +206,7 @@ def _one_of(entry: Any, values: Iterable[Scalar]) -> Bool:
 
 
 def _kind(value: Scalar) -> str:
-    """Return a value's type as entries have it: null, true, false, text or number."""
+    """Return a value's type as in `Entries`: null, true, false, text or number."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else "true" if value else "false"
     return "text" if isinstance(value, str) else "number"

@@ -1,4 +1,4 @@
-"""Looking up rows: the visible ones in the spans of a view."""
+"""Looks up rows in the spans of a view."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def read(
     limit: int | None = None,
     newest_first: bool = False,
 ) -> Iterator[RowMapping]:
-    """Yield the rows of the spans, in log order or reversed.
+    """Yield rows of the spans, in log order or reversed.
 
     Args:
         connection: Inside a transaction.
         seen: Spans, oldest first.
-        columns: Which columns are wanted.
-        *conditions: What must hold of a row.
+        columns: The columns to read.
+        *conditions: Conditions on a row.
         seqs: Only rows with these seqs.
         ids: Only rows with these ids.
         after: Only rows with a greater seq.
         limit: How many rows at most.
-        newest_first: Whether to begin at the end.
+        newest_first: Whether to reverse the order.
     """
     wanted_seqs = None if seqs is None else sorted({int(seq) for seq in seqs})
     wanted_ids = None if ids is None else list(ids)
@@ -75,13 +75,13 @@ def _rows(
         inside = seqs[bisect_left(seqs, span.first) : bisect_right(seqs, span.last)]
         return (OneOf(turns.c.row, [row_number(span.memory, seq) for seq in inside]),)
     if ids is not None:
-        seq = turns.c.seq + 0  # not a bare column: the index on (memory, id) is the one to use
+        seq = turns.c.seq + 0  # keeps SQLite from using another index than the one on (memory, id)
         own = turns.c.memory == span.memory
         return own, seq.between(span.first, span.last), OneOf(turns.c.id, ids)
     return (within(span),)
 
 
-_TAKEN = select(turns.c.id).where(  # made once: putting it together costs more than its answer
+_TAKEN = select(turns.c.id).where(  # built once: building it costs more than running it
     turns.c.memory == bindparam("of"),
     (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
     OneOf(turns.c.id, bindparam("ids")),
@@ -126,7 +126,7 @@ def in_sessions(
 
 
 def _is_limited(view: View) -> bool:
-    """Return whether more than tombstones hides rows of a view."""
+    """Return whether the view hides rows by time, in addition to tombstones."""
     return view.time is not None or view.added is not None
 
 
@@ -137,8 +137,8 @@ def _visible_rows(
     if _is_limited(view):
         query = query.where(visible(view))
     rows = connection.execute(query, given).all()
-    if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: dropped meanwhile
-        raise ledger.wrongly_hidden(view.memory, rows[0].tombstones, rows[0].gone)
+    if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: the memory was dropped
+        raise ledger.wrong_tombstones(view.memory, rows[0].tombstones, rows[0].gone)
     return rows
 
 
@@ -161,7 +161,7 @@ def _of_sessions(columns: tuple[str, ...], limited: bool) -> Select[Any]:
 def _selected(
     columns: tuple[str, ...], limited: bool, *conditions: ColumnElement[bool]
 ) -> Select[Any]:
-    """Return the query for rows that are there; if not `limited`, for those without a tombstone."""
+    """Return the query for rows; unless `limited`, without those that have a tombstone."""
     own = hidden.c.memory == bindparam("memory")
     gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
@@ -173,7 +173,7 @@ def _selected(
 
 
 def visible(view: View) -> ColumnElement[bool]:
-    """Return the condition that a turn is not hidden in the view, nor later than it allows."""
+    """Return the condition that a turn is neither hidden in the view nor later than its limits."""
     since = hidden.c.since <= view.hides_until
     gone = select(hidden.c.seq).where(hidden.c.memory == view.memory, since)
     if view.restored:
@@ -182,6 +182,6 @@ def visible(view: View) -> ColumnElement[bool]:
 
 
 def by(time: datetime | None, added: datetime | None) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that a turn was said and stored by then; None sets no limit."""
+    """Return the conditions that a turn was said, and stored, by these times; None for no limit."""
     limits = ((turns.c.time, time), (turns.c.added, added))
     return tuple(column <= micros(moment) for column, moment in limits if moment is not None)

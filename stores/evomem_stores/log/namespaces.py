@@ -1,4 +1,4 @@
-"""Namespaces as text: the names of memories, in an order in which those of a prefix are neighbours."""
+"""Namespaces as text, in an order that keeps the names below a prefix together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def decode_namespace(text: str) -> Namespace:
 
 
 def under(prefix: Namespace) -> ColumnElement[bool]:
-    """Return the condition that a memory has a name, and that it begins with `prefix`."""
+    """Return the condition that a memory has a name that begins with `prefix`."""
     name = memories.c.namespace
     if not prefix:
         return name >= "["
@@ -30,9 +30,9 @@ def under(prefix: Namespace) -> ColumnElement[bool]:
 
 
 def bounds(prefix: Namespace) -> tuple[str, str, str]:
-    """Return a prefix's canonical text, that which those below it begin with, and the next one.
+    """Return a prefix's canonical text, and the range [first, end) of the texts below it.
 
-    Canonical texts that begin with the same labels are neighbours: after the last label comes "]" or
+    Canonical texts that begin with the same labels are adjacent: the last label is followed by "]" or
     ",", and a quotation mark inside a label is always escaped.
     """
     if not prefix:
@@ -42,5 +42,5 @@ def bounds(prefix: Namespace) -> tuple[str, str, str]:
 
 
 def nameless() -> ColumnElement[bool]:
-    """Return the condition that a memory was dropped (`dropping`): its number is all it is called."""
+    """Return the condition that a memory was dropped, so that its name is its number (`dropping`)."""
     return memories.c.namespace < "["

@@ -1,4 +1,4 @@
-"""`LogReader`: the reading half of the log. See `evomem.store.Store` for what each method promises."""
+"""`LogReader`: the reading half of the log; `evomem.store.Store` documents the methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, func, select
 
 from evomem.errors import HeadMoved, IntegrityError
-from evomem.records import Record, Said, Turn
+from evomem.records import Record, TimeAndSession, Turn
 from evomem.scores import Scores
 from evomem.state import Spec, State
 from evomem.store import (
@@ -34,9 +34,9 @@ from evomem_stores.database.extent import extent
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
     column_names,
-    counted,
     memories,
     turns,
+    within_by_seq,
 )
 from evomem_stores.log import (
     extracts,
@@ -51,12 +51,12 @@ from evomem_stores.log import (
 from evomem_stores.log.lookup import in_sessions, look_up, read, visible
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import (
-    SAID,
-    TRACE,
-    TURN,
+    RECORD_COLUMNS,
+    TIME_COLUMNS,
+    TRACE_COLUMNS,
     decode_record,
     decode_row,
-    decode_said,
+    decode_time,
     decode_trace,
 )
 from evomem_stores.log.views import take_view
@@ -66,7 +66,7 @@ from evomem_stores.words.terms import query_terms
 
 
 class LogReader:
-    """Views and rows of the memories on one SQL database."""
+    """Views and rows of the memories in one SQL database."""
 
     def __init__(self, connections: Connections, spec: Spec) -> None:
         self._connections = connections
@@ -75,7 +75,7 @@ class LogReader:
 
     @property
     def spec(self) -> Spec:
-        """The encoder that the rows were written by."""
+        """The encoder that wrote the rows."""
         return self._spec
 
     def find_memory(self, namespace: Namespace) -> int | None:
@@ -151,8 +151,8 @@ class LogReader:
         """See `Store.records`."""
         with self._connections.reading() as connection:
             seals = seals_of(connection)
-            rows = look_up(connection, view, TURN, seqs)
-            columns = (dict(zip(TURN, row, strict=False)) for row in rows)
+            rows = look_up(connection, view, RECORD_COLUMNS, seqs)
+            columns = (dict(zip(RECORD_COLUMNS, row, strict=False)) for row in rows)
             return {turn["seq"]: decode_record(turn, seals) for turn in columns}
 
     def period(self, view: View) -> tuple[datetime, datetime] | None:
@@ -165,20 +165,23 @@ class LogReader:
         with self._connections.reading() as connection:
             return timeline.sessions(connection, view)
 
-    def around(self, view: View, seqs: Sequence[int]) -> tuple[dict[int, Pair], dict[int, Said]]:
+    def around(
+        self, view: View, seqs: Sequence[int]
+    ) -> tuple[dict[int, Pair], dict[int, TimeAndSession]]:
         """See `Store.around`."""
         sought = np.unique(np.array(seqs, np.int64))
         with self._connections.reading() as connection:
-            own = self._seqs(connection, view)
-            places = np.searchsorted(own, sought)
-            places = places[places < np.searchsorted(own, sought, side="right")]
-            before = np.where(places > 0, own[places - 1], 0).tolist()
-            after = np.where(places + 1 < len(own), own.take(places + 1, mode="clip"), 0).tolist()
-            present = own[places].tolist()
-            rows = look_up(connection, view, SAID, {*present, *before, *after})
+            all_seqs = self._seqs(connection, view)
+            places = np.searchsorted(all_seqs, sought)
+            places = places[places < np.searchsorted(all_seqs, sought, side="right")]
+            before = np.where(places > 0, all_seqs[places - 1], 0).tolist()
+            next_seqs = all_seqs.take(places + 1, mode="clip")
+            after = np.where(places + 1 < len(all_seqs), next_seqs, 0).tolist()
+            present = all_seqs[places].tolist()
+            rows = look_up(connection, view, TIME_COLUMNS, {*present, *before, *after})
         pairs = zip(before, after, strict=True)
         return dict(zip(present, pairs, strict=True)), {
-            row[1]: decode_said(*row[: len(SAID)]) for row in rows
+            row[1]: decode_time(*row[: len(TIME_COLUMNS)]) for row in rows
         }
 
     def history(self, view: View, *, after: int = 0, limit: int | None = None) -> list[Record]:
@@ -188,21 +191,23 @@ class LogReader:
             if entry is not None and limit is None and view.seq == entry.head:
                 _check_count(connection, entry)
             seals = seals_of(connection)
-            rows = read(connection, view.spans, TURN, visible(view), after=after, limit=limit)
+            rows = read(
+                connection, view.spans, RECORD_COLUMNS, visible(view), after=after, limit=limit
+            )
             return [decode_record(row, seals) for row in rows]
 
     def of_sessions(self, view: View, sessions: Sequence[str]) -> list[Record]:
         """See `Store.of_sessions`."""
         with self._connections.reading() as connection:
             seals = seals_of(connection)
-            rows = in_sessions(connection, view, TURN, sessions)
+            rows = in_sessions(connection, view, RECORD_COLUMNS, sessions)
             return [decode_record(row._mapping, seals) for row in rows]
 
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
         """See `Store.find`."""
         with self._connections.reading() as connection:
             seals = seals_of(connection)
-            rows = read(connection, view.spans, TURN, ids=ids)
+            rows = read(connection, view.spans, RECORD_COLUMNS, ids=ids)
             return {row["id"]: decode_record(row, seals) for row in rows}
 
     def told(
@@ -213,7 +218,7 @@ class LogReader:
         with self._connections.reading() as connection:
             _, gone = self._hidden(connection, view)
             seals = seals_of(connection)
-            rows = read(connection, view.spans, TURN, *named, after=after, limit=limit)
+            rows = read(connection, view.spans, RECORD_COLUMNS, *named, after=after, limit=limit)
             return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
 
     def replacements(self, view: View) -> dict[int, int]:
@@ -226,22 +231,22 @@ class LogReader:
         """See `Store.replaced`."""
         with self._connections.reading() as connection:
             _, gone = self._hidden(connection, view)
-            newest = {seq: seq for seq in seqs}  # seqs, each with the one of `seqs` it led to
-            # A turn only ever takes the places of earlier ones.
+            newest = {seq: seq for seq in seqs}  # by seq, the one of `seqs` that replaced the turn
+            # A turn only replaces earlier ones.
             for seq in sorted(gone, reverse=True):
                 if gone[seq] in newest and seq not in newest:
                     newest[seq] = newest[gone[seq]]
             old = newest.keys() - set(seqs)
             seals = seals_of(connection)
             records: dict[int, list[Record]] = {}
-            for row in read(connection, view.spans, TURN, seqs=old) if old else ():
+            for row in read(connection, view.spans, RECORD_COLUMNS, seqs=old) if old else ():
                 records.setdefault(newest[row["seq"]], []).append(decode_record(row, seals))
             return records
 
     def forgotten(self, view: View, facts: Sequence[Collection[str]]) -> list[bool]:
         """See `Store.forgotten`."""
         with self._connections.reading() as connection:
-            return forgotten.among(connection, view.memory, facts)
+            return forgotten.are_marked(connection, view.memory, facts)
 
     def rows(self, view: View, *, after: int) -> list[Row]:
         """See `Store.rows`."""
@@ -253,7 +258,7 @@ class LogReader:
     def traces(self, view: View, *, after: int) -> list[Trace]:
         """See `Store.traces`."""
         with self._connections.reading() as connection:
-            rows = read(connection, view.spans, TRACE, after=after)
+            rows = read(connection, view.spans, TRACE_COLUMNS, after=after)
             return [decode_trace(row) for row in rows]
 
     def vectors(self, span: Span, revision: int) -> Embeddings:
@@ -272,11 +277,11 @@ class LogReader:
     def mark(self, memory: int, seq: int) -> Mark:
         """See `Store.mark`."""
         with self._connections.reading() as connection:
-            own = extent(connection, memory, seq)
-            return Mark(own.revision, own.key)
+            memory_extent = extent(connection, memory, seq)
+            return Mark(memory_extent.revision, memory_extent.key)
 
     def select(self, view: View, condition: Filter) -> Selection:
-        """See `Store.select`, and `filters` for what a condition on metadata means."""
+        """See `Store.select`; `filters` defines conditions on metadata."""
         tests = filters.conditions(condition)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
@@ -284,17 +289,14 @@ class LogReader:
                 return self._all_but(connection, view, gone)
             seqs: list[int] = []
             for span in view.spans:
-                query = select(turns.c.seq).where(*counted(span), visible(view))
-                given = {"memory": span.memory}
-                parts = [
-                    set(
-                        connection.scalars(
-                            query.where(*tests[start : start + filters.TESTS]), given
-                        )
-                    )
-                    for start in range(0, len(tests), filters.TESTS)
+                query = select(turns.c.seq).where(*within_by_seq(span), visible(view))
+                parameters = {"memory": span.memory}
+                size = filters.TESTS_PER_STATEMENT
+                matches = [
+                    set(connection.scalars(query.where(*tests[start : start + size]), parameters))
+                    for start in range(0, len(tests), size)
                 ]
-                seqs += sorted(set.intersection(*parts))
+                seqs += sorted(set.intersection(*matches))
         return Selection(np.array(seqs, np.int64))
 
     def _all_but(self, connection: Connection, view: View, gone: Seqs) -> Selection:
@@ -305,7 +307,7 @@ class LogReader:
         return Selection(np.setdiff1d(self._seqs(connection, view), gone, True))
 
     def lexical(self, view: View, query: str, among: Seqs | None = None) -> Scores:
-        """See `Store.lexical`, and `words/bm25` for how."""
+        """See `Store.lexical`; the scores are those of `words/bm25`."""
         terms = query_terms(query)
         with self._connections.reading() as connection:
             gone = self._unseen(connection, view)
@@ -317,14 +319,16 @@ class LogReader:
         with self._connections.reading() as connection:
             self._hidden(connection, view)
             shown = select(func.count()).select_from(turns).where(visible(view))
-            return sum(connection.scalar(shown.where(*counted(span))) or 0 for span in view.spans)
+            return sum(
+                connection.scalar(shown.where(*within_by_seq(span))) or 0 for span in view.spans
+            )
 
     def _hidden(
         self, connection: Connection, view: View
     ) -> tuple[ledger.Entry | None, dict[int, int]]:
-        """Return the entry of the view's memory, and what is hidden in the view (`with_hidden`).
+        """Return the entry of the view's memory, and the view's tombstones (`ledger.with_hidden`).
 
-        A view may be of no memory, or of one that was dropped meanwhile. Call this inside of
+        The entry is None if the view has no memory, or if the memory was dropped. Call this inside
         `reading`, and do not change the result.
 
         Raises:
@@ -346,14 +350,14 @@ class LogReader:
     def _unseen(self, connection: Connection, view: View) -> Seqs:
         """Return the seqs of the view's rows that are not visible."""
         late = views.later(connection, view)
-        # A view that the snapshot was entered with, and that hides nothing, needs no tombstones.
+        # If the snapshot was entered with this view, and the view hides nothing, skip the tombstones.
         if not self._connections.read_once(("hides", view), lambda: True):
             return np.array(late, np.int64)
         hidden_seqs = self._hidden(connection, view)[1]
         return np.array(sorted({*hidden_seqs, *late}), np.int64)
 
     def _seqs(self, connection: Connection, view: View) -> Seqs:
-        """Return the seqs of all rows of a view, hidden ones too, ascending."""
+        """Return the seqs of all rows of a view, including hidden ones, ascending."""
         parts = [self._words.part(connection, span, ()).seqs for span in view.spans]
         return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
 
@@ -362,15 +366,15 @@ _FIND = select(memories.c.memory).where(memories.c.namespace == bindparam("name"
 
 
 def find_memory(connection: Connection, namespace: Namespace) -> int | None:
-    """Return the number of a memory, None if there is none."""
+    """Return the number of a memory, None if there is no such memory."""
     number: int | None = connection.scalar(_FIND, {"name": encode_namespace(namespace)})
     return number
 
 
 def _check_count(connection: Connection, entry: ledger.Entry) -> None:
-    """Raise `IntegrityError` unless a memory has as many rows of its own as were written."""
-    own = select(func.count()).select_from(turns).where(turns.c.memory == entry.memory)
-    if (count := connection.scalar(own)) != entry.rows:
+    """Raise `IntegrityError` unless a memory's number of own rows matches its entry."""
+    query = select(func.count()).select_from(turns).where(turns.c.memory == entry.memory)
+    if (count := connection.scalar(query)) != entry.rows:
         raise IntegrityError(
             f"memory {entry.memory} has {count} turns of its own, not the {entry.rows} that were "
             "written: run verify, and restore the database from a backup"

@@ -1,4 +1,4 @@
-"""Readings of rows: the state at the end of a view, and the embeddings of a span."""
+"""Encoder results in rows: the state at the end of a view, and the embeddings of a span."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import memories, row_number, turns, within
 from evomem_stores.log.lookup import read
 from evomem_stores.log.rows import (
-    READING,
-    TURN,
+    READING_COLUMNS,
+    RECORD_COLUMNS,
     decode_latents,
     decode_record,
     embedding_count,
@@ -32,14 +32,14 @@ def state(connection: Connection, view: View, spec: Spec) -> State[Turn]:
     chunk = connection.scalar(select(turns.c.chunk).where(turns.c.row == newest))
     if chunk is None:
         raise HeadMoved("the memory was rewritten while it was being read; try again")
-    rows = read(connection, view.spans, TURN, after=chunk - 1)
+    rows = read(connection, view.spans, RECORD_COLUMNS, after=chunk - 1)
     seals = seals_of(connection)
     open_turns = tuple(decode_record(row, seals).turn for row in rows)
     queue = -(-spec.capacity // spec.latents) if spec.latents else -len(open_turns)
     rows = read(
         connection,
         view.spans,
-        READING,
+        READING_COLUMNS,
         limit=queue + len(open_turns),  # rows, not seqs: a purge leaves gaps
         newest_first=True,
     )
@@ -50,7 +50,7 @@ def state(connection: Connection, view: View, spec: Spec) -> State[Turn]:
 
 
 def embeddings(connection: Connection, span: Span, revision: int, spec: Spec) -> Embeddings:
-    """Return the embeddings of a span's rows; see `Store.vectors`."""
+    """Return the embeddings of a span's rows (`Store.vectors`)."""
     _check_revision(connection, span.memory, revision)
     query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
     rows = connection.execute(query.order_by(turns.c.row)).all()
@@ -58,7 +58,7 @@ def embeddings(connection: Connection, span: Span, revision: int, spec: Spec) ->
         return Embeddings(np.zeros(0, np.int64), Rows.joined([], spec.dim), [])
     numbers, blobs, keys = zip(*rows, strict=True)
     seqs = np.array(numbers, np.int64)
-    with suppress(ValueError, TypeError):  # and where that fails, one after the other
+    with suppress(ValueError, TypeError):  # fast path; if it fails, decode row by row
         if set(map(len, keys)) == {KEY_BYTES}:
             return Embeddings(seqs, unpack_many(blobs, spec.dim), list(keys))
     parts = []

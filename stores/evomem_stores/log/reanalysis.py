@@ -11,7 +11,7 @@ from evomem.store import Span
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
-    READ,
+    ENCODER_COLUMNS,
     SAME_ROW,
     encoder,
     generations,
@@ -20,11 +20,11 @@ from evomem_stores.database.tables import (
     turns,
 )
 from evomem_stores.log.lookup import read
-from evomem_stores.log.rows import READING, searched
+from evomem_stores.log.rows import READING_COLUMNS, searched
 from evomem_stores.log.writing import write_terms
 from evomem_stores.words.terms import terms
 
-AT_ONCE = 256  # rows that are held
+ROWS_PER_BATCH = 256  # rows in memory at once
 
 _LENGTH = (
     update(turns)
@@ -38,11 +38,11 @@ _CHECKSUM = (
     )
     .values(checksum=bindparam("new_checksum"))
 )
-_TURNS = select(turns.c.row, *(turns.c[name] for name in READING))
+_TURNS = select(turns.c.row, *(turns.c[name] for name in READING_COLUMNS))
 _READINGS = (
     select(
-        *(turns.c[name] for name in ("row", *READING) if name not in READ),
-        *(readings.c[name] for name in READ),
+        *(turns.c[name] for name in ("row", *READING_COLUMNS) if name not in ENCODER_COLUMNS),
+        *(readings.c[name] for name in ENCODER_COLUMNS),
         readings.c.generation,
         generations.c.fingerprint,
     )
@@ -54,17 +54,17 @@ _READINGS = (
 def reanalyse(connection: Connection) -> None:
     """Rebuild the word index and the turns' lengths, and the checksums that cover the lengths.
 
-    A checksum that did not fit stays as it is, with its length, so that it stays reported.
+    A wrong checksum stays unchanged, with its length, so that `verify` keeps reporting it.
     """
     write_terms(connection)
     for memory, head in connection.execute(select(memories.c.memory, memories.c.head)).all():
-        for first in range(1, head + 1, AT_ONCE):
-            _correct_lengths(connection, Span(memory, first, first + AT_ONCE - 1))
+        for first in range(1, head + 1, ROWS_PER_BATCH):
+            _correct_lengths(connection, Span(memory, first, first + ROWS_PER_BATCH - 1))
 
 
-def _correct_lengths(connection: Connection, own: Span) -> None:
+def _correct_lengths(connection: Connection, span: Span) -> None:
     lengths = {}
-    for row in read(connection, [own], ["row", "words", "speaker", "user", "assistant"]):
+    for row in read(connection, [span], ["row", "words", "speaker", "user", "assistant"]):
         length = len(terms(searched(row["speaker"], row["user"], row["assistant"])))
         if length != row["words"]:
             lengths[row["row"]] = length
@@ -72,22 +72,24 @@ def _correct_lengths(connection: Connection, own: Span) -> None:
         return
     changed = OneOf(turns.c.row, lengths)
     fingerprint = connection.scalar(select(encoder.c.fingerprint)) or ""
-    others = []
+    other_checksums = []
     for row in connection.execute(_READINGS.where(changed)).mappings():
         if checksum := _checksum(connection, row, row["fingerprint"], lengths):
             number, generation = row["row"], row["generation"]
-            others.append({"number": number, "by_generation": generation, "new_checksum": checksum})
-    own_readings = []
+            other_checksums.append(
+                {"number": number, "by_generation": generation, "new_checksum": checksum}
+            )
+    own_checksums = []
     for row in connection.execute(_TURNS.where(changed)).mappings():
         if checksum := _checksum(connection, row, fingerprint, lengths):
             number = row["row"]
-            own_readings.append(
+            own_checksums.append(
                 {"number": number, "length": lengths[number], "new_checksum": checksum}
             )
-    if others:
-        connection.execute(_CHECKSUM, others)
-    if own_readings:
-        connection.execute(_LENGTH, own_readings)
+    if other_checksums:
+        connection.execute(_CHECKSUM, other_checksums)
+    if own_checksums:
+        connection.execute(_LENGTH, own_checksums)
 
 
 def _checksum(

@@ -1,4 +1,4 @@
-"""Conversion between values and columns: the bytes of a row, and checks before it is written."""
+"""Converts between values and columns: the bytes of a row, and checks before it is written."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy as np
 from sqlalchemy import RowMapping
 
 from evomem.errors import DatabaseDamaged, EncoderError, IntegrityError, StoreError
-from evomem.records import Record, Said, Turn, sealed_turn
+from evomem.records import Record, TimeAndSession, Turn, sealed_turn
 from evomem.rows import Form, Rows
 from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row, Trace
-from evomem_stores.database.seals import ROW, Seals
+from evomem_stores.database.seals import SEALED_COLUMNS, Seals
 from evomem_stores.database.tables import Columns, row_number
 from evomem_stores.words.terms import terms
 
-TURN = (*ROW, "seal")
-"""The columns that make a `Record`, and its seal."""
+RECORD_COLUMNS = (*SEALED_COLUMNS, "seal")
+"""The columns of a `Record`, and its seal."""
 
-READING = ("memory", "seq", "key", "words", "chunk", "embedding", "latents", "checksum")
-"""The columns that an encoder's reading of a turn is checked by."""
+READING_COLUMNS = ("memory", "seq", "key", "words", "chunk", "embedding", "latents", "checksum")
+"""The columns that the checksum of an encoder's reading covers, and the checksum."""
 
-SAID = ("memory", "seq", "time", "session")
-"""The columns that make a `Said`."""
+TIME_COLUMNS = ("memory", "seq", "time", "session")
+"""The columns that make a `TimeAndSession`."""
 
-TRACE = ("memory", "seq", "id", "chunk", "recalled")
-"""The columns that make a `Trace`."""
+TRACE_COLUMNS = ("memory", "seq", "id", "chunk", "recalled")
+"""The columns of a `Trace`."""
 
-INT8 = b"\x08"  # the first byte of embeddings in 8 bits
-UNIT = 1e-3  # how far the length of an embedding may be from 1
+INT8 = b"\x08"  # the first byte of 8-bit embeddings
+LENGTH_TOLERANCE = 1e-3  # permitted deviation of an embedding's length from 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -49,10 +49,10 @@ def moment(micros: int) -> datetime:
 
 
 def pack(latents: Vectors, dtype: Dtype) -> bytes:
-    """Return latents as stored, in the precision they were computed in.
+    """Return latents as stored, in the precision in which they were computed.
 
     Raises:
-        EncoderError: That would change them.
+        EncoderError: Storing the latents in `dtype` would change them.
     """
     latents = np.ascontiguousarray(latents, "<f4")
     if dtype == "float32":
@@ -68,7 +68,7 @@ def pack(latents: Vectors, dtype: Dtype) -> bytes:
         packed = (bits >> 16).astype("<u2").tobytes()
     if not exact:
         raise EncoderError(
-            f"latents do not fit into {dtype}, the precision that the encoder's spec names: "
+            f"latents are not exact in {dtype}, the precision in the encoder's spec: "
             "storing them would change them"
         )
     return packed
@@ -85,16 +85,16 @@ def unpack(data: bytes, spec: Spec) -> Vectors:
 
 
 def pack_embeddings(reading: Reading, form: Form) -> bytes:
-    """Return the embeddings of a turn as stored: its own, then those of its passages.
+    """Return a turn's stored embeddings: the turn's, then those of its passages.
 
-    In float32 as they are, of an even number of bytes. In 8 bits `INT8`, the scales, the numbers,
-    and a zero where the number of bytes would be even.
+    In float32: the bytes of the vectors, an even number. In 8 bits: `INT8`, the scales, the numbers,
+    and a zero byte if the number of bytes would be even otherwise.
     """
     return pack_rows(Rows.of(np.ascontiguousarray(reading.embeddings, "<f4"), form))
 
 
 def pack_rows(rows: Rows) -> bytes:
-    """Return the embeddings of a turn as stored; see `pack_embeddings`."""
+    """Return a turn's stored embeddings; `pack_embeddings` describes the format."""
     if rows.scales is None:
         return rows.numbers.astype("<f4", copy=False).tobytes()
     packed = INT8 + rows.scales.astype("<f4").tobytes() + rows.numbers.tobytes()
@@ -102,15 +102,15 @@ def pack_rows(rows: Rows) -> bytes:
 
 
 def embedding_count(size: int, dim: int) -> int:
-    """Return how many embeddings of D numbers are stored in `size` bytes."""
+    """Return how many embeddings of D numbers `size` bytes hold."""
     return (size - 1) // (dim + 4) if size % 2 else size // (4 * dim)
 
 
 def unpack_embeddings(data: bytes, dim: int) -> Rows:
-    """Return the stored embeddings of a turn, 1 + P of D numbers; not to be written to.
+    """Return a turn's stored embeddings, (1 + P, D); the result may be read-only.
 
     Raises:
-        ValueError: There is none, or there are other bytes as well.
+        ValueError: There is no embedding, or there are additional bytes.
     """
     count = embedding_count(len(data), dim)
     if not count:
@@ -120,16 +120,16 @@ def unpack_embeddings(data: bytes, dim: int) -> Rows:
     start = 1 + 4 * count
     end = start + count * dim
     if data[:1] != INT8 or len(data) - end != 1 - end % 2:
-        raise ValueError("its embedding is stored in a form that this version does not know")
+        raise ValueError("its embedding is stored in a form that this version does not support")
     scales = np.frombuffer(data, "<f4", count, 1).astype(np.float32, copy=False)
     return Rows(np.frombuffer(data, np.int8, count * dim, start).reshape(-1, dim), scales)
 
 
 def unpack_many(blobs: Sequence[bytes], dim: int) -> Rows:
-    """Return the stored embeddings of turns that have one each, as `unpack_embeddings` does.
+    """Return the stored embeddings of turns with one embedding each; see `unpack_embeddings`.
 
     Raises:
-        ValueError: They have several, or differ in their form.
+        ValueError: A turn has several embeddings, or the turns differ in their form.
     """
     size = len(blobs[0])
     if embedding_count(size, dim) != 1 or set(map(len, blobs)) != {size}:
@@ -169,13 +169,15 @@ def check(row: Row, spec: Spec) -> None:
 
 
 def has_possible_lengths(reading: Reading) -> bool:
-    """Return whether a turn's embedding has unit length, and those of its passages at most that."""
-    own, *others = map(norm, reading.embeddings)
-    return abs(own - 1) <= UNIT and all(other <= 1 + UNIT for other in others)
+    """Return whether a turn's embedding has unit length, and its passages' at most unit length."""
+    length, *passage_lengths = map(norm, reading.embeddings)
+    return abs(length - 1) <= LENGTH_TOLERANCE and all(
+        other <= 1 + LENGTH_TOLERANCE for other in passage_lengths
+    )
 
 
 def norm(embedding: Vectors) -> float:
-    """Return the length of a vector; in float64, where no square of a float32 overflows."""
+    """Return the length of a vector, computed in float64, where squares of float32 do not overflow."""
     with np.errstate(invalid="ignore"):  # NaN, in a damaged row
         return float(np.linalg.norm(embedding.astype(np.float64)))
 
@@ -183,10 +185,10 @@ def norm(embedding: Vectors) -> float:
 def encode(
     memory: int, row: Row, chunk: int, spec: Spec, seals: Seals, form: Form
 ) -> tuple[Columns, list[str]]:
-    """Return a row's columns, its embeddings in a form, and the terms it is found by."""
+    """Return a row's columns, with embeddings in `form`, and its terms for lexical search."""
     turn = row.turn
     if not turn.id:
-        raise StoreError(f"turn {row.seq} has no id: give it one before it is stored")
+        raise StoreError(f"turn {row.seq} has no id: set one before storing it")
     words = terms(searched(turn.speaker, turn.user, turn.assistant))
     columns: Columns = {
         "row": row_number(memory, row.seq),
@@ -219,13 +221,13 @@ def searched(speaker: str | None, user: str, assistant: str) -> str:
 
 
 def decode_record(columns: Mapping[str, Any] | RowMapping, seals: Seals | None) -> Record:
-    """Return the record that the columns `TURN` hold; without `seals`, its seal is not checked.
+    """Decode the columns `RECORD_COLUMNS`; without `seals`, the seal is not checked.
 
-    What has its seal was a turn when it was written. Anything else has to become one.
+    A row with a valid seal was a valid turn when it was written; otherwise, `Turn` validates it.
 
     Raises:
-        IntegrityError: They were changed since they were written.
-        DatabaseDamaged: They hold none.
+        IntegrityError: The columns were changed since they were written.
+        DatabaseDamaged: They do not hold a record.
     """
     try:
         if seals:
@@ -247,16 +249,16 @@ def decode_record(columns: Mapping[str, Any] | RowMapping, seals: Seals | None) 
         raise damaged(columns["memory"], columns["seq"], error) from error
 
 
-def decode_said(memory: int, seq: int, time: int, session: str | None) -> Said:
-    """Decode the columns `SAID`. Raises `DatabaseDamaged`."""
+def decode_time(memory: int, seq: int, time: int, session: str | None) -> TimeAndSession:
+    """Decode the columns `TIME_COLUMNS`. Raises `DatabaseDamaged`."""
     try:
-        return Said(moment(time), session)
+        return TimeAndSession(moment(time), session)
     except (TypeError, ValueError, OverflowError) as error:
         raise damaged(memory, seq, error) from error
 
 
 def decode_trace(columns: RowMapping) -> Trace:
-    """Return the trace that the columns `TRACE` hold. Raises `DatabaseDamaged`."""
+    """Decode the columns `TRACE_COLUMNS`. Raises `DatabaseDamaged`."""
     try:
         recalled = _recalled(columns["recalled"])
     except (ValueError, TypeError, RecursionError) as error:
@@ -267,12 +269,12 @@ def decode_trace(columns: RowMapping) -> Trace:
 def _recalled(text: str | None) -> tuple[str, ...]:
     ids = [] if text is None else json.loads(text)
     if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
-        raise ValueError(f"recalled is no list of ids, but {text!r:.60}")
+        raise ValueError(f"recalled is not a list of ids, but {text!r:.60}")
     return tuple(ids)
 
 
 def decode_latents(columns: RowMapping, spec: Spec, seals: Seals) -> Vectors:
-    """Return the latents that the columns `READING` hold, (L, H) float32.
+    """Return the latents in the columns `READING_COLUMNS`, (L, H) float32.
 
     Raises:
         IntegrityError: The encoder's results for the turn were changed.
@@ -290,7 +292,7 @@ def decode_latents(columns: RowMapping, spec: Spec, seals: Seals) -> Vectors:
 
 
 def decode_row(columns: RowMapping, spec: Spec, seals: Seals | None) -> Row:
-    """Return the whole row. Raises as `decode_record` does."""
+    """Decode all columns of a row. Raises as `decode_record` does."""
     record = decode_record(columns, seals)
     try:
         embeddings = unpack_embeddings(columns["embedding"], spec.dim)[:]

@@ -1,4 +1,4 @@
-"""`SqlLog`: the log in SQLite or PostgreSQL. See `evomem.store.Store` for what each method promises."""
+"""`SqlLog`: the log in SQLite or PostgreSQL; `evomem.store.Store` documents the methods."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from evomem_stores.log.reader import LogReader, find_memory
 
 
 class SqlLog(LogReader):
-    """The memories of a `Store`, on one SQL database. Safe to use from many threads and processes."""
+    """The memories of a `Store` in one SQL database. Safe to use from many threads and processes."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class SqlLog(LogReader):
         self.rewritten: list[Callable[[int, Connection | None], None]] = [
             lambda memory, _: self._words.forget(memory)
         ]
-        """Called with the number of a memory that loses rows: in the transaction in which they are
-        lost, with its connection, and after it without one."""
+        """Called with the number of a memory that loses rows: in that transaction, with its
+        connection, and after it, with None."""
 
     def make_memory(self, namespace: Namespace) -> int:
         """See `Store.make_memory`."""
@@ -56,11 +56,11 @@ class SqlLog(LogReader):
 
     def fork(self, view: View, namespace: Namespace) -> int:
         """See `Store.fork`."""
-        with self._connections.writing(view.memory) as connection:  # changes nothing of the memory
+        with self._connections.writing(view.memory) as connection:  # keeps the memory from changing
             number = writing.fork(connection, view, namespace)
             if number is None:
                 raise NamespaceError(
-                    f"a memory {'/'.join(namespace)!r} exists already: fork to another name"
+                    f"the memory {'/'.join(namespace)!r} exists already: fork to another name"
                 )
             return number
 
@@ -89,8 +89,8 @@ class SqlLog(LogReader):
         Raises:
             HeadMoved: The log has grown or changed since `view` was taken; or, with `replaces`, a
                 turn was hidden.
-            DuplicateTurn: An id is in the memory's log already, or twice in `rows`.
-            EncoderError: A reading cannot be stored: misshapen, not finite, not of unit length.
+            DuplicateTurn: An id is already in the memory's log, or twice in `rows`.
+            EncoderError: A reading has a wrong shape or length, or is not finite.
         """
         writing.check_rows(rows, self._spec, first=view.seq + 1, dense=True)
         with self._writing(view.memory) as connection:
@@ -133,41 +133,41 @@ class SqlLog(LogReader):
             names = dropping.drop(connection, prefix, below=below)
             pruned, erased = dropping.prune(connection)
             changed += pruned
-            shared = dropping.kept(connection)
+            shared = dropping.rows_kept_for_forks(connection)
         return Dropped(names, erased, shared, clean=self._connections.scrub())
 
     @contextmanager
     def _writing(self, memory: int) -> Iterator[Connection]:
-        """Give a transaction to change a memory with, under its lease if there are leases."""
+        """Provide a transaction to change a memory, under its lease if leases are in use."""
         with self._leased(memory) as lease, self._connections.writing(memory) as connection:
             connection.execution_options(lease=lease)
             yield connection
 
     def _leased(self, memory: int | None) -> AbstractContextManager[Lease | None]:
-        """Give the lease of a memory; None without leases, or where no memory is named."""
+        """Provide the lease of a memory; None without leases, or without a memory."""
         return self._leases.writing(memory) if self._leases and memory else nullcontext()
 
     @contextmanager
     def _forgetting(self, memory: int | None = None) -> Iterator[tuple[Connection, list[int]]]:
-        """Give a transaction, and a list for the numbers of memories that lose rows in it.
+        """Provide a transaction, and a list for the numbers of memories that lose rows in it.
 
-        Whoever keeps copies of rows is told before they are lost, so that no copy remains if
-        the process is killed, and again after, since until then copies could still be made.
+        Listeners in `rewritten` delete their copies of rows inside the transaction, so that no copy
+        remains if the process is killed, and again after it, since copies can be made until it ends.
         """
         changed: list[int] = []
         with self._leased(memory) as lease, self._connections.forgetting(memory) as connection:
             connection.execution_options(lease=lease)
             yield connection, changed
-            self._tell(changed, connection)
-        self._tell(changed, None)
+            self._notify(changed, connection)
+        self._notify(changed, None)
 
-    def _tell(self, changed: list[int], connection: Connection | None) -> None:
-        for tell in self.rewritten:
+    def _notify(self, changed: list[int], connection: Connection | None) -> None:
+        for listener in self.rewritten:
             for memory in changed:
-                tell(memory, connection)
+                listener(memory, connection)
 
     def close(self) -> None:
-        """Release the database, and leases at once; harmless when repeated."""
+        """Release leases and connections; harmless when repeated."""
         if self._leases:
             self._leases.close()
         self._connections.close()
@@ -177,7 +177,7 @@ def _made_by_another(connection: Connection, namespace: Namespace) -> int:
     """Return the number of a memory that another process has just created.
 
     Raises:
-        HeadMoved: It was dropped again.
+        HeadMoved: The memory was dropped again.
     """
     number = find_memory(connection, namespace)
     if number is None:

@@ -1,4 +1,4 @@
-"""Taking a view: the rows of a memory, which for a fork include those of its ancestors."""
+"""Takes views: the rows of a memory, including its ancestors' rows if it is a fork."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from sqlalchemy import (
 from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
 from evomem.store import Mark, Namespace, Span, View
 from evomem_stores.database.seals import seals_of
-from evomem_stores.database.tables import LAST, counted, hidden, memories, row_number, turns
+from evomem_stores.database.tables import (
+    MAX_SEQ,
+    hidden,
+    memories,
+    row_number,
+    turns,
+    within_by_seq,
+)
 from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.lookup import by, read
@@ -30,9 +37,9 @@ from evomem_stores.log.namespaces import encode_namespace, under
 _ROWS = turns.alias()
 _FIRST = memories.c.memory * literal_column(str(row_number(1, 0)))  # as `row_number` does
 
-# Every call takes a view, and putting a statement together costs more than the database's answer.
+# Every call takes a view, and building a statement costs more than running it.
 _OWN_SPAN = select(
-    *ledger.ENTRY,
+    *ledger.ENTRY_COLUMNS,
     turns.c.seq.label("tail"),
     turns.c.key.label("tail_key"),
     turns.c.seal.label("tail_seal"),
@@ -62,7 +69,7 @@ class _Part(NamedTuple):
 def spans(connection: Connection, memory: int, last: int) -> tuple[Span, ...]:
     """Return the spans of `memory` up to `last`, oldest first.
 
-    Every span ends at a row that is there: one that was purged empty is left out.
+    Every span ends at an existing row; spans whose rows were all purged are left out.
     """
     return tuple(part.span for part in _parts(connection, memory, last)[0])
 
@@ -77,14 +84,14 @@ def _parts(
     number: int | str | None = memory if isinstance(memory, int) else encode_namespace(memory)
     while number is not None and (last > 0 or entry is None):
         query = _BY_NUMBER if isinstance(number, int) else _BY_NAME
-        given = {"memory": number, "last": max(last, 0)}
-        row = connection.execute(query, given).mappings().one_or_none()
+        parameters = {"memory": number, "last": max(last, 0)}
+        row = connection.execute(query, parameters).mappings().one_or_none()
         if row is None and entry is None:
             break
-        own = None if row is None else ledger.opened(seals, row)
+        own = None if row is None else ledger.open_entry(seals, row)
         if row is None or own is None or (own.parent is not None and own.parent >= own.memory):
             raise DatabaseDamaged(
-                f"memory {memory} descends from memory {number}, which is not there or no older: "
+                f"memory {memory} descends from memory {number}, which is missing or not older: "
                 "restore the database from a backup"
             )
         entry = entry or own
@@ -105,7 +112,7 @@ def take_view(
     added: datetime | None = None,
     dropped: bool = False,
 ) -> View:
-    """See `Store.view`; with `dropped`, also of a memory that was dropped and stays for its forks."""
+    """See `Store.view`; with `dropped`, also takes views of memories that only stay for their forks."""
     return take_entry(connection, memory, seq=seq, time=time, added=added, dropped=dropped)[0]
 
 
@@ -121,9 +128,9 @@ def take_entry(
     """Return a view, as `take_view` does, the memory's entry, and the chunk of the view's last row.
 
     Raises:
-        HeadMoved: There is no such memory (any more).
+        HeadMoved: There is no such memory.
     """
-    parts, own = _parts(connection, memory, LAST if seq is None else seq)
+    parts, own = _parts(connection, memory, MAX_SEQ if seq is None else seq)
     if own is None or not (own.named or dropped):
         raise HeadMoved(f"there is no memory {memory!r} any more: it was dropped meanwhile")
     end = own.head if seq is None else seq
@@ -144,7 +151,7 @@ def take_entry(
                 "its end were removed, exchanged or added; run verify, and restore the database "
                 "from a backup"
             )
-    later_hidden = _hidden_later(connection, own.memory, end) if own.gone and end < own.head else 0
+    hidden_later = _hidden_later(connection, own.memory, end) if own.gone and end < own.head else 0
     view = View(
         own.memory,
         end,
@@ -152,7 +159,7 @@ def take_entry(
         own.revision,
         tuple(part.span for part in parts),
         tuple(part.end for part in parts),
-        own.gone - later_hidden,
+        own.gone - hidden_later,
     )
     if time is not None or added is not None:
         view = _limited(connection, view, time, added)
@@ -162,10 +169,10 @@ def take_entry(
 def _last_by(
     connection: Connection, seen: Sequence[Span], limits: Sequence[ColumnElement[bool]]
 ) -> int:
-    """Return the greatest seq that passes the limits, 0 if none does."""
+    """Return the greatest seq that passes the limits, 0 if there is none."""
     for span in reversed(seen):
         last: int | None = connection.scalar(
-            select(func.max(turns.c.seq)).where(*counted(span), *limits)
+            select(func.max(turns.c.seq)).where(*within_by_seq(span), *limits)
         )
         if last is not None:
             return last
@@ -175,7 +182,7 @@ def _last_by(
 def _limited(
     connection: Connection, view: View, time: datetime | None, added: datetime | None
 ) -> View:
-    """Return a view with its limits, without those that all of its rows pass."""
+    """Return a view with its limits; without them if all of its rows pass."""
     limited = replace(view, time=time, added=added)
     if not later(connection, limited, limit=1):
         return view
@@ -191,14 +198,14 @@ def _limited(
 
 
 def later(connection: Connection, view: View, limit: int | None = None) -> list[int]:
-    """Return the seqs of a view's rows that were said or stored later than the view allows."""
+    """Return the seqs of a view's rows that were said or stored after the view's limits."""
     if view.time is None and view.added is None:
         return []
     return [
         seq
         for span in view.spans
         for seq in connection.scalars(
-            select(turns.c.seq).where(*counted(span), _later(view)).limit(limit)
+            select(turns.c.seq).where(*within_by_seq(span), _later(view)).limit(limit)
         )
     ]
 
@@ -208,7 +215,7 @@ def _later(view: View) -> ColumnElement[bool]:
 
 
 def _hidden_later(connection: Connection, memory: int, end: int) -> int:
-    """Return how many turns are hidden from a memory only in views that end after `end`."""
+    """Return how many of a memory's turns are hidden only in views that end after `end`."""
     later = (hidden.c.memory == memory, hidden.c.since > end)
     return connection.scalar(select(func.count()).select_from(hidden).where(*later)) or 0
 
@@ -237,15 +244,15 @@ def check_unchanged(connection: Connection, view: View) -> bool:
         HeadMoved: The view's rows, or its hidden turns, have changed.
     """
     last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
-    given = {"number": view.memory, "row": row_number(last.memory, last.last)}
-    now = connection.execute(_NOW, given).one_or_none()
+    parameters = {"number": view.memory, "row": row_number(last.memory, last.last)}
+    now = connection.execute(_NOW, parameters).one_or_none()
     if (
         now is None
         or not now.named
         or (now.revision, now.key or b"") != (view.revision, view.key)
         or (
             view.hidden not in (None, now.gone)
-            # turns may have taken the place of others since
+            # turns may have replaced others since the view was taken
             and now.gone - _hidden_later(connection, view.memory, view.seq) != view.hidden
         )
     ):

@@ -1,4 +1,4 @@
-"""Changing the log. Each function runs in its caller's transaction."""
+"""Changes the log. Each function runs in its caller's transaction."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.lookup import read, taken, visible
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
-from evomem_stores.log.rows import TURN, check, encode, searched
+from evomem_stores.log.rows import RECORD_COLUMNS, check, encode, searched
 from evomem_stores.log.views import spans, take_entry, take_view
 from evomem_stores.words import inverted_index, terms
 
-AT_ONCE = 2**14  # turns whose words are held while the word index is rebuilt
+TURNS_PER_BATCH = 2**14  # turns in memory at once while the word index is rebuilt
 
 
 def make_memory(
     connection: Connection, namespace: Namespace, parent: int | None, parent_seq: int, head: int
 ) -> int | None:
-    """Insert a memory; return its number, None if there is one of that name."""
+    """Insert a memory; return its number, None if the name is taken."""
     columns: Columns = {
         "namespace": encode_namespace(namespace),
         "parent": parent,
@@ -58,11 +58,11 @@ def make_memory(
 
 
 def check_rows(rows: Sequence[Row], spec: Spec, *, first: int, dense: bool) -> None:
-    """Raise unless `rows` can be written from `first` on; `dense` means without gaps."""
+    """Raise unless the seqs of `rows` ascend from `first`, without gaps if `dense`, and rows are valid."""
     expected = first
     for row in rows:
         if row.seq < expected or (dense and row.seq > expected):
-            raise StoreError(f"a row has seq {row.seq} where {expected} was due")
+            raise StoreError(f"a row has seq {row.seq}, expected {expected}")
         check(row, spec)
         expected = row.seq + 1
 
@@ -83,8 +83,8 @@ def append(
             "retry; nothing was written"
         )
     if rows:
-        own = now.spans[-1].last if now.spans and now.spans[-1].memory == view.memory else 0
-        insert_rows(connection, entry, now.spans, rows, spec, _End(chunk, own))
+        last_own = now.spans[-1].last if now.spans and now.spans[-1].memory == view.memory else 0
+        insert_rows(connection, entry, now.spans, rows, spec, _End(chunk, last_own))
         entry.head = rows[-1].seq
     add_hidden(connection, entry, replaces)
     if revived:
@@ -97,9 +97,9 @@ def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
     """See `Store.hide`."""
     entry = ledger.get(connection, view.memory)
     _check_places(entry, view)
-    # Only these are looked up: reading every tombstone would make each deletion dearer than the last.
-    own = (hidden.c.memory == view.memory, OneOf(hidden.c.seq, list(seqs)))
-    is_shown = turns.c.seq.not_in(select(hidden.c.seq).where(*own))
+    # Look up only these tombstones: reading all of them would make each deletion cost more.
+    tombstones = (hidden.c.memory == view.memory, OneOf(hidden.c.seq, list(seqs)))
+    is_shown = turns.c.seq.not_in(select(hidden.c.seq).where(*tombstones))
     visible_rows = read(connection, view.spans, ["seq"], is_shown, seqs=seqs)
     new = {row["seq"]: 0 for row in visible_rows}
     if new:
@@ -111,7 +111,7 @@ def hide(connection: Connection, view: View, seqs: Sequence[int]) -> int:
 def fork(connection: Connection, view: View, namespace: Namespace) -> int | None:
     """Create a memory that shares the view's rows; return its number, None if the name is taken."""
     seen = take_view(connection, view.memory, seq=view.seq).spans
-    # The parent is the memory that owns the last row, so that no fork depends on one in between.
+    # The parent is the memory that owns the last row, so that forks do not depend on one in between.
     parent, shared = (seen[-1].memory, seen[-1].last) if seen else (None, 0)
     source, gone = ledger.with_hidden(connection, view.memory)
     number = make_memory(connection, namespace, parent, shared, view.seq)
@@ -126,7 +126,7 @@ def fork(connection: Connection, view: View, namespace: Namespace) -> int | None
 
 
 def add_hidden(connection: Connection, entry: Entry, gone: Mapping[int, int]) -> None:
-    """Hide turns of a memory, each with the seq of its replacement, 0 for none.
+    """Hide turns of a memory: seqs, each with the seq of its replacement, 0 for none.
 
     The caller writes the entry.
     """
@@ -147,7 +147,7 @@ def rewrite(
     """See `Store.rewrite`."""
     now = _unmoved(connection, view)[0]
     if not 1 <= seq <= now.seq or (rows and rows[-1].seq > now.seq):
-        raise QueryError(f"turns 1 to {now.seq} can be rewritten, not from {seq} on")
+        raise QueryError(f"cannot rewrite from turn {seq}: the memory has turns 1 to {now.seq}")
     if shared := sharing(connection, view.memory, seq):
         names = ", ".join("/".join(namespace) for namespace in shared)
         raise SharedTurns(
@@ -157,7 +157,7 @@ def rewrite(
     seals = seals_of(connection)
     entry, gone = ledger.with_hidden(connection, view.memory)
     seqs = {row.seq for row in rows}
-    forgotten.leave(connection, entry, view, seq, seqs)
+    forgotten.mark_purged(connection, entry, view, seq, seqs)
     before = spans(connection, view.memory, seq - 1)
     erase(connection, entry, Span(view.memory, seq, now.seq))
     stale = {
@@ -177,7 +177,7 @@ def rewrite(
     entry.show(seals, stale)
     add_hidden(connection, entry, dict(changed.values()))
     entry.revision += 1
-    if seq <= entry.parent_seq:  # inherited rows are not changed but no longer looked at
+    if seq <= entry.parent_seq:  # inherited rows stay, but this memory no longer includes them
         entry.parent, entry.parent_seq = (
             (before[-1].memory, before[-1].last) if before else (None, 0)
         )
@@ -186,14 +186,14 @@ def rewrite(
     ledger.put(connection, entry)
 
 
-def erase(connection: Connection, entry: Entry, own: Span) -> int:
-    """Delete a memory's own rows, up to its end, and their words; return how many rows there were."""
-    first = inverted_index.cut(connection, own.memory, own.first)
+def erase(connection: Connection, entry: Entry, span: Span) -> int:
+    """Delete a span of own rows at a memory's end, and their words; return the number of rows."""
+    first = inverted_index.cut(connection, span.memory, span.first)
     inverted_index.add(
-        connection, own.memory, _terms(connection, Span(own.memory, first, own.first - 1))
+        connection, span.memory, _terms(connection, Span(span.memory, first, span.first - 1))
     )
-    erased = connection.scalars(delete(turns).where(within(own)).returning(turns.c.seal)).all()
-    entry.remove(seals_of(connection), erased, ledger.newest(connection, own.memory))
+    erased = connection.scalars(delete(turns).where(within(span)).returning(turns.c.seal)).all()
+    entry.remove(seals_of(connection), erased, ledger.newest_seal(connection, span.memory))
     return len(erased)
 
 
@@ -201,13 +201,15 @@ def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str
     """See `Store.annotate`."""
     entry = ledger.get(connection, view.memory)
     _check_places(entry, view)
-    row = next(read(connection, view.spans, ("row", *TURN), visible(view), seqs=[seq]), None)
+    row = next(
+        read(connection, view.spans, ("row", *RECORD_COLUMNS), visible(view), seqs=[seq]), None
+    )
     if row is None:
-        raise NotFound(f"memory {view.memory} has no turn {seq} (any more)")
+        raise NotFound(f"memory {view.memory} has no turn {seq}, or it was deleted")
     shared = sharing(connection, view.memory, seq)
     if row["memory"] != view.memory or shared:
-        with_whom = ", ".join("/".join(namespace) for namespace in shared) or "the forked memory"
-        raise SharedTurns(f"turn {seq} is shared with {with_whom}: its metadata cannot be replaced")
+        sharers = ", ".join("/".join(namespace) for namespace in shared) or "the forked memory"
+        raise SharedTurns(f"turn {seq} is shared with {sharers}: its metadata cannot be replaced")
     seals = seals_of(connection)
     seals.check_row(row)
     changed: Columns = {**row, "metadata": json.dumps(dict(metadata))}
@@ -220,16 +222,17 @@ def annotate(connection: Connection, view: View, seq: int, metadata: Mapping[str
 def sharing(connection: Connection, memory: int, seq: int) -> list[Namespace]:
     """Return the memories that include a row of `memory` from `seq` on.
 
-    A fork's parent is the owner of the last row it shares, so asking the children is enough; in
-    place of a dropped one its own children count.
+    A fork's parent is the owner of the last row it shares, so only children are checked; a dropped
+    child is replaced with its own children.
     """
     query = select(memories.c.memory, under(()).label("named"), memories.c.namespace).where(
         memories.c.parent == memory, memories.c.parent_seq >= seq
     )
     names: list[Namespace] = []
     for row in connection.execute(query).all():
-        own = [decode_namespace(row.namespace)] if row.named else sharing(connection, row.memory, 1)
-        names += own
+        names += (
+            [decode_namespace(row.namespace)] if row.named else sharing(connection, row.memory, 1)
+        )
     return sorted(names)
 
 
@@ -237,9 +240,9 @@ def write_terms(connection: Connection) -> None:
     """Rebuild the word index from the turns."""
     inverted_index.clear(connection)
     for memory, head in connection.execute(select(memories.c.memory, memories.c.head)).all():
-        for first in range(1, head + 1, AT_ONCE):
-            stretch = Span(memory, first, first + AT_ONCE - 1)
-            inverted_index.add(connection, memory, _terms(connection, stretch))
+        for first in range(1, head + 1, TURNS_PER_BATCH):
+            batch = Span(memory, first, first + TURNS_PER_BATCH - 1)
+            inverted_index.add(connection, memory, _terms(connection, batch))
 
 
 def _unmoved(connection: Connection, view: View) -> tuple[View, Entry, int]:
@@ -253,7 +256,7 @@ def _unmoved(connection: Connection, view: View) -> tuple[View, Entry, int]:
 
 
 def _check_places(entry: Entry, view: View) -> None:
-    """Raise `HeadMoved` if turns of a memory may have other seqs than in a view."""
+    """Raise `HeadMoved` if turns of a memory may have been renumbered since a view was taken."""
     if entry.revision != view.revision:
         raise HeadMoved(
             f"turns of memory {view.memory} were purged or sorted since it was read: read it again "
@@ -265,9 +268,9 @@ class _End(NamedTuple):
     """Where a log ends."""
 
     chunk: int
-    """Of its last row, 0 for none."""
-    own: int
-    """Seq of the memory's last row of its own, 0 for none."""
+    """The chunk of the last row, 0 for none."""
+    last_own: int
+    """The seq of the memory's last own row, 0 for none."""
 
 
 _CHUNK = select(turns.c.chunk).where(turns.c.row == bindparam("newest"))
@@ -281,16 +284,16 @@ def insert_rows(
     spec: Spec,
     end: _End | None = None,
 ) -> None:
-    """Write rows and their terms after `seen`, and note them in the entry of their memory.
+    """Write rows and their terms after the spans `seen`, and record them in the memory's entry.
 
-    `end` says where `seen` ends, if the caller knows; it is looked up if not.
+    `end` is where `seen` ends; if None, it is looked up.
     """
     seals = seals_of(connection)
     ids = Counter(row.turn.id for row in rows)
-    double = taken(connection, seen, ids) + [id for id, times in ids.items() if times > 1]
-    if double:
+    duplicates = taken(connection, seen, ids) + [id for id, count in ids.items() if count > 1]
+    if duplicates:
         raise DuplicateTurn(
-            f"the id {double[0]!r} is taken: ids are unique in a memory; nothing was written"
+            f"the id {duplicates[0]!r} is taken: ids are unique in a memory; nothing was written"
         )
     if end is None:
         newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0
@@ -303,13 +306,13 @@ def insert_rows(
         values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals, form)
         columns.append(values)
     connection.execute(insert(turns), columns)
-    inverted_index.add(connection, entry.memory, terms, None if end is None else end.own)
+    inverted_index.add(connection, entry.memory, terms, None if end is None else end.last_own)
     entry.add(seals, [values["seal"] for values in columns])
 
 
-def _terms(connection: Connection, own: Span) -> dict[int, list[str]]:
+def _terms(connection: Connection, span: Span) -> dict[int, list[str]]:
     """Return the terms of the turns of a span, by seq."""
     return {
         row["seq"]: terms.terms(searched(row["speaker"], row["user"], row["assistant"]))
-        for row in read(connection, [own], ["seq", "speaker", "user", "assistant"])
+        for row in read(connection, [span], ["seq", "speaker", "user", "assistant"])
     }

@@ -1,1 +1,1 @@
-"""Work on whole databases: migrations, checks, copies, keys, other encoders."""
+"""Maintenance of whole databases: migrations, checks, copies, keys, other encoders."""

@@ -1,12 +1,12 @@
-"""A database as open files: JSON lines for turns, safetensors for embeddings and latents.
+"""Exports a database in open formats: JSON lines for turns, safetensors for embeddings and latents.
 
-    evomem.json          the format's version, the encoder, the memories, and what proves all this
-    <memory>.jsonl       a memory's own turns, one a line, in log order
-    <memory>.safetensors embeddings (N, D), latents (N, L, H), and passages (P, D), in the same order:
-                         of each turn as many as its line says, of most none
+    evomem.json          the format's version, the encoder, the memories, digests and seal
+    <memory>.jsonl       a memory's own turns, one per line, in log order
+    <memory>.safetensors embeddings (N, D), latents (N, L, H), and passages (P, D), in the same order;
+                         a turn's line has its number of passages, for most turns 0
 
-`evomem.json` has a digest of each file, and one of itself; where the database has an integrity key,
-that one is sealed with it too. Loading computes all of them again, and writes in one transaction.
+`evomem.json` has a digest of each file and of itself, and is also sealed if the database has an
+integrity key. Loading verifies all of them, and writes in one transaction.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ from evomem.errors import (
 from evomem.records import Turn, as_utc
 from evomem.state import Reading, Spec, digest
 from evomem.store import Row, Span
-from evomem_stores.database.connections import FOREIGN
+from evomem_stores.database.connections import DECODE_ERRORS
 from evomem_stores.database.seals import Seals, seals_of
-from evomem_stores.database.tables import LAST, column_names, memories, turns
+from evomem_stores.database.tables import MAX_SEQ, column_names, memories, turns
 from evomem_stores.log import forgotten, ledger, writing
 from evomem_stores.log.lookup import read
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace
 from evomem_stores.log.rows import decode_row
 from evomem_stores.log.views import spans
 
-FORMAT = 3  # 1 had no digests but the chain's, 2 no passages
+FORMAT = 3  # 1 had only the digest chain, 2 had no passages
 PROOFS = ("digest", "seal")
 _ENTRY = ("memory", "parent", "parent_seq", "head")
-FIELDS = ("id", "user", "assistant", "speaker", "session")
+TURN_FIELDS = ("id", "user", "assistant", "speaker", "session")
 
 
 def export(connection: Connection, spec: Spec, folder: Path) -> int:
     """Write a database's turns to a new folder; return how many.
 
     Raises:
-        StoreError: The folder is there already, or cannot be written.
+        StoreError: The folder exists already, or cannot be written.
     """
     count = 0
     entries: list[dict[str, Any]] = []
@@ -68,7 +68,7 @@ def export(connection: Connection, spec: Spec, folder: Path) -> int:
         numbers = select(memories.c.memory).order_by(memories.c.memory)
         for number in connection.scalars(numbers).all():
             memory, gone = ledger.with_hidden(connection, number)
-            own = read(connection, [Span(number, 1, LAST)], column_names(turns))
+            own = read(connection, [Span(number, 1, MAX_SEQ)], column_names(turns))
             rows = [decode_row(row, spec, seals) for row in own]
             if len(rows) != memory.rows:
                 raise IntegrityError(
@@ -107,39 +107,37 @@ def export(connection: Connection, spec: Spec, folder: Path) -> int:
             about["seal"] = _seal(about, seals).hex()
         _write(folder / "evomem.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
     except OSError as error:
-        raise StoreError(
-            f"{folder} cannot be written: {error}; give a folder that is new"
-        ) from error
+        raise StoreError(f"{folder} cannot be written: {error}; choose a new folder") from error
     return count
 
 
 def load(connection: Connection, spec: Spec, folder: Path, key: bytes | None = None) -> int:
-    """Add a dump's memories to a database; return how many turns they have.
+    """Add an export's memories to a database; return their number of turns.
 
     Args:
         connection: To the database, inside a transaction.
         spec: Its encoder.
-        folder: The dump.
-        key: The integrity key that the dump must be sealed with; None for the database's own, if
-            the dump is sealed with that one.
+        folder: The export.
+        key: The integrity key with which the export must be sealed; None for the database's own key,
+            if the export is sealed with it.
 
     Warns:
-        UserWarning: No key proves that the dump is as it was written.
+        UserWarning: No key proves that the export is unchanged.
 
     Raises:
-        FingerprintMismatch: The dump is of another encoder.
+        FingerprintMismatch: The export was made with another encoder.
         NamespaceError: The database has one of the memories already.
-        StoreError: The dump is incomplete or was changed.
+        StoreError: The export is incomplete or was changed.
     """
     about = _about(folder)
     count = 0
-    what = "what evomem.json says"
+    what = "evomem.json"
     try:
-        _prove(folder, about, seals_of(connection), key)
+        _check_proofs(folder, about, seals_of(connection), key)
         if about["encoder"]["fingerprint"] != spec.fingerprint:
             raise FingerprintMismatch(
                 f"{folder} was written by the encoder {about['encoder']['name']!r}, the database "
-                f"by {spec.name!r}: load it into a new database, or re-encode that one first"
+                f"by {spec.name!r}: load it into a new database, or re-encode the database first"
             )
         files = about["files"] if about["format"] > 1 else None
         numbers: dict[int | None, int | None] = {None: None}
@@ -151,25 +149,25 @@ def load(connection: Connection, spec: Spec, folder: Path, key: bytes | None = N
             count += loaded
     except EvomemError:
         raise
-    except (OSError, SafetensorError, RecursionError, *FOREIGN) as error:
+    except (OSError, SafetensorError, RecursionError, *DECODE_ERRORS) as error:
         raise StoreError(f"{folder}: {what} cannot be read: {error}") from error
     return count
 
 
-def _prove(folder: Path, about: dict[str, Any], seals: Seals, key: bytes | None) -> None:
-    """Raise `StoreError` unless a dump's own words are as they were written; warn of parts that are left."""
+def _check_proofs(folder: Path, about: dict[str, Any], seals: Seals, key: bytes | None) -> None:
+    """Raise `StoreError` if `evomem.json` was changed; warn if no key proves that it was not."""
     if key is not None:
         proof: Seals | None = Seals("", key)
-    else:  # the database's own, if it is the one
+    else:  # the database's own key, if the export was sealed with it
         proof = seals if seals.key_id and about.get("key") == seals.key_id else None
     if about["format"] == 1:
-        weak = "was written by a version of evomem that did not seal exports"
+        reason = "was written by a version of evomem that did not seal exports"
     elif _seal(about, None).hex() != about["digest"]:
-        raise StoreError(f"{folder} was changed since it was written: its digest does not fit")
+        raise StoreError(f"{folder} was changed since it was written: its digest does not match")
     elif proof is None and not (about["key"] or seals.key_id):
         return  # without keys, digests are all there is
     else:
-        weak = f"is sealed with the key {about['key']}" if about["key"] else "is not sealed"
+        reason = f"is sealed with the key {about['key']}" if about["key"] else "is not sealed"
     if proof is not None:
         if about["format"] == 1 or _seal(about, proof).hex() != about.get("seal"):
             raise StoreError(
@@ -178,8 +176,7 @@ def _prove(folder: Path, about: dict[str, Any], seals: Seals, key: bytes | None)
             )
         return
     warnings.warn(
-        f"{folder} {weak}: nothing but digests that anybody can compute says that it is as it was "
-        "written",
+        f"{folder} {reason}: only digests, which anybody can compute, show that it is unchanged",
         stacklevel=5,
     )
 
@@ -195,10 +192,10 @@ def _load_memory(
     name = None if entry["namespace"] is None else tuple(entry["namespace"])
     if name is not None:
         check_labels(name)
-    here = None if name is None else encode_namespace(name)
-    taken = select(memories.c.memory).where(memories.c.namespace == here)
+    encoded = None if name is None else encode_namespace(name)
+    taken = select(memories.c.memory).where(memories.c.namespace == encoded)
     if name is not None and connection.scalar(taken) is not None:
-        raise NamespaceError(f"the database has a memory {'/'.join(name)!r} already")
+        raise NamespaceError(f"the database already has a memory {'/'.join(name)!r}")
     number = writing.make_memory(
         connection, name or (secrets.token_hex(16),), numbers[entry["parent"]],
         entry["parent_seq"], entry["head"],
@@ -215,12 +212,12 @@ def _load_memory(
             f"{folder}: memory {entry['memory']} has {len(rows)} turns, not {entry['turns']}"
         )
     loaded = ledger.get(connection, number)
-    if name is None:  # it was dropped, and is there for its forks alone
+    if name is None:  # it was dropped, and only exists for its forks
         loaded.namespace = str(number)
     if rows:
         writing.insert_rows(connection, loaded, seen, rows, spec)
     gone = {int(seq): 0 for seq in entry["deleted"]}
-    # neither is in exports of older versions
+    # exports of older versions have neither
     gone.update((int(seq), int(since)) for seq, since in entry.get("replaced", ()))
     marks = [(str(mark), bytes.fromhex(key).hex()) for mark, key in entry.get("forgotten", ())]
     writing.add_hidden(connection, loaded, gone)
@@ -233,7 +230,7 @@ def _line(row: Row) -> dict[str, Any]:
     turn = row.turn
     return {
         "seq": row.seq,
-        **{name: getattr(turn, name) for name in FIELDS},
+        **{name: getattr(turn, name) for name in TURN_FIELDS},
         "time": (turn.time or row.added).isoformat(),
         "added": row.added.isoformat(),
         "metadata": dict(turn.metadata),
@@ -246,7 +243,7 @@ def _line(row: Row) -> dict[str, Any]:
 
 
 def _read(folder: Path, name: str, files: dict[str, str] | None) -> bytes:
-    """Return a file's bytes. Raises `StoreError` unless its digest is the one in `files`."""
+    """Return a file's bytes. Raises `StoreError` unless they match the digest in `files`."""
     data = (folder / name).read_bytes()
     if files is not None and files[name] != _digest(data):
         raise StoreError(f"{folder}: {name} was changed since it was written")
@@ -258,7 +255,7 @@ def _digest(data: bytes) -> str:
 
 
 def _seal(about: dict[str, Any], seals: Seals | None) -> bytes:
-    """Return the digest of what `evomem.json` says; without `seals`, one that anybody can compute."""
+    """Return the digest over `evomem.json`, keyed with the key of `seals` if given."""
     values = {name: value for name, value in about.items() if name not in PROOFS}
     return (seals or Seals("")).of("").digest(b"export", [values])
 
@@ -269,17 +266,17 @@ def _rows(
     number = int(entry["memory"])
     tensors = load_tensors(_read(folder, f"{number}.safetensors", files))
     text = _read(folder, f"{number}.jsonl", files).decode("utf-8")
-    lines = text.removesuffix("\n").split("\n") if text else []  # other line ends are in texts
+    lines = text.removesuffix("\n").split("\n") if text else []  # texts may hold other line ends
     embeddings, latents = tensors["embeddings"], tensors["latents"].astype(np.float32)
     passages = tensors.get("passages", embeddings[:0])
     used = 0
     for place, written in enumerate(lines):
         line = json.loads(written)
         turn = Turn(
-            **{name: line[name] for name in FIELDS},
+            **{name: line[name] for name in TURN_FIELDS},
             time=line["time"],
             metadata=line["metadata"],
-            source=line.get("source"),  # not everything is in exports of older versions
+            source=line.get("source"),  # absent in exports of older versions
             recalled=line.get("recalled", ()),
         )
         key = digest(key, turn)
@@ -289,10 +286,12 @@ def _rows(
         if added is None:
             raise StoreError(f"{folder}: turn {line['seq']} of memory {number} has no time")
         count = int(line.get("passages", 0))
-        own, used = passages[used : used + count], used + count
-        if len(own) != count:
+        turn_passages, used = passages[used : used + count], used + count
+        if len(turn_passages) != count:
             raise StoreError(f"{folder}: turn {line['seq']} of memory {number} lacks passages")
-        reading = Reading(embeddings[place], latents[place], bool(line["opens_chunk"]), own)
+        reading = Reading(
+            embeddings[place], latents[place], bool(line["opens_chunk"]), turn_passages
+        )
         yield Row(int(line["seq"]), turn, added, reading, key)
 
 
@@ -314,10 +313,10 @@ def _about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads((folder / "evomem.json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{folder} is not an export of evomem: {error}") from error
+        raise StoreError(f"{folder} is not an evomem export: {error}") from error
     if not isinstance(about, dict) or about.get("format") not in range(1, FORMAT + 1):
         raise StoreError(
-            f"{folder} is not an export that this evomem can read (format 1 to {FORMAT})"
+            f"{folder} is not an export that this version of evomem can read (formats 1 to {FORMAT})"
         )
     return about
 

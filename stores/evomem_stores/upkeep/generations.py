@@ -1,9 +1,8 @@
-"""Changing the encoder: another one reads the log beside the readings in use, then they swap.
+"""Changes the encoder: another encoder reads the log, then its readings replace the current ones.
 
-What another encoder makes of the turns is kept in a table of its own, row by row, in log order, so
-that reading can stop at any moment and continue later. When all turns are read, one transaction puts
-the new readings in the place of the old, and the old where the new were: searching continues with one
-generation until the next transaction sees the other, and never mixes them.
+The new encoder's readings go to a separate table, row by row, in log order, so that reading can stop
+at any time and resume later. When all turns are read, one transaction swaps the new readings with the
+current ones. Searches use one generation until a transaction sees the other, and never mix them.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ from evomem_stores.database.connections import Connections, driver, form_of
 from evomem_stores.database.dialects import OneOf, insert_new
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
-    LAST,
-    READ,
+    ENCODER_COLUMNS,
+    MAX_SEQ,
     SAME_ROW,
     Columns,
     column_names,
@@ -54,7 +53,14 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import ledger
 from evomem_stores.log.lookup import read
-from evomem_stores.log.rows import TURN, check, decode_record, pack, pack_embeddings, unpack
+from evomem_stores.log.rows import (
+    RECORD_COLUMNS,
+    check,
+    decode_record,
+    pack,
+    pack_embeddings,
+    unpack,
+)
 from evomem_stores.log.views import spans
 
 
@@ -67,13 +73,13 @@ class SqlGeneration:
         spec: Spec,
         rewritten: Callable[[list[int], Connection | None], None],
     ) -> None:
-        """Find what `spec` has read so far, or begin.
+        """Resume the readings of `spec`, or start them.
 
         Args:
             connections: The database.
-            spec: The encoder that reads.
-            rewritten: Called with the numbers of all memories when the readings are swapped, in
-                that transaction, and after it without a connection.
+            spec: The new encoder.
+            rewritten: Called with the numbers of all memories when the readings are swapped: in that
+                transaction, and after it with None.
         """
         self._connections = connections
         self._spec = spec
@@ -83,7 +89,7 @@ class SqlGeneration:
 
     @property
     def _done(self) -> ColumnElement[bool]:
-        """The condition that a turn was read."""
+        """The condition that the new encoder has read a turn."""
         own = and_(SAME_ROW, readings.c.generation == self._number)
         return exists(select(literal(1)).where(own)).correlate(turns)
 
@@ -97,7 +103,7 @@ class SqlGeneration:
     def unread(self) -> list[list[int]]:
         """See `Generation.unread`."""
         with self._connections.reading() as connection:
-            open_ = set(connection.scalars(select(turns.c.memory).where(~self._done).distinct()))
+            unread = set(connection.scalars(select(turns.c.memory).where(~self._done).distinct()))
             rows = connection.execute(
                 select(memories.c.memory, memories.c.parent).order_by(memories.c.memory)
             ).all()
@@ -105,7 +111,7 @@ class SqlGeneration:
         layers: dict[int, list[int]] = {}
         for memory, parent in rows:  # a memory's parent has a smaller number
             depth[memory] = depth.get(parent, 0) + 1
-            if memory in open_:
+            if memory in unread:
                 layers.setdefault(depth[memory], []).append(memory)
         return [layers[layer] for layer in sorted(layers)]
 
@@ -119,7 +125,9 @@ class SqlGeneration:
             if first is None:
                 return State.empty(self._spec), []
             state = self._state(connection, spans(connection, memory, first - 1))
-            columns_read = read(connection, [Span(memory, first, LAST)], TURN, limit=limit)
+            columns_read = read(
+                connection, [Span(memory, first, MAX_SEQ)], RECORD_COLUMNS, limit=limit
+            )
             rows = []
             for columns in columns_read:
                 record = decode_record(columns, seals_of(connection))
@@ -142,30 +150,30 @@ class SqlGeneration:
                 before = {**columns, **_reading(row, self._spec, form_of(connection))}
                 before["chunk"] = row.seq if row.reading.opens_chunk else 0
                 new.append(before)
-            self._number = _number(connection, self._spec)  # dropped meanwhile: start over
+            self._number = _number(connection, self._spec)  # a new one if the old was dropped
             own = readings.c.generation == self._number
             connection.execute(delete(readings).where(own, OneOf(readings.c.row, list(numbers))))
             chunk = self._chunk(connection, memory, rows[0].seq)
             for values in new:
                 chunk = values["chunk"] = values["chunk"] or chunk
                 values["checksum"] = seals_of(connection).reading(values, self._spec.fingerprint)
-                columns_read = {name: values[name] for name in ("row", *READ)}
+                columns_read = {name: values[name] for name in ("row", *ENCODER_COLUMNS)}
                 connection.execute(insert(readings).values(generation=self._number, **columns_read))
 
     def adopt(self) -> bool:
         """See `Generation.adopt`."""
-        with self._connections.alone() as connection:
+        with self._connections.exclusive() as connection:
             if connection.scalar(select(turns.c.row).where(~self._done).limit(1)) is not None:
                 return False
             old = _number(connection, stored_spec(connection, self._connections.place))
             connection.execute(
                 insert(readings).from_select(
-                    ["generation", "row", *READ],
-                    select(literal(old), turns.c.row, *(turns.c[name] for name in READ)),
+                    ["generation", "row", *ENCODER_COLUMNS],
+                    select(literal(old), turns.c.row, *(turns.c[name] for name in ENCODER_COLUMNS)),
                 )
             )
             own = and_(SAME_ROW, readings.c.generation == self._number)
-            new = {name: readings.c[name] for name in READ}
+            new = {name: readings.c[name] for name in ENCODER_COLUMNS}
             connection.execute(update(turns).where(own).values(new))
             with ledger.changing(connection):
                 same = generations.c.generation == self._number
@@ -181,12 +189,12 @@ class SqlGeneration:
         return True
 
     def _state(self, connection: Connection, seen: Sequence[Span]) -> State[Turn]:
-        """Return the state after the rows of `seen`, as this encoder left it."""
+        """Return this encoder's state after the rows of `seen`."""
         spec = self._spec
         if not seen:
             return State.empty(spec)
         chunk = self._chunk(connection, seen[-1].memory, seen[-1].last + 1)
-        open_rows = list(read(connection, seen, TURN, after=chunk - 1))
+        open_rows = list(read(connection, seen, RECORD_COLUMNS, after=chunk - 1))
         queue = -(-spec.capacity // spec.latents) if spec.latents else -len(open_rows)
         needed = queue + len(open_rows)
         newest = list(
@@ -220,10 +228,10 @@ class SqlGeneration:
 
 
 def stored_spec(connection: Connection, place: str) -> Spec:
-    """Return the encoder in use; `place` is what messages call the database."""
+    """Return the current encoder; `place` is the database's name in messages."""
     row = connection.execute(select(encoder)).mappings().one_or_none()
     if row is None:
-        raise DatabaseDamaged(f"{place} does not say which encoder wrote it: restore a backup")
+        raise DatabaseDamaged(f"{place} has lost the record of its encoder: restore a backup")
     return Spec(**{name: value for name, value in row.items() if name != "id"})
 
 
@@ -237,31 +245,31 @@ def guard(spec: Spec, key: str) -> Callable[[Connection], None]:
         current = driver(connection).execute(_NOW).fetchone()
         if current is None:
             raise IntegrityError(
-                "the database no longer says which encoder wrote it: run verify, and "
-                "restore it from a backup"
+                "the database has lost the record of its encoder: run verify, and restore it from a "
+                "backup"
             )
         if current[1] != spec.fingerprint:
             raise FingerprintMismatch(
-                f"the database was re-encoded: it was opened with {spec.name!r}, and is of "
-                f"{current[0]!r} now; open it again"
+                f"the database was re-encoded: it was opened with {spec.name!r}, and its encoder is "
+                f"now {current[0]!r}; open it again"
             )
         if current[2] != key:
             raise KeyMismatch(
                 "the database was sealed with another integrity key since it was opened: open it "
-                "again with that one"
+                "again with that key"
             )
 
     return check_encoder
 
 
-def kept(connection: Connection) -> list[str]:
-    """Return the names of encoders that have readings besides the one in use."""
+def other_encoders(connection: Connection) -> list[str]:
+    """Return the names of encoders other than the current one that have readings."""
     return list(connection.scalars(select(generations.c.name).order_by(generations.c.generation)))
 
 
 def drop(connection: Connection) -> list[str]:
-    """Remove the readings of all of them; return their names."""
-    names = kept(connection)
+    """Remove the readings of other encoders; return their names."""
+    names = other_encoders(connection)
     if names:
         with ledger.changing(connection):
             connection.execute(delete(generations))
@@ -269,10 +277,10 @@ def drop(connection: Connection) -> list[str]:
 
 
 def _number(connection: Connection, spec: Spec) -> int:
-    """Return the number of an encoder's readings, making an entry for them if there is none."""
+    """Return the generation number of an encoder; create one if there is none."""
     same = select(generations.c.generation).where(generations.c.fingerprint == spec.fingerprint)
     number: int | None = connection.scalar(same)
-    if number is None:  # or another process is making it now
+    if number is None:  # another process may be creating it, too
         with ledger.changing(connection):
             connection.execute(insert_new(connection, generations).values(asdict(spec)))
         number = connection.scalars(same).one()

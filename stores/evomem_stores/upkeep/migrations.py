@@ -1,7 +1,7 @@
-"""The schema as numbered steps. All missing steps are committed together, with their records.
+"""Migrations: the schema as numbered steps. All missing steps are committed together.
 
-A step that was released is never changed again: what changes comes as a new one. A step has the
-same number, and does the same, in SQLite and in PostgreSQL.
+A released step is never changed; further changes are new steps. A step has the same number, and the
+same effect, in SQLite and in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from sqlalchemy import Connection, insert, inspect, select
 
 from evomem.errors import StoreError
 from evomem_stores.database.seals import Seals
-from evomem_stores.database.tables import APPLICATION, OURS, done
+from evomem_stores.database.tables import APPLICATION_ID, SCHEMA_COMMENT, migrations
 from evomem_stores.log import ledger
 from evomem_stores.upkeep import sealing
 
 _LOG_SQLITE = (
-    f"PRAGMA application_id = {APPLICATION}",
+    f"PRAGMA application_id = {APPLICATION_ID}",
     """CREATE TABLE encoder (
         id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
         dim INTEGER NOT NULL, latents INTEGER NOT NULL, width INTEGER NOT NULL,
@@ -48,10 +48,10 @@ _LOG_SQLITE = (
     "CREATE TABLE lexicon (id INTEGER PRIMARY KEY CHECK (id = 1), analyser TEXT NOT NULL)",
 )
 
-# Collation "C" orders by bytes, as SQLite does. Names can be longer than a B-tree takes; the hash
-# index of EXCLUDE has no limit. Vectors do not compress: EXTERNAL saves trying.
+# Collation "C" orders by bytes, as SQLite does. Names can exceed the size limit of B-tree entries,
+# which EXCLUDE's hash index does not have. EXTERNAL avoids compressing vectors, which is futile.
 _LOG_POSTGRESQL = (
-    f"COMMENT ON TABLE migrations IS '{OURS}'",
+    f"COMMENT ON TABLE migrations IS '{SCHEMA_COMMENT}'",
     """CREATE TABLE encoder (
         id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, fingerprint TEXT NOT NULL,
         dim BIGINT NOT NULL, latents BIGINT NOT NULL, width BIGINT NOT NULL,
@@ -80,8 +80,8 @@ _LOG_POSTGRESQL = (
         memory BIGINT NOT NULL REFERENCES memories, seq BIGINT NOT NULL,
         PRIMARY KEY (memory, seq))""",
     "CREATE TABLE lexicon (id INTEGER PRIMARY KEY CHECK (id = 1), analyser TEXT NOT NULL)",
-    # As SQLite reads numbers in JSON: 64-bit integers, and float64 for all others. A float64 is
-    # written out exactly where it could be compared with an integer that is close to it.
+    # Like SQLite's numbers in JSON: 64-bit integers, and float64 for all others. A float64 is
+    # converted exactly in the range where it could be compared with a close integer.
     """CREATE FUNCTION metadata_number(literal TEXT) RETURNS NUMERIC LANGUAGE sql IMMUTABLE AS $$
         SELECT CASE
             WHEN literal ~ '^-?[0-9]+$'
@@ -146,7 +146,7 @@ _WORDS_SQLITE = (
     """CREATE TABLE postings (
         memory INTEGER NOT NULL, last INTEGER NOT NULL, term TEXT NOT NULL, seqs BLOB NOT NULL,
         PRIMARY KEY (memory, last, term)) WITHOUT ROWID""",
-    # so that the words are read again
+    # forces a rebuild of the word index
     "UPDATE lexicon SET analyser = '' WHERE EXISTS (SELECT 1 FROM turns)",
 )
 
@@ -162,7 +162,7 @@ _WORDS_POSTGRESQL = (
 )
 
 
-# The indexes hold what filters and `influence` ask for: a turn's own columns are stored after its vectors.
+# The indexes cover filters and `influence`: in a row, these columns are stored after the vectors.
 _PROVENANCE = (
     "ALTER TABLE turns ADD COLUMN source TEXT{collate}",
     "ALTER TABLE turns ADD COLUMN recalled TEXT",
@@ -188,9 +188,9 @@ def m002_generations(connection: Connection) -> None:
 def m003_words(connection: Connection) -> None:
     """Store the words of each memory separately, in the same tables for SQLite and PostgreSQL.
 
-    FTS5 has one index for all memories. To forget one turn it has to be merged as a whole, and
-    SQLite before 3.42 takes it for damaged, and the database with it, after some 2,000 merges. Such
-    an index cannot be dropped until it is told that it is empty.
+    FTS5 has one index for all memories. Forgetting a turn requires a merge of the whole index, and
+    after some 2,000 merges SQLite before 3.42 considers it, and with it the database, damaged. Such an
+    index can only be dropped after it is marked as empty.
     """
     server = connection.dialect.name == "postgresql"
     if not server and inspect(connection).has_table("terms_data"):
@@ -200,7 +200,7 @@ def m003_words(connection: Connection) -> None:
 
 
 def m004_provenance(connection: Connection) -> None:
-    """Add each turn's source, and the turns that its answer was written from."""
+    """Add each turn's source, and the ids of the turns that its answer was based on."""
     server = connection.dialect.name == "postgresql"
     for statement in _PROVENANCE:
         collate = ' COLLATE "C"' if server else ""
@@ -228,9 +228,9 @@ _INTEGRITY = (
 
 
 def m005_integrity(connection: Connection) -> None:
-    """Seal everything, without a key: each turn, each memory, and the database.
+    """Seal each turn, each memory, and the database, without a key.
 
-    A turn whose old checksum does not fit gets no seal that fits, so that it stays reported.
+    A turn whose old checksum is wrong gets an invalid seal, so that `verify` keeps reporting it.
     """
     server = connection.dialect.name == "postgresql"
     names = {"bytes": "BYTEA", "empty": "''"} if server else {"bytes": "BLOB", "empty": "x''"}
@@ -238,8 +238,8 @@ def m005_integrity(connection: Connection) -> None:
         connection.exec_driver_sql(statement.format(**names))
     seals = Seals(secrets.token_hex(16))
     connection.execution_options(seals=seals)
-    ledger.begin(connection, seals)
-    sealing.seal(connection, sealing.sound_before, purges_leave_marks=False)
+    ledger.create_database_entry(connection, seals)
+    sealing.seal(connection, sealing.was_sound_without_seals, purges_leave_marks=False)
 
 
 _FORGOTTEN = (
@@ -253,7 +253,7 @@ _FORGOTTEN = (
 def m006_forgotten(connection: Connection) -> None:
     """Let a turn replace an earlier one, and mark purged turns.
 
-    The seals of memories fit as they are: a memory without marks needs no sum of them.
+    The seals of memories stay valid: a memory without marks needs no sum over marks.
     """
     collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
     for statement in _FORGOTTEN:
@@ -261,15 +261,15 @@ def m006_forgotten(connection: Connection) -> None:
 
 
 def m007_passages(connection: Connection) -> None:
-    """Let a turn have several embeddings, one after the other in its column.
+    """Allow several embeddings per turn, one after the other in its column.
 
-    Nothing has to be changed for it. But versions that do not know of it would take such a turn for
-    damaged, and this keeps them from the database.
+    The schema does not change. The step keeps versions that would consider such a turn damaged from
+    opening the database.
     """
 
 
 def m008_storage(connection: Connection) -> None:
-    """Record the form of embeddings: exact for existing turns."""
+    """Record the form in which embeddings are stored; existing ones are float32."""
     connection.exec_driver_sql(
         "CREATE TABLE storage (id INTEGER PRIMARY KEY CHECK (id = 1), embeddings TEXT NOT NULL)"
     )
@@ -277,7 +277,7 @@ def m008_storage(connection: Connection) -> None:
 
 
 def m009_leases(connection: Connection) -> None:
-    """Let workers hold leases of memories: a number that grows, who holds it, until when, who waits."""
+    """Add leases of memories: fencing token, holder, expiry, and whether another worker waits."""
     collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
     for column in (
         "fence BIGINT NOT NULL DEFAULT 0",
@@ -305,16 +305,18 @@ def pending(connection: Connection) -> list[tuple[int, Callable[[Connection], No
     """Return the steps that this database lacks, each with its number.
 
     Raises:
-        StoreError: The database has steps that this program does not know.
+        StoreError: A newer version of evomem wrote the database.
     """
     newest = 0
-    if inspect(connection).has_table(done.name):
-        numbers = connection.scalars(select(done.c.number).order_by(done.c.number)).all()
+    if inspect(connection).has_table(migrations.name):
+        numbers = connection.scalars(
+            select(migrations.c.number).order_by(migrations.c.number)
+        ).all()
         newest = len(numbers)
     if newest > len(MIGRATIONS):
         raise StoreError(
-            f"the database is of version {newest}, this evomem supports versions up to "
-            f"{len(MIGRATIONS)}: upgrade evomem to open it"
+            f"the database was written by a newer version of evomem (schema {newest}; this version "
+            f"supports schemas up to {len(MIGRATIONS)}): upgrade evomem to open it"
         )
     return list(enumerate(MIGRATIONS, start=1))[newest:]
 
@@ -327,7 +329,7 @@ def apply(connection: Connection, number: int, step: Callable[[Connection], None
     )
     step(connection)
     connection.execute(
-        insert(done).values(
+        insert(migrations).values(
             number=number,
             name=step.__name__,
             applied=time.time_ns() // 1000,

@@ -27,19 +27,19 @@ class Upkeep:
     _connections: Connections
     _spec: Spec
     _index_folder: Path | None
-    _tell: Callable[[list[int], Connection | None], None]
+    _notify: Callable[[list[int], Connection | None], None]
 
     def stats(self) -> dict[str, Any]:
         """Return the numbers of memories, turns and deleted turns, and bytes on disk.
 
-        Dropped memories are not counted; turns that forks still see of them are.
+        Dropped memories are not counted, except for turns that forks still see.
         """
         with self._connections.reading() as connection:
             named = select(func.count()).select_from(memories).where(under(()))
             numbers: dict[str, Any] = {"memories": connection.scalar(named)}
             for name, table in (("turns", turns), ("deleted", hidden)):
                 numbers[name] = connection.scalar(select(func.count()).select_from(table))
-            if others := generations.kept(connection):
+            if others := generations.other_encoders(connection):
                 numbers["other_encoders"] = others
             numbers["embeddings"] = self._connections.embeddings
             numbers["bytes"] = self._connections.size(connection)
@@ -49,13 +49,13 @@ class Upkeep:
         return numbers
 
     def verify(self, anchor: Mapping[str, Any] | None = None) -> list[str]:
-        """See `Store.verify`: its own structures, every row, and the word index."""
+        """See `Store.verify`. Checks the database's structures, every row, and the word index."""
         return audit.verify(self._connections, self._spec, anchor)
 
     def check_encoder(self) -> None:
         """See `Store.check_encoder`."""
         with self._connections.reading() as connection:
-            ledger.whole(connection)
+            ledger.database_entry(connection)
 
     def check_writable(self) -> None:
         """See `Store.check_writable`."""
@@ -65,7 +65,7 @@ class Upkeep:
 
     def generation(self, spec: Spec) -> SqlGeneration:
         """See `Store.generation`."""
-        return SqlGeneration(self._connections, spec, self._tell)
+        return SqlGeneration(self._connections, spec, self._notify)
 
     def drop_generations(self) -> list[str]:
         """See `Store.drop_generations`."""
@@ -85,7 +85,7 @@ class Upkeep:
 
     def load(self, folder: Path, key: bytes | None = None) -> int:
         """See `Store.load`."""
-        with self._connections.alone() as connection:
+        with self._connections.exclusive() as connection:
             return dump.load(connection, self._spec, folder, key)
 
     # integrity -----------------------------------------------------------------------------
@@ -111,25 +111,25 @@ class Upkeep:
     def repair(self) -> list[str]:
         """See `Store.repair`."""
         repaired = []
-        with self._connections.alone() as connection:
+        with self._connections.exclusive() as connection:
             if any("word index" in fault for fault in audit.problems(connection, self._spec)):
                 write_terms(connection)
-                self._void(connection)
+                self._raise_revisions(connection)
                 repaired.append("the word index was rebuilt from the turns")
-            reused = connection.execute(
+            removed = connection.execute(
                 delete(hidden).where(
                     hidden.c.seq
                     > text("(SELECT head FROM memories m WHERE m.memory = hidden.memory)")
                 )
             ).rowcount
-            if reused:
-                repaired.append(f"{reused} deletions of turns that are not there were removed")
+            if removed:
+                repaired.append(f"{removed} deletions of turns that do not exist were removed")
         return repaired
 
-    def _void(self, connection: Connection) -> None:
-        """Give every memory a new revision, which invalidates caches of its old rows.
+    def _raise_revisions(self, connection: Connection) -> None:
+        """Raise the revision of every memory, which invalidates caches of its old rows.
 
-        An entry that was edited stays as it is, so that it stays reported.
+        An entry with a wrong seal stays unchanged, so that `verify` keeps reporting it.
         """
         for number in connection.scalars(select(memories.c.memory)).all():
             with suppress(IntegrityError):
@@ -143,11 +143,11 @@ class Upkeep:
             raise StoreError(f"embeddings must be {' or '.join(FORMS)}, got {embeddings!r}")
         before = self._size()
         if embeddings is not None:
-            with self._connections.alone() as connection:
+            with self._connections.exclusive() as connection:
                 changed = restoring.store_as(connection, self._spec, embeddings)
-                self._tell(changed, connection)
+                self._notify(changed, connection)
             self._connections.embeddings = embeddings
-            self._tell(changed, None)
+            self._notify(changed, None)
         self._connections.compact()
         return before, self._size()
 

@@ -1,4 +1,4 @@
-"""Storing the embeddings of a whole database in another form."""
+"""Stores the embeddings of a whole database in another form."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from evomem.state import Spec
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import storage, turns
 from evomem_stores.log import ledger
-from evomem_stores.log.rows import READING, decode_latents, pack_rows, unpack_embeddings
+from evomem_stores.log.rows import READING_COLUMNS, decode_latents, pack_rows, unpack_embeddings
 
-AT_ONCE = 500
+ROWS_PER_BATCH = 500
 
-_ROWS = select(turns.c.row, *(turns.c[name] for name in READING)).where(
+_ROWS = select(turns.c.row, *(turns.c[name] for name in READING_COLUMNS)).where(
     turns.c.row > bindparam("behind"), func.length(turns.c.embedding) % 2 == bindparam("odd")
 )
-_PAGE = _ROWS.order_by(turns.c.row).limit(AT_ONCE)
+_PAGE = _ROWS.order_by(turns.c.row).limit(ROWS_PER_BATCH)
 _STORE = (
     update(turns)
     .where(turns.c.row == bindparam("number"))
@@ -25,25 +25,25 @@ _STORE = (
 
 
 def store_as(connection: Connection, spec: Spec, form: Form) -> list[int]:
-    """Store every embedding in a form, and those of later turns; return the memories that changed.
+    """Store every embedding, and those of later turns, in a form; return the changed memories.
 
     Raises:
         IntegrityError: The encoder's results for a turn were changed.
     """
     seals = seals_of(connection)
     changed: set[int] = set()
-    given = {"behind": -1, "odd": int(form == "float32")}
-    while rows := connection.execute(_PAGE, given).mappings().all():
+    parameters = {"behind": -1, "odd": int(form == "float32")}
+    while rows := connection.execute(_PAGE, parameters).mappings().all():
         new = []
         for row in rows:
-            decode_latents(row, spec, seals)  # which checks what was stored
+            decode_latents(row, spec, seals)  # checks the stored reading
             embeddings = unpack_embeddings(row["embedding"], spec.dim)
             packed = pack_rows(Rows.of(embeddings[:], form))
             checksum = seals.reading({**row, "embedding": packed}, spec.fingerprint)
             new.append({"number": row["row"], "new": packed, "new_checksum": checksum})
             changed.add(row["memory"])
         connection.execute(_STORE, new)
-        given["behind"] = rows[-1]["row"]
+        parameters["behind"] = rows[-1]["row"]
     for memory in sorted(changed):
         entry = ledger.get(connection, memory)
         entry.revision += 1

@@ -1,4 +1,4 @@
-"""Sealing a whole database again: after an upgrade from an older version, or with another key."""
+"""Seals a whole database again: after an upgrade from an older version, or with another key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evomem.errors import IntegrityError
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.seals import Seals, seals_of
 from evomem_stores.database.tables import (
-    READ,
+    ENCODER_COLUMNS,
     SAME_ROW,
     encoder,
     generations,
@@ -24,23 +24,33 @@ from evomem_stores.database.tables import (
     turns,
 )
 from evomem_stores.log import forgotten, ledger
-from evomem_stores.log.ledger import Entry, Whole
+from evomem_stores.log.ledger import DatabaseEntry, Entry
 from evomem_stores.upkeep import audit
 from evomem_stores.upkeep.generations import stored_spec
 
-AT_ONCE = 256  # rows that are held
+ROWS_PER_BATCH = 256  # rows in memory at once
 
 Sound = Callable[[RowMapping | Mapping[str, Any]], bool]
 """Returns whether a turn and its reading are unchanged."""
 
-_BEFORE = ("row", "memory", "seq", "id", "chunk", "words", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "embedding", "latents")  # fmt: skip
-_OPTIONAL_BEFORE = ("source", "recalled")
+_COLUMNS_WITHOUT_SEALS = ("row", "memory", "seq", "id", "chunk", "words", "time", "added", "key", "session", "speaker", "user", "assistant", "metadata", "embedding", "latents")  # fmt: skip
+_OPTIONAL_COLUMNS_WITHOUT_SEALS = ("source", "recalled")
 
 _ROWS = (
-    select(*(turns.c[name] for name in (*_BEFORE, *_OPTIONAL_BEFORE, "checksum", "seal")))
+    select(
+        *(
+            turns.c[name]
+            for name in (
+                *_COLUMNS_WITHOUT_SEALS,
+                *_OPTIONAL_COLUMNS_WITHOUT_SEALS,
+                "checksum",
+                "seal",
+            )
+        )
+    )
     .where(turns.c.row > bindparam("behind"), turns.c.row <= bindparam("upto"))
     .order_by(turns.c.row)
-    .limit(AT_ONCE)
+    .limit(ROWS_PER_BATCH)
 )
 _SEAL = (
     update(turns)
@@ -57,14 +67,14 @@ _CHECKSUM = (
 
 
 def change_key(connections: Connections, key: bytes | None) -> int:
-    """Seal a whole database with another key, in one transaction; return how many turns it has.
+    """Seal a whole database with another key, in one transaction; return its number of turns.
 
-    Nothing that was edited is sealed: a faulty row is refused.
+    Refuses a database with faults, so that no edit gets a valid seal.
 
     Raises:
-        IntegrityError: `verify` reports something.
+        IntegrityError: `verify` reports a fault.
     """
-    with connections.alone() as connection:
+    with connections.exclusive() as connection:
         before = seals_of(connection)
         spec = stored_spec(connection, connections.place)
         if fault := next(audit.problems(connection, spec), None):
@@ -83,20 +93,20 @@ def change_key(connections: Connections, key: bytes | None) -> int:
 def seal(connection: Connection, sound: Sound, *, purges_leave_marks: bool = True) -> None:
     """Seal every turn, every memory and the database with the seals of the connection.
 
-    A row that is not `sound` gets an empty seal, which never fits, so verify keeps reporting it.
+    A row that is not `sound` gets an empty, invalid seal, so that `verify` keeps reporting it.
 
     Args:
         connection: Inside a transaction.
-        sound: Says of a turn whether it is sealed.
-        purges_leave_marks: False in a database of a version whose turns did not take the place of
-            others, and whose purges left no marks: it lacks the columns.
+        sound: Returns whether a turn is to be sealed.
+        purges_leave_marks: False for a database of a version without replaced turns and marks of
+            purged turns, which lacks the columns.
     """
     seals = seals_of(connection)
     fingerprint = connection.scalar(select(encoder.c.fingerprint)) or ""
-    database = Whole(0, 0, 0)
-    columns = (memories.c[name] for name in ledger.PLAIN)  # what the version has
+    database = DatabaseEntry(0, 0, 0)
+    columns = (memories.c[name] for name in ledger.PLAIN_COLUMNS)  # older versions have only these
     for row in connection.execute(select(*columns).order_by(memories.c.memory)).mappings().all():
-        entry = Entry(*(row[name] for name in ledger.PLAIN))
+        entry = Entry(*(row[name] for name in ledger.PLAIN_COLUMNS))
         entry.rows, entry.gone, entry.tip = 0, 0, b""
         for sealed in _seal_rows(connection, seals, entry.memory, fingerprint, sound):
             entry.add(seals, sealed)
@@ -109,13 +119,13 @@ def seal(connection: Connection, sound: Sound, *, purges_leave_marks: bool = Tru
         database.add(seals, entry.memory)
     _seal_readings(connection, seals, sound)
     database.changes = connection.scalar(select(integrity.c.changes)) or 0
-    ledger.put_whole(connection, database)
+    ledger.put_database_entry(connection, database)
 
 
 def _seal_rows(
     connection: Connection, seals: Seals, memory: int, fingerprint: str, sound: Sound
 ) -> Iterator[list[bytes]]:
-    """Seal a memory's own turns; yield their seals, some at a time."""
+    """Seal a memory's own turns; yield their seals in batches."""
     after, upto = row_number(memory, 0), row_number(memory + 1, 0) - 1
     while rows := connection.execute(_ROWS, {"behind": after, "upto": upto}).mappings().all():
         new = []
@@ -134,9 +144,16 @@ def _seal_rows(
 
 
 def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:
-    own = [turns.c[name] for name in (*_BEFORE, *_OPTIONAL_BEFORE, "seal") if name not in READ]
+    own = [
+        turns.c[name]
+        for name in (*_COLUMNS_WITHOUT_SEALS, *_OPTIONAL_COLUMNS_WITHOUT_SEALS, "seal")
+        if name not in ENCODER_COLUMNS
+    ]
     query = select(
-        *own, readings.c.generation, generations.c.fingerprint, *(readings.c[name] for name in READ)
+        *own,
+        readings.c.generation,
+        generations.c.fingerprint,
+        *(readings.c[name] for name in ENCODER_COLUMNS),
     ).join_from(readings, turns, onclause=SAME_ROW)
     query = query.join(generations, generations.c.generation == readings.c.generation)
     key = (readings.c.generation, readings.c.row)
@@ -145,7 +162,7 @@ def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:
         page = query.where(
             (key[0] > after[0]) | ((key[0] == after[0]) & (key[1] > after[1]))
         ).order_by(*key)
-        rows = connection.execute(page.limit(AT_ONCE)).mappings().all()
+        rows = connection.execute(page.limit(ROWS_PER_BATCH)).mappings().all()
         if not rows:
             return
         connection.execute(
@@ -162,13 +179,13 @@ def _seal_readings(connection: Connection, seals: Seals, sound: Sound) -> None:
         after = (rows[-1]["generation"], rows[-1]["row"])
 
 
-def sound_before(columns: RowMapping | Mapping[str, Any]) -> bool:
-    """Return whether a turn matches its checksum from a version without seals."""
-    return bool(checksum_before(columns) == columns["checksum"])
+def was_sound_without_seals(columns: RowMapping | Mapping[str, Any]) -> bool:
+    """Return whether a turn matches the checksum of a version without seals."""
+    return bool(checksum_without_seals(columns) == columns["checksum"])
 
 
-def checksum_before(columns: RowMapping | Mapping[str, Any]) -> bytes:
-    """Return the checksum that versions without seals gave a turn."""
+def checksum_without_seals(columns: RowMapping | Mapping[str, Any]) -> bytes:
+    """Return a turn's checksum as in versions without seals."""
     digest = hashlib.blake2b(digest_size=16)
 
     def add(label: bytes, value: object) -> None:
@@ -176,9 +193,9 @@ def checksum_before(columns: RowMapping | Mapping[str, Any]) -> bytes:
         digest.update(b"%s%d:" % (label, len(data)))
         digest.update(data)
 
-    for name in _BEFORE:
+    for name in _COLUMNS_WITHOUT_SEALS:
         add(b"", columns[name])
-    for name in _OPTIONAL_BEFORE:
+    for name in _OPTIONAL_COLUMNS_WITHOUT_SEALS:
         if columns[name] is not None:
             add(name.encode() + b"=", columns[name])
     return digest.digest()

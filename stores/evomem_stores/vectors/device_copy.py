@@ -1,8 +1,8 @@
 """`Device`, which holds copies of large shards, and `DeviceCopy`, one such copy.
 
-A device names the rows that can be among the best: one product and one comparison over all that may
-be found. The shard scores these again, so that scores, order and ties are those of the CPU. Whatever
-a device fails at, the CPU does.
+A device narrows a search to the rows that can be among the best, with one product and one comparison
+over all candidates. The shard rescores these rows, so that scores, order and ties equal those of the
+CPU. If a device fails, the CPU takes over.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from evomem.state import Vectors
 from evomem.store import Seqs
 from evomem_stores.vectors.held import Held
 
-ROWS = 10_000  # more are worth a copy (docs/measurements/scale.md)
-SPARE = 4  # a copy that is full gets room for a fourth more than it needs
-AT_ONCE = 2**16  # rows copied together
-TF32 = 2**-8  # two scores, two factors each, all cut to 10 bits: as torch may be told to on a GPU
+MIN_ROWS = 10_000  # larger shards are copied (docs/measurements/scale.md)
+SPARE_PART = 4  # a copy that grows is allocated with a quarter of spare rows
+ROWS_PER_COPY = 2**16  # rows copied together
+TF32_ERROR = 2**-8  # error of two scores of factors cut to 10 bits, a setting of torch on GPUs
 
 
 class Device:
     """Where torch searches large shards."""
 
-    def __init__(self, name: str, *, rows: int = ROWS, max_bytes: int | None = None) -> None:
+    def __init__(self, name: str, *, rows: int = MIN_ROWS, max_bytes: int | None = None) -> None:
         """Find a device.
 
         Args:
             name: As torch has it: `"cuda"`, `"cuda:1"`.
-            rows: Shards of more have a copy.
-            max_bytes: Of copies; None for half of a GPU's memory, the rest is for an encoder, and
-                for no limit elsewhere.
+            rows: Larger shards are copied to the device.
+            max_bytes: Bytes of all copies; None for half of a GPU's memory, which leaves the rest to
+                an encoder, and for no limit on other devices.
 
         Raises:
             StoreError: There is no such device, or torch cannot compute there.
@@ -49,7 +49,7 @@ class Device:
         except (RuntimeError, AssertionError) as error:  # an assertion, in builds without CUDA
             raise StoreError(
                 f"index_device={name!r} cannot be used here ({_first_line(error)}): leave it out to "
-                "search on the CPU, or install the build of torch that is made for your GPU"
+                "search on the CPU, or install the build of torch for your GPU"
             ) from error
         self.max_bytes = sys.maxsize if max_bytes is None else max_bytes
         self._warned = False
@@ -63,15 +63,15 @@ class Device:
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"index_device={self.name!r} failed ({_first_line(error)}): the memory that was "
-                "searched there, and others that fare so, are searched on the CPU from now on; a "
-                "smaller index_bytes leaves more of the device to others",
+                f"index_device={self.name!r} failed ({_first_line(error)}): memories whose search fails "
+                "there are searched on the CPU instead; a smaller index_bytes leaves more of the "
+                "device to other uses",
                 stacklevel=2,
             )
 
 
 class DeviceCopy:
-    """A copy of a shard's first rows on a device, until that fails. Not safe for threads."""
+    """A copy of a shard's first rows on a device, dropped when the device fails. Not safe for threads."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -88,17 +88,17 @@ class DeviceCopy:
         return self._rows.nbytes
 
     def follow(self, held: Held) -> bool:
-        """Copy the rows of a shard that are missing here; return whether all are here now."""
+        """Copy a shard's missing rows to the device; return whether it has all rows."""
         if self._failed:
             return False
         count, dim = len(held), held.dim
         try:
             if count > len(self._rows):
                 self._rows, self._count = torch.empty(0), 0  # make room first
-                self._rows = _allocate(count + count // SPARE, dim, self._device)
-            for start in range(self._count, count, AT_ONCE):
-                end = min(start + AT_ONCE, count)
-                new = np.array(held.between(start, end))  # torch warns of what cannot be written
+                self._rows = _allocate(count + count // SPARE_PART, dim, self._device)
+            for start in range(self._count, count, ROWS_PER_COPY):
+                end = min(start + ROWS_PER_COPY, count)
+                new = np.array(held.between(start, end))  # torch warns of read-only arrays
                 self._rows[start:end].copy_(torch.from_numpy(new))
         except RuntimeError as error:
             return self._give_up(error)
@@ -108,14 +108,14 @@ class DeviceCopy:
     def narrow(
         self, places: Seqs, query: Vectors, k: int, slack: float, turns: Seqs | None = None
     ) -> Seqs | None:
-        """Return those of `places` that include the `k` best turns; None if the device fails.
+        """Return the part of `places` that includes the `k` best turns; None if the device fails.
 
         Args:
             places: Ascending, and more than `k`.
             query: (D,) float32.
             k: At least 1.
-            slack: What float32 sums can be off by, of two scores together.
-            turns: Which turn each of `places` is of; None where no two are of the same.
+            slack: The greatest rounding error of two float32 scores together.
+            turns: The turn of each of `places`; None if every row is of another turn.
         """
         first, last = int(places[0]), int(places[-1])
         try:
@@ -124,11 +124,11 @@ class DeviceCopy:
                 scores = scores[torch.from_numpy(places - first).to(self._device.place)]
             best = scores.topk(k)
             while turns is not None and len(np.unique(turns[best.indices.cpu().numpy()])) < k:
-                if len(best.values) == len(scores):  # of fewer turns
+                if len(best.values) == len(scores):  # there are fewer than k turns
                     return places
                 best = scores.topk(min(4 * len(best.values), len(scores)))
             worst = best.values[-1]
-            near = (scores >= worst - (TF32 + slack)).nonzero()[:, 0].cpu().numpy()
+            near = (scores >= worst - (TF32_ERROR + slack)).nonzero()[:, 0].cpu().numpy()
         except RuntimeError as error:
             self._give_up(error)
             return None
@@ -136,7 +136,7 @@ class DeviceCopy:
         return narrowed
 
     def fits(self, vectors: Vectors) -> bool:
-        """Return whether the rows are those of `vectors`, (n, D)."""
+        """Return whether the rows equal `vectors`, (n, D)."""
         return np.array_equal(self._rows[: len(vectors)].cpu().numpy(), vectors)
 
     def _give_up(self, error: RuntimeError) -> bool:

@@ -1,11 +1,11 @@
-"""`FaissIndex`: nearest turns with FAISS, kept equal to the log. See `evomem.store.Index`.
+"""`FaissIndex`: an `evomem.store.Index` with FAISS, kept equal to the log.
 
-There is one shard a memory, of its own rows; a fork searches its parent's too. Before a shard is
-searched it catches up with the log: by seq where the log has only grown, from nothing where the
-rows it has are not the log's any more. Files only save reading the log again.
+Each memory has one shard, of its own rows; a fork also searches its parent's shard. Before a search, a
+shard catches up with the log: by seq if the log has only grown, and from scratch if the log no longer
+has its rows. Files only save re-reading the log.
 
-A thread first enters a snapshot of the log and then takes the lock of a shard, never the other way
-round: all connections may be held by threads that wait for the lock.
+A thread enters a snapshot of the log before it locks a shard, never the other way round: all
+connections may be held by threads that wait for the lock.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from evomem._forking import reset_in_child
 from evomem.errors import EvomemError, HeadMoved
 from evomem.state import Vectors
 from evomem.store import Log, Mark, Selection, Seqs, Span, View
-from evomem_stores.database.tables import LAST
+from evomem_stores.database.tables import MAX_SEQ
 from evomem_stores.vectors import index_file
-from evomem_stores.vectors.codes import ROWS
+from evomem_stores.vectors.codes import MAX_EXACT_ROWS
 from evomem_stores.vectors.shard import Shard
 
-if TYPE_CHECKING:  # torch comes only with a device
+if TYPE_CHECKING:  # importing it imports torch
     from evomem_stores.vectors.device_copy import Device
 
-WORTH = 1024  # rows: fewer are read from the log as fast as from a file
-SHARE = 0.1  # of the rows: so many new ones are worth writing the file again
+MIN_NEW_ROWS = 1024  # before a file is written: fewer are read as fast from the log
+MIN_NEW_SHARE = 0.1  # new rows, as a share of all, before a file is written again
 
 
 class _Cached:
-    """A memory's shard, once it is there, and how much of it is on disk."""
+    """A memory's shard, once it is loaded, and how many of its rows are on disk."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -46,7 +46,7 @@ class _Cached:
 
     @property
     def on_device(self) -> int:
-        """Bytes that the device has of it."""
+        """Bytes of the shard's copy on the device."""
         shard = self.shard
         copy = shard.device_copy if shard else None
         return copy.nbytes if copy else 0
@@ -61,25 +61,25 @@ class FaissIndex:
         folder: Path | None,
         *,
         max_bytes: int = 2**30,
-        worth: int = WORTH,
-        exact_rows: int | None = ROWS,
+        min_new_rows: int = MIN_NEW_ROWS,
+        exact_rows: int | None = MAX_EXACT_ROWS,
         device: Device | None = None,
     ) -> None:
         """Make an index.
 
         Args:
             store: The log.
-            folder: Where files are kept; None for none.
-            max_bytes: Of shards in memory; the least recently used ones go first.
-            worth: How many rows that no file has yet are worth writing one.
-            exact_rows: Memories of more rows are searched by their codes first (`codes`), so that
-                a turn may be missed; None: every answer is exact.
-            device: Where large memories are searched exactly, instead of by their codes.
+            folder: The folder for files; None for no files.
+            max_bytes: Bytes of shards in memory; the least recently used are evicted first.
+            min_new_rows: The number of new rows after which a file is written.
+            exact_rows: Larger memories are searched by their codes first (`codes`), so that a turn
+                may be missed; None to search all exactly.
+            device: The device that searches large memories, exactly instead of by their codes.
         """
         self._store = store
         self._folder = folder
         self._max_bytes = max_bytes
-        self._worth = worth
+        self._min_new_rows = min_new_rows
         self._exact_rows = exact_rows
         self._device = device
         self._guard = threading.Lock()
@@ -126,15 +126,15 @@ class FaissIndex:
 
     @contextmanager
     def reading(self, view: View) -> Iterator[None]:
-        """See `Index.reading`. Files are written, and shards put away, when it ends."""
-        if self._store.in_snapshot:  # inside of another `reading`, which does all this
+        """See `Index.reading`. At its end, files are written and shards evicted."""
+        if self._store.in_snapshot:  # inside another `reading`, which does this work
             yield
             return
         try:
             yield
         except HeadMoved:
             for span in view.spans:
-                self._drop_foreign(span.memory)
+                self._drop_outdated(span.memory)
             raise
         for span in view.spans:
             with self._guard:
@@ -144,7 +144,7 @@ class FaissIndex:
         self._evict()
 
     def stats(self) -> dict[str, int]:
-        """Return how many searches read all rows of a large memory because its codes were not enough."""
+        """Return how many searches read all rows of a large memory because its codes did not suffice."""
         return {"searches_of_all_rows": self._read_all}
 
     def verify(self) -> list[str]:
@@ -160,7 +160,7 @@ class FaissIndex:
             with self._store.snapshot(), entry.lock:
                 shard = entry.shard
                 if not (shard and self._is_of_the_log(memory, shard)):
-                    continue  # another process purged: this one will see it before it searches
+                    continue  # outdated by a purge in another process; the next search rebuilds it
                 if problem := self._log_problem(memory, shard):
                     faults.append(f"the index of memory {memory} {problem}")
         return faults
@@ -205,7 +205,7 @@ class FaissIndex:
             yield shard
 
     def _is_on_device(self, shard: Shard) -> bool:
-        """Copy a large shard to the device, if there is one; return whether all of it is there."""
+        """Copy a large shard to the device, if there is one; return whether the device has all rows."""
         if self._device is None or len(shard) <= self._device.rows:
             return False
         if shard.device_copy is None:
@@ -213,7 +213,7 @@ class FaissIndex:
         return shard.device_copy.follow(shard.held)
 
     def _caught_up(self, span: Span, end: Mark, cached: _Cached) -> Shard:
-        """Return the shard with the rows of a span, whose last one has the mark `end`.
+        """Return the shard with the rows of a span, whose last row has the mark `end`.
 
         Raises:
             HeadMoved: The log was rewritten after the view of the span was taken.
@@ -232,15 +232,15 @@ class FaissIndex:
             if shard:
                 self._remove(memory)  # it may hold vectors of turns that were purged
             shard, cached.saved = Shard(self._store.spec.dim, end.revision), 0
-        rows = self._store.vectors(Span(memory, shard.watermark + 1, LAST), end.revision)
+        rows = self._store.vectors(Span(memory, shard.watermark + 1, MAX_SEQ), end.revision)
         shard.add(rows.seqs, rows.rows, rows.keys)
         cached.shard = shard
         if not shard.reaches(span.last, end):
             raise HeadMoved(f"memory {memory} was rewritten while it was searched")
         return shard
 
-    def _drop_foreign(self, memory: int) -> None:
-        """Drop a shard whose rows are not the log's."""
+    def _drop_outdated(self, memory: int) -> None:
+        """Drop a shard whose rows are no longer in the log."""
         with self._guard:
             cached = self._cached.get(memory)
         if cached is not None:
@@ -259,15 +259,15 @@ class FaissIndex:
         except (OSError, ValueError, LookupError, TypeError, RuntimeError):
             shard = None
         if shard is None or not self._is_of_the_log(memory, shard):
-            self._remove(memory)  # whatever is wrong with it: the log has all of it
+            self._remove(memory)  # the log has all of its rows
             return None
         return shard
 
-    def _save(self, memory: int, cached: _Cached, *, put_away: bool = False) -> None:
-        """Write the file of a memory, if enough rows are new or the shard is `put_away`.
+    def _save(self, memory: int, cached: _Cached, *, evicted: bool = False) -> None:
+        """Write the file of a memory, if enough rows are new or the shard was `evicted`.
 
-        The log is asked before and after, in transactions of their own: a purge in another process
-        may have looked for the file before it was there.
+        The log is checked before and after, in separate transactions: a purge in another process may
+        have looked for the file before it existed.
         """
         if not self._folder:
             return
@@ -275,8 +275,9 @@ class FaissIndex:
             shard = cached.shard
             if shard is None:
                 return
-            new, least = len(shard) - cached.saved, max(self._worth, SHARE * cached.saved)
-            if not (new and len(shard) >= self._worth if put_away else new >= least):
+            new = len(shard) - cached.saved
+            least = max(self._min_new_rows, MIN_NEW_SHARE * cached.saved)
+            if not (new and len(shard) >= self._min_new_rows if evicted else new >= least):
                 return
             data = index_file.dump(shard, memory, self._store.spec)
             watermark, mark = shard.watermark, shard.mark
@@ -290,31 +291,31 @@ class FaissIndex:
             if not self._warned:
                 self._warned = True
                 warnings.warn(
-                    f"index files cannot be kept in {self._folder} ({error}): searching goes on, "
-                    "but vectors are read from the database again after every start",
+                    f"index files cannot be written to {self._folder} ({error}): searches still work, "
+                    "but every start reads the vectors from the database again",
                     stacklevel=2,
                 )
-        except EvomemError:  # the database was closed, or is of another encoder by now
+        except EvomemError:  # the database was closed or re-encoded
             self._remove(memory)
 
     def _remove(self, memory: int) -> None:
         if self._folder:
-            with suppress(OSError):  # if it stays, its revision tells that it is void
+            with suppress(OSError):  # a file that stays is invalidated by its revision
                 self._path(memory).unlink(missing_ok=True)
 
     def _evict(self) -> None:
-        gone: OrderedDict[int, _Cached] = OrderedDict()
+        evicted: OrderedDict[int, _Cached] = OrderedDict()
         with self._guard:
             size = sum(entry.shard.nbytes for entry in self._cached.values() if entry.shard)
             while size > self._max_bytes and len(self._cached) > 1:
                 memory, entry = self._cached.popitem(last=False)
                 size -= entry.shard.nbytes if entry.shard else 0
-                gone[memory] = entry
-        self._release(gone)
+                evicted[memory] = entry
+        self._release(evicted)
         self._make_room()
 
     def _make_room(self) -> None:
-        """Remove the least recently used copies from the device while they exceed the limit."""
+        """Evict the least recently used copies from the device while they exceed its limit."""
         if self._device is None:
             return
         with self._guard:
@@ -328,13 +329,13 @@ class FaissIndex:
                 if entry.shard:
                     entry.shard.device_copy = None
 
-    def _release(self, gone: OrderedDict[int, _Cached]) -> None:
+    def _release(self, cached: OrderedDict[int, _Cached]) -> None:
         """Save shards that have unsaved rows, unless the log has been rewritten since."""
-        for memory, entry in gone.items():
-            self._save(memory, entry, put_away=True)
+        for memory, entry in cached.items():
+            self._save(memory, entry, evicted=True)
 
     def _after_fork(self) -> None:
-        """Keep, in a forked child, the shards that no other thread was changing."""
+        """Keep only the shards that no other thread was changing, in a forked child."""
         self._guard = threading.Lock()
         self._cached = OrderedDict(
             (memory, cached) for memory, cached in self._cached.items() if not cached.lock.locked()
@@ -355,21 +356,21 @@ class FaissIndex:
         return self._log_problem(memory, shard)
 
     def _is_of_the_log(self, memory: int, shard: Shard) -> bool:
-        """Return whether the log still has a shard's rows unchanged; it may have more."""
+        """Return whether the log still has a shard's rows unchanged, with or without newer rows."""
         return self._store.mark(memory, shard.watermark) == shard.mark
 
     def _log_problem(self, memory: int, shard: Shard) -> str | None:
-        """Return how a shard differs from the log; missing new rows are no difference."""
+        """Return how a shard differs from the log, apart from missing new rows; None if it does not."""
         if not self._is_of_the_log(memory, shard):
-            return "is of rows that the log does not have, or not any more"
+            return "has rows that are not, or no longer, in the log"
         rows = self._store.vectors(Span(memory, 1, shard.watermark), shard.revision)
         same = np.array_equal(rows.seqs, shard.seqs)
         if not (same and np.array_equal(rows.vectors, shard.vectors)):
-            return "does not agree with the log"
+            return "differs from the log"
         if shard.codes and not shard.codes.fits(shard.vectors[: len(shard.codes)]):
-            return "has codes that are not those of its vectors"
+            return "has codes that do not match its vectors"
         if shard.device_copy and not shard.device_copy.fits(
             shard.vectors[: len(shard.device_copy)]
         ):
-            return "has other vectors on its device"
+            return "has different vectors on its device"
         return None

@@ -1,4 +1,4 @@
-"""`Held`: the rows of a shard in memory: those of a mapped index file, followed by new ones."""
+"""`Held`: the rows of a shard: those of a mapped index file, followed by new ones in memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Places = npt.NDArray[np.int64]
 
 
 class Held:
-    """Rows in two parts, which only grow. Not safe for threads."""
+    """Append-only rows, in two parts. Not safe for threads."""
 
     def __init__(self, dim: int, head: Rows | None = None) -> None:
         """Hold rows of `dim` numbers; `head` is not copied."""
         self.dim = dim
         self._head = Rows(np.zeros((0, dim), np.float32)) if head is None else head
         self._tail = Rows(self._head.numbers[:0], self._scales(self._head, 0))
-        self._used = 0  # rows of the tail; after them there is room for more
+        self._used = 0  # rows in the tail, which has room for more
         self._wide = np.zeros((0, dim), np.float32)
         self._widened = 0
 
@@ -28,12 +28,12 @@ class Held:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, about; those of a mapped file as well."""
+        """Approximate bytes in memory, including those of a mapped file."""
         rows = len(self._head) + len(self._tail)
         return rows * (self._head.numbers.itemsize * self.dim + 4) + self._wide.nbytes
 
     def add(self, rows: Rows) -> None:
-        """Append rows: in 8 bits where all are."""
+        """Append rows; they are stored in 8 bits if all rows are."""
         if not len(self):
             self._head, self._tail = rows, Rows(rows.numbers[:0], self._scales(rows, 0))
             return
@@ -66,14 +66,14 @@ class Held:
         return rows
 
     def between(self, start: int, stop: int) -> Vectors:
-        """Return the vectors from `start` up to `stop`, (m, D) float32; not to be written to."""
+        """Return the vectors from `start` up to `stop`, (m, D) float32; the caller must not change them."""
         border = len(self._head)
         parts = self._head[start:stop], self._tail.cut(self._used)[max(0, start - border) : max(0, stop - border)]  # fmt: skip
         full = [part for part in parts if len(part)]
         return full[0] if len(full) == 1 else np.concatenate(parts)
 
     def wide(self) -> Vectors:
-        """Return all vectors side by side, (n, D) float32; they stay in memory."""
+        """Return all vectors in one array, (n, D) float32, which stays in memory."""
         if self._head.scales is None and not self._used:
             return np.ascontiguousarray(self._head.numbers)
         if len(self) > len(self._wide):
@@ -85,7 +85,7 @@ class Held:
         return self._wide[: len(self)]
 
     def narrow(self) -> None:
-        """Drop what `wide` keeps."""
+        """Drop the array that `wide` keeps."""
         self._wide, self._widened = np.zeros((0, self.dim), np.float32), 0
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""One index file: a header, the rows as the log has them, their codes, and a digest over it.
+"""Index files: a header, rows of the log, their codes, and a digest.
 
-A file is a copy of rows that the log has, so nothing in it is ever trusted: unless every byte and
-every claim of the header fits, it is as good as missing. It is mapped, not read: its rows stay on disk
-until they are compared.
+A file only copies rows of the log, so it is not trusted: unless every byte and every claim of the
+header is verified, the file counts as missing. It is mapped, not read: rows stay on disk until they
+are compared.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from evomem.rows import FORMS, Rows
 from evomem.state import Spec
 from evomem_stores.database.connections import sync_folder
 from evomem_stores.vectors.codes import Codes, faiss
-from evomem_stores.vectors.shard import KEY, Shard
+from evomem_stores.vectors.shard import KEY_TYPE, Shard
 
 MAGIC = b"evomem index 4\n\x00"
 DIGEST = 32
-ALIGNED = 16  # bytes: so that float32 and int64 in the file can be used where they are
+ALIGNED = 16  # bytes: allows the use of float32 and int64 in the mapped file
 Buffer = bytes | memoryview
 
 
 def dump(shard: Shard, memory: int, spec: Spec) -> list[Buffer]:
-    """Return the parts of an index file. They stay as they are when rows are added to the shard."""
+    """Return the parts of an index file; adding rows to the shard does not change them."""
     filled = [part for part in shard.held.parts if len(part)]
     in_8_bits = bool(filled) and filled[0].scales is not None
     header = json.dumps(
@@ -63,27 +63,27 @@ def dump(shard: Shard, memory: int, spec: Spec) -> list[Buffer]:
 
 
 def read(path: Path, memory: int, spec: Spec) -> Shard:
-    """Map the file at `path`; see `load`. Raises `OSError` as well."""
+    """Map the file at `path`; see `load`. Also raises `OSError`."""
     with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
+        if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
             raise ValueError("is damaged: it is empty")
         return load(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), memory, spec)
 
 
 def load(data: bytes | mmap.mmap, memory: int, spec: Spec) -> Shard:
-    """Return the shard in a file; the caller checks that the log agrees.
+    """Return the shard in a file; the caller compares it with the log.
 
     Args:
-        data: All of the file. The shard's rows stay where they are in it.
-        memory: Which memory it should be of.
-        spec: Which encoder it should be of.
+        data: The content of the file. The shard refers to its rows in `data`.
+        memory: The expected memory.
+        spec: The expected encoder.
 
     Raises:
-        ValueError: The file is damaged, or is not of this memory and encoder; the message says how.
+        ValueError: The file is damaged, or belongs to another memory or encoder.
     """
     body, digest = memoryview(data)[:-DIGEST], data[-DIGEST:]
     if body[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != digest:
-        raise ValueError("is damaged: its digest does not fit")
+        raise ValueError("is damaged: its digest does not match")
     start = len(MAGIC) + 4
     end = start + int.from_bytes(body[start - 4 : start], "little")
     header: dict[str, Any] = json.loads(bytes(body[start:end]))
@@ -96,7 +96,7 @@ def load(data: bytes | mmap.mmap, memory: int, spec: Spec) -> Shard:
             raise ValueError(f"is foreign: its {name} is {header[name]!r}, not {value!r}")
     count, learned, dim = header["count"], header["learned"], spec.dim
     seqs = np.frombuffer(body, "<i8", count, end).astype(np.int64)
-    keys = np.frombuffer(body, KEY, count, end + seqs.nbytes)
+    keys = np.frombuffer(body, KEY_TYPE, count, end + seqs.nbytes)
     end += seqs.nbytes + keys.nbytes
     scales = None
     if header["form"] == "int8":
@@ -106,14 +106,14 @@ def load(data: bytes | mmap.mmap, memory: int, spec: Spec) -> Shard:
     numbers = np.frombuffer(body, kind, count * dim, end).reshape(count, dim)
     end += numbers.nbytes
     if not learned and end != len(body):
-        raise ValueError("is damaged: it does not hold what its header says")
+        raise ValueError("is damaged: its content does not match its header")
     shard = Shard.mapped(Rows(numbers, scales), seqs, keys, dim, header["revision"])
     if shard.watermark != header["watermark"] or (np.diff(seqs) < 0).any():
         raise ValueError("is damaged: its seqs are out of order")
     if learned:
         codes = faiss.deserialize_index(np.frombuffer(body, np.uint8, offset=end))
-        right = isinstance(codes, faiss.IndexPQFastScan) and codes.ntotal == count
-        if not right or codes.d != spec.dim or not 0 < learned <= count:
+        is_complete = isinstance(codes, faiss.IndexPQFastScan) and codes.ntotal == count
+        if not is_complete or codes.d != spec.dim or not 0 < learned <= count:
             raise ValueError("is damaged: it does not hold the codes of its vectors")
         shard.codes = Codes(codes, learned)
     return shard
@@ -140,9 +140,11 @@ def sweep(folder: Path) -> None:
     """Remove partial files of processes that were killed while writing."""
     for path in folder.glob(".*.faiss.*.*"):
         try:
-            os.kill(int(path.name.split(".")[-2]), 0)  # only asks whether there is such a process
+            os.kill(
+                int(path.name.split(".")[-2]), 0
+            )  # signal 0 only tests whether the process exists
         except ProcessLookupError:
             with suppress(OSError):  # a read-only file system
                 path.unlink(missing_ok=True)
         except (OSError, ValueError, OverflowError):
-            continue  # it is there, or the file is not ours
+            continue  # the process exists, or the file is not ours

@@ -1,4 +1,4 @@
-"""A collection in Milvus: the connection, the schema, and the conditions that name rows."""
+"""A collection in Milvus: connection, schema, and filter expressions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from evomem.errors import StoreError
 
 pymilvus = require("pymilvus", extra="milvus")
 
-WINDOW = 16_384  # the most rows that Milvus gives for one question
-LISTED = 1024  # the most seqs in one condition
-PARTITIONS = 64  # among which Milvus spreads the memories
+MAX_RESULTS = 16_384  # Milvus's limit on the rows of one query
+MAX_LISTED_SEQS = 1024  # in one filter expression
+PARTITIONS = 64  # over which Milvus distributes the memories
 GRPC = {"grpc.keepalive_time_ms": 300_000}
-"""How often gRPC servers let a quiet client ask whether they are there, unless set otherwise.
+"""The keepalive interval that gRPC servers accept from idle clients by default.
 
-pymilvus asks every 10 seconds, for which milvus-lite, now and then, ends the connection.
+pymilvus pings every 10 seconds, for which milvus-lite occasionally closes the connection.
 """
 
 
 class MilvusCollection:
-    """Vectors of length `dim`, each with the memory, the revision and the turn that it is of."""
+    """Vectors of length `dim`, each with its memory, revision and turn."""
 
     def __init__(self, uri: str, token: str | None, dim: int) -> None:
-        """Connect; `prepare` makes the collection.
+        """Connect; `prepare` creates the collection.
 
         Raises:
             StoreError: Milvus cannot be reached.
@@ -41,7 +41,7 @@ class MilvusCollection:
 
     @property
     def client(self) -> Any:
-        """The connection to Milvus: gRPC's threads do not survive a fork.
+        """The connection to Milvus, unusable after a fork, which gRPC's threads do not survive.
 
         Raises:
             StoreError: This process was forked from the one that connected.
@@ -54,7 +54,7 @@ class MilvusCollection:
         return self._own_client
 
     def prepare(self, name: str) -> None:
-        """Create the collection of this name, unless there is one for vectors of this length."""
+        """Create the collection `name`, unless it exists with vectors of this length."""
         self.name = name
         client, kinds = self.client, pymilvus.DataType
         if client.has_collection(self.name):
@@ -63,7 +63,7 @@ class MilvusCollection:
             if [int(dim) for dim in dims if dim] == [self._dim]:
                 client.load_collection(self.name)
                 return
-            client.drop_collection(self.name)  # the database was re-encoded: the copy is void
+            client.drop_collection(self.name)  # the database was re-encoded
         schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", kinds.VARCHAR, is_primary=True, max_length=64)
         schema.add_field("memory", kinds.INT64, is_partition_key=True)
@@ -82,26 +82,26 @@ class MilvusCollection:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn errors of pymilvus into evomem's."""
+        """Raise errors of pymilvus as evomem's errors."""
         try:
             yield
         except pymilvus.MilvusException as error:
             raise StoreError(
-                f"Milvus at {self._place}: {error.message}; the log is not touched by this: try "
-                'again, or open with index="faiss" meanwhile'
+                f"Milvus at {self._place}: {error.message}; the log is not affected: try again, or "
+                'open with index="faiss" in the meantime'
             ) from error
 
     def close(self) -> None:
-        """Close the connection; harmless when repeated, and in a forked child, which has none."""
+        """Close the connection; harmless when repeated and in a forked child, which has none."""
         if self._process == os.getpid():
             self._own_client.close()
 
 
 def of_revision(memory: int, revision: int) -> str:
-    """Return the condition that a row is of a memory at a revision."""
+    """Return the filter for rows of a memory at a revision."""
     return f"memory == {memory:d} and revision == {revision:d}"
 
 
 def between(first: int, last: int) -> str:
-    """Return the condition that a row is of one of these turns."""
+    """Return the filter for rows of turns `first` to `last`."""
     return f"seq >= {first:d} and seq <= {last:d}"

@@ -19,19 +19,19 @@ from evomem_stores.database.connections import Connections
 from evomem_stores.database.tables import memories
 from evomem_stores.log.store import SqlLog
 from evomem_stores.vectors.milvus_collection import (
-    LISTED,
-    WINDOW,
+    MAX_LISTED_SEQS,
+    MAX_RESULTS,
     MilvusCollection,
     between,
     of_revision,
 )
 
-BATCH = 1000  # rows written, or read with their vectors, at once
-KNOWN = 100_000  # memories of which is remembered what was copied
+BATCH = 1000  # rows per write, or per read with vectors
+MAX_KNOWN = 100_000  # memories whose copied part is remembered
 
 
 class _Known(NamedTuple):
-    """The part of a memory that is known to be in Milvus: its rows up to `seq`."""
+    """The rows of a memory, up to `seq`, that are known to be in Milvus."""
 
     revision: int
     seq: int
@@ -39,7 +39,7 @@ class _Known(NamedTuple):
 
 
 class _Marked(NamedTuple):
-    """Which turn a row is of, and a number that tells its text, its past and its encoder."""
+    """The turn of a row, and a digest of its key (its text and all turns before it) and its encoder."""
 
     seq: int
     mark: int
@@ -61,7 +61,7 @@ class MilvusCopy:
         """Ensure that Milvus has a memory's rows up to `last`; return their revision.
 
         Raises:
-            HeadMoved: The memory was rewritten meanwhile, or is not there any more.
+            HeadMoved: The memory was rewritten during the copy, or was dropped.
         """
         with self._guard:
             known = self._known.get(memory)
@@ -72,10 +72,10 @@ class MilvusCopy:
             self.remove_older(memory, revision)
             known = _Known(revision, 0, None)
         if known.seq < last:
-            for span in self._pieces(Span(memory, known.seq + 1, last), revision, WINDOW):
-                extra, wrong, missing = self._compared(span, revision)
+            for span in self._pieces(Span(memory, known.seq + 1, last), revision, MAX_RESULTS):
+                extra, mismatched, missing = self._compared(span, revision)
                 self._delete(extra)
-                self._copy(memory, revision, sorted({*wrong, *missing}))
+                self._copy(memory, revision, sorted({*mismatched, *missing}))
             now, key = self._store.mark(memory, last)
             if now != revision:
                 raise HeadMoved(f"memory {memory} was rewritten while it was copied")
@@ -83,37 +83,37 @@ class MilvusCopy:
         with self._guard:
             self._known[memory] = known
             self._known.move_to_end(memory)
-            if len(self._known) > KNOWN:
+            if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
         return revision
 
-    def _pieces(self, span: Span, revision: int, most: int) -> Iterator[Span]:
-        """Divide a span into parts that have `most` rows in Milvus, at most, or one turn."""
-        for first in range(span.first, span.last + 1, most):
-            last = min(span.last, first + most - 1)
+    def _pieces(self, span: Span, revision: int, max_rows: int) -> Iterator[Span]:
+        """Divide a span into parts of at max_rows `max_rows` rows in Milvus, or of one turn."""
+        for first in range(span.first, span.last + 1, max_rows):
+            last = min(span.last, first + max_rows - 1)
             rows = 0
             for seq, _, size in self._store.keys(Span(span.memory, first, last), revision):
-                if rows and rows + size > most:
+                if rows and rows + size > max_rows:
                     yield Span(span.memory, first, seq - 1)
                     first, rows = seq, 0
                 rows += size
             yield Span(span.memory, first, last)
 
     def _compared(self, span: Span, revision: int) -> tuple[list[str], list[int], list[int]]:
-        """Return the ids that Milvus has and the log has not, and the seqs that differ or it lacks.
+        """Return ids that only Milvus has, seqs whose rows differ, and seqs that Milvus lacks.
 
-        A row is known to be of the log's by its mark; it was copied together with the vector.
+        Rows are compared by their marks, which were written together with the vectors.
         """
-        there = {row["id"]: row["mark"] for row in self._rows(span, revision, "id", "mark")}
+        stored = {row["id"]: row["mark"] for row in self._rows(span, revision, "id", "mark")}
         marks = self._marks(span, revision)
         return (
-            [id for id in there if id not in marks],
-            [marks[id].seq for id in there if id in marks and there[id] != marks[id].mark],
-            [marks[id].seq for id in marks if id not in there],
+            [id for id in stored if id not in marks],
+            [marks[id].seq for id in stored if id in marks and stored[id] != marks[id].mark],
+            [marks[id].seq for id in marks if id not in stored],
         )
 
     def _marks(self, span: Span, revision: int) -> dict[str, _Marked]:
-        """Return the rows that Milvus should have of a span, by their ids."""
+        """Return the marks of the rows that Milvus should have for a span, by their ids."""
         encoder = self._store.spec.fingerprint.encode()
         marks = {}
         for seq, key, size in self._store.keys(span, revision):
@@ -123,7 +123,7 @@ class MilvusCopy:
         return marks
 
     def _vectors(self, span: Span, revision: int) -> dict[str, Vectors]:
-        """Return the embeddings of a span's rows by their ids in Milvus."""
+        """Return the embeddings of a span's rows, by their ids in Milvus."""
         rows = self._store.vectors(span, revision)
         seqs = rows.seqs.tolist()
         passages = [n for size in Counter(seqs).values() for n in range(size)]
@@ -131,7 +131,7 @@ class MilvusCopy:
         return dict(zip(ids, rows.vectors, strict=True))
 
     def _copy(self, memory: int, revision: int, seqs: list[int]) -> None:
-        """Write rows; those that another process writes at the same time are the same."""
+        """Write rows; another process that writes them at the same time writes the same."""
         if not seqs:
             return
         wanted = set(seqs)
@@ -160,7 +160,7 @@ class MilvusCopy:
                 self._collection.client.delete(self._collection.name, ids=ids)
 
     def remove_older(self, memory: int, revision: int) -> None:
-        """Delete rows of earlier revisions; all, if `revision` says that the memory is not there."""
+        """Delete rows of earlier revisions; all rows if `revision` is negative (a dropped memory)."""
         older = f" and revision < {revision:d}" if revision >= 0 else ""
         self._remove(f"memory == {memory:d}{older}")
 
@@ -169,14 +169,14 @@ class MilvusCopy:
             self._collection.client.delete(self._collection.name, filter=condition)
 
     def _rows(self, span: Span, revision: int, *fields: str) -> list[dict[str, Any]]:
-        """Return what Milvus has of a span, which is no longer than `WINDOW`."""
+        """Return the rows that Milvus has for a span of at most `MAX_RESULTS` rows."""
         with self._collection.translated():
             return list(
                 self._collection.client.query(
                     self._collection.name,
                     filter=f"{of_revision(span.memory, revision)} and {between(span.first, span.last)}",
                     output_fields=["seq", *fields],
-                    limit=WINDOW,
+                    limit=MAX_RESULTS,
                     consistency_level="Strong",
                 )
             )
@@ -187,38 +187,36 @@ class MilvusCopy:
         """Yield faults, each with its repair."""
         with self._connections.reading() as connection:
             query = select(memories.c.memory, memories.c.revision, memories.c.head)
-            there = connection.execute(query.order_by(memories.c.memory)).all()
-        for memory, revision, head in there:
+            entries = connection.execute(query.order_by(memories.c.memory)).all()
+        for memory, revision, head in entries:
             try:
-                wrong = self._wrong(memory, revision, head)
-            except HeadMoved:  # rewritten meanwhile, by a process that saw to its vectors
+                mismatched = self._mismatched(memory, revision, head)
+            except HeadMoved:  # rewritten by a process that replaces the vectors too
                 continue
-            if wrong:
-                says = (
-                    f"{len(wrong)} vectors of memory {memory} in Milvus do not agree with the log"
-                )
-                yield says, partial(self._replace, memory, revision, wrong)
+            if mismatched:
+                fault = f"{len(mismatched)} vectors of memory {memory} in Milvus do not agree with the log"
+                yield fault, partial(self._replace, memory, revision, mismatched)
             older = f"memory == {memory:d} and revision < {revision:d}"
-            yield from self._left(older, f"memory {memory}")
-        numbers = {row.memory for row in there}
-        gone = [number for number in range(1, max(numbers, default=0)) if number not in numbers]
-        for start in range(0, len(gone), LISTED):
-            listed = ", ".join(f"{number:d}" for number in gone[start : start + LISTED])
-            yield from self._left(f"memory in [{listed}]", "dropped memories")
+            yield from self._leftovers(older, f"memory {memory}")
+        numbers = {row.memory for row in entries}
+        dropped = [number for number in range(1, max(numbers, default=0)) if number not in numbers]
+        for start in range(0, len(dropped), MAX_LISTED_SEQS):
+            listed = ", ".join(f"{number:d}" for number in dropped[start : start + MAX_LISTED_SEQS])
+            yield from self._leftovers(f"memory in [{listed}]", "dropped memories")
 
-    def _wrong(self, memory: int, revision: int, head: int) -> dict[str, int]:
-        """Return the rows that Milvus has of another vector than the log, or the log has not.
+    def _mismatched(self, memory: int, revision: int, head: int) -> dict[str, int]:
+        """Return the rows in Milvus whose vectors differ from the log, or that the log lacks.
 
-        Their ids, each with its seq.
+        By id; the values are their seqs.
         """
-        wrong = {}
+        mismatched = {}
         for span in self._pieces(Span(memory, 1, head), revision, BATCH):
             rows = self._rows(span, revision, "id", "mark", "vector")
             if not rows:
                 continue
             marks = self._marks(span, revision)
             vectors = self._vectors(span, revision)
-            wrong.update(
+            mismatched.update(
                 {
                     row["id"]: row["seq"]
                     for row in rows
@@ -226,10 +224,10 @@ class MilvusCopy:
                     or not np.array_equal(np.array(row["vector"], np.float32), vectors[row["id"]])
                 }
             )
-        return wrong
+        return mismatched
 
-    def _left(self, condition: str, whose: str) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Yield that there are vectors of turns that were forgotten, if so."""
+    def _leftovers(self, condition: str, whose: str) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield a fault if vectors of forgotten turns meet the condition."""
         with self._collection.translated():
             [row] = self._collection.client.query(
                 self._collection.name,
@@ -238,16 +236,16 @@ class MilvusCopy:
                 consistency_level="Strong",
             )
         if count := row["count(*)"]:
-            says = f"Milvus has {count} vectors of forgotten turns of {whose} still"
-            yield says, partial(self._remove, condition)
+            fault = f"Milvus still has {count} vectors of forgotten turns of {whose}"
+            yield fault, partial(self._remove, condition)
 
-    def _replace(self, memory: int, revision: int, wrong: dict[str, int]) -> None:
-        seqs = sorted(set(wrong.values()))
+    def _replace(self, memory: int, revision: int, mismatched: dict[str, int]) -> None:
+        seqs = sorted(set(mismatched.values()))
         marks = self._marks(Span(memory, seqs[0], seqs[-1]), revision)
-        self._delete([id for id in wrong if id not in marks])
+        self._delete([id for id in mismatched if id not in marks])
         self._copy(memory, revision, seqs)
 
 
 def _id(memory: int, revision: int, seq: int, passage: int) -> str:
-    """Return the primary key of a row; of a turn's first one it does not name the passage."""
+    """Return the primary key of a row; a turn's first row has no passage number in it."""
     return f"{memory:d}.{revision:d}.{seq:d}" + (f".{passage:d}" if passage else "")

@@ -1,10 +1,10 @@
-"""`MilvusIndex`: nearest turns by Milvus, beside a log in any database. See `evomem.store.Index`.
+"""`MilvusIndex`: an `evomem.store.Index` in Milvus, next to a log in any database.
 
-A collection is a copy of the log's embeddings, as index files are; its partition key is the memory.
-Milvus and the log have no transaction in common, so that a copy must be such that it cannot be
-mistaken: a row carries the revision of the memory that it was copied at, and of one revision there
-is only one vector for a seq, or for each passage of a turn. Every question names the revision, and the log is asked, before and
-after, whether that is the memory's still; rows of older ones are deleted by any process that comes across them.
+A collection is a copy of the log's embeddings, like an index file; its partition key is the memory.
+Milvus and the log share no transaction, so every row carries the memory's revision at which it was
+copied, and a revision has exactly one vector per seq, or per passage of a turn. Every search names
+the revision, and checks before and after that it is still the memory's; a process that finds rows
+of older revisions deletes them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from evomem.errors import EvomemError, FingerprintMismatch, HeadMoved, StoreErro
 from evomem.state import Vectors
 from evomem.store import Mark, Selection, Span
 from evomem_stores.database.connections import Connections
-from evomem_stores.database.tables import done
+from evomem_stores.database.tables import migrations
 from evomem_stores.log.store import SqlLog
 from evomem_stores.vectors.milvus_collection import (
-    LISTED,
-    WINDOW,
+    MAX_LISTED_SEQS,
+    MAX_RESULTS,
     MilvusCollection,
     between,
     of_revision,
@@ -31,8 +31,8 @@ from evomem_stores.vectors.milvus_collection import (
 from evomem_stores.vectors.milvus_copy import MilvusCopy
 from evomem_stores.vectors.span_index import SpanIndex
 
-ANSWER = 2**25  # bytes of vectors in one answer
-MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
+ANSWER_BYTES = 2**25  # of vectors in one answer
+MARGIN = 16  # rows requested beyond k, to detect ties at the k-th place
 
 
 class MilvusIndex(SpanIndex):
@@ -53,12 +53,12 @@ class MilvusIndex(SpanIndex):
             store: The log.
             connections: Of that log.
             uri: `"http://host:19530"`, or a file ending in `.db` for milvus-lite.
-            token: `"user:password"` or an API key, where the server asks for one.
-            collection: Its name; if not given, one that no other log has. A copy of a database that
-                is used beside the original needs a collection of its own.
+            token: `"user:password"` or an API key, if the server requires one.
+            collection: Its name; None for one that is unique to the log. A copy of a database that is
+                used next to the original needs its revision_filter collection.
 
         Raises:
-            StoreError: There is no `uri`, or Milvus cannot be reached.
+            StoreError: `uri` is missing, or Milvus cannot be reached.
             MissingExtra: pymilvus is not installed.
         """
         if not uri:
@@ -70,98 +70,103 @@ class MilvusIndex(SpanIndex):
         self._dim = store.spec.dim
         self._collection = MilvusCollection(uri, token, self._dim)
         self._copy = MilvusCopy(store, connections, self._collection)
-        alone = connections.reading if connections.read_only else connections.forgetting
-        with alone() as connection:  # one at a time; no one changes the encoder
-            made = connection.scalar(select(done.c.applied).where(done.c.number == 1))
+        serialised = connections.reading if connections.read_only else connections.forgetting
+        with serialised() as connection:  # and no process changes the encoder
+            created = connection.scalar(
+                select(migrations.c.applied).where(migrations.c.number == 1)
+            )
             with self._collection.translated():
-                self._collection.prepare(collection or f"evomem_{made}")
+                self._collection.prepare(collection or f"evomem_{created}")
 
     def verify(self) -> list[str]:
-        """Compare the copied vectors with the log; missing new rows are no difference."""
-        return [says for says, _ in self._copy.faults()]
+        """Compare the copied vectors with the log; missing new rows are not reported."""
+        return [fault for fault, _ in self._copy.faults()]
 
     def repair(self) -> list[str]:
-        """See `Index.repair`. Vectors that are wrong are replaced; those of forgotten turns removed."""
+        """See `Index.repair`. Replaces wrong vectors, and removes vectors of forgotten turns."""
         repaired = []
-        for says, repair in self._copy.faults():
+        for fault, repair in self._copy.faults():
             repair()
-            repaired.append(f"repaired: {says}")
+            repaired.append(f"repaired: {fault}")
         return repaired
 
     def forget(self, memory: int, connection: Connection | None) -> None:
-        """Delete the copies of rows that a memory lost; warn if that fails.
+        """Delete the copies of rows that a memory lost; warn on failure.
 
-        Only when the transaction is over: until then, others may search for these rows.
+        This waits for the end of the transaction (None): until then, others may search these rows.
         """
         if connection is not None:
             return
         try:
             self._copy.remove_older(memory, self._store.mark(memory, 0)[0])
-        except FingerprintMismatch:  # re-encoded: all is void, and goes as memories are searched
+        except FingerprintMismatch:  # re-encoded: searches delete the outdated rows
             return
         except EvomemError as error:
             warnings.warn(
-                f"vectors of turns that were forgotten stay in Milvus ({error}) until the next "
-                "search in this memory, or until `evomem verify --repair`",
+                f"vectors of forgotten turns stay in Milvus ({error}) until the next search in this "
+                "memory, or until `evomem verify --repair`",
                 stacklevel=2,
             )
 
     def close(self) -> None:
-        """Close the connection; harmless when repeated, and in a forked child, which has none."""
+        """Close the connection; harmless when repeated and in a forked child, which has none."""
         self._collection.close()
 
-    # asking --------------------------------------------------------------------------------
+    # searching -----------------------------------------------------------------------------
 
     def _catch_up(self, span: Span, end: Mark) -> None:
         """See `SpanIndex._catch_up`."""
         if self._copy.catch_up(span.memory, span.last) != end.revision:
             raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
 
-    def _ask(
+    def _search_span(
         self, span: Span, end: Mark, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
-        """See `SpanIndex._ask`. Whether Milvus still had all rows is known afterwards (`_check`)."""
-        own = of_revision(span.memory, end.revision)
+        """See `SpanIndex._search_span`; `_check_current` detects rows that were missing."""
+        revision_filter = of_revision(span.memory, end.revision)
         allowed = chosen.allowed
         if allowed is None:
             inside = range(span.first, span.last + 1)
             without = () if chosen.without is None else chosen.without.tolist()
-            return list(self._among(own, inside, query, k, frozenset(without)).items())
+            return list(
+                self._best_of(revision_filter, inside, query, k, frozenset(without)).items()
+            )
         scores: dict[int, float] = {}
         listed = allowed[(allowed >= span.first) & (allowed <= span.last)].tolist()
-        for start in range(0, len(listed), LISTED):
-            scores |= self._among(own, listed[start : start + LISTED], query, k)
+        for start in range(0, len(listed), MAX_LISTED_SEQS):
+            scores |= self._best_of(
+                revision_filter, listed[start : start + MAX_LISTED_SEQS], query, k
+            )
         return list(scores.items())
 
-    def _check(self, span: Span, end: Mark) -> None:
-        """See `SpanIndex._check`: who rewrites a memory deletes its older rows in Milvus."""
+    def _check_current(self, span: Span, end: Mark) -> None:
+        """See `SpanIndex._check_current`: rewriting a memory deletes its older rows in Milvus."""
         if self._store.mark(span.memory, 0).revision != end.revision:
             raise HeadMoved(f"memory {span.memory} was rewritten while it was searched")
 
-    def _among(
+    def _best_of(
         self,
-        own: str,
+        revision_filter: str,
         seqs: range | list[int],
         query: Vectors,
         k: int,
         without: Collection[int] = frozenset(),
     ) -> dict[int, float]:
-        """Return the scores of turns that the `k` best of `seqs` are among, but for those `without`.
+        """Return the scores of turns of `seqs` that include the `k` best, except those in `without`.
 
-        These are asked for as all others are: a condition that lists them costs more than some
-        additional rows.
+        Excluded turns are requested too: a filter that lists them costs more than additional rows.
         """
         if isinstance(seqs, range):
-            condition = f"{own} and {between(seqs[0], seqs[-1])}"
+            condition = f"{revision_filter} and {between(seqs[0], seqs[-1])}"
         else:
-            condition = f"{own} and seq in [{', '.join(f'{seq:d}' for seq in seqs)}]"
+            condition = f"{revision_filter} and seq in [{', '.join(f'{seq:d}' for seq in seqs)}]"
         k = min(k, len(seqs))
         hits = self._nearest(condition, query, k, without, alone=len(seqs) == 1)
         if hits is not None:
             return hits
         half = len(seqs) // 2
         halves = [
-            self._among(own, half_seqs, query, k, without)
+            self._best_of(revision_filter, half_seqs, query, k, without)
             for half_seqs in (seqs[:half], seqs[half:])
         ]
         return halves[0] | halves[1]
@@ -169,13 +174,13 @@ class MilvusIndex(SpanIndex):
     def _nearest(
         self, condition: str, query: Vectors, k: int, without: Collection[int], *, alone: bool
     ) -> dict[int, float] | None:
-        """Return the scores of turns that the `k` best of those that meet a condition are among.
+        """Return the scores of turns that meet the condition, including the `k` best.
 
-        None if these have more rows than Milvus gives at once: `k` is large, or many rows score
-        alike, or are passages of few turns. If only one turn meets the condition, it is `alone`.
+        None if that takes more rows than one query returns: `k` is large, or many rows have the same
+        score, or are passages of few turns. `alone`: only one turn meets the condition.
         """
         slack = 4 * self._dim * float(np.finfo(np.float32).eps)
-        limit = min(k + MARGIN, self._most)
+        limit = min(k + MARGIN, self._max_rows)
         while True:
             with self._collection.translated():
                 [hits] = self._collection.client.search(
@@ -188,7 +193,7 @@ class MilvusIndex(SpanIndex):
                     search_params={"metric_type": "IP"},
                     consistency_level="Strong",
                 )
-            # Equal vectors score differently with their place among others: scored again in float64.
+            # Rescore in float64: Milvus's score of a vector depends on its position among others.
             rows = np.array([hit["entity"]["vector"] for hit in hits], np.float32)
             wide = rows.reshape(-1, self._dim).astype(np.float64) * query.astype(np.float64)
             scores: list[float] = wide.sum(axis=1).astype(np.float32).astype(float).tolist()
@@ -198,14 +203,14 @@ class MilvusIndex(SpanIndex):
                 if seq not in without:
                     best[seq] = max(score, best.get(seq, score))
             ranked = sorted(best.values(), reverse=True)
-            told = len(ranked) >= k and ranked[k - 1] > scores[-1] + slack
-            if len(hits) < limit or alone or told:
+            is_complete = len(ranked) >= k and ranked[k - 1] > scores[-1] + slack
+            if len(hits) < limit or alone or is_complete:
                 return best
-            if limit == self._most:
+            if limit == self._max_rows:
                 return None
-            limit = min(4 * limit, self._most)
+            limit = min(4 * limit, self._max_rows)
 
     @property
-    def _most(self) -> int:
-        """How many rows may be asked for at once, with their vectors."""
-        return min(WINDOW, max(1, ANSWER // (4 * self._dim)))
+    def _max_rows(self) -> int:
+        """The most rows, with their vectors, in one query."""
+        return min(MAX_RESULTS, max(1, ANSWER_BYTES // (4 * self._dim)))

@@ -1,9 +1,8 @@
-"""`PgvectorIndex`: nearest turns by pgvector, in the database itself. See `evomem.store.Index`.
+"""`PgvectorIndex`: an `evomem.store.Index` with pgvector, in the log's database.
 
-The table `vectors` is a copy of the log's embeddings, as index files are: a row for each turn, or for
-each passage of a turn, counted from 0. It is filled when a
-memory is searched, and in the transaction of a search it is checked to be of the rows that the log
-has; so all processes share one copy, and none keeps vectors of its own.
+The table `vectors` is a copy of the log's embeddings, like an index file: one row per turn, or per
+passage of a turn, counted from 0. A search of a memory fills it, and checks in its transaction that
+it matches the log's rows. All processes share this copy, and keep no vectors themselves.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from evomem_stores.log.rows import unpack_embeddings
 from evomem_stores.log.store import SqlLog
 from evomem_stores.vectors.span_index import SpanIndex
 
-BATCH = 1000  # turns copied in one transaction
-ROWS_PER_HIT = 4  # that HNSW is asked for where the nearest rows are passages of few turns
+BATCH = 1000  # turns copied per transaction
+ROWS_PER_HIT = 4  # requested of HNSW if the nearest rows are passages of few turns
 MAX_DIM = 2000  # of an HNSW index over float32; longer vectors are indexed as float16
-MAX_HALF_DIM = 4000  # of one over float16
-MAX_EF = 1000  # the largest hnsw.ef_search; a greater k is answered exactly
+MAX_HALF_DIM = 4000  # of an HNSW index over float16
+MAX_EF = 1000  # the largest hnsw.ef_search; a greater k is searched exactly
 
 _OUTDATED = """
     SELECT to_regclass('vectors') IS NOT NULL AND count(*) < 2 FROM pg_attribute
     WHERE attrelid = to_regclass('vectors')
     AND (attname = 'passage' OR attname = 'embedding' AND atttypmod = %s)"""
-"""Whether the copy is of another encoder, or of a version that knew no passages."""
+"""Whether the copy was made with another encoder, or by a version without passages."""
 _STATE = """
     SELECT coalesce(memories.revision = copied.revision, false), coalesce(copied.seq, 0),
         coalesce(copied.rows, 0), copied.hnsw
@@ -52,17 +51,17 @@ class PgvectorIndex(SpanIndex):
     def __init__(
         self, store: SqlLog, connections: Connections, *, hnsw_rows: int | None = None
     ) -> None:
-        """Make an index.
+        """Create an index.
 
         Args:
             store: The log.
             connections: Of that log.
-            hnsw_rows: From how many rows on a memory gets an HNSW index. Searches without filters
-                are approximate where they are in at least so many rows, and exact in a view of
-                fewer, such as an early one. None: every answer is exact.
+            hnsw_rows: The number of rows from which a memory gets an HNSW index. Searches without
+                filters are then approximate, except in views of fewer rows. None: all searches are
+                exact.
 
         Raises:
-            StoreError: The server has no pgvector, or it may not be installed by this user.
+            StoreError: The server has no pgvector, or this user may not install it.
         """
         self._store = store
         self._connections = connections
@@ -73,22 +72,22 @@ class PgvectorIndex(SpanIndex):
                 f"pgvector indexes vectors of up to {MAX_HALF_DIM} numbers, the encoder "
                 f"{store.spec.name!r} gives {self._dim}: leave hnsw_rows= out, or use another index"
             )
-        with connections.forgetting() as connection:  # so that no one changes the encoder meanwhile
+        with connections.forgetting() as connection:  # so that no process changes the encoder
             execute = driver(connection).execute
-            # The extension is one for all schemas: two that create it at once would collide.
+            # All schemas share the extension: creating it twice at the same time would fail.
             execute("SELECT pg_advisory_xact_lock(hashtextextended('evomem extension', 0))")
             execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
-            [home] = execute(
+            [extension_schema] = execute(
                 "SELECT quote_ident(nspname) FROM pg_extension "
                 "JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'"
             ).fetchone()
-            self._home = str(home)
+            self._extension_schema = str(extension_schema)
             [outdated] = execute(_OUTDATED, [self._dim]).fetchone()
             if outdated:
                 execute("DROP TABLE vectors, copied")
             execute(
                 f"CREATE TABLE IF NOT EXISTS vectors (memory BIGINT, seq BIGINT, passage INTEGER, "
-                f"embedding {home}.vector({self._dim}) NOT NULL, "
+                f"embedding {extension_schema}.vector({self._dim}) NOT NULL, "
                 "PRIMARY KEY (memory, seq, passage))"
             )
             execute(
@@ -98,14 +97,14 @@ class PgvectorIndex(SpanIndex):
             )
 
     def verify(self) -> list[str]:
-        """Compare the copied vectors with the log; missing new rows are no difference."""
+        """Compare the copied vectors with the log; missing new rows are not reported."""
         return [
-            f"the vectors of memory {memory} do not agree with the log" for memory in self._wrong()
+            f"the vectors of memory {memory} differ from the log" for memory in self._mismatched()
         ]
 
     def repair(self) -> list[str]:
         """See `Index.repair`."""
-        wrong = list(self._wrong())
+        wrong = list(self._mismatched())
         for memory in wrong:
             with self._connections.writing(memory) as connection:
                 _clear(connection, memory)
@@ -116,8 +115,8 @@ class PgvectorIndex(SpanIndex):
 
     # ---------------------------------------------------------------------------------------
 
-    def _wrong(self) -> Iterator[int]:
-        """Yield the memories whose copy does not agree with the log."""
+    def _mismatched(self) -> Iterator[int]:
+        """Yield the memories whose copy differs from the log."""
         with self._connections.reading() as connection:
             rows = driver(connection).execute(
                 "SELECT memory, copied.seq, revision FROM copied JOIN memories "
@@ -133,10 +132,10 @@ class PgvectorIndex(SpanIndex):
             if not (same and np.array_equal(vectors, in_log.vectors)):
                 yield memory
 
-    def _ask(
+    def _search_span(
         self, span: Span, end: Mark, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
-        """See `SpanIndex._ask`: the rows are the log's in the same transaction."""
+        """See `SpanIndex._search_span`: the search is in the same transaction as the check of the copy."""
         with self._connections.reading() as connection:
             current, seq, _, hnsw = self._state(connection, span.memory)
             if not (current and seq >= span.last):
@@ -146,17 +145,17 @@ class PgvectorIndex(SpanIndex):
                     hits = self._approximate(connection, span, query, k, rows, chosen)
                     if len(hits) == k:
                         return hits
-                # The scan gave up before it came to k turns of the span.
+                # The scan stopped before it reached k turns of the span.
             return self._exact(connection, span, query, k, chosen)
 
-    def _check(self, span: Span, end: Mark) -> None:
-        """Do nothing: the answers are of the log's own snapshot."""
+    def _check_current(self, span: Span, end: Mark) -> None:
+        """Do nothing: the answers come from the log's snapshot."""
 
     def _is_large(self, span: Span, k: int) -> bool:
         """Return whether a span is large enough for an approximate search.
 
-        The HNSW index is of all rows of the memory. The fewer of them are in the span, the more it
-        has to visit that are not, until it gives up.
+        The HNSW index covers all rows of the memory. The smaller the span, the is_behind rows outside it
+        a scan visits, until it stops.
         """
         size = span.last - span.first + 1
         return self._hnsw_rows is not None and size >= self._hnsw_rows and k <= MAX_EF // 2
@@ -164,14 +163,13 @@ class PgvectorIndex(SpanIndex):
     def _exact(
         self, connection: Connection, span: Span, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
-        some, listed = _condition(chosen)
-        given = [query.tolist(), *span, *listed]
+        condition, listed = _condition(chosen)
         return self._rows(
             connection,
             f"SELECT seq, max(-({self._product})) AS score FROM vectors "
-            f"WHERE memory = %s AND seq BETWEEN %s AND %s {some}GROUP BY seq "
+            f"WHERE memory = %s AND seq BETWEEN %s AND %s {condition}GROUP BY seq "
             "ORDER BY score DESC, seq DESC LIMIT %s",
-            [*given, k],
+            [query.tolist(), *span, *listed, k],
         )
 
     def _approximate(
@@ -183,19 +181,19 @@ class PgvectorIndex(SpanIndex):
         rows: int,
         chosen: Selection,
     ) -> list[tuple[int, float]]:
-        """Return the turns, `k` at most, that the nearest `rows` rows are of."""
-        # Scanned on where rows are beyond the view; and whatever the planner thinks of it: without
-        # statistics of this memory, it would rather read all of its rows and sort them.
+        """Return at most `k` turns of the nearest `rows` rows."""
+        # The iterative scan skips rows outside the view. Sorting is disabled because the planner,
+        # without statistics on this memory, would read and sort all of its rows.
         driver(connection).execute(
             f"SET LOCAL hnsw.ef_search = {min(MAX_EF, max(40, 2 * rows))}; "
             "SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL enable_sort = off"
         )
-        some, listed = _condition(chosen)
+        condition, listed = _condition(chosen)
         return self._rows(
             connection,
             f"SELECT seq, max(-({self._product})) AS score FROM ("
             f"SELECT seq, embedding FROM vectors WHERE memory = {span.memory:d} "  # see _build
-            f"AND seq BETWEEN %s AND %s {some}ORDER BY {self._indexed_product} LIMIT %s"
+            f"AND seq BETWEEN %s AND %s {condition}ORDER BY {self._indexed_product} LIMIT %s"
             ") AS near GROUP BY seq ORDER BY score DESC, seq DESC LIMIT %s",
             [query.tolist(), span.first, span.last, *listed, query.tolist(), rows, k],
         )
@@ -203,37 +201,37 @@ class PgvectorIndex(SpanIndex):
     @property
     def _product(self) -> str:
         """The negative inner product with a parameter, in float32."""
-        return f"embedding OPERATOR({self._home}.<#>) %s::real[]::{self._home}.vector"
+        return f"embedding OPERATOR({self._extension_schema}.<#>) %s::real[]::{self._extension_schema}.vector"
 
     @property
     def _indexed_product(self) -> str:
-        """The same as the HNSW index has it."""
+        """The same product in the form of the HNSW index."""
         if self._dim <= MAX_DIM:
             return self._product
-        kind = f"{self._home}.halfvec({self._dim})"
-        return f"(embedding::{kind}) OPERATOR({self._home}.<#>) %s::real[]::{kind}"
+        kind = f"{self._extension_schema}.halfvec({self._dim})"
+        return f"(embedding::{kind}) OPERATOR({self._extension_schema}.<#>) %s::real[]::{kind}"
 
     def _rows(
-        self, connection: Connection, statement: str, given: list[Any]
+        self, connection: Connection, statement: str, parameters: list[Any]
     ) -> list[tuple[int, float]]:
-        rows: list[tuple[int, float]] = driver(connection).execute(statement, given).fetchall()
+        rows: list[tuple[int, float]] = driver(connection).execute(statement, parameters).fetchall()
         return rows
 
     def _state(self, connection: Connection, memory: int) -> tuple[bool, int, int, bool]:
-        """Return whether a copy is of the log's rows, its newest seq, its size, whether it has HNSW."""
+        """Return, of a memory's copy: whether it is current, its newest seq, its rows, whether HNSW exists."""
         row = driver(connection).execute(_STATE, [memory]).fetchone()
         current, seq, rows, hnsw = row or (False, 0, 0, False)
         return current, seq, rows, hnsw
 
     def _catch_up(self, span: Span, end: Mark) -> None:
-        """See `SpanIndex._catch_up`. Writers of the memory wait while a batch is copied."""
+        """See `SpanIndex._catch_up`. Blocks writers of the memory while it copies a batch."""
         memory = span.memory
         with self._connections.reading() as connection:
             current, seq, _, _ = self._state(connection, memory)
-        more = not (current and seq >= span.last)
-        if not more:
+        is_behind = not (current and seq >= span.last)
+        if not is_behind:
             return
-        while more:
+        while is_behind:
             with self._connections.writing(memory) as connection:
                 current, seq, rows, hnsw = self._state(connection, memory)
                 if not current:
@@ -244,14 +242,14 @@ class PgvectorIndex(SpanIndex):
                     rows += self._copy(connection, memory, new)
                     seq = new[-1][0]
                 driver(connection).execute(_COPIED, {"memory": memory, "seq": seq, "rows": rows})
-                more = len(new) == BATCH
+                is_behind = len(new) == BATCH
         if self._hnsw_rows is not None and rows >= self._hnsw_rows and not hnsw:
             self._build(memory)
 
     def _copy(self, connection: Connection, memory: int, turns: list[tuple[int, bytes]]) -> int:
-        """Insert rows through COPY in its binary format, in which pgvector takes float32 as they are.
+        """Insert rows with COPY in binary format, in which pgvector takes float32 without conversion.
 
-        Returns how many rows the turns have.
+        Returns the number of rows.
         """
         layout = [("fields", ">i2"), ("size1", ">i4"), ("memory", ">i8"), ("size2", ">i4"), ("seq", ">i8"), ("size3", ">i4"), ("passage", ">i4"), ("size4", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", ">f4", (self._dim,))]  # fmt: skip
         parts = [unpack_embeddings(embedding, self._dim)[:] for _, embedding in turns]
@@ -268,19 +266,19 @@ class PgvectorIndex(SpanIndex):
         return len(data)
 
     def _build(self, memory: int) -> None:
-        """Create the HNSW index of one memory's rows, which queries for that memory use."""
+        """Create a partial HNSW index over one memory's rows, for queries of that memory."""
         column, kind = "embedding", "vector"
         if self._dim > MAX_DIM:
-            column, kind = f"(embedding::{self._home}.halfvec({self._dim}))", "halfvec"
+            column, kind = f"(embedding::{self._extension_schema}.halfvec({self._dim}))", "halfvec"
         with self._connections.altering() as connection:
             driver(connection).execute(
                 f"CREATE INDEX IF NOT EXISTS vectors_hnsw_{memory} ON vectors "
-                f"USING hnsw ({column} {self._home}.{kind}_ip_ops) WHERE memory = {memory:d}"
+                f"USING hnsw ({column} {self._extension_schema}.{kind}_ip_ops) WHERE memory = {memory:d}"
             )
             driver(connection).execute("UPDATE copied SET hnsw = true WHERE memory = %s", [memory])
 
     def _copied(self, connection: Connection, span: Span) -> tuple[Seqs, Vectors]:
-        """Return seqs (n,) and vectors (n, D) of a span, as `Store.vectors` does."""
+        """Return the copied seqs (n,) and vectors (n, D) of a span, ordered as in `Store.vectors`."""
         rows = driver(connection).execute(
             "SELECT seq, embedding::real[] FROM vectors "
             "WHERE memory = %s AND seq BETWEEN %s AND %s ORDER BY seq, passage",
@@ -292,7 +290,7 @@ class PgvectorIndex(SpanIndex):
 
 
 def _condition(chosen: Selection) -> tuple[str, list[list[int]]]:
-    """Return a condition that follows another, and its parameters."""
+    """Return a further SQL condition, and its parameters."""
     if chosen.allowed is not None:
         return "AND seq = ANY (%s::bigint[]) ", [chosen.allowed.tolist()]
     if chosen.without is not None:
@@ -301,9 +299,9 @@ def _condition(chosen: Selection) -> tuple[str, list[list[int]]]:
 
 
 def forget_copy(memory: int, connection: Connection | None) -> None:
-    """Delete the copied vectors of a memory that loses rows, in the transaction that takes them.
+    """Delete the copied vectors of a memory that loses rows, in the transaction that erases them.
 
-    Nobody can copy them again before that transaction ends, so nothing remains to be done.
+    No process can copy the rows again before that transaction ends, so the call after it does nothing.
     """
     if connection is not None:
         [copies] = driver(connection).execute("SELECT to_regclass('copied')").fetchone()

@@ -1,4 +1,4 @@
-"""Exact products of one query with many rows, by one thread."""
+"""Exact inner products of one query with many rows, computed by one thread."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from evomem.state import Vectors
 from evomem_stores.vectors.codes import faiss, single_threaded
 from evomem_stores.vectors.held import Held, Places
 
-AT_ONCE = 1024  # rows in 8 bits that are made wide together: few enough to stay in the cache
+ROWS_PER_BLOCK = 1024  # 8-bit rows widened together: few enough for the CPU's cache
 
 
 def nearest(vectors: Vectors, query: Vectors, count: int, selector: Any) -> tuple[Places, Vectors]:
-    """Return the places of the `count` best of the rows that a selector names, and their products.
+    """Return the places and products of the `count` best rows that a selector selects.
 
     Args:
         vectors: (n, D) float32, contiguous.
         query: (D,) float32.
-        count: No more than the selector names.
-        selector: One of FAISS's.
+        count: At most the number of selected rows.
+        selector: A FAISS selector.
     """
     places = np.empty((1, count), np.int64)
     products = np.empty((1, count), np.float32)
-    asked = np.ascontiguousarray(query[None], np.float32)
+    queries = np.ascontiguousarray(query[None], np.float32)
     with single_threaded():
         faiss.knn_inner_product(
-            faiss.swig_ptr(asked),
+            faiss.swig_ptr(queries),
             faiss.swig_ptr(vectors),
             vectors.shape[1],
             1,
@@ -41,10 +41,10 @@ def nearest(vectors: Vectors, query: Vectors, count: int, selector: Any) -> tupl
 
 
 def products(held: Held, places: Places, query: Vectors) -> Vectors:
-    """Return the products with the rows at `places`, (m,) float32."""
+    """Return the query's products with the rows at `places`, (m,) float32."""
     scores = np.empty(len(places), np.float32)
-    for start in range(0, len(places), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        # BLAS's other threads would spin as FAISS's (`single_threaded`).
+    for start in range(0, len(places), ROWS_PER_BLOCK):
+        part = slice(start, start + ROWS_PER_BLOCK)
+        # Not BLAS, whose other threads would spin like FAISS's (`single_threaded`).
         np.einsum("nd,d->n", held.take(places[part]), query, out=scores[part])
     return scores

@@ -1,11 +1,11 @@
-"""The vectors of one memory's own turns: nearest turns by inner product.
+"""`Shard`: the vectors of one memory's own turns, and search for the nearest by inner product.
 
-A turn has one row, or one for each of its passages, and then the best of them speaks for it. Rows are
-held as the log has them. Those of an index file stay where the file is mapped; new ones lie beside.
+A turn has one row, or one per passage; its score is that of its best row. Rows have the log's form.
+Rows of an index file stay in the mapped file; new rows are kept in memory.
 
-Small shards are searched exactly, by FAISS, in float32. In a large one, a `Codes` names the rows that
-are worth an exact look; where it may have left one out, all are read. If there is a device, it reads
-them (`DeviceCopy`).
+Small shards are searched exactly, by FAISS, in float32. In a large shard, `Codes` select candidates
+for exact scoring; if they may have missed a hit, all rows are read, on a device if there is one
+(`DeviceCopy`).
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from evomem.search.ranking import top_k
 from evomem.state import KEY_BYTES, Vectors
 from evomem.store import Mark, Selection, Seqs, Span
 from evomem_stores.vectors import scan
-from evomem_stores.vectors.codes import GROWTH, SAMPLE, Codes, faiss
+from evomem_stores.vectors.codes import RETRAIN_GROWTH, SAMPLE_ROWS, Codes, faiss
 from evomem_stores.vectors.held import Held
 
-if TYPE_CHECKING:  # torch comes only with a device
+if TYPE_CHECKING:  # importing it imports torch
     from evomem_stores.vectors.device_copy import DeviceCopy
 
-MARGIN = 16  # rows asked for beyond k, to see that nothing at the k-th place was cut off
-FEW = 512  # so few rows are scored directly, without a selector
-NAMED = 512  # rows that the codes are asked for, at least,
-PER_HIT = 16  # and for each hit,
-MORE = 4  # and so many times as many where the codes do not tell the hits from other rows
-CODED_AT_ONCE = 2**14
+MARGIN = 16  # rows requested beyond k, to detect ties at the k-th place
+DIRECT_ROWS = 512  # up to this many rows are scored directly, without a selector
+MIN_CANDIDATES = 512  # rows requested of the codes, at least
+CANDIDATES_PER_HIT = 16  # rows requested of the codes per hit
+CANDIDATE_GROWTH = 4  # more candidates if the codes do not separate the hits from other rows
+CODED_PER_BLOCK = 2**14
 
 Places = npt.NDArray[np.int64]
 ALL = Selection()
-KEY = np.dtype((np.void, KEY_BYTES))
+KEY_TYPE = np.dtype((np.void, KEY_BYTES))
 
 
 class Shard:
-    """Rows of one log, ascending by seq, as they were at one revision. Not safe for threads.
+    """Rows of one log at one revision, ascending by seq. Not safe for threads.
 
-    The rows of one turn have the same seq and key, lie side by side, and are added together.
+    The rows of a turn have the same seq and key, are adjacent, and are added together.
     """
 
     def __init__(self, dim: int, revision: int) -> None:
@@ -50,21 +50,21 @@ class Shard:
         self.codes: Codes | None = None
         self.device_copy: DeviceCopy | None = None
         self.read_all = 0
-        """How often the codes were not enough to find the best rows, so that all were read."""
+        """How often all rows were read because the codes did not suffice."""
         self.held = Held(dim)
         self._seqs = np.zeros(0, np.int64)
-        self._keys = np.zeros(0, KEY)
-        self._several = False  # whether a turn has more than one row
+        self._keys = np.zeros(0, KEY_TYPE)
+        self._has_passages = False  # whether a turn has more than one row
 
     @classmethod
     def mapped(
         cls, rows: Rows, seqs: Seqs, keys: npt.NDArray[np.void], dim: int, revision: int
     ) -> Shard:
-        """Return a shard of the rows of an index file, which are not copied."""
+        """Return a shard of the rows of an index file, without copying them."""
         shard = cls(dim, revision)
         shard.held = Held(dim, rows)
         shard._seqs, shard._keys = seqs, keys
-        shard._note(seqs)
+        shard._note_passages(seqs)
         return shard
 
     def __len__(self) -> int:
@@ -73,22 +73,22 @@ class Shard:
 
     @property
     def seqs(self) -> Seqs:
-        """(n,) the seq of each row, ascending: FAISS itself counts rows from 0."""
+        """(n,) the seq of each row, ascending; FAISS itself counts rows from 0."""
         return self._seqs[: len(self)]
 
     @property
     def keys(self) -> npt.NDArray[np.void]:
-        """(n,) digests of the log up to each row: they tell of which log the rows are."""
+        """(n,) digests of the log up to each row, which identify the log."""
         return self._keys[: len(self)]
 
     @property
     def vectors(self) -> Vectors:
-        """(n, D) float32: all rows, as they are compared; not to be written to."""
+        """(n, D) float32: all rows; the caller must not change them."""
         return self.held.between(0, len(self))
 
     @property
     def watermark(self) -> int:
-        """The newest seq, 0 where there is none."""
+        """The newest seq, 0 if there are no rows."""
         return int(self.seqs[-1]) if len(self) else 0
 
     @property
@@ -97,73 +97,75 @@ class Shard:
         return Mark(self.revision, self.keys[-1].tobytes() if len(self) else None)
 
     def reaches(self, seq: int, end: Mark) -> bool:
-        """Return whether there is a row at `seq` with the mark `end`: then all rows before it match."""
+        """Return whether the row at `seq` has the mark `end`; if so, all rows before it match the log."""
         if self.revision != end.revision:
             return False
         place = int(np.searchsorted(self.seqs, seq))
-        here = place < len(self) and self.seqs[place] == seq
-        return bool(here and self.keys[place].tobytes() == end.key)
+        exists = place < len(self) and self.seqs[place] == seq
+        return bool(exists and self.keys[place].tobytes() == end.key)
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, about."""
-        codes = self.codes  # another thread may ask
+        """Approximate bytes in memory."""
+        codes = self.codes  # another thread may change it
         return self.held.nbytes + 24 * len(self) + 1024 + (codes.nbytes if codes else 0)
 
     def add(self, seqs: Seqs, rows: Rows, keys: Sequence[bytes]) -> None:
-        """Append the rows of turns after the watermark; `seqs` ascending."""
+        """Append rows of turns after the watermark; `seqs` are ascending."""
         if len(self) + len(seqs) > len(self._seqs):  # double, so that adding stays cheap
             spare = len(self) + 2 * len(seqs)
             self._seqs = np.concatenate([self.seqs, np.zeros(spare, np.int64)])
-            self._keys = np.concatenate([self.keys, np.zeros(spare, KEY)])
+            self._keys = np.concatenate([self.keys, np.zeros(spare, KEY_TYPE)])
         new = slice(len(self), len(self) + len(seqs))
         self._seqs[new] = seqs
-        self._keys[new] = np.frombuffer(b"".join(keys), KEY)
+        self._keys[new] = np.frombuffer(b"".join(keys), KEY_TYPE)
         self.held.add(rows)
-        self._note(seqs)
+        self._note_passages(seqs)
 
-    def _note(self, seqs: Seqs) -> None:
-        self._several = self._several or bool((np.diff(seqs) == 0).any())
+    def _note_passages(self, seqs: Seqs) -> None:
+        self._has_passages = self._has_passages or bool((np.diff(seqs) == 0).any())
 
     def encode(self) -> None:
-        """Ensure codes of all rows; learn them if there are none, or only for far fewer rows."""
-        if self.codes is None or len(self) >= GROWTH * self.codes.learned:
-            step = max(1, len(self) // SAMPLE)
+        """Code all rows; learn the codes first if there are none, or if the shard has grown a lot."""
+        if self.codes is None or len(self) >= RETRAIN_GROWTH * self.codes.learned:
+            step = max(1, len(self) // SAMPLE_ROWS)
             self.codes = Codes.learn(self.held.take(np.arange(0, len(self), step)), len(self))
-        for start in range(len(self.codes), len(self), CODED_AT_ONCE):
-            self.codes.add(self.held.between(start, min(start + CODED_AT_ONCE, len(self))))
+        for start in range(len(self.codes), len(self), CODED_PER_BLOCK):
+            self.codes.add(self.held.between(start, min(start + CODED_PER_BLOCK, len(self))))
         self.held.narrow()
 
     def nearest(
         self, span: Span, query: Vectors, k: int, chosen: Selection = ALL
     ) -> list[tuple[int, float]]:
         """Return the `k` best (seq, cosine) of a span, best first, ties by newer seq."""
-        chosen = Selection(*(_cut(seqs, span) for seqs in chosen))
-        places = self._named(span, query, k, chosen) if self.codes else None
+        chosen = Selection(*(_inside_span(seqs, span) for seqs in chosen))
+        places = self._nearest_by_codes(span, query, k, chosen) if self.codes else None
         if places is None:
             inside = self._inside(span)
             if chosen.allowed is None:
                 places = np.arange(inside.start, inside.stop)
             else:
                 places = self._places(chosen.allowed)
-            gone = np.zeros(0, np.int64)
+            excluded = np.zeros(0, np.int64)
             if chosen.without is not None:
-                gone = self._places(chosen.without)
-            if len(places) > max(FEW, k + MARGIN):
-                places = self._narrow(places, query, k, gone)
-            elif len(gone):
-                places = np.setdiff1d(places, gone, assume_unique=True)
-        return top_k(self._best(places, query), k)
+                excluded = self._places(chosen.without)
+            if len(places) > max(DIRECT_ROWS, k + MARGIN):
+                places = self._narrow(places, query, k, excluded)
+            elif len(excluded):
+                places = np.setdiff1d(places, excluded, assume_unique=True)
+        return top_k(self._best_row_per_turn(places, query), k)
 
     def score(self, seqs: Seqs, query: Vectors) -> dict[int, float]:
-        """Return the cosine of those of `seqs` (ascending) that are there."""
-        return self._best(self._places(seqs), query)
+        """Return the cosines of those of `seqs` (ascending) that the shard has."""
+        return self._best_row_per_turn(self._places(seqs), query)
 
-    def _named(self, span: Span, query: Vectors, k: int, chosen: Selection) -> Places | None:
-        """Return the best of the rows that the codes name; None if others may be as good.
+    def _nearest_by_codes(
+        self, span: Span, query: Vectors, k: int, chosen: Selection
+    ) -> Places | None:
+        """Return the best rows according to the codes; None if they may have missed some.
 
-        That is so where less than half of the rows may be found, or so many hits are wanted that
-        reading all rows is as quick; and where the codes do not tell the hits from other rows.
+        None if the selection allows less than half of the rows, if `k` is so large that reading all
+        rows is as fast, or if the codes do not separate the hits from other rows.
         """
         assert self.codes
         inside = self._inside(span)
@@ -171,24 +173,27 @@ class Shard:
             count = self._rows_of(chosen.allowed)
         else:
             count = len(inside) - (0 if chosen.without is None else self._rows_of(chosen.without))
-        wanted = max(NAMED, PER_HIT * k)
-        if 2 * count < len(self) or 8 * wanted > len(self):
+        candidates = max(MIN_CANDIDATES, CANDIDATES_PER_HIT * k)
+        if 2 * count < len(self) or 8 * candidates > len(self):
             return None
-        while 4 * wanted <= len(self):
-            nearest = self._told(inside, query, k, chosen, wanted, count)
+        while 4 * candidates <= len(self):
+            nearest = self._rescore_candidates(inside, query, k, chosen, candidates, count)
             if nearest is not None:
                 return nearest
-            wanted *= MORE
+            candidates *= CANDIDATE_GROWTH
         self.read_all += 1
         return None
 
-    def _told(
-        self, inside: range, query: Vectors, k: int, chosen: Selection, wanted: int, count: int
+    def _rescore_candidates(
+        self, inside: range, query: Vectors, k: int, chosen: Selection, candidates: int, count: int
     ) -> Places | None:
-        """Return the best of the `wanted` rows that the codes name of `count` that may be found."""
+        """Score `candidates` rows selected by the codes exactly; return the best, None if too few.
+
+        `count` is the number of rows that the selection allows.
+        """
         assert self.codes
-        asked = min(len(self), wanted * len(self) // count)
-        places, rough = self.codes.nearest(query, asked)
+        requested = min(len(self), candidates * len(self) // count)
+        places, rough = self.codes.nearest(query, requested)
         if chosen.allowed is None:
             allowed = (places >= inside.start) & (places < inside.stop)
             if chosen.without is not None and len(chosen.without):
@@ -196,31 +201,31 @@ class Shard:
         else:
             allowed = _are_among(self.seqs[places], chosen.allowed)
         places, rough = places[allowed], rough[allowed]
-        if len(places) < wanted // 2:
+        if len(places) < candidates // 2:
             return None
         products = scan.products(self.held, places, query)
-        worst = self._worst(places, products, k)
+        worst = self._kth_best(places, products, k)
         if worst is None:
             return None
         best = products >= worst - _slack(query)
-        # A hit that its code puts so low might as well have been beyond the end of the list.
+        # If codes rank a hit this low, they may have ranked another beyond the end of the list.
         if rough[best].min() <= rough[len(rough) // 2]:
             return None
         nearest: Places = places[best]
         return nearest
 
-    def _narrow(self, places: Places, query: Vectors, k: int, gone: Places) -> Places:
-        """Return the places that the `k` best turns are among, and what ties with the last.
+    def _narrow(self, places: Places, query: Vectors, k: int, excluded: Places) -> Places:
+        """Return places that include the `k` best turns and ties with the last of them.
 
-        Those of `places` that are `gone` are left out: they are few, and asked for with the others.
+        `excluded` places are left out of the result, but not of the scan: they are few.
         """
         slack = _slack(query)
         if self.device_copy:
-            places = np.setdiff1d(places, gone, assume_unique=True)
+            places = np.setdiff1d(places, excluded, assume_unique=True)
             if len(places) <= k:
                 return places
-            gone = gone[:0]
-            turns = self.seqs[places] if self._several else None
+            excluded = excluded[:0]
+            turns = self.seqs[places] if self._has_passages else None
             near = self.device_copy.narrow(places, query, k, slack, turns)
             if near is not None:
                 return near
@@ -234,62 +239,62 @@ class Shard:
         while worst is None and wanted < len(places) and self.codes is None:
             near, scores = scan.nearest(self.held.wide(), query, wanted, selector)
             least = float(scores[-1])
-            if len(gone):
-                shown = ~_are_among(near, gone)
-                scores, near = scores[shown], near[shown]
-            worst = self._worst(near, scores, k)
+            if len(excluded):
+                is_allowed = ~_are_among(near, excluded)
+                scores, near = scores[is_allowed], near[is_allowed]
+            worst = self._kth_best(near, scores, k)
             if worst is not None and least < worst - slack:
                 narrowed: Places = near[scores >= worst - slack]
                 return narrowed
-            wanted *= 4  # the best rows are of few turns
-        # Many rows score alike, or are of few turns, or are not in float32: look at all of them.
-        places = np.setdiff1d(places, gone, assume_unique=True)
+            wanted *= 4  # the best rows belong to few turns
+        # Many rows have similar scores, belong to few turns, or are not in float32: score all of them.
+        places = np.setdiff1d(places, excluded, assume_unique=True)
         products = scan.products(self.held, places, query)
-        worst = self._worst(places, products, k)
+        worst = self._kth_best(places, products, k)
         tied: Places = places if worst is None else places[products >= worst - slack]
         return tied
 
-    def _worst(self, places: Places, scores: Vectors, k: int) -> float | None:
-        """Return the score of the `k`-th best turn among these rows; None where there are fewer."""
-        if self._several:
+    def _kth_best(self, places: Places, scores: Vectors, k: int) -> float | None:
+        """Return the score of the `k`-th best turn among these rows; None if there are fewer turns."""
+        if self._has_passages:
             order = np.argsort(-scores)
             first = np.unique(self.seqs[places][order], return_index=True)[1]
             scores = scores[order[first]]
         return float(np.partition(scores, -k)[-k]) if k <= len(scores) else None
 
     def _rows_of(self, seqs: Seqs) -> int:
-        """Return how many rows those of `seqs` (ascending) have that are there."""
-        return len(self._places(seqs)) if self._several else len(seqs)
+        """Return how many rows the shard has of `seqs` (ascending)."""
+        return len(self._places(seqs)) if self._has_passages else len(seqs)
 
     def _inside(self, span: Span) -> range:
-        """Return the positions of a span's rows."""
+        """Return the places of a span's rows."""
         return range(*np.searchsorted(self.seqs, (span.first, span.last + 1)).tolist())
 
     def _places(self, seqs: Seqs) -> Places:
-        """Return where the rows of those of `seqs` (ascending) that are there lie, ascending."""
+        """Return the places, ascending, of the rows that the shard has of `seqs` (ascending)."""
         places = np.searchsorted(self.seqs, seqs)
-        if self._several:
+        if self._has_passages:
             counts = np.searchsorted(self.seqs, seqs, side="right") - places
             before = np.cumsum(counts) - counts
             rows: Places = np.repeat(places - before, counts) + np.arange(counts.sum())
             return rows
         places = places[places < len(self)] if len(self) else places[:0]
-        seqs = seqs[: len(places)]  # ascending: what follows the end is at the end
+        seqs = seqs[: len(places)]  # the seqs beyond the newest row come last
         present: Places = places[self.seqs[places] == seqs]
         return present
 
-    def _best(self, places: Places, query: Vectors) -> dict[int, float]:
-        """Return the cosine of each turn that has one of the rows: that of its best one."""
+    def _best_row_per_turn(self, places: Places, query: Vectors) -> dict[int, float]:
+        """Return the cosine of each turn among these rows: that of its best row."""
         best: dict[int, float] = {}
         for seq, score in zip(self.seqs[places].tolist(), self._score(places, query), strict=True):
             best[seq] = max(score, best.get(seq, score))
         return best
 
     def _score(self, places: Places, query: Vectors) -> list[float]:
-        """Return cosines that depend only on the two vectors, not on the rows around them.
+        """Return cosines that depend only on the two vectors, not on a row's position.
 
-        Sums in blocks, as in a matrix product, differ in the last bits with a row's place. Here
-        equal rows score equally in every memory and at every point of it.
+        The blocked sums of a matrix product differ in the last bits with the position of a row. Here,
+        equal rows have equal scores in every memory and every view.
         """
         wide = self.held.take(places).astype(np.float64)
         wide *= query.astype(np.float64)
@@ -297,7 +302,7 @@ class Shard:
         return scores
 
 
-def _cut(seqs: Seqs | None, span: Span) -> Seqs | None:
+def _inside_span(seqs: Seqs | None, span: Span) -> Seqs | None:
     """Return those of `seqs` (ascending) that are in a span."""
     if seqs is None:
         return None
@@ -305,11 +310,11 @@ def _cut(seqs: Seqs | None, span: Span) -> Seqs | None:
 
 
 def _are_among(numbers: Seqs, listed: Seqs) -> npt.NDArray[np.bool_]:
-    """Say of each of `numbers` whether it is one of `listed`, which are ascending, and not none."""
+    """Return for each of `numbers` whether it is in `listed`, which is ascending and not empty."""
     among: npt.NDArray[np.bool_] = listed[np.searchsorted(listed[:-1], numbers)] == numbers
     return among
 
 
 def _slack(query: Vectors) -> float:
-    """Return what float32 sums of D products can be off by, of two scores together."""
+    """Return the greatest rounding error of two float32 sums of D products together."""
     return 4 * len(query) * float(np.finfo(np.float32).eps)

@@ -1,4 +1,4 @@
-"""Shared code of indexes that query a server for the best of one span: pgvector, Milvus."""
+"""`SpanIndex`: shared code of the indexes that query a server span by span (pgvector, Milvus)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from evomem_stores.log.store import SqlLog
 
 
 class SpanIndex(ABC):
-    """The part of an `Index` that merges the answers for the spans of a view."""
+    """The part of an `Index` that merges the results of a view's spans."""
 
     _store: SqlLog
 
     @contextmanager
     def reading(self, view: View) -> Iterator[None]:
         """See `Index.reading`."""
-        if self._store.in_snapshot:  # inside of another `reading`, which does all this
+        if self._store.in_snapshot:  # inside another `reading`, which does this work
             yield
             return
         parts = list(zip(view.spans, view.ends, strict=True))
@@ -30,12 +30,12 @@ class SpanIndex(ABC):
             self._catch_up(span, end)
         try:
             yield
-        except DatabaseDamaged:  # unless rows are missing because they were rewritten
+        except DatabaseDamaged:  # or rows are missing because the memory was rewritten
             for span, end in parts:
-                self._check(span, end)
+                self._check_current(span, end)
             raise
         for span, end in parts:
-            self._check(span, end)
+            self._check_current(span, end)
 
     def search(
         self,
@@ -50,9 +50,9 @@ class SpanIndex(ABC):
         hits: list[tuple[int, float]] = []
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
-                most = span.last - span.first + 1  # a service may not take any number for `k`
+                size = span.last - span.first + 1  # servers limit `k`
                 chosen = Selection(allowed, without)
-                hits += self._ask(span, end, query, min(k, most), chosen)
+                hits += self._search_span(span, end, query, min(k, size), chosen)
         return sorted(hits, key=lambda item: (-item[1], -item[0]))[:k]
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
@@ -63,7 +63,7 @@ class SpanIndex(ABC):
             return scores
         with self.reading(view), self._store.snapshot():
             for span, end in zip(view.spans, view.ends, strict=True):
-                scores |= dict(self._ask(span, end, query, len(wanted), Selection(wanted)))
+                scores |= dict(self._search_span(span, end, query, len(wanted), Selection(wanted)))
         return scores
 
     def stats(self) -> dict[str, int]:
@@ -72,14 +72,14 @@ class SpanIndex(ABC):
 
     @abstractmethod
     def _catch_up(self, span: Span, end: Mark) -> None:
-        """Copy the rows of a span that the index does not have yet.
+        """Copy the rows of a span that the index lacks.
 
         Raises:
-            HeadMoved: The span's last row does not have the mark `end` (any more).
+            HeadMoved: The mark of the span's last row is not, or no longer, `end`.
         """
 
     @abstractmethod
-    def _ask(
+    def _search_span(
         self, span: Span, end: Mark, query: Vectors, k: int, chosen: Selection
     ) -> list[tuple[int, float]]:
         """Return up to `k` (seq, cosine) of the allowed turns of one span.
@@ -89,5 +89,5 @@ class SpanIndex(ABC):
         """
 
     @abstractmethod
-    def _check(self, span: Span, end: Mark) -> None:
-        """Raise `HeadMoved` if rows of a span may have been missing from the answers."""
+    def _check_current(self, span: Span, end: Mark) -> None:
+        """Raise `HeadMoved` if rows of a span may have been missing from the results."""

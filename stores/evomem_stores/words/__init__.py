@@ -1,1 +1,1 @@
-"""Search by words: terms and BM25, the inverted index, and its cache."""
+"""Lexical search: terms, BM25, the inverted index, and its cache."""

@@ -1,8 +1,8 @@
 """The analyser: turns a text in any script into the terms of the word index.
 
-Words are what Unicode takes for words: letters, digits and the marks on them. Scripts that put no
-spaces between words (Han, kana, Hangul; Thai, Lao, Khmer, Burmese and their kin) are indexed by pairs
-of neighbouring characters.
+Words are sequences of letters and digits with their combining marks, as defined by Unicode. Scripts
+without spaces between words (Han, kana, Hangul; Thai, Lao, Khmer, Burmese and related scripts) are
+indexed by pairs of adjacent characters.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ STOPWORDS = frozenset(
     "there these they this to was will with".split()
 )
 UNACCENTED = 0.5
-"""The weight of a word without its accents in a query; docs/measurements/words.md has the measurements."""
-PREFIX = "~"  # of an accented word's term without accents; no other term has it
+"""The weight of a word without its accents in a query (measurements: docs/measurements/words.md)."""
+PREFIX = "~"  # marks the accent-free term of an accented word; no other term begins with it
 
 ANALYSER = f"2 snowball-english {Stemmer.version()}"
-"""The version of the analyser: an index of another version is rebuilt."""
+"""The analyser's version: an index of another version is rebuilt."""
 
 _CJK = r"\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003134f"
-_SOUTHEAST_ASIAN = r"\p{Line_Break=Complex_Context}"  # Unicode's name for what needs a dictionary
-# C++, C# and F# are words; a mark without a letter, as in an emoji, is none
+_SOUTHEAST_ASIAN = (
+    r"\p{Line_Break=Complex_Context}"  # Unicode's class of scripts that need a dictionary
+)
+# C++, C# and F# are words; a mark without a letter, as in an emoji, is not a word
 _ASCII_WORD = re.compile(r"[a-z](?:\+\+|#|\w*)|\w+")
 _SPACED_WORD = regex.compile(r"[a-z](?:\+\+|#|\w*)|(?!\p{Mark})\w+")
 _UNSPACED = regex.compile(rf"[{_CJK}{_SOUTHEAST_ASIAN}]")
@@ -49,7 +51,7 @@ _DROPPED = re.compile(
     r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
     r"|(?<=i)\u0307"
 )
-# What people leave out when they type: accents of Latin, Greek and Cyrillic (й without its breve is
+# What people omit when they type: accents of Latin, Greek and Cyrillic (й without its breve is
 # another letter), Arabic hamza and madda, Devanagari nukta.
 _ACCENT = re.compile(r"(?<!и)[\u0300-\u036f]|[\u0653-\u0655\u093c]")
 _ACCENTABLE = re.compile(r"[\u00c0-\u06d3\u0929\u0931\u0934\u093c\u1e00-\u1fff]")
@@ -70,12 +72,12 @@ reset_in_child(_after_fork)
 
 
 def terms(text: str) -> list[str]:
-    """Return the terms that a text is indexed by, in order and with repetitions.
+    """Return the terms under which a text is indexed, in order and with repetitions.
 
-    Compatibility forms and case are folded, Arabic and Hebrew vowel points dropped, English stop
-    words left out (unless nothing else is there), English endings cut. A run of Han, kana or Hangul
-    yields its characters and its pairs of neighbours; of Thai, Lao, Khmer or Burmese, the pairs.
-    Accented words follow once more, without accents.
+    Folds compatibility forms and case, drops Arabic and Hebrew vowel points, removes English stop
+    words (unless the text has no other words), and stems English words. A sequence of Han, kana or
+    Hangul yields its characters and the pairs of adjacent characters; of Thai, Lao, Khmer or Burmese,
+    only the pairs. Accented words are added again, without accents.
 
     >>> terms("The cats WERE sleeping in Paris")
     ['cat', 'were', 'sleep', 'pari']
@@ -98,10 +100,9 @@ def terms(text: str) -> list[str]:
 
 
 def query_terms(query: str) -> dict[str, float]:
-    """Return the terms that a query looks for, and the weight of each.
+    """Return the terms of a query, and the weight of each.
 
-    A word weighs 1 each time that it occurs, and `UNACCENTED` where only one of the query and the
-    text has its accents, or both have different ones.
+    Every occurrence of a word weighs 1; a match that differs in accents weighs `UNACCENTED`.
 
     >>> query_terms("hotel")
     {'hotel': 1.0, '~hotel': 0.5}
@@ -120,7 +121,7 @@ def query_terms(query: str) -> dict[str, float]:
 
 
 def _words(text: str) -> list[str]:
-    """Return the words of a text, folded, without stop words; pairs where no spaces divide them."""
+    """Return the folded words of a text without stop words; character pairs in unspaced scripts."""
     if text.isascii():
         words = _ASCII_WORD.findall(text.lower())
     else:
@@ -148,7 +149,7 @@ def _unspaced_words(folded: str) -> list[str]:
 
 
 def _without_accents(words: list[str]) -> list[str]:
-    """Return the words without accents; the same list where there are none."""
+    """Return the words without accents; the same list object if there are no accents."""
     joined = " ".join(words)
     if not _ACCENTABLE.search(joined):
         return words

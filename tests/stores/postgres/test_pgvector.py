@@ -123,7 +123,7 @@ def test_vectors_that_differ_from_the_log_are_reported(both, location, postgres)
     with psycopg.connect(postgres, autocommit=True) as admin:
         table = f"{location.rpartition('schema=')[2]}.vectors"
         admin.execute(f"UPDATE {table} SET embedding = embedding + embedding WHERE memory = %s AND seq = 4", [memory])  # fmt: skip
-    assert index.verify() == [f"the vectors of memory {memory} do not agree with the log"]
+    assert index.verify() == [f"the vectors of memory {memory} differ from the log"]
     assert index.repair() == [f"the vectors of memory {memory} were removed"]
     assert sorted(found(index.search(view, query("note"), 9))) == list(range(1, 9))
     assert index.verify() == []

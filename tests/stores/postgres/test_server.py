@@ -238,12 +238,12 @@ def test_while_readings_are_swapped_writers_wait_and_readers_do_not(location, st
     """Loading an export and repairing hold the same lock."""
 
     def swap():
-        with store._connections.alone():
+        with store._connections.exclusive():
             pass
 
     write(store, alice, notes(3))
     other, _ = open_at(location, busy_timeout=0.05)
-    with store._connections.alone():
+    with store._connections.exclusive():
         for call in (lambda: write(other, alice, notes(1, 4)), lambda: other.make_memory(("b",))):
             with pytest.raises(DatabaseBusy, match="nothing was written"):
                 call()
@@ -284,7 +284,7 @@ def test_each_worker_keeps_index_files_of_its_own(location, tmp_path):
     memory = one.make_memory(("a",))
     write(one, memory, notes(20))
     for index in (one_index, two_index):
-        index._worth = 1
+        index._min_new_rows = 1
         index.search(one.view(memory), query("cat"), 3)
     assert one.stats()["index_bytes"] == two.stats()["index_bytes"] > 0
     purge(one, memory, 7)  # which the other worker is not told of
@@ -320,7 +320,7 @@ def test_a_connection_lost_in_the_middle_of_a_write_is_reported_and_leaves_nothi
             pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
             admin.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
-    with pytest.raises(StoreError, match=r"lost.*as a whole or not at all.*same ids"):
+    with pytest.raises(StoreError, match=r"lost.*completely or not at all.*same ids"):
         write_and_lose()
     assert store.view(alice) == view
     assert write(store, alice, notes(3, 3)).seq == 5
