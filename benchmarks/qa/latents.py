@@ -310,7 +310,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base-steps", type=positive, default=500, help="of the base")
     parser.add_argument("--steps", type=positive, default=300, help="of the memory")
     parser.add_argument("--stories", type=positive, default=1200, help="to train the memory on")
-    parser.add_argument("--held-out", type=positive, default=60, help="stories to ask about")
+    parser.add_argument("--held-out", type=positive, default=40, help="stories to ask about")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of the memory")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="base, model and latents.json")
