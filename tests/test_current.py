@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import evomem
 from evomem.records import Turn
 from evomem.search import ranking
-from evomem.search.current import LIFT, same_thing, telling, wish_of, wished
+from evomem.search.current import LIFT, LONGEST, stating, tells_one, wish_of, wished
 from tests.conftest import ROOT
 
 TOLD = [
@@ -36,10 +36,6 @@ def memory():
         for text, time in TOLD:
             told.add(text, time=time)
         yield told
-
-
-def same_as_first(query, turns, near, alike, shared=0.0):
-    return same_thing(query, turns, 0, near, np.full(len(turns), shared), alike)
 
 
 def best(memory, query, **options):
@@ -149,102 +145,22 @@ def test_a_turn_that_was_added_later_but_said_earlier_does_not_hold():
 
 
 @pytest.mark.parametrize(
-    ("second", "same"),
+    ("turn", "tells"),
     [
-        ("The doctor put me on 10 mg.", True),
-        ("I forgot my pills at home.", False),  # no value of the kind
-        ("I walked 10 miles.", False),  # over, and not counted in mg
-        ("My sister's dose is 80 mg.", False),  # somebody else's
-        ("I take 10 mg. " + "And so on. " * 60, False),  # tells more than one thing
+        (Turn(user="I take 10 mg."), True),
+        (Turn(user="Is it 10 mg?"), False),
+        (Turn(user="I take 10 mg. " + "And so on. " * (LONGEST // 10)), False),
     ],
 )
-def test_what_is_about_the_same_thing(second, same):
-    turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
-    query = "What is my dose?"
-    places = same_as_first(query, turns, np.array([1, 0.5]), np.array([5.0, 1.5]))
-    assert places == [0, 1] if same else places == [0]
-    assert same_as_first(query, turns, np.array([1, 0.2]), np.array([5.0, 0.5])) == [0]
-    other = [turns[0], Turn(assistant=second)]
-    assert same_as_first(query, other, np.ones(2), np.full(2, 5.0)) == [0]
+def test_a_question_and_a_long_turn_tell_no_single_value(turn, tells):
+    assert tells_one(turn) == tells
 
 
-@pytest.mark.parametrize(
-    ("query", "second", "near", "same"),
-    [
-        ("What is my dose?", "It has to be 10 mg.", 0.6, True),
-        ("What is my dose?", "I tasted 10 mg.", 0.6, False),  # happened once
-        ("What is my dose?", "It has to be 10 mg.", 0.2, False),
-        ("What is my current dose?", "It has to be 10 mg.", 0.2, True),  # there were several
-    ],
-)
-def test_what_the_bar_looks_at(query, second, near, same):
-    turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
-    places = same_as_first(query, turns, np.array([1, near]), np.array([5.0, 2.0]))
-    assert places == ([0, 1] if same else [0])
-
-
-def test_words_of_the_question_speak_for_the_same_thing():
-    turns = [Turn(user="My dose is 5 mg."), Turn(user="My dose went to 10 mg.")]
-    near, alike = np.array([1, 0.5]), np.array([5.0, 1.0])
-    places = [
-        same_as_first("What is my dose?", turns, near, alike, shared) for shared in (0.0, 1.0)
-    ]
-    assert places == [[0], [0, 1]]
-
-
-@pytest.mark.parametrize(
-    ("query", "first", "second"),
-    [
-        ("When is the project due?", "Our deadline is 3 March.", "Delivery is set for April 2nd."),
-        ("Who is my dentist?", "My dentist is Dr. Holm.", "Dr. Okafor looks after my teeth."),
-        (
-            "How big is my team?",
-            "My team has four people.",
-            "With the new hires we are seven people.",
-        ),
-    ],
-)
-def test_values_that_are_written_alike_speak_for_the_same_thing(query, first, second):
-    def same(text):
-        turns = [Turn(user=first), Turn(user=text)]
-        return same_as_first(query, turns, np.array([1, 0.6]), np.array([5.0, 1.3])) == [0, 1]
-
-    assert same(second)
-    assert not same("The Helia opens at 7:30 in three rooms.")
-
-
-@pytest.mark.parametrize(
-    ("texts", "told"),
-    [
-        (["I forgot my pills.", "My dose is 5 mg."], 1),  # an event that is over, without a value
-        (["My sister's dose is 5 mg.", "I take 10 mg."], 1),
-        (["My dose is 5 mg.", "I take 10 mg."], 0),
-        (["A dose. " * 60], None),
-        (["I take 5 mg. " * 20, "My dose is 5 mg."], None),
-        (["Is my dose 5 mg?"], None),
-    ],
-)
-def test_which_turn_tells_what_a_question_is_about(texts, told):
-    turns = [Turn(user=text) for text in texts]
-    assert telling("What is my dose?", turns, np.linspace(1, 0.9, len(turns))) == told
-
-
-@pytest.mark.parametrize(
-    ("query", "near", "told"),
-    [
-        ("What does my sister study?", 0.9, 0),  # it names the sister
-        ("What do I study?", 0.9, 1),
-        ("What do I study?", 0.4, None),  # the other turn is far from the question
-    ],
-)
-def test_a_turn_about_somebody_tells_what_a_question_about_them_asks(query, near, told):
-    turns = [Turn(user="My sister Ingrid studies medicine."), Turn(user="I read law in Graz.")]
-    assert telling(query, turns, np.array([1, near])) == told
-
-
-def test_the_same_question_asked_before_does_not_make_other_turns_far():
-    turns = [Turn(user="Where do I live?"), Turn(user="I moved to Oslo last week.")]
-    assert telling("Where do I live?", turns, np.array([1, 0.4])) == 1
+def test_only_the_side_that_most_likely_states_the_value_states_it():
+    turns = [Turn(user="I take 5 mg."), Turn(assistant="Take 10 mg."), Turn(user="I take 20 mg.")]
+    assert stating(turns, np.array([0.9, 0.8, 0.7])) == [0, 2]
+    assert stating(turns, np.array([0.7, 0.9, 0.8])) == [1]
+    assert stating(turns, np.array([0.1, 0.2, 0.1])) == []
 
 
 @pytest.mark.parametrize(

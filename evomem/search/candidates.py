@@ -12,9 +12,11 @@ from evomem.errors import DatabaseDamaged
 from evomem.records import Record
 from evomem.scores import Scores
 from evomem.search import ranking
+from evomem.search.current import text_of
 from evomem.search.relevance import calibration_of
+from evomem.search.stating import Candidates, Values, stating_of
 from evomem.state import Vectors
-from evomem.store import Filter, Selection, Seqs, Span, Store, View
+from evomem.store import Filter, Selection, Seqs, Store, View
 from evomem.times.mentions import mention_of
 from evomem.times.when import When
 
@@ -131,7 +133,7 @@ def best_fused(
         when = replace(when, mentioning=mentioning)
     word_scores = dict(words.among(near))
     ranked = ranking.fuse(
-        query, when, cosines, word_scores, said, beside, k, weights, _Look(engine, view)
+        query, when, cosines, word_scores, said, beside, k, weights, _Look(engine, view, vector)
     )
     near_cosines = {seq: cosines[seq] for seq, _ in ranked}
     return ranked, _relevance(engine, near_cosines, word_scores, words.most)
@@ -154,16 +156,20 @@ class _Look(ranking.Look):
 
     engine: Engine
     view: View
+    query: Vectors
+    """(D,) of the question."""
 
     def records(self, seqs: Sequence[int]) -> list[Record]:
         records = self.engine.store.records(self.view, seqs)
         return [records[seq] for seq in seqs]
 
-    def likeness(self, seq: int, seqs: Sequence[int]) -> dict[int, float]:
-        ends = zip(self.view.spans, self.view.ends, strict=True)
-        span, end = next((span, end) for span, end in ends if span.first <= seq <= span.last)
-        own = self.engine.store.vectors(Span(span.memory, seq, seq), end.revision)
-        return self.engine.index.score(self.view, own.vectors[0], seqs)
+    def likely(self, records: Sequence[Record], near: Values, shared: Values) -> Values:
+        store, seqs = self.engine.store, [record.seq for record in records]
+        embeddings = store.embeddings(self.view, seqs)
+        texts = [text_of(record.turn) for record in records]
+        vectors = np.stack([embeddings[seq] for seq in seqs])
+        candidates = Candidates(texts, near, shared, self.query, vectors)
+        return stating_of(store.spec).likely(candidates)
 
 
 def damaged(view: View, seq: int) -> DatabaseDamaged:

@@ -5,11 +5,8 @@ live at first?" asks for the oldest, "Where did I live before Oslo?" for the one
 about any other time, or for all values, prefers none of them. The words are matched by regular
 expressions for English; a question in another language has no wish.
 
-One of the best turns (`telling`) shows what the question is about: it is close to the question, has
-a value, and is not a past event. Others are about the same thing (`same_thing`) if the same side
-says them, and if they are similar, close to the question, and have a value of the same kind (a
-number, a day, a name) and of the same unit. Of these, the wanted one is put first; no other turn
-moves.
+A learned model (`evomem.search.stating`) tells which of the best turns state what is asked for. Of
+these, the wanted one is put first; no other turn moves.
 """
 
 from __future__ import annotations
@@ -20,31 +17,20 @@ from datetime import datetime
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from evomem.records import Record, Turn
+from evomem.search.stating import DAY_NAME, KINDS, Values
 
 Wish = Literal["newest", "oldest", "previous"]
-Values = npt.NDArray[np.float64]
 
-# Chosen on development data (docs/measurements/benchmarks.md): a linear model's weights, rounded.
 BEST = 32  # turns, by score, that are looked at
 LIFT = 0.01  # how much higher than the best one the wanted turn is put
-# What speaks for the same thing, beside likeness.
-NEAR, SHARED, KIND, UNIT, OVER = 3.1, 0.9, 1.7, 1.5, -1.3
-ALIKE = 6.2  # the sum from which on a turn is about the same thing
-ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
-TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
-# Of the nearness of the nearest turn that is no question: a farther turn is about another thing.
-TELLS_NEAR = 0.5
-USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
+BAR = 0.5  # how likely a turn has to state what is asked for
 LONGEST = 200  # characters of a turn; a longer one tells more than one thing
 WORDS = 18  # of a question; a longer one asks for more than one thing
 
 _OWN = re.compile(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
-_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
-_DAY_NAME = rf"(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?|{_MONTHS})\b"
-_NAME = re.compile(rf"(?<!^)(?<![.!?] )\b(?!{_DAY_NAME})[A-Z]\w+")
+_NAME = re.compile(rf"(?<!^)(?<![.!?] )\b(?!{DAY_NAME})[A-Z]\w+")
 _QUESTION = re.compile(
     r"(?:^|[.!,;:]\s+)\W*(?:do|does|is|are|am|tell me|remind me)\b"
     r"|\b(?:what|what's|which|where|where's|who|who's|whom|whose|when|when's|how)\b",
@@ -129,198 +115,38 @@ def wish_of(query: str, *, dated: bool = False) -> Wish | None:
     return "newest"
 
 
-_MONTH = rf"(?:{_MONTHS}|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b"
-_BEGINNINGS = (
-    "The|A|An|My|Our|I|It|In|On|At|We|You|He|She|They|This|That|These|Those|There|Here|With|As|For"
-    "|From|To|Of|By|And|But|Or|If|When|After|Before|Since|Today|Yesterday|Tomorrow|Now|Every|Each"
-    "|Some|Somebody|Someone|Everybody|Nobody|People|Please|Thanks|Yes|No|Not|So|Then|Being|Take|Come"
-    "|Call|Write|What|Which|Where|Who|How|Why|Is|Are|Am|Do|Does|Did|Have|Has|Had|Can|Could|Will|Would"
-    "|Should|Let"
-)
-_NUMBER_WORDS = (
-    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twenty|thirty|forty|fifty"
-    "|hundred|thousand"
-)
-_KINDS = {
-    "number": re.compile(rf"\d|\b(?:{_NUMBER_WORDS})\b", re.IGNORECASE),
-    "day": re.compile(rf"\b(?:{_DAY_NAME})"),
-    # A capital inside of a sentence or of a word, or at its beginning, if it is no usual beginning.
-    "name": re.compile(
-        rf"(?<=[a-z0-9,;’'] )(?!I\b|{_DAY_NAME})[A-Z]\w+|\b[A-Z][a-z]+[A-Z]\w+"
-        rf"|(?:^|[.!?] )(?!(?:{_BEGINNINGS}|{_DAY_NAME})\b)[A-Z][a-z]+\b"
-    ),
-}
-_ASKED = {
-    re.compile(r"\bhow (?:much|many|far|big|long|old|tall|high)\b|\bwhat time\b", re.I): {"number"},
-    re.compile(
-        r"\bwhen\b|\b(?:which|what) (?:\w+ )?(?:day|date|weekday|morning|afternoon|evening|night)s?\b",
-        re.I,
-    ): {"number", "day"},
-    re.compile(r"\b(?:who|whom|whose|where)\b", re.I): {"name"},
-}
-_QUOTED = re.compile(r"[“\"][^”\"]*[”\"]")
-_SOMEBODY_ELSE = re.compile(
-    r"^(?:my|our|an?|the|one of my) (?:\w+ )?(?:sister|brother|mother|mom|mum|father|dad|wife|husband"
-    r"|partner|girlfriend|boyfriend|son|daughter|cousin|niece|nephew|aunt|uncle|grand\w+|friend"
-    r"|colleague|neighbou?r|boss|flatmate|roommate|teammate|co-?worker)s?\b"
-    r"(?!.*\b(?:I|me|my|our|us)\b)",
-    re.IGNORECASE,
-)
-
-
-def standing_out(alike: Values) -> Values:
-    """Return cosines with the best turn as standard deviations above the mean of all candidates.
-
-    The mean of a few candidates is unreliable, so `USUAL` ones are counted with them.
-    """
-    mean, deviation, count = USUAL
-    total = len(alike) + count
-    centre = (alike.sum() + count * mean) / total
-    square = ((alike - centre) ** 2).sum() + count * (deviation**2 + (mean - centre) ** 2)
-    result: Values = (alike - centre) / np.sqrt(square / total)
-    return result
-
-
-_OVER = re.compile(
-    r"\b(?:(?!need|feed|used|called|named|allergic)\w+ed|wrote|broke|lost|ate|saw|fell|met|went|flew"
-    r"|drew|slept|ran|sang|forgot|found|said|told|had|did|was|were|made|took|gave|came|thought|felt"
-    r"|kept|knew|brought|sold|spoke|heard|stood|sat|rang|rose|drove|rode|wore|threw|won|paid|sent"
-    r"|held|led|read|cost)\b"
-)
-_CHANGES = re.compile(
-    r"\b(?:mov(?:e|ed|ing)|switch(?:ed)?|chang(?:e|ed)|swapp?ed|replaced|renamed|bec(?:a|o)me|settled"
-    r"|enrolled|registered|joined|start(?:ed)?|beg[au]n|open(?:ed)?|promoted|re\w+ed|book(?:ed)?|chos?en?"
-    r"|agreed|decided|hired|got|gotten|made (?:me|us)|bought|turned out|now|since|instead|no longer"
-    r"|from now on|new|updated?|finally|extended|raised|lowered|increased|reduced|cut"
-    r"|(?:gone|went|came|come|took|taken|picked|put|set|signed|gave|given|brought) (?:\w+ ){0,2}"
-    r"(?:up|over|on|to|for|as|at|with|into|down|me|us)"
-    r"|cancel\w*|withdr[ae]w\w*|called (?:it |them )?off|pulled out|quit|stopped|g[ai]ven? up"
-    r"|fell through|after all|won't|off|left|dropped)\b",
-    re.IGNORECASE,
-)
-_WHETHER = re.compile(r"^\W*(?:do|does|is|are|am|will)\b", re.IGNORECASE)
-_UNIT = re.compile(
-    rf"\d[\d.,:]*(?:\s*([a-z%€$£]+))?|\b([A-Z]+)-?\d|([$€£])\d|\b(?:{_NUMBER_WORDS})[ -](?!of\b|or\b|and\b)([a-z]+)",
-    re.IGNORECASE,
-)
-_DATE = re.compile(
-    rf"\b{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?\b|\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}",
-    re.IGNORECASE,
-)
-_TITLE = re.compile(r"\b(Dr|Mrs|Mr|Ms|Prof|Professor|Sir|Aunt|Uncle|Coach)\b\.?(?= [A-Z])")
 _AGAIN = re.compile(r"\b(?:back|again)\b", re.IGNORECASE)
 
 
-def _text(turn: Turn) -> str:
+def text_of(turn: Turn) -> str:
+    """Return what a turn says, without a reply."""
     return turn.user or turn.assistant
 
 
-def _kinds(text: str) -> set[str]:
-    return {name for name, test in _KINDS.items() if test.search(text)}
+def tells_one(turn: Turn) -> bool:
+    """Return whether a turn says one thing, and asks nothing."""
+    text = text_of(turn)
+    return len(text) <= LONGEST and not text.rstrip().endswith("?")
 
 
-def _units(text: str) -> set[str]:
-    """Return what the numbers of a text count, and how values are written: "mg", "clock", "Dr"."""
-    units = {match[1].lower() for match in _TITLE.finditer(text)}
-    if _DATE.search(text):
-        units.add("date")
-    for match in _UNIT.finditer(_DATE.sub(" ", text)):
-        units.add(next((part.lower() for part in match.groups() if part), "number"))
-        if ":" in match[0]:
-            units.add("clock")
-    return units
+def stating(turns: Sequence[Turn], likely: Values) -> list[int]:
+    """Return which turns state what is asked for: the likely ones of the side that most likely does.
+
+    Args:
+        turns: The best turns.
+        likely: How likely each states it (`evomem.search.stating`).
+    """
+    sides = [(bool(turn.user), turn.speaker) for turn in turns]
+    side = sides[int(np.argmax(likely))]
+    return [n for n in np.flatnonzero(likely > BAR).tolist() if sides[n] == side]
 
 
 def _values(text: str) -> set[str]:
     """Return the numbers, days and names of a text."""
     values = set(re.findall(r"\d[\d.,:]*\d|\d", text))
     return values | {
-        m[0].strip(" .!?").lower() for test in _KINDS.values() for m in test.finditer(text)
+        match[0].strip(" .!?").lower() for test in KINDS.values() for match in test.finditer(text)
     }
-
-
-def _is_over(text: str) -> bool:
-    """Return whether a text describes an event, and neither a state nor a change of one."""
-    return bool(_OVER.search(text)) and not _CHANGES.search(text)
-
-
-def _asks(turn: Turn) -> bool:
-    return _text(turn).rstrip().endswith("?")
-
-
-def _tells_one(turn: Turn, query: str) -> bool:
-    """Return whether a turn says one thing, about the speaker or whom `query` names, and asks nothing."""
-    text = _text(turn)
-    if _asks(turn) or len(text) > LONGEST:
-        return False
-    somebody = _SOMEBODY_ELSE.search(_QUOTED.sub("", text))
-    return not somebody or somebody[0].split()[-1].lower() in _words(query)
-
-
-def telling(query: str, turns: Sequence[Turn], near: Values) -> int | None:
-    """Return which of the best turns most likely shows what a question is about; None for none.
-
-    If the best one says more than one thing, so may others, and the result is None.
-
-    Args:
-        query: The question.
-        turns: The best turns, best first.
-        near: Of each, the cosine with the question, as a share of the best.
-    """
-    if not turns or len(_text(turns[0])) > LONGEST:
-        return None
-    least = TELLS_NEAR * max(
-        (near[place] for place, turn in enumerate(turns) if not _asks(turn)), default=0.0
-    )
-    scores = {
-        place: near[place]
-        + TELLS_KIND * bool(_kinds(_text(turn)))
-        + TELLS_OVER * _is_over(_text(turn))
-        + TELLS_RANK * np.log1p(place)
-        for place, turn in enumerate(turns)
-        if near[place] >= least and _tells_one(turn, query)
-    }
-    return max(scores, key=lambda place: scores[place], default=None)
-
-
-def same_thing(
-    query: str, turns: Sequence[Turn], told: int, near: Values, shared: Values, alike: Values
-) -> list[int]:
-    """Return which turns are about the same thing as one of them, itself included.
-
-    Args:
-        query: The question.
-        turns: The best turns.
-        told: Which of them shows what the question is about (`telling`).
-        near: Of each, the cosine with the question, as a share of the best.
-        shared: Of each, BM25 for the question, as a share of the best.
-        alike: Of each, how far its similarity to `told` stands out (`standing_out`).
-    """
-    first = _text(turns[told])
-    kinds, units = _kinds(first), _units(first)
-    for test, asked in _ASKED.items():
-        if test.search(query):
-            kinds = asked & kinds if asked == {"name"} else asked
-            break
-    whether = bool(_WHETHER.search(query))  # the end of what is asked for has no value
-    side = bool(turns[told].user), turns[told].speaker
-    likeness = np.full(len(turns), -np.inf)
-    for place, turn in enumerate(turns):
-        text = _text(turn)
-        if not _tells_one(turn, query) or (bool(turn.user), turn.speaker) != side:
-            continue
-        likeness[place] = (
-            alike[place]
-            + NEAR * near[place]
-            + SHARED * shared[place]
-            + KIND * (whether or not kinds or bool(kinds & _kinds(text)))
-            + UNIT * (bool(units & _units(text)) if units else 0.5)
-            + OVER * (_is_over(text) and not whether)
-        )
-    likeness[told] = np.inf
-    changed = any(test.search(query) for test in (_NOW, _FORMER, _BEFORE))
-    places: list[int] = np.flatnonzero(likeness > (ALIKE_CHANGED if changed else ALIKE)).tolist()
-    return places
 
 
 def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int]) -> int | None:
@@ -340,7 +166,7 @@ def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int
     asked, told = _values(query), set[str]()
     changes = []
     for place in order:
-        text = _text(records[place].turn)
+        text = text_of(records[place].turn)
         values = _values(text) - asked
         if not values or values - told or _AGAIN.search(text):
             changes.append(place)
@@ -364,7 +190,7 @@ def _bound(
     if named:
         words = _words(named[1])
         shares = [
-            len(words & _words(_text(record.turn))) if _tells_one(record.turn, query) else 0
+            len(words & _words(text_of(record.turn))) if tells_one(record.turn) else 0
             for record in records
         ]
         best = max(shares)

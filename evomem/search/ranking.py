@@ -12,14 +12,15 @@ from evomem.records import Record, Said
 from evomem.search.current import (
     BEST,
     LIFT,
-    Values,
+    LONGEST,
     Wish,
-    same_thing,
-    standing_out,
-    telling,
+    stating,
+    tells_one,
+    text_of,
     wish_of,
     wished,
 )
+from evomem.search.stating import Values
 from evomem.times.when import When
 
 
@@ -30,8 +31,14 @@ class Look(Protocol):
         """Return these turns, in this order."""
         ...
 
-    def likeness(self, seq: int, seqs: Sequence[int]) -> Mapping[int, float]:
-        """Return the cosines of these turns with that one."""
+    def likely(self, records: Sequence[Record], near: Values, shared: Values) -> Values:
+        """Return how likely each of these turns states what the query asks for.
+
+        Args:
+            records: The turns, best first.
+            near: Of each, the cosine with the query, as a share of the best.
+            shared: Of each, BM25 for the query, as a share of the best.
+        """
         ...
 
 
@@ -130,14 +137,14 @@ def _current(
         return added
     best = [seqs[place] for place in places]
     records = look.records(best)
-    turns = [record.turn for record in records]
-    near = speaking["evolvable"][places]
-    told = telling(query, turns, near)
-    if told is None:
+    if len(text_of(records[0].turn)) > LONGEST:  # it says more than one thing: so may others
         return added
-    likeness = look.likeness(best[told], best)
-    alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in best]))
-    same = same_thing(query, turns, told, near, speaking["lexical"][places], alike)
+    telling = [n for n, record in enumerate(records) if tells_one(record.turn)]
+    if not telling:
+        return added
+    places, records = [places[n] for n in telling], [records[n] for n in telling]
+    near, shared = speaking["evolvable"][places], speaking["lexical"][places]
+    same = stating([record.turn for record in records], look.likely(records, near, shared))
     wanted = wished(wish, query, records, same)
     if wanted is not None and places[wanted] != order[0]:
         added[places[wanted]] = scores[order[0]] + LIFT - scores[places[wanted]]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
-from evomem.state import Spec, State
+from evomem.state import Spec, State, Vectors
 from evomem.store.values import (
     Dropped,
     Embeddings,
@@ -205,6 +205,10 @@ class Log(Protocol):
         Raises:
             HeadMoved: The span's memory is not at `revision` (any more).
         """
+        ...
+
+    def embeddings(self, view: View, seqs: Sequence[int]) -> dict[int, Vectors]:
+        """Return the embedding of each of these turns of the view, (D,), without those of passages."""
         ...
 
     def mark(self, memory: int, seq: int) -> Mark:

@@ -437,6 +437,9 @@ def test_reading_by_seq_id_and_place(store, alice):
     seqs, rows, keys = store.vectors(Span(alice, 2, 4), 0)
     assert seqs.tolist() == [2, 3, 4]
     assert rows[:].shape == (3, 32)
+    embeddings = store.embeddings(view, [4, 2, 3, 99])  # 3 is hidden
+    assert sorted(embeddings) == [2, 4]
+    assert (embeddings[4] == rows[:][2]).all()
     with pytest.raises(HeadMoved):
         store.vectors(Span(alice, 2, 4), 1)
     assert store.select(view, Filter()).without.tolist() == [3]

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, func, select
 from evomem.errors import HeadMoved, IntegrityError
 from evomem.records import Record, Said, Turn
 from evomem.scores import Scores
-from evomem.state import Spec, State
+from evomem.state import Spec, State, Vectors
 from evomem.store import (
     Embeddings,
     Extract,
@@ -260,6 +260,12 @@ class LogReader:
         """See `Store.vectors`."""
         with self._connections.reading() as connection:
             return readings.embeddings(connection, span, revision, self._spec)
+
+    def embeddings(self, view: View, seqs: Sequence[int]) -> dict[int, Vectors]:
+        """See `Store.embeddings`."""
+        with self._connections.reading() as connection:
+            rows = look_up(connection, view, ("seq", "embedding"), seqs)
+            return {seq: readings.first_of(seq, blob, self._spec) for seq, blob, *_ in rows}
 
     def keys(self, span: Span, revision: int) -> list[tuple[int, bytes, int]]:
         """Return (seq, key, number of embeddings) of a span's rows, ascending.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from evomem.errors import DatabaseDamaged, HeadMoved
 from evomem.records import Turn
 from evomem.rows import Rows
-from evomem.state import KEY_BYTES, Spec, State
+from evomem.state import KEY_BYTES, Spec, State, Vectors
 from evomem.store import Embeddings, Span, View
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import memories, row_number, turns, within
@@ -75,6 +75,17 @@ def embeddings(connection: Connection, span: Span, revision: int, spec: Spec) ->
     sizes = [len(part) for part in parts]
     repeated = [key for key, size in zip(keys, sizes, strict=True) for _ in range(size)]
     return Embeddings(np.repeat(seqs, sizes), Rows.joined(parts, spec.dim), repeated)
+
+
+def first_of(seq: int, blob: bytes, spec: Spec) -> Vectors:
+    """Return a turn's own embedding, (D,), without those of its passages."""
+    try:
+        return unpack_embeddings(blob, spec.dim)[:][0]
+    except (ValueError, TypeError) as error:
+        raise DatabaseDamaged(
+            f"the embedding of turn {seq} cannot be read ({error}): run verify, and restore the "
+            "database from a backup"
+        ) from error
 
 
 def keys(
