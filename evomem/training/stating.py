@@ -403,10 +403,13 @@ class Network(nn.Module):
             names |= {"map_in": "map", "query": "query", "turn": "turn", "told": "told"}
             outs |= {"map_out": "map.out"}
         arrays: dict[str, Tensor] = {}
+        stored = dict(self.named_parameters())
         for layer, name in names.items():
-            linear = self.get_submodule(layer)
-            arrays |= {f"{name}.in": linear.weight.T, f"{name}.bias": linear.bias}
-        arrays |= {name: self.get_submodule(layer).weight.T for layer, name in outs.items()}
+            arrays |= {
+                f"{name}.in": stored[f"{layer}.weight"].T,
+                f"{name}.bias": stored[f"{layer}.bias"],
+            }
+        arrays |= {name: stored[f"{layer}.weight"].T for layer, name in outs.items()}
         return {name: array.detach().numpy().astype(np.float16) for name, array in arrays.items()}
 
 

@@ -80,12 +80,13 @@ def embeddings(connection: Connection, span: Span, revision: int, spec: Spec) ->
 def first_of(seq: int, blob: bytes, spec: Spec) -> Vectors:
     """Return a turn's own embedding, (D,), without those of its passages."""
     try:
-        return unpack_embeddings(blob, spec.dim)[:][0]
+        own: Vectors = unpack_embeddings(blob, spec.dim)[:][0]
     except (ValueError, TypeError) as error:
         raise DatabaseDamaged(
             f"the embedding of turn {seq} cannot be read ({error}): run verify, and restore the "
             "database from a backup"
         ) from error
+    return own
 
 
 def keys(
