@@ -86,11 +86,11 @@ class _EvoMem:
 
 def _evomem(mode: str) -> Callable[[Path, Embed, int], Any]:
     @contextmanager
-    def opened(folder: Path, embed: Embed, dim: int) -> Iterator[Peer]:
+    def open_memory(folder: Path, embed: Embed, dim: int) -> Iterator[Peer]:
         with evomem.open(str(folder / "a.db"), _Encoder(embed, dim)) as db:
             yield _EvoMem(db.memory("m"), mode)
 
-    return opened
+    return open_memory
 
 
 class _LangGraph:

@@ -234,15 +234,15 @@ def large(
     return figures
 
 
-def small(path: Path, vectors: Vectors, memories: int, each: int) -> Figures:
+def small(path: Path, vectors: Vectors, memories: int, turns: int) -> Figures:
     """Measure a database of many memories: writes, and the first search of some of them."""
     texts = Texts()
     question = texts.question()
     encoder = Stored(vectors, {question: vectors[0]})
-    figures: Figures = {"memories": memories, "turns each": each}
+    figures: Figures = {"memories": memories, "turns each": turns}
     with evomem.open(str(path), encoder, synchronous="NORMAL") as db:
         figures |= _fill(
-            (db.memory("user", str(n)).add_many, _turns(texts, 40, 0, each))
+            (db.memory("user", str(n)).add_many, _turns(texts, 40, 0, turns))
             for n in range(memories)
         )
     figures["database, MB"] = path.stat().st_size / 1e6
@@ -258,7 +258,7 @@ def small(path: Path, vectors: Vectors, memories: int, each: int) -> Figures:
 
             wall, cpu = _times(search, names[first::2])
             figures |= percentiles(f"cold {mode}", wall) | percentiles(f"cold {mode}, CPU:", cpu)
-        ids = [str(each + n) for n in range(REPEATS)]
+        ids = [str(turns + n) for n in range(REPEATS)]
         wall, cpu = _times(
             lambda id: db.memory("user", str(int(id) % memories)).add("a new turn", id=id), ids
         )

@@ -1,11 +1,11 @@
-"""What the service costs: clients that add and search over HTTP and MCP, beside the same in process.
+"""The cost of the service: adds and searches over HTTP and MCP, compared with the same calls in process.
 
     python -m benchmarks service --clients 64 --calls 4
 
-Each client has a memory of its own, and adds a turn and then asks a question, again and again. The
-service is a process of its own; CPU seconds are those of that process, or of this one (in process),
-where the same calls are made on as many threads. What the clients themselves use is a line of its own:
-`evomem.connect` on threads, and the SDK's client on one event loop.
+Each client has a separate memory, and alternately adds a turn and searches. The service is a separate
+process; CPU seconds are those of that process, or of this one for calls in process, which are made on the
+same number of threads. The clients' own CPU time is a separate line: `evomem.connect` on threads, and the
+SDK's client on one event loop.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from evomem.errors import EvomemError
 from evomem.memory import Memory
 from evomem.records import Turn
 
-SAID = {
+TEXTS = {
     "add": "On day {number} we spoke about {topic}.",
     "search": "When did we speak about {topic}?",
 }
@@ -46,11 +46,13 @@ def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
     parser = argparse.ArgumentParser(prog="benchmarks service", description=__doc__)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--calls", type=int, default=10, help="of each kind and client")
+    parser.add_argument("--calls", type=int, default=10, help="adds and searches per client")
     parser.add_argument(
-        "--rounds", type=int, default=2, help="in process, HTTP, MCP, in process, ..."
+        "--rounds", type=int, default=2, help="rounds of calls in process, over HTTP and over MCP"
     )
-    parser.add_argument("--searches", type=int, default=60, help="of the reader beside an import")
+    parser.add_argument(
+        "--searches", type=int, default=60, help="searches of a client while another one imports"
+    )
     parser.add_argument("--encoder", default="mini")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     options = parser.parse_args(argv)
@@ -69,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def calls_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure adding and searching each way, in turn; return the medians, and CPU on top in percent."""
+    """Measure adding and searching each way, alternating; return medians, and additional CPU in percent."""
     ways = {"in process": in_process, "over HTTP": over_http, "over MCP": over_mcp}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(options.rounds):
@@ -77,8 +79,8 @@ def calls_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             rounds[name].append(measure(options.encoder, options.clients, options.calls))
             print(f"{name}: {rounds[name][-1]}", file=sys.stderr, flush=True)
     figures = {
-        name: {key: float(np.median([run[key] for run in many])) for key in many[0]}
-        for name, many in rounds.items()
+        name: {key: float(np.median([run[key] for run in runs])) for key in runs[0]}
+        for name, runs in rounds.items()
     }
     keys = list(figures["in process"])
     rows = [[key, *(f"{figures[name][key]:.4g}" for name in figures)] for key in keys]
@@ -86,17 +88,17 @@ def calls_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     cpu = {name: values["CPU ms a call"] for name, values in figures.items()}
     share = {name: 100 * (value / cpu["in process"] - 1) for name, value in cpu.items()}
     for name in ("over HTTP", "over MCP"):
-        print(f"CPU {name} on top of the calls in process: {share[name]:.0f} %", flush=True)
+        print(f"additional CPU {name}: {share[name]:.0f} % of the calls in process", flush=True)
     return {**figures, "CPU on top, percent": share}
 
 
 def readers_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure one client's searches while another one imports, in process and over HTTP."""
+    """Measure a client's searches while another one imports, in process and over HTTP."""
     with tempfile.TemporaryDirectory() as folder:
         with evomem.open(str(Path(folder) / "a.db"), options.encoder) as db:
-            figures = {"in process": beside_import(db, options.searches)}
-    with served(options.encoder) as (url, _), evomem.connect(url) as db:
-        figures["over HTTP"] = beside_import(db, options.searches)
+            figures = {"in process": search_during_import(db, options.searches)}
+    with running_service(options.encoder) as (url, _), evomem.connect(url) as db:
+        figures["over HTTP"] = search_during_import(db, options.searches)
     keys = list(figures["in process"])
     rows = [[key, *(f"{values[key]:.4g}" for values in figures.values())] for key in keys]
     print(table(["a reader's searches", *figures], rows), flush=True)
@@ -104,7 +106,7 @@ def readers_of(options: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 def in_process(encoder: str, clients: int, calls: int) -> dict[str, float]:
-    """Return the figures of a database that this process opens."""
+    """Return the figures of a database opened by this process."""
     with tempfile.TemporaryDirectory() as folder:
         with evomem.open(str(Path(folder) / "a.db"), encoder) as db:
             _ = db.encoder
@@ -115,22 +117,22 @@ def in_process(encoder: str, clients: int, calls: int) -> dict[str, float]:
 
 
 def over_http(encoder: str, clients: int, calls: int) -> dict[str, float]:
-    """Return the figures of a service in a process of its own."""
-    with served(encoder) as (url, pid), evomem.connect(url) as db:
+    """Return the figures of a service in a separate process, over HTTP."""
+    with running_service(encoder) as (url, pid), evomem.connect(url) as db:
         return _with_cpu(pid, 2 * clients * calls, lambda: drive(lambda: db, clients, calls))
 
 
 def over_mcp(encoder: str, clients: int, calls: int) -> dict[str, float]:
-    """Return the figures of the same with the SDK's client and the tools `remember` and `recall`."""
-    with served(encoder) as (url, pid):
+    """Return the figures over MCP, with the SDK's client and the tools `remember` and `recall`."""
+    with running_service(encoder) as (url, pid):
         return _with_cpu(
             pid, 2 * clients * calls, lambda: asyncio.run(drive_tools(url, clients, calls))
         )
 
 
 @contextmanager
-def served(encoder: str) -> Iterator[tuple[str, int]]:
-    """Start a service that has answered before; yield its address and its process id."""
+def running_service(encoder: str) -> Iterator[tuple[str, int]]:
+    """Start a service and wait until it answers; yield its URL and process id."""
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         process = start_service(Path(folder) / "a.db", encoder, port)
@@ -145,23 +147,23 @@ def served(encoder: str) -> Iterator[tuple[str, int]]:
 
 
 def _with_cpu(pid: int, calls: int, work: Callable[[], dict[str, float]]) -> dict[str, float]:
-    before, own = _cpu_of(pid), _own_cpu()
+    service_start, client_start = _cpu_of(pid), _own_cpu()
     figures = work()
-    used, own = _cpu_of(pid) - before, _own_cpu() - own
+    service, client = _cpu_of(pid) - service_start, _own_cpu() - client_start
     return {
         **figures,
-        "CPU ms a call": 1000 * used / calls,
-        "CPU ms of the client": 1000 * own / calls,
+        "CPU ms a call": 1000 * service / calls,
+        "CPU ms of the client": 1000 * client / calls,
     }
 
 
-def beside_import(db: Database, searches: int) -> dict[str, float]:
-    """Return the times of one client's searches in ms: alone, and while another one imports."""
+def search_during_import(db: Database, searches: int) -> dict[str, float]:
+    """Return the latencies of a client's searches in ms, alone and while another client imports."""
     times: dict[str, list[float]] = {"idle": [], "beside an import": []}
     memory = db.memory("bench", "reader")
     memory.add_many(Turn(user=f"Note {n} on {TOPICS[n % 5]}.") for n in range(50))
     _search(memory, 5)
-    for part in range(2):  # alone, beside an import, alone, beside an import
+    for part in range(2):  # alternate between both
         times["idle"] += _search(memory, searches // 2)
         stop = threading.Event()
         bulk = threading.Thread(target=_import, args=(db.memory("bulk", str(part)), stop))
@@ -176,8 +178,8 @@ def beside_import(db: Database, searches: int) -> dict[str, float]:
         for share in (50, 95)
     }
     for share in (50, 95):
-        beside, idle = (figures[f"{name} p{share} ms"] for name in ("beside an import", "idle"))
-        figures[f"p{share}, times idle"] = beside / idle
+        importing, idle = (figures[f"{name} p{share} ms"] for name in ("beside an import", "idle"))
+        figures[f"p{share}, times idle"] = importing / idle
     return figures
 
 
@@ -200,35 +202,35 @@ def _import(memory: Memory, stop: threading.Event) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens to."""
+    """Return an unused port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
 
 
 def start_service(database: Path, encoder: str, port: int) -> subprocess.Popen[bytes]:
-    """Start a service in a process of its own."""
+    """Start a service in a separate process."""
     code = "import sys; from evomem.cli import main; sys.exit(main())"
     command = ["serve", "--db", str(database), "--encoder", encoder, "--port", str(port)]
     return subprocess.Popen([sys.executable, "-c", code, *command], stderr=subprocess.DEVNULL)
 
 
 def drive(database: Callable[[], Any], clients: int, calls: int) -> dict[str, float]:
-    """Let clients add and search on threads; return calls a second and milliseconds."""
+    """Let clients add and search on threads; return calls per second, and latencies in milliseconds."""
     times: dict[str, list[float]] = {"add": [], "search": []}
     guard = threading.Lock()
 
     def work(client: int) -> None:
         db: Database = database()
         memory = db.memory("bench", str(client))
-        own: dict[str, list[float]] = {"add": [], "search": []}
+        latencies: dict[str, list[float]] = {"add": [], "search": []}
         for number in range(calls):
             for kind, call in (("add", memory.add), ("search", memory.search)):
                 start = time.perf_counter()
-                call(SAID[kind].format(number=number, topic=TOPICS[number % len(TOPICS)]))
-                own[kind].append(time.perf_counter() - start)
+                call(TEXTS[kind].format(number=number, topic=TOPICS[number % len(TOPICS)]))
+                latencies[kind].append(time.perf_counter() - start)
         with guard:
-            for kind, values in own.items():
+            for kind, values in latencies.items():
                 times[kind] += values
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(clients)]
@@ -241,7 +243,7 @@ def drive(database: Callable[[], Any], clients: int, calls: int) -> dict[str, fl
 
 
 async def drive_tools(url: str, clients: int, calls: int) -> dict[str, float]:
-    """Do as `drive` with the SDK's client on one event loop, each at the address of its memory."""
+    """Do as `drive` with the MCP SDK's clients on one event loop, each at the URL of its memory."""
     import httpx2
     from mcp import Client
     from mcp.client.streamable_http import streamable_http_client
@@ -256,12 +258,12 @@ async def drive_tools(url: str, clients: int, calls: int) -> dict[str, float]:
             raise RuntimeError(result.content[0].text)
 
     async def work(client: int) -> None:
-        place = f"{url}/mcp/bench%2F{client}"
+        memory_url = f"{url}/mcp/bench%2F{client}"
         async with httpx2.AsyncClient(timeout=600) as http:
-            async with Client(streamable_http_client(place, http_client=http)) as tools:
+            async with Client(streamable_http_client(memory_url, http_client=http)) as tools:
                 for number in range(calls):
-                    facts = {"number": number, "topic": TOPICS[number % len(TOPICS)]}
-                    text, query = (SAID[kind].format(**facts) for kind in ("add", "search"))
+                    values = {"number": number, "topic": TOPICS[number % len(TOPICS)]}
+                    text, query = (TEXTS[kind].format(**values) for kind in ("add", "search"))
                     await timed("add", tools.call_tool("remember", {"text": text}))
                     await timed("search", tools.call_tool("recall", {"query": query}))
 
@@ -286,12 +288,12 @@ def _await(db: Database) -> None:
             return
         except EvomemError:
             time.sleep(0.05)
-    raise RuntimeError("the service does not start")
+    raise RuntimeError("the service does not answer")
 
 
 def _own_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _cpu_of(pid: int) -> float:

@@ -94,7 +94,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         )
 
 
-def named(options: Namespace) -> bool:
+def names_dataset(options: Namespace) -> bool:
     """Return whether `options` name a dataset."""
     paths = any(getattr(options, name) for name in KNOWN)
     return bool(paths or options.data or options.stream or options.evotrain)
@@ -107,7 +107,7 @@ def load_all(options: Namespace, names: tuple[str, ...] = tuple(KNOWN)) -> list[
         DatasetError: A dataset cannot be read, or there is none; the message names their sources.
     """
     paths = {name: getattr(options, name) for name in KNOWN if getattr(options, name)}
-    if options.data or not named(options):
+    if options.data or not names_dataset(options):
         selected = tuple(options.data or names)
         default_paths = {
             name: _default_path(name) for name in selected if options.data or _exists(name)

@@ -52,11 +52,11 @@ def _conversation(sample: Any, where: str) -> Conversation:
         spot = f"{where} {name}"
         time = parse_time(talk.get(f"{name}_date_time"), "%I:%M %p on %d %B, %Y", spot)
         for position, turn in enumerate(expect(talk[name], list, spot)):
-            here = f"{spot} turn {position}"
+            location = f"{spot} turn {position}"
             conversation.add_turn(
-                expect(turn, dict, here).get("dia_id"),
-                with_caption(turn, "text", here),
-                here,
+                expect(turn, dict, location).get("dia_id"),
+                with_caption(turn, "text", location),
+                location,
                 speaker=turn.get("speaker"),
                 session=number,
                 time=time,

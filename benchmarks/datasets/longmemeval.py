@@ -44,13 +44,15 @@ def conversation_of(record: Any, where: str) -> Conversation:
     marked: dict[str, list[tuple[int, int]]] = {}  # session id → its turns with `has_answer`
     for number, time, label, session in record_sessions(record, where):
         for position, message in enumerate(session):
-            here = f"{where} session {label} message {position}"
-            role = expect(message, dict, here).get("role")
+            location = f"{where} session {label} message {position}"
+            role = expect(message, dict, location).get("role")
             if role not in ("user", "assistant"):
-                raise DatasetError(f"{here}: the role is {role!r}, expected 'user' or 'assistant'")
+                raise DatasetError(
+                    f"{location}: the role is {role!r}, expected 'user' or 'assistant'"
+                )
             name = (number, position)  # session in the file's order, message in the session
             conversation.add_turn(
-                name, message.get("content"), here, role=role, session=label, time=time
+                name, message.get("content"), location, role=role, session=label, time=time
             )
             if message.get("has_answer"):
                 marked.setdefault(label, []).append(name)
@@ -86,12 +88,12 @@ def record_sessions(
         )
     rows = []
     for number, (date, label, session) in enumerate(zip(dates, labels, sessions, strict=True)):
-        here = f"{where} session {number}"
+        location = f"{where} session {number}"
         plain = re.sub(
-            r"\s*\(\w+\)", "", expect(date, str, f"{here} date")
+            r"\s*\(\w+\)", "", expect(date, str, f"{location} date")
         )  # "2023/05/20 (Sat) 02:21"
-        time = parse_time(plain, "%Y/%m/%d %H:%M", here)
-        rows.append((number, time, str(label), expect(session, list, here)))
+        time = parse_time(plain, "%Y/%m/%d %H:%M", location)
+        rows.append((number, time, str(label), expect(session, list, location)))
     return sorted(rows, key=lambda row: str(row[1]))
 
 

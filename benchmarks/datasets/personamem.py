@@ -76,10 +76,10 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
 def _conversation(context: str, messages: list[Any], where: str) -> Conversation:
     conversation = Conversation(f"{context}:{len(messages)}")
     for position, message in enumerate(messages):
-        here = f"{where} message {position}"
-        role = expect(message, dict, here).get("role")
+        location = f"{where} message {position}"
+        role = expect(message, dict, location).get("role")
         if role in ("user", "assistant"):
-            conversation.add_turn(position, message.get("content"), here, role=role)
+            conversation.add_turn(position, message.get("content"), location, role=role)
     return conversation
 
 

@@ -41,14 +41,14 @@ def _conversation(path: Path) -> Conversation:
     for number in session_numbers(chat):
         spot = f"{path} session_{number}"
         for position, turn in enumerate(expect(chat[f"session_{number}"], list, spot)):
-            here = f"{spot} turn {position}"
+            location = f"{spot} turn {position}"
             conversation.add_turn(
-                expect(turn, dict, here).get("dia_id"),
-                with_caption(turn, "clean_text", here),
-                here,
+                expect(turn, dict, location).get("dia_id"),
+                with_caption(turn, "clean_text", location),
+                location,
                 speaker=turn.get("speaker"),
                 session=number,
-                time=parse_time(turn.get("date_time"), "%d.%m.%Y, %H:%M:%S", here),
+                time=parse_time(turn.get("date_time"), "%d.%m.%Y, %H:%M:%S", location),
             )
     for position, item in enumerate(expect(chat.get("qa"), list, f"{path} qa")):
         add_question(conversation, item, CATEGORIES, f"{path} qa {position}")

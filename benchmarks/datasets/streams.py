@@ -40,34 +40,34 @@ def _conversation(stream: Any, where: str) -> Conversation:
     conversation = Conversation(str(stream.get("id", where)))
     time: datetime | None = None
     for position, turn in enumerate(expect(stream.get("turns"), list, f"{where} turns")):
-        here = f"{where} turn {position}"
-        speaker = expect(turn, dict, here).get("speaker", "user")
+        location = f"{where} turn {position}"
+        speaker = expect(turn, dict, location).get("speaker", "user")
         date = turn.get("date")
         layout = "%Y-%m-%d" if str(date)[:1].isdigit() else "%B-%d-%Y"
-        time = parse_time(date, layout, here) or time
+        time = parse_time(date, layout, location) or time
         conversation.add_turn(
             position,
             turn.get("text"),
-            here,
+            location,
             role="assistant" if speaker == "assistant" else "user",
             speaker=None if speaker in ("user", "assistant") else speaker,
             session=turn.get("session"),
             time=time,
         )
     for position, query in enumerate(expect(stream.get("queries", []), list, f"{where} queries")):
-        here = f"{where} query {position}"
-        kind = str(expect(query, dict, here).get("type", "question"))
-        names = _evidence(query, here)
+        location = f"{where} query {position}"
+        kind = str(expect(query, dict, location).get("type", "question"))
+        names = _evidence(query, location)
         conversation.dangling += sum(name not in conversation.places for name in names)
         why = ABSTENTION if kind == "abstention" else ""
-        place = _place(query, conversation, here)
+        place = _place(query, conversation, location)
         if place is not None:  # neither the asking turn nor later ones are evidence
             names = [name for name in names if conversation.places.get(name, place) < place]
         conversation.add_question(
             query.get("question"),
             kind,
             names,
-            here,
+            location,
             why,
             answer=query.get("answer"),
             place=place,

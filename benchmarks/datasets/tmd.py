@@ -33,21 +33,23 @@ def _conversation(stream: Any, where: str) -> Conversation:
     expect(stream, dict, where)
     conversation = Conversation(str(stream.get("id", where)))
     for position, turn in enumerate(expect(stream.get("turns"), list, f"{where} turns")):
-        here = f"{where} turn {position}"
-        caption = expect(turn, dict, here).get("caption")
+        location = f"{where} turn {position}"
+        caption = expect(turn, dict, location).get("caption")
         text = turn.get("text")
         conversation.add_turn(
             position,
             f"{text} [shares: {caption}]" if caption else text,
-            here,
+            location,
             speaker=turn.get("speaker"),
             session=turn.get("session"),
-            time=_time(turn, here),
+            time=_time(turn, location),
         )
     for position, query in enumerate(expect(stream.get("queries"), list, f"{where} queries")):
-        here = f"{where} query {position}"
-        evidence = expect(expect(query, dict, here).get("evidence"), list, f"{here} evidence")
-        conversation.add_question(query.get("question"), str(query.get("type")), evidence, here)
+        location = f"{where} query {position}"
+        evidence = expect(
+            expect(query, dict, location).get("evidence"), list, f"{location} evidence"
+        )
+        conversation.add_question(query.get("question"), str(query.get("type")), evidence, location)
     return conversation
 
 

@@ -310,7 +310,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=positive, default=300, help="training steps of the memory")
     parser.add_argument("--stories", type=positive, default=1200, help="stories for training")
-    parser.add_argument("--held-out", type=positive, default=60, help="stories for the evaluation")
+    parser.add_argument("--held-out", type=positive, default=40, help="stories for the evaluation")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of the memory")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.datasets.base import DatasetError, expect, read_lines
-from benchmarks.sets.corpora import above, candidates_of, read_candidates, read_qrels
+from benchmarks.sets.corpora import candidates_of, nearest_file, read_candidates, read_qrels
 from evomem._extras import require
 
 TASKS = {
@@ -73,10 +73,10 @@ def read_subset(place: Path, subset: str) -> dict[str, Any]:
     data = require("datasets", extra="mteb")
     folder = place / subset.replace("__", "/")
     folder = folder if folder.is_dir() else place
-    corpus = above(folder, "corpus.jsonl", place)
+    corpus = nearest_file(folder, "corpus.jsonl", place)
     if corpus is None:
         raise DatasetError(f"there is no corpus.jsonl in {folder} or the folders above it")
-    candidates = read_candidates(above(folder, "candidates.jsonl", place))
+    candidates = read_candidates(nearest_file(folder, "candidates.jsonl", place))
     relevant = read_qrels(folder / "qrels.tsv")
     queries = [
         {"id": str(row.get("id")), "text": expect(row.get("text"), str, f"{where} text")}

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.datasets import Dataset
 from benchmarks.datasets.evotrain import as_turn
-from benchmarks.datasets.find import add_arguments, load_all, named
+from benchmarks.datasets.find import add_arguments, load_all, names_dataset
 from benchmarks.quality.lmeb import lmeb_tasks
 from benchmarks.reporting.output import finish, positive, setting, table
 from benchmarks.systems.encoders import Encoders, read_all
@@ -150,7 +150,7 @@ def _tasks(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Yield the name and task of every dataset that the options select."""
     if options.lmeb:
         yield from ((task.metadata.name, task) for task in lmeb_tasks(options.lmeb))
-        if not named(options):
+        if not names_dataset(options):
             return
     for dataset in load_all(options):
         dataset.conversations[:] = dataset.conversations[: options.limit]

@@ -59,14 +59,14 @@ def _person(id: str, sessions: list[Any], where: str) -> Collection:
 
     def passages() -> Iterator[Passage]:
         for number, session in enumerate(sessions):
-            here = f"{where} session {number}"
-            time = parse_time(session.get("start_time"), "%b %d, %Y, %H:%M:%S", here)
-            for message in expect(session.get("dialogue"), list, f"{here} dialogue"):
-                role = expect(message, dict, here).get("role")
+            location = f"{where} session {number}"
+            time = parse_time(session.get("start_time"), "%b %d, %Y, %H:%M:%S", location)
+            for message in expect(session.get("dialogue"), list, f"{location} dialogue"):
+                role = expect(message, dict, location).get("role")
                 yield from passages_of(
                     str(number),
                     message.get("content"),
-                    here,
+                    location,
                     role=role,
                     session=str(number),
                     time=time,
@@ -75,15 +75,15 @@ def _person(id: str, sessions: list[Any], where: str) -> Collection:
     questions = []
     for number, session in enumerate(sessions):
         for position, item in enumerate(session.get("questions") or ()):
-            here = f"{where} session {number} question {position}"
+            location = f"{where} session {number} question {position}"
             texts = [
-                str(expect(entry, dict, here).get("memory_content")).strip()
-                for entry in expect(item, dict, here).get("evidence") or ()
+                str(expect(entry, dict, location).get("memory_content")).strip()
+                for entry in expect(item, dict, location).get("evidence") or ()
             ]
             labels = [label for text in texts for label in memories.get(text, ())]
             kind = str(item.get("question_type", "question"))
             question = set_question(
-                f"{id}/{number}.{position}", item.get("question"), kind, labels, here
+                f"{id}/{number}.{position}", item.get("question"), kind, labels, location
             )
             questions.append(with_existing_evidence(labels or texts, frozenset(labels), question))
     return Collection(id, questions, passages)
@@ -150,13 +150,13 @@ def _batch(batch: Any, session: str, where: str) -> Iterator[Passage]:
     time = None
     for turn in expect(expect(batch, dict, where).get("turns"), list, f"{where} turns"):
         for message in expect(turn, list, f"{where} turn"):
-            here = f"{where} message {expect(message, dict, where).get('id')}"
-            text = expect(message.get("content"), str, f"{here} content")
-            time = parse_time(message.get("time_anchor"), "%B-%d-%Y", here) or time
+            location = f"{where} message {expect(message, dict, where).get('id')}"
+            text = expect(message.get("content"), str, f"{location} content")
+            time = parse_time(message.get("time_anchor"), "%B-%d-%Y", location) or time
             yield from passages_of(
                 str(message.get("id")),
                 _MARKER.sub("", text),
-                here,
+                location,
                 role=message.get("role", "user"),
                 session=session,
                 time=time,

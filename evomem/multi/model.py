@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evomem.mini.model import EPS, Layer, direction
+from evomem.mini.packed import pack
 from evomem.multi.checkpoint import SHAPES, Checkpoint, dequantized
 
 FILES = {
@@ -25,8 +26,8 @@ class MultiModel(nn.Module):
 
     places: Tensor
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        """Take over the weights, rounded to float16, which is far finer than their 4 bits.
+    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+        """Take over the weights to a device, rounded to float16, which is far finer than their 4 bits.
 
         The table of words, four fifths of the model, stays in the file in 4 bits.
 
@@ -47,18 +48,24 @@ class MultiModel(nn.Module):
         self.norm.bias.data = tensor("emb.ln.b", hidden)
         self.layers = nn.ModuleList()
         for number in range(SHAPES.layers):
-            layer = Layer(SHAPES)
+            with torch.device("meta"):  # no memory, no random numbers: all is in the file
+                layer = Layer(SHAPES)
+            state = {}
             for name, parameter in layer.named_parameters():
                 part, end = name.split(".")
                 files = FILES[part]
                 rows, *columns = parameter.shape
-                parameter.data = torch.cat(
+                state[name] = torch.cat(
                     [
                         tensor(f"l{number}.{file}.{end[0]}", rows // len(files), *columns)
                         for file in files
                     ]
                 )
+            layer.load_state_dict(state, assign=True)
+            if device.type == "cpu":
+                pack(layer)  # before the next one is read: float32 takes twice the memory
             self.layers.append(layer)
+        self.to(device).eval()
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         """Map ids and mask (N, T), where there is padding, to unit rows (N, H)."""

@@ -292,8 +292,10 @@ def _lines_with(text: str, part: str) -> list[int]:
 
 def _numbered(text: str, first: int, last: int) -> str:
     lines = text.split("\n")
-    chosen = lines[first - 1 : None if last == -1 else last]
-    return "\n".join(f"{first + n:>{_LINE_NUMBER_WIDTH}}\t{line}" for n, line in enumerate(chosen))
+    selected = lines[first - 1 : None if last == -1 else last]
+    return "\n".join(
+        f"{first + n:>{_LINE_NUMBER_WIDTH}}\t{line}" for n, line in enumerate(selected)
+    )
 
 
 def _size(count: int) -> str:
