@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from benchmarks.reporting.output import positive
 from evomem.errors import EvomemError
-from evomem.fleet.pool import Pool, said_by
+from evomem.fleet.pool import Pool, failure_text
 
 
 class Worker(Protocol):
@@ -66,5 +66,5 @@ def results_of(
         return
     for key, result in pool.run(jobs):
         if isinstance(result, Exception):
-            raise EvomemError(said_by(result)) from result
+            raise EvomemError(failure_text(result)) from result
         yield key, result

@@ -1,8 +1,8 @@
-"""Process forks: inherited objects that a child cannot use, and their replacement.
+"""Process forks: replaces inherited objects that a child cannot use.
 
-A forked child has a copy of its parent's memory, but only the thread that forked. A lock that another
-thread held stays locked for ever, a thread pool has no threads, and a connection is the parent's.
-Objects that hold one of these register here and replace it in the child.
+A forked child has a copy of its parent's memory, but only the forking thread. A lock that another thread
+held stays locked for ever, a thread pool has no threads, and connections belong to the parent. Objects
+that hold any of these register here, and replace them in the child.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from weakref import WeakMethod
 from evomem.errors import EncoderError
 
 _resets: dict[Callable[[], Callable[[], None] | None], None] = {}
-"""References to the registered functions, in order; one to a method dies with its object."""
+"""References to the registered functions, in order; a reference to a method dies with its object."""
 
 
 def reset_in_child(reset: Callable[[], None]) -> None:
-    """Call `reset` in every process that is forked from this one, before it does anything else.
+    """Call `reset` in every process forked from this one, before anything else runs there.
 
     Args:
-        reset: A function, or a method, which is called only while its object is alive. No other
-            thread runs in the child at that time; `reset` must not wait for an inherited lock.
+        reset: A function, or a method, which is only called while its object is alive. It runs as the
+            only thread of the child, and must not wait for an inherited lock.
     """
     if inspect.ismethod(reset):
         _resets[WeakMethod(reset, lambda dead: _resets.pop(dead, None))] = None
@@ -45,14 +45,14 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
 
 
 class TorchForks:
-    """Keeps a torch model from hanging or failing obscurely in a forked child.
+    """Keeps a torch model from hanging, or failing with an obscure error, in a forked child.
 
-    OpenMP's threads do not survive a fork, and the thread that forked would wait for them: torch
-    computes with one thread in the child. A device's memory cannot be used in the child at all.
+    OpenMP's threads do not survive a fork, and the forking thread would wait for them: so torch uses
+    one thread in the child. A device's memory cannot be used in the child.
     """
 
     def __init__(self, device: Any) -> None:
-        """Watch over a model on `device`, a `torch.device`."""
+        """Guard a model on `device`, a `torch.device`."""
         self._on_cpu = device.type == "cpu"
         self._device = device
         self._process = os.getpid()
@@ -67,5 +67,5 @@ class TorchForks:
             )
 
     def _use_one_thread(self) -> None:
-        # Even if torch says that it has one: MKL keeps a number of its own, which this sets, too.
+        # Even if torch reports one thread: this also sets MKL's own number of threads.
         sys.modules["torch"].set_num_threads(1)

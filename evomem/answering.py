@@ -57,7 +57,7 @@ LanguageModel = Callable[[Sequence[AskMessage]], str]
 
 
 class ModelError(EvomemError):
-    """A language model gave no usable reply; the message quotes what it gave."""
+    """A language model gave no usable reply; the message quotes the reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ class Answer:
     """A language model's answer to a question, with the turns that support it."""
 
     text: str
-    """Empty if no model was asked."""
+    """Empty if no model was used."""
     cited: tuple[str, ...]
     """Ids of the turns that the text names, in its order, without ids that the model invented. An
     answer from latents names none: those of `ids` that a search finds for the question, best first."""
     ids: tuple[str, ...]
     """Ids of the turns that the model was shown, as text or as latents, oldest first."""
     messages: tuple[AskMessage, ...]
-    """The request to the model, whether it was sent or not."""
+    """The request to the model, even if it was not sent."""
 
 
 class ChatModel:
@@ -84,8 +84,8 @@ class ChatModel:
         """Store the address; nothing is sent yet.
 
         Args:
-            model: The model's name there.
-            url: Up to and with `/v1`.
+            model: The model's name on the server.
+            url: The base URL, up to and including `/v1`.
             key: The API key; local servers need none.
             timeout: Seconds to wait for the reply.
 
@@ -197,7 +197,7 @@ def _in_queue(engine: Engine, view: View, state: State[Turn]) -> tuple[str, ...]
 
 
 def _cited(text: str, ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the ids that a text names in square brackets, without those that were not shown."""
+    """Return those of `ids` that a text names in square brackets."""
     named = (
         part.strip().removeprefix("id ").strip()
         for inside in _CITED.findall(text)

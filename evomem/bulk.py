@@ -1,4 +1,4 @@
-"""Writing to many memories at once, on threads."""
+"""Writes to many memories at once, on threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Done:
-    """Adds up what several threads have done, and stops them if one fails."""
+    """Sums up the progress of several threads, and stops them if one fails."""
 
     def __init__(self, progress: Callable[[int], None] | None) -> None:
         self.total = 0
@@ -23,7 +23,7 @@ class Done:
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
-        """Count more, and report the total.
+        """Add to the total, and report it.
 
         Raises:
             CancelledError: Another thread has failed.
@@ -36,7 +36,7 @@ class Done:
             raise CancelledError("another history failed, or the import was interrupted")
 
     def of_one(self) -> Callable[[int], None]:
-        """Return a function that takes the running total of one history."""
+        """Return a function that takes the cumulative count of one history."""
         before = 0
 
         def report(count: int) -> None:
@@ -54,7 +54,7 @@ def add_side_by_side(
     done: Done,
     workers: int,
 ) -> None:
-    """Call `add` for each history, on `workers` threads; for one of a memory at a time."""
+    """Call `add` for each history, on `workers` threads; histories of one memory run one at a time."""
     running: dict[Future[None], Namespace] = {}
     with ThreadPoolExecutor(workers, thread_name_prefix="evomem-bulk") as pool:
         try:

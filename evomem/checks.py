@@ -92,12 +92,12 @@ def check_zone(zone: str | tzinfo) -> tzinfo:
         return ZoneInfo(zone)
     except (KeyError, ValueError, OSError, TypeError, AttributeError) as error:
         raise QueryError(
-            f"no time zone {zone!r:.100}; give one such as Europe/Berlin or UTC"
+            f"no time zone {zone!r:.100}; use one such as Europe/Berlin or UTC"
         ) from error
 
 
 def check_moment(moment: datetime | str | None, name: str) -> datetime | None:
-    """Return a moment in UTC, or raise `QueryError` that names the argument."""
+    """Return a time in UTC, or raise a `QueryError` that names the argument."""
     try:
         return as_utc(moment)
     except TurnError as error:
@@ -142,7 +142,7 @@ def check_filter(
 
 
 def check_min_relevance(value: float | None, mode: str) -> float | None:
-    """Return the least relevance of a hit, or raise `QueryError`."""
+    """Return the minimum relevance of hits, or raise `QueryError`."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -165,7 +165,7 @@ def check_rerank(value: bool) -> bool:
 
 
 def check_trust(trust: Mapping[str | None, float] | None) -> dict[str | None, float]:
-    """Return the weights of sources, without those of 1, or raise `QueryError`."""
+    """Return the weights of sources other than 1, or raise `QueryError`."""
     if not isinstance(trust, Mapping | None):
         raise QueryError(
             f'trust must be a mapping such as {{"web": 0.5}}, got {type(trust).__name__}'
@@ -173,11 +173,11 @@ def check_trust(trust: Mapping[str | None, float] | None) -> dict[str | None, fl
     weights = dict(trust or {})
     _sources("trust", list(weights))
     for source, weight in weights.items():
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not (number and 0 < weight <= 1):
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not (is_number and 0 < weight <= 1):
             raise QueryError(
                 f"trust[{source!r}] must be a number above 0 and at most 1, got {weight!r}; "
-                "to leave a source out, give not_source"
+                "to leave a source out, use not_source"
             )
     return {source: float(weight) for source, weight in weights.items() if weight != 1}
 

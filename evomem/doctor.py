@@ -16,7 +16,7 @@ import evomem
 from evomem.errors import EvomemError, StoreError
 from evomem.integrity import FILE_VARIABLE
 
-PACKAGES = {  # distribution: what it is for, and whether evomem works without it
+PACKAGES = {  # distribution: its purpose, and whether evomem works without it
     "torch": ("models", False),
     "transformers": ("models", False),
     "safetensors": ("weights and exports", False),
@@ -70,8 +70,10 @@ def _packages() -> Iterator[Finding]:
             yield Finding(package, False, f"is missing; it is needed for {use}")
     faiss = [package for package in versions if package.startswith("faiss")]
     if len(faiss) != 1:
-        says = "both are installed, and overwrite each other" if faiss else "is missing"
-        yield Finding("faiss", False, f"{says}: install exactly one of faiss-cpu, faiss-gpu-cu12")
+        problem = "both are installed, and overwrite each other" if faiss else "is missing"
+        yield Finding(
+            "faiss", False, f"{problem}: install exactly one of faiss-cpu, faiss-gpu-cu12"
+        )
 
 
 def _sqlite() -> Finding:
@@ -102,7 +104,7 @@ def _log_of_sqlite() -> Finding:
 
 
 def _trial() -> Finding:
-    """Write a turn to a database in memory, and find it."""
+    """Write a turn to a database in memory, and search for it."""
     try:
         with evomem.open(":memory:", "hash") as db:
             db.memory("trial").add("I adopted a cat.")

@@ -19,11 +19,11 @@ from evomem.state import Reading, Spec, State, Vectors
 
 T = TypeVar("T")
 Job = tuple[State[Turn], Sequence[T]]
-"""A memory's state, with turns to read from there, or queries to embed there."""
+"""A memory's state, with turns to read after it, or queries to embed in it."""
 
 
 class Encoder(Protocol):
-    """Turns text into vectors, given the state of a memory. Never changes a given state."""
+    """Turns text into vectors, given the state of a memory, which it never changes."""
 
     @property
     def spec(self) -> Spec:
@@ -31,7 +31,7 @@ class Encoder(Protocol):
         ...
 
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
-        """Read `turns` in order, continuing from `state`; one reading a turn.
+        """Read `turns` in order, continuing from `state`; return one reading per turn.
 
         Any split of the turns over calls gives the same readings (within the encoder's stated
         tolerance), as does a state rebuilt from the log.
@@ -43,7 +43,7 @@ class Encoder(Protocol):
         ...
 
     def count_tokens(self, text: str) -> int:
-        """Return the length of `text` in the encoder's own tokens."""
+        """Return the length of `text` in the encoder's tokens."""
         ...
 
 
@@ -56,24 +56,24 @@ class BatchEncoder(Encoder, Protocol):
 
     @property
     def batch_tokens(self) -> int:
-        """The number of tokens that one call should hold: enough to be efficient, and no more.
+        """The target number of tokens per call: enough to be efficient, and no more.
 
-        A query that arrives meanwhile waits for it.
+        Queries that arrive during a call wait for it.
         """
         ...
 
     @property
     def parallel(self) -> bool:
-        """Whether two calls may run at the same time, and neither waits for the other.
+        """Whether two calls may run at the same time without waiting for each other.
 
-        Then queries are embedded while turns are read.
+        If so, queries are embedded while turns are read.
         """
         ...
 
     def measure(self, turn: Turn) -> int:
         """Return the approximate number of tokens of `turn`.
 
-        Called on the caller's thread while others compute; the result may be cached.
+        Called on the caller's thread while other threads compute; the result may be cached.
         """
         ...
 
@@ -99,10 +99,10 @@ class Generator(Encoder, Protocol):
 
 
 def opens_chunk(sizes: Sequence[int], size: int, *, turns: int, tokens: int) -> bool:
-    """Return whether a turn of `size` tokens starts a new chunk after one that holds `sizes`.
+    """Return whether a turn of `size` tokens starts a new chunk after a chunk with turns of `sizes`.
 
-    Greedy, as the reference (docs/reference/evoembedding-model.md, "Chunks"): at most `turns` turns and `tokens` tokens; the
-    first turn of a chunk is taken whatever its length.
+    Greedy, like the reference (docs/reference/evoembedding-model.md, "Chunks"): at most `turns` turns
+    and `tokens` tokens; the first turn of a chunk may have any length.
 
     >>> opens_chunk([], 9000, turns=16, tokens=2048), opens_chunk([2000], 48, turns=16, tokens=2048)
     (True, False)
@@ -115,9 +115,9 @@ def opens_chunk(sizes: Sequence[int], size: int, *, turns: int, tokens: int) -> 
 class HashEncoder:
     """Words hashed into buckets, with a small recurrent memory: deterministic, no download.
 
-    Similar texts stay similar, and everything a recurrent encoder does happens here on a small
-    scale: one latent a turn, a queue of 8, chunks of at most 4 turns or 64 words, embeddings that
-    depend on the queue. For tests, doctests and notebooks; not for real use.
+    Similar texts have similar embeddings, and it does everything that a recurrent encoder does, on a
+    small scale: one latent per turn, a queue of 8, chunks of at most 4 turns or 64 words, embeddings
+    that depend on the queue. For tests, doctests and notebooks, not for real use.
     """
 
     CHUNK_TURNS = 4
@@ -185,7 +185,7 @@ def _mean(rows: Vectors) -> Vectors:
 
 def _unit(vector: Vectors) -> Vectors:
     length = float(np.linalg.norm(vector))
-    if length == 0.0:  # no words, or words that cancel out: any fixed direction will do
+    if length == 0.0:  # no words, or words that cancel out: use a fixed direction
         vector = np.zeros_like(vector)
         vector[0] = length = 1.0
     return (vector / length).astype(np.float32)
@@ -204,5 +204,7 @@ def load_hash(
     if not argument:
         return HashEncoder()
     if not argument.isdecimal() or int(argument) < 1:
-        raise EncoderError(f"hash:{argument} is not an encoder: give a dimension, as in 'hash:256'")
+        raise EncoderError(
+            f"hash:{argument} is not an encoder: write a dimension, as in 'hash:256'"
+        )
     return HashEncoder(int(argument))

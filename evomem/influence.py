@@ -1,4 +1,4 @@
-"""Influence: the later turns and answers that a turn has influenced, from the log alone."""
+"""Influence: the later turns and answers that a turn has influenced, computed from the log."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Influence:
     indirect: tuple[str, ...]
     """All turns after those: they were read with latents that the turn may have influenced."""
     answers: tuple[str, ...]
-    """Turns that name it as recalled (`Turn.recalled`), or name one that does, and so on."""
+    """Turns that recalled it (`Turn.recalled`), directly or through other turns."""
     forks: tuple[Influence, ...] = ()
-    """The same for every fork that holds the turn; shared turns are listed again."""
+    """The influence in every fork that has the turn; shared turns are listed again."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the influence as plain JSON values."""
@@ -49,13 +49,13 @@ class Influence:
 def find_influence(
     engine: Engine, namespace: Namespace, view: View, id: str, *, forks: bool
 ) -> Influence | None:
-    """Return the influence of the turn `id`; None if the view neither holds nor names it.
+    """Return the influence of the turn `id`; None if the view neither has nor names it.
 
     Args:
-        engine: What the memory belongs to.
+        engine: The memory's engine.
         namespace: The memory.
-        view: The view of it.
-        id: The turn. For a purged one, the answers that name it are returned.
+        view: Its view.
+        id: The turn. For a purged turn, only the answers that name it are known.
         forks: Whether to include the memory's forks.
     """
     record = engine.store.find(view, [id]).get(id)
@@ -80,14 +80,14 @@ def find_influence(
 
 
 def _reached(traces: Sequence[Trace], spec: Spec) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ids of the turns that the first one influences directly, and indirectly.
+    """Return the ids of the turns that the first turn influences directly and indirectly.
 
-    A turn's embedding is made with the queue before the turn, its latents with the queue before its
-    chunk, which is older, and with the texts of the chunk.
+    A turn's embedding depends on the queue before the turn; its latents depend on the older queue
+    before its chunk, and on the chunk's texts.
     """
     if not spec.latents:
         return (), ()
-    turns = -(-spec.capacity // spec.latents)  # how many have latents in a full queue
+    turns = -(-spec.capacity // spec.latents)  # turns with latents in a full queue
     place = {trace.seq: number for number, trace in enumerate(traces)}
     direct: list[str] = []
     indirect: list[str] = []
@@ -116,7 +116,7 @@ def _answers(traces: Iterable[Trace], id: str) -> tuple[str, ...]:
 def _copies(
     engine: Engine, namespace: Namespace, record: Record
 ) -> Iterable[tuple[Namespace, View]]:
-    """Yield the forks that hold the turn, copies after a purge included, and what they hold."""
+    """Yield the forks that have the turn, or a copy of it after a purge, and their views."""
     for name in engine.store.memories(namespace):
         number = None if name == namespace else engine.store.find_memory(name)
         if number is None:

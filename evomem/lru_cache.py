@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """Values by key, least recently used first out. Thread-safe.
+    """Values by key; the least recently used are evicted first. Thread-safe.
 
     >>> cache = LruCache(10, len)
     >>> for word in ("four", "five", "six"):
@@ -24,7 +24,7 @@ class LruCache(Generic[K, V]):
     """
 
     def __init__(self, limit: int, size: Callable[[V], int]) -> None:
-        """Hold at most `limit` bytes; `size` says how many a value takes."""
+        """Hold at most `limit` bytes; `size` returns the bytes of a value."""
         self.limit = limit
         self.nbytes = 0
         self._size = size
@@ -43,7 +43,7 @@ class LruCache(Generic[K, V]):
     def put(self, key: K, value: V, *, instead_of: K | None = None) -> None:
         """Store `value` unless it alone exceeds the limit; older values are evicted.
 
-        The value of `instead_of` is the first to go.
+        The value of `instead_of` is evicted first.
         """
         size = self._size(value)
         with self._lock:
@@ -58,10 +58,10 @@ class LruCache(Generic[K, V]):
             while self.nbytes > self.limit:
                 self.nbytes -= self._size(self._held.popitem(last=False)[1])
 
-    def forget(self, gone: Callable[[K], bool]) -> None:
-        """Remove the values whose keys satisfy `gone`."""
+    def forget(self, condition: Callable[[K], bool]) -> None:
+        """Remove the values whose keys satisfy the condition."""
         with self._lock:
-            for key in [key for key in self._held if gone(key)]:
+            for key in [key for key in self._held if condition(key)]:
                 self.nbytes -= self._size(self._held.pop(key))
 
     def clear(self) -> None:
@@ -71,6 +71,6 @@ class LruCache(Generic[K, V]):
             self.nbytes = 0
 
     def _after_fork(self) -> None:
-        changing, self._lock = self._lock.locked(), threading.Lock()
-        if changing:  # another thread had only begun
+        was_locked, self._lock = self._lock.locked(), threading.Lock()
+        if was_locked:  # another thread was changing the cache
             self.clear()

@@ -21,7 +21,7 @@ from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnEr
 from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, as_turns
-from evomem.reading import PASS, Pace
+from evomem.reading import MAX_PASS_TURNS, Pace
 from evomem.records import Record, Turn, as_utc
 from evomem.rereading import reread
 from evomem.store import View
@@ -214,7 +214,7 @@ class Memory(MemoryView):
             return Draft(turns, replaces)
 
         with self._engine.lock(self.namespace):
-            return self._append(draft, Pace(), queue=len(names) > PASS, whole=True)
+            return self._append(draft, Pace(), queue=len(names) > MAX_PASS_TURNS, whole=True)
 
     def add_many(
         self, items: Iterable[Turn | Message], *, progress: Progress | None = None
@@ -486,7 +486,7 @@ class Memory(MemoryView):
             known.update(self._known(view, turns, named))
             return Draft([turn for turn in turns if turn.id not in known])
 
-        records = self._append(draft, pace, queue=len(turns) > PASS)
+        records = self._append(draft, pace, queue=len(turns) > MAX_PASS_TURNS)
         known.update({record.id: record for record in records})
         return [known[id] for id in takewhile(known.__contains__, map(id_of, turns))]
 

@@ -1,4 +1,4 @@
-"""Calls on threads: in order and one at a time within a lane; lanes run in parallel."""
+"""Runs calls on threads: in order, one at a time, within a lane; lanes run in parallel."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from evomem.errors import closed
 
 R = TypeVar("R")
 
-THREADS = 64  # on either side; they are made when they are needed
+THREADS = 64  # per pool, created on demand
 
 
 class OrderedExecutor:
-    """Runs calls for an event loop. A call that has not begun can be cancelled."""
+    """Runs calls for an event loop. Calls can be cancelled until they start."""
 
     def __init__(self) -> None:
         self._closed = False
@@ -38,7 +38,7 @@ class OrderedExecutor:
                 raise closed()
             if lane is None:
                 return self._free.submit(call)
-            if lane in self._lanes:  # somebody is at work in it
+            if lane in self._lanes:  # a thread is working on it
                 self._lanes[lane].append((future, call))
                 return future
             self._ordered.submit(self._work, lane)
@@ -46,7 +46,7 @@ class OrderedExecutor:
         return future
 
     def close(self) -> None:
-        """Accept no more calls, and return when all submitted ones are done.
+        """Accept no more calls, and return when all submitted calls are done.
 
         If a call itself closes the executor, for example by dropping the last reference to a
         database, it does not wait: it would wait for itself.

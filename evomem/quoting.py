@@ -1,15 +1,15 @@
 """Quoting turns in prompts, and removing such quotations from captured text.
 
-A quoted turn is data: its author must not be able to give instructions with it, nor to end the
-quotation early. There are two forms:
+A quoted turn is data: its author must not be able to give instructions in it, or to end the quotation
+early. There are two forms:
 
-- lines that begin with `> ` between `<evomem-memory>` fences, for agents that read the answers of tools
-  and hooks (`quote`). What looks like a fence inside is escaped.
+- lines that begin with `> ` between `<evomem-memory>` fences, for agents that read results of tools and
+  hooks (`quote`). Text inside that looks like a fence is escaped.
 - the text of a context between `<memory>` fences, after a header, for the prompts of adapters
-  (`quoted`, `block`). Nothing inside looks like a tag, nor like the beginning of another entry.
+  (`quoted`, `block`). Nothing inside looks like a tag, or like the beginning of another entry.
 
-A host that captures its own conversations would store a quotation as if it had been said again;
-`without_quotes` removes both forms.
+A host that captures its own conversations would store a quotation as a new statement; `without_quotes`
+removes both forms.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _BLOCK = r"<memory>\n\[\d{4}-[^<]*\n</memory>"  # a quoted text has no "<", so t
 
 
 def quote(records: Iterable[Record]) -> str:
-    """Return turns as a quotation, in the given order; an empty one states that there are none."""
+    """Return turns as a quotation, in this order; without turns, it reads "(no turns)"."""
     blocks = [_block(record) for record in records] or ["(no turns)"]
     lines = "\n\n".join(blocks).splitlines()
     return "\n".join([OPEN, NOTE, *(f"> {line}".rstrip() for line in lines), CLOSE])
 
 
 def quoted(turn: Turn) -> Turn:
-    r"""Return a turn as prompts show it: nothing in it can end the fence or pass for another entry.
+    r"""Return a turn for prompts: nothing in it can end the fence or look like another entry.
 
     Every `<` becomes `&lt;`, and lines after the first of a side are indented.
 
@@ -66,14 +66,14 @@ def quoted(turn: Turn) -> Turn:
 
 
 def block(text: str, header: str) -> str:
-    """Return quoted text between fences, after a header; nothing if there is no text."""
+    """Return quoted text between fences, after a header; "" if there is no text."""
     return f"{header}\n<memory>\n{text}\n</memory>" if text else ""
 
 
 def without_quotes(text: str, header: str = HEADER) -> str:
-    r"""Return a text without the recalled turns in it, which a host may pass back.
+    r"""Return a text without quoted turns, which a host may pass back.
 
-    These are the quotations that `quote` made, and the blocks that `block` made with this header.
+    Removes the quotations of `quote`, and the blocks of `block` with this header.
 
     >>> without_quotes("Thanks. " + quote([]) + "\nAnd now?")
     'Thanks. \nAnd now?'
@@ -87,7 +87,7 @@ def without_quotes(text: str, header: str = HEADER) -> str:
 
 
 def shortened(record: Record, limit: int) -> Record:
-    """Return a record whose sides have at most about `limit` characters each, for a list of many."""
+    """Return a record whose sides are cut to about `limit` characters each, for long lists."""
     user, assistant = _cut(record.turn.user, limit), _cut(record.turn.assistant, limit)
     if (user, assistant) == (record.turn.user, record.turn.assistant):
         return record

@@ -1,4 +1,4 @@
-"""Reading turns with an encoder, as rows of the log."""
+"""Reads turns with an encoder, as rows of the log."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from evomem.records import Turn
 from evomem.state import Reading, State
 from evomem.store import Row, WriteSlot
 
-PASS = 16  # turns that are read before anyone is asked whether another writer waits, at most
-LEAST = 8  # turns of a pass, unless passes of so many were read in vain
-SECONDS = 0.4  # that another writer waits for the turns of one pass, about
+MAX_PASS_TURNS = 16  # turns read, at most, before checking whether another writer waits
+MIN_PASS_TURNS = 8  # turns of a pass, unless a pass of this size was wasted
+MAX_PASS_SECONDS = 0.4  # for which another writer should wait for a pass, at most
 BLANK = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
 """The reading of a row whose turn has not been read yet."""
 
@@ -23,7 +23,7 @@ BLANK = Reading(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
 def read_rows(
     encoder: Encoder, state: State[Turn], rows: Sequence[Row]
 ) -> tuple[list[Row], State[Turn]]:
-    """Read the rows' turns from `state` on; return the rows completed, and the state after."""
+    """Read the rows' turns from `state` on; return the completed rows, and the state after them."""
     readings = encoder.read(state, [row.turn for row in rows])
     done = []
     for row, reading in zip(rows, readings, strict=True):
@@ -34,17 +34,20 @@ def read_rows(
 
 @dataclass
 class Pace:
-    """The number of turns of one pass: fewer while other writers wait for it."""
+    """The number of turns of one pass: fewer while other writers wait."""
 
-    size: int = PASS
+    size: int = MAX_PASS_TURNS
 
     def fit(self, seconds: float) -> None:
-        """Read as many turns in the next pass as fit into `SECONDS`; the last one took `seconds`.
+        """Fit the next pass into `MAX_PASS_SECONDS`; the last one took `seconds`.
 
-        But no fewer than `LEAST`, or than in the last one: a turn costs more in a short pass.
+        It keeps at least `MIN_PASS_TURNS` turns, or its size if that is smaller: a turn costs more in
+        a short pass.
         """
-        least = min(LEAST, self.size)
-        self.size = max(least, min(PASS, round(self.size * SECONDS / max(seconds, 1e-3))))
+        least = min(MIN_PASS_TURNS, self.size)
+        self.size = max(
+            least, min(MAX_PASS_TURNS, round(self.size * MAX_PASS_SECONDS / max(seconds, 1e-3)))
+        )
 
     def slower(self) -> None:
         """Read fewer turns in the next pass, because the last one was discarded."""
@@ -52,7 +55,7 @@ class Pace:
 
     def faster(self) -> None:
         """Read more turns in the next pass, because no writer waits."""
-        self.size = min(PASS, 2 * self.size)
+        self.size = min(MAX_PASS_TURNS, 2 * self.size)
 
 
 def read_until(
@@ -60,7 +63,7 @@ def read_until(
 ) -> tuple[list[Row], State[Turn]]:
     """Read rows as `read_rows` does, in passes, until another writer wants the slot.
 
-    Returns the rows read, at least one, and the state after them.
+    Returns the rows that were read, at least one, and the state after them.
     """
     done: list[Row] = []
     while len(done) < len(rows):

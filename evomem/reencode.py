@@ -1,4 +1,4 @@
-"""Changing the encoder of a database: every memory is read again while it stays in use."""
+"""Changes the encoder of a database: every memory is read again while it stays in use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evomem.plugins import load_encoder, store_opener
 from evomem.reading import read_rows
 from evomem.store import Generation
 
-BATCH = 64  # turns that are kept at once
+BATCH = 64  # turns per transaction
 
 
 def reencode(
@@ -28,21 +28,20 @@ def reencode(
 ) -> int:
     """Read every turn of a database with another encoder, then replace the old encoder.
 
-    Until then the database is used with the old encoder, in this process and others. Processes that
-    have it open at the swap get an error that asks them to open it again. If interrupted, the next
-    call continues where
-    this one stopped. The old readings are kept until `Database.drop_generations`.
+    Until the swap, the database stays in use with the old encoder. Processes that have it open at the
+    swap get an error, and have to open it again. If interrupted, the next call continues where this
+    one stopped. The old readings are kept until `Database.drop_generations`.
 
     Args:
         location: As for `evomem.open`.
         encoder: As for `evomem.open`.
-        device: Where the encoder runs.
+        device: The device on which the encoder runs.
         workers: How many memories are read at the same time; each is read in order.
         progress: Called as `progress(done, total)`.
         **options: For the store.
 
     Returns:
-        How many turns were read; 0 if the database already has this encoder.
+        The number of turns read; 0 if the database already has this encoder.
 
     Raises:
         NotFound: There is no database.
@@ -87,7 +86,7 @@ def read_memory(
                 return count
             rows, _ = read_rows(encoder, state, turns)
             generation.add(memory, rows)
-        except HeadMoved:  # purged meanwhile: `adopt` will find what is unread
+        except HeadMoved:  # turns were purged; `adopt` finds those that are unread
             return count
         count += len(rows)
         if progress:

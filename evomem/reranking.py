@@ -1,7 +1,7 @@
 """Re-rankers: a second, slower model that scores the best turns of a search again.
 
-A search embeds the question and the turns separately. A cross-encoder reads the question and one turn
-together, which finds more and costs a forward pass for each turn: it is given `DEPTH` candidates.
+A search embeds the question and the turns separately. A cross-encoder reads the question and a turn
+together, which is more accurate but costs a forward pass per turn, so it only gets `DEPTH` candidates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from evomem.state import State
 from evomem.static import from_hub, load_model
 
 DEPTH = 30
-"""How many of the best hits are scored again; the others follow in the order of the search."""
+"""The number of hits that are scored again; the others follow in the order of the search."""
 
 
 @runtime_checkable
@@ -39,7 +39,7 @@ class Reranker(Protocol):
 
         Args:
             query: The question.
-            texts: Turns as `Turn.text` writes them, best first; at least one.
+            texts: The `Turn.text` of the hits, best first; at least one.
         """
         ...
 
@@ -47,7 +47,7 @@ class Reranker(Protocol):
 class CrossEncoderReranker:
     """A cross-encoder of sentence-transformers. Safe to use from several threads, one at a time.
 
-    Of a turn longer than the model's `max_length` (usually 512 tokens), it reads the beginning.
+    It reads only the beginning of turns longer than the model's `max_length` (usually 512 tokens).
     """
 
     def __init__(self, model: Any) -> None:
@@ -57,7 +57,7 @@ class CrossEncoderReranker:
             model: A `sentence_transformers.CrossEncoder` with one label.
 
         Raises:
-            EncoderError: It gives several numbers for a text.
+            EncoderError: The model returns several numbers per text.
         """
         if model.num_labels != 1:
             raise EncoderError(
@@ -77,19 +77,19 @@ class CrossEncoderReranker:
         return np.asarray(rows, np.float32)
 
     def _make_lock(self) -> None:
-        self._lock = threading.Lock()  # the tokenizer refuses to be used by two threads at once
+        self._lock = threading.Lock()  # the tokenizer is not thread-safe
 
 
 class EncoderReranker:
     """Reads the candidates one after another, then the query: EvoEmbedding's own re-ranking.
 
-    Each text is embedded in the context of those before it, the query in the context of all; scores
+    Each text is embedded in the context of the texts before it, the query in the context of all; scores
     are cosines. The result depends on the order of the texts (docs/reference/evoembedding-model.md,
     "Scores").
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        """Use an encoder, which may be that of the database, too."""
+        """Use an encoder, which may also be the database's."""
         self._encoder = encoder
 
     def scores(self, query: str, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -111,17 +111,17 @@ def load_reranker(source: str, *, device: str | None = None) -> Reranker:
         source: The folder or hub id of a sentence-transformers cross-encoder, such as
             `"cross-encoder/ms-marco-MiniLM-L6-v2"`, or of an EvoEmbedding checkpoint; or an encoder's
             name, as in `"evoembedding:/models/evo?base=/models/qwen"`.
-        device: Where it runs, such as `"cuda"`.
+        device: The device, such as `"cuda"`.
 
     Raises:
         EncoderError: There is no such model, or it cannot be loaded.
-        CheckpointError: It contains pickled weights or code.
-        MissingExtra: It needs a package that is not installed.
+        CheckpointError: The model contains pickled weights or code.
+        MissingExtra: A required package is not installed.
     """
     kind = encoder_kind(source)
     if kind != "static" or source.partition(":")[0] == kind:
         return EncoderReranker(load_encoder(source, device=device))
-    require("sentence_transformers", extra="static")  # before anything is fetched for it
+    require("sentence_transformers", extra="static")  # before anything is downloaded
     folder = Path(source).expanduser()
     if not folder.is_dir():
         folder = from_hub(source)
@@ -131,10 +131,10 @@ def load_reranker(source: str, *, device: str | None = None) -> Reranker:
 def rerank(reranker: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:
     """Return the hits with the first `DEPTH` ordered by their new scores, the part "rerank".
 
-    Of equal scores, the better hit of the search is first.
+    Ties keep the order of the search.
 
     Raises:
-        EncoderError: The re-ranker gave scores that cannot be used.
+        EncoderError: The re-ranker returned unusable scores.
     """
     first = hits[:DEPTH]
     if not first:

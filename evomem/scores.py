@@ -28,7 +28,7 @@ class Scores:
     values: npt.NDArray[np.float64]
     """(n,)"""
     most: float = 0.0
-    """What no turn can reach: the score of one that consists of the query's words."""
+    """An upper bound on the scores: that of a turn that consists of the query's words."""
 
     def __len__(self) -> int:
         return len(self.seqs)
@@ -37,16 +37,16 @@ class Scores:
         return zip(self.seqs.tolist(), self.values.tolist(), strict=True)
 
     def among(self, seqs: npt.NDArray[np.int64]) -> Scores:
-        """Return the scores of those of `seqs` (ascending) that have one."""
+        """Return the scores of those of `seqs` (ascending) that have a score."""
         _, places = common_places(seqs, self.seqs)
         return Scores(self.seqs[places], self.values[places], self.most)
 
     def top(self, k: int) -> list[tuple[int, float]]:
-        """Return the `k` best (seq, score), best first; of equals, the newer turn."""
+        """Return the `k` best (seq, score), best first; ties by newer turn."""
         best = self
         if k < len(self):
             least = np.partition(self.values, -k)[-k]
-            places = np.flatnonzero(self.values >= least)  # all that tie with the last one, too
+            places = np.flatnonzero(self.values >= least)  # including ties with the last one
             best = Scores(self.seqs[places], self.values[places])
         order = np.lexsort((-best.seqs, -best.values))[:k]
         return list(Scores(best.seqs[order], best.values[order]))
@@ -55,12 +55,12 @@ class Scores:
 def common_places(
     sought: npt.NDArray[np.integer[Any]], listed: npt.NDArray[np.integer[Any]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the places of the numbers that both have, in either; both are ascending.
+    """Return the places of common numbers in both arrays, which are ascending.
 
     >>> common_places(np.array([1, 3, 9]), np.array([3, 5]))
     (array([1]), array([0]))
     """
     at = np.searchsorted(listed, sought)
-    at = at[: np.searchsorted(at, len(listed))]  # what follows the end is last
+    at = at[: np.searchsorted(at, len(listed))]  # drop numbers beyond the last of `listed`
     present = np.flatnonzero(listed[at] == sought[: len(at)])
     return present, at[present]

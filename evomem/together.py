@@ -1,8 +1,7 @@
-"""`Together`: all memories below a prefix, read and searched at once.
+"""`Together`: the memories below a prefix, read and searched at once.
 
-With many small memories (such as a namespace for each user), reading each of them separately would
-take hundreds of statements per query. The turns read here are cached; one statement checks whether
-they are current.
+With many small memories, such as one per user, reading each separately takes hundreds of statements
+per query. Here, turns are cached, and one statement checks whether they are current.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from evomem.records import Turn
 from evomem.state import State, Vectors
 from evomem.store import Extract, Listed, Namespace
 
-MAX_BYTES = 2**29  # of extracts in memory; a prefix with more is read again each time
+MAX_BYTES = 2**29  # of extracts in memory; larger prefixes are read again each time
 MAX_SIZES = 100_000  # memories whose sizes are kept
 
 _Sizes = tuple[tuple[int, ...], Mapping[Namespace, int]]
@@ -30,7 +29,7 @@ _Sizes = tuple[tuple[int, ...], Mapping[Namespace, int]]
 
 @dataclass(eq=False)
 class Together:
-    """The turns of all memories below a prefix, as they were at one moment."""
+    """The turns of all memories below a prefix, at one point in time."""
 
     extracts: list[Extract]
     prefix: Namespace
@@ -39,29 +38,29 @@ class Together:
 
     @property
     def nbytes(self) -> int:
-        """About how much memory this takes."""
+        """Approximate bytes in memory."""
         return 1024 + sum(extract.nbytes for extract in self.extracts)
 
     def is_current(self) -> bool:
-        """Return whether nothing has changed since this was read; it takes one statement.
+        """Return whether nothing has changed since this was read, with one statement.
 
-        A service is not asked, since that costs as much as reading: False.
+        False for a service, where asking costs as much as reading.
         """
         return self._engine.store.version(self.prefix) == self.version
 
     @cached_property
     def turns(self) -> list[tuple[Namespace, Listed]]:
-        """Every visible turn, without its text: by namespace, then in log order."""
+        """All visible turns, without their texts, by namespace and in log order."""
         return [(extract.namespace, turn) for extract in self.extracts for turn in extract.turns]
 
     def cosines(self, query: str) -> npt.NDArray[np.float32]:
         """Return the cosine of each of `turns` with a query, (n,) float32.
 
-        The query is embedded with the state of each memory, as by `search(mode="evolvable")`, or
-        only once if the encoder has no latents.
+        The query is embedded with the state of each memory, as in `search(mode="evolvable")`; only
+        once if the encoder has no latents.
 
         Raises:
-            HeadMoved: A memory has changed meanwhile: read again.
+            HeadMoved: A memory has changed since it was read: read it again.
         """
         if not self.turns:
             return np.zeros(0, np.float32)
@@ -109,7 +108,7 @@ class Together:
 
 
 class TogetherCache:
-    """A cache of the turns of memories. Thread-safe; losing it changes no result."""
+    """A cache of memories' turns. Thread-safe; losing it changes no result."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -118,7 +117,7 @@ class TogetherCache:
         self._read: LruCache[Namespace, Together] = LruCache(MAX_BYTES, lambda entry: entry.nbytes)
 
     def sizes(self, prefix: Namespace) -> Mapping[Namespace, int]:
-        """Return how many visible turns each memory below a prefix has, sorted by namespace."""
+        """Return the number of visible turns of each memory below a prefix, sorted by namespace."""
         store = self._engine.store
         with store.snapshot():
             version = store.version(prefix)
@@ -129,7 +128,7 @@ class TogetherCache:
             return cached[1]
 
     def read(self, prefix: Namespace) -> Together:
-        """Return all memories below a prefix as they are at this moment."""
+        """Return the current turns of all memories below a prefix."""
         store = self._engine.store
         with store.snapshot():
             version = store.version(prefix)

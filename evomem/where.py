@@ -1,8 +1,7 @@
 """Conditions on metadata: `where=`, parsed into a tree that databases turn into SQL.
 
-A condition applies to a value: the metadata of a turn, the value of a key, or an element of a list.
-It is either a scalar, which the value must equal, or a mapping, all of whose entries must hold:
-operators
+A condition applies to a value: the metadata of a turn, the value of a key, or an element of a list. It
+is a scalar, which the value must equal, or a mapping whose entries must all hold: operators
 (`{"$gte": 4}`), keys of the value (`{"author": {"name": "Ann"}}`), and `$and`, `$or` and `$not`.
 """
 
@@ -17,24 +16,22 @@ from evomem.records import MAX_METADATA, check_string
 
 ORDER = ("$gt", "$gte", "$lt", "$lte")
 OPERATORS = ("$eq", "$ne", *ORDER, "$in", "$nin", "$contains", "$exists", "$and", "$or", "$not")
-MAX_TESTS = 1000  # of one filter: each costs a look at the metadata of every turn
-MAX_TOGETHER = (
-    200  # of them in one `$and`, `$or`, `$not` or nested mapping, which are one expression in SQL
-)
-MAX_LEVELS = 5  # of keys and lists inside each other: SQLite's parser has a stack of 100
-MAX_DEPTH = 16  # of conditions inside each other
-METADATA = "where"  # what messages call the metadata as a whole
+MAX_TESTS = 1000  # per filter: each test reads the metadata of every turn
+MAX_TOGETHER = 200  # tests in one `$and`, `$or`, `$not` or nested mapping: one SQL expression
+MAX_LEVELS = 5  # of nested keys and lists: SQLite's parser stack has 100 levels
+MAX_DEPTH = 16  # of nested conditions
+METADATA = "where"  # the name of the metadata object in messages
 
 Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A value exists and passes an operator: one of `OPERATORS` that takes no conditions."""
+    """A value exists and passes an operator of `OPERATORS` that takes no conditions."""
 
     name: str
     operand: Any
-    """Scalars as they are compared; for `$in` and `$nin` a list of them; for `$exists` a bool."""
+    """A scalar; for `$in` and `$nin` a list of scalars; for `$exists` a bool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """All of these hold; also if there are none."""
+    """All of these hold; true for none."""
 
     parts: tuple[Condition, ...]
 
@@ -77,11 +74,11 @@ Condition = Test | Key | Contains | All | AnyOf | Not
 
 
 def read_where(where: Mapping[str, Any]) -> list[Condition]:
-    """Return what must hold of a turn's metadata.
+    """Return the conditions on a turn's metadata.
 
     Raises:
-        QueryError: An operator is unknown, a value cannot be compared with metadata, or there is
-            too much of it; the message says where.
+        QueryError: An operator is unknown, a value cannot be compared with metadata, or the filter is
+            too large; the message names the place.
     """
     if not isinstance(where, Mapping):
         raise QueryError(
@@ -101,14 +98,14 @@ def read_where(where: Mapping[str, Any]) -> list[Condition]:
         )
     if max(map(_levels, parts), default=0) > MAX_LEVELS:
         raise QueryError(
-            f"where= asks for keys inside keys more than {MAX_LEVELS} levels deep: store what you "
-            "filter by higher up"
+            f"where= nests keys more than {MAX_LEVELS} levels deep: store the values that you "
+            "filter by at a higher level"
         )
     return parts
 
 
 def holds_of_nothing(condition: Condition) -> bool:
-    """Say whether a condition holds of a value that is not there."""
+    """Return whether a condition holds of a missing value."""
     match condition:
         case Test("$exists", wanted):
             return not wanted
@@ -127,7 +124,7 @@ def holds_of_nothing(condition: Condition) -> bool:
 
 
 def check_text(name: str, value: object) -> str:
-    """Return a text of a filter; raise `QueryError` if no database can hold it."""
+    """Return a filter's text; raise `QueryError` if no database can store such a text."""
     try:
         check_string(name, value, MAX_METADATA)
     except TurnError as error:
@@ -136,77 +133,77 @@ def check_text(name: str, value: object) -> str:
 
 
 def _entries(where: Mapping[Any, Any], place: str, depth: int) -> Iterator[Condition]:
-    """Yield the conditions of a mapping's entries; `place` is what messages call the mapping."""
+    """Yield the conditions of a mapping's entries; `place` is the mapping's name in messages."""
     if depth > MAX_DEPTH:
         raise QueryError(f"where= is nested deeper than {MAX_DEPTH} conditions")
     for name, operand in where.items():
-        here = f"{place}[{shown(name)}]"
+        path = f"{place}[{shown(name)}]"
         if not isinstance(name, str):
             raise QueryError(f"metadata keys must be strings, got {shown(name)} in {place}")
         if name.startswith("$"):
-            yield _operator(name, operand, place, here, depth)
+            yield _operator(name, operand, place, path, depth)
         else:
-            yield _key(name, operand, place, here, depth)
+            yield _key(name, operand, place, path, depth)
 
 
-def _operator(name: str, operand: Any, place: str, here: str, depth: int) -> Condition:
+def _operator(name: str, operand: Any, place: str, path: str, depth: int) -> Condition:
     if name not in OPERATORS:
         raise QueryError(f"{place} has {name!r}; the operators are {', '.join(OPERATORS)}")
     if name in ("$and", "$or"):
         if not isinstance(operand, list | tuple) or not operand:
             raise QueryError(
-                f"{here} takes a list of conditions that is not empty, got {shown(operand)}"
+                f"{path} takes a list of conditions that is not empty, got {shown(operand)}"
             )
-        parts = tuple(_condition(part, here, depth, place) for part in operand)
+        parts = tuple(_condition(part, path, depth, place) for part in operand)
         return All(parts) if name == "$and" else AnyOf(parts)
     if name == "$not":
-        return Not(_condition(operand, here, depth, place))
+        return Not(_condition(operand, path, depth, place))
     if place == METADATA:
         raise QueryError(f"{place} has {name!r} without a key: write {{key: {{{name!r}: ...}}}}")
     if name == "$contains":
-        return Contains(_condition(operand, here, depth))
-    return Test(name, _operand(name, operand, here))
+        return Contains(_condition(operand, path, depth))
+    return Test(name, _operand(name, operand, path))
 
 
-def _key(name: str, operand: Any, place: str, here: str, depth: int) -> Key:
+def _key(name: str, operand: Any, place: str, path: str, depth: int) -> Key:
     if "$" + name in OPERATORS and place != METADATA and not isinstance(operand, Mapping):
         raise QueryError(
-            f"{here}: operators begin with $, as in {{'${name}': ...}}; the operators are "
+            f"{path}: operators begin with $, as in {{'${name}': ...}}; the operators are "
             f"{', '.join(OPERATORS)}. For a key of that name, write {{{name!r}: {{'$eq': ...}}}}"
         )
-    return Key(check_text("a metadata key", name), _condition(operand, here, depth))
+    return Key(check_text("a metadata key", name), _condition(operand, path, depth))
 
 
-def _condition(value: Any, here: str, depth: int, place: str = "") -> Condition:
-    """Read a condition on a value; `place` is `METADATA` for one on the metadata as a whole."""
+def _condition(value: Any, path: str, depth: int, place: str = "") -> Condition:
+    """Read a condition on a value; `place` is `METADATA` for a condition on the whole metadata."""
     if isinstance(value, Mapping):
         if not value:
-            raise QueryError(f"{here} is empty; the operators are {', '.join(OPERATORS)}")
-        parts = tuple(_entries(value, place or here, depth + 1))
+            raise QueryError(f"{path} is empty; the operators are {', '.join(OPERATORS)}")
+        parts = tuple(_entries(value, place or path, depth + 1))
         return parts[0] if len(parts) == 1 else All(parts)
     if place == METADATA:
         raise QueryError(
-            f"{here} takes conditions such as {{'topic': 'travel'}}, got {shown(value)}"
+            f"{path} takes conditions such as {{'topic': 'travel'}}, got {shown(value)}"
         )
-    return Test("$eq", _scalar(value, here))
+    return Test("$eq", _scalar(value, path))
 
 
-def _operand(name: str, value: Any, here: str) -> Any:
+def _operand(name: str, value: Any, path: str) -> Any:
     if name == "$exists":
         if not isinstance(value, bool):
-            raise QueryError(f"{here} takes true or false, got {shown(value)}")
+            raise QueryError(f"{path} takes true or false, got {shown(value)}")
         return value
     if name in ("$in", "$nin"):
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Collection):
-            raise QueryError(f"{here} takes a list of values, got {shown(value)}")
-        return [_scalar(operand, here) for operand in value]
+            raise QueryError(f"{path} takes a list of values, got {shown(value)}")
+        return [_scalar(operand, path) for operand in value]
     if name in ORDER and (value is None or isinstance(value, bool)):
-        raise QueryError(f"{here} compares numbers or strings, got {shown(value)}")
-    return _scalar(value, here)
+        raise QueryError(f"{path} compares numbers or strings, got {shown(value)}")
+    return _scalar(value, path)
 
 
-def _scalar(value: Any, here: str) -> Scalar:
-    """Return a value as it is compared: numbers beyond 64 bits count as floats in metadata."""
+def _scalar(value: Any, path: str) -> Scalar:
+    """Return a value in the form for comparison: numbers beyond 64 bits become floats."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -214,7 +211,7 @@ def _scalar(value: Any, here: str) -> Scalar:
     if not isinstance(value, int | float):
         hint = ": use $in for one of several values, $contains for an element of a list"
         raise QueryError(
-            f"{here}: metadata is compared with strings, numbers, true, false and null, got "
+            f"{path}: metadata is compared with strings, numbers, true, false and null, got "
             f"{type(value).__name__}{hint if isinstance(value, Collection) else ''}"
         )
     number: int | float = value
@@ -222,14 +219,14 @@ def _scalar(value: Any, here: str) -> Scalar:
         try:
             number = float(number)
         except OverflowError as error:
-            raise QueryError(f"{here}: the number is too large") from error
+            raise QueryError(f"{path}: the number is too large") from error
     if number != number:
-        raise QueryError(f"{here}: NaN compares with nothing")
+        raise QueryError(f"{path}: NaN compares with nothing")
     return number
 
 
 def _size(condition: Condition) -> int:
-    """Return how many tests a condition consists of."""
+    """Return the number of tests in a condition."""
     match condition:
         case All(parts) | AnyOf(parts):
             return sum(map(_size, parts))
@@ -240,7 +237,7 @@ def _size(condition: Condition) -> int:
 
 
 def _levels(condition: Condition) -> int:
-    """Return how many keys and lists a condition goes down."""
+    """Return the number of nested keys and lists in a condition."""
     match condition:
         case All(parts) | AnyOf(parts):
             return max(map(_levels, parts), default=0)

@@ -1,4 +1,4 @@
-"""Conversations from files and objects, in the shapes that chat programs and libraries write.
+"""Reads conversations from files and objects, in the shapes of chat programs and libraries.
 
 source ─► files ─► values ─► shape ─► conversations of plain messages
 

@@ -1,4 +1,4 @@
-"""A conversation while its messages come in."""
+"""`Building`: a conversation that is being read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evomem.chats.spool import in_order
 
 @dataclass
 class Building:
-    """A conversation while its messages come in."""
+    """A conversation that is being read."""
 
     where: str
     id: str | None = None
@@ -26,12 +26,12 @@ class Building:
     places: list[str] = field(default_factory=list)
     shapes: Counter[str] = field(default_factory=Counter)
     seen: set[str] | None = None
-    """Ids of messages that were read, where later runs repeat them."""
+    """Ids of messages already read, for formats in which later runs repeat messages."""
     latest: datetime | None = None
-    """The time of the last message that has one."""
+    """The time of the last message that has a time."""
 
     def conversation(self) -> Conversation:
-        """Return it with its messages in order of time, if all of them have one."""
+        """Return the conversation, with its messages in order of time if all of them have times."""
         pairs: list[tuple[Message, str]] = list(zip(self.messages, self.places, strict=True))
         if not self.ordered:
             pairs = in_order(pairs)

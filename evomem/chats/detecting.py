@@ -1,4 +1,4 @@
-"""Which shape a value of a file has: that of a message, of a conversation, or of neither."""
+"""Detects the shape of a value in a file: a message, a conversation, or neither."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from evomem.chats.shapes.base import Raw, Shape
 from evomem.errors import InputError
 
 _PLAIN = frozenset({"role", "content", "id", "name", *TIME_FIELDS, *SESSION_FIELDS})
-"""The keys of messages that all shapes agree about."""
+"""The keys of messages that have the same meaning in all shapes."""
 DAMAGE = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
-"""Errors that a shape's code may raise on a value that only looks like it."""
+"""Errors that a shape's code may raise on a value that only resembles the shape."""
 
 
 def shape_named(format: str | None) -> Shape | None:
@@ -31,7 +31,7 @@ class Detector:
         self.forced = forced
 
     def candidates(self) -> Iterable[Shape]:
-        """Return the shapes that values may have; a forced one may write some as all do."""
+        """Return the shapes that values may have; a forced shape may have common messages, too."""
         if self.forced is None:
             return SHAPES.values()
         if self.forced.read_messages is None:
@@ -39,7 +39,7 @@ class Detector:
         return (self.forced, *(SHAPES[name] for name in (*self.forced.beside, "openai-chat")))
 
     def is_message(self, value: object) -> bool:
-        """Return whether a value is no conversation and no list."""
+        """Return whether a value is neither a conversation nor a list."""
         if not isinstance(value, Mapping):
             return not isinstance(value, list)
         shape = self.record_shape(value)
@@ -57,22 +57,22 @@ class Detector:
         return None
 
     def message_shape(self, value: Raw, *, loose: bool = False) -> Shape | None:
-        """Return the shape of a message; a loose one belongs to no conversation of its shape."""
+        """Return the shape of a message; a `loose` one is in no conversation of the forced shape."""
         if self.forced is None and _is_plain(value):
             return SHAPES["openai-chat"]
         candidates = self.candidates()
         if self.forced is not None and self.forced.read_messages is None and not loose:
-            candidates = SHAPES.values()  # a conversation of whatever messages
+            candidates = SHAPES.values()  # conversations may have messages of any shape
         return next((shape for shape in candidates if _fits(shape.is_message, value)), None)
 
 
 def _is_plain(value: Raw) -> bool:
-    """Return whether this is a message of the common form, which no shape has to check."""
+    """Return whether this is a message in the common form, which needs no further detection."""
     return "role" in value and isinstance(value.get("content"), str) and value.keys() <= _PLAIN
 
 
 def _fits(test: Callable[[Raw], bool] | None, value: Raw) -> bool:
-    """Return whether a value passes a test; one that raises an error does not."""
+    """Return whether a value passes a test; an error counts as failure."""
     try:
         return test is not None and test(value)
     except DAMAGE:

@@ -1,4 +1,4 @@
-"""The fields that shapes have in common: time, id, session, name, under their many names."""
+"""Fields that shapes have in common (time, id, session, name), under their various names."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ SESSION_FIELDS = (
 )
 ID_FIELDS = ("id", "uuid", "message_id", "messageId", "_id")
 TITLE_FIELDS = ("title", "name", "summary")
-MICROSECONDS = 100_000_000_000_000  # an epoch beyond this would be after the year 5000 in ms
-MILLISECONDS = 100_000_000_000  # likewise, in seconds
+MICROSECONDS = 100_000_000_000_000  # in milliseconds, larger epochs would be after the year 5000
+MILLISECONDS = 100_000_000_000  # in seconds, larger epochs would be after the year 5000
 _FRACTION = re.compile(r"\.(\d+)")
 _ZONE = re.compile(r"([+-]\d\d)(\d\d)?$")
 _EPOCH = re.compile(r"\d{9,19}(\.\d+)?")
@@ -48,9 +48,9 @@ _EPOCH = re.compile(r"\d{9,19}(\.\d+)?")
 def first(value: Mapping[str, Any], names: Iterable[str]) -> Any:
     """Return the first of the named fields that is not None."""
     for name in names:
-        given = value.get(name)
-        if given is not None:
-            return given
+        field = value.get(name)
+        if field is not None:
+            return field
     return None
 
 
@@ -58,25 +58,25 @@ def label(where: str, value: Mapping[str, Any], names: tuple[str, ...]) -> str |
     """Return an id, a session or a name as text, None if there is none.
 
     Raises:
-        InputError: It is neither text nor an integer.
+        InputError: The value is neither text nor an integer.
     """
-    given = first(value, names)
-    if given is None or (type(given) is str and given):
-        return given
-    if isinstance(given, Mapping) and isinstance(given.get("$oid"), str):  # MongoDB
-        given = given["$oid"]
-    if isinstance(given, bool) or not isinstance(given, str | int | None):
-        raise InputError(f"{where}: {names[0]} must be a string, got {brief(given)}")
-    return None if given is None or given == "" else str(given)
+    field = first(value, names)
+    if field is None or (type(field) is str and field):
+        return field
+    if isinstance(field, Mapping) and isinstance(field.get("$oid"), str):  # MongoDB
+        field = field["$oid"]
+    if isinstance(field, bool) or not isinstance(field, str | int | None):
+        raise InputError(f"{where}: {names[0]} must be a string, got {brief(field)}")
+    return None if field is None or field == "" else str(field)
 
 
-def conversation_id(where: str, given: object) -> str | None:
+def conversation_id(where: str, field: object) -> str | None:
     """Return the id of a conversation, None if it has none.
 
     Raises:
-        InputError: It cannot be stored as the session of a turn.
+        InputError: The id cannot be stored as the session of a turn.
     """
-    id = label(where, {"id": given}, ("id",))
+    id = label(where, {"id": field}, ("id",))
     try:
         if id is not None:
             check_string("the conversation's id", id, MAX_LABEL)
@@ -89,7 +89,7 @@ def time(where: str, value: object, zone: tzinfo | None) -> datetime | None:
     """Return a time as UTC: ISO 8601, or an epoch in seconds, milli- or microseconds.
 
     Raises:
-        InputError: It is none of these, or names no time zone and `zone` is None.
+        InputError: It is none of these, or has no time zone and `zone` is None.
     """
     value = _bare(value)
     if value is None or value == "":
@@ -116,7 +116,7 @@ def time(where: str, value: object, zone: tzinfo | None) -> datetime | None:
 
 
 def _bare(value: object) -> object:
-    """Return a time without MongoDB's wrapper, and an epoch in a string as a number."""
+    """Remove MongoDB's wrapper from a time, and convert an epoch in a string to a number."""
     if isinstance(value, Mapping) and "$date" in value:
         value = value["$date"]
         if isinstance(value, Mapping):
@@ -141,10 +141,10 @@ def _epoch(value: float) -> datetime:
 
 
 def _iso(value: str) -> datetime | None:
-    """Return the time that an ISO 8601 string means, None if it is none.
+    """Return the time of an ISO 8601 string, None for other strings.
 
-    Fractions may have any number of digits and zones no colon, as JavaScript, Go and Rust write
-    them; Python 3.10 takes neither.
+    Accepts fractions of any number of digits and zones without a colon, which JavaScript, Go and Rust
+    write, and Python 3.10 rejects.
     """
     text = value.strip()
     if text.endswith(" UTC"):
@@ -160,7 +160,7 @@ def _iso(value: str) -> datetime | None:
 
 
 def brief(value: object) -> str:
-    """Return a value as short JSON, for messages."""
+    """Return a value as short JSON for error messages."""
     try:
         text = json.dumps(value, default=str)
     except (TypeError, ValueError, RecursionError):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 Message = Mapping[str, Any]
-"""A message as `evomem.pairing.as_turns` takes it: `role` ("user" or "assistant"), `content` (text),
+"""A message for `evomem.pairing.as_turns`: `role` ("user" or "assistant"), `content` (text),
 and `name`, `id`, `time` (UTC), `session`, `metadata`."""
 
 
@@ -30,12 +30,12 @@ class Conversation:
     id: str | None
     """The conversation's id in the source; None if it has none."""
     time: datetime | None
-    """When it began, UTC; None if the source does not say."""
+    """When it started, UTC; None if unknown."""
     title: str | None
     shape: str
     """The format of its messages, one of `formats`."""
     where: str
-    """Where it begins in the source."""
+    """The place of its beginning in the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +51,20 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class Chats:
-    """Everything that a source holds; all of it has been read and checked.
+    """The content of a source, completely read and checked.
 
-    Conversations are kept on disk where they are many, so iterating is cheap in memory and can be
-    repeated.
+    Many conversations are kept on disk, so that iteration takes little memory and can be repeated.
     """
 
     conversations: Iterable[Conversation]
-    """In order of time if all of them have one, otherwise in the order of the source."""
+    """In order of time if all of them have times, otherwise in the order of the source."""
     files: Sequence[FileRead]
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """What was left out, by kind: `{"tool call": 3, "image part": 2}`."""
+    """The number of left-out parts by kind: `{"tool call": 3, "image part": 2}`."""
     problems: Sequence[Problem] = ()
-    """What `skip_bad` skipped."""
+    """The messages, lines and files that `skip_bad` skipped."""
     notes: Sequence[str] = ()
-    """Guesses that may be wrong, as sentences."""
+    """Assumptions that may be wrong, as sentences."""
 
     @property
     def messages(self) -> int:

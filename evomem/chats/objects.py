@@ -1,4 +1,4 @@
-"""Message objects of other libraries as plain values, by their methods, not by their class."""
+"""Converts message objects of other libraries to plain values, using their methods, not their classes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 from evomem.errors import InputError
 
-_DEEPEST = 100
+_MAX_DEPTH = 100
 
 
 def plain(value: object, where: str, depth: int = 0) -> Any:
     """Return an object as dictionaries, lists, strings and numbers.
 
-    Pydantic models, dataclasses, objects with `to_dict`, and objects with attributes are taken.
-    Times become ISO 8601.
+    Supports Pydantic models, dataclasses, objects with `to_dict`, and objects with attributes. Times
+    become ISO 8601 strings.
 
     Raises:
-        InputError: It cannot be taken apart, or goes too deep.
+        InputError: The object cannot be converted, or is nested too deeply.
     """
-    if depth > _DEEPEST:
-        raise InputError(f"{where} is nested more than {_DEEPEST} levels deep")
+    if depth > _MAX_DEPTH:
+        raise InputError(f"{where} is nested more than {_MAX_DEPTH} levels deep")
     if isinstance(value, Enum):
         return plain(value.value, where, depth + 1)
     if value is None or isinstance(value, str | int | float):
         return value
-    if isinstance(value, date):  # which times are, too
+    if isinstance(value, date):  # includes datetimes
         return value.isoformat()
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
@@ -49,12 +49,12 @@ def plain(value: object, where: str, depth: int = 0) -> Any:
 def _fields(value: object) -> object:
     """Return the fields of an object, None if it has none.
 
-    Another library's own way may fail on values that its class allows, so its attributes are the
-    last resort.
+    Another library's own conversion may fail on values that its class allows, so the attributes are
+    the last resort.
     """
-    for way in (_dumped, _as_dict, vars):
+    for convert in (_dumped, _as_dict, vars):
         try:
-            fields = way(value)
+            fields = convert(value)
         except Exception:  # another library's code may raise anything
             continue
         if isinstance(fields, Mapping) and fields:

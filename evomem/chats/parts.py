@@ -1,4 +1,4 @@
-"""The text of a message: its content is a string, or parts of many kinds."""
+"""The text of a message, whose content is a string, or parts of many kinds."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _KINDS = {
     "code_execution_result": RESULT,
     "FunctionResultContent": RESULT,
 }
-"""What parts that are no text are counted as; others are counted by their own name."""
+"""The names under which parts without text are counted; other kinds are counted by their own name."""
 _UNTYPED = (
     *("toolUse", "toolResult", "functionCall", "functionResponse", "function_call"),
     *("function_response", "tool_call", "tool_call_result", "reasoningContent", "reasoning"),
@@ -63,25 +63,25 @@ _UNTYPED = (
     *("inlineData", "inline_data", "fileData", "file_data", "image", "document", "video", "audio"),
     *("file", "cachePoint", "guardContent", "image_url"),
 )
-"""Keys that name the kind of a part that has no type (Bedrock, Gemini, Haystack)."""
+"""Keys that identify the kind of a part without a type (Bedrock, Gemini, Haystack)."""
 _QUIET = frozenset({"step-start", "cachePoint", "cache_point", "placeholder"})
-"""Parts that are dropped without being counted."""
+"""Parts that are ignored and not counted."""
 
 
 def pieces(content: object, role: str, where: str, left_out: Counter[str]) -> list[str]:
-    """Return what was said in one message, in pieces: what comes between them is no text.
+    """Return the text of one message in pieces, which are separated by parts without text.
 
-    Text parts that follow each other belong together without a break, because models and streams
-    cut inside sentences. A user's parts are separate things, and stand on lines of their own.
+    An assistant's consecutive text parts are joined without a break, because models and streams cut
+    inside sentences. A user's parts are separate texts, and are joined with line breaks.
 
     Args:
-        content: A string, a part, or a list of them; None for none.
+        content: A string, a part, or a list of parts; None for no content.
         role: "user" or "assistant".
         where: The place of the message, for errors.
-        left_out: Counts the parts that are no text.
+        left_out: Counter for the parts without text.
 
     Raises:
-        InputError: The content is of another type, or a text part has no text.
+        InputError: The content has another type, or a text part has no text.
     """
     if content is None:
         return []
@@ -98,12 +98,12 @@ def pieces(content: object, role: str, where: str, left_out: Counter[str]) -> li
             groups[-1].append(text)
         elif role == "assistant":
             groups.append([])
-    break_ = "" if role == "assistant" else "\n"
-    return [break_.join(texts) for texts in groups if texts]
+    separator = "" if role == "assistant" else "\n"
+    return [separator.join(texts) for texts in groups if texts]
 
 
 def _text(part: object, where: str, left_out: Counter[str]) -> str | None:
-    """Return the text of a part; count it and return None if it has none."""
+    """Return the text of a part; if it has none, count the part and return None."""
     if isinstance(part, str):
         return part
     if not isinstance(part, Mapping):
@@ -129,7 +129,7 @@ def _text(part: object, where: str, left_out: Counter[str]) -> str | None:
 
 
 def kind_of(part: Mapping[str, Any]) -> str:
-    """Return what kind of part this is, "text" for one that has nothing but text."""
+    """Return the kind of a part, "text" for a part with only text."""
     for name in KIND_FIELDS:
         if isinstance(part.get(name), str):
             return str(part[name])
@@ -139,7 +139,7 @@ def kind_of(part: Mapping[str, Any]) -> str:
 
 
 def part_name(kind: str) -> str:
-    """Return the name under which a part of this kind is counted.
+    """Return the name under which parts of this kind are counted.
 
     >>> part_name("tool_use"), part_name("tool-weather"), part_name("image_url")
     ('tool call', 'tool call', 'image part')

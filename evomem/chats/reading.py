@@ -1,4 +1,4 @@
-"""From a source to `Chats`: detect the shape of each value, and convert it to plain messages."""
+"""Reads a source into `Chats`: detects the shape of each value, and converts it to plain messages."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from evomem.quoting import without_quotes
 from evomem.records import as_utc
 
 MAX_WAITING = 20_000
-"""Single messages kept in memory until the rest of their conversations has come."""
+"""Single messages kept in memory while more messages of their conversations may follow."""
 
 
 def formats() -> dict[str, str]:
-    """Return the formats that `read` knows, by name, each with a description."""
+    """Return the formats that `read` supports: names with descriptions."""
     return {name: SHAPES[name].about for name in sorted(SHAPES)}
 
 
@@ -52,15 +52,15 @@ def read(
         source: A path (file, folder, zip, gzip, SQLite), the bytes of a file, or objects: messages
             or conversations as dictionaries, or as the classes of OpenAI, Anthropic, LangChain,
             LlamaIndex, Pydantic AI and others.
-        format: The name of a format, see `formats`; if not given, the content decides.
-        zone: The time zone of times that name none; if not given, such times are refused.
-        skip_bad: List what cannot be read in `Chats.problems` instead of raising.
-        since: Leave out messages that were said before; those without a time go with the one before
-            them, and are kept if there is none.
-        name: What to call the source in errors and places.
+        format: The name of a format (`formats`); None to detect it from the content.
+        zone: The time zone of times without one; None to refuse such times.
+        skip_bad: Whether to list unreadable parts in `Chats.problems` instead of raising.
+        since: Leave out earlier messages. A message without a time counts with the message before it,
+            and is kept if there is none.
+        name: The name of the source in errors and places.
 
     Raises:
-        InputError: The source cannot be read, or holds no message; the message says where and why.
+        InputError: The source cannot be read, or has no messages; the error names place and reason.
 
     Examples:
         >>> chats = read([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}])
@@ -102,10 +102,10 @@ class _Reader:
         self._before = 0, 0
 
     def chats(self, name: str) -> Chats:
-        """Return what was read.
+        """Return the chats that were read.
 
         Raises:
-            InputError: There was no message.
+            InputError: There were no messages.
         """
         if not len(self._spool) and not self._problems:
             left = ", ".join(f"{count} {kind}" for kind, count in self._left_out.items())
@@ -117,7 +117,7 @@ class _Reader:
         return Chats(self._spool, self._files, left_out, self._problems, list(self._notes))
 
     def files(self, all_sources: Iterable[Source]) -> None:
-        """Read files; several that are one conversation count as one."""
+        """Read files; several files of one conversation count as one."""
         iterator = iter(all_sources)
         while True:
             try:
@@ -126,7 +126,7 @@ class _Reader:
                     break
                 self._file(source)
             except InputError as error:
-                self._bad(error, "the source")
+                self._report(error, "the source")
         self._finish()
 
     def objects(self, source: object, name: str) -> None:
@@ -149,7 +149,7 @@ class _Reader:
         self._shapes = Counter()
 
     def _finish(self) -> None:
-        """Close the conversations of single messages, and the account of a file."""
+        """Close the conversations of single messages, and record the file."""
         self._close()
         self._loose.clear()
         if self._name is not None:
@@ -174,19 +174,19 @@ class _Reader:
                 self._json(source)
         except UnknownShape as error:
             if source.single or self._count > self._before[1]:
-                self._bad(error, source.name)
+                self._report(error, source.name)
         except InputError as error:
-            self._bad(error, source.name)
+            self._report(error, source.name)
 
     def _json(self, source: Source) -> None:
         with source.open() as file:
-            for part in values(file, source.name, self._bad):
+            for part in values(file, source.name, self._report):
                 value = part.value
                 if part.line:
                     where = f"{source.name}, line {part.number}"
                 elif part.alone:
                     where = source.name
-                    if isinstance(value, str):  # encoded twice, as some stores are
+                    if isinstance(value, str):  # some stores encode twice
                         value = parse(value, where)
                 else:
                     word = "message" if self._detector.is_message(value) else "conversation"
@@ -217,19 +217,19 @@ class _Reader:
                 self._guarded(self._talk, talk, talk.where, shape)
 
     def _guarded(self, method: Any, value: Any, where: str, *more: Any) -> None:
-        """Call a method; errors caused by damaged values become evomem's."""
+        """Call a method; raise errors caused by damaged values as evomem's."""
         try:
             method(value, where, *more)
         except UnknownShape as error:
             if not self._single and self._count == self._before[1]:
                 raise  # not a chat at all
-            self._bad(error, where)
+            self._report(error, where)
         except InputError as error:
-            self._bad(error, where)
+            self._report(error, where)
         except DAMAGE as error:
-            self._bad(InputError(f"{where} is damaged: {type(error).__name__}: {error}"), where)
+            self._report(InputError(f"{where} is damaged: {type(error).__name__}: {error}"), where)
 
-    def _bad(self, error: InputError, where: str) -> None:
+    def _report(self, error: InputError, where: str) -> None:
         if not self._skip_bad:
             raise error
         reason = str(error)
@@ -238,7 +238,7 @@ class _Reader:
         self._problems.append(Problem(where, reason))
 
     def _value(self, value: object, where: str) -> None:
-        """Read a message, a conversation, or an object that holds some."""
+        """Read a message, a conversation, or an object that contains some."""
         if isinstance(value, list):
             self._talk(Talk(where, placed(value, where)), where)
             return
@@ -260,7 +260,7 @@ class _Reader:
             self._guarded(method, inner, place)
 
     def _wrapped(self, value: Raw, where: str) -> Iterator[tuple[str, object]]:
-        """Yield the contents of an object with unknown keys: lists of conversations or of messages."""
+        """Yield the conversations and message lists in an object with unknown keys."""
         for key, inner in value.items():
             first = inner[0] if isinstance(inner, list) and inner else None
             if not isinstance(first, Mapping):
@@ -269,9 +269,9 @@ class _Reader:
             if self._detector.record_shape(first) is not None:
                 yield from placed(inner, place, key, "conversation")
             elif self._detector.message_shape(first, loose=True) is not None:
-                given = header(value, where)
-                given["id"] = given["id"] or key
-                yield place, Talk(place, placed(inner, place, key), **given)
+                fields = header(value, where)
+                fields["id"] = fields["id"] or key
+                yield place, Talk(place, placed(inner, place, key), **fields)
 
     def _talk(self, talk: Talk, where: str, shape: Shape | None = None) -> None:
         zone = timezone.utc if talk.utc and self._zone is None else self._zone
@@ -287,7 +287,7 @@ class _Reader:
             building = self._loose.setdefault(id, building)
         for place, raw in talk.messages:
             if not isinstance(raw, Mapping):
-                self._bad(InputError(f"{place} must be an object, got {brief(raw)}"), place)
+                self._report(InputError(f"{place} must be an object, got {brief(raw)}"), place)
                 continue
             if building.seen is not None and isinstance(key := raw.get("id"), str):
                 if key in building.seen:
@@ -304,7 +304,7 @@ class _Reader:
         building: Building | None,
         zone: tzinfo | None = None,
     ) -> None:
-        """Read one message into its conversation; a loose one into that of its session."""
+        """Read a message into its conversation; without one, into the conversation of its session."""
         shape = self._detector.message_shape(raw)
         if shape is None or shape.read_messages is None:
             raise unknown(raw, where, self._detector.forced)
@@ -320,45 +320,45 @@ class _Reader:
                 self._left_out["recalled memory"] += 1
                 continue
             message.text = text
-            self._say(message, shape, building, zone or self._zone)
+            self._add_message(message, shape, building, zone or self._zone)
 
-    def _say(
-        self, spoken: ParsedMessage, shape: Shape, building: Building | None, zone: tzinfo | None
+    def _add_message(
+        self, parsed: ParsedMessage, shape: Shape, building: Building | None, zone: tzinfo | None
     ) -> None:
-        said_at = time(spoken.where, spoken.time, zone)
+        moment = time(parsed.where, parsed.time, zone)
         loose = building is None
         if building is None:
-            key = spoken.session or conversation_id(spoken.where, self._context.session)
-            building = self._loose.setdefault(key, Building(spoken.where, key))
-        building.latest = said_at or building.latest
+            key = parsed.session or conversation_id(parsed.where, self._context.session)
+            building = self._loose.setdefault(key, Building(parsed.where, key))
+        building.latest = moment or building.latest
         if self._since and building.latest and building.latest < self._since:
             self._left_out["earlier"] += 1
             return
         message = {
-            "role": spoken.role,
-            "content": spoken.text,
-            "name": spoken.name,
-            "id": None if spoken.id is None else str(spoken.id),
-            "time": said_at,
-            "session": spoken.session,
-            "metadata": spoken.metadata or {},
+            "role": parsed.role,
+            "content": parsed.text,
+            "name": parsed.name,
+            "id": None if parsed.id is None else str(parsed.id),
+            "time": moment,
+            "session": parsed.session,
+            "metadata": parsed.metadata or {},
         }
         try:
-            as_turns([message])  # alone: a pair would not know which side is wrong
+            as_turns([message])  # alone, so that an error names this message
         except TurnError as error:
             reason = str(error).removeprefix("message 0: ")
-            raise InputError(f"{spoken.where}: {reason}") from error
+            raise InputError(f"{parsed.where}: {reason}") from error
         self._waiting += loose
-        building.title = building.title or spoken.title
+        building.title = building.title or parsed.title
         building.messages.append(message)
-        building.places.append(spoken.where)
+        building.places.append(parsed.where)
         building.shapes[shape.name] += 1
         self._count += 1
         if self._waiting >= MAX_WAITING:
             self._close()
 
     def _close(self) -> None:
-        """Set aside the conversations of single messages, since more messages may follow."""
+        """Write the conversations of single messages to the spool; more messages may follow."""
         for key, building in self._loose.items():
             self._keep(building, (len(self._files), key))
             building.messages, building.places = [], []

@@ -1,4 +1,4 @@
-"""Files of a source: one file, a folder, a zip; each opened on its own, nothing unpacked to disk."""
+"""The files of a source (a file, a folder, a zip), opened one by one without unpacking to disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import BinaryIO, cast
 
 from evomem.errors import InputError
 
-NAMES = (".json", ".jsonl", ".ndjson", ".af", ".db", ".sqlite", ".sqlite3", ".gz", ".zip")
-"""How names of files end that may hold chats; in folders and archives, others are passed over."""
+ENDINGS = (".json", ".jsonl", ".ndjson", ".af", ".db", ".sqlite", ".sqlite3", ".gz", ".zip")
+"""Endings of files that may hold chats; in folders and archives, other files are skipped."""
 MAX_FILES = 100_000
-MAX_EXPANSION = 200  # times the compressed size; chats compress 5 to 30 times
-FREE_EXPANSION = 256 << 20  # bytes that may come of anything, however small
+MAX_EXPANSION = 200  # times the compressed size; chats compress by a factor of 5 to 30
+FREE_EXPANSION = 256 << 20  # bytes that any file may expand to, regardless of its size
 _NUMBERED = re.compile(r"message_(\d+)\.json")
 
 
@@ -31,19 +31,19 @@ class Source:
     """One file of a source."""
 
     name: str
-    """How to call it in errors."""
+    """Its name in errors."""
     open: Callable[[], AbstractContextManager[BinaryIO]]
     single: bool = True
-    """Whether it is all that was asked for: then it has to be a chat."""
+    """Whether it is the whole source: if so, it has to be a chat."""
     group: str | None = None
-    """The conversation that the file is one message of, for folders with a file a message."""
+    """The conversation of the file's message, in folders with one file per message."""
     path: Path | None = None
-    """Where it lies on disk as it is, neither packed nor inside an archive."""
+    """Its path on disk, if it is neither compressed nor in an archive."""
 
     @contextmanager
     def path_on_disk(self) -> Iterator[Path]:
-        """Give a path under which a file can be opened by name, for SQLite."""
-        if self.path is not None:  # with the log of writes beside it
+        """Provide a path of the file for SQLite, a temporary copy if needed."""
+        if self.path is not None:  # next to its write-ahead log
             yield self.path
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +57,7 @@ def sources(path: Path, name: str) -> Iterator[Source]:
     """Yield the files at a path.
 
     Raises:
-        InputError: There is nothing that can be read.
+        InputError: There is nothing to read.
     """
     if path.is_dir():
         yield from _folder(path, name)
@@ -66,7 +66,7 @@ def sources(path: Path, name: str) -> Iterator[Source]:
 
 
 def from_bytes(data: bytes, name: str) -> Iterator[Source]:
-    """Yield the files that the bytes of one file hold."""
+    """Yield the files in the bytes of one file."""
     yield from _file(Source(name, lambda: _nothing_to_close(io.BytesIO(data))))
 
 
@@ -86,7 +86,7 @@ def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def _file(source: Source, *, depth: int = 0) -> Iterator[Source]:
-    """Yield the file itself, or those inside it if it is an archive."""
+    """Yield the file, or its members if it is an archive."""
     try:
         with source.open() as file:
             start = file.read(4)
@@ -104,7 +104,7 @@ def _file(source: Source, *, depth: int = 0) -> Iterator[Source]:
 
 
 def _broken(source: Source, error: InputError) -> Source:
-    """Return a file that cannot be opened, so that it is reported among the others."""
+    """Return a file that raises `error` when opened, so that it is reported in its place."""
 
     @contextmanager
     def fail() -> Iterator[BinaryIO]:
@@ -121,7 +121,7 @@ def _unzipped(source: Source) -> Iterator[BinaryIO]:
 
 
 def _zip(source: Source) -> Iterator[Source]:
-    """Yield the members of a zip that may be chats; they are read in place, so their paths cannot do harm."""
+    """Yield the members of a zip that may be chats, read in place, so that their paths are harmless."""
     try:
         chosen = _members(source)
     except InputError as error:
@@ -148,7 +148,7 @@ def _members(source: Source) -> list[zipfile.ZipInfo]:
             raise InputError(f"{source.name} is a zip that cannot be read: {error}") from error
     if len(members) > MAX_FILES:
         raise InputError(f"{source.name} holds {len(members):,} files; at most {MAX_FILES:,}")
-    chosen = [info for info in members if info.filename.lower().endswith(NAMES[:-1])]
+    chosen = [info for info in members if info.filename.lower().endswith(ENDINGS[:-1])]
     if not chosen:
         names = ", ".join(info.filename for info in members[:5]) or "nothing"
         raise InputError(f"{source.name} is a zip without a chat file; it holds {names}")
@@ -159,7 +159,7 @@ def _members(source: Source) -> list[zipfile.ZipInfo]:
 def _member(source: Source, info: zipfile.ZipInfo) -> Iterator[BinaryIO]:
     name = f"{source.name}/{info.filename}"
     if info.flag_bits & 1:
-        raise InputError(f"{name} is encrypted; unpack it and import what it holds")
+        raise InputError(f"{name} is encrypted; unpack it and import its content")
     with source.open() as file:
         archive = file if file.seekable() else io.BytesIO(file.read())
         try:
@@ -171,32 +171,34 @@ def _member(source: Source, info: zipfile.ZipInfo) -> Iterator[BinaryIO]:
 
 
 class _Bounded(io.RawIOBase):
-    """Expanded bytes, which end where they are out of proportion to the compressed ones."""
+    """A decompressed file that raises an error if it is too large for its compressed size."""
 
     def __init__(
         self, inner: BinaryIO, packed: BinaryIO | None, name: str, size: int | None = None
     ) -> None:
         self._inner, self._packed, self._name, self._size = inner, packed, name, size
-        self._given = 0
+        self._count = 0
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def tell(self) -> int:
-        """Return how much was read."""
-        return self._given
+        """Return the number of bytes read."""
+        return self._count
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(cast(bytearray, buffer))
         try:
             data = self._inner.read(len(view))
         except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
-            raise InputError(f"{self._name} cannot be unpacked: {error}; get it again") from error
+            raise InputError(
+                f"{self._name} cannot be unpacked: {error}; download it again"
+            ) from error
         view[: len(data)] = data
-        self._given += len(data)
+        self._count += len(data)
         packed = self._size if self._packed is None else self._packed.tell()
-        if self._given > max(FREE_EXPANSION, MAX_EXPANSION * (packed or 0)):
+        if self._count > max(FREE_EXPANSION, MAX_EXPANSION * (packed or 0)):
             raise InputError(
                 f"{self._name} grows to more than {MAX_EXPANSION} times its size when it is "
                 "unpacked, which is not a chat; it was not read"
@@ -205,11 +207,11 @@ class _Bounded(io.RawIOBase):
 
 
 def _folder(path: Path, name: str) -> Iterator[Source]:
-    """Yield the files below a folder that may be chats; links that lead out of it are not followed."""
+    """Yield the files below a folder that may be chats; links that lead out of it are ignored."""
     root = path.resolve()
     files: list[tuple[PurePosixPath, Source]] = []
     for file in sorted(path.rglob("*")):
-        if not file.name.lower().endswith(NAMES) or not file.is_file():
+        if not file.name.lower().endswith(ENDINGS) or not file.is_file():
             continue
         if not file.resolve().is_relative_to(root):
             continue
@@ -220,13 +222,13 @@ def _folder(path: Path, name: str) -> Iterator[Source]:
         if len(files) > MAX_FILES:
             raise InputError(f"{name} holds more than {MAX_FILES:,} files")
     if not files:
-        raise InputError(f"{name} holds no chat file ({', '.join(NAMES)})")
+        raise InputError(f"{name} holds no chat file ({', '.join(ENDINGS)})")
     for source in _in_order(files):
         yield from _file(source)
 
 
 def _in_order(members: list[tuple[PurePosixPath, Source]]) -> Iterator[Source]:
-    """Yield files by name; those that are messages of one conversation by number (Strands)."""
+    """Yield files by name; files with one message each by number (Strands)."""
 
     def place(entry: tuple[PurePosixPath, Source]) -> tuple[str, int, str]:
         path = entry[0]

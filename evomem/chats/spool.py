@@ -1,4 +1,4 @@
-"""Conversations kept on disk while more are read: memory stays bounded, order does not."""
+"""`Spool`: conversations on disk, which can be sorted without holding them in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Entry:
 
 
 class Spool:
-    """Conversations in order of time if all have one, otherwise as they were added."""
+    """Conversations in order of time if all have times, otherwise in order of addition."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)
@@ -32,7 +32,7 @@ class Spool:
         self._end = 0
 
     def add(self, conversation: Conversation, key: Hashable = None) -> None:
-        """Keep one more, or more messages of the one that was added with this key."""
+        """Add a conversation, or further messages of the conversation with this key."""
         entry = self._entries.setdefault(len(self._entries) if key is None else key, _Entry())
         start = conversation.messages[0]["time"] or conversation.time
         entry.timeless |= start is None
@@ -63,12 +63,12 @@ class Spool:
 
 
 def in_order(pairs: list[tuple[Message, str]]) -> list[tuple[Message, str]]:
-    """Return messages with their places in order of time, if all have one."""
+    """Return messages with their places, in order of time if all have times."""
     times = [message["time"] for message, _ in pairs]
     if not all(times):
         return pairs
     if times[0] > times[-1] and all(a >= b for a, b in zip(times, times[1:], strict=False)):
-        pairs = pairs[::-1]  # newest first; those of one second are the wrong way round, too
+        pairs = pairs[::-1]  # newest first: also reverses messages of the same second
     return sorted(pairs, key=lambda pair: pair[0]["time"])
 
 

@@ -1,4 +1,4 @@
-"""SQLite files: opened for reading alone, recognised by their tables."""
+"""SQLite files: opened read-only, recognised by their tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def opened(path: Path, name: str) -> Iterator[sqlite3.Connection]:
     """Open a SQLite file for reading.
 
     Raises:
-        InputError: It is damaged, here or while it is read.
+        InputError: The file is damaged, on opening or while it is read.
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
@@ -53,13 +53,13 @@ def tables_with(file: sqlite3.Connection, columns: frozenset[str]) -> list[str]:
 
 
 def grouped(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Iterator[tuple[Any, ...]]]]:
-    """Yield the rows of each session, which their first column names."""
+    """Yield the rows of each session, which is in their first column."""
     for key, members in groupby(rows, key=lambda row: row[0]):
         yield str(key), members
 
 
 def json_of(data: object, where: str) -> object:
-    """Return the JSON value of a column, or the text as it is if it holds none."""
+    """Return the JSON value of a column, or its text if it is not JSON."""
     if isinstance(data, bytes):
         data = data.decode("utf-8", "replace")
     if not isinstance(data, str):

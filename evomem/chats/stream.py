@@ -1,7 +1,7 @@
-"""JSON and JSONL piece by piece: the items of a list, or one value a line, never the whole file.
+"""Reads JSON and JSONL incrementally: items of a list, or one value per line.
 
-The splitter is built on the standard library's scanner, since a lone surrogate (half an emoji) must
-come through as it is, to be reported: YAJL, which the fast backends of ijson use, turns it into "?".
+It uses the standard library's scanner, which preserves a lone surrogate (half an emoji), so that it can
+be reported: YAJL, which the fast backends of ijson use, replaces it with "?".
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import BinaryIO, NamedTuple
 from evomem.errors import InputError
 
 CHUNK = 1 << 20  # bytes read at once
-LONGEST_LINE = 8 << 20  # bytes; a list that opens with a longer line is one document
-_TAIL = 32  # an error this near to the end of what was read may only mean that more must be read
+LONGEST_LINE = 8 << 20  # bytes; a list whose first line is longer is one document
+_TAIL = 32  # an error this close to the end of the buffer may only mean that more must be read
 _SPACE = " \t\n\r"
 _BOM = b"\xef\xbb\xbf"
 
@@ -24,7 +24,7 @@ class Value(NamedTuple):
     """One JSON value of a file."""
 
     number: int
-    """Its line for JSONL, otherwise its place in the list that the file is, from 1."""
+    """Its line in JSONL, otherwise its position in the file's list, from 1."""
     line: bool
     """Whether `number` is a line."""
     alone: bool
@@ -37,9 +37,8 @@ def values(file: BinaryIO, name: str, bad: Callable[[InputError, str], None]) ->
 
     Args:
         file: The content; read once, from its start.
-        name: What to call it in errors.
-        bad: Called with the fault and its place; it raises, or returns to continue where that is
-            possible.
+        name: Its name in errors.
+        bad: Called with an error and its place; it raises, or returns to continue if possible.
 
     Raises:
         InputError: The file is empty, or is not text.
@@ -63,7 +62,7 @@ def parse(text: str, where: str) -> object:
     """Return the JSON value in `text`.
 
     Raises:
-        InputError: It is not JSON; the message says where.
+        InputError: The text is not JSON; the error names the place.
     """
     try:
         return _DECODER.decode(text)
@@ -74,7 +73,7 @@ def parse(text: str, where: str) -> object:
 
 
 class _Source:
-    """Bytes with a look at their beginning."""
+    """A byte stream whose beginning can be inspected."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file, self.name = file, name
@@ -85,13 +84,13 @@ class _Source:
     def peek_text(self) -> str:
         """Return the first character that is not white space, empty if there is none."""
         while not (head := self._head.lstrip()):
-            self._head = self._read(CHUNK)  # white space alone need not be kept
+            self._head = self._read(CHUNK)  # skips leading white space
             if not self._head:
                 return ""
         return chr(head[0])
 
     def is_lines(self) -> bool:
-        """Return whether the first line is a value of its own and other lines follow."""
+        """Return whether the first line is a complete value and other lines follow."""
         head = self._head.lstrip()
         limit = LONGEST_LINE if head[:1] == b"[" else None
         pieces = [head]
@@ -149,7 +148,7 @@ class _Source:
 
 
 def not_utf8(name: str, error: UnicodeDecodeError, read: int = 0) -> InputError:
-    """Return the error that says where text stops being UTF-8."""
+    """Return the error for a byte that is not UTF-8."""
     return InputError(
         f"{name} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {read + error.start}); "
         "save it as UTF-8 and import it again"
@@ -194,7 +193,7 @@ def _items(source: _Source, name: str, bad: Callable[[InputError, str], None]) -
         except _End:
             return
         except InputError as error:
-            bad(error, name)  # what follows a broken item cannot be told apart
+            bad(error, name)  # the items after a broken one cannot be separated
             return
         number += 1
         yield Value(number, False, False, value)
@@ -280,16 +279,16 @@ class _Items:
         self._at += 1
 
     def _more(self, *, double: bool = False) -> bool:
-        """Read more and drop what was used; return whether there was more.
+        """Read more text and drop the used part; return whether there was more.
 
         An item longer than the window is decoded again each time, so the window doubles.
         """
         length = max(1, len(self._text) if double else 1)
-        pieces, came = [self._text[self._at :]], 0
-        while came < length and (text := next(self._texts, None)) is not None:
+        pieces, received = [self._text[self._at :]], 0
+        while received < length and (text := next(self._texts, None)) is not None:
             pieces.append(text)
-            came += len(text)
-        if not came:
+            received += len(text)
+        if not received:
             return False
         used = self._text[: self._at]
         if newlines := used.count("\n"):
@@ -310,7 +309,7 @@ class _Items:
 
 
 def _is_cut(error: json.JSONDecodeError, length: int, tail: int = _TAIL) -> bool:
-    """Return whether text of this length may only lack its end."""
+    """Return whether the error may only mean that the text was cut off."""
     return error.pos >= length - tail or error.msg.startswith("Unterminated string")
 
 

@@ -1,4 +1,4 @@
-"""Chat files into turns with ids that follow from their content."""
+"""Reads chat files as turns with ids derived from their content."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ChatTurns:
     """The contents of a chat file, as turns."""
 
     turns: list[Turn]
-    """Ready for `Memory.add_many`, each with an id that is the same whenever the file is read."""
+    """For `Memory.add_many`, with ids that are the same each time the file is read."""
     conversations: int
     messages: int
     """Messages that became part of a turn."""
     left_out: Mapping[str, int]
-    """What did not, by kind: `{"system": 3, "empty": 1, "image_url part": 2}`."""
+    """The number of left-out parts by kind: `{"system": 3, "empty": 1, "image_url part": 2}`."""
 
 
 def read_chats(
@@ -39,13 +39,13 @@ def read_chats(
 
     Args:
         data: The file's content.
-        name: What to call it in errors.
-        zone: The time zone of times that name none; without it such times are refused.
+        name: Its name in errors.
+        zone: The time zone of times without one; None to refuse such times.
         source: The source of all turns (`Turn.source`). Source fields in the file are ignored,
             since a text must not choose its own label.
 
     Raises:
-        InputError: The file is not a chat; the message says where and why.
+        InputError: The file is not a chat; the error names place and reason.
 
     Examples:
         >>> chats = read_chats(b'[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]')
@@ -58,9 +58,9 @@ def read_chats(
     for conversation in chats.conversations:
         try:
             paired = as_turns(conversation.messages)
-        except TurnError as error:  # two that are fine alone, but not as one exchange
+        except TurnError as error:  # messages that are valid separately, but not as one exchange
             raise InputError(f"{name}: {error}") from error
-        # its start names a nameless one, so that a later export, where it continues, names it alike
+        # a nameless conversation is named by its start, so that a longer export gets the same name
         key = conversation.id or f"chat-{_digest(paired[0])[:12]}"
         seen[key] += 1
         place = key if seen[key] == 1 else f"{key}-{seen[key]}"

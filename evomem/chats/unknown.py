@@ -1,4 +1,4 @@
-"""What to tell about a value whose shape is not known."""
+"""The error for a value whose shape is unknown."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The client of a service: memories over HTTP, used like local ones (docs/operations/service.md).
 
-A method describes its requests; two thin drivers make them, one synchronous, one asynchronous.
+A method describes its requests; two small drivers make them, one synchronous, one asynchronous.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ def connect(
     verify: bool | str = True,
     zone: str | tzinfo = timezone.utc,
 ) -> RemoteDatabase:
-    """Return the database of a service (`evomem serve`), without a request to it yet.
+    """Return the database of a service (`evomem serve`); makes no request yet.
 
-    It has the methods, arguments, results and errors of `Database`, and its memories those of
-    `Memory`; methods that need the database itself raise `ServiceError`. The client gives every
-    turn an id, so that a request whose answer was lost can be repeated safely.
+    It has the methods, arguments, results and errors of `Database`, and its memories those of `Memory`;
+    methods that need the database itself raise `ServiceError`. The client gives every turn an id, so
+    that a request whose response was lost can be repeated safely.
 
     Args:
-        url: Such as `"https://memory.example.com"`.
+        url: The service's address, such as `"https://memory.example.com"`.
         key: A key from `evomem keys create`; None for `$EVOMEM_KEY`, or no key if that is not set.
-        timeout: Seconds to wait for a connection, and for each chunk of an answer.
+        timeout: Seconds to wait for a connection, and for each chunk of a response.
         verify: Whether to check the service's certificate; or a file with the authorities to trust.
-        zone: The time zone of the people who ask, as in `evomem.open`; one with a name or
-            a fixed offset.
+        zone: The time zone of queries, as in `evomem.open`; with a name or a fixed offset.
 
     Raises:
         ServiceError: The URL is invalid.

@@ -1,4 +1,4 @@
-"""Requests as values. A method is a generator that yields calls and receives the answers."""
+"""Requests as values. A method is a generator that yields calls and receives the responses."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Call:
     path: str
     """Percent-encoded, from `/v1` on."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Those that are None are left out."""
+    """Query parameters; None values are left out."""
     body: bytes | Path | None = None
-    """Bytes, or a file that is sent as it is."""
+    """Bytes, or a file to send."""
     media_type: str = "application/json"
     into: Path | None = None
-    """A file for the answer, which is JSON otherwise."""
+    """A file for the response body; None for JSON."""
     repeats: bool = True
     """Whether the request is idempotent."""
 
 
 Steps = Generator[Call, Any, R]
-"""Yields calls, receives the JSON of each answer, and returns the method's result."""
+"""Yields calls, receives the JSON of each response, and returns the method's result."""
 
 
 class Caller(Protocol):
@@ -46,7 +46,7 @@ class Caller(Protocol):
         ...
 
     async def arun(self, steps: Steps[R], lane: Namespace | None = None) -> R:
-        """As `run`, without blocking the event loop; calls of one lane are made in order."""
+        """Like `run`, without blocking the event loop; calls of one lane are made in order."""
         ...
 
 
@@ -96,7 +96,7 @@ def to_json(value: object) -> bytes:
 
 
 def not_over_http(thing: str) -> ServiceError:
-    """Return the error for an operation that a client cannot do."""
+    """Return the error for an operation that does not work over HTTP."""
     return ServiceError(
         f"{thing} needs the database itself and does not work over HTTP: use evomem.open with the "
         "database's own location, on a machine that reaches it"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from evomem.chats import Conversation
     from evomem.importing import Imported
 
-PAGE = 1000  # names of one request
+PAGE = 1000  # names per request
 
 
 class RemoteDatabase(Database):
@@ -44,7 +44,7 @@ class RemoteDatabase(Database):
         self._caller = caller
         self._zone = zone
         self._spec: Spec | None = None
-        self._kept = RemoteTogetherCache(caller)
+        self._together_cache = RemoteTogetherCache(caller)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._caller.url!r})"
@@ -65,13 +65,13 @@ class RemoteDatabase(Database):
 
     def together(self, *prefix: str, query: str | None = None) -> Together:
         """See `Database.together`; only changes are sent, without embeddings."""
-        return self._caller.run(self._kept.read(prefix, query))
+        return self._caller.run(self._together_cache.read(prefix, query))
 
     def drop(self, *prefix: str) -> Receipt:
         """See `Database.drop`."""
         check_labels(prefix)
         path = f"/memories/{to_path(join_name(prefix))}"
-        return receipt_from_json(self._ask("DELETE", path, {"below": True}, repeats=False))
+        return receipt_from_json(self._request("DELETE", path, {"below": True}, repeats=False))
 
     def import_chats(
         self,
@@ -108,64 +108,64 @@ class RemoteDatabase(Database):
 
     @property
     def spec(self) -> Spec:
-        """The encoder that this database was written by."""
+        """The encoder that wrote this database."""
         if self._spec is None:
-            self._spec = Spec(**self._ask("GET", "")["encoder"])
+            self._spec = Spec(**self._request("GET", "")["encoder"])
         return self._spec
 
     @property
     def encoder(self) -> Encoder:
         """Only the service has the encoder. Raises `ServiceError`."""
-        self._not_here("the encoder")
+        self._refuse("the encoder")
 
     def stats(self) -> dict[str, Any]:
         """See `Database.stats`."""
-        values: dict[str, Any] = self._ask("GET", "/admin/stats")
+        values: dict[str, Any] = self._request("GET", "/admin/stats")
         return values
 
     def verify(self, anchor: str | Path | Mapping[str, Any] | None = None) -> list[str]:
         """See `Database.verify`."""
-        taken = read_anchor(anchor) if isinstance(anchor, str | Path) else anchor
-        body = to_json({"anchor": taken and dict(taken)})
-        faults: list[str] = self._ask("POST", "/admin/verify", body=body)["faults"]
+        values = read_anchor(anchor) if isinstance(anchor, str | Path) else anchor
+        body = to_json({"anchor": values and dict(values)})
+        faults: list[str] = self._request("POST", "/admin/verify", body=body)["faults"]
         return faults
 
     @property
     def key_id(self) -> str:
         """See `Database.key_id`."""
-        id: str = self._ask("GET", "/admin/anchor")["key_id"]
+        id: str = self._request("GET", "/admin/anchor")["key_id"]
         return id
 
     def anchor(self) -> dict[str, Any]:
         """See `Database.anchor`."""
-        taken: dict[str, Any] = self._ask("GET", "/admin/anchor")["anchor"]
-        return taken
+        values: dict[str, Any] = self._request("GET", "/admin/anchor")["anchor"]
+        return values
 
     def seal(self, integrity_key: bytes | str | Path) -> int:
         """Integrity keys are not sent over HTTP. Raises `ServiceError`."""
-        self._not_here("evomem keys integrity")
+        self._refuse("evomem keys integrity")
 
     def repair(self) -> list[str]:
         """See `Database.repair`."""
-        repaired: list[str] = self._ask("POST", "/admin/repair")["repaired"]
+        repaired: list[str] = self._request("POST", "/admin/repair")["repaired"]
         return repaired
 
     def compact(self, embeddings: Form | None = None) -> tuple[int, int]:
         """See `Database.compact`."""
         params = {} if embeddings is None else {"embeddings": embeddings}
-        value = self._ask("POST", "/admin/compact", params)
+        value = self._request("POST", "/admin/compact", params)
         return value["before"], value["after"]
 
     def backup(self, path: str | Path) -> None:
         """See `Database.backup`; the copy is written on this machine."""
-        self._ask("GET", "/admin/backup", into=_new(path))
+        self._request("GET", "/admin/backup", into=_new(path))
 
     def export(self, folder: str | Path) -> int:
         """See `Database.export`; the folder is on this machine."""
         target = _new(folder)
         with tempfile.TemporaryDirectory(prefix="evomem-") as temporary:
             archive = Path(temporary, "export.zip")
-            self._ask("GET", "/admin/export", into=archive)
+            self._request("GET", "/admin/export", into=archive)
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(target)
         turns = 0
@@ -177,25 +177,25 @@ class RemoteDatabase(Database):
     def load(self, folder: str | Path, *, integrity_key: bytes | str | Path | None = None) -> int:
         """See `Database.load`; the folder is on this machine."""
         if integrity_key is not None:
-            self._not_here("an export that is sealed with another key")
+            self._refuse("an export that is sealed with another key")
         source = Path(folder).expanduser()
         if not (source / "evomem.json").is_file():
-            raise InputError(f"{folder} is not what evomem export writes")
+            raise InputError(f"{folder} is not an export of evomem (evomem export)")
         with tempfile.TemporaryDirectory(prefix="evomem-") as temporary:
             archive = Path(temporary, "export.zip")
             with zipfile.ZipFile(archive, "w") as packed:
                 for file in sorted(source.rglob("*")):
                     packed.write(file, file.relative_to(source))
-            turns: int = self._ask("POST", "/admin/load", body=archive, repeats=False)["turns"]
+            turns: int = self._request("POST", "/admin/load", body=archive, repeats=False)["turns"]
         return turns
 
     def drop_generations(self) -> list[str]:
         """Encoders are changed on the service's machine. Raises `ServiceError`."""
-        self._not_here("evomem reencode")
+        self._refuse("evomem reencode")
 
     def check_writable(self) -> None:
-        """See `Database.check_writable`: here, whether the service answers and the key may write."""
-        if "write" not in self._ask("GET", "")["key"]["rights"]:
+        """See `Database.check_writable`: checks that the service responds and that the key may write."""
+        if "write" not in self._request("GET", "")["key"]["rights"]:
             raise StoreError("the key has no right to write: use another one")
 
     def close(self) -> None:
@@ -228,7 +228,7 @@ class RemoteDatabase(Database):
             after = value["next"]
         return listed
 
-    def _ask(
+    def _request(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, **more: Any
     ) -> Any:
         def steps() -> Steps[Any]:
@@ -236,12 +236,12 @@ class RemoteDatabase(Database):
 
         return self._caller.run(steps())
 
-    def _not_here(self, thing: str) -> NoReturn:
+    def _refuse(self, thing: str) -> NoReturn:
         raise not_over_http(thing)
 
 
 def _new(path: str | Path) -> Path:
     target = Path(path).expanduser().absolute()
     if target.exists():
-        raise StoreError(f"there is something at {target} already: name a new place")
+        raise StoreError(f"{target} exists already: choose a new path")
     return target

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from evomem.importing import Imported
 
 UNKNOWN = "?"
-"""Requests the turns of the sessions, instead of naming their mark."""
+"""The mark that requests the turns of the sessions, if their mark is unknown."""
 
 
 class RemoteMemory(RemoteView, Memory):
     """A memory of a service. Get one from `RemoteDatabase.memory`."""
 
-    def _add(  # type: ignore[override]  # nothing here calls the one of `Memory`
+    def _add(  # type: ignore[override]  # `Memory._add` is never called here
         self,
         text: str,
         *,
@@ -85,7 +85,7 @@ class RemoteMemory(RemoteView, Memory):
         moment = as_utc(time)
         turn = turn_of(
             text, "user", reply, source=source, recalled=recalled
-        )  # what is wrong raises
+        )  # checks the arguments
         body = {
             "text": text,
             "reply": reply,
@@ -104,7 +104,7 @@ class RemoteMemory(RemoteView, Memory):
         *,
         where: Mapping[str, Any] | None = None,
     ) -> Steps[list[Record]]:
-        """Assume first that the sessions are empty: then one request is enough."""
+        """Assume first that the sessions are empty, so that one request may suffice."""
         check_filter(where=where)
         head = {"sessions": sorted(set(sessions)), "where": where and dict(where)}
         stored: list[Record] = []
@@ -112,7 +112,7 @@ class RemoteMemory(RemoteView, Memory):
         for attempt in range(TRIES):
             try:
                 turns = [replace(turn, id=turn.id or new_id()) for turn in build(stored)]
-            except Exception:  # it needs the stored turns
+            except Exception:  # `build` needs the stored turns
                 if attempt:
                     raise
                 turns, mark = [], UNKNOWN
@@ -217,7 +217,7 @@ class RemoteMemory(RemoteView, Memory):
         value = yield Call("DELETE", self._path, repeats=False)
         return receipt_from_json(value)
 
-    add_document = Memory.add_document  # reads here, and calls the other methods
+    add_document = Memory.add_document  # reads the document locally, and calls the other methods
     add = blocking(_add)
     add_many = blocking(_add_many)
     correct = blocking(_correct)

@@ -1,4 +1,4 @@
-"""`RemoteTogether`: all memories of a service below a prefix, cached and kept up to date."""
+"""`RemoteTogether`: the memories of a service below a prefix, cached and kept current."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evomem.service.names import join_name, split_name
 from evomem.store import Extract, Listed, Namespace
 from evomem.together import MAX_BYTES, Together
 
-TURN_BYTES = 1000  # of a turn in memory, about, beside its metadata
+TURN_BYTES = 1000  # approximate size of a turn in memory without metadata
 _NO_VECTORS = np.zeros((0, 0), np.float32)
 _NO_OWNERS = np.zeros(0, np.int64)
 
@@ -33,7 +33,7 @@ class RemoteTogether(Together):
         self.version = ()
         self.mark = mark
         self.answer: tuple[str, npt.NDArray[np.float32]] | None = None
-        """The query that was asked last, and the cosines with it."""
+        """The last query, and the cosines with it."""
         self._caller = caller
         self.prefix = prefix
 
@@ -45,7 +45,7 @@ class RemoteTogether(Together):
         """See `Together.cosines`."""
         answer = self.answer
         if answer is None or answer[0] != query:
-            value = self._caller.run(_ask(self.prefix, self, query))
+            value = self._caller.run(_request(self.prefix, self, query))
             if value["version"] != self.mark:
                 raise HeadMoved(f"memories below {join_name(self.prefix)!r} have changed meanwhile")
             answer = self.answer = query, _floats(value)
@@ -53,7 +53,7 @@ class RemoteTogether(Together):
 
 
 class RemoteTogetherCache:
-    """A cache of what was read from a service. Thread-safe; losing it changes no result."""
+    """A cache of a service's turns. Thread-safe; losing it changes no result."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -62,9 +62,9 @@ class RemoteTogetherCache:
         )
 
     def read(self, prefix: Namespace, query: str | None) -> Steps[Together]:
-        """Return all memories below a prefix as they are at this moment."""
+        """Return the current turns of all memories below a prefix."""
         cached = self._read.get(prefix)
-        value = yield from _ask(prefix, cached, query)
+        value = yield from _request(prefix, cached, query)
         if cached is None or value["memories"] is not None:
             known = (
                 {}
@@ -79,15 +79,15 @@ class RemoteTogetherCache:
         return cached
 
 
-def _ask(prefix: Namespace, cached: RemoteTogether | None, query: str | None) -> Steps[Any]:
+def _request(prefix: Namespace, cached: RemoteTogether | None, query: str | None) -> Steps[Any]:
     known = (
         {join_name(extract.namespace): extract.mark[0] for extract in cached.extracts}
         if cached
         else {}
     )
     version = cached.mark if cached else ""
-    asked = {"prefix": prefix, "version": version, "known": known, "query": query}
-    return (yield Call("POST", "/together", body=to_json(asked)))
+    body = {"prefix": prefix, "version": version, "known": known, "query": query}
+    return (yield Call("POST", "/together", body=to_json(body)))
 
 
 def _floats(value: Mapping[str, Any]) -> npt.NDArray[np.float32]:
@@ -97,7 +97,7 @@ def _floats(value: Mapping[str, Any]) -> npt.NDArray[np.float32]:
 def _extract(
     name: str, new: Mapping[str, Any] | None, known: Mapping[Namespace, Extract]
 ) -> Extract:
-    """Return a memory's turns, known or new; an unchanged turn stays the same object."""
+    """Return a memory's turns, cached or new; an unchanged turn stays the same object."""
     namespace = split_name(name)
     if new is None:
         return known[namespace]

@@ -23,24 +23,24 @@ from evomem.store import Namespace
 
 R = TypeVar("R")
 
-TRIES = 6
-PAUSE = 0.1  # seconds before the second try; twice as many before each further one
-LONGEST = 30.0  # seconds between two tries, whatever the service asks for
-PIECE = 1 << 18
-CONNECTIONS = 64  # at a time; further calls wait for one
+ATTEMPTS = 6
+PAUSE = 0.1  # seconds before the first retry, doubled before each further one
+MAX_PAUSE = 30.0  # seconds between two attempts, even if the service asks for more
+CHUNK_BYTES = 1 << 18
+CONNECTIONS = 64  # open at a time; further calls wait
 _BUSY = (429, 503)
-"""Statuses of requests that were rejected, or changed nothing; `ConnectionLost` is the exception."""
+"""Statuses of requests that changed nothing, except for `ConnectionLost`."""
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     status: int
     headers: httpx.Headers
     content: bytes
 
 
-_Outcome = _Answer | httpx.TransportError | None
-_Talk = Generator[Call | float, _Outcome, R]
+_Outcome = _Response | httpx.TransportError | None
+_Exchange = Generator[Call | float, _Outcome, R]
 """Yields calls to make and seconds to wait."""
 
 
@@ -56,7 +56,7 @@ class Transport:
         try:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, TypeError) as error:
-            raise ServiceError(f"{url!r:.200} is no URL: {error}") from error
+            raise ServiceError(f"{url!r:.200} is not a URL: {error}") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ServiceError(
                 f"{url!r:.200} is not the address of a service; write it like "
@@ -69,7 +69,7 @@ class Transport:
             "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
             "timeout": timeout,
             "verify": _trusted(verify) if isinstance(verify, str) else verify,
-            # As many to keep as there are: httpcore counts busy ones, too, and closes the rest.
+            # Keep all connections alive: httpcore's limit also counts busy ones, and closes the rest.
             "limits": httpx.Limits(
                 max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS
             ),
@@ -79,7 +79,7 @@ class Transport:
 
     def run(self, steps: Steps[R]) -> R:
         """See `Caller.run`."""
-        talk = self._talk(steps)
+        talk = self._exchange(steps)
         outcome: _Outcome = None
         try:
             while True:
@@ -97,9 +97,9 @@ class Transport:
         """See `Caller.arun`."""
         if lane is not None:
             lanes = self._lanes.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-            async with lanes.setdefault(lane, asyncio.Lock()):  # which serves first come, first
+            async with lanes.setdefault(lane, asyncio.Lock()):  # serves waiting calls in order
                 return await self.arun(steps)
-        talk = self._talk(steps)
+        talk = self._exchange(steps)
         outcome: _Outcome = None
         try:
             while True:
@@ -118,7 +118,7 @@ class Transport:
         self._client.close()
 
     async def aclose(self) -> None:
-        """Close those, and the connections of async methods in this event loop."""
+        """Close these, and the connections of async methods in this event loop."""
         self.close()
         with suppress(KeyError):
             await self._clients.pop(asyncio.get_running_loop()).aclose()
@@ -131,13 +131,13 @@ class Transport:
         self._lanes: WeakKeyDictionary[Any, WeakValueDictionary[Namespace, asyncio.Lock]]
         self._lanes = WeakKeyDictionary()
 
-    def _talk(self, steps: Steps[R]) -> _Talk[R]:
-        """Make the calls of a method, each until it is answered."""
+    def _exchange(self, steps: Steps[R]) -> _Exchange[R]:
+        """Make the calls of a method, each with retries."""
         try:
             call = next(steps)
             while True:
                 try:
-                    value = yield from self._ask(call)
+                    value = yield from self._retry(call)
                 except EvomemError as error:
                     call = steps.throw(error)
                 else:
@@ -146,32 +146,32 @@ class Transport:
             result: R = end.value
             return result
 
-    def _ask(self, call: Call) -> _Talk[Any]:
-        """Make a call, with retries where they are safe; return the JSON of its answer."""
-        for attempt in range(1, TRIES + 1):
+    def _retry(self, call: Call) -> _Exchange[Any]:
+        """Make a call, with retries if they are safe; return the JSON of its response."""
+        for attempt in range(1, ATTEMPTS + 1):
             outcome = yield call
             pause = PAUSE * 2**attempt * random.uniform(0.5, 1)
-            if isinstance(outcome, _Answer):
+            if isinstance(outcome, _Response):
                 if outcome.status < 400:
                     return None if call.into else _json(outcome)
                 error = _error(outcome)
-                again = call.repeats or not isinstance(error, ConnectionLost)
-                if outcome.status not in _BUSY or attempt == TRIES or not again:
+                may_repeat = call.repeats or not isinstance(error, ConnectionLost)
+                if outcome.status not in _BUSY or attempt == ATTEMPTS or not may_repeat:
                     raise error
                 pause = max(pause, _seconds(outcome.headers))
             else:
                 assert outcome is not None
-                again = call.repeats and not isinstance(outcome, httpx.TimeoutException)
-                if attempt == TRIES or not (again or isinstance(outcome, _UNSENT)):
+                may_repeat = call.repeats and not isinstance(outcome, httpx.TimeoutException)
+                if attempt == ATTEMPTS or not (may_repeat or isinstance(outcome, _UNSENT)):
                     raise ServiceError(
                         f"{self.url} cannot be reached ({type(outcome).__name__}: {outcome}); "
                         + (
                             "check that the service runs"
-                            if again
+                            if may_repeat
                             else "it may have completed the request or not"
                         )
                     ) from outcome
-            yield min(LONGEST, pause)
+            yield min(MAX_PAUSE, pause)
         raise AssertionError
 
     def _send(self, call: Call) -> _Outcome:
@@ -182,8 +182,8 @@ class Transport:
                     with call.into.open("wb") as file:
                         for piece in response.iter_bytes():
                             file.write(piece)
-                    return _Answer(response.status_code, response.headers, b"")
-                return _Answer(response.status_code, response.headers, response.read())
+                    return _Response(response.status_code, response.headers, b"")
+                return _Response(response.status_code, response.headers, response.read())
         except httpx.TransportError as error:
             return error
 
@@ -199,15 +199,15 @@ class Transport:
                     with call.into.open("wb") as file:
                         async for piece in response.aiter_bytes():
                             await asyncio.to_thread(file.write, piece)
-                    return _Answer(response.status_code, response.headers, b"")
-                return _Answer(response.status_code, response.headers, await response.aread())
+                    return _Response(response.status_code, response.headers, b"")
+                return _Response(response.status_code, response.headers, await response.aread())
         except httpx.TransportError as error:
             return error
 
     def _request(self, call: Call) -> dict[str, Any]:
         headers = {} if call.body is None else {"Content-Type": call.media_type}
         if call.path.startswith("/memories/"):
-            headers["X-Session-Id"] = call.path.split("/")[2]  # of one memory, one replica
+            headers["X-Session-Id"] = call.path.split("/")[2]  # one replica per memory
         return {
             "method": call.method,
             "url": f"{self.url}/v1{call.path}",
@@ -225,17 +225,17 @@ def _trusted(file: str) -> ssl.SSLContext:
 
 def _pieces(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
+        while piece := file.read(CHUNK_BYTES):
             yield piece
 
 
 async def _apieces(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
-        while piece := await asyncio.to_thread(file.read, PIECE):
+        while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
             yield piece
 
 
-def _json(answer: _Answer) -> Any:
+def _json(answer: _Response) -> Any:
     try:
         return json.loads(answer.content)
     except ValueError as error:
@@ -244,7 +244,7 @@ def _json(answer: _Answer) -> Any:
         ) from error
 
 
-def _error(answer: _Answer) -> EvomemError:
+def _error(answer: _Response) -> EvomemError:
     try:
         value = json.loads(answer.content)
     except ValueError:
@@ -253,6 +253,6 @@ def _error(answer: _Answer) -> EvomemError:
 
 
 def _seconds(headers: httpx.Headers) -> float:
-    """Return for how long the service asks to wait; 0 if it does not say."""
+    """Return the seconds of the header Retry-After, 0 if it is missing or invalid."""
     text = headers.get("retry-after", "")
     return float(text) if text.isdecimal() and len(text) < 7 else 0.0

@@ -16,12 +16,12 @@ from evomem.errors import InputError
 from evomem.records import Turn
 from evomem.service.wire import turn_to_json
 
-BATCH = 64  # turns of one request to add, as many as of one transaction
+BATCH = 64  # turns per request, as many as per transaction
 BATCH_BYTES = 1 << 20
 
 
 def batches(turns: Sequence[Turn]) -> Iterator[bytes]:
-    """Yield turns as JSON lines, as many as one request takes."""
+    """Yield turns as JSON lines, in batches for one request each."""
     lines: list[bytes] = []
     size = 0
     for turn in turns:
@@ -62,4 +62,4 @@ def _iso(value: object) -> Any:
         return value.isoformat()
     if isinstance(value, Mapping):
         return dict(value)
-    raise InputError(f"a message holds what is not JSON: {value!r:.60}")
+    raise InputError(f"a message contains a value that is not JSON: {value!r:.60}")

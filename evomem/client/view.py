@@ -1,7 +1,7 @@
 """`RemoteView`: the methods of `MemoryView`, as requests.
 
-Arguments are checked locally, with the checks of the memory itself, so that mistakes raise the same
-errors and cost no request.
+Arguments are checked locally, with the checks of a local memory, so that mistakes raise the same errors
+and cost no request.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from evomem.answering import Answer, LanguageModel
     from evomem.memory import Memory
 
-CHARS = 3  # of a token; English has about four, so that a budget is rather kept than passed
-PAGE = 1000  # turns of one request for a history
+CHARS = 3  # per token; English has about four, so that estimates rarely exceed a budget
+PAGE = 1000  # turns per request of a history
 
 
 class RemoteView(MemoryView):
@@ -61,7 +61,7 @@ class RemoteView(MemoryView):
         self._path = f"/memories/{to_path(join_name(namespace))}"
 
     def __len__(self) -> int:
-        """Return the number of turns, deleted ones not counted."""
+        """Return the number of turns, without deleted ones."""
         return self._caller.run(self._count())
 
     def at(
@@ -72,8 +72,8 @@ class RemoteView(MemoryView):
         added: datetime | str | None = None,
     ) -> MemoryView:
         """See `MemoryView.at`."""
-        given = [point for point in (seq, time, added) if point is not None]
-        if len(given) != 1:
+        points = [point for point in (seq, time, added) if point is not None]
+        if len(points) != 1:
             raise QueryError("at() takes one of seq=, time= and added=")
         past = self._past(seq if time is None else time, check_moment(added, "added"))
         value = self._caller.run(self._describe(past))
@@ -166,7 +166,7 @@ class RemoteView(MemoryView):
         speaker: str | None = None,
     ) -> Steps[list[Record]]:
         check_whole(after, "after", least=0)
-        left = None if limit is None else check_k(limit, "limit")
+        remaining = None if limit is None else check_k(limit, "limit")
         condition = check_filter(since, until, session, role, where, source, not_source, speaker)
         params = {**_filters(condition), "all": True if all else None}
         params["where"] = json.dumps(params["where"]) if params["where"] else None
@@ -176,12 +176,12 @@ class RemoteView(MemoryView):
             return []
         records: list[Record] = []
         following: int | None = after
-        while following is not None and left != 0:
-            size = PAGE if left is None else min(PAGE, left)
+        while following is not None and remaining != 0:
+            size = PAGE if remaining is None else min(PAGE, remaining)
             page = {**params, "after": following, "limit": size, **self._past()}
             value = yield Call("GET", f"{self._path}/turns", page)
             records += map(record_from_json, value["turns"])
-            left = None if left is None else left - len(value["turns"])
+            remaining = None if remaining is None else remaining - len(value["turns"])
             following = value["next"]
         return records
 
@@ -204,7 +204,7 @@ class RemoteView(MemoryView):
         llm: LanguageModel | Literal["encoder"] | None = None,
         **options: Any,
     ) -> Answer:
-        """See `MemoryView.answer`, for language models: latents stay with the service."""
+        """See `MemoryView.answer`; only for language models, since latents stay on the service."""
         if llm == "encoder":
             raise QueryError(
                 "a service does not answer from latents: pass a language model as llm=, or open the "
@@ -249,7 +249,7 @@ class RemoteView(MemoryView):
     def _past(
         self, at: int | datetime | str | None = None, added: datetime | None = None
     ) -> dict[str, int | str | None]:
-        """Return a point of the past as requests name it, no later than this view."""
+        """Return the request parameters of a point of the past, no later than this view."""
         seq, said, stored = self._point_at(at, added)
         return {"at": seq, "said": _iso(said), "added": _iso(stored)}
 

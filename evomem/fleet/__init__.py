@@ -1,4 +1,4 @@
-"""evomem on a Ray cluster, or on one machine with Ray: the service's replicas, and bulk work.
+"""evomem on a Ray cluster, or on one machine with Ray: replicas of the service, and bulk work.
 
-Nothing here decides what is stored: order and ownership are the leases' (`evomem.open(..., lease=)`).
+Nothing here decides what is stored: leases do (`evomem.open(..., lease=)`).
 """

@@ -1,7 +1,7 @@
-"""Bulk work on many memories at once: imports and changes of the encoder, by Ray actors.
+"""Bulk work on many memories, by Ray actors: imports and changes of the encoder.
 
-An actor opens the database and loads the encoder once. A memory that fails is set aside with its
-error, and the others continue.
+An actor opens the database and loads the encoder once. If a memory fails, its error is recorded, and
+the others continue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from evomem import chats
 from evomem.batching import shared
 from evomem.checks import check_whole
 from evomem.fleet import cluster
-from evomem.fleet.pool import Pool, said_by
+from evomem.fleet.pool import Pool, failure_text
 from evomem.plugins import load_encoder, store_opener
 from evomem.reencode import read_memory
 
@@ -24,12 +24,12 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
-class Outcomes:
-    """What came of all jobs."""
+class Summary:
+    """The combined results of all jobs."""
 
     turns: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    """Those that were set aside, each with its error."""
+    """The names of failed jobs, each with its error."""
 
 
 class Importer:
@@ -57,15 +57,15 @@ class Rereader:
         self._generation, self._reader = self._store.generation(ready.spec), shared(ready)
 
     def run(self, memory: int) -> int:
-        """Read a memory's turns to its end; return how many."""
+        """Read a memory's turns to its end; return the number of turns."""
         return read_memory(self._generation, self._reader, memory, None)
 
 
-def run(pool: Pool, jobs: Mapping[str, Any], progress: Progress | None, total: Outcomes) -> None:
-    """Do jobs that return numbers of turns, and add what came of them to `total`."""
+def run(pool: Pool, jobs: Mapping[str, Any], progress: Progress | None, total: Summary) -> None:
+    """Run jobs that return numbers of turns, and add their results to `total`."""
     for done, (name, result) in enumerate(pool.run(jobs), 1):
         if isinstance(result, Exception):
-            total.failed[name] = said_by(result)
+            total.failed[name] = failure_text(result)
         else:
             total.turns += result
         if progress:
@@ -83,18 +83,18 @@ def import_files(
     gpus: float | None = None,
     address: str | None = None,
     progress: Progress | None = None,
-) -> Outcomes:
-    """Import files of conversations, each into a memory of its own.
+) -> Summary:
+    """Import files of conversations, each into its own memory.
 
     Args:
-        database: A URL that every machine reaches.
-        histories: Paths that every machine reaches, each with the labels of its memory.
+        database: A URL that every machine can reach.
+        histories: Paths that every machine can read, each with the labels of its memory.
         encoder: As for `evomem.open`.
-        device: Where it runs.
-        lease: Of each worker, in seconds.
-        workers: How many there are.
-        gpus: That each gets; None for one where the cluster has any.
-        address: Of a Ray cluster; None starts Ray on this machine.
+        device: The encoder's device.
+        lease: The seconds of each worker's leases.
+        workers: The number of workers.
+        gpus: GPUs per worker; None for one if the cluster has GPUs.
+        address: The address of a Ray cluster; None starts Ray on this machine.
         progress: Called as `progress(done, total)`, in files.
 
     Raises:
@@ -104,9 +104,11 @@ def import_files(
         StoreError: A worker does not start.
     """
     check_whole(workers, "workers", least=1)
-    evomem.open(database, encoder, device=device).close()  # made, and refused, before workers start
+    evomem.open(
+        database, encoder, device=device
+    ).close()  # create or refuse it before workers start
     jobs = {path: (path, tuple(labels)) for path, labels in histories.items()}
-    total = Outcomes()
+    total = Summary()
     arguments = (database, encoder, device, lease)
     with Pool(Importer, arguments, workers=workers, gpus=gpus, address=address) as pool:
         run(pool, jobs, progress, total)
@@ -123,18 +125,18 @@ def reencode(
     address: str | None = None,
     progress: Progress | None = None,
     **options: Any,
-) -> Outcomes:
-    """Do as `evomem.reencode`, with the memories spread over a cluster's workers.
+) -> Summary:
+    """Like `evomem.reencode`, with the memories distributed over a cluster's workers.
 
-    If a memory cannot be read, all others are, and the database keeps its encoder.
+    If a memory cannot be read, the others still are, and the database keeps its encoder.
 
     Args:
-        database: A URL that every machine reaches.
+        database: A URL that every machine can reach.
         encoder: A name, as for `evomem.open`.
-        device: Where it runs.
-        workers: How many there are.
-        gpus: That each gets; None for one where the cluster has any.
-        address: Of a Ray cluster; None starts Ray on this machine.
+        device: The encoder's device.
+        workers: The number of workers.
+        gpus: GPUs per worker; None for one if the cluster has GPUs.
+        address: The address of a Ray cluster; None starts Ray on this machine.
         progress: Called as `progress(done, total)`, in memories, once for each layer of forks.
         **options: For the store.
 
@@ -146,7 +148,7 @@ def reencode(
     """
     check_whole(workers, "workers", least=1)
     store, index = store_opener(database)(database, None, **options)
-    total = Outcomes()
+    total = Summary()
     try:
         store.check_writable()
         spec = load_encoder(encoder, device=device).spec

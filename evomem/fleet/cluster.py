@@ -1,4 +1,4 @@
-"""Ray itself: the cluster that work is done on."""
+"""The Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from evomem._extras import require
 
 LEASE = 10.0
-"""Seconds that a worker's lease of a memory lasts after its last write, unless told."""
+"""Default seconds for which a worker's lease of a memory lasts after its last write."""
 
 
 def start(address: str | None) -> Any:
@@ -23,7 +23,7 @@ def start(address: str | None) -> Any:
 
 
 def gpus(ray: Any, wanted: float | None) -> float:
-    """Return how many GPUs a worker gets: as wanted, or one where the cluster has any."""
+    """Return the number of GPUs per worker: `wanted`, or one if the cluster has GPUs."""
     if wanted is not None:
         return wanted
     return 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0

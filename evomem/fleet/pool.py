@@ -1,4 +1,4 @@
-"""`Pool`: actors that do jobs, each job on whichever actor is free."""
+"""`Pool`: actors that run jobs, each on the next free actor."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from evomem.errors import StoreError
 from evomem.fleet import cluster
 
-CALLS, PAUSE = 12, 5.0
-"""How often an actor is called that Ray cannot reach, and seconds in between: Ray takes a while to
-notice that a machine was lost, and does not make these calls again by itself."""
-TRIES = 3  # of a job whose database is busy or away for a moment, or whose worker dies
+MAX_CALLS, PAUSE = 12, 5.0
+"""Calls of an actor that Ray cannot reach, and seconds between them: Ray takes a while to notice that
+a machine was lost, and does not retry these calls itself."""
+ATTEMPTS = 3  # per job, if its database is busy or briefly unreachable, or its worker dies
 
 
 class Pool:
-    """Ray actors of one class, which has a method `run` that does a job.
+    """Ray actors of one class, whose method `run` runs a job.
 
-    Ray restarts actors that die, and makes a call again that died with its actor or raised
-    `StoreError`: a job must be one that can be done twice.
+    Ray restarts actors that die, and retries calls that died with their actor or raised `StoreError`:
+    jobs must be idempotent.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class Pool:
         gpus: float | None = None,
         address: str | None = None,
     ) -> None:
-        """Make the actors.
+        """Create the actors.
 
         Args:
-            kind: Their class.
-            arguments: What it is made with.
-            workers: How many there are.
-            gpus: That each gets; None for one where the cluster has any.
-            address: Of a Ray cluster; None starts Ray on this machine.
+            kind: The actors' class.
+            arguments: The arguments of its constructor.
+            workers: The number of actors.
+            gpus: GPUs per actor; None for one if the cluster has GPUs.
+            address: The address of a Ray cluster; None starts Ray on this machine.
 
         Raises:
             MissingExtra: Ray is not installed.
@@ -47,20 +47,20 @@ class Pool:
         ray = self._ray = cluster.start(address)
         actor = ray.remote(
             max_restarts=-1,
-            max_task_retries=TRIES - 1,
+            max_task_retries=ATTEMPTS - 1,
             num_cpus=1,
             num_gpus=cluster.gpus(ray, gpus),
         )(kind)
         self._actors = [actor.remote(*arguments) for _ in range(workers)]
 
     def __enter__(self) -> Pool:
-        """Wait until all actors are there. Raises `StoreError` if one does not start."""
+        """Wait until all actors have started. Raises `StoreError` if one does not start."""
         try:
             self._ray.get([actor.__ray_ready__.remote() for actor in self._actors])
         except self._ray.exceptions.RayError as error:
             self.__exit__()
-            says = str(error).strip().splitlines()[-1]
-            raise StoreError(f"a worker does not start ({says}): see Ray's log") from error
+            reason = str(error).strip().splitlines()[-1]
+            raise StoreError(f"a worker does not start ({reason}): see Ray's log") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,13 +68,13 @@ class Pool:
             self._ray.kill(actor)
 
     def run(self, jobs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """Do jobs, given by their names; yield each name with its result, or an error, when it is done.
+        """Run jobs by name; yield each name with its result, or an error, when it finishes.
 
         Ray's own `ActorPool` does not tell which job an error belongs to.
         """
         waiting, free = deque(jobs.items()), deque(self._actors)
         running: dict[Any, tuple[str, Any]] = {}
-        missed: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
         while waiting or running:
             while waiting and free:
                 (name, job), actor = waiting.popleft(), free.popleft()
@@ -87,8 +87,8 @@ class Pool:
             try:
                 result = self._ray.get(done)
             except self._ray.exceptions.ActorUnavailableError as error:
-                missed[name] += 1
-                if missed[name] < CALLS:
+                failures[name] += 1
+                if failures[name] < MAX_CALLS:
                     time.sleep(PAUSE)
                     waiting.append((name, jobs[name]))
                     continue
@@ -98,9 +98,9 @@ class Pool:
             yield name, result
 
 
-def said_by(error: Exception) -> str:
-    """Return in one line why a job failed."""
-    cause = getattr(error, "cause", None)  # of an error that was raised by the job itself
+def failure_text(error: Exception) -> str:
+    """Return the reason of a job's failure in one line."""
+    cause = getattr(error, "cause", None)  # set if the job itself raised the error
     if cause is None:
         return f"its worker died: {error}".partition("\n")[0]
     return f"{type(cause).__name__}: {cause}"

@@ -1,8 +1,8 @@
-"""The service on Ray Serve: each replica is the whole application, with its own encoder.
+"""The service on Ray Serve: each replica is the complete application, with its own encoder.
 
-Ray's proxy sends all requests of a memory to one replica as long as the replicas stay the same: by
-consistent hashing of the header `X-Session-Id`, which `evomem.connect` sends. That keeps states warm.
-A request that reaches another replica is answered just as well.
+Ray's proxy sends all requests of a memory to one replica while the set of replicas does not change, by
+consistent hashing of the header `X-Session-Id`, which `evomem.connect` sends. This keeps states cached.
+Other replicas can answer the requests as well.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from evomem.service.settings import Settings
 
 NAME = "evomem"
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
-RETRY = 1.0  # seconds after which a client that was turned away shall come again
+RETRY = 1.0  # seconds after which a rejected client should retry
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many replicas there are, and what each gets."""
+    """The number of replicas, and the resources of each."""
 
     least: int = 1
     most: int = 1
     requests: float = 8.0
-    """That a replica works on at a time, on average: with more, another one is added."""
+    """The target average of concurrent requests per replica: with more, a replica is added."""
     up: float = 30.0
-    """Seconds of more requests than that before a replica is added."""
+    """Seconds above the target before a replica is added."""
     down: float = 600.0
-    """Seconds of fewer requests before one is taken away."""
+    """Seconds below the target before a replica is removed."""
     queued: int = 256
-    """Requests that wait for a replica, at most; the next ones are turned away."""
+    """The most requests that wait for a replica; further ones are rejected."""
     cpus: float = 1.0
     gpus: float | None = None
-    """None for one where the cluster has any."""
+    """GPUs per replica; None for one if the cluster has GPUs."""
     fallbacks: int = 0
-    """Other replicas that a memory's requests may go to if its own is full. They wait there for the
-    memory's lease, so that none is best unless memories are mostly read."""
+    """The number of other replicas that a memory's requests may use if its own is full. Writes wait
+    there for the memory's lease, so 0 is best unless memories are mostly read."""
 
 
 class Replica:
-    """One replica: the application, and whether it can be used."""
+    """One replica: the application and its health check."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def __serve_build_asgi_app__(self) -> Guard:
-        """Make the application: Ray calls it, then opens the database through its lifespan."""
+        """Create the application. Called by Ray, which then opens the database through its lifespan."""
         self._guard = make_app(self._settings)
         return self._guard
 
     async def check_health(self) -> None:
-        """Raise if the database cannot be read: Ray calls it again and again."""
+        """Raise if the database cannot be read. Called periodically by Ray."""
         await self._guard.service.check()
 
 
@@ -88,13 +88,13 @@ def application(settings: Settings, size: Size, gpus: float) -> Any:
 
 
 def run(settings: Settings, size: Size, *, address: str | None = None, wait: bool = True) -> None:
-    """Deploy the service, and stay until interrupted unless told not to.
+    """Deploy the service and, if `wait`, block until interrupted.
 
     Args:
-        settings: Of each replica; its database is a URL that every machine reaches.
-        size: How many replicas.
-        address: Of a Ray cluster; None starts Ray on this machine.
-        wait: Whether to stay.
+        settings: The settings of each replica; the database is a URL that every machine can reach.
+        size: The number and resources of replicas.
+        address: The address of a Ray cluster; None starts Ray on this machine.
+        wait: Whether to block.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -109,10 +109,10 @@ def run(settings: Settings, size: Size, *, address: str | None = None, wait: boo
 def build(args: Mapping[str, Any]) -> Any:
     """Return the application for a Serve config file, whose `args` are `Settings`.
 
-    For `import_path: evomem.fleet.serving:build`. The database is `$EVOMEM_DB` if not given. How many
-    replicas there are, and what each gets, is in the file's `deployments`, as Ray describes it.
+    For `import_path: evomem.fleet.serving:build`. The default database is `$EVOMEM_DB`. The number of
+    replicas and their resources are in the file's `deployments` (see Ray's documentation).
     """
     lists = {name: tuple(args[name]) for name in ("names", "origins") if name in args}
     defaults = {"database": os.environ["EVOMEM_DB"]} if "EVOMEM_DB" in os.environ else {}
-    given: dict[str, Any] = {"lease": cluster.LEASE, **defaults, **args, **lists}
-    return application(Settings(**given), Size(), 0.0)
+    values: dict[str, Any] = {"lease": cluster.LEASE, **defaults, **args, **lists}
+    return application(Settings(**values), Size(), 0.0)

@@ -1,5 +1,5 @@
-"""Hooks of coding agents: their sessions are stored, and recalled in the next one.
+"""Hooks for coding agents: store their sessions, and recall them in later sessions.
 
-`agents` says where an agent keeps its settings and its sessions, `settings` edits the former and
-`sessions` imports the latter; `events` is what an agent calls.
+`agents` has the locations of an agent's settings and sessions, `settings` edits the settings, `sessions`
+imports the sessions, and `events` implements the command that an agent calls.
 """

@@ -1,4 +1,4 @@
-"""The coding agents that are known: where their settings and sessions are, and what calls hooks.
+"""The supported coding agents: their settings, their sessions, and the events of their hooks.
 
 Claude Code: https://code.claude.com/docs/en/hooks; Codex: https://developers.openai.com/codex/hooks.
 """
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STARTS = "startup|clear|compact"
-"""Of the starts of a session, those whose model has not seen what was said before."""
+"""The kinds of session starts at which the model has not seen the earlier conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One kind of event that hooks are called for."""
+    """A kind of event for which hooks are called."""
 
     timeout: int
     """Seconds after which the agent stops the hook."""
@@ -28,15 +28,15 @@ class Agent:
     """A coding agent."""
 
     name: str
-    """As `evomem hooks` takes it; also the shape of its sessions, and the source of their turns."""
+    """The name for `evomem hooks`; also the shape of its sessions, and the source of their turns."""
     variable: str
     """The environment variable that names its folder."""
     folder: str
     """Its folder in the home directory."""
     file: str
-    """The file in it that holds hooks: JSON, with a list of groups for each event under `hooks`."""
+    """The file with hooks in this folder: JSON, with a list of groups per event under `hooks`."""
     sessions: tuple[str, ...]
-    """Where its sessions are: patterns of JSONL files, in its folder."""
+    """Glob patterns of its sessions (JSONL files) in this folder."""
     events: dict[str, Event]
 
     @property
@@ -46,7 +46,7 @@ class Agent:
 
     @property
     def settings(self) -> Path:
-        """The file that holds hooks."""
+        """The file with hooks."""
         return self.home / self.file
 
     def session_files(self) -> Iterator[Path]:
@@ -67,7 +67,7 @@ AGENTS = {
             events={
                 "SessionStart": Event(30, STARTS),
                 "PreCompact": Event(10),
-                "SessionEnd": Event(10),  # without it, Claude Code waits for 1.5 seconds
+                "SessionEnd": Event(10),  # the default of Claude Code is 1.5 seconds
             },
         ),
         Agent(
@@ -79,9 +79,7 @@ AGENTS = {
             events={
                 "SessionStart": Event(30, STARTS),
                 "PreCompact": Event(10),
-                "SessionEnd": Event(
-                    3
-                ),  # the most that Codex allows; older versions ignore the event
+                "SessionEnd": Event(3),  # Codex's maximum; older versions ignore the event
             },
         ),
     )

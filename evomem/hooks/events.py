@@ -1,4 +1,4 @@
-"""The command that an agent calls with an event as JSON; at a session's start it returns a quotation."""
+"""The command that an agent calls with an event as JSON; at a session's start it returns quoted turns."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from evomem.quoting import quote, shortened
 from evomem.records import Record
 
 START = "SessionStart"
-TURNS = 8  # that are recalled at the start of a session
-SIDE = 600  # characters of either side of a turn
-TOTAL = 6_000  # characters; agents cut a hook's output at about 10,000
+RECALLED_TURNS = 8  # at the start of a session
+MAX_SIDE = 600  # characters per side of a turn
+MAX_TOTAL = 6_000  # characters; agents cut a hook's output at about 10,000
 
 
 def parse(text: str) -> dict[str, Any]:
     """Return an event.
 
     Raises:
-        InputError: It is not an event of the agent.
+        InputError: The text is not an event of an agent.
     """
     try:
         event = json.loads(text)
@@ -38,16 +38,16 @@ def context(memory: Memory, event: Mapping[str, Any]) -> str:
     """Return the text for the model at the start of a session: the newest turns of its folder.
 
     Returns:
-        JSON as the agents' hooks return it, or "" if there is nothing to tell.
+        The JSON output of a hook, or "" if there are no turns.
     """
     folder = event.get("cwd")
     if not isinstance(folder, str):
         return ""
-    turns = newest(memory, TURNS, where={PROJECT: folder})
+    turns = newest(memory, RECALLED_TURNS, where={PROJECT: folder})
     shown: list[Record] = []
     for turn in reversed(turns):
-        shown.insert(0, shortened(turn, SIDE))
-        if len(quote(shown)) > TOTAL:
+        shown.insert(0, shortened(turn, MAX_SIDE))
+        if len(quote(shown)) > MAX_TOTAL:
             del shown[0]
             break
     if not shown:

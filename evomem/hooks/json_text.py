@@ -1,4 +1,4 @@
-"""Editing JSON as text: everything else keeps every byte."""
+"""Edits JSON as text, without changing any other byte."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Span(NamedTuple):
     key: str | None
     """None for an item of a list."""
     start: int
-    """Of the key, or of the item."""
+    """The start of the key, or of the item."""
     value: int
-    """Where the value starts."""
+    """The start of the value."""
     end: int
 
 
@@ -42,19 +42,19 @@ def children(text: str, start: int) -> list[Span]:
 
 
 def child(text: str, start: int, key: str) -> Span | None:
-    """Return the member of an object with this key; of several, the last, as parsers do."""
+    """Return the member of an object with this key; of several, the last one, like parsers do."""
     return next((span for span in reversed(children(text, start)) if span.key == key), None)
 
 
 def append(text: str, start: int, value: Any, key: str | None = None) -> str:
     """Return a text with one more member or item at the end of an object or a list.
 
-    It is written as its neighbours are: on the same line, or on lines of its own, indented.
+    It is formatted like its neighbours: on the same line, or on separate, indented lines.
     """
     end = _DECODER.raw_decode(text, start)[1]
     inside = children(text, start)
     newline = "\r\n" if "\r\n" in text else "\n"
-    own, unit = _indent_of_line(text, start), _unit(text)
+    outer, unit = _indent_of_line(text, start), _unit(text)
     if inside and "\n" not in text[start:end]:
         return (
             text[: inside[-1].end]
@@ -62,11 +62,11 @@ def append(text: str, start: int, value: Any, key: str | None = None) -> str:
             + _written(value, key, None, "", "")
             + text[inside[-1].end :]
         )
-    indent = _indent_of_line(text, inside[0].start) if inside else own + unit
+    indent = _indent_of_line(text, inside[0].start) if inside else outer + unit
     written = newline + indent + _written(value, key, unit, indent, newline)
     if inside:
         return text[: inside[-1].end] + "," + written + text[inside[-1].end :]
-    return text[: start + 1] + written + newline + own + text[end - 1 :]
+    return text[: start + 1] + written + newline + outer + text[end - 1 :]
 
 
 def remove(text: str, start: int, number: int) -> str:
@@ -98,7 +98,7 @@ def _end_of_indent(text: str, at: int) -> int:
 
 
 def _unit(text: str) -> str:
-    """Return the indentation of one level: the first indentation there is, or two spaces."""
+    """Return the indentation of one level: the first in the text, or two spaces."""
     match = re.search(r"\n([ \t]+)\S", text)
     return match[1] if match else "  "
 

@@ -1,4 +1,4 @@
-"""Importing the sessions that an agent keeps on disk: one of them, or all new ones."""
+"""Imports the sessions that an agent keeps on disk: a single session, or all new ones."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from evomem.importing import Imported
 from evomem.memory import Memory
 
 PROJECT = "project"
-"""The key of a turn's metadata that names the folder which the agent worked in."""
-HEAD = 200  # lines of a session in which its folder is looked for
+"""The metadata key of the folder in which the agent worked."""
+HEAD_LINES = 200  # of a session, which are searched for its folder
 
 
 def capture(memory: Memory, agent: Agent, path: Path) -> Imported:
-    """Add what is new in one session; a session without a message adds nothing.
+    """Add the new turns of one session; a session without messages adds nothing.
 
-    What our own hooks and tools recalled in it is left out (`evomem.quoting`), and so are tool calls
-    and what the agent says in the user's name (docs/reference/chats.md). A line that is cut off, because the
-    agent is writing it, is passed over: the next capture reads it.
+    Leaves out turns that evomem's hooks and tools quoted (`evomem.quoting`), tool calls, and texts that
+    the agent writes in the user's name (docs/reference/chats.md). An incomplete line, which the agent is
+    still writing, is skipped and read by the next capture.
     """
     try:
         read = chats.read(path, format=agent.name, skip_bad=True)
@@ -42,7 +42,7 @@ def capture(memory: Memory, agent: Agent, path: Path) -> Imported:
 def sweep(
     memory: Memory, agent: Agent, seen: Seen, *, progress: Callable[[int, int], None] | None = None
 ) -> Imported:
-    """Add what is new in all sessions on disk; files that have not changed since are not read."""
+    """Add the new turns of all sessions on disk; unchanged files are not read."""
     done = Imported()
     files = list(agent.session_files())
     for number, path in enumerate(files, 1):
@@ -56,13 +56,13 @@ def sweep(
 
 
 def sizes(agent: Agent) -> tuple[int, int]:
-    """Return how many sessions are on disk, and their bytes."""
+    """Return the number of sessions on disk, and their total bytes."""
     marks = [mark for path in agent.session_files() if (mark := _mark(path))]
     return len(marks), sum(size for size, _ in marks)
 
 
 class Seen:
-    """The sessions that sweeps have read, with size and time; losing this only costs time."""
+    """A record of the sessions that sweeps have read, with size and time; losing it only costs time."""
 
     def __init__(self, folder: Path, database: str, memory: Sequence[str]) -> None:
         name = hashlib.blake2b(json.dumps([database, *memory]).encode(), digest_size=8).hexdigest()
@@ -77,7 +77,7 @@ class Seen:
         return value if isinstance(value, dict) else {}
 
     def note(self, path: Path, mark: Sequence[int]) -> None:
-        """Note that a session was read."""
+        """Record that a session was read."""
         text = json.dumps({**self.marks(), str(path): list(mark)})
         temporary = self._path.with_suffix(f".{os.getpid()}")
         with suppress(OSError):
@@ -86,7 +86,7 @@ class Seen:
 
 
 def _mark(path: Path) -> list[int] | None:
-    """Return a file's size in bytes and its time of change in nanoseconds; None if it is gone."""
+    """Return a file's size in bytes and modification time in nanoseconds; None if it does not exist."""
     try:
         stat = path.stat()
     except OSError:
@@ -95,10 +95,10 @@ def _mark(path: Path) -> list[int] | None:
 
 
 def _project(path: Path) -> str | None:
-    """Return the folder that a session was held in, as its first lines name it."""
+    """Return the folder of a session, from its first lines."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            for folder in _folders(islice(file, HEAD)):
+            for folder in _folders(islice(file, HEAD_LINES)):
                 return folder
     except OSError:
         pass

@@ -1,4 +1,4 @@
-"""Adding hooks to an agent's settings and removing them, with everything else unchanged."""
+"""Adds hooks to an agent's settings and removes them, without other changes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def with_hooks(text: str, agent: Agent, command: str) -> str:
 
 
 def without_hooks(text: str) -> str:
-    """Return settings without our hooks, and without lists that hold nothing else.
+    """Return settings without our hooks, and without lists that are empty afterwards.
 
     Raises:
         InputError: The settings do not have the form that the agent documents.
@@ -68,7 +68,7 @@ def read(path: Path) -> str:
     """Return the text of settings, with its line ends; "" if there is no file.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     try:
         return path.read_bytes().decode("utf-8")
@@ -79,7 +79,7 @@ def read(path: Path) -> str:
 
 
 def install(path: Path, before: str, after: str) -> None:
-    """Write settings with our hooks, and keep a copy of the original beside them.
+    """Write settings with our hooks, and keep a copy of the original next to them.
 
     Raises:
         StoreError: They cannot be written.
@@ -91,9 +91,9 @@ def install(path: Path, before: str, after: str) -> None:
 
 
 def uninstall(path: Path, after: str) -> None:
-    """Write settings without our hooks; exactly what they were if nothing else has changed since.
+    """Write settings without our hooks; restore the original if nothing else has changed.
 
-    A file that held nothing but our hooks, and was not there before, is removed.
+    Removes a file that contained only our hooks and did not exist before.
 
     Raises:
         StoreError: They cannot be written.
@@ -111,7 +111,7 @@ def uninstall(path: Path, after: str) -> None:
 
 
 def _same(before: str, after: str) -> bool:
-    """Whether two settings say the same, lists and objects without content aside."""
+    """Return whether two settings are equal, apart from empty lists and objects."""
 
     def bare(text: str) -> Any:
         value = json.loads(text) if text.strip() else {}
@@ -134,7 +134,7 @@ def _group(command: str, agent: Agent, name: str) -> dict[str, Any]:
 
 
 def _check(text: str) -> None:
-    """Raise `InputError` unless the text is empty, or settings as the agents document them."""
+    """Raise `InputError` unless the text is empty, or valid settings of an agent."""
     if not text.strip():
         return
     try:
@@ -152,7 +152,7 @@ def _check(text: str) -> None:
 
 
 def _ours(text: str) -> dict[str, Any]:
-    """Return the groups that are ours, by event; the last one of each."""
+    """Return our groups by event; the last one of each event."""
     _check(text)
     hooks = json.loads(text).get("hooks", {}) if text.strip() else {}
     return {name: group for name, groups in hooks.items() for group in groups if _has_ours(group)}
@@ -169,7 +169,7 @@ def _is_ours(handler: object) -> bool:
 
 
 def _find(text: str) -> tuple[int, int, str] | None:
-    """Return where a list starts that has something of ours, which item that is, and of which event."""
+    """Return the position: start of the list with our first hook, its index there, and its event."""
     hooks = json_text.child(text, text.index("{"), "hooks") if text.strip() else None
     if hooks is None:
         return None
@@ -188,7 +188,7 @@ def _find(text: str) -> tuple[int, int, str] | None:
 
 
 def _without_empty(text: str, event: str) -> str:
-    """Return settings without an event that has no group, and then without `hooks` if that is empty."""
+    """Return settings without an event that has no groups, and without `hooks` if it is then empty."""
     for keys in (("hooks", event), ("hooks",)):
         start = text.index("{")
         for key in keys[:-1]:
@@ -204,7 +204,7 @@ def _without_empty(text: str, event: str) -> str:
 
 
 def _write(path: Path, text: str, *, like: Path) -> None:
-    """Write a file as a whole or not at all, as private as `like` is."""
+    """Write a file completely or not at all, with the permissions of `like`."""
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

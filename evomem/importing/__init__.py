@@ -1,17 +1,17 @@
-"""Importing: the new exchanges of conversations are added to a memory.
+"""Importing: adds the new exchanges of conversations to a memory.
 
-conversation ─► entries ─► match with stored turns ─► plan ─► one transaction a batch
+conversation ─► entries ─► match with stored turns ─► plan ─► one transaction per batch
 
-A conversation is known by its name, which is the session of its turns; one without a name by its
-message ids or its texts (`nameless`). What the memory holds of it (`threads`) is matched with it
-(`matching`, `places`), and what is new is planned (`planning`) and written (`writing`):
+A conversation is identified by its name, which is the session of its turns; a nameless one by its
+message ids or its texts (`nameless`). It is matched (`matching`, `places`) with the turns that the
+memory has of it (`threads`), and new turns are planned (`planning`) and written (`writing`):
 
-- exchanges that the memory does not hold are added at the end of the log;
+- exchanges that the memory lacks are added at the end of the log;
 - an exchange that was completed, regenerated or edited replaces the old one, which stays
   visible `at` earlier points;
 - deleted turns stay deleted, and purged turns are not imported again unless requested.
 
-If another process writes meanwhile, the pending conversations are matched again.
+If another process writes in the meantime, the pending conversations are matched again.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ def import_conversations(
     turn_source: str | None = None,
     progress: Progress | None = None,
 ) -> Imported:
-    """Add to a memory what is new in conversations.
+    """Add the new exchanges of conversations to a memory.
 
     Args:
-        memory: Which one.
+        memory: The memory.
         conversations: Can be iterated twice, as those of `evomem.chats.read`: they are checked
             before anything is written.
         include_forgotten: Whether to import purged turns again.
-        dry_run: Whether to write nothing, and only say what would be written.
-        turn_source: The source of the turns that are written, whatever the messages say.
-        progress: Called now and then.
+        dry_run: Whether to only report what would be written.
+        turn_source: The source of the written turns, regardless of the messages.
+        progress: Called from time to time.
 
     Raises:
-        InputError: An exchange cannot be a turn; the message says where it is. Nothing was written.
+        InputError: An exchange is not a valid turn; the error names its place. Nothing was written.
     """
-    amount = 0
+    count = 0
     for conversation in conversations:
-        amount += 1
+        count += 1
         check(conversation)
     engine, namespace = memory._engine, memory.namespace
     with nullcontext() if dry_run else engine.lock(namespace):
         run = Import(
             engine,
             namespace,
-            only_one=amount == 1,
+            only_one=count == 1,
             include_forgotten=include_forgotten,
             dry_run=dry_run,
             turn_source=turn_source,

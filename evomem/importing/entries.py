@@ -1,4 +1,4 @@
-"""`Entry`: an exchange of a conversation, as it was read, planned or stored."""
+"""`Entry`: an exchange of a conversation that was read, planned or stored."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any
 
 from evomem.chats import Conversation
 from evomem.errors import InputError, TurnError
-from evomem.importing.matching import Label, Told, completed, is_earlier
+from evomem.importing.matching import ChatExchange, Label, completed, is_earlier
 from evomem.pairing import Exchange, Message, exchanges, joined
 from evomem.records import MAX_CHARS, MAX_LABEL, MAX_RECALLED, Record, Turn
 
-LIVE = timedelta(minutes=10)  # a time this close before that of storing may have been made up
+LIVE = timedelta(minutes=10)  # a time this close to the time of storing may not be the source's
 
 
 @dataclass(eq=False, slots=True)
-class Entry(Told):
+class Entry(ChatExchange):
     """An exchange of a conversation: stored, planned, or just read."""
 
     seq: int = 0
-    """Of the stored turn; 0 for one that is not stored."""
+    """The seq of the stored turn; 0 if it is not stored."""
     message_ids: tuple[str, ...] = ()
-    """In order; the first that is free becomes the turn's id."""
+    """The ids of its messages, in order; the first unused one becomes the turn's id."""
     opening: tuple[Message, ...] = ()
-    """The first messages, of one that was read."""
+    """The first messages of an exchange that was read."""
     replaces: tuple[int, ...] = ()
     """Seqs of the turns that it replaces."""
     revived: bool = False
     versions: frozenset[Label] = frozenset()
     """The texts of the turns that it replaced."""
     parts: tuple[Entry, ...] = ()
-    """The unanswered messages of an entry that represents several."""
+    """The unanswered messages, if the entry represents several."""
 
     def each(self) -> tuple[Entry, ...]:
         """Return the entries that this one represents."""
@@ -47,7 +47,7 @@ def by_session(
 ) -> list[tuple[str | None, list[tuple[int, Message]]]]:
     """Return the messages of a conversation by their sessions, each with its position.
 
-    A message without a session is the conversation's; an answer without one goes with the question.
+    A message without a session has the conversation's; an answer without one has the question's.
     """
     parts: dict[str | None, list[tuple[int, Message]]] = {}
     session = conversation.id
@@ -64,7 +64,7 @@ def entries_of(
     """Return the exchanges of messages.
 
     Raises:
-        InputError: One cannot be a turn; the message says where it is.
+        InputError: An exchange is not a valid turn; the error names its place.
     """
     ignored = {"session": None, "source": None, "recalled": None}
     groups = exchanges((position, {**message, **ignored}) for position, message in part)
@@ -73,7 +73,7 @@ def entries_of(
 
 
 def check(conversation: Conversation) -> None:
-    """Raise `InputError` if an exchange of a conversation cannot be a turn."""
+    """Raise `InputError` if an exchange of a conversation is not a valid turn."""
     for _, part in by_session(conversation):
         entries_of(conversation, part, None)
 
@@ -81,7 +81,7 @@ def check(conversation: Conversation) -> None:
 def _read(
     conversation: Conversation, group: Exchange, session: str | None, uses: Counter[str]
 ) -> Entry:
-    ids = tuple(dict.fromkeys(id for id in group.ids if uses[id] == 1))  # others are no ids
+    ids = tuple(dict.fromkeys(id for id in group.ids if uses[id] == 1))  # others identify nothing
     try:
         turn = replace(group.turn(), id=None, session=session)
     except TurnError as error:
@@ -94,30 +94,30 @@ def _read(
 
 
 def stored(record: Record) -> Entry:
-    """Return the entry of a turn that the memory holds."""
+    """Return the entry of a stored turn."""
     session = record.turn.session or ""
     ids = frozenset((record.id, record.id.removeprefix(f"{session}/")))
     made_up = timedelta(0) <= record.added - record.time < LIVE
     return Entry(record.turn, ids, not made_up, record.seq)
 
 
-def question(entry: Told) -> str:
-    """Return what was asked, or what was said where nobody asked."""
+def question(entry: ChatExchange) -> str:
+    """Return the user's text, or the assistant's if there is none."""
     return entry.turn.user or entry.turn.assistant
 
 
-def times_agree(old: Told, new: Told) -> bool:
-    """Return whether the times of two exchanges allow that they are the same."""
+def times_agree(old: ChatExchange, new: ChatExchange) -> bool:
+    """Return whether two exchanges can be the same according to their times."""
     return not (old.timed and new.timed) or old.turn.time == new.turn.time
 
 
 def grew(old: Turn, new: Turn) -> bool:
-    """Return whether one of two is the other at an earlier time."""
+    """Return whether one of two turns is an earlier state of the other."""
     return is_earlier(old, new) or is_earlier(new, old)
 
 
 def with_provenance(turn: Turn, old: Sequence[Turn]) -> Turn:
-    """Return a turn with the recalled ids and the source of those that it replaces."""
+    """Return a turn with the recalled ids and the source of the turns that it replaces."""
     turns = (turn, *old)
     sources = (version.source for version in turns if version.source is not None)
     ids = dict.fromkeys(id for version in turns for id in version.recalled)
@@ -125,7 +125,7 @@ def with_provenance(turn: Turn, old: Sequence[Turn]) -> Turn:
 
 
 def with_head(told: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
-    """Return `new` with its beginning completed, where it begins in the middle of an exchange."""
+    """Return `new`, with its first exchange completed if it begins in the middle of one."""
     completion = completed(told, new)
     if completion is None:
         return list(new)
@@ -144,7 +144,7 @@ def with_head(told: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
 
 
 def gathered(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries with one for all unanswered user messages at the end."""
+    """Return entries, with the unanswered user messages at the end gathered into one."""
     start = len(entries)
     while start and entries[start - 1].turn.user:
         turn = entries[start - 1].turn
@@ -160,7 +160,7 @@ def gathered(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def possible_ids(entry: Entry) -> Iterator[str]:
-    """Yield ids that a turn may have, the best first."""
+    """Yield possible ids for a turn, best first."""
     session = entry.turn.session
     yield from entry.message_ids
     yield from (
@@ -170,6 +170,6 @@ def possible_ids(entry: Entry) -> Iterator[str]:
 
 
 def digest(content: bytes, *more: Any) -> str:
-    """Return 32 hexadecimal digits that identify a text and for JSON values."""
+    """Return 32 hexadecimal digits that identify a text and further JSON values."""
     data = json.dumps(more).encode() + content
     return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""Conversations without a name: which session of the memory one of them continues."""
+"""Finds the session of the memory that a nameless conversation continues."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from evomem.importing.threads import Thread, Threads
 from evomem.records import Turn
 from evomem.tombstones import MADE_UP
 
-CANDIDATES = 8  # conversations that a nameless one is compared with
+CANDIDATES = 8  # conversations to compare a nameless one with
 
 
 class Nameless:
-    """Recognises nameless conversations, by their message ids and by what was said in them."""
+    """Recognises nameless conversations by their message ids and their texts."""
 
     def __init__(self, *, only_one: bool) -> None:
-        """Begin an import; with `only_one`, of a single conversation."""
+        """Start an import; with `only_one`, of a single conversation."""
         self._only_one = only_one
-        self._sessions: dict[int, set[str]] | None = None  # by what was said
+        self._sessions: dict[int, set[str]] | None = None  # by key of a text (`_keys`)
 
     def reset(self) -> None:
-        """Forget what was said where: the log is another one now."""
+        """Clear the cache, after the log has changed."""
         self._sessions = None
 
     def note(self, turn: Turn) -> None:
-        """Note the turns of a nameless conversation."""
+        """Record a turn of a nameless conversation."""
         session = turn.session or ""
         if self._sessions is not None and session.startswith(MADE_UP):
             for key in _keys(turn):
@@ -39,12 +39,12 @@ class Nameless:
     def recognised(
         self, new: Sequence[Entry], threads: Threads, planned: Iterable[Entry]
     ) -> Thread:
-        """Return the thread of a conversation, a new one if the memory holds none of it.
+        """Return the thread of a conversation; a new one if the memory has nothing of it.
 
         Args:
             new: The exchanges of the conversation.
-            threads: What the memory holds.
-            planned: What is about to be written.
+            threads: The conversations in the memory.
+            planned: Exchanges that are about to be written.
         """
         names = _made_up_names(new[0])
         for session in self._candidates(new, names, threads, planned):
@@ -65,7 +65,7 @@ class Nameless:
         threads: Threads,
         planned: Iterable[Entry],
     ) -> Iterator[str]:
-        """Yield sessions that may be the conversation, the likelier ones first."""
+        """Yield sessions that may be the conversation, most likely first."""
         yield from names
         seen = set(names)
         records = threads.with_ids([id for entry in new for id in entry.message_ids])
@@ -83,7 +83,7 @@ class Nameless:
                 yield session
 
     def _sessions_by_key(self, threads: Threads, planned: Iterable[Entry]) -> dict[int, set[str]]:
-        """Return in which nameless conversations something was said."""
+        """Return the nameless conversations of each text, by its key."""
         if self._sessions is None:
             self._sessions = {}
             for record, _ in threads.records():
@@ -96,8 +96,8 @@ class Nameless:
         """Return whether a nameless conversation continues with, or is a part of, a thread.
 
         From its first exchange on, the conversation has to agree with the thread until one of them
-        ends; only the last exchange of the thread may have got another answer. If this is the only
-        conversation of the import, it is enough that more than half agrees.
+        ends; only the last exchange may have a different answer. If the import has only this
+        conversation, agreement of more than half suffices.
         """
         if not thread.told:
             return any(thread.was_deleted(entry) for entry in new)
@@ -106,14 +106,14 @@ class Nameless:
         pairs = [
             (told[i], entry) for i, entry in zip(places, entries, strict=True) if i is not None
         ]
-        asking = sum(old.turn.user == entry.turn.user for old, entry in pairs)
+        same_questions = sum(old.turn.user == entry.turn.user for old, entry in pairs)
         if places[0] is None:
             return False
         length = min(len(told) - places[0], len(entries))
-        if self._only_one and 2 * asking > length:
+        if self._only_one and 2 * same_questions > length:
             return True
-        in_step = places[:length] == list(range(places[0], places[0] + length))
-        return in_step and all(
+        is_consecutive = places[:length] == list(range(places[0], places[0] + length))
+        return is_consecutive and all(
             old.label == entry.label
             or (n == length - 1 and (not old.turn.assistant or grew(old.turn, entry.turn)))
             for n, (old, entry) in enumerate(pairs[:length])
@@ -121,7 +121,7 @@ class Nameless:
 
 
 def _keys(turn: Turn) -> set[int]:
-    """Return the key by which a turn is found again, also by an export that begins in the middle of it."""
+    """Return the keys of a turn: its texts, and their first and last lines, for partial exports."""
     sides = [side for side in (turn.user, turn.assistant) if side]
     return {
         hash(text)
@@ -133,8 +133,8 @@ def _keys(turn: Turn) -> set[int]:
 def _made_up_names(first: Entry) -> list[str]:
     """Return the possible names of a nameless conversation that begins with this exchange.
 
-    The first name depends on the first message alone; the others are what earlier versions made of
-    the first message and, if there was one, its answer.
+    The first name depends only on the first message; the others are the names that earlier versions
+    derived from the first message and its answer, if any.
     """
     message = first.opening[0]
     names = [digest(json.dumps([message["role"], message["content"]]).encode())[:12]]

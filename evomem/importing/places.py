@@ -1,4 +1,4 @@
-"""Which turns an exchange replaces, once it is known which exchanges are the same."""
+"""Finds the turns that an exchange replaces, after equal exchanges were matched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evomem.importing.matching import is_part
 def find_moved(
     told: Sequence[Entry], new: Sequence[Entry], places: list[int | None], free: set[int]
 ) -> None:
-    """Pair turns out of order: a turn that replaced another one is after the rest."""
+    """Match turns that are out of order, since a replacement comes after the other turns."""
     first = min((place for place in places if place is not None), default=len(told))
     followers: dict[object, list[int]] = defaultdict(list)
     for i in sorted(free, reverse=True):
@@ -26,7 +26,7 @@ def find_moved(
 
 
 def matched_beside(places: Sequence[int | None]) -> list[tuple[int, int]]:
-    """Return, for each exchange, the nearest matched ones before and after it; -1 and the end if none."""
+    """Return the nearest matched exchanges before and after each; -1 and the length if there are none."""
     before, result = -1, [(-1, len(places))] * len(places)
     for j, place in enumerate(places):
         result[j] = (before, len(places))
@@ -46,10 +46,10 @@ def replaced_with(
     beside: tuple[int, int],
     free: set[int],
 ) -> list[int]:
-    """Return the unmatched places of `told` whose turns go with the one that exchange `j` replaces.
+    """Return the unmatched places of `told` whose turns exchange `j` replaces as well.
 
-    These are parts of it (a question and its answer that were stored apart), and what stood in its
-    place between two exchanges that both have.
+    These are parts of it (a question and its answer that were stored separately), and turns in its
+    place between two matched exchanges.
     """
     before, after = beside
     low = -1 if before < 0 else places[before]
@@ -65,14 +65,14 @@ def replaced_with(
     if parts or before < 0:
         return parts
     if new[j].ids and told[low].ids & new[before].ids and all(_has_ids(told[i]) for i in gap):
-        return gap  # the export names its messages, and these are no longer among them
+        return gap  # the export has message ids, and lacks these turns' ids
     return gap[:1] if after < len(new) and len(gap) == after - j else []
 
 
 def _parts_of(
     told: Sequence[Entry], places: Iterable[int], new: Entry, free: set[int]
 ) -> list[int]:
-    """Return the first of `places`, as long as their turns are parts of an exchange."""
+    """Return the first of `places` whose turns are parts of an exchange."""
     parts = []
     for i in places:
         if i not in free or not is_part(told[i].turn, new.turn):

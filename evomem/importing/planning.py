@@ -1,4 +1,4 @@
-"""`ImportPlan`: the new turns of conversations, after those that a memory holds."""
+"""`ImportPlan`: the new turns of conversations that a memory lacks."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class ImportPlan:
 
     @property
     def entries(self) -> list[Entry]:
-        """What is to be written, in order."""
+        """The exchanges to write, in order."""
         return list(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, conversation: Conversation) -> None:
-        """Plan what is new in a conversation. Call this inside of a snapshot."""
+        """Plan the new exchanges of a conversation. Call this inside a snapshot."""
         for name, part in by_session(conversation):
             new = entries_of(conversation, part, name)
             if name:
@@ -66,14 +66,14 @@ class ImportPlan:
             self._merge(thread, new)
 
     def _merge(self, thread: Thread, new: Sequence[Entry]) -> None:
-        """Plan the new part of a conversation, after the part that the memory has."""
+        """Plan the part of a conversation that the memory lacks."""
         purged = self._purged(new)
         unmatched: list[Entry] = []
-        asked = {question(old) for old in thread.told}
+        questions = {question(old) for old in thread.told}
         for entry in new:
-            if entry in purged and question(entry) not in asked:
+            if entry in purged and question(entry) not in questions:
                 self._leave_out(thread, entry)
-            elif question(entry) in asked or not self._was_deleted(thread, entry, new):
+            elif question(entry) in questions or not self._was_deleted(thread, entry, new):
                 unmatched.append(entry)
         self._match(thread, gathered(with_head(thread.told, unmatched)), purged)
 
@@ -97,7 +97,7 @@ class ImportPlan:
                 self._plan(thread, entry, [part for entries in old for part in entries.each()])
 
     def _purged(self, new: Sequence[Entry]) -> set[Entry]:
-        """Return the exchanges that the memory has forgotten."""
+        """Return the exchanges whose turns were purged."""
         if not self._view.memory:
             return set()
         facts = [sought_by(entry.turn, entry.message_ids) for entry in new]
@@ -120,8 +120,8 @@ class ImportPlan:
         """Return whether an exchange is a deleted turn, or completes one; count it."""
         deleted = thread.was_deleted(entry)
         for old in thread.deleted.get(question(entry), ()) if deleted is None else ():
-            grew = is_earlier(old.turn, entry.turn) and times_agree(old, entry)
-            if grew and old.label not in {other.label for other in new}:
+            has_grown = is_earlier(old.turn, entry.turn) and times_agree(old, entry)
+            if has_grown and old.label not in {other.label for other in new}:
                 deleted = old
                 break
         if deleted is not None:
@@ -129,7 +129,7 @@ class ImportPlan:
         return deleted is not None
 
     def _recognise(self, thread: Thread, old: Entry, new: Entry) -> None:
-        """Count the turns that the memory holds; plan what the user said after them."""
+        """Count the turns that the memory has; plan the user's messages after them."""
         labels = [part.label for part in old.each()]
         seqs = {part.seq for part in old.each()}
         self._tally.known |= seqs - self._tally.own - {0}
@@ -154,7 +154,7 @@ class ImportPlan:
 
 
 def _is_known(old: Entry, new: Entry) -> bool:
-    """Return whether the memory holds all that an exchange says."""
+    """Return whether the memory already has everything in an exchange."""
     return (
         old.label == new.label
         or is_earlier(new.turn, old.turn)

@@ -16,9 +16,9 @@ class Imported:
     new: int = 0
     """Turns that were added."""
     replaced: int = 0
-    """How many of these replaced earlier versions."""
+    """How many of the new turns replaced earlier versions."""
     known: int = 0
-    """Turns of the memory that were found again."""
+    """Turns that the memory already had."""
     deleted: int = 0
     """Exchanges left out because their turns were deleted."""
     forgotten: int = 0
@@ -40,13 +40,13 @@ class Imported:
 
 @dataclass(slots=True)
 class Tally:
-    """What is counted while an import runs; planning a conversation again counts nothing twice."""
+    """Counts of a running import; planning a conversation again counts nothing twice."""
 
     written: Imported = field(default_factory=Imported)
     own: set[int] = field(default_factory=set)
     """Seqs of the turns that this import wrote."""
     known: set[int] = field(default_factory=set)
-    """Seqs of turns that were found again."""
+    """Seqs of turns that the memory already had."""
     deleted: set[int] = field(default_factory=set)
     """Seqs of deleted turns."""
     forgotten: set[tuple[str, str]] = field(default_factory=set)

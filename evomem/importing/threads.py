@@ -1,4 +1,4 @@
-"""`Threads`: what a memory holds of conversations, read from its log when it is needed."""
+"""`Threads`: a memory's turns of conversations, read from its log on demand."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from evomem.importing.entries import Entry, question, stored, times_agree
-from evomem.importing.matching import Label, Told
+from evomem.importing.matching import ChatExchange, Label
 from evomem.records import Record
 from evomem.store import Store, View
 
-PAGE = 1_000  # records that are read from the log at once
+PAGE = 1_000  # records per read of the log
 
 
 @dataclass(slots=True)
 class Thread:
-    """What the memory holds of a conversation, and what is planned."""
+    """The stored and the planned exchanges of a conversation."""
 
     session: str
     told: list[Entry] = field(default_factory=list)
     deleted: dict[str, list[Entry]] = field(default_factory=dict)
-    """By question."""
+    """Deleted exchanges, by question."""
 
-    def was_deleted(self, new: Told) -> Entry | None:
-        """Return the deleted turn that an exchange is."""
-        asking = self.deleted.get(question(new), ())
+    def was_deleted(self, new: ChatExchange) -> Entry | None:
+        """Return the deleted turn that is the same as an exchange, None if there is none."""
+        candidates = self.deleted.get(question(new), ())
         return next(
-            (old for old in asking if old.label == new.label and times_agree(old, new)), None
+            (old for old in candidates if old.label == new.label and times_agree(old, new)), None
         )
 
 
@@ -39,10 +39,10 @@ class Threads:
         self._threads: dict[str, Thread] = {}
 
     def of_session(self, session: str) -> Thread:
-        """Return what the memory holds of a session, with what is planned for it."""
+        """Return the stored and the planned exchanges of a session."""
         if session not in self._threads:
             thread = self._threads[session] = Thread(session)
-            earlier: dict[int, frozenset[Label]] = {}  # by the seq of what took their place
+            earlier: dict[int, frozenset[Label]] = {}  # by the seq of the replacement
             for record, since in self.records([session]):
                 entry = stored(record)
                 entry.versions = earlier.pop(record.seq, frozenset())
@@ -56,7 +56,7 @@ class Threads:
         return self._threads[session]
 
     def records(self, sessions: Sequence[str] | None = None) -> Iterator[tuple[Record, int | None]]:
-        """Yield what `Store.told` returns of sessions, or of all."""
+        """Yield the results of `Store.told` for sessions, or for all turns."""
         after = 0
         while self._view.spans:
             page = self._store.told(self._view, sessions=sessions, after=after, limit=PAGE)
@@ -66,7 +66,7 @@ class Threads:
             after = page[-1][0].seq
 
     def with_ids(self, ids: Sequence[str]) -> list[Record]:
-        """Return the records that have one of these ids, of the first ids if there are many."""
+        """Return the records with one of these ids, of which only the first `PAGE` are used."""
         if not ids or not self._view.memory:
             return []
         return list(self._store.find(self._view, ids[:PAGE]).values())

@@ -1,4 +1,4 @@
-"""`Import`: conversations are planned one after the other, and written in batches."""
+"""`Import`: plans conversations one after the other, and writes them in batches."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from evomem.reading import Pace
 from evomem.store import Namespace, Store, View
 from evomem.tombstones import sought_by
 
-BATCH = 64  # turns of one transaction
-MANY = 4_096  # messages that are matched before what is new in them is written, at most
+BATCH = 64  # turns per transaction
+MAX_WAITING_MESSAGES = 4_096  # messages matched, at most, before new turns are written
 
 Progress = Callable[[int], None]
-"""Called with the number of messages that are done."""
+"""Called with the number of finished messages."""
 
 
 class Import:
-    """One import into one memory; hold its lock."""
+    """One import into one memory; the caller holds the memory's lock."""
 
     def __init__(
         self,
@@ -47,13 +47,13 @@ class Import:
         self._pace = Pace()
         self._tally = Tally()
         self._nameless = Nameless(only_one=only_one)
-        self._waiting: list[Conversation] = []  # planned, and not written yet
+        self._waiting: list[Conversation] = []  # planned but not yet written
         self._waiting_messages = 0
-        self._done = 0  # messages of conversations that were planned
+        self._done = 0  # messages of planned conversations
         self._start()
 
     def _start(self) -> None:
-        """Look at the memory as it is now, and forget what was planned."""
+        """Take the memory's current view, and start an empty plan."""
         self._view = current_view(self._store, self._namespace)
         self._plan = ImportPlan(
             self._store,
@@ -65,7 +65,7 @@ class Import:
         )
 
     def take(self, conversation: Conversation) -> None:
-        """Plan what is new in a conversation; write if enough is planned."""
+        """Plan the new exchanges of a conversation; write if enough turns are planned."""
         with self._store.snapshot():
             self._plan.add(conversation)
         self._done += len(conversation.messages)
@@ -73,11 +73,11 @@ class Import:
             return
         self._waiting.append(conversation)
         self._waiting_messages += len(conversation.messages)
-        if self._waiting_messages >= MANY or len(self._plan) >= BATCH:
+        if self._waiting_messages >= MAX_WAITING_MESSAGES or len(self._plan) >= BATCH:
             self._write()
 
     def finish(self) -> Imported:
-        """Write the rest; return the result of the import."""
+        """Write the remaining turns; return the result of the import."""
         if self._dry_run:
             self._count(self._plan.entries)
         else:
@@ -85,8 +85,8 @@ class Import:
         return self._tally.result()
 
     def _write(self) -> None:
-        """Write what is planned; plan it again if somebody else wrote meanwhile."""
-        lost = 0  # races in a row
+        """Write the plan; plan again if another process has written."""
+        lost = 0  # consecutive lost races
         while lost < TRIES:
             before = len(self._tally.own)
             try:
@@ -112,7 +112,7 @@ class Import:
             return
         raise HeadMoved(
             f"the memory {'/'.join(self._namespace)!r}: other processes wrote first {TRIES} times "
-            "in a row; import again what is missing"
+            "in a row; import again to add the missing turns"
         )
 
     def _append(self, planned: list[Entry]) -> None:
@@ -121,7 +121,7 @@ class Import:
         if not self._view.memory:
             self._view = self._store.view(self._store.make_memory(self._namespace))
             if self._view.seq:
-                raise HeadMoved("somebody else made the memory")
+                raise HeadMoved("another process created the memory")
         _give_ids(self._store, self._view, planned)
         now = datetime.now(timezone.utc)
         for entry in planned:
@@ -132,11 +132,11 @@ class Import:
             del planned[:written]
 
     def _write_some(self, batch: Sequence[Entry]) -> int:
-        """Write turns, or the first of them if another writer waits; return how many."""
+        """Write turns, or only the first of them if another writer waits; return how many."""
         with self._store.write_slot(self._view.memory) as is_wanted:
             with self._store.snapshot(self._view):
                 if self._store.view(self._view.memory) != self._view:
-                    raise HeadMoved("somebody else wrote before the batch")
+                    raise HeadMoved("another process wrote before the batch")
                 state = self._engine.state(self._view)
             records = write(
                 self._engine,
@@ -166,10 +166,10 @@ class Import:
 
 
 def _give_ids(store: Store, view: View, planned: Sequence[Entry]) -> None:
-    """Give each planned turn an id that is free: a message's, or one made of the content."""
+    """Give each planned turn an unused id: a message's, or a digest of the content."""
     candidates = {entry: list(possible_ids(entry)) for entry in planned}
     taken = set(store.find(view, list({id for ids in candidates.values() for id in ids})))
-    numbers: Counter[bytes] = Counter()  # of equal exchanges, so that their ids differ
+    numbers: Counter[bytes] = Counter()  # distinguish the ids of equal exchanges
     for entry, ids in candidates.items():
         content = entry.turn.content
         free = next((id for id in ids if id not in taken), None)

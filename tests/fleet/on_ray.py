@@ -81,7 +81,7 @@ class Fragile:
 
 def deaths() -> dict[str, Any]:
     """Give jobs that kill their worker, fail or fail at first; start a worker that cannot be started."""
-    outcomes = bulk.Outcomes()
+    outcomes = bulk.Summary()
     names = ("a", "poisoned", "busy", "hopeless", "b")
     with Pool(Fragile, (True,), workers=1) as pool:
         bulk.run(pool, {name: name for name in names}, None, outcomes)

@@ -286,7 +286,7 @@ def test_what_is_recalled_is_bounded_and_the_newest_comes_last(memory):
     for number in range(40):
         memory.add(f"Note {number} " + "x" * 5_000, metadata={"project": FOLDER})
     told = json.loads(events.context(memory, start()))["hookSpecificOutput"]["additionalContext"]
-    assert len(told) < events.TOTAL + 200
+    assert len(told) < events.MAX_TOTAL + 200
     numbers = [int(line.split()[3]) for line in told.splitlines() if "Note" in line]
     assert numbers == list(range(numbers[0], 40))
     assert len(numbers) > 3

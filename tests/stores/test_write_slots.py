@@ -14,7 +14,7 @@ import evomem
 from evomem import Turn
 from evomem.encoder import HashEncoder
 from evomem.errors import HeadMoved
-from evomem.reading import LEAST, PASS, SECONDS, Pace
+from evomem.reading import MAX_PASS_SECONDS, MAX_PASS_TURNS, MIN_PASS_TURNS, Pace
 from evomem.state import Reading, State
 from tests.processes import Forked
 
@@ -103,7 +103,7 @@ def test_closing_one_of_two_databases_frees_no_slot_of_the_other(location):
         db.memory("a").add("first")
         with db._engine.store.write_slot(1):
             third = evomem.open(location, "hash")
-            third.memory("b").add_many([Turn(user=f"turn {n}") for n in range(PASS + 1)])
+            third.memory("b").add_many([Turn(user=f"turn {n}") for n in range(MAX_PASS_TURNS + 1)])
             third.close()
             assert _is_taken(watching._engine.store)
 
@@ -153,17 +153,17 @@ def test_a_writer_without_a_slot_gets_an_error_from_the_log_if_another_was_quick
 
 def test_passes_are_short_while_another_caller_waits_and_long_otherwise():
     pace = Pace()
-    pace.fit(2 * SECONDS)
-    assert pace.size == PASS // 2
-    pace.fit(1000 * SECONDS)
-    assert pace.size == LEAST
+    pace.fit(2 * MAX_PASS_SECONDS)
+    assert pace.size == MAX_PASS_TURNS // 2
+    pace.fit(1000 * MAX_PASS_SECONDS)
+    assert pace.size == MIN_PASS_TURNS
     for _ in range(5):
         pace.slower()
     assert pace.size == 1
-    pace.fit(1000 * SECONDS)
+    pace.fit(1000 * MAX_PASS_SECONDS)
     assert pace.size == 1
-    pace.fit(SECONDS / 4)
+    pace.fit(MAX_PASS_SECONDS / 4)
     assert pace.size == 4
     for _ in range(10):
         pace.faster()
-    assert pace.size == PASS
+    assert pace.size == MAX_PASS_TURNS
