@@ -139,7 +139,7 @@ def test_the_story_is_read_once_and_other_turns_are_not_mixed_with_it(db):
     assert compare(db, memory, QUESTIONS[:1], quiet).seconds_per_turn is None
     assert len(memory) == len(STORY)
     memory.add("I live on the moon.")
-    with pytest.raises(evomem.EvomemError, match="holds other turns than the story's"):
+    with pytest.raises(evomem.EvomemError, match="has turns other than the story's"):
         compare(db, memory, QUESTIONS[:1], quiet)
 
 

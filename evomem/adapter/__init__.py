@@ -1,7 +1,7 @@
-"""Shared code of adapters for agent frameworks: see docs/guides/adapters.md.
+"""Shared code of adapters for agent frameworks (docs/guides/adapters.md).
 
-`Adapter` writes conversations to a memory and reads from it for a prompt. `counts` counts what went
-wrong. The other functions are the steps of which `Adapter` consists.
+`Adapter` writes conversations to a memory and reads from it for a prompt. `counts` counts failures. The
+other functions are the steps of `Adapter`.
 """
 
 from evomem.adapter.adapter import Adapter

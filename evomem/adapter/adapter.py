@@ -1,8 +1,8 @@
 """`Adapter`: reads and writes a memory for an agent framework.
 
-host's messages ─► cleaned ─► paired into exchanges ─► log ─► found ─► quoted ─► prompt
+host's messages ─► cleaned ─► paired into exchanges ─► log ─► search ─► quoted ─► prompt
 
-A memory that cannot be read or written does not end the agent's run: see `Adapter`.
+A memory that cannot be read or written does not end the agent's run (see `Adapter`).
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ class Adapter:
         turn_source: str | None = None,
         **options: Any,
     ) -> None:
-        """Choose the memory and how it is searched.
+        """Choose the memory and its search options.
 
         Args:
             memory: The memory, or a function that opens it.
             strict: Whether errors of the memory are raised.
             header: The text before the recalled turns.
-            turn_source: The source of the turns that are written (`Turn.source`).
+            turn_source: The source of written turns (`Turn.source`).
             **options: For `MemoryView.context`: `max_tokens`, `k`, `mode`, `count_tokens`, filters,
                 `trust`, `rerank`.
 
         Raises:
-            QueryError: An option makes no sense.
+            QueryError: An option is invalid.
         """
         check_options(options)
         self._memory = memory
@@ -104,9 +104,9 @@ class Adapter:
     ) -> Context:
         """Like `recall`, without fences and header, for a host that has its own."""
         with self.degrading("failed_reads"):
-            if asked := self._query(query):
+            if text := self._query(query):
                 view = self._view(session, shown)
-                context = view.context(asked, **self._options)
+                context = view.context(text, **self._options)
                 return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
@@ -115,9 +115,9 @@ class Adapter:
     ) -> Context:
         """Do as `context`, without blocking the event loop."""
         with self.degrading("failed_reads"):
-            if asked := self._query(query):
+            if text := self._query(query):
                 view = await asyncio.to_thread(self._view, session, shown)
-                context = await view.acontext(asked, **self._options)
+                context = await view.acontext(text, **self._options)
                 return Context(str(context), map(view.original, context.ids))
         return _NOTHING
 
@@ -137,13 +137,13 @@ class Adapter:
             k: How many turns at most.
             session: The conversation that asks.
             shown: The messages that the prompt already contains.
-            quote: Whether texts are quoted: leave it out only if the host does so.
+            quote: Whether texts are quoted; False only if the host quotes them.
         """
         with self.degrading("failed_reads"):
-            if asked := self._query(query):
-                view = self._view(session, shown, quoted if quote else _as_it_is)
+            if text := self._query(query):
+                view = self._view(session, shown, quoted if quote else _unquoted)
                 options = {n: v for n, v in self._options.items() if n in _SEARCH and n != "k"}
-                hits = view.search(asked, k, **options)
+                hits = view.search(text, k, **options)
                 return [replace(h, record=replace(h.record, turn=_named(h, view))) for h in hits]
         return []
 
@@ -171,21 +171,21 @@ class Adapter:
         session: str | None = None,
         recalled: Sequence[str] = (),
     ) -> bool:
-        """Write what the user and the assistant said, one turn for each exchange.
+        """Write the messages of the user and the assistant, one turn per exchange.
 
-        With a session and message ids, the same exchange is written once, however often it is
-        captured, and an exchange with another answer, or another text under the same id, replaces
-        the old one (`Memory.add(supersedes=)`). Without them, every call adds a turn.
+        With a session and message ids, an exchange that is captured several times is written once, and
+        an exchange with another answer, or another text under the same id, replaces the old one
+        (`Memory.add(supersedes=)`). Without them, every call adds a turn.
 
         Args:
-            messages: Dictionaries with `role` and `content`, oldest first, and perhaps `id`, `name`,
-                `time` (`evomem.pairing`). Roles other than `user` and `assistant` are left out, and so
-                is what `recall` returned.
+            messages: Dictionaries with `role`, `content` and optionally `id`, `name`, `time`, oldest
+                first (`evomem.pairing`). Roles other than `user` and `assistant` are left out, and so
+                are blocks that `recall` returned.
             session: The conversation.
-            recalled: The `ids` of the blocks that the model was shown.
+            recalled: The `ids` of the blocks in the model's prompt.
 
         Returns:
-            Whether all of it is in the log.
+            Whether all exchanges are in the log.
         """
         place = None if session is None else label(session)
         groups = exchanges(enumerate(spoken(messages, self.header)))
@@ -196,8 +196,8 @@ class Adapter:
                 turn = as_turn(exchange, place, recalled, self.turn_source)
                 if stored is None:
                     stored = held_by(self.memory, place) if len(groups) > 1 else {}
-                begins = turn.metadata.get(MESSAGE)
-                if not begins or stored.get(begins) != turn.content:
+                first_message = turn.metadata.get(MESSAGE)
+                if not first_message or stored.get(first_message) != turn.content:
                     write_exchange(self.memory, turn)
                 written += 1
         return written == len(groups)
@@ -217,7 +217,7 @@ class Adapter:
 
     @property
     def memory(self) -> Memory:
-        """The memory. Raises what opening it raises."""
+        """The memory. Raises the errors of opening it."""
         return self._memory() if callable(self._memory) else self._memory
 
     @contextlib.contextmanager
@@ -229,8 +229,10 @@ class Adapter:
             if self.strict:
                 raise
             counts.add(count)
-            how = "read: the prompt does not contain it" if count == "failed_reads" else "written"
-            logger.warning("The memory could not be %s (%s)", how, error, exc_info=error)
+            failure = (
+                "read: the prompt does not contain it" if count == "failed_reads" else "written"
+            )
+            logger.warning("The memory could not be %s (%s)", failure, error, exc_info=error)
 
     def _query(self, query: str) -> str:
         return clean(without_quotes(query, self.header)).text.strip()
@@ -265,7 +267,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     check_filter(*(options.get(name) for name in _FILTERS))
 
 
-def _as_it_is(turn: Turn) -> Turn:
+def _unquoted(turn: Turn) -> Turn:
     return turn
 
 

@@ -1,10 +1,10 @@
-"""What every adapter that writes conversations must do, as a test class.
+"""The contract of adapters that write conversations, as a test class.
 
 >>> class TestMyAdapter(AdapterContract):  # doctest: +SKIP
 ...     host = MyHost                       # drives the adapter: see `Host`
 ...     not_applicable = {"edit": "the framework cannot edit messages"}
 
-The log must hold exactly what was said in the conversation, whatever the host went through.
+The log must contain exactly the conversation, regardless of the host's failures and retries.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from evomem.adapter.counting import counts
 from evomem.memory import Memory
 
 Exchange = tuple[str, str]
-"""What the user and the assistant said in an exchange."""
+"""The texts of the user and the assistant in an exchange."""
 
 CASES = {
     "story": "20 turns in a row, with all applicable cases below",
@@ -37,7 +37,7 @@ CASES = {
     "fence": "a recalled text that quotes the fence",
     "outage": "a memory that cannot be read or written",
 }
-"""What is tested, by the names that `not_applicable` uses."""
+"""The test cases, by their names in `not_applicable`."""
 
 LONG = "long " * 60_000
 
@@ -47,9 +47,9 @@ class Call:
     """A model's reply that calls a tool."""
 
     says: str
-    """What it says before; may be empty."""
+    """The text before the call; may be empty."""
     result: str
-    """What the tool returns."""
+    """The tool's result."""
 
 
 Reply = str | Call | Exception
@@ -58,7 +58,7 @@ Reply = str | Call | Exception
 class Host:
     """A program in some framework, with the adapter under test. Subclass it.
 
-    Every method but `say` is needed only where its case applies.
+    Methods other than `say` are only needed if their case applies.
     """
 
     sides: ClassVar[tuple[str, ...]] = ("user", "assistant")
@@ -67,7 +67,7 @@ class Host:
     """Whether an exchange is one turn; if not, each message is."""
 
     def __init__(self, location: str) -> None:
-        """Open the database at `location`, and whatever else the program keeps beside it."""
+        """Open the database at `location`, and the program's other resources."""
         self.location = location
         self.db = evomem.open(location, encoder="hash")
 
@@ -83,15 +83,15 @@ class Host:
         thread: str = "one",
         stream: bool = False,
     ) -> str:
-        """Let the user say something; the model gives the replies, one for each call.
+        """Send a user's message; the model returns the replies, one per call.
 
         Returns:
-            What the model was shown in its last call, as text.
+            The prompt of the model's last call, as text.
         """
         raise NotImplementedError
 
     def retry(self, text: str, failure: Exception, answer: str) -> None:
-        """Like `say`, where the host retries a failed model call."""
+        """Like `say`, but the host retries a failed model call."""
         raise NotImplementedError
 
     def regenerate(self, answer: str) -> None:
@@ -103,7 +103,7 @@ class Host:
         raise NotImplementedError
 
     def pause(self, text: str, call: Call, answer: str) -> None:
-        """Like `say`, where the run stops before the tool is called, and continues later."""
+        """Like `say`, but the run stops before the tool call, and continues later."""
         raise NotImplementedError
 
     def restart(self) -> Host:
@@ -116,16 +116,16 @@ class Host:
         self.db.close()
 
     def log(self, user: str = "alice") -> list[Exchange]:
-        """Return what the memory says was said."""
+        """Return the exchanges in the memory."""
         return [(r.turn.user, r.turn.assistant) for r in self.memory(user).history()]
 
 
 class AdapterContract:
-    """What every adapter must do. Subclass it, and name the host."""
+    """The contract of every adapter. Subclass it, and set `host`."""
 
     host: ClassVar[type[Host]]
     not_applicable: ClassVar[Mapping[str, str]] = {}
-    """Cases that this adapter cannot meet with, each with the reason."""
+    """Cases that cannot occur with this adapter, each with the reason."""
 
     def test_20_turns_in_a_row(self, tmp_path: Path) -> None:
         self._needs("story")
@@ -305,7 +305,7 @@ class AdapterContract:
         error: Any = ConnectionError("the model is down")
         try:
             host.say(text, error)
-        except Exception:  # of whatever class the host makes of it
+        except Exception:  # the host may raise an error of its own class
             return
         raise AssertionError("the host swallowed the model's error")
 

@@ -16,17 +16,17 @@ class Counts:
 
     @property
     def failed_reads(self) -> int:
-        """Attempts to read the memory that failed: a prompt went to a model without it."""
+        """Failed reads of the memory: a prompt was sent to the model without it."""
         return self._numbers["failed_reads"]
 
     @property
     def failed_writes(self) -> int:
-        """Attempts to write turns that failed; some adapters try again after the next run."""
+        """Failed writes of turns; some adapters retry after the next run."""
         return self._numbers["failed_writes"]
 
     @property
     def cleaned(self) -> int:
-        """Texts that were changed because the log cannot hold them unchanged."""
+        """Texts that were changed because the log cannot store them unchanged."""
         return self._numbers["cleaned"]
 
     def add(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Messages of a host for `evomem.pairing`: only those with text, cleaned for the log."""
+"""Converts a host's messages for `evomem.pairing`: those with text, cleaned for the log."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from evomem.records import MAX_LABEL
 logger = logging.getLogger(__name__)
 
 CLEANED = "cleaned_{}"
-"""Metadata, with a role: how a text had to be changed for the log (`clean`)."""
+"""Metadata key, with a role: how a text was changed for the log (`clean`)."""
 
 
 def spoken(messages: Iterable[Message], header: str = HEADER) -> list[Message]:
     """Return the messages of user and assistant that have text, cleaned, for `evomem.pairing`.
 
-    The metadata of a message whose text had to be changed says how: `cleaned_user` or
+    The metadata of a message whose text was changed describes the changes: `cleaned_user` or
     `cleaned_assistant`. Blocks that `Adapter.recall` returned are left out.
     """
     result: list[Message] = []
@@ -43,7 +43,7 @@ def spoken(messages: Iterable[Message], header: str = HEADER) -> list[Message]:
 
 
 def label(name: object) -> str | None:
-    """Return a host's name of a session or a message as the log can hold it; None for an empty one."""
+    """Return a host's name of a session or message in a form for the log; None for an empty name."""
     text, changes = clean(str(name), MAX_LABEL)
     if not text.strip():
         return None
@@ -54,7 +54,7 @@ def label(name: object) -> str | None:
 
 
 def text_of(content: object) -> str:
-    """Return the text of a message's content: a string, or parts, of which some have text."""
+    """Return the text of a message's content: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content
     if not isinstance(content, Sequence):
@@ -64,7 +64,7 @@ def text_of(content: object) -> str:
 
 
 def note_cleaned(metadata: Mapping[str, Any]) -> None:
-    """Log and count that a turn with this metadata was written with a changed text."""
+    """Log and count the changed texts that a written turn's metadata records."""
     for role in ROLES:
         if changes := metadata.get(CLEANED.format(role)):
             counts.add("cleaned")

@@ -30,24 +30,24 @@ class Shown:
         self._whole = {(g.said("user"), g.said("assistant")) for g in groups if g.answered}
 
     def __len__(self) -> int:
-        """Return how many turns may be left out."""
+        """Return the number of turns that may be left out."""
         return len(self._texts)
 
     def holds(self, turn: Turn) -> bool:
         """Return whether the prompt contains a turn.
 
-        It does if it shows both sides, or the beginning of a turn of its own session.
+        It does if it has both sides, or the first message of a turn of the same session.
         """
         if (turn.user, turn.assistant) in self._whole:
             return True
         if self._session is None or turn.session != self._session:
             return False
-        begins = ("user", turn.user) if turn.user else ("assistant", turn.assistant)
-        return begins in self._texts or turn.metadata.get(MESSAGE) in self._marks
+        first_message = ("user", turn.user) if turn.user else ("assistant", turn.assistant)
+        return first_message in self._texts or turn.metadata.get(MESSAGE) in self._marks
 
 
 class Quoted:
-    """A memory as prompts show it: quoted, without the turns that the prompt contains."""
+    """A memory for prompts: quoted, without the turns that the prompt already contains."""
 
     def __init__(
         self, memory: MemoryView, shown: Shown, quote: Callable[[Turn], Turn] = quoted
@@ -60,8 +60,8 @@ class Quoted:
     def search(self, query: str, k: int, **options: Any) -> list[Hit]:
         """See `MemoryView.search`.
 
-        It looks for more turns than `k`, as many as may be shown, and leaves those out that are: a
-        filter that names each of them takes longer.
+        It requests more turns than `k`, and removes those that the prompt contains: a filter that
+        lists these turns would take longer.
         """
         count = k + len(self._shown)
         while True:
@@ -69,7 +69,7 @@ class Quoted:
             unseen = [hit for hit in hits if not self._shown.holds(hit.record.turn)]
             if len(unseen) >= k or len(hits) < count:
                 return [self._quoted(hit) for hit in unseen[:k]]
-            count *= 2  # the same was said several times
+            count *= 2  # the same text occurs in several turns
 
     def context(
         self,

@@ -1,4 +1,4 @@
-"""Texts on their way into the log: cleaned of what it cannot hold."""
+"""Cleans texts of characters that the log cannot store."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from evomem.records import MAX_CHARS
 
 
 class Cleaned(NamedTuple):
-    """A text that the log can hold."""
+    """A text that the log can store."""
 
     text: str
     changes: tuple[str, ...]
-    """What was changed, such as `"3 NUL characters removed"`; empty if nothing was."""
+    """The changes, such as `"3 NUL characters removed"`; empty if there are none."""
 
 
 def clean(text: str, limit: int = MAX_CHARS) -> Cleaned:
-    r"""Return `text` as the log can hold it, with as much of it as possible.
+    r"""Return `text` in a form that the log can store, changed as little as possible.
 
-    NUL characters are removed, halves of a surrogate pair are joined or replaced by U+FFFD, and what
-    exceeds `limit` characters is cut off.
+    NUL characters are removed, halves of surrogate pairs are joined or replaced with U+FFFD, and text
+    beyond `limit` characters is cut off.
 
     >>> clean("a\x00b")
     Cleaned(text='ab', changes=('1 NUL character removed',))
@@ -43,7 +43,7 @@ def clean(text: str, limit: int = MAX_CHARS) -> Cleaned:
 
 
 def clean_json(value: Any) -> Any:
-    """Return JSON whose texts, keys included, the log can hold in a turn's metadata."""
+    """Return JSON with all texts, including keys, cleaned for a turn's metadata."""
     if isinstance(value, str):
         return clean(value, len(value)).text
     if isinstance(value, Mapping):
@@ -54,11 +54,11 @@ def clean_json(value: Any) -> Any:
 
 
 def plain_json(value: Any) -> Any:
-    """Return JSON with dates in ISO form, UUIDs as text and sets as lists, as stores of frameworks write them.
+    """Return a value as JSON: dates in ISO form, UUIDs as text, sets as lists, as frameworks store them.
 
     Raises:
-        TypeError: A value is none of these, and none that JSON has.
-        ValueError: A value refers to itself.
+        TypeError: A value is neither one of these nor a JSON value.
+        ValueError: A value contains itself.
     """
     return json.loads(json.dumps(value, default=_as_json))
 

@@ -52,11 +52,13 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; see `arguments.EXITS`."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console may not know every character of a chat
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a console may not support every character of a chat
             stream.reconfigure(errors="replace")
     try:
         args = make_parser().parse_args(argv)
-    except SystemExit as stop:  # argparse has said why
+    except SystemExit as stop:  # argparse has printed the reason
         return int(stop.code or 0)
     if args.command is None:
         sys.stdout.write(TOUR)

@@ -1,4 +1,4 @@
-"""The parser of the command line; the arguments of most commands are in modules of their own."""
+"""The parser of the command line; most commands define their arguments in separate modules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ exit codes: 0 done, 1 nothing found or faults found, 2 wrong usage or bad input,
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; `args.command` is None without a command."""
+    """Return the parser of the command line; `args.command` is None if there is no command."""
     parser = argparse.ArgumentParser(
         prog="evomem",
         description=TOUR,

@@ -52,7 +52,7 @@ def correct(args: Namespace, screen: Screen) -> int:
 
 
 def search(args: Namespace, screen: Screen) -> int:
-    """Show the turns that answer a question best."""
+    """Show the turns that best answer a question."""
     with open_database(args, screen, reranker=args.reranker) as db:
         memory = memory_of(db, args)
         hits = past_of(memory, args).search(args.query, args.k, **_asked(args))
@@ -78,7 +78,7 @@ def context(args: Namespace, screen: Screen) -> int:
 
 
 def ask(args: Namespace, screen: Screen) -> int:
-    """Print the answer of a language model or of the encoder, or what a model would be asked."""
+    """Print the answer of a language model or of the encoder, or the prompt for a model."""
     from evomem.answering import ENCODER, OPENAI, ChatModel, LanguageModel
 
     llm: LanguageModel | Literal["encoder"] | None = None
@@ -112,7 +112,7 @@ def ask(args: Namespace, screen: Screen) -> int:
 
 
 def _asked(args: Namespace) -> dict[str, Any]:
-    """Return the options of a question, by the names of the arguments of `search`."""
+    """Return the options of a question, named like the arguments of `search`."""
     return {
         "mode": args.mode,
         "since": args.since,

@@ -1,4 +1,4 @@
-"""The demo on screen: both sides next to each other, and what the figures mean."""
+"""The demo on screen: both sides next to each other, and the meaning of the figures."""
 
 from __future__ import annotations
 

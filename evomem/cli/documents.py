@@ -17,11 +17,11 @@ from evomem.documents import Ingested
 from evomem.errors import InputError
 from evomem.memory import Memory
 
-SHOWN = 20  # documents that are listed for people
+SHOWN = 20  # documents listed in the text output
 
 
 def ingest(args: Namespace, screen: Screen) -> int:
-    """Bring a memory up to date with files; a file that cannot be read does not stop the others."""
+    """Update a memory from files; a file that cannot be read does not stop the others."""
     by_root = {root: list(documents.files(root)) for root in args.paths}
     paths = [path for files in by_root.values() for path in files]
     if not paths and not args.forget_missing:
@@ -59,7 +59,7 @@ def _add(memory: Memory, path: Path, args: Namespace) -> Ingested:
 
 
 def _missing(memory: Memory, by_root: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Return the names of the documents below some folders whose files are gone, sorted.
+    """Return the sorted names of the documents below some folders whose files no longer exist.
 
     Args:
         memory: The memory that has the documents.
@@ -86,7 +86,7 @@ def _missing(memory: Memory, by_root: Mapping[str, Sequence[Path]]) -> list[str]
 def _lines(
     results: Sequence[Ingested], forgotten: Sequence[str], problems: Sequence[str], *, dry_run: bool
 ) -> list[str]:
-    """Return the summary for people."""
+    """Return the lines of the text output."""
     would = " (nothing was written)" if dry_run else ""
     changed = [result for result in results if result.changed]
     passages = sum(result.added + result.replaced for result in results)

@@ -16,11 +16,11 @@ from evomem.errors import InputError
 
 
 def fleet(args: Namespace, screen: Screen) -> int:
-    """Do what `args.kind` names."""
+    """Run the action `args.kind`."""
     require("ray", extra="ray")
     if "://" not in args.db:
         raise InputError(
-            f"{args.db} is a file, which workers on other machines do not reach: name a PostgreSQL "
+            f"{args.db} is a file, which workers on other machines cannot reach: name a PostgreSQL "
             "database, as in --db postgresql://user@host/database"
         )
     commands = {"serve": _serve, "import": _import, "reencode": _reencode}
@@ -43,7 +43,7 @@ def _serve(args: Namespace, screen: Screen) -> int:
     settings = settings_of(args)
     needs_key = check(settings, tls=False)
     with open_database(args, screen, create=True):
-        pass  # made with its encoder, and found to be sound, before replicas start
+        pass  # create or check the database before replicas start
     screen.note(f"serving {settings.host}:{settings.port} on Ray; Ctrl-C stops it")
     if not needs_key:
         screen.note("no key was made yet: every program on this machine may use it")
@@ -109,7 +109,7 @@ def _reencode(args: Namespace, screen: Screen) -> int:
 
 
 def _report(outcomes: Any, line: str, screen: Screen) -> int:
-    """Print what was done and what was set aside; return 3 if anything was."""
+    """Print the results and the failures; return 3 if there are failures."""
     lines = [line]
     if outcomes.failed:
         lines.append(f"{len(outcomes.failed)} set aside:")

@@ -1,4 +1,4 @@
-"""`evomem hooks`: store the sessions of a coding agent, and recall them when the next one starts."""
+"""`evomem hooks`: store the sessions of a coding agent, and recall them in the next session."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _options(args: Namespace) -> list[str]:
     """Return the options by which another process uses the same memory."""
     if "://" in args.db:
         raise InputError(
-            f"{args.db.partition('://')[0]}://... may hold a password, which does not belong into "
+            f"{args.db.partition('://')[0]}://... may contain a password, which does not belong in "
             "an agent's settings: hooks take a database file"
         )
     options = ["--db", str(Path(args.db).expanduser().absolute())]
@@ -137,7 +137,7 @@ def _sweep(agent: Agent, args: Namespace, screen: Screen) -> int:
 
 
 def _run(agent: Agent, args: Namespace, screen: Screen) -> int:
-    """Answer an event of the agent at once, since it waits; a process does what takes long."""
+    """Answer an agent's event at once, since the agent waits; long work runs in another process."""
     try:
         event = events.parse(sys.stdin.read())
         transcript = event.get("transcript_path")
@@ -157,7 +157,7 @@ def _recall(args: Namespace, event: dict[str, Any]) -> str:
     try:
         with evomem.open(args.db, create=False) as db:
             return events.context(db.memory(*labels_of(args)), event)
-    except NotFound:  # nothing was captured yet
+    except NotFound:  # nothing has been captured yet
         return ""
 
 
@@ -176,7 +176,7 @@ def _start_sweep(agent: Agent, args: Namespace, files: list[str]) -> None:
 
 @contextmanager
 def _log() -> Iterator[Any]:
-    """Open the log file of failed sweeps; it holds no texts of turns."""
+    """Open the log file for failed sweeps; it contains no texts of turns."""
     make_agents_folder(AGENTS_DB)
     path = Path(AGENTS_FOLDER).expanduser() / LOG
     mode = "wb" if path.exists() and path.stat().st_size > MAX_LOG else "ab"

@@ -24,11 +24,11 @@ from evomem.cli.screen import Screen, exchanges_table, formats_table, plain
 from evomem.errors import InputError
 from evomem.importing import Imported
 
-SHOWN = 20  # problems that are listed for people, and files
+SHOWN = 20  # problems and files listed in the text output
 
 
 def import_(args: Namespace, screen: Screen) -> int:
-    """Store what is new in conversations; everything is checked before anything is written."""
+    """Store the new turns of conversations; everything is checked before anything is written."""
     if args.formats:
         formats = chats.formats()
         screen.result({"formats": formats}, formats_table(formats))
@@ -99,7 +99,7 @@ class _Together:
 def _one_each(
     above: store.Namespace, names: Iterable[str], files: Iterable[Chats]
 ) -> dict[store.Namespace, list[Chats]]:
-    """Return each file by the memory that is named after it."""
+    """Return the files by memory; each memory is named after its file."""
     histories: dict[store.Namespace, list[Chats]] = {}
     for name, file in zip(names, files, strict=True):
         if name == STDIN:
@@ -115,7 +115,7 @@ def _one_each(
 
 
 def _lines(done: Imported, files: Sequence[Chats], where: str, args: Namespace) -> Iterator[str]:
-    """Yield the summary for people."""
+    """Yield the lines of the text output."""
     messages, conversations = sum(chats.messages for chats in files), sum(map(len, files))
     yield (
         f"{_count(done.new, 'new turn')} {'would be added to' if args.dry_run else 'in'} {where} "
@@ -154,7 +154,7 @@ def _lines(done: Imported, files: Sequence[Chats], where: str, args: Namespace) 
 
 
 def _summary(done: Imported, files: Sequence[Chats], args: Namespace) -> dict[str, Any]:
-    """Return the summary for programs."""
+    """Return the summary as JSON values."""
     return {
         "new": done.new,
         "replaced": done.replaced,

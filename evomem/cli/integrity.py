@@ -18,7 +18,7 @@ from evomem.cli.screen import Screen, plain
 from evomem.errors import InputError, NotFound
 from evomem.integrity import FILE_VARIABLE, key_id, make_key, read_key
 
-TIMEOUT = 30.0  # seconds for a server that takes anchors
+TIMEOUT = 30.0  # seconds for a server that stores anchors
 
 
 def anchor(args: Namespace, screen: Screen) -> int:
@@ -68,7 +68,7 @@ def _put(url: str, text: str) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
+    """Write a file completely or not at all."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(partial, "x", encoding="utf-8") as file:

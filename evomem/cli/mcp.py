@@ -13,7 +13,7 @@ from evomem.cli.screen import Screen
 
 def mcp(args: Namespace, screen: Screen) -> int:
     """Serve a memory until stdin ends."""
-    require("mcp_types", extra="mcp")  # which version 1 of the SDK has not
+    require("mcp_types", extra="mcp")  # missing in version 1 of the SDK
     from evomem.service.mcp.stdio import serve
 
     def open_database() -> evomem.Database:

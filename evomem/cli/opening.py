@@ -1,4 +1,4 @@
-"""The database and the memory that a command is about."""
+"""Opens the database and the memory of a command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evomem.reranking import load_reranker
 def open_database(
     args: Namespace, screen: Screen, *, create: bool = False, reranker: str | None = None
 ) -> Database:
-    """Open `args.db`; if it is created, report which encoder reads it."""
+    """Open `args.db`; if it is created, report its encoder."""
     encoder = evomem.load_encoder(args.encoder, device=args.device) if args.encoder else None
     second = load_reranker(reranker, device=args.device) if reranker else None
     try:
@@ -40,7 +40,7 @@ def open_database(
 
 
 def open_to_write(args: Namespace, screen: Screen, *, create: bool = True) -> Database:
-    """Open the database, created if need be; for a dry run that would create it, a temporary one."""
+    """Open the database, or create it; a dry run that would create it uses a temporary one."""
     if not args.dry_run:
         return open_database(args, screen, create=create)
     try:
@@ -66,7 +66,7 @@ def zone_of(args: Namespace) -> tzinfo:
 
 
 def past_of(memory: Memory, args: Namespace) -> MemoryView:
-    """Return the memory as it was at the point that the arguments name, or as it is.
+    """Return the memory at the point that the arguments name, or its current state.
 
     Raises:
         QueryError: The memory has no such point, or the point is neither a number nor ISO 8601.
@@ -81,7 +81,7 @@ def past_of(memory: Memory, args: Namespace) -> MemoryView:
 
 
 def moment_of(args: Namespace, name: str) -> datetime | None:
-    """Return the moment that an option names; one without a zone is in `zone_of`.
+    """Return the time of an option; a time without a zone is in `zone_of`.
 
     Raises:
         QueryError: It is not ISO 8601.
@@ -99,12 +99,12 @@ def moment_of(args: Namespace, name: str) -> datetime | None:
 
 
 def _system_zone() -> tzinfo:
-    """Return the system's time zone; where it has no name, its present offset from UTC."""
+    """Return the system's time zone; its current offset from UTC if it has no name."""
     try:
         if name := os.environ.get("TZ", "").lstrip(":"):
             return ZoneInfo(name)
         place = Path("/etc/localtime")
-        with suppress(KeyError, ValueError):  # a service takes zones by their names
+        with suppress(KeyError, ValueError):  # a service needs the zone's name
             return ZoneInfo(str(place.resolve()).rpartition("/zoneinfo/")[2])
         with place.open("rb") as file:
             return ZoneInfo.from_file(file)

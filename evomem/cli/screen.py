@@ -1,4 +1,4 @@
-"""Where the command line writes: results to stdout, everything else to stderr."""
+"""The output of the command line: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class Screen:
             )  # lines are the terminal's to break
 
     def note(self, text: str) -> None:
-        """Tell people something that is not the result."""
+        """Print a message that is not part of the result."""
         self.err.print(Text(plain(text), style="dim"), soft_wrap=True)
 
     def error(self, text: str) -> None:
-        """Say in one line what went wrong."""
+        """Print an error in one line."""
         line = " ".join(plain(text).split())
         self.err.print(Text.assemble(("evomem: ", "bold red"), line), soft_wrap=True)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
-        """Give a function `(what, done, total)` that draws a bar, on a terminal only."""
+        """Provide a function `(what, done, total)` that draws a progress bar, on a terminal only."""
         with Progress(
             console=self.err, transient=True, disable=not self.err.is_terminal
         ) as progress:
@@ -69,7 +69,7 @@ class Screen:
 
 
 def plain(text: str) -> str:
-    """Return stored text without what a terminal would take for commands."""
+    """Return stored text without characters that a terminal would interpret."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -105,7 +105,7 @@ def hits_table(hits: Sequence[Hit], zone: tzinfo) -> Table:
 
 
 def timeline(records: Sequence[Record], zone: tzinfo) -> Table:
-    """Return records in their order; those that were replaced say by which turn."""
+    """Return records in order; replaced ones name their replacement."""
     sources = any(record.turn.source for record in records)
     table = _table(("turn", True), "time", "session", *(["source"] if sources else []), "text")
     for record in records:
@@ -123,7 +123,7 @@ def timeline(records: Sequence[Record], zone: tzinfo) -> Table:
 
 
 def influence_table(influence: Influence) -> Table:
-    """Return what a turn influenced, one row for each memory and kind of influence."""
+    """Return a turn's influence, one row per memory and kind of influence."""
     table = _table("memory", "", ("turns", True), "ids")
     for branch in (influence, *influence.forks):
         for name, ids in (
@@ -138,7 +138,7 @@ def influence_table(influence: Influence) -> Table:
 
 
 def exchanges_table(turns: Sequence[Turn]) -> Table:
-    """Return turns that are not stored yet, in their order."""
+    """Return turns that are not stored yet, in order."""
     table = _table("time (UTC)", "session", "text")
     for turn in turns:
         time = f"{turn.time:%Y-%m-%d %H:%M}" if turn.time else ""
@@ -155,7 +155,7 @@ def formats_table(formats: Mapping[str, str]) -> Table:
 
 
 def facts(values: dict[str, Any], names: Sequence[tuple[str, int]]) -> Table:
-    """Return a database's figures, then its memories with their counts of turns."""
+    """Return a database's figures, then its memories with their numbers of turns."""
     table = _table("", ("", True), header=False)
     for name, value in values.items():
         shown = f"{value:,}" if isinstance(value, int) else str(value)

@@ -19,7 +19,7 @@ from evomem.service.settings import Settings
 
 
 def serve(args: Namespace, screen: Screen) -> int:
-    """Serve the database until told to stop."""
+    """Serve the database until a signal to stop."""
     for module in ("fastapi", "uvicorn", "prometheus_client"):
         require(module, extra="server")
     from evomem.service.running import check, run
@@ -27,7 +27,7 @@ def serve(args: Namespace, screen: Screen) -> int:
     settings = settings_of(args)
     needs_key = check(settings, tls=args.tls_cert is not None)
     with open_database(args, screen, create=True, reranker=args.reranker):
-        pass  # made with its encoder, and found to be sound, before anybody is let in
+        pass  # create or check the database before the service accepts connections
     scheme = "https" if args.tls_cert else "http"
     screen.note(f"serving {args.db} at {scheme}://{args.host}:{args.port}; Ctrl-C stops it")
     if not needs_key:
@@ -69,7 +69,7 @@ def settings_of(args: Namespace) -> Settings:
 
 
 def inspect(args: Namespace, screen: Screen) -> int:
-    """Show the database on a page until told to stop."""
+    """Show the database on a page until a signal to stop."""
     for module in ("fastapi", "uvicorn", "prometheus_client"):
         require(module, extra="server")
     from evomem.inspector.local import serve as serve_page
@@ -77,7 +77,7 @@ def inspect(args: Namespace, screen: Screen) -> int:
 
     args.db = args.file or args.db
     with open_database(args, screen):
-        pass  # there is one, and it is sound
+        pass  # checks that the database exists and can be opened
     place = keys_location(args.db)
     settings = Settings(
         database=args.db,
@@ -97,7 +97,7 @@ def inspect(args: Namespace, screen: Screen) -> int:
 
 
 def keys(args: Namespace, screen: Screen) -> int:
-    """Make, list or revoke keys."""
+    """Create, list or revoke keys."""
     if args.kind == "integrity":
         return make_integrity_key(args, screen)
     from evomem.service.key_tables import keys_location

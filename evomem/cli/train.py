@@ -14,8 +14,8 @@ from evomem.training.settings import GOING_ON, EvoSettings, MiniSettings, flag
 
 
 def train(args: Namespace, screen: Screen) -> int:
-    """Check everything, then train, or write the data where that is asked for."""
-    # Imported here: the other commands do without training.
+    """Check everything, then train, or write the training data if requested."""
+    # Imported here, since other commands do not need it.
     from evomem.training.evotrain import write_evotrain
     from evomem.training.sources import Base, gather, read_all
 
@@ -53,7 +53,7 @@ def train(args: Namespace, screen: Screen) -> int:
 
 
 def _settings(args: Namespace, kind: str) -> MiniSettings | EvoSettings:
-    """Return the settings of this kind of base; those of another kind are refused."""
+    """Return the settings of this kind of base; refuse settings of another kind."""
     made = EvoSettings if kind == "evoembedding" else MiniSettings
     known = {field.name for field in fields(made)}
     given = {

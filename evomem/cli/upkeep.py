@@ -1,4 +1,4 @@
-"""The commands for the upkeep of a database: forgetting, copies, repairs, other encoders."""
+"""The commands for maintenance: forgetting, copies, repairs, other encoders."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def restore(args: Namespace, screen: Screen) -> int:
 
 
 def export(args: Namespace, screen: Screen) -> int:
-    """Write readable files."""
+    """Export the database to readable files."""
     with open_database(args, screen) as db:
         count = db.export(args.target)
     line = f"wrote {count} turns to {args.target}"
@@ -141,7 +141,7 @@ def doctor(args: Namespace, screen: Screen) -> int:
 
 
 def _encoder_of(folder: str) -> str:
-    """Return the name of the encoder that an export was written by."""
+    """Return the name of the encoder of an export."""
     try:
         return str(json.loads((Path(folder) / "evomem.json").read_text("utf-8"))["encoder"]["name"])
     except (OSError, ValueError, LookupError, TypeError) as error:

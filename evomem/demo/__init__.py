@@ -1,7 +1,7 @@
-"""Eight weeks of someone's life, questions about them, and what a memory of order changes.
+"""A demo: eight weeks of someone's life, questions about them, and the effect of memory.
 
-`story.json` is a chat file as `evomem import` takes it; `questions.json` names, for each question,
-the turns that answer it and the ones that look as if they did.
+`story.json` is a chat file for `evomem import`; `questions.json` names, for each question, the turns that
+answer it and misleading turns.
 """
 
 from __future__ import annotations

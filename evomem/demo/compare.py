@@ -1,8 +1,8 @@
-"""Ask the same questions twice: with the memory's state, and from an empty one.
+"""Asks the same questions with the memory's state and with an empty state.
 
-Without memory means: every turn and every query is embedded by the same encoder as if it were the
-first thing it ever read. For an encoder that has no memory both are the same, so its vectors alone
-are compared with hybrid search instead.
+Without memory, the same encoder embeds every turn and every query as if it were the first text it ever
+read. For an encoder without memory both are the same, so vector search is compared with hybrid search
+instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evomem.records import Record, Turn
 from evomem.search.ranking import top_k
 from evomem.state import State, Vectors
 
-K = 3  # hits that are shown and counted
+K = 3  # hits to show and count
 
 Side = Literal["with memory", "without memory", "vectors alone", "hybrid"]
 Verdict = Literal["right", "wrong", ""]
@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A turn that one side found, and whether it answers the question."""
+    """A hit of one side, and whether it answers the question."""
 
     record: Record
     score: float
@@ -42,36 +42,36 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What both sides found for a question."""
+    """The hits of both sides for a question."""
 
     question: Question
     asked: Record
-    """The last turn told when the question was asked."""
+    """The last turn before the question."""
     found: Mapping[Side, Sequence[Found]]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole comparison."""
+    """The results of the comparison."""
 
     encoder: str
     remembers: bool
-    """Whether the encoder has a memory of what it read before."""
+    """Whether the encoder has a memory."""
     sides: tuple[Side, Side]
     answers: Sequence[Answer]
     turns: int
     seconds_per_turn: float | None
-    """Reading and storing; None if the story was in the database already."""
+    """For reading and storing; None if the story was already in the database."""
     seconds_per_query: float
 
     def right(self, side: Side, k: int) -> int:
-        """Return for how many questions `side` has a right turn among its first `k`."""
+        """Return the number of questions for which `side` has a right turn among its first `k`."""
         return sum(
             any(hit.verdict == "right" for hit in answer.found[side][:k]) for answer in self.answers
         )
 
     def misled(self, side: Side) -> int:
-        """Return for how many questions `side` puts a tempting wrong turn first."""
+        """Return the number of questions for which `side` ranks a misleading turn first."""
         return sum(
             any(hit.verdict == "wrong" for hit in answer.found[side][:1]) for answer in self.answers
         )
@@ -80,15 +80,15 @@ class Report:
 def compare(
     db: Database, memory: Memory, questions: Sequence[Question], progress: Progress
 ) -> Report:
-    """Tell the story to `memory` unless it knows it, and ask the questions.
+    """Add the story to `memory` unless it has it, and ask the questions.
 
     Raises:
-        InputError: The memory holds other turns, which would take part in the answers.
+        InputError: The memory has other turns, which would affect the results.
     """
     turns = load_story()
     if {record.id for record in memory.history()} - {turn.id for turn in turns}:
         raise InputError(
-            f"{memory!r} holds other turns than the story's, which would mix with them; "
+            f"{memory!r} has turns other than the story's, which would affect the results; "
             "choose another --memory"
         )
     progress("loading the encoder", 0, 1)
@@ -110,7 +110,7 @@ def compare(
     asking = 0.0
     for question in questions:
         at = seqs[question.at] if question.at else records[-1].seq
-        told = [record for record in records if record.seq <= at]
+        turns_so_far = [record for record in records if record.seq <= at]
         start = time.perf_counter()
         hits = memory.search(question.question, K, mode="evolvable", at=at)
         asking += time.perf_counter() - start
@@ -119,12 +119,12 @@ def compare(
             fused = memory.search(question.question, K, mode="hybrid", at=at)
             second = [(hit.record, hit.score) for hit in fused]
         else:
-            second = _rank(encoder, question.question, told, alone)
+            second = _rank(encoder, question.question, turns_so_far, alone)
         best = {
             side: [Found(record, score, _verdict(record, question)) for record, score in ranked]
             for side, ranked in zip(sides, (first, second), strict=True)
         }
-        answers.append(Answer(question, told[-1], best))
+        answers.append(Answer(question, turns_so_far[-1], best))
         progress("asking", len(answers), len(questions))
     return Report(
         encoder=encoder.spec.name,
@@ -138,7 +138,7 @@ def compare(
 
 
 def _alone(encoder: Encoder, turns: Sequence[Turn], progress: Progress) -> Vectors:
-    """Return the turns' embeddings (N, D), each read as if nothing had come before."""
+    """Return the turns' embeddings (N, D), each read with an empty memory."""
     rows = []
     for turn in turns:
         rows.append(encoder.read(State.empty(encoder.spec), [turn])[0].embedding)
@@ -147,11 +147,11 @@ def _alone(encoder: Encoder, turns: Sequence[Turn], progress: Progress) -> Vecto
 
 
 def _rank(
-    encoder: Encoder, query: str, told: Sequence[Record], alone: Vectors
+    encoder: Encoder, query: str, turns_so_far: Sequence[Record], alone: Vectors
 ) -> list[tuple[Record, float]]:
     vector = encoder.embed_queries(State.empty(encoder.spec), [query])[0]
-    scores = dict(enumerate((alone[: len(told)] @ vector).tolist()))
-    return [(told[place], score) for place, score in top_k(scores, K)]
+    scores = dict(enumerate((alone[: len(turns_so_far)] @ vector).tolist()))
+    return [(turns_so_far[place], score) for place, score in top_k(scores, K)]
 
 
 def _verdict(record: Record, question: Question) -> Verdict:

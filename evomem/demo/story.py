@@ -1,4 +1,4 @@
-"""The story and the questions, as they ship."""
+"""The bundled story and questions."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from evomem.records import Turn
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question whose right answer depends on the order in which things were told."""
+    """A question whose answer depends on the order of the turns."""
 
     question: str
     answer: str
     right: frozenset[str]
-    """Ids of turns that hold the answer, or a part of it that cannot be missed."""
+    """Ids of turns with the answer, or a necessary part of it."""
     wrong: frozenset[str]
-    """Ids of turns that speak of the same thing at another time and would mislead."""
+    """Ids of misleading turns, about the same topic at another time."""
     at: str | None
-    """Id of the last turn told when the question is asked; None asks at the end of the story."""
+    """Id of the last turn before the question; None for the end of the story."""
     featured: bool
-    """Whether it is one of the few that are asked by default."""
+    """Whether it is among the few questions that are asked by default."""
 
 
 def load_story() -> list[Turn]:

@@ -1,4 +1,4 @@
-"""Adding a document to a memory: the stored passages are compared with the document's."""
+"""Adds a document to a memory, by comparing the stored passages with the document's."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Ingested:
     """The document's name, the session of its turns."""
     added: int = 0
     replaced: int = 0
-    """New ones that replaced others, which stay visible `at` earlier points."""
+    """New passages that replaced others, which stay visible `at` earlier points."""
     deleted: int = 0
-    """Ones removed from the document; they are hidden, see `Memory.delete`."""
+    """Passages removed from the document; they are hidden (`Memory.delete`)."""
     moved: int = 0
-    """Ones with the same text whose page or headings changed."""
+    """Passages with the same text whose page or headings changed."""
     unchanged: int = 0
 
     @property
@@ -59,7 +59,7 @@ def add_document(
     if len(document.name) > MAX_LABEL:
         raise InputError(
             f"the document's name has {len(document.name):,} characters, the limit is "
-            f"{MAX_LABEL}: give a shorter one with name="
+            f"{MAX_LABEL}: choose a shorter one with name="
         )
     turns = turns_of(document, source, length)
     stored = memory.history(session=document.name, where={"document": document.name})
@@ -101,7 +101,7 @@ class _Change:
         self._same: list[tuple[Record, Turn]] = []
         self._new: list[Turn] = []
         self._replaced: list[tuple[Record, Turn]] = []
-        self._gone: list[Record] = []
+        self._removed: list[Record] = []
         start = 0
         unmatched: list[Record] = []
         for record, place in _in_document_order(stored, turns):
@@ -114,16 +114,16 @@ class _Change:
         self._add_gap(unmatched, turns[start:])
 
     def _add_gap(self, old: Sequence[Record], new: Sequence[Turn]) -> None:
-        """Compare what stands between two unchanged passages, pair by pair."""
+        """Pair the old and new passages between two unchanged ones."""
         pairs = list(zip(old, new, strict=False))
         self._replaced += pairs
-        self._gone += old[len(pairs) :]
+        self._removed += old[len(pairs) :]
         self._new += new[len(pairs) :]
 
     def apply(self, dry_run: bool, progress: Progress | None) -> Ingested:
         """Write the difference; return the result."""
         moved = [(old, new) for old, new in self._same if old.turn.metadata != new.metadata]
-        total = len(self._new) + len(self._replaced) + len(self._gone) + len(moved)
+        total = len(self._new) + len(self._replaced) + len(self._removed) + len(moved)
 
         def report(done: int) -> None:
             if progress:
@@ -138,17 +138,17 @@ class _Change:
             for old, new in moved:
                 try:
                     self._memory.annotate(old.id, new.metadata)
-                except SharedTurns:  # a fork keeps its own place, so here a new turn is needed
+                except SharedTurns:  # a fork shares the turn, so add a new one
                     self._replace(old, new)
                 report(done := done + 1)
-            for old in self._gone:
+            for old in self._removed:
                 self._memory.delete(old.id)
                 report(done := done + 1)
         return Ingested(
             self._name,
             added=len(self._new),
             replaced=len(self._replaced),
-            deleted=len(self._gone),
+            deleted=len(self._removed),
             moved=len(moved),
             unchanged=len(self._same) - len(moved),
         )
@@ -170,8 +170,8 @@ def _in_document_order(
 ) -> list[tuple[Record, int | None]]:
     """Return the stored passages in the order of the document, with their places in it.
 
-    A passage that was replaced stands at the end of the log. Those that the document still has go
-    to where it has them; the others, without a place, follow the ones that precede them in the log.
+    Replacements are at the end of the log. Passages that the document still has get its order; the
+    others, without a place, follow the passages that precede them in the log.
     """
     free: defaultdict[bytes, deque[int]] = defaultdict(deque)
     for place, turn in enumerate(turns):

@@ -8,7 +8,7 @@ from typing import Any
 from evomem.documents.model import Block, Document
 from evomem.errors import InputError
 
-_NAMES = ("source", "file_path", "url", "file_name")  # keys of metadata, the best first
+_NAMES = ("source", "file_path", "url", "file_name")  # metadata keys, best first
 _PAGES = ("page_label", "page", "page_number")
 
 
@@ -17,11 +17,10 @@ def from_loader(parts: Iterable[Any]) -> list[Document]:
 
     Args:
         parts: Objects with `page_content` (LangChain) or `text` (LlamaIndex) and `metadata`, such as
-            one for each page of a PDF. Parts with the same `source`, `file_path` or `url` are one
-            document.
+            the pages of a PDF. Parts with the same `source`, `file_path` or `url` form one document.
 
     Raises:
-        InputError: An object is of another kind, or its metadata does not say where it is from.
+        InputError: An object is of another kind, or its metadata names no source.
     """
     blocks: dict[str, list[Block]] = {}
     titles: dict[str, str] = {}
@@ -48,7 +47,7 @@ def from_loader(parts: Iterable[Any]) -> list[Document]:
 
 
 def _page(values: Mapping[str, Any]) -> int | None:
-    """Return the page, counted from 1; LangChain's `page` counts from 0 beside `page_label`."""
+    """Return the page, from 1; LangChain's `page` counts from 0, its `page_label` from 1."""
     for key in _PAGES:
         value = str(values.get(key, ""))
         if value.isdecimal():

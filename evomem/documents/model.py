@@ -12,9 +12,9 @@ class Block:
 
     text: str
     headings: tuple[str, ...] = ()
-    """The headings above it, the outermost first."""
+    """The headings above it, outermost first."""
     page: int | None = None
-    """Counted from 1; None where a format has no pages."""
+    """The page, from 1; None if the format has no pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Document:
     """A text with its structure."""
 
     name: str
-    """What identifies it: a path or an address. It becomes the session of its turns."""
+    """Its identifier, a path or an address, which becomes the session of its turns."""
     blocks: tuple[Block, ...]
     title: str = ""
-    """From the document itself; empty if it has none."""
+    """The document's own title; empty if it has none."""
     time: datetime | None = None
     """When it was last changed, with a time zone; None if unknown."""
 

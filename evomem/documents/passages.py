@@ -1,4 +1,4 @@
-"""Passages: neighbouring blocks below one heading together, long ones cut at sentences."""
+"""Splits documents into passages: adjacent blocks below one heading, with long blocks cut."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from evomem.records import MAX_CHARS
 
 LEAST = 100
 LENGTH = 900
-"""Characters of a passage, at most: what the bundled encoder reads in one window."""
+"""The most characters of a passage: one window of the bundled encoder."""
 
-PIECE = 1 << 15  # characters given to the splitter at once: its time grows with their square
+PIECE = 1 << 15  # characters per call of the splitter, whose time grows quadratically
 
 
 def passages(document: Document, *, length: int = LENGTH) -> list[Passage]:
     """Split a document into passages.
 
-    Blocks with the same headings, and on the same page, are put together up to `length` characters.
+    Blocks with the same headings, on the same page, are joined up to `length` characters.
     A longer block is cut between paragraphs, lines, sentences or words, whichever is the largest
     unit that fits.
 
     Args:
-        document: What to cut.
-        length: Characters of a passage, at most.
+        document: The document.
+        length: The most characters of a passage.
 
     Raises:
         InputError: `length` is below 100 or above 262,144.
@@ -59,7 +59,7 @@ def _texts(blocks: list[Block], splitter: Any, length: int) -> Iterator[str]:
 
 
 def _cut(text: str, splitter: Any, size: int) -> list[str]:
-    """Return the chunks of a text, which is given to the splitter in pieces of about `size`."""
+    """Return the chunks of a text, which is passed to the splitter in pieces of about `size`."""
     chunks = [""]
     start = 0
     while start < len(text):
@@ -67,6 +67,6 @@ def _cut(text: str, splitter: Any, size: int) -> list[str]:
         if end < len(text):
             space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
             end = space if space > 0 else end
-        chunks[-1:] = splitter.chunks(chunks[-1] + text[start:end])  # the last one may continue
+        chunks[-1:] = splitter.chunks(chunks[-1] + text[start:end])  # the last chunk may continue
         start = end
     return chunks

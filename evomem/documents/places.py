@@ -8,12 +8,12 @@ from evomem.documents.model import Document, Passage
 from evomem.records import MAX_LABEL, Hit, Record
 
 SOURCE = "document"
-"""The default source of a document's turns, for searches in or outside of documents."""
+"""The default source of documents' turns, for searches in documents or outside them."""
 STEP = " › "  # between a heading and the one below it
 
 
 def heading_path(document: Document, passage: Passage) -> str:
-    """Return the title and the headings above a passage, as one line; the document's name if none."""
+    """Return a passage's title and headings on one line; the document's name if there are none."""
     names = [document.title, *passage.headings]
     steps = [name for place, name in enumerate(names) if name and name not in names[:place]]
     line = STEP.join(" ".join(step.split()) for step in steps) or document.name

@@ -1,4 +1,4 @@
-"""Reading a file as a `Document`, and finding the files of a folder."""
+"""Reads files as `Document`s, and finds the files of a folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read(path: str | Path, *, name: str | None = None) -> Document:
 
     Args:
         path: The file.
-        name: What identifies the document; by default, the absolute path.
+        name: The document's identifier; by default, the absolute path.
 
     Raises:
         InputError: The file cannot be read, is of another kind, or holds no text.
@@ -42,8 +42,7 @@ def read(path: str | Path, *, name: str | None = None) -> Document:
     parse = _FORMATS.get(path.suffix.lower())
     if parse is None:
         raise InputError(
-            f"{path} is not a document that can be read: its name must end with "
-            f"{', '.join(SUFFIXES)}"
+            f"{path} is not a readable document: its name must end with {', '.join(SUFFIXES)}"
         )
     try:
         size, changed = path.stat().st_size, path.stat().st_mtime
@@ -89,7 +88,7 @@ def files(path: str | Path) -> Iterator[Path]:
 
 
 def _clean(block: Block) -> Block:
-    """Return a block without NULs and lone surrogates, which the log cannot hold and PDFs contain."""
+    """Return a block without NULs and lone surrogates, which PDFs may contain and the log cannot store."""
     headings = tuple(_without_nul(heading) for heading in block.headings)
     return Block(_without_nul(block.text), headings, block.page)
 

@@ -1,5 +1,5 @@
-"""What the page in `page/` shows of a memory beyond what `Memory` returns, and `evomem inspect`.
+"""The page in `page/`, the computations that it needs beyond `Memory`, and `evomem inspect`.
 
-The page is static and asks the service: `evomem.service.inspection` has the endpoints, `tree`,
-`alone`, `similarity` and `preview` compute the answers.
+The page is static and sends requests to the service: `evomem.service.inspection` has the endpoints, and
+`tree`, `alone`, `similarity` and `preview` compute the results.
 """

@@ -1,7 +1,6 @@
-"""The same search without memory: every text read as if it were the first that the encoder ever read.
+"""Search without memory: each text is read as if it were the first that the encoder ever read.
 
-The ranking is that of `MemoryView.search`, over a store and an index of the same log in which only the
-vectors differ.
+The ranking is that of `MemoryView.search`, over a store and an index of the same log with other vectors.
 """
 
 from __future__ import annotations
@@ -25,28 +24,28 @@ from evomem.search.ranking import top_k
 from evomem.state import Spec, State, Vectors, digest
 from evomem.store import Embeddings, Namespace, Selection, Seqs, Span, Store, View
 
-MOST = 200  # turns that are read alone for a search
-CACHE = 32 << 20  # bytes of vectors of turns that were read alone
-TOGETHER = 16  # turns that are read at a time, so that they share forward passes
+MOST = 200  # turns read alone per search, at most
+CACHE = 32 << 20  # bytes of cached vectors
+TOGETHER = 16  # turns read concurrently, so that they share forward passes
 
 Key = tuple[Namespace, bytes]
-"""A memory and a digest of a turn: the speed of one memory must not reveal the contents of another."""
+"""A memory and a turn's digest: the cache must not reveal a memory's content to another by its timing."""
 Vectorize = Callable[[Sequence[int]], dict[int, Vectors]]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a search finds without memory."""
+    """The result of a search without memory."""
 
     hits: list[Hit]
     compared: int
-    """How many turns were candidates: all of the view, or those that search with memory ranks first."""
+    """The number of candidates: all turns of the view, or the best of a search with memory."""
     remembers: bool
     """Whether the encoder has a memory; without one, the hits are those of an ordinary search."""
 
 
 class Alone:
-    """Searches without memory, and remembers how turns read alone."""
+    """Searches without memory; caches the vectors of turns read alone."""
 
     def __init__(self) -> None:
         self._known: LruCache[Key, Vectors] = LruCache(CACHE, lambda vectors: vectors.nbytes)
@@ -55,7 +54,7 @@ class Alone:
         """Return the hits of `seen.search(query, k, **how)` without memory.
 
         Raises:
-            QueryError: An argument makes no sense.
+            QueryError: An argument is invalid.
         """
         engine = seen._engine
         if not engine.store.spec.capacity:
@@ -101,7 +100,7 @@ class Alone:
 
 
 class _Engine:
-    """An engine without memory, as far as `MemoryView.search` uses one."""
+    """An engine without memory, with the attributes that `MemoryView.search` uses."""
 
     def __init__(
         self, engine: Engine, candidates: Seqs, vectors: Callable[..., dict[int, Vectors]]
@@ -150,7 +149,7 @@ class _Index:
 
 
 class _Store:
-    """A store of the same log that gives other vectors."""
+    """A store of the same log with other vectors."""
 
     def __init__(self, store: Store, vectors: Callable[..., dict[int, Vectors]]) -> None:
         self._store = store
@@ -160,7 +159,7 @@ class _Store:
         return getattr(self._store, name)
 
     def vectors(self, span: Span, revision: int) -> Embeddings:
-        """Return the embedding of one turn; no span with several is asked for."""
+        """Return the embedding of a span's only turn; longer spans are never requested."""
         view = self._store.view(span.memory)
         own = self._alone(view, [span.first])[span.first][:1]
         return Embeddings(np.array([span.first], np.int64), Rows(own), [b""])

@@ -17,17 +17,17 @@ from evomem.service.settings import Settings
 
 HOST = "127.0.0.1"
 READING = ("read", "admin")
-FINISH = 5  # seconds that requests have to be answered in after a signal to stop
+FINISH = 5  # seconds to finish requests after a signal to stop
 
 
 def serve(settings: Settings, *, port: int, browse: bool, show: Callable[[str], None]) -> None:
-    """Serve the page until a signal tells to stop.
+    """Serve the page until a signal to stop.
 
     Args:
-        settings: Of the service; it listens to this machine alone.
-        port: 0 for any that is free.
+        settings: The service's settings; it only listens on this machine.
+        port: The port; 0 for any free one.
         browse: Whether to open a browser.
-        show: Called with the address, which the first visitor can use.
+        show: Called with the address, which works for the first visitor only.
 
     Raises:
         StoreError: The keys cannot be read.
@@ -51,12 +51,12 @@ def serve(settings: Settings, *, port: int, browse: bool, show: Callable[[str], 
             server_header=False,
             timeout_graceful_shutdown=FINISH,
         )
-        with suppress(KeyboardInterrupt):  # uvicorn has stopped by then
+        with suppress(KeyboardInterrupt):  # raised after uvicorn has stopped
             _Server(config, begin).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Says when the database is open and requests are answered."""
+    """Calls `begin` once the database is open and requests are answered."""
 
     def __init__(self, config: uvicorn.Config, begin: Callable[[], None]) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""What purging a turn would do, before it is done."""
+"""A preview of the effects of a purge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evomem.store import Namespace
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """How many turns, and the first of them."""
+    """A number of turns, and the first of them."""
 
     count: int
     turns: Sequence[Record]
@@ -27,21 +27,21 @@ class Some:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What `Memory.purge` would remove and read again; nothing was changed."""
+    """The turns that `Memory.purge` would remove and read again; nothing was changed."""
 
     turn: Record
     replaced: Sequence[Record]
-    """Turns whose place it took: they go with it."""
+    """Turns that it replaced, which are purged with it."""
     reread: int
-    """How many later turns of the memory would be read again."""
+    """The number of later turns that would be read again."""
     direct: Some
     """As in `Influence`: turns that were read with it in the queue."""
     indirect: Some
     answers: Some
     forks: Sequence[Namespace]
-    """Memories that hold it as well."""
+    """Forks that also have it."""
     sharing: Sequence[Namespace]
-    """Memories that share it or later turns: it can only be purged from them, too."""
+    """Memories that share it or later turns, from which it has to be purged, too."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the preview as plain JSON values."""

@@ -30,7 +30,7 @@ class Map:
     turns: list[Record]
     """Oldest first."""
     cosines: list[list[float | None]]
-    """None where the turn had not been said yet."""
+    """None if the turn had not been said yet."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the map as plain JSON values."""
@@ -44,16 +44,16 @@ class Map:
 
 
 def similarity(seen: MemoryView, query: str, *, points: int, turns: int) -> Map:
-    """Embed a query as the memory stood at several points, and compare it with the turns there were.
+    """Embed a query with the memory's state at several points, and compare it with the turns so far.
 
     Args:
         seen: The memory.
         query: The question.
-        points: How many points at most, at even distances.
-        turns: How many turns at most: those that are closest at one of the points.
+        points: The number of points, at most, evenly spaced.
+        turns: The number of turns, at most: those closest to the query at one of the points.
 
     Raises:
-        QueryError: The query says nothing.
+        QueryError: The query is empty.
     """
     check_query(query)
     engine = seen._engine
@@ -64,7 +64,7 @@ def similarity(seen: MemoryView, query: str, *, points: int, turns: int) -> Map:
                 states = [engine.state(view) for view in views]
             vectors = [engine.reader.embed_queries(state, [query])[0] for state in states]
             return _compared(engine, views, vectors, turns)
-        except HeadMoved:  # turns were purged meanwhile
+        except HeadMoved:  # turns were purged in the meantime
             continue
     raise HeadMoved(f"{seen!r} keeps being purged while it is compared; try again later")
 

@@ -1,4 +1,4 @@
-"""Memories with their sizes, and which were forked from which."""
+"""Memories with their sizes and their parents."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Node:
 
     memory: Namespace
     turns: int
-    """Visible ones."""
+    """The number of visible turns."""
     last: int
-    """Seq of the newest turn that was ever added."""
+    """The seq of the newest turn ever added."""
     shared: int
-    """Up to which seq its turns are those of another memory; 0 if it was not forked."""
+    """The last seq that it shares with its parent; 0 if it is not a fork."""
     parent: Namespace | None
-    """The memory that it shares them with; None if that is not one of those that were asked for."""
+    """The memory with which it shares these turns; None if that is not below the requested prefix."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the node as plain JSON values."""
@@ -36,12 +36,12 @@ class Node:
 
 
 def nodes(engine: Engine, names: Sequence[Namespace], prefix: Namespace) -> list[Node]:
-    """Return the memories of these names; those that are not there are left out.
+    """Return the memories with these names; missing ones are left out.
 
     Args:
-        engine: What they belong to.
-        names: Of the memories.
-        prefix: Parents are only named if their names begin so.
+        engine: The memories' engine.
+        names: Their names.
+        prefix: Only parents whose names begin with it are named.
     """
     shown: list[Node] = []
     with engine.store.snapshot():

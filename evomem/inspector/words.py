@@ -15,10 +15,10 @@ def history_with(
 ) -> list[Record]:
     """Return the turns of `seen.history` that share a word with `words`, oldest first.
 
-    Words are those of the index for search: endings do not matter.
+    Words are compared as in lexical search: endings do not matter.
 
     Raises:
-        QueryError: An argument makes no sense.
+        QueryError: An argument is invalid.
     """
     check_query(words)
     condition = check_filter(**filters)

@@ -166,7 +166,7 @@ def test_tens_of_thousands_of_equal_passages_are_compared_in_linear_time(memory)
     record = Record(1, turn, datetime.now(timezone.utc))
     # With a quadratic comparison this takes minutes.
     change = _Change(memory, "notes.md", [record] * 30_000, [turn] * 20_000)
-    assert (len(change._same), len(change._gone)) == (20_000, 10_000)
+    assert (len(change._same), len(change._removed)) == (20_000, 10_000)
     assert (change._new, change._replaced) == ([], [])
 
 

@@ -19,7 +19,7 @@ def parse(data: bytes) -> Parsed:
     """Return the blocks of a Word document (`.docx`).
 
     Raises:
-        InputError: It is not one, or unpacks to more than 1 GiB.
+        InputError: It is not a Word document, or unpacks to more than 1 GiB.
         MissingExtra: The extra `documents` is not installed.
     """
     docx = require("docx", extra="documents")
@@ -31,7 +31,9 @@ def parse(data: bytes) -> Parsed:
         return _parsed(docx.Document(io.BytesIO(data)))
     except InputError:
         raise
-    except Exception as error:  # of the zip file, its XML, or its parts, some read only when asked
+    except (
+        Exception
+    ) as error:  # from the zip file, its XML, or its parts, some of which are read lazily
         raise InputError(f"is not a Word document: {error}") from error
 
 
@@ -47,7 +49,7 @@ def _parsed(document: Any) -> Parsed:
 
 
 def _unwrap(body: Any) -> None:
-    """Replace content controls and tracked insertions by their contents: python-docx skips them."""
+    """Replace content controls and tracked insertions, which python-docx skips, with their contents."""
     for wrapper in body.xpath(".//w:sdtContent | .//w:ins | .//w:moveTo | .//w:smartTag"):
         outer = wrapper.getparent() if wrapper.tag.endswith("}sdtContent") else wrapper
         for child in list(wrapper):
@@ -68,12 +70,12 @@ def _paragraph(paragraph: Any, parsed: Parsed) -> None:
 
 
 def _table(table: Any) -> str:
-    """Return the lines of a table; a cell that spans several columns or rows is in the first."""
+    """Return the lines of a table; a cell that spans several columns or rows appears once."""
     lines = []
     seen: set[Any] = set()
     for row in table.rows:
         cells = []
-        for cell in row.cells:  # one that spans others comes again in each of their places
+        for cell in row.cells:  # a spanning cell occurs in each of its positions
             if cell._tc not in seen:
                 seen.add(cell._tc)
                 cells.append(_cell(cell))

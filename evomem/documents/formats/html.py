@@ -48,7 +48,7 @@ def parse(data: bytes) -> Parsed:
 
 
 def _leave_out_forms(soup: Any) -> None:
-    """Remove forms, but not one with most of the page's text: some sites put all of it into a form."""
+    """Remove forms, except one with most of the page's text: some sites put the whole page into a form."""
     length = len(_text(soup))
     for form in soup.find_all("form"):
         if not form.decomposed and 2 * len(_text(form)) < length:
@@ -58,22 +58,22 @@ def _leave_out_forms(soup: Any) -> None:
 def _decode(data: bytes, bs4: Any) -> str:
     """Return a page as text.
 
-    What reads as UTF-8 is UTF-8, whatever the page declares; otherwise a byte order mark, the
-    declaration and Windows-1252 are tried, in this order, and then a guess from the bytes.
+    Valid UTF-8 is read as UTF-8, regardless of the page's declaration; otherwise a byte order mark, the
+    declaration, Windows-1252, and a guess from the bytes are tried in this order.
     """
-    sure = () if data.isascii() else ("utf-8",)  # ISO-2022-JP is in ASCII characters
+    certain = () if data.isascii() else ("utf-8",)  # ISO-2022-JP consists of ASCII characters
     declared = bs4.dammit.EncodingDetector.find_declared_encoding(data, is_html=True)
     likely = [name for name in (declared, None if data.isascii() else "windows-1252") if name]
-    text = bs4.UnicodeDammit(data, sure, user_encodings=likely, is_html=True).unicode_markup
+    text = bs4.UnicodeDammit(data, certain, user_encodings=likely, is_html=True).unicode_markup
     if text is None:
-        raise InputError("is in no known encoding: convert it to UTF-8")
+        raise InputError("has an unknown encoding: convert it to UTF-8")
     return str(text)
 
 
 def _read(root: Any, parsed: Parsed) -> None:
-    """Add the blocks of an element: each run of inline content is one."""
+    """Add the blocks of an element; consecutive inline content forms one block."""
     line: list[str] = []
-    inside = [iter(root.children)]  # of the open elements: their depth has no limit
+    inside = [iter(root.children)]  # a stack of open elements, since depth is unlimited
     while inside:
         child = next(inside[-1], None)
         if _is_text(child):
@@ -92,7 +92,7 @@ def _read(root: Any, parsed: Parsed) -> None:
 
 
 def _read_block(element: Any, parsed: Parsed) -> bool:
-    """Add an element that is a block as a whole; return False if it only holds others."""
+    """Add an element that is one block; return False if it only contains others."""
     if element.name in _HEADINGS:
         parsed.heading(int(element.name[1]), _text(element))
     elif element.name == "pre":
@@ -113,7 +113,7 @@ def _read_block(element: Any, parsed: Parsed) -> bool:
 
 
 def _items(element: Any) -> Iterator[str]:
-    """Yield the lines of a list, those of lists and groups directly inside of it as well."""
+    """Yield the lines of a list, including those of lists and groups directly inside it."""
     for child in element.children:
         if child.name in _LIST_ITEM:
             yield _LIST_ITEM[child.name] + _text(child).strip()
@@ -122,7 +122,7 @@ def _items(element: Any) -> Iterator[str]:
 
 
 def _text(element: Any) -> str:
-    """Return the text of an element, with a space between blocks and for each run of white space."""
+    """Return the text of an element, with single spaces between blocks and for white space."""
     parts: list[str] = []
     for node in element.descendants:
         if _is_block(node) or _is_block(node.previous_sibling):
@@ -133,14 +133,14 @@ def _text(element: Any) -> str:
 
 
 def _is_block(node: Any) -> bool:
-    """Whether a node separates the text before, inside and after it."""
+    """Return whether a node separates the text before, inside and after it."""
     return node is not None and node.name is not None and node.name not in _INLINE
 
 
 def _parts(node: Any) -> bool:
-    """Whether a node divides the content around it into blocks; a line break does not."""
+    """Return whether a node divides the content around it into blocks; a line break does not."""
     return _is_block(node) and node.name != "br"
 
 
 def _is_text(node: Any) -> bool:
-    return type(node).__name__ == "NavigableString"  # comments are of a subclass
+    return type(node).__name__ == "NavigableString"  # not its subclasses, such as comments

@@ -1,4 +1,4 @@
-"""Markdown: blocks as they are written, below their headings."""
+"""Markdown: blocks in Markdown, below their headings."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def parse(data: bytes) -> Parsed:
 
 
 def _plain(inline: object) -> str:
-    """Return the text of a heading without its marks."""
+    """Return the text of a heading without markup."""
     children = getattr(inline, "children", None) or ()
     return "".join(child.content or " " * (child.type == "softbreak") for child in children)

@@ -1,4 +1,4 @@
-"""`Parsed`: the result of a format's parser, which also keeps the open headings while it reads."""
+"""`Parsed`: the result of a format's parser, which tracks the open headings during parsing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Parsed:
     _open: list[tuple[int, str]] = field(default_factory=list)
 
     def heading(self, level: int, text: str) -> None:
-        """Begin a section; the first one of level 1 is the title of a document that has none."""
+        """Begin a section; the first of level 1 becomes the title of a document without a title."""
         text = " ".join(text.split())
         if not text:
             return
@@ -29,6 +29,6 @@ class Parsed:
             self.title = text
 
     def block(self, text: str, page: int | None = None) -> None:
-        """Add text below the headings that are open."""
+        """Add text below the open headings."""
         if text.strip():
             self.blocks.append(Block(text.strip("\n"), tuple(text for _, text in self._open), page))

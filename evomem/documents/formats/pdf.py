@@ -17,7 +17,7 @@ def parse(data: bytes) -> Parsed:
     """Return the paragraphs of a PDF with their pages.
 
     Raises:
-        InputError: It is damaged, or encrypted.
+        InputError: The file is damaged, or encrypted.
         MissingExtra: The extra `documents` is not installed.
     """
     pypdf = require("pypdf", extra="documents")
@@ -36,6 +36,6 @@ def parse(data: bytes) -> Parsed:
         raise
     except pypdf.errors.DependencyError as error:
         raise InputError(f"is encrypted: save it without a password ({error})") from error
-    except Exception as error:  # a damaged file fails in the library with errors of many kinds
+    except Exception as error:  # the library raises many kinds of errors on damaged files
         raise InputError(f"is a damaged PDF: {error}") from error
     return parsed
