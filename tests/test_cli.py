@@ -251,14 +251,14 @@ def test_bad_messages_are_listed_and_the_others_come_in_on_request(run, path, fe
     feed(lines)
     code, _, err = run("import", "-", "--memory", "chat")
     assert code == 2
-    assert "line 1: user holds half of a surrogate pair" in err
+    assert "line 1: user contains half of a surrogate pair" in err
     assert "--skip-bad imports everything else" in err
     feed(lines)
     code, out, _ = run("import", "-", "--memory", "chat", "--skip-bad")
     assert code == 0
     assert "1 new turn in chat" in out
     assert "skipped 1 bad message:" in out
-    assert "stdin, line 1: user holds half of a surrogate pair" in out
+    assert "stdin, line 1: user contains half of a surrogate pair" in out
 
 
 def test_importing_after_forgetting_says_what_was_left_out(run, path, tmp_path):

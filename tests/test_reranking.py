@@ -144,7 +144,7 @@ def test_unusable_scores_are_refused(scores):
 def test_an_object_that_scores_nothing_is_refused():
     with pytest.raises(EncoderError, match=r"wrap a cross-encoder in evomem\.reranking\."):
         evomem.open(":memory:", encoder="hash", reranker=object())  # type: ignore[arg-type]
-    with pytest.raises(StoreError, match="is a service, which has its encoder, its re-ranker"):
+    with pytest.raises(StoreError, match="is a service, which has its own encoder, re-ranker"):
         evomem.open("http://127.0.0.1:1", reranker="hash")
 
 

@@ -192,7 +192,7 @@ def test_dates_can_stand_in_front_of_every_turn(locomo):
         ),
         (
             {"conversation": {"session_1": [{"dia_id": "D1:1", "text": "x\0"}]}},
-            "session_1 turn 0: user holds a NUL character",
+            "session_1 turn 0: user contains a NUL character",
         ),
         (
             {"conversation": {"session_1": [{"dia_id": "D1:1", "text": "x"}] * 2}},

@@ -21,8 +21,8 @@ HI = {"role": "user", "content": "Hi"}
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        ({"role": "user", "content": "cut \ud83d"}, "user holds half of a surrogate pair at 4"),
-        ({"role": "user", "content": "a\x00b"}, "user holds a NUL character at 1"),
+        ({"role": "user", "content": "cut \ud83d"}, "user contains half of a surrogate pair at 4"),
+        ({"role": "user", "content": "a\x00b"}, "user contains a NUL character at 1"),
         ({"role": "robot", "content": "Beep"}, "has the role 'robot'"),
         ({"role": "user", "content": 5}, "content must be text or a list of parts"),
         ({"role": "user", "content": "Hi", "time": "noon"}, "'noon' is not ISO"),

@@ -169,7 +169,7 @@ BAD = {
     "message of another type": (b'[{"messages": ["Hi"]}]', "conversation 1, message 1 must be"),
     "nothing to read": (b'[{"role": "system", "content": "Hi"}]', "holds no message"),
     "no conversation": (b"[]", "holds no message"),
-    "NUL": (b'[{"role": "user", "content": "a\\u0000"}]', "message 1: user holds a NUL"),
+    "NUL": (b'[{"role": "user", "content": "a\\u0000"}]', "message 1: user contains a NUL"),
     "half a pair": (b'[{"role": "user", "content": "\\ud83d"}]', "message 1: .* surrogate"),
     "not a time": (b'[{"role": "user", "content": "Hi", "time": "noon"}]', "'noon' is not ISO"),
     "time of another type": (

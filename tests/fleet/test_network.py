@@ -121,7 +121,7 @@ def test_a_worker_that_falls_silent_in_a_write_keeps_no_other_from_going_on(
     schema = location.rpartition("schema=")[2]
     across = f"{proxy.url}?schema={schema}"
     with monkeypatch.context() as patched:
-        patched.setattr(postgresql, "IDLE", (0.5, 0.5))
+        patched.setattr(postgresql, "IDLE_TIMEOUTS", (0.5, 0.5))
         silent = evomem.open(across, encoder=ENCODER, lease=0.1)
     with silent:
         silent.memory("m").add_many([turn("text 1", 1)])

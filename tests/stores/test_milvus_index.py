@@ -178,7 +178,7 @@ def test_a_milvus_that_is_away_stops_searches_and_purges_go_through_with_a_warni
     view = write(store, memory, [turn(f"note {n}", n) for n in range(1, 6)])
     index.search(view, query("note"), 1)
     index._collection.client.drop_collection(index._collection.name)
-    with pytest.raises(StoreError, match=r"Milvus at .*the log is not touched"):
+    with pytest.raises(StoreError, match=r"Milvus at .*the log is not affected"):
         index.search(write(store, memory, [turn("one more", 6)]), query("note"), 1)
     with pytest.warns(UserWarning, match="stay in Milvus"):
         purge(store, memory, 2)

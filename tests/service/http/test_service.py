@@ -486,5 +486,5 @@ def test_what_opens_a_database_by_its_location_takes_a_service_too(service, caps
         assert main(["search", "Which cat?", "--db", service.url, "--memory", "cli"]) == 0
         assert "Miso" in capsys.readouterr().out
         db.drop("cli")
-    with pytest.raises(StoreError, match="leave them out"):
+    with pytest.raises(StoreError, match="omit encoder=, reranker= and store options"):
         evomem.open(service.url, encoder="hash")
