@@ -147,6 +147,17 @@ def test_an_encoder_without_latents_embeds_a_query_once_for_all_memories(locatio
         assert encoder.asked == 1
 
 
+@pytest.mark.parametrize("deleted", [["t0"], ["t2"], ["t0", "t1", "t2"]])
+def test_a_memory_whose_newest_turn_is_deleted_is_read_by_another_process(location, deleted):
+    with evomem.open(location, HashEncoder(4)) as db:
+        memory = db.memory("root", "a")
+        memory.add_many([Turn(user=f"coffee {n}", id=f"t{n}") for n in range(3)])
+        for id in deleted:
+            memory.delete(id)
+    with evomem.open(location) as db:
+        assert_current(db)
+
+
 def test_a_state_that_has_moved_on_is_an_error_and_not_a_wrong_answer(tmp_path):
     with evomem.open(tmp_path / "a.db", HashEncoder(4)) as db:
         db.memory("root", "a").add("coffee")
