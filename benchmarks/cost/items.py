@@ -138,6 +138,6 @@ def _measure(stores: dict[str, BaseStore], rounds: int) -> dict[str, tuple[float
                     call(store, n)
                     spent[kind].append(1000 * (time.process_time() - begin))
         if name in ("search", "search all namespaces"):
-            rows[f"{name}: the first since it was stack"] = spent[OURS][0], spent[THEIRS][0]
+            rows[f"{name}: the first since it was opened"] = spent[OURS][0], spent[THEIRS][0]
         rows[name] = statistics.median(spent[OURS]), statistics.median(spent[THEIRS])
     return rows
