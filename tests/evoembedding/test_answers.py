@@ -9,7 +9,7 @@ import pytest
 
 import evomem
 from evomem import EvoEmbeddingClient, Turn
-from evomem.answering import LENGTH
+from evomem.answering import MAX_ANSWER_TOKENS
 from evomem.cli import main
 from evomem.errors import CheckpointError, EncoderError, QueryError
 from evomem.evoembedding import EvoEmbeddingEncoder
@@ -87,7 +87,7 @@ def test_the_answer_is_that_of_the_client_after_every_restart(tiny, name, tmp_pa
             db.memory("m").add_many(TURNS[start:end])
         with closing(evomem.open(path)) as db:
             answer = db.memory("m").answer(QUESTION, "encoder")
-        ids = client.generate(chat(TURNS[:end], QUESTION), LENGTH)
+        ids = client.generate(chat(TURNS[:end], QUESTION), MAX_ANSWER_TOKENS)
         assert answer.text == client.tokens.decode(ids).strip()
 
 
