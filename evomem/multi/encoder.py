@@ -18,11 +18,11 @@ from evomem.passages import WEIGHT, divide
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
-FORMAT = "multi-1"  # grows when a change of code changes what comes out
-TURN, QUERY = "passage:", "query:"  # what E5 was trained to find before each kind of text
-WINDOW = 256  # pieces of a turn that are read as its beginning, and of a query
-PASSAGE = 120  # of a passage of a longer turn; a fourth of them overlap
-NAME = 16  # of the name in front of it, at most
+FORMAT = "multi-1"  # increased when a change of the code changes embeddings
+TURN, QUERY = "passage:", "query:"  # the prefixes that E5 was trained with
+WINDOW = 256  # maximum pieces of a query, and of the first part of a turn
+PASSAGE = 120  # pieces of each further passage; a quarter of them overlap
+NAME = 16  # maximum pieces of the speaker's name before a passage
 USUAL = (
     "I moved to another town last week.",
     "What did you do at the weekend?",
@@ -52,7 +52,7 @@ USUAL = (
     "ماذا ستفعل في عطلة نهاية الأسبوع؟",
     "حسنا، شكرا لك!",
 )
-"""What people say, whatever it is: the mean of its embeddings is what all embeddings share."""
+"""Everyday sentences; the mean of their embeddings is the direction that all embeddings share."""
 
 
 class MultiEncoder:
@@ -94,21 +94,21 @@ class MultiEncoder:
 
     @property
     def parallel(self) -> bool:
-        """See `BatchEncoder.parallel`. A GPU does one thing after another."""
+        """See `BatchEncoder.parallel`. A GPU runs one pass after another."""
         return self._device.type == "cpu"
 
     def measure(self, turn: Turn) -> int:
-        """See `BatchEncoder.measure`; four characters to a token."""
+        """See `BatchEncoder.measure`; a token is estimated as four characters."""
         return len(turn.text) // 4 + 1
 
     def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
-        """See `BatchEncoder.read_batch`. Company changes a reading as little as a split does."""
+        """See `BatchEncoder.read_batch`. Other jobs change a reading by about 1e-6, as splits do."""
         texts = [self._texts(turn) for _, turns in jobs for turn in turns]
         rows = self._embed(TURN, [text for passages in texts for text in passages])
         nothing = np.zeros((0, 0), np.float32)
         readings = [
             Reading(vectors[0], nothing, passages=WEIGHT * vectors[1:])
-            for vectors in _shared_out(rows, [len(passages) for passages in texts])
+            for vectors in _split(rows, [len(passages) for passages in texts])
         ]
         ends = np.cumsum([len(turns) for _, turns in jobs]).tolist()
         return [
@@ -118,14 +118,14 @@ class MultiEncoder:
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
         """See `BatchEncoder.embed_batch`."""
         texts = [self._tokenizer.encode(text)[:WINDOW] for _, queries in jobs for text in queries]
-        return _shared_out(self._embed(QUERY, texts), [len(queries) for _, queries in jobs])
+        return _split(self._embed(QUERY, texts), [len(queries) for _, queries in jobs])
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in pieces, uncut."""
         return len(self._tokenizer.encode(text))
 
     def _texts(self, turn: Turn) -> list[list[int]]:
-        """Return the beginning of a turn, and the passages after it, each after its speaker's name."""
+        """Return the first part of a turn, then its passages, each preceded by the speaker's name."""
         pieces = self._tokenizer.encode(turn.text)
         passages = divide(len(pieces), WINDOW, PASSAGE, PASSAGE // 4)
         if not passages:
@@ -142,8 +142,8 @@ class MultiEncoder:
     def _embed(self, kind: str, texts: Sequence[list[int]]) -> Vectors:
         """Return a unit row for each text, (N, D).
 
-        E5's cosines lie between 0.7 and 1, since all its embeddings share a direction. It is taken
-        away, so that texts of different contents have cosines around 0, as the rest of evomem expects.
+        E5's cosines lie between 0.7 and 1, since all its embeddings share a direction. This direction
+        is subtracted, so that unrelated texts have cosines around 0, as the rest of evomem expects.
         """
         if not texts:
             return np.zeros((0, self._spec.dim), np.float32)
@@ -166,6 +166,6 @@ class MultiEncoder:
         return plain
 
 
-def _shared_out(rows: Vectors, counts: Sequence[int]) -> list[Vectors]:
-    """Split rows into parts of so many."""
+def _split(rows: Vectors, counts: Sequence[int]) -> list[Vectors]:
+    """Split rows into consecutive parts of the given lengths."""
     return np.split(rows, np.cumsum(counts)[:-1]) if counts else []

@@ -18,7 +18,7 @@ FILES = {
     "shrink": ("fo",),
     "last_norm": ("oln",),
 }
-"""Part of a layer → the tensors in the file that it is made of."""
+"""Part of a layer → the names of its tensors in the file."""
 
 
 class MultiModel(nn.Module):
@@ -27,9 +27,9 @@ class MultiModel(nn.Module):
     places: Tensor
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        """Take over the weights to a device, rounded to float16, which is far finer than their 4 bits.
+        """Load the weights onto a device, rounded to float16, which is far finer than their 4 bits.
 
-        The table of words, four fifths of the model, stays in the file in 4 bits.
+        The word table, four fifths of the model, stays in the file in 4 bits.
 
         Raises:
             CheckpointError: A tensor is missing or has another shape.
@@ -48,7 +48,7 @@ class MultiModel(nn.Module):
         self.norm.bias.data = tensor("emb.ln.b", hidden)
         self.layers = nn.ModuleList()
         for number in range(SHAPES.layers):
-            with torch.device("meta"):  # no memory, no random numbers: all is in the file
+            with torch.device("meta"):  # allocates nothing: every parameter is in the file
                 layer = Layer(SHAPES)
             state = {}
             for name, parameter in layer.named_parameters():
@@ -68,7 +68,7 @@ class MultiModel(nn.Module):
         self.to(device).eval()
 
     def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """Map ids and mask (N, T), where there is padding, to unit rows (N, H)."""
+        """Map ids (N, T), and a mask (N, T) if there is padding, to unit rows (N, H)."""
         used, back = np.unique(ids.cpu().numpy(), return_inverse=True)
         words = torch.from_numpy(dequantized(self._table[used])[back.reshape(ids.shape)])
         x = self.norm(words.to(ids.device) + self.places[: ids.shape[1]])

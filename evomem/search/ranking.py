@@ -71,40 +71,37 @@ def fuse(
     trust: Mapping[int, float] | None = None,
     look: Look | None = None,
 ) -> list[tuple[int, dict[str, float]]]:
-    """Return the `k` best of `said` with the parts of their scores, whose sum is the score.
+    """Return the `k` best of `said` with the parts of their scores; a score is the sum of its parts.
 
     If the question asks for the newest or the oldest of several turns about the same thing, this
-    turn is put first (`evomem.search.current`); the part `current` says by how much its score was
-    raised.
-
-    The arguments are those of `signals`, and:
+    turn is ranked first (`evomem.search.current`); the part `current` is the amount by which its
+    score was raised.
 
     Args:
         query: The question.
-        when: As in `signals`, as are `cosines`, `words`, `said` and `beside`.
-        cosines: See there.
-        words: See there.
-        said: See there.
-        beside: See there.
-        k: How many at most.
-        trust: The weights of turns that have one. Such turns are never put first because of their
-        time.
-        look: Reads the best turns; None to keep the order.
+        when: The time that the query names.
+        cosines: The cosine of each of `said`.
+        words: BM25 of those that share a word with the query.
+        said: The candidates and the turns next to them.
+        beside: The seqs directly before and after each candidate, 0 for none.
+        k: The maximum number of results.
+        trust: The weights of turns that have one. Such turns are never ranked first because of their
+            time.
+        look: Reads the best turns; None ignores whether the question asks for the newest or oldest.
     """
-    speaking = signals(when, cosines, words, said, beside)
-    parts = {name: WEIGHTS[name] * values for name, values in speaking.items()}
+    signal_values = signals(when, cosines, words, said, beside)
+    parts = {name: WEIGHTS[name] * values for name, values in signal_values.items()}
     if trust:
         weights = np.array([trust.get(seq, 1.0) for seq in said])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
     wish = wish_of(query, dated=bool(when)) if look else None
     if wish and look:
-        weighed = trust or {}
-        parts["current"] = _current(wish, query, speaking, parts, list(said), weighed, look)
+        parts["current"] = _current(
+            wish, query, signal_values, parts, list(said), trust or {}, look
+        )
     scores = np.sum(list(parts.values()), axis=0)
     times = [moment.time.timestamp() for moment in said.values()]
-    order = np.lexsort((list(said), times, scores))[::-1][
-        :k
-    ].tolist()  # of equals, the one said last
+    order = np.lexsort((list(said), times, scores))[::-1][:k].tolist()  # ties: said last first
     seqs = list(said)
     return [
         (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
@@ -115,13 +112,13 @@ def fuse(
 def _current(
     wish: Wish,
     query: str,
-    speaking: Mapping[str, Values],
+    signal_values: Mapping[str, Values],
     parts: Mapping[str, Values],
     seqs: Sequence[int],
     trust: Mapping[int, float],
     look: Look,
 ) -> Values:
-    """Return what is added to scores so that the wanted turn comes first."""
+    """Return the amount to add to each score so that the wanted turn ranks first."""
     added = np.zeros(len(seqs))
     scores = np.sum(list(parts.values()), axis=0)
     order = np.lexsort((seqs, scores))[::-1].tolist()
@@ -131,13 +128,13 @@ def _current(
     best = [seqs[place] for place in places]
     records = look.records(best)
     turns = [record.turn for record in records]
-    near = speaking["evolvable"][places]
+    near = signal_values["evolvable"][places]
     told = telling(query, turns, near)
     if told is None:
         return added
     likeness = look.likeness(best[told], best)
     alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in best]))
-    same = same_thing(query, turns, told, near, speaking["lexical"][places], alike)
+    same = same_thing(query, turns, told, near, signal_values["lexical"][places], alike)
     wanted = wished(wish, query, records, same)
     if wanted is not None and places[wanted] != order[0]:
         added[places[wanted]] = scores[order[0]] + LIFT - scores[places[wanted]]

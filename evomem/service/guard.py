@@ -76,14 +76,14 @@ class Guard:
             raise Problem(HTTPStatus.BAD_REQUEST, "there are several Host headers: send one")
         self._check_host(headers)
         service = self.service
-        with service.limits.door():
+        with service.limits.admit():
             if is_public(path):
                 return await self._app(request.scope, _Replayed(b""), request.send)
             access = request.access = await self._who(headers)
             request.scope["state"]["access"] = access
             if service.settings.read_only:
                 _check_reads(request.scope["method"], path)
-            with service.limits.turn_of(access.key):
+            with service.limits.admit_key(access.key):
                 if path.endswith(STREAMED):
                     body = _Streamed(receive, service.settings.max_upload, self._patience)
                     return await self._app(request.scope, body, request.send)

@@ -110,7 +110,7 @@ class KeyStore:
             raise InputError(f"the key would expire at {expires.isoformat()}, which is in the past")
         if len(note) > 512:
             raise InputError(f"the note has {len(note)} characters, the limit is 512")
-        id, words = secrets.token_hex(6), secrets.token_urlsafe(32)
+        id, random_part = secrets.token_hex(6), secrets.token_urlsafe(32)
         salt = secrets.token_bytes(16)
         row = {
             "id": id,
@@ -118,13 +118,13 @@ class KeyStore:
             "rights": ",".join(chosen),
             "note": note,
             "salt": salt,
-            "hash": _digest(salt, words),
+            "hash": _digest(salt, random_part),
             "created": time.time(),
             "expires": expires and expires.timestamp(),
         }
         with self._writing() as connection:
             connection.execute(sa.insert(KEYS).values(row))
-        return f"{MARK}_{id}_{words}", self.get(id)
+        return f"{MARK}_{id}_{random_part}", self.get(id)
 
     def get(self, id: str) -> Key:
         """Return a key. Raises `NotFound`."""
@@ -171,10 +171,10 @@ class KeyStore:
         """
         version = self._cache.version()
         mark, _, rest = secret.partition("_")
-        id, _, words = rest.partition("_")
+        id, _, random_part = rest.partition("_")
         row = self._row(id)
         salt, stored = (row.salt, row.hash) if row else (b"\0" * 16, b"\0" * 32)
-        fits = hmac.compare_digest(_digest(salt, words), stored)
+        fits = hmac.compare_digest(_digest(salt, random_part), stored)
         if row is None or not fits or mark != MARK or row.revoked is not None:
             return None
         if row.expires is not None and row.expires <= row.now:
@@ -305,9 +305,9 @@ def no_key(id: str) -> NotFound:
     return NotFound(f"there is no key with the id {id!r:.60}; list them to see which are")
 
 
-def _digest(salt: bytes, words: str) -> bytes:
-    """Return the salted hash of a secret of 256 random bits, which no slow hash need protect."""
-    return hashlib.sha256(salt + words.encode("utf-8", "surrogatepass")).digest()
+def _digest(salt: bytes, random_part: str) -> bytes:
+    """Return the salted hash of a key's random part, whose 256 bits need no slow hash."""
+    return hashlib.sha256(salt + random_part.encode("utf-8", "surrogatepass")).digest()
 
 
 def _key(row: Any) -> Key:

@@ -9,7 +9,7 @@ import pytest
 
 import evomem
 from evomem import EvoEmbeddingClient, Turn
-from evomem.answering import LENGTH
+from evomem.answering import MAX_ANSWER_TOKENS
 from evomem.cli import main
 from evomem.errors import CheckpointError, EncoderError, QueryError
 from evomem.evoembedding import EvoEmbeddingEncoder
@@ -87,7 +87,7 @@ def test_the_answer_is_that_of_the_client_after_every_restart(tiny, name, tmp_pa
             db.memory("m").add_many(TURNS[start:end])
         with closing(evomem.open(path)) as db:
             answer = db.memory("m").answer(QUESTION, "encoder")
-        ids = client.generate(chat(TURNS[:end], QUESTION), LENGTH)
+        ids = client.generate(chat(TURNS[:end], QUESTION), MAX_ANSWER_TOKENS)
         assert answer.text == client.tokens.decode(ids).strip()
 
 
@@ -133,7 +133,7 @@ def test_a_question_cannot_end_its_message(memory):
 
 
 def test_latents_cannot_be_filtered(memory):
-    with pytest.raises(QueryError, match="max_tokens, session cannot change"):
+    with pytest.raises(QueryError, match="max_tokens, session cannot be applied"):
         memory.answer(QUESTION, "encoder", session="monday", max_tokens=100)
 
 
@@ -172,4 +172,4 @@ def test_the_command_line_asks_the_encoder(name, tmp_path, capsys):
     assert shown["answer"] == answer.text
     assert [record["id"] for record in shown["cited"]] == list(answer.cited)
     assert main(["ask", QUESTION, "--model", "encoder", "--db", path, "--session", "a"]) == 2
-    assert "session cannot change" in capsys.readouterr().err
+    assert "session cannot be applied" in capsys.readouterr().err

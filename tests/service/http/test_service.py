@@ -191,23 +191,23 @@ def test_an_error_of_the_service_itself_tells_no_path(tmp_path, caplog):
 def test_too_many_requests_get_429_and_a_time_to_retry():
     now = [0.0]
     limits = Limits(4, 10.0, lambda: now[0])
-    with limits.door(), limits.door(), limits.door(), limits.door():
-        with pytest.raises(Problem) as full, limits.door():
+    with limits.admit(), limits.admit(), limits.admit(), limits.admit():
+        with pytest.raises(Problem) as full, limits.admit():
             pass
         assert full.value.status == 503
-    with limits.turn_of("a"), limits.turn_of("a"):
-        with pytest.raises(Problem) as share, limits.turn_of("a"):
+    with limits.admit_key("a"), limits.admit_key("a"):
+        with pytest.raises(Problem) as share, limits.admit_key("a"):
             pass
-        with limits.turn_of("b"):  # others have room still
+        with limits.admit_key("b"):  # others have room still
             assert share.value.status == 429
     for _ in range(18):
-        with limits.turn_of("a"):
+        with limits.admit_key("a"):
             pass
-    with pytest.raises(Problem) as rate, limits.turn_of("a"):
+    with pytest.raises(Problem) as rate, limits.admit_key("a"):
         pass
     assert (rate.value.status, rate.value.retry) == (429, 0.1)
     now[0] += 0.1
-    with limits.turn_of("a"):
+    with limits.admit_key("a"):
         pass
 
 
