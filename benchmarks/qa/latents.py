@@ -74,7 +74,7 @@ BASE_LR = 3e-3  # peak
 CONTEXT_WEIGHT = 0.1  # of the loss of other tokens, relative to that of answers
 END_WEIGHT = 0.3  # of the loss of the token that ends an answer
 RAMP = 0.5  # share of the base's steps in which stories grow to MAX_TURNS turns
-CURVE = 50  # base steps between points of the learning curve
+CURVE = 50  # steps between points of a learning curve
 RETRIEVED = 2  # turns
 MAX_ANSWER_TOKENS = 4
 WAYS = (
@@ -306,12 +306,13 @@ def report(result: dict[str, Any]) -> str:
 
 
 def _curve(log: Path) -> list[dict[str, float]]:
-    """Return every tenth line of a training log: step and loss of answers."""
-    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    """Return points of a training log: step, and mean loss of answers since the point before."""
+    entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    entries = [entry for entry in entries if "sft" in entry]
+    pieces = [entries[at : at + CURVE] for at in range(0, len(entries), CURVE)]
     return [
-        {"step": line["step"], "loss": line["sft"]}
-        for number, line in enumerate(lines)
-        if "sft" in line and (number % 10 == 0 or line is lines[-1])
+        {"step": piece[-1]["step"], "loss": sum(e["sft"] for e in piece) / len(piece)}
+        for piece in pieces
     ]
 
 
