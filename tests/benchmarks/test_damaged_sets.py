@@ -2,18 +2,20 @@
 
 import copy
 import json
+from typing import Any
 
 import pytest
 
 from benchmarks.datasets.base import DatasetError
 from benchmarks.sets import chats, corpora, documents, papers
+from benchmarks.sets.form import Reader
 from benchmarks.sets.table import SETS
 
 TIME = "Sep 04, 2025, 18:41:23"
 MARCO = {"is_selected": 1, "passage_text": "Bergen is rainy.", "url": "u"}
 SENTENCE = {"sidx": 0, "type": "sentence", "paper_id": "a/b"}
 
-SAMPLES = {
+SAMPLES: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "nq320k": (corpora.nq320k, ".", {
         "corpus_lite.json": ["Bergen is rainy.", "Oslo has an opera."],
         "dev.json": [["which port", 0], ["opera", [[1, 1]]]],
