@@ -69,7 +69,7 @@ async def compact(request: Request, embeddings: Form | None = None) -> dict[str,
 
 @router.get("/backup", response_class=FileResponse)
 async def backup(request: Request) -> Response:
-    """Return a copy of an SQLite database as it is at this moment."""
+    """Return a copy of the current state of an SQLite database."""
     service = check_root(request)
     folder = tempfile.TemporaryDirectory(prefix="evomem-")
     path = Path(folder.name, "backup.db")

@@ -20,7 +20,7 @@ class Settings:
     reranker: str | None = None
     """What orders the hits of searches that ask for it: see `evomem.open`."""
     keys: str | None = None
-    """Where keys are stored: a file or a PostgreSQL URL; None for beside the database."""
+    """Where keys are stored: a file or a PostgreSQL URL; None stores them next to the database."""
     host: str = "127.0.0.1"
     port: int = 8377
     names: tuple[str, ...] = ()
