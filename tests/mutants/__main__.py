@@ -11,6 +11,7 @@ import difflib
 import glob
 import json
 import random
+import shlex
 import sys
 import time
 from collections import Counter, defaultdict
@@ -90,6 +91,13 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=300, help="number of faults (default 300)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the draw (default 1)")
     parser.add_argument("--tests", nargs="+", default=TESTS, help="tests that may notice them")
+    parser.add_argument(
+        "--pytest",
+        type=shlex.split,
+        default=[],
+        metavar="OPTIONS",
+        help="options that select among the tests, as in '-m \"not slow\"'",
+    )
     parser.add_argument("--out", type=Path, default=Path("results/mutants"))
     options = parser.parse_args()
     paths = sorted(path for pattern in options.files for path in glob.glob(pattern, root_dir=ROOT))
@@ -97,7 +105,7 @@ def main() -> int:
     prepare()
     with server():
         if not (reached := options.out / "reach.json").exists():
-            record(paths, options.tests, reached)
+            record(paths, [*options.pytest, *options.tests], reached)
         reach = Reach(reached)
         mutants = sample(paths, options.sample, options.seed)
         outcomes: dict[str, Counter[Outcome]] = defaultdict(Counter)

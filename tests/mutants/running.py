@@ -93,7 +93,7 @@ class Reach:
         return sorted(names & self.seconds.keys(), key=lambda name: self.seconds[name])
 
 
-def record(paths: Sequence[str], tests: Sequence[str], file: Path) -> None:
+def record(paths: Sequence[str], selection: Sequence[str], file: Path) -> None:
     """Run the tests once, and write which lines of the files each test runs."""
 
     def call() -> int:
@@ -102,7 +102,7 @@ def record(paths: Sequence[str], tests: Sequence[str], file: Path) -> None:
         coverage = Coverage(data_file=None, include=[str(ROOT / path) for path in paths])
         recorder = _Recorder(coverage)
         coverage.start()
-        pytest.main([*OPTIONS, *tests], plugins=[recorder])
+        pytest.main([*OPTIONS, *selection], plugins=[recorder])
         coverage.stop()
         data = coverage.get_data()
         lines = {path: data.contexts_by_lineno(str(ROOT / path)) for path in paths}
