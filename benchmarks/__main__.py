@@ -37,6 +37,7 @@ BENCHMARKS = {
     "cost.training": "the speed-up of training when segments share forward passes",
     "sets.documents": "recall of passages: NQ320k, MSA, MS MARCO, MLDR, QASPER, BEAM, HaluMem, …",
     "sets.pickles": "convert pickled lists, dictionaries and strings to JSON",
+    "sets.word_vectors": "word vectors of a package as a model: the cheapest encoder",
     "quality.mteb": "the same questions in MTEB, with its own metrics",
     "quality.protocol": "the effect of a protocol's choices: BM25 under ours and LMEB's",
     "reporting.report": "one Markdown and one HTML page of all results",

@@ -3,8 +3,11 @@
     python -m benchmarks scale --seeds seeds.npz --corpora FOLDER --out benchmarks/results/scale.json
     python -m benchmarks scale --seeds seeds.npz --part index large --index-device cuda   # on a GPU
 
+    python -m benchmarks scale --part texts --encoder mini --corpora FOLDER --texts FOLDER
+
 Stored vectors replace the encoder, so the figures cover the log, the index and everything between them
-and `Memory`. Texts are generated. Files are in the page cache throughout.
+and `Memory`, and texts are generated; in the parts `texts` and `text-memories`, an encoder reads real
+texts. Files are in the page cache throughout.
 """
 
 from __future__ import annotations
@@ -15,20 +18,24 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 import evomem
+from benchmarks.cost.scale_corpus import TOKENS, Corpus, write_corpus
+from benchmarks.cost.scale_encoded import fill_memories, grow
 from benchmarks.cost.scale_others import OTHERS, K, measure, percentiles
 from benchmarks.cost.scale_vectors import Stored, Texts, grown, nearest, seeds
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
+from evomem.encoder import BatchEncoder
 from evomem.memory_view import Mode
+from evomem.plugins import load_encoder
 from evomem.records import Turn
 from evomem.rows import Rows
 from evomem.state import Vectors
@@ -37,10 +44,14 @@ from evomem_stores.vectors.device_copy import Device
 from evomem_stores.vectors.shard import Shard
 
 Figures = dict[str, Any]
+Part = tuple[str, Callable[[], Iterable[Figures]]]
+"""The name of a part, and the function that measures it."""
 INDEX_SIZES = (50_000, 100_000, 200_000, 1_000_000)
 LARGE_MEMORIES = ("200000x500", "1000000x40")  # turns x tokens per turn
 MODES: tuple[Mode, ...] = ("evolvable", "lexical", "hybrid")
 PARTS = ("index", "large", "small", "others")
+TEXT_PARTS = ("texts", "text-memories")
+TOKEN_STEPS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 SPARE_VECTORS = 2000  # for turns that are added during measurements
 REPEATS = 300  # sequential adds, and searches of cold memories
 CONCURRENT_SECONDS = 10  # duration of the measurement with several threads
@@ -49,10 +60,38 @@ BATCH = 8192  # turns per call of `add_many`
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     options.part = options.part or PARTS
-    turns, questions = seeds(options.seeds, options.corpora)
-    questions = questions[: options.questions]
+    if set(PARTS).intersection(options.part) and not options.seeds:
+        parser.error("--seeds is missing: a file of vectors, which is created from --corpora")
+    if set(TEXT_PARTS).intersection(options.part) and not options.corpora:
+        parser.error("--corpora is missing: a folder of streams (*.jsonl.xz)")
+    result: Figures = setting("scale", argv)
+    with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        parts: list[Part] = []
+        if set(PARTS).intersection(options.part):
+            turns, questions = seeds(options.seeds, options.corpora)
+            result["dim"] = turns.shape[1]
+            parts += _vector_parts(options, turns, questions[: options.questions], Path(folder))
+        if set(TEXT_PARTS).intersection(options.part):
+            parts += _text_parts(options, Path(folder))
+        if options.index_device:
+            result["index_device"] = _device_name(options.index_device)
+        for name, run in bar.track([part for part in parts if part[0] in options.part]):
+            for figures in run():
+                result.setdefault(name, []).append(figures)
+                bar.console.print(f"\n{name}\n{_figures_table(figures)}", highlight=False)
+                if options.out:  # write after each step, in case the run is interrupted
+                    write_json(options.out, result)
+    print(_page(result))
+    return 0
+
+
+def _vector_parts(
+    options: argparse.Namespace, turns: Vectors, questions: Vectors, folder: Path
+) -> list[Part]:
+    """Return the parts in which stored vectors replace the encoder."""
     sizes = [
         (int(size.split("x")[0]), int(size.split("x")[1]))
         for size in options.memory or LARGE_MEMORIES
@@ -63,37 +102,15 @@ def main(argv: Sequence[str]) -> int:
         "small": options.each,
         "others": options.others,
     }
-    vectors = grown(turns, max(needed[part] for part in options.part) + SPARE_VECTORS)
-    result: Figures = {**setting("scale", argv), "dim": turns.shape[1]}
-    if options.index_device:
-        result["index_device"] = _device_name(options.index_device)
-    with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        parts = _parts(options, sizes, vectors, questions, Path(folder))
-        for name, run in bar.track([section for section in parts if section[0] in options.part]):
-            figures = run()
-            result.setdefault(name, []).append(figures)
-            bar.console.print(f"\n{name}\n{_figures_table(figures)}", highlight=False)
-            if options.out:  # write after each part, in case the run is interrupted
-                write_json(options.out, result)
-    print(_page(result))
-    return 0
-
-
-def _parts(
-    options: argparse.Namespace,
-    sizes: list[tuple[int, int]],
-    vectors: Vectors,
-    questions: Vectors,
-    folder: Path,
-) -> list[tuple[str, Callable[[], Figures]]]:
-    """Return the name of each part to measure and the function that measures it."""
+    largest = max(needed[part] for part in options.part if part in needed)
+    vectors = grown(turns, largest + SPARE_VECTORS)
     others = vectors[: options.others]
 
     def other(name: str) -> Figures:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             return measure(name, others, questions, nearest(others, questions, K), Path(place))
 
-    return [
+    parts: list[tuple[str, Callable[[], Figures]]] = [
         *(
             ("index", partial(index, vectors[:size], questions, options.index_device))
             for size in options.index or INDEX_SIZES
@@ -115,6 +132,27 @@ def _parts(
         ("small", partial(small, folder / "small.db", vectors, options.memories, options.each)),
         *(("others", partial(other, name)) for name in OTHERS),
     ]
+    return [(name, lambda run=run: [run()]) for name, run in parts]  # type: ignore[misc]
+
+
+def _text_parts(options: argparse.Namespace, folder: Path) -> list[Part]:
+    """Return the parts in which an encoder reads real texts."""
+    sizes = [tokens // TOKENS for tokens in sorted(options.tokens or TOKEN_STEPS)]
+    counts = {"texts": sizes[-1], "text-memories": options.memories * options.each}
+    turns = max(counts[part] for part in options.part if part in counts)
+    encoder = cast(BatchEncoder, load_encoder(options.encoder))
+
+    def corpus() -> Corpus:
+        return write_corpus(options.texts or folder / "texts", options.corpora, turns)
+
+    def texts() -> Iterable[Figures]:
+        return grow(encoder, corpus(), sizes, folder, options.questions)
+
+    def memories() -> Iterable[Figures]:
+        counts = options.memories, options.each
+        return [fill_memories(encoder, corpus(), *counts, folder, options.questions)]
+
+    return [("texts", texts), ("text-memories", memories)]
 
 
 def _page(result: Figures) -> str:
@@ -362,9 +400,18 @@ def _cell(value: object) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
     add = parser.add_argument
-    add("--part", action="extend", nargs="+", choices=PARTS, help="default: all of them")
-    add("--seeds", type=Path, required=True, help="embedded texts (.npz); created if missing")
-    add("--corpora", type=Path, help="folder of streams (*.jsonl.xz) to create the seeds from")
+    add(
+        "--part",
+        action="extend",
+        nargs="+",
+        choices=(*PARTS, *TEXT_PARTS),
+        help=f"default: {' '.join(PARTS)}",
+    )
+    add("--seeds", type=Path, help="embedded texts (.npz) for these parts; created if missing")
+    add("--corpora", type=Path, help="folder of streams (*.jsonl.xz): the source of all texts")
+    add("--texts", type=Path, help="folder for turns made of them; created if missing")
+    add("--encoder", default="static", help="of the parts texts and text-memories")
+    add("--tokens", action="append", type=positive, help=f"of a memory; default: {TOKEN_STEPS}")
     add("--index", action="append", type=positive, help=f"vectors; default: {INDEX_SIZES}")
     add(
         "--memory",
