@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -234,8 +237,13 @@ def large(
         figures["first search, no index file, s"] = time.perf_counter() - start
         figures["… CPU s"] = time.process_time() - cpu
     figures["database, MB"] = path.stat().st_size / 1e6
-    files = path.with_name(path.name + ".index").glob("*")
+    index_folder = path.with_name(path.name + ".index")
+    files = list(index_folder.glob("*"))
     figures["index file, MB"] = sum(file.stat().st_size for file in files) / 1e6
+    figures |= _first_answer("index file", path, questions[0])
+    for file in files:
+        file.unlink()
+    figures |= _first_answer("no index file", path, questions[0])
     start = time.perf_counter()
     with evomem.open(str(path), encoder, index_device=device) as db:
         memory = db.memory("one")
@@ -270,6 +278,15 @@ def large(
             memory, list(query_vectors), text, range(count + REPEATS, count + SPARE_VECTORS)
         )
     return figures
+
+
+def _first_answer(name: str, path: Path, question: Vectors) -> Figures:
+    """Measure the first search after opening, in a new process."""
+    query = path.with_name("query.npy")
+    np.save(query, question)
+    command = [sys.executable, "-m", "benchmarks.cost.first_answer", str(path), str(query)]
+    figures = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return {f"first answer, {name}: {label}": value for label, value in figures.items()}
 
 
 def small(path: Path, vectors: Vectors, memories: int, turns: int) -> Figures:

@@ -78,7 +78,9 @@ def write_corpus(folder: Path, corpora: Path, turns: int) -> Corpus:
     if (folder / "questions.json").exists():
         corpus = Corpus(folder)
         if len(corpus) < turns:
-            raise InputError(f"{folder} holds {len(corpus)} turns, not {turns}: name another folder")
+            raise InputError(
+                f"{folder} holds {len(corpus)} turns, not {turns}: name another folder"
+            )
         return corpus
     streams = [
         stream

@@ -156,7 +156,7 @@ def _grow_memory(
     asked: Sequence[Sequence[Question]],
 ) -> Iterator[Figures]:
     """Measure one memory that holds all turns."""
-    base = _start_peak()
+    base = _startpeak()
     with evomem.open(path, encoder) as db:
         memory = db.memory("all")
         for start, size, questions in zip([0, *sizes], sizes, asked, strict=False):
@@ -184,15 +184,17 @@ def _grow_memory(
                     questions,
                 )
                 figures |= _latencies(f"{mode} search", times, encoder.clock.seconds)
-            figures["peak memory, MB"] = _peak() - base
+            figures["peak memory, MB"] = peak() - base
             figures["searches of all rows"] = db.stats()["searches_of_all_rows"]
             exact = encoder.nearest([question.text for question in questions], size)
-            shared = [best.intersection(row) for best, row in zip(exact, hits[MODES[0]], strict=True)]
+            shared = [
+                best.intersection(row) for best, row in zip(exact, hits[MODES[0]], strict=True)
+            ]
             figures["recall@10"] = sum(map(len, shared)) / sum(map(len, exact))
             for mode in MODES:
                 figures[f"{mode}, answers in the first 10"] = _answered(hits[mode], questions)
             yield figures
-            _start_peak()
+            _startpeak()
 
 
 def _grow_plain(
@@ -203,7 +205,7 @@ def _grow_plain(
     asked: Sequence[Sequence[Question]],
 ) -> Iterator[Figures]:
     """Measure a flat FAISS index of the recorded vectors, with the texts in SQLite."""
-    base = _start_peak()
+    base = _startpeak()
     index = import_module("faiss").IndexFlatIP(encoder.spec.dim)
     owners: list[int] = []  # the turn of each vector
     nothing: State[Turn] = State.empty(encoder.spec)
@@ -236,10 +238,10 @@ def _grow_plain(
         encoder.clock.seconds = 0.0
         hits, times = _search(search, questions)
         figures |= _latencies("search", times, encoder.clock.seconds)
-        figures["peak memory, MB"] = _peak() - base
+        figures["peak memory, MB"] = peak() - base
         figures["answers in the first 10"] = _answered(hits, questions)
         yield figures
-        _start_peak()
+        _startpeak()
     database.close()
 
 
@@ -259,7 +261,7 @@ def fill_memories(
     recorded = Recorded(encoder, folder / "vectors.bin")
     path = folder / "memories.db"
     figures: Figures = {"encoder": encoder.spec.name, "memories": memories, "turns each": turns}
-    base = _start_peak()
+    base = _startpeak()
     with evomem.open(path, recorded) as db:
         total = 0.0
         for number in range(memories):
@@ -269,9 +271,9 @@ def fill_memories(
             db.memory("user", str(number)).add_many(history)
             total += time.process_time() - begin
         figures |= _ingest_figures(memories * turns, total, recorded.clock.seconds)
-        figures["peak memory, MB"] = _peak() - base
+        figures["peak memory, MB"] = peak() - base
     figures["bytes a turn"] = _bytes_of(path) / (memories * turns)
-    base = _start_peak()
+    base = _startpeak()
     begin = time.process_time()
     with evomem.open(path, recorded) as db:
         figures["open, CPU ms"] = 1000 * (time.process_time() - begin)
@@ -281,14 +283,15 @@ def fill_memories(
             places = iter([question.turn // turns for question in part])
             hits, times = _search(
                 lambda text, mode=mode, places=places: [  # type: ignore[misc]
-                    hit.seq - 1 for hit in db.memory("user", str(next(places))).search(text, K, mode=mode)
+                    hit.seq - 1
+                    for hit in db.memory("user", str(next(places))).search(text, K, mode=mode)
                 ],
                 part,
             )
             figures |= _latencies(f"cold {mode} search", times, recorded.clock.seconds)
             inside = [Question(text, turn % turns) for text, turn in part]
             figures[f"{mode}, answers in the first 10"] = _answered(hits, inside)
-        figures["peak memory of searches, MB"] = _peak() - base
+        figures["peak memory of searches, MB"] = peak() - base
     return figures
 
 
@@ -336,15 +339,15 @@ def _bytes_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _start_peak() -> float:
+def _startpeak() -> float:
     """Reset the peak of resident memory, with freed memory returned first; return the peak in MB."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", "ascii")
-    return _peak()
+    return peak()
 
 
-def _peak() -> float:
+def peak() -> float:
     """Return the peak of resident memory in MB."""
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
     [peak] = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
