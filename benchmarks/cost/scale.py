@@ -161,13 +161,13 @@ def _text_parts(options: argparse.Namespace, folder: Path) -> list[Part]:
 def _page(result: Figures) -> str:
     """Return all figures as tables, one per part."""
     pages = []
-    for part in PARTS:
+    for part in (*PARTS, *TEXT_PARTS):
         rows = [row for row in result.get(part, ()) if "skipped" not in row]
         if rows:
             head = [part, *(str(next(iter(row.values()))) for row in rows)]
-            names = list(rows[0])[1:]
+            names = list(dict.fromkeys(name for row in rows for name in list(row)[1:]))
             pages.append(
-                table(head, [[name, *(_cell(row[name]) for row in rows)] for name in names])
+                table(head, [[name, *(_cell(row.get(name, "")) for row in rows)] for name in names])
             )
     skipped = [row for row in result.get("others", ()) if "skipped" in row]
     pages += [f"{row['system']} was skipped: {row['skipped']}" for row in skipped]

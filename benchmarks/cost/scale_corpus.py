@@ -120,12 +120,19 @@ def names_of(texts: Iterator[str]) -> list[str]:
 
 
 def exchange(names: Sequence[str], copy: int) -> dict[str, str]:
-    """Return the name that replaces each name in a copy; every two copies differ in all of them.
+    """Return the name that replaces each name in a copy; any two copies differ in all of them.
+
+    `copy` is below `COPIES`.
 
     >>> exchange(["Ann", "Bob", "Cy", "Di"], 1)
     {'Ann': 'Bob', 'Bob': 'Ann', 'Cy': 'Di', 'Di': 'Cy'}
     """
     return {name: names[place ^ copy] for place, name in enumerate(names)}
+
+
+def rename(text: str, others: Mapping[str, str]) -> str:
+    """Replace every name in a text that `others` has a replacement for."""
+    return CAPITALISED.sub(lambda match: others.get(match[0], match[0]), text)
 
 
 def _with_questions_first(
@@ -152,12 +159,8 @@ def _endless(
         if copy == COPIES:
             raise InputError(f"the corpora are too small: they would be repeated {copy} times")
         others = exchange(names, copy)
-
-        def renamed(text: str, others: Mapping[str, str] = others) -> str:
-            return CAPITALISED.sub(lambda match: others.get(match[0], match[0]), text)
-
         for text, questions in _turns(streams, set(names)):
-            yield renamed(text), [renamed(question) for question in questions]
+            yield rename(text, others), [rename(question, others) for question in questions]
 
 
 def _turns(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Recorded:
         """The number of vectors of each turn."""
         self.queries: dict[str, Vectors] = {}
         """The last embedding of each query."""
-        self._file: BinaryIO = path.open("wb")
+        path.write_bytes(b"")
 
     @property
     def spec(self) -> Spec:
@@ -96,9 +96,10 @@ class Recorded:
         """See `BatchEncoder.read_batch`."""
         with self.clock:
             readings = self._encoder.read_batch(jobs)
-        for reading in (reading for job in readings for reading in job):
-            self.counts.append(len(reading.embeddings))
-            self._file.write(reading.embeddings.astype(np.float32).tobytes())
+        with self._path.open("ab") as file:
+            for reading in (reading for job in readings for reading in job):
+                self.counts.append(len(reading.embeddings))
+                file.write(reading.embeddings.astype(np.float32).tobytes())
         return readings
 
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
@@ -111,7 +112,6 @@ class Recorded:
 
     def vectors(self, start: int, end: int) -> tuple[list[int], Vectors]:
         """Return the number of vectors of each turn from `start` to `end`, and the vectors."""
-        self._file.flush()
         first, last = sum(self.counts[:start]), sum(self.counts[:end])
         shape = (last - first, self.spec.dim)
         rows = np.fromfile(self._path, np.float32, shape[0] * shape[1], offset=4 * first * shape[1])
@@ -156,7 +156,7 @@ def _grow_memory(
     asked: Sequence[Sequence[Question]],
 ) -> Iterator[Figures]:
     """Measure one memory that holds all turns."""
-    base = _startpeak()
+    base = start_peak()
     with evomem.open(path, encoder) as db:
         memory = db.memory("all")
         for start, size, questions in zip([0, *sizes], sizes, asked, strict=False):
@@ -194,7 +194,7 @@ def _grow_memory(
             for mode in MODES:
                 figures[f"{mode}, answers in the first 10"] = _answered(hits[mode], questions)
             yield figures
-            _startpeak()
+            start_peak()
 
 
 def _grow_plain(
@@ -205,7 +205,7 @@ def _grow_plain(
     asked: Sequence[Sequence[Question]],
 ) -> Iterator[Figures]:
     """Measure a flat FAISS index of the recorded vectors, with the texts in SQLite."""
-    base = _startpeak()
+    base = start_peak()
     index = import_module("faiss").IndexFlatIP(encoder.spec.dim)
     owners: list[int] = []  # the turn of each vector
     nothing: State[Turn] = State.empty(encoder.spec)
@@ -241,7 +241,7 @@ def _grow_plain(
         figures["peak memory, MB"] = peak() - base
         figures["answers in the first 10"] = _answered(hits, questions)
         yield figures
-        _startpeak()
+        start_peak()
     database.close()
 
 
@@ -261,7 +261,7 @@ def fill_memories(
     recorded = Recorded(encoder, folder / "vectors.bin")
     path = folder / "memories.db"
     figures: Figures = {"encoder": encoder.spec.name, "memories": memories, "turns each": turns}
-    base = _startpeak()
+    base = start_peak()
     with evomem.open(path, recorded) as db:
         total = 0.0
         for number in range(memories):
@@ -273,7 +273,7 @@ def fill_memories(
         figures |= _ingest_figures(memories * turns, total, recorded.clock.seconds)
         figures["peak memory, MB"] = peak() - base
     figures["bytes a turn"] = _bytes_of(path) / (memories * turns)
-    base = _startpeak()
+    base = start_peak()
     begin = time.process_time()
     with evomem.open(path, recorded) as db:
         figures["open, CPU ms"] = 1000 * (time.process_time() - begin)
@@ -339,8 +339,8 @@ def _bytes_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _startpeak() -> float:
-    """Reset the peak of resident memory, with freed memory returned first; return the peak in MB."""
+def start_peak() -> float:
+    """Return freed memory to the system, and reset the peak of resident memory; return it in MB."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", "ascii")
