@@ -87,7 +87,7 @@ def _conversations(streams: Sequence[Any], names: Sequence[str]) -> Iterator[str
 
 def measure(encoder: BatchEncoder, file: Path, alone: int) -> dict[str, float]:
     """Import a file into a new database, and read its first `alone` turns with the encoder alone."""
-    recorded = Recorded(encoder, file.with_name("vectors.bin"))
+    recorded = Recorded(encoder, file.parent)
     base = start_peak()
     begin = time.process_time()
     talks = chats.read(file)

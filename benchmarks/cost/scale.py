@@ -63,14 +63,10 @@ BATCH = 8192  # turns per call of `add_many`
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    options.part = options.part or PARTS
-    if set(PARTS).intersection(options.part) and not options.seeds:
-        parser.error("--seeds is missing: a file of vectors, which is created from --corpora")
-    if set(TEXT_PARTS).intersection(options.part) and not options.corpora:
-        parser.error("--corpora is missing: a folder of streams (*.jsonl.xz)")
+    options = _options(argv)
     result: Figures = setting("scale", argv)
+    if options.resume:
+        result = {**json.loads(options.out.read_text("utf-8")), **result}
     with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
         parts: list[Part] = []
         if set(PARTS).intersection(options.part):
@@ -149,7 +145,7 @@ def _text_parts(options: argparse.Namespace, folder: Path) -> list[Part]:
         return write_corpus(options.texts or folder / "texts", options.corpora, turns)
 
     def texts() -> Iterable[Figures]:
-        return grow(encoder, corpus(), sizes, folder, options.questions)
+        return grow(encoder, corpus(), sizes, options.folder or folder, options.questions)
 
     def memories() -> Iterable[Figures]:
         counts = options.memories, options.each
@@ -414,6 +410,19 @@ def _cell(value: object) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    options.part = options.part or PARTS
+    if set(PARTS).intersection(options.part) and not options.seeds:
+        parser.error("--seeds is missing: a file of vectors, which is created from --corpora")
+    if set(TEXT_PARTS).intersection(options.part) and not options.corpora:
+        parser.error("--corpora is missing: a folder of streams (*.jsonl.xz)")
+    if options.resume and not (options.folder and options.out and options.out.exists()):
+        parser.error("--resume needs the --folder and --out of the interrupted run")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
     add = parser.add_argument
@@ -441,6 +450,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--others", type=positive, default=1_000_000, help="vectors for the other systems")
     add("--index-device", help="also search the index on this device, such as cuda")
     add("--questions", type=positive, default=300)
-    add("--folder", type=Path, help="where to create databases")
+    add("--folder", type=Path, help="where to create databases; the part texts keeps its own there")
+    add(
+        "--resume",
+        action="store_true",
+        help="continue the part texts in --folder, and add to --out",
+    )
     add("--out", type=Path, help="where to write the figures as JSON")
     return parser

@@ -50,16 +50,19 @@ class Clock:
 
 
 class Recorded:
-    """An encoder that measures its CPU time and writes the embeddings of turns to a file."""
+    """An encoder that measures its CPU time and writes the embeddings of turns to files."""
 
-    def __init__(self, encoder: BatchEncoder, path: Path) -> None:
-        self._encoder, self._path = encoder, path
+    def __init__(self, encoder: BatchEncoder, folder: Path) -> None:
+        """Continue the files in `folder`, or create them."""
+        self._encoder = encoder
+        self._vectors, self._counts = folder / "vectors.bin", folder / "counts.bin"
+        for path in (self._vectors, self._counts):
+            path.touch()
         self.clock = Clock()
-        self.counts: list[int] = []
+        self.counts: list[int] = np.fromfile(self._counts, np.int32).tolist()
         """The number of vectors of each turn."""
         self.queries: dict[str, Vectors] = {}
         """The last embedding of each query."""
-        path.write_bytes(b"")
 
     @property
     def spec(self) -> Spec:
@@ -96,10 +99,11 @@ class Recorded:
         """See `BatchEncoder.read_batch`."""
         with self.clock:
             readings = self._encoder.read_batch(jobs)
-        with self._path.open("ab") as file:
+        with self._vectors.open("ab") as vectors, self._counts.open("ab") as counts:
             for reading in (reading for job in readings for reading in job):
                 self.counts.append(len(reading.embeddings))
-                file.write(reading.embeddings.astype(np.float32).tobytes())
+                counts.write(np.int32(len(reading.embeddings)).tobytes())
+                vectors.write(reading.embeddings.astype(np.float32).tobytes())
         return readings
 
     def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
@@ -110,11 +114,19 @@ class Recorded:
             self.queries.update(zip(queries, rows, strict=True))
         return vectors
 
+    def cut(self, turns: int) -> None:
+        """Keep the vectors of the first `turns` turns: later ones were read but not stored."""
+        del self.counts[turns:]
+        os.truncate(self._counts, 4 * turns)
+        os.truncate(self._vectors, 4 * sum(self.counts) * self.spec.dim)
+
     def vectors(self, start: int, end: int) -> tuple[list[int], Vectors]:
         """Return the number of vectors of each turn from `start` to `end`, and the vectors."""
         first, last = sum(self.counts[:start]), sum(self.counts[:end])
         shape = (last - first, self.spec.dim)
-        rows = np.fromfile(self._path, np.float32, shape[0] * shape[1], offset=4 * first * shape[1])
+        rows = np.fromfile(
+            self._vectors, np.float32, shape[0] * shape[1], offset=4 * first * shape[1]
+        )
         return self.counts[start:end], rows.reshape(shape)
 
     def nearest(self, queries: Sequence[str], turns: int) -> list[set[int]]:
@@ -134,6 +146,9 @@ def grow(
 ) -> Iterator[Figures]:
     """Measure a memory, and then plain RAG, at growing numbers of turns; yield figures of each size.
 
+    If the folder has the memory of an interrupted run, it is continued. Smaller sizes are not measured
+    again; the figures of ingest are those of the turns that are added now.
+
     Args:
         encoder: The encoder.
         corpus: The texts and questions.
@@ -141,7 +156,7 @@ def grow(
         folder: Where to create databases.
         questions: The number of questions at each size, at most.
     """
-    recorded = Recorded(encoder, folder / "vectors.bin")
+    recorded = Recorded(encoder, folder)
     asked = [corpus.questions(size, questions) for size in sizes]
     yield from _grow_memory(recorded, corpus, sizes, folder / "memory.db", asked)
     if not encoder.spec.latents:
@@ -159,7 +174,11 @@ def _grow_memory(
     base = start_peak()
     with evomem.open(path, encoder) as db:
         memory = db.memory("all")
-        for start, size, questions in zip([0, *sizes], sizes, asked, strict=False):
+        encoder.cut(len(memory))
+        for size, questions in zip(sizes, asked, strict=True):
+            start = len(memory)
+            if start >= size:
+                continue
             figures: Figures = {"system": "evomem", "encoder": encoder.spec.name, "turns": size}
             sample = list(corpus.texts(start, min(size, start + 100)))
             figures["tokens a turn"] = sum(map(encoder.count_tokens, sample)) / len(sample)
@@ -209,6 +228,7 @@ def _grow_plain(
     index = import_module("faiss").IndexFlatIP(encoder.spec.dim)
     owners: list[int] = []  # the turn of each vector
     nothing: State[Turn] = State.empty(encoder.spec)
+    path.unlink(missing_ok=True)
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE turns (number INTEGER PRIMARY KEY, text TEXT)")
 
@@ -258,8 +278,9 @@ def fill_memories(
         folder: Where to create the database.
         questions: The number of questions, at most; each is asked in the memory of its turn.
     """
-    recorded = Recorded(encoder, folder / "vectors.bin")
-    path = folder / "memories.db"
+    folder = folder / "memories"
+    folder.mkdir()
+    recorded, path = Recorded(encoder, folder), folder / "memories.db"
     figures: Figures = {"encoder": encoder.spec.name, "memories": memories, "turns each": turns}
     base = start_peak()
     with evomem.open(path, recorded) as db:

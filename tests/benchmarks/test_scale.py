@@ -7,6 +7,7 @@ import lzma
 import subprocess
 import sys
 import zlib
+from itertools import product
 
 import numpy as np
 import pytest
@@ -187,11 +188,13 @@ def test_costs_with_an_encoder_are_measured_next_to_plain_rag(
     monkeypatch.setattr(scale, "load_encoder", lambda name: Plain())
     out, plot = tmp_path / "texts.json", tmp_path / "costs.svg"
     options = ["--part", "texts", "text-memories", "--corpora", str(corpora), "--questions", "9"]
-    options += ["--tokens", "3000", "--tokens", "10000", "--memories", "3", "--each", "4"]
-    assert scale.main([*options, "--out", str(out)]) == 0
+    options += ["--memories", "3", "--each", "4", "--out", str(out), "--folder", str(tmp_path)]
+    assert scale.main([*options, "--tokens", "3000"]) == 0
+    del options[2]  # the many memories
+    assert scale.main([*options, "--tokens", "3000", "--tokens", "10000", "--resume"]) == 0
     result = json.loads(out.read_text())
     rows = {(row["system"], row["turns"]): row for row in result["texts"]}
-    assert list(rows) == [("evomem", 6), ("evomem", 20), ("plain RAG", 6), ("plain RAG", 20)]
+    assert sorted(rows) == sorted(product(("evomem", "plain RAG"), (6, 20)))
     assert rows["evomem", 20]["recall@10"] > 0.9
     for turns in (6, 20):
         by_vectors = rows["evomem", turns]["evolvable, answers in the first 10"]
