@@ -44,7 +44,7 @@ def fit(
         text = "\n".join(line for _, line in shown)
         if len(chosen) < 2 or count(text) <= max_tokens:
             return Context(text, [record.id for record, _ in shown])
-        chosen.pop()  # together, lines may have more tokens than each has alone
+        chosen.pop()  # joined lines may have more tokens than the sum of the lines
 
 
 def _line(record: Record, zone: tzinfo, text: str) -> str:
@@ -59,7 +59,7 @@ def _line(record: Record, zone: tzinfo, text: str) -> str:
 
 
 def _plain(label: str) -> str:
-    """Return a label without characters that would end the head of a line."""
+    """Return a label without characters that would end the bracket at the start of a line."""
     return re.sub(r"[\s\[\]]+", " ", label)
 
 
@@ -71,7 +71,7 @@ def _cut_line(
     budget: int,
     leave_room: bool,
 ) -> str:
-    """Return a line that is cut to the budget, or to half of it if that leaves some text."""
+    """Return a line cut to half of the budget, or to all of it if half leaves no text."""
     turn = record.turn
     labels = [0]
     if turn.role == "exchange":
