@@ -660,6 +660,16 @@ async def test_async_twins_do_the_same_and_write_in_call_order(db):
     assert len(await memory.aadd_many([Turn(user="a"), Turn(user="b")])) == 2
 
 
+async def test_async_calls_of_one_memory_happen_in_call_order(db):
+    memory = db.memory("async")
+    turns = [Turn(user=f"note {n}") for n in range(60)]
+    _, _, fork = await asyncio.gather(
+        memory.aadd_many(turns), memory.aadd("the last note"), memory.afork("copy")
+    )
+    assert fork.history()[-1].text == "User: the last note"
+    assert len(fork) == 61
+
+
 # the database --------------------------------------------------------------------------------
 
 

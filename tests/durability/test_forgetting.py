@@ -175,6 +175,26 @@ def test_a_dropped_memory_is_empty_and_can_be_begun_again(db):
     assert_sound(db)
 
 
+def test_a_drop_leaves_deleted_turns_of_other_memories_hidden(db):
+    memory = db.memory("a")
+    told(memory, range(1, 4))
+    memory.delete("t2")
+    told(db.memory("b"), range(11, 14))
+    db.drop("b")
+    assert held(memory) == ["t1", "t3"]
+    assert_sound(db)
+
+
+def test_a_memory_with_purged_turns_can_be_dropped_and_begun_again(db):
+    memory = db.memory("a")
+    told(memory, range(1, 4))
+    memory.purge("t2")
+    memory.drop()
+    assert_sound(db)
+    told(memory, range(3, 5))
+    assert_sound(db)
+
+
 def test_no_number_of_a_dropped_memory_is_given_to_another(location, db):
     """Numbers were reused, so that a process that knew the old one wrote into a stranger's memory."""
     with evomem.open(location, ENCODER) as other:

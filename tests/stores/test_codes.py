@@ -85,6 +85,19 @@ def test_the_codes_are_what_answers(shards, monkeypatch):
         coded.nearest(ALL, clustered(1)[0], 10)
 
 
+@pytest.mark.parametrize("by_exclusion", [False, True])
+def test_the_codes_answer_a_search_with_a_filter_without_reading_all_rows(shards, by_exclusion):
+    coded, exact = shards
+    seqs, is_allowed = coded.seqs, np.random.default_rng(2).random(ROWS) < 0.8
+    allowed = seqs[is_allowed]
+    chosen = Selection(without=seqs[~is_allowed]) if by_exclusion else Selection(allowed)
+    before = coded.read_all
+    for query in clustered(5, seed=3):
+        hits = coded.nearest(ALL, query, 5, chosen)
+        assert found(hits) == found(exact.nearest(ALL, query, 5, Selection(allowed)))
+    assert coded.read_all == before
+
+
 @pytest.mark.parametrize(
     ("last", "k", "share"), [(ROWS - 10, 10, 1), (2 * ROWS, 48, 1), (2 * ROWS, 10, 0.2)]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -371,6 +372,25 @@ def test_files_that_cannot_be_written_are_said_once_and_harm_nothing(tmp_path, b
     assert len(told) == 1
     index.close()
     store.close()
+
+
+def test_repair_removes_only_files_that_do_not_belong_to_the_log(copy):
+    store, index = open_at(copy / "a.db")
+    assert index.repair() == []
+    shutil.copy(copy / "a.db.index" / "1.faiss", copy / "a.db.index" / "2.faiss")
+    [removed] = index.repair()
+    assert removed.startswith("the index file 2.faiss was removed")
+    assert [path.name for path in (copy / "a.db.index").iterdir()] == ["1.faiss"]
+    store.close()
+
+
+def test_an_error_while_writing_a_file_keeps_its_reason(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(index_file.os, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        index_file.write(tmp_path / "1.faiss", [b"rows"])
 
 
 def test_memory_is_bounded_and_what_was_put_aside_comes_back(tmp_path):
