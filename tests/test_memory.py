@@ -662,12 +662,23 @@ async def test_async_twins_do_the_same_and_write_in_call_order(db):
 
 async def test_async_calls_of_one_memory_happen_in_call_order(db):
     memory = db.memory("async")
-    turns = [Turn(user=f"note {n}") for n in range(60)]
-    _, _, fork = await asyncio.gather(
-        memory.aadd_many(turns), memory.aadd("the last note"), memory.afork("copy")
+    turns = [Turn(user=f"note {n}", id=f"n{n}", session=f"s{n}") for n in range(60)]
+    *_, fork = await asyncio.gather(
+        memory.aadd_many(turns),
+        memory.aadd_many([Turn(user="the last note")]),
+        memory.acorrect("n59", "corrected"),
+        memory.aannotate("n58", {"number": 58}),
+        memory.adelete("n57"),
+        memory.apurge("n56"),
+        memory.aexpire(session="s55"),
+        memory.areread(),
+        memory.afork("copy"),
     )
-    assert fork.history()[-1].text == "User: the last note"
-    assert len(fork) == 61
+    assert [r.text for r in fork.history()][-2:] == ["User: the last note", "User: corrected"]
+    assert fork.get("n58").turn.metadata == {"number": 58}
+    assert len(fork) == 58
+    await asyncio.gather(fork.aadd("more"), fork.adrop())
+    assert len(fork) == 0
 
 
 # the database --------------------------------------------------------------------------------
