@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import datetime, timezone
 
 import numpy as np
@@ -662,10 +663,15 @@ async def test_async_twins_do_the_same_and_write_in_call_order(db):
 
 async def test_async_calls_of_one_memory_happen_in_call_order(db):
     memory = db.memory("async")
-    turns = [Turn(user=f"note {n}", id=f"n{n}", session=f"s{n}") for n in range(60)]
+
+    def turns():
+        time.sleep(0.05)  # later calls would run now if they did not wait
+        for n in range(60):
+            yield Turn(user=f"note {n}", id=f"n{n}", session=f"s{n}")
+
     *_, fork = await asyncio.gather(
-        memory.aadd_many(turns),
-        memory.aadd_many([Turn(user="the last note")]),
+        memory.aadd_many(turns()),
+        memory.aadd_many([Turn(user="an early note", time="2001-01-01T00:00:00Z")]),
         memory.acorrect("n59", "corrected"),
         memory.aannotate("n58", {"number": 58}),
         memory.adelete("n57"),
@@ -674,11 +680,13 @@ async def test_async_calls_of_one_memory_happen_in_call_order(db):
         memory.areread(),
         memory.afork("copy"),
     )
-    assert [r.text for r in fork.history()][-2:] == ["User: the last note", "User: corrected"]
+    texts = [record.text for record in fork.history()]
+    assert (texts[0], texts[-1]) == ("User: an early note", "User: corrected")
     assert fork.get("n58").turn.metadata == {"number": 58}
     assert len(fork) == 58
-    await asyncio.gather(fork.aadd("more"), fork.adrop())
-    assert len(fork) == 0
+    other = db.memory("other")
+    await asyncio.gather(other.aadd_many(turns()), other.adrop())
+    assert len(other) == 0
 
 
 # the database --------------------------------------------------------------------------------

@@ -598,6 +598,16 @@ def test_stats_count_what_is_there(store, alice):
     assert stats["bytes"] > 4096
 
 
+def test_changes_with_a_view_from_before_a_purge_are_refused(store, alice):
+    view = write(store, alice, [turn(f"note {n}", n) for n in range(3)])
+    purge(store, alice, 1)
+    with pytest.raises(HeadMoved, match="were purged or sorted"):
+        store.annotate(view, 3, {"a": 1})
+    with pytest.raises(HeadMoved, match="were purged or sorted"):
+        store.hide(view, [3])
+    assert len(store.history(store.view(alice))) == 2
+
+
 def test_stats_count_no_memory_that_was_dropped(store, alice):
     write(store, alice, notes(2))
     store.fork(store.view(alice), ("fork",))
