@@ -48,10 +48,13 @@ def fit(
 
 
 def _line(record: Record, zone: tzinfo, text: str) -> str:
-    """Return a line of a context: time, session and id, and the text."""
+    """Return a line of a context: time, session, page of a document and id, and the text."""
     facts = [dated(record.time, zone)]
     if record.turn.session is not None:
         facts.append(f"session {_plain(record.turn.session)}")
+    page = record.turn.metadata.get("page")
+    if "document" in record.turn.metadata and page is not None:
+        facts.append(f"page {_plain(str(page))}")
     return f"[{', '.join([*facts, f'id {_plain(record.id)}'])}] {text}"
 
 
