@@ -303,7 +303,7 @@ def test_a_limit_may_be_any_number(location, number):
         lambda memory: memory.context("q", max_tokens="many"),
     ],
 )
-def test_a_limit_that_is_no_number_of_turns_is_refused(alice, call):
+def test_a_limit_that_is_not_a_number_of_turns_is_refused(alice, call):
     with pytest.raises(QueryError, match="must be a whole number of at least"):
         call(alice)
 
@@ -647,7 +647,7 @@ def test_threads_lose_and_double_nothing_and_keep_their_own_order(db):
     assert db.verify() == []
 
 
-async def test_async_twins_do_the_same_and_write_in_call_order(db):
+async def test_async_methods_do_the_same_and_write_in_call_order(db):
     memory = db.memory("async")
     await asyncio.gather(*(memory.aadd(f"note {i}", id=str(i)) for i in range(20)))
     assert [r.id for r in await memory.ahistory()] == [str(i) for i in range(20)]
@@ -671,7 +671,9 @@ async def test_async_calls_of_one_memory_happen_in_call_order(db):
 
     *_, fork = await asyncio.gather(
         memory.aadd_many(turns()),
-        memory.aadd_many([Turn(user="an early note", time="2001-01-01T00:00:00Z")]),
+        memory.aadd_many(
+            [Turn(user="an early note", time=datetime(2001, 1, 1, tzinfo=timezone.utc))]
+        ),
         memory.acorrect("n59", "corrected"),
         memory.aannotate("n58", {"number": 58}),
         memory.adelete("n57"),
@@ -692,7 +694,7 @@ async def test_async_calls_of_one_memory_happen_in_call_order(db):
 # the database --------------------------------------------------------------------------------
 
 
-def test_nothing_is_made_where_only_reading_was_meant(tmp_path):
+def test_opening_for_reading_creates_nothing(tmp_path):
     path = tmp_path / "no.db"
     with pytest.raises(NotFound, match=r"no\.db"):
         evomem.open(str(path), create=False)

@@ -55,7 +55,7 @@ def shards():
     share=st.sampled_from([None, 1.0, 0.9, 0.6]),
     by_exclusion=st.booleans(),
 )
-def test_hits_are_true_and_hardly_one_is_missed(shards, seed, k, last, share, by_exclusion):
+def test_hits_are_exact_and_few_are_missed(shards, seed, k, last, share, by_exclusion):
     coded, exact = shards
     rng = np.random.default_rng(seed)
     span = Span(1, 1, last)
@@ -123,7 +123,7 @@ def test_a_filter_that_leaves_none_of_the_named_rows_is_answered_exactly(shards)
 
 
 @pytest.mark.parametrize("equal", [400, 3000, ROWS])
-def test_of_equal_rows_the_newest_come_first(equal):
+def test_the_newest_of_equal_rows_come_first(equal):
     vectors = clustered(ROWS)
     vectors[100 : 100 + equal] = vectors[100]
     shard = shard_of(vectors[:ROWS], coded=True)

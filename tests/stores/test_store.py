@@ -465,7 +465,7 @@ def test_a_fork_shares_rows_and_goes_its_own_way(store, alice):
     assert store.verify() == []
 
 
-def test_the_turns_beside_a_turn_are_found_across_gaps_and_forks(store, alice):
+def test_the_neighbours_of_a_turn_are_found_across_gaps_and_forks(store, alice):
     write(store, alice, notes(5))
     purge(store, alice, 3)
     view = store.view(alice)
