@@ -468,7 +468,7 @@ def test_a_system_that_holds_everything_refuses_a_large_corpus(nq, monkeypatch, 
 def test_a_missing_file_is_named_with_where_to_get_it(nq, capsys):
     (nq / "dev.json.seen").unlink()
     assert run(nq, nq, "bm25") == 2
-    assert "has no dev.json.seen: get it from https://github.com/sunnweiwei/GenRet" in (
+    assert "has no dev.json.seen: get the set from https://github.com/sunnweiwei/GenRet" in (
         capsys.readouterr().err
     )
 
