@@ -35,7 +35,6 @@ from evomem.training.histories import History
 from evomem.training.stories import stories
 
 QUESTIONS_PER_HISTORY = 8
-MAX_TOKENS = 64  # of a text
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,7 +91,7 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
     model = weights.load(encoder.WEIGHTS)
     tokenizer = Tokenizer.from_file(str(encoder.TOKENIZER))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_truncation(64)
 
     def tokens(texts: Sequence[str]) -> list[reading.Tokens]:
         return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
@@ -137,7 +136,6 @@ def _minilm(options: argparse.Namespace, histories: Sequence[History]) -> list[d
         print(f"MiniLM is skipped: the package {PACKAGE} is not installed")
         return []
     model = load_model("SentenceTransformer", folder).train()
-    model.max_seq_length = MAX_TOKENS
 
     def training_step() -> float:
         total = 0.0
