@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,7 +42,7 @@ from evomem.training.histories import History, Question
 from evomem.training.settings import EvoSettings
 from evomem.training.sources import Base
 
-TURNS = 6  # of a held-out story
+HELD_OUT_TURNS = (4, 6)  # lengths of held-out stories
 MAX_TURNS = 6  # of a story for training
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|unknown|>"]
 WORD = r"\n|\w+(:\d+)?|[^\w\s]"
@@ -68,7 +68,7 @@ CONFIG = {
     "eos_token_id": 2,
 }
 """The base's configuration, without the size of its vocabulary."""
-TAUGHT = "taught.json"
+TAUGHT, TRAINED = "taught.json", "trained.json"  # figures of both trainings
 BATCH = 32  # stories in a step of the base
 BASE_LR = 3e-3  # peak
 CONTEXT_WEIGHT = 0.1  # of the loss of other tokens, relative to that of answers
@@ -96,20 +96,24 @@ def main(argv: Sequence[str]) -> int:
         if not (base / TAUGHT).is_file():
             teach_base(base, options.base_steps, options.seed)
         result["base"] = json.loads((base / TAUGHT).read_text("utf-8"))
-        train = short_stories(options.stories, "memory")
         settings = EvoSettings(
             steps=options.steps, seed=options.seed, lr=options.lr, latents=options.latents,
             capacity=MAX_TURNS * options.latents, lora_rank=16, batch=options.batch, questions=6,
             dropout=0.0, check_every=50,
         )  # fmt: skip
-        with _timed(result["model"]):
-            folder = train_evoembedding(
-                Base.named(str(base)), train, [], options.out / "run", settings,
-                device="cpu", recompute=False,
-            )  # fmt: skip
-        result["model"]["curve"] = _curve(options.out / "run" / "log.jsonl")
-        held_out = short_stories(options.held_out, "held out", TURNS)
-        result.update(evaluate(folder, held_out))
+        trained = options.out / TRAINED
+        if not trained.is_file():
+            train_model(base, options.out / "run", settings, options.stories, trained)
+        result["model"] = json.loads(trained.read_text("utf-8"))
+        encoder = EvoEmbeddingEncoder(
+            str(options.out / "run" / "model"), device="cpu", dtype="float32"
+        )
+        result["held out"] = {
+            str(turns): evaluate(
+                encoder, short_stories(options.held_out, f"held out {turns}", turns)
+            )
+            for turns in HELD_OUT_TURNS
+        }
         print(report(result))
 
     return finish(result, options.out / "latents.json", run)
@@ -148,7 +152,7 @@ def teach_base(folder: Path, steps: int, seed: int) -> None:
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, BASE_LR, total_steps=max(2, steps), pct_start=0.05
     )
-    check = _batch(tokens, short_stories(64, "check", TURNS), Random(seed))
+    check = _batch(tokens, short_stories(64, "check", MAX_TURNS), Random(seed))
     losses: list[float] = []
     curve: list[dict[str, float]] = []
     for step in range(steps):
@@ -231,9 +235,19 @@ def prompt(turns: Sequence[str], question: str) -> str:
     return "\n".join([*turns, question])
 
 
-def evaluate(folder: Path, held_out: Sequence[History]) -> dict[str, Any]:
+def train_model(base: Path, run: Path, settings: EvoSettings, stories: int, trained: Path) -> None:
+    """Train a memory on the base, and write the cost and the learning curve to `trained`."""
+    start = time.process_time()
+    train_evoembedding(
+        Base.named(str(base)), short_stories(stories, "memory"), [], run, settings,
+        device="cpu", recompute=False,
+    )  # fmt: skip
+    cost = round(time.process_time() - start)
+    write_json(trained, {"cpu_s": cost, "curve": _curve(run / "log.jsonl")})
+
+
+def evaluate(encoder: EvoEmbeddingEncoder, held_out: Sequence[History]) -> dict[str, Any]:
     """Answer every question of held-out stories in each of the ways."""
-    encoder = EvoEmbeddingEncoder(str(folder), device="cpu", dtype="float32")
     correct: dict[str, list[bool]] = {way: [] for way in WAYS}
     recalled: list[bool] = []
     examples: list[dict[str, str]] = []
@@ -279,7 +293,6 @@ def evaluate(folder: Path, held_out: Sequence[History]) -> dict[str, Any]:
 
     return {
         "stories": len(held_out),
-        "turns": TURNS,
         "questions": len(asked),
         f"recall@{RETRIEVED}": sum(recalled) / len(recalled),
         "ways": {way: row(values) for way, values in correct.items()},
@@ -289,20 +302,25 @@ def evaluate(folder: Path, held_out: Sequence[History]) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> str:
-    """Return the recall, and a table of correct answers by way and kind of question."""
+    """Return recall, and a table of correct answers by way and kind of question, for each length."""
+    return "\n\n".join(
+        f"{part['stories']} held-out stories of {turns} turns, {part['questions']} questions; the turn "
+        f"that answers is among the first {RETRIEVED} for {100 * part[f'recall@{RETRIEVED}']:.1f} %\n\n"
+        + _table(part)
+        for turns, part in result["held out"].items()
+    )
+
+
+def _table(part: dict[str, Any]) -> str:
     rows = [
         [
             way,
             str(Interval(*shares["all"])),
-            *(f"{100 * shares[kind]:.1f}" for kind in result["counts"]),
+            *(f"{100 * shares[kind]:.1f}" for kind in part["counts"]),
         ]
-        for way, shares in result["ways"].items()
+        for way, shares in part["ways"].items()
     ]
-    return (
-        f"{result['stories']} held-out stories, {result['questions']} questions; the turn that answers is "
-        f"among the first {RETRIEVED} for {100 * result[f'recall@{RETRIEVED}']:.1f} %\n\n"
-        + table(["answered right from, %", "all", *result["counts"]], rows)
-    )
+    return table(["answered right from, %", "all", *part["counts"]], rows)
 
 
 def _curve(log: Path) -> list[dict[str, float]]:
@@ -330,14 +348,6 @@ def _turn(text: str) -> Turn:
     if utterance and not text.startswith("User: "):
         return Turn(user=utterance, speaker=speaker)
     return Turn(user=user, assistant=assistant)
-
-
-@contextmanager
-def _timed(result: dict[str, Any]) -> Iterator[None]:
-    """Add the CPU seconds of the context to `result`."""
-    start = time.process_time()
-    yield
-    result["cpu_s"] = round(time.process_time() - start)
 
 
 def _write_tokenizer(folder: Path, texts: Sequence[str]) -> int:

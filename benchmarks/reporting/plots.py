@@ -85,9 +85,11 @@ def draw_costs(
 ) -> None:
     """Draw costs against size, both on log scales, with a panel per cost and a line per system."""
     figure, axes = _panels(len(panels))
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     for panel, (cost, lines) in zip(axes, panels.items(), strict=True):
         for name, points in lines.items():
-            panel.loglog(*zip(*sorted(points), strict=True), label=name, marker=".")
+            colour = f"C{names.index(name)}"  # the same in every panel
+            panel.loglog(*zip(*sorted(points), strict=True), label=name, color=colour, marker=".")
         panel.set_title(cost, fontsize=9)
         panel.set_xlabel(size)
     axes[0].legend(frameon=False, fontsize=7)

@@ -259,11 +259,11 @@ def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
     """Return the text without the sessions that it names, and these sessions."""
     sessions: list[Sessions] = []
     for pattern, reader in SESSIONS:
-        for match in pattern.finditer(text):
-            span = reader(groups_of(match))
-            if span is not None:
-                sessions.append(span)
-        text = pattern.sub(" ", text)
+        matches = list(pattern.finditer(text))
+        spans = [reader(groups_of(match)) for match in matches]
+        sessions += [span for span in spans if span is not None]
+        if matches:  # rarely, and a long text takes as long to change as to search
+            text = pattern.sub(" ", text)
     return text, sessions
 
 

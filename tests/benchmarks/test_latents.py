@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from benchmarks.qa.latent_stories import WORDS, short_story
-from benchmarks.qa.latents import TAUGHT, TURNS, WAYS, main, short_stories
+from benchmarks.qa.latents import HELD_OUT_TURNS, TAUGHT, WAYS, main, short_stories
 
 
 def test_every_turn_of_a_short_story_tells_one_fact_that_one_question_asks_for():
@@ -26,9 +26,10 @@ def test_every_turn_of_a_short_story_tells_one_fact_that_one_question_asks_for()
 
 
 def test_held_out_stories_are_not_those_of_the_training():
-    held_out, train = short_stories(50, "held out", TURNS), short_stories(50, "memory", TURNS)
+    held_out, train = short_stories(50, "held out 6", 6), short_stories(200, "memory")
     assert not {tuple(s.turns) for s in held_out} & {tuple(s.turns) for s in train}
-    assert {len(s.turns) for s in held_out} == {TURNS}
+    assert {len(s.turns) for s in held_out} == {6}
+    assert {len(s.turns) for s in train} == {1, 2, 3, 4, 5, 6}
 
 
 @pytest.mark.slow
@@ -40,12 +41,13 @@ def test_base_and_model_are_trained_once_and_every_question_is_answered_in_each_
     argv += ["--out", str(tmp_path)]
     assert main(argv) == 0
     result = json.loads((tmp_path / "latents.json").read_text("utf-8"))
-    assert set(result["ways"]) == set(WAYS)
-    assert result["questions"] == 2 * TURNS
     assert [point["step"] for point in result["base"]["curve"]] == [1]
     assert [point["step"] for point in result["model"]["curve"]] == [1]
-    for shares in result["ways"].values():
-        assert all(0 <= share <= 1 for share in shares["all"])
+    for turns in HELD_OUT_TURNS:
+        part = result["held out"][str(turns)]
+        assert part["questions"] == 2 * turns
+        assert set(part["ways"]) == set(WAYS)
+        assert all(0 <= share <= 1 for shares in part["ways"].values() for share in shares["all"])
     first = [(tmp_path / part).stat().st_mtime_ns for part in (f"base/{TAUGHT}", "run/log.jsonl")]
     assert main(argv) == 0
     assert first[0] == (tmp_path / "base" / TAUGHT).stat().st_mtime_ns

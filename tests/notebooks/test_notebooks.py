@@ -26,9 +26,13 @@ SHOWN = {
     ],
     "03_naive_rag": ["memory: .*Tuesday", "memory: .*The Dispossessed", "31:55"],
     "04_train_on_your_log": ["12/12", r"'bundled': \(\d, 24\), 'trained': \((1[3-9]|2\d), 24\)"],
-    "05_longmemeval": [r"40 conversations, 40 questions", r"evomem/hybrid/mini +k8 +40 +9\d\.\d"],
+    "05_longmemeval": [
+        r"(?:40|8) conversations, (?:40|8) questions",
+        r"evomem/hybrid/mini +k8 +(?:40|8) +(?:9\d|100)\.\d",
+    ],
 }
 """Patterns of what has to be in a notebook's output."""
+SHORTER = {"LIMIT = None": "LIMIT = 8"}  # histories of 05_longmemeval, which has 40
 
 
 def cells(name, kind):
@@ -55,7 +59,10 @@ def run(name):
     os.chdir(FOLDER)
     sys.modules["__main__"] = ModuleType("__main__")  # classes look up their types there
     for cell in cells(name, "code"):
-        statements = ast.Interactive(ast.parse("".join(cell["source"])).body)
+        source = "".join(cell["source"])
+        for whole, part in SHORTER.items():
+            source = source.replace(whole, part)
+        statements = ast.Interactive(ast.parse(source).body)
         exec(compile(statements, name, "single"), vars(sys.modules["__main__"]))
 
 
