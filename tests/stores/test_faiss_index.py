@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import evomem
 from evomem import HashEncoder
+from evomem.errors import HeadMoved
 from evomem.records import Turn
 from evomem.rows import Rows
 from evomem.state import Reading, State
@@ -371,6 +372,19 @@ def test_files_that_cannot_be_written_cause_one_warning_and_no_harm(tmp_path, bl
             assert found(index.search(view, query("cat"), 3)) == exact(store, view, query("cat"), 3)
     assert len(told) == 1
     index.close()
+    store.close()
+
+
+def test_a_search_that_a_purge_elsewhere_ends_removes_the_outdated_file(copy):
+    path = copy / "a.db"
+    (store, index), (elsewhere, _) = open_at(path), open_at(path)
+    view = store.view(1)
+    index.search(view, query("cat"), 7)
+    purge(elsewhere, 1, 2)
+    with pytest.raises(HeadMoved), index.reading(view), store.snapshot(view):
+        pass
+    assert list((copy / "a.db.index").iterdir()) == []
+    elsewhere.close()
     store.close()
 
 
