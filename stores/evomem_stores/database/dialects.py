@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     literal,
+    literal_column,
     type_coerce,
 )
 from sqlalchemy import Dialect as SqlDialect
@@ -31,6 +32,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean, NullType, TypeDecorator, TypeEngine
 
+COMMA: Any = literal_column("','")
+"""The separator of `func.aggregate_strings` in a `Statement`: SQLAlchemy inserts a `str` only when it
+runs a statement itself."""
 EXACT_FLOAT_LIMIT = 2**53  # smaller integers are exact as float64
 INT64_LIMIT = 2**63  # smaller integers fit into 64 bits
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, bindparam, func, select
 from evomem.errors import IntegrityError
 from evomem.rows import Rows
 from evomem.store import Extract, Listed, Namespace
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import MODULUS, SEALED_COLUMNS, seals_of
 from evomem_stores.database.tables import hidden, integrity, memories, turns
@@ -41,18 +42,21 @@ _ALL = (
     .where(OneOf(turns.c.memory, bindparam("numbers")), ~_TOMBSTONE.exists())
     .order_by(turns.c.row)
 )
-_NEW = (
+_NEW = Statement(
     select(*(turns.c[name] for name in COLUMNS))
     .where(turns.c.memory == bindparam("number"), turns.c.seq > bindparam("after"))
     .order_by(turns.c.row)
 )
 
 
-_VERSION = select(
-    select(integrity.c.changes).scalar_subquery(), func.count(), func.sum(memories.c.changes)
-).where(
-    (memories.c.namespace == bindparam("self"))
-    | ((memories.c.namespace >= bindparam("first")) & (memories.c.namespace < bindparam("behind")))
+_VERSION = Statement(
+    select(
+        select(integrity.c.changes).scalar_subquery(), func.count(), func.sum(memories.c.changes)
+    ).where(
+        (memories.c.namespace == bindparam("self"))
+        | (memories.c.namespace >= bindparam("first"))
+        & (memories.c.namespace < bindparam("behind"))
+    )
 )
 
 
@@ -60,7 +64,7 @@ def version(connection: Connection, prefix: Namespace) -> tuple[int, ...]:
     """See `Store.version`: counters that never decrease; adding or dropping a memory raises one."""
     name, first, end = bounds(prefix)
     parameters = {"self": name, "first": first, "behind": end}
-    return tuple(int(number or 0) for number in connection.execute(_VERSION, parameters).one())
+    return tuple(int(number or 0) for number in _VERSION.rows(connection, parameters)[0])
 
 
 def entries(connection: Connection, prefix: Namespace) -> list[tuple[Entry, Mapping[int, int]]]:
@@ -68,7 +72,7 @@ def entries(connection: Connection, prefix: Namespace) -> list[tuple[Entry, Mapp
 
     Sorted by namespace. Raises `IntegrityError` as `ledger.with_hidden` does.
     """
-    rows = connection.execute(ledger.WITH_HIDDEN.where(under(prefix))).mappings()
+    rows = connection.execute(ledger.WITH_HIDDEN.where(under(prefix)))
     pairs = [ledger.open_with_hidden(seals_of(connection), row) for row in rows]
     return sorted(pairs, key=lambda pair: decode_namespace(pair[0].namespace))
 
@@ -123,7 +127,7 @@ def _updated(
     if mark[:2] != old.mark[:2]:  # turns were purged, or the number belongs to another memory
         return None
     parameters = {"number": entry.memory, "after": old.mark[2]}
-    rows = connection.execute(_NEW, parameters).all()
+    rows = [_Columns(*row) for row in _NEW.rows(connection, parameters)]
     added = seals_of(connection).rows([row.seal for row in rows])
     before, after = (_sum_of_seals(entry, connection, point) for point in (old.mark, mark))
     if (before + added - after) % MODULUS:
