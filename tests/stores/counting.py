@@ -15,7 +15,7 @@ from evomem.memory import Memory
 from evomem_stores.database import sqlite
 from evomem_stores.upkeep import generations
 
-NOT_COUNTED = ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA", "SELECT pg_advisory", generations._NOW)
+NOT_COUNTED = ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA", ";", "SELECT pg_", generations._NOW)
 
 
 @dataclass

@@ -166,7 +166,9 @@ def open_entry(seals: Seals, row: Sequence[Any]) -> Entry:
         if len(seals.verified_entries) >= MAX_VERIFIED_ENTRIES:
             seals.verified_entries.clear()
         seals.verified_entries[plain[0]] = read
-    return Entry(*plain, sums, fence, wanted, _read=plain)
+    entry = Entry(*plain)
+    entry.stored, entry.fence, entry.wanted, entry._read = sums, fence, wanted, plain
+    return entry
 
 
 def get(connection: Connection, number: int, *, lock: bool = False) -> Entry:

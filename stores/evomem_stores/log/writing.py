@@ -294,8 +294,10 @@ def insert_rows(
     `end` is where `seen` ends; if None, it is looked up.
     """
     seals = seals_of(connection)
-    ids = Counter(row.turn.id for row in rows)
-    duplicates = taken(connection, seen, ids) + [id for id, count in ids.items() if count > 1]
+    ids = [row.turn.id for row in rows]
+    duplicates = taken(connection, seen, ids)
+    if not duplicates and len(set(ids)) < len(ids):
+        duplicates = [str(id) for id, count in Counter(ids).items() if count > 1]
     if duplicates:
         raise DuplicateTurn(
             f"the id {duplicates[0]!r} is taken: ids are unique in a memory; nothing was written"
