@@ -73,6 +73,21 @@ class OneOf(FunctionElement[bool]):
         return self
 
 
+class Holds(FunctionElement[bool]):
+    """The condition that a column holds a text, letter for letter."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[str], text: str) -> None:
+        """Take the text as a parameter."""
+        super().__init__(column, literal(text, Text()))
+
+    def self_group(self, against: object = None) -> Holds:
+        """Return itself; see `OneOf`."""
+        return self
+
+
 class Now(FunctionElement[int]):
     """The time of the database's clock, in microseconds since 1970."""
 
@@ -163,6 +178,18 @@ def _one_of_in_sqlite(element: OneOf, compiler: SQLCompiler, **options: Any) -> 
 def _one_of_in_postgresql(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
     column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} = ANY ({values})"
+
+
+@compiles(Holds, "sqlite")
+def _holds_in_sqlite(element: Holds, compiler: SQLCompiler, **options: Any) -> str:
+    column, text = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"instr({column}, {text}) > 0"
+
+
+@compiles(Holds, "postgresql")
+def _holds_in_postgresql(element: Holds, compiler: SQLCompiler, **options: Any) -> str:
+    column, text = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"strpos({column}, {text}) > 0"
 
 
 @compiles(Now, "sqlite")
