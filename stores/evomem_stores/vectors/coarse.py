@@ -6,6 +6,7 @@ error of a coarse product is bounded, so candidates that include all hits are kn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,8 @@ from evomem_stores.vectors.codes import RETRAIN_GROWTH, faiss, single_threaded
 from evomem_stores.vectors.held import Held, Places
 
 LARGEST = 127
-ROWS_PER_BLOCK = 2**14
+ZERO = 128  # the code of 0
+ROWS_PER_BLOCK = 256  # few enough for the CPU's cache
 
 
 class Coarse:
@@ -25,7 +27,7 @@ class Coarse:
     def __init__(self, held: Held) -> None:
         """Choose the scale for rows, and add them."""
         self._chosen_for = len(held)
-        self._scale = _scale(max(float(np.abs(rows).max()) for rows in _blocks(held, 0)))
+        self._scale = _scale(max(part.largest for part in held.parts if len(part)))
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
         self._index = faiss.IndexScalarQuantizer(held.dim, kind, faiss.METRIC_INNER_PRODUCT)
         self._error = 0.0  # the greatest length of a row's rounding error
@@ -48,10 +50,11 @@ class Coarse:
         """Add the rows that were added since."""
         for rows in _blocks(held, len(self)):
             numbers = _rounded(rows, self._scale)
-            rounded = self._scale * numbers
-            self._error = max(self._error, float(np.linalg.norm(rows - rounded, axis=1).max()))
-            self._length = max(self._length, float(np.linalg.norm(rounded, axis=1).max()))
-            self._index.add(numbers)
+            self._index.add_sa_codes((numbers + ZERO).astype(np.uint8))
+            numbers *= np.float32(self._scale)
+            self._length = max(self._length, _longest(numbers))
+            numbers -= rows
+            self._error = max(self._error, _longest(numbers))
 
     def nearest(self, query: Vectors, count: int, selector: Any) -> tuple[Places, Vectors, float]:
         """Return the places of the best rows that a selector selects, best first.
@@ -86,6 +89,11 @@ def _scale(largest: float) -> float:
     return largest / LARGEST or 1.0
 
 
+def _longest(vectors: Vectors) -> float:
+    return math.sqrt(float(np.einsum("nd,nd->n", vectors, vectors).max()))
+
+
 def _rounded(vectors: Vectors, scale: float) -> Vectors:
-    rounded: Vectors = np.clip(np.rint(vectors / np.float32(scale)), -LARGEST, LARGEST)
-    return rounded
+    numbers: Vectors = vectors / np.float32(scale)
+    np.rint(numbers, out=numbers)
+    return np.clip(numbers, -LARGEST, LARGEST, out=numbers)

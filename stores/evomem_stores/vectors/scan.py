@@ -7,7 +7,7 @@ import numpy as np
 from evomem.state import Vectors
 from evomem_stores.vectors.held import Held, Places
 
-ROWS_PER_BLOCK = 1024  # 8-bit rows widened together: few enough for the CPU's cache
+ROWS_PER_BLOCK = 512  # 8-bit rows widened together: few enough for the CPU's cache
 
 
 def products(held: Held, places: Places, query: Vectors) -> Vectors:

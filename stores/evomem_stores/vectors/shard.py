@@ -51,6 +51,7 @@ class Shard:
         self.codes: Codes | None = None
         self.device_copy: DeviceCopy | None = None
         self._coarse: Coarse | None = None
+        self._was_scanned = False
         self.read_all = 0
         """How often all rows were read because the codes did not suffice."""
         self.held = Held(dim)
@@ -239,7 +240,9 @@ class Shard:
             bits[places] = 1
             selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         wanted = 2 * (k + MARGIN)
-        while 2 * wanted <= len(places) and self.codes is None:
+        # Making the coarse copy takes as long as three exact scans: not for the first search.
+        is_first, self._was_scanned = not self._was_scanned, True
+        while 2 * wanted <= len(places) and self.codes is None and not is_first:
             near, rough, error = self._caught_up_coarse().nearest(query, wanted, selector)
             best_missed = float(rough[-1]) + error + slack
             if len(excluded):
